@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -19,6 +21,13 @@ class View(Protocol):
     random: bool
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample: ...  # noqa: D102
+
+
+@runtime_checkable
+class ReadsBeside(Protocol):
+    """A view that reads files which no field of the manifest names: what it makes depends on them too."""
+
+    def beside(self, sample: Sample) -> Mapping[str, Path]: ...  # noqa: D102  (what is read of a file -> the file)
 
 
 @runtime_checkable

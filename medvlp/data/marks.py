@@ -21,7 +21,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.core.places import moved_record, relative_record, to_view
 from medvlp.core.sample import ImageRecord, Sample, Stack
-from medvlp.data.mask_files import MaskPixels, mask_of
+from medvlp.data.mask_files import mask_of
 from medvlp.data.stacks import LazyStack
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Drawn:
 
     def on(self, record: ImageRecord, size: Sequence[int]) -> Tensor:
         """Return it in the pixels of a view; see `seen`."""
-        value = self._plain()
+        value = self.plain
         if value is None:
             return torch.zeros(0, 2 * len(size)) if self.kind == "boxes" else torch.zeros(*size, dtype=torch.bool)
         if self.kind == "boxes":
@@ -54,12 +54,9 @@ class Drawn:
         mask = mask_of(value, self.root)
         return to_view(torch.from_numpy(mask.pixels), record, size, grid=mask.grid(record))
 
-    def mask(self) -> MaskPixels | None:
-        """Return a mask in the pixels of its file; None where it is known to be nowhere."""
-        value = self._plain()
-        return None if value is None else mask_of(value, self.root)
-
-    def _plain(self) -> object:
+    @property
+    def plain(self) -> object:
+        """The value as Python's."""
         return self.value.as_py() if isinstance(self.value, pa.Scalar) else self.value
 
 

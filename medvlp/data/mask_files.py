@@ -70,6 +70,18 @@ def mask_path(value: str) -> tuple[str, tuple[int, ...]]:
     return (value, ()) if found is None else (value[: found.start()], tuple(map(int, found[1].split(","))))
 
 
+def within(root: Path, name: str) -> Path:
+    """Return a file of a folder.
+
+    Raises:
+        DataError: if it is none.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise DataError(f"the mask {name!r} leaves the folder {root}: set root to a folder that holds all files.")
+    return path
+
+
 def mask_of(value: object, root: Path) -> MaskPixels:
     """Read a value of a manifest's mask column.
 
@@ -82,9 +94,7 @@ def mask_of(value: object, root: Path) -> MaskPixels:
         height, width = int(runs[0]), int(runs[1])
         return MaskPixels(np.repeat(np.arange(len(runs) - 2) % 2 == 1, runs[2:]).reshape(width, height).T)
     name, values = mask_path(value)
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise DataError(f"the mask {value!r} leaves the folder {root}: set root to a folder that holds all files.")
+    path = within(root, name)
     try:
         facts = path.stat()
     except OSError:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
-from medvlp.core.views import View
+from medvlp.core.views import ReadsBeside, View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes, decoder_versions
@@ -133,7 +133,7 @@ def prepare(
     if not prefix:
         return Prepared(manifest, (), records, None)
     cache = Cache(cache) if isinstance(cache, Path) else cache or Cache.default()
-    keys, unread = _keys(manifest, prefix, cache, workers)
+    keys, unread = _keys(records, prefix, cache, workers)
     pool = Pool(cache.pools / pool_name(prefix), prefix)
     failed = _fill(pool, records, keys, cache=cache, workers=workers, cap=cap, progress=progress, unread=unread)
     found = pool.lookup(keys)
@@ -165,13 +165,21 @@ def _code() -> str:
     return code_hash("io", "text", "data/views")
 
 
-def _keys(manifest: Manifest, prefix: Sequence[View], cache: Cache, workers: int) -> tuple[list[str], set[int]]:
+def _keys(records: Records, prefix: Sequence[View], cache: Cache, workers: int) -> tuple[list[str], set[int]]:
     """Return the key of each record, and the records one of whose files could not be hashed."""
+    manifest = records.manifest
     parts: list[list[str]] = []
     unread: set[int] = set()
+    read: dict[str, list[tuple[Path, ...]]] = {}
     for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
         there = manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False)
-        paths = [manifest.paths(i, name) if there[i] else () for i in range(len(manifest))]
+        read[name] = [manifest.paths(i, name) if there[i] else () for i in range(len(manifest))]
+    for place, view in enumerate(prefix):
+        if isinstance(view, ReadsBeside):
+            found = [view.beside(records.sample(i)) for i in range(len(manifest))]
+            read[f"beside {place}"] = [tuple(each.values()) for each in found]
+            parts.append([chr(31).join(each) for each in found])
+    for name, paths in read.items():
         flat = iter(content_hashes([path for files in paths for path in files], cache=cache, workers=workers))
         hashes = [[next(flat) for _ in files] for files in paths]
         unread |= {i for i, found in enumerate(hashes) if not all(found)}

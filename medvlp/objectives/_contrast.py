@@ -16,8 +16,6 @@ from torch import Tensor
 
 from medvlp.core.term import Term
 
-__all__ = ["Reading", "Similarity", "contrast", "sigmoid_contrast"]
-
 Reading = Literal["shared", "any", "each"]
 Side = Tensor | Mapping[str, Tensor]
 
@@ -176,12 +174,7 @@ def _index(
 
 
 def _positives(
-    z: Tensor,
-    target: Tensor,
-    allowed: Tensor | None,
-    reading: Reading,
-    positive_in_denominator: bool,
-    smoothing: float,
+    z: Tensor, target: Tensor, allowed: Tensor | None, reading: Reading, positive_in_denominator: bool, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     _check_target(z, target)
     positive = target if allowed is None else target & allowed

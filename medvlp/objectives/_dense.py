@@ -12,24 +12,15 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.sample import Column
 
-__all__ = ["Drawn", "drawn", "pixel_mean", "refuse_overlap", "rows_of"]
-
 
 @dataclass(frozen=True)
 class Drawn:
-    """Logits of R views and the masks of their K classes.
+    """Logits of R views and the masks of their K classes."""
 
-    Attributes:
-        logits: (R, C, ...) with C channels, one a class or one more for the background.
-        masks: (R, K, ...) of their type, 1 inside; 0 where the class is unknown.
-        known: (R, K) bool, whether somebody looked for the class in this view.
-        real: (R, 1, S, 1, 1) bool, slices of a stack that are not padding; None where nothing is padded.
-    """
-
-    logits: Tensor
-    masks: Tensor
-    known: Tensor
-    real: Tensor | None
+    logits: Tensor  # (R, C, ...) with C channels, one a class or one more for the background
+    masks: Tensor  # (R, K, ...) of their type, 1 inside; 0 where the class is unknown
+    known: Tensor  # (R, K) bool, whether somebody looked for the class in this view
+    real: Tensor | None  # (R, 1, S, 1, 1) bool, slices of a stack that are not padding; None where nothing is padded
 
 
 def refuse_overlap(masks: Tensor) -> None:

@@ -9,8 +9,6 @@ from medvlp.core.context import Context
 from medvlp.core.keys import parse_key
 from medvlp.text.facts import KNOWN, confirmed, stated_field
 
-__all__ = ["true_of"]
-
 
 def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
     """Whether the text of a pair is true of the other one's sample, bool (R, C): own rows against everybody's columns.

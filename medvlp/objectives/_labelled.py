@@ -9,8 +9,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 
-__all__ = ["Labelled"]
-
 
 class Labelled(Objective):
     """K labels, told by a head that the bundle keeps, and the answer that reads it.

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 
-__all__ = ["labels_of"]
-
 
 def labels_of(
     ctx: Context,

@@ -16,8 +16,6 @@ from medvlp.core.encoded import unit
 from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 
-__all__ = ["draw_others", "existence_loss", "pair_loss", "prototype_loss"]
-
 
 def existence_loss(logits: Tensor, matrix: Tensor) -> Term:
     """Cross entropy of (absent, present) for each query that its row of the matrix says anything of.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["first_of", "wide"]
+from medvlp.core.fields import parse_field
 
 
 def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
@@ -24,3 +24,13 @@ def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
 def wide(logits: Tensor) -> Tensor:
     """Return half precision as float32, everything else as it is."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def memory_keys(view: str, part: str) -> tuple[str, str | None]:
+    """Return the key of what a decoder reads of pictures, and of its mask where there is padding: slices of stacks.
+
+    Example:
+        >>> memory_keys("stack", "tokens"), memory_keys("image", "tokens")
+        (('stack/tokens', 'stack/mask'), ('image/tokens', None))
+    """
+    return f"{view}/{part}", f"{view}/mask" if part == "tokens" and parse_field(view).kind == "stack" else None

@@ -17,16 +17,6 @@ from medvlp.objectives._contrast import Similarity
 from medvlp.objectives._facts import true_of
 from medvlp.text.facts import KNOWN, stated_field
 
-__all__ = [
-    "Compared",
-    "Exclusion",
-    "Pairs",
-    "Relation",
-    "needed_fields",
-    "pairs",
-    "related",
-]
-
 # What makes a text a positive of an image. `true_of`: an equal report, or a text of which every fact is confirmed by
 # the image's own report or labels.
 Relation = Literal["own", "same_study", "same_report", "shared_labels", "true_of"]
@@ -38,15 +28,10 @@ _FIELDS = {"same_study": "id.study", "same_patient": "id.patient"}
 
 @dataclass(frozen=True)
 class Pairs:
-    """Own rows against everybody's columns.
+    """Own rows against everybody's columns."""
 
-    Attributes:
-        target: bool (R, C), positives.
-        exclude: bool (R, C), neither positive nor negative; None excludes nothing.
-    """
-
-    target: Tensor
-    exclude: Tensor | None
+    target: Tensor  # bool (R, C), positives
+    exclude: Tensor | None  # bool (R, C), neither positive nor negative; None excludes nothing
 
 
 def needed_fields(*relations: str, text: str) -> frozenset[Key]:

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives._rows import first_of, memory_keys, wide
 
 __all__ = ["AnswerQuestion"]
 
@@ -91,9 +90,7 @@ class AnswerQuestion(Objective):
         spec = {"answers": len(answers), "reads": part, **sizes, **classifier}
         self.spec = HeadSpec(str(spec.pop("name", "")), spec, keep=True)
         self.closed, self.loss = closed, loss
-        self._memory = f"{image}/{part}"
-        padded = part == "tokens" and parse_field(image).kind == "stack"
-        self._memory_mask = f"{image}/mask" if padded else None
+        self._memory, self._memory_mask = memory_keys(image, part)
         self._view, self._answer = question, answer
         self._words, self._word_mask = f"{question}/tokens", f"{question}/mask"
 

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._labels import labels_of
-from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives._rows import first_of, memory_keys, wide
 from medvlp.objectives.classify import Classify
 
 __all__ = ["Caption"]
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Generator(Protocol):
@@ -64,7 +65,7 @@ class Caption(Objective):
         ``next_token``; with `findings` also ``binary``, see `Classify`.
 
     Raises:
-        ConfigError: if width, layers or heads is not positive, or questions are to be answered from findings.
+        ConfigError: if questions are to be answered from findings.
 
     Example:
         >>> sorted(map(str, Caption().needs()))
@@ -81,9 +82,9 @@ class Caption(Objective):
         part: str = "tokens",
         question: str | None = None,
         words: Literal["own", "tower"] = "own",
-        width: int | None = None,
-        layers: int = 2,
-        heads: int = 4,
+        width: Count | None = None,
+        layers: Count = 2,
+        heads: Count = 4,
         head: str = "captioner",
         findings: list[str] = [],  # noqa: B006  (read only)
         threshold: Annotated[float, Field(gt=0, lt=1)] = 0.35,
@@ -96,13 +97,7 @@ class Caption(Objective):
         self.head = head
         sizes = {"width": width, "layers": layers, "heads": heads}
         self.options = {**sizes, "reads": part, "words": words, **({"findings": len(findings)} if findings else {})}
-        for name, value in sizes.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} of objective 'caption' is {value}: use a number of at least 1.")
-        self._memory = f"{image}/{part}"
-        # Image tokens fill their grid; slices of a stack are padded to the longest.
-        padded = part == "tokens" and parse_field(image).kind == "stack"
-        self._memory_mask = f"{image}/mask" if padded else None
+        self._memory, self._memory_mask = memory_keys(image, part)
         self._ids, self._mask = f"{text}/ids", f"{text}/mask"
         self._words = f"{text}/tokens" if words == "tower" else self._ids
         self._question, self._view = None if question is None else f"{question}/mask", question
@@ -123,7 +118,7 @@ class Caption(Objective):
         options: dict[str, object] = {"head": self.head, "reads": self._memory}
         if self.classify is None:
             return (AnswerSpec("report" if self._view is None else "question", options),)
-        of_findings = {"findings": f"{self.classify.view}/{self.classify.part}", "threshold": self.threshold}
+        of_findings = {"findings": self.classify.key, "threshold": self.threshold}
         return (AnswerSpec("report", options | of_findings), *self.classify.answers())
 
     def forward(self, ctx: Context) -> Terms:

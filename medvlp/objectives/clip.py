@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import Reading, contrast
 from medvlp.objectives._targets import Compared, Exclusion, Relation
@@ -36,9 +37,6 @@ class Clip(Compared):
     Returns:
         ``image_to_text`` and ``text_to_image``, each at half weight, so that their values add up to L.
 
-    Raises:
-        ConfigError: if the label smoothing is not in [0, 1).
-
     Example:
         >>> import torch
         >>> from medvlp.core.parts import Part
@@ -60,11 +58,9 @@ class Clip(Compared):
         exclude: Exclusion = "none",
         reading: Reading = "shared",
         positive_in_denominator: bool = True,
-        label_smoothing: float = 0.0,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(objective="clip", image=image, text=text, score=score, positives=positives, exclude=exclude)
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing of objective 'clip' is {label_smoothing}: use a number in [0, 1).")
         self.reading: Reading = reading
         self.positive_in_denominator = positive_in_denominator
         self.label_smoothing = label_smoothing

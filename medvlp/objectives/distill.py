@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Terms
@@ -35,9 +36,6 @@ class Distill(Objective):
     Returns:
         ``distribution``.
 
-    Raises:
-        ConfigError: if the temperature is not positive.
-
     Example:
         >>> import torch
         >>> from medvlp.core.parts import Part
@@ -56,12 +54,10 @@ class Distill(Objective):
         teacher: str,
         bank: str,
         image: str = "image",
-        temperature: float = 0.02,
+        temperature: Annotated[float, Field(gt=0)] = 0.02,
         texts: Literal["teacher", "student"] = "teacher",
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ConfigError(f"temperature of objective 'distill' is {temperature}: use a number above 0.")
         self.temperature = temperature
         self._image = f"{image}/embedding"
         self._taught_image = f"{teacher}:{image}/embedding"

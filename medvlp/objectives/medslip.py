@@ -8,7 +8,6 @@ from typing import Annotated
 from pydantic import Field
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
@@ -16,6 +15,8 @@ from medvlp.objectives._medslip import existence_loss, pair_loss
 from medvlp.objectives.medslip_protocl import STREAMS, MedslipProtocl, Stated, Stream, stated
 
 __all__ = ["Medslip"]
+
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Medslip(Objective):
@@ -50,9 +51,6 @@ class Medslip(Objective):
     Returns:
         ``exist_pathology``, ``exist_anatomy``, ``prototypes_pathology``, ``prototypes_anatomy``, ``pairs``, weighted.
 
-    Raises:
-        ConfigError: if a weight is negative.
-
     Example:
         >>> [str(key) for key in sorted(Medslip(prototypes=0).needs())]
         ['image/medslip', 'image/medslip_anatomy', 'image/medslip_pathology', 'vector.triplets']
@@ -66,19 +64,14 @@ class Medslip(Objective):
         matrix: str = "vector.triplets",
         pathology: str = "pathology",
         anatomy: str = "anatomy",
-        exist: float = 1.0,
-        prototypes: float = 1.0,
-        pairs: float = 1.0,
+        exist: Weight = 1.0,
+        prototypes: Weight = 1.0,
+        pairs: Weight = 1.0,
         negatives: Annotated[int, Field(ge=1)] = 7,
         absent_only: bool = False,
-        temperature: float | None = None,
+        temperature: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        if min(exist, prototypes, pairs) < 0:
-            raise ConfigError(
-                f"The weights exist {exist}, prototypes {prototypes} and pairs {pairs} of objective 'medslip' must not "
-                "be negative: change them."
-            )
         self.image, self.head, self.matrix = image, head, matrix
         self.weights = {"exist": exist, "prototypes": prototypes, "pairs": pairs}
         self.protocl = None

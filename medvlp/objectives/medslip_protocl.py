@@ -28,17 +28,11 @@ _LARGEST_SCALE = math.log(100.0)
 
 @dataclass(frozen=True)
 class Stated:
-    """Rows of the images of which something is stated.
+    """Rows of the images of which something is stated."""
 
-    Attributes:
-        rows: (R,) their index among the images' rows.
-        owner: (R,) their sample, within this process.
-        matrix: (R, A, P), see `_medslip`.
-    """
-
-    rows: Tensor
-    owner: Tensor
-    matrix: Tensor
+    rows: Tensor  # (R,) their index among the images' rows
+    owner: Tensor  # (R,) their sample, within this process
+    matrix: Tensor  # (R, A, P), see `_medslip`
 
     def of(self, stream: Stream) -> Tensor:
         """Return the matrix with the stream's queries as rows: (R, P, A) or (R, A, P)."""
@@ -100,9 +94,6 @@ class MedslipProtocl(Objective):
     Returns:
         ``prototypes_pathology`` and ``prototypes_anatomy``.
 
-    Raises:
-        ConfigError: if `negatives` or the temperature is not positive.
-
     Example:
         >>> sorted(map(str, MedslipProtocl().needs()))[:3]
         ['bank.anatomy/raw', 'bank.pathology/raw', 'image/medslip_anatomy']
@@ -118,14 +109,9 @@ class MedslipProtocl(Objective):
         anatomy: str = "anatomy",
         negatives: Annotated[int, Field(ge=1)] = 7,
         absent_only: bool = False,
-        temperature: float | None = None,
+        temperature: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        if negatives < 1 or (temperature is not None and temperature <= 0):
-            raise ConfigError(
-                f"negatives {negatives} and temperature {temperature} of objective 'medslip_protocl' must be positive: "
-                "change them."
-            )
         self.image, self.head, self.matrix = image, head, matrix
         self.negatives = negatives
         self.absent_only = absent_only

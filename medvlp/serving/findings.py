@@ -26,7 +26,10 @@ def refusal(verdict: Verdict | None) -> dict[str, str] | None:
 
 
 def finding_rows(
-    result: Mapping[str, Any], answers: Sequence[StoredAnswer], scoring: Sequence[str], refused: Mapping[str, str] | None
+    result: Mapping[str, Any],
+    answers: Sequence[StoredAnswer],
+    scoring: Sequence[str],
+    refused: Mapping[str, str] | None,
 ) -> list[dict[str, Any]]:
     """Return a row for each finding, the surest category first, within it by how far the number is above its base rate.
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from medvlp.state._shared import packed, unpacked
 
-__all__ = ["Beliefs"]
-
 
 class Beliefs:
     """s <- phi s + (1 - phi) vote, of each sample and finding; s begins as the label (PiCO, Wang et al. 2022).

@@ -13,8 +13,6 @@ from medvlp.core.keys import Plan
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.sample import Batch
 
-__all__ = ["ModelTeacher", "load_tensors", "save_tensors", "tensors_of"]
-
 
 class ModelTeacher(Teacher):
     """A teacher with a model of its own, or none before `bind`."""

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["device_of", "packed", "unpacked"]
-
 
 def device_of(model: nn.Module | None) -> torch.device:
     """Return the device on which sums travel between processes: the model's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -113,9 +114,7 @@ class Clusters(State):
         self.nearest = nearest
         self.samples_per_cluster = samples_per_cluster
         self.spherical = spherical
-        self.iterations = iterations
-        self.restarts = restarts
-        self.start: Start = start
+        self._found_by = partial(kmeans, spherical=spherical, iterations=iterations, restarts=restarts, start=start)
         self.unit_centroids = unit_centroids
         self.external = external
         self.field = field
@@ -222,16 +221,8 @@ class Clusters(State):
     def _found_in(self, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return the cluster of each row, (R,), and the nearest ones, (R, nearest); -1 where there is no row."""
         there = rows.isfinite().all(dim=1)
-        found = kmeans(
-            rows[there],
-            count,
-            spherical=self.spherical,
-            iterations=self.iterations,
-            restarts=self.restarts,
-            start=self.start,
-            # Each pass starts anew: a bad start must not be had twice.
-            seed=self.seed + self._passes,
-        )
+        # Each pass starts anew: a bad start must not be had twice.
+        found = self._found_by(rows[there], count, seed=self.seed + self._passes)
         labels = torch.full((len(rows),), -1, device=rows.device)
         labels[there] = found.labels
         near = torch.full((len(rows), self.nearest), -1, device=rows.device)

@@ -39,11 +39,7 @@ class Queue(State):
     """
 
     def __init__(
-        self,
-        *,
-        reads: Sequence[str],
-        size: Annotated[int, Field(ge=1)] = 3840,
-        begin: Annotated[int, Field(ge=0)] = 0,
+        self, *, reads: Sequence[str], size: Annotated[int, Field(ge=1)] = 3840, begin: Annotated[int, Field(ge=0)] = 0
     ) -> None:
         if not reads:
             raise ConfigError("state 'queue' reads nothing: name the keys whose rows it keeps.")

@@ -15,8 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medvlp.core import collectives
 
-__all__ = ["moved_once", "tracking_norms", "untracked"]
-
 
 def tracking_norms(module: nn.Module) -> list[_BatchNorm]:
     """Return the BatchNorm layers whose running statistics a forward pass would move.

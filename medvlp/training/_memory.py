@@ -8,8 +8,6 @@ from torch import nn
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.options import TrainingOptions
 
-__all__ = ["is_out_of_memory", "needs_chunks"]
-
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether memory ran out; the CPU's allocator has no exception of its own."""

@@ -10,8 +10,6 @@ from medvlp.core import collectives
 from medvlp.core.fields import Kind, parse_field
 from medvlp.core.sample import Batch, Column
 
-__all__ = ["with_planned"]
-
 _AXES = {"D": 0, "C": 0, "S": 0, "Z": 0, "Y": 0, "X": 0, "H": 0, "W": 0}  # sizes that only data know
 
 

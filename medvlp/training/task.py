@@ -209,12 +209,12 @@ class Task(nn.Module):
         weights: Mapping[str, float],
         samples_seen: int,
     ) -> dict[str, tuple[float, float]]:
-        alone = any(objective.scope == "sample" for objective in self.objectives.values())
+        by_sample = any(objective.scope == "sample" for objective in self.objectives.values())
         single = len(chunks) == 1
         # What terms are divided by must be known before the first goes backward; of one chunk they tell themselves.
-        whole = self._sample_terms(chunks[0], first_pass[0], samples_seen) if alone and single else {}
+        whole = self._sample_terms(chunks[0], first_pass[0], samples_seen) if by_sample and single else {}
         counts = {name: term.count for name, term in whole.items()}
-        if alone and not single:
+        if by_sample and not single:
             counts = self._sample_counts(chunks, first_pass, samples_seen)
         counts = {name: collectives.total(count) for name, count in counts.items()}
         sums: dict[str, float] = dict.fromkeys(counts, 0.0)
@@ -222,7 +222,7 @@ class Task(nn.Module):
             with self._sync(last=i == len(chunks) - 1):
                 encoded = first_pass[0] if single else self._encode(chunk, wrapped=True)
                 outputs, grads = cursor.next(encoded)
-                if alone:
+                if by_sample:
                     terms = whole if single else self._sample_terms(chunk, encoded, samples_seen)
                     loss = self._sum(terms, counts, weights)
                     if loss.requires_grad:
@@ -342,12 +342,7 @@ def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict
         plain = {name: t for name, t in cut.items() if not name.startswith("extra ")}
         extra = {name.removeprefix("extra "): t for name, t in cut.items() if name.startswith("extra ")}
         views[view] = Encoded(
-            owner=rows.owner,
-            mask=rows.mask,
-            grid=rows.grid,
-            size=None,
-            extra={**rows.extra, **extra},
-            **plain,
+            owner=rows.owner, mask=rows.mask, grid=rows.grid, size=None, extra={**rows.extra, **extra}, **plain
         )
     return views
 

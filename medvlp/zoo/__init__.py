@@ -3,6 +3,5 @@
 from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {"convert": "_protocol", "load_strictly": "_protocol", "read_checkpoint": "_protocol"},
+    __name__, {"convert": "_protocol", "load_strictly": "_protocol", "read_checkpoint": "_protocol"}
 )

@@ -12,8 +12,6 @@ from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo._folder import tokenizer_beside
 from medvlp.zoo._keys import count, is_range
 
-__all__ = ["BERT_EXTRAS", "bert_and_words", "bert_config"]
-
 # Buffers of older versions of transformers; the pooler and the word head, where a tower has no such part.
 BERT_EXTRAS = {
     r".*\bembeddings\.position_ids": is_range,

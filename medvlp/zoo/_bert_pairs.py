@@ -14,56 +14,36 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
-from medvlp.zoo._keys import Rules, under, without
+from medvlp.zoo._keys import Rules, Unused, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["BertPair", "importer_of"]
+Tower = Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], list[dict[str, Any]]]]
+Heads = Callable[[Mapping[str, Tensor]], dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertPair:
-    """One family.
+    """One family."""
 
-    Attributes:
-        name: of the importer.
-        release: what is known of it.
-        inside: keys of the file under which the weights may lie.
-        prefix: in front of all names that count; others are of the training.
-        image: prefix of the image tower.
-        text: prefix of BERT.
-        rules: names of the projections.
-        unused: patterns of what the file holds and no model needs.
-        tower: weights -> (options of the image tower, views that make its pixels).
-        pooled: how BERT is pooled.
-        words: hub name of the tokenizer.
-        length: tokens.
-        heads: weights -> projections.
-        scale: of the logits.
-        arranged: what is done to the weights first.
-        apart: prefix of what the score learns, where it learns something.
-        asked: these weights -> the answer.
-        limits: for the card.
-    """
-
-    name: str
-    release: Release
-    inside: Sequence[str]
-    image: str
-    text: str
-    tower: Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], list[dict[str, Any]]]]
-    heads: Callable[[Mapping[str, Tensor]], dict[str, dict[str, Any]]]
-    prefix: str = ""
-    rules: Rules = ()
-    unused: Mapping[str, Callable[[Tensor], bool] | None] = field(default_factory=dict)
-    pooled: Mapping[str, Any] = field(default_factory=lambda: {"pool": "cls"})
-    words: str = "emilyalsentzer/Bio_ClinicalBERT"
-    length: int = 256
-    scale: float = 1 / 0.07
-    arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
-    apart: str = "-"
-    asked: Callable[[Mapping[str, Tensor], Path], StoredAnswer] | None = None
-    limits: str = ""
+    name: str  # of the importer
+    release: Release  # what is known of it
+    inside: Sequence[str]  # keys of the file under which the weights may lie
+    image: str  # prefix of the image tower
+    text: str  # prefix of BERT
+    tower: Tower  # weights -> (options of the image tower, views that make its pixels)
+    heads: Heads  # weights -> projections
+    prefix: str = ""  # in front of all names that count; others are of the training
+    rules: Rules = ()  # names of the projections
+    unused: Unused = field(default_factory=dict)  # patterns of what the file holds and no model needs
+    pooled: Mapping[str, Any] = field(default_factory=lambda: {"pool": "cls"})  # how BERT is pooled
+    words: str = "emilyalsentzer/Bio_ClinicalBERT"  # hub name of the tokenizer
+    length: int = 256  # tokens
+    scale: float = 1 / 0.07  # of the logits
+    arranged: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict  # what is done to the weights first
+    apart: str = "-"  # prefix of what the score learns, where it learns something
+    asked: Callable[[Mapping[str, Tensor], Path], StoredAnswer] | None = None  # these weights -> the answer
+    limits: str = ""  # for the card
 
 
 def importer_of(family: BertPair) -> Callable[..., Bundle]:

@@ -15,28 +15,17 @@ from medvlp.core.files import read_json, sha256_of
 from medvlp.core.resources import resource
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 
-__all__ = ["Book", "read_books"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
-    """Texts that a decoder asks with, which its checkpoint does not hold.
+    """Texts that a decoder asks with, which its checkpoint does not hold."""
 
-    Attributes:
-        names: of the texts, in the order of the queries.
-        option: by which the user names files of them.
-        files: that the user named, JSON objects or YAML books; the sentences of a query are joined.
-        texts: that the training had, where they are known.
-        stand_in: book of ``configs/banks`` in our own words, where they are not.
-        aspects: sentences a text.
-    """
-
-    names: Sequence[str]
-    option: str
-    files: Sequence[str] = ()
-    texts: Sequence[str] = ()
-    stand_in: str = ""
-    aspects: int = 1
+    names: Sequence[str]  # of the texts, in the order of the queries
+    option: str  # by which the user names files of them
+    files: Sequence[str] = ()  # that the user named, JSON objects or YAML books; the sentences of a query are joined
+    texts: Sequence[str] = ()  # that the training had, where they are known
+    stand_in: str = ""  # book of ``configs/banks`` in our own words, where they are not
+    aspects: int = 1  # sentences a text
 
     def read(self) -> list[list[str]]:
         """Return the sentences of each text.

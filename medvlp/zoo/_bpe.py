@@ -11,8 +11,6 @@ from medvlp.core.errors import UserError
 from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo._folder import folder_at, tokenizer_in
 
-__all__ = ["clip_tokenizer"]
-
 _PLACES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 _WORDS = 49152 - 256 - 2  # of the file's lines as many are merges that CLIP uses
 

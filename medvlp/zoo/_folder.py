@@ -11,8 +11,6 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import read_json
 from medvlp.text.tokenizers import TransformersTokenizer
 
-__all__ = ["folder_at", "settings_in", "tokenizer_beside", "tokenizer_in", "weights_in"]
-
 # Weights as safetensors or as torch's own, never code.
 _WANTED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")

@@ -10,22 +10,8 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 
-__all__ = [
-    "MONAI_VIT",
-    "Rules",
-    "by_rules",
-    "count",
-    "folded",
-    "fused",
-    "is_range",
-    "renamed",
-    "split_rows",
-    "under",
-    "without",
-    "without_twins",
-]
-
 Rules = Sequence[tuple[str, str]]
+Unused = Mapping[str, Callable[[Tensor], bool] | None]
 
 # MONAI's transformer as ours of volumes; how it embeds blocks differs by project.
 MONAI_VIT: Rules = [
@@ -70,10 +56,7 @@ def under(prefix: str, rules: Rules, ours: str) -> Rules:
 def fused(weights: Mapping[str, Tensor], pattern: str, into: str) -> dict[str, Tensor]:
     r"""Put weights that we keep in one, such as query, key and value, one above the other, in the pattern's order.
 
-    Args:
-        weights: by foreign name.
-        pattern: with ``{}`` where the three differ and groups that tell places apart: ``(.*)\.{q,k,v}_proj\.(.*)``.
-        into: name of the whole, with references to the groups.
+    The pattern has ``{}`` where they differ and groups that tell places apart, to which the name of the whole refers.
 
     Example:
         >>> parts = {f"a.{n}_proj.bias": torch.full((1,), float(i)) for i, n in enumerate("kqv")}
@@ -112,9 +95,7 @@ def split_rows(weights: Mapping[str, Tensor], pattern: str, into: Sequence[tuple
     return held
 
 
-def without(
-    weights: Mapping[str, Tensor], known: Mapping[str, Callable[[Tensor], bool] | None]
-) -> tuple[dict[str, Tensor], list[str]]:
+def without(weights: Mapping[str, Tensor], known: Unused) -> tuple[dict[str, Tensor], list[str]]:
     """Leave out what a project's file holds and no model needs, by pattern, after looking that it is what it must be.
 
     Returns:
@@ -139,14 +120,7 @@ def without(
 
 
 def without_twins(weights: Mapping[str, Tensor], twins: Rules) -> tuple[dict[str, Tensor], list[str]]:
-    """Leave out what a file holds under two names, after looking that both are the same.
-
-    Args:
-        weights: by foreign name.
-        twins: pattern of the name that goes, and the other.
-
-    Returns:
-        the others, and the names left out.
+    """Leave out what a file holds under two names; return the others, and the names left out.
 
     Raises:
         DataError: if the two differ.

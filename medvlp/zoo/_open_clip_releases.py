@@ -9,29 +9,18 @@ from typing import Any
 from medvlp.zoo._pixels import OPENAI
 from medvlp.zoo._release import Release
 
-__all__ = ["RELEASES", "Known"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of a release beside its weights.
+    """What is known of a release beside its weights."""
 
-    Attributes:
-        release: title, licence, citation.
-        views: that make its pixels; empty: the folder's, else open_clip's default.
-        mean, std: of these pixels.
-        length: tokens of a BERT text tower.
-        words: where its tokenizer is.
-        limits: for the card.
-    """
-
-    release: Release
-    views: Sequence[Mapping[str, Any]] = ()
-    mean: Sequence[float] = tuple(OPENAI[0])
+    release: Release  # title, licence, citation
+    views: Sequence[Mapping[str, Any]] = ()  # that make its pixels; empty: the folder's, else open_clip's default
+    mean: Sequence[float] = tuple(OPENAI[0])  # of these pixels
     std: Sequence[float] = tuple(OPENAI[1])
-    length: int = 256
-    words: str = ""
-    limits: str = ""
+    length: int = 256  # tokens of a BERT text tower
+    words: str = ""  # where its tokenizer is
+    limits: str = ""  # for the card
 
 
 RELEASES = {
@@ -77,6 +66,6 @@ RELEASES = {
         words="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
     ),
     "long_clip": Known(
-        release=Release(title="Long-CLIP", licence="Apache-2.0", citation="Zhang et al., ECCV 2024, arXiv 2403.15378."),
+        release=Release(title="Long-CLIP", licence="Apache-2.0", citation="Zhang et al., ECCV 2024, arXiv 2403.15378.")
     ),
 }

@@ -7,12 +7,7 @@ from typing import Any
 
 from medvlp.core.errors import DataError
 
-__all__ = ["IMAGENET", "OPENAI", "read_by_processor"]
-
-OPENAI: tuple[list[float], list[float]] = (
-    [0.48145466, 0.4578275, 0.40821073],
-    [0.26862954, 0.26130258, 0.27577711],
-)
+OPENAI: tuple[list[float], list[float]] = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
 IMAGENET: tuple[list[float], list[float]] = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _FILTERS = {1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 

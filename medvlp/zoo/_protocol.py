@@ -21,8 +21,6 @@ from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._stubs import with_inert_settings
 
-__all__ = ["convert", "load_strictly", "read_checkpoint"]
-
 _SHOWN = 5
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from medvlp.zoo._keys import Rules, count, under
 from medvlp.zoo._pixels import IMAGENET
 
-__all__ = ["NUMBERS", "cut_resnet", "squeezed", "trunk"]
-
 # nn.Sequential of torchvision's children names them by number.
 NUMBERS = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 

@@ -23,28 +23,18 @@ from medvlp.text.tokenizers import Tokenizer
 from medvlp.zoo._keys import Rules, by_rules
 from medvlp.zoo._protocol import load_strictly
 
-__all__ = ["Release", "asked_by_recipe", "imported", "reworded", "zero_shot"]
-
 _PROMPTS = "zero_shot/cxr_findings_v1.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What is known of released weights.
+    """What is known of released weights."""
 
-    Attributes:
-        title: name of the model.
-        licence: of the weights as their authors state it; empty: they state none, or it is not known.
-        citation: the paper.
-        about: further sentences for the card.
-        recipe: file of ``configs/zero_shot/recipes`` by which it asks for findings; empty: prompt pairs.
-    """
-
-    title: str
-    licence: str = ""
-    citation: str = ""
-    about: str = ""
-    recipe: str = ""
+    title: str  # name of the model
+    licence: str = ""  # of the weights as their authors state it; empty: they state none, or it is not known
+    citation: str = ""  # the paper
+    about: str = ""  # further sentences for the card
+    recipe: str = ""  # file of ``configs/zero_shot/recipes`` by which it asks for findings; empty: prompt pairs
 
 
 def zero_shot(release: Release) -> tuple[StoredAnswer, ...]:

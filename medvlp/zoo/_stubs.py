@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["with_inert_settings"]
-
 _INERT = ("omegaconf.", "pytorch_lightning.callbacks.", "pathlib.", "argparse.Namespace", "typing.Any")
 _PLAIN = {"collections.defaultdict": collections.defaultdict, "builtins.dict": dict, "builtins.list": list}
 _PLAIN |= {"builtins.int": int, "builtins.float": float, "builtins.str": str, "builtins.bool": bool}

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from medvlp.zoo._keys import Rules, count, fused, renamed
 
-__all__ = ["SWIN_EXTRAS", "swin_as_timm", "swin_tower"]
-
 _BLOCK = r"encoder\.layers\.(\d+)\.blocks\.(\d+)\."
 _NAMES: Rules = [
     (r"embeddings\.patch_embeddings\.projection\.(.*)", r"patch_embed.proj.\1"),

@@ -10,8 +10,6 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.zoo._keys import Rules, count, fused
 
-__all__ = ["HF_VISION", "plain_vit", "vit", "with_fused_vision"]
-
 _BASE = {
     "clip": "vit_base_patch16_clip_quickgelu_224",
     "siglip": "vit_base_patch16_siglip_224",

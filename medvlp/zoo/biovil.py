@@ -42,10 +42,7 @@ _CITED = {
 
 
 def biovil(
-    *,
-    source: Annotated[Path, FromModel("source")],
-    text: str | None = None,
-    preset: str = "dicom_voi_v1",
+    *, source: Annotated[Path, FromModel("source")], text: str | None = None, preset: str = "dicom_voi_v1"
 ) -> Bundle:
     """Import BioViL or BioViL-T; which of them it is, the file tells.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
-from medvlp.zoo._keys import Rules, count, under, without
+from medvlp.zoo._keys import Rules, Unused, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
@@ -49,7 +49,7 @@ _RULES: Rules = [
     ("temperature", "logit_scale.log_scale"),
 ]
 _OWN = re.escape(_IMAGE)
-_UNUSED: dict[str, Callable[[Tensor], bool] | None] = {
+_UNUSED: Unused = {
     **BERT_EXTRAS,
     re.escape(_TEXT) + r"pooler\.dense\.(weight|bias)": None,
     _OWN + r"to_patch_emb_first_frame\.[123]\.(weight|bias)": None,

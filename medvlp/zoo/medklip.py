@@ -29,10 +29,7 @@ _RELEASES = {
 _IMAGE = {"medklip": "res_features.", "mavl": "backbone."}
 # The map from tokens: MAVL's are convolutions of one place, with a learnt activation between them.
 _RULES: dict[str, Rules] = {
-    "medklip": [
-        (r"res_l1\.(.*)", r"heads.image/local.hidden.0.\1"),
-        (r"res_l2\.(.*)", r"heads.image/local.output.\1"),
-    ],
+    "medklip": [(r"res_l1\.(.*)", r"heads.image/local.hidden.0.\1"), (r"res_l2\.(.*)", r"heads.image/local.output.\1")],
     "mavl": [
         (r"res_l1\.0\.(.*)", r"heads.image/local.hidden.0.\1"),
         (r"res_l1\.1\.(.*)", r"heads.image/local.activations.0.\1"),
@@ -42,10 +39,7 @@ _RULES: dict[str, Rules] = {
 _ACTIVATION = {"medklip": "relu", "mavl": "prelu"}
 # The book in our own words, where one sentence a query is enough.
 _STAND_IN = {"medklip": "banks/medslip_pathology_v1.yaml", "mavl": ""}
-_UNUSED = {
-    "medklip": {r"cl_fc\..*": None},
-    "mavl": {r"location_emb\..*": None, r"pool\..*": None, "temp": None},
-}
+_UNUSED = {"medklip": {r"cl_fc\..*": None}, "mavl": {r"location_emb\..*": None, r"pool\..*": None, "temp": None}}
 _LIMITS = {
     "medklip": "The head that told anatomies apart in training is left out.",
     "mavl": "What told anatomies apart, and compared the whole picture with the sentences, in training is left out.",

@@ -44,9 +44,7 @@ _HEAD = {
 }
 
 _RELEASE = Release(
-    title="MeDSLIP",
-    citation="Fan et al. 2024, arXiv 2403.10635.",
-    about="Trained by its authors on MIMIC-CXR.",
+    title="MeDSLIP", citation="Fan et al. 2024, arXiv 2403.10635.", about="Trained by its authors on MIMIC-CXR."
 )
 
 

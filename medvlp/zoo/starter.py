@@ -28,29 +28,17 @@ __all__ = ["starter", "WEIGHTS", "StarterWeights"]
 
 @dataclass(frozen=True, kw_only=True)
 class StarterWeights:
-    """One set of weights.
+    """One set of weights."""
 
-    Attributes:
-        package: distribution that brings it.
-        file: in the package, below the folder of its module.
-        sha256: of the file.
-        architecture: timm's name.
-        image_size: side in pixels that it was trained with.
-        mean, std: of each channel, of pixels in [0, 1].
-        repeats: blocks of each stage: the file counts blocks through, timm by stage.
-        licence: as the package states it.
-        trained_on: images it has seen.
-    """
-
-    package: str
+    package: str  # distribution that brings it; `file` lies below the folder of its module and has this `sha256`
     file: str
     sha256: str
-    architecture: str
-    image_size: int
-    mean: float
+    architecture: str  # timm's name
+    image_size: int  # side in pixels that it was trained with
+    mean: float  # of each channel, of pixels in [0, 1]
     std: float
-    repeats: tuple[int, ...]
-    licence: str
+    repeats: tuple[int, ...]  # blocks of each stage: the file counts blocks through, timm by stage
+    licence: str  # as the package states it; `trained_on` what it has seen
     trained_on: str
 
     @property
@@ -104,14 +92,8 @@ def starter(
         raise UserError(f"There are no starter weights {name!r}: {did_you_mean(name, WEIGHTS)}.")
     facts = WEIGHTS[name]
     side = size or facts.image_size
-    tower = {
-        "name": "timm",
-        "architecture": facts.architecture,
-        "image_size": side,
-        "channels": 3,
-        "mean": [facts.mean],
-        "std": [facts.std],
-    }
+    shown = {"image_size": side, "channels": 3, "mean": [facts.mean], "std": [facts.std]}
+    tower = {"name": "timm", "architecture": facts.architecture, **shown}
     spec: dict[str, object] = {"name": "vision", "vision": tower}
     if stages:
         spec["projection"] = {"name": "stages", "stages": stages}
@@ -126,26 +108,16 @@ def starter(
     else:
         provenance |= {"random": random}
     model.eval()
-    return Bundle(
-        model=model,
-        tokenizer=None,
-        preprocessing=[{"name": "read", "size": side, "preset": preset}],
-        provenance=provenance,
-        card=_card(name, facts, random, side),
-    )
+    read = [{"name": "read", "size": side, "preset": preset}]
+    card = _card(name, facts, random, side)
+    return Bundle(model=model, tokenizer=None, preprocessing=read, provenance=provenance, card=card)
 
 
 _TOWER = "towers.image.backbone."
 # Order of a block's convolutions: the first block of all has no expansion.
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_EXPANDED = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
+_EXPANDED = {"_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw", "_project_conv": "conv_pwl"}
+_EXPANDED |= {f"_bn{i}": f"bn{i + 1}" for i in range(3)}
 _ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 
 

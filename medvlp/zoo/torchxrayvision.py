@@ -94,11 +94,4 @@ def torchxrayvision(
 
 def view(size: int, preset: str) -> dict[str, object]:
     """Return the view that makes its pixels: the middle square of the file, scaled as scikit-image does."""
-    return {
-        "name": "read",
-        "size": size,
-        "preset": preset,
-        "fit": "square_crop",
-        "resample": "gaussian",
-        "bits": 32,
-    }
+    return {"name": "read", "size": size, "preset": preset, "fit": "square_crop", "resample": "gaussian", "bits": 32}

@@ -16,10 +16,7 @@ __all__ = ["wise"]
 
 
 def wise(
-    *,
-    source: Annotated[Path, FromModel("source")],
-    start: Path,
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    *, source: Annotated[Path, FromModel("source")], start: Path, share: Annotated[float, Field(ge=0, le=1)] = 0.5
 ) -> Bundle:
     """WiSE-FT (Wortsman et al. 2022, eq. 1): theta = (1 - share) theta_start + share theta_tuned, tensor by tensor.
 

@@ -126,8 +126,8 @@ def test_needs_heads_and_refusals():
     ]
     spec = Caption(layers=3, heads=2).heads()["captioner"]
     assert (spec.name, spec.keep) == ("generator", True)
-    with pytest.raises(ConfigError, match=r"layers of objective 'caption' is 0: use a number of at least 1"):
-        Caption(layers=0)
+    with pytest.raises(ConfigError, match=r"x\.layers is 0: input should be greater than or equal to 1"):
+        build("objectives", {"name": "caption", "layers": 0}, where="x")
 
 
 def test_a_question_that_each_text_begins_with_is_given_and_not_predicted():

@@ -152,7 +152,7 @@ def test_gradients_are_the_derivatives():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"label_smoothing": 1.0}, r"label_smoothing of objective 'clip' is 1.0: use a number in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, r"x.label_smoothing is 1.0: input should be less than 1"),
         ({"score": "dto"}, r"no models/scores component named 'dto': did you mean 'dot'\?"),
         ({"positives": "same"}, "x.positives is 'same': input should be 'own', 'same_study', 'same_report'"),
         ({"exclude": "own"}, "x.exclude is 'own': input should be 'none'"),

@@ -7,6 +7,7 @@ import torch
 
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
+from medvlp.core.registry import build
 from medvlp.objectives import Distill
 from tests.objectives.world import rows
 
@@ -68,5 +69,5 @@ def test_needs_and_refusals():
     assert sorted(map(str, objective.needs())) == both
     objective = Distill(teacher="frozen", bank="words", image="image.local", texts="student")
     assert sorted(map(str, objective.needs())) == sorted([*both, "bank.words/embedding"])
-    with pytest.raises(ConfigError, match=r"temperature of objective 'distill' is 0.0: use a number above 0"):
-        Distill(teacher="frozen", bank="words", temperature=0.0)
+    with pytest.raises(ConfigError, match=r"x\.temperature is 0\.0: input should be greater than 0"):
+        build("objectives", {"name": "distill", "teacher": "frozen", "bank": "words", "temperature": 0.0}, where="x")

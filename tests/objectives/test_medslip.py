@@ -282,7 +282,7 @@ def test_mistakes_are_one_sentence() -> None:
         ConfigError, match=r"'vector.triplets' has \(12,\) values a sample, and the head 'medslip' has 6 a"
     ):
         Medslip()(context(given))
-    with pytest.raises(ConfigError, match=r"weights exist 1.0, prototypes -1.0 and pairs 1.0 .* must not be negative"):
-        Medslip(prototypes=-1.0)
-    with pytest.raises(ConfigError, match=r"negatives 7 and temperature 0.0 .* must be positive: change them"):
-        Medslip(temperature=0.0)
+    with pytest.raises(ConfigError, match=r"x\.prototypes is -1\.0: input should be greater than or equal to 0"):
+        build("objectives", {"name": "medslip", "prototypes": -1.0}, where="x")
+    with pytest.raises(ConfigError, match=r"x\.temperature is 0\.0: input should be greater than 0"):
+        build("objectives", {"name": "medslip", "temperature": 0.0}, where="x")

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.sample import Sample
+from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
+from medvlp.data.prepare import prepare
+from medvlp.data.stacks import taken
 from medvlp.data.views.read_organs import ReadOrgans
 from medvlp.models.encoders.organ_vit import OrganViT
 from medvlp.models.heads.organ_queries import OrganQueries
@@ -208,15 +211,25 @@ def test_organs_come_from_a_file_or_from_the_manifest_and_are_never_guessed(tmp_
     assert list(told.fields) == ["stack"]
     # 13 slices of the file, padded to 16, of which one lies in front: their middle is that of the file, in RAS mm.
     assert stack.position[17:30].mean(dim=0).tolist() == pytest.approx([-175.0, -142.0, 128.0], rel=1e-5)
-    with pytest.raises(DataError, match=r"looked for in .*nowhere/a\.nii, which is not there: write them with a segm"):
+    with pytest.raises(
+        DataError, match=r"The lung is looked for in .*nowhere/a\.nii, which is not there: write it with a segm"
+    ):
         ReadOrgans(**sizes, masks="nowhere/{name}.nii")(Sample("a", {"volume": str(path)}), torch.Generator())
     none = {**drawn, "mask.heart": Drawn("mask")}
     with pytest.raises(DataError, match=r"'a' has no mask\.heart"):
         view(Sample("a", {"volume": str(path), **none}), torch.Generator())
+    manifest = Manifest.of({"id": ["a"], "volume": ["ct/a.nii.gz"]}, root=tmp_path)
+    cached: list[Any] = [taken(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"])]
+    assert torch.equal(cached[0].pixels, stack.pixels)
+    other: Any = nibabel.load(path.parents[1] / "organs" / "a.nii.gz")
+    values = np.asarray(other.dataobj).copy()
+    values[values == 14] = 0
+    nibabel.Nifti1Image(values, other.affine).to_filename(path.parents[1] / "organs" / "a.nii.gz")
+    cached.append(taken(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"]))
+    assert not torch.equal(cached[1].pixels, cached[0].pixels)  # made anew
     lost = study(tmp_path / "lost", boxes={n: b for n, b in BOXES.items() if n != 15})
     with pytest.raises(DataError, match="holds no esophagus, and no score can be made without it"):
         view(Sample("a", {"volume": str(lost)}), torch.Generator())
-    other = nibabel.load(tmp_path / "organs" / "a.nii.gz")
     moved = nibabel.Nifti1Image(np.asarray(other.dataobj), np.diag([-10.0, -7.1, 9.0, 1.0]))  # type: ignore[attr-defined]
     moved.to_filename(tmp_path / "organs" / "a.nii.gz")
     with pytest.raises(DataError, match=r"or another place, and its volume .*: segment the volume as it is"):

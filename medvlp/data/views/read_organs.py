@@ -16,7 +16,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.marks import Drawn
-from medvlp.data.mask_files import MaskPixels, mask_of
+from medvlp.data.mask_files import mask_of, mask_path, within
 from medvlp.data.quantise import Bits, quantise
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
@@ -25,7 +25,12 @@ __all__ = ["ReadOrgans"]
 
 _SAME = 1e-3  # mm: grids that differ by less are one
 _MARGIN = (5, 20, 20)  # voxels of the resampled volume around all organs together
-_TOTAL = {"lung": (10, 11, 12, 13, 14), "heart": (51, 61), "esophagus": (15,), "aorta": (52,)}
+_TOTAL: dict[str, tuple[int, ...]] = {
+    "lung": (10, 11, 12, 13, 14),
+    "heart": (51, 61),
+    "esophagus": (15,),
+    "aorta": (52,),
+}
 _ENDINGS = (".gz", ".nii", ".dcm", ".zip")
 
 
@@ -64,6 +69,11 @@ class ReadOrgans:
         UnreadableImage: as `medvlp.io.read_volume`, of the volume or of its masks.
         DataError: if an organ's mask is not there, is empty, or lies on another grid than the volume.
         ConfigError: for fields of another kind, an empty window of values, or `masks` without ``{name}``.
+
+    Example:
+        >>> view = ReadOrgans(organs={"heart": (51, 61)})
+        >>> view.beside(Sample("a", {"volume": "/ct/a.nii.gz"}))
+        {'heart#51,61': PosixPath('/ct/../organs/a.nii.gz')}
     """
 
     random: ClassVar[bool] = False
@@ -111,7 +121,13 @@ class ReadOrgans:
         if not isinstance(source, str | Volume):
             raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
-        masks = np.stack([self._organ(sample, organ, source, volume) for organ in self.of])
+        files = {
+            organ: (values, path) for key, path in self.beside(sample).items() for organ, values in [key.split("#")]
+        }
+        lost = [organ for organ in self.of if organ not in files]
+        if lost:
+            raise DataError(f"{sample.id!r} has no mask.{lost[0]}: give the mask of that organ.")
+        masks = np.stack([self._organ(organ, *files[organ], volume) for organ in self.of])
         shown, organs, places = self._resampled(volume, masks)
         pixels, corners = _windows(shown, organs, window=self.window[::-1], patch=self.patch[::-1])
         columns, rows, slices = pixels.shape[4], pixels.shape[3], pixels.shape[2]
@@ -125,36 +141,39 @@ class ReadOrgans:
         fields[self.to] = Stack(quantise(pixels.transpose(1, 2).flatten(0, 1).contiguous(), self.bits), position)
         return Sample(sample.id, fields, {**sample.records, self.to: record})
 
-    def _organ(self, sample: Sample, organ: str, source: str | Volume, volume: Volume) -> np.ndarray:
+    def beside(self, sample: Sample) -> dict[str, Path]:
+        """Organ and values -> file, of those that a sample has: what is made depends on them."""
+        source, found = sample.fields.get(self.field), {}
+        for organ, values in self.of.items():
+            drawn = sample.fields.get(f"mask.{organ}")
+            if isinstance(drawn, Drawn):
+                path, values = mask_path(str(drawn.plain or ""))
+                found |= {f"{organ}#{_listed(values)}": within(drawn.root, path)} if path else {}
+            elif isinstance(source, str):
+                name = Path(source).name
+                for ending in _ENDINGS:
+                    name = name.removesuffix(ending)
+                found[f"{organ}#{_listed(values)}"] = Path(source).resolve().parent / self.masks.format(name=name)
+        return found
+
+    def _organ(self, organ: str, values: str, file: Path, volume: Volume) -> np.ndarray:
         """Return an organ, bool (Z, Y, X)."""
-        drawn = sample.fields.get(f"mask.{organ}")
-        if isinstance(drawn, Drawn) and (found := drawn.mask()) is not None:
-            mask, where = found, f"mask.{organ}"
-        elif isinstance(source, str) and drawn is None:
-            mask, where = self._of_file(Path(source), organ)
-        else:
-            raise DataError(f"{sample.id!r} has no mask.{organ}: give the mask of that organ.")
+        path = file.resolve()
+        if not path.is_file():
+            raise DataError(
+                f"The {organ} is looked for in {path}, which is not there: write it with a segmenter "
+                f"(TotalSegmentator -i VOLUME -o {path} --ml), or convert the model with masks=PLACE."
+            )
+        mask = mask_of(f"{path.name}#{values}" if values else path.name, path.parent)
         there = volume.affine.to("RAS").matrix
         if mask.pixels.shape != volume.shape or (mask.affine is not None and np.abs(mask.affine - there).max() > _SAME):
             raise DataError(
-                f"{where} has {mask.pixels.shape} voxels, or another place, and its volume {volume.shape}: segment "
-                "the volume as it is."
+                f"{path} has {mask.pixels.shape} voxels, or another place, and its volume {volume.shape}: segment the "
+                "volume as it is."
             )
         if not mask.pixels.any():
-            raise DataError(f"{where} holds no {organ}, and no score can be made without it: leave this volume out.")
+            raise DataError(f"{path} holds no {organ}, and no score can be made without it: leave this volume out.")
         return mask.pixels
-
-    def _of_file(self, source: Path, organ: str) -> tuple[MaskPixels, str]:
-        name = source.name
-        for ending in _ENDINGS:
-            name = name.removesuffix(ending)
-        path = (source.resolve().parent / self.masks.format(name=name)).resolve()
-        if not path.is_file():
-            raise DataError(
-                f"The organs of {source} are looked for in {path}, which is not there: write them with a segmenter "
-                f"(TotalSegmentator -i {source} -o {path} --ml), or convert the model with masks=PLACE."
-            )
-        return mask_of(f"{path.name}#{','.join(map(str, self.of[organ]))}", path.parent), str(path)
 
     def _resampled(self, volume: Volume, masks: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the cut and padded volume (S, H, W), its organs (O, S, H, W), and (x, y, z, 1) of it -> RAS mm."""
@@ -178,9 +197,8 @@ class ReadOrgans:
             (max(0, first - margin), min(n, last + margin))
             for (first, last), margin, n in zip(_box(organs.any(dim=0)), _MARGIN, shown.shape, strict=True)
         ]
-        (s, h, w), lack = (slice(*ends) for ends in cut), []
-        for (first, last), least in zip(cut, self.least[::-1], strict=True):
-            lack.append(max(0, least - (last - first)))
+        s, h, w = (slice(*ends) for ends in cut)
+        lack = [max(0, least - (last - first)) for (first, last), least in zip(cut, self.least[::-1], strict=True)]
         around = [side for n in lack[::-1] for side in (n // 2, n - n // 2)]
         start = np.array([first - n // 2 for (first, _), n in zip(cut, lack, strict=True)][::-1])
         scale = np.array(values.shape[1:]) / cells
@@ -219,3 +237,7 @@ def _box(mask: Tensor) -> list[tuple[int, int]]:
     """Return the first and the last voxel of a mask (S, H, W) along each axis."""
     found = mask.nonzero()
     return list(zip(found.amin(dim=0).tolist(), found.amax(dim=0).tolist(), strict=True))
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ",".join(map(str, values))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from medvlp.core.errors import UserError
@@ -16,29 +17,11 @@ from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._pixels import IMAGENET
 
-__all__ = [
-    "created_by_timm",
-    "export",
-    "not_held",
-    "plain_tower",
-    "processor_of",
-    "turned_back",
-    "with_channels",
-]
-
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
 def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
-    """Write a bundle in the form of another library, whole or not at all.
-
-    Args:
-        bundle: loaded.
-        to: component of ``medvlp/zoo/exports``.
-        out: folder.
-
-    Returns:
-        what the form cannot hold, a phrase each.
+    """Write a bundle in the form of another library, whole or not at all; return what the form cannot hold.
 
     Raises:
         ConfigError: if there is no such form.
@@ -94,6 +77,26 @@ def turned_back(
     return {name: flat[places] for name, places in numbers.items()}
 
 
+def write_pair(
+    bundle: Bundle,
+    file: Path,
+    like: Mapping[str, Tensor],
+    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    *,
+    more: Mapping[str, Tensor] = {},
+) -> None:
+    """Write towers, projections and scale under foreign names (see `turned_back`), and the tokenizer beside them."""
+    model: Any = bundle.model
+    parts = ["towers.image."]
+    if model.reads_text:
+        parts += ["towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale."]
+    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(tuple(parts))}
+    save_file({**turned_back(ours, like, there), **more}, file, metadata={"format": "pt"})
+    if bundle.tokenizer is not None:
+        bundle.tokenizer.save(file.parent)
+        (file.parent / "tokenizer.yaml").unlink()
+
+
 def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
     """Return the specification of the image tower, if it is timm's as timm makes it.
 
@@ -142,16 +145,20 @@ def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[st
 
 
 def not_held(
-    bundle: Bundle, *, heads: bool = True, pixels: bool = True, answers: Sequence[StoredAnswer] | None = None
+    bundle: Bundle,
+    *,
+    held: Callable[[str], bool] = lambda head: False,
+    pixels: bool = True,
+    answers: Sequence[StoredAnswer] | None = None,
 ) -> list[str]:
-    """Return what no other library's form holds of a bundle."""
+    """Return what a form does not hold of a bundle: heads that are not `held`, sizes of `pixels`, answers, the rest."""
     model: Any = bundle.model
     presets = sorted({str(view["preset"]) for view in bundle.preprocessing if "preset" in view})
     behind = [f"the preset from file to display values ({', '.join(presets)})"] if presets else []
     if pixels:
         behind.append("how a picture is brought to its size, " + ", ".join(str(dict(v)) for v in bundle.preprocessing))
-    if heads and model.spec.get("heads"):
-        behind.append(f"heads ({', '.join(model.spec['heads'])})")
+    lost = [name for name in model.spec.get("heads", {}) if not held(name)]
+    behind += [f"heads ({', '.join(lost)})"] if lost else []
     behind += [
         f"the answer {each.name} with its labels, recipe and prompts"
         for each in (bundle.answers if answers is None else answers)

@@ -63,9 +63,8 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(bundle.card, encoding="utf-8")
     behind = ["the text tower"] if model.reads_text else []
-    heads = [name for name in model.spec.get("heads", {}) if name not in {head for head, _ in chain}]
-    behind += [f"heads ({', '.join(heads)})"] if heads else []
-    return [*behind, *not_held(bundle, heads=False, answers=[each for each in bundle.answers if each is not findings])]
+    others = [each for each in bundle.answers if each is not findings]
+    return [*behind, *not_held(bundle, held={head for head, _ in chain}.__contains__, answers=others)]
 
 
 def _of_pictures(bundle: Bundle, tower: Any) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:  # noqa: ANN401

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from medvlp.core.errors import UserError
@@ -14,7 +13,7 @@ from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import open_clip as clip
-from medvlp.zoo.exports._export import not_held, plain_tower, turned_back, with_channels
+from medvlp.zoo.exports._export import not_held, plain_tower, with_channels, write_pair
 
 __all__ = ["open_clip"]
 
@@ -69,15 +68,8 @@ def open_clip(
         shown |= {"interpolation": views[0]["resample"], "resize_mode": fit}
     write_json(folder / "open_clip_config.json", {"model_cfg": settings, "preprocess_cfg": shown})
     like = _names(settings, hidden=hidden, inner=text["intermediate_size"])
-    parts = ("towers.image.", "towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale.")
-    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(parts)}
-    weights = turned_back(ours, like, clip.ours_of)
-    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
-    if bundle.tokenizer is not None:
-        bundle.tokenizer.save(folder)
-        (folder / "tokenizer.yaml").unlink()
-    extra = [name for name in model.spec.get("heads", {}) if not name.endswith("/raw")]
-    return [*([f"heads ({', '.join(extra)})"] if extra else []), *not_held(bundle, heads=False, pixels=not fit)]
+    write_pair(bundle, folder / "open_clip_model.safetensors", like, clip.ours_of)
+    return not_held(bundle, held=lambda head: head.endswith("/raw"), pixels=not fit)
 
 
 def _names(settings: dict[str, Any], *, hidden: int, inner: int) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from medvlp.core.errors import UserError
@@ -15,7 +15,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import dinov2
 from medvlp.zoo import transformers as pairs
-from medvlp.zoo.exports._export import not_held, plain_tower, processor_of, turned_back
+from medvlp.zoo.exports._export import not_held, plain_tower, processor_of, write_pair
 
 __all__ = ["transformers"]
 
@@ -71,16 +71,9 @@ def transformers(
     # The mask token serves training alone, and importers leave it out.
     like = {n: t for n, t in load_file(file).items() if not n.endswith("mask_token")}
     spare = {n: t * 0 for n, t in load_file(file).items() if n.endswith("mask_token")}
-    parts = ("towers.image.", "towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale.")
-    ours = {n: t for n, t in model.state_dict().items() if n.startswith(parts[:1] if dino else parts)}
     there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dinov2.ours_of if dino else pairs.ours_of
-    save_file({**turned_back(ours, like, there), **spare}, file, metadata={"format": "pt"})
-    if bundle.tokenizer is not None:
-        bundle.tokenizer.save(folder)
-        (folder / "tokenizer.yaml").unlink()
+    write_pair(bundle, file, like, there, more=spare)
     shown = processor_of(bundle, {"clip": "CLIP", "siglip": "Siglip"}.get(str(kind), "Bit"), tower)
     if shown is not None:
         write_json(folder / "preprocessor_config.json", shown)
-    behind = not_held(bundle, heads=False, pixels=shown is None)
-    extra = [name for name in model.spec.get("heads", {}) if not name.endswith("/raw")]
-    return [*([f"heads ({', '.join(extra)})"] if extra else []), *behind]
+    return not_held(bundle, held=lambda head: head.endswith("/raw"), pixels=shown is None)
