@@ -15,7 +15,7 @@ from medvlp.core.sample import Batch, Sample
 class View(Protocol):
     """``(Sample, generator) -> Sample``; a view with ``random = False`` belongs to the cached prefix.
 
-    One that makes a field which no manifest holds says so in a property ``adds``, a tuple of names.
+    One that makes a field which no manifest holds names it in an option ``to``, several in a property ``adds``.
     """
 
     random: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,21 +74,22 @@ def _records(name: str, samples: Sequence[Sample], rows: int) -> tuple[ImageReco
     return tuple(found) if len(found) == rows else ()
 
 
+def _rows_of(values: Sequence[object]) -> tuple[list[Any], Tensor, Tensor]:
+    """The rows of samples' values, a tuple being several, with the sample of each and its place among its own."""
+    found = [
+        (row, index, place)
+        for index, value in enumerate(values)
+        for place, row in enumerate(value if isinstance(value, tuple) else () if value is None else (value,))
+    ]
+    owner, place = (torch.tensor([each[at] for each in found], dtype=torch.int64) for at in (1, 2))
+    return [row for row, _, _ in found], owner, place
+
+
 def _marks(name: str, samples: Sequence[Sample], *, read: bool) -> Column | None:
-    rows: list[Tensor] = []
-    owners: list[int] = []
-    places: list[int] = []
-    for index, sample in enumerate(samples):
-        if isinstance(sample.fields.get(name), Drawn) and not read:
-            continue
-        value = seen(sample, name)
-        several = value if isinstance(value, tuple) else () if value is None else (value,)
-        rows.extend(several)
-        owners.extend([index] * len(several))
-        places.extend(range(len(several)))
+    values = [None if isinstance(s.fields.get(name), Drawn) and not read else seen(s, name) for s in samples]
+    rows, owner, place = _rows_of(values)
     if not rows:
         return None
-    owner, place = torch.tensor(owners, dtype=torch.int64), torch.tensor(places, dtype=torch.int64)
     if name.startswith("mask"):
         if rows[0].dim() == 3:
             return _padded(name, rows, owner)
@@ -108,18 +110,9 @@ def _column(name: str, samples: Sequence[Sample]) -> Column | None:
         if kind.dtype == "str":
             return Column(tuple("" if value is None else str(value) for value in values), owner)
         return Column(torch.tensor([float("nan") if v is None else v for v in values], dtype=torch.float32), owner)
-    rows: list[object] = []
-    owners: list[int] = []
-    for index, sample in enumerate(samples):
-        value = sample.fields.get(name)
-        if value is None:
-            continue
-        several = value if isinstance(value, tuple) else (value,)
-        rows.extend(several)
-        owners.extend([index] * len(several))
+    rows, owner, _ = _rows_of([sample.fields.get(name) for sample in samples])
     if not rows:
         return None
-    owner = torch.tensor(owners, dtype=torch.int64)
     if kind.dtype == "str":
         return Column(tuple(str(row) for row in rows), owner)
     stacks = [stack for row in rows if (stack := stack_of(row)) is not None]

@@ -16,7 +16,7 @@ from stat import S_ISDIR
 
 from medvlp.core.files import sha256_of
 from medvlp.data.cache import Cache, open_database
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 
 _TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha TEXT) WITHOUT ROWID"
 _CHUNK = 64
@@ -25,11 +25,7 @@ _CHUNK = 64
 def content_hashes(
     paths: Sequence[Path | None], *, cache: Cache, workers: int = 0, progress: Progress | None = None
 ) -> list[str]:
-    """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file.
-
-    Args:
-        progress: called after each chunk of files that had to be read.
-    """
+    """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file."""
     with closing(HashMemory(cache)) as known:
         stamps = [stamp_of(path) for path in paths]
         out = [known.get(stamp) if stamp else "" for stamp in stamps]
@@ -41,8 +37,7 @@ def content_hashes(
                 out[index] = sha
             known.put([(stamps[i], out[i]) for i in chunk])
             done += len(chunk)
-            if progress is not None:
-                progress(done, len(todo))
+            notify(progress, done, len(todo))
         return out
 
 

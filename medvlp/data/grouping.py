@@ -74,8 +74,8 @@ def stack_images(manifest: Manifest, *, by: str = "id.study") -> Manifest:
     Example:
         >>> from pathlib import Path
         >>> views = {"id": ["f", "l"], "image": ["f.png", "l.png"], "id.study": ["s", "s"], "text": ["Clear."] * 2}
-        >>> stack_pictures(Manifest.of(views, root=Path("."))).record(0)["stack"]
         >>> stack_images(Manifest.of(views, root=Path("."))).record(0)["stack"]
+        ['f.png', 'l.png']
     """
     images = manifest.arrow("image").to_pylist()
     groups = rows_of_each(manifest, by)

@@ -12,6 +12,7 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text
 from medvlp.data.layouts._table import read_table
+from medvlp.data.parallel import notify
 from medvlp.text.labels import label_mentions
 from medvlp.text.language import is_english
 from medvlp.text.mentions import read_report
@@ -55,7 +56,6 @@ def label_reports(
         columns: ``id`` and ``text`` -> columns of the table, where they are called otherwise.
         sections: that are read.
         evidence: JSON Lines of the mentions, each with its report's id, its words and their place.
-        progress: called with (done, total).
 
     Raises:
         DataError: if the table cannot be read, lacks a column, has an id twice or none, or there is no such section.
@@ -94,8 +94,7 @@ def label_reports(
             values = label_mentions(mentions, chosen)
             writer.writerow([name, *("" if values[key] is None else f"{values[key]:.0f}" for key in keys)])
             lines += [json.dumps({"id": name, **asdict(mention)}, ensure_ascii=False) for mention in mentions]
-        if progress is not None:
-            progress(done, len(ids))
+        notify(progress, done, len(ids))
     write_text(out, labels.getvalue())
     if evidence is not None:
         write_text(evidence, "".join(f"{line}\n" for line in lines))

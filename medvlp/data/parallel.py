@@ -27,6 +27,12 @@ R = TypeVar("R")
 _shared: object = None
 
 
+def notify(progress: Progress | None, done: int, total: int) -> None:
+    """Say how far work has come, where somebody asked."""
+    if progress is not None:
+        progress(done, total)
+
+
 def start_method() -> str:
     """How worker processes start: ``fork`` where there is one (the manifest is then shared, not copied)."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
@@ -44,7 +50,6 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
 
     Args:
         shared: what every call needs; sent to each worker once.
-        workers: processes; 0 works in this one.
     """
     if workers <= 0 or len(chunks) < 2:
         for chunk in chunks:

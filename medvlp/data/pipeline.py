@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 import torch
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.sample import Sample
 from medvlp.core.views import View
@@ -56,7 +56,11 @@ def view_spec(view: View) -> dict[str, object]:
 
 def added_fields(views: Sequence[View]) -> tuple[str, ...]:
     """Return the fields that samples have after some views and that no manifest needs to hold."""
-    return tuple(field for view in views for field in getattr(view, "adds", ()))
+    added = []
+    for view in views:
+        to = getattr(view, "to", None)
+        added += getattr(view, "adds", () if to is None else (to,))
+    return tuple(added)
 
 
 def read_numbers(views: Sequence[View]) -> tuple[str, ...]:
@@ -94,20 +98,13 @@ class Records:
     list of boxes is empty; missing, because unknown, where nobody drew anything, or where a label says 1 and the column
     that nothing is there.
 
-    Args:
-        manifest: the rows.
-        numbers: attributes (``age``) that samples carry as ``number.age``, beside the manifest's own number columns.
-
-    Raises:
-        DataError: if an attribute asked for is not numeric.
-
     Example:
-        >>> m = Manifest.of({"id": ["a"], "text": ["x"], "label.f": [1], "age": [60]}, root=Path("."))
-        >>> Records(m, numbers=("age",)).sample(0).fields
-        {'text': 'x', 'label.f': 1.0, 'number.age': 60.0}
+        >>> m = Manifest.of({"id": ["a"], "text": ["x"], "label.f": [1]}, root=Path("."))
+        >>> Records(m).sample(0).fields
+        {'text': 'x', 'label.f': 1.0}
     """
 
-    def __init__(self, manifest: Manifest, *, numbers: Sequence[str] = ()) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._ids = manifest.arrow("id")
         self._paths = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
@@ -118,10 +115,8 @@ class Records:
             (name, manifest.arrow(name), _drawn(manifest, name), Drawn(name.partition(".")[0], root=manifest.root))
             for name in marks
         ]
-        real = {name: name for kind in ("label", "number") for name in manifest.names_of(kind)}
-        real |= {f"number.{name}": name for name in numbers}
-        self._real_names = tuple(real)
-        columns = [_numeric(manifest, name) for name in real.values()]
+        self._real_names = (*manifest.names_of("label"), *manifest.names_of("number"))
+        columns = [manifest.column(name).astype(np.float32) for name in self._real_names]
         self._real = np.stack(columns, axis=1) if columns else np.zeros((len(manifest), 0), np.float32)
 
     @property
@@ -167,10 +162,3 @@ def _drawn(manifest: Manifest, name: str) -> np.ndarray:
     else:
         drawn[labels == 0] = 0  # the file would be black: the label spares opening it
     return drawn.astype(np.int8)
-
-
-def _numeric(manifest: Manifest, name: str) -> np.ndarray:
-    values = manifest.column(name)
-    if values.dtype == object:
-        raise DataError(f"The attribute {name!r} holds words, not numbers: it cannot be a number field.")
-    return values.astype(np.float32)

@@ -48,7 +48,7 @@ class Rounded(Protocol):
 
 
 def opened_field(views: Sequence[View], kind: str) -> str:
-    """Return the field in which views look for the files of a kind of pictures; the kind itself where none does."""
+    """Return the field in which views look for the files of a kind; the kind itself where none opens any."""
     opening = [view for view in views if isinstance(view, Rounded)]
     own = [v for v in opening if kind in {parse_field(f).kind for f in added_fields([v]) or (v.field,)}]
     return next((view.field for view in own or opening), kind)

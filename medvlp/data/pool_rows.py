@@ -89,10 +89,10 @@ def read_row(
     fields.update(changed["words"])
     for name in changed["gone"]:
         fields.pop(name, None)
-    records = {
-        name: ImageRecord(seed=0, **{key: _tuples(value) for key, value in geometry.items()})
-        for name, geometry in changed["geometry"].items()
-    }
+    records = {}
+    for name, geometry in changed["geometry"].items():
+        facts: dict[str, Any] = {key: _tuples(value) for key, value in geometry.items()}
+        records[name] = ImageRecord(seed=0, **facts)
     return Sample(base.id, fields, records)
 
 
@@ -211,7 +211,8 @@ def full_disk_refused(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and "full" not in str(error):
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.errno not in full if isinstance(error, OSError) else "full" not in str(error):
             raise
         raise UserError(
             f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "

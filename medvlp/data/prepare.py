@@ -19,7 +19,7 @@ from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes, decoder_versions
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, notify
 from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
 from medvlp.data.pool import Pool
 from medvlp.data.pool_rows import Array, Row, depths_of, open_arrays, read_row
@@ -96,7 +96,6 @@ def prepare(
     cache: Cache | Path | None = None,
     workers: int = 0,
     cap: float = 0.02,
-    numbers: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Prepared:
     """Run the deterministic prefix over a cohort, from the cache where it was done before.
@@ -112,8 +111,6 @@ def prepare(
         cache: the cache or its folder; default `Cache.default()`.
         workers: processes for hashing and reading; 0 works in this one.
         cap: largest fraction of unreadable records; more stop the run.
-        numbers: numeric attributes that samples carry as ``number.NAME``.
-        progress: called with (done, total) records.
 
     Raises:
         ConfigError: if a view of the prefix is random, or makes what the cache cannot hold.
@@ -126,7 +123,7 @@ def prepare(
         >>> prepare(m, [Sections()], cache=Cache(Path(tempfile.mkdtemp()))).sample(0).fields
         {'text': 'Normal.'}
     """
-    records = Records(manifest, numbers=numbers)
+    records = Records(manifest)
     for view in prefix:
         if view.random:
             raise ConfigError(f"The view {view_spec(view)['name']!r} is random: move it from the prefix to the suffix.")
@@ -152,7 +149,7 @@ def prepare(
     if readable.all():
         return Prepared(manifest, lost, records, store)
     rest = manifest.take(readable)
-    return Prepared(rest, lost, Records(rest, numbers=numbers), store)
+    return Prepared(rest, lost, Records(rest), store)
 
 
 def pool_name(prefix: Sequence[View]) -> str:
@@ -235,8 +232,7 @@ def _fill(
                 needed = used * (total - done) // (done - first)
                 make_room(cache, pool=pool.folder.name, needed=needed)
                 room = used + needed
-            if progress is not None:
-                progress(done, total)
+            notify(progress, done, total)
     for index in unread - set(failed):
         failed[index] = Quarantined(
             records.sample(index, paths=False).id, "changed", "the file changed while it was read"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import written_whole
 from medvlp.io.errors import UnreadableImage
 
 _FEW = 3
@@ -63,3 +66,14 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
         f"{allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: {first.hint}; mend "
         "or remove them, or raise data.quarantine, the largest share that may be left out."
     )
+
+
+def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
+    """Write what was left out as CSV (id, reason, hint); without entries an older file of that name goes."""
+    if not entries:
+        path.unlink(missing_ok=True)
+        return
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["id", "reason", "hint"])
+        writer.writerows([entry.id, entry.reason, entry.hint] for entry in entries)

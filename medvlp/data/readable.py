@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import written_whole
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
@@ -53,8 +51,6 @@ def look_through(
     Args:
         manifest: of an index.
         cache: where facts are remembered.
-        workers: processes; 0 works in this one.
-        progress: called with (done, total) files.
 
     Raises:
         DataError: if no record can be read.
@@ -97,17 +93,6 @@ def look_through(
         rest = rest.with_column(name, [_sha(facts, int(place)) for place in column])
     rest.meta["quarantined"] = [asdict(entry) for entry in quarantined]
     return ReadableCohort(rest, quarantined, survey, places)
-
-
-def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
-    """Write what was left out as CSV (id, reason, hint); without entries an older file of that name goes."""
-    if not entries:
-        path.unlink(missing_ok=True)
-        return
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["id", "reason", "hint"])
-        writer.writerows([entry.id, entry.reason, entry.hint] for entry in entries)
 
 
 def _sha(facts: Sequence[ImageFacts | None], place: int) -> str | None:

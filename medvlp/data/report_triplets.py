@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._table import read_table
+from medvlp.data.parallel import notify
 from medvlp.text.language import is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
@@ -46,7 +47,6 @@ def studies_of_table(
         columns: names of these -> columns of the table, where they are called otherwise.
         sections: of the reports that are read.
         vocabulary: label list whose labels are the observations; default: all findings of the ontology.
-        progress: called with (done, total).
 
     Raises:
         DataError: if a column is missing, an id is blank, or a study has two texts.
@@ -90,8 +90,7 @@ def studies_of_table(
             )
         if images[place]:
             lists.setdefault(splits[place] or "train", {})[images[place]] = study
-        if progress is not None:
-            progress(place + 1, len(ids))
+        notify(progress, place + 1, len(ids))
     skipped = {"no text": tuple(without), "not in English": tuple(foreign)}
     return ReadStudies(tuple(studies), lists, {reason: lines for reason, lines in skipped.items() if lines})
 
@@ -116,6 +115,5 @@ def studies_of_radgraph(
             nested_modifiers=nested_modifiers,
             across_sentences=across_sentences,
         )
-        if progress is not None:
-            progress(place, len(reports))
+        notify(progress, place, len(reports))
     return ReadStudies(tuple(studies.values()), {}, {})

@@ -22,7 +22,7 @@ from medvlp.core.provenance import code_hash, hash_of
 from medvlp.data.cache import Cache, open_database
 from medvlp.data.contents import HashMemory, Stamp, decoder_versions, stamp_of
 from medvlp.data.facts import ImageFacts, read_facts
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 
 # The picture last: SQLite then reaches the other columns without reading it.
 _TABLE = """CREATE TABLE IF NOT EXISTS facts (
@@ -44,7 +44,6 @@ def survey_images(
 
     Args:
         paths: resolved paths of images, volumes or folders of slices; None where a record has none.
-        workers: processes; 0 works in this one.
 
     Returns:
         a sequence as long as `paths`: facts (of an unreadable file with a reason), or None where there is no path.
@@ -59,8 +58,7 @@ def survey_images(
     todo = survey.unknown([index for index, path in enumerate(paths) if path is not None])
     total = sum(path is not None for path in paths)
     done = total - len(todo)
-    if progress is not None:
-        progress(done, total)
+    notify(progress, done, total)
     if not todo:
         return survey
     with closing(HashMemory(cache)) as hashes:  # a survey spares training the hashing of the same files
@@ -69,8 +67,7 @@ def survey_images(
             survey.note(chunk, found)
             hashes.put([(survey.stamps[i], facts.sha256) for i, (_, facts) in zip(chunk, found, strict=True)])
             done += len(chunk)
-            if progress is not None:
-                progress(done, total)
+            notify(progress, done, total)
     return survey
 
 

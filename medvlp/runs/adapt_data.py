@@ -18,8 +18,8 @@ from medvlp.data.grouping import with_patients
 from medvlp.data.layouts._table import read_table
 from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
-from medvlp.data.quarantine import Quarantined
-from medvlp.data.readable import look_through, write_quarantine
+from medvlp.data.quarantine import Quarantined, write_quarantine
+from medvlp.data.readable import look_through
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
-from medvlp.data.quarantine import Quarantined
-from medvlp.data.readable import look_through, write_quarantine
+from medvlp.data.quarantine import Quarantined, write_quarantine
+from medvlp.data.readable import look_through
 
 
 @dataclass(frozen=True)

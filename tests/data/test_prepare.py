@@ -259,14 +259,6 @@ def test_records_without_an_image_or_without_a_report_pass(cohort: Cohort, cache
     ]
 
 
-def test_numbers_are_given_where_asked_for(cohort: Cohort, cache: Cache) -> None:
-    prepared = prepare(cohort(2), PREFIX, cache=cache, numbers=("age",))
-    assert prepared.sample(1).fields["number.age"] == 41.0
-    assert "number.age" in prepared.records.stacked
-    with pytest.raises(DataError, match="no column 'agee'"):
-        prepare(cohort(2), PREFIX, cache=cache, numbers=("agee",))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Darken:
     """Changes pixels after they were rounded."""

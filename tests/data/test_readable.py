@@ -13,7 +13,8 @@ from medvlp.core.errors import DataError
 from medvlp.data.cache import Cache
 from medvlp.data.difference import difference
 from medvlp.data.manifest import Manifest
-from medvlp.data.readable import look_through, write_quarantine
+from medvlp.data.quarantine import write_quarantine
+from medvlp.data.readable import look_through
 
 
 def cut(path: Path) -> None:

@@ -14,6 +14,7 @@ from medvlp.core.files import make_folder, write_json, write_text, written_whole
 from medvlp.core.pseudonym import secret_key
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
+from medvlp.data.parallel import notify
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.deidentify.dicom import deidentify_dicom
 from medvlp.io.deidentify.nifti import deidentify_nifti
@@ -68,7 +69,6 @@ def deidentify_folder(
         profile: options; by default the basic profile with shifted dates and masked text.
         key_file: 32 bytes in hex, mode 0600, made where it is not there; by default the installation's own.
         keep_columns: columns of tables that are copied as they are.
-        progress: called with (done, total).
 
     Raises:
         UserError: the source is not there, or the output lies in it, holds something else, or was made otherwise.
@@ -86,8 +86,7 @@ def deidentify_folder(
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
             again += worker.take(path, name)
-            if progress is not None:
-                progress(number, len(files))
+            notify(progress, number, len(files))
         report = _report(journal, asked)
         write_json(out / "report.json", report)
     finally:

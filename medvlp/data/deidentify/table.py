@@ -83,12 +83,8 @@ def deidentify_table(
 
 
 def _made(value: str, kind: Kind, patient: str, known: KnownWords, profile: Profile, secret: Secret) -> str:
-    if kind == "patient":
-        return secret.name(value, prefix="p")
-    if kind == "accession":
-        return secret.name(value, prefix="a")
-    if kind == "id":
-        return secret.name(value, prefix="i")
+    if kind in ("patient", "accession", "id"):
+        return secret.name(value, prefix=kind[0])
     if kind == "uid":
         return value if profile.uids else secret.uid(value)
     if kind == "date":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
@@ -87,8 +87,7 @@ def scan_tree(
                 seen.add(tags["SOPInstanceUID"])
                 headers.append(Header(path, tags))
         done += len(chunk)
-        if progress is not None:
-            progress(done, len(paths))
+        notify(progress, done, len(paths))
     if not headers:
         counts = ", ".join(f"{len(some)} {reason}" for reason, some in sorted(skipped.items())) or "no files at all"
         raise DataError(

@@ -8,14 +8,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.core.registry import FromModel
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 
 Root = Annotated[Path, FromModel("root")]
 OnProgress = Annotated[Progress | None, FromModel("progress")]  # called with (done, total)
@@ -45,8 +45,7 @@ def list_files(
     chunks = chunked(wanted, _CHUNK)
     for done, some in enumerate(run_chunks(_walk, (str(root), tuple(suffixes)), chunks, workers=workers), start=1):
         found.update(some)
-        if progress is not None:
-            progress(min(done * _CHUNK, len(wanted)), len(wanted))
+        notify(progress, min(done * _CHUNK, len(wanted)), len(wanted))
     return sorted(found)
 
 
@@ -88,8 +87,8 @@ def finding_name(words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "unnamed"
 
 
-def read_records(path: Path) -> list[dict[str, object]]:
-    """Read a JSON list of objects; anything else is a `DataError`."""
+def read_records(path: Path, *, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Read a JSON list of objects that all have some keys; anything else is a `DataError`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -98,6 +97,10 @@ def read_records(path: Path) -> list[dict[str, object]]:
         raise DataError(f"{path} is not JSON ({error}): download it again.") from None
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise DataError(f"{path} is no list of objects: check that it is the right file.")
+    for place, entry in enumerate(value):
+        for key in keys:
+            if key not in entry:
+                raise DataError(f"{path}, entry {place}, has no {key!r}: download the file again.")
     return value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._table import read_table
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 
 _NAMES = ("mimic-cxr-reports.zip", "mimic-cxr-reports", "mimic_cxr_sectioned.csv", "mimic_cxr_sectioned.csv.gz", ".")
 _LARGEST = 1 << 20  # bytes of one report: the longest ones have some thousands
@@ -64,8 +64,7 @@ def read_reports(
                 for some in run_chunks(_cut, tuple(wanted), chunked(texts, _CHUNK), workers=workers):
                     book |= some
                 done += len(block)
-                if progress is not None:
-                    progress(done, len(studies))
+                notify(progress, done, len(studies))
     wanted_studies = {study: report for study, report in book.items() if study in patients}
     if wanted_studies or place is None:
         return wanted_studies or None

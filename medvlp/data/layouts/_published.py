@@ -13,9 +13,12 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
-from medvlp.data.layouts._table import Table
+from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.raster_header import probe_raster
+from medvlp.io.read import frame_size
 
 Row = dict[str, object]
 
@@ -52,6 +55,25 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
         if found:
             return found[0]
     return None
+
+
+def looked_up(root: Path, names: Sequence[str], key: str, value: str) -> dict[str, str]:
+    """Return one column of a table by another; nothing where the table is not there."""
+    path = optional_table(root, names)
+    table = None if path is None else read_table(path)
+    return {} if table is None else dict(zip(table.column(key), table.column(value), strict=True))
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
+    try:
+        if (found := frame_size(path)) is not None:
+            return found[1], found[0]
+        with open(path, "rb") as stream:
+            header = probe_raster(stream, "png" if path.suffix == ".png" else "jpeg", 0)
+    except (UnreadableImage, OSError):
+        return None
+    return header.columns, header.rows
 
 
 def read_headers(

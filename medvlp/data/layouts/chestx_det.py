@@ -71,9 +71,10 @@ def index(
     images_of = by_name(list_files(root, [images], suffixes=(".png", ".jpg", ".jpeg")))
     skipped: dict[str, list[str]] = {}
     rows: list[Row] = []
+    keys = ("file_name", "syms", "boxes", *(("polygons",) if release == _RELEASES[True] else ()))
     for name in lists:
         split = _LISTS[name][0]
-        for place, entry in enumerate(read_records(root / name)):
+        for place, entry in enumerate(read_records(root / name, keys=keys)):
             instances = _instances(entry, findings, release, where=f"{root / name}, entry {place}")
             image = _image(str(entry["file_name"]), split, images_of, skipped)
             rows.append(_row(str(entry["file_name"]), split, image, instances, findings, release, masks))
@@ -92,12 +93,8 @@ class _Instance:
 
 
 def _instances(entry: dict[str, Any], findings: Mapping[str, str], release: str, *, where: str) -> list[_Instance]:
-    try:
-        words, boxes = entry["syms"], entry["boxes"]
-        polygons = entry["polygons"] if release == _RELEASES[True] else [[]] * len(words)
-        entry["file_name"]
-    except KeyError as error:
-        raise DataError(f"{where}, has no {error}: download the list again.") from None
+    words, boxes = entry["syms"], entry["boxes"]
+    polygons = entry["polygons"] if release == _RELEASES[True] else [[]] * len(words)
     if not len(words) == len(boxes) == len(polygons):
         raise DataError(f"{where}: its findings, boxes and polygons are not equally many: download the list again.")
     unknown = sorted(set(words) - set(findings))

@@ -18,6 +18,7 @@ from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import notify
 
 __all__ = ["index"]
 
@@ -59,8 +60,7 @@ def index(
         part = _PARTS.get(path.name.partition("-")[0].removesuffix(".parquet"))
         for at, row in enumerate(_rows(path, wanted, folder)):
             rows.append({"id": f"{path.stem}/{at:06d}", "split": part, **row})
-        if progress is not None:
-            progress(done, len(paths))
+        notify(progress, done, len(paths))
     values = columns_of(rows)
     values |= {name: plain_numbers(name, values[name]) for name in wanted if name in values}  # pyrefly: ignore
     return Manifest.of(values, root=folder, meta={"layout": "hugging_face", "files": len(paths)})

@@ -15,6 +15,7 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, write_volume
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import notify
 
 __all__ = ["index"]
 
@@ -66,10 +67,9 @@ def index(
             if not target.is_file():
                 write_volume(target, pixels) if kind == "volume" else Image.fromarray(pixels).save(target)
             row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix()}
-            labels = {f"label.{label}": int(value) for label, value in zip(names, values, strict=True)}
-            rows.append(row | {"split": part} | labels)
-            if progress is not None:
-                progress(len(rows), total)
+            truth_of = {f"label.{label}": int(value) for label, value in zip(names, values, strict=True)}
+            rows.append(row | {"split": part} | truth_of)
+            notify(progress, len(rows), total)
     return manifest_of(
         rows, root=folder, layout="medmnist", files=None, skipped={}, field=kind, meta={"set": path.stem}
     )

@@ -10,7 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._mimic_reports import Report, read_reports
-from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest, rows_of
+from medvlp.data.layouts._published import find_table, label_columns, looked_up, published_manifest, rows_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -79,7 +79,8 @@ def index(
     )
     paths = [files.get(name) for name in names]
     positions = table.column("ViewPosition") if "ViewPosition" in table.names else [""] * len(names)
-    splits = _splits(root, names)
+    split_of = looked_up(root, _SPLIT, "dicom_id", "split")
+    splits = [split_of.get(name) for name in names] if split_of else []
     columns: dict[str, Sequence[object]] = {
         "id": names,
         "id.patient": subjects,
@@ -118,15 +119,6 @@ def _files(root: Path, subjects: Sequence[str], images: str, workers: int, progr
     if images == "auto" and any(path.endswith(".jpg") for path in found):
         found = [path for path in found if path.endswith(".jpg")]
     return {path.rpartition("/")[2].rpartition(".")[0]: path for path in found}
-
-
-def _splits(root: Path, names: Sequence[str]) -> list[str | None]:
-    path = optional_table(root, _SPLIT)
-    if path is None:
-        return []
-    table = read_table(path)
-    found = dict(zip(table.column("dicom_id"), table.column("split"), strict=True))
-    return [found.get(name) for name in names]
 
 
 def _labels(root: Path, labels: Labels, studies: Sequence[str]) -> dict[str, list[int | None]]:

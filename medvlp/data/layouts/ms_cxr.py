@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
-from medvlp.data.layouts._published import Row, find_table, manifest_of
+from medvlp.data.layouts._published import Row, find_table, image_size, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
-from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster import probe_raster
-from medvlp.io.read import frame_size
 
 __all__ = ["index"]
 
@@ -62,7 +57,7 @@ def index(
         except ValueError:
             raise DataError(f"{where}: x, y, w, h and the image's size are not all numbers: take it anew.") from None
         path = files.get(name)
-        wide, high = (path is not None and _size(root / path)) or (across, down)
+        wide, high = (path is not None and image_size(root / path)) or (across, down)
         box = [x * wide / across, y * high / down, (x + width) * wide / across, (y + height) * high / down]
         finding, parts = findings[word], places[at].split("/")
         row = rows.setdefault((name, word, phrase), {})
@@ -82,15 +77,3 @@ def index(
         }
     there = frozenset(files.values()) if require_files else None
     return manifest_of(list(rows.values()), root=root, layout="ms_cxr", files=there, skipped={})
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a picture in pixels; None where it cannot be measured."""
-    try:
-        if (found := frame_size(path)) is not None:
-            return found[1], found[0]
-        with open(path, "rb") as stream:
-            header = probe_raster(stream, "png" if path.suffix == ".png" else "jpeg", 0)
-    except (UnreadableImage, OSError):  # whoever reads the picture quarantines it
-        return None
-    return header.columns, header.rows

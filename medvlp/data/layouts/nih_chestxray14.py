@@ -10,12 +10,10 @@ from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files
-from medvlp.data.layouts._published import find_table, optional_table, published_manifest, years
+from medvlp.data.layouts._published import find_table, image_size, looked_up, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster import probe_raster
 
 __all__ = ["index"]
 
@@ -99,10 +97,7 @@ def index(
 
 def _sources(root: Path, names: Sequence[str]) -> list[str]:
     """The copy that each image came from, where a table says so; else the set."""
-    found: dict[str, str] = {}
-    if (path := optional_table(root, (_SOURCES,))) is not None:
-        table = read_table(path)
-        found = dict(zip(table.column("Image Index"), table.column("source_repository"), strict=True))
+    found = looked_up(root, (_SOURCES,), "Image Index", "source_repository")
     return [found.get(name) or "nih_chestxray14" for name in names]
 
 
@@ -173,19 +168,9 @@ def _box_columns(
                 f"{table.path}, line {line}: the box is not four numbers x, y, width, height: take the list as it was "
                 "published."
             ) from None
-        across, down = _scale(root, paths[rows[name]])
+        path = paths[rows[name]]
+        wide, high = (path is not None and image_size(root / path)) or (_BOX_GRID, _BOX_GRID)
+        across, down = wide / _BOX_GRID, high / _BOX_GRID
         corners = [x * across, y * down, (x + width) * across, (y + height) * down]
         drawn[finding_of[word]][rows[name]].append(corners)
     return {f"boxes.{finding}": [some.get(row) for row in range(len(names))] for finding, some in sorted(drawn.items())}
-
-
-def _scale(root: Path, path: str | None) -> tuple[float, float]:
-    """Pixels of the file per pixel of the published picture; 1 where the file is absent or cannot be measured."""
-    if path is None:
-        return 1.0, 1.0
-    try:
-        with open(root / path, "rb") as stream:
-            header = probe_raster(stream, "png", 0)
-    except (UnreadableImage, OSError):  # whoever reads the picture quarantines it
-        return 1.0, 1.0
-    return header.columns / _BOX_GRID, header.rows / _BOX_GRID

@@ -19,7 +19,7 @@ from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, notify
 
 __all__ = ["index"]
 
@@ -125,8 +125,7 @@ def _reports(root: Path, named: str | None, skipped: dict[str, list[str]], progr
             skip(skipped, "repeated", name)
         else:
             found[report.uid] = report
-        if progress is not None:
-            progress(done, total)
+        notify(progress, done, total)
     if not found:
         raise DataError(
             f"{place} holds no Open-i report (XML with eCitation/uId): give the folder of {_ARCHIVE} as root, or set "

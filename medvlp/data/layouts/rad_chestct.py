@@ -19,7 +19,7 @@ from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, wr
 from medvlp.data.layouts._published import Row, find_table, manifest_of, optional_table
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress, run_chunks
+from medvlp.data.parallel import Progress, notify, run_chunks
 
 __all__ = ["index"]
 
@@ -116,8 +116,7 @@ def _unpacked(root: Path, folder: Path, names: list[str], workers: int, progress
     done = run_chunks(_unpack, (root, folder), work, workers=workers)
     for count, ((name, _), whole) in enumerate(zip(work, done, strict=True), start=1):
         damaged += [] if whole else [name]
-        if progress is not None:
-            progress(count, len(work))
+        notify(progress, count, len(work))
     return damaged
 
 

@@ -43,11 +43,8 @@ def index(
     skipped: dict[str, list[str]] = {}
     for split, names in _PARTS.items():
         path = next((root / name for name in names if (root / name).is_file()), None)
-        for place, entry in enumerate(() if path is None else read_records(path)):
-            try:
-                row = _row(entry, split, images)
-            except KeyError as error:
-                raise DataError(f"{path}, entry {place}, has no {error}: download the file again.") from None
+        for entry in () if path is None else read_records(path, keys=("qid", "img_name", "question", "answer")):
+            row = _row(entry, split, images)
             if language in ("both", row["q_lang"]):
                 rows.append(row)
             else:

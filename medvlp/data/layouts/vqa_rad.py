@@ -21,6 +21,7 @@ _PUBLIC = "VQA_RAD Dataset Public.json"
 _PARTS = {"train": "trainset.json", "test": "testset.json"}
 _FOLDERS = ("VQA_RAD Image Folder", "images")
 _TYPES = {"ATRIB": "ATTRIB", "PRSE": "PRES"}  # misspelt in the source
+_KEYS = ("phrase_type", "question", "answer", "qid", "image_name", "answer_type", "question_type", "image_organ")
 _NULL = ("", "NULL", "null", "None")
 
 
@@ -50,11 +51,7 @@ def index(
     folder = images if images is not None else next((n for n in _FOLDERS if (root / n).is_dir()), _FOLDERS[0])
     rows: list[Row] = []
     for path, split in _parts(root):
-        for place, entry in enumerate(read_records(path)):
-            try:
-                rows += _rows(entry, split, folder, frames)
-            except KeyError as error:
-                raise DataError(f"{path}, entry {place}, has no {error}: download the file again.") from None
+        rows += [row for entry in read_records(path, keys=_KEYS) for row in _rows(entry, split, folder, frames)]
     files = frozenset(list_files(root, [folder]))
     asked = {row["image"] for row in rows}
     meta = {"images_without_question": sorted(files - asked)}

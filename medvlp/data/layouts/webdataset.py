@@ -16,6 +16,7 @@ from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import notify
 from medvlp.io.archive import unpacked
 
 __all__ = ["index"]
@@ -74,8 +75,7 @@ def index(
                 rows.append({"id": f"{path.stem}/{name}", "shard": path.stem, **row, **place})
             else:
                 left.append(f"{path.stem}/{name}")
-        if progress is not None:
-            progress(done, len(paths))
+        notify(progress, done, len(paths))
     for name, key in wanted.items():
         if not any(name in row for row in rows):
             raise DataError(f"No json file of {root} has {key!r}, asked for {name}: {did_you_mean(key, seen)}.")

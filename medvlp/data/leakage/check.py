@@ -58,7 +58,6 @@ def check_split(
         near: whether the same film in another size, compression, polarity or crop is looked for; every image is decoded
             once, and then remembered.
         cache: where hashes and small pictures are remembered.
-        workers: processes.
         progress: of reading.
 
     Raises:
@@ -114,8 +113,6 @@ def check_cohorts(
         images: whether files are opened; without it equal paths alone tell equal images.
         near: whether copies that are not the same pixels are looked for.
         cache: where facts of files are remembered.
-        workers: processes.
-        progress: called with (done, total) files, then (done, total) pairs.
 
     Raises:
         DataError: if the only manifest has no ``split`` column.

@@ -25,7 +25,7 @@ from medvlp.data.leakage.hashes import Hasher, cosines, crops, fit_hasher, neare
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.registration import Registered, register
 from medvlp.data.leakage.rows import Entry, Rows
-from medvlp.data.parallel import Progress, chunked, run_chunks
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.data.survey import Survey
 
 _PIECE, _PAIRS = 512, 256
@@ -144,8 +144,7 @@ def _registered(
     parts = []
     for chunk, part in zip(chunks, run_chunks(_register, shared, chunks, workers=workers), strict=True):
         parts.append(part)
-        if progress is not None:
-            progress(chunk[-1] + 1, len(pairs))
+        notify(progress, chunk[-1] + 1, len(pairs))
     correlations = [np.zeros(0), *(part.correlation for part in parts)]
     placements = [np.zeros((0, 4)), *(part.placement for part in parts)]
     return Registered(np.concatenate(correlations), np.concatenate(placements))

@@ -164,7 +164,7 @@ def identifier_leaks(rows: Rows) -> list[Leak]:
     return leaks
 
 
-def image_leaks(rows: Rows, entries: Sequence[Entry], hashes: Sequence[str], *, detail: str = "") -> list[Leak]:
+def image_leaks(rows: Rows, entries: Sequence[Entry], hashes: Sequence[str]) -> list[Leak]:
     """Return leaks by equal files.
 
     Args:
@@ -172,7 +172,7 @@ def image_leaks(rows: Rows, entries: Sequence[Entry], hashes: Sequence[str], *, 
             same (a table of a release without its images can be checked in this way).
     """
     things = [sha or str(entry.path) for entry, sha in zip(entries, hashes, strict=True)]
-    return shared("image", things, [entry.row for entry in entries], rows, detail=detail)
+    return shared("image", things, [entry.row for entry in entries], rows)
 
 
 def shared(kind: str, things: Sequence[object], owners: Sequence[int], rows: Rows, *, detail: str = "") -> list[Leak]:

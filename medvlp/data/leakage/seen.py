@@ -124,11 +124,10 @@ class Seen:
         """Return both together."""
         if other.key != self.key:
             raise DataError("Hashes under two keys cannot be put together: train from the bundle itself.")
-        names = dict.fromkeys([*self.hashes, *other.hashes])
-        merged = {}
-        for name in names:
-            both = [each.hashes[name] for each in (self, other) if name in each.hashes]
-            merged[name] = np.unique(np.concatenate(both), axis=0)
+        merged = {
+            name: np.unique(np.concatenate([s.hashes[name] for s in (self, other) if name in s.hashes]), axis=0)
+            for name in dict.fromkeys([*self.hashes, *other.hashes])
+        }
         hasher = self.hasher if self.hasher is not None else other.hasher
         return Seen(self.key, merged, hasher, self.complete and other.complete)
 
@@ -157,7 +156,7 @@ class Seen:
 
     def _near(self, tokens: _Tokens, parts: Sequence[str]) -> set[int]:
         """Return the entries whose picture is a near copy of one that was seen."""
-        from medvlp.data.leakage.hashes import unit
+        from medvlp.data.leakage.hashes import blocks, unit
 
         if self.hasher is None:
             return set()
@@ -166,7 +165,7 @@ class Seen:
         if not len(known) or not len(own):
             return set()
         like = np.zeros(len(own), bool)
-        for block in chunked(known, _BLOCK):
+        for block in blocks(known):
             like |= np.abs(own @ unit(block.astype(np.float32)).T).max(axis=1) >= LIMIT
         return {owners[at] for at in np.flatnonzero(like)}
 
@@ -238,8 +237,8 @@ class _Tokens:
         from medvlp.data.leakage.hashes import Hasher, cosines
 
         owners = self.images()
-        blocks = chunked(owners, _BLOCK)
-        found = [Hasher(hasher)(cosines([self.survey[at].picture for at in block])) for block in blocks]
+        pieces = chunked(owners, _BLOCK)
+        found = [Hasher(hasher)(cosines([self.survey[at].picture for at in block])) for block in pieces]
         return np.concatenate([np.zeros((0, hasher.shape[1]), np.float32), *found]), owners
 
 
@@ -280,6 +279,6 @@ def _hasher(tokens: _Tokens) -> np.ndarray | None:
     if not owners:
         return None
     films = [Film(at, tokens.row("image", at), "") for at in owners]
-    blocks = chunked(owners, _BLOCK)
-    features = np.concatenate([cosines([tokens.survey[at].picture for at in block]) for block in blocks])
+    pieces = chunked(owners, _BLOCK)
+    features = np.concatenate([cosines([tokens.survey[at].picture for at in block]) for block in pieces])
     return learnt_hasher(films, features, tokens.survey).matrix.astype(np.float32)

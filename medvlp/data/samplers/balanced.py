@@ -26,8 +26,6 @@ class Balanced:
     Args:
         column: ``label.effusion``, ``site`` ...
         weights: value -> weight; None: all values that there are alike. Labels are 1, 0 and -1.
-        manifest: the records, given by the builder.
-        seed: of the run, given by the builder.
 
     Raises:
         DataError: if there is no such column.

@@ -22,8 +22,6 @@ class OneOf:
 
     Args:
         column: whose equal values are one; a record without a value is alone.
-        manifest: the records, given by the builder.
-        seed: of the run, given by the builder.
 
     Raises:
         DataError: if there is no such column.

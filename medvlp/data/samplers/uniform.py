@@ -16,10 +16,6 @@ __all__ = ["Uniform"]
 class Uniform:
     """Epoch after epoch, each one a seeded permutation of the records.
 
-    Args:
-        manifest: the records, given by the builder.
-        seed: of the run, given by the builder.
-
     Example:
         >>> from pathlib import Path
         >>> sampler = Uniform(manifest=Manifest.of({"id": list("abcd"), "text": list("wxyz")}, root=Path(".")), seed=0)

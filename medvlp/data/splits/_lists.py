@@ -99,8 +99,9 @@ def _parts_of_json(path: Path) -> dict[str, list[str]]:
     return parts
 
 
-def match_rows(manifest: Manifest, *, column: str = "table_rows") -> Matched:
+def match_rows(manifest: Manifest) -> Matched:
     """Find the records that rows of the release's table became, by the numbers that the layout kept."""
+    column = "table_rows"
     if column not in manifest:
         raise DataError(
             f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "

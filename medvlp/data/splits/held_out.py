@@ -39,6 +39,7 @@ def held_out(
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abcd"), "text": ["x"] * 4, "id.patient": list("ppqr")}
         >>> cohort = Manifest.of({**columns, "split": ["train"] * 3 + ["test"]}, root=Path("."))
         >>> split = held_out(cohort, share=0.5)

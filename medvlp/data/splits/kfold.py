@@ -45,6 +45,7 @@ def kfold(
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abc"), "text": ["x"] * 3, "id.patient": list("pqr")}
         >>> cohort = Manifest.of(columns, root=Path("."))
         >>> sorted(i for k in range(3) for i in kfold(cohort, folds=3, fold=k).parts["test"])

@@ -43,6 +43,7 @@ def by_site(
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"], "site": ["north", "south"]}
         >>> by_site(Manifest.of(columns, root=Path(".")), held=("south",), fractions={"train": 0.5, "test": 0.5}).parts
         {'train': ('a',), 'test': ('b',)}

@@ -47,6 +47,7 @@ def by_time(
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "id.patient": ["p", "q"], "year": [2018, 2020]}
         >>> by_time(Manifest.of(columns, root=Path(".")), column="year", cuts={"test": "2019"}).parts
         {'train': ('a',), 'test': ('b',)}

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
+from medvlp.data.views._options import require
 
 __all__ = ["Affine"]
 
@@ -59,12 +59,9 @@ class Affine:
 
     def __post_init__(self) -> None:
         allowed = 0 <= self.degrees < 45 and 0 <= self.scale < 1 and 0 <= self.translate < 0.5
-        if not allowed or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "image":
-            raise ConfigError(
-                f"affine takes an image field with 0 <= degrees < 45, 0 <= scale < 1, 0 <= translate < 0.5 and a "
-                f"probability, not field={self.field!r}, degrees={self.degrees}, scale={self.scale}, "
-                f"translate={self.translate}, probability={self.probability}: change these."
-            )
+        fits = allowed and 0 <= self.probability <= 1 and parse_field(self.field).kind == "image"
+        takes = "takes an image field with 0 <= degrees < 45, 0 <= scale < 1, 0 <= translate < 0.5 and a probability"
+        require(self, fits, takes)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Move the picture and what is marked on it."""

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.data.views._options import require
 
 __all__ = ["Augment3d"]
 
@@ -70,17 +71,11 @@ class Augment3d:
     field: str = "stack"
 
     def __post_init__(self) -> None:
-        shares = {"zoom": self.zoom, "shift": self.shift, "contrast": self.contrast, "brightness": self.brightness}
-        shares |= {"gamma": self.gamma, "noise": self.noise}
-        wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value < 0.5]
-        if not 0 <= self.degrees <= _MOST_DEGREES:
-            wrong.append(f"degrees={self.degrees}")
-        if wrong or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "stack":
-            given = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
-            raise ConfigError(
-                f"augment3d takes a stack field, 0 <= degrees <= {_MOST_DEGREES:g}, a probability, and all else from 0 "
-                f"to below 0.5, not {given}: change these."
-            )
+        shares = (self.zoom, self.shift, self.contrast, self.brightness, self.gamma, self.noise)
+        fits = all(0 <= share < 0.5 for share in shares) and 0 <= self.degrees <= _MOST_DEGREES
+        fits = fits and 0 <= self.probability <= 1 and parse_field(self.field).kind == "stack"
+        takes = f"0 <= degrees <= {_MOST_DEGREES:g}, a probability, and all else from 0 to below 0.5"
+        require(self, fits, f"takes a stack field, {takes}")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Change the slices."""

@@ -11,6 +11,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.core.suggest import did_you_mean
+from medvlp.data.views._options import require
 from medvlp.data.views._report import labels_of
 
 __all__ = ["Captions"]
@@ -49,22 +50,14 @@ class Captions:
     def __post_init__(self) -> None:
         from medvlp.text.captions import caption_findings
 
-        if parse_field(self.to).kind != "text" or self.absent < 0:
-            raise ConfigError(
-                f"captions writes a text field and denies at least 0 findings, not to={self.to!r} and "
-                f"absent={self.absent}: change these."
-            )
+        fits = parse_field(self.to).kind == "text" and self.absent >= 0
+        require(self, fits, "writes a text field and denies at least 0 findings")
         for name in self.findings:
             if name not in caption_findings():
                 raise ConfigError(
                     f"captions has no words for the finding {name!r}: {did_you_mean(name, caption_findings())}; change "
                     f"it or leave it out."
                 )
-
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The field that it makes."""
-        return (self.to,)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Write the caption."""

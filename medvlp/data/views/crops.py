@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
+from medvlp.data.views._options import require
 
 __all__ = ["Crops"]
 
@@ -64,18 +64,13 @@ class Crops:
     to: str = "image.local"
 
     def __post_init__(self) -> None:
-        fields = parse_field(self.field), parse_field(self.to)
-        if {each.kind for each in fields} != {"image"} or fields[0] == fields[1] or not fields[1].role:
-            raise ConfigError(
-                f"crops cuts one image field and writes another one with a role, not {self.field!r} and {self.to!r}: "
-                "change these."
-            )
+        own, made = parse_field(self.field), parse_field(self.to)
+        fits = own.kind == made.kind == "image" and own != made and bool(made.role)
+        require(self, fits, "cuts one image field and writes another one with a role")
         (small, large), (narrow, wide) = self.scale, self.ratio
-        if self.number < 1 or self.size < 1 or not 0 < small <= large <= 1 or not 0 < narrow <= wide:
-            raise ConfigError(
-                "crops takes a number and a size of at least 1, 0 < scale <= 1 and a ratio above 0, each from smallest "
-                f"to largest, not {self.number}, {self.size}, {self.scale} and {self.ratio}: change these."
-            )
+        fits = self.number >= 1 and self.size >= 1 and 0 < small <= large <= 1 and 0 < narrow <= wide
+        takes = "a number and a size of at least 1, 0 < scale <= 1 and a ratio above 0, each from smallest to largest"
+        require(self, fits, f"takes {takes}")
 
     @property
     def adds(self) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 from medvlp.data.views._report import texts_of
 from medvlp.text.hard_negatives.copies import KINDS, Kind
 
@@ -52,15 +52,9 @@ class HardNegative:
 
     def __post_init__(self) -> None:
         names = [self.field, *self.adds]
-        if {parse_field(name).kind for name in names} != {"text"} or len(set(names)) < len(names):
-            raise ConfigError(
-                f"hard_negative reads one text field and writes others, not {self.field!r} and {self.adds}: change one."
-            )
-        if not self.kinds or self.most < 1:
-            raise ConfigError(
-                f"hard_negative needs at least one kind and one copy, not kinds={self.kinds} and most={self.most}: "
-                f"change these."
-            )
+        fits = {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
+        require(self, fits, "reads one text field and writes others")
+        require(self, bool(self.kinds) and self.most >= 1, "needs at least one kind and one copy")
 
     @property
     def adds(self) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 
 __all__ = ["Intensity"]
 
@@ -55,13 +55,9 @@ class Intensity:
     field: str = "image"
 
     def __post_init__(self) -> None:
-        ranges = {"gamma": self.gamma, "contrast": self.contrast, "brightness": self.brightness, "noise": self.noise}
-        wrong = [f"{name}={value}" for name, value in ranges.items() if not 0 <= value < 1]
-        if wrong or not 0 <= self.probability <= 1 or parse_field(self.field).kind != "image":
-            given = ", ".join([*wrong, f"probability={self.probability}", f"field={self.field!r}"])
-            raise ConfigError(
-                f"intensity takes an image field, ranges from 0 to below 1 and a probability, not {given}: change them."
-            )
+        fits = all(0 <= share < 1 for share in (self.gamma, self.contrast, self.brightness, self.noise))
+        fits = fits and 0 <= self.probability <= 1 and parse_field(self.field).kind == "image"
+        require(self, fits, "takes an image field, ranges from 0 to below 1 and a probability")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Change the grey values."""

@@ -11,6 +11,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 from medvlp.data.views._report import texts_of
 
 __all__ = ["OtherSide"]
@@ -54,11 +55,8 @@ class OtherSide:
 
     def __post_init__(self) -> None:
         names = [self.field, *self.adds]
-        if {parse_field(name).kind for name in names} != {"text"} or len(set(names)) < len(names) or self.most < 1:
-            raise ConfigError(
-                f"other_side reads one text field, writes others and draws at least one sentence, not {self.field!r}, "
-                f"{self.adds} and {self.most}: change these."
-            )
+        fits = {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
+        require(self, fits and self.most >= 1, "reads one text field, writes others and draws at least one sentence")
         if self.unsided < 0 or (self.unsided and self.stated is None):
             raise ConfigError(
                 f"other_side cannot draw unsided={self.unsided} sentences: use 0, or more with the field stated, and "

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
+from medvlp.data.views._options import require
 from medvlp.data.views.read_volume import matrix_rows
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
@@ -72,23 +73,10 @@ class ReadGrid:
     to: str = "stack"
 
     def __post_init__(self) -> None:
-        kinds = parse_field(self.field).kind, parse_field(self.to).kind
-        if (
-            kinds != ("volume", "stack")
-            or min(self.size) < 1
-            or min(self.spacing or (1,)) <= 0
-            or (self.whole and self.spacing is None)
-            or self.low >= self.high
-        ):
-            raise ConfigError(
-                f"read_grid makes a stack of a volume, of a size and spacing above 0, from {self.low:g} to "
-                f"{self.high:g}, not {self.to!r} of {self.field!r}, {self.size} and {self.spacing}: change these."
-            )
-
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The stack."""
-        return (self.to,)
+        fits = (parse_field(self.field).kind, parse_field(self.to).kind) == ("volume", "stack")
+        fits = fits and min(self.size) >= 1 and min(self.spacing or (1,)) > 0 and self.low < self.high
+        takes = "makes a stack of a volume, of a size and spacing above 0, from low to high"
+        require(self, fits and not (self.whole and self.spacing is None), takes)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the volume."""

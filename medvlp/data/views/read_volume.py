@@ -94,11 +94,6 @@ class ReadVolume:
             volume_recipe(name)
 
     @property
-    def adds(self) -> tuple[str, ...]:
-        """The stack."""
-        return (self.to,)
-
-    @property
     def numbers(self) -> tuple[str, ...]:
         """The number fields that it reads."""
         return () if self.side_car == "none" else tuple(f"number.{name}" for name in _SIDE_CAR)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 from medvlp.data.views._report import with_report
 
 __all__ = ["Rewrite"]
@@ -54,12 +54,8 @@ class Rewrite:
 
     def __post_init__(self) -> None:
         chances = (self.probability, self.synonyms, self.abbreviations)
-        if not all(0 <= chance <= 1 for chance in chances) or parse_field(self.field).kind != "text":
-            raise ConfigError(
-                f"rewrite takes a text field and probabilities from 0 to 1, not field={self.field!r}, "
-                f"probability={self.probability}, synonyms={self.synonyms} and abbreviations={self.abbreviations}: "
-                f"change these."
-            )
+        fits = all(0 <= chance <= 1 for chance in chances) and parse_field(self.field).kind == "text"
+        require(self, fits, "takes a text field and probabilities from 0 to 1")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Rewrite the text."""

@@ -13,6 +13,7 @@ from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.data.views._options import require
 
 __all__ = ["SampleSlices"]
 
@@ -52,11 +53,8 @@ class SampleSlices:
     field: str = "stack"
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "stack" or self.count < 1 or (self.mm is not None and not self.mm > 0):
-            raise ConfigError(
-                f"sample_slices takes at least one slice of a stack field and a length above 0, not {self.count} of "
-                f"{self.field!r} and {self.mm} mm: change these."
-            )
+        fits = parse_field(self.field).kind == "stack" and self.count >= 1 and (self.mm is None or self.mm > 0)
+        require(self, fits, "takes at least one slice of a stack field and a length above 0")
         if (self.how == "chunk") != (self.mm is not None):
             raise ConfigError(
                 f"sample_slices has how={self.how!r} and mm={self.mm}: give a chunk its length, and nothing else one; "

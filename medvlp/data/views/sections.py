@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 
 __all__ = ["Sections"]
 
@@ -43,16 +43,7 @@ class Sections:
 
     def __post_init__(self) -> None:
         kinds = {parse_field(name).kind for name in (self.field, self.to or self.field)}
-        if kinds != {"text"} or not self.sections:
-            raise ConfigError(
-                f"sections takes text fields and at least one section, not {self.field!r}, {self.to!r} and "
-                f"{self.sections}: change one."
-            )
-
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The field that it makes, where that is another than it reads."""
-        return () if self.to is None else (self.to,)
+        require(self, kinds == {"text"} and bool(self.sections), "takes text fields and at least one section")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Choose the words."""

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 from medvlp.data.views._report import with_report
 
 __all__ = ["Sentences"]
@@ -58,11 +58,8 @@ class Sentences:
 
     def __post_init__(self) -> None:
         fits = 0 <= self.probability <= 1 and self.least >= 1 and (self.most == 0 or self.most >= self.least)
-        if not fits or self.extra < 0 or parse_field(self.field).kind != "text":
-            raise ConfigError(
-                f"sentences takes a text field, a probability, 1 <= least <= most (0: all) and extra >= 0, not "
-                f"{self.field!r}, {self.probability}, {self.least}, {self.most} and {self.extra}: change these."
-            )
+        fits = fits and self.extra >= 0 and parse_field(self.field).kind == "text"
+        require(self, fits, "takes a text field, a probability, 1 <= least <= most (0: all) and extra >= 0")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Draw sentences."""

@@ -53,11 +53,6 @@ class TakeSlice:
             )
 
     @property
-    def adds(self) -> tuple[str, ...]:
-        """The image."""
-        return (self.to,)
-
-    @property
     def numbers(self) -> tuple[str, ...]:
         """The number field that it reads."""
         return (self.at,)

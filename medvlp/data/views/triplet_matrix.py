@@ -94,11 +94,6 @@ class TripletMatrix:
             )
         load_medslip_vocabulary(self.vocabulary)
 
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The field that it makes."""
-        return (self.to,)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Add the matrix."""
         entries = self._entries(sample)
