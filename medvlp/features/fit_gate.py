@@ -11,13 +11,13 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.models.gate import Gate, Space, describe
 
-__all__ = ["fit_gate", "least_pictures"]
+__all__ = ["fit_gate", "least_images"]
 
 _RIDGE = 0.1  # of the mean variance: directions in which training pictures hardly differ say little of others
 _LEAST_TRAINING = 100
 
 
-def least_pictures(rate: float) -> tuple[int, int]:
+def least_images(rate: float) -> tuple[int, int]:
     """Return how many training and validation pictures a gate of a rate needs."""
     return _LEAST_TRAINING, math.ceil(1 / rate - 1 - 1e-9)
 
@@ -41,7 +41,7 @@ def fit_gate(training: Iterable[Tensor], validation: Iterable[Tensor], *, rate: 
         raise DataError(f"The gate's rate is a share above 0 and at most 0.5, not {rate:g}: change it.")
     train, validate = _described(training), _described(validation)
     counts = _count(train), _count(validate)
-    least = least_pictures(rate)
+    least = least_images(rate)
     if counts[0] < least[0] or counts[1] < least[1]:
         raise DataError(
             f"A gate with a rate of {rate:g} needs {least[0]} training and {least[1]} validation pictures, there are "

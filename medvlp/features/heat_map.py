@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.map import Map
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
-__all__ = ["TokenGradient", "heat_map", "heat_maps", "token_gradients"]
+__all__ = ["TokenGradient", "encoded_images", "heat_map", "heat_maps", "token_gradients"]
 
 
 def heat_map(model: Model, image: Tensor, vector: Tensor) -> Map:
@@ -59,15 +60,12 @@ class TokenGradient:
 
 def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenGradient]:
     """Return the gradient of each of `vectors` (K, D); the image is encoded once. Errors as `heat_map`."""
-    plan = Plan.of(keys("image/tokens", "image/raw"))
-    device = next(model.parameters()).device
     with torch.enable_grad():
         # The image asks for the gradient, so that a frozen model explains itself too.
-        batch = Batch.of({"image": image[None].to(device).requires_grad_()})
-        encoded = model.finish(model(batch, plan), plan)["image"]
+        encoded = encoded_images(model, image[None], "tokens", "raw", gradient=True)
         tokens, raw = encoded.part("tokens"), encoded.part("raw").float()
         length = raw[0].detach().norm().clamp(min=1e-12)
-        scores = [(raw[0] / length) @ vector for vector in vectors.to(device)]
+        scores = [(raw[0] / length) @ vector for vector in vectors.to(raw.device)]
         grads = [torch.autograd.grad(score, tokens, retain_graph=True, allow_unused=True)[0] for score in scores]
     plain = [None if grad is None else grad.detach()[0].float().cpu().numpy() for grad in grads]
     seen = tokens.detach()[0].float().cpu().numpy()
@@ -79,3 +77,12 @@ def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenG
             )
         found.append(TokenGradient(seen, grad, encoded.grid, float(score.detach())))
     return found
+
+
+def encoded_images(model: Model, images: Tensor, *parts: str, gradient: bool = False) -> Encoded:
+    """Return parts of images (R, C, H, W), which ask for a gradient where that is wanted, on the model's device."""
+    plan = Plan.of(keys(*(f"image/{part}" for part in parts)))
+    model.check(plan)
+    values = images.to(next(model.parameters()).device)
+    batch = Batch.of({"image": values.requires_grad_() if gradient else values})
+    return model.finish(model(batch, plan), plan)["image"]

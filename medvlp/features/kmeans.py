@@ -7,6 +7,7 @@ global order of the rows, so that one process and several find the same clusters
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 import torch
@@ -159,10 +160,11 @@ class _Space:
 
     def distance(self, centroids: Tensor, labels: Tensor | None) -> Tensor:
         """Return each own row's squared distance to its centroid (to the only one without labels), (R,) float64."""
+        step = max(1, self.budget // self.rows.shape[1])
+        to = repeat(centroids) if labels is None else (centroids[some] for some in labels.split(step))
         out = []
-        for part in torch.arange(len(self.rows)).split(max(1, self.budget // self.rows.shape[1])):
-            rows, to = self.rows[part], centroids if labels is None else centroids[labels[part]]
-            out.append((1 - (rows * to).sum(1) if self.spherical else (rows - to).square().sum(1)).clamp(min=0))
+        for rows, own in zip(self.rows.split(step), to, strict=False):
+            out.append((1 - (rows * own).sum(1) if self.spherical else (rows - own).square().sum(1)).clamp(min=0))
         return torch.cat(out).double()
 
 

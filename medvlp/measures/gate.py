@@ -80,7 +80,7 @@ def _held_back(evaluation: Evaluation, gate: BundleGate) -> np.ndarray:
     for index in range(len(held)):
         pixels = evaluation.judged.prepared.sample(index).fields.get("image")
         if isinstance(pixels, Tensor):
-            held[index] = gate.judge(pixels).flagged
+            held[index] = gate.verdict(pixels).flagged
     return held
 
 

@@ -149,7 +149,7 @@ class _Work:
         def samples() -> Iterator[Sample]:
             for name, pixels in zip(manifest.column("id"), images, strict=True):
                 if gate is not None:
-                    flagged.append(gate.judge(pixels).flagged)
+                    flagged.append(gate.verdict(pixels).flagged)
                 yield Sample(str(name), {"image": pixels})
 
         ask = ask_of(self.answer, manifest)

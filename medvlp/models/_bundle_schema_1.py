@@ -15,12 +15,12 @@ def upgraded(described: Mapping[str, Any]) -> dict[str, Any]:
     """
     if described.get("schema") != "medvlp.bundle/1":
         return dict(described)
-    kept = {
+    rest = {
         key: value
         for key, value in described.items()
         if key not in ("score", "labels", "zero_shot", "operating_points", "calibration", "text_cache")
     }
-    return {**kept, "schema": "medvlp.bundle/2", "answers": _answers(described)}
+    return {**rest, "schema": "medvlp.bundle/2", "answers": _answers(described)}
 
 
 def _answers(described: Mapping[str, Any]) -> list[dict[str, Any]]:

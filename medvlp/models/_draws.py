@@ -1,4 +1,4 @@
-"""Random draws inside a tower, a function of the sample and not of the batch, chunk or process it is encoded in.
+"""First weights by name, and random draws inside a tower by sample, whatever batch, chunk or process it is encoded in.
 
 A draw is a hash of (seed, sample's position, view, row within the sample, name): pass 2 of a step draws what pass 1
 drew, and one process draws what four do.
@@ -6,13 +6,29 @@ drew, and one process draws what four do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from medvlp.core.encoded import Encoded
-from medvlp.core.randomness import hashed_uniform
+from medvlp.core.randomness import hashed_uniform, seed_of
+
+
+@contextmanager
+def seeded(seed: int, name: str) -> Iterator[None]:
+    """Run a constructor with its own random stream and leave the global one as it was found.
+
+    Initialisers of torch, timm and transformers draw from the global CPU generator, so it is borrowed, not avoided.
+    """
+    state = torch.random.get_rng_state()
+    torch.random.default_generator.manual_seed(seed_of(seed, 0, name))
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
 
 
 @dataclass

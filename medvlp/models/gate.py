@@ -2,12 +2,9 @@
 
 A picture is described in three ways: ``layout``, its 8 x 8 thumbnail, where the large shades lie; ``shape``, the same
 freed of brightness and contrast; ``tones``, quantiles of its grey values and the strength of its edges at 64 x 64
-pixels. In each the distance from the training pictures is Mahalanobis' (Lee et al., NeurIPS 2018, there of a network's
-features), over a limit that validation pictures set. The largest of the three is the picture's score: above 1 the model
-abstains.
-
-Pixels are asked, not embeddings: a contrastive encoder keeps what reports tell and forgets the rest, so a lateral view
-or a photograph lies in the midst of its embeddings. It also makes the gate as quick as looking at a thumbnail.
+pixels. In each the distance from the training pictures is Mahalanobis' (Lee et al., NeurIPS 2018), over a limit that
+validation pictures set; above a largest score of 1 the model abstains. Pixels are asked, not embeddings: a lateral view
+or a photograph lies in the midst of the embeddings of a contrastive encoder.
 """
 
 from __future__ import annotations
@@ -83,19 +80,19 @@ class Gate:
     Attributes:
         spaces: description -> training pictures.
         rate: share of pictures of the model's own kind that are flagged by design.
-        pictures: how many training and validation pictures it was made of.
+        counts: of the training and validation pictures that it was made of.
 
     Example:
         >>> still = Space(torch.zeros(64, dtype=torch.float64), torch.eye(64, dtype=torch.float64), limit=1.0)
-        >>> Gate({"layout": still}, rate=0.02, pictures=(100, 50)).judge(torch.ones(1, 32, 32))
+        >>> Gate({"layout": still}, rate=0.02, counts=(100, 50)).verdict(torch.ones(1, 32, 32))
         Verdict(score=8.0, reasons=('blank', 'layout'))
     """
 
     spaces: Mapping[str, Space]
     rate: float
-    pictures: tuple[int, int]
+    counts: tuple[int, int]
 
-    def judge(self, pixels: Tensor) -> Verdict:
+    def verdict(self, pixels: Tensor) -> Verdict:
         """Judge pixels (C, H, W) in [0, 1], as the model's preprocessing makes them.
 
         A blank picture is always flagged. One that is flagged, but would not be with black and white swapped, is
@@ -117,7 +114,7 @@ class Gate:
     def to_plain(self) -> dict[str, object]:
         """Return what is written as words: all but the arrays."""
         limits = {name: space.limit for name, space in self.spaces.items()}
-        return {"schema": SCHEMA, "rate": self.rate, "pictures": list(self.pictures), "limits": limits}
+        return {"schema": SCHEMA, "rate": self.rate, "pictures": list(self.counts), "limits": limits}
 
     def to_arrays(self) -> dict[str, Tensor]:
         """Return the arrays, ``NAME.mean`` and ``NAME.whiten``."""
@@ -131,8 +128,8 @@ class Gate:
         Raises:
             DataError: if the two do not belong together, or are of another schema.
         """
-        limits, pictures = plain.get("limits"), plain.get("pictures")
-        if plain.get("schema") != SCHEMA or not isinstance(limits, Mapping) or not isinstance(pictures, list):
+        limits, counts = plain.get("limits"), plain.get("pictures")
+        if plain.get("schema") != SCHEMA or not isinstance(limits, Mapping) or not isinstance(counts, list):
             raise DataError(f"The gate has the schema {plain.get('schema')!r}, this version reads {SCHEMA!r}.")
         sizes = {name: len(values) for name, values in describe(torch.zeros(1, _SIDE, _SIDE)).items()}
         spaces = {}
@@ -142,7 +139,7 @@ class Gate:
             if mean is None or whiten is None or mean.shape != (size,) or whiten.shape != (size, size):
                 raise DataError(f"The gate's arrays of {name!r} are missing or of another shape.")
             spaces[str(name)] = Space(mean, whiten, float(limit))
-        return cls(spaces, float(str(plain["rate"])), (int(pictures[0]), int(pictures[1])))
+        return cls(spaces, float(str(plain["rate"])), (int(counts[0]), int(counts[1])))
 
 
 def other_modality(modality: str, trained: Collection[str]) -> bool:

@@ -71,10 +71,6 @@ class LogitScale(nn.Module):
         return scaled if self.bias is None else scaled + self.bias
 
     @torch.no_grad()
-    def clamp_(self) -> None:
-        """Bring the scale back between its bounds."""
-        self.log_scale.clamp_(min=None if self.min is None else math.log(self.min), max=math.log(self.max))
-
     def after_step(self, samples_seen: int) -> None:
-        """Hold the bound, once per optimiser step."""
-        self.clamp_()
+        """Bring the scale back between its bounds, once per optimiser step."""
+        self.log_scale.clamp_(min=None if self.min is None else math.log(self.min), max=math.log(self.max))

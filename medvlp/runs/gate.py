@@ -15,7 +15,7 @@ from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError
 from medvlp.core.files import check_place
 from medvlp.data.prepare import Prepared
-from medvlp.features.fit_gate import fit_gate, least_pictures
+from medvlp.features.fit_gate import fit_gate, least_images
 from medvlp.io.read import read_image
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.models.gate import Gate
@@ -41,7 +41,7 @@ def learn_gate(splits: Mapping[str, Prepared], options: GateConfig, vision_kind:
 def _gate_or_why(splits: Mapping[str, Prepared], options: GateConfig) -> Gate | str:
     shown = {name: _shown(splits[name]) for name in ("train", "validate") if name in splits}
     counts = tuple(min(len(shown.get(name, ())), options.pictures) for name in ("train", "validate"))
-    least = least_pictures(options.rate)
+    least = least_images(options.rate)
     if counts[0] < least[0] or counts[1] < least[1]:
         return (
             f"The bundle has no gate against odd pictures: one that flags {options.rate:.0%} of its own kind needs "

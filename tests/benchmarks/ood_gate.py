@@ -58,7 +58,7 @@ def main() -> None:
     passed = flagged == shown == 4 * EACH and kind["n"] == OWN and kind["flagged"] <= 0.05 * OWN
     print_report(
         "ood_gate",
-        n={"odd": shown, "own": kind["n"], "training": model.bundle.gate.pictures[0]},
+        n={"odd": shown, "own": kind["n"], "training": model.bundle.gate.counts[0]},
         packages=("torch", "numpy", "scikit-learn", "pydicom"),
         synthetic=True,
         rate=model.bundle.gate.rate,

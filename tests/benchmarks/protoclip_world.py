@@ -31,7 +31,7 @@ from medvlp.core.protocols import Objective, Site, State
 from medvlp.core.registry import build
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.kmeans import kmeans
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import seeded
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.scale import ScaleOptions

@@ -62,7 +62,7 @@ def test_logits_have_the_views_own_size_and_rows_do_not_see_each_other(head: str
 
 
 def test_a_norm_of_single_channels_is_instance_norm() -> None:
-    norm, values = Norm(8, alone=True), torch.rand(2, 8, 3, 4, 5)
+    norm, values = Norm(8, single=True), torch.rand(2, 8, 3, 4, 5)
     torch.testing.assert_close(norm(values, None), F.instance_norm(values, eps=norm.inner.eps))
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.features.fit_gate import fit_gate, least_pictures
+from medvlp.features.fit_gate import fit_gate, least_images
 from medvlp.models.bundle import Bundle, check_manifest, load_bundle, save_bundle
 from medvlp.models.gate import REASONS, Gate, Space, describe, swapped
 from tests.models.test_bundle import WORDS, sign, trained
@@ -42,7 +42,7 @@ def gate() -> Gate:
 
 
 def test_pictures_of_the_same_kind_pass_and_others_do_not(gate: Gate) -> None:
-    flagged = [gate.judge(picture).flagged for picture in chests(400, seed=2)]
+    flagged = [gate.verdict(picture).flagged for picture in chests(400, seed=2)]
     assert np.mean(flagged) <= 0.05
     draw = torch.Generator().manual_seed(0)
     odd = {
@@ -52,10 +52,10 @@ def test_pictures_of_the_same_kind_pass_and_others_do_not(gate: Gate) -> None:
         "noise": torch.rand(1, SIDE, SIDE, generator=draw),
         "bright": chests(1, seed=3)[0] ** 0.3,
     }
-    assert all(gate.judge(picture).flagged for picture in odd.values())
-    assert gate.judge(odd["inverted"]).reasons[0] == "inverted"
-    assert not any("inverted" in gate.judge(odd[name]).reasons for name in ("on its side", "half", "noise", "bright"))
-    assert all(set(gate.judge(picture).reasons) <= REASONS.keys() for picture in odd.values())
+    assert all(gate.verdict(picture).flagged for picture in odd.values())
+    assert gate.verdict(odd["inverted"]).reasons[0] == "inverted"
+    assert not any("inverted" in gate.verdict(odd[name]).reasons for name in ("on its side", "half", "noise", "bright"))
+    assert all(set(gate.verdict(picture).reasons) <= REASONS.keys() for picture in odd.values())
 
 
 @pytest.mark.parametrize("value", [0.0, 0.2, 0.5, 0.7, 1.0])
@@ -63,7 +63,7 @@ def test_pictures_of_the_same_kind_pass_and_others_do_not(gate: Gate) -> None:
 def test_a_blank_picture_is_flagged_as_blank_with_or_without_bars(gate: Gate, value: float, bars: int) -> None:
     picture = torch.zeros(1, SIDE, SIDE)
     picture[:, bars : SIDE - bars] = value
-    assert gate.judge(picture).reasons[0] == "blank"
+    assert gate.verdict(picture).reasons[0] == "blank"
 
 
 def test_the_score_is_the_distance_over_the_limit_and_the_limit_the_conformal_quantile() -> None:
@@ -90,7 +90,7 @@ def test_a_brighter_picture_has_the_same_shape() -> None:
 
 
 def test_too_few_pictures_and_no_rate_are_refused() -> None:
-    assert least_pictures(0.05) == (100, 19)
+    assert least_images(0.05) == (100, 19)
     with pytest.raises(DataError, match=r"rate of 0\.02 needs 100 training and 49 validation pictures, .* 100 and 48"):
         fit_gate(chests(100, seed=0), chests(48, seed=1))
     with pytest.raises(DataError, match="are 0 and 0: give more, or a larger rate"):
@@ -108,9 +108,9 @@ def test_a_bundle_brings_its_gate_back_bit_for_bit(gate: Gate, tmp_path: Path) -
     save_bundle(tmp_path / "b", bundle(gate))
     back = load_bundle(tmp_path / "b").gate
     assert back is not None
-    assert (back.rate, back.pictures) == (0.02, (300, 200))
+    assert (back.rate, back.counts) == (0.02, (300, 200))
     for picture in chests(5, seed=8):
-        assert back.judge(picture) == gate.judge(picture)
+        assert back.verdict(picture) == gate.verdict(picture)
     save_bundle(tmp_path / "again", load_bundle(tmp_path / "b"))
     assert (tmp_path / "again/MANIFEST.sha256").read_bytes() == (tmp_path / "b/MANIFEST.sha256").read_bytes()
     save_bundle(tmp_path / "none", bundle(None))

@@ -5,7 +5,7 @@ import timm
 import torch
 
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import seeded
 from medvlp.models.encoders.timm import TimmEncoder
 from tests.models.words import images
 

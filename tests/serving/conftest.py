@@ -50,7 +50,7 @@ def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
         }
         done = train(load_config(write_tree(folder / "config.yaml", tree)))
         still = Space(torch.zeros(64, dtype=torch.float64), torch.zeros(64, 64, dtype=torch.float64), limit=1.0)
-        gate = Gate({"layout": still}, rate=0.02, pictures=(100, 50))  # lets everything in that is not blank
+        gate = Gate({"layout": still}, rate=0.02, counts=(100, 50))  # lets everything in that is not blank
         save_bundle(folder / "bundle", replace(load_bundle(done.bundle), gate=gate))
         data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
         measures: dict = dict.fromkeys(("probes", "few_shot", "robustness", "retrieval", "image_retrieval"))

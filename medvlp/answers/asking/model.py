@@ -160,7 +160,7 @@ class VisionLanguageModel:
     def verdict(self, prepared: Prepared) -> Verdict | None:
         """Return whether a picture is unlike those the model was trained on; None where the bundle cannot tell."""
         gate, pixels, record = self.bundle.gate, prepared.pixels, prepared.record
-        verdict = None if gate is None or isinstance(pixels, Stack) else gate.judge(pixels)
+        verdict = None if gate is None or isinstance(pixels, Stack) else gate.verdict(pixels)
         trained: Any = self.bundle.provenance.get("modalities", ())
         if record is not None and other_modality(record.modality, trained):
             verdict = verdict or Verdict(0.0, ())

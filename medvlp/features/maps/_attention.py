@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Batch
-from medvlp.features.heat_map import token_gradients
+from medvlp.features.heat_map import encoded_images, token_gradients
 
 Query = Literal["auto", "class", "mean"]
 
@@ -44,13 +42,10 @@ def attention_weights(model: Model, image: Tensor, vectors: Tensor, query: Query
         ConfigError: if the tower has no attention, its tokens form no grid, or a class token is asked for that it has
             not.
     """
-    plan = Plan.of(keys("image/tokens", "image/attention", "image/embedding"))
-    model.check(plan)
-    device = next(model.parameters()).device
     with torch.inference_mode():
-        encoded = model.finish(model(Batch.of({"image": image[None].to(device)}), plan), plan)["image"]
-        layers = encoded.part("attention")[0].double().cpu().numpy()
-        scores = (vectors.to(device).float() @ encoded.part("embedding")[0].float()).tolist()
+        encoded = encoded_images(model, image[None], "tokens", "attention", "embedding")
+        layers, embedding = encoded.part("attention")[0].double().cpu().numpy(), encoded.part("embedding")[0].float()
+        scores = (vectors.to(embedding.device).float() @ embedding).tolist()
     if encoded.grid is None:
         raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")
     prefix = layers.shape[1] - layers.shape[2]

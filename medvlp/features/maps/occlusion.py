@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Plan, keys
 from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Batch
+from medvlp.features.heat_map import encoded_images
 
 __all__ = ["Occlusion"]
 
@@ -80,8 +79,6 @@ class Occlusion:
 
     @staticmethod
     def _scores(model: Model, images: Tensor, vectors: Tensor) -> np.ndarray:
-        plan = Plan.of(keys("image/embedding"))
-        device = next(model.parameters()).device
         with torch.inference_mode():
-            encoded = model.finish(model(Batch.of({"image": images.to(device)}), plan), plan)["image"]
-            return (encoded.part("embedding").double() @ vectors.to(device).double().T).cpu().numpy()
+            rows = encoded_images(model, images, "embedding").part("embedding").double()
+            return (rows @ vectors.to(rows.device).double().T).cpu().numpy()

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Plan, keys
 from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Head, Model
-from medvlp.core.sample import Batch
+from medvlp.features.heat_map import encoded_images
 
 __all__ = ["Similarity"]
 
@@ -34,12 +33,10 @@ class Similarity:
         """Return the maps; tokens that form no grid or cannot be projected are refused (ConfigError)."""
         heads = dict(model.heads.items())
         local = "image/local" in heads
-        plan = Plan.of(keys("image/tokens", "image/raw", *(["image/local"] if local else [])))
-        device = next(model.parameters()).device
         with torch.inference_mode():
-            encoded = model.finish(model(Batch.of({"image": image[None].to(device)}), plan), plan)["image"]
+            encoded = encoded_images(model, image[None], "tokens", "raw", *(["local"] if local else []))
             tokens = encoded.part("local") if local else _projected(encoded, heads.get("image/raw"))
-            directions = vectors.to(device).float()
+            directions = vectors.to(tokens.device).float()
             values = directions @ torch.nn.functional.normalize(tokens[0].float(), dim=-1).T
             scores = (directions @ encoded.part("embedding")[0].float()).tolist()
         if encoded.grid is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,15 +15,14 @@ from medvlp.core.protocols import Encoder, Head, HeadSpec, Model
 from medvlp.core.registry import build, component, fill
 from medvlp.core.sample import Tokens
 from medvlp.core.suggest import did_you_mean
-from medvlp.models._draws import RowDraws
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import RowDraws, seeded
 from medvlp.models.architectures._recipe import Recipe, kind_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing
 from medvlp.models.bank import Bank
 from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
-from medvlp.models.scale import LogitScale, ScaleOptions
+from medvlp.models.scale import LogitScale
 
 Specs = Mapping[str, Mapping[str, object]]
 
@@ -31,39 +31,29 @@ class HeadedModel(Model):
     """Towers by kind and the heads that are mounted on them; `TowerModel` has the arguments and attributes."""
 
     def __init__(
-        self,
-        *,
-        towers: Mapping[str, Encoder],
-        embed_dim: int,
-        projection: Mapping[str, object],
-        heads: Specs,
-        scale: ScaleOptions,
-        banks: Mapping[str, Bank] | None,
-        vocab_size: int | None,
-        seed: int,
-        where: str,
+        self, *, towers: Mapping[str, Encoder], embed_dim: int, vocab_size: int | None, options: Mapping[str, Any]
     ) -> None:
         super().__init__()
         self.towers: Mapping[str, Encoder] = nn.ModuleDict(dict(towers))  # pyrefly: ignore
         self.heads: Mapping[str, Head] = nn.ModuleDict()  # pyrefly: ignore
         self.patches = nn.ModuleDict()
-        self.shared = SharedModules(seed=seed)
-        self.logit_scale = LogitScale(**scale.model_dump())
-        self.banks: dict[str, Bank] = dict(banks or {})
+        self.shared = SharedModules(seed=options["seed"])
+        self.logit_scale = LogitScale(**options["scale"].model_dump())
+        self.banks: dict[str, Bank] = dict(options["banks"] or {})
         self.embed_dim = embed_dim
         self.training_only: set[str] = set()
         self.spec: dict[str, object] = {}
         self.standing: list[Standing] = []
-        self.draws = RowDraws(seed=seed)
+        self.draws = RowDraws(seed=options["seed"])
         self.remembered: Remembered | None = None
-        self._vocab_size, self._seed, self._where = vocab_size, seed, where
+        self._vocab_size, self._seed, self._where = vocab_size, options["seed"], options["where"]
         self._loaded: dict[str, Loaded] = {}
         self._head_specs: dict[str, Mapping[str, object]] = {}
         self._asked = ""
         self._bank_tokens: dict[tuple[tuple[str, ...], str], Tokens] = {}
         self._recipes: dict[Plan, dict[str, Recipe]] = {}
-        own = {f"{kind}/raw": {"name": "projection", **projection} for kind in self.towers}
-        self._mount_all({**own, **heads}, where=f"{where}.heads.")
+        own = {f"{kind}/raw": {"name": "projection", **options["projection"]} for kind in self.towers}
+        self._mount_all({**own, **options["heads"]}, where=f"{self._where}.heads.")
 
     @abstractmethod
     def texts_of(self, bank: str, images: Encoded) -> Tensor:

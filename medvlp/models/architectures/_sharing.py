@@ -12,7 +12,7 @@ from collections.abc import Callable, Set
 from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import seeded
 
 # (name, how to make it) -> the module of that name
 Share = Callable[[str, Callable[[], nn.Module]], nn.Module]

@@ -49,7 +49,7 @@ def parts_read(standing: Iterable[Standing], banks: Iterable[str]) -> tuple[str,
 
 
 def join_parts(
-    said: Mapping[str, list[tuple[str, Tensor]]],
+    given: Mapping[str, list[tuple[str, Tensor]]],
     asked: Iterable[str],
     standing: Sequence[Standing],
     kind: str,
@@ -72,15 +72,15 @@ def join_parts(
     parts: dict[str, Tensor] = {}
     for part in sorted(asked):
         givers = [s for s in standing if s.kind == kind and s.acts_on(view) and part in s.gives]
-        given = dict(said.get(part, []))
+        own = dict(given.get(part, []))
         for key in (s.key for s in givers):
-            if key not in given or len(given[key]) != rows:
-                count = f"{len(given[key])} of {rows} rows" if key in given else "nothing"
+            if key not in own or len(own[key]) != rows:
+                count = f"{len(own[key])} of {rows} rows" if key in own else "nothing"
                 raise ConfigError(
                     f"Patch {key!r} is to give {part!r} of every row of {view!r} and gave {count}: put it where the "
                     f"tower passes all rows at once."
                 )
-        values = [given[s.key] for s in givers]
+        values = [own[s.key] for s in givers]
         parts[part] = torch.stack(values, dim=-1) if givers[0].several else values[0]
     return parts
 

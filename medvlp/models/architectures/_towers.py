@@ -38,14 +38,11 @@ class TowerModel(HeadedModel):
     Args:
         towers: kind -> encoder.
         embed_dim: D of ``raw``.
-        projection: options of the component `projection` that gives ``raw`` in each tower; with a name, another one.
-        heads: further heads that belong to the model, ``"kind/part"`` or, for call-stage heads, ``"part"``; beside its
-            own options each may have ``weights``, a safetensors file that it starts from.
-        scale: of the logits.
-        banks: by name.
         vocab_size: of the text tower's tokenizer, for heads that write.
-        seed: of the first weights.
-        where: path in the configuration, for error sentences.
+        options: of the architecture's constructor: ``projection``, those of the component that gives ``raw`` in each
+            tower (with a name, another one); ``heads``, further ones that belong to the model, ``"kind/part"`` or, at
+            stage ``call``, ``"part"``, each of which may have ``weights``, a safetensors file that it starts from;
+            ``scale`` of the logits, ``banks``, ``seed`` of the first weights, and ``where``, path in the configuration.
 
     Attributes:
         patches: parameters of patches that stand at the towers' sites, which `standing` describes in their order.
@@ -235,3 +232,13 @@ class TowerModel(HeadedModel):
                 self.standing.remove(one)
                 del self.patches[one.key.replace(".", "-")]
         self._recipes.clear()
+
+
+def needed(tokenizer: Tokenizer | None, *, where: str) -> Tokenizer:
+    """Return the tokenizer of a model that reads texts; none is refused (ConfigError)."""
+    if tokenizer is None:
+        raise ConfigError(
+            f"{where} needs a tokenizer, and there is none: the data has no texts, or the bundle of init_from reads "
+            "none; leave init_from out, or start from one that does."
+        )
+    return tokenizer

@@ -10,7 +10,7 @@ from pydantic import Field
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
-from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.architectures._towers import TowerModel, needed
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._build import build_tower
 from medvlp.models.scale import ScaleOptions
@@ -53,11 +53,7 @@ class DualModel(TowerModel):
         seed: Annotated[int, FromModel("seed")] = 0,
         where: Annotated[str, FromModel("where")] = "model",
     ) -> None:
-        if tokenizer is None:
-            raise ConfigError(
-                f"{where}.text needs a tokenizer, and there is none: the data has no texts, or the bundle of "
-                "init_from reads none; leave init_from out, or start from one that does."
-            )
+        words = needed(tokenizer, where=f"{where}.text")
         options = locals()
         towers: dict[str, Encoder] = {}
         released: dict[str, object] = {}
@@ -66,22 +62,12 @@ class DualModel(TowerModel):
             if spec is None:
                 continue
             path, stream = f"{where}.{name}", "image" if name == "vision" else name
-            given = {"tokenizer": tokenizer, "image": towers.get("image")}
+            given = {"tokenizer": words, "image": towers.get("image")}
             kind, tower, released[name] = build_tower(spec, wanted, stream=stream, seed=seed, where=path, **given)
             if kind in towers:
                 raise ConfigError(
                     f"{path}: the vision tower encodes stacks already: make it one of images, or leave {name} out."
                 )
             towers[kind] = tower
-        super().__init__(
-            towers=towers,
-            embed_dim=embed_dim,
-            projection=projection,
-            heads=heads,
-            scale=scale,
-            banks=banks,
-            vocab_size=tokenizer.vocab_size,
-            seed=seed,
-            where=where,
-        )
+        super().__init__(towers=towers, embed_dim=embed_dim, vocab_size=words.vocab_size, options=options)
         self.describe("dual", options, released)

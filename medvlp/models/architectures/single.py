@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
-from medvlp.models._seeded import seeded
-from medvlp.models.architectures._towers import TowerModel
+from medvlp.models._draws import seeded
+from medvlp.models.architectures._towers import TowerModel, needed
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._patches import PatchTower
@@ -68,11 +67,7 @@ class SingleModel(TowerModel):
         seed: Annotated[int, FromModel("seed")] = 0,
         where: Annotated[str, FromModel("where")] = "model",
     ) -> None:
-        if tokenizer is None:
-            raise ConfigError(
-                f"{where} needs a tokenizer, and there is none: the data has no texts, or the bundle of "
-                "init_from reads none; leave init_from out, or start from one that does."
-            )
+        words = needed(tokenizer, where=where)
         options = locals()
         with seeded(seed, "trunk"):
             trunk = Trunk(width=width, layers=layers, heads=attention_heads, mlp_ratio=mlp_ratio, dropout=dropout)
@@ -81,17 +76,9 @@ class SingleModel(TowerModel):
                 trunk=trunk, image_size=image_size, patch_size=patch_size, channels=channels, mean=mean, std=std
             )
         with seeded(seed, "tower text"):
-            text = TextTower(words=tokenizer, trunk=trunk, own=False, pool=pool)
+            text = TextTower(words=words, trunk=trunk, own=False, pool=pool)
         super().__init__(
-            towers={"image": image, "text": text},
-            embed_dim=embed_dim,
-            projection=projection,
-            heads=heads,
-            scale=scale,
-            banks=banks,
-            vocab_size=tokenizer.vocab_size,
-            seed=seed,
-            where=where,
+            towers={"image": image, "text": text}, embed_dim=embed_dim, vocab_size=words.vocab_size, options=options
         )
         self.trunk = trunk
         self.describe("single", options, {})

@@ -58,15 +58,7 @@ class VisionModel(TowerModel):
                     f"use the architecture dual."
                 )
         super().__init__(
-            towers={kind: tower},
-            embed_dim=tower.width,
-            projection=projection,
-            heads=heads,
-            scale=ScaleOptions(),
-            banks=banks,
-            vocab_size=None,
-            seed=seed,
-            where=where,
+            towers={kind: tower}, embed_dim=tower.width, vocab_size=None, options={**options, "scale": ScaleOptions()}
         )
         self.embed_dim = self.heads[f"{kind}/raw"].width or tower.width
         self.describe("vision", options, {"vision": released})

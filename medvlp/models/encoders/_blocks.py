@@ -1,8 +1,9 @@
-"""Pre-norm transformer blocks on torch's fused attention: the trunk of text towers and single towers."""
+"""Pre-norm transformer blocks on torch's fused attention: trunks of towers, and words that look at a picture."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +108,58 @@ class Block(nn.Module):
         return tokens + self.dropout(self.mlp(self.norm_mlp(tokens)))
 
 
+@dataclass
+class BlockPast:
+    """What a block keeps while words are written one by one."""
+
+    words: KeyValues = field(default_factory=KeyValues)
+    image: KeyValues = field(default_factory=KeyValues)
+
+
+class CrossBlock(nn.Module):
+    """Words look at each other, then at the picture, then for themselves; each a residual branch with a norm before it.
+
+    Args:
+        width: of the words.
+        context_width: of the picture's vectors.
+        heads: of both attentions; divides the width.
+        mlp_ratio: width of the hidden layer over the width.
+        dropout: of each residual branch.
+        causal: no word sees a later one.
+    """
+
+    def __init__(
+        self, *, width: int, context_width: int, heads: int, mlp_ratio: float, dropout: float, causal: bool
+    ) -> None:
+        super().__init__()
+        self.norm_words = nn.LayerNorm(width)
+        self.words = Attention(width=width, heads=heads, causal=causal)
+        self.norm_image = nn.LayerNorm(width)
+        self.image = CrossAttention(width=width, context_width=context_width, heads=heads)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = mlp(width, mlp_ratio)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        words: Tensor,
+        image: Tensor,
+        mask: Tensor | None,
+        *,
+        word_mask: Tensor | None = None,
+        past: BlockPast | None = None,
+    ) -> Tensor:
+        """Return (R, L, W) of words (R, L, W) that look at `image` (R, N, W').
+
+        `mask` (R, N) and `word_mask` (R, L) are True where both are real; a causal block needs no `word_mask`, as
+        padding comes last. `past` is what words before these left, see `Attention`.
+        """
+        before, seen = (None, None) if past is None else (past.words, past.image)
+        words = words + self.dropout(self.words(self.norm_words(words), word_mask, before))
+        words = words + self.dropout(self.image(self.norm_image(words), image, mask, seen))
+        return words + self.dropout(self.mlp(self.norm_mlp(words)))
+
+
 @dataclass(frozen=True)
 class TrunkOutput:
     """What a trunk returns: tokens (R, N, W), and where asked for layers (R, L, N, W) and attention (R, L, N, N)."""
@@ -117,9 +170,7 @@ class TrunkOutput:
 
 
 class Trunk(nn.Module):
-    """Blocks and a final norm; `mlp_ratio` is the width of hidden layers over the width, `dropout` that of each
-    branch.
-    """
+    """Blocks and a final norm; hidden layers are `mlp_ratio` times the width, each branch has its `dropout`."""
 
     def __init__(
         self, *, width: int, layers: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0, causal: bool = False
@@ -129,7 +180,7 @@ class Trunk(nn.Module):
             raise ConfigError(f"A transformer of {layers} layers encodes nothing: set layers to 1 or more.")
         self.width = width
         self.causal = causal
-        self.blocks = nn.ModuleList(
+        self.blocks: Sequence[Block] = nn.ModuleList(  # pyrefly: ignore
             Block(width=width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=causal) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -140,7 +191,6 @@ class Trunk(nn.Module):
         states: list[Tensor] = []
         weights: list[Tensor] = []
         for block in self.blocks:
-            assert isinstance(block, Block)
             if attention:
                 weights.append(block.attention.weights(block.norm_attention(tokens), mask))
             tokens = block(tokens, mask)
@@ -156,7 +206,6 @@ class Trunk(nn.Module):
         # CLIP's widths: inputs keep unit variance, and the residual stream does not grow with depth.
         branch = self.width**-0.5 * (2 * layers) ** -0.5
         for block in self.blocks:
-            assert isinstance(block, Block)
             first, last = block.mlp[0], block.mlp[-1]
             qkv, output = (block.attention.qkv, self.width**-0.5), (block.attention.output, branch)
             for linear, std in (qkv, output, (first, (2 * self.width) ** -0.5), (last, branch)):

@@ -8,7 +8,7 @@ from typing import Any
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import build, fill
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import seeded
 
 
 def build_tower(

@@ -49,24 +49,18 @@ def by_running_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def _grouped(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.BatchNorm2d):
-        return _group_norm(module)
     for name, child in module.named_children():
-        replaced = _grouped(child)
-        if replaced is not child:
-            setattr(module, name, replaced)
-    return module
-
-
-def _group_norm(old: nn.BatchNorm2d) -> nn.Module:
-    channels, groups = old.num_features, groups_of(old.num_features)
-    if isinstance(old, BatchNormAct2d):
-        new: nn.GroupNorm = GroupNormAct(channels, groups, eps=old.eps, affine=old.affine)
-        new.act, new.drop = old.act, old.drop
+        setattr(module, name, _grouped(child))
+    if not isinstance(module, nn.BatchNorm2d):
+        return module
+    channels, groups = module.num_features, groups_of(module.num_features)
+    if isinstance(module, BatchNormAct2d):
+        new: nn.GroupNorm = GroupNormAct(channels, groups, eps=module.eps, affine=module.affine)
+        new.act, new.drop = module.act, module.drop
     else:
-        new = nn.GroupNorm(groups, channels, eps=old.eps, affine=old.affine)
-    if old.affine:
-        new.weight, new.bias = old.weight, old.bias
+        new = nn.GroupNorm(groups, channels, eps=module.eps, affine=module.affine)
+    if module.affine:
+        new.weight, new.bias = module.weight, module.bias
     return new
 
 

@@ -7,6 +7,7 @@ function of tensors, as compilers and exporters need it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -35,7 +36,33 @@ class TextEncoder(Encoder):
     def __init__(self, *, words: Tokenizer) -> None:
         super().__init__()
         self.words = words
+        self.words_input, self.pooled_output = nn.Identity(), nn.Identity()
         self._empty = tokenise(words, ("",)).ids
+        self._added = AddedTokens()
+
+    def forward(
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
+    ) -> Encoded:
+        """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
+        if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.dim() != 2:
+            given = f"{values.dtype} of shape {tuple(values.shape)}" if isinstance(values, Tensor) else "strings"
+            raise ConfigError(
+                f"A text tower was given {given}: it takes token ids, int64 (R, L); give texts to the model, or to "
+                f"encode_texts."
+            )
+        rows = Encoded(
+            owner=torch.arange(values.shape[0], device=values.device),  # len() would be fixed in an exported graph
+            mask=torch.ones_like(values, dtype=torch.bool) if mask is None else mask,
+            extra={"ids": values} if "ids" in parts else {},
+        )
+        if parts <= {"ids", "mask"}:
+            return rows
+        self._added.clear()
+        return self._encoded(values, mask, rows, parts)
+
+    def _encoded(self, ids: Tensor, mask: Tensor | None, rows: Encoded, parts: frozenset[str]) -> Encoded:
+        """Return the rows with what is asked for beside ids and mask, which they have."""
+        raise NotImplementedError
 
     def blank(self, device: torch.device) -> Tensor:
         """Return one empty text."""
@@ -73,44 +100,28 @@ class TextTower(TextEncoder):
         self.position = nn.Parameter(torch.empty(words.max_length, trunk.width))
         nn.init.normal_(self.word.weight, std=0.02)
         nn.init.normal_(self.position, std=0.01)
-        self.words_input = nn.Identity()
         self.tokens_input = nn.Identity()
-        self.pooled_output = nn.Identity()
-        self._added = AddedTokens()
         # A tuple hides a shared trunk from this module's state dict; deepcopy still keeps it shared.
         self._trunk = (trunk,)
         if own:
             self.trunk = trunk
 
-    def forward(
-        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
-    ) -> Encoded:
-        """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
-        check_ids(values)
-        rows = values.shape[0]  # len() would fix the number of rows in an exported graph
-        real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-        extra = {"ids": values} if "ids" in parts else {}
-        owner = torch.arange(rows, device=values.device)
-        if parts <= {"ids", "mask"}:
-            return Encoded(owner=owner, mask=real, extra=extra)
-        self._added.clear()
-        embedded = self._embed(values)
-        seen = self._added.mask(real)
+    def _encoded(self, ids: Tensor, mask: Tensor | None, rows: Encoded, parts: frozenset[str]) -> Encoded:
+        embedded = self._embed(ids)
+        seen = self._added.mask(rows.part("mask"))
         # What depends on the lengths themselves cannot stand in an exported graph; layers, attention and what patches
         # in the blocks give need the rows together and in their order.
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if values.device.type == "cpu" and parts <= _ROW_BY_ROW and not traced and rows > _GROUP:
-            return self._in_groups(embedded, seen, Encoded(owner=owner, mask=real, extra=extra), parts)
+        if ids.device.type == "cpu" and parts <= _ROW_BY_ROW and not traced and ids.shape[0] > _GROUP:
+            return self._in_groups(embedded, seen, rows, parts)
         out = self._run(embedded, None if mask is None and self._added.where is None else seen, parts)
         own = without_added(out, self._added)
-        return Encoded(
-            owner=owner,
+        return replace(
+            rows,
             pooled=self.pooled_output(self._pool(out.tokens, seen, self._added.where)) if "pooled" in parts else None,
             tokens=own.tokens if "tokens" in parts else None,
-            mask=real,
             layers=own.layers,
             attention=own.attention,
-            extra=extra,
         )
 
     def tokens_of(self, ids: Tensor) -> Tensor:
@@ -170,12 +181,10 @@ class TextTower(TextEncoder):
                 pooled.append(self._pool(out, own, put))
             if "tokens" in parts:
                 tokens.append(nn.functional.pad(out, (0, 0, 0, real.shape[1] - length)))
-        return Encoded(
-            owner=rows.owner,
+        return replace(
+            rows,
             pooled=self.pooled_output(torch.cat(pooled)[back]) if pooled else None,
             tokens=self._added.drop(torch.cat(tokens)[back]) if tokens else None,
-            mask=rows.mask,
-            extra=rows.extra,
         )
 
 
@@ -198,14 +207,4 @@ def refuse_too_long(length: int, own: int, *, limit: int) -> None:
         raise ConfigError(
             f"A text of {own} tokens and {length - own} that a patch adds are more than tokenizer.max_length {limit}: "
             f"raise it, or limit the patch by view to shorter texts."
-        )
-
-
-def check_ids(values: Tensor) -> None:
-    """Refuse strings, pixels or features where a batch of token ids is wanted (ConfigError)."""
-    if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.dim() != 2:
-        given = f"{values.dtype} of shape {tuple(values.shape)}" if isinstance(values, Tensor) else "strings"
-        raise ConfigError(
-            f"A text tower was given {given}: it takes token ids, int64 (R, L); give texts to the model, or to "
-            f"encode_texts."
         )

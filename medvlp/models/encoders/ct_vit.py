@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, pad, scaled_dot_product_attention
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
-from medvlp.models.encoders._volumes import VolumeTower, refuse_shape
+from medvlp.models.encoders._volumes import VolumeTower
 
 __all__ = ["CTViT"]
 
@@ -82,7 +82,11 @@ class CTViT(VolumeTower):
         self.spatial_norm, self.temporal_norm = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.register_buffer("codes", normalize(torch.randn(codes, width), dim=-1))
         self.width, self.token_width = self.places**2 * width, width
-        self.empty = (slab, side, side)
+        self.empty, self.wanted = (slab, side, side), f"(R, S, 1, {side}, {side}) whose slices {slab} divides,"
+
+    def fits(self, values: Tensor) -> bool:
+        """See `VolumeTower`."""
+        return values.shape[2:] == (1, self.side, self.side) and values.shape[1] % self.slab == 0
 
     def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """See `VolumeTower`."""
@@ -104,11 +108,8 @@ class CTViT(VolumeTower):
 
     def _blocks(self, values: Tensor) -> Tensor:
         """Return the voxels of blocks from -1 to 1, (R, T, N, V), N along columns first."""
-        side, slab = self.side, self.slab
-        if values.shape[2:] != (1, side, side) or values.shape[1] % slab:
-            refuse_shape(self.name, values, f"(R, S, 1, {side}, {side}) whose slices {slab} divides,")
         at = values[:, :, 0].transpose(2, 3) * 2 - 1
-        at = at.unflatten(3, (-1, self.cell)).unflatten(2, (-1, self.cell)).unflatten(1, (-1, slab))
+        at = at.unflatten(3, (-1, self.cell)).unflatten(2, (-1, self.cell)).unflatten(1, (-1, self.slab))
         return at.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
 
     def _apart(self, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.protocols import Site
-from medvlp.models.encoders._volumes import VolumeTower, refuse_shape
+from medvlp.models.encoders._volumes import VolumeTower
 
 __all__ = ["I3ResNet"]
 
@@ -59,8 +59,6 @@ class I3ResNet(VolumeTower):
 
     def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """See `VolumeTower`."""
-        if values.dim() != 5 or values.shape[2] != 1:
-            refuse_shape(self.name, values, "(R, S, 1, H, W)", "change the data's views")
         at = values.transpose(1, 2).expand(-1, 3, -1, -1, -1)
         at = at.flip(3, 4).transpose(3, 4) if self.ras else at
         at = self.maxpool(self.bn1(self.conv1(at)).relu())

@@ -14,7 +14,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Level, Site
 from medvlp.models.encoders._sites import block_sites, level_name, level_numbers, level_parts, linear_sites
-from medvlp.models.full_precision import at_few_slices
+from medvlp.models.encoders._volumes import at_few_slices
 
 __all__ = ["MonaiEncoder"]
 

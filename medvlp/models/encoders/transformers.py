@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,8 +16,8 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Site
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import TrunkOutput
-from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
-from medvlp.models.encoders._text import TextEncoder, check_ids, pool_tokens, refuse_too_long
+from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites, without_added
+from medvlp.models.encoders._text import TextEncoder, pool_tokens, refuse_too_long
 from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["TransformersEncoder"]
@@ -78,24 +79,11 @@ class TransformersEncoder(TextEncoder):
             self.backbone.pooler = None  # unused parameters would wait for gradients that never come
         self.width = self.token_width = int(settings.hidden_size)
         self.offers = frozenset({"pooled", "tokens", "mask", "layers", "ids"})
-        self.words_input = nn.Identity()
         self._takes_words = "inputs_embeds" in inspect.signature(self.backbone.forward).parameters
-        self.pooled_output = nn.Identity()
-        self._added = AddedTokens()
 
-    def forward(
-        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
-    ) -> Encoded:
-        """Encode R texts by their ids (R, L); see `Encoder`. `mask` (R, L) None: every place holds a token."""
-        check_ids(values)
-        real = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-        extra = {"ids": values} if "ids" in parts else {}
-        owner = torch.arange(values.shape[0], device=values.device)
-        if parts <= {"ids", "mask"}:
-            return Encoded(owner=owner, mask=real, extra=extra)
-        self._added.clear()
-        length = values.shape[1]
-        read = self._words(self._filled(values, ids=True))
+    def _encoded(self, ids: Tensor, mask: Tensor | None, rows: Encoded, parts: frozenset[str]) -> Encoded:
+        real, length = rows.part("mask"), ids.shape[1]
+        read = self._words(self._filled(ids, ids=True))
         seen = self._added.mask(self._filled(real, ids=False))
         inner = "layers" in parts or self.states is not None
         out = self.backbone(**read, attention_mask=seen.long(), output_hidden_states=inner)
@@ -113,13 +101,11 @@ class TransformersEncoder(TextEncoder):
                 pooled = pool_tokens(tokens, seen, "mean")
             else:
                 pooled = pool_tokens(own.tokens, self._filled(real, ids=False), self.pool)
-        return Encoded(
-            owner=owner,
+        return replace(
+            rows,
             pooled=None if pooled is None else self.pooled_output(pooled),
             tokens=own.tokens[:, :length] if "tokens" in parts else None,
-            mask=real,
             layers=None if own.layers is None else own.layers[:, :, :length],
-            extra=extra,
         )
 
     def _filled(self, values: Tensor, *, ids: bool) -> Tensor:

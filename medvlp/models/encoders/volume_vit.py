@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
-from medvlp.models.encoders._volumes import VolumeTower, refuse_shape
+from medvlp.models.encoders._volumes import VolumeTower
 
 __all__ = ["VolumeViT"]
 
@@ -63,7 +63,7 @@ class VolumeViT(VolumeTower):
                 f"volume_vit cuts {size} into blocks of {patch} and its width {width} into {heads} heads: let "
                 "each divide."
             )
-        self.empty = size
+        self.empty, self.wanted = size, f"(R, {size[0]}, 1, {size[1]}, {size[2]})"
         self.grid = tuple(n // p for n, p in zip(size, patch, strict=True))
         self.embed = nn.Conv3d(1, width, patch, stride=patch)
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if class_token else None
@@ -75,11 +75,12 @@ class VolumeViT(VolumeTower):
         self.norm = nn.LayerNorm(width)
         self.width = self.token_width = width
 
+    def fits(self, values: Tensor) -> bool:
+        """See `VolumeTower`."""
+        return tuple(values.shape[1:]) == (self.empty[0], 1, *self.empty[1:])
+
     def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """See `VolumeTower`."""
-        shape = (self.empty[0], 1, *self.empty[1:])
-        if values.shape[1:] != shape:
-            refuse_shape(self.name, values, f"(R, {str(shape)[1:]}")
         at = self.embed(values.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
         if self.cls_token is not None:
             at = torch.cat([self.cls_token.expand(len(at), -1, -1), at], dim=1)

@@ -15,7 +15,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head, Level
 from medvlp.models.encoders._norm import groups_of
-from medvlp.models.full_precision import at_few_slices
+from medvlp.models.encoders._volumes import at_few_slices
 
 
 class DenseHead(Head):

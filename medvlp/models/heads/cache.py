@@ -55,8 +55,9 @@ class CacheHead(Head):
         self.width = classes
         self.output = zeroed(nn.Linear(in_width, classes))
         self.keys = nn.Parameter(torch.zeros(rows, in_width))
-        zeros = {"values": torch.zeros(rows, classes), "weight": torch.zeros(classes), "mean": torch.zeros(in_width)}
-        for name, value in {**zeros, "sharpness": torch.ones(classes), "scale": torch.ones(in_width)}.items():
+        ones, zeros = torch.ones, torch.zeros
+        own = {"values": zeros(rows, classes), "weight": zeros(classes), "sharpness": ones(classes)}
+        for name, value in {**own, "mean": zeros(in_width), "scale": ones(in_width)}.items():
             self.register_buffer(name, value)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from medvlp.core.encoded import Encoded, unit
 from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
-from medvlp.models.heads._cross_block import CrossBlock
+from medvlp.models.encoders._blocks import CrossBlock
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv, real_only
 from medvlp.models.heads.segmenter import class_vectors
 

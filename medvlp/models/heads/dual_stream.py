@@ -126,7 +126,9 @@ class DualStream(Head):
         self.gate = nn.Linear(token_width, token_width)
         self.query = nn.Linear(book_width, width)
         first = decoder_layer(width=width, heads=heads, feedforward=feedforward, dropout=dropout)
-        self.stream = nn.ModuleDict({s: _stream(token_width, hidden, width) for s in counts})
+        self.stream = nn.ModuleDict(
+            {s: nn.Sequential(nn.Linear(token_width, hidden), nn.ReLU(), nn.Linear(hidden, width)) for s in counts}
+        )
         self.decoder = nn.ModuleDict({s: QueryDecoder(first, layers=layers) for s in counts})
         self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in counts})
         self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in counts})
@@ -215,7 +217,3 @@ def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], pre
                 f"These weights were trained with other vectors of the bank {bank.name!r}: use the texts and the "
                 "encoder that they were trained with."
             )
-
-
-def _stream(token_width: int, hidden: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(token_width, hidden), nn.ReLU(), nn.Linear(hidden, width))

@@ -14,7 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
-from medvlp.models.heads._cross_block import BlockPast, CrossBlock
+from medvlp.models.encoders._blocks import BlockPast, CrossBlock
 
 __all__ = ["Generator"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
-from medvlp.models.heads._cross_block import CrossBlock
+from medvlp.models.encoders._blocks import CrossBlock
 from medvlp.models.heads._question_head import QuestionHead
 
 __all__ = ["QuestionClassifier"]

@@ -14,8 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Model, Site
 from medvlp.core.registry import build, fill
 from medvlp.core.suggest import did_you_mean
-from medvlp.models._draws import RowDraws
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import RowDraws, seeded
 from medvlp.models.architectures._recipe import kind_of
 from medvlp.models.architectures._standing import Standing, match_sites
 from medvlp.models.architectures._towers import TowerModel

@@ -70,14 +70,11 @@ class TokenDropout(Patch):
             return value
         count = value.shape[1] - self._prefix
         draws = self._uniform(count).to(value.device)
+        prefix, tokens = value[:, : self._prefix], value[:, self._prefix :]
         if self.mode == "zero":
-            kept = value[:, self._prefix :] * (draws >= self.rate)[:, :, None].to(value.dtype)
-            return _joined(value[:, : self._prefix], kept)
-        left = max(1, math.ceil((1 - self.rate) * count))
-        index = draws.argsort(dim=1, stable=True)[:, :left].sort(dim=1).values
-        kept = value[:, self._prefix :].gather(1, index[:, :, None].expand(-1, -1, value.shape[2]))
-        return _joined(value[:, : self._prefix], kept)
-
-
-def _joined(prefix: Tensor, tokens: Tensor) -> Tensor:
-    return tokens if prefix.shape[1] == 0 else cat([prefix, tokens], dim=1)
+            left = tokens * (draws >= self.rate)[:, :, None].to(value.dtype)
+        else:
+            number = max(1, math.ceil((1 - self.rate) * count))
+            index = draws.argsort(dim=1, stable=True)[:, :number].sort(dim=1).values
+            left = tokens.gather(1, index[:, :, None].expand(-1, -1, value.shape[2]))
+        return cat([prefix, left], dim=1)

@@ -8,7 +8,7 @@ from typing import Protocol
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Model
 from medvlp.core.registry import build, fill
-from medvlp.models._seeded import seeded
+from medvlp.models._draws import seeded
 from medvlp.models.architectures._towers import TowerModel
 
 

@@ -4,6 +4,23 @@ A component is a function ``(texts, options) -> TextVectors``. Its vectors are s
 so that a model never depends on an encoder that may change or be lost.
 """
 
-from medvlp.models.text_vectors._vectors import TextVectors
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
 
 __all__ = ["TextVectors"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextVectors:
+    """Vectors and who made them.
+
+    Attributes:
+        vectors: (C, D) float32, one row a text, without gradient.
+        encoder: name and, where there are weights, their hash: equal names mean equal vectors for equal texts.
+    """
+
+    vectors: Tensor
+    encoder: str

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.core.registry import FromModel
-from medvlp.models.text_vectors._vectors import TextVectors
+from medvlp.models.text_vectors import TextVectors
 
 __all__ = ["hashed_words"]
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._text import encode_texts
 from medvlp.models.encoders.transformers import TransformersEncoder
-from medvlp.models.text_vectors._vectors import TextVectors
+from medvlp.models.text_vectors import TextVectors
 from medvlp.text.tokenizers import TransformersTokenizer
 
 __all__ = ["transformers_vectors"]
