@@ -17,7 +17,7 @@ from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster_header import probe_raster
+from medvlp.io.raster import probe_raster
 from medvlp.io.read import frame_size
 
 Row = dict[str, object]
