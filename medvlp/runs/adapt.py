@@ -185,11 +185,7 @@ def _bank(evaluation: Evaluation, labels: list[str]) -> dict[str, np.ndarray]:
 
 
 def _release(
-    options: AdaptOptions,
-    evaluation: Evaluation,
-    table: ProbeTable,
-    chosen: Tried,
-    tried: tuple[Tried, ...],
+    options: AdaptOptions, evaluation: Evaluation, table: ProbeTable, chosen: Tried, tried: tuple[Tried, ...]
 ) -> None:
     """Write the bundle, what was tried, and what the page says of the run."""
     base, splits = evaluation.model.bundle, {name: evaluation.prepared(name) for name in ("train", "validate")}
