@@ -43,13 +43,7 @@ def compare(
     for path in table or []:
         check_table_path(path)
     found = compare_results(
-        load_result(first),
-        load_result(second),
-        split=split,
-        common=common,
-        resamples=resamples,
-        level=level,
-        seed=seed,
+        load_result(first), load_result(second), split=split, common=common, resamples=resamples, level=level, seed=seed
     )
     if out is not None:
         write_result(found, out)

@@ -28,8 +28,7 @@ def predict(
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
     maps: Annotated[
-        Path | None,
-        typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size."),
+        Path | None, typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size.")
     ] = None,
     out: Annotated[
         list[Path] | None,
@@ -39,8 +38,7 @@ def predict(
         ),
     ] = None,
     patches: Annotated[
-        Path | None,
-        typer.Option(help="Folder of what a run added to this bundle with its towers held: RUN/patches."),
+        Path | None, typer.Option(help="Folder of what a run added to this bundle with its towers held: RUN/patches.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of a manifest's images; default: as it says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,

@@ -69,11 +69,7 @@ def triplets(
     if matrix is None and medslip is None:
         return
     found = matrix_of(
-        read.studies,
-        uncertain=uncertain,
-        midlung_right=midlung_right,
-        both_sides=both_sides,
-        lemmas=other_lemmas,
+        read.studies, uncertain=uncertain, midlung_right=midlung_right, both_sides=both_sides, lemmas=other_lemmas
     )
     if matrix is not None:
         save_matrix(found, matrix)

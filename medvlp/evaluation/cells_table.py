@@ -262,11 +262,7 @@ def _difference(
         moved, few = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0), _few(redrawn)
         patients, p = _over_patients([moved], few=few, level=level), None if few else two_sided(moved)
     return Difference(
-        value=float(np.mean(own)),
-        seeds=both,
-        over_seeds=over_seeds(own, level=level),
-        over_patients=patients,
-        p=p,
+        value=float(np.mean(own)), seeds=both, over_seeds=over_seeds(own, level=level), over_patients=patients, p=p
     )
 
 

@@ -143,7 +143,7 @@ def _entries(
     entries: list[str | int | Cell] = [*row.labels.values(), have if have == asked else f"{have} of {asked}"]
     entries[0] = f"{entries[0]} (reference)" if row.name == reference else entries[0]
     entries.append(_missing(reading.reason) if reading.mean is None else Cell(reading.mean, digits=digits))
-    entries.append("" if reading.sd is None else Cell(reading.sd, digits=digits))
+    entries.append("" if reading.sd is None else f"{reading.sd:.{digits}f}")
     entries += [range_words(reading.over_patients, digits) + few, range_words(reading.over_seeds, digits)]
     if reference is not None and less is None:
         entries += ["", "", "", ""]
@@ -151,7 +151,7 @@ def _entries(
         entries.append(f"{less.value:+.{digits}f}")
         entries.append(range_words(less.over_patients, digits, signed=True) + few)
         entries.append(range_words(less.over_seeds, digits, signed=True))
-        entries.append("" if less.p_holm is None else Cell(less.p_holm, p=True))
+        entries.append("" if less.p_holm is None else Cell(less.p_holm, p=True).text())
     return tuple(entries)
 
 

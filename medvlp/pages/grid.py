@@ -61,7 +61,7 @@ def render_sweep(table: Table, made: Mapping[str, Mapping[str, object]]) -> str:
     ]
     words = Written("", (), (), tuple(note_lines(table)))
     sections.append(_Section(key="words", title="What the numbers are", table=words))
-    lead = "`medvlp report FOLDER/seed-N` draws the page of a single run."
+    lead = "medvlp report FOLDER/seed-N draws the page of a single run."
     sections.append(_Section(key="runs", title="Runs", lead=lead, table=_sweep_runs(table)))
     sections.append(_Section(key="made", title="What was run", facts=made))
     banners = [("Mind", caveat) for caveat in table.caveats]
@@ -158,7 +158,21 @@ def _measure_section(table: Table, at: int, written: Written) -> _Section:
         lead += f". The plot shows {shown}{'' if table.reference is None else '; the dashed line is no difference'}"
         lead += f". Intervals are {percent(table.level)}: over patients (other test patients, these models) and over "
         lead += "seeds (other trainings, these patients)"
-    return _Section(key=f"measure-{at + 1}", title=_title(measure), lead=f"{lead}.", forest=forest, table=written)
+    return _Section(
+        key=f"measure-{at + 1}", title=_title(measure), lead=f"{lead}.", forest=forest, table=_stacked(written)
+    )
+
+
+def _stacked(written: Written) -> Written:
+    """Return a table of readings whose two intervals stand below each other: a page is narrower than a file."""
+    at = [i for i, name in enumerate(written.columns) if name == "over patients" and i >= written.words]
+    columns = tuple("interval" if i in at else name for i, name in enumerate(written.columns) if i - 1 not in at)
+    rows = []
+    for row in written.rows:
+        ends = {i: ((row[i], "patients"), (row[i + 1], "seeds")) for i in at}
+        both = {i: "\n".join(f"{words} {of}" for words, of in pair if words) for i, pair in ends.items()}
+        rows.append(tuple(both.get(i, entry) for i, entry in enumerate(row) if i - 1 not in at))
+    return replace(written, columns=columns, rows=tuple(rows))
 
 
 def _title(measure: Measure) -> str:
@@ -206,19 +220,19 @@ def _sweep_runs(table: Table) -> Written:
         (
             row.name,
             run.folder,
+            _state(run.state, run.reason),
             run.seed,
             *(
                 Cell(each.values.get(run.seed), digits=digits)
                 for each, digits in zip(row.readings, places, strict=True)
             ),
-            Cell(run.seconds or None, digits=0),
-            _state(run.state, run.reason),
+            round(run.seconds) or "",
         )
         for row in table.rows
         for run in row.runs
     ]
-    columns = ("Cell", "folder", "seed", *map(_title, table.measures), "seconds", "state")
-    return Written("Runs", columns, tuple(rows), words=2)
+    columns = ("Cell", "folder", "state", "seed", *map(_title, table.measures), "seconds")
+    return Written("Runs", columns, tuple(rows), words=3)
 
 
 def _seeds(count: int) -> str:
@@ -231,9 +245,7 @@ def _seeds(count: int) -> str:
 def _suite_summary(suite: Suite) -> str:
     done = [line for line in suite.lines if line.state == "finished"]
     words = f"One bundle on {len(done)} of {len(suite.lines)} data sets."
-    usual = [
-        each for each in suite.numbers if each.wanted.usual and each.row is not None and each.row.value is not None
-    ]
+    usual = sum(each.wanted.usual and each.row is not None and each.row.value is not None for each in suite.numbers)
     if not usual:
         return words
     missing = sum(each.row is None for each in suite.numbers)
@@ -285,7 +297,7 @@ def _suite_runs(suite: Suite) -> Written:
             line.recipe,
             line.data,
             line.split_hash[:_HASH],
-            Cell(line.seconds or None, digits=0),
+            round(line.seconds) or "",
         )
         for line in suite.lines
     ]

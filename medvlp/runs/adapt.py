@@ -42,17 +42,13 @@ _LEAST = 3  # patients of each class beyond one a fold
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptOptions:
-    """What `adapt` is asked.
+    """What `adapt` is asked: films, their table (see `medvlp.runs.adapt_data.read_films`), a bundle, a folder.
 
     Attributes:
-        images: folder of the films.
-        labels: table, see `medvlp.runs.adapt_data.read_films`.
-        model: bundle.
-        out: folder of everything.
         test_images, test_labels: films that are judged, where they are a table of their own.
         minutes: after so many no further adapter is begun; the first is always tried.
         folds: of the training patients, on which adapters are chosen.
-        adapters: that are tried, in this order; of equal ones the first is taken.
+        adapters: that are tried, in this order; of equal ones the first is chosen.
         sensitivity: wanted of a threshold, beside the usual ones.
         prevalence: of the place where it will be used, for predictive values.
         one_patient_per_image: of a table that names no patients.
@@ -185,11 +181,7 @@ def _bank(evaluation: Evaluation, labels: list[str]) -> dict[str, np.ndarray]:
 
 
 def _release(
-    options: AdaptOptions,
-    evaluation: Evaluation,
-    table: ProbeTable,
-    chosen: Tried,
-    tried: tuple[Tried, ...],
+    options: AdaptOptions, evaluation: Evaluation, table: ProbeTable, chosen: Tried, tried: tuple[Tried, ...]
 ) -> None:
     """Write the bundle, what was tried, and what the page says of the run."""
     base, splits = evaluation.model.bundle, {name: evaluation.prepared(name) for name in ("train", "validate")}

@@ -46,13 +46,7 @@ class Films:
 
 
 def read_films(
-    images: Path,
-    table: Path,
-    out: Path,
-    *,
-    one_patient_per_image: bool,
-    workers: int,
-    cache: Cache | None = None,
+    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, cache: Cache | None = None
 ) -> Films:
     """Read a table of films and every file that it names.
 

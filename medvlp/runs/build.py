@@ -216,9 +216,7 @@ def build_objectives(
 
 
 def build_phases(
-    config: RunConfig,
-    parts: Parts,
-    loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
+    config: RunConfig, parts: Parts, loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]]
 ) -> list[PhasePlan]:
     """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen.
 

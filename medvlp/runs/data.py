@@ -120,12 +120,7 @@ def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[Vi
 
 
 def open_split(
-    manifest: Manifest,
-    split: str,
-    *,
-    prefix: Sequence[Mapping[str, object]],
-    data: DataConfig,
-    workers: int,
+    manifest: Manifest, split: str, *, prefix: Sequence[Mapping[str, object]], data: DataConfig, workers: int
 ) -> Prepared:
     """Take one split and run its deterministic prefix, from the cache where it is there."""
     with progress(f"Reading {split}", unit="records") as tell:

@@ -81,11 +81,7 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
 
 
 def evaluate(
-    config: EvaluationRun,
-    *,
-    page: bool = True,
-    keep: bool = False,
-    memory: Remembered | None = None,
+    config: EvaluationRun, *, page: bool = True, keep: bool = False, memory: Remembered | None = None
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 

@@ -21,11 +21,7 @@ PARTLY = (
 
 
 def compare_with_training(
-    seen: Seen | None,
-    manifest: Manifest,
-    *,
-    data: DataConfig,
-    options: EvaluationConfig,
+    seen: Seen | None, manifest: Manifest, *, data: DataConfig, options: EvaluationConfig
 ) -> dict[str, Any]:
     """Refuse records that a model was trained or chosen on, and return what is to be kept of the comparison.
 

@@ -23,14 +23,7 @@ IMAGE_SIZE = 256
 WORKERS = 2
 
 
-def run_quickstart(
-    out: Path,
-    *,
-    seed: int = 0,
-    patients: int,
-    config: str,
-    overrides: Sequence[str] = (),
-) -> Path:
+def run_quickstart(out: Path, *, seed: int = 0, patients: int, config: str, overrides: Sequence[str] = ()) -> Path:
     """Make ``out/hospital``, train and evaluate in ``out/run``, return its page; what is complete is not made again."""
     hospital, run = out / "hospital", out / "run"
     # Read and checked first: a fault is told before the hospital is made. Quoted as JSON, any folder's name is YAML.

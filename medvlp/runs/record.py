@@ -17,16 +17,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits import split_hash
 from medvlp.data.summary import summarise
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.pages.record import (
-    Category,
-    Cohort,
-    DataFacts,
-    LabelCount,
-    ModelFacts,
-    Part,
-    Quartiles,
-    Record,
-)
+from medvlp.pages.record import Category, Cohort, DataFacts, LabelCount, ModelFacts, Part, Quartiles, Record
 
 
 def evaluation_record(

@@ -26,11 +26,7 @@ _FITTED = (
 
 
 def taught_answers(
-    answers: Sequence[Declared],
-    train: Prepared,
-    *,
-    suffix: Sequence[View] = (),
-    start: Path | None,
+    answers: Sequence[Declared], train: Prepared, *, suffix: Sequence[View] = (), start: Path | None
 ) -> list[Declared]:
     """Return the answers about findings that a training text names, or that the bundle it started from claims.
 

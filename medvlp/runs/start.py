@@ -10,7 +10,7 @@ from medvlp.config.tree import PhaseConfig
 from medvlp.core.protocols import Model
 from medvlp.models.bundle import load_model
 from medvlp.models.encoders.inflated import inflate_weights
-from medvlp.models.encoders.slices import weights_of_slices
+from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.surgery import operate
 from medvlp.training.checkpoints import load_weights
 
@@ -43,7 +43,7 @@ def start_from(model: Model, source: Path) -> None:
     weights = dict(given.state_dict())
     fresh = model.left_out()
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
-        weights = weights_of_slices(weights)
+        weights = named_for_slices(weights)
     unknown = [kind for kind in model.kinds if len(model.kinds) > 1 and not _has(weights, f"heads.{kind}/")]
     unknown += [] if _has(weights, "towers.text.") else ["text"]  # after a bundle without words: its own first weights
     fresh = (*fresh, *(f"towers.{kind}." for kind in unknown))

@@ -145,6 +145,7 @@ def test_the_tables_and_the_page_say_what_is_there_what_is_not_and_where_it_is_f
     assert "0.77" in to_markdown(published_table(suite()))
     assert to_csv(suite_table(suite())).startswith("Data set,")
     page = render_suite(suite())
+    assert "One bundle on 1 of 2 data sets. 1 numbers, 1 of them such as papers report. 1 more was asked for" in page
     assert "M &lt;i&gt;" in page
     assert '<b>0.800</b><span class="small">0.700 to 0.900</span></td><td class="n">40</td>' in page
     assert "0.770: the paper (recalled)" in page

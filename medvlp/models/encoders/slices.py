@@ -140,16 +140,8 @@ def unpacked(packed: Tensor, real: Tensor) -> Tensor:
     return packed.new_zeros(*real.shape, *packed.shape[1:]).masked_scatter(there, packed)
 
 
-def weights_of_slices(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a model of images under the names that they have in a model whose tower looks at slices.
-
-    Example:
-        >>> list(weights_of_slices({"towers.image.stem": torch.zeros(1), "heads.image/raw.weight": torch.zeros(1)}))
-        ['towers.stack.slice.stem', 'heads.stack/raw.weight']
-    """
-    places = (("towers.image.", "towers.stack.slice."), ("heads.image/", "heads.stack/"))
-    renamed = {}
-    for name, tensor in weights.items():
-        old, new = next((pair for pair in places if name.startswith(pair[0])), ("", ""))
-        renamed[new + name.removeprefix(old)] = tensor
-    return renamed
+def named_for_slices(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of a model of images by the names that they have in a model of slices."""
+    new = {"towers.image.": "towers.stack.slice.", "heads.image/": "heads.stack/"}
+    old = {name: next((start for start in new if name.startswith(start)), "") for name in weights}
+    return {new.get(old[name], "") + name.removeprefix(old[name]): tensor for name, tensor in weights.items()}

@@ -19,7 +19,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class EvaluationStep:
     """A part of the data that a run's model is judged on; `identity` is the hash of what decides its numbers."""
 
     config: EvaluationRun
@@ -50,7 +50,7 @@ class Run:
     folder: Path
     identity: str
     training: RunConfig | None = None
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, EvaluationStep]
     absent: str = ""
 
     @property

@@ -16,7 +16,7 @@ from medvlp.core.provenance import hash_of
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 from medvlp.runs.evaluate import EvaluationRun
-from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, files_hashed, reserved, words_of
+from medvlp.runs.grid.plan import Cell, EvaluationStep, Plan, Run, changed_tree, files_hashed, reserved, words_of
 
 _OWN = {
     "model": "the suite judges one bundle: set model at its top",
@@ -134,7 +134,7 @@ def _cell(
         raise ConfigError("evaluation.into_bundle would change the bundle that the next run judges: leave it out.")
     root, identity = Path(made.data.root).expanduser(), _identity(made, bundle)
     absent = "" if root.is_dir() else f"its data is not there: there is no folder {root}, give roots.{name}=FOLDER."
-    evaluations = {made.evaluation.split: Evaluation(config=made, identity=identity)}
+    evaluations = {made.evaluation.split: EvaluationStep(config=made, identity=identity)}
     only = Run(name=name, seed=made.seed, folder=folder, identity=identity, evaluations=evaluations, absent=absent)
     return Cell(name=name, labels={"config": run.config}, folder=folder, identity=identity, runs=(only,))
 

@@ -26,7 +26,7 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
 from medvlp.runs.build import build_banks
 from medvlp.runs.evaluate import EvaluationRun
-from medvlp.runs.grid.plan import Cell, Evaluation, Plan, Run, changed_tree, files_hashed, reserved, words_of
+from medvlp.runs.grid.plan import Cell, EvaluationStep, Plan, Run, changed_tree, files_hashed, reserved, words_of
 
 _OWN = {"run": "it names each run's folder, see --out", "seed": "list it under seeds"}
 _LONGEST = 80  # characters of a folder's readable part
@@ -253,7 +253,7 @@ def _cell(
     return Cell(name=name, labels=labels, folder=folder, identity=identity, runs=tuple(runs))
 
 
-def _evaluation(config: RunConfig, identity: str, split: str, *, first: bool) -> Evaluation:
+def _evaluation(config: RunConfig, identity: str, split: str, *, first: bool) -> EvaluationStep:
     run, options = Path(config.run), config.evaluation.model_copy(update={"split": split})
     made = EvaluationRun(
         model=str(run / "bundle"),
@@ -263,7 +263,7 @@ def _evaluation(config: RunConfig, identity: str, split: str, *, first: bool) ->
         seed=config.seed,
         workers=max(1, config.training.workers),
     )
-    return Evaluation(config=made, identity=hash_of([identity, options.model_dump(mode="json")]))
+    return EvaluationStep(config=made, identity=hash_of([identity, options.model_dump(mode="json")]))
 
 
 def _identity(config: RunConfig) -> str:

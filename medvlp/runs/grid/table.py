@@ -63,12 +63,7 @@ class Outcome(Generic[Numbers]):
 
 
 def sweep(
-    path: str | Path,
-    words: Sequence[str] = (),
-    *,
-    out: Path | None = None,
-    jobs: int = 1,
-    only_table: bool = False,
+    path: str | Path, words: Sequence[str] = (), *, out: Path | None = None, jobs: int = 1, only_table: bool = False
 ) -> Outcome[Table]:
     """Run what is missing of a sweep (see `load_sweep`), `jobs` processes at a time, then make its table.
 
