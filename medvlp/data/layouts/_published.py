@@ -57,7 +57,7 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
     return None
 
 
-def looked_up(root: Path, names: Sequence[str], key: str, value: str) -> dict[str, str]:
+def lookup_table(root: Path, names: Sequence[str], key: str, value: str) -> dict[str, str]:
     """Return one column of a table by another; nothing where the table is not there."""
     path = optional_table(root, names)
     table = None if path is None else read_table(path)
