@@ -78,7 +78,7 @@ def score(
     from medvlp.evaluation.scoring.reports import score_reports
     from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
-    from medvlp.evaluation.undefined import undefined_auroc
+    from medvlp.evaluation.words import undefined_auroc
     from medvlp.pages.run_folder import write_report_page
     from medvlp.statistics.intervals import DEFAULT_FORM, check_form
 

@@ -22,8 +22,6 @@ __getattr__, __dir__, __all__ = attach(
         "score_predictions": "scoring.score",
         "wilson": "proportions",
         "clopper_pearson": "proportions",
-        "Drift": "drift",
-        "compare_presets": "drift",
         "evaluate_retrieval": "retrieval",
         "evaluate_scores": "classification",
         "load_result": "results",

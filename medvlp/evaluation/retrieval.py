@@ -20,7 +20,7 @@ from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.results import Metric, Result
 from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
-from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries
+from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
 
 __all__ = ["evaluate_retrieval"]
 
@@ -147,16 +147,6 @@ def evaluate_retrieval(
     )
 
 
-def _weighted_median(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the medians of ``(n,)`` values under the columns of ``(n, B)`` weights, ``(B,)``; halves are averaged."""
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order], axis=0)
-    half = cumulative[-1] / 2
-    lower = values[order][np.argmax(cumulative >= half, axis=0)]
-    upper = values[order][np.argmax(cumulative > half, axis=0)]
-    return (lower + upper) / 2
-
-
 def _direction_rows(
     ranks: Ranks,
     chosen: NDArray[np.bool_],
@@ -182,7 +172,7 @@ def _direction_rows(
             total = row.sum(axis=0)
             means = (averaged.T @ row) / np.where(total > 0, total, np.nan)
             return np.concatenate(
-                [means[:-1], np.where(total > 0, _weighted_median(rank, row), np.nan)[None], means[-1:]]
+                [means[:-1], np.where(total > 0, weighted_medians(rank, row), np.nan)[None], means[-1:]]
             ).T
 
         point = statistic(np.ones((clusters.patients, 1)))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Result
+from medvlp.evaluation.words import finding
 from medvlp.pages.figures import Picture, picture
 from medvlp.pages.inputs import CHOSEN, GalleryItem
-from medvlp.pages.words import finding
 
 __all__ = ["TITLES", "ErrorRow", "error_rows"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of
+from medvlp.evaluation.words import finding, integer, map_words, name_of, rule_words, spoken
 from medvlp.pages.facts_data import cohort_facts, data_facts
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.rows import findings_of, headline_of, macro_of
 from medvlp.pages.summary import summary_of
-from medvlp.pages.words import finding, integer, map_words, name_of, rule_words, spoken
 
 __all__ = ["SECTIONS", "facts_of", "kind_of", "towers"]
 

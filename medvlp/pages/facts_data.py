@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medvlp.data.cards import DataCard, cards, load_card
+from medvlp.evaluation.words import finding, integer, spoken
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Cohort, Record
-from medvlp.pages.words import finding, integer, spoken
 
 __all__ = ["card_facts", "cohort_facts", "data_facts", "sets_named"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.words import finding, name_of
+from medvlp.evaluation.words import finding, name_of
 
 __all__ = ["FewShotTable", "few_shot_tables"]
 

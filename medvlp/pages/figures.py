@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from medvlp.evaluation import words
 from medvlp.evaluation.results import Result
-from medvlp.pages import words
+from medvlp.evaluation.rows import metric_rows
+from medvlp.features.drawing import heat_map_layer, png_uri
 from medvlp.pages.charts import Series, curve_chart, series_chart
 from medvlp.pages.inputs import GalleryItem
 from medvlp.pages.labels import Label, label_of
-from medvlp.pages.pictures import heat_map_layer, png_uri
 from medvlp.pages.probability import probability_of
-from medvlp.pages.rows import metric_rows
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.curves import precision_recall_curve, roc_curve
 from medvlp.statistics.metrics import UndefinedMetricError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_auroc
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, plain_auroc
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import TOO_FEW
 
 __all__ = ["Dimension", "Forest", "ForestRow", "Mark", "control_forest", "dimensions", "finding_forest"]

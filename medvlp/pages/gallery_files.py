@@ -14,11 +14,10 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, written_whole
+from medvlp.evaluation.run_files import GALLERY
 from medvlp.pages.inputs import CHOSEN, Box, Chosen, GalleryItem, RetrievalExample, RetrievalHit
 
-__all__ = ["GALLERY", "read_gallery", "write_gallery"]
-
-GALLERY = "gallery"
+__all__ = ["read_gallery", "write_gallery"]
 
 
 def write_gallery(run: Path, gallery: Sequence[GalleryItem], retrieval: Sequence[RetrievalExample]) -> None:

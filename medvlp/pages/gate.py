@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.rows import only
-from medvlp.pages.words import finding, name_of
+from medvlp.evaluation.rows import only
+from medvlp.evaluation.words import finding, name_of
 
 __all__ = ["GATE", "GateTable", "gate_tables", "of_gate"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.rows import headline_of, metric_rows
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.models.card import RESEARCH, CardResult, ModelCard, fact_list
 from medvlp.pages.facts import facts_of
 from medvlp.pages.facts_data import card_facts
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.judged import judged_of
-from medvlp.pages.rows import headline_of, metric_rows
 from medvlp.pages.summary import summary_of
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
 
 __all__ = ["hub_card"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of
+from medvlp.evaluation.words import finding, integer, name_of, percent, spoken
 from medvlp.pages.facts_data import card_facts, sets_named
 from medvlp.pages.gate import GATE
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Record
-from medvlp.pages.rows import findings_of, headline_of, macro_of
-from medvlp.pages.words import finding, integer, name_of, percent, spoken
 
 __all__ = ["CohortRow", "cohort_rows", "judged_of"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medvlp.evaluation.words import finding
 from medvlp.pages.inputs import Box
-from medvlp.pages.words import finding
 
 __all__ = ["Label", "label_of"]
 

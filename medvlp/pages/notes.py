@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medvlp.evaluation.results import Result
+from medvlp.evaluation.rows import headline_of
 from medvlp.pages.gate import of_gate
-from medvlp.pages.rows import headline_of
 
 __all__ = ["caveats_of"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.rows import only
+from medvlp.evaluation.rows import only
 
 __all__ = ["PlacesRow", "PlacesTable", "mean_of_places", "places_tables"]
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medvlp.evaluation import words
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages import words
+from medvlp.evaluation.rows import headline_of, metric_rows, retrieval_rows
+from medvlp.features.drawing import heat_colours, png_uri
 from medvlp.pages.checklist import answered, checklists
 from medvlp.pages.downloads import with_downloads
 from medvlp.pages.errors import error_rows
@@ -22,10 +24,8 @@ from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.judged import cohort_rows, judged_of
 from medvlp.pages.notes import caveats_of
-from medvlp.pages.pictures import heat_colours, png_uri
 from medvlp.pages.places import places_tables
 from medvlp.pages.robustness import robustness_rows
-from medvlp.pages.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Flag, Metric, Result
+from medvlp.evaluation.words import finding, name_of
 from medvlp.pages.forest import Dimension, dimensions
 from medvlp.pages.gate import of_gate
-from medvlp.pages.words import finding, name_of
 
 __all__ = ["Audited", "GapRow", "Subgroups", "audited", "subgroups"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from medvlp.data.reproduction import Reported
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.suite import PublishedRow, Suite, SuiteLine, SuiteNumber
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.pages.forest import Forest, ForestRow, Mark
 from medvlp.pages.render import environment
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
 
 __all__ = ["render_suite"]
 

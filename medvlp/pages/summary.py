@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only
+from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import mean_of_places
-from medvlp.pages.rows import findings_of, headline_of, macro_of, only
-from medvlp.pages.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.statistics.few import TOO_FEW
 
 __all__ = ["Tile", "summary_of", "tiles_of"]

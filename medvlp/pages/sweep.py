@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from medvlp.evaluation.cells import Limits, Measure, Reading, RunFacts, Table, TableRow
 from medvlp.evaluation.cells_text import digits_of, few_words, note_lines, p_words, range_words, seeds_words
+from medvlp.evaluation.words import REASONS, finding, integer, name_of, percent
 from medvlp.pages.forest import Forest, ForestRow, Mark
 from medvlp.pages.render import environment
-from medvlp.pages.words import REASONS, finding, integer, name_of, percent
 
 __all__ = ["SweepPage", "render_sweep"]
 

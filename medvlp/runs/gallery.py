@@ -21,7 +21,7 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import taken
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.names import words_of
+from medvlp.evaluation.words import words_of
 from medvlp.pages.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.evaluation.pictures import picture_of
 from medvlp.statistics.ranks import rank_queries

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.words import percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
 from medvlp.pages.gate import gate_tables
@@ -20,7 +21,6 @@ from medvlp.pages.labels import label_of
 from medvlp.pages.probability import probability_of
 from medvlp.pages.render import render_report
 from medvlp.pages.summary import tiles_of
-from medvlp.pages.words import percent
 from medvlp.statistics.calibration.calibrators import Calibrator
 
 

@@ -16,6 +16,7 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.features.drawing import heat_map_layer, png_uri
 from medvlp.pages.inputs import (
     Box,
     GalleryItem,
@@ -24,7 +25,6 @@ from medvlp.pages.inputs import (
     RetrievalExample,
     RetrievalHit,
 )
-from medvlp.pages.pictures import heat_map_layer, png_uri
 from medvlp.pages.render import render_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"

@@ -11,10 +11,10 @@ import pytest
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.words import interval, number
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.score_content import map_words, rule_words
-from medvlp.pages.words import interval, number
 
 
 def _score(seed: int, title: str) -> Result:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medvlp.evaluation.results import Result
-from medvlp.pages.words import number
+from medvlp.evaluation.words import number
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 NARROW = 390

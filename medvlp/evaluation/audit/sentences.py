@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medvlp.evaluation.audit.miscalibration import MAP, LineTest
-from medvlp.evaluation.names import group_words, words_of
 from medvlp.evaluation.results import Metric
+from medvlp.evaluation.words import group_words, words_of
 
 __all__ = ["gap_sentence", "line_sentence", "p_words", "shortcut_sentence"]
 

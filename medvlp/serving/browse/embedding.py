@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
-from medvlp.pages.charts import COLOURS
+from medvlp.features.drawing import COLOURS
 
 __all__ = ["Projection", "colour_columns", "feature_columns", "map_svg", "project"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows
 from medvlp.evaluation.results import Result
-from medvlp.pages.words import finding as words
+from medvlp.evaluation.words import finding as words
 from medvlp.serving.browse.pictures import Album
 from medvlp.statistics.metrics import FloatArray
 

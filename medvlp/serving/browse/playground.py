@@ -15,7 +15,7 @@ from medvlp.answers.asking.model import Prepared, load
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.pictures import picture_of
-from medvlp.pages.pictures import png_uri
+from medvlp.features.drawing import png_uri
 from medvlp.serving.browse.pictures import small
 from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.reader import Reader

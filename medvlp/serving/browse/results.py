@@ -7,7 +7,7 @@ import pandas as pd
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.tables import Cell, Table, comparison_table
-from medvlp.pages.words import finding, p_value
+from medvlp.evaluation.words import finding, p_value
 
 __all__ = ["SYNTHETIC", "compared", "metric_names", "metric_table", "notes_of"]
 

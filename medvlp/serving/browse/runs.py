@@ -11,9 +11,9 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
+from medvlp.evaluation.rows import headline_of, macro_of
+from medvlp.evaluation.run_files import read_config, read_log
 from medvlp.evaluation.tables import Cell
-from medvlp.pages.rows import headline_of, macro_of
-from medvlp.pages.run_folder import read_config, read_log
 from medvlp.serving.browse.shelf import Shelf, result_of, result_paths
 
 __all__ = ["COLUMNS", "curve_names", "curves", "quarantine", "run_table", "state_of"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.words import finding, group_words
+from medvlp.evaluation.words import finding, group_words
 
 __all__ = [
     "RetrievalRow",

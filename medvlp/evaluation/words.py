@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from medvlp.evaluation.names import group_words, spoken, words_of
-from medvlp.evaluation.results import Metric
+from collections.abc import Sequence
+
+from medvlp.evaluation.results import Metric, Result
 
 __all__ = [
     "REASONS",
@@ -19,6 +20,8 @@ __all__ = [
     "rule_words",
     "spoken",
     "tidy",
+    "undefined_auroc",
+    "words_of",
 ]
 
 REASONS = {
@@ -77,6 +80,12 @@ _METRICS = {
     "conformal_coverage_negative": "of absent",
     "selective_accuracy": "accuracy of answers",
     "gate_held_back": "held back by the gate",
+}
+_COLUMNS = {"view_position": "view", "age_band": "age"}
+_WHY = {
+    "no_positives": "no case is positive",
+    "no_negatives": "no case is negative",
+    "no_rows": "no case has a label",
 }
 
 
@@ -189,3 +198,56 @@ def map_words(name: str | None) -> str:
     known = {"none": "scores as they are", "platt": "Platt scaling", "temperature": "temperature scaling"}
     known |= {"isotonic": "isotonic regression", "dirichlet": "Dirichlet (beta) calibration"}
     return known.get(name or "", name or "")
+
+
+def words_of(name: str) -> str:
+    """Return the name of a finding or column as words.
+
+    Example:
+        >>> words_of("rib_fracture"), words_of("view_position")
+        ('rib fracture', 'view')
+    """
+    return _COLUMNS.get(name, name.replace("_", " "))
+
+
+def group_words(group: str | None) -> str:
+    """Return a subgroup in words.
+
+    Example:
+        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
+        ('view AP', 'sex F and site north', 'everybody')
+    """
+    if not group:
+        return "everybody"
+    names, _, values = group.partition("=")
+    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
+    return spoken([f"{words_of(name)} {value}".replace("_", " ") for name, value in pairs])
+
+
+def spoken(words: Sequence[str], *, last: str = "and") -> str:
+    """Return words as a list that can be read aloud.
+
+    Example:
+        >>> spoken(["a"]), spoken(["a", "b", "c"]), spoken(["PA", "AP"], last="or")
+        ('a', 'a, b and c', 'PA or AP')
+    """
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def undefined_auroc(result: Result) -> list[str]:
+    """Return a sentence for each reason that AUROC and average precision of findings are not defined for.
+
+    Example:
+        >>> row = Metric(metric="auroc", label="edema", value=None, n=9, patients=9, reason="no_negatives")
+        >>> undefined_auroc(Result(name="scores", recipe="", data="", metrics=(row,)))
+        ['AUROC and average precision of edema are not defined: no case is negative.']
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in result.metrics:
+        if row.metric == "auroc" and row.group is None and row.value is None and row.reason in _WHY:
+            found.setdefault((row.reason, row.split), []).append(row.label.replace("_", " "))
+    return [
+        f"AUROC and average precision of {', '.join(labels)} are not defined: {_WHY[reason]}"
+        f"{f' in the split {split}' if split else ''}."
+        for (reason, split), labels in found.items()
+    ]
