@@ -204,9 +204,9 @@ def _column(
                 over_patients=_over_patients(
                     [draws.get((i, s)) for s in numbers], few=_few([values[s].redrawn for s in numbers]), level=level
                 ),
-                n=first.row.n if first else None,
-                positives=first.row.positives if first else None,
-                patients=first.row.patients if first else None,
+                n=first.row.counts.n if first else None,
+                positives=first.row.counts.positives if first else None,
+                patients=first.row.counts.patients if first else None,
                 difference=None,
                 reason=reason,
             )

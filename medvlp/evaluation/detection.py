@@ -9,7 +9,7 @@ import numpy as np
 
 from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric
+from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
@@ -132,11 +132,13 @@ def _row(
         metric=metric,
         label=label,
         value=None,
-        n=len(everybody),
-        positives=sum(truths > 0 for part in parts for truths in part.truths),
-        patients=clusters.patients,
         split=split,
         policy="none",
-        labels_used=len(parts) if len(parts) > 1 else None,
+        counts=Counts(
+            n=len(everybody),
+            positives=sum(truths > 0 for part in parts for truths in part.truths),
+            patients=clusters.patients,
+            labels_used=len(parts) if len(parts) > 1 else None,
+        ),
     )
     return metric_row(row, value, None if draws is None else draws[:, 0])

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import label_groups, random_recall
@@ -195,7 +195,13 @@ def _rows(
     columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
     if not len(frame):
         empty = Metric(
-            metric="", label=_DIRECTION, value=None, n=0, patients=0, split=split, policy="none", reason="no_rows"
+            metric="",
+            label=_DIRECTION,
+            value=None,
+            split=split,
+            policy="none",
+            reason="no_rows",
+            counts=Counts(n=0, patients=0),
         )
         return tuple(metric_row(replace(empty, metric=each), None, None) for each in names)
     values = frame[columns].to_numpy(dtype=np.float64)
@@ -217,14 +223,12 @@ def _rows(
                     metric=each,
                     label=_DIRECTION,
                     value=None,
-                    level=level,
-                    n=len(frame),
-                    patients=clusters.patients,
                     split=split,
                     policy="none",
                     group="label_equal",
                     chance=None if chance is None else float(chance),
-                    pool=int(pool.min()),
+                    interval=ConfidenceInterval(level=level),
+                    counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
                 ),
                 float(values[:, at].mean()),
                 None if draws is None else draws[:, at],

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric
+from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
@@ -88,7 +88,7 @@ def _mean(
 ) -> Metric:
     there = np.flatnonzero(np.isfinite(values).any(axis=1))
     values, who = values[there], [str(patients[row]) for row in there.tolist()]
-    row = Metric(metric=metric, label=label, value=None, n=0, patients=0, split=split, policy="none")
+    row = Metric(metric=metric, label=label, value=None, split=split, policy="none", counts=Counts(n=0, patients=0))
     if not len(values):
         return metric_row(replace(row, reason="no_rows"), None, None)
     clusters = patient_clusters(np.asarray(who))
@@ -104,5 +104,9 @@ def _mean(
 
     value = float(statistic(np.ones((clusters.patients, 1)))[0, 0])
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(values)) if resamples else None
-    row = replace(row, level=level, n=len(values), patients=clusters.patients, labels_used=labels_used)
+    row = replace(
+        row,
+        interval=replace(row.interval, level=level),
+        counts=replace(row.counts, n=len(values), patients=clusters.patients, labels_used=labels_used),
+    )
     return metric_row(row, value, None if draws is None else draws[:, 0])

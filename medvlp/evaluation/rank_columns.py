@@ -1,4 +1,4 @@
-"""Findings ready to be ranked, each in a group, and AUROC and average precision of all of them from one bootstrap."""
+"""Findings ready to be ranked, each in a group, and the metrics of all their rankings from one bootstrap."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medvlp.statistics.few import few_reason
 from medvlp.statistics.influence import by_patient, influence_rows
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import RankedRows, rank_rows
+from medvlp.statistics.table import rank_metrics
 
 __all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "pooled_column"]
 
@@ -22,7 +23,7 @@ __all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "poo
 class Column:
     """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
 
-    `influence` is ``(P, 2)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
+    `influence` is ``(P, K)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
     """
 
     label: str
@@ -38,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision.
+    """Point ``(K,)``, draws ``(resamples, K)`` and influence ``(P, K)`` of the K metrics of `rank_metrics`.
 
     `smaller` counts the patients of the smaller class, for an average those of all its findings.
     """
@@ -140,12 +141,16 @@ def estimates(
         return np.concatenate([ranked.draws(counts) for _, ranked in used], axis=1)
 
     point = statistic(np.ones((clusters.patients, 1)))[0]
-    draws = np.empty((0, 2 * len(used)))
+    width = len(rank_metrics())
+    draws = np.empty((0, width * len(used)))
     if resamples:
         draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
     return {
         (column.label, column.group): Estimate(
-            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence, column.smaller
+            point[width * at : width * (at + 1)],
+            draws[:, width * at : width * (at + 1)],
+            column.influence,
+            column.smaller,
         )
         for at, (column, _) in enumerate(used)
     }

@@ -20,7 +20,8 @@ def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
         The first map where that one has no numbers; None where nothing was calibrated.
 
     Example:
-        >>> rows = [Metric(metric="brier", label="edema", value=0.2, n=9, patients=9, calibration=name)
+        >>> from medvlp.evaluation.results import Counts
+        >>> rows = [Metric(metric="brier", label="edema", value=0.2, counts=Counts(n=9, patients=9), calibration=name)
         ...         for name in ("none", "platt", "isotonic")]
         >>> released_map(Result(name="scores", recipe="", data="", metrics=(*rows,)), rows)
         'platt'

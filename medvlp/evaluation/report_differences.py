@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
@@ -53,10 +53,9 @@ def f1_difference(
         metric="f1_difference",
         label=label,
         value=None,
-        n=len(patients),
-        patients=clusters.patients,
         split=one.metrics[0].split,
         policy=one.metrics[0].policy,
+        counts=Counts(n=len(patients), patients=clusters.patients),
     )
     return metric_row(row, value, None if draws is None else draws[:, 0])
 

@@ -16,14 +16,14 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
-__all__ = ["Comparison", "compare_reports", "evaluate_reports"]
+__all__ = ["ReportAgreement", "compare_reports", "evaluate_reports"]
 
 _PRIOR = re.compile(
     r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
@@ -34,7 +34,7 @@ _PRIOR = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReportAgreement:
     """One written report against its reference.
 
     Attributes:
@@ -69,7 +69,7 @@ def compare_reports(
     tolerance_mm: float = 2.0,
     tolerance: float = 0.15,
     uncertain_is_present: bool = True,
-) -> Comparison:
+) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise.
 
     Args:
@@ -99,7 +99,7 @@ def compare_reports(
     limits = {key: max(tolerance_mm, tolerance * max(measured[key])) for key in shared}
     wrong = [key for key in shared if _distance(measured[key], claimed[key]) > limits[key]]
     told = _speaks_of_prior(reference, ours)
-    return Comparison(
+    return ReportAgreement(
         present=present,
         absent=absent,
         sides=len(both),
@@ -258,12 +258,10 @@ def _metrics(
                     metric=metric,
                     label=label,
                     value=None,
-                    n=cases,
-                    patients=clusters.patients,
                     split=split,
                     policy=policy,
-                    labels_used=used,
                     reason="no_rows" if value is None else None,
+                    counts=Counts(n=cases, patients=clusters.patients, labels_used=used),
                 ),
                 value,
                 None if draws is None or value is None else draws[:, at],

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
@@ -189,15 +189,13 @@ def _direction_rows(
                     metric=metric,
                     label=direction,
                     value=None,
-                    level=level,
-                    n=len(rank),
-                    patients=len(np.unique(patient)),
                     split=split,
                     policy="none",
                     group=group,
                     chance=chance,
-                    pool=ranks.pool,
                     reason=None if len(rank) else "no_rows",
+                    interval=ConfidenceInterval(level=level),
+                    counts=Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool),
                 ),
                 point[0, at] if len(point) else None,
                 draws[:, at],

@@ -58,8 +58,8 @@ def retrieval_rows(result: Result) -> list[RetrievalRow]:
             RetrievalRow(
                 direction=finding(label),
                 subset=_subset_words(group),
-                n=recalls[0].n,
-                pool=recalls[0].pool or 0,
+                n=recalls[0].counts.n,
+                pool=recalls[0].counts.pool or 0,
                 recalls=recalls,
                 median=by_name.get("median_rank"),
                 mean=by_name.get("mean_rank"),

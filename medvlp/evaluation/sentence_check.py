@@ -27,9 +27,8 @@ from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_s
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.metric_row import metric_row, share_row
-from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.scoring.split import with_draws
+from medvlp.evaluation.metric_row import metric_row, share_row, with_draws
+from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
@@ -167,14 +166,11 @@ def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: s
         metric=metric,
         label=label,
         value=None,
-        n=len(rows),
-        positives=int(truth.sum()),
-        patients=count_patients(patient),
         split=split,
         group=None if kind is None else f"kind={kind}",
-        method="none",
-        interval="none",
         reason=few_reason(count_patients(patient[truth]), count_patients(patient[~truth])),
+        counts=Counts(n=len(rows), positives=int(truth.sum()), patients=count_patients(patient)),
+        interval=ConfidenceInterval(method="none", form="none"),
     )
 
 
@@ -189,20 +185,17 @@ def _alike_rows(rows: pd.DataFrame, seed: int, resamples: int, split: str) -> li
 
 
 def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, split: str) -> Metric:
-    strata = list(rows[["kind", "finding", "said"]].itertuples(index=False, name=None))
+    names = list(rows[["kind", "finding", "said"]].itertuples(index=False, name=None))
     clusters = patient_clusters(rows["patient_id"].to_numpy(str))
-    ranks = stratify(rows["true"], rows["seen"], strata, clusters.patient)
+    ranks = stratify(rows["true"], rows["seen"], names, clusters.patient)
     used = rows[ranks.used]
-    row = replace(
-        _row("auroc", "sentence_alike", used, kind, split),
-        strata=len(ranks.strata),
-        strata_left_out=ranks.left_out,
-        pairs=ranks.pairs,
-    )
+    row = _row("auroc", "sentence_alike", used, kind, split)
+    strata = replace(row.counts, strata=len(ranks.strata), strata_left_out=ranks.left_out, pairs=ranks.pairs)
+    row = replace(row, counts=strata)
     if not ranks.pairs:
         return replace(row, reason="no_labels")
     value = float(ranks.auroc(np.ones((clusters.patients, 1)))[0])
-    row = replace(row, value=value, chance=0.5, prevalence=float(used["true"].mean()))
+    row = replace(row, value=value, chance=0.5, counts=replace(row.counts, prevalence=float(used["true"].mean())))
     if value in (0.0, 1.0):  # every resample has it too, which is no sign of how sure it is
         return replace(row, reason="separated")
     draws = bootstrap(
@@ -228,17 +221,29 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
         except UndefinedMetricError:  # a single patient
             made.append(row)
             continue
-        row = replace(row, value=test.difference, first=test.first, second=test.second)
+        row = replace(row, value=test.difference, test=replace(row.test, first=test.first, second=test.second))
         if test.p is None:
             made.append(replace(row, reason="separated"))
         else:
-            test_row = replace(row, low=test.low, high=test.high, p=test.p, method="delong_clustered", interval="wald")
+            test_row = replace(
+                row,
+                interval=replace(row.interval, low=test.low, high=test.high, method="delong_clustered", form="wald"),
+                test=replace(row.test, p=test.p),
+            )
             made.append(test_row)
     whole, kinds = made[0], made[1:]
-    tests = sum(row.p is not None for row in kinds) or None
-    corrected = holm([row.p for row in kinds])
-    whole = replace(whole, p_corrected=whole.p, tests=None if whole.p is None else 1)
-    return [whole, *(replace(row, p_corrected=p, tests=tests) for row, p in zip(kinds, corrected, strict=True))]
+    tests = sum(row.test.p is not None for row in kinds) or None
+    corrected = holm([row.test.p for row in kinds])
+    whole = replace(
+        whole, test=replace(whole.test, p_corrected=whole.test.p, tests=None if whole.test.p is None else 1)
+    )
+    return [
+        whole,
+        *(
+            replace(row, test=replace(row.test, p_corrected=p, tests=tests))
+            for row, p in zip(kinds, corrected, strict=True)
+        ),
+    ]
 
 
 def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:
@@ -253,7 +258,8 @@ def _verdict_rows(rows: pd.DataFrame, judge: SentenceJudge, split: str) -> list[
         for metric, true, wrong in (("true_contradicted", 1, "contradicted"), ("false_supported", 0, "supported")):
             own = inside & (rows["true"].to_numpy() == true)
             people = pd.factorize(rows["patient_id"].to_numpy()[own])[0]
-            row = replace(_row(metric, "sentence_verdict", rows[own], kind, split), positives=None, reason=None)
+            row = _row(metric, "sentence_verdict", rows[own], kind, split)
+            row = replace(row, counts=replace(row.counts, positives=None), reason=None)
             made.append(share_row(row, share_of(verdicts[own] == wrong, people)))
     return made
 
@@ -304,12 +310,10 @@ def _hard_row(
         metric="recall@1",
         label="hard_negatives",
         value=None,
-        n=len(hits),
-        patients=clusters.patients,
         split=split,
         policy="none",
         group=None if kind is None else f"kind={kind}",
         chance=float(np.mean(chances)),
-        pool=round(1 / min(chances)),
+        counts=Counts(n=len(hits), patients=clusters.patients, pool=round(1 / min(chances))),
     )
     return metric_row(row, float(hits.mean()), draws[:, 0])

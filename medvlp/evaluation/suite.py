@@ -251,10 +251,10 @@ def _measured(line: SuiteLine, number: SuiteNumber) -> Measured | None:
     where = f"{line.folder}/results/{number.wanted.result}.json"
     return Measured(
         value=row.value,
-        low=row.low,
-        high=row.high,
-        n=row.n,
-        patients=row.patients,
+        low=row.interval.low,
+        high=row.interval.high,
+        n=row.counts.n,
+        patients=row.counts.patients,
         results=where,
         sha256=number.sha256,
     )
@@ -306,14 +306,19 @@ def published_table(suite: Suite) -> Table:
 
 
 def _cell(row: Metric | None) -> Cell:
-    return Cell(None) if row is None else Cell(row.value, row.low, row.high)
+    return Cell(None) if row is None else Cell(row.value, row.interval.low, row.interval.high)
 
 
 def _counts(row: Metric | None) -> tuple[str | int, ...]:
     if row is None:
         return ("", "", "", "")
-    positives = "" if row.positives is None or row.labels_used is not None else row.positives
-    return (row.n, positives, row.patients, "" if row.labels_used is None else row.labels_used)
+    positives = "" if row.counts.positives is None or row.counts.labels_used is not None else row.counts.positives
+    return (
+        row.counts.n,
+        positives,
+        row.counts.patients,
+        "" if row.counts.labels_used is None else row.counts.labels_used,
+    )
 
 
 def _notes(suite: Suite) -> tuple[str, ...]:

@@ -124,9 +124,9 @@ def score_table(result: Result, *, split: str | None = None, point: str | None =
         lines.append(
             (
                 _name_of(area),
-                area.n,
-                "" if area.positives is None else area.positives,
-                area.patients,
+                area.counts.n,
+                "" if area.counts.positives is None else area.counts.positives,
+                area.counts.patients,
                 *(_cell(found.get((metric, op, use, label))) for _, metric, op, use in wanted),
             )
         )
@@ -164,19 +164,20 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     lines = tuple(
         (
             _name_of(row),
-            row.n,
-            "" if row.positives is None else row.positives,
-            row.patients,
-            Cell(row.first),
-            Cell(row.second),
+            row.counts.n,
+            "" if row.counts.positives is None else row.counts.positives,
+            row.counts.patients,
+            Cell(row.test.first),
+            Cell(row.test.second),
             replace(_cell(row), signed=True),
-            Cell(row.p, digits=4, p=True),
-            Cell(row.p_corrected, digits=4, p=True),
+            Cell(row.test.p, digits=4, p=True),
+            Cell(row.test.p_corrected, digits=4, p=True),
         )
         for row in rows
     )
     notes = [
-        f"Difference: second less first, with the {rows[0].level:.0%} interval; paired, patients resampled together.",
+        f"Difference: second less first, with the {rows[0].interval.level:.0%} interval; "
+        "paired, patients resampled together.",
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
         "corrected after Holm for the findings compared.",
     ]
@@ -269,7 +270,7 @@ def _split_of(result: Result, split: str | None) -> str:
 
 def _name_of(row: Metric) -> str:
     if row.label in AVERAGES:
-        return f"{row.label} average ({row.labels_used})"
+        return f"{row.label} average ({row.counts.labels_used})"
     return row.label.replace("_", " ")
 
 
@@ -281,13 +282,14 @@ def _cell(row: Metric | None) -> Cell:
     if row is None:
         return Cell(None)
     mark = "*" if row.reason in _FEW else "**" if row.reason in TOO_FEW else ""
-    return Cell(row.value, row.low, row.high, mark=mark)
+    return Cell(row.value, row.interval.low, row.interval.high, mark=mark)
 
 
 def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[str, ...]:
     area = next(row for row in rows if row.metric == "auroc")
+    made = area.interval
     notes = [
-        f"{area.level:.0%} intervals over patients; AUROC and AP: {area.interval} of {area.resamples or 0} resamples. "
+        f"{made.level:.0%} intervals over patients; AUROC and AP: {made.form} of {made.resamples or 0} resamples. "
         f"Uncertain labels: {area.policy}."
     ]
     if point is not None:

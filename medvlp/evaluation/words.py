@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.table import METRICS
 
 __all__ = [
     "REASONS",
@@ -59,28 +60,6 @@ _LABELS = {
     "sentence_prior": "base rates alone",
     "hard_negatives": "true before its false copies",
 }
-_METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "median_rank": "median rank",
-    "mean_rank": "mean rank",
-    "auroc_gap": "AUROC gap",
-    "shortcut_auroc": "shortcut AUROC",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "MCC",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "smooth_ece": "smooth error",
-    "calibration_slope": "slope",
-    "calibration_intercept": "intercept",
-    "conformal_coverage": "coverage",
-    "conformal_coverage_positive": "of present",
-    "conformal_coverage_negative": "of absent",
-    "selective_accuracy": "accuracy of answers",
-    "gate_held_back": "held back by the gate",
-}
 _COLUMNS = {"view_position": "view", "age_band": "age"}
 _WHY = {
     "no_positives": "no case is positive",
@@ -133,10 +112,16 @@ def interval(row: Metric, digits: int = 3) -> str:
     """Return the interval of a row in words, empty where there is none.
 
     Example:
-        >>> interval(Metric(metric="auroc", label="x", value=0.8, low=0.7, high=0.9, n=9, patients=9))
+        >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
+        >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=9, patients=9)
+        >>> interval(Metric(metric="auroc", label="x", value=0.8, interval=around, counts=counts))
         '0.700 to 0.900'
     """
-    return "" if row.low is None or row.high is None else f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+    return (
+        ""
+        if row.interval.low is None or row.interval.high is None
+        else f"{row.interval.low:.{digits}f} to {row.interval.high:.{digits}f}"
+    )
 
 
 def finding(label: str) -> str:
@@ -159,7 +144,8 @@ def name_of(name: str, title: str = "") -> str:
     if title:
         return title
     words = name.replace("_", " ")
-    return _METRICS.get(name) or words[:1].upper() + words[1:]
+    known = METRICS.get(name)
+    return known.words if known is not None and known.words else words[:1].upper() + words[1:]
 
 
 def tidy(text: str) -> str:
@@ -238,7 +224,9 @@ def undefined_auroc(result: Result) -> list[str]:
     """Return a sentence for each reason that AUROC and average precision of findings are not defined for.
 
     Example:
-        >>> row = Metric(metric="auroc", label="edema", value=None, n=9, patients=9, reason="no_negatives")
+        >>> from medvlp.evaluation.results import Counts
+        >>> counts = Counts(n=9, patients=9)
+        >>> row = Metric(metric="auroc", label="edema", value=None, counts=counts, reason="no_negatives")
         >>> undefined_auroc(Result(name="scores", recipe="", data="", metrics=(row,)))
         ['AUROC and average precision of edema are not defined: no case is negative.']
     """

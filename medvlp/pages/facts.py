@@ -144,20 +144,20 @@ def _statistics(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
 
 
 def _uncertainty(rows: Iterable[Metric]) -> str:
-    rows = [row for row in rows if row.low is not None]
+    rows = [row for row in rows if row.interval.low is not None]
     if not rows:
         return ""
-    level = f"{100 * rows[0].level:g} %"
-    boot = [row for row in rows if row.method == "patient_bootstrap"]
+    level = f"{100 * rows[0].interval.level:g} %"
+    boot = [row for row in rows if row.interval.method == "patient_bootstrap"]
     words = []
     if boot:
-        forms = spoken(list(dict.fromkeys(_FORMS.get(row.interval, row.interval) for row in boot)))
-        most = max((row.resamples or 0) + (row.skipped or 0) for row in boot)
+        forms = spoken(list(dict.fromkeys(_FORMS.get(row.interval.form, row.interval.form) for row in boot)))
+        most = max((row.interval.resamples or 0) + (row.interval.skipped or 0) for row in boot)
         count = f", {integer(most)} resamples" if most else ""
         words.append(f"{level} intervals; patients, not images, are resampled ({forms}{count}).")
     else:
         words.append(f"{level} intervals.")
-    if any(row.p_corrected is not None for row in rows):
+    if any(row.test.p_corrected is not None for row in rows):
         words.append("p values are corrected after Holm.")
     return " ".join(words)
 

@@ -81,7 +81,9 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         present = [(result, style, row) for result, style, row in found if row is not None]
         first = present[0][2]
         cases = (
-            f"{integer(first.positives)} of {integer(first.n)}" if label != "macro" else f"{first.labels_used} findings"
+            f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
+            if label != "macro"
+            else f"{first.counts.labels_used} findings"
         )
         rows.append((finding(label) if label != "macro" else "macro average", cases, present, first, label == "macro"))
     legend = tuple((style, name_of(result.name, result.title)) for result, style in series)
@@ -97,15 +99,19 @@ def control_forest(result: Result, group_name: str) -> Forest:
         if row is not None:
             # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
             alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
-            over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
+            over = (
+                f", {row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
+                if alike is not None
+                else ""
+            )
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
-            rows.append((finding(value), f"{integer(row.n)} cases{over}", marks, row, False))
+            rows.append((finding(value), f"{integer(row.counts.n)} cases{over}", marks, row, False))
     legend = ()
     if any(len(marks) > 1 for _, _, marks, _, _ in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        over = f", {everybody.labels_used} findings" if legend else ""
-        cases = f"{integer(everybody.n)} cases{over}"
+        over = f", {everybody.counts.labels_used} findings" if legend else ""
+        cases = f"{integer(everybody.counts.n)} cases{over}"
         rows.append(("everybody", cases, [(result, "series0", everybody)], everybody, True))
     return _forest(rows, legend)
 
@@ -134,7 +140,7 @@ _RowParts = tuple[str, str, list[tuple[Result, str, Metric]], Metric, bool]
 
 def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> Forest:
     """Lay rows on an axis from the lowest limit (0.4 or less) to 1."""
-    limits = [v for _, _, marks, _, _ in rows for *_, m in marks for v in (m.low, m.value) if v is not None]
+    limits = [v for _, _, marks, _, _ in rows for *_, m in marks for v in (m.interval.low, m.value) if v is not None]
     low = max(0.0, min(0.4, math.floor(10 * min(limits, default=0.4)) / 10))
 
     def at(value: float) -> float:
@@ -147,8 +153,8 @@ def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> F
                 series=name_of(result.name, result.title),
                 style=style,
                 at=at(row.value),
-                low=None if row.low is None else at(row.low),
-                high=None if row.high is None else at(row.high),
+                low=None if row.interval.low is None else at(row.interval.low),
+                high=None if row.interval.high is None else at(row.interval.high),
                 value=number(row.value),
                 interval="no interval" if row.reason in TOO_FEW else interval(row),
                 few=row.reason == "few_positives",
@@ -164,8 +170,8 @@ def _forest(rows: Sequence[_RowParts], legend: tuple[tuple[str, str], ...]) -> F
 
 def _note(row: Metric) -> str:
     """Return why a row has no number."""
-    if row.reason == "none_large_enough" and row.min_positives:
-        return f"no finding with {row.min_positives} positive cases, and enough patients of the group"
+    if row.reason == "none_large_enough" and row.counts.min_positives:
+        return f"no finding with {row.counts.min_positives} positive cases, and enough patients of the group"
     return REASONS.get(row.reason or "", "")
 
 

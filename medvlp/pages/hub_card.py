@@ -72,7 +72,7 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
 def _table(best: Result) -> str:
     rows = ["| Finding | n | Positive | AUROC | AP |", "| --- | ---: | ---: | ---: | ---: |"]
     for row, precision in _judged_rows(best):
-        cells = [_label(row), integer(row.n), integer(row.positives), _cell(row), _cell(precision)]
+        cells = [_label(row), integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     return f"{name_of(best.name, best.title)}. In brackets: 95 % intervals over patients.\n\n" + "\n".join(rows)
 
@@ -83,7 +83,7 @@ def _judged_rows(best: Result) -> list[tuple[Metric, Metric | None]]:
 
 
 def _label(row: Metric) -> str:
-    return f"{row.label} average over {row.labels_used}" if row.label in AVERAGES else finding(row.label)
+    return f"{row.label} average over {row.counts.labels_used}" if row.label in AVERAGES else finding(row.label)
 
 
 def _cell(row: Metric | None) -> str:

@@ -44,13 +44,13 @@ def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str,
     row = macro_of(best) if best is not None else None
     if best is not None and row is not None:
         split = f"split {row.split}: " if row.split else ""
-        found.append(("Cases", f"{split}{integer(row.n)} of {integer(row.patients)} patients"))
+        found.append(("Cases", f"{split}{integer(row.counts.n)} of {integer(row.counts.patients)} patients"))
         asked = [finding(label) for label in sorted(findings_of(best))]
         more = f" and {len(asked) - 14} more" if len(asked) > 14 else ""
         found.append(("Findings", f"{len(asked)}: {', '.join(asked[:14])}{more}"))
     shares = [row for result in inputs.results for row in result.metrics if row.metric == GATE]
     if shares:
-        held = f"would hold back {integer(shares[0].positives)} of {integer(shares[0].n)} pictures"
+        held = f"would hold back {integer(shares[0].counts.positives)} of {integer(shares[0].counts.n)} pictures"
         found.append(("Gate", f"{held} ({percent(shares[0].value)}) as unlike those of training"))
     elif record is not None and record.model.gate is False:
         found.append(("Gate", "none: pictures unlike those of training are scored too"))

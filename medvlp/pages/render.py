@@ -150,7 +150,7 @@ def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
 def _forms(scored: Sequence[tuple[Result, Sequence[tuple[Metric, Metric | None]]]]) -> str:
     """Return the forms of the intervals of AUROC, in words."""
     words = {"percentile": "percentiles", "bca": "BCa", "logit": "logit"}
-    forms = dict.fromkeys(row.interval for _, rows in scored for row, _ in rows if row.low is not None)
+    forms = dict.fromkeys(row.interval.form for _, rows in scored for row, _ in rows if row.interval.low is not None)
     return " and ".join(words.get(form, form) for form in forms) or "none"
 
 

@@ -146,7 +146,7 @@ def _grid(
 def _row_name(label: str, chosen: Mapping[tuple[str, str], Metric], metrics: Sequence[str]) -> str:
     if label not in AVERAGES:
         return finding(label)
-    used = next((chosen[m, label].labels_used for m in metrics if (m, label) in chosen), None)
+    used = next((chosen[m, label].counts.labels_used for m in metrics if (m, label) in chosen), None)
     return f"{label} average over {used}"
 
 

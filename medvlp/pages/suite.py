@@ -122,14 +122,14 @@ def _forest(suite: Suite, lines: dict[str, SuiteLine]) -> Forest | None:
             series="auroc",
             style="series0",
             at=_place(row.value) or 0.0,
-            low=_place(row.low),
-            high=_place(row.high),
+            low=_place(row.interval.low),
+            high=_place(row.interval.high),
             value=number(row.value),
             interval=interval(row),
             few=row.reason in ("few_positives", "few_negatives"),
         )
-        words = finding(row.label) if row.labels_used is None else f"macro of {row.labels_used}"
-        rows.append(ForestRow(line.title or line.name, f"{words}, {integer(row.n)} cases", (mark,), "", False))
+        words = finding(row.label) if row.counts.labels_used is None else f"macro of {row.counts.labels_used}"
+        rows.append(ForestRow(line.title or line.name, f"{words}, {integer(row.counts.n)} cases", (mark,), "", False))
     if not rows:
         return None
     ticks = tuple((_place(tick) or 0.0, f"{tick:.1f}") for tick in _TICKS)
@@ -161,10 +161,12 @@ def _row(asked: SuiteNumber) -> _Row:
         value=number(row.value),
         interval=interval(row),
         note=REASONS.get(row.reason or "", row.reason or ""),
-        n=integer(row.n),
-        positives="" if row.positives is None or row.labels_used is not None else integer(row.positives),
-        patients=integer(row.patients),
-        labels="" if row.labels_used is None else integer(row.labels_used),
+        n=integer(row.counts.n),
+        positives=""
+        if row.counts.positives is None or row.counts.labels_used is not None
+        else integer(row.counts.positives),
+        patients=integer(row.counts.patients),
+        labels="" if row.counts.labels_used is None else integer(row.counts.labels_used),
     )
 
 

@@ -127,11 +127,11 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
     for group in (None, "kind=negation", "kind=severity", "kind=side"):
         row = found.find("auroc_difference", "sentence_calibrated", group=group)
         first, second = (found.find("auroc", f"sentence_{x}", group=group).value for x in ("prior", "calibrated"))
-        assert (row.first, row.second) == (pytest.approx(first), pytest.approx(second))
+        assert (row.test.first, row.test.second) == (pytest.approx(first), pytest.approx(second))
         assert row.value == pytest.approx(second - first)
-        if row.p is not None:
-            assert row.low <= row.value <= row.high
-            assert row.p_corrected >= row.p
+        if row.test.p is not None:
+            assert row.interval.low <= row.value <= row.interval.high
+            assert row.test.p_corrected >= row.test.p
     assert found.find("auroc_difference", "sentence_calibrated").value > 0
     assert found.find("unknown_share", "sentence_calibrated").value == 0
 
@@ -140,7 +140,7 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
     assert blind.find("auroc", "sentence_alike").value == 0.5
     row = blind.find("auroc_difference", "sentence_calibrated")
     assert row.value == pytest.approx(0.0, abs=1e-12)
-    assert row.p == 1
+    assert row.test.p == 1
 
 
 def test_without_validation_nothing_is_calibrated_and_shared_patients_are_refused() -> None:

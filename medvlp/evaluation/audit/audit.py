@@ -124,12 +124,13 @@ def _shortcut_tests(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[
 
 def _flagged(tests: Sequence[AuditTest], split: str) -> tuple[list[Metric], tuple[Flag, ...]]:
     """Correct all tests together; return their rows, and the flags, clearest first."""
-    together = holm([test.row.p for test in tests])
+    together = holm([test.row.test.p for test in tests])
     count = sum(value is not None for value in together)
     rows, flags = [], []
     for test, value in zip(tests, together, strict=True):
-        p = test.row.p
-        rows.append(replace(test.row, p_corrected=value, tests=None if value is None else count))
+        p = test.row.test.p
+        made = replace(test.row.test, p_corrected=value, tests=None if value is None else count)
+        rows.append(replace(test.row, test=made))
         if p is not None and value is not None and value <= WRONG and test.size >= LEAST[test.kind]:
             flags.append(
                 Flag(

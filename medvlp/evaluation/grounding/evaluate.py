@@ -24,7 +24,7 @@ from medvlp.evaluation.grounding.box_ap import (
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
 from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
 
@@ -295,18 +295,20 @@ class _Rows:
                 metric=name,
                 label=label,
                 value=None,
-                level=self.level,
-                n=int(chosen.sum()),
-                positives=int(present.sum()),
-                patients=len(np.unique(clusters.patient[chosen])),
                 split=self.split,
                 policy="none",
                 group=group,
-                labels_used=labels_used,
-                min_positives=min_positives,
                 chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
                 reason="few_positives" if few else None,
                 operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
+                interval=ConfidenceInterval(level=self.level),
+                counts=Counts(
+                    n=int(chosen.sum()),
+                    positives=int(present.sum()),
+                    patients=len(np.unique(clusters.patient[chosen])),
+                    labels_used=labels_used,
+                    min_positives=min_positives,
+                ),
             )
             rows.append(metric_row(row, point[at], None if draws is None else draws[:, at]))
         return rows

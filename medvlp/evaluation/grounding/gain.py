@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.results import AVERAGES, Comparison, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import share_of
@@ -86,18 +86,17 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
                 metric=GAIN,
                 label=str(finding),
                 value=float(second.mean() - first.mean()),
-                low=found.low,
-                high=found.high,
-                level=level,
-                method="wilson_clustered" if len(names) < len(some) else "wilson",
-                interval="square_and_add",
-                n=len(some),
-                positives=len(some),
-                patients=len(names),
                 split=split,
                 policy="none",
-                first=float(first.mean()),
-                second=float(second.mean()),
+                interval=ConfidenceInterval(
+                    low=found.low,
+                    high=found.high,
+                    level=level,
+                    method="wilson_clustered" if len(names) < len(some) else "wilson",
+                    form="square_and_add",
+                ),
+                counts=Counts(n=len(some), positives=len(some), patients=len(names)),
+                test=Comparison(first=float(first.mean()), second=float(second.mean())),
             )
         )
     return rows
@@ -128,12 +127,12 @@ def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
                 own = result.find("pointing_game", row.label)
                 kept["hits"].setdefault(row.label, {})[method] = {
                     "value": own.value,
-                    "low": own.low,
-                    "high": own.high,
-                    "n": row.n,
-                    "centre": row.first,
+                    "low": own.interval.low,
+                    "high": own.interval.high,
+                    "n": row.counts.n,
+                    "centre": row.test.first,
                     "gain": row.value,
-                    "gain_low": row.low,
-                    "gain_high": row.high,
+                    "gain_low": row.interval.low,
+                    "gain_high": row.interval.high,
                 }
     return found

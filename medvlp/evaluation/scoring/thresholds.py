@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medvlp.evaluation.metric_row import with_draws, with_interval, with_share
 from medvlp.evaluation.results import AVERAGES, Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_draws, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights
 from medvlp.statistics.confusion import (
-    THRESHOLD_METRICS,
     CallCounts,
     Confusion,
-    ThresholdMetric,
     call_counts,
     why_undefined,
 )
@@ -24,6 +23,7 @@ from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.operating_points import OperatingPoint
 from medvlp.statistics.predictive_values import predictive_values
 from medvlp.statistics.proportions import Share, share_of
+from medvlp.statistics.table import METRICS, call_metrics
 
 __all__ = ["threshold_rows"]
 
@@ -52,7 +52,7 @@ def threshold_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list
                 metrics += _finding_rows(data, by_name[finding.name], at)
             else:
                 reason = finding.reason or fitted[finding.name].reason
-                rows = (data.row(finding, metric) for metric in THRESHOLD_METRICS)
+                rows = (data.row(finding, metric) for metric in call_metrics())
                 metrics += [replace(row, operating_point=rule, reason=reason) for row in rows]
         taking_part = {finding.name for finding in data.averaged()}
         metrics += _average_rows(data, [each for each in judged if each.finding.name in taking_part], at, rule)
@@ -89,7 +89,7 @@ def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
     point, finding = judged.points[at], judged.finding
     place = {"operating_point": point.rule, "threshold": point.threshold}
     rows = []
-    for metric in THRESHOLD_METRICS:
+    for metric in call_metrics():
         row = replace(data.row(finding, metric), **place)
         if metric in _SHARES:
             rows.append(_with_share(row, _share(finding, metric, point.threshold, data.options.level)))
@@ -118,20 +118,16 @@ def _share(finding: Finding, metric: str, threshold: float, level: float) -> Sha
     return share_of(success[rows], finding.patient[rows], level=level)
 
 
+_MISSING = {"sensitivity": "no_positives", "specificity": "no_negatives", "ppv": "none_called", "npv": "all_called"}
+
+
 def _with_share(row: Metric, share: Share) -> Metric:
     if share.value is None:
-        missing = {
-            "sensitivity": "no_positives",
-            "specificity": "no_negatives",
-            "ppv": "none_called",
-            "npv": "all_called",
-        }
-        return replace(row, reason=missing.get(row.metric, "no_rows"))
-    method = "wilson_clustered" if share.clustered else "wilson"
-    return with_interval(replace(row, value=share.value), share.wilson(level=row.level), method=method, form="score")
+        return replace(row, reason=_MISSING.get(row.metric, "no_rows"))
+    return with_share(row, share)
 
 
-def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdMetric, at: int) -> Metric:
+def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: str, at: int) -> Metric:
     value = float(judged.table.metric(metric)[at, 0])
     if np.isnan(value):
         return replace(row, reason=why_undefined(_whole(judged, at)))
@@ -139,13 +135,13 @@ def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdM
     draws = judged.drawn.metric(metric)[at]
     form = data.options.interval
     if form != "bca" or not len(draws):
-        return with_draws(row, draws, form=form, patients=judged.finding.smaller, signed=metric == "mcc")
+        return with_draws(row, draws, form=form, patients=judged.finding.smaller, signed=METRICS[metric].signed)
     speed = acceleration(_influence(judged, metric, at, data), data.clusters)
-    found = bca_interval(draws, value=value, acceleration=speed, level=row.level)
+    found = bca_interval(draws, value=value, acceleration=speed, level=row.interval.level)
     return with_interval(row, found, method="patient_bootstrap", form="bca")
 
 
-def _influence(judged: _Judged, metric: ThresholdMetric, at: int, data: SplitData) -> FloatArray:
+def _influence(judged: _Judged, metric: str, at: int, data: SplitData) -> FloatArray:
     """Return by how much leaving each patient out lowers the metric, ``(P,)``: a jackknife in one step."""
     # Each patient's own table: the counts, with every patient as a resample of one.
     dense = judged.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
@@ -173,7 +169,8 @@ def _stated_prevalence(data: SplitData, finding: Finding, threshold: float) -> l
             ("ppv", found.ppv, found.ppv_interval, "none_called"),
             ("npv", found.npv, found.npv_interval, "all_called"),
         ):
-            row = replace(data.row(finding, f"{name}@{prevalence:g}"), prevalence=prevalence, value=value)
+            row = data.row(finding, f"{name}@{prevalence:g}")
+            row = replace(row, counts=replace(row.counts, prevalence=prevalence), value=value)
             rows.append(
                 replace(row, reason=missing)
                 if value is None
@@ -184,7 +181,7 @@ def _stated_prevalence(data: SplitData, finding: Finding, threshold: float) -> l
 
 def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str) -> list[Metric]:
     rows = []
-    for metric in THRESHOLD_METRICS:
+    for metric in call_metrics():
         defined = [each for each in judged if not np.isnan(each.table.metric(metric)[at, 0])]
         for label in AVERAGES:
             # Pooled, the cases of a finding count even where it has no such number of its own (nothing was called).
@@ -203,7 +200,9 @@ def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str
                 draws = np.tensordot(weights, np.stack([each.drawn.metric(metric)[at] for each in defined]), axes=1)
             row = replace(row, value=float(value[0]))
             patients = sum(each.smaller for each in findings)
-            rows.append(with_draws(row, draws, form=data.options.interval, patients=patients, signed=metric == "mcc"))
+            rows.append(
+                with_draws(row, draws, form=data.options.interval, patients=patients, signed=METRICS[metric].signed)
+            )
     return rows
 
 

@@ -110,7 +110,12 @@ def _headline(run: Path) -> tuple[str, str, str, str]:
     row = None if best is None else macro_of(best)
     if best is None or row is None:
         return "", "", "", ""
-    return Cell(row.value, row.low, row.high).text(), str(row.n), "synthetic" if best.synthetic else "", best.recipe
+    return (
+        Cell(row.value, row.interval.low, row.interval.high).text(),
+        str(row.counts.n),
+        "synthetic" if best.synthetic else "",
+        best.recipe,
+    )
 
 
 def _three(value: object) -> str:
