@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, get_type_hints
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
 
 from medvlp.core.errors import DataError
 
@@ -132,6 +136,48 @@ class Metric:
     calibration: str | None = None
     chance: float | None = None
     reason: str | None = None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Metric], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read and write a metric as a flat row, whose schema is that of its fields and those of its parts."""
+        flat = core_schema.no_info_after_validator_function(_nested, handler.generate_schema(_row_model()))
+        return core_schema.json_or_python_schema(
+            json_schema=flat,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), flat]),
+            serialization=core_schema.plain_serializer_function_ser_schema(_flat),
+        )
+
+
+_PARTS: Mapping[str, Any] = {"counts": Counts, "interval": ConfidenceInterval, "test": Comparison}
+
+
+def _keys() -> Iterator[tuple[str, str, Field[Any]]]:
+    """Yield (key of the row, part of the metric, field): the form of an interval is the key ``interval``."""
+    for own in fields(Metric):
+        for each in fields(_PARTS[own.name]) if own.name in _PARTS else (own,):
+            part = own.name if own.name in _PARTS else ""
+            yield "interval" if each.name == "form" else each.name, part, each
+
+
+@cache
+def _row_model() -> type[BaseModel]:
+    kinds = {part: get_type_hints(kind) for part, kind in {"": Metric, **_PARTS}.items()}
+    columns: dict[str, Any] = {
+        key: (kinds[part][each.name], ... if each.default is MISSING else each.default) for key, part, each in _keys()
+    }
+    words = "\n".join(inspect.cleandoc(each.__doc__ or "") for each in (Metric, *_PARTS.values()))
+    return create_model("Metric", __config__=ConfigDict(extra="forbid"), __doc__=words, **columns)
+
+
+def _flat(metric: Metric) -> dict[str, Any]:
+    return {key: getattr(getattr(metric, part) if part else metric, each.name) for key, part, each in _keys()}
+
+
+def _nested(row: BaseModel) -> Metric:
+    parts: dict[str, dict[str, Any]] = {"": {}, **{part: {} for part in _PARTS}}
+    for key, part, each in _keys():
+        parts[part][each.name] = getattr(row, key)
+    return Metric(**parts.pop(""), **{part: _PARTS[part](**values) for part, values in parts.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

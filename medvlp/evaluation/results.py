@@ -8,16 +8,13 @@ for other programs; reading checks against the same definition.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
@@ -59,54 +56,6 @@ class _Cases(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """A key of a row of the file: the field of a metric, or of one of its parts, that it holds."""
-
-    name: str
-    part: str
-    field: str
-    kind: Any
-    default: Any
-
-
-def _keys() -> Iterator[_Key]:
-    """Walk the fields of a metric and of its parts; the form of an interval is the key ``interval``."""
-    kinds = get_type_hints(Metric)
-    for own in fields(Metric):
-        part = kinds[own.name]
-        if not is_dataclass(part):
-            yield _Key(own.name, "", own.name, part, ... if own.default is MISSING else own.default)
-            continue
-        inner = get_type_hints(part)
-        for each in fields(part):
-            name = "interval" if each.name == "form" else each.name
-            default = ... if each.default is MISSING else each.default
-            yield _Key(name, own.name, each.name, inner[each.name], default)
-
-
-_KEYS = tuple(_keys())
-_PARTS = {"counts": Counts, "interval": ConfidenceInterval, "test": Comparison}
-_fields: dict[str, Any] = {key.name: (key.kind, key.default) for key in _KEYS}
-_Row: Any = create_model(
-    "Metric",
-    __config__=ConfigDict(extra="forbid"),
-    __doc__="\n".join(inspect.cleandoc(each.__doc__ or "") for each in (Metric, *_PARTS.values())),
-    **_fields,
-)
-
-
-def _flat(metric: Metric) -> dict[str, Any]:
-    return {key.name: getattr(getattr(metric, key.part) if key.part else metric, key.field) for key in _KEYS}
-
-
-def _nested(row: BaseModel) -> Metric:
-    own: dict[str, Any] = {key.field: getattr(row, key.name) for key in _KEYS if not key.part}
-    for part, kind in _PARTS.items():
-        own[part] = kind(**{key.field: getattr(row, key.name) for key in _KEYS if key.part == part})
-    return Metric(**own)
-
-
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", title="medvlp results", populate_by_name=True, allow_inf_nan=False)
     schema_id: Literal["medvlp.results/1"] = Field(alias="schema")
@@ -119,7 +68,7 @@ class _Document(BaseModel):
     split: str = ""
     caveats: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
-    metrics: tuple[_Row, ...]
+    metrics: tuple[Metric, ...]
     cases: _Cases | None = None
     options: dict[str, Any] = {}
     fitted: dict[str, Any] = {}
@@ -190,7 +139,7 @@ def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
         split=result.split,
         caveats=result.caveats,
         flags=result.flags,
-        metrics=tuple(_Row(**_flat(row)) for row in result.metrics),
+        metrics=result.metrics,
         cases=cases,
         options=dict(result.options),
         fitted=dict(result.fitted),
@@ -242,7 +191,7 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         split=document.split,
         caveats=document.caveats,
         flags=document.flags,
-        metrics=tuple(map(_nested, document.metrics)),
+        metrics=document.metrics,
         cases=table,
         options=document.options,
         fitted=document.fitted,

@@ -190,7 +190,7 @@ def test_the_average_is_over_the_findings_of_the_results_averages() -> None:
     sides = [score_predictions(_table(noise, seed), options=few) for noise, seed in ((0.8, 1), (1.4, 2))]
     reported = [side.find("auroc", "macro", split="test") for side in sides]
     row = compare_results(*sides, resamples=0).find("auroc_difference", "macro")
-    assert row.counts.labels_used == reported[0].labels_used == 2
+    assert row.counts.labels_used == reported[0].counts.labels_used == 2
     assert (row.test.first, row.test.second) == pytest.approx((reported[0].value, reported[1].value))
 
 
@@ -225,10 +225,9 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
     found = comparison_table(compared)
     row = compared.find("auroc_difference", "lung_mass")
     markdown, latex, numbers = to_markdown(found), to_latex(found), to_csv(found)
-    assert (
-        f"| {row.value:.3f} ({row.interval.low:.3f} to {row.interval.high:.3f}) | {row.test.p:.4f} | {row.test.p_corrected:.4f} |"
-        in markdown
-    )
+    around, test = row.interval, row.test
+    cells = f"{row.value:.3f} ({around.low:.3f} to {around.high:.3f}) | {test.p:.4f} | {test.p_corrected:.4f}"
+    assert f"| {cells} |" in markdown
     assert "lung mass & " in latex
     assert r"\toprule" in latex
     line = next(line for line in numbers.splitlines() if line.startswith("lung mass"))

@@ -137,7 +137,7 @@ def test_one_at_the_other_is_the_product_of_both_maps(model: VisionLanguageModel
     both = locate(model, picture, "nodule", anatomy="left_costophrenic")
     product = what.values * where.values
     np.testing.assert_allclose(both.values, product / product.sum(), rtol=1e-4)
-    assert both.score == pytest.approx(find(model, picture).counts.pairs[0, 0, 2], abs=1e-6)
+    assert both.score == pytest.approx(find(model, picture).pairs[0, 0, 2], abs=1e-6)
     assert where.score == pytest.approx(find(model, picture).places[0, 0], abs=1e-6)
 
 
