@@ -24,8 +24,8 @@ def report(
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs, write_text
+    from medvlp.pages.checklist import read_study
     from medvlp.pages.run_folder import read_run, write_report_page
-    from medvlp.pages.study import read_study
 
     read = [source] if study is None else [source, study]
     check_outputs([out, *(path for path in (sheet, card) if path is not None)], inputs=read)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.results import Metric
-from medvlp.statistics.bootstrap import Interval, percentile_interval
+from medvlp.evaluation.results import Counts, Metric
+from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
 
-__all__ = ["metric_row", "share_row", "with_draws", "with_interval", "with_share", "without_interval"]
+__all__ = [
+    "drawn_rows",
+    "mean_metric",
+    "metric_row",
+    "share_row",
+    "with_draws",
+    "with_interval",
+    "with_share",
+    "without_interval",
+]
+
 
 # How intervals of shares are made, of any number of patients.
 _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
@@ -109,3 +120,83 @@ def share_row(row: Metric, share: Share) -> Metric:
         (4, 'wilson', 0.15)
     """
     return with_share(replace(row, counts=replace(row.counts, n=share.n, patients=share.patients)), share)
+
+
+def drawn_rows(
+    rows: Sequence[Metric],
+    statistic: Callable[[FloatArray], FloatArray],
+    clusters: Clusters,
+    *,
+    seed: int,
+    resamples: int,
+    height: int,
+) -> list[Metric]:
+    """Return rows with the K numbers of a statistic and their percentile intervals.
+
+    Args:
+        rows: K, without numbers.
+        statistic: patient weights ``(P, B)`` -> ``(B, K)``, NaN where it is not defined.
+        clusters: the patients.
+        seed: of the bootstrap.
+        resamples: 0 for no intervals.
+        height: the largest first axis that the statistic makes inside.
+    """
+    point = statistic(np.ones((clusters.patients, 1)))[0]
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
+    return [metric_row(row, point[at], None if draws is None else draws[:, at]) for at, row in enumerate(rows)]
+
+
+def mean_metric(
+    metric: str,
+    label: str,
+    values: FloatArray,
+    patients: Sequence[str],
+    *,
+    seed: int,
+    resamples: int,
+    split: str = "",
+    level: float = 0.95,
+) -> Metric:
+    """Return the mean over cases, or over labels of their means over cases, with its interval over patients.
+
+    Args:
+        metric: name of the number.
+        label: of what.
+        values: ``(n,)``, or ``(n, K)`` of K labels; NaN where a case says nothing. A resample leaves out labels without
+            a case in it.
+        patients: ``(n,)``.
+        seed: of the bootstrap.
+        resamples: over patients; 0 for no interval.
+        split: written into the row.
+        level: confidence level.
+
+    Example:
+        >>> row = mean_metric("dice", "lung", np.array([0.5, 1.0, np.nan]), ["a", "b", "c"], seed=0, resamples=0)
+        >>> row.value, row.counts.n
+        (0.75, 2)
+        >>> wide = np.array([[1.0, np.nan], [0.0, 0.9]])
+        >>> mean_metric("dice", "macro", wide, ["a", "b"], seed=0, resamples=0).value
+        0.7
+    """
+    table = np.asarray(values, float)
+    labels_used = int(np.isfinite(table).any(axis=0).sum()) if table.ndim == 2 else None
+    table = table.reshape(len(table), -1)
+    there = np.flatnonzero(np.isfinite(table).any(axis=1))
+    table, who = table[there], [str(patients[row]) for row in there.tolist()]
+    row = Metric(metric=metric, label=label, value=None, split=split, policy="none", counts=Counts(n=0, patients=0))
+    if not len(table):
+        return metric_row(replace(row, reason="no_rows"), None, None)
+    clusters = patient_clusters(np.asarray(who))
+    known = np.isfinite(table)
+    filled = np.where(known, table, 0.0)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]  # (n, B)
+        total = known.T.astype(float) @ row
+        each = np.where(total > 0, filled.T @ row / np.where(total > 0, total, 1.0), np.nan)  # (K, B)
+        count = (total > 0).sum(axis=0)
+        return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)[:, None]
+
+    counts = Counts(n=len(table), patients=clusters.patients, labels_used=labels_used)
+    row = replace(row, interval=replace(row.interval, level=level), counts=counts)
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(table))[0]

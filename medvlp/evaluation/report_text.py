@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
@@ -23,7 +23,8 @@ from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
-__all__ = ["ReportAgreement", "compare_reports", "evaluate_reports"]
+__all__ = ["ReportAgreement", "compare_reports", "evaluate_reports", "f1_difference"]
+
 
 _PRIOR = re.compile(
     r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
@@ -294,3 +295,55 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _speaks_of_prior(text: str, mentions: Sequence[Mention]) -> bool:
     return any(mention.change for mention in mentions) or _PRIOR.search(text) is not None
+
+
+def f1_difference(
+    one: Result, other: Result, patients: Sequence[str], *, label: str, seed: int, resamples: int
+) -> Metric:
+    """Return micro F1 of one result less that of another, paired: each resample draws the same patients for both.
+
+    Args:
+        one: of `medvlp.evaluation.report_text.evaluate_reports`.
+        other: of the same studies in the same order.
+        patients: (S,) of the studies.
+        label: of the row: who the other is.
+        seed: of the bootstrap.
+        resamples: over patients.
+
+    Example:
+        >>> from functools import partial
+        >>> scored = partial(evaluate_reports, ["Effusion.", "Edema."], patients=["p", "q"], seed=0, recipe="", data="",
+        ...                  resamples=0)
+        >>> right, wrong = scored(written=["Effusion.", "Edema."]), scored(written=["Edema.", "Effusion."])
+        >>> f1_difference(right, wrong, ["p", "q"], label="swapped", seed=0, resamples=20).value
+        1.0
+    """
+    clusters = patient_clusters(np.asarray(patients).astype(str))
+    sides = [_sums(result) for result in (one, other)]
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]
+        f1 = []
+        for top, bottom in sides:
+            below = bottom @ row
+            f1.append(np.where(below > 0, top @ row / np.where(below > 0, below, 1.0), np.nan))
+        return (f1[0] - f1[1])[:, None]
+
+    row = Metric(
+        metric="f1_difference",
+        label=label,
+        value=None,
+        split=one.metrics[0].split,
+        policy=one.metrics[0].policy,
+        counts=Counts(n=len(patients), patients=clusters.patients),
+    )
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(patients))[0]
+
+
+def _sums(result: Result) -> tuple[FloatArray, FloatArray]:
+    """Return (S,) 2 TP and 2 TP + FP + FN of each study."""
+    cases = result.cases
+    assert cases is not None, "evaluate_reports keeps its cases"
+    names = [[name for name in cases.columns if name.startswith(prefix)] for prefix in ("said:", "wrote:")]
+    said, wrote = (cases[some].to_numpy(dtype=float) for some in names)
+    return 2 * (said * wrote).sum(axis=1), said.sum(axis=1) + wrote.sum(axis=1)

@@ -9,6 +9,7 @@ The random ranking under the same groups is stated beside every number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
-from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
 
@@ -163,42 +164,27 @@ def _direction_rows(
     rank, relevant = ranks.expected_rank()[chosen], ranks.relevant[chosen]
     names = [*(f"recall@{k}" for k in ks), "median_rank", "mean_rank"]
     chances: list[float | None] = [None] * len(names)
-    point = draws = np.empty((0, len(names)))
     if len(rank):
-        averaged = np.stack([*(ranks.recall(k)[chosen] for k in ks), rank], axis=1)  # (n, len(ks) + 1)
-
-        def statistic(weights: FloatArray) -> FloatArray:
-            row = weights[patient]  # (n, B)
-            total = row.sum(axis=0)
-            means = (averaged.T @ row) / np.where(total > 0, total, np.nan)
-            return np.concatenate(
-                [means[:-1], np.where(total > 0, weighted_medians(rank, row), np.nan)[None], means[-1:]]
-            ).T
-
-        point = statistic(np.ones((clusters.patients, 1)))
-        if resamples:
-            draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(rank))
         chances = [float(random_recall(relevant, ranks.pool, k).mean()) for k in ks]
         # The first of g items in a random order of C stands at (C + 1) / (g + 1) on average.
         chances += [None, float(((ranks.pool + 1) / (relevant + 1)).mean())]
-    rows = []
-    for at, (metric, chance) in enumerate(zip(names, chances, strict=True)):
-        rows.append(
-            metric_row(
-                Metric(
-                    metric=metric,
-                    label=direction,
-                    value=None,
-                    split=split,
-                    policy="none",
-                    group=group,
-                    chance=chance,
-                    reason=None if len(rank) else "no_rows",
-                    interval=ConfidenceInterval(level=level),
-                    counts=Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool),
-                ),
-                point[0, at] if len(point) else None,
-                draws[:, at],
-            )
-        )
-    return rows
+    counts = Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool)
+    reason = None if len(rank) else "no_rows"
+    facts: dict[str, Any] = {"split": split, "policy": "none", "group": group, "reason": reason}
+    interval = ConfidenceInterval(level=level)
+    rows = [
+        Metric(metric=name, label=direction, value=None, counts=counts, interval=interval, chance=chance, **facts)
+        for name, chance in zip(names, chances, strict=True)
+    ]
+    if not len(rank):
+        return [metric_row(row, None, None) for row in rows]
+    averaged = np.stack([*(ranks.recall(k)[chosen] for k in ks), rank], axis=1)  # (n, len(ks) + 1)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[patient]  # (n, B)
+        total = row.sum(axis=0)
+        means = (averaged.T @ row) / np.where(total > 0, total, np.nan)
+        median = np.where(total > 0, weighted_medians(rank, row), np.nan)
+        return np.concatenate([means[:-1], median[None], means[-1:]]).T
+
+    return drawn_rows(rows, statistic, clusters, seed=seed, resamples=resamples, height=len(rank))

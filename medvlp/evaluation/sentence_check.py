@@ -21,15 +21,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.linear_classifier import fit_classifiers
 from medvlp.evaluation.metric_row import metric_row, share_row, with_draws
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
-from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.delong import compare_areas
@@ -41,7 +41,8 @@ from medvlp.statistics.proportions import share_of
 from medvlp.statistics.stratified import stratify
 from medvlp.text.hard_negatives import Kind
 
-__all__ = ["COVERAGE", "evaluate_sentence_check"]
+__all__ = ["COVERAGE", "STRENGTH", "evaluate_sentence_check", "fit_sentence_calibration"]
+
 
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
 _FOLDS = 10
@@ -317,3 +318,49 @@ def _hard_row(
         counts=Counts(n=len(hits), patients=clusters.patients, pool=round(1 / min(chances))),
     )
     return metric_row(row, float(hits.mean()), draws[:, 0])
+
+
+STRENGTH = 1.0  # C, the inverse of the L2 penalty
+
+
+def fit_sentence_calibration(table: pd.DataFrame, *, sees: bool = True) -> SentenceCalibration:
+    """Fit the map on validation sentences.
+
+    Args:
+        table: as of `SentenceCalibration.probabilities`, with ``true`` of both classes and ``patient_id``.
+        sees: with slopes; without them it is the prior.
+
+    Example:
+        >>> table = pd.DataFrame({"kind": "side", "finding": "effusion", "said": ["left", "right"] * 2,
+        ...                       "true": [1, 0, 0, 1], "seen": [0.2, -0.2, -0.1, 0.1], "patient_id": list("aabb")})
+        >>> fit_sentence_calibration(table).probabilities(table).round(2).tolist()
+        [0.85, 0.15, 0.26, 0.74]
+    """
+    kinds, findings, said = sentence_names(table)
+    seen = table["seen"].to_numpy(np.float64)
+    scale = float(seen.std()) or 1.0
+    z = (seen / scale)[:, None]
+    groups = [said, kinds, findings] if sees else [said]
+    names = [sorted(set(group)) for group in groups]
+    parts = [_one_hot(group, order) for group, order in zip(groups, names, strict=True)]
+    design = np.concatenate([parts[0], *(part * z for part in parts[1:])], axis=1)
+    found = fit_classifiers(design, table["true"].to_numpy() == 1, strengths=[STRENGTH])[0]
+    ends = np.cumsum([0, *map(len, names)])
+    weights = [
+        dict(zip(order, map(float, found.weight[start:end]), strict=True))
+        for order, start, end in zip(names, ends[:-1], ends[1:], strict=True)
+    ]
+    return SentenceCalibration(
+        intercept=found.bias,
+        said=weights[0],
+        slope=weights[1] if sees else {},
+        finding_slope=weights[2] if sees else {},
+        scale=scale,
+        strength=STRENGTH,
+        n=len(table),
+        patients=table["patient_id"].nunique(),
+    )
+
+
+def _one_hot(group: list[str], order: list[str]) -> FloatArray:
+    return (np.array(group, dtype=object)[:, None] == np.array(order, dtype=object)[None, :]).astype(np.float64)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_text
-from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.rows import released_map
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Facts that answer reporting checklists, each a sentence or two made of what the run itself knows.
 
 A fact that the run does not know is left out, never guessed: the checklist then says "not reported". What the study's
-authors tell (`medvlp.pages.study`) comes last and wins.
+authors tell (`medvlp.pages.checklist`) comes last and wins.
 """
 
 from __future__ import annotations

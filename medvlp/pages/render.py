@@ -14,16 +14,14 @@ from medvlp.evaluation.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.features.drawing import heat_colours, png_uri
 from medvlp.pages.checklist import answered, checklists
 from medvlp.pages.downloads import with_downloads
-from medvlp.pages.errors import error_rows
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.few_shot import few_shot_tables
-from medvlp.pages.figures import curves, learning_curves, picture
+from medvlp.pages.figures import curves, error_rows, learning_curves, picture
 from medvlp.pages.forest import finding_forest
-from medvlp.pages.gate import gate_tables
+from medvlp.pages.gate import caveats_of, gate_tables
 from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.judged import cohort_rows, judged_of
-from medvlp.pages.notes import caveats_of
 from medvlp.pages.places import places_tables
 from medvlp.pages.robustness import robustness_rows
 from medvlp.pages.score_content import score_parts

@@ -30,7 +30,7 @@ def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None =
         run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json and
             log.jsonl; or the folder of a suite, with its ``suite.json`` and ``table.json``.
         out: the HTML file, complete or absent.
-        study: what a run cannot know, see `medvlp.pages.study`.
+        study: what a run cannot know, see `medvlp.pages.checklist`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
@@ -47,7 +47,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
 
     Args:
         run: folder or file.
-        study: what the run cannot know, see `medvlp.pages.study`.
+        study: what the run cannot know, see `medvlp.pages.checklist`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import Metric, Result
-from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, released_map
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import mean_of_places
 from medvlp.statistics.few import TOO_FEW

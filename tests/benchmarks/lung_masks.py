@@ -17,7 +17,7 @@ from _report import print_report
 
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
-from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.models.bundle import save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.runs.train import train

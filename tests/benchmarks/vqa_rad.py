@@ -31,7 +31,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
-from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.features.embed import embed
 from medvlp.measures.questions import plain_words
 from medvlp.models.bundle import load_model, save_bundle

@@ -12,8 +12,7 @@ from medvlp.answers.sentences.calibration import SentenceCalibration
 from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import Studies, judge_sentences
 from medvlp.core.errors import DataError
-from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
-from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check
+from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check, fit_sentence_calibration
 from tests.evaluation.test_sentence_check import PATIENTS, TRUE, embed
 
 OTHERS = [f"v{patient}" for patient in PATIENTS]

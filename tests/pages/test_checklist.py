@@ -9,10 +9,9 @@ import pytest
 
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.pages.checklist import answered, checklists, fact_names
+from medvlp.pages.checklist import answered, checklists, fact_names, read_study
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.study import read_study
 
 # Collins et al., BMJ 2024, 385: e078378, table 2: 52 items.
 TRIPOD = (

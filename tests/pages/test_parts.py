@@ -15,10 +15,9 @@ from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.evaluation.words import percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
+from medvlp.pages.figures import label_of, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
-from medvlp.pages.labels import label_of
-from medvlp.pages.probability import probability_of
 from medvlp.pages.render import render_report
 from medvlp.pages.summary import tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray
 
