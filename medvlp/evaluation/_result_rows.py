@@ -143,7 +143,7 @@ class Metric:
         flat = core_schema.no_info_after_validator_function(_nested, handler.generate_schema(_row_model()))
         return core_schema.json_or_python_schema(
             json_schema=flat,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), flat]),
+            python_schema=core_schema.no_info_before_validator_function(_plain, flat),
             serialization=core_schema.plain_serializer_function_ser_schema(_flat),
         )
 
@@ -166,11 +166,16 @@ def _row_model() -> type[BaseModel]:
         key: (kinds[part][each.name], ... if each.default is MISSING else each.default) for key, part, each in _keys()
     }
     words = "\n".join(inspect.cleandoc(each.__doc__ or "") for each in (Metric, *_PARTS.values()))
-    return create_model("Metric", __config__=ConfigDict(extra="forbid"), __doc__=words, **columns)
+    return create_model("Metric", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), __doc__=words, **columns)
 
 
 def _flat(metric: Metric) -> dict[str, Any]:
     return {key: getattr(getattr(metric, part) if part else metric, each.name) for key, part, each in _keys()}
+
+
+def _plain(value: object) -> object:
+    """Return the flat row of a metric, whose numbers are then checked as those of a file are."""
+    return _flat(value) if isinstance(value, Metric) else value
 
 
 def _nested(row: BaseModel) -> Metric:

@@ -7,7 +7,7 @@ from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
-__all__ = ["evidence_of", "kept_sentences"]
+__all__ = ["evidence_of", "sentence_evidence"]
 
 _VALUES = ("ppv", "npv")
 
@@ -32,7 +32,7 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row.metric == "auroc" and row.counts.positives is not None:
-            kept = {
+            entry = {
                 "n": row.counts.n,
                 "positives": row.counts.positives,
                 "patients": row.counts.patients,
@@ -47,12 +47,12 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
                 "operating_point": first,
             }
             for name in _VALUES:
-                kept |= _value(name, called.get((name, row.label)))
-            found[row.label] = {**kept, "data": {**data, "split": row.split}}
+                entry |= _value(name, called.get((name, row.label)))
+            found[row.label] = {**entry, "data": {**data, "split": row.split}}
     return found
 
 
-def kept_sentences(results: Iterable[Result]) -> dict[str, Any] | None:
+def sentence_evidence(results: Iterable[Result]) -> dict[str, Any] | None:
     """Return what a bundle keeps of a sentence check that fitted something, with its AUROC rows; None where none did.
 
     Under ``evidence`` stands for each label of `medvlp.evaluation.sentence_check` its AUROC over all sentences, and

@@ -158,12 +158,15 @@ def evaluate_image_retrieval(
                 continue
             chosen.append(at)
             own = scores[others].astype(np.float64)
-            told = {"average_precision": expected_average_precision(own, relevant), "relevant": float(relevant.sum())}
+            numbers = {
+                "average_precision": expected_average_precision(own, relevant),
+                "relevant": float(relevant.sum()),
+            }
             for k in ks:
-                told[f"recall@{k}"], told[f"precision@{k}"] = expected_hits(own, relevant, k)
-                told[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
-            told["share"] = float(relevant.mean())
-            for key, value in told.items():
+                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = expected_hits(own, relevant, k)
+                numbers[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
+            numbers["share"] = float(relevant.mean())
+            for key, value in numbers.items():
                 cases.setdefault(key, []).append(value)
     asked = np.array(chosen, dtype=np.int64)
     frame = pd.DataFrame({key: np.array(values) for key, values in cases.items()})

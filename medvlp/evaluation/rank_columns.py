@@ -55,7 +55,7 @@ def column_of(
     group: str | None,
     inside: NDArray[np.bool_],
     clusters: Clusters,
-    keep_influence: bool,
+    with_influence: bool,
     *,
     least: int = 1,
 ) -> Column:
@@ -77,19 +77,19 @@ def column_of(
     """
     at = np.flatnonzero(inside)
     found = _ranked(
-        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, keep_influence
+        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, with_influence
     )
     if found.ranked is None or found.smaller >= least:
         return found
     return replace(found, ranked=None, influence=None, reason="n_too_small")
 
 
-def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, keep_influence: bool) -> Column:
+def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, with_influence: bool) -> Column:
     """Return all known cases of several findings as one column, ``micro``."""
     truth = np.concatenate([rows.positive[rows.known] for rows in pool])
     scores = np.concatenate([rows.scores[rows.known] for rows in pool])
     patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
-    return _ranked("micro", None, truth, scores, patient, clusters, keep_influence)
+    return _ranked("micro", None, truth, scores, patient, clusters, with_influence)
 
 
 def _ranked(
@@ -99,7 +99,7 @@ def _ranked(
     scores: FloatArray,
     patient: NDArray[np.int64],
     clusters: Clusters,
-    keep_influence: bool,
+    with_influence: bool,
 ) -> Column:
     reason = (
         None
@@ -112,7 +112,7 @@ def _ranked(
     ranked, influence, smaller = None, None, 0
     if reason is None:
         ranked = rank_rows(truth, scores, patient)
-        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
+        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if with_influence else None
         classes = count_patients(patient[truth]), count_patients(patient[~truth])
         reason, smaller = few_reason(*classes), min(classes)
     return Column(

@@ -54,17 +54,21 @@ def rank_metrics(
     parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
     any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
-    keep = interval == "bca" and resamples > 0
-    everybody = [column_of(rows, None, rows.known, clusters, keep) for rows in parsed.values()]
+    with_influence = interval == "bca" and resamples > 0
+    everybody = [column_of(rows, None, rows.known, clusters, with_influence) for rows in parsed.values()]
     taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
-    pooled = pooled_column([parsed[label] for label in taking_part], clusters, keep) if len(taking_part) > 1 else None
+    pooled = (
+        pooled_column([parsed[label] for label in taking_part], clusters, with_influence)
+        if len(taking_part) > 1
+        else None
+    )
     grouped = [
         column_of(
             parsed[finding],
             group.name,
             parsed[finding].known & group.inside(parsed[finding].positive),
             clusters,
-            keep,
+            with_influence,
             least=min_group,
         )
         for group in groups_of(table, findings)

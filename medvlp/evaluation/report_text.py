@@ -99,7 +99,7 @@ def compare_reports(
     shared = [key for key in claimed if key in measured]
     limits = {key: max(tolerance_mm, tolerance * max(measured[key])) for key in shared}
     wrong = [key for key in shared if _distance(measured[key], claimed[key]) > limits[key]]
-    told = _speaks_of_prior(reference, ours)
+    speaks_of_prior = _speaks_of_prior(reference, ours)
     return ReportAgreement(
         present=present,
         absent=absent,
@@ -109,7 +109,7 @@ def compare_reports(
         wrong_sizes=len(wrong),
         invented_sizes=len(claimed) - len(shared),
         prior=_speaks_of_prior(written, theirs),
-        prior_known=told if has_prior is None else has_prior,
+        prior_known=speaks_of_prior if has_prior is None else has_prior,
     )
 
 
@@ -180,9 +180,9 @@ def evaluate_reports(
     }
     # Every number is a ratio of two sums over studies (F1 = 2 TP / (2 TP + FP + FN)), macro the mean of such ratios.
     top, bottom, names = [], [], []
-    for metric, said in (("f1", [e.present for e in found]), ("f1_absent", [e.absent for e in found])):
+    for metric, found_by_finding in (("f1", [e.present for e in found]), ("f1_absent", [e.absent for e in found])):
         for label in labels:
-            pairs = [each[label] for each in said]
+            pairs = [each[label] for each in found_by_finding]
             top.append([2.0 * (a and b) for a, b in pairs])
             bottom.append([float(a) + float(b) for a, b in pairs])
             names.append((metric, label))
@@ -273,19 +273,23 @@ def _metrics(
 
 def _sides(mentions: Sequence[Mention]) -> dict[str, str]:
     """Return finding -> side of what is present on one side only."""
-    said: dict[str, set[str]] = {}
+    found_by_finding: dict[str, set[str]] = {}
     for mention in mentions:
         if mention.presence in ("present", "uncertain") and mention.side:
-            said.setdefault(mention.finding, set()).add(mention.side)
-    return {key: next(iter(sides)) for key, sides in said.items() if len(sides) == 1 and sides < {"left", "right"}}
+            found_by_finding.setdefault(mention.finding, set()).add(mention.side)
+    return {
+        key: next(iter(sides))
+        for key, sides in found_by_finding.items()
+        if len(sides) == 1 and sides < {"left", "right"}
+    }
 
 
 def _sizes(mentions: Sequence[Mention]) -> dict[str, list[float]]:
-    said: dict[str, list[float]] = {}
+    found_by_finding: dict[str, list[float]] = {}
     for mention in mentions:
         if mention.size_mm is not None and mention.presence in ("present", "uncertain"):
-            said.setdefault(mention.finding, []).append(mention.size_mm)
-    return said
+            found_by_finding.setdefault(mention.finding, []).append(mention.size_mm)
+    return found_by_finding
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:
@@ -345,5 +349,5 @@ def _sums(result: Result) -> tuple[FloatArray, FloatArray]:
     cases = result.cases
     assert cases is not None, "evaluate_reports keeps its cases"
     names = [[name for name in cases.columns if name.startswith(prefix)] for prefix in ("said:", "wrote:")]
-    said, wrote = (cases[some].to_numpy(dtype=float) for some in names)
-    return 2 * (said * wrote).sum(axis=1), said.sum(axis=1) + wrote.sum(axis=1)
+    found_by_finding, wrote = (cases[some].to_numpy(dtype=float) for some in names)
+    return 2 * (found_by_finding * wrote).sum(axis=1), found_by_finding.sum(axis=1) + wrote.sum(axis=1)

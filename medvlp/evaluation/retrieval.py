@@ -91,9 +91,9 @@ def evaluate_retrieval(
         def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
             return rank_queries(ranked[direction], group, group)
     else:
-        pictures, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
-        shapes = (pictures.shape, words.shape)
-        pairs = {"image_to_report": (pictures, words), "report_to_image": (words, pictures)}
+        images, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
+        shapes = (images.shape, words.shape)
+        pairs = {"image_to_report": (images, words), "report_to_image": (words, images)}
 
         def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
             return rank_embeddings(*pairs[direction], group)

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
-from medvlp.answers.sentences.judge import SentenceJudge, evidence
+from medvlp.answers.sentences.checker import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
@@ -96,20 +96,20 @@ def evaluate_sentence_check(
     Raises:
         DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.
     """
-    judged = Studies(image, reports, patients)
+    own = Studies(image, reports, patients)
     known = validation if validation is not None and sentence_pairs(validation.reports, kinds) else None
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
         raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
-    mean_image = unit_embeddings((known or judged).image, "Image").mean(axis=0)
-    sentences = judge_sentences(judged, embed_text, kinds, mean_image=mean_image)
+    mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
+    sentences = judge_sentences(own, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
-    judge: SentenceJudge | None = None
+    checker: SentenceJudge | None = None
     if known is not None:
-        judge = _judge(judge_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
-        scores["sentence_calibrated"] = judge.calibration.probabilities(rows)
-        scores["sentence_prior"] = judge.prior.probabilities(rows)
+        checker = _fit_checker(judge_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        scores["sentence_calibrated"] = checker.calibration.probabilities(rows)
+        scores["sentence_prior"] = checker.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
         **{"group:kind": rows["kind"]},
         **({"split": split} if split else {}),
@@ -128,15 +128,15 @@ def evaluate_sentence_check(
     )
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += _alike_rows(rows, seed, resamples, split)
-    if judge is not None:
+    if checker is not None:
         metrics += _difference_rows(rows, scores, split)
-        metrics.append(_unknown_row(rows, judge.calibration, split))
-        metrics += _verdict_rows(rows, judge, split)
+        metrics.append(_unknown_row(rows, checker.calibration, split))
+        metrics += _verdict_rows(rows, checker, split)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
-    return replace(result, metrics=tuple(metrics), fitted={} if judge is None else {"sentences": judge.to_plain()})
+    return replace(result, metrics=tuple(metrics), fitted={} if checker is None else {"sentences": checker.to_plain()})
 
 
-def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
+def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceJudge:
     """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
 
     The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
@@ -252,9 +252,9 @@ def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) ->
     return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
-def _verdict_rows(rows: pd.DataFrame, judge: SentenceJudge, split: str) -> list[Metric]:
+def _verdict_rows(rows: pd.DataFrame, checker: SentenceJudge, split: str) -> list[Metric]:
     """Return how often a true sentence is contradicted, and a false one supported."""
-    verdicts, made = judge.verdicts(rows), []
+    verdicts, made = checker.verdicts(rows), []
     for kind, inside in _by_kind(rows):
         for metric, true, wrong in (("true_contradicted", 1, "contradicted"), ("false_supported", 0, "supported")):
             own = inside & (rows["true"].to_numpy() == true)

@@ -161,8 +161,8 @@ def _running_mean(values: FloatArray) -> FloatArray:
 def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     if len(x) <= _MOST_POINTS:
         return x, y
-    kept = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).round().astype(int))
-    return x[kept], y[kept]
+    places = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).round().astype(int))
+    return x[places], y[places]
 
 
 def svg_of(draw: Callable[[Axes], None], *, width: float, height: float, key: str) -> str:

@@ -59,7 +59,7 @@ def facts_of(inputs: ReportInputs) -> dict[str, str]:
     if inputs.results:
         known["abstract"] = "Head of this page."
         known["goal"] = _goal(inputs)
-        known |= dict(_pictures(inputs))
+        known |= dict(_image_facts(inputs))
         limits = [*inputs.caveats, *_few(inputs.results)]
         if inputs.synthetic:
             limits.insert(0, "Synthetic cases: nothing follows for patients.")
@@ -86,7 +86,7 @@ def kind_of(architecture: Mapping[str, Any]) -> str:
     return "image model" if architecture.get("name") == "vision" else "vision-language model"
 
 
-def _pictures(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
+def _image_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     if inputs.errors:
         yield "failures", "Pictures of misses, false alarms and undecided cases, by a rule and not by hand."
     measured = any(row.metric == "pointing_game" for result in inputs.results for row in result.metrics)
@@ -164,12 +164,12 @@ def _uncertainty(rows: Iterable[Metric]) -> str:
 
 def _few(results: Iterable[Result]) -> list[str]:
     rows = [row for result in results for row in result.metrics if not row.group]
-    told = {
+    parts = {
         "too_few_positives": "Fewer than 5 positive patients, so that there is no interval",
         "few_positives": "30 positive patients or fewer, so that the interval is optimistic",
     }
-    found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in told}
-    return [f"{words}: {spoken(found[reason])}." for reason, words in told.items() if found[reason]]
+    found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in parts}
+    return [f"{words}: {spoken(found[reason])}." for reason, words in parts.items() if found[reason]]
 
 
 def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
@@ -205,8 +205,8 @@ def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
 
 def _step(step: Mapping[str, Any]) -> str:
     plain = {key: value for key, value in step.items() if key not in _PLUMBING and isinstance(value, str | int | float)}
-    told = ", ".join(f"{key} {value}" for key, value in plain.items() if not isinstance(value, bool))
-    return f"{step.get('name', '')} ({told})" if told else str(step.get("name", ""))
+    parts = ", ".join(f"{key} {value}" for key, value in plain.items() if not isinstance(value, bool))
+    return f"{step.get('name', '')} ({parts})" if parts else str(step.get("name", ""))
 
 
 def _training(inputs: ReportInputs) -> Iterator[tuple[str, str]]:

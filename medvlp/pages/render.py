@@ -14,6 +14,7 @@ from medvlp.evaluation.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.features.drawing import heat_colours, png_uri
 from medvlp.pages.checklist import answered, checklists
 from medvlp.pages.downloads import with_downloads
+from medvlp.pages.evaluated import cohort_rows, evaluation_facts
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.few_shot import few_shot_tables
 from medvlp.pages.figures import curves, error_rows, learning_curves, picture
@@ -21,7 +22,6 @@ from medvlp.pages.forest import finding_forest
 from medvlp.pages.gate import caveats_of, gate_tables
 from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.judged import cohort_rows, judged_of
 from medvlp.pages.places import places_tables
 from medvlp.pages.robustness import robustness_rows
 from medvlp.pages.score_content import score_parts
@@ -60,7 +60,7 @@ def render_report(inputs: ReportInputs) -> str:
         .render(
             inputs=inputs,
             summary=summary_of(results),
-            judged=judged_of(inputs, facts),
+            evaluated=evaluation_facts(inputs, facts),
             tiles=tiles_of(results),
             forest=finding_forest(results),
             headline=headline,

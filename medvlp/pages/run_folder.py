@@ -73,8 +73,8 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     facts = {key: value for key, value in data.items() if key != "quarantined"}
     made = facts.pop("split_made", None)
     if isinstance(made, Mapping):
-        told = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}
-        facts["split_made"] = {key: value for key, value in told.items() if value}
+        known = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}
+        facts["split_made"] = {key: value for key, value in known.items() if value}
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
     if record is not None:
@@ -125,7 +125,7 @@ def _title(record: Record | None, config: Mapping[str, Any]) -> str:
 def _recorded(record: Record) -> dict[str, object]:
     """Return what an evaluation adds to the provenance: which model, which data, which draws."""
     data = record.data
-    told: dict[str, object] = {
+    known: dict[str, object] = {
         "judged_model": record.model.name,
         "judged_model_sha256": record.model.manifest,
         "judged_data": data.manifest,
@@ -137,4 +137,4 @@ def _recorded(record: Record) -> dict[str, object]:
         "resamples": record.resamples,
         "training": record.model.provenance,
     }
-    return {name: value for name, value in told.items() if value not in (None, "", {})}
+    return {name: value for name, value in known.items() if value not in (None, "", {})}

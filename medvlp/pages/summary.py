@@ -47,12 +47,12 @@ def summary_of(results: Sequence[Result]) -> str:
     if best is None:
         places = mean_of_places(results)
         if retrieval is None and places:
-            told = [
+            sentences = [
                 f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, "
                 f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
                 for result, metric, row in places
             ]
-            return " ".join(told)
+            return " ".join(sentences)
         if retrieval is None:
             return "No result has a macro AUROC or a recall; the tables below show what there is."
         return (

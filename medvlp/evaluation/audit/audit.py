@@ -69,9 +69,9 @@ def audit_split(
     gaps = [row for part in parts for row in area_gaps(data, part).gaps]
     shortcuts = shortcut_rows(data, [part for part in parts if part.column in data.options.shortcuts])
     rates = [] if fitted is None else [row for part in parts for row in rate_gaps(data, part, fitted)]
-    told = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
+    made = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
     single = {part.name: part.column for part in parts}
-    worst = worst_rows([row for row in told if row.metric == "auroc_gap" and row.group in single], single)
+    worst = worst_rows([row for row in made if row.metric == "auroc_gap" and row.group in single], single)
 
     lines = line_tests(data, fitted, validation)
     probable = data.options.probabilities or validation is not None
@@ -81,7 +81,7 @@ def audit_split(
         line_test(data, lines, reason="n_too_small" if probable else "no_probabilities"),
     ]
     rows, flags = _flagged(tests, data.name)
-    return Audit((*told, *worst, *rows), flags)
+    return Audit((*made, *worst, *rows), flags)
 
 
 def with_audit(result: Result, options: ScoreOptions) -> Result:

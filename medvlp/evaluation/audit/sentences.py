@@ -72,8 +72,8 @@ def p_words(p: float, corrected: float, tests: int) -> str:
         >>> p_words(0.00123, 0.00984, 8), p_words(1e-9, 1e-9, 1)
         ('p 0.0012, corrected for 8 tests 0.0098', 'p < 0.0001')
     """
-    alone = _p(p)
-    return alone if tests == 1 else f"{alone}, corrected for {tests} tests {_p(corrected).removeprefix('p ')}"
+    single = _p(p)
+    return single if tests == 1 else f"{single}, corrected for {tests} tests {_p(corrected).removeprefix('p ')}"
 
 
 def _p(value: float) -> str:

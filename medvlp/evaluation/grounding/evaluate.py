@@ -169,8 +169,8 @@ def grounding_rows(
     """Return the rows of a table of `measure_cases`: per finding, ``macro``, ``all`` pooled; those also by area."""
     finding = table["finding"].astype(str)
     cut = finding.map(thresholds).astype(float).to_numpy()
-    said = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
-    table = table.assign(_said=said)
+    called = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
+    table = table.assign(_called=called)
     make = _Rows(scale=scale, seed=seed, resamples=resamples, level=level, split=split)
     rows = []
     for label in sorted(set(finding)):
@@ -240,10 +240,10 @@ class _Rows:
             peak = table["peak"].to_numpy(dtype=float)
             if self.scale == "own":
                 columns |= {f"zero_region_specificity@{t:g}": np.where(absent, peak < t, np.nan) for t in THRESHOLDS}
-            said = table["_said"].to_numpy(dtype=float)
-            if not np.isnan(said).all():
-                columns["zero_region_specificity"] = np.where(absent, 1 - said, np.nan)
-                columns["sensitivity"] = np.where(present, said, np.nan)
+            called = table["_said"].to_numpy(dtype=float)
+            if not np.isnan(called).all():
+                columns["zero_region_specificity"] = np.where(absent, 1 - called, np.nan)
+                columns["sensitivity"] = np.where(present, called, np.nan)
         values = np.stack(list(columns.values()), axis=1)
         known = ~np.isnan(values)
         filled = np.where(known, values, 0.0)

@@ -18,7 +18,7 @@ from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["CHOICE", "GAIN", "gain_rows", "kept_maps", "paired_shares"]
+__all__ = ["CHOICE", "GAIN", "gain_rows", "map_evidence", "paired_shares"]
 
 GAIN = "pointing_game_gain"
 CHOICE = "pointing_game_validate"
@@ -102,7 +102,7 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
     return rows
 
 
-def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+def map_evidence(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     """Return answer -> what a bundle keeps of the maps that were measured: options, hit rates, which is the default.
 
     The default is the method whose macro pointing game was highest on validation pictures; the first where there were
@@ -117,15 +117,15 @@ def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
             continue
         answer, method = str(spec["answer"]), str(spec["method"])
         data = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
-        kept = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
-        kept["methods"][method] = spec["component"]
+        entry = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
+        entry["methods"][method] = spec["component"]
         chosen = next((row.value for row in result.metrics if row.metric == CHOICE), None)
         if chosen is not None and chosen > best.get(answer, -1.0):
-            best[answer], kept["default"] = chosen, method
+            best[answer], entry["default"] = chosen, method
         for row in result.metrics:
             if row.metric == GAIN and row.label not in AVERAGES:
                 own = result.find("pointing_game", row.label)
-                kept["hits"].setdefault(row.label, {})[method] = {
+                entry["hits"].setdefault(row.label, {})[method] = {
                     "value": own.value,
                     "low": own.interval.low,
                     "high": own.interval.high,

@@ -99,7 +99,7 @@ def evaluate_robustness(
         recipe=recipe,
         data=data,
         metrics=tuple(_corrected(rows)),
-        cases=pd.concat([_told(each) for each in (clean, *changed)], ignore_index=True),
+        cases=pd.concat([_cases_of(each) for each in (clean, *changed)], ignore_index=True),
         synthetic=synthetic,
     )
 
@@ -108,9 +108,9 @@ def _result(condition: Condition) -> Result:
     return Result(name=condition.group or "clean", recipe="", data="", metrics=(), cases=condition.cases)
 
 
-def _told(condition: Condition) -> pd.DataFrame:
-    told = condition.cases.assign(factor=condition.factor, level=condition.level)
-    return told if condition.flagged is None else told.assign(flagged=condition.flagged)
+def _cases_of(condition: Condition) -> pd.DataFrame:
+    table = condition.cases.assign(factor=condition.factor, level=condition.level)
+    return table if condition.flagged is None else table.assign(flagged=condition.flagged)
 
 
 def _flagged(condition: Condition, split: str) -> list[Metric]:

@@ -31,7 +31,7 @@ _SHARES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Counted:
     """A finding at its K operating points: tables of all rows, and of every resample ``(K, B)``."""
 
     finding: Finding
@@ -44,8 +44,8 @@ class _Judged:
 def threshold_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[Metric]:
     """Return the rows of all findings at the operating points that were chosen on validation rows."""
     metrics: list[Metric] = []
-    judged = _judge(data, fitted)
-    by_name = {each.finding.name: each for each in judged}
+    counted = _count(data, fitted)
+    by_name = {each.finding.name: each for each in counted}
     for at, rule in enumerate(data.options.points):
         for finding in data.findings:
             if finding.name in by_name:
@@ -55,11 +55,11 @@ def threshold_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list
                 rows = (data.row(finding, metric) for metric in call_metrics())
                 metrics += [replace(row, operating_point=rule, reason=reason) for row in rows]
         taking_part = {finding.name for finding in data.averaged()}
-        metrics += _average_rows(data, [each for each in judged if each.finding.name in taking_part], at, rule)
+        metrics += _average_rows(data, [each for each in counted if each.finding.name in taking_part], at, rule)
     return metrics
 
 
-def _judge(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Judged]:
+def _count(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Counted]:
     patients = data.clusters.patients
     ready: list[tuple[Finding, tuple[OperatingPoint, ...], CallCounts]] = []
     for finding in data.findings:
@@ -78,15 +78,15 @@ def _judge(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Judged
     draws = data.draws([statistic])[0].T
     k = len(data.options.points)
     whole = np.ones((patients, 1))
-    judged = []
+    counted = []
     for at, (finding, points, counts) in enumerate(ready):
         parts = [draws[(4 * at + part) * k : (4 * at + part + 1) * k] for part in range(4)]
-        judged.append(_Judged(finding, points, counts, counts.tables(whole), Confusion(*parts)))
-    return judged
+        counted.append(_Counted(finding, points, counts, counts.tables(whole), Confusion(*parts)))
+    return counted
 
 
-def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
-    point, finding = judged.points[at], judged.finding
+def _finding_rows(data: SplitData, counted: _Counted, at: int) -> list[Metric]:
+    point, finding = counted.points[at], counted.finding
     place = {"operating_point": point.rule, "threshold": point.threshold}
     rows = []
     for metric in call_metrics():
@@ -94,7 +94,7 @@ def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
         if metric in _SHARES:
             rows.append(_with_share(row, _share(finding, metric, point.threshold, data.options.level)))
         else:
-            rows.append(_drawn_row(data, row, judged, metric, at))
+            rows.append(_drawn_row(data, row, counted, metric, at))
     rows += [replace(row, **place) for row in _stated_prevalence(data, finding, point.threshold)]
     for name, part in data.in_groups(finding):
         for metric in ("sensitivity", "specificity", "ppv", "npv"):
@@ -127,27 +127,27 @@ def _with_share(row: Metric, share: Share) -> Metric:
     return with_share(row, share)
 
 
-def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: str, at: int) -> Metric:
-    value = float(judged.table.metric(metric)[at, 0])
+def _drawn_row(data: SplitData, row: Metric, counted: _Counted, metric: str, at: int) -> Metric:
+    value = float(counted.table.metric(metric)[at, 0])
     if np.isnan(value):
-        return replace(row, reason=why_undefined(_whole(judged, at)))
+        return replace(row, reason=why_undefined(_whole(counted, at)))
     row = replace(row, value=value)
-    draws = judged.drawn.metric(metric)[at]
+    draws = counted.drawn.metric(metric)[at]
     form = data.options.interval
     if form != "bca" or not len(draws):
-        return with_draws(row, draws, form=form, patients=judged.finding.smaller, signed=METRICS[metric].signed)
-    speed = acceleration(_influence(judged, metric, at, data), data.clusters)
+        return with_draws(row, draws, form=form, patients=counted.finding.smaller, signed=METRICS[metric].signed)
+    speed = acceleration(_influence(counted, metric, at, data), data.clusters)
     found = bca_interval(draws, value=value, acceleration=speed, level=row.interval.level)
     return with_interval(row, found, method="patient_bootstrap", form="bca")
 
 
-def _influence(judged: _Judged, metric: str, at: int, data: SplitData) -> FloatArray:
+def _influence(counted: _Counted, metric: str, at: int, data: SplitData) -> FloatArray:
     """Return by how much leaving each patient out lowers the metric, ``(P,)``: a jackknife in one step."""
     # Each patient's own table: the counts, with every patient as a resample of one.
-    dense = judged.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
+    dense = counted.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
     above = np.cumsum(dense[:, ::-1], axis=1)[:, ::-1]
-    called, total = above[:, 1 + judged.counts.place[at]], above[:, 0]
-    whole = _whole(judged, at)
+    called, total = above[:, 1 + counted.counts.place[at]], above[:, 0]
+    whole = _whole(counted, at)
     without = Confusion(
         whole.tp - called[1],
         whole.fp - called[0],
@@ -179,21 +179,21 @@ def _stated_prevalence(data: SplitData, finding: Finding, threshold: float) -> l
     return rows
 
 
-def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str) -> list[Metric]:
+def _average_rows(data: SplitData, counted: Sequence[_Counted], at: int, rule: str) -> list[Metric]:
     rows = []
     for metric in call_metrics():
-        defined = [each for each in judged if not np.isnan(each.table.metric(metric)[at, 0])]
+        defined = [each for each in counted if not np.isnan(each.table.metric(metric)[at, 0])]
         for label in AVERAGES:
             # Pooled, the cases of a finding count even where it has no such number of its own (nothing was called).
-            findings = [each.finding for each in (judged if label == "micro" and defined else defined)]
+            findings = [each.finding for each in (counted if label == "micro" and defined else defined)]
             row = replace(data.average_row(findings, metric, label), operating_point=rule)
             if not defined:
                 if label == "macro":
                     rows.append(row)
                 continue
             if label == "micro":
-                value = _pooled([_at(each.table, at) for each in judged]).metric(metric)
-                draws = _pooled([_at(each.drawn, at) for each in judged]).metric(metric)
+                value = _pooled([_at(each.table, at) for each in counted]).metric(metric)
+                draws = _pooled([_at(each.drawn, at) for each in counted]).metric(metric)
             else:
                 weights = average_weights(findings, label)
                 value = np.tensordot(weights, np.stack([each.table.metric(metric)[at] for each in defined]), axes=1)
@@ -206,9 +206,9 @@ def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str
     return rows
 
 
-def _whole(judged: _Judged, at: int) -> Confusion:
+def _whole(counted: _Counted, at: int) -> Confusion:
     """Return the one table of all rows at an operating point."""
-    table = judged.table
+    table = counted.table
     return Confusion(table.tp[at, 0], table.fp[at, 0], table.fn[at, 0], table.tn[at, 0])
 
 

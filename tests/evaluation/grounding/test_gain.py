@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvlp.evaluation.grounding.gain import CHOICE, GAIN, gain_rows, kept_maps, paired_shares
+from medvlp.evaluation.grounding.gain import CHOICE, GAIN, gain_rows, map_evidence, paired_shares
 from medvlp.evaluation.results import Comparison, ConfidenceInterval, Counts, Metric, Result
 
 
@@ -65,9 +65,9 @@ def test_the_default_is_the_best_on_validation_whatever_the_judged_pictures_say(
         kept = {"answer": "it", "method": method, "component": {"name": method}}
         return Result(name=f"grounding_{method}", recipe="", data="d", metrics=tuple(rows), fitted={"map": kept})
 
-    found = kept_maps([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
+    found = map_evidence([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
     assert found["default"] == "occlusion"
     assert set(found["methods"]) == {"hires_cam", "occlusion"}
     kept = found["hits"]["mass"]["occlusion"]
     assert (kept["value"], kept["centre"], kept["gain_low"], kept["n"]) == (0.5, 0.2, pytest.approx(0.1), 40)
-    assert kept_maps([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}
+    assert map_evidence([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}

@@ -12,7 +12,7 @@ from medvlp.pages.gate import GATE
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Record
 
-__all__ = ["CohortRow", "cohort_rows", "judged_of"]
+__all__ = ["CohortRow", "cohort_rows", "evaluation_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class CohortRow:
     heading: bool = False
 
 
-def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str, str]]:
+def evaluation_facts(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return (what, words): model, data, cases, findings, and how intervals were made; only what is known."""
     record, best = inputs.record, headline_of(inputs.results)
     found: list[tuple[str, str]] = []
