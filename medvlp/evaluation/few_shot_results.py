@@ -96,7 +96,7 @@ def evaluate_few_shot(
         >>> found = evaluate_few_shot({"edema": {1: np.array([[0.1, 0.9], [0.9, 0.1]])}}, {"edema": [0, 1]}, ["p", "q"],
         ...                           ["a", "b"], seed=0, recipe="", data="", resamples=0)
         >>> row = found.find("auroc@1", "edema")
-        >>> row.value, row.draws, row.draws_high
+        >>> row.value, row.counts.draws, row.interval.draws_high
         (0.5, 2, 0.975)
     """
     truths = {label: _truth(label, labels, patients, scores[label]) for label in scores}

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
-from medvlp.answers.sentences.checker import SentenceJudge, evidence
+from medvlp.answers.sentences.judge import SentenceJudge, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, judge_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings

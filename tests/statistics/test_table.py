@@ -15,21 +15,24 @@ from medvlp.evaluation.words import name_of
 from medvlp.statistics.table import METRICS, Confusion, Levels, MetricKind, Moves, RankMetric
 
 
-def first_level(rows: Levels) -> float:
-    """Share of positives among the rows of the highest score that a positive has, or above."""
-    return float(rows.hit[0] / rows.called[0])
+def halved(rows: Levels) -> float:
+    """Share of (positive, negative) pairs that are ranked right, ties counting nothing."""
+    false = np.asarray(rows.called) - np.asarray(rows.hit)  # negatives at or above each level of a positive
+    return float(rows.gained @ (rows.negatives - false)) / (rows.positives * rows.negatives)
 
 
-def first_level_moves(rows: Moves) -> np.ndarray:
-    at = int(np.flatnonzero(rows.positive)[0])
-    hit, called = rows.positive[at], (rows.positive + rows.negative)[: at + 1].sum()
-    return np.where(rows.place <= at, (rows.labels - hit / called) / called, 0.0)
+def halved_moves(rows: Moves) -> np.ndarray:
+    positives, negatives = rows.positive.sum(), rows.negative.sum()
+    beaten = (negatives - np.cumsum(rows.negative)) / negatives
+    beats = (np.cumsum(rows.positive) - rows.positive) / positives
+    value = float(rows.positive @ beaten) / positives
+    return np.where(rows.labels, (beaten[rows.place] - value) / positives, (beats[rows.place] - value) / negatives)
 
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    rank = RankMetric(first_level, first_level_moves, lambda prevalence: prevalence)
-    monkeypatch.setitem(METRICS, "first_precision", MetricKind(words="precision of the first", rank=rank))
+    rank = RankMetric(halved, halved_moves, lambda prevalence: 0.5)
+    monkeypatch.setitem(METRICS, "pairs_right", MetricKind(words="pairs ranked right", rank=rank))
     monkeypatch.setitem(METRICS, "youden", MetricKind(calls=youden, signed=True))
 
 
@@ -51,17 +54,17 @@ def _table(seed: int) -> pd.DataFrame:
 def test_a_metric_of_rankings_is_made_with_intervals_and_made_again(form: str) -> None:
     table = _table(0)
     result = evaluate_scores(table, seed=0, recipe="", data="", resamples=50, interval=form)  # type: ignore[arg-type]
-    row = result.find("first_precision", "a", split="test")
+    row = result.find("pairs_right", "a", split="test")
     test = table[table["split"] == "test"]
-    top = test[test["score:a"] >= test.loc[test["label:a"] == 1, "score:a"].max()]
-    assert row.value == pytest.approx(top["label:a"].mean())
-    assert row.chance == pytest.approx(test["label:a"].mean())
+    high, low = (test.loc[test["label:a"] == label, "score:a"].to_numpy() for label in (1, 0))
+    assert row.value == pytest.approx((high[:, None] > low[None, :]).mean())
+    assert row.chance == 0.5
     assert row.interval.low is not None
     assert row.interval.low <= row.value <= row.interval.high  # type: ignore[operator]
     made = redraw(result, row)
     assert made is not None
     assert made.value == row.value
-    assert name_of("first_precision") == "precision of the first"
+    assert name_of("pairs_right") == "pairs ranked right"
 
 
 @pytest.mark.usefixtures("added")
@@ -69,7 +72,7 @@ def test_metrics_of_rankings_and_of_calls_are_compared() -> None:
     options = ScoreOptions(resamples=20, points=("youden",))
     one, other = (score_predictions(_table(seed), options=options) for seed in (1, 2))
     compared = compare_results(one, other, resamples=20)
-    for metric, point in (("first_precision", None), ("youden", "youden")):
+    for metric, point in (("pairs_right", None), ("youden", "youden")):
         values = [each.find(metric, "a", split="test", operating_point=point).value for each in (one, other)]
         row = compared.find(f"{metric}_difference", "a", operating_point=point)
         assert row.value == pytest.approx(values[1] - values[0])  # type: ignore[operator]
