@@ -28,7 +28,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metric_row import metric_row, share_row, with_draws
+from medvlp.evaluation.metric_row import drawn_rows, share_row, with_draws
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
@@ -306,7 +306,6 @@ def _hard_row(
         row = weights[clusters.patient]
         return (hits @ row / row.sum(axis=0))[:, None]
 
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(hits))
     row = Metric(
         metric="recall@1",
         label="hard_negatives",
@@ -317,7 +316,7 @@ def _hard_row(
         chance=float(np.mean(chances)),
         counts=Counts(n=len(hits), patients=clusters.patients, pool=round(1 / min(chances))),
     )
-    return metric_row(row, float(hits.mean()), draws[:, 0])
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(hits))[0]
 
 
 STRENGTH = 1.0  # C, the inverse of the L2 penalty

@@ -94,7 +94,7 @@ def _label_columns(data: SplitData) -> FloatArray:
 
 
 def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
-    cases = _told_apart(each.cases, part)
+    cases = _by_membership(each.cases, part)
     row = data.row(cases, each.metric, group=part.name)
     row = replace(row, label=label, counts=replace(row.counts, prevalence=None), chance=0.5)
     if data.too_small(cases):
@@ -108,7 +108,7 @@ def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
     return with_interval(replace(row, test=replace(row.test, p=p)), found, method="delong_clustered", form="logit")
 
 
-def _told_apart(cases: Finding, part: Part) -> Finding:
+def _by_membership(cases: Finding, part: Part) -> Finding:
     """Return cases with "is of this group" as their truth; cases without a value are left out."""
     member: NDArray[np.bool_] = part.rows[cases.at]
     return replace(cases, truth=member).subset(member | part.others[cases.at])

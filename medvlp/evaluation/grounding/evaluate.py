@@ -23,9 +23,10 @@ from medvlp.evaluation.grounding.box_ap import (
 )
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
-from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
+from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
+from medvlp.statistics.few import FEW_PATIENTS
 from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
 
 __all__ = ["AREAS", "evaluate_grounding", "grounding_rows", "measure_cases", "youden_threshold"]
@@ -34,7 +35,6 @@ AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 """Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
 
 _IOUS = (0.1, 0.3, 0.4, 0.5)
-_FEW_PATIENTS = 30
 _MEANS = (
     ["pointing_game", "pointing_game_15px"]
     + [f"{name}@{threshold:g}" for name in ("iou", "dice") for threshold in THRESHOLDS]
@@ -240,7 +240,7 @@ class _Rows:
             peak = table["peak"].to_numpy(dtype=float)
             if self.scale == "own":
                 columns |= {f"zero_region_specificity@{t:g}": np.where(absent, peak < t, np.nan) for t in THRESHOLDS}
-            called = table["_said"].to_numpy(dtype=float)
+            called = table["_called"].to_numpy(dtype=float)
             if not np.isnan(called).all():
                 columns["zero_region_specificity"] = np.where(absent, 1 - called, np.nan)
                 columns["sensitivity"] = np.where(present, called, np.nan)
@@ -277,20 +277,13 @@ class _Rows:
         labels_used: int | None = None,
         min_positives: int | None = None,
     ) -> list[Metric]:
-        point = statistic(np.ones((clusters.patients, 1)))[0]
-        draws = (
-            bootstrap(statistic, clusters, resamples=self.resamples, seed=self.seed, height=len(table))
-            if self.resamples
-            else None
-        )
         present = table["present"].to_numpy(dtype=bool)
         patients = len(np.unique(clusters.patient[present]))
         area = float(table.loc[present, "area"].mean()) if label != "macro" else None
         rows = []
-        for at, name in enumerate(names):
+        for name in names:
             dark, both = name.startswith("zero_region_specificity"), name.startswith(("box_ap", "zero_region_auroc"))
             chosen = ~present if dark else np.ones_like(present) if both else present
-            few = patients <= _FEW_PATIENTS
             row = Metric(
                 metric=name,
                 label=label,
@@ -299,7 +292,7 @@ class _Rows:
                 policy="none",
                 group=group,
                 chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
-                reason="few_positives" if few else None,
+                reason="few_positives" if patients <= FEW_PATIENTS else None,
                 operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
                 interval=ConfidenceInterval(level=self.level),
                 counts=Counts(
@@ -310,8 +303,8 @@ class _Rows:
                     min_positives=min_positives,
                 ),
             )
-            rows.append(metric_row(row, point[at], None if draws is None else draws[:, at]))
-        return rows
+            rows.append(row)
+        return drawn_rows(rows, statistic, clusters, seed=self.seed, resamples=self.resamples, height=len(table))
 
 
 def _detections(table: pd.DataFrame, iou: float) -> Detections:
