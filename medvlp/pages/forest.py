@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_auroc
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, plain_auroc
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import TOO_FEW
 
 
@@ -90,7 +90,11 @@ def control_forest(result: Result, group_name: str) -> Forest:
         if row is not None:
             # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
             alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
-            over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
+            over = (
+                f", {row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
+                if alike is not None
+                else ""
+            )
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
             rows.append(_row(finding(value), f"{integer(row.n)} cases{over}", marks))
     legend = ()
@@ -185,8 +189,8 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
 
 def _note(row: Metric) -> str:
     """Return why a row has no number."""
-    if row.reason == "none_large_enough" and row.min_positives:
-        return f"no finding with {row.min_positives} positive cases, and enough patients of the group"
+    if row.reason == "none_large_enough" and row.counts.min_positives:
+        return f"no finding with {row.counts.min_positives} positive cases, and enough patients of the group"
     return REASONS.get(row.reason or "", "")
 
 
