@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
@@ -101,15 +101,15 @@ def evaluate_sentence_check(
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
         raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
-    mean_image = unit_embeddings((known or judged).image, "Image").mean(axis=0)
-    sentences = evaluate_sentences(judged, embed_text, kinds, mean_image=mean_image)
+    mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
+    sentences = evaluate_sentences(own, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
-    judge: SentenceEvaluator | None = None
+    checker: SentenceEvaluator | None = None
     if known is not None:
-        judge = _judge(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
-        scores["sentence_calibrated"] = judge.calibration.probabilities(rows)
-        scores["sentence_prior"] = judge.prior.probabilities(rows)
+        checker = _fit_checker(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        scores["sentence_calibrated"] = checker.calibration.probabilities(rows)
+        scores["sentence_prior"] = checker.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
         **{"group:kind": rows["kind"]},
         **({"split": split} if split else {}),
@@ -136,7 +136,7 @@ def evaluate_sentence_check(
     return replace(result, metrics=tuple(metrics), fitted={} if checker is None else {"sentences": checker.to_plain()})
 
 
-def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:
+def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:
     """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
 
     The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
@@ -252,7 +252,7 @@ def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) ->
     return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
-def _verdict_rows(rows: pd.DataFrame, judge: SentenceEvaluator, split: str) -> list[Metric]:
+def _verdict_rows(rows: pd.DataFrame, checker: SentenceEvaluator, split: str) -> list[Metric]:
     """Return how often a true sentence is contradicted, and a false one supported."""
     verdicts, made = checker.verdicts(rows), []
     for kind, inside in _by_kind(rows):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_json, write_text
-from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import released_map
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
@@ -154,8 +153,8 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     lines = tuple(
         (
             *_counted(row),
-            Cell(row.first),
-            Cell(row.second),
+            Cell(row.test.first),
+            Cell(row.test.second),
             replace(_cell(row), signed=True),
             Cell(row.test.p, digits=4, p=True),
             Cell(row.test.p_corrected, digits=4, p=True),
@@ -267,8 +266,8 @@ def _split_of(result: Result, split: str | None) -> str:
 def _counted(row: Metric) -> tuple[str | int, ...]:
     """Return the first entries of a line: the finding's name, rows, positive rows, patients."""
     average = row.label in AVERAGES
-    name = f"{row.label} average ({row.labels_used})" if average else row.label.replace("_", " ")
-    return (name, row.n, "" if row.positives is None else row.positives, row.patients)
+    name = f"{row.label} average ({row.counts.labels_used})" if average else row.label.replace("_", " ")
+    return (name, row.counts.n, "" if row.counts.positives is None else row.counts.positives, row.counts.patients)
 
 
 def _is_average(row: Sequence[object]) -> bool:

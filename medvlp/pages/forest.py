@@ -77,7 +77,11 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         found = [(result, style, only(result, "auroc", label)) for result, style in series]
         present = [(result, style, row) for result, style, row in found if row is not None]
         first, macro = present[0][2], label == "macro"
-        cases = f"{first.labels_used} findings" if macro else f"{integer(first.positives)} of {integer(first.n)}"
+        cases = (
+            f"{first.counts.labels_used} findings"
+            if macro
+            else f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
+        )
         rows.append(_row("macro average" if macro else finding(label), cases, present, summary=macro))
     return _forest(rows, tuple((style, name_of(result.name, result.title)) for result, style in series))
 
@@ -96,14 +100,14 @@ def control_forest(result: Result, group_name: str) -> Forest:
                 else ""
             )
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
-            rows.append(_row(finding(value), f"{integer(row.n)} cases{over}", marks))
+            rows.append(_row(finding(value), f"{integer(row.counts.n)} cases{over}", marks))
     legend = ()
     if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        over = f", {everybody.labels_used} findings" if legend else ""
+        over = f", {everybody.counts.labels_used} findings" if legend else ""
         marks = [(result, "series0", everybody)]
-        rows.append(_row("everybody", f"{integer(everybody.n)} cases{over}", marks, summary=True))
+        rows.append(_row("everybody", f"{integer(everybody.counts.n)} cases{over}", marks, summary=True))
     return _forest(rows, legend)
 
 
@@ -179,8 +183,8 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
         series=series,
         style=style,
         at=row.value or 0.0,
-        low=row.low,
-        high=row.high,
+        low=row.interval.low,
+        high=row.interval.high,
         value=number(row.value),
         interval="no interval" if row.reason in TOO_FEW else interval(row),
         few=row.reason == "few_positives",

@@ -14,7 +14,7 @@ from medvlp.evaluation.run_files import read_config, read_log, result_paths
 from medvlp.evaluation.suite import load_suite_table
 from medvlp.pages.facts import kind_of, towers
 from medvlp.pages.facts_data import card_facts, sets_named
-from medvlp.pages.gallery_files import GALLERY, read_gallery
+from medvlp.pages.gallery_files import read_gallery
 from medvlp.pages.grid import render_suite
 from medvlp.pages.inputs import Quarantined, ReportInputs
 from medvlp.pages.record import Record

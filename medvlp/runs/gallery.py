@@ -21,9 +21,9 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import stack_of
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.shown import shown_pixels
 from medvlp.evaluation.words import words_of
 from medvlp.pages.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
-from medvlp.evaluation.shown import shown_pixels
 from medvlp.statistics.ranks import rank_queries
 
 # Findings whose errors are shown.

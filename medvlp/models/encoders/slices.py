@@ -16,7 +16,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders._sites import level_name, level_numbers, level_parts
 
-__all__ = ["SliceEncoder", "weights_of_slices", "unpacked"]
+__all__ = ["SliceEncoder", "named_for_slices", "unpacked"]
 
 
 class SliceEncoder(Encoder):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.words import finding as words
-from medvlp.serving.browse.shelf import Album
+from medvlp.serving.browse.thumbnails import Album
 from medvlp.statistics.metrics import FloatArray
 
 KINDS = {"all": (0.0, 1.0), "missed": (1.0,), "false alarms": (0.0,)}
