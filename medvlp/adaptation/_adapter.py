@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -132,6 +133,7 @@ class Adapter(ABC):
         head: component of `medvlp.models.heads`.
         apart: tensors of the head with a row for each finding, by which findings choose their own candidates; where
             there are none, all findings choose one together, by the mean of their AUROCs.
+        axes: options whose values are tried, all with all.
         needs_words: whether nothing can be fitted without text vectors.
         refit: whether the chosen candidate is fitted again on training and validation rows together.
     """
@@ -139,12 +141,14 @@ class Adapter(ABC):
     title: ClassVar[str]
     head: ClassVar[str] = "linear"
     apart: ClassVar[tuple[str, ...]] = ("output.weight", "output.bias")
+    axes: ClassVar[tuple[str, ...]] = ()
     needs_words: ClassVar[bool] = False
     refit: bool = True
 
-    @abstractmethod
     def grid(self, words: FloatArray | None) -> Sequence[Any]:
         """Return what is tried, in the order in which the first of equal ones is taken."""
+        values = [getattr(self, axis) for axis in self.axes]
+        return list(values[0]) if len(values) == 1 else list(product(*values))
 
     @abstractmethod
     def candidates(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -33,6 +32,7 @@ class Ensemble(Adapter):
     """
 
     title: ClassVar[str] = "Linear probe with zero-shot"
+    axes: ClassVar[tuple[str, ...]] = ("strengths", "weights")
     needs_words: ClassVar[bool] = True
 
     def __init__(
@@ -43,10 +43,6 @@ class Ensemble(Adapter):
         refit: bool = True,
     ) -> None:
         self.strengths, self.weights, self.refit = strengths, weights, refit
-
-    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
-        """Strength and weight."""
-        return list(product(self.strengths, self.weights))
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]

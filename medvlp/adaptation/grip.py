@@ -43,6 +43,7 @@ class Grip(Adapter):
     """
 
     title: ClassVar[str] = "Pseudo-labels in rounds (GRIP)"
+    axes: ClassVar[tuple[str, ...]] = ("epochs",)
     needs_words: ClassVar[bool] = True
 
     def __init__(
@@ -55,10 +56,6 @@ class Grip(Adapter):
         refit: bool = True,
     ) -> None:
         self.rounds, self.epochs, self.prior, self.rate, self.refit = rounds, epochs, prior, rate, refit
-
-    def grid(self, words: FloatArray | None) -> Sequence[int]:
-        """Epochs of each round."""
-        return list(self.epochs)
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[int]

@@ -41,15 +41,12 @@ class Linear(Adapter):
         (True, {'effusion': 1.0})
     """
 
+    axes: ClassVar[tuple[str, ...]] = ("strengths",)
     title: ClassVar[str] = "Linear probe"
 
     def __init__(self, *, strengths: Positive = STRENGTHS, refit: bool = True, balanced: bool = False) -> None:
         self.strengths = tuple(sorted(strengths))
         self.refit, self.balanced = refit, balanced
-
-    def grid(self, words: FloatArray | None) -> Sequence[float]:
-        """The strengths."""
-        return self.strengths
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +37,7 @@ class Residual(Adapter):
 
     title: ClassVar[str] = "Residual adapter"
     head: ClassVar[str] = "residual"
+    axes: ClassVar[tuple[str, ...]] = ("ratios", "epochs")
     apart: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -50,10 +50,6 @@ class Residual(Adapter):
         refit: bool = True,
     ) -> None:
         self.ratios, self.epochs, self.hidden, self.rate, self.refit = ratios, epochs, hidden, rate, refit
-
-    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, int]]:
-        """Ratio and epochs."""
-        return list(product(self.ratios, self.epochs))
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, int]]

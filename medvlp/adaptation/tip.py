@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +37,7 @@ class Tip(Adapter):
 
     title: ClassVar[str] = "Tip-Adapter"
     head: ClassVar[str] = "cache"
+    axes: ClassVar[tuple[str, ...]] = ("sharpness", "weights")
     apart: ClassVar[tuple[str, ...]] = ("output.weight", "output.bias", "weight", "sharpness")
 
     def __init__(
@@ -48,10 +48,6 @@ class Tip(Adapter):
         refit: bool = True,
     ) -> None:
         self.sharpness, self.weights, self.refit = sharpness, weights, refit
-
-    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
-        """Sharpness and weight."""
-        return list(product(self.sharpness, self.weights))
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import ClassVar
 
 from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
@@ -34,6 +33,7 @@ class TipTuned(Adapter):
 
     title: ClassVar[str] = "Tip-Adapter, tuned"
     head: ClassVar[str] = "cache"
+    axes: ClassVar[tuple[str, ...]] = ("sharpness", "weights", "epochs")
     apart: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -46,10 +46,6 @@ class TipTuned(Adapter):
         refit: bool = True,
     ) -> None:
         self.sharpness, self.weights, self.epochs, self.rate, self.refit = sharpness, weights, epochs, rate, refit
-
-    def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float, int]]:
-        """Sharpness, weight and epochs."""
-        return list(product(self.sharpness, self.weights, self.epochs))
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float, int]]

@@ -151,29 +151,26 @@ def drift(
     model: Annotated[Path | None, typer.Option(help="A bundle whose embeddings are compared.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the manifest's images; default: as it says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write a page, one HTML file.")] = None,
 ) -> None:
     """Compare what two presets make of the same images."""
     from medvlp.answers.asking.model import load
-    from medvlp.core.files import write_text
     from medvlp.core.progress import progress
-    from medvlp.evaluation.drift import compare_presets, drift_document
-    from medvlp.evaluation.drift_files import image_files
-    from medvlp.pages.drift import render_drift
+    from medvlp.evaluation.drift import compare_presets, image_files
 
     files, patients = image_files(paths, root=root)
     loaded = None if model is None else load(model)
     with progress("Reading", unit="images") as tell:
         found = compare_presets(files, presets, patients=patients, model=loaded, progress=tell)
-    if out is not None:
-        write_text(out, render_drift(found))
     if as_json:
-        typer.echo(json.dumps(drift_document(found), ensure_ascii=False))
+        typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    for row in found.measures:
-        value, low, high = ("-" if each is None else f"{each:.4f}" for each in (row.median, row.low, row.high))
-        typer.echo(f"{row.measure:12}median {value}  95 % {low} to {high}  {row.n} images, {row.patients} patients")
-    for note in found.notes:
+    for row in found["measures"]:
+        value, low, high = ("-" if row[part] is None else f"{row[part]:.4f}" for part in ("median", "low", "high"))
+        typer.echo(
+            f"{row['measure']:12}median {value}  95 % {low} to {high}  {row['n']} images, {row['patients']} patients"
+        )
+    for note in found["notes"]:
         typer.echo(f"note: {note}")
-    if found.left_out or found.turned:
-        typer.echo(f"note: {len(found.left_out)} files left out, {found.turned} of another shape by one preset")
+    if found["left_out"] or found["turned"]:
+        left_out, turned = len(found["left_out"]), found["turned"]
+        typer.echo(f"note: {left_out} files left out, {turned} of another shape by one preset")

@@ -18,22 +18,16 @@ def report(
         ),
     ] = None,
     card: Annotated[Path | None, typer.Option(help="Also write a model card for a hub, with these numbers.")] = None,
-    atlas: Annotated[Path | None, typer.Option(help="Also write a model card for RSNA's ATLAS, as JSON.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs, write_text
+    from medvlp.pages.checklist import read_study
     from medvlp.pages.run_folder import read_run, write_report_page
-    from medvlp.pages.study import read_study
 
     read = [source] if study is None else [source, study]
-    check_outputs([out, *(path for path in (sheet, card, atlas) if path is not None)], inputs=read)
+    check_outputs([out, *(path for path in (sheet, card) if path is not None)], inputs=read)
     facts = {} if study is None else read_study(study)
-    if atlas is not None:
-        from medvlp.pages.atlas import atlas_card
-
-        write_text(atlas, atlas_card(read_run(source, study=facts)).text())
-        typer.echo(f"{atlas}: the card for RSNA's ATLAS.")
     if card is not None:
         from medvlp.pages.hub_card import hub_card
 

@@ -71,12 +71,11 @@ def score(
     from medvlp.data.layouts._table import parse_columns
     from medvlp.evaluation.predictions import check_policy
     from medvlp.evaluation.results import load_result, write_result
-    from medvlp.evaluation.scoring.files import score_file
+    from medvlp.evaluation.scoring.files import score_file, score_reports
     from medvlp.evaluation.scoring.options import ScoreOptions
-    from medvlp.evaluation.scoring.reports import score_reports
     from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
-    from medvlp.evaluation.undefined import undefined_auroc
+    from medvlp.evaluation.words import undefined_auroc
     from medvlp.pages.run_folder import write_report_page
     from medvlp.statistics.intervals import DEFAULT_FORM, check_form
 

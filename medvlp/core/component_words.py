@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medvlp.core.components import KINDS, Described, Entry
 
 
-def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
+def list_words(entries: Sequence[Entry]) -> str:
     """Return a line each, by kind, with what the kind is and where a configuration names it."""
     longest = max((len(entry.name) for entry in entries), default=0)
     lines: list[str] = []
@@ -16,20 +16,20 @@ def list_words(entries: Sequence[Entry], *, width: int = 120) -> str:
         kind = KINDS[folder]
         lines += ["", f"{folder}: {kind.what} ({kind.place})"]
         for entry in (each for each in entries if each.kind == folder):
-            lines += _wrapped(f"  {entry.name:<{longest}}  {entry.line()}", width, " " * (longest + 4))
+            lines += _wrapped(f"  {entry.name:<{longest}}  {entry.line()}", 120, " " * (longest + 4))
     return "\n".join(lines[1:])
 
 
-def component_words(described: Described, *, width: int = 110) -> str:
+def component_words(described: Described) -> str:
     """Return a component's line, where it is named, its options and an example."""
     entry = described.entry
-    lines = _wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", width, "  ")
-    lines += ["", *_wrapped(described.summary, width, "")] if described.summary else []
+    lines = _wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", 110, "  ")
+    lines += ["", *_wrapped(described.summary, 110, "")] if described.summary else []
     lines += ["", f"Named in: {described.place}", "", "Options" if described.options else "No options."]
     for option in described.options:
         value = "must be given" if option.default is None else f"default {option.default}"
-        lines += _wrapped(f"  {option.name}: {option.type} ({value})", width, " " * 6)
-        lines += _wrapped(f"      {option.about}", width, " " * 6) if option.about else []
+        lines += _wrapped(f"  {option.name}: {option.type} ({value})", 110, " " * 6)
+        lines += _wrapped(f"      {option.about}", 110, " " * 6) if option.about else []
     if described.example:
         source = f"configs/{described.source}" if described.source else "its docstring"
         lines += ["", f"Example, from {source}", *textwrap.indent(described.example, "  ").splitlines()]

@@ -151,7 +151,11 @@ def describe(kind: str, name: str) -> Described:
     """Import a component and return its options, defaults and an example."""
     target = component(kind, name)
     doc = inspect.getdoc(target) or ""
-    about = arguments(doc)
+    # What a component takes over from its parent is described there.
+    parents = reversed(target.__mro__) if inspect.isclass(target) else ()
+    about = {
+        name: words for each in (*parents, target) for name, words in arguments(inspect.getdoc(each) or "").items()
+    }
     # The annotation as it is written: a type that pydantic resolved has lost the names that people know.
     written = inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters
     options = tuple(

@@ -68,8 +68,6 @@ class Context:
         self._gathered: dict[str, Tensor] = {}
         self._first: int | None = None
 
-    # rows -----------------------------------------------------------------------------------------------------------
-
     def __getitem__(self, key: str) -> Tensor:
         """Own rows (R, ...) of a key, or the (B, ...) values of a batch field."""
         parsed = parse_key(key)
@@ -124,8 +122,6 @@ class Context:
         """Return the id of the sample of each own row of a key."""
         return [self.batch.ids[i] for i in self._part(key).owner.tolist()]
 
-    # where they lie -------------------------------------------------------------------------------------------------
-
     def grid(self, key: str) -> tuple[int, ...]:
         """Return (rows, columns) of a view's tokens or of a map ``level[i]``, (S, rows, columns) of a stack's.
 
@@ -175,8 +171,6 @@ class Context:
         size = column.values.shape[-2:] if column.mask is None else (column.values.shape[1], *column.values.shape[-2:])
         found = record_tensor(records, size).to(column.values.device)
         return found if column.mask is None else found * column.mask[:, :, None, None]
-
-    # who is the same as whom ----------------------------------------------------------------------------------------
 
     def same(self, what: str, *, rows: str, columns: str) -> Tensor:
         """Whether own rows and everybody's columns are the same in some respect, bool (R, C).
@@ -245,8 +239,6 @@ class Context:
         self._refuse_chunk("rows")
         return Part(collectives.gather_rows(_pad_alike(values)), collectives.gather_rows(owner))
 
-    # draws ----------------------------------------------------------------------------------------------------------
-
     def uniform(self, *shape: int, name: str) -> Tensor:
         """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone."""
         draws = self._draws(self.batch.positions.cpu().numpy(), shape, name)
@@ -268,8 +260,6 @@ class Context:
     def _draws(self, positions: np.ndarray, shape: tuple[int, ...], name: str) -> Tensor:
         """Return draws for each position, (P, prod(shape)) float32."""
         return torch.from_numpy(hashed_uniform(self._seed, name, math.prod(shape), positions))
-
-    # ----------------------------------------------------------------------------------------------------------------
 
     def _part(self, key: str) -> Part:
         parsed = parse_key(key)

@@ -1,9 +1,7 @@
 """One setting of the C allocator that image work needs: keep freed memory instead of giving it back at once.
 
-Batches and activations are large, live for one step, and are then made again. By default glibc returns each such block
-to the kernel and takes a fresh one, which costs a page fault every 4 KiB: on virtual machines a tenth to a fifth of a
-training step, and most of the time of a fast loader. The price of keeping it is that a process stays at its largest
-size.
+By default glibc returns each large block to the kernel and takes a fresh one, a page fault every 4 KiB: a tenth to a
+fifth of a training step on virtual machines. The price of keeping it is that a process stays at its largest size.
 """
 
 from __future__ import annotations

@@ -221,9 +221,6 @@ def record_tensor(records: Sequence[ImageRecord], size: Sequence[int]) -> Tensor
     return torch.from_numpy(np.stack(rows)).float()
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-
-
 def _whole(rows: Matrix) -> Array:
     return np.array([*rows, (*(0.0 for _ in rows), 1.0)])
 

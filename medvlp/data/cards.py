@@ -7,13 +7,15 @@ against `DataCard`; its JSON Schema is ``DataCard.model_json_schema()``.
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from medvlp.core.errors import DataError
 from medvlp.core.registry import validation_sentences
 from medvlp.core.resources import resource, resource_folder
+
+Facts = TypeVar("Facts", bound=BaseModel)
 
 
 class Frozen(BaseModel):
@@ -140,16 +142,20 @@ def load_card(name: str) -> DataCard:
         >>> load_card("phantom").labels["effusion"]
         'effusion'
     """
-    import yaml
-
     text = resource("data_cards", f"{name}.md").read_text("utf-8")
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0]:
         raise DataError(f"The card {name} does not begin with front matter between two lines of ---: write it there.")
+    return checked(DataCard, parts[1], what=f"front matter of the card {name}", where=f"card {name}")
+
+
+def checked(model: type[Facts], text: str, *, what: str, where: str) -> Facts:
+    """Read YAML as a model; a `DataError` names every fault at once."""
+    import yaml
+
     try:
-        facts = yaml.safe_load(parts[1])
-        return DataCard.model_validate(facts)
+        return model.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise DataError(f"The front matter of the card {name} is no YAML ({str(error).splitlines()[0]}).") from None
+        raise DataError(f"The {what} is no YAML ({str(error).splitlines()[0]}).") from None
     except ValidationError as error:
-        raise DataError(" ".join(validation_sentences(error, where=f"card {name}", model=DataCard))) from None
+        raise DataError(" ".join(validation_sentences(error, where=where, model=model))) from None

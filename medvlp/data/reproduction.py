@@ -9,12 +9,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import validation_sentences
 from medvlp.core.resources import resource, resource_folder
-from medvlp.data.cards import Frozen
+from medvlp.data.cards import Frozen, checked
 
 Task = Literal["zero_shot", "grounding", "retrieval", "linear_probe", "fine_tune"]
 _FOLDER = "reproduction"
@@ -112,16 +111,9 @@ def load_reproduction(name: str) -> ReproductionCard:
         >>> claim.data, claim.metric, claim.released[0].value, claim.ours
         ('nih_chestxray14', 'auroc', 0.7233, None)
     """
-    import yaml
-
     text = resource("data_cards", f"{_FOLDER}/{name}.yaml").read_text("utf-8")
-    try:
-        card = ReproductionCard.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise DataError(f"The reproduction card {name} is no YAML ({str(error).splitlines()[0]}).") from None
-    except ValidationError as error:
-        where = f"reproduction card {name}"
-        raise DataError(" ".join(validation_sentences(error, where=where, model=ReproductionCard))) from None
+    where = f"reproduction card {name}"
+    card = checked(ReproductionCard, text, what=where, where=where)
     if card.model != name:
         raise DataError(f"The reproduction card {name} says that it is of {card.model!r}: let the two agree.")
     return card

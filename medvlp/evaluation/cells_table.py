@@ -194,9 +194,9 @@ def _reading(values: Mapping[int, _Value], draws: Mapping[int, FloatArray | None
         sd=float(np.std(list(numbers.values()), ddof=1)) if len(numbers) > 1 else None,
         over_seeds=over_seeds(list(numbers.values()), level=level),
         over_patients=_over_patients([draws[seed] for seed in numbers], few=few, level=level),
-        n=row.n if row else None,
-        positives=row.positives if row else None,
-        patients=row.patients if row else None,
+        n=row.counts.n if row else None,
+        positives=row.counts.positives if row else None,
+        patients=row.counts.patients if row else None,
         difference=None,
         reason=next(iter(reasons), "" if numbers else "no_value" if values else "no_run"),
     )

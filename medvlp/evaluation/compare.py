@@ -14,12 +14,13 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
+from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.evaluation.scoring.split import SplitData, split_data, with_interval
-from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.evaluation.scoring.split import SplitData, split_data
+from medvlp.statistics.bootstrap import Interval, percentile_interval
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
@@ -110,7 +111,7 @@ def compare_results(
 
 def _min_positives(result: Result) -> int:
     """Return the positive rows that a finding needed to take part in the result's averages."""
-    return max((row.min_positives or 1 for row in result.metrics), default=1)
+    return max((row.counts.min_positives or 1 for row in result.metrics), default=1)
 
 
 def _cases(result: Result, split: str | None) -> pd.DataFrame:
@@ -170,30 +171,24 @@ def _row(data: SplitData, found: Difference) -> Metric:
     row = replace(
         base,
         value=found.second - found.first,
-        first=found.first,
-        second=found.second,
         operating_point=place.operating_point,
         calibration=place.calibration,
-        prevalence=None,
+        test=replace(base.test, first=found.first, second=found.second),
+        counts=replace(base.counts, prevalence=None),
     )
     if row.reason in TOO_FEW:
         return row
     if found.test is not None:
         if found.test.p is None:
             return replace(row, reason="separated")
-        return replace(
-            row,
-            low=found.test.low,
-            high=found.test.high,
-            p=found.test.p,
-            method="delong_clustered",
-            interval="wald",
-        )
+        found_interval = Interval(found.test.low, found.test.high, 0, 0)
+        row = replace(row, test=replace(row.test, p=found.test.p))
+        return with_interval(row, found_interval, method="delong_clustered", form="wald")
     if not len(found.draws):
         return row
-    interval = percentile_interval(found.draws, level=row.level)
+    interval = percentile_interval(found.draws, level=row.interval.level)
     row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
-    return replace(row, p=None if interval.low is None else bootstrap_p(found.draws))
+    return replace(row, test=replace(row.test, p=None if interval.low is None else bootstrap_p(found.draws)))
 
 
 def _corrected(rows: Sequence[Metric]) -> list[Metric]:
@@ -204,9 +199,9 @@ def _corrected(rows: Sequence[Metric]) -> list[Metric]:
         key = (row.metric, row.operating_point, row.calibration, row.label == "macro")
         families.setdefault(key, []).append(at)
     for members in families.values():
-        tests = sum(rows[at].p is not None for at in members)
-        for at, value in zip(members, holm([rows[at].p for at in members]), strict=True):
-            out[at] = replace(rows[at], p_corrected=value, tests=tests or None)
+        tests = sum(rows[at].test.p is not None for at in members)
+        for at, value in zip(members, holm([rows[at].test.p for at in members]), strict=True):
+            out[at] = replace(rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests or None))
     return out
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
-from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric
-from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import drawn_rows
+from medvlp.evaluation.results import Counts, Metric
+from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["CaseBoxes", "ap_difference", "ap_rows"]
@@ -124,19 +124,18 @@ def _row(
         value = mean(parts, weights)
         return (value - mean(less, weights) if less else value)[:, None]
 
-    value = float(statistic(np.ones((clusters.patients, 1)))[0, 0])
-    boxes = sum(len(part.scores) for part in parts)
-    height = max(len(everybody), boxes)
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
+    height = max(len(everybody), sum(len(part.scores) for part in parts))
     row = Metric(
         metric=metric,
         label=label,
         value=None,
-        n=len(everybody),
-        positives=sum(truths > 0 for part in parts for truths in part.truths),
-        patients=clusters.patients,
         split=split,
         policy="none",
-        labels_used=len(parts) if len(parts) > 1 else None,
+        counts=Counts(
+            n=len(everybody),
+            positives=sum(truths > 0 for part in parts for truths in part.truths),
+            patients=clusters.patients,
+            labels_used=len(parts) if len(parts) > 1 else None,
+        ),
     )
-    return metric_row(row, value, None if draws is None else draws[:, 0])
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=height)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
-__all__ = ["evidence_of", "kept_sentences"]
+__all__ = ["evidence_of", "sentence_evidence"]
 
 _VALUES = ("ppv", "npv")
 
@@ -18,7 +18,9 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
     The numbers are those of the result's rows over everybody; a finding without an AUROC row is left out.
 
     Example:
-        >>> row = Metric(metric="auroc", label="edema", value=0.8, low=0.7, high=0.9, n=100, positives=20, patients=90)
+        >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
+        >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=100, positives=20, patients=90)
+        >>> row = Metric(metric="auroc", label="edema", value=0.8, interval=around, counts=counts)
         >>> kept = evidence_of(Result(name="it", recipe="r", data="d", metrics=(row,), synthetic=True))["edema"]
         >>> kept["base_rate"], kept["auroc"], kept["ppv"], kept["data"]["synthetic"]
         (0.2, 0.8, None, True)
@@ -29,28 +31,28 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
     data = {"hash": result.data, "split": "", "recipe": result.recipe, "synthetic": result.synthetic}
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row.metric == "auroc" and row.positives is not None:
-            kept = {
-                "n": row.n,
-                "positives": row.positives,
-                "patients": row.patients,
-                "base_rate": row.positives / row.n if row.n else None,
+        if row.metric == "auroc" and row.counts.positives is not None:
+            entry = {
+                "n": row.counts.n,
+                "positives": row.counts.positives,
+                "patients": row.counts.patients,
+                "base_rate": row.counts.positives / row.counts.n if row.counts.n else None,
                 "auroc": row.value,
-                "low": row.low,
-                "high": row.high,
-                "level": row.level,
-                "method": row.method,
-                "interval": row.interval,
+                "low": row.interval.low,
+                "high": row.interval.high,
+                "level": row.interval.level,
+                "method": row.interval.method,
+                "interval": row.interval.form,
                 "reason": row.reason,
                 "operating_point": first,
             }
             for name in _VALUES:
-                kept |= _value(name, called.get((name, row.label)))
-            found[row.label] = {**kept, "data": {**data, "split": row.split}}
+                entry |= _value(name, called.get((name, row.label)))
+            found[row.label] = {**entry, "data": {**data, "split": row.split}}
     return found
 
 
-def kept_sentences(results: Iterable[Result]) -> dict[str, Any] | None:
+def sentence_evidence(results: Iterable[Result]) -> dict[str, Any] | None:
     """Return what a bundle keeps of a sentence check that fitted something, with its AUROC rows; None where none did.
 
     Under ``evidence`` stands for each label of `medvlp.evaluation.sentence_check` its AUROC over all sentences, and
@@ -62,16 +64,20 @@ def kept_sentences(results: Iterable[Result]) -> dict[str, Any] | None:
             names = [row.label if row.metric == "auroc" else row.metric for row in rows]
             kinds = ["" if row.group is None else f"/{row.group.partition('=')[2]}" for row in rows]
             names = [f"{name}{kind}" for name, kind in zip(names, kinds, strict=True)]
-            kept = ("value", "low", "high", "n", "patients", "method", "split")
-            evidence = {
-                name: {part: getattr(row, part) for part in kept} for name, row in zip(names, rows, strict=True)
-            }
+            evidence = {name: _parts(row) for name, row in zip(names, rows, strict=True)}
             facts = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
             return {**result.fitted["sentences"], "evidence": evidence, "data": facts}
     return None
 
 
+def _parts(row: Metric) -> dict[str, Any]:
+    interval, counts = row.interval, row.counts
+    low, high, method = interval.low, interval.high, interval.method
+    found = {"value": row.value, "low": low, "high": high, "n": counts.n, "patients": counts.patients}
+    return {**found, "method": method, "split": row.split}
+
+
 def _value(name: str, row: Metric | None) -> dict[str, Any]:
-    parts = (None, None, None) if row is None else (row.value, row.low, row.high)
+    parts = (None, None, None) if row is None else (row.value, row.interval.low, row.interval.high)
     threshold = {} if row is None else {"threshold": row.threshold}
     return {**dict(zip((name, f"{name}_low", f"{name}_high"), parts, strict=True)), **threshold}

@@ -54,11 +54,11 @@ def draw_patients(
     # Rows of a patient in an order of the draw too: which of his pictures is taken is part of the luck.
     order = np.lexsort((generator.permutation(len(code)), rank))
     queues = [iter(order[truth[order] == value]) for value in (0.0, 1.0)]
-    taken: set[int] = set()
+    used: set[int] = set()
     chosen = np.empty((2, shots), dtype=np.int64)
     for shot in range(shots):
         for side, queue in enumerate(queues):
-            row = next((row for row in queue if int(code[row]) not in taken), None)
+            row = next((row for row in queue if int(code[row]) not in used), None)
             if row is None:
                 counts = [len(np.unique(code[truth == value])) for value in (1.0, 0.0)]
                 raise DataError(
@@ -66,7 +66,7 @@ def draw_patients(
                     f"without, and there are {counts[0]} and {counts[1]} (who has images of both kinds is one of "
                     "either): ask for fewer shots."
                 )
-            taken.add(int(code[row]))
+            used.add(int(code[row]))
             chosen[side, shot] = row
     return chosen
 

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
 from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
 from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
@@ -95,7 +96,7 @@ def evaluate_few_shot(
         >>> found = evaluate_few_shot({"edema": {1: np.array([[0.1, 0.9], [0.9, 0.1]])}}, {"edema": [0, 1]}, ["p", "q"],
         ...                           ["a", "b"], seed=0, recipe="", data="", resamples=0)
         >>> row = found.find("auroc@1", "edema")
-        >>> row.value, row.draws, row.draws_high
+        >>> row.value, row.counts.draws, row.interval.draws_high
         (0.5, 2, 0.975)
     """
     truths = {label: _truth(label, labels, patients, scores[label]) for label in scores}
@@ -116,18 +117,18 @@ def evaluate_few_shot(
                 metric=f"auroc@{shots}",
                 label=column.label,
                 value=None,
-                level=level,
-                method="none",
-                interval="none",
-                n=column.n,
-                positives=column.positives,
-                patients=column.patients,
                 split=split,
-                labels_used=column.labels_used,
-                min_positives=min_positives if column.labels_used is not None and min_positives > 1 else None,
-                prevalence=column.positives / column.n if column.labels_used is None and column.n else None,
                 chance=0.5,
                 reason=column.reason,
+                interval=ConfidenceInterval(level=level, method="none", form="none"),
+                counts=Counts(
+                    n=column.n,
+                    positives=column.positives,
+                    patients=column.patients,
+                    labels_used=column.labels_used,
+                    min_positives=min_positives if column.labels_used is not None and min_positives > 1 else None,
+                    prevalence=column.positives / column.n if column.labels_used is None and column.n else None,
+                ),
             )
             rows.append(_measured(row, column, interval, seed))
     return Result(
@@ -198,25 +199,21 @@ def _measured(row: Metric, column: _Column, form: Form, seed: int) -> Metric:
     if column.point is None:
         return row
     draws, value = len(column.point), float(column.point.mean())
-    tail = (1 - row.level) / 2
+    tail = (1 - row.interval.level) / 2
     low, high = np.quantile(column.point, [tail, 1 - tail])
-    row = replace(row, value=value, draws=draws, draws_low=float(low), draws_high=float(high))
+    row = replace(
+        row,
+        value=value,
+        counts=replace(row.counts, draws=draws),
+        interval=replace(row.interval, draws_low=float(low), draws_high=float(high)),
+    )
     if column.resampled is None or row.reason in TOO_FEW:
         return row
     # The same draws of draws for every finding and number of shots, as the same patients are drawn for all.
     drawn = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(column.resampled), draws))
     means = np.take_along_axis(column.resampled, drawn, axis=1).mean(axis=1)
-    found = interval_of(means, value=value, form=form, level=row.level, patients=column.smaller)
-    return replace(
-        row,
-        low=found.low,
-        high=found.high,
-        method="patient_draw_bootstrap",
-        interval=form,
-        resamples=found.used,
-        skipped=found.skipped,
-        reason="few_resamples" if found.low is None else row.reason,
-    )
+    found = interval_of(means, value=value, form=form, level=row.interval.level, patients=column.smaller)
+    return with_interval(row, found, method="patient_draw_bootstrap", form=form)
 
 
 def _cases(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import label_groups, random_recall
@@ -158,12 +158,15 @@ def evaluate_image_retrieval(
                 continue
             chosen.append(at)
             own = scores[others].astype(np.float64)
-            told = {"average_precision": expected_average_precision(own, relevant), "relevant": float(relevant.sum())}
+            numbers = {
+                "average_precision": expected_average_precision(own, relevant),
+                "relevant": float(relevant.sum()),
+            }
             for k in ks:
-                told[f"recall@{k}"], told[f"precision@{k}"] = expected_hits(own, relevant, k)
-                told[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
-            told["share"] = float(relevant.mean())
-            for key, value in told.items():
+                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = expected_hits(own, relevant, k)
+                numbers[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
+            numbers["share"] = float(relevant.mean())
+            for key, value in numbers.items():
                 cases.setdefault(key, []).append(value)
     asked = np.array(chosen, dtype=np.int64)
     frame = pd.DataFrame({key: np.array(values) for key, values in cases.items()})
@@ -195,7 +198,13 @@ def _rows(
     columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
     if not len(frame):
         empty = Metric(
-            metric="", label=_DIRECTION, value=None, n=0, patients=0, split=split, policy="none", reason="no_rows"
+            metric="",
+            label=_DIRECTION,
+            value=None,
+            split=split,
+            policy="none",
+            reason="no_rows",
+            counts=Counts(n=0, patients=0),
         )
         return tuple(metric_row(replace(empty, metric=each), None, None) for each in names)
     values = frame[columns].to_numpy(dtype=np.float64)
@@ -217,14 +226,12 @@ def _rows(
                     metric=each,
                     label=_DIRECTION,
                     value=None,
-                    level=level,
-                    n=len(frame),
-                    patients=clusters.patients,
                     split=split,
                     policy="none",
                     group="label_equal",
                     chance=None if chance is None else float(chance),
-                    pool=int(pool.min()),
+                    interval=ConfidenceInterval(level=level),
+                    counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
                 ),
                 float(values[:, at].mean()),
                 None if draws is None else draws[:, at],

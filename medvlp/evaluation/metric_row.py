@@ -1,17 +1,82 @@
-"""The rows of a bootstrapped number and of a share, as all measures write them."""
+"""Rows filled in: a number with its interval from draws, from a share, or as it was made elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.results import Metric
-from medvlp.statistics.bootstrap import percentile_interval
+from medvlp.evaluation.results import Counts, Metric
+from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
+from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
 
-__all__ = ["metric_row", "share_row"]
+__all__ = [
+    "drawn_rows",
+    "mean_metric",
+    "metric_row",
+    "share_row",
+    "with_draws",
+    "with_interval",
+    "with_share",
+    "without_interval",
+]
+
+
+# How intervals of shares are made, of any number of patients.
+_OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
+
+
+def without_interval(row: Metric) -> Metric:
+    """Return a row that says that it has no interval."""
+    return replace(row, interval=replace(row.interval, method="none", form="none"))
+
+
+def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Metric:
+    """Return a row with an interval and how it was made.
+
+    A row of too few patients of a class stays without one, unless it is of a share: Wilson's and Mercaldo's hold there.
+    """
+    made = found.used + found.skipped
+    reason = row.reason
+    if reason in TOO_FEW:
+        if method not in _OF_SHARES:
+            return row
+        reason = reason.removeprefix("too_")
+    if made and found.low is None:
+        reason = "few_resamples"
+    interval = replace(row.interval, low=found.low, high=found.high, method=method, form=form)
+    if made:
+        interval = replace(interval, resamples=found.used, skipped=found.skipped)
+    return replace(row, reason=reason, interval=interval)
+
+
+def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, signed: bool = False) -> Metric:
+    """Return a row whose value lies in [0, 1] with its interval from bootstrap draws; unchanged without draws.
+
+    Args:
+        row: with a value.
+        draws: ``(resamples,)``.
+        form: asked for; ``"bca"`` needs influences and is the percentile interval here.
+        patients: in the smaller class, of an average the sum over its findings.
+        signed: the value lies in [-1, 1]: the logit of (1 + value) / 2 is twice Fisher's z.
+    """
+    assert row.value is not None, "the caller has set it"
+    if not len(draws):
+        return row
+    if form != "logit":
+        found = percentile_interval(draws, level=row.interval.level)
+        return with_interval(row, found, method="patient_bootstrap", form="percentile")
+    low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
+    found = logit_interval(
+        (draws - low) / width, value=(row.value - low) / width, level=row.interval.level, patients=patients
+    )
+    if signed and found.low is not None and found.high is not None:
+        found = replace(found, low=low + width * found.low, high=low + width * found.high)
+    return with_interval(row, found, method="patient_bootstrap", form="logit")
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
@@ -23,42 +88,115 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
         draws: ``(resamples,)`` of the patient bootstrap, NaN where it is not defined; None or empty for no interval.
 
     Example:
-        >>> row = metric_row(Metric(metric="dice", label="lung", value=None, n=9, patients=9), 0.5, np.arange(101.0))
-        >>> row.value, row.high, row.method, row.resamples
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="dice", label="lung", value=None, counts=Counts(n=9, patients=9))
+        >>> row = metric_row(row, 0.5, np.arange(101.0))
+        >>> row.value, row.interval.high, row.interval.method, row.interval.resamples
         (0.5, 97.5, 'patient_bootstrap', 101)
     """
     row = replace(row, value=None if value is None or np.isnan(value) else float(value))
     if draws is None or not len(draws):
-        return replace(row, method="none", interval="none")
-    found = percentile_interval(draws, level=row.level)
-    return replace(
-        row,
-        low=found.low,
-        high=found.high,
-        method="patient_bootstrap",
-        interval="percentile",
-        resamples=found.used,
-        skipped=found.skipped,
-    )
+        return without_interval(row)
+    found = percentile_interval(draws, level=row.interval.level)
+    interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")
+    return replace(row, interval=replace(interval, resamples=found.used, skipped=found.skipped))
+
+
+def with_share(row: Metric, share: Share) -> Metric:
+    """Return a row with a share and its Wilson interval, that of clusters where patients have several rows."""
+    method = "wilson_clustered" if share.clustered else "wilson"
+    found = share.wilson(level=row.interval.level)
+    return with_interval(replace(row, value=share.value), found, method=method, form="score")
 
 
 def share_row(row: Metric, share: Share) -> Metric:
-    """Return a row with a share, its counts and its Wilson interval, that of clusters where patients have several.
+    """Return a row with a share as `with_share`, and its counts.
 
     Example:
-        >>> row = Metric(metric="flagged", label="gate", value=None, n=0, patients=0)
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="flagged", label="gate", value=None, counts=Counts(n=0, patients=0))
         >>> made = share_row(row, Share(0.5, n=4, patients=4, effective=4.0))
-        >>> made.n, made.method, round(made.low, 2)
+        >>> made.counts.n, made.interval.method, round(made.interval.low, 2)
         (4, 'wilson', 0.15)
     """
-    found = share.wilson()
-    return replace(
-        row,
-        value=share.value,
-        low=found.low,
-        high=found.high,
-        method="wilson_clustered" if share.clustered else "wilson",
-        interval="score",
-        n=share.n,
-        patients=share.patients,
-    )
+    return with_share(replace(row, counts=replace(row.counts, n=share.n, patients=share.patients)), share)
+
+
+def drawn_rows(
+    rows: Sequence[Metric],
+    statistic: Callable[[FloatArray], FloatArray],
+    clusters: Clusters,
+    *,
+    seed: int,
+    resamples: int,
+    height: int,
+) -> list[Metric]:
+    """Return rows with the K numbers of a statistic and their percentile intervals.
+
+    Args:
+        rows: K, without numbers.
+        statistic: patient weights ``(P, B)`` -> ``(B, K)``, NaN where it is not defined.
+        clusters: the patients.
+        seed: of the bootstrap.
+        resamples: 0 for no intervals.
+        height: the largest first axis that the statistic makes inside.
+    """
+    point = statistic(np.ones((clusters.patients, 1)))[0]
+    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
+    return [metric_row(row, point[at], None if draws is None else draws[:, at]) for at, row in enumerate(rows)]
+
+
+def mean_metric(
+    metric: str,
+    label: str,
+    values: FloatArray,
+    patients: Sequence[str],
+    *,
+    seed: int,
+    resamples: int,
+    split: str = "",
+    level: float = 0.95,
+) -> Metric:
+    """Return the mean over cases, or over labels of their means over cases, with its interval over patients.
+
+    Args:
+        metric: name of the number.
+        label: of what.
+        values: ``(n,)``, or ``(n, K)`` of K labels; NaN where a case says nothing. A resample leaves out labels without
+            a case in it.
+        patients: ``(n,)``.
+        seed: of the bootstrap.
+        resamples: over patients; 0 for no interval.
+        split: written into the row.
+        level: confidence level.
+
+    Example:
+        >>> row = mean_metric("dice", "lung", np.array([0.5, 1.0, np.nan]), ["a", "b", "c"], seed=0, resamples=0)
+        >>> row.value, row.counts.n
+        (0.75, 2)
+        >>> wide = np.array([[1.0, np.nan], [0.0, 0.9]])
+        >>> mean_metric("dice", "macro", wide, ["a", "b"], seed=0, resamples=0).value
+        0.7
+    """
+    table = np.asarray(values, float)
+    labels_used = int(np.isfinite(table).any(axis=0).sum()) if table.ndim == 2 else None
+    table = table.reshape(len(table), -1)
+    there = np.flatnonzero(np.isfinite(table).any(axis=1))
+    table, who = table[there], [str(patients[row]) for row in there.tolist()]
+    row = Metric(metric=metric, label=label, value=None, split=split, policy="none", counts=Counts(n=0, patients=0))
+    if not len(table):
+        return metric_row(replace(row, reason="no_rows"), None, None)
+    clusters = patient_clusters(np.asarray(who))
+    known = np.isfinite(table)
+    filled = np.where(known, table, 0.0)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]  # (n, B)
+        total = known.T.astype(float) @ row
+        each = np.where(total > 0, filled.T @ row / np.where(total > 0, total, 1.0), np.nan)  # (K, B)
+        count = (total > 0).sum(axis=0)
+        return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)[:, None]
+
+    counts = Counts(n=len(table), patients=clusters.patients, labels_used=labels_used)
+    row = replace(row, interval=replace(row.interval, level=level), counts=counts)
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(table))[0]

@@ -14,10 +14,11 @@ import numpy as np
 from medvlp.core.errors import DataError
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
 from medvlp.statistics.calibration.calibrators import Calibrator
-from medvlp.statistics.confusion import THRESHOLD_METRICS, call_counts
+from medvlp.statistics.confusion import call_counts
 from medvlp.statistics.delong import PairedTest, compare_areas
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.ranked import rank_rows
+from medvlp.statistics.table import call_metrics, rank_metrics
 
 __all__ = ["Difference", "Place", "paired_differences"]
 
@@ -72,7 +73,7 @@ def paired_differences(
 ) -> list[Difference]:
     """Return the differences of every finding and their macro averages.
 
-    AUROC and average precision, and the threshold metrics and Brier scores of what both sides fitted on validation
+    The metrics of the ranking, and the threshold metrics and Brier scores of what both sides fitted on validation
     rows, each side with its own thresholds and maps. A number that one side lacks is left out, of the average too.
 
     Args:
@@ -108,8 +109,7 @@ def _ranking(pairs: Sequence[Pair]) -> _Part:
 
         return statistic
 
-    metrics = ("auroc", "average_precision")
-    return _Part(tuple((Place(m), pair[0].name) for pair in pairs for m in metrics), side(0), side(1))
+    return _Part(tuple((Place(m), pair[0].name) for pair in pairs for m in rank_metrics()), side(0), side(1))
 
 
 def _calls(pair: Pair, fitted: Mapping[str, object], fitted_other: Mapping[str, object], patients: int) -> list[_Part]:
@@ -125,11 +125,11 @@ def _calls(pair: Pair, fitted: Mapping[str, object], fitted_other: Mapping[str, 
 
         def statistic(weights: FloatArray) -> FloatArray:
             tables = counts.tables(weights)
-            return np.concatenate([tables.metric(metric) for metric in THRESHOLD_METRICS]).T
+            return np.concatenate([tables.metric(metric) for metric in call_metrics()]).T
 
         return statistic
 
-    keys = tuple((Place(metric, operating_point=rule), name) for metric in THRESHOLD_METRICS for rule in rules)
+    keys = tuple((Place(metric, operating_point=rule), name) for metric in call_metrics() for rule in rules)
     return [_Part(keys, side(pair[0], mine), side(pair[1], theirs))]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
 __all__ = ["evaluate_prompt_sensitivity"]
@@ -81,13 +81,12 @@ def evaluate_prompt_sensitivity(
                 metric=metric,
                 label=label,
                 value=value,
-                n=int(known.sum()),
-                positives=int((truth[known] == 1).sum()),
-                patients=len(np.unique(people[known])),
                 split=split,
-                method="none",
-                interval="none",
                 reason=reason,
+                counts=Counts(
+                    n=int(known.sum()), positives=int((truth[known] == 1).sum()), patients=len(np.unique(people[known]))
+                ),
+                interval=ConfidenceInterval(method="none", form="none"),
             )
             for metric, value in spread.items()
         ]

@@ -1,4 +1,4 @@
-"""Findings ready to be ranked, each in a group, and AUROC and average precision of all of them from one bootstrap."""
+"""Findings ready to be ranked, each in a group, and the metrics of all their rankings from one bootstrap."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medvlp.statistics.few import few_reason
 from medvlp.statistics.influence import by_patient, influence_rows
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import RankedRows, rank_rows
+from medvlp.statistics.table import rank_metrics
 
 __all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "pooled_column"]
 
@@ -22,7 +23,7 @@ __all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "poo
 class Column:
     """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
 
-    `influence` is ``(P, 2)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
+    `influence` is ``(P, K)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
     """
 
     label: str
@@ -38,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Point ``(2,)``, draws ``(resamples, 2)`` and influence ``(P, 2)`` of AUROC and average precision.
+    """Point ``(K,)``, draws ``(resamples, K)`` and influence ``(P, K)`` of the K metrics of `rank_metrics`.
 
     `smaller` counts the patients of the smaller class, for an average those of all its findings.
     """
@@ -54,7 +55,7 @@ def column_of(
     group: str | None,
     inside: NDArray[np.bool_],
     clusters: Clusters,
-    keep_influence: bool,
+    with_influence: bool,
     *,
     least: int = 1,
 ) -> Column:
@@ -76,19 +77,19 @@ def column_of(
     """
     at = np.flatnonzero(inside)
     found = _ranked(
-        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, keep_influence
+        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, with_influence
     )
     if found.ranked is None or found.smaller >= least:
         return found
     return replace(found, ranked=None, influence=None, reason="n_too_small")
 
 
-def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, keep_influence: bool) -> Column:
+def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, with_influence: bool) -> Column:
     """Return all known cases of several findings as one column, ``micro``."""
     truth = np.concatenate([rows.positive[rows.known] for rows in pool])
     scores = np.concatenate([rows.scores[rows.known] for rows in pool])
     patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
-    return _ranked("micro", None, truth, scores, patient, clusters, keep_influence)
+    return _ranked("micro", None, truth, scores, patient, clusters, with_influence)
 
 
 def _ranked(
@@ -98,7 +99,7 @@ def _ranked(
     scores: FloatArray,
     patient: NDArray[np.int64],
     clusters: Clusters,
-    keep_influence: bool,
+    with_influence: bool,
 ) -> Column:
     reason = (
         None
@@ -111,7 +112,7 @@ def _ranked(
     ranked, influence, smaller = None, None, 0
     if reason is None:
         ranked = rank_rows(truth, scores, patient)
-        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if keep_influence else None
+        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if with_influence else None
         classes = count_patients(patient[truth]), count_patients(patient[~truth])
         reason, smaller = few_reason(*classes), min(classes)
     return Column(
@@ -140,12 +141,16 @@ def estimates(
         return np.concatenate([ranked.draws(counts) for _, ranked in used], axis=1)
 
     point = statistic(np.ones((clusters.patients, 1)))[0]
-    draws = np.empty((0, 2 * len(used)))
+    width = len(rank_metrics())
+    draws = np.empty((0, width * len(used)))
     if resamples:
         draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
     return {
         (column.label, column.group): Estimate(
-            point[2 * at : 2 * at + 2], draws[:, 2 * at : 2 * at + 2], column.influence, column.smaller
+            point[width * at : width * (at + 1)],
+            draws[:, width * at : width * (at + 1)],
+            column.influence,
+            column.smaller,
         )
         for at, (column, _) in enumerate(used)
     }

@@ -1,4 +1,4 @@
-"""AUROC and average precision of the findings of one split, averaged and by group, all from the same resamples."""
+"""Metrics of the rankings of the findings of one split, averaged and by group, all from the same resamples."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from medvlp.evaluation.metric_row import with_interval, without_interval
 from medvlp.evaluation.predictions import Policy, groups_of, known_rows
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
-from medvlp.evaluation.results import AVERAGES, Metric
+from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.influence import acceleration
 from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.statistics.proportions import clopper_pearson
+from medvlp.statistics.table import rank_metrics as table_of_ranks
 
 __all__ = ["ALIKE", "MIN_GROUP", "rank_metrics"]
 
@@ -23,7 +25,6 @@ MIN_GROUP = 10
 """With fewer patients of a class an AUROC of a group may be anything."""
 ALIKE = "_alike"
 """Ends the metric of everybody's mean over the findings of a group's mean, where these are not all."""
-_METRICS = ("auroc", "average_precision")
 
 
 def rank_metrics(
@@ -53,17 +54,21 @@ def rank_metrics(
     parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
     any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
-    keep = interval == "bca" and resamples > 0
-    everybody = [column_of(rows, None, rows.known, clusters, keep) for rows in parsed.values()]
+    with_influence = interval == "bca" and resamples > 0
+    everybody = [column_of(rows, None, rows.known, clusters, with_influence) for rows in parsed.values()]
     taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
-    pooled = pooled_column([parsed[label] for label in taking_part], clusters, keep) if len(taking_part) > 1 else None
+    pooled = (
+        pooled_column([parsed[label] for label in taking_part], clusters, with_influence)
+        if len(taking_part) > 1
+        else None
+    )
     grouped = [
         column_of(
             parsed[finding],
             group.name,
             parsed[finding].known & group.inside(parsed[finding].positive),
             clusters,
-            keep,
+            with_influence,
             least=min_group,
         )
         for group in groups_of(table, findings)
@@ -73,11 +78,12 @@ def rank_metrics(
     found = estimates([*columns, *([pooled] if pooled else [])], clusters, resamples=resamples, seed=seed)
 
     metrics: list[Metric] = []
+    kinds = table_of_ranks()
     for group in dict.fromkeys(column.group for column in columns):
         members = [column for column in columns if column.group == group]
         averaged = [each for each in members if each.ranked is not None and each.label in taking_part]
         labels = [each.label for each in averaged]
-        for at, metric in enumerate(_METRICS):
+        for at, metric in enumerate(kinds):
             rows = [(_row(column, metric, split, level), found.get((column.label, column.group))) for column in members]
             macro = _macro_row(members, averaged, metric, split, level, group, table, min_positives)
             rows.append((macro, mean_estimate([found[label, group] for label in labels])))
@@ -91,12 +97,9 @@ def rank_metrics(
                 made = [found[label, None] for label in labels]
                 rows.append((_weighted_row(macro, averaged, metric), mean_estimate(made, weights)))
             if group is None and pooled is not None:
-                micro = replace(
-                    _row(pooled, metric, split, level),
-                    labels_used=len(taking_part),
-                    min_positives=macro.min_positives,
-                )
-                rows.append((micro, found["micro", None]))
+                micro = _row(pooled, metric, split, level)
+                counts = replace(micro.counts, labels_used=len(taking_part), min_positives=macro.counts.min_positives)
+                rows.append((replace(micro, counts=counts), found["micro", None]))
             metrics += [
                 replace(_with_interval(row, value, at, interval, clusters), policy=policy) for row, value in rows
             ]
@@ -109,15 +112,12 @@ def _row(column: Column, metric: str, split: str, level: float) -> Metric:
         metric=metric,
         label=column.label,
         value=None,
-        level=level,
-        n=column.n,
-        positives=column.positives,
-        patients=column.patients,
         split=split,
         group=column.group,
-        prevalence=prevalence,
-        chance=None if column.ranked is None else 0.5 if metric == "auroc" else prevalence,
+        chance=None if column.ranked is None or prevalence is None else table_of_ranks()[metric].chance(prevalence),
         reason=column.reason,
+        interval=ConfidenceInterval(level=level),
+        counts=Counts(n=column.n, positives=column.positives, patients=column.patients, prevalence=prevalence),
     )
 
 
@@ -135,21 +135,26 @@ def _macro_row(
         metric=metric,
         label="macro",
         value=None,
-        level=level,
-        n=len(table) if group is None else max(column.n for column in members),
-        positives=sum(column.positives for column in averaged),
-        patients=table["patient_id"].nunique() if group is None else max(column.patients for column in members),
         split=split,
         group=group,
-        labels_used=len(averaged),
-        min_positives=min_positives if min_positives > 1 else None,
-        chance=0.5
-        if metric == "auroc"
-        else float(np.mean([c.positives / c.n for c in averaged]))
-        if averaged
-        else None,
+        chance=_chance(metric, averaged),
         reason=_why(members, averaged),
+        interval=ConfidenceInterval(level=level),
+        counts=Counts(
+            n=len(table) if group is None else max(column.n for column in members),
+            positives=sum(column.positives for column in averaged),
+            patients=table["patient_id"].nunique() if group is None else max(column.patients for column in members),
+            labels_used=len(averaged),
+            min_positives=min_positives if min_positives > 1 else None,
+        ),
     )
+
+
+def _chance(metric: str, averaged: Sequence[Column]) -> float | None:
+    """Return the chance of a mean; that of an AUROC is known without a finding."""
+    prevalence = float(np.mean([each.positives / each.n for each in averaged])) if averaged else float("nan")
+    chance = table_of_ranks()[metric].chance(prevalence)
+    return None if np.isnan(chance) else chance
 
 
 def _why(members: Sequence[Column], averaged: Sequence[Column]) -> str | None:
@@ -163,7 +168,7 @@ def _why(members: Sequence[Column], averaged: Sequence[Column]) -> str | None:
 def _weighted_row(macro: Metric, averaged: Sequence[Column], metric: str) -> Metric:
     positives = np.array([column.positives for column in averaged], np.float64)
     prevalence = np.array([column.positives / column.n for column in averaged])
-    chance = 0.5 if metric == "auroc" else float(np.average(prevalence, weights=positives))
+    chance = table_of_ranks()[metric].chance(float(np.average(prevalence, weights=positives)))
     return replace(macro, label="weighted", chance=chance)
 
 
@@ -172,24 +177,20 @@ def _with_interval(row: Metric, estimate: Estimate | None, at: int, form: Form, 
         return row
     value = float(estimate.point[at])
     if not len(estimate.draws) or row.reason in TOO_FEW:
-        return replace(row, value=value, method="none", interval="none")
+        return without_interval(replace(row, value=value))
     if value in (0.0, 1.0) and bool(np.nanmin(estimate.draws[:, at]) == np.nanmax(estimate.draws[:, at])):
         return _without_spread(row, value, estimate.smaller)
     moved = estimate.influence
     speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
     found = interval_of(
-        estimate.draws[:, at], value=value, form=form, level=row.level, acceleration=speed, patients=estimate.smaller
-    )
-    return replace(
-        row,
+        estimate.draws[:, at],
         value=value,
-        low=found.low,
-        high=found.high,
-        interval=form,
-        resamples=found.used,
-        skipped=found.skipped,
-        reason="few_resamples" if found.low is None else row.reason,
+        form=form,
+        level=row.interval.level,
+        acceleration=speed,
+        patients=estimate.smaller,
     )
+    return with_interval(replace(row, value=value), found, method="patient_bootstrap", form=form)
 
 
 def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
@@ -198,7 +199,7 @@ def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
     Pair each of the m patients of the smaller class with one of the other: all m pairs are ranked right with a chance
     of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
     """
-    if row.metric != "auroc" or row.label in AVERAGES or smaller < 1:
-        return replace(row, value=value, method="none", interval="none", reason="separated")
-    found = clopper_pearson(smaller * value, smaller, level=row.level)
-    return replace(row, value=value, low=found.low, high=found.high, method="exact", interval="clopper_pearson")
+    if not table_of_ranks()[row.metric.removesuffix(ALIKE)].exact or row.label in AVERAGES or smaller < 1:
+        return without_interval(replace(row, value=value, reason="separated"))
+    found = clopper_pearson(smaller * value, smaller, level=row.interval.level)
+    return with_interval(replace(row, value=value), found, method="exact", form="clopper_pearson")

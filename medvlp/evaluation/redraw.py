@@ -20,6 +20,7 @@ from medvlp.evaluation.results import Metric, Result
 from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
+from medvlp.statistics.table import rank_metrics
 
 __all__ = ["Redrawn", "redraw"]
 
@@ -48,7 +49,7 @@ class Redrawn:
 def redraw(result: Result, row: Metric) -> Redrawn | None:
     """Return a row of a result as a function of patient weights.
 
-    AUROC and average precision (of a finding or macro, of a group or everybody), recall and mean rank are known.
+    The metrics of rankings (of a finding or macro, of a group or everybody), recall and mean rank are known.
 
     Args:
         result: with its cases.
@@ -74,7 +75,7 @@ def redraw(result: Result, row: Metric) -> Redrawn | None:
     table = result.cases
     if row.split and "split" in table:
         table = table[table["split"].astype(str) == row.split]
-    if row.metric in ("auroc", "average_precision"):
+    if row.metric in rank_metrics():
         made = _ranking(table, row)
     elif re.fullmatch(r"recall@\d+|mean_rank", row.metric):
         made = _retrieval(table, row)
@@ -106,7 +107,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
             continue
         rows = np.flatnonzero(np.isin(labels[finding], (0.0, 1.0)) & inside)
         truth = labels[finding][rows] == 1
-        if truth.sum() < (row.min_positives or 1 if row.label == "macro" else 1) or truth.all():
+        if truth.sum() < (row.counts.min_positives or 1 if row.label == "macro" else 1) or truth.all():
             continue
         scores = _numbers(table, f"score:{finding}")[rows]
         patient = clusters.patient[rows]
@@ -114,7 +115,7 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         fewest = min(fewest, len(np.unique(patient[truth])), len(np.unique(patient[~truth])))
     if not ranked:
         return None
-    at = 0 if row.metric == "auroc" else 1
+    at = list(rank_metrics()).index(row.metric)
 
     def draw(weights: FloatArray) -> FloatArray:
         whole = np.ascontiguousarray(weights.T).astype(np.int32)
@@ -166,4 +167,4 @@ def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         return np.where(total > 0, values @ rows / np.where(total > 0, total, 1.0), np.nan)
 
     facts = [table[name].astype(str).tolist() for name in ("id", "patient_id", "relevant")]
-    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.pool]), len(np.unique(patient)), clusters, draw)
+    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.counts.pool]), len(np.unique(patient)), clusters, draw)

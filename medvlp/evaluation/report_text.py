@@ -15,15 +15,16 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.metric_row import drawn_rows, metric_row
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
-__all__ = ["Comparison", "compare_reports", "evaluate_reports"]
+__all__ = ["ReportAgreement", "compare_reports", "evaluate_reports", "f1_difference"]
+
 
 _PRIOR = re.compile(
     r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
@@ -34,7 +35,7 @@ _PRIOR = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ReportAgreement:
     """One written report against its reference.
 
     Attributes:
@@ -69,7 +70,7 @@ def compare_reports(
     tolerance_mm: float = 2.0,
     tolerance: float = 0.15,
     uncertain_is_present: bool = True,
-) -> Comparison:
+) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise.
 
     Args:
@@ -98,8 +99,8 @@ def compare_reports(
     shared = [key for key in claimed if key in measured]
     limits = {key: max(tolerance_mm, tolerance * max(measured[key])) for key in shared}
     wrong = [key for key in shared if _distance(measured[key], claimed[key]) > limits[key]]
-    told = _speaks_of_prior(reference, ours)
-    return Comparison(
+    speaks_of_prior = _speaks_of_prior(reference, ours)
+    return ReportAgreement(
         present=present,
         absent=absent,
         sides=len(both),
@@ -108,7 +109,7 @@ def compare_reports(
         wrong_sizes=len(wrong),
         invented_sizes=len(claimed) - len(shared),
         prior=_speaks_of_prior(written, theirs),
-        prior_known=told if has_prior is None else has_prior,
+        prior_known=speaks_of_prior if has_prior is None else has_prior,
     )
 
 
@@ -179,9 +180,9 @@ def evaluate_reports(
     }
     # Every number is a ratio of two sums over studies (F1 = 2 TP / (2 TP + FP + FN)), macro the mean of such ratios.
     top, bottom, names = [], [], []
-    for metric, said in (("f1", [e.present for e in found]), ("f1_absent", [e.absent for e in found])):
+    for metric, found_by_finding in (("f1", [e.present for e in found]), ("f1_absent", [e.absent for e in found])):
         for label in labels:
-            pairs = [each[label] for each in said]
+            pairs = [each[label] for each in found_by_finding]
             top.append([2.0 * (a and b) for a, b in pairs])
             bottom.append([float(a) + float(b) for a, b in pairs])
             names.append((metric, label))
@@ -258,12 +259,10 @@ def _metrics(
                     metric=metric,
                     label=label,
                     value=None,
-                    n=cases,
-                    patients=clusters.patients,
                     split=split,
                     policy=policy,
-                    labels_used=used,
                     reason="no_rows" if value is None else None,
+                    counts=Counts(n=cases, patients=clusters.patients, labels_used=used),
                 ),
                 value,
                 None if draws is None or value is None else draws[:, at],
@@ -274,19 +273,23 @@ def _metrics(
 
 def _sides(mentions: Sequence[Mention]) -> dict[str, str]:
     """Return finding -> side of what is present on one side only."""
-    said: dict[str, set[str]] = {}
+    found_by_finding: dict[str, set[str]] = {}
     for mention in mentions:
         if mention.presence in ("present", "uncertain") and mention.side:
-            said.setdefault(mention.finding, set()).add(mention.side)
-    return {key: next(iter(sides)) for key, sides in said.items() if len(sides) == 1 and sides < {"left", "right"}}
+            found_by_finding.setdefault(mention.finding, set()).add(mention.side)
+    return {
+        key: next(iter(sides))
+        for key, sides in found_by_finding.items()
+        if len(sides) == 1 and sides < {"left", "right"}
+    }
 
 
 def _sizes(mentions: Sequence[Mention]) -> dict[str, list[float]]:
-    said: dict[str, list[float]] = {}
+    found_by_finding: dict[str, list[float]] = {}
     for mention in mentions:
         if mention.size_mm is not None and mention.presence in ("present", "uncertain"):
-            said.setdefault(mention.finding, []).append(mention.size_mm)
-    return said
+            found_by_finding.setdefault(mention.finding, []).append(mention.size_mm)
+    return found_by_finding
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:
@@ -296,3 +299,55 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _speaks_of_prior(text: str, mentions: Sequence[Mention]) -> bool:
     return any(mention.change for mention in mentions) or _PRIOR.search(text) is not None
+
+
+def f1_difference(
+    one: Result, other: Result, patients: Sequence[str], *, label: str, seed: int, resamples: int
+) -> Metric:
+    """Return micro F1 of one result less that of another, paired: each resample draws the same patients for both.
+
+    Args:
+        one: of `medvlp.evaluation.report_text.evaluate_reports`.
+        other: of the same studies in the same order.
+        patients: (S,) of the studies.
+        label: of the row: who the other is.
+        seed: of the bootstrap.
+        resamples: over patients.
+
+    Example:
+        >>> from functools import partial
+        >>> scored = partial(evaluate_reports, ["Effusion.", "Edema."], patients=["p", "q"], seed=0, recipe="", data="",
+        ...                  resamples=0)
+        >>> right, wrong = scored(written=["Effusion.", "Edema."]), scored(written=["Edema.", "Effusion."])
+        >>> f1_difference(right, wrong, ["p", "q"], label="swapped", seed=0, resamples=20).value
+        1.0
+    """
+    clusters = patient_clusters(np.asarray(patients).astype(str))
+    sides = [_sums(result) for result in (one, other)]
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[clusters.patient]
+        f1 = []
+        for top, bottom in sides:
+            below = bottom @ row
+            f1.append(np.where(below > 0, top @ row / np.where(below > 0, below, 1.0), np.nan))
+        return (f1[0] - f1[1])[:, None]
+
+    row = Metric(
+        metric="f1_difference",
+        label=label,
+        value=None,
+        split=one.metrics[0].split,
+        policy=one.metrics[0].policy,
+        counts=Counts(n=len(patients), patients=clusters.patients),
+    )
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(patients))[0]
+
+
+def _sums(result: Result) -> tuple[FloatArray, FloatArray]:
+    """Return (S,) 2 TP and 2 TP + FP + FN of each study."""
+    cases = result.cases
+    assert cases is not None, "evaluate_reports keeps its cases"
+    names = [[name for name in cases.columns if name.startswith(prefix)] for prefix in ("said:", "wrote:")]
+    found_by_finding, wrote = (cases[some].to_numpy(dtype=float) for some in names)
+    return 2 * (found_by_finding * wrote).sum(axis=1), found_by_finding.sum(axis=1) + wrote.sum(axis=1)

@@ -18,11 +18,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text, written_whole
-from medvlp.evaluation._result_rows import AVERAGES, Flag, FlagKind, Metric, Result, Role
+from medvlp.evaluation._result_rows import (
+    AVERAGES,
+    Comparison,
+    ConfidenceInterval,
+    Counts,
+    Flag,
+    FlagKind,
+    Metric,
+    Result,
+    Role,
+)
 
 __all__ = [
     "AVERAGES",
     "SCHEMA",
+    "Comparison",
+    "ConfidenceInterval",
+    "Counts",
     "Flag",
     "FlagKind",
     "Metric",
@@ -188,22 +201,22 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
 def _check_companions(result: Result) -> None:
     """Refuse a number that was tuned on its own test rows and has no honest one beside it."""
     honest = {(row.label, row.split, row.group) for row in result.metrics if not row.metric.startswith("oracle_")}
-    alone = [
+    unpaired = [
         row
         for row in result.metrics
         if row.metric.startswith("oracle_") and (row.label, row.split, row.group) not in honest
     ]
-    if alone:
+    if unpaired:
         raise DataError(
-            f"Result {result.name!r} gives {alone[0].metric} for {alone[0].label!r} alone: its threshold was tuned on "
-            f"the rows that it is judged by, so give the AUROC of the same rows with it."
+            f"Result {result.name!r} gives {unpaired[0].metric} for {unpaired[0].label!r} alone: its threshold was "
+            f"tuned on the rows that it is judged by, so give the AUROC of the same rows with it."
         )
 
 
 def _without_none(document: dict[str, object]) -> dict[str, object]:
     """Leave optional keys out of the metric rows; value, low and high stay, as null, because readers look for them."""
-    kept = ("value", "low", "high", "positives")
-    rows = [{k: v for k, v in row.items() if v is not None or k in kept} for row in document["metrics"]]  # type: ignore[union-attr]
+    always = ("value", "low", "high", "positives")
+    rows = [{k: v for k, v in row.items() if v is not None or k in always} for row in document["metrics"]]  # type: ignore[union-attr]
     return {**document, "metrics": rows}
 
 

@@ -9,6 +9,7 @@ The random ranking under the same groups is stated beside every number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result
-from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters
+from medvlp.evaluation.metric_row import drawn_rows, metric_row
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
-from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries
+from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
 
 __all__ = ["evaluate_retrieval"]
 
@@ -90,9 +91,9 @@ def evaluate_retrieval(
         def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
             return rank_queries(ranked[direction], group, group)
     else:
-        pictures, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
-        shapes = (pictures.shape, words.shape)
-        pairs = {"image_to_report": (pictures, words), "report_to_image": (words, pictures)}
+        images, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
+        shapes = (images.shape, words.shape)
+        pairs = {"image_to_report": (images, words), "report_to_image": (words, images)}
 
         def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
             return rank_embeddings(*pairs[direction], group)
@@ -147,16 +148,6 @@ def evaluate_retrieval(
     )
 
 
-def _weighted_median(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the medians of ``(n,)`` values under the columns of ``(n, B)`` weights, ``(B,)``; halves are averaged."""
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order], axis=0)
-    half = cumulative[-1] / 2
-    lower = values[order][np.argmax(cumulative >= half, axis=0)]
-    upper = values[order][np.argmax(cumulative > half, axis=0)]
-    return (lower + upper) / 2
-
-
 def _direction_rows(
     ranks: Ranks,
     chosen: NDArray[np.bool_],
@@ -173,44 +164,27 @@ def _direction_rows(
     rank, relevant = ranks.expected_rank()[chosen], ranks.relevant[chosen]
     names = [*(f"recall@{k}" for k in ks), "median_rank", "mean_rank"]
     chances: list[float | None] = [None] * len(names)
-    point = draws = np.empty((0, len(names)))
     if len(rank):
-        averaged = np.stack([*(ranks.recall(k)[chosen] for k in ks), rank], axis=1)  # (n, len(ks) + 1)
-
-        def statistic(weights: FloatArray) -> FloatArray:
-            row = weights[patient]  # (n, B)
-            total = row.sum(axis=0)
-            means = (averaged.T @ row) / np.where(total > 0, total, np.nan)
-            return np.concatenate(
-                [means[:-1], np.where(total > 0, _weighted_median(rank, row), np.nan)[None], means[-1:]]
-            ).T
-
-        point = statistic(np.ones((clusters.patients, 1)))
-        if resamples:
-            draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(rank))
         chances = [float(random_recall(relevant, ranks.pool, k).mean()) for k in ks]
         # The first of g items in a random order of C stands at (C + 1) / (g + 1) on average.
         chances += [None, float(((ranks.pool + 1) / (relevant + 1)).mean())]
-    rows = []
-    for at, (metric, chance) in enumerate(zip(names, chances, strict=True)):
-        rows.append(
-            metric_row(
-                Metric(
-                    metric=metric,
-                    label=direction,
-                    value=None,
-                    level=level,
-                    n=len(rank),
-                    patients=len(np.unique(patient)),
-                    split=split,
-                    policy="none",
-                    group=group,
-                    chance=chance,
-                    pool=ranks.pool,
-                    reason=None if len(rank) else "no_rows",
-                ),
-                point[0, at] if len(point) else None,
-                draws[:, at],
-            )
-        )
-    return rows
+    counts = Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool)
+    reason = None if len(rank) else "no_rows"
+    facts: dict[str, Any] = {"split": split, "policy": "none", "group": group, "reason": reason}
+    interval = ConfidenceInterval(level=level)
+    rows = [
+        Metric(metric=name, label=direction, value=None, counts=counts, interval=interval, chance=chance, **facts)
+        for name, chance in zip(names, chances, strict=True)
+    ]
+    if not len(rank):
+        return [metric_row(row, None, None) for row in rows]
+    averaged = np.stack([*(ranks.recall(k)[chosen] for k in ks), rank], axis=1)  # (n, len(ks) + 1)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        row = weights[patient]  # (n, B)
+        total = row.sum(axis=0)
+        means = (averaged.T @ row) / np.where(total > 0, total, np.nan)
+        median = np.where(total > 0, weighted_medians(rank, row), np.nan)
+        return np.concatenate([means[:-1], median[None], means[-1:]]).T
+
+    return drawn_rows(rows, statistic, clusters, seed=seed, resamples=resamples, height=len(rank))

@@ -21,16 +21,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
 from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.metric_row import metric_row, share_row
-from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.scoring.split import with_draws
-from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
+from medvlp.evaluation.linear_classifier import fit_classifiers
+from medvlp.evaluation.metric_row import drawn_rows, share_row, with_draws
+from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.delong import compare_areas
@@ -42,7 +41,8 @@ from medvlp.statistics.proportions import share_of
 from medvlp.statistics.stratified import stratify
 from medvlp.text.hard_negatives import Kind
 
-__all__ = ["COVERAGE", "evaluate_sentence_check"]
+__all__ = ["COVERAGE", "STRENGTH", "evaluate_sentence_check", "fit_sentence_calibration"]
+
 
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
 _FOLDS = 10
@@ -96,20 +96,20 @@ def evaluate_sentence_check(
     Raises:
         DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.
     """
-    judged = Studies(image, reports, patients)
+    own = Studies(image, reports, patients)
     known = validation if validation is not None and sentence_pairs(validation.reports, kinds) else None
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
         raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
-    mean_image = unit_embeddings((known or judged).image, "Image").mean(axis=0)
-    sentences = evaluate_sentences(judged, embed_text, kinds, mean_image=mean_image)
+    mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
+    sentences = evaluate_sentences(own, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
-    judge: SentenceEvaluator | None = None
+    checker: SentenceEvaluator | None = None
     if known is not None:
-        judge = _judge(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
-        scores["sentence_calibrated"] = judge.calibration.probabilities(rows)
-        scores["sentence_prior"] = judge.prior.probabilities(rows)
+        checker = _fit_checker(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        scores["sentence_calibrated"] = checker.calibration.probabilities(rows)
+        scores["sentence_prior"] = checker.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
         **{"group:kind": rows["kind"]},
         **({"split": split} if split else {}),
@@ -128,15 +128,15 @@ def evaluate_sentence_check(
     )
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += _alike_rows(rows, seed, resamples, split)
-    if judge is not None:
+    if checker is not None:
         metrics += _difference_rows(rows, scores, split)
-        metrics.append(_unknown_row(rows, judge.calibration, split))
-        metrics += _verdict_rows(rows, judge, split)
+        metrics.append(_unknown_row(rows, checker.calibration, split))
+        metrics += _verdict_rows(rows, checker, split)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
-    return replace(result, metrics=tuple(metrics), fitted={} if judge is None else {"sentences": judge.to_plain()})
+    return replace(result, metrics=tuple(metrics), fitted={} if checker is None else {"sentences": checker.to_plain()})
 
 
-def _judge(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:
+def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:
     """Fit probabilities, their prior and the conformal rule of each kind on validation sentences.
 
     The rule is of evidence by maps that were fitted to other patients: by its own a sentence would look surer than a
@@ -167,14 +167,11 @@ def _row(metric: str, label: str, rows: pd.DataFrame, kind: str | None, split: s
         metric=metric,
         label=label,
         value=None,
-        n=len(rows),
-        positives=int(truth.sum()),
-        patients=count_patients(patient),
         split=split,
         group=None if kind is None else f"kind={kind}",
-        method="none",
-        interval="none",
         reason=few_reason(count_patients(patient[truth]), count_patients(patient[~truth])),
+        counts=Counts(n=len(rows), positives=int(truth.sum()), patients=count_patients(patient)),
+        interval=ConfidenceInterval(method="none", form="none"),
     )
 
 
@@ -189,20 +186,17 @@ def _alike_rows(rows: pd.DataFrame, seed: int, resamples: int, split: str) -> li
 
 
 def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, split: str) -> Metric:
-    strata = list(rows[["kind", "finding", "said"]].itertuples(index=False, name=None))
+    names = list(rows[["kind", "finding", "said"]].itertuples(index=False, name=None))
     clusters = patient_clusters(rows["patient_id"].to_numpy(str))
-    ranks = stratify(rows["true"], rows["seen"], strata, clusters.patient)
+    ranks = stratify(rows["true"], rows["seen"], names, clusters.patient)
     used = rows[ranks.used]
-    row = replace(
-        _row("auroc", "sentence_alike", used, kind, split),
-        strata=len(ranks.strata),
-        strata_left_out=ranks.left_out,
-        pairs=ranks.pairs,
-    )
+    row = _row("auroc", "sentence_alike", used, kind, split)
+    strata = replace(row.counts, strata=len(ranks.strata), strata_left_out=ranks.left_out, pairs=ranks.pairs)
+    row = replace(row, counts=strata)
     if not ranks.pairs:
         return replace(row, reason="no_labels")
     value = float(ranks.auroc(np.ones((clusters.patients, 1)))[0])
-    row = replace(row, value=value, chance=0.5, prevalence=float(used["true"].mean()))
+    row = replace(row, value=value, chance=0.5, counts=replace(row.counts, prevalence=float(used["true"].mean())))
     if value in (0.0, 1.0):  # every resample has it too, which is no sign of how sure it is
         return replace(row, reason="separated")
     draws = bootstrap(
@@ -228,17 +222,29 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
         except UndefinedMetricError:  # a single patient
             made.append(row)
             continue
-        row = replace(row, value=test.difference, first=test.first, second=test.second)
+        row = replace(row, value=test.difference, test=replace(row.test, first=test.first, second=test.second))
         if test.p is None:
             made.append(replace(row, reason="separated"))
         else:
-            test_row = replace(row, low=test.low, high=test.high, p=test.p, method="delong_clustered", interval="wald")
+            test_row = replace(
+                row,
+                interval=replace(row.interval, low=test.low, high=test.high, method="delong_clustered", form="wald"),
+                test=replace(row.test, p=test.p),
+            )
             made.append(test_row)
     whole, kinds = made[0], made[1:]
-    tests = sum(row.p is not None for row in kinds) or None
-    corrected = holm([row.p for row in kinds])
-    whole = replace(whole, p_corrected=whole.p, tests=None if whole.p is None else 1)
-    return [whole, *(replace(row, p_corrected=p, tests=tests) for row, p in zip(kinds, corrected, strict=True))]
+    tests = sum(row.test.p is not None for row in kinds) or None
+    corrected = holm([row.test.p for row in kinds])
+    whole = replace(
+        whole, test=replace(whole.test, p_corrected=whole.test.p, tests=None if whole.test.p is None else 1)
+    )
+    return [
+        whole,
+        *(
+            replace(row, test=replace(row.test, p_corrected=p, tests=tests))
+            for row, p in zip(kinds, corrected, strict=True)
+        ),
+    ]
 
 
 def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:
@@ -246,14 +252,15 @@ def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) ->
     return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
-def _verdict_rows(rows: pd.DataFrame, judge: SentenceEvaluator, split: str) -> list[Metric]:
+def _verdict_rows(rows: pd.DataFrame, checker: SentenceEvaluator, split: str) -> list[Metric]:
     """Return how often a true sentence is contradicted, and a false one supported."""
-    verdicts, made = judge.verdicts(rows), []
+    verdicts, made = checker.verdicts(rows), []
     for kind, inside in _by_kind(rows):
         for metric, true, wrong in (("true_contradicted", 1, "contradicted"), ("false_supported", 0, "supported")):
             own = inside & (rows["true"].to_numpy() == true)
             people = pd.factorize(rows["patient_id"].to_numpy()[own])[0]
-            row = replace(_row(metric, "sentence_verdict", rows[own], kind, split), positives=None, reason=None)
+            row = _row(metric, "sentence_verdict", rows[own], kind, split)
+            row = replace(row, counts=replace(row.counts, positives=None), reason=None)
             made.append(share_row(row, share_of(verdicts[own] == wrong, people)))
     return made
 
@@ -299,17 +306,60 @@ def _hard_row(
         row = weights[clusters.patient]
         return (hits @ row / row.sum(axis=0))[:, None]
 
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(hits))
     row = Metric(
         metric="recall@1",
         label="hard_negatives",
         value=None,
-        n=len(hits),
-        patients=clusters.patients,
         split=split,
         policy="none",
         group=None if kind is None else f"kind={kind}",
         chance=float(np.mean(chances)),
-        pool=round(1 / min(chances)),
+        counts=Counts(n=len(hits), patients=clusters.patients, pool=round(1 / min(chances))),
     )
-    return metric_row(row, float(hits.mean()), draws[:, 0])
+    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(hits))[0]
+
+
+STRENGTH = 1.0  # C, the inverse of the L2 penalty
+
+
+def fit_sentence_calibration(table: pd.DataFrame, *, sees: bool = True) -> SentenceCalibration:
+    """Fit the map on validation sentences.
+
+    Args:
+        table: as of `SentenceCalibration.probabilities`, with ``true`` of both classes and ``patient_id``.
+        sees: with slopes; without them it is the prior.
+
+    Example:
+        >>> table = pd.DataFrame({"kind": "side", "finding": "effusion", "said": ["left", "right"] * 2,
+        ...                       "true": [1, 0, 0, 1], "seen": [0.2, -0.2, -0.1, 0.1], "patient_id": list("aabb")})
+        >>> fit_sentence_calibration(table).probabilities(table).round(2).tolist()
+        [0.85, 0.15, 0.26, 0.74]
+    """
+    kinds, findings, said = sentence_names(table)
+    seen = table["seen"].to_numpy(np.float64)
+    scale = float(seen.std()) or 1.0
+    z = (seen / scale)[:, None]
+    groups = [said, kinds, findings] if sees else [said]
+    names = [sorted(set(group)) for group in groups]
+    parts = [_one_hot(group, order) for group, order in zip(groups, names, strict=True)]
+    design = np.concatenate([parts[0], *(part * z for part in parts[1:])], axis=1)
+    found = fit_classifiers(design, table["true"].to_numpy() == 1, strengths=[STRENGTH])[0]
+    ends = np.cumsum([0, *map(len, names)])
+    weights = [
+        dict(zip(order, map(float, found.weight[start:end]), strict=True))
+        for order, start, end in zip(names, ends[:-1], ends[1:], strict=True)
+    ]
+    return SentenceCalibration(
+        intercept=found.bias,
+        said=weights[0],
+        slope=weights[1] if sees else {},
+        finding_slope=weights[2] if sees else {},
+        scale=scale,
+        strength=STRENGTH,
+        n=len(table),
+        patients=table["patient_id"].nunique(),
+    )
+
+
+def _one_hot(group: list[str], order: list[str]) -> FloatArray:
+    return (np.array(group, dtype=object)[:, None] == np.array(order, dtype=object)[None, :]).astype(np.float64)

@@ -204,9 +204,15 @@ def _measured(line: SuiteLine, number: SuiteNumber) -> Measured | None:
     row = number.row
     if row is None or row.value is None:
         return None
-    numbers = {name: getattr(row, name) for name in ("value", "low", "high", "n", "patients")}
-    where = f"{line.folder}/results/{number.wanted.result}.json"
-    return Measured(**numbers, results=where, sha256=number.sha256)
+    return Measured(
+        value=row.value,
+        low=row.interval.low,
+        high=row.interval.high,
+        n=row.counts.n,
+        patients=row.counts.patients,
+        results=f"{line.folder}/results/{number.wanted.result}.json",
+        sha256=number.sha256,
+    )
 
 
 # tables -------------------------------------------------------------------------------------------------------------
@@ -256,9 +262,10 @@ def number_cells(row: Metric | None) -> tuple[Cell | str | int, ...]:
     """Return a number's entries of a table: value with interval, n, positive, patients, findings of a mean."""
     if row is None:
         return (Cell(None), "", "", "", "")
-    positives = "" if row.positives is None or row.labels_used is not None else row.positives
-    findings = "" if row.labels_used is None else row.labels_used
-    return (Cell(row.value, row.low, row.high), row.n, positives, row.patients, findings)
+    counts = row.counts
+    positives = "" if counts.positives is None or counts.labels_used is not None else counts.positives
+    findings = "" if counts.labels_used is None else counts.labels_used
+    return (Cell(row.value, row.interval.low, row.interval.high), counts.n, positives, counts.patients, findings)
 
 
 def _notes(suite: Suite) -> tuple[str, ...]:

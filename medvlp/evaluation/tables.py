@@ -10,8 +10,8 @@ from pathlib import Path
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_json, write_text
-from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.rows import released_map
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
 
@@ -153,16 +153,17 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     lines = tuple(
         (
             *_counted(row),
-            Cell(row.first),
-            Cell(row.second),
+            Cell(row.test.first),
+            Cell(row.test.second),
             replace(_cell(row), signed=True),
-            Cell(row.p, digits=4, p=True),
-            Cell(row.p_corrected, digits=4, p=True),
+            Cell(row.test.p, digits=4, p=True),
+            Cell(row.test.p_corrected, digits=4, p=True),
         )
         for row in rows
     )
     notes = [
-        f"Difference: second less first, with the {rows[0].level:.0%} interval; paired, patients resampled together.",
+        f"Difference: second less first, with the {rows[0].interval.level:.0%} interval; "
+        "paired, patients resampled together.",
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
         "corrected after Holm for the findings compared.",
     ]
@@ -265,8 +266,8 @@ def _split_of(result: Result, split: str | None) -> str:
 def _counted(row: Metric) -> tuple[str | int, ...]:
     """Return the first entries of a line: the finding's name, rows, positive rows, patients."""
     average = row.label in AVERAGES
-    name = f"{row.label} average ({row.labels_used})" if average else row.label.replace("_", " ")
-    return (name, row.n, "" if row.positives is None else row.positives, row.patients)
+    name = f"{row.label} average ({row.counts.labels_used})" if average else row.label.replace("_", " ")
+    return (name, row.counts.n, "" if row.counts.positives is None else row.counts.positives, row.counts.patients)
 
 
 def _is_average(row: Sequence[object]) -> bool:
@@ -277,13 +278,14 @@ def _cell(row: Metric | None) -> Cell:
     if row is None:
         return Cell(None)
     mark = "*" if row.reason in _FEW else "**" if row.reason in TOO_FEW else ""
-    return Cell(row.value, row.low, row.high, mark=mark)
+    return Cell(row.value, row.interval.low, row.interval.high, mark=mark)
 
 
 def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[str, ...]:
     area = next(row for row in rows if row.metric == "auroc")
+    made = area.interval
     notes = [
-        f"{area.level:.0%} intervals over patients; AUROC and AP: {area.interval} of {area.resamples or 0} resamples. "
+        f"{made.level:.0%} intervals over patients; AUROC and AP: {made.form} of {made.resamples or 0} resamples. "
         f"Uncertain labels: {area.policy}."
     ]
     if point is not None:

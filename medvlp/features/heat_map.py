@@ -48,9 +48,7 @@ def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
 
 @dataclass(frozen=True)
 class TokenGradient:
-    """The image tokens (N, W), the gradient (N, W) of the score in them, their grid, and the score, cosine of the
-    pair.
-    """
+    """The image tokens (N, W), the gradient (N, W) of the score in them, their grid, and the score, a cosine."""
 
     tokens: np.ndarray
     gradient: np.ndarray

@@ -97,8 +97,7 @@ def kmeans(
 
 
 def means_of(rows: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
-    """Return (K, D) float32, the mean of the rows (R, D) that carry each label, over all processes, and their
-    number (K,).
+    """Return (K, D) float32, the mean of the rows (R, D) of each label over all processes, and their number (K,).
 
     `labels` (R,) are 0 to K - 1, negative for rows left out; a label without a row has zeros.
 

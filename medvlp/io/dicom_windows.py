@@ -108,4 +108,3 @@ def _valid(window: Window, notes: list[str]) -> Window | None:
         notes.append(f"WindowWidth {window.width:g} is below 1, which LINEAR does not allow: LINEAR_EXACT was applied")
         return replace(window, function="LINEAR_EXACT")
     return None
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from medvlp.core.errors import DataError
 
@@ -82,7 +83,7 @@ class UnreadableImage(DataError):  # noqa: N818 (the design's name)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders by pickling their constructor's positional arguments; ours are keywords.
-        return (_rebuild, (self.reason, self.detail, self.hint, self.path))
+        return partial(UnreadableImage, self.reason, detail=self.detail, hint=self.hint, path=self.path), ()
 
 
 @contextmanager
@@ -100,7 +101,3 @@ def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         # A damaged file can fail anywhere in a parser; the cause stays attached for developers.
         raise UnreadableImage("corrupt", detail=f"it cannot be parsed ({type(error).__name__})", path=path) from error
-
-
-def _rebuild(reason: str, detail: str, hint: str, path: str) -> UnreadableImage:
-    return UnreadableImage(reason, detail=detail, hint=hint, path=path)

@@ -25,7 +25,7 @@ from medvlp.evaluation.grounding.evaluate import youden_threshold
 from medvlp.evaluation.grounding.gain import CHOICE
 from medvlp.evaluation.grounding.measures import pointing
 from medvlp.evaluation.grounding.regions import Region, Regions
-from medvlp.evaluation.results import Metric
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric
 from medvlp.features.maps import MapMethod
 from medvlp.io.read import read_image
 
@@ -189,9 +189,18 @@ def choice_rows(maps: Sequence[DrawnMap]) -> list[Metric]:
     if not hits:
         return []
     value = float(np.mean([np.mean(some) for some in hits.values()]))
-    counts = {"n": sum(map(len, hits.values())), "patients": len({each.patient for each in maps})}
-    facts = {"method": "none", "interval": "none", "split": "validate", "policy": "none", "labels_used": len(hits)}
-    return [Metric(metric=CHOICE, label="macro", value=value, **counts, **facts)]
+    patients = len({each.patient for each in maps})
+    return [
+        Metric(
+            metric=CHOICE,
+            label="macro",
+            value=value,
+            counts=Counts(n=sum(map(len, hits.values())), patients=patients, labels_used=len(hits)),
+            interval=ConfidenceInterval(method="none", form="none"),
+            split="validate",
+            policy="none",
+        )
+    ]
 
 
 def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:

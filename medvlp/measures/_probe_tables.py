@@ -10,8 +10,8 @@ import numpy as np
 from medvlp.core.answers import ProbeTable
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation, Part
-from medvlp.evaluation.pictures import picture_of
 from medvlp.evaluation.probe_tables import thumbnails
+from medvlp.evaluation.shown import shown_pixels
 
 __all__ = ["ProbeTables", "can_probe", "deep_tables", "labels_of", "thumbnail_tables"]
 
@@ -57,4 +57,4 @@ def _tables(evaluation: Evaluation, features: Callable[[Part], np.ndarray]) -> P
 
 def _thumbnails(part: Part) -> np.ndarray:
     shown = (part.prepared.sample(index) for index in range(len(part.prepared)))
-    return np.concatenate([thumbnails(np.asarray(picture_of(sample))[None]) for sample in shown])
+    return np.concatenate([thumbnails(np.asarray(shown_pixels(sample))[None]) for sample in shown])

@@ -15,7 +15,7 @@ from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.evaluation import Evaluation, scored_rows, title_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import share_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.models.gate import Gate as BundleGate
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.proportions import share_of
@@ -54,9 +54,9 @@ class Gate(Measure):
         if not looked.any():
             return
         row = _share(evaluation, held[looked], looked)
-        note = f"The gate would hold back {int(held[looked].sum())} of {row.n} pictures"
+        note = f"The gate would hold back {int(held[looked].sum())} of {row.counts.n} pictures"
         logger.info(f"{note}: unlike those that the model was trained on.")
-        odd = row.low is not None and row.low > gate.rate
+        odd = row.interval.low is not None and row.interval.low > gate.rate
         caveats = (f"{note}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
         for name, answer, said in evaluation.giving("scores"):
             table = pd.DataFrame(scored_rows(evaluation.judged.manifest, said.scores or {}))
@@ -90,10 +90,8 @@ def _share(evaluation: Evaluation, held: np.ndarray, looked: np.ndarray) -> Metr
         metric="gate_held_back",
         label="all",
         value=None,
-        n=0,
-        positives=int(held.sum()),
-        patients=0,
         split=evaluation.options.split,
         policy="none",
+        counts=Counts(n=0, positives=int(held.sum()), patients=0),
     )
     return share_row(row, share_of(held, patients.patient))

@@ -14,8 +14,8 @@ from medvlp.core.answers import Asks
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.means import mean_metric
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Result
 
 __all__ = ["Questions", "plain_words", "token_f1"]

@@ -12,8 +12,8 @@ from medvlp.core.predictions import Mask, Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.means import macro_mean_metric, mean_metric
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Metric, Result
 from medvlp.measures._truth import drawn_in_file, drawn_labels
 
@@ -97,7 +97,7 @@ class Segmentation(Measure):
                 metrics.append(lowest)
         wide = table.pivot(index="row", columns="label", values="dice")[labels]
         owners = manifest.column("id.patient")[wide.index.to_numpy()].astype(str).tolist()
-        metrics.append(macro_mean_metric("dice", wide.to_numpy(), owners, split=split, **evaluation.drawn))
+        metrics.append(mean_metric("dice", "macro", wide.to_numpy(), owners, split=split, **evaluation.drawn))
         return Result(
             name=name,
             title="Masks against drawn ones",

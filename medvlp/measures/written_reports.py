@@ -15,8 +15,7 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.report_differences import f1_difference
-from medvlp.evaluation.report_text import evaluate_reports
+from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Result
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import read_report

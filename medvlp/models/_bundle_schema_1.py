@@ -7,12 +7,7 @@ from typing import Any
 
 
 def upgraded(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contents of ``bundle.yaml`` in the form of schema 2; any other schema is returned as it is.
-
-    Example:
-        >>> upgraded({"schema": "medvlp.bundle/3"})
-        {'schema': 'medvlp.bundle/3'}
-    """
+    """Return the contents of ``bundle.yaml`` in the form of schema 2; any other schema is returned as it is."""
     if described.get("schema") != "medvlp.bundle/1":
         return dict(described)
     rest = {
@@ -42,23 +37,11 @@ def _answers(described: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _answer(
-    name: str,
-    described: Mapping[str, Any],
-    options: Mapping[str, Any],
-    labels: list[str],
-    score: Mapping[str, Any] | None = None,
+    name: str, described: Mapping[str, Any], options: Mapping[str, Any], labels: list[str], score: object = None
 ) -> dict[str, Any]:
-    chosen = {
-        key: {k: v for k, v in stored.items() if k != "recipe"}
-        for key in ("operating_points", "calibration")
-        if isinstance(stored := described.get(key), Mapping) and stored.get("recipe") == name
-    }
-    return {
-        "name": name,
-        "component": name,
-        "options": dict(options),
-        "labels": labels,
-        "score": None if score is None else dict(score),
-        "operating_points": chosen.get("operating_points"),
-        "calibration": chosen.get("calibration"),
-    }
+    answer = {"name": name, "component": name, "options": dict(options), "labels": labels, "score": score}
+    for key in ("operating_points", "calibration"):
+        stored = described.get(key)
+        held = stored if isinstance(stored, Mapping) and stored.get("recipe") == name else None
+        answer[key] = None if held is None else {k: v for k, v in held.items() if k != "recipe"}
+    return answer

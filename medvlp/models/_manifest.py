@@ -11,11 +11,7 @@ _OPTIONAL = ("banks", "gate", "scores", "seen")
 
 
 def check_manifest(folder: Path) -> None:
-    """Check every file of a bundle against its hash, and that every file which loading reads is listed.
-
-    Raises:
-        UserError: if the folder is no bundle, or a file is missing, was changed, or came in without being listed.
-    """
+    """Check every file of a bundle against its hash, and that every file which loading reads is listed (UserError)."""
     manifest = folder / "MANIFEST.sha256"
     if not manifest.is_file():
         inside = folder / "bundle"

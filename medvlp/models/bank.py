@@ -70,7 +70,7 @@ class Bank:
 
 
 def read_bank(path: str | Path, *, name: str) -> Bank:
-    """Read a bank from a UTF-8 file: one entry a line, blank and ``#`` lines left out, or YAML ``texts: {name:
+    """Read a bank from a UTF-8 file: one entry a line, but blank and ``#`` lines, or YAML with ``texts: {name:
     sentence}``.
 
     Raises:

@@ -60,9 +60,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate finds in a picture: `score`, 1 is the limit, and `reasons` of `REASONS`; none where it is let
-    through.
-    """
+    """What the gate finds in a picture: its `score`, 1 is the limit, and the `reasons` that hold it back."""
 
     score: float
     reasons: tuple[str, ...]
@@ -95,8 +93,7 @@ class Gate:
     def verdict(self, pixels: Tensor) -> Verdict:
         """Judge pixels (C, H, W) in [0, 1], as the model's preprocessing makes them.
 
-        A blank picture is always flagged. One that is flagged, but would not be with black and white swapped, is
-        called inverted.
+        Blank ones are always flagged; flagged ones that would not be with black and white swapped are called inverted.
         """
         scores = self.scores(pixels)
         reasons = [name for name, score in scores.items() if score > 1]
@@ -123,11 +120,7 @@ class Gate:
 
     @classmethod
     def of(cls, plain: Mapping[str, object], arrays: Mapping[str, Tensor]) -> Gate:
-        """Put together what `to_plain` and `to_arrays` gave.
-
-        Raises:
-            DataError: if the two do not belong together, or are of another schema.
-        """
+        """Put together what `to_plain` and `to_arrays` gave, of this schema and fitting each other (else DataError)."""
         limits, counts = plain.get("limits"), plain.get("pictures")
         if plain.get("schema") != SCHEMA or not isinstance(limits, Mapping) or not isinstance(counts, list):
             raise DataError(f"The gate has the schema {plain.get('schema')!r}, this version reads {SCHEMA!r}.")
@@ -143,9 +136,7 @@ class Gate:
 
 
 def other_modality(modality: str, trained: Collection[str]) -> bool:
-    """Whether a file is of none of the modalities of training; not where either is not known.
-
-    CR, DX and RG are one: they name the detector.
+    """Whether a file is of none of the modalities of training, where they are known; CR, DX and RG are one.
 
     Example:
         >>> other_modality("CT", ["DX"]), other_modality("CR", ["DX"]), other_modality("", ["DX"])

@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = attach(
         "draw_sheet": "sheet",
         "read_gallery": "gallery_files",
         "read_run": "run_folder",
-        "render_drift": "drift",
         "render_report": "render",
         "write_gallery": "gallery_files",
         "write_report_page": "run_folder",

@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from medvlp.features.drawing import ACCENT, COLOURS
 from medvlp.statistics.curves import Curve
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["ACCENT", "COLOURS", "GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
+__all__ = ["GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
 
-INK, MUTED, GRID, ACCENT = "#17212b", "#5b6875", "#e3e8ec", "#0b6e8a"
-COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")
+INK, MUTED, GRID = "#17212b", "#5b6875", "#e3e8ec"
 _MOST_POINTS = 600
 _STYLE = {
     "svg.fonttype": "none",
@@ -161,8 +161,8 @@ def _running_mean(values: FloatArray) -> FloatArray:
 def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     if len(x) <= _MOST_POINTS:
         return x, y
-    kept = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).round().astype(int))
-    return x[kept], y[kept]
+    places = np.unique(np.linspace(0, len(x) - 1, _MOST_POINTS).round().astype(int))
+    return x[places], y[places]
 
 
 def svg_of(draw: Callable[[Axes], None], *, width: float, height: float, key: str) -> str:

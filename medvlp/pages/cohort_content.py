@@ -14,8 +14,8 @@ from medvlp.data.cards import DataCard
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort
 from medvlp.data.summary import CohortSummary
-from medvlp.pages.pictures import png_uri
-from medvlp.pages.words import finding
+from medvlp.evaluation.words import finding
+from medvlp.features.drawing import png_uri
 
 __all__ = ["Against", "LeftOut", "Thumb", "against_card", "left_out", "shares", "thumbs"]
 

@@ -85,8 +85,8 @@ class _Cell:
         """All text but the interval."""
         more = [text for each in self.small if (text := " ".join(each.split())) and not _RANGE.match(text)]
         main = " ".join(" ".join(self.main).split())
-        told = "; ".join(more)
-        return f"{main} ({told})" if main and told else main or told
+        notes = "; ".join(more)
+        return f"{main} ({notes})" if main and notes else main or notes
 
 
 class _Rows(HTMLParser):

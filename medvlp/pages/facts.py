@@ -1,7 +1,7 @@
 """Facts that answer reporting checklists, each a sentence or two made of what the run itself knows.
 
 A fact that the run does not know is left out, never guessed: the checklist then says "not reported". What the study's
-authors tell (`medvlp.pages.study`) comes last and wins.
+authors tell (`medvlp.pages.checklist`) comes last and wins.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of
+from medvlp.evaluation.words import finding, integer, map_words, name_of, rule_words, spoken
 from medvlp.pages.facts_data import cohort_facts, data_facts
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.rows import findings_of, headline_of, macro_of
 from medvlp.pages.summary import summary_of
-from medvlp.pages.words import finding, integer, map_words, name_of, rule_words, spoken
 
 __all__ = ["SECTIONS", "facts_of", "kind_of", "towers"]
 
@@ -59,7 +59,7 @@ def facts_of(inputs: ReportInputs) -> dict[str, str]:
     if inputs.results:
         known["abstract"] = "Head of this page."
         known["goal"] = _goal(inputs)
-        known |= dict(_pictures(inputs))
+        known |= dict(_image_facts(inputs))
         limits = [*inputs.caveats, *_few(inputs.results)]
         if inputs.synthetic:
             limits.insert(0, "Synthetic cases: nothing follows for patients.")
@@ -86,7 +86,7 @@ def kind_of(architecture: Mapping[str, Any]) -> str:
     return "image model" if architecture.get("name") == "vision" else "vision-language model"
 
 
-def _pictures(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
+def _image_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     if inputs.errors:
         yield "failures", "Pictures of misses, false alarms and undecided cases, by a rule and not by hand."
     measured = any(row.metric == "pointing_game" for result in inputs.results for row in result.metrics)
@@ -144,32 +144,32 @@ def _statistics(results: Sequence[Result]) -> Iterator[tuple[str, str]]:
 
 
 def _uncertainty(rows: Iterable[Metric]) -> str:
-    rows = [row for row in rows if row.low is not None]
+    rows = [row for row in rows if row.interval.low is not None]
     if not rows:
         return ""
-    level = f"{100 * rows[0].level:g} %"
-    boot = [row for row in rows if row.method == "patient_bootstrap"]
+    level = f"{100 * rows[0].interval.level:g} %"
+    boot = [row for row in rows if row.interval.method == "patient_bootstrap"]
     words = []
     if boot:
-        forms = spoken(list(dict.fromkeys(_FORMS.get(row.interval, row.interval) for row in boot)))
-        most = max((row.resamples or 0) + (row.skipped or 0) for row in boot)
+        forms = spoken(list(dict.fromkeys(_FORMS.get(row.interval.form, row.interval.form) for row in boot)))
+        most = max((row.interval.resamples or 0) + (row.interval.skipped or 0) for row in boot)
         count = f", {integer(most)} resamples" if most else ""
         words.append(f"{level} intervals; patients, not images, are resampled ({forms}{count}).")
     else:
         words.append(f"{level} intervals.")
-    if any(row.p_corrected is not None for row in rows):
+    if any(row.test.p_corrected is not None for row in rows):
         words.append("p values are corrected after Holm.")
     return " ".join(words)
 
 
 def _few(results: Iterable[Result]) -> list[str]:
     rows = [row for result in results for row in result.metrics if not row.group]
-    told = {
+    parts = {
         "too_few_positives": "Fewer than 5 positive patients, so that there is no interval",
         "few_positives": "30 positive patients or fewer, so that the interval is optimistic",
     }
-    found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in told}
-    return [f"{words}: {spoken(found[reason])}." for reason, words in told.items() if found[reason]]
+    found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in parts}
+    return [f"{words}: {spoken(found[reason])}." for reason, words in parts.items() if found[reason]]
 
 
 def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
@@ -205,8 +205,8 @@ def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
 
 def _step(step: Mapping[str, Any]) -> str:
     plain = {key: value for key, value in step.items() if key not in _PLUMBING and isinstance(value, str | int | float)}
-    told = ", ".join(f"{key} {value}" for key, value in plain.items() if not isinstance(value, bool))
-    return f"{step.get('name', '')} ({told})" if told else str(step.get("name", ""))
+    parts = ", ".join(f"{key} {value}" for key, value in plain.items() if not isinstance(value, bool))
+    return f"{step.get('name', '')} ({parts})" if parts else str(step.get("name", ""))
 
 
 def _training(inputs: ReportInputs) -> Iterator[tuple[str, str]]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medvlp.data.cards import DataCard, cards, load_card
+from medvlp.evaluation.words import finding, integer, spoken
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Cohort, Record
-from medvlp.pages.words import finding, integer, spoken
 
 __all__ = ["card_facts", "cohort_facts", "data_facts", "sets_named"]
 
@@ -23,21 +23,21 @@ def card_facts(record: Record | None) -> DataCard | None:
 def sets_named(record: Record) -> str:
     """Return the data sets of a record that has several, each with what it is: ``here (csv) and there (openi)``."""
     known = cards()
-    told = []
+    named = []
     for name, facts in record.data.sets.items():
         layout = str(facts.get("layout", ""))
         what = load_card(layout).title if layout in known else layout or "a manifest"
-        told.append(f"{name} ({what})")
-    return spoken(told)
+        named.append(f"{name} ({what})")
+    return spoken(named)
 
 
 def data_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
     """Yield what is known of the data as a whole."""
     record, card = inputs.record, card_facts(inputs.record)
     policies = dict.fromkeys(row.policy for result in inputs.results for row in result.metrics if row.metric == "auroc")
-    said = [f"Uncertain labels are {_POLICIES[policy]}" for policy in policies if policy in _POLICIES]
-    if said:
-        yield "missing", f"{said[0]}; missing labels are left out of theirs."
+    policy_words = [f"Uncertain labels are {_POLICIES[policy]}" for policy in policies if policy in _POLICIES]
+    if policy_words:
+        yield "missing", f"{policy_words[0]}; missing labels are left out of theirs."
     if card is not None:
         cite = f" {card.cite}." if card.cite else ""
         yield "data_source", f"{card.title}; access: {card.access}; licence: {card.licence}.{cite}"
@@ -50,8 +50,11 @@ def data_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
         yield "acquisition", "Radiographs are projected from a simulated chest; see its data card."
     if record is None:
         return
-    kept = [f"{finding(name)} {_values(value)}" for name, value in record.data.where.items()]
-    yield "eligibility", f"Records with {spoken(kept)}." if kept else "Every record of the data that could be read."
+    conditions = [f"{finding(name)} {_values(value)}" for name, value in record.data.where.items()]
+    yield (
+        "eligibility",
+        f"Records with {spoken(conditions)}." if conditions else "Every record of the data that could be read.",
+    )
     made = record.data.split_made or {}
     counts = ", ".join(f"{part.name} {integer(part.records)}" for part in record.cohort.splits)
     how = f"By the rule {made['name']}" if made.get("name") else "As the data gives it"
@@ -88,14 +91,14 @@ def cohort_facts(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
             "setting",
             f"{integer(len(sites))} sites: {spoken(sites)}." if len(sites) > 1 else f"One site: {sites[0]}.",
         )
-    marks = _told(cohort, "deidentified", at)
+    marks = _counted(cohort, "deidentified", at)
     if marks:
         yield "deidentification", f"Records marked as de-identified: {marks}."
-    seen = [f"{finding(name)}: {_told(cohort, name, at)}" for name in ("view_position", "scanner")]
+    seen = [f"{finding(name)}: {_counted(cohort, name, at)}" for name in ("view_position", "scanner")]
     seen = [words for words in seen if not words.endswith(": ")]
     if seen:
         yield "acquisition", f"{'; '.join(words[:1].upper() + words[1:] for words in seen)}."
-    people = [f"sex {_told(cohort, 'sex', at)}"] if _told(cohort, "sex", at) else []
+    people = [f"sex {_counted(cohort, 'sex', at)}"] if _counted(cohort, "sex", at) else []
     for numbers in cohort.numbers:
         three = numbers.by_split[at]
         if numbers.name == "age" and three is not None:
@@ -128,7 +131,7 @@ def _rows(cohort: Cohort, name: str) -> tuple[tuple[str | None, tuple[int, ...]]
     return next((category.rows for category in cohort.categories if category.name == name), ())
 
 
-def _told(cohort: Cohort, name: str, at: int) -> str:
+def _counted(cohort: Cohort, name: str, at: int) -> str:
     """Return ``"F 300, M 291"``."""
     return ", ".join(
         f"{value or 'not said'} {integer(counts[at])}" for value, counts in _rows(cohort, name) if counts[at]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.words import finding, name_of
+from medvlp.evaluation.words import finding, name_of
 
 __all__ = ["FewShotTable", "few_shot_tables"]
 
@@ -31,7 +31,8 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
     """Return the tables of results that have few shots.
 
     Example:
-        >>> row = Metric(metric="auroc@4", label="edema", value=0.7, n=10, patients=8, draws=5)
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="auroc@4", label="edema", value=0.7, counts=Counts(n=10, patients=8, draws=5))
         >>> table = few_shot_tables([Result(name="few_shot", recipe="", data="", metrics=(row,))])[0]
         >>> table.shots, table.about, [name for name, _ in table.rows]
         ((4,), '5 draws', ['edema'])
@@ -57,9 +58,9 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
 
 
 def _about(rows: Sequence[Metric]) -> str:
-    words = f"{max((row.draws or 0 for row in rows), default=0)} draws"
+    words = f"{max((row.counts.draws or 0 for row in rows), default=0)} draws"
     macro = next((row for row in rows if row.label == "macro"), None)
     if macro is None:
         return words
-    least = f" with at least {macro.min_positives} positive" if macro.min_positives else ""
-    return f"{words}; macro average over {macro.labels_used} findings{least}"
+    least = f" with at least {macro.counts.min_positives} positive" if macro.counts.min_positives else ""
+    return f"{words}; macro average over {macro.counts.labels_used} findings{least}"

@@ -9,19 +9,31 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from medvlp.evaluation import words
 from medvlp.evaluation.results import Result
-from medvlp.pages import words
+from medvlp.evaluation.rows import metric_rows, released_map
+from medvlp.evaluation.words import finding
+from medvlp.features.drawing import heat_map_layer, png_uri
 from medvlp.pages.charts import Series, curve_chart, series_chart
-from medvlp.pages.inputs import GalleryItem
-from medvlp.pages.labels import Label, label_of
-from medvlp.pages.pictures import heat_map_layer, png_uri
-from medvlp.pages.probability import probability_of
-from medvlp.pages.rows import metric_rows
+from medvlp.pages.inputs import CHOSEN, Box, GalleryItem
 from medvlp.statistics.bootstrap import patient_clusters
+from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import precision_recall_curve, roc_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 
-__all__ = ["CurveFigure", "Picture", "curves", "learning_curves", "picture"]
+__all__ = [
+    "CurveFigure",
+    "ErrorRow",
+    "Label",
+    "Picture",
+    "TITLES",
+    "curves",
+    "error_rows",
+    "label_of",
+    "learning_curves",
+    "picture",
+    "probability_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +160,82 @@ def picture(item: GalleryItem, results: Sequence[Result] = ()) -> Picture:
         probability=probability,
         calibration=words.map_words(name),
     )
+
+
+def probability_of(item: GalleryItem, results: Sequence[Result]) -> tuple[float | None, str]:
+    """Return the probability of an item's score and the name of the map; (None, "") where no map was fitted for it.
+
+    Args:
+        item: a case.
+        results: the first that has the finding among its cases, with this very score, is the item's own.
+    """
+    for result in results:
+        column = f"score:{item.finding}"
+        if result.cases is None or column not in result.cases or item.finding not in result.fitted:
+            continue
+        scores = pd.to_numeric(result.cases[column], errors="coerce").to_numpy(np.float64)
+        if not np.isclose(scores, item.score, rtol=1e-6, atol=1e-9).any():
+            continue
+        name = released_map(result, [row for row in result.metrics if row.label == item.finding])
+        plain = result.fitted[item.finding].get("calibration", {}).get(name)
+        if name is not None and plain is not None:
+            return float(Calibrator.from_dict(plain).probabilities([item.score])[0]), name
+    return None, ""
+
+
+_SIZE = 0.055  # of the picture's width
+_WIDTH = 0.66  # of a letter, in its height: more than a sans-serif's mean
+_MARGIN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words that begin at (x, y), the foot of their line, in pixels of the picture."""
+
+    words: str
+    x: float
+    y: float
+    size: float
+
+
+def label_of(box: Box, *, width: int, height: int) -> Label:
+    """Return the label of a box: above it, or below where there is no room.
+
+    Example:
+        >>> made = label_of(Box(90, 50, 99, 60, "endotracheal_tube"), width=100, height=100)
+        >>> made.words, made.x + 0.66 * made.size * len(made.words) <= 99
+        ('endotracheal tube', True)
+    """
+    words = finding(box.label)
+    room = (1 - 2 * _MARGIN) * width
+    size = min(_SIZE * width, room / (_WIDTH * max(1, len(words))))
+    long = _WIDTH * size * len(words)
+    x = min(max(box.left, _MARGIN * width), (1 - _MARGIN) * width - long)
+    above = box.top - 0.3 * size
+    y = above if above >= size else min(box.bottom + size, height - 0.3 * size)
+    return Label(words, round(x, 2), round(y, 2), round(size, 2))
+
+
+TITLES = {
+    "hit": "Surest hit",
+    "miss": "Worst miss",
+    "false_alarm": "Worst false alarm",
+    "unsure": "Least decided",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """A finding with its pictures: (title, picture), in the order of `TITLES`."""
+
+    finding: str
+    pictures: tuple[tuple[str, Picture], ...]
+
+
+def error_rows(items: Sequence[GalleryItem], results: Sequence[Result] = ()) -> list[ErrorRow]:
+    """Return one row a finding, in the order met; `results` as for `picture`."""
+    rows = []
+    for name in dict.fromkeys(item.finding for item in items):
+        mine = sorted((item for item in items if item.finding == name), key=lambda item: CHOSEN.index(item.chosen))
+        rows.append(ErrorRow(finding(name), tuple((TITLES[item.chosen], picture(item, results)) for item in mine)))
+    return rows

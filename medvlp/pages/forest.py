@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.rows import findings_of, headline_of, macro_of, only, plain_auroc
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, plain_auroc
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import TOO_FEW
 
 
@@ -77,7 +77,11 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         found = [(result, style, only(result, "auroc", label)) for result, style in series]
         present = [(result, style, row) for result, style, row in found if row is not None]
         first, macro = present[0][2], label == "macro"
-        cases = f"{first.labels_used} findings" if macro else f"{integer(first.positives)} of {integer(first.n)}"
+        cases = (
+            f"{first.counts.labels_used} findings"
+            if macro
+            else f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
+        )
         rows.append(_row("macro average" if macro else finding(label), cases, present, summary=macro))
     return _forest(rows, tuple((style, name_of(result.name, result.title)) for result, style in series))
 
@@ -90,16 +94,20 @@ def control_forest(result: Result, group_name: str) -> Forest:
         if row is not None:
             # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
             alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
-            over = f", {row.labels_used} finding{'s' if row.labels_used != 1 else ''}" if alike is not None else ""
+            over = (
+                f", {row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
+                if alike is not None
+                else ""
+            )
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
-            rows.append(_row(finding(value), f"{integer(row.n)} cases{over}", marks))
+            rows.append(_row(finding(value), f"{integer(row.counts.n)} cases{over}", marks))
     legend = ()
     if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        over = f", {everybody.labels_used} findings" if legend else ""
+        over = f", {everybody.counts.labels_used} findings" if legend else ""
         marks = [(result, "series0", everybody)]
-        rows.append(_row("everybody", f"{integer(everybody.n)} cases{over}", marks, summary=True))
+        rows.append(_row("everybody", f"{integer(everybody.counts.n)} cases{over}", marks, summary=True))
     return _forest(rows, legend)
 
 
@@ -175,8 +183,8 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
         series=series,
         style=style,
         at=row.value or 0.0,
-        low=row.low,
-        high=row.high,
+        low=row.interval.low,
+        high=row.interval.high,
         value=number(row.value),
         interval="no interval" if row.reason in TOO_FEW else interval(row),
         few=row.reason == "few_positives",
@@ -185,8 +193,8 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
 
 def _note(row: Metric) -> str:
     """Return why a row has no number."""
-    if row.reason == "none_large_enough" and row.min_positives:
-        return f"no finding with {row.min_positives} positive cases, and enough patients of the group"
+    if row.reason == "none_large_enough" and row.counts.min_positives:
+        return f"no finding with {row.counts.min_positives} positive cases, and enough patients of the group"
     return REASONS.get(row.reason or "", "")
 
 

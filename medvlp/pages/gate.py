@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.rows import only
-from medvlp.pages.words import finding, name_of
+from medvlp.evaluation.rows import headline_of, only
+from medvlp.evaluation.words import finding, name_of
 
-__all__ = ["GATE", "GateTable", "gate_tables", "of_gate"]
+__all__ = ["GATE", "GateTable", "caveats_of", "gate_tables", "of_gate"]
+
 
 GATE = "gate_held_back"
 _GROUPS = ("gate=let in", "gate=held back")
@@ -64,3 +65,25 @@ def _table(result: Result, results: Sequence[Result]) -> GateTable:
         ),
         macro=macro,
     )
+
+
+_FEW = 4
+
+
+def caveats_of(results: Sequence[Result]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the caveats for the head of the page, and the others; each sentence once.
+
+    In the head are those of the gate, of the headline and of every result; where there are few all of them.
+
+    Example:
+        >>> one = Result(name="a", recipe="", data="", metrics=(), caveats=("A leak.", "Five of 9."))
+        >>> caveats_of([one])
+        (('A leak.', 'Five of 9.'), ())
+    """
+    every = tuple(dict.fromkeys(caveat for result in results for caveat in result.caveats))
+    if len(every) <= _FEW:
+        return every, ()
+    headline = headline_of(results) or results[0]
+    foremost = {caveat for result in results if of_gate(result) or result is headline for caveat in result.caveats}
+    foremost |= {caveat for caveat in every if all(caveat in result.caveats for result in results)}
+    return tuple(each for each in every if each in foremost), tuple(each for each in every if each not in foremost)

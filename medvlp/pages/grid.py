@@ -13,9 +13,9 @@ from medvlp.evaluation.cells_words import digits_of, few_words, note_lines, rang
 from medvlp.evaluation.suite import Suite, SuiteNumber, number_cells, published_table
 from medvlp.evaluation.tables import Cell
 from medvlp.evaluation.tables import Table as Written
+from medvlp.evaluation.words import REASONS, finding, integer, name_of, percent
 from medvlp.pages.forest import Forest, ForestRow, Mark, mark_of, on_axis
 from medvlp.pages.render import environment
-from medvlp.pages.words import REASONS, finding, integer, name_of, percent
 
 _LEGEND = (("series0", "over patients"), ("series1", "over seeds"))
 _AUROC_TICKS = tuple((tick / 10, f"{tick / 10:.1f}") for tick in range(4, 11))
@@ -261,9 +261,9 @@ def _suite_forest(suite: Suite) -> Forest | None:
         known = [(each.row, each.wanted.usual) for each in areas if each.row is not None and each.row.value is not None]
         if known:
             row = max(known, key=lambda pair: pair[1])[0]
-            words = finding(row.label) if row.labels_used is None else f"macro of {row.labels_used}"
+            words = finding(row.label) if row.counts.labels_used is None else f"macro of {row.counts.labels_used}"
             mark = replace(mark_of(row, "auroc", "series0"), few=row.reason in ("few_positives", "few_negatives"))
-            rows.append(ForestRow(line.shown, f"{words}, {integer(row.n)} cases", (mark,), "", False))
+            rows.append(ForestRow(line.shown, f"{words}, {integer(row.counts.n)} cases", (mark,), "", False))
     return on_axis(rows, _AUROC_TICKS, line=0.5, legend=(("series0", "AUROC"),)) if rows else None
 
 

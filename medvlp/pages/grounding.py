@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.words import finding, name_of
+from medvlp.evaluation.words import finding, name_of
 
 __all__ = ["COLUMNS", "GroundingRow", "grounding_rows", "sanity_rows"]
 
@@ -38,7 +38,8 @@ def grounding_rows(results: Sequence[Result]) -> list[tuple[str, list[GroundingR
     """Return (finding, results side by side), all findings pooled first; nothing where no map was measured.
 
     Example:
-        >>> row = Metric(metric="pointing_game", label="all", value=0.5, n=10, patients=8)
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="pointing_game", label="all", value=0.5, counts=Counts(n=10, patients=8))
         >>> found = grounding_rows([Result(name="g", recipe="", data="", metrics=(row,))])
         >>> [(name, rows[0].name) for name, rows in found]
         [('all findings', 'G')]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.rows import headline_of, metric_rows
+from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.models.card import RESEARCH, CardResult, ModelCard, fact_list
+from medvlp.pages.evaluated import evaluation_facts
 from medvlp.pages.facts import facts_of
 from medvlp.pages.facts_data import card_facts
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.judged import judged_of
-from medvlp.pages.rows import headline_of, metric_rows
 from medvlp.pages.summary import summary_of
-from medvlp.pages.words import REASONS, finding, integer, interval, name_of, number
 
 __all__ = ["hub_card"]
 
-_SAID = ("technology", "model", "preprocessing", "training", "selection")
+_FACTS = ("technology", "model", "preprocessing", "training", "selection")
 _IDS = {"auroc": "roc_auc", "average_precision": "average_precision"}
 
 
@@ -39,8 +39,8 @@ def hub_card(inputs: ReportInputs) -> str:
         sections=[
             ("In short", summary_of(inputs.results)),
             ("Use", facts.get("intended_use", RESEARCH)),
-            ("What it is", " ".join(facts[name] for name in _SAID if name in facts)),
-            ("What was judged", "\n".join(f"- {what}: {words}" for what, words in judged_of(inputs, facts))),
+            ("What it is", " ".join(facts[name] for name in _FACTS if name in facts)),
+            ("What was judged", "\n".join(f"- {what}: {words}" for what, words in evaluation_facts(inputs, facts))),
             ("Results", "" if best is None else _table(best)),
             ("Limits", "\n\n".join(words for words in limits if words)),
             (
@@ -56,7 +56,7 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
     card, record = card_facts(inputs.record), inputs.record
     dataset = "local" if record is None else record.data.card or record.data.layout or "local"
     title = "the user's own data" if card is None else card.title
-    for row, precision in _judged_rows(best):
+    for row, precision in _test_rows(best):
         for each in (row, precision):
             if each is not None and each.value is not None and each.metric in _IDS:
                 yield CardResult(
@@ -71,19 +71,19 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
 
 def _table(best: Result) -> str:
     rows = ["| Finding | n | Positive | AUROC | AP |", "| --- | ---: | ---: | ---: | ---: |"]
-    for row, precision in _judged_rows(best):
-        cells = [_label(row), integer(row.n), integer(row.positives), _cell(row), _cell(precision)]
+    for row, precision in _test_rows(best):
+        cells = [_label(row), integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     return f"{name_of(best.name, best.title)}. In brackets: 95 % intervals over patients.\n\n" + "\n".join(rows)
 
 
-def _judged_rows(best: Result) -> list[tuple[Metric, Metric | None]]:
+def _test_rows(best: Result) -> list[tuple[Metric, Metric | None]]:
     """Return the rows of cases that nothing was chosen on."""
     return [(row, precision) for row, precision in metric_rows(best) if row.split not in ("train", "validate")]
 
 
 def _label(row: Metric) -> str:
-    return f"{row.label} average over {row.labels_used}" if row.label in AVERAGES else finding(row.label)
+    return f"{row.label} average over {row.counts.labels_used}" if row.label in AVERAGES else finding(row.label)
 
 
 def _cell(row: Metric | None) -> str:

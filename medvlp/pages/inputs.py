@@ -137,7 +137,7 @@ class ReportInputs:
         provenance: facts in order: seeds, hashes, time, counts.
         quarantined: records that could not be read.
         record: what was judged on what; None where it was not kept.
-        study: what a run cannot know, by the names of the facts of the checklists (`medvlp.pages.study`).
+        study: what a run cannot know, by the names of the facts of the checklists (`medvlp.pages.checklist`).
         seed: of the bootstrap bands of the curves.
         resamples: of the bands.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.rows import only
+from medvlp.evaluation.rows import only
 
 __all__ = ["PlacesRow", "PlacesTable", "mean_of_places", "places_tables"]
 
@@ -46,7 +46,8 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
     """Return the tables of masks and of boxes; a difference from a control stands in the row of the mean.
 
     Example:
-        >>> row = Metric(metric="dice", label="lung", value=0.9, n=4, patients=3)
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="dice", label="lung", value=0.9, counts=Counts(n=4, patients=3))
         >>> (table,) = places_tables([Result(name="segmentation", recipe="", data="", metrics=(row,))])
         >>> table.columns, [each.label for each in table.rows]
         (('Dice',), ['lung'])

@@ -8,24 +8,22 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medvlp.evaluation import words
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages import words
+from medvlp.evaluation.rows import headline_of, metric_rows, retrieval_rows
+from medvlp.features.drawing import heat_colours, png_uri
 from medvlp.pages.checklist import answered, checklists
 from medvlp.pages.downloads import with_downloads
-from medvlp.pages.errors import error_rows
+from medvlp.pages.evaluated import cohort_rows, evaluation_facts
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.few_shot import few_shot_tables
-from medvlp.pages.figures import curves, learning_curves, picture
+from medvlp.pages.figures import curves, error_rows, learning_curves, picture
 from medvlp.pages.forest import finding_forest
-from medvlp.pages.gate import gate_tables
+from medvlp.pages.gate import caveats_of, gate_tables
 from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.judged import cohort_rows, judged_of
-from medvlp.pages.notes import caveats_of
-from medvlp.pages.pictures import heat_colours, png_uri
 from medvlp.pages.places import places_tables
 from medvlp.pages.robustness import robustness_rows
-from medvlp.pages.rows import headline_of, metric_rows, retrieval_rows
 from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
@@ -62,7 +60,7 @@ def render_report(inputs: ReportInputs) -> str:
         .render(
             inputs=inputs,
             summary=summary_of(results),
-            judged=judged_of(inputs, facts),
+            evaluated=evaluation_facts(inputs, facts),
             tiles=tiles_of(results),
             forest=finding_forest(results),
             headline=headline,
@@ -150,7 +148,7 @@ def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
 def _forms(scored: Sequence[tuple[Result, Sequence[tuple[Metric, Metric | None]]]]) -> str:
     """Return the forms of the intervals of AUROC, in words."""
     words = {"percentile": "percentiles", "bca": "BCa", "logit": "logit"}
-    forms = dict.fromkeys(row.interval for _, rows in scored for row, _ in rows if row.low is not None)
+    forms = dict.fromkeys(row.interval.form for _, rows in scored for row, _ in rows if row.interval.low is not None)
     return " and ".join(words.get(form, form) for form in forms) or "none"
 
 

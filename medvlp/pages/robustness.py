@@ -25,7 +25,9 @@ def robustness_rows(results: Sequence[Result]) -> list[RobustnessRow]:
     """Return the conditions in the order in which they were measured, the clean pictures first.
 
     Example:
-        >>> row = Metric(metric="auroc_difference", label="macro", value=-0.1, n=9, patients=9, group="blur=0.01")
+        >>> from medvlp.evaluation.results import Counts
+        >>> counts = Counts(n=9, patients=9)
+        >>> row = Metric(metric="auroc_difference", label="macro", value=-0.1, counts=counts, group="blur=0.01")
         >>> found = robustness_rows([Result(name="robustness", recipe="", data="", metrics=(row,))])
         >>> [(each.factor, each.level) for each in found]
         [('blur', '0.01 (standard deviation, of the side)')]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_text
 from medvlp.evaluation.results import Result, load_result
+from medvlp.evaluation.run_files import read_config, read_log, result_paths
 from medvlp.evaluation.suite import load_suite_table
 from medvlp.pages.facts import kind_of, towers
 from medvlp.pages.facts_data import card_facts, sets_named
-from medvlp.pages.gallery_files import GALLERY, read_gallery
+from medvlp.pages.gallery_files import read_gallery
 from medvlp.pages.grid import render_suite
 from medvlp.pages.inputs import Quarantined, ReportInputs
 from medvlp.pages.record import Record
 from medvlp.pages.render import render_report
 
-__all__ = ["read_config", "read_log", "read_run", "write_report_page"]
+__all__ = ["read_run", "write_report_page"]
 
 
 def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
@@ -32,7 +30,7 @@ def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None =
         run: folder with ``results/`` and, if there, evaluation.json, config.yaml, environment.json, data.json and
             log.jsonl; or the folder of a suite, with its ``suite.json`` and ``table.json``.
         out: the HTML file, complete or absent.
-        study: what a run cannot know, see `medvlp.pages.study`.
+        study: what a run cannot know, see `medvlp.pages.checklist`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
@@ -49,7 +47,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
 
     Args:
         run: folder or file.
-        study: what the run cannot know, see `medvlp.pages.study`.
+        study: what the run cannot know, see `medvlp.pages.checklist`.
 
     Raises:
         DataError: if there are no results, or a file is damaged.
@@ -58,7 +56,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
         result = load_result(run)
         title = result.title or f"Results: {result.name.replace('_', ' ')}"
         return ReportInputs(title=title, date=_date([run]), results=(result,), study=study or {})
-    paths = [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
+    paths = result_paths(run)
     if not paths:
         raise DataError(
             f"{run} has no results/*.json to make a page of: run `medvlp evaluate` first, or name a results.json."
@@ -75,8 +73,8 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     facts = {key: value for key, value in data.items() if key != "quarantined"}
     made = facts.pop("split_made", None)
     if isinstance(made, Mapping):
-        told = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}
-        facts["split_made"] = {key: value for key, value in told.items() if value}
+        known = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}
+        facts["split_made"] = {key: value for key, value in known.items() if value}
     if "seed" in config:
         facts = {"seed": config["seed"], **facts}
     if record is not None:
@@ -110,17 +108,6 @@ def _date(results: Sequence[Path]) -> str:
     return datetime.fromtimestamp(max(path.stat().st_mtime for path in results), tz=UTC).date().isoformat()
 
 
-def read_config(path: Path) -> dict[str, object]:
-    """Return the tree of a run; empty where it kept none."""
-    if not path.is_file():
-        return {}
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML ({error}): restore it or remove it.") from error
-    return tree if isinstance(tree, dict) else {}
-
-
 def _title(record: Record | None, config: Mapping[str, Any]) -> str:
     """Return what was judged on what, in words; empty where nobody kept that and nothing was trained."""
     if record is None:
@@ -138,7 +125,7 @@ def _title(record: Record | None, config: Mapping[str, Any]) -> str:
 def _recorded(record: Record) -> dict[str, object]:
     """Return what an evaluation adds to the provenance: which model, which data, which draws."""
     data = record.data
-    told: dict[str, object] = {
+    known: dict[str, object] = {
         "judged_model": record.model.name,
         "judged_model_sha256": record.model.manifest,
         "judged_data": data.manifest,
@@ -150,22 +137,4 @@ def _recorded(record: Record) -> dict[str, object]:
         "resamples": record.resamples,
         "training": record.model.provenance,
     }
-    return {name: value for name, value in told.items() if value not in (None, "", {})}
-
-
-def read_log(path: Path) -> list[Mapping[str, object]]:
-    """Read JSON lines; a run that was killed may have torn the last one, which is left out."""
-    if not path.is_file():
-        return []
-    rows: list[Mapping[str, object]] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for at, line in enumerate(lines):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except json.JSONDecodeError as error:
-            if at == len(lines) - 1:
-                break
-            raise DataError(f"{path} line {at + 1} is not JSON ({error}): restore the file or remove it.") from error
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return {name: value for name, value in known.items() if value not in (None, "", {})}

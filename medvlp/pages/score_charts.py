@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from medvlp.pages.charts import ACCENT, GRID, MUTED, svg_of
+from medvlp.features.drawing import ACCENT
+from medvlp.pages.charts import GRID, MUTED, svg_of
 from medvlp.statistics.calibration.reliability import ReliabilityBin
 from medvlp.statistics.decision_curve import DecisionCurve
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.pages.score_charts import decision_chart, reliability_chart
-from medvlp.pages.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.calibration.reliability import reliability_bins
@@ -146,7 +146,7 @@ def _grid(
 def _row_name(label: str, chosen: Mapping[tuple[str, str], Metric], metrics: Sequence[str]) -> str:
     if label not in AVERAGES:
         return finding(label)
-    used = next((chosen[m, label].labels_used for m in metrics if (m, label) in chosen), None)
+    used = next((chosen[m, label].counts.labels_used for m in metrics if (m, label) in chosen), None)
     return f"{label} average over {used}"
 
 

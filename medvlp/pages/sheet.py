@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
+from medvlp.features.drawing import heat_map_layer
 from medvlp.pages.gallery_files import read_gallery
 from medvlp.pages.inputs import GalleryItem
-from medvlp.pages.pictures import heat_map_layer
 
 __all__ = ["draw_sheet", "write_sheet"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Flag, Metric, Result
+from medvlp.evaluation.words import finding, name_of
 from medvlp.pages.forest import Dimension, dimensions
 from medvlp.pages.gate import of_gate
-from medvlp.pages.words import finding, name_of
 
 __all__ = ["Audited", "GapRow", "Subgroups", "audited", "subgroups"]
 
@@ -68,7 +68,7 @@ def subgroups(results: Sequence[Result]) -> list[Subgroups]:
 
 def audited(results: Sequence[Result]) -> Audited | None:
     """Return what the audit found; None where none was made."""
-    rows = [row for result in results for row in result.metrics if row.metric in _TESTS and row.p is not None]
+    rows = [row for result in results for row in result.metrics if row.metric in _TESTS and row.test.p is not None]
     flags = tuple(flag for result in results for flag in result.flags)
     return Audited(len(rows), flags) if rows or flags else None
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvlp.evaluation.released import released_map
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, released_map
+from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import mean_of_places
-from medvlp.pages.rows import findings_of, headline_of, macro_of, only
-from medvlp.pages.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.statistics.few import TOO_FEW
 
 __all__ = ["Tile", "summary_of", "tiles_of"]
@@ -29,8 +28,9 @@ def summary_of(results: Sequence[Result]) -> str:
     """Return one sentence that says what was found, on how many, and against what.
 
     Example:
-        >>> row = Metric(metric="auroc", label="macro", value=0.8, low=0.7, high=0.9, n=40, patients=30, labels_used=3,
-        ...              split="test")
+        >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
+        >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=40, patients=30, labels_used=3)
+        >>> row = Metric(metric="auroc", label="macro", value=0.8, interval=around, counts=counts, split="test")
         >>> summary_of([Result(name="findings", recipe="", data="", metrics=(row,))])
         'Findings: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
     """
@@ -38,35 +38,35 @@ def summary_of(results: Sequence[Result]) -> str:
     compared = _comparison_headline(results)
     if best is None and compared is not None:
         found, row = compared
-        p = "" if row.p is None else f"; p {_equals(row.p)}"
+        p = "" if row.test.p is None else f"; p {_equals(row.test.p)}"
         return (
             f"{found.title}: AUROC{' of the macro average' if row.label == 'macro' else f' of {finding(row.label)}'} "
-            f"{number(row.first)} and {number(row.second)}, difference {_with_interval(row)}{p}, on {integer(row.n)} "
-            f"cases of {integer(row.patients)} patients."
+            f"{number(row.test.first)} and {number(row.test.second)}, difference {_with_interval(row)}{p}, "
+            f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
         )
     if best is None:
         places = mean_of_places(results)
         if retrieval is None and places:
-            told = [
-                f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, on {integer(row.n)} cases of "
-                f"{integer(row.patients)} patients."
+            sentences = [
+                f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, "
+                f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
                 for result, metric, row in places
             ]
-            return " ".join(told)
+            return " ".join(sentences)
         if retrieval is None:
             return "No result has a macro AUROC or a recall; the tables below show what there is."
         return (
             f"{_upper(finding(retrieval.label))} {retrieval.metric} is {_with_interval(retrieval)} over "
-            f"{integer(retrieval.n)} queries and a pool of {integer(retrieval.pool)}; a random ranking reaches "
-            f"{number(retrieval.chance)}."
+            f"{integer(retrieval.counts.n)} queries and a pool of {integer(retrieval.counts.pool)}; "
+            f"a random ranking reaches {number(retrieval.chance)}."
         )
     row = macro_of(best)
     assert row is not None, "headline_of returns results with a macro AUROC"
     split = f"{row.split} " if row.split else ""
     words = (
-        f"{name_of(best.name, best.title)}: macro AUROC {_with_interval(row)} over {row.labels_used} "
-        f"finding{'s' if row.labels_used != 1 else ''}, on {integer(row.n)} {split}cases "
-        f"of {integer(row.patients)} patients"
+        f"{name_of(best.name, best.title)}: macro AUROC {_with_interval(row)} over {row.counts.labels_used} "
+        f"finding{'s' if row.counts.labels_used != 1 else ''}, on {integer(row.counts.n)} {split}cases "
+        f"of {integer(row.counts.patients)} patients"
     )
     controls = [
         m.value for r in results if r.role == "control" if (m := macro_of(r)) is not None and m.value is not None
@@ -101,23 +101,27 @@ def _macro_tile(result: Result) -> Tile | None:
     row = macro_of(result)
     if row is None:
         return None
-    several = row.labels_used != 1
+    several = row.counts.labels_used != 1
     rare = "; optimistic, some are rare" if row.reason == "rare_findings" else ""
-    against = f"over {row.labels_used} findings; chance is 0.5" if several else f"n {integer(row.n)}; chance is 0.5"
+    against = (
+        f"over {row.counts.labels_used} findings; chance is 0.5"
+        if several
+        else f"n {integer(row.counts.n)}; chance is 0.5"
+    )
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
     return Tile(name, number(row.value), interval(row), against + rare)
 
 
 def _weakest_finding(best: Result) -> Tile | None:
     everybody = macro_of(best)
-    least = 1 if everybody is None else everybody.min_positives or 1
+    least = 1 if everybody is None else everybody.counts.min_positives or 1
     found = [row for label in findings_of(best) if (row := only(best, "auroc", label)) and row.value is not None]
     # A number of few cases is no headline: it may be anything.
-    rows = [row for row in found if (row.positives or 0) >= least and row.reason not in TOO_FEW]
+    rows = [row for row in found if (row.counts.positives or 0) >= least and row.reason not in TOO_FEW]
     if len(rows) < 2:
         return None
     row = min(rows, key=lambda row: (row.value or 0.0, row.label))
-    against = f"{integer(row.positives)} positive of {integer(row.n)}; chance is 0.5"
+    against = f"{integer(row.counts.positives)} positive of {integer(row.counts.n)}; chance is 0.5"
     return Tile(f"Weakest finding, {finding(row.label)}: AUROC", number(row.value), interval(row), against)
 
 
@@ -131,16 +135,20 @@ def _weakest_group(best: Result) -> Tile | None:
     gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
     if gaps:
         row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
-        several = f"over {row.labels_used} findings, " if (row.labels_used or 1) > 1 else ""
-        against = f"{several}{integer(row.n)} cases; {number(row.second)} less {number(row.first)}"
-        if row.first is None:
-            against = f"{integer(row.n)} cases; 0 is no gap"
+        several = f"over {row.counts.labels_used} findings, " if (row.counts.labels_used or 1) > 1 else ""
+        against = f"{several}{integer(row.counts.n)} cases; {number(row.test.second)} less {number(row.test.first)}"
+        if row.test.first is None:
+            against = f"{integer(row.counts.n)} cases; 0 is no gap"
         return Tile(f"{_upper(group_words(row.group))}: AUROC less others'", number(row.value), interval(row), against)
-    alike = [row for row in macro if row.metric == "auroc" and everybody and row.labels_used == everybody.labels_used]
+    alike = [
+        row
+        for row in macro
+        if row.metric == "auroc" and everybody and row.counts.labels_used == everybody.counts.labels_used
+    ]
     if not alike or everybody is None:
         return None
     row = min(alike, key=lambda row: (row.value or 0.0, str(row.group)))
-    against = f"{integer(row.n)} cases; everybody {number(everybody.value)}"
+    against = f"{integer(row.counts.n)} cases; everybody {number(everybody.value)}"
     return Tile(f"Weakest group, {group_words(row.group)}: macro AUROC", number(row.value), interval(row), against)
 
 
@@ -175,7 +183,12 @@ def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
 
 def _places_tiles(results: Sequence[Result]) -> list[Tile]:
     return [
-        Tile(f"{name_of(result.name, result.title)}: {metric}", number(row.value), interval(row), f"n {integer(row.n)}")
+        Tile(
+            f"{name_of(result.name, result.title)}: {metric}",
+            number(row.value),
+            interval(row),
+            f"n {integer(row.counts.n)}",
+        )
         for result, metric, row in mean_of_places(results)
     ]
 
@@ -186,7 +199,9 @@ def _difference_tile(results: Sequence[Result]) -> Tile | None:
         return None
     row = found[1]
     label = "macro AUROC" if row.label == "macro" else f"AUROC of {finding(row.label)}"
-    against = f"{number(row.second)} less {number(row.first)}" + ("" if row.p is None else f"; p {_equals(row.p)}")
+    against = f"{number(row.test.second)} less {number(row.test.first)}" + (
+        "" if row.test.p is None else f"; p {_equals(row.test.p)}"
+    )
     return Tile(f"Difference in {label}", number(row.value), interval(row), against)
 
 
@@ -211,7 +226,7 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
             row
             for row in result.metrics
             if row.metric == "auroc_difference" and not row.group and row.value is not None
-            if row.label == "macro" or ((row.positives or 0) >= least and row.reason not in TOO_FEW)
+            if row.label == "macro" or ((row.counts.positives or 0) >= least and row.reason not in TOO_FEW)
         ]
         if rows:
             return result, next((row for row in rows if row.label == "macro"), rows[0])
@@ -219,7 +234,7 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
 
 
 def _with_interval(row: Metric) -> str:
-    around = f" ({row.level * 100:g} % interval {interval(row)})" if interval(row) else ""
+    around = f" ({row.interval.level * 100:g} % interval {interval(row)})" if interval(row) else ""
     return number(row.value) + around
 
 

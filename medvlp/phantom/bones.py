@@ -205,16 +205,13 @@ def _vertebra() -> Cloud:
         Cloud(lattice.astype(np.float32), np.full(280, np.pi * width * depth * height * 0.11 / 280, np.float32))
     )
     for sign in (-1.0, 1.0):
-        pedicle = curve(
-            [(sign * 0.62 * width, 0.8 * depth, 0.2 * height), (sign * 0.62 * width, 1.5 * depth, 0.2 * height)], 3.0
-        )
-        parts.append(polyline(pedicle, 4.6, step=2.0, hollow=0.65, area=4.0))
-        process = curve(
-            [(sign * 0.62 * width, 1.5 * depth, 0.2 * height), (sign * 1.75 * width, 1.9 * depth, 0.32 * height)], 3.0
-        )
-        parts.append(polyline(process, 4.0, step=2.0, hollow=0.7, area=4.0))
-        lamina = curve([(sign * 0.62 * width, 1.5 * depth, 0.0), (0.0, 2.2 * depth, -0.3 * height)], 3.0)
-        parts.append(polyline(lamina, 3.0, step=2.0, hollow=0.8, area=2.5))
+        root = (sign * 0.62 * width, 1.5 * depth, 0.2 * height)
+        pedicle = [(sign * 0.62 * width, 0.8 * depth, 0.2 * height), root]
+        process = [root, (sign * 1.75 * width, 1.9 * depth, 0.32 * height)]
+        lamina = [(sign * 0.62 * width, 1.5 * depth, 0.0), (0.0, 2.2 * depth, -0.3 * height)]
+        drawn = ((pedicle, 4.6, 0.65, 4.0), (process, 4.0, 0.7, 4.0), (lamina, 3.0, 0.8, 2.5))
+        for knots, wide, hollow, area in drawn:
+            parts.append(polyline(curve(knots, 3.0), wide, step=2.0, hollow=hollow, area=area))
     spinous = curve([(0, 2.2 * depth, -0.3 * height), (0, 3.4 * depth, -1.1 * height)], 3.0)
     parts.append(polyline(spinous, 2.2, step=2.0, hollow=0.75, area=2.5))
     return join(parts)

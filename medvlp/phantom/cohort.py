@@ -27,7 +27,6 @@ from threadpoolctl import threadpool_limits
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.memory import keep_freed_memory
 from medvlp.phantom._files import write_atomically
-from medvlp.phantom.facts import Study
 from medvlp.phantom.sampling import age_at, sample_cohort
 from medvlp.phantom.truth import write_tables
 from medvlp.phantom.write_study import StudyJob, write_study
@@ -128,8 +127,13 @@ def make_cohort(
     studies = sample_cohort(patients=patients, seed=seed, modality=modality)
     rows = out / "truth" / ".rows"
     with _disk(out, len(studies)):
-        _claim(out, recipe)
-        jobs = _jobs(out, studies, seed=seed, image_size=image_size, modality=modality)
+        if not (rows / "recipe.json").exists():
+            write_atomically(rows / "recipe.json", _json(recipe))
+        first = {study.patient.id: study.date for study in reversed(studies)}
+        jobs = [
+            StudyJob(out, study, age_at(study, first[study.patient.id]), seed, image_size, modality)
+            for study in studies
+        ]
         todo = [job for job in jobs if not _rows_file(rows, job).exists()]
         _render(todo, rows, workers=workers, done=len(jobs) - len(todo), total=len(jobs), progress=progress)
         documents = [json.loads(_rows_file(rows, job).read_text("utf-8")) for job in jobs]
@@ -194,23 +198,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else f"{text[:12]}..."
 
 
-def _claim(out: Path, recipe: dict[str, Any]) -> None:
-    path = out / "truth" / ".rows" / "recipe.json"
-    if not path.exists():
-        write_atomically(path, _json(recipe))
-
-
 def _json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _jobs(out: Path, studies: tuple[Study, ...], *, seed: int, image_size: int, modality: Modality) -> list[StudyJob]:
-    first = {}
-    for study in studies:
-        first.setdefault(study.patient.id, study.date)
-    return [
-        StudyJob(out, study, age_at(study, first[study.patient.id]), seed, image_size, modality) for study in studies
-    ]
 
 
 def _rows_file(rows: Path, job: StudyJob) -> Path:
@@ -231,8 +220,7 @@ def _render(
     tell(done, total)
     if workers == 1 or len(todo) < 2:
         for job in todo:
-            _one(job, rows)
-            done += 1
+            done += _made([job], rows)
             tell(done, total)
         return
     # Spawned, not forked: a fork would inherit the locks of whatever threads torch or BLAS run in the caller.
@@ -240,7 +228,7 @@ def _render(
     with _single_threaded(), concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         # All studies of a patient in one process, where they share their bones.
         visits = itertools.groupby(todo, key=lambda job: job.study.patient.id)
-        futures = [pool.submit(_all, list(jobs), rows) for _, jobs in visits]
+        futures = [pool.submit(_made, list(jobs), rows) for _, jobs in visits]
         try:
             for future in concurrent.futures.as_completed(futures):
                 done += future.result()
@@ -250,20 +238,15 @@ def _render(
             raise
 
 
-def _all(jobs: list[StudyJob], rows: Path) -> int:
-    """Render some studies; return how many."""
-    for job in jobs:
-        _one(job, rows)
-    return len(jobs)
-
-
-def _one(job: StudyJob, rows: Path) -> None:
-    """Render one study; its rows are written last and mean that it is complete."""
+def _made(jobs: list[StudyJob], rows: Path) -> int:
+    """Render studies and return how many; the rows of one are written last and mean that it is complete."""
     keep_freed_memory()  # a sixth of the time: every temporary volume would be fresh memory
-    # The number of threads of BLAS can change the last bit of a sum, hence a pixel.
-    with threadpool_limits(1):
-        document = write_study(job)
-    write_atomically(_rows_file(rows, job), json.dumps(document, sort_keys=True).encode())
+    for job in jobs:
+        # The number of threads of BLAS can change the last bit of a sum, hence a pixel.
+        with threadpool_limits(1):
+            document = write_study(job)
+        write_atomically(_rows_file(rows, job), json.dumps(document, sort_keys=True).encode())
+    return len(jobs)
 
 
 @contextmanager

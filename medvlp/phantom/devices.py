@@ -103,12 +103,10 @@ def scanner_named(name: str) -> Scanner:
     Raises:
         DataError: if there is none.
     """
-    for scanner in SCANNERS:
-        if scanner.name == name:
-            return scanner
-    raise DataError(
-        f"There is no X-ray device {name!r} in the phantom: use one of {', '.join(s.name for s in SCANNERS)}."
-    )
+    known = {scanner.name: scanner for scanner in SCANNERS}
+    if name not in known:
+        raise DataError(f"There is no X-ray device {name!r} in the phantom: use one of {', '.join(known)}.")
+    return known[name]
 
 
 def devices_of(site: str, *, modality: Literal["cxr", "ct"], bedside: bool) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.facts import Finding, Lobe
 from medvlp.phantom.points import Cloud, ball, tubes
-from medvlp.phantom.regions import Box, Plant, Region, region_of
+from medvlp.phantom.regions import Plant, Region, region_of
 from medvlp.phantom.thorax import Anatomy, Cage, cage_at, heart_borders
 from medvlp.phantom.tissue import Grid, SoftTissue, fill, noise, wall_distance
 from medvlp.phantom.vessels import grow, hilum
@@ -34,11 +34,6 @@ def lobe_share(anatomy: Anatomy, grid: Grid, side: int, lobe: Lobe) -> np.ndarra
     return above if lobe == "upper" else above * (1.0 - minor)  # "middle" on the left is the lingula
 
 
-def _half(grid: Grid, side: int) -> Box:
-    half = grid.shape[2] // 2
-    return slice(0, None), slice(0, None), slice(half, grid.shape[2]) if side else slice(0, half)
-
-
 def _center(
     finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int, margin: float, clear: bool
 ) -> np.ndarray:
@@ -53,7 +48,7 @@ def _center(
         clear: only where neither heart, hilum nor diaphragm hides it on a frontal film, as a report implies.
     """
     draw = numpy_generator(finding.seed, side, "place")
-    box = _half(tissue.grid, side)
+    box = tissue.grid.side(side)
     near = tissue.grid.part(box)
     lobe = np.broadcast_to(lobe_share(anatomy, near, side, finding.lobe), tissue.lung[box].shape)
     allowed = (tissue.lung[box] > 0.95) & (lobe > 0.9)
@@ -121,7 +116,7 @@ def plant_nodule(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: i
 def plant_edema(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Fill interstitium, then the air spaces around the hilum; Kerley lines at the base (vessels: see `thorax`)."""
     amount = finding.amount
-    box = _half(tissue.grid, side)
+    box = tissue.grid.side(side)
     near = tissue.grid.part(box)
     draw = numpy_generator(finding.seed, side, "shape")
     root = hilum(anatomy, side)
@@ -191,7 +186,7 @@ def _plates(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -
 
 
 def _collapsed_lobe(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
-    box = _half(tissue.grid, side)
+    box = tissue.grid.side(side)
     near = tissue.grid.part(box)
     root, outward = hilum(anatomy, side), np.abs(near.x)
     edge, strength = 5.0, np.float32(0.88)
@@ -228,7 +223,7 @@ def _collapsed_lobe(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side
 
 def plant_emphysema(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Destroy lung: bullae in the upper zones (shape of chest, diaphragm and vessels: see `thorax`)."""
-    box = _half(tissue.grid, side)
+    box = tissue.grid.side(side)
     draw = numpy_generator(finding.seed, side, "bullae")
     sign = 1.0 if side else -1.0
     for _ in range(int(2 + 5 * finding.amount)):

@@ -31,11 +31,9 @@ def plant_effusion(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side:
     """
     grid, size = tissue.grid, finding.size
     floor = _recess(anatomy, side)
-    half = grid.shape[2] // 2
-    columns = slice(half, None) if side else slice(0, half)
     top = anatomy.apex + 6.0 if anatomy.supine else floor + 1.45 * size + 34.0
     rows = grid.box((0.0, 0.0, floor - 110.0), (0.0, 0.0, top))[0]
-    box = (rows, slice(None), columns)
+    box = (rows, *grid.side(side)[1:])
     near = grid.part(box)
     cage = Cage(tissue.cage.width[rows], tissue.cage.front[rows], tissue.cage.back[rows])
     if anatomy.supine:
@@ -53,7 +51,7 @@ def plant_effusion(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side:
         haze = np.clip(1.0 - (near.z - level) / 30.0, 0.0, 1.0).astype(np.float32)
         fill(tissue, box, haze * np.float32(0.16), 0.9)
     inside = fill(tissue, box, share.astype(np.float32), _FLUID)
-    return Plant(region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None))))
+    return Plant(region_of(inside > 0.5, box))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,15 +110,13 @@ def _pleural_line(collapse: Collapse) -> Cloud:
 def plant_pneumothorax(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Put air between chest wall and lung: ``size`` mm at the apex, thinning downwards; no vessels in it."""
     grid = tissue.grid
-    half = grid.shape[2] // 2
-    columns = slice(half, None) if side else slice(0, half)
     rows = grid.box((0, 0, float(anatomy.domes[side]) - 60.0), (0, 0, anatomy.apex + 8.0))[0]
-    box = (rows, slice(None), columns)
+    box = (rows, *grid.side(side)[1:])
     near = grid.part(box)
     collapse = Collapse(anatomy, side, finding.size)
     inner = rounded_inside(near, collapse.cage(near.z[:, 0, 0]))
     inner *= np.clip(0.5 + (np.float32(anatomy.apex - 0.97 * finding.size + 2.0) - near.z) / 3.5, 0.0, 1.0)
     fill(tissue, box, np.full(inner.shape, np.float32(0.04 + 0.1 * finding.amount)) * inner, 0.9)
     inside = fill(tissue, box, np.float32(1.0) - inner, 0.001)
-    region = region_of(inside > 0.5, (rows, slice(0, None), slice(half if side else 0, None)), depth=18.0)
+    region = region_of(inside > 0.5, box, depth=18.0)
     return Plant(region, soft=(_pleural_line(collapse),))

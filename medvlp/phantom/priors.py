@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from medvlp.phantom._files import read_facts
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
@@ -40,27 +42,8 @@ class Prior:
     bedside_only: bool = False
 
 
-# The order is the causal order: a finding's causes stand before it.
-PRIORS: Mapping[str, Prior] = MappingProxyType(
-    {
-        "pacemaker": Prior(0.12, -1.93, {"age": 0.55, "cardiac": 0.7}, 1.0),
-        "cardiomegaly": Prior(0.18, -1.59, {"cardiac": 1.2, "age": 0.15, "pacemaker": 0.7}, 0.95, 0.15, 0.05),
-        "emphysema": Prior(0.12, -2.34, {"airway": 1.5, "age": 0.3}, 1.0),
-        "rib_fracture": Prior(0.12, -2.63, {"trauma": 3.2, "age": 0.1}, 0.85),
-        "edema": Prior(0.13, -2.35, {"cardiomegaly": 1.2, "cardiac": 0.3, "bedside": 0.5}, 0.35, 0.3, 0.3),
-        "nodule": Prior(0.13, -1.43, {"airway": 0.4, "age": 0.2, "bedside": -0.2}, 0.9, 0.25, 0.05),
-        "consolidation": Prior(0.14, -1.87, {"bedside": 0.4, "emphysema": 0.4}, 0.4, 0.3, 0.35),
-        "endotracheal_tube": Prior(0.11, -1.56, {"consolidation": 0.3, "edema": 0.2}, 0.4, bedside_only=True),
-        "central_line": Prior(0.16, -1.87, {"bedside": 0.5, "endotracheal_tube": 1.0}, 0.45),
-        "effusion": Prior(
-            0.20, -1.59, {"edema": 1.0, "cardiomegaly": 0.4, "consolidation": 0.6, "bedside": 0.2}, 0.5, 0.3, 0.35
-        ),
-        "pneumothorax": Prior(
-            0.12, -2.27, {"rib_fracture": 1.6, "central_line": 0.6, "emphysema": 0.6}, 0.4, 0.2, 0.45
-        ),
-        "atelectasis": Prior(0.15, -1.70, {"effusion": 0.8, "endotracheal_tube": 0.4}, 0.45, 0.2, 0.35),
-    }
-)
+PRIORS: Mapping[str, Prior] = MappingProxyType({name: Prior(**facts) for name, facts in read_facts("priors").items()})
+"""By finding, in causal order: a finding's causes stand before it."""
 
 AGE_STEP = 15.0
 """Years a unit of the cause ``age``; the standard deviation of ages is 16."""

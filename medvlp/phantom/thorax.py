@@ -98,18 +98,16 @@ class Cage:
         return (self.back - self.front) / 2
 
 
-def anatomy_of(patient: Patient, *, seed: int, supine: bool = False, years: int = 0) -> Anatomy:
+def anatomy_of(patient: Patient, *, seed: int, supine: bool = False) -> Anatomy:
     """Return a patient's normal chest.
 
     Args:
         patient: who.
         seed: the cohort's seed.
         supine: bedside posture.
-        years: time since the first study.
     """
     draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
-    female = patient.sex == "F"
-    age = patient.age + years
+    female, age = patient.sex == "F", patient.age
     tall = patient.height / 175.0 * float(draw.normal(1.0, 0.04))
     broad = (
         (0.91 if female else 1.0)

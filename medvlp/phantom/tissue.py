@@ -60,6 +60,11 @@ class Grid:
             slices.append(slice(first, min(max(last, first + 1), cells)))
         return slices[0], slices[1], slices[2]
 
+    def side(self, side: int) -> tuple[slice, slice, slice]:
+        """Return the voxels of the right (0) or left (1) half."""
+        half = self.x.size // 2
+        return slice(0, None), slice(0, None), slice(half, self.x.size) if side else slice(0, half)
+
     def part(self, box: tuple[slice, slice, slice]) -> Grid:
         """Return the coordinates of a box."""
         return Grid(self.z[box[0]], self.y[:, box[1]], self.x[:, :, box[2]])

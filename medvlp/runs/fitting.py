@@ -16,8 +16,8 @@ from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import ask_of, scored_rows
-from medvlp.evaluation.evidence import evidence_of, kept_sentences
-from medvlp.evaluation.grounding.gain import kept_maps
+from medvlp.evaluation.evidence import evidence_of, sentence_evidence
+from medvlp.evaluation.grounding.gain import map_evidence
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.fitted import fit_finding
@@ -80,9 +80,9 @@ def store_fitted(
             bundle = _changed(bundle, answer.name, evidence=evidence)
         if result is not None and result.fitted:
             bundle = _with_fitted(bundle, answer.name, result.fitted, result.data, calibration)
-    for name, maps in kept_maps(list(found.values())).items():
+    for name, maps in map_evidence(list(found.values())).items():
         bundle = _changed(bundle, name, maps=maps)
-    sentences = kept_sentences(found.values())
+    sentences = sentence_evidence(found.values())
     bundle = bundle if sentences is None else replace(bundle, sentences=sentences)
     if chosen_on is not None and bundle.seen is not None:
         near = bundle.seen.hasher is not None and near_is_quick(chosen_on)

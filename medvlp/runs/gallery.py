@@ -21,8 +21,8 @@ from medvlp.data.prepare import Prepared
 from medvlp.data.stacks import stack_of
 from medvlp.evaluation.error_cases import error_cases, hardest_findings
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.names import words_of
-from medvlp.evaluation.pictures import picture_of
+from medvlp.evaluation.shown import shown_pixels
+from medvlp.evaluation.words import words_of
 from medvlp.pages.inputs import CHOSEN, Box, GalleryItem, RetrievalExample, RetrievalHit
 from medvlp.statistics.ranks import rank_queries
 
@@ -69,11 +69,11 @@ class _Asked:
         values = None
         if stack is not None:
             weights = slice_weights(self.model.model, stack)
-            pixels = picture_of(sample, weights.shown)
+            pixels = shown_pixels(sample, weights.shown)
             share = "" if weights.weights is None else f", weight {weights.weights[weights.shown]:.2f}"
             notes.append(f"slice {weights.shown + 1} of {len(stack.pixels)}{share}")
         else:
-            pixels = picture_of(sample)
+            pixels = shown_pixels(sample)
             try:
                 found = self.answer.look(self.model.model, sample, self.begun, [(finding, "")])
                 values = None if found is None else found[0].resized(pixels.shape[-1])
@@ -158,7 +158,7 @@ def _retrieval_examples(
         )
         examples.append(
             RetrievalExample(
-                image=_bytes(picture_of(prepared.sample(int(rows[query])))),
+                image=_bytes(shown_pixels(prepared.sample(int(rows[query])))),
                 hits=hits,
                 expected_rank=float(ranks.expected_rank()[at]),
                 pool=len(rows),

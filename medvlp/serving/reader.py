@@ -75,8 +75,6 @@ class Reader:
         stored = model.bundle.sentences
         self._checker = None if stored is None or not model.cosines else SentenceEvaluator.of(stored)
 
-    # what it is -----------------------------------------------------------------------------------------------------
-
     def describe(self) -> dict[str, Any]:
         """Return what the bundle is and what it can be asked; a sentence for what it cannot."""
         bundle, model = self.model.bundle, self.model
@@ -121,8 +119,6 @@ class Reader:
         prepared = self.model.prepare(image)
         files = [Path(image)] if isinstance(image, str | Path) else image if isinstance(image, tuple) else []
         return prepared.warned(of_training(self.model, [file for file in files if file.is_file()]))
-
-    # what it says ---------------------------------------------------------------------------------------------------
 
     def findings(self, prepared: Prepared) -> dict[str, Any]:
         """Return what the bundle says of each finding, and why nothing where its gate holds the picture back."""
@@ -262,8 +258,6 @@ class Reader:
                 vector = self._features(prepared, columns[0])
             found = self._cases.search(vector, columns, k, findings=findings)
         return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
-
-    # ----------------------------------------------------------------------------------------------------------------
 
     def _let_in(self, prepared: Prepared) -> None:
         refused = refusal(self.model.verdict(prepared))

@@ -69,8 +69,6 @@ class Room:
         """How many files of anybody lie in the private folder."""
         return sum(path.is_file() for path in self._folder.rglob("*"))
 
-    # studies --------------------------------------------------------------------------------------------------------
-
     async def receive(self, token: str, chunks: AsyncIterator[bytes], *, framed: bool) -> dict[str, Any]:
         """Read an upload as a study; its files are gone when this returns.
 
@@ -142,8 +140,6 @@ class Room:
         self._audit.add("opened", how=how, input=study.digest, series=len(study.series), refused=len(study.refused))
         return {"key": key, **study.document}
 
-    # what a model says ----------------------------------------------------------------------------------------------
-
     def findings(self, token: str, study: str, series: int, model: int) -> dict[str, Any]:
         """Return every finding of a picture or volume; see `Reader.findings`."""
         return self._asked(token, study, series, model, "findings")
@@ -169,8 +165,6 @@ class Room:
         if sentence:
             return self.readers[model].similar(None, _limited(sentence, 400), k)
         return self._asked(token, study, series, model, "similar", None, k)
-
-    # exports --------------------------------------------------------------------------------------------------------
 
     def export(
         self, token: str, study: str, series: int, model: int, kind: str, view: dict[str, Any], send: bool

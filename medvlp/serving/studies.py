@@ -96,7 +96,7 @@ class Series:
             raise IndexError
         return rgb.tobytes()
 
-    def source(self, preset: str | None, frame: int = 0) -> Image | StoredVolume:
+    def source(self, preset: str | None) -> Image | StoredVolume:
         """Return what a model of that preset looks at: one parse for viewer and model.
 
         Raises:
@@ -105,7 +105,7 @@ class Series:
         if isinstance(self.content, StoredVolume):
             return self.content
         if preset in (None, DISPLAY):
-            return self.content[frame].image()
+            return self.content[0].image()
         if preset not in self.images:
             raise UserError(f"The model reads pictures by {preset}, which does not fit this one: choose another model.")
         return self.images[preset]

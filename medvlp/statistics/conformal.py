@@ -54,8 +54,8 @@ def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> Set
     positive, negative = np.sort(values[truth])[::-1], np.sort(values[~truth])
     return SetRule(
         level,
-        _kept(positive, level),
-        _kept(negative, level),
+        _retained(positive, level),
+        _retained(negative, level),
         positives=len(positive),
         negatives=len(negative),
     )
@@ -100,7 +100,7 @@ def risk_coverage(wrong: ArrayLike, certainty: ArrayLike) -> RiskCoverage:
     return RiskCoverage(np.arange(1, len(order) + 1) / len(order), risk, float(risk.mean()))
 
 
-def _kept(outermost_last: FloatArray, level: float) -> float | None:
+def _retained(outermost_last: FloatArray, level: float) -> float | None:
     """Return the score of the last kept row of one class, sorted from the safest to the most surprising."""
     n = len(outermost_last)
     rank = int(np.ceil((n + 1) * level - 1e-9))

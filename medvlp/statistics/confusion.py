@@ -7,7 +7,6 @@ array of resamples, `UndefinedMetricError` for one table. Nothing is put in its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,60 +14,15 @@ from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.table import Confusion
 
 __all__ = [
-    "THRESHOLD_METRICS",
     "CallCounts",
     "Confusion",
-    "ThresholdMetric",
     "call_counts",
     "threshold_metric",
     "why_undefined",
 ]
-
-ThresholdMetric = Literal["sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "accuracy", "balanced_accuracy"]
-THRESHOLD_METRICS: tuple[ThresholdMetric, ...] = get_args(ThresholdMetric)
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Counts (or weights), all of one shape: true and false positives, false and true negatives."""
-
-    tp: FloatArray
-    fp: FloatArray
-    fn: FloatArray
-    tn: FloatArray
-
-    def metric(self, name: ThresholdMetric) -> FloatArray:
-        """Return a metric of every table, NaN where it is not defined.
-
-        Example:
-            >>> table = Confusion(*(np.array(count) for count in (8.0, 1.0, 2.0, 9.0)))
-            >>> float(table.metric("sensitivity")), round(float(table.metric("mcc")), 4)
-            (0.8, 0.7035)
-        """
-        tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
-        if name == "sensitivity":
-            return _share(tp, tp + fn)
-        if name == "specificity":
-            return _share(tn, tn + fp)
-        if name == "ppv":
-            return _share(tp, tp + fp)
-        if name == "npv":
-            return _share(tn, tn + fn)
-        if name == "f1":
-            return _share(2 * tp, 2 * tp + fp + fn)
-        if name == "accuracy":
-            return _share(tp + tn, tp + fp + fn + tn)
-        if name == "balanced_accuracy":
-            return (_share(tp, tp + fn) + _share(tn, tn + fp)) / 2
-        # Roots first: the product of four counts leaves the range in which whole numbers are exact.
-        scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-        return _share(tp * tn - fp * fn, scale)
-
-    def pooled(self) -> Confusion:
-        """Return the sums over the first axis: the table of all labels together."""
-        return Confusion(self.tp.sum(axis=0), self.fp.sum(axis=0), self.fn.sum(axis=0), self.tn.sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +74,7 @@ def call_counts(
     return CallCounts(counts, np.searchsorted(ascending, cuts))
 
 
-def threshold_metric(
-    name: ThresholdMetric, labels: ArrayLike, called: ArrayLike, weights: ArrayLike | None = None
-) -> float:
+def threshold_metric(name: str, labels: ArrayLike, called: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return a metric of rows that were called or not.
 
     Args:
@@ -173,7 +125,3 @@ def why_undefined(table: Confusion) -> str:
     if tp + fp == 0:
         return "none_called"
     return "all_called" if tn + fn == 0 else ""
-
-
-def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), np.nan)

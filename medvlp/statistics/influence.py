@@ -1,4 +1,4 @@
-"""How much each patient moves AUROC and average precision: first derivatives in the patients' weights.
+"""How much each patient moves a metric of the ranking: first derivatives in the patients' weights.
 
 They give a variance without any resample (the infinitesimal jackknife, Jaeckel 1972; for the AUROC it is the clustered
 variance of Obuchowski 1997 up to the factors I / (I - 1)) and the acceleration of BCa intervals (Efron 1987).
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from medvlp.statistics.bootstrap import Clusters
 from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.table import Moves, rank_metrics
 
 __all__ = ["acceleration", "by_patient", "centred", "influence_rows"]
 
 
 def influence_rows(labels: NDArray[np.bool_], scores: FloatArray) -> FloatArray:
-    """Return d AUROC / d weight and d AP / d weight of each row at equal weights, ``(n, 2)``.
+    """Return d metric / d weight of each row at equal weights, a column a metric of `rank_metrics`, ``(n, K)``.
 
     Args:
         labels: ``(n,)`` booleans of both classes.
@@ -27,23 +28,9 @@ def influence_rows(labels: NDArray[np.bool_], scores: FloatArray) -> FloatArray:
         [[0.0, -0.111], [-0.25, -0.028], [0.25, 0.139]]
     """
     levels, place = np.unique(-scores, return_inverse=True)  # highest score first
-    positive = np.bincount(place, weights=labels, minlength=len(levels))
-    negative = np.bincount(place, weights=~labels, minlength=len(levels))
-    hit, false = np.cumsum(positive), np.cumsum(negative)
-    positives, negatives = hit[-1], false[-1]
-    called = hit + false
-    # AUROC: a positive's share of negatives that it beats, a negative's share of positives that beat it, centred.
-    beaten = (negatives - false + 0.5 * negative) / negatives
-    beats = (hit - 0.5 * positive) / positives
-    area = float(positive @ beaten) / positives
-    auroc = np.where(labels, (beaten[place] - area) / positives, (beats[place] - area) / negatives)
-    # Average precision: a row adds to TP (and) to the number called at every level from its own downwards.
-    precision = hit / called
-    value = float(positive @ precision) / positives
-    below = np.cumsum((positive * (1 - precision) / called)[::-1])[::-1]
-    lost = np.cumsum((positive * precision / called)[::-1])[::-1]
-    ap = np.where(labels, (precision + below)[place] - value, -lost[place]) / positives
-    return np.stack([auroc, ap], axis=1)
+    positive, negative = (np.bincount(place, weights=rows, minlength=len(levels)) for rows in (labels, ~labels))
+    rows = Moves(labels, place, positive.astype(np.float64), negative.astype(np.float64))
+    return np.stack([each.influence(rows) for each in rank_metrics().values()], axis=1)
 
 
 def by_patient(rows: FloatArray, patient: NDArray[np.int64], patients: int) -> FloatArray:

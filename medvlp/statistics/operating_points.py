@@ -133,8 +133,8 @@ def _choose(rule: Rule, hit: FloatArray, false: FloatArray) -> int:
     # 0.9 of 10 is 9 whole rows, whatever the rounding of 0.9 says.
     if rule.kind == "sensitivity":
         return int(np.argmax(hit >= rule.target * positives - 1e-9 * positives))
-    kept = negatives - false >= rule.target * negatives - 1e-9 * negatives
-    return int(np.flatnonzero(kept)[-1])
+    enough = negatives - false >= rule.target * negatives - 1e-9 * negatives
+    return int(np.flatnonzero(enough)[-1])
 
 
 def _between(descending: FloatArray, cut: int) -> float:

@@ -1,7 +1,7 @@
-"""AUROC and average precision of thousands of resamples: the rows are sorted once, a resample only counts.
+"""Metrics of the ranking of thousands of resamples: the rows are sorted once, a resample only counts.
 
 A resample gives every patient a weight. With the rows in the order of their scores, two running sums (all rows, and
-positive rows) hold every count that either metric needs, in whole numbers. One pass over a vector that stays in the
+positive rows) hold every count that any metric needs, in whole numbers. One pass over a vector that stays in the
 processor's cache replaced a histogram of all resamples together: a tenth of the time at 100,000 rows.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.table import Levels, rank_metrics
 
 __all__ = ["RankedRows", "rank_rows"]
 
@@ -38,24 +39,22 @@ class RankedRows:
     called: Places
     hits: Places
 
-    def both(self, weights: Counts) -> tuple[float, float]:
-        """Return AUROC and average precision under patient weights ``(P,)``; NaN where a class has no weight.
-
-        ``AUROC = sum_g p_g (N - (FP_g + FP_before_g) / 2) / (P N)`` and ``AP = sum_g (p_g / P) TP_g / (TP_g + FP_g)``.
-        """
+    def levels(self, weights: Counts) -> Levels | None:
+        """Return the rows under patient weights ``(P,)``; None where a class has no weight."""
         rows, positives = _running(weights.take(self.patient)), _running(weights.take(self.positive))
         total, negatives = int(positives[-1]), int(rows[-1]) - int(positives[-1])
         if total == 0 or negatives == 0:
-            return float("nan"), float("nan")
+            return None
         hit, called, before = positives.take(self.hits), rows.take(self.called), rows.take(self.before)
         earlier = np.empty_like(hit)
         earlier[0], earlier[1:] = 0, hit[:-1]
         gained = (hit - earlier).astype(np.float64)
-        false = called - hit + (before - earlier)
-        area = float(gained @ (negatives - 0.5 * false)) / (total * negatives)
-        # A level that no resampled row reaches has called = 0, gained = 0.
-        precision = float(gained @ (hit / np.maximum(called, 1))) / total
-        return area, precision
+        return Levels(gained, hit, called, called - hit + (before - earlier), total, negatives)
+
+    def values(self, weights: Counts) -> tuple[float, ...]:
+        """Return every metric of `rank_metrics` under patient weights ``(P,)``; NaN where a class has no weight."""
+        metrics, levels = rank_metrics().values(), self.levels(weights)
+        return tuple(float("nan") if levels is None else each.value(levels) for each in metrics)
 
     def tuned(self, weights: Counts) -> tuple[float, float, float, float]:
         """Return what a threshold tuned on these very rows reaches: F1 and accuracy at the largest F1, sensitivity and
@@ -77,8 +76,8 @@ class RankedRows:
         return float(f1[best]), accuracy, hit[cut] / total, 1 - (called[cut] - hit[cut]) / (n - total)
 
     def draws(self, weights: Counts) -> FloatArray:
-        """Return both metrics of every resample: weights ``(B, P)``, result ``(B, 2)``."""
-        return np.array([self.both(row) for row in weights]).reshape(len(weights), 2)
+        """Return the K metrics of `rank_metrics` of every resample: weights ``(B, P)``, result ``(B, K)``."""
+        return np.array([self.values(row) for row in weights]).reshape(len(weights), len(rank_metrics()))
 
 
 def rank_rows(labels: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np.int64]) -> RankedRows:
@@ -91,7 +90,7 @@ def rank_rows(labels: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np
 
     Example:
         >>> rows = rank_rows(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.35, 0.8]), np.arange(4))
-        >>> area, precision = rows.both(np.ones(4, np.int32))
+        >>> area, precision = rows.values(np.ones(4, np.int32))
         >>> area, round(precision, 4)
         (0.75, 0.8333)
     """

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Ranks", "label_groups", "random_recall", "rank_embeddings", "rank_queries"]
+__all__ = ["Ranks", "label_groups", "random_recall", "rank_embeddings", "rank_queries", "weighted_medians"]
 
 _BLOCK_ROWS = 512
 
@@ -142,6 +142,21 @@ def label_groups(labels: ArrayLike, studies: int) -> NDArray[np.int64]:
     if table.ndim != 2 or len(table) != studies:
         raise DataError(f"The labels have shape {table.shape} for {studies} studies: give one row a study.")
     return np.unique(np.where(np.isnan(table), 9.0, table), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def weighted_medians(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the medians of ``(n,)`` values under the columns of ``(n, B)`` weights, ``(B,)``; halves are averaged.
+
+    Example:
+        >>> weighted_medians(np.array([1.0, 5.0, 2.0]), np.array([[1.0, 1], [1, 0], [1, 1]])).tolist()
+        [2.0, 1.5]
+    """
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(weights[order], axis=0)
+    half = cumulative[-1] / 2
+    lower = values[order][np.argmax(cumulative >= half, axis=0)]
+    upper = values[order][np.argmax(cumulative > half, axis=0)]
+    return (lower + upper) / 2
 
 
 def _chance_of_a_hit(relevant: NDArray[np.int64], other: NDArray[np.int64], drawn: NDArray[np.int64]) -> FloatArray:

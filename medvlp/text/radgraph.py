@@ -303,13 +303,15 @@ class _Graph:
             names += [
                 entity.id
                 for entity in self.entities.values()
-                if _is_anatomy(entity) and entity.id not in names and any(r.target == name for r in entity.relations)
+                if _is_of(entity, "anatomy")
+                and entity.id not in names
+                and any(r.target == name for r in entity.relations)
             ]
         return names
 
     def _said(self, entity: Entity, anatomy: str, blank: RadGraphStatement) -> RadGraphStatement:
         modifiers, suggested_by = (
-            tuple(each.words.lower() for each in self._sources(entity, kind) if _is_present(each))
+            tuple(each.words.lower() for each in self._sources(entity, kind) if _is_of(each, "observation"))
             for kind in ("modify", "suggestive_of")
         )
         return replace(
@@ -325,13 +327,9 @@ class _Graph:
         ]
 
 
-def _is_anatomy(entity: Entity) -> bool:
-    return entity.kind == "anatomy" and entity.presence == "present"
+def _is_of(entity: Entity, kind: Kind) -> bool:
+    return entity.kind == kind and entity.presence == "present"
 
 
 def _is_head(entity: Entity) -> bool:
-    return _is_anatomy(entity) and not entity.relations
-
-
-def _is_present(entity: Entity) -> bool:
-    return entity.kind == "observation" and entity.presence == "present"
+    return _is_of(entity, "anatomy") and not entity.relations

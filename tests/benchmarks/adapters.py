@@ -81,7 +81,13 @@ def result_of(manifest: Manifest, labels: tuple[str, ...], scores: np.ndarray, n
 def numbers(result: Result, metric: str = "auroc") -> dict[str, dict[str, object]]:
     """Return each label's number with its interval."""
     return {
-        row.label: {"value": row.value, "low": row.low, "high": row.high, "n": row.n, "positives": row.positives}
+        row.label: {
+            "value": row.value,
+            "low": row.interval.low,
+            "high": row.interval.high,
+            "n": row.counts.n,
+            "positives": row.counts.positives,
+        }
         for row in result.metrics
         if row.metric == metric and row.group is None and row.label not in ("micro", "weighted")
     }
@@ -183,7 +189,12 @@ def shots(out: Path, data: Path) -> dict[str, object]:
         result = evaluate_few_shot(own_scores, labels, patients, ids, **facts)
         found[adapter] = {
             name: next(
-                {"value": row.value, "low": row.low, "high": row.high, "labels": row.labels_used}
+                {
+                    "value": row.value,
+                    "low": row.interval.low,
+                    "high": row.interval.high,
+                    "labels": row.counts.labels_used,
+                }
                 for row in result.metrics
                 if row.metric == f"auroc@{place}" and row.label == "macro"
             )

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import kstest, norm
 
-from medvlp.evaluation.results import Metric
-from medvlp.evaluation.scoring.split import with_draws
+from medvlp.evaluation.metric_row import with_draws
+from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.confusion import Confusion
 from medvlp.statistics.delong import compare_areas, delong, delong_interval
@@ -60,7 +60,7 @@ def intervals(
         resamples=resamples,
         seed=seed,
     )
-    value = ranked.both(np.ones(clusters.patients, np.int32))
+    value = ranked.values(np.ones(clusters.patients, np.int32))
     smaller = min(len(np.unique(unit[label])), len(np.unique(unit[~label])))
     moved = by_patient(influence_rows(label, score), clusters.patient, clusters.patients)
     found = {}
@@ -92,10 +92,10 @@ def called_and_calibrated(
     smaller = min(len(np.unique(patient[label])), len(np.unique(patient[~label])))
     found = {}
     for at, metric in enumerate(("f1", "mcc", "brier")):
-        row = Metric(metric=metric, label="", value=float(value[at]), n=len(label), patients=PATIENTS)
+        row = Metric(metric=metric, label="", value=float(value[at]), counts=Counts(n=len(label), patients=PATIENTS))
         for form in ("percentile", "logit"):
             made = with_draws(row, draws[:, at], form=form, patients=smaller, signed=metric == "mcc")
-            found[metric, form] = Interval(made.low, made.high, resamples, 0)
+            found[metric, form] = Interval(made.interval.low, made.interval.high, resamples, 0)
     return found
 
 

@@ -80,7 +80,13 @@ def of_one_source(result: Result, data: Path) -> Result:
 def numbers(result: Result, metric: str = "auroc") -> dict[str, dict[str, object]]:
     """Return a number of each label with its interval."""
     return {
-        row.label: {"value": row.value, "low": row.low, "high": row.high, "n": row.n, "positives": row.positives}
+        row.label: {
+            "value": row.value,
+            "low": row.interval.low,
+            "high": row.interval.high,
+            "n": row.counts.n,
+            "positives": row.counts.positives,
+        }
         for row in result.metrics
         if row.metric == metric and row.group is None and row.label in (*FIVE, "macro")
     }

@@ -17,7 +17,7 @@ from _report import print_report
 
 from medvlp.config.tree import load_config
 from medvlp.core.registry import available
-from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.models.bundle import save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.runs.train import train
@@ -63,14 +63,14 @@ def main() -> None:
     lowest = cases.sort_values("dice").iloc[0]
     print_report(
         "lung_masks",
-        n={"films": len(cases), "patients": row.patients},
+        n={"films": len(cases), "patients": row.counts.patients},
         packages=("torch", "timm"),
         dice=round(row.value or 0.0, 4),
-        interval=[round(row.low or 0.0, 4), round(row.high or 0.0, 4)],
+        interval=[round(row.interval.low or 0.0, 4), round(row.interval.high or 0.0, 4)],
         lowest={"id": lowest["id"], "dice": round(float(lowest["dice"]), 4)},
         folds=[round(float(each["dice"].mean()), 4) for each in found],
     )
-    raise SystemExit(int((row.value or 0.0) < MEAN or (row.low or 0.0) < LOWER))
+    raise SystemExit(int((row.value or 0.0) < MEAN or (row.interval.low or 0.0) < LOWER))
 
 
 if __name__ == "__main__":

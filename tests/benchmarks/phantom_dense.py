@@ -41,7 +41,10 @@ def judged(name: str, measure: str, hospital: Path, out: Path, samples: int | No
 
 def told(row: Metric) -> list[float | int | None]:
     """Value, both ends of its interval, and films."""
-    return [*(None if value is None else round(value, 3) for value in (row.value, row.low, row.high)), row.n]
+    return [
+        *(None if value is None else round(value, 3) for value in (row.value, row.interval.low, row.interval.high)),
+        row.counts.n,
+    ]
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
         constant_box=told(boxes["boxes_constant_box"].find("ap@0.3", "macro")),
         difference=told(difference),
     )
-    raise SystemExit(int(difference.low is None or difference.low <= 0))
+    raise SystemExit(int(difference.interval.low is None or difference.interval.low <= 0))
 
 
 if __name__ == "__main__":

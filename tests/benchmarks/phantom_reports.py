@@ -25,8 +25,10 @@ from medvlp.runs.train import train
 
 def told(row: Metric) -> dict[str, float | int | None]:
     """Value with its interval and counts."""
-    value, low, high = (None if each is None else round(each, 4) for each in (row.value, row.low, row.high))
-    return {"value": value, "low": low, "high": high, "n": row.n, "patients": row.patients}
+    value, low, high = (
+        None if each is None else round(each, 4) for each in (row.value, row.interval.low, row.interval.high)
+    )
+    return {"value": value, "low": low, "high": high, "n": row.counts.n, "patients": row.counts.patients}
 
 
 def main() -> None:

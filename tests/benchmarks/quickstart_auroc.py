@@ -99,7 +99,7 @@ def run_seed(out: Path, seed: int, asked: argparse.Namespace) -> dict:
             and row.group is None
             and row.label != "macro"
             and row.value is not None
-            and (row.positives or 0) >= asked.fewest
+            and (row.counts.positives or 0) >= asked.fewest
         },
         "size_terciles": {
             row.group: _row(row)
@@ -143,7 +143,7 @@ def _optional(folder: Path, *names: str) -> dict[str, Result]:
 
 def _row(row: Metric) -> dict:
     rounded = {name: None if (v := getattr(row, name)) is None else round(v, 4) for name in ("value", "low", "high")}
-    counts = {"n": row.n, "patients": row.patients, "labels_used": row.labels_used}
+    counts = {"n": row.counts.n, "patients": row.counts.patients, "labels_used": row.counts.labels_used}
     return {**rounded, **{name: count for name, count in counts.items() if count is not None}}
 
 
@@ -155,7 +155,7 @@ def _recall(result: Result) -> dict:
         **_row(row),
         "chance": round(row.chance, 4),
         "times_chance": round(row.value / row.chance, 1),
-        "pool": row.pool,
+        "pool": row.counts.pool,
     }
 
 

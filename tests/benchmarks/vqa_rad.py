@@ -31,7 +31,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
-from medvlp.evaluation.means import mean_metric
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.features.embed import embed
 from medvlp.measures.questions import plain_words
 from medvlp.models.bundle import load_model, save_bundle
@@ -171,7 +171,13 @@ def judge(rows: Rows, features: np.ndarray) -> tuple[dict[str, np.ndarray], list
 def number(values: np.ndarray, pictures: np.ndarray) -> dict[str, object]:
     """Return a mean with its interval over pictures."""
     row = mean_metric("accuracy", "all", values, pictures.astype(str).tolist(), seed=SEED, resamples=RESAMPLES)
-    return {"value": row.value, "low": row.low, "high": row.high, "n": row.n, "images": row.patients}
+    return {
+        "value": row.value,
+        "low": row.interval.low,
+        "high": row.interval.high,
+        "n": row.counts.n,
+        "images": row.counts.patients,
+    }
 
 
 def main() -> None:

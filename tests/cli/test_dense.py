@@ -123,16 +123,16 @@ def test_masks_and_boxes_are_evaluated_in_the_pixels_of_the_files(
     there = [number for number in tests if number % 4 != 3]
     masks = found["segmentation"]
     dice = masks.find("dice", "mass")
-    assert (dice.n, dice.patients, dice.label) == (len(there), len(there), "mass")
+    assert (dice.counts.n, dice.counts.patients, dice.label) == (len(there), len(there), "mass")
     assert dice.value > 0.85
     assert masks.find("lowest_dice", "mass").value <= dice.value
-    assert masks.find("false_alarm", "mass").n == len(tests) - len(there)
+    assert masks.find("false_alarm", "mass").counts.n == len(tests) - len(there)
     drawn = masks.cases.set_index("id")["pixels"]
     for number in there:
         x0, y0, x1, y1 = film(number)[1]
         assert drawn[f"{number}.png"] == (x1 - x0) * (y1 - y0)
     boxes = found["boxes"]
-    assert boxes.find("ap@0.3", "mass").n == len(tests)
+    assert boxes.find("ap@0.3", "mass").counts.n == len(tests)
     assert boxes.find("ap@0.3", "mass").value > 0.6
     difference = boxes.find("ap_difference@0.3", "constant_box")
     control = found["boxes_constant_box"].find("ap@0.3", "macro")
@@ -241,7 +241,7 @@ def test_a_label_map_of_volumes_comes_back_in_the_grid_of_the_file(
         evaluation={"choose": "segmentation/dice/macro"},
     )
     dice = evaluated(cli, run / "bundle", data, tmp_path / "out")["segmentation"].find("dice", "organ")
-    assert dice.n == 1
+    assert dice.counts.n == 1
     assert dice.value > 0.8
     source = volumes / "v7.nii.gz"
     told = json.loads(cli("predict", run / "bundle", source, "--out", tmp_path / "masks", "--json").out)

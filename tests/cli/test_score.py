@@ -37,7 +37,7 @@ def test_score_writes_numbers_cases_page_and_tables(cli: Cli, predictions: Path,
     ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 40, "--table", tmp_path / "t.tex")
     assert (ran.code, ran.out.splitlines()[-1]) == (0, f"Open {tmp_path / 'r.html'}")
     result = load_result(tmp_path / "r.json")
-    assert result.find("f1", "effusion", split="test", operating_point="max_f1").low is not None
+    assert result.find("f1", "effusion", split="test", operating_point="max_f1").interval.low is not None
     assert {"platt", "temperature"} <= set(result.fitted["nodule"]["calibration"])
     page = (tmp_path / "r.html").read_text()
     for words in ("Operating points", "Calibration and decisions", "When the model should not answer"):
@@ -97,7 +97,7 @@ def test_compare_prints_a_table_and_writes_the_differences(cli: Cli, predictions
     assert ran.code == 0
     assert ran.out.startswith("**auroc: other against model**")
     assert ran.out == (tmp_path / "d.md").read_text()
-    assert load_result(tmp_path / "d.json").find("auroc_difference", "macro").p is not None
+    assert load_result(tmp_path / "d.json").find("auroc_difference", "macro").test.p is not None
     document = json.loads(cli("compare", *files, "--resamples", 20, "--json").out)
     assert document["name"] == "comparison"
     assert cli("report", tmp_path / "d.json", "--out", tmp_path / "d.html").code == 0

@@ -119,7 +119,7 @@ def test_it_judges_a_tree_in_the_layout_of_its_set(name: str, tiny_run: Trained,
     # The tiny bundle's prompts share no finding with some sets, and its maps need its prompts.
     assert {each.result for each in missing} <= {"zero_shot", "grounding_*"}, missing
     judged = [each.row for each in numbers if each.row is not None and each.wanted.result.startswith("zero_shot_")]
-    assert all(row.n >= 8 for row in judged), judged
+    assert all(row.counts.n >= 8 for row in judged), judged
 
 
 def test_a_release_without_patients_says_so_in_its_results(tiny_run: Trained, tmp_path: Path) -> None:

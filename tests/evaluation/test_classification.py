@@ -43,13 +43,17 @@ def test_each_finding_is_scikit_learn_on_its_known_rows_and_macro_is_their_mean(
         row = result.find("auroc", finding)
         assert row.value == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
         assert result.find("average_precision", finding).value == pytest.approx(average_precision_score(truth, scores))
-        assert (row.n, row.positives, row.patients) == (len(known), int(truth.sum()), known["patient_id"].nunique())
+        assert (row.counts.n, row.counts.positives, row.counts.patients) == (
+            len(known),
+            int(truth.sum()),
+            known["patient_id"].nunique(),
+        )
         assert row.policy == "u_ignore"
-        assert row.prevalence == result.find("average_precision", finding).chance == truth.mean()
+        assert row.counts.prevalence == result.find("average_precision", finding).chance == truth.mean()
         expected.append(row.value)
     macro = result.find("auroc", "macro")
     assert macro.value == pytest.approx(np.mean(expected), abs=1e-15)
-    assert (macro.labels_used, macro.n, macro.chance) == (2, 240, 0.5)
+    assert (macro.counts.labels_used, macro.counts.n, macro.chance) == (2, 240, 0.5)
 
 
 def test_the_macro_interval_comes_from_the_same_patients_for_all_findings() -> None:
@@ -67,7 +71,7 @@ def test_the_macro_interval_comes_from_the_same_patients_for_all_findings() -> N
             values.append(roc_auc_score(truth, scores, sample_weight=weight))
         draws.append(np.mean(values))
     macro = _evaluate(table, resamples=50, interval="percentile").find("auroc", "macro")
-    assert [macro.low, macro.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+    assert [macro.interval.low, macro.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
 
 
 def test_same_seed_same_numbers_and_the_stored_cases_give_them_again() -> None:
@@ -82,10 +86,10 @@ def test_a_finding_without_positives_is_named_and_left_out_of_macro() -> None:
     table["label:edema"], table["score:edema"] = 0, 0.5
     result = _evaluate(table)
     row = result.find("auroc", "edema")
-    assert (row.value, row.low, row.reason, row.chance) == (None, None, "no_positives", None)
-    assert result.find("auroc", "macro").labels_used == 2
+    assert (row.value, row.interval.low, row.reason, row.chance) == (None, None, "no_positives", None)
+    assert result.find("auroc", "macro").counts.labels_used == 2
     nothing = _evaluate(table[["id", "patient_id", "label:edema", "score:edema"]]).find("auroc", "macro")
-    assert (nothing.value, nothing.labels_used, nothing.reason) == (None, 0, "no_labels")
+    assert (nothing.value, nothing.counts.labels_used, nothing.reason) == (None, 0, "no_labels")
 
 
 def test_few_positive_patients_are_flagged_and_may_be_kept_out_of_macro() -> None:
@@ -94,7 +98,7 @@ def test_few_positive_patients_are_flagged_and_may_be_kept_out_of_macro() -> Non
     result = _evaluate(table, min_positives=few + 1)
     assert result.find("auroc", "nodule").reason == "few_positives"
     macro = result.find("auroc", "macro")
-    assert (macro.labels_used, macro.min_positives) == (1, few + 1)
+    assert (macro.counts.labels_used, macro.counts.min_positives) == (1, few + 1)
     assert macro.value == result.find("auroc", "effusion").value
 
 
@@ -104,9 +108,9 @@ def test_a_group_is_the_same_numbers_on_its_rows() -> None:
     north = table[(table["group:site"] == "north") & table["label:effusion"].isin([0, 1])]
     row = _evaluate(table).find("auroc", "effusion", group="site=north")
     assert row.value == pytest.approx(roc_auc_score(north["label:effusion"], north["score:effusion"]), abs=1e-12)
-    assert row.n == len(north)
-    assert row.low is not None
-    assert row.low < row.value < row.high
+    assert row.counts.n == len(north)
+    assert row.interval.low is not None
+    assert row.interval.low < row.value < row.interval.high
 
 
 def test_size_terciles_compare_each_third_of_the_positives_with_all_negatives() -> None:
@@ -116,10 +120,10 @@ def test_size_terciles_compare_each_third_of_the_positives_with_all_negatives() 
     table["group:size@nodule"] = size_terciles(size, positive)
     result = _evaluate(table)
     terciles = [result.find("auroc", "nodule", group=f"size={name}") for name in ("1 small", "2 medium", "3 large")]
-    assert sum(row.positives for row in terciles) == positive.sum()
-    assert len({row.n - row.positives for row in terciles}) == 1  # the same negatives
+    assert sum(row.counts.positives for row in terciles) == positive.sum()
+    assert len({row.counts.n - row.counts.positives for row in terciles}) == 1  # the same negatives
     # Negatives are shared, so the AUROC of all is the mean of the thirds weighted by their positives.
-    mean = sum(row.value * row.positives for row in terciles) / positive.sum()
+    mean = sum(row.value * row.counts.positives for row in terciles) / positive.sum()
     assert mean == pytest.approx(result.find("auroc", "nodule").value, abs=1e-12)
     assert not [row for row in result.metrics if row.label == "effusion" and row.group]
 
@@ -136,7 +140,7 @@ def test_splits_are_evaluated_apart() -> None:
 
 def test_without_resamples_there_is_no_interval() -> None:
     row = _evaluate(_table(), resamples=0).find("auroc", "effusion")
-    assert (row.low, row.method, row.interval) == (None, "none", "none")
+    assert (row.interval.low, row.interval.method, row.interval.form) == (None, "none", "none")
 
 
 def test_a_score_that_divides_the_classes_still_leaves_doubt() -> None:
@@ -147,10 +151,10 @@ def test_a_score_that_divides_the_classes_still_leaves_doubt() -> None:
     known = table[table["label:effusion"].isin([0, 1])]
     patients = known.groupby("label:effusion")["patient_id"].nunique().min()
     # The exact limit of m successes of m: 0.025^(1 / m).
-    assert (row.value, row.high, row.method) == (1.0, 1.0, "exact")
-    assert row.low == pytest.approx(0.025 ** (1 / patients))
+    assert (row.value, row.interval.high, row.interval.method) == (1.0, 1.0, "exact")
+    assert row.interval.low == pytest.approx(0.025 ** (1 / patients))
     precision = result.find("average_precision", "effusion")
-    assert (precision.value, precision.low, precision.reason) == (1.0, None, "separated")
+    assert (precision.value, precision.interval.low, precision.reason) == (1.0, None, "separated")
 
 
 def test_blank_strings_are_missing_labels() -> None:

@@ -64,16 +64,21 @@ def test_aurocs_are_compared_by_clustered_delong(first: Result, second: Result, 
             one[f"label:{finding}"], one[f"score:{finding}"], other[f"score:{finding}"], one["patient_id"]
         )
         row = compared.find("auroc_difference", finding)
-        assert (row.value, row.low, row.high, row.p) == pytest.approx((test.difference, test.low, test.high, test.p))
-        assert (row.first, row.method) == (first.find("auroc", finding, split="test").value, "delong_clustered")
-        p.append(row.p)
+        assert (row.value, row.interval.low, row.interval.high, row.test.p) == pytest.approx(
+            (test.difference, test.low, test.high, test.p)
+        )
+        assert (row.test.first, row.interval.method) == (
+            first.find("auroc", finding, split="test").value,
+            "delong_clustered",
+        )
+        p.append(row.test.p)
     corrected = [
-        compared.find("auroc_difference", finding).p_corrected for finding in ("effusion", "lung_mass", "edema")
+        compared.find("auroc_difference", finding).test.p_corrected for finding in ("effusion", "lung_mass", "edema")
     ]
     assert corrected == pytest.approx(holm(p))
-    assert compared.find("auroc_difference", "effusion").tests == 3
+    assert compared.find("auroc_difference", "effusion").test.tests == 3
     macro = compared.find("auroc_difference", "macro")
-    assert (macro.tests, macro.p_corrected) == (1, macro.p)
+    assert (macro.test.tests, macro.test.p_corrected) == (1, macro.test.p)
     assert macro.value == pytest.approx(
         np.mean([compared.find("auroc_difference", f).value for f in ("effusion", "lung_mass", "edema")])
     )
@@ -92,8 +97,8 @@ def test_all_else_is_a_paired_bootstrap_of_patients(first: Result, second: Resul
         for b in range(80)
     ]
     row = compared.find("average_precision_difference", "edema")
-    assert [row.low, row.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
-    assert row.p == bootstrap_p(np.array(draws))
+    assert [row.interval.low, row.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+    assert row.test.p == bootstrap_p(np.array(draws))
 
 
 def test_thresholds_and_calibrations_are_each_sides_own(first: Result, second: Result, compared: Result) -> None:
@@ -101,28 +106,28 @@ def test_thresholds_and_calibrations_are_each_sides_own(first: Result, second: R
     sides = [
         result.find("sensitivity", "edema", split="test", operating_point="youden").value for result in (first, second)
     ]
-    assert (row.first, row.second, row.value) == pytest.approx((*sides, sides[1] - sides[0]))
+    assert (row.test.first, row.test.second, row.value) == pytest.approx((*sides, sides[1] - sides[0]))
     losses = []
     for result in (first, second):
         rows = _test_rows(result, "edema")
         map_ = Calibrator.from_dict(result.fitted["edema"]["calibration"]["platt"])
         losses.append(brier(rows["label:edema"], map_.probabilities(rows["score:edema"])))
     row = compared.find("brier_difference", "edema", calibration="platt")
-    assert (row.first, row.second) == pytest.approx(losses)
+    assert (row.test.first, row.test.second) == pytest.approx(losses)
 
 
 def test_a_result_does_not_differ_from_itself(first: Result) -> None:
     found = compare_results(first, first, resamples=30)
     assert found.metrics
-    assert {(row.value, row.p) for row in found.metrics} == {(0.0, 1.0)}
+    assert {(row.value, row.test.p) for row in found.metrics} == {(0.0, 1.0)}
 
 
 def test_turned_round_the_signs_turn_round(first: Result, second: Result, compared: Result) -> None:
     turned = compare_results(second, first, resamples=80, seed=4)
     for one, other in zip(compared.metrics, turned.metrics, strict=True):
         assert one.value == pytest.approx(-other.value)
-        assert one.low == pytest.approx(-other.high)
-        assert one.p == pytest.approx(other.p)
+        assert one.interval.low == pytest.approx(-other.interval.high)
+        assert one.test.p == pytest.approx(other.test.p)
 
 
 def test_the_order_of_rows_does_not_matter(first: Result, second: Result, compared: Result) -> None:
@@ -175,9 +180,9 @@ def test_an_average_counts_the_findings_that_it_is_over(first: Result, second: R
     found = compare_results(first, replace(second, fitted=fitted), resamples=20)
     parts = [row for row in found.metrics if row.metric == "ppv_difference" and row.operating_point == "youden"]
     assert [row.label for row in parts] == ["effusion", "lung_mass", "macro"]
-    assert parts[-1].labels_used == 2
+    assert parts[-1].counts.labels_used == 2
     assert parts[-1].value == pytest.approx((parts[0].value + parts[1].value) / 2)
-    assert found.find("auroc_difference", "macro").labels_used == 3
+    assert found.find("auroc_difference", "macro").counts.labels_used == 3
 
 
 def test_the_average_is_over_the_findings_of_the_results_averages() -> None:
@@ -185,8 +190,8 @@ def test_the_average_is_over_the_findings_of_the_results_averages() -> None:
     sides = [score_predictions(_table(noise, seed), options=few) for noise, seed in ((0.8, 1), (1.4, 2))]
     reported = [side.find("auroc", "macro", split="test") for side in sides]
     row = compare_results(*sides, resamples=0).find("auroc_difference", "macro")
-    assert row.labels_used == reported[0].labels_used == 2
-    assert (row.first, row.second) == pytest.approx((reported[0].value, reported[1].value))
+    assert row.counts.labels_used == reported[0].counts.labels_used == 2
+    assert (row.test.first, row.test.second) == pytest.approx((reported[0].value, reported[1].value))
 
 
 def test_two_scores_that_both_divide_the_classes_have_a_difference_and_no_test() -> None:
@@ -195,7 +200,13 @@ def test_two_scores_that_both_divide_the_classes_have_a_difference_and_no_test()
     sides = [table.assign(**{"score:edema": scores}) for scores in (rising, rising[::-1])]
     found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=50)
     row = found.find("auroc_difference", "edema")
-    assert (row.value, row.p, row.low, row.method, row.reason) == (-1.0, None, None, "none", "separated")
+    assert (row.value, row.test.p, row.interval.low, row.interval.method, row.reason) == (
+        -1.0,
+        None,
+        None,
+        "none",
+        "separated",
+    )
 
 
 def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
@@ -214,11 +225,13 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
     found = comparison_table(compared)
     row = compared.find("auroc_difference", "lung_mass")
     markdown, latex, numbers = to_markdown(found), to_latex(found), to_csv(found)
-    assert f"| {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.p:.4f} | {row.p_corrected:.4f} |" in markdown
+    around, test = row.interval, row.test
+    cells = f"{row.value:.3f} ({around.low:.3f} to {around.high:.3f}) | {test.p:.4f} | {test.p_corrected:.4f}"
+    assert f"| {cells} |" in markdown
     assert "lung mass & " in latex
     assert r"\toprule" in latex
     line = next(line for line in numbers.splitlines() if line.startswith("lung mass"))
-    assert [float(each) for each in line.split(",")[6:9]] == [row.value, row.low, row.high]
+    assert [float(each) for each in line.split(",")[6:9]] == [row.value, row.interval.low, row.interval.high]
     scores = score_table(first)
     assert scores.columns[:6] == ("Finding", "n", "positive", "patients", "AUROC", "AP")
     assert "Thresholds were chosen on validation patients by the rule youden" in to_markdown(scores)

@@ -135,20 +135,25 @@ def test_the_number_is_the_mean_over_draws_and_its_intervals_hold_patients_and_d
     single = [auroc(truth[known], draw[known]) for draw in scores["edema"][1]]
     row = result.find("auroc@1", "edema")
     assert row.value == pytest.approx(np.mean(single))
-    assert (row.draws, row.draws_low, row.draws_high) == (10, *np.quantile(single, [0.025, 0.975]))
-    assert row.low < row.value < row.high
+    assert (row.counts.draws, row.interval.draws_low, row.interval.draws_high) == (
+        10,
+        *np.quantile(single, [0.025, 0.975]),
+    )
+    assert row.interval.low < row.value < row.interval.high
     # Draws that agree leave the doubt of the patients alone: that of one classifier's scores.
     draw = scores["edema"][1][0]
     same = {"edema": {1: np.repeat(draw[None], 10, axis=0)}}
     alone = evaluate_few_shot(same, {"edema": truth}, test.patients, **options).find("auroc@1", "edema")
     frame = pd.DataFrame({"id": ids, "patient_id": test.patients, "label:edema": truth, "score:edema": draw})
     plain = evaluate_scores(frame, seed=0, recipe="", data="", resamples=200).find("auroc", "edema")
-    assert (alone.low, alone.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
-    assert alone.draws_low == alone.draws_high == pytest.approx(plain.value)
+    assert (alone.interval.low, alone.interval.high) == pytest.approx(
+        (plain.interval.low, plain.interval.high), abs=1e-9
+    )
+    assert alone.interval.draws_low == alone.interval.draws_high == pytest.approx(plain.value)
     # Draws that differ widen it: the mean of ten is one of many means.
     spread = {"edema": {1: np.stack([draw, -draw] * 5)}}
     wide = evaluate_few_shot(spread, {"edema": truth}, test.patients, **options).find("auroc@1", "edema")
-    assert (wide.value, wide.low < 0.5 < wide.high) == (pytest.approx(0.5), True)
+    assert (wide.value, wide.interval.low < 0.5 < wide.interval.high) == (pytest.approx(0.5), True)
     # The cases make the number again.
     stored = result.cases
     again = [auroc(truth[known], stored[f"few_shot:edema@1#{draw}"].to_numpy()[known]) for draw in range(10)]
@@ -163,11 +168,11 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
     options = {"ids": people, "seed": 0, "recipe": "", "data": "", "resamples": 50, "min_positives": 5}
     result = evaluate_few_shot(scores, labels, people, **options)
     macro, edema = result.find("auroc@2", "macro"), result.find("auroc@2", "edema")
-    assert (macro.value, macro.labels_used, macro.min_positives) == (edema.value, 1, 5)
+    assert (macro.value, macro.counts.labels_used, macro.counts.min_positives) == (edema.value, 1, 5)
     assert (result.find("auroc@2", "hernia").value, result.find("auroc@2", "hernia").reason) == (None, "no_positives")
     assert result.find("auroc@2", "mass").reason == "too_few_positives"
-    assert result.find("auroc@2", "mass").low is None
-    assert result.find("auroc@2", "mass").draws_low is not None
+    assert result.find("auroc@2", "mass").interval.low is None
+    assert result.find("auroc@2", "mass").interval.draws_low is not None
     with pytest.raises(DataError, match="scores of 'mass' and no labels"):
         evaluate_few_shot(scores, {"edema": labels["edema"]}, people, **options)
     with pytest.raises(DataError, match="of 'edema' have different lengths"):

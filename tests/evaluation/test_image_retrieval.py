@@ -53,7 +53,7 @@ def test_the_own_patient_is_no_candidate_and_chance_is_the_share_of_relevant() -
     )
     # Both films of p find q's (1 of 2 candidates relevant), q's finds both of p's (2 of 3); r's asks for nothing.
     row = found.find("recall@1", "image_to_image", group="label_equal")
-    assert (row.value, row.n, row.patients, row.pool) == (1.0, 3, 2, 2)
+    assert (row.value, row.counts.n, row.counts.patients, row.counts.pool) == (1.0, 3, 2, 2)
     assert row.chance == pytest.approx((0.5 + 0.5 + 2 / 3) / 3)
     precision = found.find("precision@2", "image_to_image", group="label_equal")
     assert precision.value == pytest.approx((0.5 + 0.5 + 1.0) / 3)

@@ -20,7 +20,12 @@ def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
     assert found.cases["prompt"].tolist() == list(scores)
     np.testing.assert_allclose(found.cases["auroc"], values, atol=1e-12)
     row = found.find("auroc_median", "a")
-    assert (row.value, row.n, row.positives, row.patients) == (pytest.approx(np.median(values)), 6, 3, 6)
+    assert (row.value, row.counts.n, row.counts.positives, row.counts.patients) == (
+        pytest.approx(np.median(values)),
+        6,
+        3,
+        6,
+    )
     assert found.find("auroc_lowest", "a").value == pytest.approx(min(values))
     assert found.find("oracle_auroc_highest", "a").value == pytest.approx(max(values))
     assert found.find("auroc_range", "a").value == pytest.approx(max(values) - min(values))

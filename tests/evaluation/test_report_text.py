@@ -91,19 +91,19 @@ def test_f1_is_scikit_learns_for_labels_micro_and_macro(uncertain: bool) -> None
     assert found.find("f1", "micro").value == pytest.approx(f1_score(said, wrote, average="micro"))
     macro = found.find("f1", "macro")
     assert macro.value == pytest.approx(f1_score(said[:, defined], wrote[:, defined], average="macro"))
-    assert macro.labels_used == defined.sum()
+    assert macro.counts.labels_used == defined.sum()
 
 
 def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
     found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", resamples=50)
     side = found.find("side_error", "reports")
-    assert (side.value, side.n, side.patients) == (0.5, 2, 4)
+    assert (side.value, side.counts.n, side.counts.patients) == (0.5, 2, 4)
     prior = found.find("prior_hallucination", "reports")
-    assert (prior.value, prior.n) == (0.2, 5)
+    assert (prior.value, prior.counts.n) == (0.2, 5)
     assert found.find("measurement_error", "reports").value is None
     assert found.find("f1_absent", "pneumothorax").value == 0.0
-    assert prior.low is not None
-    assert prior.high is not None
+    assert prior.interval.low is not None
+    assert prior.interval.high is not None
 
 
 def test_a_report_agrees_with_itself() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.results import Metric, Result, json_schema, load_result, write_result
+from medvlp.evaluation.results import Counts, Metric, Result, json_schema, load_result, write_result
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_missing_and_torn_files_are_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_not_one_is_never_written(tmp_path, value: float) -> None:
-    row = Metric(metric="auroc", label="effusion", value=value, n=1, patients=1)
+    row = Metric(metric="auroc", label="effusion", value=value, counts=Counts(n=1, patients=1))
     with pytest.raises(DataError, match=r"cannot be written to r\.json"):
         write_result(Result(name="x", recipe="", data="", metrics=(row,)), tmp_path / "r.json")
     assert list(tmp_path.iterdir()) == []

@@ -96,7 +96,7 @@ def test_restricted_queries_are_those_with_small_groups_and_the_pool_stays() -> 
     small = [reports.count(report) <= 2 for report in reports]
     result = _evaluate(image, text, reports, patients, max_group=2)
     row = result.find("recall@5", "image_to_report", group="report_group<=2")
-    assert (row.n, row.pool) == (sum(small), 120)
+    assert (row.counts.n, row.counts.pool) == (sum(small), 120)
     assert result.cases is not None
     cases = result.cases[result.cases["direction"] == "image_to_report"]
     assert row.value == pytest.approx(cases.loc[small, "recall@5"].mean(), abs=1e-12)
@@ -118,7 +118,7 @@ def test_the_interval_resamples_the_queries_of_patients() -> None:
     ):
         draws = [statistic(np.repeat(cases[column].to_numpy(), weights[:, b])) for b in range(50)]
         row = result.find(metric, "report_to_image")
-        assert [row.low, row.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
+        assert [row.interval.low, row.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
 
 
 def test_equal_reports_apart_from_white_space_and_case_are_one_group() -> None:
@@ -134,7 +134,7 @@ def test_order_of_studies_changes_nothing() -> None:
     second = _evaluate(image[order], text[order], list(reports[order]), list(patients[order]))
     for a, b in zip(first.metrics, second.metrics, strict=True):
         assert a.value == pytest.approx(b.value, abs=1e-12)
-        assert a.low == pytest.approx(b.low, abs=1e-12)
+        assert a.interval.low == pytest.approx(b.interval.low, abs=1e-12)
 
 
 @pytest.mark.parametrize(

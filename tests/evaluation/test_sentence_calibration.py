@@ -12,8 +12,7 @@ from medvlp.answers.sentences.calibration import SentenceCalibration
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
 from medvlp.answers.sentences.rows import Studies, evaluate_sentences
 from medvlp.core.errors import DataError
-from medvlp.evaluation.sentence_calibration import fit_sentence_calibration
-from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check
+from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check, fit_sentence_calibration
 from tests.evaluation.test_sentence_check import PATIENTS, TRUE, embed
 
 OTHERS = [f"v{patient}" for patient in PATIENTS]
@@ -127,11 +126,11 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
     for group in (None, "kind=negation", "kind=severity", "kind=side"):
         row = found.find("auroc_difference", "sentence_calibrated", group=group)
         first, second = (found.find("auroc", f"sentence_{x}", group=group).value for x in ("prior", "calibrated"))
-        assert (row.first, row.second) == (pytest.approx(first), pytest.approx(second))
+        assert (row.test.first, row.test.second) == (pytest.approx(first), pytest.approx(second))
         assert row.value == pytest.approx(second - first)
-        if row.p is not None:
-            assert row.low <= row.value <= row.high
-            assert row.p_corrected >= row.p
+        if row.test.p is not None:
+            assert row.interval.low <= row.value <= row.interval.high
+            assert row.test.p_corrected >= row.test.p
     assert found.find("auroc_difference", "sentence_calibrated").value > 0
     assert found.find("unknown_share", "sentence_calibrated").value == 0
 
@@ -140,7 +139,7 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
     assert blind.find("auroc", "sentence_alike").value == 0.5
     row = blind.find("auroc_difference", "sentence_calibrated")
     assert row.value == pytest.approx(0.0, abs=1e-12)
-    assert row.p == 1
+    assert row.test.p == 1
 
 
 def test_without_validation_nothing_is_calibrated_and_shared_patients_are_refused() -> None:

@@ -39,7 +39,7 @@ def test_a_model_that_knows_is_perfect_and_its_mirror_always_wrong() -> None:
         )
         assert found.find("auroc", "sentence_margin").value == expected
         assert found.find("recall@1", "hard_negatives").value == expected
-        assert found.find("recall@1", "hard_negatives", group="kind=side").n == 12
+        assert found.find("recall@1", "hard_negatives", group="kind=side").counts.n == 12
 
 
 def test_a_liking_for_denials_is_seen_by_the_blind_margin() -> None:
@@ -62,8 +62,8 @@ def test_one_embedding_for_every_sentence_is_chance() -> None:
     assert found.find("auroc", "sentence_margin").value == 0.5
     row = found.find("recall@1", "hard_negatives")
     assert row.value == pytest.approx(row.chance)
-    assert row.pool is not None
-    assert row.pool > 2
+    assert row.counts.pool is not None
+    assert row.counts.pool > 2
     assert found.cases is not None
     assert len(found.cases) == 2 * len(sentence_pairs(TRUE))
 
@@ -92,7 +92,7 @@ def test_reports_that_cannot_be_falsified_are_told() -> None:
 def test_like_for_like_a_model_that_knows_is_perfect_and_one_that_knows_wordings_is_at_chance() -> None:
     knows = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
     row = knows.find("auroc", "sentence_alike")
-    assert (row.value, row.reason, row.low) == (1.0, "separated", None)
+    assert (row.value, row.reason, row.interval.low) == (1.0, "separated", None)
     # Whatever it likes, it likes before every image: an alike image is one for all, or one of nothing in the report.
     alike = evaluate_sentence_check(
         np.tile(embed(["x"]), (len(TRUE), 1)), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50
@@ -120,8 +120,8 @@ def test_like_for_like_is_the_loop_over_sentences_that_say_the_same() -> None:
             pairs += len(true) * len(false)
             mixed, single = mixed + bool(len(true) and len(false)), single + (not (len(true) and len(false)))
         row = found.find("auroc", "sentence_alike", group=None if kind is None else f"kind={kind}")
-        assert (row.pairs, row.strata, row.strata_left_out) == (pairs, mixed, single)
+        assert (row.counts.pairs, row.counts.strata, row.counts.strata_left_out) == (pairs, mixed, single)
         assert row.value == (pytest.approx(hits / pairs) if pairs else None)
-        assert row.reason == "no_labels" if not pairs else row.n > 0
-        if row.low is not None and row.high is not None:
-            assert row.low < row.value < row.high
+        assert row.reason == "no_labels" if not pairs else row.counts.n > 0
+        if row.interval.low is not None and row.interval.high is not None:
+            assert row.interval.low < row.value < row.interval.high

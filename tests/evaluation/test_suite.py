@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from medvlp.core.errors import DataError
 from medvlp.data.reproduction import Claim, Reported, ReproductionCard
@@ -26,8 +27,8 @@ from medvlp.pages.grid import render_suite
 
 
 def row(metric: str = "auroc", value: float | None = 0.8, **facts: object) -> Metric:
-    told = {"label": "macro", "low": 0.7, "high": 0.9, "n": 40, "patients": 30, "split": "test", **facts}
-    return Metric(metric=metric, value=value, **told)  # type: ignore[arg-type]
+    flat = {"label": "macro", "low": 0.7, "high": 0.9, "n": 40, "patients": 30, "split": "test", **facts}
+    return TypeAdapter(Metric).validate_python({"metric": metric, "value": value, **flat})
 
 
 def result(name: str, *metrics: Metric, role: str = "model") -> Result:

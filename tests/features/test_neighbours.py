@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvlp.core.errors import DataError
-from medvlp.features.neighbours import alike, nearest
+from medvlp.features.case_index import alike, nearest
 
 
 @given(st.integers(0, 10_000))

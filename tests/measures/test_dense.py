@@ -98,8 +98,7 @@ def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
         splits=frozenset({"test"}),
         giving=lambda part: [("boxes", answer, said)],
         drawn={"seed": 0, "resamples": 100},
-        recipe="",
-        synthetic=False,
+        source={"recipe": "", "data": "", "synthetic": False},
     )
     (result,) = Detection(iou=(0.3,)).run(evaluation)
     assert [row.label for row in result.metrics] == ["mass", "macro"]

@@ -69,7 +69,7 @@ def test_it_holds_back_what_predict_would_not_score(place: Path) -> None:
     held = int(abstained.sum())
     result = done.found["gate_zero_shot"]
     row = result.find("gate_held_back", "all")
-    assert (row.positives, row.n, row.method) == (held, OWN + ODD, "wilson")
+    assert (row.counts.positives, row.counts.n, row.interval.method) == (held, OWN + ODD, "wilson")
     sentence = f"The gate would hold back {held} of {OWN + ODD} pictures"
     assert any(sentence in each for each in said)
     assert any(each.startswith(f"{sentence}, 2% of its own kind by design") for each in result.caveats)
@@ -81,7 +81,7 @@ def test_it_holds_back_what_predict_would_not_score(place: Path) -> None:
         above = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
         found = result.find("auroc", "effusion", group=group)
         assert found.value is None or found.value == pytest.approx(above, abs=0.02)
-    assert done.found["zero_shot"].find("auroc", "effusion").n == OWN + ODD
+    assert done.found["zero_shot"].find("auroc", "effusion").counts.n == OWN + ODD
     page = done.page.read_text()
     assert page.index(sentence) < page.index('class="tiles"')
     assert '<section id="gate">' in page

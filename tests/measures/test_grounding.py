@@ -51,7 +51,7 @@ def test_a_bundle_is_judged_beside_its_controls(judged: Evaluated) -> None:
         "grounding_hires_cam_sanity": "model",
         "grounding_centre": "control",
     }
-    counts = {r.find("pointing_game", "all").n for n, r in found.items() if not n.endswith("sanity")}
+    counts = {r.find("pointing_game", "all").counts.n for n, r in found.items() if not n.endswith("sanity")}
     assert len(counts) == 1
     stages = [r.label for r in found["grounding_hires_cam_sanity"].metrics if r.metric == "map_of_random_weights"]
     assert stages == ["top 25%", "top 50%", "top 75%", "all"]

@@ -84,12 +84,12 @@ def test_probes_few_shots_and_attributes_of_a_model_without_words(bundle: Path, 
     test, train = table[table["part"] == "test"], table[table["part"] == "train"]
     for result in done.found.values():
         metric = "auroc@4" if "few" in result.name else "auroc"
-        assert (result.find(metric, "edema").n, result.find(metric, "edema").patients) == (len(test), 20)
+        assert (result.find(metric, "edema").counts.n, result.find(metric, "edema").counts.patients) == (len(test), 20)
     # A third of the films stays the test; the validation is of training patients.
     few = done.found["few_shot"]
     assert {row.metric for row in few.metrics} == {"auroc@1", "auroc@4"}
     assert any("40 shots of edema need 40 training patients" in each for each in few.caveats)
-    assert few.find("auroc@4", "edema").draws == 3
+    assert few.find("auroc@4", "edema").counts.draws == 3
     # Validation patients, too, were not among those whose views were counted.
     view = done.found["attribute_view_position"]
     scored = view.cases.set_index("id").loc[test["name"]]

@@ -99,7 +99,7 @@ CASES["questions by bilinear attention"] = (
     {**_DUAL, "heads": {"image/seen": {"name": "autoencoded", "code": 3}}},
     [
         {"name": "answer_question", **_LIST, "classifier": {"name": "bilinear_question", "dropout": 0}},
-        {"name": "answer_question", **_LIST, "head": "routed", "closed": 2}
+        {"name": "answer_question", **_LIST, "head": "routed", "closed": 1, "part": "tokens"}
         | {"classifier": {"name": "conditional_question", "glimpses": 2, "dropout": 0}},
         {"name": "autoencode", "part": "seen"},
     ],

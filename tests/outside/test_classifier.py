@@ -179,8 +179,8 @@ def test_it_is_evaluated_with_intervals_and_by_its_own_measure(
         inside = cases["split"].to_numpy() == "test"
         assert row.value == pytest.approx(auroc(truth[inside], scores[inside]))
         people = [cases[inside & (truth == side)]["patient_id"].nunique() for side in (0, 1)]
-        assert (row.low is None) == (min(people) < 5)
-        assert row.low is None or row.low <= row.value <= row.high
+        assert (row.interval.low is None) == (min(people) < 5)
+        assert row.interval.low is None or row.interval.low <= row.value <= row.interval.high
     assert "calibration" in result.fitted["nodule"]
     own = load_result(tmp_path / "out" / "results" / "findings_informedness.json")
     for metric in own.metrics:

@@ -94,8 +94,8 @@ def test_it_is_evaluated_with_an_interval_beside_the_most_frequent_answer(
     found = judged(run, squares, tmp_path / "out").found
     row = found["yes_or_no"].find("accuracy", "all")
     assert row.value == pytest.approx(np.mean(right(run, squares, "test")))
-    assert row.low is not None
-    assert row.low <= row.value <= row.high
+    assert row.interval.low is not None
+    assert row.interval.low <= row.value <= row.interval.high
     usual = max(("no", "yes"), key=columns(squares, "train")[1].count)
     control = found["yes_or_no_usual"]
     assert control.role == "control"

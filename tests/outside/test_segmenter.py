@@ -85,8 +85,8 @@ def test_it_is_evaluated_with_an_interval(run: Path, squares: Path, tmp_path: Pa
     values = dice(paths, drawn(run, paths))
     row = found.find("dice", "square")
     assert row.value == pytest.approx(np.mean(values), abs=1e-6)
-    assert (row.n, row.patients) == (len(values), len(values))
-    assert row.low is not None
-    assert row.low <= row.value <= row.high
+    assert (row.counts.n, row.counts.patients) == (len(values), len(values))
+    assert row.interval.low is not None
+    assert row.interval.low <= row.value <= row.interval.high
     assert found.find("lowest_dice", "square").value == pytest.approx(min(values), abs=1e-6)
     assert len(Manifest.load(squares / "squares.parquet").split_of("test")) > len(values)  # some have no square

@@ -94,6 +94,6 @@ def test_it_is_evaluated_with_an_interval_beside_reports_of_no_picture(
     row = found["report"].find("f1", "micro")
     said, truth = written(run, files(squares, "test")), reports(squares, "test")
     assert row.value == pytest.approx(agreement(said, truth))
-    assert row.low is not None
-    assert row.low <= row.value <= row.high
+    assert row.interval.low is not None
+    assert row.interval.low <= row.value <= row.interval.high
     assert any(result.role == "control" for name, result in found.items() if name.startswith("report"))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.results import Flag, Metric, Result
+from medvlp.evaluation.results import Comparison, ConfidenceInterval, Counts, Flag, Metric, Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs, RetrievalExample, RetrievalHit
@@ -59,10 +59,10 @@ def _table(rows: int = 320) -> pd.DataFrame:
 
 
 def _gap(group: str, value: float) -> Metric:
-    return Metric(
-        metric="auroc_gap", label="macro", group=f"site={group}", value=value, low=value - 0.05, high=value + 0.05,
-        n=80, patients=60, p=0.02, p_corrected=0.04, labels_used=2, split="test",
-    )  # fmt: skip
+    return Metric(metric="auroc_gap", label="macro", group=f"site={group}", value=value, split="test",
+                  interval=ConfidenceInterval(low=value - 0.05, high=value + 0.05),
+                  counts=Counts(n=80, patients=60, labels_used=2),
+                  test=Comparison(p=0.02, p_corrected=0.04))  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +76,10 @@ def results() -> tuple[Result, ...]:
     extra = (
         _gap("north", 0.031),
         _gap("south", -0.031),
-        Metric(metric="shortcut_auroc", label="effusion", group="site=north", value=0.612, n=90, patients=70),
-        Metric(metric="subgroup_gap_test", label="macro", value=0.031, n=80, patients=60, p=0.02),
+        Metric(metric="shortcut_auroc", label="effusion", group="site=north", value=0.612,
+               counts=Counts(n=90, patients=70)),
+        Metric(metric="subgroup_gap_test", label="macro", value=0.031, counts=Counts(n=80, patients=60),
+               test=Comparison(p=0.02)),
     )  # fmt: skip
     scores = Result(
         name="zero_shot", title="Zero-shot", recipe="recipe-hash", data="data-hash", metrics=(*kept, *extra),
@@ -97,8 +99,9 @@ def results() -> tuple[Result, ...]:
     robust = Result(
         name="robustness", recipe="r", data="d", synthetic=True,
         metrics=tuple(
-            Metric(metric="auroc_difference", label=label, group="rotation=10", value=value, low=value - 0.02,
-                   high=value + 0.02, n=90, patients=60, p=0.01, p_corrected=0.02)
+            Metric(metric="auroc_difference", label=label, group="rotation=10", value=value,
+                   interval=ConfidenceInterval(low=value - 0.02, high=value + 0.02),
+                   counts=Counts(n=90, patients=60), test=Comparison(p=0.01, p_corrected=0.02))
             for label, value in (("effusion", -0.123), ("macro", -0.077))
         ),
     )  # fmt: skip

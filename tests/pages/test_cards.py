@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 import yaml
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.pages.atlas import atlas_card
+from medvlp.core.errors import DataError
 from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Record
@@ -42,33 +40,6 @@ def test_the_hub_card_says_limits_and_flags_and_no_licence_that_nobody_gave(inpu
     assert _front(hub_card(replace(inputs, study={"licence": "MIT"})))["license"] == "mit"
     own = _front(hub_card(replace(inputs, study={"licence": "Ask us"})))
     assert (own["license"], own["license_name"]) == ("other", "Ask us")
-
-
-def test_the_atlas_card_has_the_fields_of_its_schema(inputs: ReportInputs) -> None:
-    known = replace(inputs, study={"link": "https://example.org/model", "funding": "None.", "authors": "A. B."})
-    document = json.loads(atlas_card(known).text())
-    assert document["$schema"] == "https://atlas.rsna.org/schemas/2025-11/model.json"
-    model = document["Model"]
-    assert set(model) == {"Name", "Link", "Indexing", "Descriptors", "Model properties", "Model performance"}
-    assert model["Descriptors"] == {"Authors": [{"Name": "A. B."}], "Funding": "None."}
-    assert model["Model properties"]["Use"] == {"Intended": ["Research"], "Excluded": ["Clinical use"]}
-    metrics = model["Model performance"]["Metrics"]
-    assert {"area under the receiver operating characteristic curve", "Brier score", "other"} <= set(metrics)
-    assert len(metrics) == len(set(metrics))
-    assert all(4 <= len(term) <= 64 for term in model["Indexing"]["Keywords"])
-
-
-@pytest.mark.parametrize(
-    ("study", "sentence"),
-    [
-        ({}, "An ATLAS card needs a link to the model: write `link: https://...` into a study file"),
-        ({"link": "nowhere"}, r"does not take link = 'nowhere'"),
-        ({"link": "https://a.b", "name": "x"}, r"does not take name = 'x'"),
-    ],
-)
-def test_what_atlas_asks_for_is_asked_for(inputs: ReportInputs, study: dict[str, str], sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
-        atlas_card(replace(inputs, study=study))
 
 
 def test_a_record_comes_back_as_it_was_and_damage_is_named(inputs: ReportInputs, tmp_path) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.results import Metric, Result
-from medvlp.pages.checklist import answered, checklists, fact_names
+from medvlp.evaluation.results import Counts, Metric, Result
+from medvlp.pages.checklist import answered, checklists, fact_names, read_study
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.study import read_study
 
 # Collins et al., BMJ 2024, 385: e078378, table 2: 52 items.
 TRIPOD = (
@@ -61,7 +60,13 @@ def test_data_is_called_internal_only_where_its_hash_is_that_of_the_training(inp
 
 def test_a_threshold_tuned_on_the_test_is_no_threshold_of_the_model() -> None:
     rows = [
-        Metric(metric=metric, label="macro", value=0.8, n=9, patients=9, operating_point=point, labels_used=1)
+        Metric(
+            metric=metric,
+            label="macro",
+            value=0.8,
+            operating_point=point,
+            counts=Counts(n=9, patients=9, labels_used=1),
+        )
         for metric, point in (("auroc", None), ("oracle_f1", "max_f1"))
     ]
     facts = facts_of(ReportInputs(title="A", results=(Result(name="a", recipe="", data="", metrics=tuple(rows)),)))

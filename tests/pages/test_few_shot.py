@@ -27,6 +27,10 @@ def test_numbers_stand_by_finding_and_shots() -> None:
     assert cells["mass"][1] is None
     page = render_report(ReportInputs(title="x", results=(result,)))
     row = result.find("auroc@16", "edema")
-    for words in (f"<b>{row.value:.3f}</b>", f"{row.draws_low:.3f} to {row.draws_high:.3f}", "too few patients"):
+    for words in (
+        f"<b>{row.value:.3f}</b>",
+        f"{row.interval.draws_low:.3f} to {row.interval.draws_high:.3f}",
+        "too few patients",
+    ):
         assert words in page
     assert 'id="few-shot"' not in render_report(ReportInputs(title="x", results=()))

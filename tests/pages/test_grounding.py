@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.pages.grounding import grounding_rows, sanity_rows
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
@@ -13,7 +13,12 @@ from medvlp.pages.render import render_report
 def result(name: str, value: float, *, role: Role = "model") -> Result:
     rows = [
         Metric(
-            metric=metric, label=label, value=value, low=value - 0.1, high=value + 0.1, n=40, patients=35, chance=0.1
+            metric=metric,
+            label=label,
+            value=value,
+            chance=0.1,
+            interval=ConfidenceInterval(low=value - 0.1, high=value + 0.1),
+            counts=Counts(n=40, patients=35),
         )
         for metric in ("pointing_game", "mean_iou")
         for label in ("all", "effusion", "macro")
@@ -24,7 +29,11 @@ def result(name: str, value: float, *, role: Role = "model") -> Result:
 @pytest.fixture
 def results() -> tuple[Result, ...]:
     flagged = Metric(
-        metric="map_between_images", label="all", value=0.97, n=20, patients=20, reason="input_independent"
+        metric="map_between_images",
+        label="all",
+        value=0.97,
+        reason="input_independent",
+        counts=Counts(n=20, patients=20),
     )
     sanity = Result(name="sanity", title="Sanity", recipe="r", data="d", metrics=(flagged,))
     return result("map", 0.5), result("centre", 0.3, role="control"), sanity

@@ -11,16 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
+from medvlp.evaluation.words import percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
+from medvlp.pages.figures import label_of, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
-from medvlp.pages.labels import label_of
-from medvlp.pages.probability import probability_of
 from medvlp.pages.render import render_report
 from medvlp.pages.summary import tiles_of
-from medvlp.pages.words import percent
 from medvlp.statistics.calibration.calibrators import Calibrator
 
 
@@ -37,9 +36,11 @@ def test_every_named_table_can_be_saved_with_its_numbers(page: str, results: tup
     at = rows[0].index("AUROC")
     assert rows[0][at : at + 3] == ["AUROC", "AUROC low", "AUROC high"]
     row = results[0].find("auroc", "effusion", split="test")
-    assert row.low is not None
-    assert row.high is not None
-    assert [f"{row.value:.3f}", f"{row.low:.3f}", f"{row.high:.3f}"] in [line[at : at + 3] for line in rows]
+    assert row.interval.low is not None
+    assert row.interval.high is not None
+    assert [f"{row.value:.3f}", f"{row.interval.low:.3f}", f"{row.interval.high:.3f}"] in [
+        line[at : at + 3] for line in rows
+    ]
 
 
 def test_a_table_runs_nothing_in_a_spreadsheet_and_keeps_words_beside_numbers() -> None:
@@ -91,11 +92,18 @@ def test_a_model_without_text_is_no_vision_language_model() -> None:
 
 
 def test_the_gate_tells_both_numbers(results: tuple[Result, ...]) -> None:
-    row = Metric(metric="gate_held_back", label="all", value=0.25, low=0.2, high=0.31, n=80, positives=20, patients=80)
-    let_in = Metric(metric="auroc", label="macro", group="gate=let in", value=0.911, low=0.8, high=0.95, n=60,
-                    patients=60, labels_used=1)  # fmt: skip
+    row = Metric(
+        metric="gate_held_back",
+        label="all",
+        value=0.25,
+        interval=ConfidenceInterval(low=0.2, high=0.31),
+        counts=Counts(n=80, positives=20, patients=80),
+    )
+    let_in = Metric(metric="auroc", label="macro", group="gate=let in", value=0.911,
+                    interval=ConfidenceInterval(low=0.8, high=0.95),
+                    counts=Counts(n=60, patients=60, labels_used=1))  # fmt: skip
     alike = replace(let_in, metric="auroc_alike", value=0.722)
-    one = replace(let_in, label="effusion", labels_used=None)
+    one = replace(let_in, label="effusion", counts=replace(let_in.counts, labels_used=None))
     gate = Result(name="gate_zero_shot", title="Zero-shot", recipe="", data="", metrics=(row, one, let_in, alike),
                   caveats=("The gate would hold back 20 of 80 pictures.",))  # fmt: skip
     (table,) = gate_tables([*results, gate])

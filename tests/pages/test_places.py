@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.places import places_tables
 from medvlp.pages.render import render_report
@@ -12,8 +12,8 @@ from medvlp.pages.summary import summary_of
 
 
 def row(metric: str, label: str, value: float | None, *, n: int = 8) -> Metric:
-    around = {} if value is None else {"low": value - 0.05, "high": value + 0.05}
-    return Metric(metric=metric, label=label, value=value, n=n, patients=n - 1, **around)
+    around = {} if value is None else {"interval": ConfidenceInterval(low=value - 0.05, high=value + 0.05)}
+    return Metric(metric=metric, label=label, value=value, **around, counts=Counts(n=n, patients=n - 1))
 
 
 MASKS = Result(
@@ -62,7 +62,7 @@ def test_the_page_shows_every_number_with_its_interval() -> None:
     for each in (*MASKS.metrics, *BOXES.metrics):
         assert each.value is not None
         assert f"{each.value:.3f}" in words
-        assert f"{each.low:.3f} to {each.high:.3f}" in words
+        assert f"{each.interval.low:.3f} to {each.interval.high:.3f}" in words
 
 
 def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:

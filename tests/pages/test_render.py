@@ -16,6 +16,7 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.features.drawing import heat_map_layer, png_uri
 from medvlp.pages.inputs import (
     Box,
     GalleryItem,
@@ -24,7 +25,6 @@ from medvlp.pages.inputs import (
     RetrievalExample,
     RetrievalHit,
 )
-from medvlp.pages.pictures import heat_map_layer, png_uri
 from medvlp.pages.render import render_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
@@ -183,8 +183,11 @@ def test_the_page_says_what_the_results_say(page: str) -> None:
     zero_shot, control, retrieval = _results()
     text = _Page(page).text
     row = zero_shot.find("auroc", "macro")
-    assert f"macro AUROC {row.value:.3f} (95 % interval {row.low:.3f} to {row.high:.3f}) over 2 findings" in text
-    assert f"on 160 test cases of {row.patients} patients" in text
+    assert (
+        f"macro AUROC {row.value:.3f} (95 % interval {row.interval.low:.3f} to {row.interval.high:.3f}) over 2 findings"
+        in text
+    )
+    assert f"on 160 test cases of {row.counts.patients} patients" in text
     strongest = control.find("auroc", "macro").value
     beaten = ", which the model does not beat" if strongest >= row.value else ""
     assert f"; the control reaches {strongest:.3f}{beaten}." in text
@@ -192,9 +195,11 @@ def test_the_page_says_what_the_results_say(page: str) -> None:
         for metric in ("auroc", "average_precision"):
             for finding in ("effusion", "rib_fracture"):
                 found = result.find(metric, finding)
-                assert f"{found.value:.3f} {found.low:.3f} to {found.high:.3f}" in text
+                assert f"{found.value:.3f} {found.interval.low:.3f} to {found.interval.high:.3f}" in text
     recall = retrieval.find("recall@5", "report_to_image", group="report_group<=3")
-    assert f"{recall.value:.3f} {recall.low:.3f} to {recall.high:.3f} random {recall.chance:.3f}" in text
+    assert (
+        f"{recall.value:.3f} {recall.interval.low:.3f} to {recall.interval.high:.3f} random {recall.chance:.3f}" in text
+    )
     assert "recipe-hash" in text
     assert "no positive case: not defined" in text  # edema
     assert "30 positive patients or fewer: the interval is optimistic" in text  # rib fracture

@@ -11,10 +11,10 @@ import pytest
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.words import interval, number
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.score_content import map_words, rule_words
-from medvlp.pages.words import interval, number
 
 
 def _score(seed: int, title: str) -> Result:
@@ -43,7 +43,7 @@ def test_it_says_the_numbers_with_their_intervals(page: str, results: list[Resul
     row = results[0].find("sensitivity", "effusion", split="test", operating_point="youden")
     assert f'<b>{number(row.value)}</b><span class="small">{interval(row)}</span>' in page
     difference = results[2].find("auroc_difference", "effusion")
-    assert f'<td class="n">{number(difference.p_corrected, 4)}</td>' in page
+    assert f'<td class="n">{number(difference.test.p_corrected, 4)}</td>' in page
     for rule in ("youden", "sensitivity_0.9", "specificity_0.95", "max_f1"):
         assert f"<summary>{rule_words(rule)}</summary>" in page
     for name in ("none", "platt", "isotonic"):
@@ -69,4 +69,7 @@ def test_it_is_one_file_with_unique_names_and_no_markup_from_data(page: str) -> 
 def test_a_comparison_alone_has_its_sentence(results: list[Result]) -> None:
     page = render_report(ReportInputs(title="d", results=(results[2],)))
     row = results[2].find("auroc_difference", "macro")
-    assert f"theirs against ours: AUROC of the macro average {number(row.first)} and {number(row.second)}" in page
+    assert (
+        f"theirs against ours: AUROC of the macro average {number(row.test.first)} and {number(row.test.second)}"
+        in page
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medvlp.evaluation.results import Result
-from medvlp.pages.words import number
+from medvlp.evaluation.words import number
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 NARROW = 390
@@ -99,7 +99,7 @@ def test_every_bold_number_is_of_the_results_and_every_auroc_is_there(page: str,
     for row in said:
         if row.value is not None and row.split != "validate":
             assert f"<b>{row.value:.3f}</b>" in page
-            assert row.low is None or f"{row.low:.3f} to {row.high:.3f}</span>" in page
+            assert row.interval.low is None or f"{row.interval.low:.3f} to {row.interval.high:.3f}</span>" in page
 
 
 def test_flags_and_caveats_stand_before_the_numbers(page: str) -> None:

@@ -29,7 +29,7 @@ def test_a_public_set_is_judged_by_its_shipped_configuration(
     (usual,) = [each for each in config.report if each.usual]
     row = found[usual.result].find(usual.metric, usual.label, split="test")
     assert row.value is not None
-    assert row.low is not None
-    assert row.low <= row.value <= row.high  # type: ignore[operator]
-    assert row.n == {"nih_chestxray14": 165, "covid_chestxray": 81, "pneumonia_kermany": 375}[name]
-    assert row.patients < row.n  # several images a patient, who is drawn as one
+    assert row.interval.low is not None
+    assert row.interval.low <= row.value <= row.interval.high  # type: ignore[operator]
+    assert row.counts.n == {"nih_chestxray14": 165, "covid_chestxray": 81, "pneumonia_kermany": 375}[name]
+    assert row.counts.patients < row.counts.n  # several images a patient, who is drawn as one

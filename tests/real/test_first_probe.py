@@ -69,7 +69,7 @@ def test_real_films_are_probed_by_the_printed_lines(
         out = re.search(r" out=(\S+)", line)
         if out is not None:
             macro = load_result(tmp_path / out[1] / "results" / "linear_probe.json").find("auroc", "macro")
-            assert macro.low is not None
-            assert macro.low > 0.5
+            assert macro.interval.low is not None
+            assert macro.interval.low > 0.5
             judged += 1
     assert judged

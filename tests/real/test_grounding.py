@@ -61,7 +61,7 @@ def test_maps_are_measured_against_the_boxes_of_the_nih_pack(
     boxed = sum(value is not None for value in pictures.arrow("boxes.pneumonia").to_pylist())
     for name in ("grounding_hires_cam", "grounding_centre"):
         row = found[name].find("pointing_game", "pneumonia")
-        assert row.n == boxed
+        assert row.counts.n == boxed
         assert row.chance is not None
         assert 0.01 < row.chance < 0.5  # the share of a picture that a pneumonia takes: boxes and files agree in scale
     regions = Regions(some)

@@ -117,12 +117,12 @@ def test_the_page_and_the_results_are_of_test_patients_alone(run: tuple[Path, li
     result = load_result(out / "results" / "adapted.json")
     row = result.find("auroc", "pleural_effusion")
     assert row.split == "test"
-    assert row.low is not None
+    assert row.interval.low is not None
     assert row.value is not None
     assert row.value > 0.9
-    assert {each.prevalence for each in result.metrics if each.metric.startswith("ppv@")} == {0.03}
+    assert {each.counts.prevalence for each in result.metrics if each.metric.startswith("ppv@")} == {0.03}
     manifest = Manifest.load(out / "films.parquet")
-    assert row.n < 0.35 * len(manifest)
+    assert row.counts.n < 0.35 * len(manifest)
     assert "Linear probe" in (out / "report.html").read_text(encoding="utf-8")  # stands beside what was chosen
     tried = json.loads((out / "adapters.json").read_text())
     assert [each["name"] for each in tried["tried"]] == ["linear", "gda"]
@@ -163,7 +163,7 @@ def test_two_tables_train_here_and_test_there(folder: Path, tmp_path: Path) -> N
         options(folder, tmp_path / "run", labels=tmp_path / "here.csv", test_labels=tmp_path / "there.csv", folds=3)
     )
     row = load_result(tmp_path / "run" / "results" / "adapted.json").find("auroc", "pleural_effusion")
-    assert row.n == len(there)
+    assert row.counts.n == len(there)
     assert made.bundle.is_dir()
 
 

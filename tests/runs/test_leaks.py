@@ -12,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
-from medvlp.evaluation.results import Metric, Result, load_result, write_result
+from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.pages.run_folder import write_report_page
 from medvlp.runs.data import open_manifest
 from tests.data.films import film, inverted, write
@@ -52,8 +52,8 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
         manifest = open_manifest(config)
     assert told == [CAVEAT]
     rows = (
-        Metric(metric="auroc", label="edema", value=0.9, n=6, positives=3, patients=6),
-        Metric(metric="auroc", label="macro", value=0.9, n=6, patients=6, labels_used=1),
+        Metric(metric="auroc", label="edema", value=0.9, counts=Counts(n=6, positives=3, patients=6)),
+        Metric(metric="auroc", label="macro", value=0.9, counts=Counts(n=6, patients=6, labels_used=1)),
     )
     result = Result(name="zero_shot", recipe="", data="", metrics=rows)
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})

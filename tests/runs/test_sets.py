@@ -74,7 +74,7 @@ def test_a_run_trains_on_one_and_is_judged_on_the_other_and_the_page_names_both(
             }
         )
     )
-    assert judged.found["zero_shot"].find("auroc", "effusion").n == 8
+    assert judged.found["zero_shot"].find("auroc", "effusion").counts.n == 8
     assert all(result.caveats == () for result in judged.found.values())
     record = Record.read(tmp_path / "out" / "evaluation.json")
     assert {name: each["layout"] for name, each in record.data.sets.items()} == {"here": "csv", "there": "image_folder"}
@@ -88,7 +88,7 @@ def test_a_run_trains_on_one_and_is_judged_on_the_other_and_the_page_names_both(
         EvaluationRun.model_validate({**config, "evaluation": {"resamples": 100, "min_positives": 1, "gallery": 0}}),
         page=False,
     ).found["zero_shot"]
-    assert found.find("auroc", "effusion").n == 16
+    assert found.find("auroc", "effusion").counts.n == 16
     assert {row.group for row in found.metrics} >= {"set=there", "set=new"}
 
 

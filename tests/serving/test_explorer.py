@@ -59,9 +59,9 @@ def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, 
     assert (tiny["best"], tiny["recipe"]) == (f"{cached['best_value']:.3f}", cached["recipe"][:8])
     chosen = [row[tiny["chosen by"]] for row in log if tiny["chosen by"] in row]
     assert cached["best_value"] == max(chosen)
-    interval = "" if macro.low is None else f" ({macro.low:.3f}-{macro.high:.3f})"
+    interval = "" if macro.interval.low is None else f" ({macro.interval.low:.3f}-{macro.interval.high:.3f})"
     assert tiny["macro AUROC"] == f"{macro.value:.3f}{interval}"
-    assert (tiny["n"], tiny["data"], tiny["learns"]) == (str(macro.n), "synthetic", "clip")
+    assert (tiny["n"], tiny["data"], tiny["learns"]) == (str(macro.counts.n), "synthetic", "clip")
     assert (live["state"], live["samples"], live["macro AUROC"]) == ("running", log[1]["samples_seen"], "")
 
 
@@ -107,9 +107,11 @@ def test_a_paired_difference_is_the_commands(result):
     found = [row for row in compare_results(result, other).metrics if row.metric == "auroc_difference"]
     assert len(shown) == len(found)
     for one, row in zip(shown.to_dict("records"), found, strict=True):
-        words = f"{row.value:.3f}" + ("" if row.low is None else f" ({row.low:.3f} to {row.high:.3f})")
+        words = f"{row.value:.3f}" + (
+            "" if row.interval.low is None else f" ({row.interval.low:.3f} to {row.interval.high:.3f})"
+        )
         assert one["difference"].rstrip("*") == words
-        assert one["n"] == row.n
+        assert one["n"] == row.counts.n
     assert SYNTHETIC in notes
     assert "paired, patients resampled together" in notes
 
@@ -123,7 +125,7 @@ def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):
     table = error_table(result, finding)
     for kind in ("missed", "false alarms"):
         assert error_table(result, finding, kind=kind)["wrong"].mean() == pytest.approx(1 - test.value)
-    assert len(table) == test.n
+    assert len(table) == test.counts.n
     assert table["wrong"].is_monotonic_decreasing
     generator = np.random.default_rng(3)
     labels, scores = generator.integers(0, 2, 40).astype(float), generator.integers(0, 9, 40).astype(float)

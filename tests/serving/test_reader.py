@@ -109,8 +109,16 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
     for row in reader.findings(reader.prepare(films[0]))["findings"]:
         evidence, name = row["evidence"], row["finding"]
         found = kept.find("auroc", name)
-        assert (evidence["auroc"], evidence["low"], evidence["high"]) == (found.value, found.low, found.high)
-        assert (evidence["n"], evidence["positives"], evidence["method"]) == (found.n, found.positives, found.method)
+        assert (evidence["auroc"], evidence["low"], evidence["high"]) == (
+            found.value,
+            found.interval.low,
+            found.interval.high,
+        )
+        assert (evidence["n"], evidence["positives"], evidence["method"]) == (
+            found.counts.n,
+            found.counts.positives,
+            found.interval.method,
+        )
         assert evidence["data"] == {
             "hash": kept.data,
             "split": "test",
@@ -120,12 +128,12 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
         for metric in ("ppv", "npv"):
             rows = [r for r in kept.metrics if (r.metric, r.label, r.group) == (metric, name, None)]
             (own,) = [r for r in rows if r.operating_point == evidence["operating_point"]]
-            assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.low)
+            assert (evidence[metric], evidence[f"{metric}_low"]) == (own.value, own.interval.low)
             compared += own.value is not None
         if row["probability"] is not None:
             fitted = kept.fitted[name]["calibration"]["platt"]
             assert row["base_rate"] == fitted["positives"] / fitted["n"]
-            assert evidence["base_rate"] == found.positives / found.n
+            assert evidence["base_rate"] == found.counts.positives / found.counts.n
     assert compared
 
 
@@ -148,7 +156,11 @@ def test_a_map_is_offered_exactly_where_its_gain_over_the_middle_lies_above_0(
             assert (name in kept["hits"], row["map"]) == (False, False)
             continue
         found, middle = (each.find("pointing_game", name) for each in (measured, centre))
-        assert (rate["value"], rate["low"], rate["centre"]) == (found.value, found.low, pytest.approx(middle.value))
+        assert (rate["value"], rate["low"], rate["centre"]) == (
+            found.value,
+            found.interval.low,
+            pytest.approx(middle.value),
+        )
         assert rate["gain"] == pytest.approx(found.value - middle.value)
         assert row["map"] == (rate["gain_low"] > 0)
         assert reader.where(prepared, name)["hit_rate"] == rate
@@ -174,9 +186,12 @@ def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
     evidence = reader.model.bundle.sentences["evidence"]
     for label in ("sentence_calibrated", "sentence_prior", "sentence_alike"):
         row = kept.find("auroc", label)
-        assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.low)
+        assert (evidence[label]["value"], evidence[label]["low"]) == (row.value, row.interval.low)
     wrong = kept.find("false_supported", "sentence_verdict", group="kind=side")
-    assert (evidence["false_supported/side"]["value"], evidence["false_supported/side"]["n"]) == (wrong.value, wrong.n)
+    assert (evidence["false_supported/side"]["value"], evidence["false_supported/side"]["n"]) == (
+        wrong.value,
+        wrong.counts.n,
+    )
     true = kept.cases[kept.cases["label:sentence_calibrated"] == 1]
     manifest = index(wide_cohort.root).where({"view_position": ["PA", "AP"]})
     patient = str(true["patient_id"].iloc[0])

@@ -44,15 +44,20 @@ BOOTSTRAPPED += (("calibration_slope", PLATT),)
 def test_four_positive_patients_have_a_number_and_no_interval(scored: Result, metric: str, place: dict) -> None:
     four, five = (scored.find(metric, name, split="test", **place) for name in ("four", "five"))
     assert four.value is not None
-    assert (four.low, four.high, four.method, four.reason) == (None, None, "none", "too_few_positives")
-    assert five.low is not None
+    assert (four.interval.low, four.interval.high, four.interval.method, four.reason) == (
+        None,
+        None,
+        "none",
+        "too_few_positives",
+    )
+    assert five.interval.low is not None
     assert five.reason == "few_positives"
 
 
 def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result) -> None:
     row = scored.find("sensitivity", "four", split="test", operating_point="youden")
-    assert (row.n, row.method, row.reason) == (200, "wilson", "few_positives")
-    assert row.low is not None
+    assert (row.counts.n, row.interval.method, row.reason) == (200, "wilson", "few_positives")
+    assert row.interval.low is not None
 
 
 def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() -> None:
@@ -60,7 +65,7 @@ def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() ->
     plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
     assert plain.find("auroc", "macro").reason == "rare_findings"
     kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=5)
-    assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").labels_used) == (None, 1)
+    assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").counts.labels_used) == (None, 1)
     none = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=99)
     assert none.find("auroc", "macro").reason == "none_large_enough"
 
@@ -71,9 +76,9 @@ def test_two_results_are_not_compared_on_four_patients(scored: Result) -> None:
     )
     found = compare_results(scored, other, resamples=40)
     four, five = (found.find("auroc_difference", name) for name in ("four", "five"))
-    assert (four.low, four.p, four.reason) == (None, None, "too_few_positives")
+    assert (four.interval.low, four.test.p, four.reason) == (None, None, "too_few_positives")
     assert four.value is not None
-    assert five.p is not None
+    assert five.test.p is not None
 
 
 def test_a_headline_is_of_no_finding_below_min_positives() -> None:
@@ -97,12 +102,15 @@ def test_a_groups_mean_stands_by_everybodys_over_the_same_findings() -> None:
     rows["group:site"] = np.where(south, "south", "north")
     result = evaluate_scores(rows, seed=0, recipe="", data="", resamples=30)
     north, south_row = (result.find("auroc", "macro", group=f"site={name}") for name in ("north", "south"))
-    assert (north.labels_used, south_row.labels_used) == (1, 2)
+    assert (north.counts.labels_used, south_row.counts.labels_used) == (1, 2)
     alike = result.find("auroc_alike", "macro", group="site=north")
-    assert (alike.value, alike.low) == (result.find("auroc", "common").value, pytest.approx(alike.low))
-    assert (alike.labels_used, alike.n) == (1, len(rows))
+    assert (alike.value, alike.interval.low) == (
+        result.find("auroc", "common").value,
+        pytest.approx(alike.interval.low),
+    )
+    assert (alike.counts.labels_used, alike.counts.n) == (1, len(rows))
     assert not [row for row in result.metrics if row.metric == "auroc_alike" and row.group == "site=south"]
-    assert north.n == int((~south).sum())
+    assert north.counts.n == int((~south).sum())
     forest = control_forest(result, "site")
     marks = {row.name: [mark.value for mark in row.marks] for row in forest.rows}
     assert marks["north"] == [f"{north.value:.3f}", f"{alike.value:.3f}"]
@@ -147,7 +155,7 @@ def test_a_loss_that_is_infinite_is_called_so() -> None:
     result = score_predictions(rows, options=ScoreOptions(resamples=0, probabilities=True))
     macro = result.find("log_loss", "macro", split="test", calibration="none")
     assert (macro.value, macro.reason) == (None, "infinite")
-    assert result.find("brier", "macro", split="test", calibration="none").labels_used == 2
+    assert result.find("brier", "macro", split="test", calibration="none").counts.labels_used == 2
 
 
 def test_a_p_value_is_never_written_as_nothing() -> None:
@@ -164,5 +172,5 @@ def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
     rows = table({"four": 4, "three": 3})
     found = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
     macro = found.find("auroc", "macro")
-    assert (macro.low, macro.method, macro.reason) == (None, "none", "too_few_positives")
+    assert (macro.interval.low, macro.interval.method, macro.reason) == (None, "none", "too_few_positives")
     assert macro.value == pytest.approx(np.mean([found.find("auroc", name).value for name in ("four", "three")]))

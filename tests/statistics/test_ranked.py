@@ -26,7 +26,7 @@ def test_both_metrics_of_a_thousand_weighted_cases() -> None:
         if not labels.any() or labels.all():
             continue
         weights = generator.integers(0, 4, int(patient.max()) + 1).astype(np.int32)
-        found = rank_rows(labels, scores, patient).both(weights)
+        found = rank_rows(labels, scores, patient).values(weights)
         try:
             expected = auroc(labels, scores, weights[patient]), average_precision(labels, scores, weights[patient])
         except UndefinedMetricError:

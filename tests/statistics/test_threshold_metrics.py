@@ -10,11 +10,12 @@ from sklearn import metrics as sk
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
-from medvlp.statistics.confusion import THRESHOLD_METRICS, call_counts, threshold_metric
+from medvlp.statistics.confusion import call_counts, threshold_metric
 from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.probability_metrics import brier, brier_parts, log_loss
+from medvlp.statistics.table import call_metrics
 
 
 def _cases(number: int):
@@ -158,7 +159,7 @@ def test_counts_of_resamples_are_tables_of_copied_rows() -> None:
         rows = np.repeat(np.arange(60), weights[clusters.patient, resample].astype(int))
         for at, threshold in enumerate(thresholds):
             called = scores[rows] >= threshold
-            for name in THRESHOLD_METRICS:
+            for name in call_metrics():
                 found = tables.metric(name)[at, resample]
                 try:
                     assert found == pytest.approx(threshold_metric(name, labels[rows], called), abs=1e-12)

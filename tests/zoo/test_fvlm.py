@@ -17,7 +17,7 @@ from medvlp.core.sample import Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 from medvlp.data.prepare import prepare
-from medvlp.data.stacks import taken
+from medvlp.data.stacks import stack_of
 from medvlp.data.views.read_organs import ReadOrgans
 from medvlp.models.encoders.organ_vit import OrganViT
 from medvlp.models.heads.organ_queries import OrganQueries
@@ -219,13 +219,13 @@ def test_organs_come_from_a_file_or_from_the_manifest_and_are_never_guessed(tmp_
     with pytest.raises(DataError, match=r"'a' has no mask\.heart"):
         view(Sample("a", {"volume": str(path), **none}), torch.Generator())
     manifest = Manifest.of({"id": ["a"], "volume": ["ct/a.nii.gz"]}, root=tmp_path)
-    cached: list[Any] = [taken(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"])]
+    cached: list[Any] = [stack_of(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"])]
     assert torch.equal(cached[0].pixels, stack.pixels)
     other: Any = nibabel.load(path.parents[1] / "organs" / "a.nii.gz")
     values = np.asarray(other.dataobj).copy()
     values[values == 14] = 0
     nibabel.Nifti1Image(values, other.affine).to_filename(path.parents[1] / "organs" / "a.nii.gz")
-    cached.append(taken(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"]))
+    cached.append(stack_of(prepare(manifest, [view], cache=tmp_path / "cache").sample(0).fields["stack"]))
     assert not torch.equal(cached[1].pixels, cached[0].pixels)  # made anew
     lost = study(tmp_path / "lost", boxes={n: b for n, b in BOXES.items() if n != 15})
     with pytest.raises(DataError, match="holds no esophagus, and no score can be made without it"):

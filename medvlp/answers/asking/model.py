@@ -268,14 +268,15 @@ class VisionLanguageModel:
         Raises:
             UserError: if the bundle cannot be asked this.
         """
-        answer = self.answer_named(name)
+        if name not in self.answers:
+            raise UserError(f"This bundle cannot be asked {name!r}: {did_you_mean(name, self.answers)}.")
         many = [images] if isinstance(images, Picture) else list(images)
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
         group = 1 if self.model.vision_kind == "stack" else self._batch
-        asks = {name: ask or Ask()}
-        return ask_samples({name: answer}, self.model, samples, asks=asks, batch=group, begin=self.begun)[name]
+        options: dict[str, Any] = {"asks": {name: ask or Ask()}, "batch": group, "begin": self.begun}
+        return ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
         pieces: list[Predictions] = []
@@ -297,16 +298,6 @@ class VisionLanguageModel:
                 del self._begun[next(iter(self._begun))]
             self._begun[key] = answer, answer.begin(self.model, ask)  # holds the answer: its id stays its own
         return self._begun[key][1]
-
-    def answer_named(self, name: str) -> Answer:
-        """Return one of `answers`.
-
-        Raises:
-            UserError: if the bundle cannot be asked this.
-        """
-        if name not in self.answers:
-            raise UserError(f"This bundle cannot be asked {name!r}: {did_you_mean(name, self.answers)}.")
-        return self.answers[name]
 
     def require_embedding(self) -> None:
         """Refuse embeddings that mean nothing.

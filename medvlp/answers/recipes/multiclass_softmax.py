@@ -24,6 +24,7 @@ class MulticlassSoftmax(Recipe):
         DataError: for fewer than two classes.
 
     Example:
+        >>> from medvlp.text.prompts import PromptSet
         >>> sets = (PromptSet("v1", "a", ("a",), ("no a",)), PromptSet("v1", "b", ("b",), ("no b",)))
         >>> given = Given(sets, {"embedding": np.eye(2)}, ("a", "b"), {"embedding": np.eye(2)})
         >>> MulticlassSoftmax(scale=1.0).scores(given).round(3).tolist()

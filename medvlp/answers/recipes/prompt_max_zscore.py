@@ -31,6 +31,7 @@ class PromptMaxZscore(Recipe):
         DataError: for a finding without statistics, or a batch in which all images score alike.
 
     Example:
+        >>> from medvlp.text.prompts import PromptSet
         >>> given = Given((PromptSet("v1", "a", ("yes",), ("no",)),), {"embedding": np.eye(2)}, ("yes",),
         ...               {"embedding": np.eye(2)[:1]})
         >>> PromptMaxZscore(local=False).scores(given).tolist()

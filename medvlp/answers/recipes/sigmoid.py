@@ -24,6 +24,7 @@ class Sigmoid(Recipe):
         DataError: if the model's bias is asked for and it has none.
 
     Example:
+        >>> from medvlp.text.prompts import PromptSet
         >>> given = Given((PromptSet("v1", "a", ("a",), ("no a",)),), {"embedding": np.eye(2)}, ("a",),
         ...               {"embedding": np.eye(2)[:1]}, scale=10.0, bias=-10.0)
         >>> Sigmoid().scores(given).round(4).tolist()

@@ -26,6 +26,7 @@ class XattnSim(Recipe):
         offset: similarity at which p is one half.
 
     Example:
+        >>> from medvlp.text.prompts import PromptSet
         >>> images = {"local": np.eye(2)[None], "mask": np.ones((1, 2), bool)}
         >>> given = Given((PromptSet("v1", "a", ("a",), ("no a",)),), images, ("a",), {"embedding": np.eye(2)[:1]})
         >>> XattnSim(scale=1.0, temperature=1e-3).scores(given).round(3).tolist()

@@ -17,7 +17,7 @@ from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster_header import probe_raster
+from medvlp.io.raster import probe_raster
 from medvlp.io.read import frame_size
 
 Row = dict[str, object]
@@ -57,7 +57,7 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
     return None
 
 
-def looked_up(root: Path, names: Sequence[str], key: str, value: str) -> dict[str, str]:
+def lookup_table(root: Path, names: Sequence[str], key: str, value: str) -> dict[str, str]:
     """Return one column of a table by another; nothing where the table is not there."""
     path = optional_table(root, names)
     table = None if path is None else read_table(path)

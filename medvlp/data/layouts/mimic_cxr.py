@@ -10,7 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._mimic_reports import Report, read_reports
-from medvlp.data.layouts._published import find_table, label_columns, looked_up, published_manifest, rows_of
+from medvlp.data.layouts._published import find_table, label_columns, lookup_table, published_manifest, rows_of
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -79,7 +79,7 @@ def index(
     )
     paths = [files.get(name) for name in names]
     positions = table.column("ViewPosition") if "ViewPosition" in table.names else [""] * len(names)
-    split_of = looked_up(root, _SPLIT, "dicom_id", "split")
+    split_of = lookup_table(root, _SPLIT, "dicom_id", "split")
     splits = [split_of.get(name) for name in names] if split_of else []
     columns: dict[str, Sequence[object]] = {
         "id": names,

@@ -10,7 +10,14 @@ from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files
-from medvlp.data.layouts._published import find_table, image_size, looked_up, optional_table, published_manifest, years
+from medvlp.data.layouts._published import (
+    find_table,
+    image_size,
+    lookup_table,
+    optional_table,
+    published_manifest,
+    years,
+)
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -97,7 +104,7 @@ def index(
 
 def _sources(root: Path, names: Sequence[str]) -> list[str]:
     """The copy that each image came from, where a table says so; else the set."""
-    found = looked_up(root, (_SOURCES,), "Image Index", "source_repository")
+    found = lookup_table(root, (_SOURCES,), "Image Index", "source_repository")
     return [found.get(name) or "nih_chestxray14" for name in names]
 
 

@@ -6,7 +6,7 @@ report itself, and spread out for the batch alone: 15 kB a sample there, not gig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -157,16 +157,12 @@ def _of_file(view: TripletMatrix) -> Mapping[str, Entries]:
         if held.sha256 != load_medslip_vocabulary(view.vocabulary).sha256:
             raise DataError(f"{path} was made with another vocabulary than {view.vocabulary}: make it again.")
         return {study: _stated(matrix) for study, matrix in zip(held.study_ids, held.values, strict=True)}
-    return {study.study_id: _read(study, view) for study in _once(read_triplets(path), path)}
-
-
-def _once(studies: Iterable[StudyTriplets], path: Path) -> Iterable[StudyTriplets]:
-    seen: set[str] = set()
-    for study in studies:
-        if study.study_id in seen:
+    found: dict[str, Entries] = {}
+    for study in read_triplets(path):
+        if study.study_id in found:
             raise DataError(f"{path} holds a study on two lines: give every study one line with all its triplets.")
-        seen.add(study.study_id)
-        yield study
+        found[study.study_id] = _read(study, view)
+    return found
 
 
 def _read(study: StudyTriplets, view: TripletMatrix) -> Entries:

@@ -69,9 +69,9 @@ def audit_split(
     gaps = [row for part in parts for row in area_gaps(data, part).gaps]
     shortcuts = shortcut_rows(data, [part for part in parts if part.column in data.options.shortcuts])
     rates = [] if fitted is None else [row for part in parts for row in rate_gaps(data, part, fitted)]
-    told = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
+    made = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
     single = {part.name: part.column for part in parts}
-    worst = worst_rows([row for row in told if row.metric == "auroc_gap" and row.group in single], single)
+    worst = worst_rows([row for row in made if row.metric == "auroc_gap" and row.group in single], single)
 
     lines = line_tests(data, fitted, validation)
     probable = data.options.probabilities or validation is not None
@@ -81,7 +81,7 @@ def audit_split(
         line_test(data, lines, reason="n_too_small" if probable else "no_probabilities"),
     ]
     rows, flags = _flagged(tests, data.name)
-    return Audit((*told, *worst, *rows), flags)
+    return Audit((*made, *worst, *rows), flags)
 
 
 def with_audit(result: Result, options: ScoreOptions) -> Result:
@@ -124,12 +124,13 @@ def _shortcut_tests(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[
 
 def _flagged(tests: Sequence[AuditTest], split: str) -> tuple[list[Metric], tuple[Flag, ...]]:
     """Correct all tests together; return their rows, and the flags, clearest first."""
-    together = holm([test.row.p for test in tests])
+    together = holm([test.row.test.p for test in tests])
     count = sum(value is not None for value in together)
     rows, flags = [], []
     for test, value in zip(tests, together, strict=True):
-        p = test.row.p
-        rows.append(replace(test.row, p_corrected=value, tests=None if value is None else count))
+        p = test.row.test.p
+        made = replace(test.row.test, p_corrected=value, tests=None if value is None else count)
+        rows.append(replace(test.row, test=made))
         if p is not None and value is not None and value <= WRONG and test.size >= LEAST[test.kind]:
             flags.append(
                 Flag(

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from medvlp.evaluation.audit.miscalibration import LineTest
 from medvlp.evaluation.audit.sentences import gap_sentence, line_sentence, shortcut_sentence
-from medvlp.evaluation.results import FlagKind, Metric
-from medvlp.evaluation.scoring.split import SplitData, with_interval
+from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.results import Comparison, FlagKind, Metric
+from medvlp.evaluation.scoring.split import SplitData
 
 __all__ = ["AuditTest", "gap_test", "line_test", "shortcut_test", "smallest"]
 
@@ -36,11 +37,13 @@ def smallest(ways: Sequence[Sequence[Metric]]) -> tuple[Metric, float] | None:
     """Return the most telling row and the p value of all: every way that has rows gets an equal share.
 
     Example:
-        >>> rows = [Metric(metric="auroc_gap", label="x", value=0.1, n=9, patients=9, p=p) for p in (0.01, 0.2)]
+        >>> from medvlp.evaluation.results import Counts
+        >>> counts, tests = Counts(n=9, patients=9), [Comparison(p=p) for p in (0.01, 0.2)]
+        >>> rows = [Metric(metric="auroc_gap", label="x", value=0.1, counts=counts, test=test) for test in tests]
         >>> smallest([rows])[1], smallest([rows[1:], rows])[1], smallest([[], []])
         (0.02, 0.04, None)
     """
-    used = [[(row, row.p) for row in way if row.p is not None] for way in ways]
+    used = [[(row, row.test.p) for row in way if row.test.p is not None] for way in ways]
     used = [way for way in used if way]
     best = [(min(way, key=lambda pair: pair[1]), len(way)) for way in used]
     found = [(row, min(1.0, p * count * len(used))) for (row, p), count in best]
@@ -95,7 +98,7 @@ def line_test(data: SplitData, lines: Sequence[LineTest], *, reason: str) -> Aud
             data.row(each.finding, "miscalibration_test"),
             value=each.line.slope,
             calibration=each.calibration,
-            p=each.p,
+            test=Comparison(p=each.p),
         )
         rows.append(with_interval(row, each.line.slope_interval, method="sandwich", form="wald"))
     found = smallest([rows])
@@ -106,12 +109,17 @@ def line_test(data: SplitData, lines: Sequence[LineTest], *, reason: str) -> Aud
     line = next(each for each in lines if each.finding.name == row.label)
     size = max(abs(line.line.slope - 1), abs(line.line.intercept))
     name = "scores" if line.calibration == "none" else line.calibration
-    return AuditTest("miscalibration", name, replace(row, p=p), size, line_sentence(line, row))
+    return AuditTest("miscalibration", name, replace(row, test=replace(row.test, p=p)), size, line_sentence(line, row))
 
 
 def _whole(row: Metric, metric: str, p: float) -> Metric:
-    return replace(row, metric=metric, p=p, p_corrected=None, tests=None)
+    return replace(row, metric=metric, test=replace(row.test, p=p, p_corrected=None, tests=None))
 
 
 def _untested(row: Metric, metric: str) -> Metric:
-    return replace(_whole(row, metric, 1.0), p=None, reason=row.reason or "n_too_small")
+    return replace(
+        row,
+        metric=metric,
+        test=replace(row.test, p=None, p_corrected=None, tests=None),
+        reason=row.reason or "n_too_small",
+    )

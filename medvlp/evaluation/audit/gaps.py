@@ -14,9 +14,10 @@ from scipy.special import ndtr
 
 from medvlp.evaluation.audit.areas import Area, area_interval, gap_between, mean_area, patient_area
 from medvlp.evaluation.audit.parts import Part, sides
+from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
@@ -108,8 +109,9 @@ def worst_rows(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[Metri
         defined = [(value, row) for value, row in members if value is not None]
         if defined:
             _, worst = min(defined, key=lambda pair: pair[0])
-            plain = {"low": None, "high": None, "method": "none", "interval": "none", "p": None, "tests": None}
-            found.append(replace(worst, metric="worst_auroc_gap", p_corrected=None, **plain))
+            interval = replace(worst.interval, low=None, high=None, method="none", form="none")
+            test = replace(worst.test, p=None, p_corrected=None, tests=None)
+            found.append(replace(worst, metric="worst_auroc_gap", interval=interval, test=test))
     return found
 
 
@@ -123,15 +125,17 @@ def corrected(rows: Sequence[Metric]) -> list[Metric]:
     for at, row in enumerate(rows):
         families.setdefault((row.metric, row.operating_point, row.label == "macro"), []).append(at)
     for members in families.values():
-        tests = sum(rows[at].p is not None for at in members)
-        for at, value in zip(members, holm([rows[at].p for at in members]), strict=True):
-            out[at] = replace(rows[at], p_corrected=value, tests=tests if value is not None else None)
+        tests = sum(rows[at].test.p is not None for at in members)
+        for at, value in zip(members, holm([rows[at].test.p for at in members]), strict=True):
+            out[at] = replace(
+                rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests if value is not None else None)
+            )
     return out
 
 
 def _gap(row: Metric, one: Area, other: Area) -> Metric:
-    found = gap_between(one, other, level=row.level)
-    row = replace(row, value=found.value, first=other.value, second=one.value, p=found.p)
+    found = gap_between(one, other, level=row.interval.level)
+    row = replace(row, value=found.value, test=replace(row.test, first=other.value, second=one.value, p=found.p))
     if found.p is None:
         return replace(row, reason="separated")
     return with_interval(row, found.interval, method="delong_clustered", form="square_and_add")
@@ -139,7 +143,7 @@ def _gap(row: Metric, one: Area, other: Area) -> Metric:
 
 def _area(row: Metric, area: Area) -> Metric:
     row = replace(row, value=area.value, chance=0.5)
-    found = area_interval(area, level=row.level)
+    found = area_interval(area, level=row.interval.level)
     if found.low is None:
         return replace(row, reason="separated")
     return with_interval(row, found, method="delong_clustered", form="logit")
@@ -153,10 +157,12 @@ def _hits(finding: Finding, metric: str, threshold: float) -> tuple[FloatArray, 
 
 
 def _rate_gap(row: Metric, one: tuple[FloatArray, Finding], other: tuple[FloatArray, Finding], patients: int) -> Metric:
-    shares = [share_of(hit, rows.patient, level=row.level) for hit, rows in (one, other)]
-    (mine, low, high), (theirs, least, most) = (_limits(share, row.level) for share in shares)
+    shares = [share_of(hit, rows.patient, level=row.interval.level) for hit, rows in (one, other)]
+    (mine, low, high), (theirs, least, most) = (_limits(share, row.interval.level) for share in shares)
     reach = float(np.hypot(mine - low, most - theirs)), float(np.hypot(high - mine, theirs - least))
-    row = replace(row, value=mine - theirs, first=theirs, second=mine, p=_rate_p(one, other, patients))
+    row = replace(
+        row, value=mine - theirs, test=replace(row.test, first=theirs, second=mine, p=_rate_p(one, other, patients))
+    )
     method = "wilson_clustered" if any(share.clustered for share in shares) else "wilson"
     found = Interval(mine - theirs - reach[0], mine - theirs + reach[1], 0, 0)
     return with_interval(row, found, method=method, form="square_and_add")

@@ -18,8 +18,9 @@ from scipy.stats import rankdata
 
 from medvlp.evaluation.audit.areas import Area, area_interval, area_p, patient_area
 from medvlp.evaluation.audit.parts import Part
+from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Metric
-from medvlp.evaluation.scoring.split import Finding, SplitData, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["shortcut_rows", "without_labels"]
@@ -93,20 +94,21 @@ def _label_columns(data: SplitData) -> FloatArray:
 
 
 def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
-    cases = _told_apart(each.cases, part)
-    row = replace(data.row(cases, each.metric, group=part.name), label=label, prevalence=None, chance=0.5)
+    cases = _by_membership(each.cases, part)
+    row = data.row(cases, each.metric, group=part.name)
+    row = replace(row, label=label, counts=replace(row.counts, prevalence=None), chance=0.5)
     if data.too_small(cases):
         return replace(row, reason="n_too_small")
     area: Area = patient_area(cases, data.clusters.patients)
     row = replace(row, value=area.value)
-    found = area_interval(area, level=row.level)
+    found = area_interval(area, level=row.interval.level)
     if found.low is None:
         return replace(row, reason="separated")
     p = area_p(area) if each.metric == "shortcut_auroc" else None
-    return with_interval(replace(row, p=p), found, method="delong_clustered", form="logit")
+    return with_interval(replace(row, test=replace(row.test, p=p)), found, method="delong_clustered", form="logit")
 
 
-def _told_apart(cases: Finding, part: Part) -> Finding:
+def _by_membership(cases: Finding, part: Part) -> Finding:
     """Return cases with "is of this group" as their truth; cases without a value are left out."""
     member: NDArray[np.bool_] = part.rows[cases.at]
     return replace(cases, truth=member).subset(member | part.others[cases.at])

@@ -28,7 +28,7 @@ def centre_prior(case: Case, *, deviation: float = 0.25) -> Case:
     """
     place = (np.arange(_CELLS) + 0.5) / _CELLS - 0.5
     hill = np.exp(-0.5 * (place / deviation) ** 2)
-    return _over_picture(case, np.outer(hill, hill))
+    return _over_image(case, np.outer(hill, hill))
 
 
 def constant_box(case: Case, box: Box) -> Case:
@@ -38,7 +38,7 @@ def constant_box(case: Case, box: Box) -> Case:
     inside = np.outer((place >= y0) & (place < y1), (place >= x0) & (place < x1))
     if not inside.any():
         inside[np.abs(place - (y0 + y1) / 2).argmin(), np.abs(place - (x0 + x1) / 2).argmin()] = True
-    return _over_picture(case, inside.astype(np.float64))
+    return _over_image(case, inside.astype(np.float64))
 
 
 def fit_constant_box(boxes: Sequence[Sequence[Box]]) -> Box:
@@ -57,14 +57,14 @@ def fit_constant_box(boxes: Sequence[Sequence[Box]]) -> Box:
         >>> fit_constant_box([[(0, 0, 0.4, 0.4)], [(0, 0, 0.5, 0.4)], [(0.6, 0.6, 1, 1)]])
         (0, 0, 0.4, 0.4)
     """
-    pictures = [list(some) for some in boxes if some]
-    candidates = [box for some in pictures for box in some]
+    images = [list(some) for some in boxes if some]
+    candidates = [box for some in images for box in some]
     if not candidates:
         raise DataError("There are no training boxes to fit a constant box on: leave this baseline out.")
     step = -(-len(candidates) // _MOST_CANDIDATES)
-    return max(candidates[::step], key=lambda box: sum(max(box_iou(box, other) for other in some) for some in pictures))
+    return max(candidates[::step], key=lambda box: sum(max(box_iou(box, other) for other in some) for some in images))
 
 
-def _over_picture(case: Case, values: np.ndarray) -> Case:
+def _over_image(case: Case, values: np.ndarray) -> Case:
     height, width = case.size
     return replace(case, values=values, view=(0.0, 0.0, float(width), float(height)), flip=False)

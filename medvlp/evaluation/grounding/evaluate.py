@@ -23,9 +23,10 @@ from medvlp.evaluation.grounding.box_ap import (
 )
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
-from medvlp.evaluation.metric_row import metric_row
-from medvlp.evaluation.results import Metric, Result, Role
-from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters, slots_by_patient
+from medvlp.evaluation.metric_row import drawn_rows
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
+from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
+from medvlp.statistics.few import FEW_PATIENTS
 from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
 
 __all__ = ["AREAS", "evaluate_grounding", "grounding_rows", "measure_cases", "youden_threshold"]
@@ -34,7 +35,6 @@ AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 """Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
 
 _IOUS = (0.1, 0.3, 0.4, 0.5)
-_FEW_PATIENTS = 30
 _MEANS = (
     ["pointing_game", "pointing_game_15px"]
     + [f"{name}@{threshold:g}" for name in ("iou", "dice") for threshold in THRESHOLDS]
@@ -169,8 +169,8 @@ def grounding_rows(
     """Return the rows of a table of `measure_cases`: per finding, ``macro``, ``all`` pooled; those also by area."""
     finding = table["finding"].astype(str)
     cut = finding.map(thresholds).astype(float).to_numpy()
-    said = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
-    table = table.assign(_said=said)
+    called = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
+    table = table.assign(_called=called)
     make = _Rows(scale=scale, seed=seed, resamples=resamples, level=level, split=split)
     rows = []
     for label in sorted(set(finding)):
@@ -240,10 +240,10 @@ class _Rows:
             peak = table["peak"].to_numpy(dtype=float)
             if self.scale == "own":
                 columns |= {f"zero_region_specificity@{t:g}": np.where(absent, peak < t, np.nan) for t in THRESHOLDS}
-            said = table["_said"].to_numpy(dtype=float)
-            if not np.isnan(said).all():
-                columns["zero_region_specificity"] = np.where(absent, 1 - said, np.nan)
-                columns["sensitivity"] = np.where(present, said, np.nan)
+            called = table["_called"].to_numpy(dtype=float)
+            if not np.isnan(called).all():
+                columns["zero_region_specificity"] = np.where(absent, 1 - called, np.nan)
+                columns["sensitivity"] = np.where(present, called, np.nan)
         values = np.stack(list(columns.values()), axis=1)
         known = ~np.isnan(values)
         filled = np.where(known, values, 0.0)
@@ -277,39 +277,34 @@ class _Rows:
         labels_used: int | None = None,
         min_positives: int | None = None,
     ) -> list[Metric]:
-        point = statistic(np.ones((clusters.patients, 1)))[0]
-        draws = (
-            bootstrap(statistic, clusters, resamples=self.resamples, seed=self.seed, height=len(table))
-            if self.resamples
-            else None
-        )
         present = table["present"].to_numpy(dtype=bool)
         patients = len(np.unique(clusters.patient[present]))
         area = float(table.loc[present, "area"].mean()) if label != "macro" else None
         rows = []
-        for at, name in enumerate(names):
+        for name in names:
             dark, both = name.startswith("zero_region_specificity"), name.startswith(("box_ap", "zero_region_auroc"))
             chosen = ~present if dark else np.ones_like(present) if both else present
-            few = patients <= _FEW_PATIENTS
             row = Metric(
                 metric=name,
                 label=label,
                 value=None,
-                level=self.level,
-                n=int(chosen.sum()),
-                positives=int(present.sum()),
-                patients=len(np.unique(clusters.patient[chosen])),
                 split=self.split,
                 policy="none",
                 group=group,
-                labels_used=labels_used,
-                min_positives=min_positives,
                 chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
-                reason="few_positives" if few else None,
+                reason="few_positives" if patients <= FEW_PATIENTS else None,
                 operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
+                interval=ConfidenceInterval(level=self.level),
+                counts=Counts(
+                    n=int(chosen.sum()),
+                    positives=int(present.sum()),
+                    patients=len(np.unique(clusters.patient[chosen])),
+                    labels_used=labels_used,
+                    min_positives=min_positives,
+                ),
             )
-            rows.append(metric_row(row, point[at], None if draws is None else draws[:, at]))
-        return rows
+            rows.append(row)
+        return drawn_rows(rows, statistic, clusters, seed=self.seed, resamples=self.resamples, height=len(table))
 
 
 def _detections(table: pd.DataFrame, iou: float) -> Detections:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.results import AVERAGES, Comparison, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["CHOICE", "GAIN", "gain_rows", "kept_maps", "paired_shares"]
+__all__ = ["CHOICE", "GAIN", "gain_rows", "map_evidence", "paired_shares"]
 
 GAIN = "pointing_game_gain"
 CHOICE = "pointing_game_validate"
@@ -86,24 +86,23 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
                 metric=GAIN,
                 label=str(finding),
                 value=float(second.mean() - first.mean()),
-                low=found.low,
-                high=found.high,
-                level=level,
-                method="wilson_clustered" if len(names) < len(some) else "wilson",
-                interval="square_and_add",
-                n=len(some),
-                positives=len(some),
-                patients=len(names),
                 split=split,
                 policy="none",
-                first=float(first.mean()),
-                second=float(second.mean()),
+                interval=ConfidenceInterval(
+                    low=found.low,
+                    high=found.high,
+                    level=level,
+                    method="wilson_clustered" if len(names) < len(some) else "wilson",
+                    form="square_and_add",
+                ),
+                counts=Counts(n=len(some), positives=len(some), patients=len(names)),
+                test=Comparison(first=float(first.mean()), second=float(second.mean())),
             )
         )
     return rows
 
 
-def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+def map_evidence(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     """Return answer -> what a bundle keeps of the maps that were measured: options, hit rates, which is the default.
 
     The default is the method whose macro pointing game was highest on validation pictures; the first where there were
@@ -118,22 +117,22 @@ def kept_maps(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
             continue
         answer, method = str(spec["answer"]), str(spec["method"])
         data = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
-        kept = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
-        kept["methods"][method] = spec["component"]
+        entry = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
+        entry["methods"][method] = spec["component"]
         chosen = next((row.value for row in result.metrics if row.metric == CHOICE), None)
         if chosen is not None and chosen > best.get(answer, -1.0):
-            best[answer], kept["default"] = chosen, method
+            best[answer], entry["default"] = chosen, method
         for row in result.metrics:
             if row.metric == GAIN and row.label not in AVERAGES:
                 own = result.find("pointing_game", row.label)
-                kept["hits"].setdefault(row.label, {})[method] = {
+                entry["hits"].setdefault(row.label, {})[method] = {
                     "value": own.value,
-                    "low": own.low,
-                    "high": own.high,
-                    "n": row.n,
-                    "centre": row.first,
+                    "low": own.interval.low,
+                    "high": own.interval.high,
+                    "n": row.counts.n,
+                    "centre": row.test.first,
                     "gain": row.value,
-                    "gain_low": row.low,
-                    "gain_high": row.high,
+                    "gain_low": row.interval.low,
+                    "gain_high": row.interval.high,
                 }
     return found

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.means import mean_metric
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.metric_row import mean_metric
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["INDEPENDENT", "SURVIVES", "evaluate_sanity", "rank_correlation"]
@@ -152,7 +152,13 @@ def _row(
 ) -> Metric:
     if np.isnan(values).all():
         return Metric(
-            metric=metric, label=label, value=None, n=0, patients=0, split=split, policy="none", reason="no_rows"
+            metric=metric,
+            label=label,
+            value=None,
+            split=split,
+            policy="none",
+            reason="no_rows",
+            counts=Counts(n=0, patients=0),
         )
     row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split, level=level)
     reason, value = None, row.value or 0.0

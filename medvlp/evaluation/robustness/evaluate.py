@@ -16,7 +16,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.metric_row import share_row
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.holm import holm
 from medvlp.statistics.proportions import share_of
 
@@ -99,7 +99,7 @@ def evaluate_robustness(
         recipe=recipe,
         data=data,
         metrics=tuple(_corrected(rows)),
-        cases=pd.concat([_told(each) for each in (clean, *changed)], ignore_index=True),
+        cases=pd.concat([_cases_of(each) for each in (clean, *changed)], ignore_index=True),
         synthetic=synthetic,
     )
 
@@ -108,16 +108,18 @@ def _result(condition: Condition) -> Result:
     return Result(name=condition.group or "clean", recipe="", data="", metrics=(), cases=condition.cases)
 
 
-def _told(condition: Condition) -> pd.DataFrame:
-    told = condition.cases.assign(factor=condition.factor, level=condition.level)
-    return told if condition.flagged is None else told.assign(flagged=condition.flagged)
+def _cases_of(condition: Condition) -> pd.DataFrame:
+    table = condition.cases.assign(factor=condition.factor, level=condition.level)
+    return table if condition.flagged is None else table.assign(flagged=condition.flagged)
 
 
 def _flagged(condition: Condition, split: str) -> list[Metric]:
     if condition.flagged is None or not len(condition.flagged):
         return []
     share = share_of(condition.flagged, pd.factorize(condition.cases["patient_id"])[0])
-    row = Metric(metric="flagged", label="gate", value=None, n=0, patients=0, split=split, group=condition.group)
+    row = Metric(
+        metric="flagged", label="gate", value=None, split=split, group=condition.group, counts=Counts(n=0, patients=0)
+    )
     return [share_row(row, share)]
 
 
@@ -125,7 +127,7 @@ def _corrected(rows: Sequence[Metric]) -> list[Metric]:
     """Correct the macro averages' p values over conditions; a finding's are corrected within its condition."""
     out = list(rows)
     macros = [at for at, row in enumerate(rows) if row.label == "macro"]
-    tests = sum(rows[at].p is not None for at in macros)
-    for at, value in zip(macros, holm([rows[at].p for at in macros]), strict=True):
-        out[at] = replace(rows[at], p_corrected=value, tests=tests or None)
+    tests = sum(rows[at].test.p is not None for at in macros)
+    for at, value in zip(macros, holm([rows[at].test.p for at in macros]), strict=True):
+        out[at] = replace(rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests or None))
     return out

@@ -64,10 +64,10 @@ def _rotation(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArra
 
 def _crop(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
     height, width = pixels.shape
-    kept = max(2, round(height * level)), max(2, round(width * level))
-    top, left = (int(draw.integers(0, whole - part + 1)) for whole, part in zip(pixels.shape, kept, strict=True))
-    piece = pixels[top : top + kept[0], left : left + kept[1]]
-    rows, columns = np.linspace(0, kept[0] - 1, height), np.linspace(0, kept[1] - 1, width)
+    crop = max(2, round(height * level)), max(2, round(width * level))
+    top, left = (int(draw.integers(0, whole - part + 1)) for whole, part in zip(pixels.shape, crop, strict=True))
+    piece = pixels[top : top + crop[0], left : left + crop[1]]
+    rows, columns = np.linspace(0, crop[0] - 1, height), np.linspace(0, crop[1] - 1, width)
     return ndimage.map_coordinates(piece, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest")
 
 

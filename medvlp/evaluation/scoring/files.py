@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.evaluation.predictions import read_predictions
+from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 
-__all__ = ["score_file"]
+__all__ = ["REPORT_COLUMNS", "score_file", "score_reports"]
 
 
 def score_file(
@@ -49,3 +54,74 @@ def score_file(
         title=title or predictions.stem,
         synthetic=synthetic,
     )
+
+
+REPORT_COLUMNS = ("reference", "written")
+
+
+def score_reports(
+    path: Path,
+    *,
+    options: ScoreOptions,
+    columns: Mapping[str, str] | None = None,
+    vocabulary: str = "chexpert14",
+    title: str = "",
+    synthetic: bool = False,
+) -> Result | None:
+    """Return the finding-level F1 and the rates of errors of a table of reports; None where it has no such columns.
+
+    Columns: ``id``, ``patient_id``, ``reference`` (the radiologist's), ``written`` (what is judged) and, if known,
+    ``has_prior`` (1 or 0: whether there is an earlier examination).
+
+    Args:
+        path: CSV or Parquet.
+        options: its seed and resamples are used; others must be what they are by default.
+        columns: field -> column of the table, where it is called otherwise.
+        vocabulary: of the findings.
+        title: words for a page; by default the file's name.
+        synthetic: the data is synthetic.
+
+    Raises:
+        DataError: if a text or a patient is missing, an id occurs twice, or ``has_prior`` is neither 1 nor 0.
+        ConfigError: if an option is set that says nothing of texts.
+    """
+    table = read_predictions(path, columns=columns)
+    there = [column for column in REPORT_COLUMNS if column in table]
+    if not there or any(str(column).startswith(("label:", "score:")) for column in table.columns):
+        return None
+    if options != replace(ScoreOptions(), seed=options.seed, resamples=options.resamples):
+        raise ConfigError(
+            f"{path} is a table of reports: of the options only --seed and --resamples say anything of it."
+        )
+    for column in ("id", "patient_id", *REPORT_COLUMNS):
+        if column not in table:
+            raise DataError(f"{path} has no column {column!r}: reports need id, patient_id, reference and written.")
+        blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        if blank.any():
+            raise DataError(f"{path} has {int(blank.sum())} rows without {column!r}: fill or drop them.")
+    if table["id"].duplicated().any():
+        raise DataError(
+            f"{path} holds {int(table['id'].duplicated().sum())} ids that occur before: give one row an id."
+        )
+    return evaluate_reports(
+        table["reference"].astype(str).tolist(),
+        table["written"].astype(str).tolist(),
+        table["patient_id"].astype(str).tolist(),
+        seed=options.seed,
+        recipe=hash_of([options.seed, options.resamples, vocabulary, code_hash("evaluation"), code_hash("text")]),
+        data=hash_of([sha256_of(path)]),
+        wanted=vocabulary,
+        has_prior=_priors(path, table),
+        resamples=options.resamples,
+        title=title or path.stem,
+        synthetic=synthetic,
+    )
+
+
+def _priors(path: Path, table: pd.DataFrame) -> list[bool] | None:
+    if "has_prior" not in table:
+        return None
+    values = pd.to_numeric(table["has_prior"], errors="coerce")
+    if not values.isin([0, 1]).all():
+        raise DataError(f"{path} has rows whose has_prior is neither 1 nor 0: fill them, or leave the column out.")
+    return (values == 1).tolist()

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Metric
-from medvlp.evaluation.scoring.split import SplitData, average_weights, with_interval
+from medvlp.evaluation.scoring.split import SplitData, average_weights
 from medvlp.statistics.bootstrap import percentile_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
@@ -54,7 +55,7 @@ def oracle_rows(data: SplitData) -> list[Metric]:
         for row, value, drawn in made:
             row = replace(row, value=value, operating_point=rule)
             if len(drawn):
-                interval = percentile_interval(drawn, level=row.level)
+                interval = percentile_interval(drawn, level=row.interval.level)
                 row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
             rows.append(row)
     return rows

@@ -15,9 +15,10 @@ from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
+from medvlp.evaluation.metric_row import with_draws, with_interval
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights, with_draws, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, average_weights
 from medvlp.statistics.bootstrap import Interval, percentile_interval
 from medvlp.statistics.calibration.errors import (
     equal_mass_bins,
@@ -173,7 +174,7 @@ def decision_rows(data: SplitData, probabilities: Sequence[Calibrated]) -> list[
                 calibration=each.name,
                 chance=max(0.0, float(everybody)),
             )
-            rows.append(_drawn(row, percentile_interval(draws[:, at], level=row.level), len(draws)))
+            rows.append(_drawn(row, percentile_interval(draws[:, at], level=row.interval.level), len(draws)))
     return rows
 
 
@@ -212,7 +213,10 @@ def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
         line = calibration_line(finding.truth, each.values, finding.patient, level=data.options.level)
     except UndefinedMetricError as error:
         return [*rows, replace(slope, reason=error.reason), replace(intercept, reason=error.reason)]
-    slope, intercept = replace(slope, value=line.slope, p=line.p), replace(intercept, value=line.intercept)
+    slope, intercept = (
+        replace(slope, value=line.slope, test=replace(slope.test, p=line.p)),
+        replace(intercept, value=line.intercept),
+    )
     return [
         *rows,
         with_interval(slope, line.slope_interval, method="sandwich", form="wald"),
@@ -299,13 +303,13 @@ def _with_its_interval(
     if row.metric == "brier":
         return with_draws(row, draws, form=data.options.interval, patients=patients)
     if against is None:
-        return _drawn(row, percentile_interval(draws, level=row.level), len(draws))
+        return _drawn(row, percentile_interval(draws, level=row.interval.level), len(draws))
     assert row.value is not None, "the caller has set it"
     plain, chance = against
-    found = recentred_interval(draws, value=row.value, level=row.level)
+    found = recentred_interval(draws, value=row.value, level=row.interval.level)
     if row.metric == "smooth_ece":
         row = replace(row, chance=float(chance.mean()))
-    if found.low is not None and plain <= np.quantile(chance, (1 + row.level) / 2):
+    if found.low is not None and plain <= np.quantile(chance, (1 + row.interval.level) / 2):
         found = replace(found, low=0.0)
     return _drawn(row, found, len(draws), form="recentred")
 

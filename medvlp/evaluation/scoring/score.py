@@ -105,9 +105,9 @@ def score_predictions(
                 min_group=options.min_group,
             )
         if split != FIT_SPLIT and split not in _TRAIN:
-            judged = split_data(rows, findings, name=split, options=options)
-            metrics += _judged(judged, fitted)
-            audit = audit_split(judged, fitted=fitted, validation=held_out)
+            held_out_rows = split_data(rows, findings, name=split, options=options)
+            metrics += _fitted_rows(held_out_rows, fitted)
+            audit = audit_split(held_out_rows, fitted=fitted, validation=held_out)
             metrics += audit.rows
             flags += audit.flags
     return Result(
@@ -146,7 +146,7 @@ def recompute(result: Result) -> Result:
     return replace(again, name=result.name)
 
 
-def _judged(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:
+def _fitted_rows(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:
     metrics: list[Metric] = []
     if fitted is not None:
         metrics += threshold_rows(data, fitted)

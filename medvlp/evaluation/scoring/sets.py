@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from medvlp.evaluation.metric_row import with_interval, with_share
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
 from medvlp.statistics.bootstrap import percentile_interval
 from medvlp.statistics.conformal_sets import ConformalSets
 from medvlp.statistics.metrics import FloatArray
@@ -58,14 +59,12 @@ def _share_row(
     row = data.row(finding, metric, group=group)
     if group is not None and finding.patients < data.options.min_group:
         return replace(row, reason="n_too_small")
-    share = share_of(success[rows], finding.patient[rows], level=row.level)
+    share = share_of(success[rows], finding.patient[rows], level=row.interval.level)
     if share.value is None:
         return replace(row, reason="none_answered" if metric == "selective_accuracy" else "no_rows")
     # A single class is no obstacle here: coverage and abstention exist for any rows.
     reason = None if row.reason in ("no_positives", "no_negatives") else row.reason
-    method = "wilson_clustered" if share.clustered else "wilson"
-    row = replace(row, value=share.value, reason=reason)
-    return with_interval(row, share.wilson(level=row.level), method=method, form="score")
+    return with_share(replace(row, reason=reason), share)
 
 
 def _mean_size(data: SplitData, finding: Finding, sets: ConformalSets) -> Statistic:
@@ -88,5 +87,5 @@ def _size_row(data: SplitData, finding: Finding, sets: ConformalSets, draws: Flo
     if not len(draws):
         return row
     return with_interval(
-        row, percentile_interval(draws, level=row.level), method="patient_bootstrap", form="percentile"
+        row, percentile_interval(draws, level=row.interval.level), method="patient_bootstrap", form="percentile"
     )

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.evaluation.predictions import Group, KnownRows, groups_of, known_rows
-from medvlp.evaluation.results import Metric
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.statistics.bootstrap import (
-    Clusters,
-    Interval,
-    bootstrap,
-    count_patients,
-    patient_clusters,
-    percentile_interval,
-)
-from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
-from medvlp.statistics.intervals import Form, logit_interval
+from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
+from medvlp.statistics.few import few_reason, mean_reason
 from medvlp.statistics.metrics import FloatArray
 
-# How intervals of shares are made, of any number of patients.
-_OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
 Statistic = Callable[[FloatArray], FloatArray]
 
-__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data", "with_draws", "with_interval"]
+__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +94,17 @@ class SplitData:
             metric=metric,
             label=finding.name,
             value=None,
-            level=self.options.level,
-            n=n,
-            positives=finding.positives,
-            patients=finding.patients,
             split=self.name,
             policy=self.options.policy,
             group=group,
-            prevalence=finding.positives / n if n else None,
             reason=finding.reason or finding.few,
-            method="none",
-            interval="none",
+            interval=ConfidenceInterval(level=self.options.level, method="none", form="none"),
+            counts=Counts(
+                n=n,
+                positives=finding.positives,
+                patients=finding.patients,
+                prevalence=finding.positives / n if n else None,
+            ),
         )
 
     def average_row(self, findings: Sequence[Finding], metric: str, label: str) -> Metric:
@@ -127,17 +117,17 @@ class SplitData:
             metric=metric,
             label=label,
             value=None,
-            level=self.options.level,
-            n=n,
-            positives=sum(finding.positives for finding in findings),
-            patients=count_patients(self.clusters.patient[inside]),
             split=self.name,
             policy=self.options.policy,
-            labels_used=len(findings),
-            min_positives=self.options.min_positives if self.options.min_positives > 1 else None,
             reason=self._why(findings),
-            method="none",
-            interval="none",
+            interval=ConfidenceInterval(level=self.options.level, method="none", form="none"),
+            counts=Counts(
+                n=n,
+                positives=sum(finding.positives for finding in findings),
+                patients=count_patients(self.clusters.patient[inside]),
+                labels_used=len(findings),
+                min_positives=self.options.min_positives if self.options.min_positives > 1 else None,
+            ),
         )
 
     def _why(self, findings: Sequence[Finding]) -> str | None:
@@ -192,54 +182,6 @@ def split_data(table: pd.DataFrame, findings: Sequence[str], *, name: str, optio
     clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
     packed = tuple(_packed(rows, clusters) for rows in parsed)
     return SplitData(name, packed, clusters, tuple(groups_of(table, findings)), options)
-
-
-def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Metric:
-    """Return a row with an interval and how it was made.
-
-    A row of too few patients of a class stays without one, unless it is of a share: Wilson's and Mercaldo's hold there.
-    """
-    made = found.used + found.skipped
-    reason = row.reason
-    if reason in TOO_FEW:
-        if method not in _OF_SHARES:
-            return row
-        reason = reason.removeprefix("too_")
-    if made and found.low is None:
-        reason = "few_resamples"
-    return replace(
-        row,
-        low=found.low,
-        high=found.high,
-        method=method,
-        interval=form,
-        resamples=found.used if made else None,
-        skipped=found.skipped if made else None,
-        reason=reason,
-    )
-
-
-def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, signed: bool = False) -> Metric:
-    """Return a row whose value lies in [0, 1] with its interval from bootstrap draws; unchanged without draws.
-
-    Args:
-        row: with a value.
-        draws: ``(resamples,)``.
-        form: asked for; ``"bca"`` needs influences and is the percentile interval here.
-        patients: in the smaller class, of an average the sum over its findings.
-        signed: the value lies in [-1, 1]: the logit of (1 + value) / 2 is twice Fisher's z.
-    """
-    assert row.value is not None, "the caller has set it"
-    if not len(draws):
-        return row
-    if form != "logit":
-        found = percentile_interval(draws, level=row.level)
-        return with_interval(row, found, method="patient_bootstrap", form="percentile")
-    low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
-    found = logit_interval((draws - low) / width, value=(row.value - low) / width, level=row.level, patients=patients)
-    if signed and found.low is not None and found.high is not None:
-        found = replace(found, low=low + width * found.low, high=low + width * found.high)
-    return with_interval(row, found, method="patient_bootstrap", form="logit")
 
 
 def average_weights(findings: Sequence[Finding], label: str) -> FloatArray:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medvlp.evaluation.metric_row import with_draws, with_interval, with_share
 from medvlp.evaluation.results import AVERAGES, Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
-from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights, with_draws, with_interval
+from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights
 from medvlp.statistics.confusion import (
-    THRESHOLD_METRICS,
     CallCounts,
     Confusion,
-    ThresholdMetric,
     call_counts,
     why_undefined,
 )
@@ -24,6 +23,7 @@ from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.operating_points import OperatingPoint
 from medvlp.statistics.predictive_values import predictive_values
 from medvlp.statistics.proportions import Share, share_of
+from medvlp.statistics.table import METRICS, call_metrics
 
 __all__ = ["threshold_rows"]
 
@@ -31,7 +31,7 @@ _SHARES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Counted:
     """A finding at its K operating points: tables of all rows, and of every resample ``(K, B)``."""
 
     finding: Finding
@@ -44,22 +44,22 @@ class _Judged:
 def threshold_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[Metric]:
     """Return the rows of all findings at the operating points that were chosen on validation rows."""
     metrics: list[Metric] = []
-    judged = _judge(data, fitted)
-    by_name = {each.finding.name: each for each in judged}
+    counted = _count(data, fitted)
+    by_name = {each.finding.name: each for each in counted}
     for at, rule in enumerate(data.options.points):
         for finding in data.findings:
             if finding.name in by_name:
                 metrics += _finding_rows(data, by_name[finding.name], at)
             else:
                 reason = finding.reason or fitted[finding.name].reason
-                rows = (data.row(finding, metric) for metric in THRESHOLD_METRICS)
+                rows = (data.row(finding, metric) for metric in call_metrics())
                 metrics += [replace(row, operating_point=rule, reason=reason) for row in rows]
         taking_part = {finding.name for finding in data.averaged()}
-        metrics += _average_rows(data, [each for each in judged if each.finding.name in taking_part], at, rule)
+        metrics += _average_rows(data, [each for each in counted if each.finding.name in taking_part], at, rule)
     return metrics
 
 
-def _judge(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Judged]:
+def _count(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Counted]:
     patients = data.clusters.patients
     ready: list[tuple[Finding, tuple[OperatingPoint, ...], CallCounts]] = []
     for finding in data.findings:
@@ -78,23 +78,23 @@ def _judge(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[_Judged
     draws = data.draws([statistic])[0].T
     k = len(data.options.points)
     whole = np.ones((patients, 1))
-    judged = []
+    counted = []
     for at, (finding, points, counts) in enumerate(ready):
         parts = [draws[(4 * at + part) * k : (4 * at + part + 1) * k] for part in range(4)]
-        judged.append(_Judged(finding, points, counts, counts.tables(whole), Confusion(*parts)))
-    return judged
+        counted.append(_Counted(finding, points, counts, counts.tables(whole), Confusion(*parts)))
+    return counted
 
 
-def _finding_rows(data: SplitData, judged: _Judged, at: int) -> list[Metric]:
-    point, finding = judged.points[at], judged.finding
+def _finding_rows(data: SplitData, counted: _Counted, at: int) -> list[Metric]:
+    point, finding = counted.points[at], counted.finding
     place = {"operating_point": point.rule, "threshold": point.threshold}
     rows = []
-    for metric in THRESHOLD_METRICS:
+    for metric in call_metrics():
         row = replace(data.row(finding, metric), **place)
         if metric in _SHARES:
             rows.append(_with_share(row, _share(finding, metric, point.threshold, data.options.level)))
         else:
-            rows.append(_drawn_row(data, row, judged, metric, at))
+            rows.append(_drawn_row(data, row, counted, metric, at))
     rows += [replace(row, **place) for row in _stated_prevalence(data, finding, point.threshold)]
     for name, part in data.in_groups(finding):
         for metric in ("sensitivity", "specificity", "ppv", "npv"):
@@ -118,40 +118,36 @@ def _share(finding: Finding, metric: str, threshold: float, level: float) -> Sha
     return share_of(success[rows], finding.patient[rows], level=level)
 
 
+_MISSING = {"sensitivity": "no_positives", "specificity": "no_negatives", "ppv": "none_called", "npv": "all_called"}
+
+
 def _with_share(row: Metric, share: Share) -> Metric:
     if share.value is None:
-        missing = {
-            "sensitivity": "no_positives",
-            "specificity": "no_negatives",
-            "ppv": "none_called",
-            "npv": "all_called",
-        }
-        return replace(row, reason=missing.get(row.metric, "no_rows"))
-    method = "wilson_clustered" if share.clustered else "wilson"
-    return with_interval(replace(row, value=share.value), share.wilson(level=row.level), method=method, form="score")
+        return replace(row, reason=_MISSING.get(row.metric, "no_rows"))
+    return with_share(row, share)
 
 
-def _drawn_row(data: SplitData, row: Metric, judged: _Judged, metric: ThresholdMetric, at: int) -> Metric:
-    value = float(judged.table.metric(metric)[at, 0])
+def _drawn_row(data: SplitData, row: Metric, counted: _Counted, metric: str, at: int) -> Metric:
+    value = float(counted.table.metric(metric)[at, 0])
     if np.isnan(value):
-        return replace(row, reason=why_undefined(_whole(judged, at)))
+        return replace(row, reason=why_undefined(_whole(counted, at)))
     row = replace(row, value=value)
-    draws = judged.drawn.metric(metric)[at]
+    draws = counted.drawn.metric(metric)[at]
     form = data.options.interval
     if form != "bca" or not len(draws):
-        return with_draws(row, draws, form=form, patients=judged.finding.smaller, signed=metric == "mcc")
-    speed = acceleration(_influence(judged, metric, at, data), data.clusters)
-    found = bca_interval(draws, value=value, acceleration=speed, level=row.level)
+        return with_draws(row, draws, form=form, patients=counted.finding.smaller, signed=METRICS[metric].signed)
+    speed = acceleration(_influence(counted, metric, at, data), data.clusters)
+    found = bca_interval(draws, value=value, acceleration=speed, level=row.interval.level)
     return with_interval(row, found, method="patient_bootstrap", form="bca")
 
 
-def _influence(judged: _Judged, metric: ThresholdMetric, at: int, data: SplitData) -> FloatArray:
+def _influence(counted: _Counted, metric: str, at: int, data: SplitData) -> FloatArray:
     """Return by how much leaving each patient out lowers the metric, ``(P,)``: a jackknife in one step."""
     # Each patient's own table: the counts, with every patient as a resample of one.
-    dense = judged.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
+    dense = counted.counts.counts.toarray().reshape(2, -1, data.clusters.patients)
     above = np.cumsum(dense[:, ::-1], axis=1)[:, ::-1]
-    called, total = above[:, 1 + judged.counts.place[at]], above[:, 0]
-    whole = _whole(judged, at)
+    called, total = above[:, 1 + counted.counts.place[at]], above[:, 0]
+    whole = _whole(counted, at)
     without = Confusion(
         whole.tp - called[1],
         whole.fp - called[0],
@@ -173,7 +169,8 @@ def _stated_prevalence(data: SplitData, finding: Finding, threshold: float) -> l
             ("ppv", found.ppv, found.ppv_interval, "none_called"),
             ("npv", found.npv, found.npv_interval, "all_called"),
         ):
-            row = replace(data.row(finding, f"{name}@{prevalence:g}"), prevalence=prevalence, value=value)
+            row = data.row(finding, f"{name}@{prevalence:g}")
+            row = replace(row, counts=replace(row.counts, prevalence=prevalence), value=value)
             rows.append(
                 replace(row, reason=missing)
                 if value is None
@@ -182,34 +179,36 @@ def _stated_prevalence(data: SplitData, finding: Finding, threshold: float) -> l
     return rows
 
 
-def _average_rows(data: SplitData, judged: Sequence[_Judged], at: int, rule: str) -> list[Metric]:
+def _average_rows(data: SplitData, counted: Sequence[_Counted], at: int, rule: str) -> list[Metric]:
     rows = []
-    for metric in THRESHOLD_METRICS:
-        defined = [each for each in judged if not np.isnan(each.table.metric(metric)[at, 0])]
+    for metric in call_metrics():
+        defined = [each for each in counted if not np.isnan(each.table.metric(metric)[at, 0])]
         for label in AVERAGES:
             # Pooled, the cases of a finding count even where it has no such number of its own (nothing was called).
-            findings = [each.finding for each in (judged if label == "micro" and defined else defined)]
+            findings = [each.finding for each in (counted if label == "micro" and defined else defined)]
             row = replace(data.average_row(findings, metric, label), operating_point=rule)
             if not defined:
                 if label == "macro":
                     rows.append(row)
                 continue
             if label == "micro":
-                value = _pooled([_at(each.table, at) for each in judged]).metric(metric)
-                draws = _pooled([_at(each.drawn, at) for each in judged]).metric(metric)
+                value = _pooled([_at(each.table, at) for each in counted]).metric(metric)
+                draws = _pooled([_at(each.drawn, at) for each in counted]).metric(metric)
             else:
                 weights = average_weights(findings, label)
                 value = np.tensordot(weights, np.stack([each.table.metric(metric)[at] for each in defined]), axes=1)
                 draws = np.tensordot(weights, np.stack([each.drawn.metric(metric)[at] for each in defined]), axes=1)
             row = replace(row, value=float(value[0]))
             patients = sum(each.smaller for each in findings)
-            rows.append(with_draws(row, draws, form=data.options.interval, patients=patients, signed=metric == "mcc"))
+            rows.append(
+                with_draws(row, draws, form=data.options.interval, patients=patients, signed=METRICS[metric].signed)
+            )
     return rows
 
 
-def _whole(judged: _Judged, at: int) -> Confusion:
+def _whole(counted: _Counted, at: int) -> Confusion:
     """Return the one table of all rows at an operating point."""
-    table = judged.table
+    table = counted.table
     return Confusion(table.tp[at, 0], table.fp[at, 0], table.fn[at, 0], table.tn[at, 0])
 
 

@@ -38,9 +38,7 @@ class AttentionWeights:
 def attention_weights(model: Model, image: Tensor, vectors: Tensor, query: Query) -> AttentionWeights:
     """Return the weights of all layers, and the score of each of `vectors` (K, D).
 
-    Raises:
-        ConfigError: if the tower has no attention, its tokens form no grid, or a class token is asked for that it has
-            not.
+    A tower without attention, a grid, or the class token that is asked for, is refused (ConfigError).
     """
     with torch.inference_mode():
         encoded = encoded_images(model, image[None], "tokens", "attention", "embedding")

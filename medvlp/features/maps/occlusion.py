@@ -52,9 +52,7 @@ class Occlusion:
             )
 
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
-        """Return the maps, (cells, cells); each covered picture is encoded once, one of fewer pixels a side is
-        refused.
-        """
+        """Return the maps, (cells, cells); each covered picture is encoded once, one with fewer pixels is refused."""
         height, width = image.shape[-2:]
         if min(height, width) < self.cells:
             raise ConfigError(f"A picture of {height} x {width} has no {self.cells} cells a side: set cells lower.")

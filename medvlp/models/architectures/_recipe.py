@@ -52,11 +52,7 @@ def make_recipe(
     banks: Mapping[str, Bank],
     standing: Sequence[Standing] = (),
 ) -> Recipe:
-    """Resolve the parts asked of a view.
-
-    Raises:
-        ConfigError: if there is no such tower or bank, or it cannot give a part; what is offered is named.
-    """
+    """Resolve the parts asked of a view; a tower, bank or part that is not there is refused, naming what is."""
     bank = view.removeprefix("bank.") if view.startswith("bank.") else ""
     example = f"{view}/{min(parts)}"
     if bank and bank not in banks:

@@ -18,9 +18,7 @@ from medvlp.text.tokenizers import tokenise
 
 
 def size_of(kind: str, values: Tensor) -> tuple[int, ...]:
-    """Pixels of a view: (H, W) of images (R, C, H, W), (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y,
-    X).
-    """
+    """Pixels of a view: (H, W) of images, (S, H, W) of stacks (R, S, C, H, W) and volumes (R, C, Z, Y, X)."""
     shape = tuple(values.shape)
     return (shape[1], *shape[3:]) if kind == "stack" else shape[2:]
 

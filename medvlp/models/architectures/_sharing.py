@@ -47,11 +47,7 @@ class SharedModules(nn.ModuleDict):
         return ask
 
     def settle(self, who: str, *, inside: bool, where: str) -> None:
-        """Say whether somebody runs inside the towers; one module cannot be averaged with them and after them.
-
-        Raises:
-            ConfigError: if another who shares a module with it runs elsewhere.
-        """
+        """Take in whether somebody runs inside the towers; sharers inside and after them are refused (ConfigError)."""
         for name, sharers in self._sharers.items():
             if who not in sharers:
                 continue

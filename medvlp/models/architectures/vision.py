@@ -16,8 +16,7 @@ __all__ = ["VisionModel"]
 
 
 class VisionModel(TowerModel):
-    """A tower of images, stacks or volumes; its ``embedding`` is what `projection` gives at unit length. See
-    `TowerModel`.
+    """A tower of images, stacks or volumes whose ``embedding`` is what `projection` gives at unit length.
 
     What it knows of words are banks with constant vectors, which heads read (`dual_stream`). It takes no text.
 

@@ -12,9 +12,7 @@ from medvlp.core.protocols import Encoder
 
 @dataclass(frozen=True)
 class Depth:
-    """Where a parameter lies: `layer` 0 in front of the first block, then the blocks'; `last` is the deepest of the
-    tower.
-    """
+    """Where a parameter lies: `layer` 0 in front of the first block, then the blocks'; `last` is the deepest."""
 
     layer: int
     last: int

@@ -189,9 +189,7 @@ class TextTower(TextEncoder):
 
 
 def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
-    """Return one vector a row, (R, W), of tokens (R, N, W) and their mask (R, N), True at least once a row; see
-    `TextTower`.
-    """
+    """Return one vector a row, (R, W), of tokens (R, N, W) and their mask (R, N); see `TextTower`."""
     if pool == "cls":
         return tokens[:, 0]
     if pool == "last":

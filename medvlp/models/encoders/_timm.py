@@ -110,11 +110,7 @@ def has_fixed_size(architecture: str) -> bool:
 
 
 def channel_statistic(given: Sequence[float] | None, default: Sequence[float], *, channels: int, name: str) -> Tensor:
-    """Return one number a channel, (1, C, 1, 1); a gray image takes the average of a colour backbone's.
-
-    Raises:
-        ConfigError: if the numbers are neither one nor one a channel.
-    """
+    """Return one number a channel, (1, C, 1, 1), of one or as many; gray takes the average of a colour backbone's."""
     if given is not None and len(given) not in (1, channels):
         raise ConfigError(
             f"{name} of the image tower has {len(given)} numbers: give one, or one a channel ({channels})."

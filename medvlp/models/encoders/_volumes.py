@@ -17,8 +17,7 @@ from medvlp.models.encoders._sites import block_sites, linear_sites
 class VolumeTower(Encoder):
     """Stacks (R, S, 1, H, W) of one depth -> a map, whose cells are the tokens: slabs first, then rows, then columns.
 
-    A subclass has a `name` and a `wanted` shape for error sentences, the voxels `empty` (S, H, W) of a stand-in, `fits`
-    and `cells`.
+    A subclass has a `name` and a `wanted` shape for error sentences, the voxels `empty` of a stand-in, `fits`, `cells`.
     """
 
     kinds = ("stack",)

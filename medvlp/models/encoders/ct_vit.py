@@ -25,10 +25,9 @@ class CTViT(VolumeTower):
 
     ``pooled`` is their mean over depth, the places side by side. CT-CLIP (Hamamci et al. 2024) has the sizes that stand
     here; its parts are those of Phenaki (Villegas et al. 2023): attention with queries and keys of unit length, places
-    as a network's bias on scores (Swin V2, Liu et al. 2022) and as a convolution that sees no later slab, which
-    along the depth is given tokens by place as if they were by depth: so the release was trained. It read slices
-    with rows to the
-    patient's left: rows and columns change places while it looks, and its map is turned back. A token becomes the
+    as a network's bias on scores (Swin V2, Liu et al. 2022) and as a convolution that sees no later slab, which along
+    the depth is given tokens by place as if they were by depth: so the release was trained. It read slices with rows to
+    the patient's left: rows and columns change places while it looks, and its map is turned back. A token becomes the
     code of nearest direction, through which gradients pass unchanged; codes stay fixed.
 
     Args:

@@ -29,8 +29,7 @@ class InflatedEncoder(SliceEncoder):
     Where nothing is above, below, or real, the taps of a kernel that lie on real slices are scaled up to the whole
     (partial convolution, Liu et al. 2018). Neighbours are neighbours in the stack: give `read_volume` a `slice_mm`, and
     take slices ``even`` or in a ``chunk``. GroupNorm is over a slice, BatchNorm over all real slices of the batch,
-    which
-    pass at once: memory grows with their number times the kernels' depth.
+    which pass at once: memory grows with their number times the kernels' depth.
 
     Args:
         slice: component of `models/encoders` for images: ``timm`` with a convolutional architecture.

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.models.encoders._volumes import refuse_shape
 from medvlp.models.encoders.volume_vit import VolumeViT
 
 __all__ = ["OrganViT"]
@@ -84,7 +83,10 @@ class OrganViT(VolumeViT):
         shape = tuple(values.shape[i] for i in (1, 3, 4)) if values.dim() == 5 else ()
         if not shape or any(n % step for n, step in zip(shape, steps, strict=True)):
             wanted = f"(R, S, 2, H, W) with S, H and W multiples of {steps}"
-            refuse_shape(self.name, values, wanted, "let read_organs make them")
+            raise ConfigError(
+                f"The tower organ_vit takes stacks {wanted} and was given {tuple(values.shape)}: let read_organs make "
+                "them."
+            )
         windows = values.unflatten(1, (self.organs, -1)).movedim(3, 2).flatten(0, 1)  # (R O, 2, S, H, W)
         grid = tuple(n // p for n, p in zip(windows.shape[2:], self.patch, strict=True))
         layers = windows.new_zeros(len(windows), len(self.tapped) + 1, *grid, self.width)

@@ -17,8 +17,8 @@ class TextTransformer(TextTower):
     """Pre-norm transformer with learned positions, GELU and fused attention; every token sees every real token.
 
     With ``causal`` each token sees itself and those before it, as in CLIP and in the unimodal half of CoCa's text
-    decoder
-    (Yu et al. 2022): a generator can stand on its tokens, and ``pool: last`` is the token that has seen the whole text.
+    decoder (Yu et al. 2022): a generator can stand on its tokens, and ``pool: last`` is the token that has seen the
+    whole text.
 
     Args:
         width: of tokens and of the pooled vector.

@@ -16,8 +16,9 @@ from medvlp.models.bank import Bank
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder returns: `queries` (R, Q, W) behind the final norm, and where asked for `attention` (R, L, Q,
-    N), mean over heads, and `layers` (R, L, Q, W), what `queries` would be if each layer were the last.
+    """What a decoder returns: `queries` (R, Q, W) behind the final norm, and where asked for what its layers did.
+
+    `attention` is (R, L, Q, N), mean over heads; `layers` (R, L, Q, W) what `queries` would be if each were the last.
     """
 
     queries: Tensor
@@ -100,9 +101,7 @@ class QueryDecoder(nn.Module):
 
 
 def book_of(banks: Mapping[str, Bank], name: str, *, head: str) -> Bank:
-    """Return the bank whose constant vectors a head asks with; a missing one, or one without, is refused
-    (ConfigError).
-    """
+    """Return the bank whose constant vectors a head asks with; one that is missing or has none is refused."""
     if name not in banks:
         raise ConfigError(f"{head} reads the bank {name!r}, which is not under banks: {did_you_mean(name, banks)}.")
     if banks[name].vectors is None:

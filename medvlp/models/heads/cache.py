@@ -32,8 +32,8 @@ class CacheHead(Head):
         >>> head = CacheHead(in_width=2, classes=1, rows=1)
         >>> own = {"keys": torch.tensor([[0.0, 1.0]]), "values": torch.ones(1, 1), "weight": torch.ones(1)}
         >>> _ = head.load_state_dict({**head.state_dict(), **own})
-        >>> head(Encoded(owner=torch.arange(1), pooled=torch.tensor([[0.0, 3.0]])), "findings")["findings"].tolist()
-        [[1.0]]
+        >>> head(Encoded(owner=torch.arange(1), pooled=torch.tensor([[0.0, 3.0]])), "findings")["findings"].item()
+        1.0
     """
 
     mean: Tensor

@@ -51,11 +51,10 @@ class DualStream(Head):
     - ``NAME_pathology_text`` (R, P, D) and ``NAME_anatomy_text`` (R, A, D): F~_s in the space of the books, linear;
     - ``NAME_pathology_features`` (R, P, width) and ``NAME_anatomy_features`` (R, A, width): F_s.
 
-    All matrices start as N(0, std), those of the attentions included. The published 0.02 goes with 1024 channels;
-    with 64 a layer would pass on 0.16 of what it reads: there set 0.08. The books' vectors are saved with the
-    weights, and a checkpoint that was made with others is refused. So is how often each entry and pair was stated
-    absent and present in
-    training (`note`): what was never both was never learnt (`known`).
+    All matrices start as N(0, std), those of the attentions included. The published 0.02 goes with 1024 channels; with
+    64 a layer would pass on 0.16 of what it reads: there set 0.08. The books' vectors are saved with the weights, and a
+    checkpoint that was made with others is refused. So is how often each entry and pair was stated absent and present
+    in training (`note`): what was never both was never learnt (`known`).
 
     Args:
         pathology: bank with the vectors of the pathologies.

@@ -23,8 +23,7 @@ class Identity(Head):
 
     Example:
         >>> import torch
-        >>> head = Identity(in_width=2)
-        >>> head(Encoded(owner=torch.arange(1), pooled=torch.ones(1, 2)), "raw")["raw"].tolist()
+        >>> Identity(in_width=2)(Encoded(owner=torch.arange(1), pooled=torch.ones(1, 2)), "raw")["raw"].tolist()
         [[1.0, 1.0]]
     """
 

@@ -27,8 +27,8 @@ class LinearHead(Head):
 
     Example:
         >>> import torch
-        >>> head = LinearHead(in_width=4, classes=3)
-        >>> head(Encoded(owner=torch.arange(1), pooled=torch.ones(1, 4)), "findings")["findings"].tolist()
+        >>> rows = Encoded(owner=torch.arange(1), pooled=torch.ones(1, 4))
+        >>> LinearHead(in_width=4, classes=3)(rows, "findings")["findings"].tolist()
         [[0.0, 0.0, 0.0]]
     """
 

@@ -16,17 +16,14 @@ __all__ = ["Prototypes"]
 
 
 class Prototypes(Head):
-    """K learned vectors of unit length, the same for every view; brought back to it after each optimiser step.
-
-    Called by an objective (stage ``call``), because several views share them.
+    """K learned vectors of unit length, the same for every view, at stage ``call``; brought back to it after each step.
 
     Args:
         prototypes: K.
         width: D; None: the model's `embed_dim`.
 
     Example:
-        >>> head = Prototypes(embed_dim=4, prototypes=3)
-        >>> head.scores(torch.eye(4), learn=True).shape
+        >>> Prototypes(embed_dim=4, prototypes=3).scores(torch.eye(4), learn=True).shape
         torch.Size([4, 3])
     """
 
@@ -44,9 +41,7 @@ class Prototypes(Head):
         self.weight = nn.Parameter(unit(torch.randn(prototypes, width or embed_dim)))
 
     def scores(self, rows: Tensor, *, learn: bool) -> Tensor:
-        """Return cosines (R, K) of unit rows (R, D) with all prototypes, which get a gradient where they are to
-        `learn`.
-        """
+        """Return cosines (R, K) of unit rows (R, D) with all prototypes, with their gradient where they `learn`."""
         return rows @ (self.weight if learn else self.weight.detach()).to(rows).T
 
     @torch.no_grad()

@@ -20,8 +20,8 @@ __all__ = ["ResidualHead"]
 class ResidualHead(Head):
     """(R, W) -> logits (R, K) of ``u((1 - r) z + r B relu(A z))``, z = (x - mean) / scale, u at unit length.
 
-    As CLIP-Adapter (Gao et al. 2023, eq. 4 to 6) without the second ReLU, so that B = 0 is the classifier alone. The
-    tensors come from `medvlp.adaptation.residual`.
+    CLIP-Adapter (Gao et al. 2023, eq. 4 to 6) without the second ReLU: B = 0 is the classifier alone. The tensors come
+    from `medvlp.adaptation.residual`.
 
     Args:
         classes: K.
@@ -31,8 +31,9 @@ class ResidualHead(Head):
     Example:
         >>> head = ResidualHead(in_width=2, classes=1, hidden=1)
         >>> _ = head.load_state_dict({**head.state_dict(), "output.weight": torch.tensor([[1.0, 0.0]])})
-        >>> head(Encoded(owner=torch.arange(1), pooled=torch.tensor([[3.0, 4.0]])), "findings")["findings"].tolist()
-        [[0.6000000238418579]]
+        >>> rows = Encoded(owner=torch.arange(1), pooled=torch.tensor([[3.0, 4.0]]))
+        >>> round(head(rows, "findings")["findings"].item(), 6)
+        0.6
     """
 
     mean: Tensor

@@ -29,10 +29,9 @@ class TextClassifier(Head):
     effusion" to "effusion"), s the model's logit scale, whose bias is added where there is no second text. The
     first form is for classes that exclude each other, the second for findings that occur together.
 
-    Texts are encoded with the patches that act on the bank; those that are others for each picture (`cocoop`,
-    `ctp`) cost R times the texts. Without patches it may be tuned as a linear layer that starts as the zero-shot
-    classifier (Wortsman et al. 2022). Mounted as ``image/NAME`` it also gives ``NAME_texts`` (R, K, D), the
-    embeddings t.
+    Texts are encoded with the patches that act on the bank; those that are others for each picture (`cocoop`, `ctp`)
+    cost R times the texts. Without patches it may be tuned as a linear layer that starts as the zero-shot classifier
+    (Wortsman et al. 2022). Mounted as ``image/NAME`` it also gives ``NAME_texts`` (R, K, D), the embeddings t.
 
     Args:
         classes: K, told by the objective.

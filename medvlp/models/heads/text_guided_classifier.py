@@ -1,7 +1,6 @@
 """A classifier by texts whose pictures look at the texts first (TFT of "Task-oriented multi-modal mutual learning").
 
-Long et al. 2023, arXiv 2303.17169, written from a description and not compared with any code. Its other half is the
-patch `ctp`.
+Long et al. 2023, arXiv 2303.17169, from a description, not compared with any code; the patch `ctp` is its other half.
 """
 
 from __future__ import annotations

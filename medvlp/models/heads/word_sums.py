@@ -22,14 +22,12 @@ __all__ = ["WordSums"]
 class WordSums(Head):
     """(R, L, W) -> (R, places, W): place i holds the sum of the pieces of word i, the two marks are words, rest is 0.
 
-    GLoRIA (Huang et al., ICCV 2021) and CARZero (Lai et al., CVPR 2024) read texts so, and count the empty places too.
+    GLoRIA (Huang et al., ICCV 2021) and CARZero (Lai et al., CVPR 2024) read texts so, and count the empty places
+    too. A tokenizer that does not mark its pieces, or has longer texts than `places`, is refused (ConfigError).
 
     Args:
         places: at least as many as the tokenizer's longest text has pieces.
         factor: of the sums: 4 makes the mean of four layers their sum.
-
-    Raises:
-        ConfigError: for a tokenizer that does not mark its pieces, or too few places.
     """
 
     reads = ("tokens", "mask", "ids")

@@ -26,8 +26,7 @@ class Adapter(Patch):
 
     Example:
         >>> import torch
-        >>> patch = Adapter(widths={"image": 8}, width=2)
-        >>> h = torch.rand(1, 3, 8)
+        >>> patch, h = Adapter(widths={"image": 8}, width=2), torch.rand(1, 3, 8)
         >>> bool((patch(h, h) == h).all()), sum(p.numel() for p in patch.parameters())
         (True, 42)
     """

@@ -24,18 +24,13 @@ class LoRA(Patch):
 
     Args:
         kind: tower.
-        on: sites, such as ``linear[*qkv*]``.
+        on: sites, such as ``linear[*qkv*]``; others than linear layers are refused (ConfigError).
         rank: of the update.
         alpha: its size; alpha / rank is what a change of rank leaves alone.
 
-    Raises:
-        ConfigError: at a site that is no linear layer.
-
     Example:
-        >>> layer = nn.Linear(4, 3)
-        >>> patch = LoRA(site=Site(layer, "after"), rank=2)
-        >>> x = torch.rand(5, 4)
-        >>> bool((patch(layer(x), x) == layer(x)).all())
+        >>> layer, x = nn.Linear(4, 3), torch.rand(5, 4)
+        >>> bool((LoRA(site=Site(layer, "after"), rank=2)(layer(x), x) == layer(x)).all())
         True
     """
 

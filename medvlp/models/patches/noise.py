@@ -20,11 +20,8 @@ class Noise(Patch):
 
     Args:
         kind: tower.
-        on: site.
+        on: site that sees the batch's rows in their order; another is refused while training (ConfigError).
         std: standard deviation.
-
-    Raises:
-        ConfigError: while training, at a site that does not see the batch's rows in their order.
 
     Example:
         >>> import torch

@@ -19,9 +19,8 @@ class LateInteraction(Score):
     """f(v, t) = mean over real tokens i of v of max over real tokens l of t of cos(v_i, t_l).
 
     It is not symmetric: with images as rows it is FILIP's image-to-text score, with texts as rows its text-to-image
-    score. All real tokens take part; FILIP's choice of the 25 % that score highest in the batch is not made.
-    Cosines are formed for a few rows at a time and only the winners' indices are kept: memory is R C N instead of R
-    C N L.
+    score. All real tokens take part; FILIP's choice of the 25 % that score highest in the batch is not made. Cosines
+    are formed for a few rows at a time and only the winners' indices are kept: memory is R C N instead of R C N L.
 
     Args:
         tile: cosines formed at a time.
@@ -44,9 +43,7 @@ class LateInteraction(Score):
         return {"local": HeadSpec("projection", {"reads": "tokens"}, keep=True)}
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
-        """Return (R, C) of ``local`` (R, N, D), (C, L, D) and ``mask`` (R, N), (C, L); a column without a real
-        token scores 0.
-        """
+        """Return (R, C) of ``local`` (R, N, D), (C, L, D) and ``mask`` (R, N), (C, L); columns of padding score 0."""
         own, other = unit(rows["local"]), unit(columns["local"])
         mask, real = rows["mask"].to(own.dtype), columns["mask"]
         per_row = own.shape[1] * other.shape[0] * other.shape[1]

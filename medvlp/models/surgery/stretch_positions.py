@@ -21,8 +21,7 @@ class StretchPositions:
 
     Long-CLIP (Zhang et al. 2024, section 3.2; the last interval is extrapolated, as in the authors' code). A text of no
     more than `keep` tokens is encoded as before, and texts are cut at the new length from then on. Freeze what was
-    kept:
-    ``trainable: ["*", "!model.towers.text.position[:20]"]``.
+    kept: ``trainable: ["*", "!model.towers.text.position[:20]"]``.
 
     Args:
         keep: positions that stay.

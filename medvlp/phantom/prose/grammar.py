@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.form import Noun, SentenceForm, Wording, slots_of
 from medvlp.phantom.rules import fractured_ribs, heart_ratio
 
-T = TypeVar("T")
+Pick = Callable[[Sequence[Any]], Any]
+"""Draws one of several options."""
 
-
-class Pick(Protocol):
-    """Draws one of several options."""
-
-    def __call__(self, options: Sequence[T], /) -> T:
-        """Return one of the options."""
-        ...
-
-
-_ORDINALS = {4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth", 9: "ninth"}
-_PAIRED = {  # slot: what one is called, what both are called
-    "angle": ("costophrenic angle", "costophrenic angles"),
-    "apex": ("lung apex", "lung apices"),
-    "base": ("lung base", "lung bases"),
-    "diaphragm": ("hemidiaphragm", "hemidiaphragms"),
-    "hemithorax": ("hemithorax", "hemithoraces"),
-    "lower_hemithorax": ("lower hemithorax", "lower hemithoraces"),
-    "lung": ("lung", "lungs"),
-    "space": ("pleural space", "pleural spaces"),
-}
-_ADVERBS = {"mild": ("mildly",), "moderate": ("moderately",), "severe": ("severely", "markedly")}
-_QUANTITIES = {
-    "mild": ("a small amount of", "trace", "minimal"),
-    "moderate": ("a moderate amount of",),
-    "severe": ("a large amount of",),
-}
-_BRITISH = (("edema", "oedema"), ("Edema", "Oedema"), ("isualized", "isualised"), ("aracterization", "aracterisation"))
+_WORDS = read_facts("prose/slots")
 _VOWEL = re.compile(r"\b([Aa]) (?=(?:[aeiou]|8|11\b|18\b|ET\b|AP\b)(?!ni))")
 _CHOICE = re.compile(r"<([^<>]+)>")
 _NUMBER = re.compile(r"\[([^\[\]|]*)\|([^\[\]|]*)\]")
@@ -88,7 +64,7 @@ def side_slots(side: str, pick: Pick) -> dict[str, str]:
         "sided": side if both else f"{side}-sided",
         "on_side": pick(("bilaterally", "on both sides")) if both else f"on the {side}",
     }
-    for slot, (one, several) in _PAIRED.items():
+    for slot, (one, several) in _WORDS["paired"].items():
         slots[slot] = f"bilateral {several}" if both else f"{side} {one}"
         slots[f"the_{slot}"] = f"both {several}" if both else f"the {side} {one}"
     return slots
@@ -141,8 +117,8 @@ def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = 
     slots |= side_slots(finding.side, pick) | _lobe_slots(finding, pick)
     if severity:
         slots["severity"] = pick(wording.grades[severity])
-        slots["severely"] = pick(_ADVERBS[severity])
-        slots["quantity"] = pick(_QUANTITIES[severity])
+        slots["severely"] = pick(_WORDS["adverbs"][severity])
+        slots["quantity"] = pick(_WORDS["quantities"][severity])
     if finding.size > 0 and graded:
         slots["size"] = millimetres(finding.size, pick)
     if finding.name == "rib_fracture":
@@ -150,7 +126,7 @@ def slots_for(finding: Finding, wording: Wording, pick: Pick, *, graded: bool = 
         link = " and " if len(others) == 1 else " to "
         slots["rib"] = pick(
             (
-                link.join((_ORDINALS[first], *(_ORDINALS[rib] for rib in others[-1:]))),
+                link.join((_WORDS["ordinals"][first], *(_WORDS["ordinals"][rib] for rib in others[-1:]))),
                 link.join((f"{first}th", *(f"{rib}th" for rib in others[-1:]))),
             )
         )
@@ -208,6 +184,6 @@ def as_ct(text: str) -> str:
 
 def british(text: str) -> str:
     """Return the text in British spelling."""
-    for american, local in _BRITISH:
+    for american, local in _WORDS["british"].items():
         text = text.replace(american, local)
     return text

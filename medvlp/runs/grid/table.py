@@ -277,7 +277,7 @@ def _part(run: Run, card: str, results: Sequence[Result]) -> list[str]:
     facts = load_card(card).splits.get(_split(run)) if card else None
     wanted = facts.options.get("counts", {}).get(run.evaluation.evaluation.split) if facts else None
     rows = [row for result in results for row in result.metrics if row.metric == "auroc" and row.label not in AVERAGES]
-    judged = max((row.n for row in rows), default=0)
+    judged = max((row.counts.n for row in rows), default=0)
     if wanted is None or not judged or judged == wanted:
         return []
     return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
-from medvlp.pages.charts import COLOURS
+from medvlp.features.drawing import COLOURS
 
 _MOST_POINTS, _MOST_VALUES = 4000, 12
 _NOT_COLOURS = ("id", "text", "image", "stack", "volume", "vector", "boxes", "mask", "sentence", "path")

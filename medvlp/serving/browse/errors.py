@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows
 from medvlp.evaluation.results import Result
-from medvlp.pages.words import finding as words
+from medvlp.evaluation.words import finding as words
 from medvlp.serving.browse.thumbnails import Album
 from medvlp.statistics.metrics import FloatArray
 
@@ -46,19 +46,18 @@ def findings_of(result: Result) -> list[str]:
     return checked_findings(result.cases)
 
 
-def error_table(result: Result, finding: str, *, kind: str = "all", split: str = "test") -> pd.DataFrame:
+def error_table(result: Result, finding: str, *, kind: str = "all") -> pd.DataFrame:
     """Return the cases of a finding, the most wrong first: ``id``, ``truth``, ``score``, ``wrong``, and groups.
 
     Args:
         result: with its cases.
         finding: one of `findings_of`.
         kind: see `KINDS`.
-        split: whose cases, where the result has them.
     """
     cases = result.cases
     assert cases is not None  # findings_of has none without
-    if "split" in cases and (cases["split"] == split).any():
-        cases = cases[cases["split"] == split]
+    if "split" in cases and (cases["split"] == "test").any():
+        cases = cases[cases["split"] == "test"]
     cases = cases.reset_index(drop=True)
     known = known_rows(cases, finding, policy=check_policy(str(result.options.get("policy", "u_ignore"))))
     groups = [name for name in map(str, cases.columns) if name.startswith("group:") and "@" not in name]

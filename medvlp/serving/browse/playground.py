@@ -14,8 +14,8 @@ import numpy as np
 from medvlp.answers.asking.model import Prepared, load
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.pictures import picture_of
-from medvlp.pages.pictures import png_uri
+from medvlp.evaluation.shown import shown_pixels
+from medvlp.features.drawing import png_uri
 from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.browse.thumbnails import small
 from medvlp.serving.reader import Reader
@@ -120,4 +120,4 @@ def _asked(reader: Reader, name: str, prepared: Prepared, sentences: Sequence[st
             said.append(reader.ask(prepared, sentence))
         except UserError as error:
             said.append({"error": str(error)})
-    return Asked(name, small(picture_of(prepared.sample).numpy(), 128), tuple(said))
+    return Asked(name, small(shown_pixels(prepared.sample).numpy(), 128), tuple(said))

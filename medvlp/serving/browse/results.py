@@ -7,7 +7,7 @@ import pandas as pd
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.tables import Cell, Table, comparison_table
-from medvlp.pages.words import finding, p_value
+from medvlp.evaluation.words import finding, p_value
 
 SYNTHETIC = "Synthetic patients: these numbers prove the machinery and say nothing about clinical performance."
 _COLUMNS = ["finding", "value", "low", "high", "n", "positive", "patients", "chance", "split", "at", "remark", "group"]
@@ -25,8 +25,9 @@ def metric_table(result: Result, metric: str, *, groups: bool = False) -> pd.Dat
     """
     rows = [
         (
-            finding(row.label), *(_three(each) for each in (row.value, row.low, row.high)), row.n,
-            "" if row.positives is None else row.positives, row.patients, _three(row.chance), row.split,
+            finding(row.label), _three(row.value), _three(row.interval.low), _three(row.interval.high), row.counts.n,
+            "" if row.counts.positives is None else row.counts.positives, row.counts.patients,
+            _three(row.chance), row.split,
             row.operating_point or row.calibration or "", (row.reason or "").replace("_", " "), row.group or "",
         )
         for row in result.metrics
@@ -40,7 +41,9 @@ def notes_of(result: Result) -> str:
     """Return what must be read before the numbers, as Markdown: synthetic patients, caveats, flags, hashes."""
     sentences = [f"**{SYNTHETIC}**"] if result.synthetic else []
     sentences += [*result.caveats, *(flag.sentence for flag in result.flags)]
-    level = next((f"{row.level:.0%} intervals. " for row in result.metrics if row.low is not None), "")
+    level = next(
+        (f"{row.interval.level:.0%} intervals. " for row in result.metrics if row.interval.low is not None), ""
+    )
     origin = f"{level}Recipe `{result.recipe}`, data `{result.data}`, split `{result.split or '-'}`."
     return "\n\n".join(
         [f"{result.title or result.name}{' (control)' if result.role == 'control' else ''}", *sentences, origin]

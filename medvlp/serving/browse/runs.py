@@ -11,9 +11,9 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
+from medvlp.evaluation.rows import headline_of, macro_of
+from medvlp.evaluation.run_files import read_config, read_log
 from medvlp.evaluation.tables import Cell
-from medvlp.pages.rows import headline_of, macro_of
-from medvlp.pages.run_folder import read_config, read_log
 from medvlp.serving.browse.shelf import Shelf, result_of, result_paths
 
 COLUMNS = ("run", "learns", "state", "samples", "of", "chosen by", "best", "macro AUROC", "n", "data", "recipe")
@@ -108,7 +108,12 @@ def _headline(run: Path) -> tuple[str, str, str, str]:
     row = None if best is None else macro_of(best)
     if best is None or row is None:
         return "", "", "", ""
-    return Cell(row.value, row.low, row.high).text(), str(row.n), "synthetic" if best.synthetic else "", best.recipe
+    return (
+        Cell(row.value, row.interval.low, row.interval.high).text(),
+        str(row.counts.n),
+        "synthetic" if best.synthetic else "",
+        best.recipe,
+    )
 
 
 def _three(value: object) -> str:

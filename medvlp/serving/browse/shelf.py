@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation import run_files
 from medvlp.evaluation.results import Result, load_result
-from medvlp.pages.gallery_files import GALLERY
 
 _DEEP = 6
 _NOT_INTO = ("checkpoints", "dicom", "gallery", "tensorboard", "patches", "tokenizer", "truth")
@@ -94,7 +94,7 @@ class Shelf:
 
 def result_paths(run: Path) -> dict[str, Path]:
     """Return the results of a run folder by name."""
-    return {path.stem: path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY}
+    return {path.stem: path for path in run_files.result_paths(run)}
 
 
 def result_of(path: Path, *, cases: bool = True) -> Result:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from medvlp.data.manifest import Manifest
+from medvlp.features.drawing import png_uri
 from medvlp.io.image import Image
 from medvlp.io.inspection import Look, look
 from medvlp.io.middle_slice import middle_axial, volume_preset
-from medvlp.pages.pictures import png_uri
 from medvlp.serving.browse.shelf import rows_of
 
 EDGE = 256

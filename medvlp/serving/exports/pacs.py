@@ -56,12 +56,11 @@ class Pacs:
             session = create_session_from_user_pass(user, password)
         object.__setattr__(self, "_client", DICOMwebClient(self.url, session=session))
 
-    def studies(self, *, patient: str = "", study: str = "", date: str = "") -> list[dict[str, str]]:
-        """Query studies (QIDO-RS); at least one of the three must be given.
+    def studies(self, *, patient: str = "", date: str = "") -> list[dict[str, str]]:
+        """Query studies (QIDO-RS) by patient, date or both.
 
         Args:
             patient: ID of the patient.
-            study: Study Instance UID.
             date: YYYYMMDD, or a range YYYYMMDD-YYYYMMDD.
 
         Returns:
@@ -70,36 +69,28 @@ class Pacs:
         Raises:
             UserError: nothing was asked for, or the archive does not answer.
         """
-        asked = {"PatientID": patient, "StudyInstanceUID": study, "StudyDate": date}
-        wanted = {name: value for name, value in asked.items() if value}
+        wanted = {name: value for name, value in (("PatientID", patient), ("StudyDate", date)) if value}
         if not wanted:
-            raise UserError("Nothing was asked for: give a patient ID, a study UID or a date.")
+            raise UserError("Nothing was asked for: give a patient ID or a date.")
         found = self._ask(
             lambda: self._client.search_for_studies(search_filters=wanted, fields=list(_FIELDS), limit=_MOST)
         )
         return [_plain(each) for each in found]
 
-    def series(self, study: str) -> list[dict[str, str]]:
-        """Query the series of a study: UID, modality, description."""
-        found = self._ask(lambda: self._client.search_for_series(study_instance_uid=study))
-        return [_plain(each, ("SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber")) for each in found]
-
-    def retrieve(self, study: str, folder: Path, *, series: str = "") -> list[Path]:
-        """Retrieve a study, or one of its series, into files named by number (WADO-RS).
+    def retrieve(self, study: str, folder: Path) -> list[Path]:
+        """Retrieve a study into files named by number (WADO-RS).
 
         Args:
             study: Study Instance UID.
             folder: private, already there.
-            series: Series Instance UID.
 
         Raises:
             UserError: the archive does not answer, or has none.
         """
 
         def get() -> list[Path]:
-            objects = self._client.iter_series(study, series) if series else self._client.iter_study(study)
             paths = []
-            for number, dataset in enumerate(objects):
+            for number, dataset in enumerate(self._client.iter_study(study)):
                 path = folder / f"{number:05d}.dcm"
                 dataset.save_as(path, enforce_file_format=True)
                 paths.append(path)
@@ -133,11 +124,11 @@ class Pacs:
             raise UserError(f"The archive {why}: check that it runs, its address and the password file.") from None
 
 
-def _plain(found: Mapping[str, Any], fields: Iterable[str] = _FIELDS) -> dict[str, str]:
+def _plain(found: Mapping[str, Any]) -> dict[str, str]:
     from pydicom.dataset import Dataset
 
     dataset = Dataset.from_json(dict(found))
     return {
         name: "\\".join(map(str, value)) if isinstance(value := dataset.get(name, ""), list) else str(value)
-        for name in fields
+        for name in _FIELDS
     }

@@ -139,6 +139,6 @@ def _isotonic(scores: FloatArray, target: FloatArray) -> tuple[tuple[float, ...]
     distinct, place, rows = np.unique(scores, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(place, weights=target) / rows, weights=rows).x
     # Both ends of every flat stretch say all that interpolation needs.
-    kept = np.ones(len(fitted), bool)
-    kept[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
-    return tuple(map(float, distinct[kept])), tuple(map(float, np.clip(fitted[kept], 0.0, 1.0)))
+    corners = np.ones(len(fitted), bool)
+    corners[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
+    return tuple(map(float, distinct[corners])), tuple(map(float, np.clip(fitted[corners], 0.0, 1.0)))

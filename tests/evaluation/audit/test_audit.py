@@ -52,18 +52,18 @@ def test_a_gap_is_the_difference_of_the_areas_of_a_group_and_of_all_others() -> 
     table = _table(women=0.3)
     audit = _audit(table)
     gap = _row(audit, "auroc_gap", "sex=F", "edema")
-    assert gap.value == pytest.approx((gap.second or 0) - (gap.first or 0))
+    assert gap.value == pytest.approx((gap.test.second or 0) - (gap.test.first or 0))
     result = evaluate_scores(table, seed=0, recipe="", data="", resamples=0)
-    assert gap.second == pytest.approx(result.find("auroc", "edema", group="sex=F").value)
-    assert gap.first == pytest.approx(result.find("auroc", "edema", group="sex=M").value)
-    assert gap.n == int((table["group:sex"] == "F").sum())
+    assert gap.test.second == pytest.approx(result.find("auroc", "edema", group="sex=F").value)
+    assert gap.test.first == pytest.approx(result.find("auroc", "edema", group="sex=M").value)
+    assert gap.counts.n == int((table["group:sex"] == "F").sum())
     macro = _row(audit, "auroc_gap", "sex=F", "macro")
     values = [_row(audit, "auroc_gap", "sex=F", finding).value or 0.0 for finding in ("effusion", "edema")]
     assert macro.value == pytest.approx(np.mean(values))
-    assert macro.labels_used == 2
-    assert macro.low is not None
-    assert macro.high is not None
-    assert macro.low < (macro.value or 0) < macro.high < 0
+    assert macro.counts.labels_used == 2
+    assert macro.interval.low is not None
+    assert macro.interval.high is not None
+    assert macro.interval.low < (macro.value or 0) < macro.interval.high < 0
 
 
 def test_two_columns_are_crossed() -> None:
@@ -71,9 +71,9 @@ def test_two_columns_are_crossed() -> None:
     audit = _audit(table)
     chosen = (table["group:sex"] == "F") & (table["group:site"] == "north")
     row = _row(audit, "auroc", "sex & site=F & north", "effusion")
-    assert row.n == int(chosen.sum())
-    assert row.positives == int(table.loc[chosen, "label:effusion"].sum())
-    assert row.patients == table.loc[chosen, "patient_id"].nunique()
+    assert row.counts.n == int(chosen.sum())
+    assert row.counts.positives == int(table.loc[chosen, "label:effusion"].sum())
+    assert row.counts.patients == table.loc[chosen, "patient_id"].nunique()
     assert row.value is not None
     assert len({row.group for row in audit.rows if row.metric == "auroc"}) == 6
 
@@ -94,7 +94,7 @@ def test_a_small_group_has_no_number_anywhere() -> None:
         rows = [row for row in rows if "conformal" not in row.metric and row.metric != "abstention"]
         rows = [row for row in rows if not row.metric.startswith("shortcut")]
         assert {"auroc", "average_precision", "auroc_gap"} <= {row.metric for row in rows}
-        assert all(row.value is None and row.low is None for row in rows)
+        assert all(row.value is None and row.interval.low is None for row in rows)
         assert {row.reason for row in rows} == {"n_too_small"}
 
 
@@ -105,7 +105,7 @@ def test_the_worst_group_of_each_column_is_named_without_an_interval() -> None:
     assert worst["sex"].group == "sex=F"
     gaps = [row.value for row in audit.rows if row.metric == "auroc_gap" and row.label == "macro"]
     assert worst["site"].value in gaps
-    assert worst["site"].low is None
+    assert worst["site"].interval.low is None
 
 
 def test_a_planted_gap_is_flagged_and_an_equal_model_is_not() -> None:
@@ -125,8 +125,8 @@ def test_prevalence_that_differs_by_site_is_no_shortcut() -> None:
     audit = _audit(table)
     everybody = _row(audit, "shortcut_auroc_all", "site=north", "edema")
     honest = _row(audit, "shortcut_auroc", "site=north", "edema")
-    assert (everybody.low or 0) > 0.55
-    assert (honest.low or 0) < 0.5 < (honest.high or 1)
+    assert (everybody.interval.low or 0) > 0.55
+    assert (honest.interval.low or 0) < 0.5 < (honest.interval.high or 1)
     assert [flag for flag in audit.flags if flag.kind == "shortcut"] == []
 
 
@@ -137,7 +137,7 @@ def test_what_the_other_labels_explain_is_no_shortcut() -> None:
     table["score:effusion"] = 2 * table["label:effusion"] + generator.normal(size=len(table))
     audit = _audit(table)
     honest = _row(audit, "shortcut_auroc", "site=north", "edema")
-    assert (honest.low or 0) < 0.5 < (honest.high or 1)
+    assert (honest.interval.low or 0) < 0.5 < (honest.interval.high or 1)
     assert audit.flags == ()
     # Where nobody knows the other label, it is one.
     table["label:effusion"] = np.nan
@@ -195,8 +195,8 @@ def test_all_tests_of_the_report_are_corrected_together() -> None:
         "subgroup_gap_test",
         "subgroup_gap_test",
     ]
-    assert [row.p_corrected for row in tests] == pytest.approx(holm([row.p for row in tests]))
-    assert {row.tests for row in tests} == {4}
+    assert [row.test.p_corrected for row in tests] == pytest.approx(holm([row.test.p for row in tests]))
+    assert {row.test.tests for row in tests} == {4}
 
 
 def test_a_gap_too_small_to_matter_is_no_flag_however_many_cases() -> None:
@@ -208,7 +208,7 @@ def test_a_gap_too_small_to_matter_is_no_flag_however_many_cases() -> None:
     table["score:edema"] = np.where(sex, 1.40, 1.53) * truth + generator.normal(size=rows)
     audit = _audit(table)
     (row,) = [row for row in audit.rows if row.metric == "subgroup_gap_test"]
-    assert (row.p_corrected or 1) < 0.001
+    assert (row.test.p_corrected or 1) < 0.001
     assert abs(row.value or 1) < LEAST["subgroup_gap"]
     assert audit.flags == ()
 
@@ -222,11 +222,11 @@ def test_rates_are_compared_at_the_thresholds_of_validation() -> None:
         result.find("sensitivity", "edema", group=group, operating_point="youden") for group in ("sex=F", "sex=M")
     )
     assert gap.value == pytest.approx((mine.value or 0) - (theirs.value or 0))
-    assert gap.low is not None
-    assert gap.high is not None
-    assert gap.low < (gap.value or 0) < gap.high
-    assert 0 < (gap.p or 0) <= 1
-    assert (gap.p_corrected or 0) >= (gap.p or 0)
+    assert gap.interval.low is not None
+    assert gap.interval.high is not None
+    assert gap.interval.low < (gap.value or 0) < gap.interval.high
+    assert 0 < (gap.test.p or 0) <= 1
+    assert (gap.test.p_corrected or 0) >= (gap.test.p or 0)
 
 
 def test_flags_are_stored_and_made_again(tmp_path) -> None:

@@ -46,7 +46,7 @@ def test_every_finding_its_pool_and_its_macro_average() -> None:
     value = {label: found.find("pointing_game", label).value for label in ("mass", "nodule", "all", "macro")}
     assert value == pytest.approx({"mass": 2 / 3, "nodule": 0, "all": 0.5, "macro": 1 / 3})
     assert found.find("pointing_game", "all").chance == pytest.approx(0.2)
-    assert found.find("pointing_game", "macro").labels_used == 2
+    assert found.find("pointing_game", "macro").counts.labels_used == 2
     assert found.find("pointing_game", "all").reason == "few_positives"
 
 
@@ -59,14 +59,14 @@ def test_intervals_are_over_patients() -> None:
     row = evaluated(cases).find("pointing_game", "all")
     weights = resample_patients(patient_clusters([f"p{p}" for p in range(10)]), start=0, stop=200, seed=3)
     expected = np.quantile(np.array(hits) @ weights / 10, [0.025, 0.975])
-    assert (row.low, row.high) == pytest.approx(tuple(expected))
-    assert (row.n, row.patients) == (40, 10)
+    assert (row.interval.low, row.interval.high) == pytest.approx(tuple(expected))
+    assert (row.counts.n, row.counts.patients) == (40, 10)
 
 
 def test_regions_are_told_apart_by_their_share_of_the_picture() -> None:
     small, large = ((0.0, 0.0, 5.0, 4.0),), ((0.0, 0.0, 50.0, 20.0),)
     found = evaluated([case(LEFT, at=0, boxes=small), case(LEFT, at=1, boxes=large), case(RIGHT, at=2, boxes=large)])
-    assert found.find("pointing_game", "mass", group="area=<2%").n == 1
+    assert found.find("pointing_game", "mass", group="area=<2%").counts.n == 1
     assert found.find("pointing_game", "mass", group="area=>8%").value == 0.5
     assert not [row for row in found.metrics if row.group == "area=2-8%"]
 
@@ -82,9 +82,9 @@ def test_a_finding_that_is_not_there_asks_for_a_dark_map() -> None:
     assert found.find("zero_region_specificity@0.5", "mass").value == 0.5
     assert found.find("zero_region_specificity@0.1", "mass").value == 0.0
     row = found.find("zero_region_specificity", "mass", operating_point="youden_validate")
-    assert (row.value, row.n, row.operating_point) == (0.5, 2, "youden_validate")
+    assert (row.value, row.counts.n, row.operating_point) == (0.5, 2, "youden_validate")
     assert found.find("sensitivity", "mass", operating_point="youden_validate").value == 0.5
-    assert found.find("pointing_game", "mass").n == 2
+    assert found.find("pointing_game", "mass").counts.n == 2
 
 
 def test_without_a_threshold_fitted_elsewhere_nothing_is_said_of_one() -> None:

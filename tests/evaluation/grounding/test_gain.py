@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medvlp.evaluation.grounding.gain import CHOICE, GAIN, gain_rows, kept_maps, paired_shares
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.grounding.gain import CHOICE, GAIN, gain_rows, map_evidence, paired_shares
+from medvlp.evaluation.results import Comparison, ConfidenceInterval, Counts, Metric, Result
 
 
 @pytest.mark.parametrize(
@@ -32,29 +32,42 @@ def test_a_gain_is_the_mean_of_paired_differences_and_patients_with_several_pict
     drawn["pointing_game"] = [1.0] * 8 + [0.0] * 2 + [np.nan] * 2
     centre = drawn.assign(pointing_game=[1.0] * 2 + [0.0] * 8 + [np.nan] * 2)
     (row,) = gain_rows(drawn, centre.sample(frac=1, random_state=0), split="test")
-    assert (row.metric, row.label, row.n) == (GAIN, "mass", 10)
-    assert (row.first, row.second, row.value) == (pytest.approx(0.2), pytest.approx(0.8), pytest.approx(0.6))
-    assert 0 < row.low < 0.6 < row.high <= 1
+    assert (row.metric, row.label, row.counts.n) == (GAIN, "mass", 10)
+    assert (row.test.first, row.test.second, row.value) == (pytest.approx(0.2), pytest.approx(0.8), pytest.approx(0.6))
+    assert 0 < row.interval.low < 0.6 < row.interval.high <= 1
     people = [f"p{k // 5}" for k in range(12)]
     (wide,) = gain_rows(drawn.assign(patient_id=people), centre, split="test")
     assert wide.value == row.value
-    assert wide.low < row.low
+    assert wide.interval.low < row.interval.low
 
 
 def test_the_default_is_the_best_on_validation_whatever_the_judged_pictures_say() -> None:
     def result(method: str, chosen: float, hit: float) -> Result:
-        facts = {"n": 40, "patients": 40, "split": "test"}
+        facts = {"counts": Counts(n=40, patients=40), "split": "test"}
         rows = [
-            Metric(metric="pointing_game", label="mass", value=hit, low=hit - 0.1, high=hit + 0.1, **facts),
-            Metric(metric=GAIN, label="mass", value=hit - 0.2, low=hit - 0.4, high=hit, first=0.2, second=hit, **facts),
-            Metric(metric=CHOICE, label="macro", value=chosen, n=40, patients=40, split="validate"),
+            Metric(
+                metric="pointing_game",
+                label="mass",
+                value=hit,
+                **facts,
+                interval=ConfidenceInterval(low=hit - 0.1, high=hit + 0.1),
+            ),
+            Metric(
+                metric=GAIN,
+                label="mass",
+                value=hit - 0.2,
+                **facts,
+                interval=ConfidenceInterval(low=hit - 0.4, high=hit),
+                test=Comparison(first=0.2, second=hit),
+            ),
+            Metric(metric=CHOICE, label="macro", value=chosen, split="validate", counts=Counts(n=40, patients=40)),
         ]
         kept = {"answer": "it", "method": method, "component": {"name": method}}
         return Result(name=f"grounding_{method}", recipe="", data="d", metrics=tuple(rows), fitted={"map": kept})
 
-    found = kept_maps([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
+    found = map_evidence([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
     assert found["default"] == "occlusion"
     assert set(found["methods"]) == {"hires_cam", "occlusion"}
     kept = found["hits"]["mass"]["occlusion"]
     assert (kept["value"], kept["centre"], kept["gain_low"], kept["n"]) == (0.5, 0.2, pytest.approx(0.1), 40)
-    assert kept_maps([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}
+    assert map_evidence([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}

@@ -149,17 +149,22 @@ def test_the_table_is_that_of_paired_comparisons_and_corrects_the_macros_togethe
             found.find("auroc_difference", label, group="noise=0.2"),
             wanted.find("auroc_difference", label),
         )
-        assert (row.value, row.low, row.high, row.p) == (own.value, own.low, own.high, own.p)
+        assert (row.value, row.interval.low, row.interval.high, row.test.p) == (
+            own.value,
+            own.interval.low,
+            own.interval.high,
+            own.test.p,
+        )
         assert row.split == "test"
     groups = ["noise=0.03", "noise=0.2", "lateral=1"]
     macros = [found.find("auroc_difference", "macro", group=group) for group in groups]
-    assert [row.p_corrected for row in macros] == holm([row.p for row in macros])
-    assert {row.tests for row in macros} == {3}
-    assert macros[0].n == 300
-    assert macros[2].n == 60
+    assert [row.test.p_corrected for row in macros] == holm([row.test.p for row in macros])
+    assert {row.test.tests for row in macros} == {3}
+    assert macros[0].counts.n == 300
+    assert macros[2].counts.n == 60
     severe = macros[1]
-    assert severe.high is not None
-    assert severe.high < 0
+    assert severe.interval.high is not None
+    assert severe.interval.high < 0
     assert found.cases is not None
     assert len(found.cases) == 300 * 3 + 60
     again = evaluate_robustness(clean, changed[:1], resamples=200, split="test")
@@ -174,7 +179,7 @@ def test_the_share_that_the_gate_flags_stands_beside() -> None:
     assert found.find("flagged", "gate").value == 0
     assert found.find("flagged", "gate", group="noise=0.03").value == pytest.approx(0.1)
     assert found.find("flagged", "gate", group="noise=0.2").value == pytest.approx(0.9)
-    assert found.find("flagged", "gate", group="noise=0.2").method == "wilson_clustered"
+    assert found.find("flagged", "gate", group="noise=0.2").interval.method == "wilson_clustered"
     assert not any(row.metric == "flagged" and row.group == "lateral=1" for row in found.metrics)
     rows = robustness_rows([found])
     assert [row.factor for row in rows] == ["as they are", "noise", "noise", "lateral shown as frontal"]

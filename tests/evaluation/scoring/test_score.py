@@ -11,9 +11,9 @@ import pytest
 from sklearn import metrics as sk
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.results import Metric, Result, load_result, write_result
+from medvlp.evaluation.metric_row import with_draws
+from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
-from medvlp.evaluation.scoring.split import with_draws
 from medvlp.statistics.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.conformal import fit_sets
@@ -82,8 +82,8 @@ def test_each_number_at_a_threshold_is_scikit_learns_on_test_rows(table: pd.Data
                 row = result.find(metric, finding, split="test", operating_point=rule)
                 assert row.value == pytest.approx(function(truth, called), abs=1e-12)
                 assert row.threshold == threshold
-                assert row.low <= row.value <= row.high
-                assert row.n == len(truth)
+                assert row.interval.low <= row.value <= row.interval.high
+                assert row.counts.n == len(truth)
 
 
 def test_validation_rows_alone_choose(table: pd.DataFrame, result: Result) -> None:
@@ -128,7 +128,7 @@ def test_without_validation_nothing_has_a_threshold_but_what_says_so(table: pd.D
     best = max(sk.f1_score(truth, scores >= threshold) for threshold in scores)
     row = found.find("oracle_f1", "effusion", operating_point="max_f1")
     assert row.value == pytest.approx(best, abs=1e-12)
-    assert row.low < row.value < row.high
+    assert row.interval.low < row.value < row.interval.high
 
 
 def test_probabilities_are_measured_without_validation_only_where_they_are_said_to_be(table: pd.DataFrame) -> None:
@@ -173,10 +173,10 @@ def test_calibration_rows_are_the_functions_on_calibrated_test_rows(table: pd.Da
         for metric, value in expected.items():
             row = result.find(metric, "effusion", split="test", calibration=name)
             assert row.value == pytest.approx(value, abs=1e-12)
-            assert row.low <= row.value <= row.high
+            assert row.interval.low <= row.value <= row.interval.high
         line = calibration_line(truth, p, patients)
         row = result.find("calibration_slope", "effusion", split="test", calibration=name)
-        assert (row.value, row.low, row.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
+        assert (row.value, row.interval.low, row.test.p) == pytest.approx((line.slope, line.slope_interval.low, line.p))
 
 
 @pytest.mark.slow
@@ -193,9 +193,9 @@ def test_intervals_of_calibration_errors_hold_0_for_a_calibrated_model_and_not_f
         sharp = score_predictions(table.assign(**{"score:edema": p**4 / (p**4 + (1 - p) ** 4)}), options=options)
         for metric in held:
             row = found.find(metric, "edema", calibration="none")
-            held[metric] += row.low == 0.0
-            assert sharp.find(metric, "edema", calibration="none").low > 0
-            assert found.find(metric, "macro", calibration="none").low == row.low
+            held[metric] += row.interval.low == 0.0
+            assert sharp.find(metric, "edema", calibration="none").interval.low > 0
+            assert found.find(metric, "macro", calibration="none").interval.low == row.interval.low
         # The smooth error of a calibrated model is what chance makes of it.
         row = found.find("smooth_ece", "edema", calibration="none")
         assert 0.3 < row.value / row.chance < 3
@@ -205,20 +205,20 @@ def test_intervals_of_calibration_errors_hold_0_for_a_calibrated_model_and_not_f
 def test_averages_over_findings_by_hand(table: pd.DataFrame, result: Result) -> None:
     at = {"split": "test", "operating_point": "youden"}
     rows = [result.find("sensitivity", finding, **at) for finding in ("effusion", "nodule")]
-    positives = np.array([row.positives for row in rows])
+    positives = np.array([row.counts.positives for row in rows])
     values = np.array([row.value for row in rows])
     assert result.find("sensitivity", "macro", **at).value == pytest.approx(values.mean())
     # Weighted by positives, sensitivity is that of all positives together.
     for label in ("weighted", "micro"):
         row = result.find("sensitivity", label, **at)
         assert row.value == pytest.approx((values * positives).sum() / positives.sum())
-        assert row.labels_used == 2
+        assert row.counts.labels_used == 2
     pooled = [
         np.concatenate(each) for each in zip(*(_known(table, f, "test") for f in ("effusion", "nodule")), strict=True)
     ]
     micro = result.find("auroc", "micro", split="test")
     assert micro.value == pytest.approx(sk.roc_auc_score(pooled[0], pooled[1]), abs=1e-12)
-    assert (micro.n, micro.positives) == (len(pooled[0]), pooled[0].sum())
+    assert (micro.counts.n, micro.counts.positives) == (len(pooled[0]), pooled[0].sum())
     weighted = result.find("auroc", "weighted", split="test").value
     areas = [result.find("auroc", finding, split="test").value for finding in ("effusion", "nodule")]
     assert weighted == pytest.approx(np.average(areas, weights=positives))
@@ -230,9 +230,12 @@ def test_pooled_cases_count_where_a_finding_has_no_number_of_its_own(table: pd.D
     found = score_predictions(high, options=ScoreOptions(resamples=0, calibrations=()))
     at = {"split": "test", "operating_point": "youden"}
     assert found.find("ppv", "nodule", **at).reason == "none_called"
-    assert (found.find("ppv", "macro", **at).labels_used, found.find("ppv", "micro", **at).labels_used) == (1, 2)
+    assert (
+        found.find("ppv", "macro", **at).counts.labels_used,
+        found.find("ppv", "micro", **at).counts.labels_used,
+    ) == (1, 2)
     both = [found.find("ppv", finding, **at) for finding in ("effusion", "nodule")]
-    assert found.find("ppv", "micro", **at).n == both[0].n + both[1].n
+    assert found.find("ppv", "micro", **at).counts.n == both[0].counts.n + both[1].counts.n
     assert found.find("ppv", "micro", **at).value == found.find("ppv", "effusion", **at).value
 
 
@@ -242,15 +245,15 @@ def test_shares_have_wilson_intervals_over_patients_and_groups_have_theirs(table
     called = rows["score:nodule"] >= row.threshold
     share = share_of(called, np.unique(rows["patient_id"], return_inverse=True)[1])
     assert row.value == pytest.approx(called.mean())
-    assert (row.low, row.high) == pytest.approx((share.wilson().low, share.wilson().high))
-    assert row.method == ("wilson_clustered" if share.clustered else "wilson")
+    assert (row.interval.low, row.interval.high) == pytest.approx((share.wilson().low, share.wilson().high))
+    assert row.interval.method == ("wilson_clustered" if share.clustered else "wilson")
 
 
 def test_stated_prevalences_follow_bayes(result: Result) -> None:
     at = {"split": "test", "operating_point": "youden"}
     sens, spec = (result.find(metric, "effusion", **at).value for metric in ("sensitivity", "specificity"))
     row = result.find("ppv@0.05", "effusion", **at)
-    assert row.prevalence == 0.05
+    assert row.counts.prevalence == 0.05
     assert row.value == pytest.approx(sens * 0.05 / (sens * 0.05 + (1 - spec) * 0.95))
 
 
@@ -264,7 +267,7 @@ def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.
     assert result.find("conformal_set_size", "effusion", **at).value == pytest.approx(sets.size.mean())
     north = result.find("conformal_coverage", "effusion", group="site=north", **at)
     south = result.find("conformal_coverage", "effusion", group="site=south", **at)
-    assert north.n + south.n == len(truth)
+    assert north.counts.n + south.counts.n == len(truth)
 
 
 def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(table: pd.DataFrame) -> None:
@@ -275,7 +278,7 @@ def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(t
     row = found.find("f1", "nodule", split="test", operating_point="youden")
     assert (row.value, row.reason) == (None, "no_validation")
     assert found.find("auroc", "nodule", split="test").value is not None
-    assert found.find("f1", "macro", split="test", operating_point="youden").labels_used == 1
+    assert found.find("f1", "macro", split="test", operating_point="youden").counts.labels_used == 1
 
 
 def test_the_policy_for_uncertain_labels_is_in_every_row_and_in_the_name(table: pd.DataFrame, result: Result) -> None:
@@ -284,11 +287,11 @@ def test_the_policy_for_uncertain_labels_is_in_every_row_and_in_the_name(table: 
     assert {row.policy for row in ones.metrics} == {"u_ones"}
     test = table[table["split"] == "test"]
     row = ones.find("auroc", "effusion", split="test")
-    assert row.positives == test["label:effusion"].isin([1, -1]).sum()
+    assert row.counts.positives == test["label:effusion"].isin([1, -1]).sum()
     zeros = score_predictions(table, options=ScoreOptions(resamples=0, policy="u_zeros")).find(
         "auroc", "effusion", split="test"
     )
-    assert (zeros.n, zeros.positives) == (row.n, (test["label:effusion"] == 1).sum())
+    assert (zeros.counts.n, zeros.counts.positives) == (row.counts.n, (test["label:effusion"] == 1).sum())
 
 
 def test_stored_predictions_give_every_number_again_in_any_order(result: Result, tmp_path) -> None:
@@ -311,7 +314,7 @@ def test_the_document_follows_the_stored_json_schema(result: Result, tmp_path) -
 
 
 def test_a_number_tuned_on_test_rows_is_never_written_alone(tmp_path) -> None:
-    row = Metric(metric="oracle_f1", label="effusion", value=0.5, n=9, patients=9)
+    row = Metric(metric="oracle_f1", label="effusion", value=0.5, counts=Counts(n=9, patients=9))
     with pytest.raises(DataError, match="gives oracle_f1 for 'effusion' alone: its threshold was tuned on the rows"):
         write_result(Result(name="x", recipe="", data="", metrics=(row,)), tmp_path / "r.json")
 
@@ -319,8 +322,8 @@ def test_a_number_tuned_on_test_rows_is_never_written_alone(tmp_path) -> None:
 def test_without_resamples_every_value_stays(table: pd.DataFrame, result: Result) -> None:
     found = score_predictions(table, options=ScoreOptions(resamples=0, seed=3))
     assert [row.value for row in found.metrics] == [row.value for row in result.metrics]
-    assert found.find("f1", "effusion", split="test", operating_point="youden").low is None
-    assert found.find("sensitivity", "effusion", split="test", operating_point="youden").low is not None
+    assert found.find("f1", "effusion", split="test", operating_point="youden").interval.low is None
+    assert found.find("sensitivity", "effusion", split="test", operating_point="youden").interval.low is not None
 
 
 @pytest.mark.parametrize("form", ["percentile", "bca", "logit"])
@@ -328,19 +331,21 @@ def test_other_intervals_are_said_to_be_what_they_are(table: pd.DataFrame, form)
     found = score_predictions(table, options=ScoreOptions(resamples=200, interval=form))
     for metric, at in (("auroc", None), ("mcc", "youden")):
         row = found.find(metric, "effusion", split="test", operating_point=at)
-        assert row.interval == form
-        assert -1 < row.low < row.value < row.high < 1
+        assert row.interval.form == form
+        assert -1 < row.interval.low < row.value < row.interval.high < 1
     row = found.find("brier", "effusion", split="test", calibration="platt")
-    assert row.interval == ("logit" if form == "logit" else "percentile")
-    assert row.low < row.value < row.high
+    assert row.interval.form == ("logit" if form == "logit" else "percentile")
+    assert row.interval.low < row.value < row.interval.high
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
-    row = Metric(metric="mcc", label="a", value=0.5, n=9, patients=9)
+    row = Metric(metric="mcc", label="a", value=0.5, counts=Counts(n=9, patients=9))
     draws = np.array([0.3, 0.5, 0.7])
     found = with_draws(row, draws, form="logit", patients=10**9, signed=True)
     reach = 1.959963984540054 * draws.std(ddof=1) / (1 - 0.5**2)
-    assert [found.low, found.high] == pytest.approx(np.tanh(np.arctanh(0.5) + reach * np.array([-1, 1])))
+    assert [found.interval.low, found.interval.high] == pytest.approx(
+        np.tanh(np.arctanh(0.5) + reach * np.array([-1, 1]))
+    )
 
 
 def test_mixed_up_patients_and_validation_are_refused(table: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ from medvlp.core.term import Term, Terms
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 
 
 class FindingLabels(Objective):
@@ -60,7 +60,12 @@ class Informedness(Measure):
         for name, _, said in evaluation.giving("scores"):
             cohort = evaluation.judged.manifest
             rows = [
-                Metric(metric="informedness", label=label.partition("/")[2], value=value, n=len(said.ids), patients=1)
+                Metric(
+                    metric="informedness",
+                    label=label.partition("/")[2],
+                    value=value,
+                    counts=Counts(n=len(said.ids), patients=1),
+                )
                 for label, value in self.values(said, cohort).items()
             ]
             yield Result(name=f"{name}_informedness", recipe=evaluation.recipe, data=cohort.hash, metrics=tuple(rows))

@@ -8,7 +8,7 @@ from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 
 
 class MeanScore(Measure):
@@ -27,5 +27,7 @@ class MeanScore(Measure):
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         for name, _, said in evaluation.giving("scores"):
             (value,) = self.values(said, evaluation.judged.manifest).values()
-            row = Metric(metric="mean_score", label=self.finding, value=value, n=len(said.ids), patients=1)
+            row = Metric(
+                metric="mean_score", label=self.finding, value=value, counts=Counts(n=len(said.ids), patients=1)
+            )
             yield Result(name=f"{name}_mean_score", metrics=(row,), recipe=evaluation.recipe, data="")

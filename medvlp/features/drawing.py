@@ -1,4 +1,4 @@
-"""Pictures as data URIs: what stands in the page is in the page."""
+"""Images and heat maps as data URIs, and the colours of charts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["heat_colours", "heat_map_layer", "png_uri"]
+__all__ = ["ACCENT", "COLOURS", "heat_colours", "heat_map_layer", "png_uri"]
+
+ACCENT = "#0b6e8a"
+COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")
 
 # The strongest place of a heat map still lets the picture through.
 _OPACITY = 0.7

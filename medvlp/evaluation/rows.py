@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.pages.words import finding, group_words
+from medvlp.evaluation.words import finding, group_words
 
 __all__ = [
     "RetrievalRow",
@@ -16,8 +16,32 @@ __all__ = [
     "metric_rows",
     "only",
     "plain_auroc",
+    "released_map",
     "retrieval_rows",
 ]
+
+
+def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
+    """Return the map that is released (`ScoreOptions.calibration`), of those that rows have numbers of.
+
+    Args:
+        result: with its options; one that was scored with ``--probabilities`` releases the scores as they are.
+        rows: of a split.
+
+    Returns:
+        The first map where that one has no numbers; None where nothing was calibrated.
+
+    Example:
+        >>> from medvlp.evaluation.results import Counts
+        >>> rows = [Metric(metric="brier", label="edema", value=0.2, counts=Counts(n=9, patients=9), calibration=name)
+        ...         for name in ("none", "platt", "isotonic")]
+        >>> released_map(Result(name="scores", recipe="", data="", metrics=(*rows,)), rows)
+        'platt'
+    """
+    maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier" and row.value is not None))
+    wanted = "none" if result.options.get("probabilities") else str(result.options.get("calibration", "platt"))
+    return wanted if wanted in maps else maps[0] if maps else None
+
 
 _SUBSETS = {"label_equal": "studies with the same findings"}
 
@@ -58,8 +82,8 @@ def retrieval_rows(result: Result) -> list[RetrievalRow]:
             RetrievalRow(
                 direction=finding(label),
                 subset=_subset_words(group),
-                n=recalls[0].n,
-                pool=recalls[0].pool or 0,
+                n=recalls[0].counts.n,
+                pool=recalls[0].counts.pool or 0,
                 recalls=recalls,
                 median=by_name.get("median_rank"),
                 mean=by_name.get("mean_rank"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from medvlp.evaluation.names import group_words, spoken, words_of
-from medvlp.evaluation.results import Metric
+from collections.abc import Sequence
+
+from medvlp.evaluation.results import Metric, Result
+from medvlp.statistics.table import METRICS
 
 __all__ = [
     "REASONS",
@@ -19,6 +21,8 @@ __all__ = [
     "rule_words",
     "spoken",
     "tidy",
+    "undefined_auroc",
+    "words_of",
 ]
 
 REASONS = {
@@ -56,27 +60,11 @@ _LABELS = {
     "sentence_prior": "base rates alone",
     "hard_negatives": "true before its false copies",
 }
-_METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "median_rank": "median rank",
-    "mean_rank": "mean rank",
-    "auroc_gap": "AUROC gap",
-    "shortcut_auroc": "shortcut AUROC",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "MCC",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "smooth_ece": "smooth error",
-    "calibration_slope": "slope",
-    "calibration_intercept": "intercept",
-    "conformal_coverage": "coverage",
-    "conformal_coverage_positive": "of present",
-    "conformal_coverage_negative": "of absent",
-    "selective_accuracy": "accuracy of answers",
-    "gate_held_back": "held back by the gate",
+_COLUMNS = {"view_position": "view", "age_band": "age"}
+_WHY = {
+    "no_positives": "no case is positive",
+    "no_negatives": "no case is negative",
+    "no_rows": "no case has a label",
 }
 
 
@@ -124,10 +112,16 @@ def interval(row: Metric, digits: int = 3) -> str:
     """Return the interval of a row in words, empty where there is none.
 
     Example:
-        >>> interval(Metric(metric="auroc", label="x", value=0.8, low=0.7, high=0.9, n=9, patients=9))
+        >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
+        >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=9, patients=9)
+        >>> interval(Metric(metric="auroc", label="x", value=0.8, interval=around, counts=counts))
         '0.700 to 0.900'
     """
-    return "" if row.low is None or row.high is None else f"{row.low:.{digits}f} to {row.high:.{digits}f}"
+    return (
+        ""
+        if row.interval.low is None or row.interval.high is None
+        else f"{row.interval.low:.{digits}f} to {row.interval.high:.{digits}f}"
+    )
 
 
 def finding(label: str) -> str:
@@ -150,7 +144,8 @@ def name_of(name: str, title: str = "") -> str:
     if title:
         return title
     words = name.replace("_", " ")
-    return _METRICS.get(name) or words[:1].upper() + words[1:]
+    known = METRICS.get(name)
+    return known.words if known is not None and known.words else words[:1].upper() + words[1:]
 
 
 def tidy(text: str) -> str:
@@ -189,3 +184,58 @@ def map_words(name: str | None) -> str:
     known = {"none": "scores as they are", "platt": "Platt scaling", "temperature": "temperature scaling"}
     known |= {"isotonic": "isotonic regression", "dirichlet": "Dirichlet (beta) calibration"}
     return known.get(name or "", name or "")
+
+
+def words_of(name: str) -> str:
+    """Return the name of a finding or column as words.
+
+    Example:
+        >>> words_of("rib_fracture"), words_of("view_position")
+        ('rib fracture', 'view')
+    """
+    return _COLUMNS.get(name, name.replace("_", " "))
+
+
+def group_words(group: str | None) -> str:
+    """Return a subgroup in words.
+
+    Example:
+        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
+        ('view AP', 'sex F and site north', 'everybody')
+    """
+    if not group:
+        return "everybody"
+    names, _, values = group.partition("=")
+    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
+    return spoken([f"{words_of(name)} {value}".replace("_", " ") for name, value in pairs])
+
+
+def spoken(words: Sequence[str], *, last: str = "and") -> str:
+    """Return words as a list that can be read aloud.
+
+    Example:
+        >>> spoken(["a"]), spoken(["a", "b", "c"]), spoken(["PA", "AP"], last="or")
+        ('a', 'a, b and c', 'PA or AP')
+    """
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def undefined_auroc(result: Result) -> list[str]:
+    """Return a sentence for each reason that AUROC and average precision of findings are not defined for.
+
+    Example:
+        >>> from medvlp.evaluation.results import Counts
+        >>> counts = Counts(n=9, patients=9)
+        >>> row = Metric(metric="auroc", label="edema", value=None, counts=counts, reason="no_negatives")
+        >>> undefined_auroc(Result(name="scores", recipe="", data="", metrics=(row,)))
+        ['AUROC and average precision of edema are not defined: no case is negative.']
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in result.metrics:
+        if row.metric == "auroc" and row.group is None and row.value is None and row.reason in _WHY:
+            found.setdefault((row.reason, row.split), []).append(row.label.replace("_", " "))
+    return [
+        f"AUROC and average precision of {', '.join(labels)} are not defined: {_WHY[reason]}"
+        f"{f' in the split {split}' if split else ''}."
+        for (reason, split), labels in found.items()
+    ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from medvlp.evaluation.rows import findings_of, headline_of, macro_of
+from medvlp.evaluation.words import finding, integer, name_of, percent, spoken
 from medvlp.pages.facts_data import card_facts, sets_named
 from medvlp.pages.gate import GATE
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Record
-from medvlp.pages.rows import findings_of, headline_of, macro_of
-from medvlp.pages.words import finding, integer, name_of, percent, spoken
 
-__all__ = ["CohortRow", "cohort_rows", "judged_of"]
+__all__ = ["CohortRow", "cohort_rows", "evaluation_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class CohortRow:
     heading: bool = False
 
 
-def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str, str]]:
+def evaluation_facts(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return (what, words): model, data, cases, findings, and how intervals were made; only what is known."""
     record, best = inputs.record, headline_of(inputs.results)
     found: list[tuple[str, str]] = []
@@ -44,13 +44,13 @@ def judged_of(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tuple[str,
     row = macro_of(best) if best is not None else None
     if best is not None and row is not None:
         split = f"split {row.split}: " if row.split else ""
-        found.append(("Cases", f"{split}{integer(row.n)} of {integer(row.patients)} patients"))
+        found.append(("Cases", f"{split}{integer(row.counts.n)} of {integer(row.counts.patients)} patients"))
         asked = [finding(label) for label in sorted(findings_of(best))]
         more = f" and {len(asked) - 14} more" if len(asked) > 14 else ""
         found.append(("Findings", f"{len(asked)}: {', '.join(asked[:14])}{more}"))
     shares = [row for result in inputs.results for row in result.metrics if row.metric == GATE]
     if shares:
-        held = f"would hold back {integer(shares[0].positives)} of {integer(shares[0].n)} pictures"
+        held = f"would hold back {integer(shares[0].counts.positives)} of {integer(shares[0].counts.n)} pictures"
         found.append(("Gate", f"{held} ({percent(shares[0].value)}) as unlike those of training"))
     elif record is not None and record.model.gate is False:
         found.append(("Gate", "none: pictures unlike those of training are scored too"))

@@ -1,0 +1,50 @@
+"""Files of a run folder that more than one reader opens: configuration, log, results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from medvlp.core.errors import DataError
+
+__all__ = ["GALLERY", "read_config", "read_log", "result_paths"]
+
+GALLERY = "gallery"
+"""Stem of the one file of ``results/`` that is no result, and of the folder of its images."""
+
+
+def result_paths(run: Path) -> list[Path]:
+    """Return the ``results/*.json`` of a run, without the gallery's."""
+    return [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """Return the tree of a run; empty where it kept none."""
+    if not path.is_file():
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not YAML ({error}): restore it or remove it.") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def read_log(path: Path) -> list[Mapping[str, object]]:
+    """Read JSON lines; a run that was killed may have torn the last one, which is left out."""
+    if not path.is_file():
+        return []
+    rows: list[Mapping[str, object]] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for at, line in enumerate(lines):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError as error:
+            if at == len(lines) - 1:
+                break
+            raise DataError(f"{path} line {at + 1} is not JSON ({error}): restore the file or remove it.") from error
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
