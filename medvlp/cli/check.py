@@ -91,5 +91,5 @@ def _tell(found: Checked, *, near: bool) -> None:
     for note in found.notes:
         typer.echo(f"note: {note.text}{'' if note.kind in advised else ' ' + ADVICE[note.kind]}")
         advised.add(note.kind)
-    size = f"{found.records} records, {found.images} images{'' if near else ', copies not size for'}"
+    size = f"{found.records} records, {found.images} images{'' if near else ', copies not looked for'}"
     typer.echo(f"{len(found.leaks)} leaks in {size}.")
