@@ -42,6 +42,6 @@ def _answer(
     answer = {"name": name, "component": name, "options": dict(options), "labels": labels, "score": score}
     for key in ("operating_points", "calibration"):
         stored = described.get(key)
-        held = stored if isinstance(stored, Mapping) and stored.get("recipe") == name else None
-        answer[key] = None if held is None else {k: v for k, v in held.items() if k != "recipe"}
+        plain = dict(stored) if isinstance(stored, Mapping) else {}
+        answer[key] = plain if plain.pop("recipe", None) == name else None
     return answer
