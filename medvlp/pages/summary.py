@@ -153,9 +153,9 @@ def _weakest_group(best: Result) -> Tile | None:
 
 
 def _calibration_tile(best: Result) -> Tile | None:
-    judged = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
-    used = released_map(best, judged)
-    rows = [row for row in judged if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
+    own = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
+    used = released_map(best, own)
+    rows = [row for row in own if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
     if used is None or not rows or rows[-1].value is None:
         return None
     row = rows[-1]

@@ -142,7 +142,8 @@ def _optional(folder: Path, *names: str) -> dict[str, Result]:
 
 
 def _row(row: Metric) -> dict:
-    rounded = {name: None if (v := getattr(row, name)) is None else round(v, 4) for name in ("value", "low", "high")}
+    numbers = {"value": row.value, "low": row.interval.low, "high": row.interval.high}
+    rounded = {name: None if value is None else round(value, 4) for name, value in numbers.items()}
     counts = {"n": row.counts.n, "patients": row.counts.patients, "labels_used": row.counts.labels_used}
     return {**rounded, **{name: count for name, count in counts.items() if count is not None}}
 

@@ -12,7 +12,7 @@ from medvlp.answers.sentences.calibration import SentenceCalibration
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
 from medvlp.answers.sentences.rows import Studies, evaluate_sentences
 from medvlp.core.errors import DataError
-from medvlp.evaluation.sentence_check import _judge, evaluate_sentence_check, fit_sentence_calibration
+from medvlp.evaluation.sentence_check import _fit_checker, evaluate_sentence_check, fit_sentence_calibration
 from tests.evaluation.test_sentence_check import PATIENTS, TRUE, embed
 
 OTHERS = [f"v{patient}" for patient in PATIENTS]
@@ -79,7 +79,7 @@ def test_what_validation_never_said_has_the_common_intercept_and_its_kinds_slope
 
 def test_verdicts_err_as_seldom_as_promised_and_base_rates_decide_none() -> None:
     """Nine of ten denials are true: their prior alone says so of every one, and supports none."""
-    judge = _judge(drawn(12_000, sight=1.0), np.zeros(2))
+    judge = _fit_checker(drawn(12_000, sight=1.0), np.zeros(2))
     fresh = drawn(12_000, sight=1.0, seed=1)
     verdicts, true = judge.verdicts(fresh), fresh["true"].to_numpy() == 1
     for kind in ("side", "negation"):
