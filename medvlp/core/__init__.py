@@ -2,19 +2,35 @@
 
 from medvlp.core.lazy import attach
 
-_NAMES = {
-    "context": "Context FieldRows Part",
-    "encoded": "Encoded",
-    "errors": "ConfigError DataError UserError",
-    "keys": "Key Plan parse_key",
-    "protocols": "Encoder Head HeadSpec Model Objective Score State Teacher",
-    "registry": "FromModel build",
-    "sample": "Batch Column ImageRecord Sample",
-    "table": "FeatureTable",
-    "term": "Term",
-    "triplet": "Triplet",
-}
-
 __getattr__, __dir__, __all__ = attach(
-    __name__, {name: module for module, names in _NAMES.items() for name in names.split()}
+    __name__,
+    {
+        "Batch": "sample",
+        "Column": "sample",
+        "ConfigError": "errors",
+        "Context": "context",
+        "DataError": "errors",
+        "Encoded": "encoded",
+        "Encoder": "protocols",
+        "FeatureTable": "table",
+        "FieldRows": "context",
+        "FromModel": "registry",
+        "Head": "protocols",
+        "HeadSpec": "protocols",
+        "ImageRecord": "sample",
+        "Key": "keys",
+        "Model": "protocols",
+        "Objective": "protocols",
+        "Part": "context",
+        "Plan": "keys",
+        "Sample": "sample",
+        "Score": "protocols",
+        "State": "protocols",
+        "Teacher": "protocols",
+        "Term": "term",
+        "Triplet": "triplet",
+        "UserError": "errors",
+        "build": "registry",
+        "parse_key": "keys",
+    },
 )

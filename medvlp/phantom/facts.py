@@ -76,7 +76,7 @@ class Study:
         date: ``YYYYMMDD``.
         accession: accession number, joins pictures and report.
         site: hospital name, ``"north" | "south" | "east"``.
-        scanner: device name, its look is in `phantom/devices.py`.
+        scanner: device name, described in `phantom/devices.yaml`.
         views: radiographs taken, frontal first.
         findings: what is planted.
         prior: findings of the patient's previous study, None at the first one.

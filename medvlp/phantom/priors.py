@@ -1,6 +1,6 @@
 """How often a finding is planted, together with what, and what becomes of it: the numbers and nothing else.
 
-Sides, lobes and sizes stand in `phantom/rules.py` with their sources. The numbers here are a design, not the rate of
+Sides, lobes and sizes stand in `phantom/rules.yaml` with their sources. The numbers here are a design, not the rate of
 any real population: they are chosen so that a test split of about 350 studies holds at least 30 positives of each
 finding, and that findings keep company as they do in a hospital (failing hearts leak, intubated patients have lines,
 broken ribs let air in). They are repeated for readers in ``data_cards/phantom.md``, which also says what was

@@ -46,6 +46,20 @@ def build_server(
         title="medvlp reading room", openapi_url="/openapi.json" if schema else None, docs_url=None, redoc_url=None
     )
 
+    _add_page(server, room)
+    _add_studies(server, room)
+    _add_queue(server, room)
+    stack = server.build_middleware_stack
+    # Outermost, before gradio's own: what the guard refuses, nothing else sees.
+    server.build_middleware_stack = lambda: Guard(  # type: ignore[method-assign]
+        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema, surface=surface
+    )
+    return server
+
+
+def _add_page(server: gradio.Server, room: Room) -> None:
+    """The page, its files and what it is told when it opens."""
+
     @server.get("/")
     def page() -> FileResponse:
         return FileResponse(WEB / "index.html", media_type="text/html; charset=utf-8")
@@ -59,6 +73,10 @@ def build_server(
     @server.get("/rr/room.json")
     def described() -> JSONResponse:
         return JSONResponse(room.document)
+
+
+def _add_studies(server: gradio.Server, room: Room) -> None:
+    """Studies brought, opened, shown and forgotten."""
 
     async def answered(work: Awaitable[dict[str, Any] | None], *, missing: str = "") -> Response:
         try:
@@ -121,8 +139,10 @@ def build_server(
     def alive() -> JSONResponse:
         return JSONResponse({"files": room.files})  # that the session lives, the guard has seen
 
-    def queued(name: str, function: Callable[..., dict[str, Any]]) -> None:
-        server.api(function, name=name, concurrency_id="model", concurrency_limit=1)
+
+def _add_queue(server: gradio.Server, room: Room) -> None:
+    """What a model is asked, one call after the other."""
+    import gradio as gr
 
     def findings(study: str, series: int, model: int, request: gr.Request) -> dict:
         return _safely(room.findings, _session(request), study, series, model)
@@ -150,14 +170,7 @@ def build_server(
 
     for function in (findings, where, slices, ask, check_report, similar, export, archive):
         function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name
-        queued(function.__name__, function)
-
-    stack = server.build_middleware_stack
-    # Outermost, before gradio's own: what the guard refuses, nothing else sees.
-    server.build_middleware_stack = lambda: Guard(  # type: ignore[method-assign]
-        stack(), sessions=room.sessions, hosts=hosts, passwords=passwords, schema=schema, surface=surface
-    )
-    return server
+        server.api(function, name=function.__name__, concurrency_id="model", concurrency_limit=1)
 
 
 def _sentence(status: int, sentence: str) -> JSONResponse:
