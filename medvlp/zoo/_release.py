@@ -47,16 +47,16 @@ def zero_shot(release: Release) -> tuple[StoredAnswer, ...]:
 
 def asked_by_recipe(name: str) -> StoredAnswer:
     """Return the answer of a recipe's file, its prompts written out."""
-    recipe: dict[str, Any] = yaml.safe_load(resource("configs", f"zero_shot/recipes/{name}.yaml").read_text("utf-8"))
-    if "prompts" in recipe:
-        sets: Sequence[PromptSet] = load_prompts(resource("configs", recipe["prompts"]))
+    settings: dict[str, Any] = yaml.safe_load(resource("configs", f"zero_shot/recipes/{name}.yaml").read_text("utf-8"))
+    if "prompts" in settings:
+        sets: Sequence[PromptSet] = load_prompts(resource("configs", settings["prompts"]))
     else:
         given = {
             label: OwnTexts(**{k: tuple(v) for k, v in each.items()}) if isinstance(each, dict) else tuple(each)
-            for label, each in recipe["findings"].items()
+            for label, each in settings["findings"].items()
         }
-        sets = expand_templates(name, recipe.get("templates", {}), given, recipe.get("slots"))
-    options = {"recipe": recipe["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
+        sets = expand_templates(name, settings.get("templates", {}), given, settings.get("slots"))
+    options = {"recipe": settings["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
     return StoredAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
 
 
