@@ -28,20 +28,6 @@ from medvlp.core.registry import build
 from medvlp.evaluation.probe_tables import BOTH, both_tables, checked_features, checked_tables
 from medvlp.statistics.metrics import FloatArray, auroc
 
-__all__ = [
-    "SCALE",
-    "Epochs",
-    "Positive",
-    "Adapted",
-    "Adapter",
-    "Candidate",
-    "Folded",
-    "applied",
-    "classes_of",
-    "head_with",
-    "width_of",
-]
-
 Candidate = Mapping[str, np.ndarray]
 """Tensors of the adapter's head by name."""
 Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]

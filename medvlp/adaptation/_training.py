@@ -12,8 +12,6 @@ from medvlp.adaptation._adapter import Candidate, head_with
 from medvlp.core.encoded import Encoded
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["trained", "weights_of"]
-
 _BATCH = 256
 
 

@@ -18,8 +18,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.text.medslip_findings import finding_columns, score_names
 
-__all__ = ["Mounted", "mounted_at"]
-
 
 @dataclass(frozen=True)
 class Mounted:

@@ -13,8 +13,6 @@ from medvlp.core.sample import Batch, ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.collate import collate
 
-__all__ = ["asked_labels", "record_of", "single"]
-
 
 def asked_labels(labels: Sequence[str], ask: Ask) -> tuple[str, ...]:
     """Return the findings that are asked for, all where none is named.

@@ -19,8 +19,6 @@ from medvlp.models.encoders._text import TextTower
 from medvlp.models.heads.generator import Generator
 from medvlp.text.tokenizers import SpeakingTokenizer
 
-__all__ = ["Writer", "memories", "refuse_ragged", "towers_of"]
-
 _ROWS = 32  # a picture's tokens, keys and values of some layers: a group fits wherever the model does
 
 

@@ -14,8 +14,6 @@ from pydantic_core import CoreSchema, core_schema
 
 from medvlp.core.errors import DataError
 
-__all__ = ["AVERAGES", "ConfidenceInterval", "Counts", "Flag", "FlagKind", "Metric", "Result", "Comparison", "Role"]
-
 Role = Literal["model", "control"]
 FlagKind = Literal["subgroup_gap", "miscalibration", "shortcut"]
 # Labels of rows that are over several findings: a mean, a mean weighted by positives, and all cases pooled.

@@ -16,8 +16,6 @@ from medvlp.evaluation.results import Metric, Result, Role
 from medvlp.statistics.intervals import DEFAULT_FORM, Form
 from medvlp.statistics.metrics import checked_scores
 
-__all__ = ["evaluate_scores", "size_terciles", "split_rows"]
-
 
 def evaluate_scores(
     predictions: pd.DataFrame,

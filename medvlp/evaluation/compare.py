@@ -25,8 +25,6 @@ from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["bootstrap_p", "compare_results"]
-
 
 def bootstrap_p(draws: FloatArray) -> float:
     """Return the two-sided p value of "no difference": twice the smaller share of draws on one side of 0, 0 included.

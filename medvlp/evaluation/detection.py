@@ -13,8 +13,6 @@ from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["CaseBoxes", "ap_difference", "ap_rows"]
-
 
 @dataclass
 class CaseBoxes:

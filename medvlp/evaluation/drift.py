@@ -23,8 +23,6 @@ from medvlp.io.read import read_image
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.ranks import weighted_medians
 
-__all__ = ["compare_presets", "image_files"]
-
 _LEVELS = 1020  # a multiple of 255: 8-bit grays fall on levels exactly
 _LEAST_PATIENTS = 6  # a 95 % interval of a median needs as many: 2 / 2**6 < 0.05
 _BATCH = 32  # images in memory at once, by both presets

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from medvlp.statistics.metrics import FloatArray, auroc
 
-__all__ = ["ErrorCases", "error_cases", "hardest_findings"]
-
 
 @dataclass(frozen=True, slots=True)
 class ErrorCases:

@@ -38,8 +38,6 @@ from medvlp.features.stored import stored_feature_pass
 from medvlp.statistics.calibration.calibrators import CalibratorName
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES
 
-__all__ = ["Evaluation", "EvaluationOptions", "Part", "ask_of", "scored_rows", "title_of"]
-
 logger = logging.getLogger(__name__)
 
 

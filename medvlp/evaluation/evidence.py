@@ -7,8 +7,6 @@ from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
-__all__ = ["evidence_of", "sentence_evidence"]
-
 _VALUES = ("ppv", "npv")
 
 

@@ -21,8 +21,6 @@ from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classif
 from medvlp.evaluation.probe_tables import checked_features, checked_tables
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
-__all__ = ["FewShot", "FewShotDraws", "draw_patients", "fit_few_shot"]
-
 
 def draw_patients(
     labels: ArrayLike, patients: Sequence[str], *, shots: int, seed: int, draw: int, name: str = ""

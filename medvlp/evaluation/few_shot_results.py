@@ -19,8 +19,6 @@ from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
-__all__ = ["evaluate_few_shot"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Column:

@@ -22,8 +22,6 @@ from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import label_groups, random_recall
 
-__all__ = ["by_study", "evaluate_image_retrieval", "expected_average_precision", "expected_hits"]
-
 _BLOCK_ROWS = 256
 _DIRECTION = "image_to_image"
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["STRENGTHS", "LinearClassifier", "Standard", "fit_classifiers", "standard_of"]
-
 STRENGTHS: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 

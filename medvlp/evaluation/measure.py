@@ -14,8 +14,6 @@ from medvlp.evaluation.results import Result
 if TYPE_CHECKING:
     from medvlp.evaluation.evaluation import Evaluation
 
-__all__ = ["Measure"]
-
 
 class Measure(ABC):
     """One way to judge; its options are its constructor.

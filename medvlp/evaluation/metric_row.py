@@ -14,18 +14,6 @@ from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
 
-__all__ = [
-    "drawn_rows",
-    "mean_metric",
-    "metric_row",
-    "share_row",
-    "with_draws",
-    "with_interval",
-    "with_share",
-    "without_interval",
-]
-
-
 # How intervals of shares are made, of any number of patients.
 _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
 

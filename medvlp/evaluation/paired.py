@@ -20,8 +20,6 @@ from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.ranked import rank_rows
 from medvlp.statistics.table import call_metrics, rank_metrics
 
-__all__ = ["Difference", "Place", "paired_differences"]
-
 Pair = tuple[Finding, Finding]
 
 

@@ -23,18 +23,6 @@ from medvlp.data.layouts._table import read_table
 from medvlp.evaluation.results import AVERAGES
 from medvlp.statistics.metrics import FloatArray, checked_scores
 
-__all__ = [
-    "Group",
-    "KnownRows",
-    "Policy",
-    "check_policy",
-    "checked_findings",
-    "groups_of",
-    "known_rows",
-    "numeric_columns",
-    "read_predictions",
-]
-
 Policy = Literal["u_ignore", "u_zeros", "u_ones"]
 _KEYS = ("id", "patient_id", "split")
 

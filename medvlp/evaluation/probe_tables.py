@@ -11,9 +11,6 @@ from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
-__all__ = ["BOTH", "best_by_auroc", "both_tables", "checked_features", "checked_tables", "thumbnails"]
-
-
 BOTH = "fitted on training and validation patients"
 """What the title of a probe says whose options validation patients chose, and that was then fitted on them too."""
 

@@ -12,8 +12,6 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
-__all__ = ["evaluate_prompt_sensitivity"]
-
 _SPREAD = ("auroc_lowest", "auroc_median", "auroc_range", "oracle_auroc_highest")
 
 

@@ -16,8 +16,6 @@ from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import RankedRows, rank_rows
 from medvlp.statistics.table import rank_metrics
 
-__all__ = ["Column", "Estimate", "column_of", "estimates", "mean_estimate", "pooled_column"]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

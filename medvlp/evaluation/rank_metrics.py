@@ -19,8 +19,6 @@ from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
 from medvlp.statistics.proportions import clopper_pearson
 from medvlp.statistics.table import rank_metrics as table_of_ranks
 
-__all__ = ["ALIKE", "MIN_GROUP", "rank_metrics"]
-
 MIN_GROUP = 10
 """With fewer patients of a class an AUROC of a group may be anything."""
 ALIKE = "_alike"

@@ -22,8 +22,6 @@ from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 from medvlp.statistics.table import rank_metrics
 
-__all__ = ["Redrawn", "redraw"]
-
 _NEAR = 1e-9
 
 

@@ -23,9 +23,6 @@ from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
-__all__ = ["ReportAgreement", "compare_reports", "evaluate_reports", "f1_difference"]
-
-
 _PRIOR = re.compile(
     r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
     r"|previous(?:ly)?|since (?:the )?(?:prior|last)|interval (?:change|increase|decrease|development|improvement)"

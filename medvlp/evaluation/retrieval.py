@@ -23,8 +23,6 @@ from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
 
-__all__ = ["evaluate_retrieval"]
-
 
 def evaluate_retrieval(
     image: ArrayLike,

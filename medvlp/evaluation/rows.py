@@ -8,18 +8,6 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.words import finding, group_words
 
-__all__ = [
-    "RetrievalRow",
-    "findings_of",
-    "headline_of",
-    "macro_of",
-    "metric_rows",
-    "only",
-    "plain_auroc",
-    "released_map",
-    "retrieval_rows",
-]
-
 
 def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
     """Return the map that is released (`ScoreOptions.calibration`), of those that rows have numbers of.

@@ -10,8 +10,6 @@ import yaml
 
 from medvlp.core.errors import DataError
 
-__all__ = ["GALLERY", "read_config", "read_log", "result_paths"]
-
 GALLERY = "gallery"
 """Stem of the one file of ``results/`` that is no result, and of the folder of its images."""
 

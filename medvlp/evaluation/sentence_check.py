@@ -41,9 +41,6 @@ from medvlp.statistics.proportions import share_of
 from medvlp.statistics.stratified import stratify
 from medvlp.text.hard_negatives import Kind
 
-__all__ = ["COVERAGE", "STRENGTH", "evaluate_sentence_check", "fit_sentence_calibration"]
-
-
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
 _FOLDS = 10
 

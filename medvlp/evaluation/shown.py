@@ -8,8 +8,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.stacks import LazyStack, stack_of
 
-__all__ = ["shown_pixels"]
-
 
 def shown_pixels(sample: Sample, shown: int | None = None) -> Tensor:
     """Return (H, W) in [0, 1] of a prepared sample: its image, or one slice of its stack (the middle one by default).

@@ -7,24 +7,6 @@ from collections.abc import Sequence
 from medvlp.evaluation.results import Metric, Result
 from medvlp.statistics.table import METRICS
 
-__all__ = [
-    "REASONS",
-    "finding",
-    "group_words",
-    "integer",
-    "interval",
-    "map_words",
-    "name_of",
-    "number",
-    "p_value",
-    "percent",
-    "rule_words",
-    "spoken",
-    "tidy",
-    "undefined_auroc",
-    "words_of",
-]
-
 REASONS = {
     "no_positives": "no positive case: not defined",
     "no_negatives": "no negative case: not defined",

@@ -20,8 +20,6 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import make_folder, read_json, write_json
 from medvlp.core.table import FeatureTable
 
-__all__ = ["Case", "CaseIndex", "Found", "Neighbours", "alike", "nearest"]
-
 SCHEMA = "medvlp.cases/1"
 _FINDINGS, _REPORT, _STUDY = "findings", "report", "study"
 

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ACCENT", "COLOURS", "heat_colours", "heat_map_layer", "png_uri"]
-
 ACCENT = "#0b6e8a"
 COLOURS = (ACCENT, "#b0562b", "#5f6f9c", "#5d7f3d", "#8d5a97", "#7a7a7a")
 

@@ -19,8 +19,6 @@ from medvlp.core.table import concatenate_rows
 from medvlp.data.collate import collate
 from medvlp.models.scale import LogitScale
 
-__all__ = ["embed", "embed_parts", "in_groups", "logit_bias", "logit_scale"]
-
 _Value = TypeVar("_Value")
 
 

@@ -16,8 +16,6 @@ from medvlp.core.sample import Batch
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable, concatenate_rows
 
-__all__ = ["feature_pass"]
-
 
 def feature_pass(
     model: Model,

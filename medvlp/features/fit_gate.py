@@ -11,8 +11,6 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.models.gate import Gate, Space, describe
 
-__all__ = ["fit_gate", "least_images"]
-
 _RIDGE = 0.1  # of the mean variance: directions in which training pictures hardly differ say little of others
 _LEAST_TRAINING = 100
 

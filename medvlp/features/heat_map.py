@@ -21,8 +21,6 @@ from medvlp.core.map import Map
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
-__all__ = ["TokenGradient", "encoded_images", "heat_map", "heat_maps", "token_gradients"]
-
 
 def heat_map(model: Model, image: Tensor, vector: Tensor) -> Map:
     """Explain one pair; where the map is exact, the sum of its values is the score, the cosine of the pair.

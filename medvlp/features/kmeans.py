@@ -18,8 +18,6 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 
-__all__ = ["KMeans", "Start", "kmeans", "means_of", "nearest_centroids"]
-
 Start = Literal["k-means++", "rows"]
 
 

@@ -10,8 +10,6 @@ from torch import nn
 from medvlp.core.protocols import Model
 from medvlp.core.randomness import torch_generator
 
-__all__ = ["randomised"]
-
 
 def randomised(model: Model, *, share: float = 1.0, seed: int = 0) -> Model:
     """Return a copy of which the topmost part of the image side has new weights.

@@ -36,8 +36,6 @@ from medvlp.data.stack_files import FileStack, write_stack_file
 from medvlp.data.stacks import LazyStack
 from medvlp.models.encoders.inflated import InflatedEncoder
 
-__all__ = ["SliceFeatures", "slice_tower", "tower_hash", "write_slice_features"]
-
 _CHUNK = 16  # slices that are read and encoded at a time
 
 

@@ -16,8 +16,6 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
 
-__all__ = ["stored_feature_pass"]
-
 
 def stored_feature_pass(
     model: Model, batches: Callable[[], Iterable[Batch]], needs: Iterable[Key], *, folder: Path

@@ -10,8 +10,6 @@ from medvlp.core.registry import available, build, component
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.measure import Measure
 
-__all__ = ["chosen_measures"]
-
 
 def chosen_measures(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Measure]:
     """Return the measures of an evaluation, in the order in which they are made.

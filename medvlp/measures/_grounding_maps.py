@@ -29,20 +29,6 @@ from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric
 from medvlp.features.maps import MapMethod
 from medvlp.io.read import read_image
 
-__all__ = [
-    "DrawnMap",
-    "Drawer",
-    "Question",
-    "by_answer",
-    "by_method",
-    "choice_rows",
-    "evenly",
-    "maps_of",
-    "questions_of",
-    "thresholds_of",
-    "training_boxes",
-]
-
 _TRAINING_PICTURES = 40  # of a finding, to fit the constant box: each is opened for its size
 
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from medvlp.data.manifest import Manifest
 
-__all__ = ["label_sets"]
-
 
 def label_sets(
     sets: Mapping[str, Sequence[str]], scores: Mapping[str, np.ndarray], manifest: Manifest

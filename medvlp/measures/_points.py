@@ -13,8 +13,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
 
-__all__ = ["check_choice", "first_choice", "point_values"]
-
 _TRUTH = ("label", "boxes", "mask")  # kinds of fields that say what is true of a finding
 
 

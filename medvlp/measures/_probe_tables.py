@@ -13,8 +13,6 @@ from medvlp.evaluation.evaluation import Evaluation, Part
 from medvlp.evaluation.probe_tables import thumbnails
 from medvlp.evaluation.shown import shown_pixels
 
-__all__ = ["ProbeTables", "can_probe", "deep_tables", "labels_of", "thumbnail_tables"]
-
 
 @dataclass(frozen=True)
 class ProbeTables:

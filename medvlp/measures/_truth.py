@@ -10,8 +10,6 @@ from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 
-__all__ = ["drawn_in_file", "drawn_labels"]
-
 
 def drawn_labels(kind: str, labels: Sequence[str], cohort: Manifest) -> list[str]:
     """Return those of some findings that a cohort has boxes or masks of.

@@ -14,8 +14,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import build
 from medvlp.models.text_vectors import TextVectors
 
-__all__ = ["Bank", "encoded_bank", "read_bank"]
-
 
 @dataclass(frozen=True, eq=False)
 class Bank:

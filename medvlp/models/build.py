@@ -9,8 +9,6 @@ from medvlp.core.registry import build
 from medvlp.models.bank import Bank
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["build_model"]
-
 
 def build_model(
     spec: Mapping[str, object],

@@ -39,17 +39,6 @@ from medvlp.models.gate import Gate
 from medvlp.models.pretrained_head import misfits
 from medvlp.text.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = [
-    "Bundle",
-    "StoredAnswer",
-    "check_manifest",
-    "load_bundle",
-    "load_model",
-    "load_seen",
-    "save_bundle",
-    "save_patches",
-]
-
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)

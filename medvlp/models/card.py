@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import yaml
 
-__all__ = ["RESEARCH", "CardResult", "ModelCard", "fact_list"]
-
 RESEARCH = (
     "Research use only: not a medical device, not for clinical use. A score is not a probability unless this card says "
     "on which cases it was calibrated."

@@ -19,8 +19,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from medvlp.core.errors import DataError
 
-__all__ = ["REASONS", "Gate", "Space", "Verdict", "describe", "other_modality", "swapped"]
-
 SCHEMA = "medvlp.gate/1"
 _SIDE = 8
 _TONES_SIDE = 64

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of
 
-__all__ = ["Loaded", "hash_of_tensors", "load_head", "misfits"]
-
 
 @dataclass(frozen=True)
 class Loaded:

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 
-__all__ = ["LogitScale", "ScaleOptions"]
-
 
 class ScaleOptions(BaseModel):
     """Options of `LogitScale`.

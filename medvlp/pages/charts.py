@@ -18,8 +18,6 @@ from medvlp.features.drawing import ACCENT, COLOURS
 from medvlp.statistics.curves import Curve
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["GRID", "MUTED", "Series", "curve_chart", "series_chart", "stacked_bars", "svg_of"]
-
 INK, MUTED, GRID = "#17212b", "#5b6875", "#e3e8ec"
 _MOST_POINTS = 600
 _STYLE = {

@@ -13,8 +13,6 @@ import yaml
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Answer", "Checklist", "EXTRA", "Item", "answered", "checklists", "fact_names", "read_study"]
-
 
 @dataclass(frozen=True, slots=True)
 class Item:

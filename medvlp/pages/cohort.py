@@ -17,8 +17,6 @@ from medvlp.pages.charts import stacked_bars
 from medvlp.pages.prose import to_html
 from medvlp.pages.render import environment
 
-__all__ = ["CohortPage", "cohort_page", "render_cohort"]
-
 _CONCLUDE, _TRAPS = "what not to conclude", "traps"
 
 

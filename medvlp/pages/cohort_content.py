@@ -17,8 +17,6 @@ from medvlp.data.summary import CohortSummary
 from medvlp.evaluation.words import finding
 from medvlp.features.drawing import png_uri
 
-__all__ = ["Against", "LeftOut", "Thumb", "against_card", "left_out", "shares", "thumbs"]
-
 _SHEET = 32
 _FEW = 4  # labels told under a picture
 # What a layout that joins reports and images could not join.

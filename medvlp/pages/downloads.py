@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-__all__ = ["csv_of_table", "with_downloads"]
-
 _BOX = re.compile(r'<div class="scroll"[^>]*? aria-label="([^"]*)">\s*(<table.*?</table>)\s*</div>', re.DOTALL)
 _RANGE = re.compile(r"^(-?\d[\d.]*) to (-?\d[\d.]*)$")
 # A spreadsheet would run a cell that begins so.

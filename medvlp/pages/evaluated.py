@@ -12,8 +12,6 @@ from medvlp.pages.gate import GATE
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Record
 
-__all__ = ["CohortRow", "cohort_rows", "evaluation_facts"]
-
 
 @dataclass(frozen=True, slots=True)
 class CohortRow:

@@ -17,8 +17,6 @@ from medvlp.pages.facts_data import cohort_facts, data_facts
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.summary import summary_of
 
-__all__ = ["SECTIONS", "facts_of", "kind_of", "towers"]
-
 RESEARCH = "Research only: not a medical device, not for clinical use."
 # Where the page shows what a fact says.
 SECTIONS = {

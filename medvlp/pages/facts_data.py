@@ -10,8 +10,6 @@ from medvlp.evaluation.words import finding, integer, spoken
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.record import Cohort, Record
 
-__all__ = ["card_facts", "cohort_facts", "data_facts", "sets_named"]
-
 _POLICIES = {"u_ignore": "left out of their finding", "u_zeros": "counted as absent", "u_ones": "counted as present"}
 
 

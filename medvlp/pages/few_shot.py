@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.words import finding, name_of
 
-__all__ = ["FewShotTable", "few_shot_tables"]
-
 _METRIC = "auroc@"
 
 

@@ -21,20 +21,6 @@ from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import precision_recall_curve, roc_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 
-__all__ = [
-    "CurveFigure",
-    "ErrorRow",
-    "Label",
-    "Picture",
-    "TITLES",
-    "curves",
-    "error_rows",
-    "label_of",
-    "learning_curves",
-    "picture",
-    "probability_of",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class CurveFigure:

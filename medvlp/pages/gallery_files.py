@@ -18,8 +18,6 @@ from medvlp.core.files import read_json, write_json, written_whole
 from medvlp.evaluation.run_files import GALLERY
 from medvlp.pages.inputs import Box, Chosen, GalleryItem, RetrievalExample, RetrievalHit
 
-__all__ = ["read_gallery", "write_gallery"]
-
 _BOXES, _HITS, _CHOSEN = TypeAdapter(tuple[Box, ...]), TypeAdapter(tuple[RetrievalHit, ...]), TypeAdapter(Chosen)
 _WORDS = ("finding", "truth", "sentence", "note")
 

@@ -10,9 +10,6 @@ from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.rows import headline_of, only
 from medvlp.evaluation.words import finding, name_of
 
-__all__ = ["GATE", "GateTable", "caveats_of", "gate_tables", "of_gate"]
-
-
 GATE = "gate_held_back"
 _GROUPS = ("gate=let in", "gate=held back")
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.words import finding, name_of
 
-__all__ = ["COLUMNS", "GroundingRow", "grounding_rows", "sanity_rows"]
-
 COLUMNS = {
     "pointing_game": "Pointing game",
     "pointing_game_15px": "… within 15 px",

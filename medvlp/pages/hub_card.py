@@ -14,8 +14,6 @@ from medvlp.pages.facts_data import card_facts
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.summary import summary_of
 
-__all__ = ["hub_card"]
-
 _FACTS = ("technology", "model", "preprocessing", "training", "selection")
 _IDS = {"auroc": "roc_auc", "average_precision": "average_precision"}
 

@@ -13,8 +13,6 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.results import Result
 from medvlp.pages.record import Record
 
-__all__ = ["CHOSEN", "Box", "Chosen", "GalleryItem", "Quarantined", "ReportInputs", "RetrievalExample", "RetrievalHit"]
-
 Chosen = Literal["", "hit", "miss", "false_alarm", "unsure"]
 CHOSEN: tuple[Chosen, ...] = get_args(Chosen)
 

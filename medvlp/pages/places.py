@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import only
 
-__all__ = ["PlacesRow", "PlacesTable", "mean_of_places", "places_tables"]
-
 _COLUMNS = {
     "dice": "Dice",
     "lowest_dice": "Lowest case",

@@ -6,8 +6,6 @@ import re
 
 from markupsafe import Markup, escape
 
-__all__ = ["to_html"]
-
 _INLINE = (
     (re.compile(r"`([^`]+)`"), r"<code>\1</code>"),
     (re.compile(r"\*\*([^*]+)\*\*"), r"<strong>\1</strong>"),

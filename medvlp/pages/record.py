@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text
 
-__all__ = ["Category", "Cohort", "DataFacts", "LabelCount", "ModelFacts", "Part", "Quartiles", "Record"]
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), populate_by_name=True)

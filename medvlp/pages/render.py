@@ -28,8 +28,6 @@ from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 
-__all__ = ["environment", "render_report"]
-
 
 def render_report(inputs: ReportInputs) -> str:
     """Return the page as HTML.

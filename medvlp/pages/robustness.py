@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.robustness.factors import FACTORS, LATERAL
 
-__all__ = ["RobustnessRow", "robustness_rows"]
-
 
 @dataclass(frozen=True, slots=True)
 class RobustnessRow:

@@ -20,8 +20,6 @@ from medvlp.pages.inputs import Quarantined, ReportInputs
 from medvlp.pages.record import Record
 from medvlp.pages.render import render_report
 
-__all__ = ["read_run", "write_report_page"]
-
 
 def write_report_page(run: Path, out: Path, *, study: Mapping[str, str] | None = None) -> None:
     """Draw the page of a run folder, of one ``results.json``, or of a suite, into one HTML file.

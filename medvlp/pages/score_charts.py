@@ -12,8 +12,6 @@ from medvlp.pages.charts import GRID, MUTED, svg_of
 from medvlp.statistics.calibration.reliability import ReliabilityBin
 from medvlp.statistics.decision_curve import DecisionCurve
 
-__all__ = ["decision_chart", "reliability_chart"]
-
 
 def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str) -> str:
     """Return observed share over mean probability with Wilson bars; both axes reach to the largest value shown.

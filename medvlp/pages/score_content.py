@@ -18,8 +18,6 @@ from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.calibration.reliability import reliability_bins
 from medvlp.statistics.decision_curve import decision_curve
 
-__all__ = ["Grid", "ProbabilityFigure", "ScoreParts", "score_parts"]
-
 # Rows times resamples of the band of one decision curve: a large cohort needs fewer to be as smooth.
 _BAND_BUDGET = 10_000_000
 _MAPS = ("platt", "dirichlet", "temperature", "isotonic")

@@ -16,8 +16,6 @@ from medvlp.features.drawing import heat_map_layer
 from medvlp.pages.gallery_files import read_gallery
 from medvlp.pages.inputs import GalleryItem
 
-__all__ = ["draw_sheet", "write_sheet"]
-
 _GAP, _CAPTION = 8, 36
 _PAPER, _INK, _GREY, _BOX = (255, 255, 255), (20, 24, 28), (95, 100, 108), (84, 214, 255)
 _COLOURS = 256  # of the palette: a third of the bytes

@@ -10,8 +10,6 @@ from medvlp.evaluation.words import finding, name_of
 from medvlp.pages.forest import Dimension, dimensions
 from medvlp.pages.gate import of_gate
 
-__all__ = ["Audited", "GapRow", "Subgroups", "audited", "subgroups"]
-
 _TESTS = ("subgroup_gap_test", "shortcut_test", "miscalibration_test")
 
 

@@ -11,8 +11,6 @@ from medvlp.evaluation.words import finding, group_words, integer, interval, map
 from medvlp.pages.places import mean_of_places
 from medvlp.statistics.few import TOO_FEW
 
-__all__ = ["Tile", "summary_of", "tiles_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Tile:

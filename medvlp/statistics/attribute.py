@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["attribute_scores"]
-
 
 def attribute_scores(values: Sequence[object], train_values: Sequence[object], train_labels: ArrayLike) -> FloatArray:
     """Return, for each row, how often its value of an attribute goes with a finding among the training rows.

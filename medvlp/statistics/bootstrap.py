@@ -18,17 +18,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.statistics.metrics import FloatArray, ScoreLevels
 
-__all__ = [
-    "Clusters",
-    "Interval",
-    "bootstrap",
-    "count_patients",
-    "percentile_interval",
-    "patient_clusters",
-    "resample_patients",
-    "slots_by_patient",
-]
-
 # Rows times resamples held at once; a block of the largest array stays near 100 MB.
 _BLOCK_ELEMENTS = 12_000_000
 

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.conformal_sets import ConformalSets, SetRule
+from medvlp.statistics.conformal_sets import SetRule
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
-
-__all__ = ["ConformalSets", "RiskCoverage", "SetRule", "fit_sets", "risk_coverage"]
 
 
 def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> SetRule:

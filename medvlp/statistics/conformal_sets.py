@@ -11,8 +11,6 @@ from pydantic import TypeAdapter
 
 from medvlp.core.errors import DataError
 
-__all__ = ["ConformalSets", "SetRule"]
-
 
 @dataclass(frozen=True, slots=True)
 class ConformalSets:

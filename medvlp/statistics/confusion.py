@@ -16,14 +16,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 from medvlp.statistics.table import Confusion
 
-__all__ = [
-    "CallCounts",
-    "Confusion",
-    "call_counts",
-    "threshold_metric",
-    "why_undefined",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class CallCounts:

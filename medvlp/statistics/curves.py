@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.statistics.bootstrap import Clusters, bootstrap, slots_by_patient
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores, score_levels
 
-__all__ = ["Curve", "precision_recall_curve", "roc_curve"]
-
 _GRID = np.linspace(0, 1, 101)
 # Vertices are ratios of counts: one that is meant to lie on the grid may miss it by rounding.
 _SLACK = 1e-12

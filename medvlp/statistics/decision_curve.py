@@ -19,8 +19,6 @@ from medvlp.statistics.confusion import Confusion, call_counts
 from medvlp.statistics.metrics import FloatArray, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
-__all__ = ["DecisionCurve", "decision_curve", "net_benefit"]
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionCurve:

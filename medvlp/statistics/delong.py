@@ -20,8 +20,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 
-__all__ = ["Areas", "PairedTest", "compare_areas", "delong", "delong_interval"]
-
 
 @dataclass(frozen=True, slots=True)
 class Areas:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["FEW_PATIENTS", "LEAST_PATIENTS", "TOO_FEW", "few_reason", "mean_reason"]
-
 FEW_PATIENTS = 30
 """With so many patients of a class or fewer an interval is optimistic."""
 LEAST_PATIENTS = 5

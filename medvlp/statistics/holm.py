@@ -8,8 +8,6 @@ import numpy as np
 
 from medvlp.core.errors import DataError
 
-__all__ = ["holm"]
-
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Return p values corrected for their number (Holm, Scandinavian Journal of Statistics 1979).

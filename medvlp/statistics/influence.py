@@ -13,8 +13,6 @@ from medvlp.statistics.bootstrap import Clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.table import Moves, rank_metrics
 
-__all__ = ["acceleration", "by_patient", "centred", "influence_rows"]
-
 
 def influence_rows(labels: NDArray[np.bool_], scores: FloatArray) -> FloatArray:
     """Return d metric / d weight of each row at equal weights, a column a metric of `rank_metrics`, ``(n, K)``.

@@ -43,8 +43,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.statistics.bootstrap import Interval, percentile_interval
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["DEFAULT_FORM", "Form", "bca_interval", "check_form", "interval_of", "logit_interval", "recentred_interval"]
-
 Form = Literal["percentile", "bca", "logit"]
 DEFAULT_FORM: Form = "logit"
 

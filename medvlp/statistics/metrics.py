@@ -15,18 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 
-__all__ = [
-    "ScoreLevels",
-    "UndefinedMetricError",
-    "auroc",
-    "auroc_of_slots",
-    "average_precision",
-    "average_precision_of_slots",
-    "checked_labels",
-    "checked_scores",
-    "score_levels",
-]
-
 FloatArray = NDArray[np.float64]
 
 

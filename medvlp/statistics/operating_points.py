@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike
 from medvlp.core.errors import ConfigError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 
-__all__ = ["DEFAULT_PREVALENCES", "DEFAULT_RULES", "OperatingPoint", "Rule", "fit_operating_point", "parse_rule"]
-
 DEFAULT_PREVALENCES = (0.01, 0.05, 0.2)
 DEFAULT_RULES = ("youden", "sensitivity_0.9", "specificity_0.95", "max_f1")
 

@@ -16,8 +16,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.proportions import Share
 
-__all__ = ["PredictiveValues", "predictive_values"]
-
 
 @dataclass(frozen=True, slots=True)
 class PredictiveValues:

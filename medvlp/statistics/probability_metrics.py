@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 
-__all__ = ["BrierParts", "brier", "brier_parts", "checked_probabilities", "log_loss", "log_losses"]
-
 
 @dataclass(frozen=True, slots=True)
 class BrierParts:

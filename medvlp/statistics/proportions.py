@@ -16,8 +16,6 @@ from scipy.special import betaincinv, ndtri, stdtrit
 from medvlp.core.errors import DataError
 from medvlp.statistics.bootstrap import Interval
 
-__all__ = ["Share", "clopper_pearson", "share_of", "wilson"]
-
 
 def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     """Return the score interval of a share (Wilson, JASA 1927).

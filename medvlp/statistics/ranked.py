@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.table import Levels, rank_metrics
 
-__all__ = ["RankedRows", "rank_rows"]
-
 Counts = NDArray[np.int32]
 Places = NDArray[np.intp]
 

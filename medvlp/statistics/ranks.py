@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Ranks", "label_groups", "random_recall", "rank_embeddings", "rank_queries", "weighted_medians"]
-
 _BLOCK_ROWS = 512
 
 

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.statistics.metrics import FloatArray, checked_labels, checked_scores
 
-__all__ = ["StratifiedRanks", "stratify"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Stratum:

@@ -18,8 +18,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "Confusion", "Levels", "MetricKind", "Moves", "RankMetric", "call_metrics", "rank_metrics"]
-
 FloatArray = NDArray[np.float64]
 Places = NDArray[np.integer]
 

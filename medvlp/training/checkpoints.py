@@ -23,19 +23,6 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of
 from medvlp.core.protocols import Model
 
-__all__ = [
-    "Checkpoint",
-    "complete_weights",
-    "latest",
-    "load_checkpoint",
-    "leave_unchanged",
-    "load_weights",
-    "point_best",
-    "prune",
-    "refuse_other_recipe",
-    "save_checkpoint",
-]
-
 
 @dataclass(frozen=True)
 class Checkpoint:

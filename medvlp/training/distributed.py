@@ -14,8 +14,6 @@ from torch import nn
 from medvlp.core import collectives
 from medvlp.core.protocols import Model
 
-__all__ = ["local_device", "processes", "wrap"]
-
 
 @contextmanager
 def processes(device: str) -> Iterator[None]:

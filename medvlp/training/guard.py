@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvlp.core.errors import UserError
 
-__all__ = ["Guard", "GuardOptions"]
-
 
 class GuardOptions(BaseModel):
     """When a step is skipped.

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from medvlp.core.files import make_folder, refuse_write, written_whole
 
-__all__ = ["SKIPPED", "Journal", "append_row", "last_row", "read_journal"]
-
 LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
 _TAIL = 1 << 16  # bytes, more than two rows
 

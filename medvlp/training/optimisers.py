@@ -13,8 +13,6 @@ from medvlp.core.errors import UserError
 from medvlp.core.schedules import warmup_cosine
 from medvlp.models.encoders._depth import depths
 
-__all__ = ["OptimiserOptions", "load_optimiser_state", "make_optimiser", "optimiser_state", "set_rate"]
-
 
 class OptimiserOptions(BaseModel):
     """How parameters are updated.

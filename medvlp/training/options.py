@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvlp.training.guard import GuardOptions
 
-__all__ = ["TrainingOptions"]
-
 
 class TrainingOptions(BaseModel):
     """Options of the loop; all horizons in samples.

@@ -16,8 +16,6 @@ from medvlp.core.views import BatchView
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.rows import chosen_rows
 
-__all__ = ["PhasePlan", "Refresh", "set_trainable"]
-
 
 class Refresh(BaseModel):
     """Run a feature pass over the training data and give it to a state, every so many samples.

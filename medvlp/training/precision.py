@@ -11,8 +11,6 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.training.distributed import local_device
 
-__all__ = ["Choice", "Precision", "choose_device", "choose_precision"]
-
 
 @dataclass(frozen=True)
 class Choice:

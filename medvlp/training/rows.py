@@ -13,8 +13,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["HeldRows", "chosen_rows"]
-
 _ROWS = re.compile(r"(.*)\[(\d*):(\d*)\]")
 
 

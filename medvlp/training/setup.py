@@ -14,8 +14,6 @@ from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
 from medvlp.training.precision import Precision
 
-__all__ = ["Outcome", "Setup"]
-
 
 @dataclass(frozen=True)
 class Setup:

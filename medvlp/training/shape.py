@@ -13,8 +13,6 @@ from medvlp.models.patches._patch import Handle, apply_patches
 from medvlp.models.surgery._surgery import operate
 from medvlp.training.phases import PhasePlan
 
-__all__ = ["Shape"]
-
 
 class Shape:
     """In each phase the model has the patches of no other, and the surgery of all up to it.

@@ -44,8 +44,6 @@ from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
 
-__all__ = ["StepLog", "Task", "make_plan"]
-
 
 @dataclass(frozen=True)
 class StepLog:

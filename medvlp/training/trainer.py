@@ -47,8 +47,6 @@ from medvlp.training.setup import Outcome, Setup
 from medvlp.training.shape import Shape
 from medvlp.training.task import StepLog, Task
 
-__all__ = ["Trainer"]
-
 
 class Trainer:
     """Runs the phases of a setup, from its newest checkpoint if there is one."""

@@ -14,8 +14,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.conformal_sets import SetRule
 
-__all__ = ["Category", "Decisions", "read_decisions"]
-
 Category = Literal["present", "absent", "indeterminate"]
 
 

@@ -17,8 +17,6 @@ from medvlp.data.collate import collate
 from medvlp.features.embed import in_groups
 from medvlp.features.feature_pass import feature_pass
 
-__all__ = ["answered", "ask_samples", "needs_of"]
-
 
 def needs_of(answers: Iterable[Answer], model: Model, *, streams: bool = False) -> frozenset[Key]:
     """Return what a feature pass must collect for some answers; of those that stream only where asked for."""

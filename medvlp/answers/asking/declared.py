@@ -14,8 +14,6 @@ from medvlp.core.protocols import AnswerSpec, Model, Objective
 from medvlp.core.registry import available, build, schema
 from medvlp.models.bundle import StoredAnswer
 
-__all__ = ["Declared", "check_overrides", "declare", "declared_by", "stored_answer", "open_answer", "open_answers"]
-
 
 @dataclass(frozen=True)
 class Declared:

@@ -29,8 +29,6 @@ from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import stack_of
 
-__all__ = ["files_of", "of_training", "predict_files"]
-
 _MOST_PAIRS = 50
 
 

@@ -24,8 +24,6 @@ from medvlp.core.registry import build
 from medvlp.core.sample import Sample
 from medvlp.models.bundle import StoredAnswer
 
-__all__ = ["DrawnMap", "draw_maps", "hit_rate", "looking", "maps_of_findings", "maps_of_words", "offered", "overlay"]
-
 MOST = 10  # as many as the command prints
 _OWN = "answer"  # the method of an answer that says itself where it looked
 _UNMEASURED = {"name": "occlusion"}  # of words, where nobody measured maps: it asks nothing of the tower

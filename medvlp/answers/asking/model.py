@@ -34,8 +34,6 @@ from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["Prepared", "VisionLanguageModel", "load", "prompt_sets"]
-
 Picture = str | Path | np.ndarray | Image
 
 

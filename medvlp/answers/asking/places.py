@@ -15,8 +15,6 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.core.predictions import Mask, Predictions
 
-__all__ = ["write_mask", "written_places"]
-
 
 def written_places(
     said: Iterable[Predictions], row: int, source: Path, out: Path | None, *, number: int

@@ -11,8 +11,6 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.data.picture_files import PictureFile
 
-__all__ = ["write_score_table"]
-
 
 def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[PictureFile]) -> int:
     """Write a CSV with a row for each picture that was read; returns how many.

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.collate import collate
 
-__all__ = ["SliceWeights", "slice_weights"]
-
 
 @dataclass(frozen=True)
 class SliceWeights:

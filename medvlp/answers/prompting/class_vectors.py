@@ -19,8 +19,6 @@ from medvlp.answers.prompting.recipe import class_vector, dots, pair_probability
 from medvlp.core.map import Scale
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["EmbedText", "Words", "ZeroShotVectors", "direction_of", "directions", "make_zero_shot", "unit_mean"]
-
 EmbedText = Callable[[Sequence[str]], np.ndarray]
 
 

@@ -19,18 +19,6 @@ from numpy.typing import NDArray
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.text.prompts import PromptSet
 
-__all__ = [
-    "FloatArray",
-    "Given",
-    "Recipe",
-    "Scale",
-    "class_vector",
-    "dots",
-    "pair_probability",
-    "softmax",
-    "unit_rows",
-]
-
 FloatArray = NDArray[np.float64]
 Scale = float | Literal["model"]
 

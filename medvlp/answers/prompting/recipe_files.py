@@ -30,8 +30,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.text.prompt_templates import OwnTexts, expand_templates
 from medvlp.text.prompts import PromptSet, load_prompts
 
-__all__ = ["OWN", "NamedRecipe", "load_recipe", "recipe_names"]
-
 OWN = "zero_shot"
 _FOLDER = "answers/recipes"
 

@@ -20,14 +20,6 @@ from medvlp.features.embed import embed_parts, logit_bias, logit_scale
 from medvlp.models.bank import Bank
 from medvlp.text.prompts import PromptSet
 
-__all__ = [
-    "BATCH_SENTENCE",
-    "RecipeScores",
-    "given_of",
-    "single_prompt_scores",
-    "uncertain_scores",
-]
-
 BATCH_SENTENCE = (
     "Scores of the recipe {name} depend on the other images that were scored together: they cannot be compared with "
     "those of another batch."

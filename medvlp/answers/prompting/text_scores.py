@@ -16,8 +16,6 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.embed import embed_parts
 
-__all__ = ["TextScores", "part_of"]
-
 _ROWS = 64  # pictures scored at a time: late interaction holds rows x texts x tokens
 
 

@@ -16,8 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-__all__ = ["SentenceCalibration", "sentence_names"]
-
 FloatArray = NDArray[np.float64]
 
 

@@ -21,8 +21,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.conformal_sets import SetRule
 from medvlp.text.mentions import sentences_of_image
 
-__all__ = ["EvaluatedSentence", "SentenceEvaluator", "Verdict", "evidence"]
-
 Verdict = Literal["supported", "contradicted", "not_visible", "not_judged"]
 EmbedText = Callable[[Sequence[str]], np.ndarray]
 _WHY: Mapping[Verdict, str] = {

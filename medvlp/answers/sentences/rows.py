@@ -13,8 +13,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.text.hard_negatives import Kind, false_copies
 
-__all__ = ["SENTENCE_KINDS", "Pair", "Sentences", "Studies", "evaluate_sentences", "sentence_pairs"]
-
 SENTENCE_KINDS: tuple[Kind, ...] = ("side", "negation", "severity")
 # Equal images differ by the rounding of float32, which must not pass for something seen.
 _DECIMALS = 6

@@ -20,8 +20,6 @@ from medvlp.statistics.delong import delong_interval
 from medvlp.statistics.influence import by_patient, influence_rows
 from medvlp.statistics.metrics import FloatArray, auroc
 
-__all__ = ["Area", "Difference", "area_interval", "area_p", "gap_between", "mean_area", "patient_area"]
-
 
 @dataclass(frozen=True, slots=True)
 class Area:

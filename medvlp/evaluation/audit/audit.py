@@ -26,8 +26,6 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.statistics.holm import holm
 
-__all__ = ["LEAST", "WRONG", "Audit", "audit_split", "with_audit"]
-
 WRONG = 0.05
 LEAST: Mapping[FlagKind, float] = {"subgroup_gap": 0.03, "shortcut": 0.05, "miscalibration": 0.1}
 """How far from 0 a gap, from a half a shortcut's AUROC, from 1 a slope or from 0 an intercept must be for a flag."""

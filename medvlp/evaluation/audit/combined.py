@@ -11,8 +11,6 @@ from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Comparison, FlagKind, Metric
 from medvlp.evaluation.scoring.split import SplitData
 
-__all__ = ["AuditTest", "gap_test", "line_test", "shortcut_test", "smallest"]
-
 
 @dataclass(frozen=True, slots=True)
 class AuditTest:

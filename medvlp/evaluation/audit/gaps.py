@@ -23,8 +23,6 @@ from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share, share_of
 
-__all__ = ["Gaps", "area_gaps", "corrected", "rate_gaps", "worst_rows"]
-
 
 @dataclass(frozen=True, slots=True)
 class Gaps:

@@ -19,8 +19,6 @@ from medvlp.statistics.bootstrap import count_patients
 from medvlp.statistics.calibration.line import CalibrationLine, calibration_line
 from medvlp.statistics.metrics import UndefinedMetricError
 
-__all__ = ["MAP", "LineTest", "line_tests"]
-
 # The map that is tested: on the rows it was fitted on, its line is the diagonal.
 MAP = "platt"
 

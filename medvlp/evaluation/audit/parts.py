@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from medvlp.evaluation.predictions import Group
 from medvlp.evaluation.scoring.split import Finding, SplitData
 
-__all__ = ["Part", "columns_of", "crossed", "sides"]
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -6,8 +6,6 @@ from medvlp.evaluation.audit.miscalibration import MAP, LineTest
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.words import group_words, words_of
 
-__all__ = ["gap_sentence", "line_sentence", "p_words", "shortcut_sentence"]
-
 
 def gap_sentence(row: Metric) -> str:
     """Say where the AUROC of a group differs from that of the others.

@@ -23,8 +23,6 @@ from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["shortcut_rows", "without_labels"]
-
 # Rows that the effect of one other label needs, so that taking it off does not take off chance as well.
 _ROWS_A_LABEL = 20
 

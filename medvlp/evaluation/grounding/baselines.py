@@ -11,8 +11,6 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.grounding.box_ap import box_iou
 from medvlp.evaluation.grounding.case import Box, Case
 
-__all__ = ["centre_prior", "constant_box", "fit_constant_box"]
-
 _CELLS = 64
 _MOST_CANDIDATES = 300
 

@@ -13,8 +13,6 @@ from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.measures import scaled
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Detections", "box_average_precision", "box_iou", "boxes_of_map", "boxes_of_region", "match"]
-
 
 @dataclass(frozen=True)
 class Detections:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Box", "Case"]
-
 Box = tuple[float, float, float, float]
 
 

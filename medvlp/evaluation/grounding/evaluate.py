@@ -29,8 +29,6 @@ from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_pat
 from medvlp.statistics.few import FEW_PATIENTS
 from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
 
-__all__ = ["AREAS", "evaluate_grounding", "grounding_rows", "measure_cases", "youden_threshold"]
-
 AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 """Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
 

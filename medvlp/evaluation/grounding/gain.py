@@ -18,8 +18,6 @@ from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["CHOICE", "GAIN", "gain_rows", "map_evidence", "paired_shares"]
-
 GAIN = "pointing_game_gain"
 CHOICE = "pointing_game_validate"
 

@@ -12,8 +12,6 @@ from medvlp.core.map import Scale
 from medvlp.evaluation.grounding.case import Case
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["THRESHOLDS", "TOLERANCE", "contrast_to_noise", "measure", "overlap", "pointing", "scaled"]
-
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 TOLERANCE = 15.0  # source pixels, as in the pointing game of Zhang et al. 2016
 

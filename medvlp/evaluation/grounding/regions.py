@@ -12,8 +12,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_of
 from medvlp.evaluation.grounding.case import Box
 
-__all__ = ["Region", "Regions"]
-
 
 @dataclass(frozen=True, eq=False)
 class Region:

@@ -18,8 +18,6 @@ from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["INDEPENDENT", "SURVIVES", "evaluate_sanity", "rank_correlation"]
-
 SURVIVES = 0.5
 """A map this like that of random weights is flagged."""
 INDEPENDENT = 0.9

@@ -20,8 +20,6 @@ from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.holm import holm
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["Condition", "evaluate_robustness"]
-
 
 @dataclass(frozen=True, eq=False)
 class Condition:

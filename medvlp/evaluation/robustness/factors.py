@@ -21,8 +21,6 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.models.gate import swapped
 
-__all__ = ["FACTORS", "LATERAL", "Factor", "change", "chosen_factors", "factor_names"]
-
 Pixels = NDArray[np.float32]
 #: the lateral picture of the same study in the place of the frontal one: another file, not another look of one
 LATERAL = "lateral"

@@ -17,8 +17,6 @@ from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 
-__all__ = ["REPORT_COLUMNS", "score_file", "score_reports"]
-
 
 def score_file(
     predictions: Path,

@@ -14,8 +14,6 @@ from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.conformal_sets import SetRule
 from medvlp.statistics.operating_points import OperatingPoint, fit_operating_point, parse_rule
 
-__all__ = ["FittedFinding", "fit_finding"]
-
 
 @dataclass(frozen=True, slots=True)
 class FittedFinding:

@@ -15,8 +15,6 @@ from medvlp.statistics.calibration.calibrators import CALIBRATORS, CalibratorNam
 from medvlp.statistics.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES, parse_rule
 
-__all__ = ["ScoreOptions"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreOptions:

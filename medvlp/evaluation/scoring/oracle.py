@@ -17,8 +17,6 @@ from medvlp.statistics.bootstrap import percentile_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
-__all__ = ["oracle_rows"]
-
 _METRICS = (
     ("oracle_f1", "max_f1"),
     ("oracle_accuracy", "max_f1"),

@@ -35,8 +35,6 @@ from medvlp.statistics.intervals import recentred_interval
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.probability_metrics import brier_parts, log_losses
 
-__all__ = ["Calibrated", "calibrated", "chosen_for_decisions", "decision_rows", "probability_rows"]
-
 # The cells of the smooth error's draws; its value has more.
 _CELLS = 512
 _AVERAGED = ("brier", "log_loss", "ece", "smooth_ece")

@@ -26,8 +26,6 @@ from medvlp.evaluation.scoring.sets import set_rows
 from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
 
-__all__ = ["FIT_SPLIT", "recompute", "score_predictions"]
-
 FIT_SPLIT = "validate"
 _ALSO_FIT = ("val", "valid", "validation", "dev")
 _TRAIN = ("train", "training")

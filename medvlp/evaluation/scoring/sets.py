@@ -16,8 +16,6 @@ from medvlp.statistics.conformal_sets import ConformalSets
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["set_rows"]
-
 
 def set_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[Metric]:
     """Return coverage (all, positives, negatives, groups), set size, abstention and accuracy of the answered."""

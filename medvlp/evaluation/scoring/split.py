@@ -18,8 +18,6 @@ from medvlp.statistics.metrics import FloatArray
 
 Statistic = Callable[[FloatArray], FloatArray]
 
-__all__ = ["Finding", "SplitData", "Statistic", "average_weights", "split_data"]
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -25,8 +25,6 @@ from medvlp.statistics.predictive_values import predictive_values
 from medvlp.statistics.proportions import Share, share_of
 from medvlp.statistics.table import METRICS, call_metrics
 
-__all__ = ["threshold_rows"]
-
 _SHARES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 
 

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-__all__ = ["BilinearAttention", "answer_network"]
-
 
 class BilinearAttention(nn.Module):
     r"""Fuse N vectors of an image and L words: one map over all N x L pairs for each glimpse, each adding to the words.

@@ -7,8 +7,6 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Head
 
-__all__ = ["QuestionHead"]
-
 
 class QuestionHead(Head):
     """A head of stage ``call`` that maps an image's vectors and a question's tokens to a logit for each answer.

@@ -18,8 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 
-__all__ = ["CALIBRATORS", "Calibrator", "CalibratorName", "Scale", "log_odds"]
-
 FloatArray = NDArray[np.float64]
 CalibratorName = Literal["temperature", "platt", "dirichlet", "isotonic"]
 CALIBRATORS: tuple[CalibratorName, ...] = get_args(CalibratorName)

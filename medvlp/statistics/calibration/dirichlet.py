@@ -12,8 +12,6 @@ from scipy.special import logsumexp
 from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 
-__all__ = ["DirichletMap", "fit_dirichlet"]
-
 _LEAST = 1e-12
 
 

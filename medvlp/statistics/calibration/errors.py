@@ -20,15 +20,6 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
-__all__ = [
-    "equal_mass_bins",
-    "expected_calibration_error",
-    "residual_variance",
-    "smooth_calibration_error",
-    "smooth_errors",
-    "smoothing_grid",
-]
-
 _GRID = 4096
 
 

@@ -11,8 +11,6 @@ from medvlp.statistics.calibration.calibrators import Calibrator, CalibratorName
 from medvlp.statistics.calibration.logistic import fit_logistic
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 
-__all__ = ["fit_calibrator", "scale_of"]
-
 # Squares of scores, and of their reciprocals, stay within what a float64 holds.
 _LARGEST = 1e100
 

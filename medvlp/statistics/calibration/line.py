@@ -19,8 +19,6 @@ from medvlp.statistics.calibration.logistic import fit_logistic
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
-__all__ = ["CalibrationLine", "calibration_line"]
-
 
 @dataclass(frozen=True, slots=True)
 class CalibrationLine:

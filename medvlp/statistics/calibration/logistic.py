@@ -9,8 +9,6 @@ from scipy.special import expit
 
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 
-__all__ = ["LogisticFit", "fit_logistic"]
-
 _MOST_STEPS = 100
 
 

@@ -13,8 +13,6 @@ from medvlp.statistics.metrics import checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["ReliabilityBin", "reliability_bins"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
