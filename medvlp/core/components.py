@@ -202,11 +202,18 @@ def _all(tree: ast.Module) -> list[str]:
 
 
 def _words(resolved: Any, written: str) -> str:  # noqa: ANN401
-    """A type in words: the allowed values of a literal, else the annotation as it is written."""
+    """A type in words: the allowed values of a literal, else the annotation as it is written, its bounds in words."""
     parts = typing.get_args(resolved)
     if typing.get_origin(resolved) is typing.Literal:
         return " | ".join(map(repr, parts))
-    return re.sub(r"\b(?:typing|collections\.abc)\.", "", written)
+    plain = re.sub(r"\b(?:typing|collections\.abc)\.", "", written)
+    return re.sub(r"Annotated\[([^,\[\]]+), Field\(([^()]*)\)\]", lambda m: f"{m[1]}{_bounds(m[2])}", plain)
+
+
+def _bounds(said: str) -> str:
+    """Return pydantic's bounds as words: ``ge=0, lt=1`` is ", at least 0, below 1"."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return "".join(f", {words[key]} {value}" for key, value in re.findall(r"(\w+)=([^,\s]+)", said) if key in words)
 
 
 def _shipped(kind: str, name: str) -> tuple[str, str] | None:

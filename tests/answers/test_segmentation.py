@@ -61,13 +61,15 @@ def plain_model(kind: str, *, classes: int = 2) -> TowerModel:
     model = TowerModel(
         towers={kind: Plain(kind)},
         embed_dim=4,
-        projection={"name": "identity"},
-        heads={},
-        scale=ScaleOptions(),
-        banks={},
         vocab_size=None,
-        seed=1,
-        where="model",
+        options={
+            "projection": {"name": "identity"},
+            "heads": {},
+            "scale": ScaleOptions(),
+            "banks": {},
+            "seed": 1,
+            "where": "model",
+        },
     )
     plan = Plan.of(keys(f"{kind}/segmentation"))
     model.mount({"segmentation": HeadSpec("fpn", {"classes": classes, "width": 4}, keep=True)}, plan)

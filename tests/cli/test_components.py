@@ -27,7 +27,7 @@ def test_one_component_tells_its_options_defaults_and_an_example(cli: Cli) -> No
     for words in (
         "objectives/clip: CLIP (Radford et al. 2021)",
         "Named in: phases[].objectives",
-        "  label_smoothing: float (default 0.0)",
+        "  label_smoothing: float, at least 0, below 1 (default 0.0)",
         "  reading: 'shared' | 'any' | 'each' (default 'shared')",
         "  objectives: [{name: clip, exclude: true_of}]",
     ):

@@ -44,11 +44,11 @@ def test_a_run_is_released_at_the_shape_of_its_best_checkpoint(tree: dict[str, A
     done = train(config)
     assert recipe_of(resumed(done.run)) == recipe_of(config)
     for name, length in (("step-00000002", 48), ("step-00000004", LENGTH)):
-        built = _Built(config, lambda text: None)
+        built = _Built(config)
         trainer = Trainer(built.setup)
         trainer.resume()  # as the run has ended: behind the surgery
         folder = done.run / "checkpoints" / name
-        built.release(dataclasses.replace(done.outcome, best=folder), trainer, lambda text: None)
+        built.release(dataclasses.replace(done.outcome, best=folder), trainer)
         model, checkpoint = load_model(done.bundle), load_checkpoint(folder)
         assert model.get_parameter(POSITION).shape[0] == length
         assert bool(model.spec.get("surgery")) == (length == LENGTH)
