@@ -53,7 +53,6 @@ def predict(
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, check_place
     from medvlp.core.progress import progress
-    from medvlp.models.gate import REASONS
 
     tables = [path for path in out or () if path.suffix.lower() == ".csv"]
     folders = [path for path in out or () if path not in tables]
@@ -83,14 +82,7 @@ def predict(
         typer.echo(f"{tables[0]}: {written} rows.")
     else:
         for result in found["results"]:
-            typer.echo(f"{result['path']}")
-            if result.get("abstained"):
-                why = "; ".join(REASONS[word] for word in result["ood"]["reasons"])
-                typer.echo(f"  not scored: unlike the pictures that this model was trained on ({why})")
-            else:
-                _show_scores(result)
-            for warning in result["warnings"]:
-                typer.echo(f"  note: {warning}")
+            _show(result)
     if not as_json:
         for each in unreadable:
             typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
@@ -101,6 +93,19 @@ def predict(
             typer.echo(notice)
     if unreadable:
         raise typer.Exit(3)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    from medvlp.models.gate import REASONS
+
+    typer.echo(f"{result['path']}")
+    if result.get("abstained"):
+        why = "; ".join(REASONS[word] for word in result["ood"]["reasons"])
+        typer.echo(f"  not scored: unlike the pictures that this model was trained on ({why})")
+    else:
+        _show_scores(result)
+    for warning in result["warnings"]:
+        typer.echo(f"  note: {warning}")
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from medvlp.evaluation.results import Result
+    from medvlp.evaluation.scoring.options import ScoreOptions
+
+_Predictions = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV or Parquet with the columns id, patient_id, label:NAME (1, 0, -1 uncertain, blank missing) and "
+        "score:NAME, and if you like split and group:NAME; or with reports: reference, written and, if known, "
+        "has_prior; or a results.json, to make its numbers again."
+    ),
+]
+_Fit = Annotated[
+    Path | None,
+    typer.Option(
+        help="Validation predictions: thresholds and calibration are chosen on them. Default: the rows "
+        "whose split is validate."
+    ),
+]
+_Points = Annotated[
+    list[str] | None,
+    typer.Option(help="Threshold rule: youden, max_f1, sensitivity_0.9, specificity_0.95, cost_5; may be repeated."),
+]
+
 
 def score(
-    predictions: Annotated[
-        Path,
-        typer.Argument(
-            help="CSV or Parquet with the columns id, patient_id, label:NAME (1, 0, -1 uncertain, blank missing) and "
-            "score:NAME, and if you like split and group:NAME; or with reports: reference, written and, if known, "
-            "has_prior; or a results.json, to make its numbers again."
-        ),
-    ],
+    predictions: _Predictions,
     out: Annotated[Path, typer.Option(help="The results, a .json file; cases and page are written beside it.")] = Path(
         "results.json"
     ),
-    fit: Annotated[
-        Path | None,
-        typer.Option(
-            help="Validation predictions: thresholds and calibration are chosen on them. Default: the rows "
-            "whose split is validate."
-        ),
-    ] = None,
+    fit: _Fit = None,
     table: Annotated[
         list[Path] | None, typer.Option(help="Also write the table as .md, .tex or .csv; may be repeated.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="The page. Default: the results' name with .html.")] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Threshold rule: youden, max_f1, sensitivity_0.9, specificity_0.95, cost_5; may be repeated."
-        ),
-    ] = None,
+    point: _Points = None,
     prevalence: Annotated[
         list[float] | None, typer.Option(help="Prevalence for predictive values; may be repeated.")
     ] = None,
@@ -68,25 +74,20 @@ def score(
     """Statistics of anybody's predictions or reports: results.json, page and tables, all with intervals."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
-    from medvlp.data.layouts._table import parse_columns
     from medvlp.evaluation.predictions import check_policy
-    from medvlp.evaluation.results import load_result, write_result
-    from medvlp.evaluation.scoring.files import score_file, score_reports
+    from medvlp.evaluation.results import write_result
     from medvlp.evaluation.scoring.options import ScoreOptions
-    from medvlp.evaluation.scoring.score import recompute
     from medvlp.evaluation.tables import check_table_path, score_table, write_table
-    from medvlp.evaluation.words import undefined_auroc
     from medvlp.pages.run_folder import write_report_page
     from medvlp.statistics.intervals import DEFAULT_FORM, check_form
 
     if out.suffix != ".json":
         raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")
-    target = page or out.with_suffix(".html")
+    target, usual = page or out.with_suffix(".html"), ScoreOptions()
     written = [out, out.with_suffix(".parquet"), *(table or []), *([] if no_page else [target])]
     check_outputs(written, inputs=[predictions, *([] if fit is None else [fit])])
     for path in table or []:
         check_table_path(path)
-    defaults = ScoreOptions()
     options = ScoreOptions(
         seed=seed,
         resamples=resamples,
@@ -95,40 +96,61 @@ def score(
         policy=check_policy(policy),
         min_positives=min_positives,
         min_group=min_group,
-        points=tuple(dict.fromkeys(point or defaults.points)),
-        prevalences=tuple(dict.fromkeys(prevalence or defaults.prevalences)),
+        points=tuple(dict.fromkeys(point or usual.points)),
+        prevalences=tuple(dict.fromkeys(prevalence or usual.prevalences)),
         probabilities=probabilities,
     )
-    named = parse_columns(columns or [], short=False)
-    texts = None
-    if predictions.suffix != ".json" and fit is None:
-        texts = score_reports(
-            predictions, columns=named, options=options, vocabulary=vocabulary, title=name, synthetic=synthetic
-        )
-    if texts is not None:
-        result = texts
-    elif predictions.suffix != ".json":
-        result = score_file(predictions, fit=fit, columns=named, options=options, title=name, synthetic=synthetic)
-    elif fit is None and not named and options == defaults and not name and not synthetic:
-        result = recompute(load_result(predictions))
-    else:
-        raise ConfigError(
-            f"{predictions} is made again as it was made, so no options go with it: score its predictions "
-            f"(the .parquet file beside it) to change them."
-        )
+    result, reports = _result(predictions, fit, columns or [], options, vocabulary, title=name, synthetic=synthetic)
     write_result(result, out)
     for path in table or []:
         write_table(score_table(result), path)
     typer.echo(f"The numbers are in {out}.")
+    _echo_remarks(result, reports=reports)
+    if not no_page:
+        write_report_page(out, target)
+        typer.echo(f"Open {target}")
+
+
+def _result(
+    predictions: Path,
+    fit: Path | None,
+    columns: list[str],
+    options: ScoreOptions,
+    vocabulary: str,
+    *,
+    title: str,
+    synthetic: bool,
+) -> tuple[Result, bool]:
+    """Score a file of predictions or of reports, or make a results file again; say whether it held reports."""
+    from medvlp.core.errors import ConfigError
+    from medvlp.data.layouts._table import parse_columns
+    from medvlp.evaluation.results import load_result
+    from medvlp.evaluation.scoring.files import score_file, score_reports
+    from medvlp.evaluation.scoring.options import ScoreOptions
+    from medvlp.evaluation.scoring.score import recompute
+
+    named = parse_columns(columns, short=False)
+    given: dict[str, Any] = {"columns": named, "options": options, "title": title, "synthetic": synthetic}
+    if predictions.suffix != ".json":
+        texts = score_reports(predictions, vocabulary=vocabulary, **given) if fit is None else None
+        return (score_file(predictions, fit=fit, **given), False) if texts is None else (texts, True)
+    if fit is not None or named or options != ScoreOptions() or title or synthetic:
+        raise ConfigError(
+            f"{predictions} is made again as it was made, so no options go with it: score its predictions "
+            f"(the .parquet file beside it) to change them."
+        )
+    return recompute(load_result(predictions)), False
+
+
+def _echo_remarks(result: Result, *, reports: bool) -> None:
+    from medvlp.evaluation.words import undefined_auroc
+
     for sentence in undefined_auroc(result):
         typer.echo(sentence)
     for flag in result.flags:
         typer.echo(f"Flag: {flag.sentence}")
-    if not result.fitted and texts is None:
+    if not result.fitted and not reports:
         typer.echo(
             "There are no validation rows (a split called validate, or --fit), so there are no thresholds and no "
             "calibration; the oracle_ rows were tuned on the test cases and are no result."
         )
-    if not no_page:
-        write_report_page(out, target)
-        typer.echo(f"Open {target}")

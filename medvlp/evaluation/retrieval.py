@@ -8,7 +8,7 @@ The random ranking under the same groups is stated beside every number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,20 +82,7 @@ def evaluate_retrieval(
         (1.0, 0.375)
     """
     studies = len(reports)
-    if text is None:
-        near = np.asarray(image)
-        shapes, ranked = (near.shape, near.T.shape), {"image_to_report": near, "report_to_image": near.T}
-
-        def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
-            return rank_queries(ranked[direction], group, group)
-    else:
-        images, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
-        shapes = (images.shape, words.shape)
-        pairs = {"image_to_report": (images, words), "report_to_image": (words, images)}
-
-        def rank(direction: str, group: NDArray[np.int64]) -> Ranks:
-            return rank_embeddings(*pairs[direction], group)
-
+    shapes, rank = _ranker(image, text)
     if not (shapes[0] == shapes[1] and shapes[0][0] == studies == len(patients)):
         raise DataError(
             f"Images are {shapes[0]}, reports {shapes[1]}, texts {studies}, patients {len(patients)}: "
@@ -144,6 +131,19 @@ def evaluate_retrieval(
         metrics=tuple(metrics),
         cases=pd.concat(cases, ignore_index=True),
     )
+
+
+def _ranker(
+    image: ArrayLike, text: ArrayLike | None
+) -> tuple[tuple[tuple[int, ...], ...], Callable[[str, NDArray[np.int64]], Ranks]]:
+    """Return the shapes of both sides, and what ranks one direction with the groups of equal reports."""
+    if text is None:
+        near = np.asarray(image)
+        ranked = {"image_to_report": near, "report_to_image": near.T}
+        return (near.shape, near.T.shape), lambda direction, group: rank_queries(ranked[direction], group, group)
+    images, words = unit_embeddings(image, "Image"), unit_embeddings(text, "Report")
+    pairs = {"image_to_report": (images, words), "report_to_image": (words, images)}
+    return (images.shape, words.shape), lambda direction, group: rank_embeddings(*pairs[direction], group)
 
 
 def _direction_rows(

@@ -230,10 +230,10 @@ def _stream_colours(layout: Layout, codec: str, rgb: bool | None, notes: list[st
         return "RGB", False  # the decoder undoes the component transform that its own stream announces
     if codec != "jpeg":
         return layout.photometric, False
-    says_rgb = layout.photometric == "RGB"
+    stated_rgb = layout.photometric == "RGB"
     if rgb is None:
-        return "RGB", not says_rgb
-    if rgb != says_rgb:
+        return "RGB", not stated_rgb
+    if rgb != stated_rgb:
         space = "RGB" if rgb else "YCbCr"
         notes.append(
             f"PhotometricInterpretation is {layout.photometric}, the JPEG stream says {space}: the stream was trusted"

@@ -38,12 +38,12 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     replaced by uncompressed ones; else they are left as they are, bit for bit. `mode` "flag" refuses a file with text
     instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
     """
-    says = str(dataset.get("BurnedInAnnotation", "")).upper()
+    stated = str(dataset.get("BurnedInAnnotation", "")).upper()
     # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired).
     overlays = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
     beside = any(dataset[tag].value for tag in overlays)
     scanned = str(dataset.SOPClassUID) in SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
-    search = mode != "keep" and (says == "YES" or not scanned)
+    search = mode != "keep" and (stated == "YES" or not scanned)
     if not search and not beside:
         return Searched(seen=False)
     notes: list[str] = []
@@ -62,7 +62,7 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
         shares.append(float(mask.mean()))
         photometric = frame.photometric
     frames = sum(share > 0 for share in shares)
-    if search and says == "YES" and frames == 0:
+    if search and stated == "YES" and frames == 0:
         raise UnreadableImage("burned_in", detail="it says that text is burned in, and none was found")
     if frames and mode == "flag":
         raise UnreadableImage("burned_in", detail=f"text was found in {frames} of its {layout.frames} frames")
