@@ -9,8 +9,6 @@ it did not hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -57,45 +55,6 @@ def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> Set
         positives=len(positive),
         negatives=len(negative),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class RiskCoverage:
-    """Error among the answered against the share answered, as ever less certain rows are answered.
-
-    Attributes:
-        coverage: ``(n,)`` share answered.
-        risk: ``(n,)`` share of those that are wrong; rows of equal certainty are taken in the expectation of any order.
-        area: mean risk over all coverages.
-    """
-
-    coverage: FloatArray
-    risk: FloatArray
-    area: float
-
-
-def risk_coverage(wrong: ArrayLike, certainty: ArrayLike) -> RiskCoverage:
-    """Return the risk-coverage curve.
-
-    Args:
-        wrong: ``(n,)`` of 0 and 1.
-        certainty: ``(n,)`` finite; the highest is answered first.
-
-    Example:
-        >>> curve = risk_coverage([0, 0, 1, 0], [0.9, 0.8, 0.1, 0.2])
-        >>> curve.risk.tolist()
-        [0.0, 0.0, 0.0, 0.25]
-    """
-    mistakes = checked_labels(wrong)
-    values = checked_scores(certainty, rows=len(mistakes), name="Certainties")
-    if not len(mistakes):
-        raise DataError("A risk-coverage curve needs rows: there are none.")
-    _, group = np.unique(-values, return_inverse=True)
-    rows = np.bincount(group)
-    share = np.bincount(group, weights=mistakes) / rows
-    order = np.argsort(-values, kind="stable")
-    risk = np.cumsum(share[group[order]]) / np.arange(1, len(order) + 1)
-    return RiskCoverage(np.arange(1, len(order) + 1) / len(order), risk, float(risk.mean()))
 
 
 def _retained(outermost_last: FloatArray, level: float) -> float | None:

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_array
 
-from medvlp.core.errors import DataError
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.table import Confusion
 
 
@@ -64,45 +63,6 @@ def call_counts(
     # By column: a patient's weights are then read once and in order, which took a third of the time of rows.
     counts = csc_array((ones, (row, patient)), shape=(2 * (len(cuts) + 1), patients))
     return CallCounts(counts, np.searchsorted(ascending, cuts))
-
-
-def threshold_metric(name: str, labels: ArrayLike, called: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return a metric of rows that were called or not.
-
-    Args:
-        name: which.
-        labels: ``(n,)`` of 0 and 1.
-        called: ``(n,)`` of 0 and 1.
-        weights: ``(n,)`` non-negative row weights.
-
-    Raises:
-        UndefinedMetricError: if its denominator is 0; the reason is ``"no_positives"``, ``"no_negatives"``,
-            ``"none_called"``, ``"all_called"`` or ``"no_rows"``.
-        DataError: if labels or calls are not 0 or 1, or weights are negative or not finite.
-
-    Example:
-        >>> threshold_metric("f1", [0, 1, 1], [1, 1, 0])
-        0.5
-    """
-    truth = checked_labels(labels)
-    call = checked_labels(called)
-    if call.shape != truth.shape:
-        raise DataError(f"Calls have shape {call.shape}, labels have {len(truth)} rows: give one a row.")
-    weight = np.ones(len(truth)) if weights is None else checked_scores(weights, rows=len(truth), name="Weights")
-    if (weight < 0).any():
-        raise DataError("Weights hold negative values: a row's weight is 0 or more.")
-    table = Confusion(
-        *(np.asarray(weight[rows].sum()) for rows in (truth & call, ~truth & call, truth & ~call, ~truth & ~call))
-    )
-    value = float(table.metric(name))
-    if np.isnan(value):
-        reason = why_undefined(table)
-        raise UndefinedMetricError(
-            f"{name} is not defined for these {len(truth)} rows ({reason}): give rows of both classes, or another "
-            f"threshold.",
-            reason=reason,
-        )
-    return value
 
 
 def why_undefined(table: Confusion) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.conformal import fit_sets, risk_coverage
+from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.metrics import UndefinedMetricError
 
 
@@ -47,18 +47,8 @@ def test_sets_abstain_where_they_hold_both_or_none() -> None:
     assert apart.sets([14.0]).size.tolist() == [0]
 
 
-def test_the_risk_coverage_curve_answers_the_surest_first_and_ties_in_expectation() -> None:
-    curve = risk_coverage([0, 1, 0, 1], [0.9, 0.9, 0.5, 0.1])
-    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
-    assert curve.risk == pytest.approx([0.5, 0.5, 1 / 3, 0.5])
-    assert curve.area == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
-    assert risk_coverage([0, 1], [1, 1]).risk.tolist() == [0.5, 0.5]
-
-
 def test_what_cannot_be_promised_is_refused() -> None:
     with pytest.raises(DataError, match="A coverage of 1 cannot be promised"):
         fit_sets([0, 1], [0.1, 0.2], level=1.0)
     with pytest.raises(UndefinedMetricError, match="hold no positives"):
         fit_sets([0, 0], [0.1, 0.2])
-    with pytest.raises(DataError, match="needs rows"):
-        risk_coverage([], [])

@@ -10,12 +10,13 @@ from sklearn import metrics as sk
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
-from medvlp.statistics.confusion import call_counts, threshold_metric
+from medvlp.statistics.confusion import call_counts
 from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.probability_metrics import brier, brier_parts, log_loss
 from medvlp.statistics.table import call_metrics
+from tests.statistics.calls import threshold_metric
 
 
 def _cases(number: int):
