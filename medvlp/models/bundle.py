@@ -37,7 +37,8 @@ from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
 from medvlp.models.pretrained_head import misfits
-from medvlp.text.tokenizers import Tokenizer, load_tokenizer
+from medvlp.text.saved_tokenizers import load_tokenizer
+from medvlp.text.tokenizers import Tokenizer
 
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.

@@ -33,7 +33,8 @@ from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.runs.data import build_views
 from medvlp.state._model_teacher import ModelTeacher
-from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer
+from medvlp.text.saved_tokenizers import load_tokenizer
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan

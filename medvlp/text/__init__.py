@@ -13,7 +13,8 @@ _NAMES = {
     "radgraph": "read_radgraph",
     "sections": "ReportText report_text split_sections",
     "sentences": "split_sentences",
-    "tokenizers": "TokenBatch Tokenizer TransformersTokenizer load_tokenizer tokenise",
+    "saved_tokenizers": "load_tokenizer",
+    "tokenizers": "TokenBatch Tokenizer TransformersTokenizer tokenise",
     "triplet_files": "read_triplets write_triplets",
     "wordpiece": "WordPieceTokenizer train_wordpiece",
 }

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 import yaml
 
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import make_folder
 from medvlp.core.sample import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_CARD = "tokenizer.yaml"
+CARD = "tokenizer.yaml"
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
 
@@ -217,47 +217,10 @@ def with_length(words: Tokenizer, max_length: int) -> Tokenizer:
     return longer
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Return the tokenizer that was saved in a folder.
-
-    Raises:
-        DataError: if the folder holds no readable ``tokenizer.yaml`` or names an unknown kind.
-
-    Example:
-        >>> import tempfile
-        >>> from medvlp.text import train_wordpiece
-        >>> folder = tempfile.mkdtemp()
-        >>> train_wordpiece(["no pleural effusion"] * 2, vocab_size=64, max_length=16).save(folder)
-        >>> tokenizer = load_tokenizer(folder)
-        >>> tokenizer.name, tokenizer(["effusion"]).mask.sum().item()
-        ('clinical_wordpiece', 3)
-    """
-    path = Path(folder) / _CARD
-    try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path} cannot be read as a tokenizer's card ({type(error).__name__}): save the tokenizer again."
-        ) from error
-    values = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
-    if not isinstance(values[0], str) or not isinstance(values[1], int):
-        raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")
-    if card["name"] == TransformersTokenizer.name:
-        return TransformersTokenizer(folder, max_length=card["max_length"])
-    if card["name"] == "clinical_wordpiece":
-        from medvlp.text.wordpiece import read_wordpiece
-
-        return read_wordpiece(folder, max_length=card["max_length"])
-    raise DataError(
-        f"{path} names the tokenizer {card['name']!r}, but this version knows clinical_wordpiece and transformers: "
-        f"install the version of medvlp that wrote it."
-    )
-
-
 def write_card(folder: str | Path, *, name: str, max_length: int) -> None:
     """Write ``tokenizer.yaml``: which kind it is and how long its sequences may be."""
     card = yaml.safe_dump({"name": name, "max_length": max_length}, sort_keys=False)
-    (Path(folder) / _CARD).write_text(card, encoding="utf-8")
+    (Path(folder) / CARD).write_text(card, encoding="utf-8")
 
 
 def hash_of_rules(rules: str) -> str:

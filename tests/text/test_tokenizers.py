@@ -10,7 +10,8 @@ import yaml
 from transformers import BertTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
-from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, load_tokenizer, pad_batch, tokenise
+from medvlp.text.saved_tokenizers import load_tokenizer
+from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, pad_batch, tokenise
 from medvlp.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer, train_wordpiece
 
 CORPUS = [

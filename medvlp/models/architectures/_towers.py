@@ -54,21 +54,17 @@ class TowerModel(HeadedModel):
     """
 
     def describe(self, name: str, options: Mapping[str, Any], towers: Mapping[str, object]) -> None:
-        """Set `spec` to all options of an architecture's constructor, None left out, and put its patches on.
+        """Set `spec` to all options of an architecture's constructor, None left out; patches are put on afterwards.
 
         Args:
             name: of the component.
             options: of its constructor, as they were given.
             towers: options of the towers in the form that a bundle needs.
         """
-        from medvlp.models.patches._patch import apply_patches  # it stands on this module
-
         given = {key: options[key] for key in schema("models/architectures", name).model_fields}
         plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in given.items()}
         plain |= {**towers, "heads": {head: self._head_specs[head] for head in given["heads"]}, "patches": []}
         self.spec = {"name": name, **copy.deepcopy({key: value for key, value in plain.items() if value is not None})}
-        if given["patches"]:
-            apply_patches(self, given["patches"], seed=self._seed, where=f"{self._where}.patches")
 
     @property
     def scale(self) -> nn.Module:

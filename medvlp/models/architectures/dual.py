@@ -13,6 +13,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.architectures._towers import TowerModel, needed
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._build import build_tower
+from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import Tokenizer
 
@@ -71,3 +72,5 @@ class DualModel(TowerModel):
             towers[kind] = tower
         super().__init__(towers=towers, embed_dim=embed_dim, vocab_size=words.vocab_size, options=options)
         self.describe("dual", options, released)
+        if patches:
+            apply_patches(self, patches, seed=seed, where=f"{where}.patches")

@@ -19,6 +19,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 from medvlp.models.encoders._text import TextPool, TextTower
+from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import Tokenizer
 
@@ -91,6 +92,8 @@ class SingleModel(TowerModel):
         )
         self.trunk = trunk
         self.describe("single", options, {})
+        if patches:
+            apply_patches(self, patches, seed=seed, where=f"{where}.patches")
 
 
 class PatchTower(Encoder):

@@ -10,6 +10,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._build import build_tower
+from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 
 __all__ = ["VisionModel"]
@@ -61,3 +62,5 @@ class VisionModel(TowerModel):
         )
         self.embed_dim = self.heads[f"{kind}/raw"].width or tower.width
         self.describe("vision", options, {"vision": released})
+        if patches:
+            apply_patches(self, patches, seed=seed, where=f"{where}.patches")

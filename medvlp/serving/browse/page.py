@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medvlp.core.errors import UserError
-from medvlp.serving.app import place_of
 from medvlp.serving.browse.playground import Playground
 from medvlp.serving.browse.shelf import Shelf
 
 if TYPE_CHECKING:
     import gradio
 
-_LOG = logging.getLogger("medvlp.serving")
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
 
 
@@ -42,22 +36,3 @@ def build_page(shelf: Shelf) -> gradio.Blocks:
         with gr.Tab("Parts"):
             parts_tab(shelf)
     return page
-
-
-def safely(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Say a user's mistake in the page; of anything else log the kind and place, never the values."""
-    import gradio as gr
-
-    @functools.wraps(function)
-    def asked(*arguments: Any) -> Any:  # noqa: ANN401
-        try:
-            return function(*arguments)
-        except UserError as error:
-            raise gr.Error(str(error), duration=8, print_exception=False) from None
-        except gr.Error:
-            raise
-        except Exception as error:
-            _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, place_of(error))
-            raise gr.Error("This failed; the server's log says where.", print_exception=False) from None
-
-    return asked

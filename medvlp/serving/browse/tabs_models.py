@@ -17,7 +17,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.card_text import card_words, layout_words
 from medvlp.data.catalogue import card_of, catalogue, layout_of
 from medvlp.serving.browse.embedding import Projection, colour_columns, feature_columns, map_svg, project
-from medvlp.serving.browse.page import safely
+from medvlp.serving.browse.mistakes import safely
 from medvlp.serving.browse.playground import Playground, answers_html, split_names
 from medvlp.serving.browse.runs import quarantine
 from medvlp.serving.browse.shelf import Shelf

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.serving.browse.errors import KINDS, cards, error_table, findings_of
-from medvlp.serving.browse.page import safely
+from medvlp.serving.browse.mistakes import safely
 from medvlp.serving.browse.results import compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of

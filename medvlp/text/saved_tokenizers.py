@@ -1,0 +1,46 @@
+"""Tokenizers from the folders that they were saved in, of whatever kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from medvlp.core.errors import DataError
+from medvlp.text.tokenizers import CARD, Tokenizer, TransformersTokenizer
+from medvlp.text.wordpiece import read_wordpiece
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Return the tokenizer that was saved in a folder.
+
+    Raises:
+        DataError: if the folder holds no readable ``tokenizer.yaml`` or names an unknown kind.
+
+    Example:
+        >>> import tempfile
+        >>> from medvlp.text import train_wordpiece
+        >>> folder = tempfile.mkdtemp()
+        >>> train_wordpiece(["no pleural effusion"] * 2, vocab_size=64, max_length=16).save(folder)
+        >>> tokenizer = load_tokenizer(folder)
+        >>> tokenizer.name, tokenizer(["effusion"]).mask.sum().item()
+        ('clinical_wordpiece', 3)
+    """
+    path = Path(folder) / CARD
+    try:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} cannot be read as a tokenizer's card ({type(error).__name__}): save the tokenizer again."
+        ) from error
+    values = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
+    if not isinstance(values[0], str) or not isinstance(values[1], int):
+        raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")
+    if card["name"] == TransformersTokenizer.name:
+        return TransformersTokenizer(folder, max_length=card["max_length"])
+    if card["name"] == "clinical_wordpiece":
+        return read_wordpiece(folder, max_length=card["max_length"])
+    raise DataError(
+        f"{path} names the tokenizer {card['name']!r}, but this version knows clinical_wordpiece and transformers: "
+        f"install the version of medvlp that wrote it."
+    )
