@@ -35,6 +35,8 @@ def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure, browser):
     running = open_room(Options(port=0), readers=(sure,))
     with opened(running, browser) as page:
         page.set_default_timeout(60_000)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
         tab_to(page, "Chest, two views")
         page.keyboard.press("Enter")
         page.locator("body[data-state=open][data-findings=told]").wait_for()
@@ -44,6 +46,7 @@ def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure, browser):
         expect(pane).not_to_have_attribute("data-window", "file")
         page.keyboard.press("Space")
         expect(pane).to_have_attribute("data-window", "file")
+        assert len([url for url in asked if "/rr/samples/" in url]) == 1  # the button that opened it has lost the focus
         page.keyboard.press("i")
         expect(pane).to_have_attribute("data-turned", "true")
         page.keyboard.press("i")

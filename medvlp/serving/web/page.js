@@ -38,6 +38,8 @@ async function open(what, loading, file = null) {
     say.textContent = left ? `${left === 1 ? "One file was" : `${left} files were`} left out: ${study.refused[0].sentence}.` : "";
     listSeries(room.study, hangOne);
     if (looked) goOn(looked); else hang();
+    // Keys are for the picture now: on the button that opened it Space would open it again.
+    if (document.activeElement instanceof HTMLButtonElement) room.panes[room.current]?.root.focus({ preventScroll: true });
     document.body.dataset.state = "open";
   } catch (error) {
     if (turn !== room.turn) return;
