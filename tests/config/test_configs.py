@@ -238,7 +238,7 @@ def test_questions_are_measured_by_their_configuration(world: World, tmp_path: P
     asked = found["question"].cases
     assert asked is not None
     closed, opened = (found["question"].find("accuracy", label) for label in ("closed", "open"))
-    assert (closed.n, opened.n) == (asked["closed"].sum(), (~asked["closed"]).sum())
+    assert (closed.counts.n, opened.counts.n) == (asked["closed"].sum(), (~asked["closed"]).sum())
     assert closed.value == asked.loc[asked["closed"], "right"].mean()
     assert opened.value == 0  # its list has none
     assert found["question_usual"].role == "control"
