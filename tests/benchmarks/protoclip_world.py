@@ -125,13 +125,15 @@ def trained(world: World, seed: int, objectives: Sequence[Mapping[str, Any]], cl
     model = TowerModel(
         towers=towers,
         embed_dim=64,
-        projection={"bias": True},
-        heads={},
-        scale=ScaleOptions(),
-        banks={},
         vocab_size=None,
-        seed=seed,
-        where="model",
+        options={
+            "projection": {"bias": True},
+            "heads": {},
+            "scale": ScaleOptions(),
+            "banks": {},
+            "seed": seed,
+            "where": "model",
+        },
     )
     states: dict[str, State] = {}
     if objectives:
