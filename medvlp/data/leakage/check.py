@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from medvlp.data.cache import Cache
 from medvlp.data.contents import content_hashes
@@ -181,9 +182,10 @@ def _images(
     leaks += [leak for leak in by_pixels if (leak.a, leak.b) not in same]
     notes = _unreadable(facts)
     if near:
-        found, blank = near_image_leaks(
-            rows, films_of(rows, entries, survey), survey, workers=workers, progress=progress
-        )
+        with threadpool_limits(1, user_api="blas"):  # its products are small: threads would wait for each other
+            found, blank = near_image_leaks(
+                rows, films_of(rows, entries, survey), survey, workers=workers, progress=progress
+            )
         leaks += found
         if blank:
             words = f"{len(blank)} pictures show one gray value and were compared by their bytes alone."
