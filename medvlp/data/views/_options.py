@@ -1,11 +1,13 @@
-"""How a view refuses options that it cannot work with."""
+"""What views share: options that do not fit are refused, and a field holds a path or a volume."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.sample import Sample
+from medvlp.io.volume import Volume
 
 
 def require(view: Any, fits: bool, takes: str) -> None:  # noqa: ANN401 (any dataclass)
@@ -14,3 +16,15 @@ def require(view: Any, fits: bool, takes: str) -> None:  # noqa: ANN401 (any dat
         given = ", ".join(f"{each.name}={getattr(view, each.name)!r}" for each in fields(view))
         name = type(view).__module__.rpartition(".")[2]
         raise ConfigError(f"{name} {takes}, not {given}: change these.")
+
+
+def volume_in(sample: Sample, field: str) -> str | Volume | None:
+    """Return the path or the volume that a field holds; None where the sample has no such field.
+
+    Raises:
+        DataError: if it holds anything else, such as several paths.
+    """
+    source = sample.fields.get(field)
+    if source is not None and not isinstance(source, str | Volume):
+        raise DataError(f"The field {field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
+    return source

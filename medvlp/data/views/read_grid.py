@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
-from medvlp.data.views._options import require
+from medvlp.data.views._options import require, volume_in
 from medvlp.data.views.read_volume import matrix_rows
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
@@ -86,11 +85,9 @@ class ReadGrid:
         from monai.transforms.intensity.array import ScaleIntensityRange
         from monai.transforms.spatial.array import Orientation, Resize, Spacing
 
-        source = sample.fields.get(self.field)
+        source = volume_in(sample, self.field)
         if source is None:
             return sample
-        if not isinstance(source, str | Volume):
-            raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         world = np.array(volume.affine.to("RAS").matrix)
         turn = Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S")))

@@ -18,6 +18,7 @@ from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.data.marks import Drawn
 from medvlp.data.mask_files import mask_of, mask_path, within
 from medvlp.data.quantise import Bits, quantise
+from medvlp.data.views._options import volume_in
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 
@@ -115,11 +116,9 @@ class ReadOrgans:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the volume and its organs."""
-        source = sample.fields.get(self.field)
+        source = volume_in(sample, self.field)
         if source is None:
             return sample
-        if not isinstance(source, str | Volume):
-            raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         files = {
             organ: (values, path) for key, path in self.beside(sample).items() for organ, values in [key.split("#")]

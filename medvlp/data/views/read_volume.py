@@ -17,6 +17,7 @@ from medvlp.core.sample import ImageRecord, Matrix, Sample
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
+from medvlp.data.views._options import volume_in
 from medvlp.io.ct_rate import ct_rate_hu
 from medvlp.io.presets import FixedWindow, preset_names
 from medvlp.io.resize import resample_weights, resize_pad
@@ -100,11 +101,9 @@ class ReadVolume:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Open the volume."""
-        source = sample.fields.get(self.field)
+        source = volume_in(sample, self.field)
         if source is None:
             return sample
-        if not isinstance(source, str | Volume):
-            raise DataError(f"The field {self.field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
         slices = self._opened(source, sample)
         modality = str(slices.meta.get("Modality", ""))
         curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
