@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 CONFIGS = resource_folder("configs")
 RUNS = sorted(
-    f"{folder}/{path.name}" for folder in ("pretrain", "finetune") for path in (CONFIGS / folder).glob("*.yaml")
+    f"{folder}/{path.name}"
+    for folder in ("pretrain", "finetune", "compare")
+    for path in (CONFIGS / folder).glob("*.yaml")
 )
 SWEEPS = sorted(path.name for path in (CONFIGS / "sweep").glob("*.yaml"))
 BATCH, SIZE = 8, 64

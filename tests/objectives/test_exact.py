@@ -1,0 +1,75 @@
+"""Every objective of the package: processes, chunks and interruptions leave no trace, and what it adds is trained."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medvlp.core.registry import available
+from medvlp.training.trainer import Trainer
+from tests.objectives.cases import cases
+from tests.training.methods import BATCH, Method, check_resume, check_same, make_setup, train
+
+NAMES = [(name, case) for name in ("clip", "siglip") for case in cases(name)]
+
+
+def case_of(name: str, case: str) -> Method:
+    return cases(name)[case]
+
+
+def run(name: str, case: str, folder: str, chunks: int) -> dict[str, Any]:
+    return train(case_of(name, case), folder, chunks)
+
+
+@cache
+def whole(name: str, case: str, folder: Path) -> dict[str, Any]:
+    return run(name, case, str(folder / name / case), 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), NAMES)
+def test_a_step_in_chunks_is_a_whole_step(name: str, case: str, folder: Path, tmp_path: Path) -> None:
+    check_same(whole(name, case, folder), run(name, case, str(tmp_path), 4))
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+@pytest.mark.parametrize(("name", "case"), NAMES)
+def test_one_process_is_two(pool: Any, name: str, case: str, folder: Path, tmp_path: Path) -> None:
+    for got in pool.run(2, run, name, case, str(tmp_path), 2):
+        check_same(whole(name, case, folder), got)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), NAMES)
+def test_interrupted_it_goes_on_bit_for_bit(name: str, case: str, tmp_path: Path) -> None:
+    check_resume(case_of(name, case), tmp_path, [case_of(name, case).end - BATCH])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), NAMES)
+def test_every_weight_of_it_moves(name: str, case: str, folder: Path, tmp_path: Path) -> None:
+    """What an objective owns or mounts is reached by its gradient: no weight is there for nothing."""
+    setup = make_setup(case_of(name, case), tmp_path)
+    trainer = Trainer(setup)
+    before = {key: tensor.clone() for key, tensor in trainer.root.state_dict().items()}
+    after = whole(name, case, folder)["weights"]
+    mounted = {head for phase in setup.phases for part in phase.objectives.values() for head in part.heads()}
+    still = [key for key in before if torch.equal(before[key], after[key])]
+    assert [key for key in still if key.startswith("objectives.") or _head(key) & mounted] == []
+
+
+def _head(key: str) -> set[str]:
+    """Return how an objective may have named the head of a weight: "kind/part" or "part"; none of other weights."""
+    _, found, rest = key.partition("heads.")
+    name = rest.partition(".")[0]
+    return {name, name.rpartition("/")[2]} if found else set()
