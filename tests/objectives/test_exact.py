@@ -14,7 +14,12 @@ from medvlp.training.trainer import Trainer
 from tests.objectives.cases import cases
 from tests.training.methods import BATCH, Method, check_resume, check_same, make_setup, train
 
-NAMES = [(name, case) for name in ("clip", "siglip") for case in cases(name)]
+WRITTEN = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("[!_]*.py"))
+NAMES = [(name, case) for name in WRITTEN for case in cases(name)]
+
+
+def test_every_objective_has_its_cases() -> None:
+    assert set(available("objectives")) == set(WRITTEN)
 
 
 def case_of(name: str, case: str) -> Method:
