@@ -43,11 +43,13 @@ class Choice(_Words):
 
     Attributes:
         label: words for it, in tables and folders.
+        config: a configuration in place of the sweep's base; of one axis only.
         overrides: dotted path in the run's configuration -> value, as on the command line of ``medvlp train``; none for
             what the base says.
     """
 
     label: str = Field(min_length=1)
+    config: str | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -106,9 +108,12 @@ def load_sweep(path: str | Path, words: Sequence[str] = (), *, out: Path | None 
     if not chosen:
         raise ConfigError(f"{path}: only and skip leave no cell: let them leave one.")
     reference = _reference(config, chosen, path)
-    base = changed_tree(load_tree(find_config(config.base, source.parent)), config.overrides, for_runs)
     out = out or Path("runs") / "sweep" / source.stem
-    cells = _cells(config, chosen, base, out, str(path))
+    trees = {
+        name: changed_tree(load_tree(find_config(name, source.parent)), config.overrides, for_runs)
+        for name in {config.base, *(c.config for choices in config.axes.values() for c in choices if c.config)}
+    }
+    cells = _cells(config, chosen, trees, out, str(path))
     return Plan(title=config.name or source.stem, out=out, config=config, cells=cells, reference=reference)
 
 
@@ -149,6 +154,9 @@ def _faults(config: SweepConfig) -> Iterator[str]:
             yield f"axes.{axis} has {count} values labelled {label!r}: a row of the table needs a label of its own."
         for choice in choices:
             yield from reserved("sweep", _OWN, f"axes.{axis}, {choice.label}", choice.overrides)
+    whole = [axis for axis, choices in config.axes.items() if any(choice.config for choice in choices)]
+    if len(whole) > 1:
+        yield f"axes {' and '.join(whole)} both name configurations: let one axis do so, and the others override."
     yield from reserved("sweep", _OWN, "overrides", config.overrides)
     for seed in dict.fromkeys(seed for seed in config.seeds if config.seeds.count(seed) > 1):
         yield f"seeds names {seed} twice: a repetition needs another seed."
@@ -202,17 +210,22 @@ def _reference(config: SweepConfig, chosen: Sequence[Mapping[str, str]], path: s
 
 
 def _cells(
-    config: SweepConfig, chosen: Sequence[Mapping[str, str]], base: dict[str, Any], out: Path, source: str
+    config: SweepConfig,
+    chosen: Sequence[Mapping[str, str]],
+    trees: Mapping[str, dict[str, Any]],
+    out: Path,
+    source: str,
 ) -> tuple[Cell, ...]:
-    overrides = {(axis, choice.label): choice.overrides for axis in config.axes for choice in config.axes[axis]}
+    choices = {(axis, choice.label): choice for axis in config.axes for choice in config.axes[axis]}
     cells: list[Cell] = []
     same: dict[str, str] = {}
     faults: dict[str, list[str]] = {}
     for labels in chosen:
-        tree, name = base, _name(labels)
+        own, name = [choices[pair] for pair in labels.items()], _name(labels)
+        tree = trees[next((choice.config for choice in own if choice.config), config.base)]
         try:
-            for pair in labels.items():
-                tree = changed_tree(tree, overrides[pair])
+            for choice in own:
+                tree = changed_tree(tree, choice.overrides)
             # The seed has a folder of its own: a cell's name does not depend on which seeds are asked for.
             plain = check_config({**tree, "run": "", "seed": 0}, source="cell")
             cell = _cell(name, labels, tree, plain, config, out)

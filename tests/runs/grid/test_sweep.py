@@ -74,6 +74,18 @@ def test_the_seeds_do_not_move_a_cell_and_what_is_learned_does(lay: Callable[...
         assert not {cell.folder for cell in lay(word).cells} & set(folders), word
 
 
+def test_a_value_may_be_a_configuration_in_place_of_the_base(lay: Callable[..., Plan], tmp_path: Path) -> None:
+    tree = {"base": "base.yaml", "phases": [{"until": 64, "objectives": [{"name": "siglip"}]}]}
+    write_tree(tmp_path / "siglip.yaml", tree)
+    method = [{"label": "clip"}, {"label": "siglip", "config": "siglip.yaml", "overrides": {"training.batch": 4}}]
+    plan = lay("optimiser.warmup=8", axes={"method": method, "rate": RATE}, overrides={"training.workers": 1})
+    assert [run.training.phases[0].objectives[0]["name"] for run in plan.runs] == ["clip"] * 4 + ["siglip"] * 4
+    assert [run.training.training.batch for run in plan.runs] == [8] * 4 + [4] * 4
+    assert {(run.training.optimiser.warmup, run.training.training.workers) for run in plan.runs} == {(8, 1)}
+    with pytest.raises(ConfigError, match="axes method and other both name configurations"):
+        lay(axes={"method": method, "other": [{"label": "x", "config": "siglip.yaml"}]})
+
+
 def test_a_text_that_the_configuration_only_names_is_part_of_the_cell(lay: Callable[..., Plan], tmp_path: Path) -> None:
     bank = tmp_path / "bank.txt"
     word = f"banks={{phrases: {{file: {bank}}}}}"
