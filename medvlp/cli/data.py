@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from medvlp.cli.check import check
+from medvlp.cli.curate import curate
 from medvlp.cli.deidentify import deidentify
 from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
 app.command("split")(split)
+app.command("curate")(curate)
 app.command("triplets")(triplets)
 
 

@@ -59,6 +59,7 @@ KINDS = {
         Kind("data/layouts", "how a folder becomes records", "data.layout, medvlp data index", r"data\.layout"),
         Kind("data/splits", "who trains, chooses and tests", "data.split, medvlp data split", r"data\.split"),
         Kind("data/samplers", "in which order records come", "data.sampler", r"data\.sampler"),
+        Kind("curation", "which records of a pool stay", "medvlp data curate --rule", r"-"),
         Kind("data/views", "what is done to a sample", "data.prefix, data.suffix", r"data\.(prefix|suffix)"),
         Kind("data/batch_views", "what is done to a batch", "phases[].batch_views", r"phases\.batch_views"),
         Kind("zoo", "other projects' checkpoints", "medvlp convert --from", r"-"),

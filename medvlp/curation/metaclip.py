@@ -1,0 +1,121 @@
+"""``metaclip``: a pool balanced over a list of terms, rare ones whole and common ones capped (Xu et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from medvlp.core.curator import Curator, Record, Verdict
+from medvlp.core.errors import ConfigError
+from medvlp.core.randomness import seed_of
+from medvlp.text.assertion import assertions
+from medvlp.text.ontology import Term, terms
+from medvlp.text.phrases import Phrases, tokens_of
+from medvlp.text.sentences import split_sentences
+
+__all__ = ["Metaclip"]
+
+Counts = Counter[str]
+
+
+class Metaclip(Curator[Counts]):
+    r"""Keep a record by the rarest terms that its text states: a term of count c is drawn with t / max(c, t).
+
+    Terms are looked up in each sentence, and a term counts where the sentence states it: "no pneumothorax" and
+    "possible pneumothorax" are no match of pneumothorax. With c_e the number of records of the pool that state e, a
+    record with terms E stays with probability 1 - prod_{e in E} (1 - t / max(c_e, t)): one of E's draws must succeed. A
+    record of a term with c_e <= t always stays; without any term it goes (``no_term``), as does one whose draws all
+    fail (``common``). Draws are a function of seed, record and term.
+
+    Args:
+        cap: t, about as many records as a common term shall have; the paper's 20,000 are for 400 million.
+        terms: file with one term a line; None: the findings of the lexicon, in all their words.
+        stated: count stated terms only; False: any occurrence, as the paper does with captions.
+        without: keep records that have no term, such as reports in which nothing is found.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: if the file lacks terms.
+
+    References:
+        Xu et al. 2024, algorithm 1; terms there are 500,000 words and titles.
+
+    Note:
+        Reports without a finding state nothing and go unless `without` keeps them: a model needs some of them, and
+        prevalences of what is left are not those of the hospital. Balance training patients only.
+
+    Example:
+        >>> rule = Metaclip(cap=1)
+        >>> pool = [{"id": "a", "text": "Left effusion."}, {"id": "b", "text": "No effusion. Rib fracture."}]
+        >>> counts = rule.measure(pool)
+        >>> sorted(counts.items()), rule.apply(pool[1], counts).reason
+        ([('effusion', 1), ('rib_fracture', 1)], '')
+    """
+
+    def __init__(
+        self,
+        *,
+        cap: Annotated[int, Field(ge=1)] = 1000,
+        terms: Path | None = None,
+        stated: bool = True,
+        without: bool = False,
+        seed: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.cap, self.file, self.stated, self.without, self.seed = cap, terms, stated, without, seed
+
+    @cached_property
+    def _phrases(self) -> Phrases[Term]:
+        if self.file is None:
+            return terms()
+        lines = [line.strip() for line in self.file.read_text(encoding="utf-8").splitlines()]
+        if not any(lines):
+            raise ConfigError(f"{self.file} has no term: write one a line.")
+        words = {line: " ".join(t.word for t in tokens_of(line) if t.word.isalnum()) for line in lines if line}
+        return Phrases((plain, Term(line, "term")) for line, plain in words.items())
+
+    def matched(self, text: str) -> set[str]:
+        """Return the terms that a text states."""
+        found: set[str] = set()
+        for sentence in split_sentences(text):
+            tokens = tokens_of(sentence)
+            each = self._phrases.find(tokens)
+            said = assertions(tokens, each)
+            for term, assertion in zip(each, said, strict=True):
+                if not self.stated or assertion.presence == "present":
+                    found |= {value.finding for value in term.values if value.kind == "term"}
+        return found
+
+    def keep_probability(self, matched: set[str], counts: Counts) -> float:
+        """Return 1 - prod (1 - t / max(c, t)) over the terms of a record.
+
+        Example:
+            >>> round(Metaclip(cap=10).keep_probability({"a", "b"}, Counter(a=20, b=40)), 3)
+            0.625
+        """
+        return 1 - math.prod(1 - self.cap / max(counts[term], self.cap) for term in matched)
+
+    def count(self, record: Record) -> Counts:
+        """Return one of each term."""
+        return Counter(self.matched(str(record["text"])))
+
+    def add(self, total: Counts | None, more: Counts) -> Counts:
+        """Return the sum."""
+        if total is None:
+            return Counter(more)
+        total.update(more)
+        return total
+
+    def apply(self, record: Record, counts: Counts) -> Verdict:
+        """Draw each term of the record."""
+        matched = self.matched(str(record["text"]))
+        if not matched:
+            return Verdict("" if self.without else "no_term")
+        drawn = {term: seed_of(self.seed, 0, f"{record['id']}\x1f{term}") / 2**63 for term in matched}
+        return Verdict(
+            "" if any(drawn[term] * max(counts[term], self.cap) < self.cap for term in matched) else "common"
+        )

@@ -1,0 +1,152 @@
+"""``pmc_figures``: figures and captions of PubMed Central's open-access articles (as BiomedCLIP, Zhang et al. 2023)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from medvlp.core.errors import DataError
+from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
+from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import notify
+
+__all__ = ["index"]
+
+_MOST_BYTES = 64 << 20  # of an article
+_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif")
+_DOCTYPE = re.compile(r"<!DOCTYPE[^\[\]>]*>")
+_HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an article: its id and label, its caption in one line, and names of its graphics without ending."""
+
+    id: str
+    label: str
+    caption: str
+    graphics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Article:
+    """PubMed and PubMed Central ids (empty where not given), and the figures."""
+
+    pmid: str
+    pmc: str
+    figures: tuple[Figure, ...]
+
+
+def index(root: Root, *, label: bool = False, require_files: bool = True, progress: OnProgress = None) -> Manifest:
+    """Index the graphics of all figures with a caption, one row a graphic.
+
+    Articles are the unpacked packages of the open-access subset: an ``.nxml`` with its graphics beside it, at any
+    depth. Columns: ``id`` (``PMID_FIGURE``, with ``_2`` and so on for further graphics of a figure), ``image``,
+    ``text`` (the caption), ``figure`` (its label, such as "Figure 2"), ``id.article`` (``PMC...``, else the PubMed id).
+    Nobody knows which patients are shown: split by article (``data.patient: id.article``).
+
+    Args:
+        root: folder of all.
+        label: begin the text with the figure's label.
+        require_files: leave out, and list, graphics whose file is not there.
+
+    Raises:
+        DataError: if there is no article, or one declares entities.
+    """
+    files = list_files(root, suffixes=(".nxml", *_IMAGES))
+    papers = [path for path in files if path.endswith(".nxml")]
+    if not papers:
+        raise DataError(f"{root} holds no .nxml: unpack the packages of the open-access subset there.")
+    stems: dict[str, str] = {}
+    for path in sorted(files, key=lambda path: -_rank(path)):  # the first of `_IMAGES` where a stem has several
+        stems[posixpath.splitext(path)[0]] = path
+        stems[path] = path
+    skipped: dict[str, list[str]] = {}
+    rows: list[Row] = []
+    for done, path in enumerate(papers, start=1):
+        article = _read(root / path, path, skipped)
+        rows += [] if article is None else _rows(article, path, stems, skipped, label=label)
+        notify(progress, done, len(papers))
+    there = frozenset(files) if require_files else None
+    return manifest_of(rows, root=root, layout="pmc_figures", files=there, skipped=skipped)
+
+
+def read_article(data: bytes, *, source: str) -> Article:
+    """Read the figures of an article in JATS XML.
+
+    The document type that every article names is not fetched; one that brings declarations of its own is refused, since
+    entities can grow without bound and name files of this machine. `source` is its name in errors.
+
+    Example:
+        >>> found = read_article(
+        ...     b'<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta>'
+        ...     b'<article-id pub-id-type="pmid">7</article-id></article-meta></front><body><fig id="F1"><caption>'
+        ...     b'<p>A <i>left</i> effusion.</p></caption><graphic xlink:href="a-g001"/></fig></body></article>',
+        ...     source="a.nxml")
+        >>> found.pmid, found.figures[0].caption, found.figures[0].graphics
+        ('7', 'A left effusion.', ('a-g001',))
+    """
+    try:
+        text = _DOCTYPE.sub("", data.decode("utf-8-sig"), count=1)
+    except UnicodeDecodeError:
+        raise DataError(f"{source} is not UTF-8: download the article again.") from None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(
+            f"{source} declares entities, which no article does and which can be an attack: remove the file."
+        )
+    try:
+        tree = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise DataError(f"{source} is no XML ({error}): download the article again.") from None
+    meta = tree.find("front/article-meta")
+    ids = (
+        {} if meta is None else {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iter("article-id")}
+    )
+    pmc = ids.get("pmc") or ids.get("pmcid") or ""
+    return Article(
+        pmid=ids.get("pmid", ""),
+        pmc=f"PMC{pmc.removeprefix('PMC')}" if pmc else "",
+        figures=tuple(_figure(each, place) for place, each in enumerate(tree.iter("fig"), start=1)),
+    )
+
+
+def _figure(node: ElementTree.Element, place: int) -> Figure:
+    caption, label = node.find("caption"), node.find("label")
+    parts = [] if caption is None else [" ".join("".join(part.itertext()).split()) for part in caption]
+    words = "" if label is None else " ".join("".join(label.itertext()).split())
+    graphics = tuple(href for each in node.iter("graphic") if (href := each.get(_HREF)))
+    return Figure(node.get("id") or f"fig{place}", words, " ".join(filter(None, parts)), graphics)
+
+
+def _read(path: Path, name: str, skipped: dict[str, list[str]]) -> Article | None:
+    if path.stat().st_size > _MOST_BYTES:
+        skip(skipped, "too_large", name)
+        return None
+    return read_article(path.read_bytes(), source=name)
+
+
+def _rows(
+    article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], *, label: bool
+) -> list[Row]:
+    folder, stem = posixpath.split(path)
+    known, rows = article.pmid or article.pmc or stem.removesuffix(".nxml"), []
+    for figure in article.figures:
+        name = f"{known}_{figure.id}"
+        if not figure.caption or not figure.graphics:
+            skip(skipped, "no_caption" if figure.graphics else "no_graphic", name)
+            continue
+        text = f"{figure.label} {figure.caption}".strip() if label else figure.caption
+        for place, graphic in enumerate(figure.graphics, start=1):
+            wanted = posixpath.join(folder, graphic)
+            row: Row = {"id": name if place == 1 else f"{name}_{place}", "image": stems.get(wanted, f"{wanted}.jpg")}
+            rows.append(row | {"text": text, "figure": figure.label, "id.article": article.pmc or known})
+    return rows
+
+
+def _rank(path: str) -> int:
+    ending = posixpath.splitext(path)[1].lower()
+    return _IMAGES.index(ending) if ending in _IMAGES else len(_IMAGES)

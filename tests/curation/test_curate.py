@@ -1,0 +1,49 @@
+"""``medvlp data curate``: what stays, what is listed, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.data.manifest import Manifest
+from medvlp.runs.curate import curate
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    texts = ["No acute cardiopulmonary process."] * 6 + ["A small left effusion.", "Short.", None]
+    split = ["train"] * 5 + ["test"] + ["train"] * 3
+    manifest = Manifest.of({"id": [f"r{i}" for i in range(9)], "text": texts, "split": split}, root=tmp_path)
+    manifest.save(tmp_path / "pool.parquet")
+    return tmp_path / "pool.parquet"
+
+
+def test_what_goes_is_listed_with_its_reason_and_nothing_is_lost(pool: Path, tmp_path: Path) -> None:
+    done = curate(pool, tmp_path / "out.parquet", rule="align", options=["max_shared=2"])
+    with open(done.listed, encoding="utf-8", newline="") as handle:
+        listed = list(csv.DictReader(handle))
+    assert {row["id"]: row["reason"] for row in listed if row["id"] in ("r7", "r8")} == {"r7": "short", "r8": "blank"}
+    assert done.left_out == {"common_text": 4, "short": 1, "blank": 1}
+    kept = Manifest.load(tmp_path / "out.parquet").column("id").tolist()
+    assert sorted([*kept, *(row["id"] for row in listed)]) == [f"r{i}" for i in range(9)]
+    assert len(kept) == 3
+
+
+def test_a_part_is_curated_by_its_own_counts_and_the_others_stay(pool: Path, tmp_path: Path) -> None:
+    done = curate(pool, tmp_path / "out.parquet", rule="align", options=["max_shared=2"], part="train")
+    assert done.left_out == {"common_text": 3, "short": 1, "blank": 1}
+    assert "r5" in done.manifest.column("id")
+
+
+def test_mistakes_are_one_sentence(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_sharde"):
+        curate(pool, tmp_path / "out.parquet", rule="align", options=["max_sharde=2"])
+    with pytest.raises(DataError, match="leaves no record"):
+        curate(pool, tmp_path / "out.parquet", rule="align", options=["min_words=50"])
+    Manifest.of({"id": ["a"], "image": ["a.png"]}, root=tmp_path).save(tmp_path / "bare.parquet")
+    with pytest.raises(DataError, match="has no column 'text'"):
+        curate(tmp_path / "bare.parquet", tmp_path / "out.parquet", rule="metaclip")
+    assert not (tmp_path / "out.parquet").exists()

@@ -1,0 +1,96 @@
+"""MetaCLIP's balance: tails whole, heads capped, negation no match, the same in any order and in parts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import ConfigError
+from medvlp.curation.metaclip import Metaclip
+
+
+def pool(size: int = 4000) -> list[dict[str, object]]:
+    """Texts of one to three of sixty made-up terms, the k-th of frequency 1 / k, and some of none."""
+    draw = np.random.default_rng(0)
+    share = 1 / np.arange(1, 61)
+    records: list[dict[str, object]] = []
+    for i in range(size):
+        chosen = draw.choice(60, size=draw.integers(0, 4), p=share / share.sum())
+        records.append({"id": f"r{i}", "text": " ".join(f"there is zq{k}x." for k in chosen)})
+    return records
+
+
+@pytest.fixture(scope="module")
+def rule(tmp_path_factory: pytest.TempPathFactory) -> Metaclip:
+    file = tmp_path_factory.mktemp("terms") / "terms.txt"
+    file.write_text("".join(f"zq{k}x\n" for k in range(60)), encoding="utf-8")
+    return Metaclip(cap=50, terms=file)
+
+
+def test_every_record_of_a_rare_term_stays_and_as_many_others_as_the_closed_form_says(rule: Metaclip) -> None:
+    records = pool()
+    counts = rule.measure(records)
+    assert counts is not None
+    matched = [rule.matched(str(record["text"])) for record in records]
+    assert counts == Counter(term for own in matched for term in own)
+    stays = [not rule.apply(record, counts).reason for record in records]
+    for own, stay in zip(matched, stays, strict=True):
+        if any(counts[term] <= 50 for term in own):
+            assert stay
+        if not own:
+            assert not stay
+    chances = [rule.keep_probability(own, counts) if own else 0.0 for own in matched]
+    expected, spread = sum(chances), math.sqrt(sum(p * (1 - p) for p in chances))
+    assert abs(sum(stays) - expected) < 4 * spread
+    kept = Counter(term for own, stay in zip(matched, stays, strict=True) if stay for term in own)
+
+    def entropy(of: Counter[str]) -> float:
+        total = sum(of.values())
+        return -sum(n / total * math.log(n / total) for n in of.values())
+
+    assert entropy(kept) > entropy(counts) + 0.2
+
+
+def test_order_and_parts_of_the_pool_change_nothing(rule: Metaclip) -> None:
+    records = pool(600)
+    counts = rule.measure(records)
+    parts = [rule.measure(records[start::3]) for start in range(3)]
+    total = None
+    for part in parts:
+        assert part is not None
+        total = rule.add(total, part)
+    assert total == counts
+    assert counts is not None
+    one = {str(r["id"]): rule.apply(r, counts).reason for r in records}
+    other = {str(r["id"]): rule.apply(r, counts).reason for r in reversed(records)}
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("No pneumothorax.", set()),
+        ("Possible pneumothorax.", set()),
+        ("Small left effusion. No pneumothorax.", {"effusion"}),
+        ("There is no effusion, but a rib fracture.", {"rib_fracture"}),
+    ],
+)
+def test_what_is_denied_or_doubtful_is_no_match(text: str, stated: set[str]) -> None:
+    assert Metaclip().matched(text) == stated
+
+
+def test_any_occurrence_counts_where_that_is_asked_for() -> None:
+    assert Metaclip(stated=False).matched("No pneumothorax.") == {"pneumothorax"}
+
+
+def test_records_without_a_term_go_or_stay_as_asked(tmp_path: Path) -> None:
+    record = {"id": "a", "text": "As discussed."}
+    assert Metaclip().apply(record, Counter()).reason == "no_term"
+    assert Metaclip(without=True).apply(record, Counter()).reason == ""
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="has no term"):
+        Metaclip(terms=tmp_path / "empty.txt").matched("x")

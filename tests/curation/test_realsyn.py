@@ -1,0 +1,87 @@
+"""RealSyn's retrieval and balance against brute force."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medvlp.core.table import FeatureTable
+from medvlp.curation.realsyn import Realsyn, retrieve, worth_keeping
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def world(count: int, seed: int) -> np.ndarray:
+    """Rows around twelve directions."""
+    draw = np.random.default_rng(seed)
+    centres = unit(np.random.default_rng(9).normal(size=(12, 16)))
+    return unit(centres[draw.integers(0, 12, count)] + 0.15 * draw.normal(size=(count, 16)))
+
+
+def test_one_cluster_is_exhaustive_search_and_several_find_nearly_as_much() -> None:
+    images, sentences = world(100, 0), world(600, 1)
+    brute = np.argsort(-(images @ sentences.T), axis=1, kind="stable")[:, :3]
+    assert (retrieve(images, sentences, nearest=3, clusters=1, seed=0) == brute).all()
+    found = retrieve(images, sentences, nearest=3, clusters=12, seed=0)
+    recall = np.mean([len(set(a) & set(b)) / 3 for a, b in zip(found, brute, strict=True)])
+    assert recall >= 0.9
+
+
+def test_sentences_are_filtered_by_length_address_repetition_and_information() -> None:
+    sentences = [
+        "No.",
+        "A small effusion is seen on the left.",
+        "A  small effusion is seen on the LEFT.",
+        "See www.example.org for what is meant here.",
+        " ".join(f"word{i}" for i in range(82)),
+        "Nodes of the right hilum are enlarged.",
+    ]
+    assert worth_keeping(sentences, information=0.2) == [1, 5]
+    assert worth_keeping(sentences, information=1.0) == []
+
+
+def test_the_cap_of_a_cluster_is_exact_and_sentences_come_with_the_record(tmp_path: Path) -> None:
+    rows = world(300, 2).astype(np.float32)
+    ids = [f"r{i}" for i in range(300)]
+    FeatureTable(ids, {"image/embedding": rows}, {}).save(tmp_path / "images.parquet")
+    texts = [f"Finding number {i} is described in this sentence." for i in range(60)]
+    columns = {"text/embedding": world(60, 3).astype(np.float32), "text": texts}
+    FeatureTable([f"s{i}" for i in range(60)], columns, {}).save(tmp_path / "sentences.parquet")
+    rule = Realsyn(
+        images=tmp_path / "images.parquet",
+        sentences=tmp_path / "sentences.parquet",
+        cap=9,
+        nearest=2,
+        image_clusters=12,
+        sentence_clusters=1,
+    )
+    records = [{"id": name} for name in [*ids, "unknown"]]
+    counts = rule.measure(records)
+    assert counts is not None
+    verdicts = {str(r["id"]): rule.apply(r, counts) for r in records}
+    assert verdicts["unknown"].reason == "no_embedding"
+    clusters = dict(zip(ids, rule._cluster, strict=True))
+    size, stay = Counter(clusters.values()), Counter(clusters[name] for name in ids if not verdicts[name].reason)
+    assert stay == {cluster: min(9, count) for cluster, count in size.items()}
+    near = rows.astype(float) @ columns["text/embedding"].astype(float).T
+    for place, name in enumerate(ids):
+        if not verdicts[name].reason:
+            best = [texts[i] for i in np.argsort(-near[place], kind="stable")[:2]]
+            assert [verdicts[name].more[f"text.retrieved{i}"] for i in (1, 2)] == best
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_what_stays_depends_on_the_seed_alone(tmp_path: Path, seed: int) -> None:
+    rows = world(40, 4).astype(np.float32)
+    FeatureTable([f"r{i}" for i in range(40)], {"image/embedding": rows}, {}).save(tmp_path / "i.parquet")
+    rule = Realsyn(images=tmp_path / "i.parquet", cap=2, image_clusters=3, seed=seed)
+    records = [{"id": f"r{i}"} for i in range(40)]
+    counts, other = rule.measure(records), rule.measure(records[::-1])
+    assert counts is not None
+    assert other is not None
+    assert [rule.apply(r, counts).reason for r in records] == [rule.apply(r, other).reason for r in records]

@@ -1,0 +1,70 @@
+"""Figures of articles: a hand-made package gives exactly these records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.layouts.pmc_figures import index, read_article
+
+HEAD = (
+    '<?xml version="1.0"?>\n<!DOCTYPE article PUBLIC "-//NLM//DTD JATS v1.2//EN" "JATS-archivearticle1.dtd">\n'
+    '<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta>'
+)
+BODY = """<article-id pub-id-type="pmid">31</article-id><article-id pub-id-type="pmc">900</article-id>
+</article-meta></front><body>
+<fig id="F1"><label>Figure 1.</label><caption><title>Chest radiograph.</title>
+<p>A <italic>small</italic> left\n effusion (arrow).</p></caption><graphic xlink:href="a-g001"/></fig>
+<fig-group><fig id="F2"><caption><p>Two views.</p></caption>
+<graphic xlink:href="a-g002"/><graphic xlink:href="a-g003"/></fig></fig-group>
+<fig id="F3"><label>Figure 3.</label><graphic xlink:href="a-g004"/></fig>
+<fig id="F4"><caption><p>No picture.</p></caption></fig>
+<fig id="F5"><caption><p>Its file is lost.</p></caption><graphic xlink:href="a-g009"/></fig>
+</body></article>"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    package = tmp_path / "aa" / "PMC900"
+    package.mkdir(parents=True)
+    (package / "a.nxml").write_text(HEAD + BODY, encoding="utf-8")
+    for name in ("a-g001.jpg", "a-g001.gif", "a-g002.jpg", "a-g003.jpg", "a-g004.jpg"):
+        (package / name).write_bytes(b"x")
+    return tmp_path
+
+
+def test_every_graphic_with_a_caption_is_a_record(root: Path) -> None:
+    manifest = index(root)
+    folder = "aa/PMC900"
+    rows = [manifest.record(i) for i in range(len(manifest))]
+    assert [(r["id"], r["image"], r["text"]) for r in rows] == [
+        ("31_F1", f"{folder}/a-g001.jpg", "Chest radiograph. A small left effusion (arrow)."),
+        ("31_F2", f"{folder}/a-g002.jpg", "Two views."),
+        ("31_F2_2", f"{folder}/a-g003.jpg", "Two views."),
+    ]
+    assert {r["id.article"] for r in rows} == {"PMC900"}
+    skipped = manifest.meta["skipped"]
+    assert {reason: len(which) for reason, which in skipped.items()} == {  # type: ignore[attr-defined]
+        "no_caption": 1,
+        "no_graphic": 1,
+        "missing_file": 1,
+    }
+
+
+def test_the_label_may_begin_the_text(root: Path) -> None:
+    assert index(root, label=True).record(0)["text"] == "Figure 1. Chest radiograph. A small left effusion (arrow)."
+
+
+def test_entities_are_refused_before_they_are_parsed() -> None:
+    bomb = b'<!DOCTYPE article [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><article><body>&b;</body></article>'
+    with pytest.raises(DataError, match="declares entities"):
+        read_article(bomb, source="a.nxml")
+    with pytest.raises(DataError, match="is no XML"):
+        read_article(b"<article>", source="a.nxml")
+
+
+def test_a_folder_without_articles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no \.nxml"):
+        index(tmp_path)
