@@ -5,6 +5,7 @@ Nothing of it is stored: a page cannot be older than the code. Notebooks become 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,15 @@ from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 from medvlp.core.components import KINDS, Described, describe, entries
 
-__all__ = ["commands", "components", "configuration", "notebook", "on_files", "python"]
+__all__ = ["commands", "components", "configuration", "method_facts", "methods", "notebook", "on_files", "python"]
+
+ROOT = Path(__file__).resolve().parents[2]
+METHOD_FACTS = {
+    "When": "When it helps in medicine",
+    "Costs": "What it costs",
+    "Claims": "What its paper reports",
+    "Mind": "Mind",
+}
 
 # What a program may call, in the order of its page; each is shown with its docstring.
 _PYTHON = {
@@ -45,6 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/commands.md": commands(),
         "reference/components.md": components(),
         "reference/configuration.md": configuration(),
+        "reference/methods.md": methods(),
         "reference/python.md": python(),
     }
     for file in list(files):
@@ -107,6 +117,30 @@ def configuration() -> str:
         lines.append("")
     lines += [f"The schema has {len(schema['$defs'])} definitions."]
     return "\n".join(lines)
+
+
+def methods() -> str:
+    """Return what the configurations of single methods say at their head: those that stand on the common budget."""
+    lines = ["# Methods", "", "Each is one configuration on one budget: the same synthetic hospital, towers, views and"]
+    lines += [
+        "number of samples. `medvlp train compare/NAME.yaml` trains one, `medvlp sweep compare/phantom.yaml` all.",
+        "",
+    ]
+    for path in sorted((ROOT / "configs" / "compare").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if "\nbase: budget.yaml\n" in text:
+            first, facts = method_facts(text)
+            name, _, adds = first.partition(": ")
+            lines += [f"## {name}", "", f"`compare/{path.name}`. {adds[:1].upper()}{adds[1:]}", ""]
+            lines += [*(f"- **{words}**: {facts[word]}" for word, words in METHOD_FACTS.items()), ""]
+    return "\n".join(lines)
+
+
+def method_facts(text: str) -> tuple[str, dict[str, str]]:
+    """Return what a configuration says at its head: its first sentence, and each of `METHOD_FACTS`."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    first, *rest = re.split(rf"\b({'|'.join(METHOD_FACTS)}): ", " ".join(line.lstrip("# ") for line in lines))
+    return first.strip(), {name: said.strip() for name, said in zip(rest[::2], rest[1::2], strict=True)}
 
 
 def python() -> str:
