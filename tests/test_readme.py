@@ -98,7 +98,7 @@ def _commands(command: object, words: tuple[str, ...] = ()) -> Iterator[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_linked_files_and_headings_are_there(name: str) -> None:
     made = {"docs/reference/commands.md", "docs/reference/components.md"}  # by mkdocs, with the rest of the reference
-    made |= {"docs/reference/configuration.md", "docs/reference/python.md"}
+    made |= {f"docs/reference/{name}.md" for name in ("configuration", "methods", "python")}
     missing = []
     for link in re.findall(r"\]\(([^):]+)\)", PAGES[name]):
         path, _, heading = link.partition("#")
