@@ -51,7 +51,7 @@ class Gda(Adapter):
         self.ridges, self.weights, self.standardise, self.refit = ridges, weights, standardise, refit
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
-        """Ridge and weight."""
+        """The grid of ridge strengths and text weights to choose from."""
         return list(product(self.ridges, (1.0,) if words is None else self.weights))
 
     def candidates(

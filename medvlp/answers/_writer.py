@@ -70,7 +70,7 @@ def memories(column: NDArray[np.float32], device: torch.device) -> Iterator[tupl
 
 @dataclass(frozen=True)
 class Writer:
-    """A generator in its model, with the tokenizer that it speaks.
+    """A text decoder with the model that it belongs to and its tokenizer.
 
     Attributes:
         head: the generator.

@@ -74,7 +74,7 @@ class Existence(Answer):
         super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> _Asked:
-        """Return what is asked."""
+        """Return the findings and words asked for."""
         return self._asked(model)
 
     def answer(self, rows: Rows, ask: Ask, begun: _Asked) -> Predictions:

@@ -45,7 +45,7 @@ class Pairs(Answer):
         return frozenset(mounted.key(part) for part in ("", "pathology", "anatomy"))
 
     def begin(self, model: Model, ask: Ask) -> Mounted:
-        """Return the head in its place."""
+        """Return the head that computes the pairs."""
         return mounted_at(model, self.head)
 
     def answer(self, rows: Rows, ask: Ask, begun: Mounted) -> Predictions:
@@ -70,5 +70,5 @@ class Pairs(Answer):
         return begun.look(model, sample, asked)
 
     def released(self) -> Mapping[str, object]:
-        """Where it is read."""
+        """Return the key of the pair logits."""
         return {"head": self.head}

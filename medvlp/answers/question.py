@@ -66,7 +66,7 @@ class Question(Answer):
         super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> Writer | TowerModel:
-        """Return who answers."""
+        """Return the classifier or text decoder that answers."""
         if not self.answers:
             return Writer.of(model, self.head)
         towers = towers_of(model, self.head)

@@ -108,7 +108,7 @@ class Answer(ABC):
 
     @abstractmethod
     def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
-        """Say it of the rows.
+        """Return the predictions for N rows.
 
         Args:
             rows: with the columns of `needs`.
@@ -143,7 +143,7 @@ class Answer(ABC):
         return None
 
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> Answer:
-        """Return this answer about those of its findings that texts of training name; itself where it asks by no words.
+        """Return this answer limited to findings that the training texts mention; unchanged if it uses no prompts.
 
         Args:
             texts: of training; read only as far as is needed.
@@ -152,13 +152,13 @@ class Answer(ABC):
         return self
 
     def released(self) -> Mapping[str, object]:
-        """Options with which a bundle builds it again: plain data, no path."""
+        """Return the options from which a bundle rebuilds this answer: plain data, no file paths."""
         return {}
 
 
 @dataclass(frozen=True)
 class ProbeTable:
-    """Frozen features and what is known of them.
+    """Frozen features with their labels and the columns of the cohort.
 
     Attributes:
         features: (N, D).

@@ -9,7 +9,7 @@ from medvlp.core.components import KINDS, Described, Entry
 
 
 def list_words(entries: Sequence[Entry]) -> str:
-    """Return a line each, by kind, with what the kind is and where a configuration names it."""
+    """Return one line for each component, grouped by kind, with where a configuration names that kind."""
     longest = max((len(entry.name) for entry in entries), default=0)
     lines: list[str] = []
     for folder in dict.fromkeys(entry.kind for entry in entries):

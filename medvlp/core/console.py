@@ -27,7 +27,7 @@ def show_messages(
     on_stderr: Callable[[str], bool] = lambda name: False,
     indented: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Print what the loggers of medvlp say, in place of what was chosen before.
+    """Print the messages of medvlp's loggers on the console; replaces an earlier setting.
 
     Args:
         level: least level that is shown.

@@ -27,7 +27,7 @@ def unit(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of one view.
+    """Encoded rows of one view: the tensors that an encoder returns.
 
     Attributes:
         owner: (R,) int64, index of the sample in the batch that owns each row; -1 marks the masked row that stands in

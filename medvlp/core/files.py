@@ -38,7 +38,7 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to, before work whose results go there; nothing of it stays.
+    """Refuse a folder that cannot be created or written to, before any work starts; leaves nothing behind.
 
     Raises:
         UserError: if an empty file cannot be written there.
@@ -74,7 +74,7 @@ def check_place(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those that it lies in, where it is not there.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
         UserError: if it cannot be made.
@@ -115,7 +115,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Sync a folder that was written beside another, and rename it to it; an older one of that name goes last."""
+    """Sync a finished temporary folder and rename it into place; an older folder of that name is removed last."""
     for path in [*sorted(temporary.rglob("*")), temporary]:
         _sync(path)
     older = folder.with_name(f".{folder.name}.old")

@@ -16,7 +16,7 @@ from medvlp.core.fields import ENCODABLE, parse_field
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """One need.
+    """One key, parsed: who, view and part; or the name of a batch field or a state.
 
     Attributes:
         view: an encodable field or ``bank.NAME``; a batch field where `part` is empty; a state's name where `who` is

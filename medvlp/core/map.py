@@ -18,7 +18,7 @@ Scale = Literal["own", "peak"]
 
 @dataclass(frozen=True)
 class Map:
-    """A grid over a model's view of a picture. It says what the model used, not what is there.
+    """A heat map: a grid over the model's view of an image. It shows what the model used, not what is there.
 
     Attributes:
         values: (rows, columns) float32; positive: evidence for what was asked.
@@ -35,7 +35,7 @@ class Map:
     score: float = float("nan")
 
     def placed(self, record: ImageRecord | None) -> Map:
-        """Return it where a record says that its view lies in the source; turned back where the view is a mirror image.
+        """Return the map placed in its source image by a view's record; mirrored views are turned back.
 
         Example:
             >>> Map(np.array([[0.0, 1.0]])).placed(ImageRecord(seed=0, box=(0, 0, 8, 4), flip=True)).values.tolist()

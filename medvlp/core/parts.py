@@ -16,7 +16,7 @@ from medvlp.core.keys import Key
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one key.
+    """The rows of one key, each with the sample that owns it.
 
     Attributes:
         values: (R, ...).

@@ -39,7 +39,7 @@ def relative_record(step: Array, size: Sequence[int], slices: Sequence[int] | No
 
 
 def view_to_source(record: ImageRecord, size: Sequence[int]) -> Array:
-    """Return the map of points (x, y, 1) of a view, or (x, y, z, 1) of a stack as it was read, to its source.
+    """Return the affine map from points (x, y, 1) of a view, or (x, y, z, 1) of a stack, to its source.
 
     Args:
         record: of the view.

@@ -65,7 +65,7 @@ class BoxSet:
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """What lies where.
+    """Scores of pairs: which finding lies at which anatomical place.
 
     Attributes:
         places: A names.

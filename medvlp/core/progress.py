@@ -92,7 +92,7 @@ def _words(rate: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Words for a time.
+    """Return a duration in words, such as "2 min 5 s".
 
     Example:
         >>> duration(8.2), duration(75), duration(4020)

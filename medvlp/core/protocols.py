@@ -104,7 +104,7 @@ class Score(nn.Module):
     by_token: bool = False
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """Heads that give what it reads, on both sides: an objective that takes a score declares them as its own."""
+        """Heads that compute the parts it reads, for both sides; an objective using the score declares them."""
         return {}
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
@@ -256,7 +256,7 @@ class Model(nn.Module, ABC):
         return {}
 
     def unchanged_heads(self) -> Mapping[str, str]:
-        """Those of them that only training has, that are frozen and still are what the file holds."""
+        """Heads from a file that only training uses, are frozen, and still equal that file."""
         return {}
 
     def left_out(self) -> tuple[str, ...]:
@@ -326,7 +326,7 @@ class State(ABC):
         return batch
 
     def refresh(self, table: FeatureTable) -> None:  # noqa: B027
-        """Take in a feature pass: this process's rows; those of all processes, in rank order, are the whole of it."""
+        """Update from a feature pass: the table holds the rows of this process; in rank order they are the whole."""
 
     def observe(self, ctx: Context) -> None:  # noqa: B027
         """Look at a step's features, once per optimiser step, before it."""
@@ -338,7 +338,7 @@ class State(ABC):
         """Follow the model after patches changed which tensors it has."""
 
     def operate(self, surgery: Callable[[Model], None]) -> None:  # noqa: B027
-        """Undergo the surgery that the model has undergone, if the state holds a model that follows it."""
+        """Apply the model's surgery to a model that this state holds, such as an EMA teacher."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
@@ -346,7 +346,7 @@ class State(ABC):
 
     @abstractmethod
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back."""
+        """Restore what `state_dict` returned."""
 
 
 class Teacher(State):

@@ -96,7 +96,7 @@ class Sample:
     records: Mapping[str, ImageRecord | tuple[ImageRecord, ...]] = field(default_factory=dict)
 
     def record(self, name: str) -> ImageRecord | None:
-        """Return how a field of one row was made; None where nobody knows, or it has several rows."""
+        """Return the record of how an image-like field was made; None if unknown or if it has several rows."""
         found = self.records.get(name)
         return found if isinstance(found, ImageRecord) else None
 
@@ -186,7 +186,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples.
+    """A batch of B samples.
 
     Attributes:
         ids: B sample ids.

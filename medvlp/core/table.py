@@ -19,7 +19,7 @@ Column = np.ndarray | Sequence[Any]
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """R rows.
+    """A table of R rows of features, columns named by keys.
 
     Attributes:
         ids: R sample ids; several rows may carry one id (crops, sentences).
@@ -99,7 +99,7 @@ class FeatureTable:
 
     @classmethod
     def load(cls, path: Path) -> FeatureTable:
-        """Read Parquet.
+        """Read a table from a Parquet file.
 
         Raises:
             DataError: if the file is missing, damaged or without an id column.

@@ -73,7 +73,7 @@ class PoolInfo:
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What the cache holds."""
+    """Summary of the cache: its pools and their sizes."""
 
     folder: Path
     bytes: int

@@ -26,7 +26,7 @@ def collate(
     words: Mapping[str, Sequence[Tokenizer]] = {},
     marks: Sequence[str] = (),
 ) -> Batch:
-    """Join samples.
+    """Collate samples into a batch.
 
     ``rows`` kinds give a row for each value, with its owner (none where a sample lacks the field); ``stack`` kinds one
     row a sample, NaN or empty where missing; ``pad`` kinds are padded to the longest with a mask. All slices are read

@@ -16,7 +16,7 @@ pc: Any = pyarrow.compute  # its functions are made when it is imported: type ch
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is not the same.
+    """Differences between two manifests.
 
     Attributes:
         gone: records that are no more.

@@ -34,7 +34,7 @@ _REQUIRED_ONE_OF = ("image", "stack", "volume", "text", "vector")
 
 
 class Manifest:
-    """A cohort.
+    """A cohort: one row a record, columns named by fields.
 
     Args:
         table: columns as the module says; blank strings become missing values.

@@ -44,7 +44,7 @@ class Drawn:
     root: Path = Path()
 
     def on(self, record: ImageRecord, size: Sequence[int]) -> Tensor:
-        """Return it in the pixels of a view; see `seen`."""
+        """Return the boxes or mask in the pixels of a view; see `seen`."""
         value = self.plain
         if value is None:
             return torch.zeros(0, 2 * len(size)) if self.kind == "boxes" else torch.zeros(*size, dtype=torch.bool)

@@ -32,7 +32,7 @@ from medvlp.data.stacks import LazyStack, StoredStack, stored_size, write_stack
 
 @dataclass(frozen=True)
 class Array:
-    """A stored field.
+    """A field's array as stored in a pool.
 
     Attributes:
         shape: of one row; of one slice of a stack.

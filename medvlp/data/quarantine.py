@@ -17,7 +17,7 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A record left out.
+    """A record that cannot be read, with the reason.
 
     Attributes:
         id: of the record.

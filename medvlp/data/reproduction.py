@@ -80,7 +80,7 @@ class Claim(Frozen):
 
 
 class ReproductionCard(Frozen):
-    """A model's claims.
+    """Published numbers of a model, as a reproduction card lists them.
 
     Attributes:
         claims: what is said of it.

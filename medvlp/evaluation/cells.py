@@ -64,7 +64,7 @@ class Measure(ReportedNumber):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts(RunState):
-    """A run of a cell.
+    """One run of a grid cell: its seed, folder and results files.
 
     Attributes:
         seed: of the run.
@@ -127,7 +127,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A measure of a cell.
+    """One number of a grid cell, over its seeds.
 
     Attributes:
         values: seed -> value of each finished run that has one.
@@ -163,7 +163,7 @@ class TableRow(CellFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The table.
+    """The table of a grid: cells with their numbers.
 
     Attributes:
         title: words.

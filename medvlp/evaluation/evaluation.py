@@ -74,7 +74,7 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Part:
-    """A split at work.
+    """A split opened for evaluation: its records, features and predictions.
 
     Attributes:
         prepared: its records.
@@ -93,7 +93,7 @@ class Part:
 
 
 class Evaluation:
-    """One evaluation at work; the components of `medvlp.measures` take it and yield results.
+    """A running evaluation; the components of `medvlp.measures` take it and yield results.
 
     Args:
         model: at work.
@@ -178,7 +178,7 @@ class Evaluation:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Arguments of every result: where it comes from."""
+        """Provenance fields that every result shares."""
         return {"recipe": self.recipe, "data": self.manifest.hash, "synthetic": self.synthetic}
 
     @property

@@ -88,7 +88,7 @@ class FewShotDraws:
 
 @dataclass(frozen=True, slots=True)
 class FewShot:
-    """All classifiers.
+    """The few-shot classifiers of all shots and draws.
 
     Attributes:
         standard: of the training features.

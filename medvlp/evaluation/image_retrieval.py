@@ -51,7 +51,7 @@ def by_study(embedding: ArrayLike, studies: Sequence[str]) -> tuple[NDArray[np.f
 
 
 def expected_hits(scores: FloatArray, relevant: NDArray[np.bool_], k: int) -> tuple[float, float]:
-    """Return the chance of a relevant one among the first k, and the expected share of relevant ones among them.
+    """Return the chance of a relevant item in the top k, and the expected share of relevant items there.
 
     Args:
         scores: (C,).

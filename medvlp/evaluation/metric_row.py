@@ -19,7 +19,7 @@ _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
 
 
 def without_interval(row: Metric) -> Metric:
-    """Return a row that says that it has no interval."""
+    """Return a row without an interval, with the reason."""
     return replace(row, interval=replace(row.interval, method="none", form="none"))
 
 

@@ -90,7 +90,7 @@ class PublishedRow(_Frozen):
 
 
 class Suite(_Frozen):
-    """A suite's outcome.
+    """Result of an evaluation suite.
 
     Attributes:
         title: of the table.

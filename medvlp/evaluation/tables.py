@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of results.
+    """A table of results: rows by model or split, columns by metric.
 
     Attributes:
         caption: what it shows.

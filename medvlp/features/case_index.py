@@ -52,7 +52,7 @@ class Found:
 
 
 class CaseIndex:
-    """Cases in memory.
+    """A searchable index of cases, in memory.
 
     Args:
         table: with the columns ``VIEW/embedding`` (or ``VIEW/pooled``), ``findings``, ``report`` and ``study``, the

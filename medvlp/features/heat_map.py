@@ -46,7 +46,7 @@ def heat_maps(model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
 
 @dataclass(frozen=True)
 class TokenGradient:
-    """The image tokens (N, W), the gradient (N, W) of the score in them, their grid, and the score, a cosine."""
+    """Image tokens (N, W), the score's gradient (N, W) with respect to them, their grid, and the score."""
 
     tokens: np.ndarray
     gradient: np.ndarray

@@ -41,7 +41,7 @@ _CHUNK = 16  # slices that are read and encoded at a time
 
 @dataclass(frozen=True)
 class SliceFeatures:
-    """What was written.
+    """Summary of the written slice features.
 
     Attributes:
         manifest: the cohort with a column ``stack`` of files in place of its volumes, also saved as

@@ -27,7 +27,7 @@ class Window:
 
     @property
     def name(self) -> str:
-        """What steps and warnings call it."""
+        """Name of the window in steps and warnings."""
         return "window" if self.total == 1 else f"window {self.index} of {self.total}"
 
 

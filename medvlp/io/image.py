@@ -12,7 +12,7 @@ SpacingKind = Literal["calibrated", "detector"] | None
 
 @dataclass
 class Account:
-    """What reading does, in order, and what a reader of the image should know of: guesses and contradictions."""
+    """The log of reading: steps in order, and warnings of guesses and contradictions."""
 
     steps: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

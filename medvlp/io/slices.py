@@ -94,7 +94,7 @@ class Slice:
 
     @property
     def units(self) -> tuple[str, str]:
-        """What its values are: the unit as the file writes it (never told), and how they come from stored ones."""
+        """Unit of the values as the file states it, and the rescale that produced them."""
         sequence = "PixelValueTransformationSequence"
         rescaled = self.find("RescaleSlope", sequence) or self.find("RescaleIntercept", sequence)
         kind = "table" if self.groups[-1].items("ModalityLUTSequence") else "rescaled" if rescaled else "stored"

@@ -30,7 +30,7 @@ class ImageRetrieval(Measure):
     order: ClassVar[int] = 40
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
-        """Yield it; nothing where there is no other patient."""
+        """Yield the result; nothing if the cohort has a single patient."""
         if not evaluation.prompts or not evaluation.sees:
             return
         manifest, images = evaluation.seen_rows()

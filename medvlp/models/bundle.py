@@ -80,13 +80,13 @@ class StoredAnswer:
         return {name: value for name, value in plain.items() if name not in ("evidence", "maps") or value is not None}
 
     def unjudged(self) -> StoredAnswer:
-        """Return it without what was chosen and found on pictures of one kind."""
+        """Return the answer without thresholds, calibration and evidence measured on one kind of image."""
         return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds.
+    """A released model read from a bundle folder, with everything the folder stores.
 
     Attributes:
         model: in evaluation mode.
@@ -128,7 +128,7 @@ def save_bundle(folder: Path, bundle: Bundle) -> None:
 
 
 def save_patches(folder: Path, bundle: Bundle, *, base: str | Path) -> bool:
-    """Write what a bundle has beside another that it was made of: `load_bundle` puts both together again.
+    """Write only the tensors that differ from a base bundle; `load_bundle` combines both again.
 
     Returns:
         Whether it was written: not where another tokenizer, or more than half of the weights, are its own.

@@ -62,7 +62,7 @@ class ModelCard:
     results: Sequence[CardResult] = ()
 
     def text(self) -> str:
-        r"""Return the card.
+        r"""Return the model card as Markdown.
 
         Example:
             >>> print(ModelCard(name="A", sections=[("Use", "Research.")], licence="MIT").text()[-28:])

@@ -58,7 +58,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate finds in a picture: its `score`, 1 is the limit, and the `reasons` that hold it back."""
+    """Result of the gate for one image: `score` (above 1: refused) and the `reasons` for a refusal."""
 
     score: float
     reasons: tuple[str, ...]
@@ -71,7 +71,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """What a bundle knows of the pictures it was trained on.
+    """Statistics of the training images, by which an image unlike them is refused.
 
     Attributes:
         spaces: description -> training pictures.

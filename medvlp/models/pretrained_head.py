@@ -18,7 +18,7 @@ from medvlp.core.files import sha256_of
 
 @dataclass(frozen=True)
 class Loaded:
-    """Where a head's weights came from: `sha256` of the file, `tensors` by `hash_of_tensors` of the head with them."""
+    """Origin of a head's weights: SHA-256 of the file, and `hash_of_tensors` of the loaded head."""
 
     sha256: str
     tensors: str

@@ -60,7 +60,7 @@ class LogitScale(nn.Module):
 
     @property
     def value(self) -> Tensor:
-        """The scale, (1,)."""
+        """The logit scale as a number, (1,)."""
         return self.log_scale.exp()
 
     def forward(self, scores: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ Side = Tensor | Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Similarity:
-    """Scores that are not computed yet: what `contrast` needs to evaluate them as it likes.
+    """A score matrix that is not computed yet, so that `contrast` may evaluate it in tiles.
 
     Attributes:
         rows: what the score reads of R rows: a tensor, or parts by name for a `Score`.

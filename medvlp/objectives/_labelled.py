@@ -11,7 +11,7 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 
 
 class Labelled(Objective):
-    """K labels, told by a head that the bundle keeps, and the answer that reads it.
+    """Base of objectives with K labels: a head kept in the bundle, and the answer that reads it.
 
     Args:
         objective: name, for error sentences.
@@ -67,5 +67,5 @@ class Labelled(Objective):
         return {self.part: self.head}
 
     def answers(self) -> Sequence[AnswerSpec]:
-        """The labels."""
+        """The answer `findings` (or another that the subclass names) for these labels."""
         return (AnswerSpec(self.answer, {"part": self.part, "labels": list(self.labels), **self.asked}),)

@@ -14,7 +14,7 @@ __all__ = ["Autoencode"]
 
 
 class Autoencode(Objective):
-    """Squared difference of what the head `autoencoded` draws and what it saw, mean over pixels and over images.
+    """Mean squared error of the reconstruction by the head `autoencoded`, over pixels and images.
 
     MEVF and PubMedCLIP have it at weight 0.001 beside the loss of answers (Nguyen et al. 2019).
 
@@ -37,7 +37,7 @@ class Autoencode(Objective):
         self._decoded, self._gray = f"{image}/{part}_decoded", f"{image}/{part}_gray"
 
     def needs(self) -> frozenset[Key]:
-        """What is drawn, and what was seen."""
+        """The reconstruction and the gray input."""
         return keys(self._decoded, self._gray)
 
     def forward(self, ctx: Context) -> Terms:

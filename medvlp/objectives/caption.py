@@ -103,13 +103,13 @@ class Caption(Objective):
         self._question, self._view = None if question is None else f"{question}/mask", question
 
     def needs(self) -> frozenset[Key]:
-        """What is written from, and the text's token ids with their mask; its tokens, where the decoder reads them."""
+        """The image tokens, the text's token ids and mask; the text's tokens where the decoder reads them."""
         asked = (self._memory, self._memory_mask, self._ids, self._mask, self._words, self._question)
         of_findings = frozenset() if self.classify is None else self.classify.needs()
         return keys(*(key for key in asked if key)) | of_findings
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """The decoder, and the classifier that tells it findings."""
+        """The text decoder, and the classifier of findings that conditions it."""
         of_findings = {} if self.classify is None else self.classify.heads()
         return {self.head: HeadSpec("generator", self.options, keep=True), **of_findings}
 

@@ -21,7 +21,7 @@ __all__ = ["GOProLoss"]
 
 
 class GOProLoss(Objective):
-    r"""Consistency of the texts that a picture asks, and SimCLR between two views of it.
+    r"""Consistency of image-conditioned prompts over augmented views, and SimCLR between two views (GOPro).
 
     With t(x) (K, D) the texts that the patch `gopro` makes of a picture x, x' and x'' its two augmented views, and
     p = BN(A v) of an embedding v::

@@ -22,7 +22,7 @@ _CONCLUDE, _TRAPS = "what not to conclude", "traps"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortPage:
-    """All that the page shows; identifiers of records and patients do not enter it.
+    """Everything the cohort page shows; it holds no identifiers of records or patients.
 
     Attributes:
         title: of the data set.

@@ -167,7 +167,7 @@ class ReportInputs:
 
     @property
     def errors(self) -> tuple[GalleryItem, ...]:
-        """Pictures that were chosen for what the model made of them."""
+        """Images selected by the model's errors."""
         return tuple(item for item in self.gallery if item.chosen)
 
     @property

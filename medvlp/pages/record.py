@@ -83,7 +83,7 @@ class ModelFacts(_Frozen):
 
 
 class DataFacts(_Frozen):
-    """The data that it was judged on.
+    """Facts of the evaluation data.
 
     Attributes:
         layout: that read it.
@@ -114,7 +114,7 @@ class DataFacts(_Frozen):
 
 
 class Record(_Frozen):
-    """All of it; a row of `cohort` names nobody, and no path is kept. `results` are names, as they were made."""
+    """The facts of a run for its page; holds no identifiers and no paths."""
 
     schema_id: Literal["medvlp.evaluation/1"] = Field(default="medvlp.evaluation/1", alias="schema")
     model: ModelFacts

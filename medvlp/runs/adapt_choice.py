@@ -30,7 +30,7 @@ ADAPTERS = ("linear", "gda", "ensemble", "tip", "tip_tuned", "residual")
 
 @dataclass(frozen=True)
 class Tried:
-    """One adapter.
+    """One adapter that was tried, with its validation score.
 
     Attributes:
         name: component of `medvlp.adaptation`.

@@ -36,7 +36,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Surface:
-    """What of a server may be asked for, and what its pages may do.
+    """The allow-list of a server: routes, hosts, origins and content policy.
 
     Attributes:
         open: paths for anybody; all but these and `own` are not there.

@@ -24,7 +24,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Options:
-    """How to open the room.
+    """Options of the server: address, models, limits.
 
     Attributes:
         bundles: folders of models.

@@ -54,7 +54,7 @@ class Samples:
             return self._made[number]
 
     def make_ahead(self) -> None:
-        """Make all of them in the background."""
+        """Prepare all samples in the background."""
         self._ahead.start()
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What was dropped.
+    """An uploaded study: its series, reports and problems.
 
     Attributes:
         series: in hanging order.

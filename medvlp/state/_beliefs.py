@@ -60,10 +60,10 @@ class Beliefs:
         return row
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the samples and what is believed of them."""
+        """Return the sample ids and their estimated label probabilities."""
         return {"believed": self._values[: len(self._row)].clone(), "believed_ids": packed(self._row)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back."""
+        """Restore what `state_dict` returned."""
         self._row = unpacked(tensors["believed_ids"])
         self._values = tensors["believed"].cpu().clone()

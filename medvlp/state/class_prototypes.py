@@ -238,7 +238,7 @@ class ClassPrototypes(State):
 
     @torch.no_grad()
     def after_step(self, model: object, samples_seen: int) -> None:
-        """Let them move the prototypes."""
+        """Move the prototypes by the rows observed in this step."""
         coming, self._coming = self._coming, None
         if coming is None or not len(coming.rows):
             return
@@ -260,7 +260,7 @@ class ClassPrototypes(State):
         return {"prototypes": self.prototypes.contiguous(), "seen": self.seen, "spread": self.spread, **believed}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back.
+        """Restore what `state_dict` returned.
 
         Raises:
             DataError: if they are of another number of findings.

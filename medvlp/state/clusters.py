@@ -250,7 +250,7 @@ class Clusters(State):
         }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back.
+        """Restore what `state_dict` returned.
 
         Raises:
             DataError: if they are of other spaces.

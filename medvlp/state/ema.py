@@ -133,7 +133,7 @@ class Ema(ModelTeacher):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, samples_seen: int) -> None:
-        """Follow the student.
+        """Move the average towards the student's weights.
 
         Args:
             model: the student, not wrapped.
@@ -162,11 +162,11 @@ class Ema(ModelTeacher):
         self._coming = {}
 
     def restructure(self, model: Model) -> None:
-        """Bind again."""
+        """Rebuild the average after patches changed the student's tensors."""
         self.bind(model)
 
     def operate(self, surgery: Callable[[Model], None]) -> None:
-        """Undergo it: the average's own tensors are stretched or copied, not the student's."""
+        """Apply the surgery to the average's own tensors, not the student's."""
         surgery(self.model)
         self._keep(self.model)
 
@@ -176,7 +176,7 @@ class Ema(ModelTeacher):
         return {**save_tensors(self.model), **centres, "samples_seen": torch.tensor(self._samples_seen)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back.
+        """Restore what `state_dict` returned.
 
         Raises:
             DataError: if they are another model's.

@@ -18,7 +18,7 @@ __all__ = ["Frozen"]
 
 
 class Frozen(ModelTeacher):
-    """A model that answers for itself as it was.
+    """A frozen teacher: the model as it was when the run began, or another bundle.
 
     A checkpoint holds the whole copy of a student; of a bundle it holds the digest only, and a run that is resumed
     beside a changed bundle is refused.
@@ -65,7 +65,7 @@ class Frozen(ModelTeacher):
         return save_tensors(self.model) if self.bundle is None else {"digest": _digest(self.model)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back.
+        """Restore what `state_dict` returned.
 
         Raises:
             DataError: if they are another model's, or the bundle's weights are no longer those of the saved run.

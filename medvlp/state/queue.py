@@ -75,7 +75,7 @@ class Queue(State):
             self._coming = {key: unit(ctx.all(key).detach()) for key in self.reads}
 
     def after_step(self, model: object, samples_seen: int) -> None:
-        """Let them in."""
+        """Append the rows observed in this step."""
         for key, new in self._coming.items():
             old = self._rows.get(key, new[:0])
             self._rows[key] = torch.cat([old.to(new), new])[-self.size :]
@@ -86,5 +86,5 @@ class Queue(State):
         return {f"rows|{key}": rows for key, rows in self._rows.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take them back."""
+        """Restore what `state_dict` returned."""
         self._rows = {name.partition("|")[2]: rows.clone() for name, rows in tensors.items()}

@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold and what it rests on.
+    """A threshold with the data and criterion it was chosen by.
 
     Attributes:
         rule: name of the rule.

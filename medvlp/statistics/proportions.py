@@ -59,7 +59,7 @@ def clopper_pearson(successes: float, n: float, *, level: float = 0.95) -> Inter
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share with what it rests on.
+    """A proportion with its counts and interval.
 
     Attributes:
         value: successes / n; None without rows.

@@ -101,7 +101,7 @@ class RankMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricKind:
-    """An entry.
+    """One metric of the table: name, direction, range, words.
 
     Attributes:
         words: what a page calls it; by default its name.

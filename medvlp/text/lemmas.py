@@ -56,7 +56,7 @@ def _singular(word: str) -> str:
 
 
 def spacy_lemmatiser(model: str = "en_core_web_sm") -> Lemmatiser:
-    """Return the lemmatiser of a spaCy model, as the published preprocessing used it.
+    """Return the lemmatiser of a spaCy model, as used by the published preprocessing.
 
     Raises:
         UserError: if spaCy or the model is not installed.

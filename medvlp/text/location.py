@@ -20,7 +20,7 @@ _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the words around a finding say of it; see `medvlp.text.mentions.Mention`.
+    """Side, lobe and other location words around a finding; see `medvlp.text.mentions.Mention`.
 
     `texture` is a word that is a grade for some findings: ``"patchy" | "confluent" | "dense"`` or empty.
     """

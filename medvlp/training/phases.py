@@ -36,7 +36,7 @@ class Refresh(BaseModel):
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """A phase, built.
+    """A phase of training with its built objectives, patches and optimiser options.
 
     Attributes:
         until: samples seen by the run at its end.

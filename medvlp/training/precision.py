@@ -14,7 +14,7 @@ from medvlp.training.distributed import local_device
 
 @dataclass(frozen=True)
 class Choice:
-    """A device and why."""
+    """The chosen device and the reason for it."""
 
     device: torch.device
     reason: str

@@ -94,7 +94,7 @@ class HeldRows:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Put them back, bit for bit, after what is done inside."""
+        """Context manager: restores the held rows bit for bit at the end of the block."""
         before = [parameter.detach()[held] for parameter, held in self._held]
         yield
         with torch.no_grad():

@@ -53,7 +53,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended: samples seen, best checkpoint and its value, skipped steps."""
 
     samples_seen: int
     best: Path | None

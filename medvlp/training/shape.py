@@ -15,7 +15,7 @@ from medvlp.training.phases import PhasePlan
 
 
 class Shape:
-    """In each phase the model has the patches of no other, and the surgery of all up to it.
+    """The model's patches and surgery in each phase: only its own patches, and all surgery up to it.
 
     Args:
         root: the modules whose parameters are trained, by the names of checkpoints.

@@ -93,7 +93,7 @@ class Trainer:
             journal.close()
 
     def dry_run(self) -> tuple[str, StepLog]:
-        """Build the first phase, send one batch through it, change nothing; returns the plan in words."""
+        """Build the first phase and run one batch without changing anything; returns the plan in words."""
         phase = self.setup.phases[0]
         task, _ = self._start(0, phase)
         self._refresh(phase, 0)

@@ -24,7 +24,7 @@ Heads = Callable[[Mapping[str, Tensor]], dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class BertPair:
-    """One family."""
+    """A family of BERT-based image-text models."""
 
     name: str  # of the importer
     release: Release  # what is known of it

@@ -28,7 +28,7 @@ __all__ = ["starter", "WEIGHTS", "StarterWeights"]
 
 @dataclass(frozen=True, kw_only=True)
 class StarterWeights:
-    """One set of weights."""
+    """One set of starter weights."""
 
     package: str  # distribution that brings it; `file` lies below the folder of its module and has this `sha256`
     file: str

@@ -79,7 +79,7 @@ def declare(
 
 
 def check_overrides(overrides: Mapping[str, Mapping[str, Any] | None]) -> None:
-    """Refuse early what a configuration says of answers and what can be known before there is a model: a missing file.
+    """Refuse wrong answer options of a configuration before a model exists, such as a missing file.
 
     Raises:
         ConfigError: naming the file or the option.

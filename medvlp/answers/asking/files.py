@@ -197,7 +197,7 @@ def _asked(
 
 
 def of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
-    """Say of a picture that the model was trained or chosen on a file of it, where the bundle knows."""
+    """Return a warning if the model was trained or selected on this file, where the bundle knows."""
     seen = model.bundle.seen
     if seen is None or not any(seen.has_file(path) for path in files):
         return []

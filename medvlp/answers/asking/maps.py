@@ -127,7 +127,7 @@ class DrawnMap:
     peak: tuple[float, float]
 
     def plain(self) -> dict[str, Any]:
-        """Return what a JSON document says of it."""
+        """Return the map as plain data for JSON."""
         where = {"anatomy": self.place} if self.place else {}
         return {"finding": self.label, **where, "map": str(self.path), "peak": [round(v, 1) for v in self.peak]}
 

@@ -39,7 +39,7 @@ Picture = str | Path | np.ndarray | Image
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the model sees it.
+    """An image after the model's preprocessing, with steps and warnings.
 
     Attributes:
         sample: all that preprocessing made of it.
@@ -56,12 +56,12 @@ class Prepared:
     kind: str
 
     def warned(self, further: Sequence[str]) -> Prepared:
-        """Return it with further warnings."""
+        """Return a copy with further warnings."""
         return replace(self, warnings=(*self.warnings, *further))
 
 
 class VisionLanguageModel:
-    """A bundle at work.
+    """A loaded bundle that can be asked: predictions, embeddings, heat maps.
 
     Args:
         bundle: as loaded.
@@ -135,7 +135,7 @@ class VisionLanguageModel:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Columns of a manifest that name the files which it looks at."""
+        """Manifest columns that hold the image files the model reads."""
         return tuple(dict.fromkeys(opened_field(self._views, kind) for kind in self.model.kinds))
 
     def sample(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Sample:

@@ -25,7 +25,7 @@ Scale = float | Literal["model"]
 
 @dataclass(frozen=True)
 class Given:
-    """What a recipe scores.
+    """The input of a recipe: image features, text features and prompts.
 
     Attributes:
         prompts: one set a finding, in the order of the scores.

@@ -81,7 +81,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def load_recipe(name: str | Path, *, own: Sequence[PromptSet] = ()) -> NamedRecipe:
-    """Return a recipe.
+    """Load a zero-shot recipe by name or file.
 
     Args:
         name: of a file in ``configs/zero_shot/recipes`` (``chexzero_v1``) or the path of such a file; of a component

@@ -69,7 +69,7 @@ class RecipeScores(Answer):
         return frozenset(Key(model.vision_kind, part) for part in self.recipe.recipe.image_parts)
 
     def check(self, model: Model) -> None:
-        """Refuse a model that does not make them all."""
+        """Refuse a model that lacks a part the recipe reads."""
         try:
             super().check(model)
         except ConfigError as error:
@@ -79,7 +79,7 @@ class RecipeScores(Answer):
             ) from error
 
     def begin(self, model: Model, ask: Ask) -> tuple[str, Given]:
-        """Return the kind of the pictures, and all that the recipe scores but them."""
+        """Return the image kind and the encoded prompts: all that the recipe needs beside images."""
         return model.vision_kind, given_of(model, self.recipe, {})
 
     def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:

@@ -73,7 +73,7 @@ class SentenceEvaluator:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> SentenceEvaluator:
-        """Return it of what `to_plain` gave.
+        """Rebuild the evaluator from the plain data of `to_plain`.
 
         Raises:
             DataError: if something is missing.

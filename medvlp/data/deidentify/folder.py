@@ -29,7 +29,7 @@ _TABLES, _TEXTS = (".csv", ".tsv"), (".txt",)
 
 @dataclass(frozen=True)
 class Deidentified:
-    """What was done.
+    """Outcome of de-identifying a folder: counts of files written, skipped and refused.
 
     Attributes:
         written: files in the output, those of earlier runs included.

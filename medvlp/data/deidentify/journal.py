@@ -52,7 +52,7 @@ class Journal:
         return line is not None and line["stamp"] == stamp and "reason" not in line
 
     def add(self, line: dict[str, Any]) -> None:
-        """Write what became of a file, after it is in its place."""
+        """Record the outcome of one file, after it was written."""
         self._keep(line)
         self._write(line)
 

@@ -27,7 +27,7 @@ _QUICK = 20_000  # images: their comparison takes about a minute
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found.
+    """Outcome of a leak check.
 
     Attributes:
         leaks: what stands on two sides, gravest kind first.

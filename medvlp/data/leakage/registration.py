@@ -46,7 +46,7 @@ _EVEN = 0.1  # share of the overall contrast that is added to the local one: noi
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Registered:
-    """How pictures fit.
+    """Result of registering one image on another.
 
     Attributes:
         correlation: ``(P,)`` at the finest level; 0 where a pair was given up before.

@@ -117,7 +117,7 @@ class Rows:
         return found
 
     def leak(self, kind: str, a: int, b: int, detail: str = "") -> Leak:
-        """Name two rows."""
+        """Return the leak of two rows, as `data check --json` lists it."""
         first, second = sorted((a, b))
         return Leak(
             kind, self.ids[first], self.ids[second], str(self.shown[first]), str(self.shown[second]), detail=detail

@@ -121,7 +121,7 @@ class Seen:
         return bool(sha) and bool(np.isin(_hashed([f"image {sha}"], self.key), known)[0])
 
     def joined(self, other: Seen) -> Seen:
-        """Return both together."""
+        """Return the union with another record of training data."""
         if other.key != self.key:
             raise DataError("Hashes under two keys cannot be put together: train from the bundle itself.")
         merged = {
@@ -132,7 +132,7 @@ class Seen:
         return Seen(self.key, merged, hasher, self.complete and other.complete)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what ``bundle.yaml`` says of it."""
+        """Return plain data for ``bundle.yaml``."""
         counts = {name: len(values) for name, values in self.hashes.items()}
         return {"schema": _SCHEMA, "key": self.key.hex(), "complete": self.complete, "counts": counts}
 

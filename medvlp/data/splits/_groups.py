@@ -54,7 +54,7 @@ class Grouped:
 
 
 def grouped(manifest: Manifest, *, by: str, seed: int) -> Grouped:
-    """Group the records."""
+    """Group the records by patient or another column."""
     if by not in manifest:
         raise DataError(
             f"A split by {by} needs that column, and the manifest has {', '.join(manifest.names)}: "

@@ -71,7 +71,7 @@ class Split:
         return tuple(name for name in manifest.column("id").tolist() if name not in listed)
 
     def caveats(self, manifest: Manifest) -> tuple[str, ...]:
-        """Sentences that whoever uses it on this manifest has to know: its flaw first."""
+        """Return caveats of using this split on a manifest, the most serious first."""
         missing, unlisted = len(self.missing_in(manifest)), len(self.unlisted_in(manifest))
         notes = [_flaw(self.name, self.card, self.flaw), *self.notes] if self.flaw else list(self.notes)
         if self.repeated:
@@ -126,7 +126,7 @@ class Split:
         return placed
 
     def save(self, path: Path) -> None:
-        """Write it: JSON with all it knows, or CSV (``id,split``) for other programs, by the file's ending."""
+        """Write the split as JSON (complete) or CSV (``id,split``), by the file's ending."""
         path = Path(path)
         if path.suffix.lower() == ".csv":
             with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:

@@ -10,7 +10,7 @@ from medvlp.data.summary import NO_SPLIT, summarise
 
 @dataclass(frozen=True)
 class PartFacts:
-    """One part.
+    """Counts of one part of a split.
 
     Attributes:
         name: of the part; empty for records that stand in none.

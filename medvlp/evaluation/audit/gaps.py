@@ -26,7 +26,7 @@ from medvlp.statistics.proportions import Share, share_of
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Rows of one part.
+    """The rows of one part of the cohort, for comparing groups.
 
     Attributes:
         part: which.

@@ -28,7 +28,7 @@ LATERAL = "lateral"
 
 @dataclass(frozen=True)
 class Factor:
-    """What is changed.
+    """A factor of a robustness test: the change made to images.
 
     Attributes:
         name: in results.

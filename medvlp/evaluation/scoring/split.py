@@ -64,7 +64,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SplitData:
-    """One split.
+    """The rows of one split.
 
     Attributes:
         name: of the split.

@@ -28,7 +28,7 @@ Specs = Mapping[str, Mapping[str, object]]
 
 
 class HeadedModel(Model):
-    """Towers by kind and the heads that are mounted on them; `TowerModel` has the arguments and attributes."""
+    """Base of models with towers by kind and mounted heads; see `TowerModel` for arguments and attributes."""
 
     def __init__(
         self, *, towers: Mapping[str, Encoder], embed_dim: int, vocab_size: int | None, options: Mapping[str, Any]

@@ -32,7 +32,7 @@ class Stored:
 
 
 class Remembered:
-    """Rows by the weights of the tower and what it was shown; models of one architecture may share them."""
+    """A memory of encoded rows, by tower weights and input; models of one architecture may share it."""
 
     def __init__(self) -> None:
         self._rows: dict[object, Encoded] = {}

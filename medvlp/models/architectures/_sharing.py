@@ -19,7 +19,7 @@ Share = Callable[[str, Callable[[], nn.Module]], nn.Module]
 
 
 class SharedModules(nn.ModuleDict):
-    """Shared modules by name, and who has them: heads by their name, patches by their key.
+    """Modules shared by name, and which heads and patches use each.
 
     First weights depend on `seed` and the module's name, whoever asks first.
     """

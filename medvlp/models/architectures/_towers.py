@@ -221,7 +221,7 @@ class TowerModel(HeadedModel):
         self._recipes.clear()
 
     def take_patches(self, standing: Sequence[Standing]) -> None:
-        """Give them up again, and what only they share."""
+        """Remove patches, and the modules that only they shared."""
         for one in standing:
             self.shared.forget(one.key)
             if one in self.standing:

@@ -117,7 +117,7 @@ class BlockPast:
 
 
 class CrossBlock(nn.Module):
-    """Words look at each other, then at the picture, then for themselves; each a residual branch with a norm before it.
+    """Decoder block: self-attention of words, cross-attention to the image, MLP; each pre-norm and residual.
 
     Args:
         width: of the words.
@@ -223,7 +223,7 @@ def refuse_heads(heads: int, width: int, *, of: str = "") -> None:
 
 
 def zeroed(layer: nn.Linear) -> nn.Linear:
-    """Return a layer with weights and bias at zero: what starts as if it were not there."""
+    """Set a layer's weights and bias to zero, so that its residual branch starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -69,7 +69,7 @@ class TextEncoder(Encoder):
         return self._empty.to(device)
 
     def vectors(self, ids: Tensor) -> Tensor:
-        """Return the vectors of words (..., W) by their ids (...), as the first block meets them but for places."""
+        """Return word embeddings (..., W) of ids (...), without position embeddings."""
         raise NotImplementedError
 
 

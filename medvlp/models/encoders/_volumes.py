@@ -30,7 +30,7 @@ class VolumeTower(Encoder):
         self.pooled_output = nn.Identity()
 
     def fits(self, values: Tensor) -> bool:
-        """Tell whether stacks have a shape that it takes."""
+        """Return whether this tower accepts stacks of a shape."""
         return values.dim() == 5 and values.shape[2] == 1
 
     @abstractmethod

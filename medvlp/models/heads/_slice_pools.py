@@ -55,7 +55,7 @@ class MiddlePool(Pool):
 
 
 class AttentionPool(Pool):
-    """The mean of the slices asks, in several heads; values are the slices themselves."""
+    """Multi-head attention whose query is the mean of the slices; values are the slices themselves."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)

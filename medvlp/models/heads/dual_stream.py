@@ -158,12 +158,12 @@ class DualStream(Head):
 
     @torch.no_grad()
     def note(self, matrix: Tensor) -> None:
-        """Put aside the matrices (R, A, P) of a step, see `medvlp.objectives.medslip`; `after_step` counts them."""
+        """Store a step's triplet matrices (R, A, P), see `medvlp.objectives.medslip`, for `after_step` to count."""
         self._noted = matrix.detach()
 
     @torch.no_grad()
     def after_step(self, samples_seen: int) -> None:
-        """Count what was stated absent and present, over all processes; what a skipped step noted is not counted."""
+        """Count stated absences and presences over all processes; skipped steps are not counted."""
         noted = self.said_pairs.new_zeros(0, *self.said_pairs.shape[1:]) if self._noted is None else self._noted
         self._noted = None
         for counted, values in (

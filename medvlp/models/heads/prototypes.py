@@ -46,6 +46,6 @@ class Prototypes(Head):
 
     @torch.no_grad()
     def after_step(self, samples_seen: int) -> None:
-        """Scale to unit length; what has it stays as it is, bit for bit."""
+        """Rescale the prototypes to unit length; those that have it stay unchanged bit for bit."""
         lengths = self.weight.norm(dim=1, keepdim=True)
         self.weight.copy_(torch.where((lengths - 1).abs() < 1e-6, self.weight, unit(self.weight)))

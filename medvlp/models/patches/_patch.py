@@ -79,7 +79,7 @@ class Handle:
     _hooks: list[RemovableHandle] = field(default_factory=list)
 
     def remove(self) -> None:
-        """Take all of them away; outputs are again, bit for bit, what they were without. A second call does nothing."""
+        """Remove the patches; outputs are again bit-identical to those without. A second call does nothing."""
         for hook in self._hooks:
             hook.remove()
         self._model.take_patches(self._standing)

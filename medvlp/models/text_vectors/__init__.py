@@ -15,7 +15,7 @@ __all__ = ["TextVectors"]
 
 @dataclass(frozen=True, eq=False)
 class TextVectors:
-    """Vectors and who made them.
+    """Text embeddings with the name and version of their encoder.
 
     Attributes:
         vectors: (C, D) float32, one row a text, without gradient.

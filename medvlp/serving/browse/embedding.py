@@ -24,7 +24,7 @@ _MISSING, _RAMP = "#c3cad0", ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c6
 
 @dataclass(frozen=True)
 class Projection:
-    """Points of a map.
+    """A 2D projection of embeddings.
 
     Attributes:
         ids: (N,) of the rows.

@@ -30,7 +30,7 @@ class Exported(NamedTuple):
 
 
 def export(shown: Shown, kind: str) -> Exported:
-    """Write what is shown.
+    """Export the shown findings in one of the supported formats.
 
     Args:
         shown: picture, findings, layer, model.

@@ -60,7 +60,7 @@ def _lines(shown: Shown) -> list[str]:
 
 
 def png_bytes(shown: Shown) -> bytes:
-    """Return `render` as PNG, with no more than pixels in it."""
+    """Return the rendered image as PNG without metadata."""
     buffer = io.BytesIO()
     Image.fromarray(render(shown)).save(buffer, "PNG")
     return buffer.getvalue()

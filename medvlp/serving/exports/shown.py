@@ -67,7 +67,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A picture with what the model says of it.
+    """An image with the model's findings, as shown on the page.
 
     Attributes:
         pixels: uint8 ``(rows, columns)`` of the source, ``(rows, columns, 3)`` of one with colours, as it is displayed
@@ -106,7 +106,7 @@ class Shown:
 
     @property
     def made_by(self) -> tuple[str, ...]:
-        """How it was made, a line each."""
+        """Return the provenance of the findings, one line each."""
         lines = (f"model {self.model} {self.model_hash[:16]}", f"preset {self.preset}")
         return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
 
