@@ -108,7 +108,7 @@ class Gloria(Objective):
         own = {key: (ctx[key], ctx[key.replace("/local", "/mask")]) for key in (image, text)}
         every = {key: (ctx.all(key), ctx.all(key.replace("/local", "/mask"))) for key in (image, text)}
         to_text = self._fit(*own[image], *every[text])
-        single = all(len(own[key][0]) == len(every[key][0]) for key in (image, text))  # then it is the same matrix
+        single = every[image][0] is own[image][0]  # of one process, where the other direction is the same matrix
         to_image = (to_text if single else self._fit(*every[image], *own[text])).T
         terms = {}
         for name, scores, rows, columns in (
