@@ -16,8 +16,6 @@ from tests.training.world import gradients_of, make_task, own_part, whole_batch
 COMPONENTS = {
     "coarse_image": "models/heads tests.methods.diva:CoarseImage",
     "reconstruct": "objectives tests.methods.diva:Reconstruct",
-    "fdt_late": "models/heads tests.methods.fdt:LateTokens",
-    "fdt": "models/heads tests.methods.fdt:FiniteDiscreteTokens",
     "experts": "models/patches tests.methods.experts:Experts",
     "router_balance": "objectives tests.methods.experts:RouterBalance",
     "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
@@ -31,7 +29,7 @@ _DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "s
 _MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
 _MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "text")]
 _BALANCE = {"name": "router_balance", "views": ["image", "text"]}
-_FDT = {"projection": {"name": "fdt"}, "embed_dim": 8}
+_FDT = {"projection": {"name": "fdt", "codes": 12, "temperature": 1.0}, "embed_dim": 8}
 MAPLE = [
     {"name": "maple", "kind": kind, "on": on, "view": view, "depth": 2}
     for kind, first, view in (("text", "words.input", "bank.*"), ("image", "tokens.input", "image"))

@@ -18,13 +18,13 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
-from tests.methods.fdt import sparsemax
 from tests.methods.world import MAPLE, methods
 from tests.models.test_patch_views import batch
 from tests.models.words import DUAL, VIT, HashWords
 
 BANKS = {"words": Bank("words", ("see effusion", "see nodule"))}
-FDT = {"projection": {"name": "fdt"}}
+CODES = {"codes": 12, "temperature": 1.0}
+FDT = {"projection": {"name": "fdt", **CODES}}
 WORDS = train_wordpiece(["see effusion or nodule in the right lung"] * 3, vocab_size=128, max_length=16)
 
 
@@ -40,17 +40,6 @@ def model(words: Any = None, **changes: Any) -> Any:
 
 
 # heads --------------------------------------------------------------------------------------------------------------
-
-
-def test_sparsemax_is_the_nearest_point_of_the_simplex() -> None:
-    scores = torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2
-    got = sparsemax(scores)
-    for row, shares in zip(scores.tolist(), got.tolist(), strict=True):
-        low, high = min(row) - 1, max(row)
-        for _ in range(100):  # the threshold at which what is above it sums to 1
-            middle = (low + high) / 2
-            low, high = (middle, high) if sum(max(s - middle, 0) for s in row) > 1 else (low, middle)
-        assert shares == pytest.approx([max(s - low, 0) for s in row], abs=1e-12)
 
 
 def test_one_codebook_serves_both_towers_and_stands_in_the_state_once() -> None:
@@ -70,18 +59,8 @@ def test_one_codebook_serves_both_towers_and_stands_in_the_state_once() -> None:
         assert both.shared["codebook"].codes.grad.abs().max() > 0
 
 
-def test_fdt_by_hand_and_padding_that_cannot_win() -> None:
-    both = model(**FDT).eval()
-    rows = both(batch(64), Plan.of(keys("text/tokens", "text/mask", "text/raw")))["text"]
-    head, codes = both.heads["text/raw"], both.shared["codebook"].codes
-    for row in range(3):
-        tokens = rows.tokens[row][rows.mask[row]]
-        best = torch.stack([(head.query(t) @ codes.T) * 8**-0.5 for t in tokens]).amax(dim=0)
-        torch.testing.assert_close(rows.part("raw")[row], sparsemax(best[None])[0] @ codes)
-
-
 def test_who_asks_first_does_not_matter_and_a_copy_shares_its_own() -> None:
-    first, both = model(**FDT), model(**FDT, heads={"text/also": {"name": "fdt"}})
+    first, both = model(**FDT), model(**FDT, heads={"text/also": {"name": "fdt", **CODES}})
     assert torch.equal(first.shared["codebook"].codes, both.shared["codebook"].codes)
     teacher = copy.deepcopy(both)
     with torch.no_grad():
@@ -98,7 +77,7 @@ def test_a_bundle_has_a_shared_module_if_what_it_keeps_shares_it(tmp_path: Path)
     plan = Plan.of(keys("image/fdt", "text/fdt", "image/embedding"))
     for keep in (True, False):
         trained = model(WORDS)
-        trained.mount({"image/fdt": HeadSpec("fdt", keep=keep), "text/fdt": HeadSpec("fdt")}, plan)
+        trained.mount({"image/fdt": HeadSpec("fdt", CODES, keep=keep), "text/fdt": HeadSpec("fdt", CODES)}, plan)
         with torch.no_grad():
             trained.shared["codebook"].codes.mul_(2)
         save_bundle(tmp_path / str(keep), Bundle(model=trained, tokenizer=WORDS, preprocessing=[]))
@@ -115,9 +94,9 @@ def test_two_who_mean_different_modules_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"the shared module 'codebook' is a Codebook .*\(12, 8\).*\(5, 8\).* is asked"
     ):
-        model(**FDT, heads={"text/also": {"name": "fdt", "codes": 5}})
+        model(**FDT, heads={"text/also": {"name": "fdt", **CODES, "codes": 5}})
     with pytest.raises(ConfigError, match=r"shared is 'a.b': use a name without dots"):
-        model(**FDT, heads={"text/also": {"name": "fdt", "shared": "a.b"}})
+        model(**FDT, heads={"text/also": {"name": "fdt", **CODES, "shared": "a.b"}})
 
 
 # patches ------------------------------------------------------------------------------------------------------------
@@ -173,9 +152,9 @@ def test_a_fault_in_a_later_patch_takes_what_was_shared_with_it() -> None:
 
 
 def test_a_patch_and_a_head_after_the_towers_share_nothing() -> None:
-    mixed = model(heads={"image/late": {"name": "fdt_late"}})
+    mixed = model(heads={"image/late": {"name": "fdt", **CODES, "stage": "batch"}})
     with pytest.raises(ConfigError, match=r"shares 'codebook' with 'image/late', and one of the two runs inside"):
-        mixed.mount({"text/early": HeadSpec("fdt")}, Plan.of(keys("text/early")))
+        mixed.mount({"text/early": HeadSpec("fdt", CODES)}, Plan.of(keys("text/early")))
 
 
 def test_a_bundle_prompts_as_the_trained_model_did(tmp_path: Path) -> None:

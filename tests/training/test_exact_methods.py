@@ -58,7 +58,11 @@ def test_what_the_method_adds_is_trained(case: str) -> None:
 def test_a_run_with_shared_modules_and_patches_by_view_resumes_bit_for_bit(tmp_path: Path) -> None:
     prompts = [{**spec, "view": spec["kind"]} for spec in MAPLE]
     experts = {"name": "experts", "kind": "text", "experts": 2}
-    spec = {**MODEL, "vision": {**VIT, "image_size": 32}, "projection": {"name": "fdt"}}
+    spec = {
+        **MODEL,
+        "vision": {**VIT, "image_size": 32},
+        "projection": {"name": "fdt", "codes": 12, "temperature": 1.0},
+    }
     spec |= {"patches": [*prompts, experts]}
     with methods():
         finish(tmp_path / "whole", spec=spec)
