@@ -114,7 +114,7 @@ class Case:
 
     @property
     def axes(self) -> tuple[FloatArray, FloatArray]:
-        """Where the rows (h,) and columns (w,) that are looked at lie over the view: 0 to 1, outside it less or more."""
+        """Places over the view of the rows (h,) and columns (w,) looked at, 0 to 1; outside it less or more."""
         x0, y0, x1, y1 = self.view
         y, x = self._centres()
         return (y - y0) / (y1 - y0), (x - x0) / (x1 - x0)
