@@ -10,6 +10,7 @@ from medvlp.evaluation.words import finding, name_of
 
 COLUMNS = {
     "pointing_game": "Pointing game",
+    "grid_ceiling": "Grid ceiling",
     "pointing_game_15px": "… within 15 px",
     "mean_iou": "Mean IoU",
     "cnr_signed": "CNR",
@@ -49,8 +50,9 @@ def grounding_rows(results: Sequence[Result]) -> list[tuple[str, list[GroundingR
         rows = []
         for result in some:
             own = {row.metric: row for row in result.metrics if row.label == label and row.group is None}
-            cells = tuple(own.get(metric) for metric in COLUMNS)
-            rows.append(GroundingRow(name_of(result.name, result.title), result.role == "control", cells))
+            control = result.role == "control"  # drawn on a fine grid that is nobody's
+            cells = tuple(None if control and metric == "grid_ceiling" else own.get(metric) for metric in COLUMNS)
+            rows.append(GroundingRow(name_of(result.name, result.title), control, cells))
         found.append(("all findings" if label == "all" else finding(label), rows))
     return found
 

@@ -21,7 +21,7 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
-from medvlp.core.views import View
+from medvlp.core.views import BatchView, View
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
@@ -147,6 +147,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
         there = {*fields, *(field for state in states.values() for field in state.fields())}
+        there |= {field for view in _batch_views(config.phases[i], i) for field in getattr(view, "adds", ())}
         who = [(f"objective {name!r}", each.needs()) for name, each in phase.items()]
         who += [(f"state {name!r}", each.needs() | each.refresh_needs()) for name, each in states.items()]
         for name, needs in who:
@@ -249,7 +250,7 @@ def _phase_plan(
     at: int,
     loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
-    phase, where = config.phases[at], f"phases[{at}].batch_views"
+    phase = config.phases[at]
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     return PhasePlan(
         until=phase.until,
@@ -263,10 +264,13 @@ def _phase_plan(
         patches=phase.patches,
         surgery=phase.surgery,
         refresh=phase.refresh,
-        batch_views=[
-            build("data/batch_views", spec, where=f"{where}[{j}]") for j, spec in enumerate(phase.batch_views)
-        ],
+        batch_views=_batch_views(phase, at),
     )
+
+
+def _batch_views(phase: PhaseConfig, at: int) -> list[BatchView]:
+    where = f"phases[{at}].batch_views"
+    return [build("data/batch_views", spec, where=f"{where}[{j}]") for j, spec in enumerate(phase.batch_views)]
 
 
 def _check_refreshed(

@@ -20,7 +20,7 @@ def result(name: str, value: float, *, role: Role = "model") -> Result:
             interval=ConfidenceInterval(low=value - 0.1, high=value + 0.1),
             counts=Counts(n=40, patients=35),
         )
-        for metric in ("pointing_game", "mean_iou")
+        for metric in ("pointing_game", "grid_ceiling", "mean_iou")
         for label in ("all", "effusion", "macro")
     ]
     return Result(name=name, title=name.capitalize(), recipe="r", data="d", metrics=tuple(rows), role=role)
@@ -43,13 +43,16 @@ def test_maps_and_controls_stand_side_by_side_the_pool_first(results: tuple[Resu
     found = grounding_rows(results)
     assert [name for name, _ in found] == ["all findings", "effusion"]
     assert [(row.name, row.control) for row in found[0][1]] == [("Map", False), ("Centre", True)]
-    assert [cell.value if cell else None for cell in found[0][1][0].cells] == [0.5, None, 0.5, None, None, None]
+    cells = [[cell.value if cell else None for cell in row.cells] for row in found[0][1]]
+    # A control is drawn on a grid that is not the model's: it has no ceiling.
+    assert cells == [[0.5, 0.5, None, 0.5, None, None, None], [0.3, None, None, 0.3, None, None, None]]
 
 
 def test_the_page_has_both_tables_and_says_what_was_flagged(results: tuple[Result, ...]) -> None:
     page = render_report(ReportInputs(title="t", results=results))
     section = page[page.index('<section id="grounding">') :]
     assert "Where the maps point" in section
+    assert "Grid ceiling</th>" in section
     assert "0.400 to 0.600" in section
     assert "random 0.100" in section
     assert "the maps of different pictures are nearly the same" in section

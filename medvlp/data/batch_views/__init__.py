@@ -2,4 +2,4 @@
 
 from medvlp.core.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"Mixup": "mixup"})
+__getattr__, __dir__, __all__ = attach(__name__, {"Mixup": "mixup", "Mosaic": "mosaic"})

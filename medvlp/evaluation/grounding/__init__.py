@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "evaluate_grounding": "evaluate",
         "evaluate_sanity": "sanity",
         "fit_constant_box": "baselines",
+        "grid_ceiling": "ceiling",
         "measure": "measures",
         "rank_correlation": "sanity",
         "youden_threshold": "evaluate",

@@ -103,9 +103,7 @@ class Case:
 
         A map with one value has one value here too, to the last bit: ties stay ties.
         """
-        y, x = self._centres()
-        across = (x - self.view[0]) / (self.view[2] - self.view[0])
-        down = (y - self.view[1]) / (self.view[3] - self.view[1])
+        down, across = self.axes
         values = self.values.astype(np.float64)
         if self.flip:
             values = values[:, ::-1]
@@ -113,6 +111,13 @@ class Case:
         large[(down < 0) | (down > 1)] = np.nan
         large[:, (across < 0) | (across > 1)] = np.nan
         return large
+
+    @property
+    def axes(self) -> tuple[FloatArray, FloatArray]:
+        """Places over the view of the rows (h,) and columns (w,) looked at, 0 to 1; outside it less or more."""
+        x0, y0, x1, y1 = self.view
+        y, x = self._centres()
+        return (y - y0) / (y1 - y0), (x - x0) / (x1 - x0)
 
     def _centres(self) -> tuple[FloatArray, FloatArray]:
         half = self.step / 2

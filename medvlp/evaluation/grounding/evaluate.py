@@ -34,7 +34,7 @@ AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 
 _IOUS = (0.1, 0.3, 0.4, 0.5)
 _MEANS = (
-    ["pointing_game", "pointing_game_15px"]
+    ["pointing_game", "grid_ceiling", "pointing_game_15px"]
     + [f"{name}@{threshold:g}" for name in ("iou", "dice") for threshold in THRESHOLDS]
     + ["mean_iou", "mean_dice", "cnr", "cnr_signed"]
 )

@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medvlp.core.map import Scale
 from medvlp.evaluation.grounding.case import Case
+from medvlp.evaluation.grounding.ceiling import grid_ceiling
 from medvlp.statistics.metrics import FloatArray
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -34,6 +35,7 @@ def measure(case: Case, *, scale: Scale) -> Mapping[str, float]:
     found = {
         "pointing_game": pointing(evidence, region),
         f"pointing_game_{TOLERANCE:g}px": pointing(evidence, region, reach=TOLERANCE / case.step),
+        "grid_ceiling": grid_ceiling(case),
     }
     pairs = [overlap(levels >= threshold, region) for threshold in THRESHOLDS]
     for at, name in enumerate(("iou", "dice")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
+from medvlp.models.heads._regions import centres, sines
 
 __all__ = ["BoxQueries"]
 
@@ -95,27 +95,14 @@ class BoxQueries(Head):
                 "Head 'box_queries' needs the image tokens in a grid, and these have none: drop the patch."
             )
         tokens = self.input(tokens)
-        token_place = self.place(_sines(_centres(encoded.grid, like=tokens), tokens.shape[2])).expand_as(tokens)
+        token_place = self.place(sines(centres(encoded.grid, like=tokens), tokens.shape[2])).expand_as(tokens)
         for layer in self.encoder:
             tokens = layer(tokens + token_place, src_key_padding_mask=~mask)
         rows = len(tokens)
-        query_place = self.place(_sines(self.start[:, :2].sigmoid(), tokens.shape[2])).expand(rows, -1, -1)
+        query_place = self.place(sines(self.start[:, :2].sigmoid(), tokens.shape[2])).expand(rows, -1, -1)
         asked = self.queries.expand(rows, -1, -1)
         found = self.decoder(asked, tokens, mask, layers=True, query_place=query_place, token_place=token_place).layers
         assert found is not None
         boxes, logits = (self.distance(self.box(found)) + self.start).sigmoid(), self.classes(found)
         earlier = torch.cat([boxes[:, :-1], logits[:, :-1]], dim=-1)
         return {name: boxes[:, -1], f"{name}_logits": logits[:, -1], f"{name}_layers": earlier}
-
-
-def _centres(grid: tuple[int, ...], *, like: Tensor) -> Tensor:
-    """Middles (x, y) of the cells in [0, 1], row by row: (N, 2)."""
-    y, x = ((torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) / n for n in grid)
-    return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], dim=1)
-
-
-def _sines(points: Tensor, width: int) -> Tensor:
-    """Sines and cosines of x and y in [0, 1], (n, width): wavelengths from one picture down to a sixteenth of it."""
-    steps = torch.linspace(0, math.log(16), width // 4, dtype=points.dtype, device=points.device).exp()
-    angles = (points[:, :, None] * (2 * math.pi * steps)).flatten(1)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
@@ -18,6 +18,7 @@ from medvlp.evaluation.grounding.box_ap import (
     match,
 )
 from medvlp.evaluation.grounding.case import Box, Case
+from medvlp.evaluation.grounding.ceiling import grid_ceiling
 from medvlp.evaluation.grounding.measures import contrast_to_noise, measure, overlap, pointing, scaled
 
 
@@ -246,3 +247,32 @@ def test_a_constant_box_that_is_the_truth_is_found_whole() -> None:
     found = measure(case, scale="peak")
     assert found["pointing_game"] == 1.0
     assert found["iou@0.5"] > 0.9
+
+
+# what the grid allows -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.booleans(), st.integers(0, 10_000))
+def test_the_ceiling_is_the_best_of_all_maps_with_one_cell(rows: int, columns: int, flip: bool, seed: int) -> None:
+    """Every such map is drawn and points; views may be cut from the file or reach beyond it."""
+    draw = np.random.default_rng(seed)
+    x0, y0 = draw.integers(0, 30, 2)
+    box = (float(x0), float(y0), float(x0 + draw.integers(1, 12)), float(y0 + draw.integers(1, 12)))
+    view = tuple(float(edge) for edge in (*draw.integers(-6, 10, 2), *draw.integers(20, 50, 2)))
+    asked = {"size": (36, 42), "view": view, "boxes": (box,), "flip": flip}
+    best = 0.0
+    for cell in range(rows * columns):
+        values = np.zeros(rows * columns)
+        values[cell] = 1.0
+        case = case_of(values.reshape(rows, columns), **asked)
+        if np.nanmax(case.evidence) > 0:  # the cell is seen in the file
+            best = max(best, pointing(case.evidence, case.region))
+    assert grid_ceiling(case_of(np.zeros((rows, columns)), **asked)) == pytest.approx(best)
+
+
+def test_a_finding_between_the_middles_of_the_cells_cannot_be_pointed_at() -> None:
+    small = {"size": (64, 64), "boxes": ((27.0, 27.0, 37.0, 37.0),)}
+    middles_of = {2: 0.0, 4: 0.0, 8: 1.0}  # cells of 8: one middle at 28
+    assert {n: grid_ceiling(case_of(np.zeros((n, n)), **small)) for n in middles_of} == middles_of
+    assert measure(case_of(np.eye(8), **small), scale="peak")["grid_ceiling"] == 1.0

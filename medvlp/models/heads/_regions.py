@@ -1,0 +1,51 @@
+"""Tokens as maps, the places of their cells, and what a map holds within boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def map_of(tokens: Tensor, grid: Sequence[int]) -> Tensor:
+    """Tokens (R, N, W) of a grid of two axes -> maps (R, W, rows, columns)."""
+    return tokens.transpose(1, 2).unflatten(2, tuple(grid))
+
+
+def within(maps: Tensor, boxes: Tensor, row: Tensor, *, size: int = 1) -> Tensor:
+    """Return what maps hold within boxes: RoIAlign (He et al. 2017) by torchvision, sampled once a cell or finer.
+
+    Args:
+        maps: (R, W, h, w).
+        boxes: (M, 4) x0, y0, x1, y1 in shares of the map's sides.
+        row: (M,) the map of each.
+        size: S, parts that a box is cut into along each side.
+
+    Returns:
+        (M, W, S, S).
+
+    Example:
+        >>> halves = torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])
+        >>> within(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]), halves, torch.tensor([0, 0])).flatten().tolist()
+        [1.5, 3.5]
+    """
+    from torchvision.ops import roi_align
+
+    height, width = maps.shape[-2:]
+    cells = boxes.to(maps) * boxes.new_tensor([width, height, width, height]).to(maps)
+    return roi_align(maps, torch.cat([row.to(cells)[:, None], cells], dim=1), (size, size), aligned=True)
+
+
+def centres(grid: Sequence[int], *, like: Tensor) -> Tensor:
+    """Middles (x, y) of the cells in [0, 1], row by row: (N, 2)."""
+    y, x = ((torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) / n for n in grid)
+    return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], dim=1)
+
+
+def sines(points: Tensor, width: int) -> Tensor:
+    """Sines and cosines of x and y in [0, 1], (n, width): wavelengths from one picture down to a sixteenth of it."""
+    steps = torch.linspace(0, math.log(16), width // 4, dtype=points.dtype, device=points.device).exp()
+    angles = (points[:, :, None] * (2 * math.pi * steps)).flatten(1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

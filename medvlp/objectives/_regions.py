@@ -1,0 +1,155 @@
+"""Boxes of findings on own rows of a view, boxes at random, and vectors of rows against texts, both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import parse_key
+from medvlp.core.term import Term
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._targets import Exclusion, Relation, pairs
+
+
+@dataclass(frozen=True)
+class Regions:
+    """M boxes, row by row.
+
+    Attributes:
+        boxes: (M, 4) x0, y0, x1, y1 in shares of the view's sides.
+        row: (M,) own row of the key that each lies on, ascending.
+        owner: (M,) its sample, counted over all processes.
+        label: (M,) its finding, an index of the labels.
+    """
+
+    boxes: Tensor
+    row: Tensor
+    owner: Tensor
+    label: Tensor
+
+
+def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name: str) -> Regions:
+    """Return the boxes ``boxes.LABEL`` of a batch on own rows of a key, at most so many a row, drawn at random.
+
+    Args:
+        ctx: the step.
+        key: of an image view.
+        labels: findings.
+        most: boxes of a row; of more a draw of (seed, position, name) is taken.
+        name: of the draw.
+
+    Example:
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.sample import Batch, Column
+        >>> columns = {"image": Column(torch.zeros(2, 1, 8, 8), torch.arange(2))}
+        >>> columns["boxes.nodule"] = Column(torch.tensor([[0.0, 0, 4, 8]]), torch.tensor([1]))
+        >>> parts = {parse_key("image/tokens"): Part(torch.zeros(2, 4, 3), torch.arange(2), (2, 2))}
+        >>> ctx = Context(parts=parts, batch=Batch(("a", "b"), torch.arange(2), columns))
+        >>> found = regions_of(ctx, "image/tokens", ["effusion", "nodule"], most=4, name="")
+        >>> found.boxes.tolist(), found.row.tolist(), found.label.tolist()
+        ([[0.0, 0.0, 0.5, 1.0]], [1], [1])
+    """
+    parsed = parse_key(key)
+    sample = ctx.parts[parsed].owner.contiguous()
+    pixels = ctx.batch[parsed.view].values
+    assert isinstance(pixels, Tensor), "pictures are tensors"
+    boxes, row, label = [torch.zeros(0, 4, device=sample.device)], [sample[:0]], [sample[:0]]
+    for index, finding in enumerate(labels):
+        column = ctx.batch.columns.get(f"boxes.{finding}")
+        if column is None or not len(column.owner) or not len(sample):
+            continue
+        at = torch.searchsorted(sample, column.owner.contiguous()) + (0 if column.place is None else column.place)
+        there = sample[at.clamp(max=len(sample) - 1)] == column.owner
+        assert isinstance(column.values, Tensor), "boxes are tensors"
+        boxes.append(column.values[there].to(boxes[0]) / boxes[0].new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2))
+        row.append(at[there])
+        label.append(torch.full_like(at[there], index))
+    row = torch.cat(row)
+    order = row.argsort(stable=True)
+    place = _place(row[order])
+    draws = ctx.uniform(int(place.max()) + 1 if len(place) else 1, name=name)[sample[row[order]], place]
+    drawn = draws.argsort(stable=True)
+    drawn = drawn[row[order][drawn].argsort(stable=True)]
+    order = order[drawn[_place(row[order][drawn]) < most].sort().values]
+    return Regions(torch.cat(boxes)[order], row[order], ctx.owner(key)[row[order]], torch.cat(label)[order])
+
+
+def phrases(ctx: Context, bank: str, labels: Sequence[str], *, objective: str) -> Tensor:
+    """Return the embeddings of a bank that has a text for each label, in their order, (K, D).
+
+    Raises:
+        ConfigError: if it has another number of texts.
+    """
+    found = ctx[f"bank.{bank}/embedding"]
+    if len(found) != len(labels):
+        raise ConfigError(
+            f"Objective {objective!r} has {len(labels)} labels and the bank {bank!r} {len(found)} texts: give each "
+            "label one, in the same order."
+        )
+    return found
+
+
+def random_boxes(draws: Tensor, *, area: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Turn draws in [0, 1), (..., 4), into boxes in shares of a picture's sides.
+
+    The area is uniform between two shares of the picture's, width / height uniform in logarithm, the place uniform; a
+    side is at most the picture's.
+
+    Example:
+        >>> random_boxes(torch.tensor([0.5, 0.5, 0.0, 0.5]), area=(0.0, 0.5), ratio=(0.5, 2.0)).tolist()
+        [0.0, 0.25, 0.5, 0.75]
+    """
+    share = area[0] + (area[1] - area[0]) * draws[..., 0]
+    aspect = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * draws[..., 1]).exp()
+    side = torch.stack([(share * aspect).sqrt(), (share / aspect).sqrt()], dim=-1).clamp(max=1)
+    low = draws[..., 2:] * (1 - side)
+    return torch.cat([low, low + side], dim=-1)
+
+
+def both_ways(
+    ctx: Context,
+    rows: Tensor,
+    key: str,
+    *,
+    text: str,
+    positives: Relation,
+    exclude: Exclusion,
+    teach_text: bool = True,
+) -> Mapping[str, Term]:
+    """Contrast unit vectors that an objective made of own rows of a key with the embeddings of texts, as `clip` does.
+
+    Args:
+        ctx: the step.
+        rows: (R, D), one of each own row of the key.
+        key: whose owners and relations they have.
+        text: view of the texts.
+        positives: as in `clip`.
+        exclude: as in `clip`.
+        teach_text: whether the texts get a gradient.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image``, each at half weight.
+    """
+    words = f"{text}/embedding"
+    own, everybody = ctx[words], ctx.all(words)
+    own, everybody = (own, everybody) if teach_text else (own.detach(), everybody.detach())
+    columns = ctx.gather(rows, ctx.owner(key)).values
+    found = {}
+    for name, scores, (first, second) in (
+        ("image_to_text", rows @ everybody.T, (key, words)),
+        ("text_to_image", own @ columns.T, (words, key)),
+    ):
+        related = pairs(ctx, positives, exclude, rows=first, columns=second, text=text)
+        found[name] = contrast(ctx.scale(scores), related.target, exclude=related.exclude).times(0.5)
+    return found
+
+
+def _place(row: Tensor) -> Tensor:
+    """Return which of its row each is, (M,), of ascending rows."""
+    return torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
