@@ -145,5 +145,6 @@ class Compared(Objective):
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
         part = self.score.reads[0]
         both = {"rows": f"{rows}/{part}", "columns": f"{columns}/{part}"}
-        found = pairs(ctx, self.positives, self.exclude, **both, text=self.text)
+        text = columns if rows == self.image else rows
+        found = pairs(ctx, self.positives, self.exclude, **both, text=text)
         return Similarity(own, everybody, self.score, ctx.scale), found

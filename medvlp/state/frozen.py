@@ -1,4 +1,4 @@
-"""A teacher that does not move: the student as it was at the start, or another model from a bundle."""
+"""A teacher that does not move: the student as it was at some moment, or another model from a bundle."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.protocols import Model
 from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors
 
@@ -25,15 +27,24 @@ class Frozen(ModelTeacher):
 
     Args:
         bundle: folder of a released model; None copies the student at the start.
+        begin: samples seen by the run at which the student is copied once more, as it then is: where a later phase
+            begins. Asked before, the teacher answers as the student was at the start.
+
+    Raises:
+        ConfigError: if a bundle is to be copied later.
 
     Example:
         >>> Frozen().bundle is None
         True
     """
 
-    def __init__(self, *, bundle: Path | None = None) -> None:
+    def __init__(self, *, bundle: Path | None = None, begin: Annotated[int, Field(ge=0)] = 0) -> None:
         super().__init__()
+        if bundle is not None and begin:
+            raise ConfigError("state 'frozen' has a bundle, which never changes, and begin: leave one of them out.")
         self.bundle = bundle
+        self.begin = begin
+        self._waits = begin > 0
 
     def bind(self, model: Model) -> None:
         """Copy the student, or load the bundle to where the student is and give it the student's banks.
@@ -60,9 +71,17 @@ class Frozen(ModelTeacher):
                     teacher.add_bank(bank)
         self._keep(teacher)
 
+    def after_step(self, model: nn.Module, samples_seen: int) -> None:
+        """Copy the student, once, when `begin` is reached."""
+        if self._waits and samples_seen >= self.begin:
+            load_tensors(self.model, save_tensors(model), who="frozen")
+            self._waits = False
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the copy's tensors, or the digest of the bundle's."""
-        return save_tensors(self.model) if self.bundle is None else {"digest": _digest(self.model)}
+        if self.bundle is not None:
+            return {"digest": _digest(self.model)}
+        return save_tensors(self.model) | ({"waits": torch.tensor(self._waits)} if self.begin else {})
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned.
@@ -72,6 +91,7 @@ class Frozen(ModelTeacher):
         """
         if self.bundle is None:
             load_tensors(self.model, tensors, who="frozen")
+            self._waits = self.begin > 0 and bool(tensors["waits"])
         elif "digest" not in tensors or not torch.equal(tensors["digest"].cpu(), _digest(self.model)):
             raise DataError(
                 f"The weights in {self.bundle} are not those that this run was taught by: restore the bundle, "

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from medvlp.core import Batch, DataError, Plan
+from medvlp.core import Batch, ConfigError, DataError, Plan
 from medvlp.core.keys import keys
 from medvlp.state import Frozen
 from tests.state.toy import Toy, moved
@@ -39,6 +40,26 @@ def test_a_saved_copy_is_taken_back_whatever_the_new_student_is():
     third.bind(Toy(width=5))
     with pytest.raises(DataError, match=r"saved frozen teacher does not fit this model at 'norm.bias'"):
         third.load_state_dict(first.state_dict())
+
+
+def test_it_is_copied_once_more_where_it_begins_and_never_again():
+    student, teacher = Toy(), Frozen(begin=16)
+    teacher.bind(student)
+    first = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    moved(student, 1)
+    teacher.after_step(student, 8)
+    assert all(torch.equal(tensor, first[name]) for name, tensor in teacher.model.state_dict().items())
+    teacher.after_step(student, 24)  # a step that was skipped called nobody
+    begun = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    moved(student, 2)
+    for each in (teacher, Frozen(begin=16)):
+        each.bind(student)
+        each.load_state_dict(teacher.state_dict())
+        each.after_step(student, 32)
+        assert all(torch.equal(tensor, begun[name]) for name, tensor in each.model.state_dict().items())
+        assert not any(parameter.requires_grad for parameter in each.model.parameters())
+    with pytest.raises(ConfigError, match="state 'frozen' has a bundle, which never changes, and begin"):
+        Frozen(bundle=Path("bundle"), begin=16)
 
 
 @pytest.fixture

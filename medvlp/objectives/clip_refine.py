@@ -1,0 +1,127 @@
+"""CLIP-Refine (Yamaguchi et al. 2025): a short second training that closes the gap between images and texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key, keys, parse_key
+from medvlp.core.schedules import Number, value_at
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._mimicry import affinity, mixed
+from medvlp.objectives._targets import Compared, Relation
+
+__all__ = ["ClipRefine"]
+
+
+class ClipRefine(Compared):
+    r"""Hybrid contrastive distillation, and random feature alignment: two terms that hold each other.
+
+    L = 1/2 sum over directions of T^2 KL(q || softmax(s v t^T / T)) + w [ MSE(f_I, z) + MSE(f_T, z) ], with
+
+        q = alpha I + (1 - alpha) softmax(s_0 v_0 t_0^T / T).
+
+    v and t are unit embeddings, f_I and f_T the raw ones, v_0, t_0 and s_0 the teacher's, which is the model as it was.
+    z is drawn anew for every sample and step, and is the same for its image and its text. As |i - z|^2 + |t - z|^2 =
+    2 |z - m|^2 + |i - t|^2 / 2 with m the mean of the two, that term draws a pair together and all pairs towards one
+    distribution, where the modalities no longer lie apart. Alone it would undo what was learnt: the distillation keeps
+    it. The public code leaves s out, although features of unit length need one; here it is the model's.
+
+    Args:
+        teacher: state that encodes, a ``frozen`` copy of the model.
+        image: view of the images.
+        text: view of the texts.
+        alpha: share of the pairs that belong together in q; 1 is `clip`, 0 plain distillation.
+        temperature: T.
+        positives: which texts belong to an image.
+        random_weight: w, a number or a ramp; 0 leaves the random term out.
+        prior: of z: normal, or uniform with the same mean and deviation.
+        mean: of z in each dimension.
+        deviation: standard deviation of z in each dimension.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image`` at half weight, and ``image_random`` and ``text_random``.
+
+    References:
+        Yamaguchi et al. 2025 (CLIP-Refine), section 4: random feature alignment and hybrid contrastive-distillation.
+
+    Note:
+        A gap that is closed makes cosines of images and texts larger as a whole: thresholds and calibration of the
+        model as it was are no longer right, and what the new hospital's reports never say is held by the teacher alone.
+
+    Example:
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.sample import Batch
+        >>> from medvlp.state import Frozen
+        >>> objective = ClipRefine(teacher="before", alpha=1.0, random_weight=0.0)
+        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
+        >>> teacher = Frozen()
+        >>> teacher._model = torch.nn.Module()
+        >>> teacher._model.scale = torch.nn.Identity()
+        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}), states={"before": teacher})
+        >>> round(objective(ctx)["image_to_text"].value().item(), 4)  # half of log(1 + 1/e), as `clip` has it
+        0.1566
+    """
+
+    def __init__(
+        self,
+        *,
+        teacher: str,
+        image: str = "image",
+        text: str = "text",
+        alpha: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
+        positives: Relation = "same_report",
+        random_weight: Number = 1.0,
+        prior: Literal["normal", "uniform"] = "normal",
+        mean: float = 0.0,
+        deviation: Annotated[float, Field(gt=0)] = 1.0,
+    ) -> None:
+        name = "clip_refine"
+        super().__init__(objective=name, image=image, text=text, score="dot", positives=positives, exclude="none")
+        self.teacher = teacher
+        self.alpha = alpha
+        self.temperature = temperature
+        self.random_weight = random_weight
+        self.prior = prior
+        self.mean, self.deviation = mean, deviation
+
+    def needs(self) -> frozenset[Key]:
+        """Embeddings by student and teacher, and the student's raw ones."""
+        views = (self.image, self.text)
+        asked = (name for view in views for name in (f"{view}/raw", f"{self.teacher}:{view}/embedding"))
+        return super().needs() | keys(*asked)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions, and what draws each view to its sample's random vector."""
+        weight = value_at(self.random_weight, ctx.samples_seen)
+        return {
+            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
+            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
+            "image_random": self._random(ctx, f"{self.image}/raw").times(weight),
+            "text_random": self._random(ctx, f"{self.text}/raw").times(weight),
+        }
+
+    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+        scores, found = self.between(ctx, rows, columns)
+        soft = affinity(ctx, [self.teacher], rows, columns, temperature=self.temperature)
+        target = mixed(found.target, soft, self.alpha)
+        term = contrast(scores.dense() / self.temperature, target)
+        # Cross entropy less the target's own entropy: 0 where the student is what it is held to.
+        return Term(term.sum + torch.special.xlogy(target, target).sum(), term.count).times(self.temperature**2)
+
+    def _random(self, ctx: Context, key: str) -> Term:
+        raw = ctx[key]
+        return Term.of((raw - self._drawn(ctx, raw)[ctx.parts[parse_key(key)].owner]).square().mean(dim=1))
+
+    def _drawn(self, ctx: Context, raw: Tensor) -> Tensor:
+        """Return z of each own sample, (B, D)."""
+        # Draws are multiples of 2^-24 from 0 on; half a step further none has an infinite normal quantile.
+        share = ctx.uniform(raw.shape[1], name="clip_refine").double() + 2.0**-25
+        unit = torch.special.ndtri(share) if self.prior == "normal" else 12**0.5 * (share - 0.5)
+        return (self.mean + self.deviation * unit).to(raw)

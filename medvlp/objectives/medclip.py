@@ -1,0 +1,119 @@
+"""MedCLIP (Wang et al. 2022): images and texts are as near as their findings are alike, paired or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.encoded import unit
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, keys
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._labels import labels_of
+from medvlp.objectives._targets import Compared
+
+__all__ = ["Medclip"]
+
+
+class Medclip(Compared):
+    r"""Semantic matching: cross entropy between the similarity of findings and the similarity of embeddings.
+
+    L = 1/2 [ mean over image rows i of CE(q_i, softmax(s v_i t^T)) + the same from texts to images ], with
+
+        q_ij = exp(l_i . l_j / tau) / sum over j' of exp(l_i . l_j' / tau).
+
+    l is the vector of a sample's findings: 1 present, 0 absent or not known, 1/2 uncertain; and one entry more, 1 where
+    something is known and nothing is present or uncertain: without it normal films would be like nothing, not even each
+    other. A pair of one sample is nothing special, so samples may have an image and labels, or a text and labels, only:
+    films without reports and reports without films train together.
+
+    Args:
+        labels: the K findings that are compared.
+        image: view of the images.
+        text: view of the texts.
+        score: component of `models/scores`.
+        similarity: ``dot`` counts shared findings, as the public code does; ``cosine`` is the paper's.
+        temperature: tau of the targets, 1 in the paper; smaller is sharper.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image``, each at half weight. A row of whose labels none is known adds nothing
+        and is nobody's column.
+
+    Raises:
+        ConfigError: without labels.
+
+    References:
+        Wang et al. 2022 (MedCLIP), eq. 3-6.
+
+    Note:
+        What the labels do not name is taken for alike: left and right, small and large, old and new. Beside `clip` it
+        softens false negatives; alone it can teach no more than the labels say. At tau = 1 the targets of a large batch
+        are almost uniform.
+
+    Example:
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.sample import Batch
+        >>> objective = Medclip(labels=["effusion"])
+        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
+        >>> batch = Batch.of({"text": ["a", "b"], "label.effusion": torch.tensor([1.0, 0.0])})
+        >>> terms = objective(Context(parts=parts, batch=batch))
+        >>> round(sum(term.value() for term in terms.values()).item(), 4)  # the entropy of (0.731, 0.269)
+        0.5822
+    """
+
+    def __init__(
+        self,
+        *,
+        labels: Sequence[str],
+        image: str = "image",
+        text: str = "text",
+        score: str | dict[str, Any] = "dot",
+        similarity: Literal["dot", "cosine"] = "dot",
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
+    ) -> None:
+        if not labels:
+            raise ConfigError("labels of objective 'medclip' is empty: name the findings by which samples are alike.")
+        super().__init__(objective="medclip", image=image, text=text, score=score, positives="own", exclude="none")
+        self.labels = tuple(labels)
+        self.similarity = similarity
+        self.temperature = temperature
+
+    def needs(self) -> frozenset[Key]:
+        """What the score reads of both views, and the labels."""
+        return super().needs() | keys(*(f"label.{label}" for label in self.labels))
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions."""
+        return {
+            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
+            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
+        }
+
+    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+        scores, _ = self.between(ctx, rows, columns)
+        part = self.score.reads[0]
+        key, others = f"{rows}/{part}", f"{columns}/{part}"
+        own, known = self._findings(ctx, key)
+        vectors, there = self._findings(ctx, others)
+        every = ctx.gather(torch.cat([vectors, there[:, None].to(vectors)], dim=1), ctx.owner(others)).values
+        vectors, there = every[:, :-1], every[:, -1] > 0
+        alike = own @ vectors.T / self.temperature
+        valid = known[:, None] & there[None, :]
+        soft = torch.where(valid, alike, torch.finfo(alike.dtype).min).softmax(dim=1)
+        target = torch.where(valid, soft, 0.0).to(ctx[key].dtype)
+        return contrast(scores, target, exclude=(~there)[None, :].expand_as(valid))
+
+    def _findings(self, ctx: Context, key: str) -> tuple[Tensor, Tensor]:
+        """Return the vector of findings of each own row, (R, K + 1), and whether anything is known of it."""
+        uncertain = dict.fromkeys(self.labels, 0.5)
+        values, known = labels_of(ctx, key, self.labels, uncertain=uncertain)
+        told = known.any(dim=1)
+        normal = told & (values.sum(dim=1) == 0)
+        vectors = torch.cat([values, normal[:, None].to(values)], dim=1)
+        return (unit(vectors) if self.similarity == "cosine" else vectors), told
