@@ -38,13 +38,14 @@ class GroupConfig(Node):
     """What becomes of rows that are one study, see `medvlp.data.grouping`.
 
     Attributes:
-        keep: ``one`` of several reconstructions, or a ``stack`` of all pictures.
+        keep: ``one`` of several reconstructions, a ``stack`` of all pictures, or each picture as a ``pair`` with
+            another of its study, ``image.other``, that `where` may leave out as a row.
         by: what the rows have in common.
         prefer: for ``one``: values of `column`, best first; the first row where none is named.
         column: attribute that tells reconstructions apart.
     """
 
-    keep: Literal["one", "stack"]
+    keep: Literal["one", "stack", "pair"]
     by: str = "id.study"
     prefer: list[str] = Field(default_factory=list)
     column: str = "kernel"

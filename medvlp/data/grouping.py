@@ -1,4 +1,4 @@
-"""Rows that are one study: one reconstruction of a scan is kept, or its pictures become one stack.
+"""Rows that are one study: one reconstruction of a scan is kept, or its pictures become one stack, or pairs.
 
 Two reconstructions of a scan are the same body at the same moment with the same report. As two samples of an epoch they
 count twice, and as each other's negatives they teach what is false.
@@ -96,6 +96,33 @@ def stack_images(manifest: Manifest, *, by: str = "id.study") -> Manifest:
         values = array.to_pylist()
         columns[name] = pa.array([_one(name, [values[row] for row in rows]) for rows in groups], array.type)
     return Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
+
+
+def pair_images(manifest: Manifest, *, by: str = "id.study") -> Manifest:
+    """Give each row ``image.other``: the next image of those that have the same value, in the order of the rows.
+
+    The last one's is the first; an image that has no other is its own, which random views make another picture.
+
+    Args:
+        manifest: the cohort, with a column ``image``.
+        by: what rows have in common; a row without it stands by itself.
+
+    Raises:
+        DataError: if there is no such column, or no image.
+
+    Example:
+        >>> from pathlib import Path
+        >>> views = {"id": ["f", "g", "l"], "image": ["f.png", "g.png", "l.png"], "id.study": ["s", "t", "s"]}
+        >>> pair_images(Manifest.of(views, root=Path("."))).column("image.other").tolist()
+        ['l.png', 'g.png', 'f.png']
+    """
+    images = manifest.arrow("image").to_pylist()
+    others: list[str | None] = list(images)
+    for rows in rows_of_each(manifest, by):
+        there = [row for row in rows if images[row] is not None]
+        for row, other in zip(there, there[1:] + there[:1], strict=True):
+            others[row] = images[other]
+    return manifest.with_column("image.other", others)
 
 
 def rows_of_each(manifest: Manifest, by: str) -> list[list[int]]:

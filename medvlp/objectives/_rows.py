@@ -21,6 +21,18 @@ def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(same.any(dim=1), same.int().argmax(dim=1), -1)
 
 
+def partners(owner: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which rows have a partner of the same owner among others, and the first of each: indices (N,) twice.
+
+    Example:
+        >>> [t.tolist() for t in partners(torch.tensor([0, 1]), torch.tensor([2, 1, 1]))]
+        [[1], [1]]
+    """
+    partner = first_of(others, owner)
+    rows = (partner >= 0).nonzero()[:, 0]
+    return rows, partner[rows]
+
+
 def wide(logits: Tensor) -> Tensor:
     """Return half precision as float32, everything else as it is."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

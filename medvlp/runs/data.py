@@ -11,7 +11,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
 from medvlp.core.views import View
-from medvlp.data.grouping import keep_one, stack_images, with_patients
+from medvlp.data.grouping import keep_one, pair_images, stack_images, with_patients
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.manifest import Manifest
@@ -76,8 +76,10 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
     early = data.split["name"] == "published" and data.part is None
     if early:
         manifest = _split(manifest, data, name)
+    if data.group is not None and data.group.keep == "pair":
+        manifest = pair_images(manifest, by=data.group.by)
     manifest = _selected(manifest, data)
-    if data.group is not None:
+    if data.group is not None and data.group.keep != "pair":
         manifest = _grouped(manifest, data.group)
     if data.part is not None:
         return in_part(manifest, data.part)

@@ -12,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part
 from medvlp.data.collate import collate
-from medvlp.data.grouping import keep_one, stack_images
+from medvlp.data.grouping import keep_one, pair_images, stack_images
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
 from medvlp.objectives._targets import pairs
@@ -104,3 +104,18 @@ def test_a_study_in_two_splits_is_refused() -> None:
         DataError, match=r"1 groups by id.study lie in several splits \(one with 'f'\): split by patient"
     ):
         stack_images(views().with_column("split", ["train", "test", "train", "train"]))
+
+
+def test_pictures_of_a_study_are_paired_in_a_ring_and_a_single_one_with_itself() -> None:
+    columns: dict[str, list[object]] = {
+        "id": list("abcdefg"),
+        "image": ["1", "2", "3", "4", None, "6", "7"],
+        "id.study": ["s", "t", "s", "s", "u", "u", None],
+    }
+    paired = pair_images(Manifest.of(columns, root=Path()))
+    assert paired.column("image.other").tolist() == ["3", "2", "4", "1", None, "6", "7"]
+    assert paired.column("image").tolist() == columns["image"]
+    chosen = paired.take([0])  # the other picture stays although its row goes
+    assert Records(chosen).sample(0).fields["image.other"].endswith("3")
+    with pytest.raises(DataError, match="no column 'image'"):
+        pair_images(scans())

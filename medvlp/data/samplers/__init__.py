@@ -3,5 +3,6 @@
 from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"Balanced": "balanced", "OneOf": "one_of", "Sampler": "_order", "Uniform": "uniform"}
+    __name__,
+    {"Balanced": "balanced", "MPerClass": "m_per_class", "OneOf": "one_of", "Sampler": "_order", "Uniform": "uniform"},
 )

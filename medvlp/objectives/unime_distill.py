@@ -1,0 +1,78 @@
+"""UniME's first stage (Gu et al. 2025): texts lie to each other as a stronger encoder of texts says they do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medvlp.core.context import Context
+from medvlp.core.encoded import unit
+from medvlp.core.keys import Key, keys, parse_key
+from medvlp.core.protocols import Objective
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._contrast import contrast
+
+__all__ = ["UnimeDistill"]
+
+
+class UnimeDistill(Objective):
+    r"""Textual discriminative distillation: divergence of the rows of two similarity matrices.
+
+    L = 1/N sum_i KL( softmax_j(h_i . h_j / T) || softmax_j(e_i . e_j / T) ) over the texts of all processes, h the
+    teacher's embeddings and e the student's, both at unit length. Only similarities are compared, so that the teacher
+    may have any width, and an image tower is not needed: it is a phase of texts alone. The loss is 0 if and only if
+    the softmaxed rows are equal. Nothing flows into the teacher.
+
+    A row is compared with itself as well, as in the paper, at cosine 1: with T = 0.02 it outweighs a text at cosine 0.8
+    by e^10. Reports, which are much alike, leave something for the others; of unlike texts little is taught.
+
+    Args:
+        teacher: key of the teacher's rows: ``frozen:text/embedding`` of a state that encodes, or a field with one
+            stored vector a sample, ``vector.teacher``.
+        text: view of the texts.
+        temperature: T of both.
+
+    Returns:
+        ``texts``.
+
+    References:
+        Gu et al. 2025, section 3.2; the paper's student is a language model with adapters, its teacher NV-Embed v2.
+
+    Note:
+        The teacher's errors are taken over. A general encoder of sentences puts "effusion" and "no effusion" next to
+        each other: measure a teacher on negated and side-exchanged pairs before it teaches.
+
+    Example:
+        >>> import torch
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.sample import Batch
+        >>> objective = UnimeDistill(teacher="frozen:text/embedding", temperature=1.0)
+        >>> rows = {"text/embedding": torch.eye(2)[[0, 0]], "frozen:text/embedding": torch.eye(2)}
+        >>> parts = {parse_key(key): Part(rows[key], torch.arange(2)) for key in rows}
+        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}))
+        >>> round(objective(ctx)["texts"].value().item(), 4)  # of (0.731, 0.269) from (1/2, 1/2)
+        0.1109
+    """
+
+    def __init__(self, *, teacher: str, text: str = "text", temperature: Annotated[float, Field(gt=0)] = 0.02) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.temperature = temperature
+        self._text = f"{text}/embedding"
+
+    def needs(self) -> frozenset[Key]:
+        """Embeddings of the texts by both."""
+        return keys(self._text, self.teacher)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        if parse_key(self.teacher).is_field:
+            taught = unit(ctx.rows(self.teacher, self._text).one())
+            everybody = ctx.gather(taught, ctx.owner(self._text)).values
+        else:
+            taught, everybody = unit(ctx[self.teacher]), unit(ctx.all(self.teacher))
+        target = (taught @ everybody.T / self.temperature).softmax(dim=1).detach()
+        term = contrast(ctx[self._text] @ ctx.all(self._text).T / self.temperature, target)
+        entropy = -target.xlogy(target).sum()
+        return {"texts": Term(term.sum - entropy, term.count)}
