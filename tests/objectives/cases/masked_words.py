@@ -1,4 +1,4 @@
-"""Hidden words of every report, some of two sentences, with and without the picture's help."""
+"""Hidden words of every report, with the picture's help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def columns(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
     found = pairs(indices, dtype)
     texts = found["text"].values
     assert not isinstance(texts, Tensor)
-    longer = tuple(f"{text} and nothing else is there"[: 18 + 2 * i] for i, text in enumerate(texts))
+    longer = tuple(
+        f"{text} and nothing else is there"[: 18 + i] for text, i in zip(texts, indices.tolist(), strict=True)
+    )
     return {**found, "text.masked": Column(longer, found["text"].owner)}
 
 
