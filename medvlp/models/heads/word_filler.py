@@ -1,0 +1,55 @@
+"""Tokens of a text with holes, and its picture -> which words are missing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.protocols import Encoder, Head
+from medvlp.core.registry import FromModel
+
+__all__ = ["WordFiller"]
+
+
+class WordFiller(Head):
+    """BERT's output layers over x + F v: x a token (M, W), v its picture's embedding (M, D), F zero at first.
+
+    Linear, GELU, LayerNorm and a linear map to the V words (Devlin et al. 2019); at stage ``call``.
+
+    Example:
+        >>> from medvlp.models.encoders.transformer import TextTransformer
+        >>> from medvlp.text.wordpiece import train_wordpiece
+        >>> words = train_wordpiece(["left effusion"] * 2, vocab_size=100, max_length=16)
+        >>> head = WordFiller(embed_dim=4, vocab_size=words.vocab_size, text=TextTransformer(words=words, width=8))
+        >>> head.logits(torch.ones(3, 8), torch.ones(3, 4)).shape[1] == words.vocab_size
+        True
+    """
+
+    reads = ()
+    stage = "call"
+
+    def __init__(
+        self,
+        *,
+        embed_dim: Annotated[int, FromModel("embed_dim")],
+        vocab_size: Annotated[int, FromModel("vocab_size")],
+        text: Annotated[Encoder, FromModel("text")],
+    ) -> None:
+        super().__init__()
+        width, words = text.token_width, getattr(text, "words", None)
+        self.marks = tuple(getattr(words, name) for name in ("start_id", "stop_id") if hasattr(words, name))
+        self.fuse = nn.Linear(embed_dim, width, bias=False)
+        nn.init.zeros_(self.fuse.weight)
+        self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.output = nn.Linear(width, vocab_size)
+        nn.init.normal_(self.output.weight, std=0.02)
+
+    def logits(self, tokens: Tensor, picture: Tensor) -> Tensor:
+        """Return logits (M, V) of tokens (M, W) and the embeddings of their pictures (M, D)."""
+        return self.output(self.hidden(tokens + self.fuse(picture)))
+
+    def words(self, ids: Tensor) -> Tensor:
+        """Return which ids are words and no marks of a text's beginning and end, bool like `ids`."""
+        return ~torch.isin(ids, torch.tensor(self.marks, dtype=ids.dtype, device=ids.device))

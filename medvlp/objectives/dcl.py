@@ -1,0 +1,112 @@
+"""DCL (Yeh et al. 2022): the positive leaves the denominator, and hard positives weigh more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._targets import Compared, Exclusion, Relation
+
+__all__ = ["Dcl"]
+
+
+class Dcl(Compared):
+    r"""Decoupled contrast of images and reports with weighted positives, the mean of both directions.
+
+    InfoNCE's gradient carries a factor, one minus the positive's own probability, that vanishes for easy pairs and in
+    small batches. Without the positive in the denominator it is gone. With z scores at the model's logit scale, P and N
+    the positives and negatives of a row i and p_i the mean of its positives' unscaled scores,
+
+        L_i = log sum_N exp z - w_i mean_P z,    w_i = 2 - exp(p_i / sigma) / mean_j exp(p_j / sigma),
+
+    the mean over the rows j of all processes, so that the weights' mean is 1 and pairs that lie far apart weigh more.
+    Weights are constants: through their gradient a pair that is near already would be pushed apart. Without them this
+    is `clip` with ``positive_in_denominator: false``.
+
+    Volumes whose batches are small gain most. Weighting far pairs pulls hardest where a report is about another
+    picture: leave the weights out (``sigma: null``) where reports are noisy.
+
+    Args:
+        image: view of the images.
+        text: view of the texts.
+        score: component of `models/scores`, with options or by its name alone.
+        positives: which texts belong to an image, see `clip`.
+        exclude: which of the others are no negatives, see `clip`.
+        sigma: spread of the von Mises-Fisher weights; None: all weights are 1.
+        within: whether rows of a row's own view that are no positives are negatives too, as between SimCLR's two crops.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image``, each at half weight; a row without positive or negative adds nothing,
+        as in a batch of one.
+
+    References:
+        Yeh et al. 2022, section 3: the factor of InfoNCE's gradient, the decoupled loss L_DC and the weighted L_DCW.
+
+    Example:
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.keys import parse_key
+        >>> from medvlp.core.sample import Batch
+        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
+        >>> terms = Dcl()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> sum(term.value() for term in terms.values()).item()
+        -1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str = "image",
+        text: str = "text",
+        score: str | dict[str, Any] = "dot",
+        positives: Relation = "same_report",
+        exclude: Exclusion = "none",
+        sigma: Annotated[float, Field(gt=0)] | None = 0.5,
+        within: bool = False,
+    ) -> None:
+        super().__init__(objective="dcl", image=image, text=text, score=score, positives=positives, exclude=exclude)
+        self.sigma = sigma
+        self.within = within
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions."""
+        return {
+            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
+            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
+        }
+
+    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+        scores, found = self.between(ctx, rows, columns)
+        plain = scores.score(scores.rows, scores.columns)
+        z, target = ctx.scale(plain), found.target
+        exclude = torch.zeros_like(target) if found.exclude is None else found.exclude
+        if self.within:
+            others, same = self.between(ctx, rows, rows)
+            related = same.target if same.exclude is None else same.target | same.exclude
+            z, exclude = torch.cat([z, others.dense()], dim=1), torch.cat([exclude, related], dim=1)
+            target = torch.cat([target, torch.zeros_like(related)], dim=1)
+        term = contrast(z, target, exclude=exclude, positive_in_denominator=False)
+        if self.sigma is None:
+            return term
+        valid = found.target.any(dim=1) & (~target & ~exclude).any(dim=1)
+        weight = self._weights(ctx, _mean(plain.detach(), found.target)[valid], ctx.owner(self._key(rows))[valid])
+        own = _mean(z[:, : found.target.shape[1]], found.target)[valid]
+        return Term(term.sum + ((1 - weight) * own).sum(), term.count)
+
+    def _weights(self, ctx: Context, own: Tensor, owner: Tensor) -> Tensor:
+        """Return w of own rows, (V,), with the mean over those of all processes."""
+        assert self.sigma is not None
+        everybody = ctx.gather(own, owner).values / self.sigma
+        return 2 - len(everybody) * (own / self.sigma - everybody.logsumexp(dim=0)).exp()
+
+    def _key(self, view: str) -> str:
+        return f"{view}/{self.score.reads[0]}"
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, values, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)

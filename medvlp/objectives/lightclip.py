@@ -1,0 +1,116 @@
+"""LightCLIP (Nie et al. 2023), its first term: negatives share a part of the target, as alike as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
+from medvlp.core.schedules import Number, Ramp, value_at
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._targets import Compared, Exclusion, Relation
+
+__all__ = ["LightClip"]
+
+
+class LightClip(Compared):
+    r"""CLIP with softened targets, the mean of both directions.
+
+    With z the scaled scores of a row, P and N its positives and negatives,
+
+        L = mean over rows of CE(softmax(z), y),   y_P = (1 - alpha) / |P|,   y_N = alpha softmax_N(z),
+
+    where y carries no gradient, so a negative that looks like the row is not pushed away as far as one that does not.
+    alpha may grow over the run, because likeness means little at its start; at 0 this is `clip`.
+
+    LightCLIP's other terms are components of their own: the score ``bipartite`` matches tokens, `masked_words` fills in
+    words. The paper's schedule of alpha and weighting of negatives could not be read; these are the plainest that agree
+    with its description.
+
+    Args:
+        image: view of the images.
+        text: view of the texts.
+        score: component of `models/scores`, with options or by its name alone; ``bipartite`` gives the second term.
+        positives: which texts belong to an image, see `clip`.
+        exclude: which of the others are left out, see `clip`.
+        alpha: the negatives' share of the target, in [0, 1), or a ramp of it in samples.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image``, each at half weight. A row without a negative keeps a whole positive.
+
+    Raises:
+        ConfigError: if alpha leaves [0, 1).
+
+    References:
+        Nie et al. 2023 (LightCLIP), instance-level alignment.
+
+    Example:
+        >>> from medvlp.core.parts import Part
+        >>> from medvlp.core.keys import parse_key
+        >>> from medvlp.core.sample import Batch
+        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
+        >>> terms = LightClip(alpha=0.2)(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> round(sum(term.value() for term in terms.values()).item(), 4)  # 0.3133 + 0.2
+        0.5133
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str = "image",
+        text: str = "text",
+        score: str | dict[str, Any] = "dot",
+        positives: Relation = "same_report",
+        exclude: Exclusion = "none",
+        alpha: Number = 0.1,
+    ) -> None:
+        super().__init__(
+            objective="lightclip", image=image, text=text, score=score, positives=positives, exclude=exclude
+        )
+        for end in (alpha.start, alpha.end) if isinstance(alpha, Ramp) else (alpha,):
+            if not 0 <= end < 1:
+                raise ConfigError(f"alpha of objective 'lightclip' is {end}: use a number in [0, 1).")
+        self.alpha = alpha
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions."""
+        alpha = value_at(self.alpha, ctx.samples_seen)
+        return {
+            "image_to_text": self._direction(ctx, self.image, self.text, alpha).times(0.5),
+            "text_to_image": self._direction(ctx, self.text, self.image, alpha).times(0.5),
+        }
+
+    def _direction(self, ctx: Context, rows: str, columns: str, alpha: float) -> Term:
+        scores, found = self.between(ctx, rows, columns)
+        z = scores.dense()
+        negative = ~found.target if found.exclude is None else ~found.target & ~found.exclude
+        return contrast(z, softened(z, found.target, negative, alpha), exclude=found.exclude)
+
+
+@torch.no_grad()
+def softened(scores: Tensor, positive: Tensor, negative: Tensor, alpha: float) -> Tensor:
+    """Return the target of each row: 1 - alpha for its positives alike, alpha for its negatives by their scores.
+
+    Args:
+        scores: (R, C), scaled.
+        positive: bool (R, C); a row without any gets zeros.
+        negative: bool (R, C); a row without any gives its positives everything.
+        alpha: share of the negatives.
+
+    Returns:
+        (R, C), rows sum to 1 or 0.
+
+    Example:
+        >>> scores, own = torch.tensor([[9.0, 1.0, 1.0]]), torch.tensor([[True, False, False]])
+        >>> softened(scores, own, ~own, 0.2).tolist()
+        [[0.800000011920929, 0.10000000149011612, 0.10000000149011612]]
+    """
+    own = positive.to(scores.dtype)
+    count = own.sum(dim=1, keepdim=True)
+    others = alpha * negative.any(dim=1, keepdim=True).to(scores.dtype)
+    likeness = torch.where(negative, scores, torch.finfo(scores.dtype).min).softmax(dim=1) * negative
+    return torch.where(count > 0, (1 - others) * own / count.clamp(min=1) + others * likeness, 0.0)
