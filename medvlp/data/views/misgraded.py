@@ -41,7 +41,7 @@ class Misgraded:
 
     Example:
         >>> samples = [Sample(size, {"text": f"{size} effusion."}) for size in ("Small", "Large")]
-        >>> fields = Misgraded().fitted(samples)(samples[0], torch.Generator().manual_seed(0)).fields
+        >>> fields = Misgraded().fitted(samples)(samples[0], torch.Generator().manual_seed(1)).fields
         >>> fields.get("text.graded"), fields.get("text.misgraded")
         (('Small effusion.',), ('Large effusion.',))
     """
