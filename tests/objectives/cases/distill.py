@@ -1,0 +1,10 @@
+"""Texts of a bank as a frozen teacher saw them, and as the student does."""
+
+from __future__ import annotations
+
+from medvlp.models.bank import Bank
+from tests.objectives.cases import FINDINGS, method
+
+SPEC = {"name": "distill", "teacher": "frozen", "bank": "words", "temperature": 0.5}
+OPTIONS = {"states": {"frozen": {"name": "frozen"}}, "banks": {"words": Bank("words", FINDINGS)}}
+CASES = {"student": method({**SPEC, "texts": "student"}, **OPTIONS), "teacher": method(SPEC, **OPTIONS)}
