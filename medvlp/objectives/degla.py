@@ -88,9 +88,8 @@ class Degla(Compared):
         text_scale: Annotated[float, Field(gt=0)] = 10.0,
     ) -> None:
         super().__init__(objective="degla", image=image, text=text, score="dot", positives=positives, exclude=exclude)
-        self.teacher, self.negative = teacher, negative
+        self.teacher, self.negative, self.text_scale = teacher, negative, text_scale
         self.image_grounded, self.text_grounded, self.distillation = image_grounded, text_grounded, distillation
-        self.text_scale = text_scale
         self._of_image = HardNegatives(image=image, text=text, negative=negative)
 
     def needs(self) -> frozenset[Key]:
@@ -101,8 +100,7 @@ class Degla(Compared):
 
     def data_views(self) -> Sequence[Mapping[str, object]]:
         """What reads the facts of texts and of copies, where they are compared."""
-        facts = ({"name": "facts", "field": self.negative},) if self.exclude == "true_of" else ()
-        return (*super().data_views(), *facts)
+        return (*super().data_views(), *({"name": "facts", "field": self.negative},) * (self.exclude == "true_of"))
 
     def forward(self, ctx: Context) -> Terms:
         """Return the five terms."""
