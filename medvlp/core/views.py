@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +28,13 @@ class ReadsBeside(Protocol):
     """A view that reads files which no field of the manifest names: what it makes depends on them too."""
 
     def beside(self, sample: Sample) -> Mapping[str, Path]: ...  # noqa: D102  (what is read of a file -> the file)
+
+
+@runtime_checkable
+class FittedView(Protocol):
+    """A random view that counts something in the training samples, as the prefix leaves them, before a run begins."""
+
+    def fitted(self, samples: Iterable[Sample]) -> View: ...  # noqa: D102
 
 
 @runtime_checkable

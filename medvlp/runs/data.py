@@ -10,7 +10,7 @@ from medvlp.config.tree import DataConfig, GroupConfig
 from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
-from medvlp.core.views import View
+from medvlp.core.views import FittedView, View
 from medvlp.data.grouping import keep_one, pair_images, stack_images, with_patients
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
@@ -119,6 +119,13 @@ def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:
 def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:
     """Build views in order."""
     return [build("data/views", spec, where=f"{where}[{i}]") for i, spec in enumerate(specs)]
+
+
+def fitted_views(views: Sequence[View], train: Prepared) -> list[View]:
+    """Return random views, those fitted that count something in the training samples first."""
+    return [
+        view.fitted(map(train.sample, range(len(train)))) if isinstance(view, FittedView) else view for view in views
+    ]
 
 
 def open_split(

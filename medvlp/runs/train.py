@@ -40,7 +40,7 @@ from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
 from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
-from medvlp.runs.data import build_views, open_manifest, open_split
+from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.release import taught_answers, training_card
@@ -158,7 +158,7 @@ class _Built:
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
-        self.suffix = build_views(config.data.suffix, where="data.suffix")
+        self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         prefix = build_views(config.data.prefix, where="data.prefix")
         self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
         self._fields += copied_marks(self.manifest.names, self._fields)

@@ -153,3 +153,60 @@ def test_what_a_sampler_refuses() -> None:
 def test_a_batch_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ConfigError, match="10 samples cannot be cut into 4 equal parts: choose a multiple of 4"):
         rank_part(10, rank=0, world=4)
+
+
+# img_diff -------------------------------------------------------------------------------------------------------------
+
+
+def pairs_of(stream: Any, n: int, epochs: int = 6) -> list[tuple[int, int]]:
+    return [tuple(pair) for pair in stream.indices(0, 2 * n * epochs).reshape(-1, 2).tolist()]
+
+
+def test_pairs_differ_in_one_finding_and_each_finding_is_drawn_alike() -> None:
+    # 0..39 are normal, 40..59 have e, 60 has n, 61 has both; 62's n is unknown.
+    e = [0.0] * 40 + [1.0] * 20 + [0.0, 1.0, 1.0]
+    n = [0.0] * 60 + [1.0, 1.0, None]
+    manifest = Manifest.of(
+        {"id": [f"r{i}" for i in range(63)], "text": ["x"] * 63, "label.e": e, "label.n": n}, root=Path()
+    )
+    found = pairs_of(made(manifest, 4, name="img_diff", within=None), 63)
+    assert sorted(first for first, _ in found[:63]) == [*range(63)]  # each record once an epoch
+    partners = {row: {other for first, other in found if first == row} for row in range(63)}
+    for row in range(62):
+        for other in partners[row]:
+            assert (e[row] != e[other]) + (n[row] != n[other]) == 1
+            assert other != 62
+    normal = [other for first, other in found if first < 40]
+    share = sum(other == 60 for other in normal) / len(normal)
+    assert abs(share - 0.5) < 0.12  # one record with n is drawn as often as twenty with e
+
+
+def test_a_patients_own_study_comes_first_and_labels_can_be_chosen() -> None:
+    columns = {
+        "id": list("abcdef"),
+        "text": ["x"] * 6,
+        "id.patient": ["p", "p", "q", "q", "r", None],
+        "label.e": [1, 0, 1, 1, 0, 1],
+        "label.n": [0, 0, 1, 0, 0, 0],
+    }
+    manifest = Manifest.of(columns, root=Path())
+    found = set(pairs_of(made(manifest, 0, name="img_diff"), 6, 20))
+    assert {other for first, other in found if first == 0} == {1}
+    assert {other for first, other in found if first == 3} == {2}
+    assert {other for first, other in found if first == 4} == {0, 3, 5}
+    only = set(pairs_of(made(manifest, 0, name="img_diff", labels=["n"], within="id.patient"), 6, 20))
+    assert {other for first, other in only if first == 2} == {3}
+    assert {other for first, other in only if first == 0} == {2}
+
+
+def test_pairs_are_a_function_of_the_place_and_impossible_ones_are_refused() -> None:
+    columns = {"id": list("abcd"), "text": list("wxyz"), "label.e": [1, 0, 1, 0], "label.n": [0, 0, 1, 1]}
+    stream = made(Manifest.of(columns, root=Path()), 7, name="img_diff", within=None)
+    whole = stream.indices(0, 40)
+    cut = np.concatenate([stream.indices(a, b) for a, b in itertools.pairwise([0, 3, 8, 9, 25, 40])])
+    assert whole.tolist() == cut.tolist()
+    with pytest.raises(ConfigError, match="sampler 'img_diff' finds no label in the manifest"):
+        made(records(3), 0, name="img_diff")
+    equal = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "label.e": [1, 1]}, root=Path())
+    with pytest.raises(ConfigError, match=r"finds no two records that differ in one of label\.e"):
+        made(equal, 0, name="img_diff", within=None)

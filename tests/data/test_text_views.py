@@ -13,6 +13,7 @@ from medvlp.core.sample import Sample
 from medvlp.data.pipeline import added_fields, apply_views
 from medvlp.data.views.captions import Captions
 from medvlp.data.views.hard_negative import HardNegative
+from medvlp.data.views.misgraded import Misgraded
 from medvlp.data.views.rewrite import Rewrite
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
@@ -142,3 +143,23 @@ def test_an_option_out_of_range_is_one_sentence_that_tells_what_to_change(make: 
     with pytest.raises(ConfigError, match=re.escape(words)) as told:
         make()  # type: ignore[operator]
     assert "change" in str(told.value)
+
+
+# misgraded -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_misgraded_sentence_stands_beside_its_true_form_in_words_of_the_training_reports() -> None:
+    samples = [Sample("a", {"text": REPORT}), Sample("b", {"text": "Massive effusion."})]
+    view = Misgraded().fitted(samples)
+    assert view.shares == {"effusion": {"massive": 1.0, "small": 1.0}}
+    assert view.fitted([]) is view
+    made = [apply_views(samples[0], [view], draw=seed).fields for seed in range(20)]
+    written = {(fields.get("text.graded"), fields.get("text.misgraded")) for fields in made}
+    pair = (("Small left pleural effusion.",), ("Massive left pleural effusion.",))
+    assert written == {pair, (None, None)}  # where the word drawn is the true one there is no pair
+    assert all(fields["text"] == REPORT for fields in made)
+    assert set(added_fields([view])) == {"text.misgraded", "text.graded"}
+    with pytest.raises(ConfigError, match="misgraded knows no words to draw from"):
+        Misgraded()(samples[0], torch.Generator())
+    with pytest.raises(ConfigError, match="misgraded reads one text field and writes two others"):
+        Misgraded(to="text")

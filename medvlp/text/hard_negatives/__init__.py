@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = attach(
         "FalseCopy": "copies",
         "Kind": "copies",
         "false_copies": "copies",
+        "grade_shares": "severity",
         "hard_negatives": "copies",
+        "misgraded": "severity",
     },
 )

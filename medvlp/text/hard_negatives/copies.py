@@ -192,7 +192,11 @@ def hard_negatives(
 @lru_cache(maxsize=1 << 14)
 def _copy(text: str, place: int) -> FalseCopy | None:
     """Return the copy of one plan, None where a sentence fits no rule or more is changed than the one fact."""
-    plan = plans_of(text)[place]
+    return copy_by(text, plans_of(text)[place])
+
+
+def copy_by(text: str, plan: Plan) -> FalseCopy | None:
+    """Return the copy that a plan makes of a text, None where it is not clean."""
     spans = report_sentences(text)
     changed, statement, false_statement = text, "", ""
     done: set[tuple[int, int]] = set()

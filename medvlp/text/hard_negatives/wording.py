@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from medvlp.text.laterality import states_a_side, turned
 from medvlp.text.sentences import capital, split_clauses
@@ -117,22 +118,55 @@ def change_side(sentence: str) -> str | None:
     return turned(sentence) if states_a_side(sentence) and not _ONE_SIDED.search(sentence) else None
 
 
-def change_severity(sentence: str, finding: str, grade: str) -> str | None:
+def change_severity(sentence: str, finding: str, grade: str, word: str = "") -> str | None:
     """Return the sentence with another grade (``"mild" | "moderate" | "severe"``); None where the word is not alone.
+
+    Args:
+        sentence: with one word of grade.
+        finding: that it grades.
+        grade: the other one.
+        word: how it is said, where that word fits the place of the old one; else the first of its kind.
 
     Example:
         >>> change_severity("Small left effusion.", "effusion", "severe")
         'Large left effusion.'
+        >>> change_severity("A moderate left effusion.", "effusion", "mild", "trace")
+        'A trace left effusion.'
+    """
+    found = grade_word(sentence, finding)
+    if found is None:
+        return None
+    words = _GRADED[found.family][grade]
+    other = word if word in words else words[0]
+    changed = _GRADE_WORD.sub(lambda match: capital(other) if match[0][0].isupper() else other, sentence)
+    return re.sub(rf"\b([Aa])n? (?={other}\b)", r"\1n " if other[0] in "aeiou" else r"\1 ", changed)
+
+
+class GradeWord(NamedTuple):
+    """A word of grade, the grade, and the class of words that can stand in its place."""
+
+    word: str
+    grade: str
+    family: str
+
+
+def grade_word(sentence: str, finding: str) -> GradeWord | None:
+    """Return the only word that grades a finding in a sentence; None where there is not one alone.
+
+    Example:
+        >>> grade_word("Tiny left effusion.", "effusion")
+        GradeWord(word='tiny', grade='mild', family='size')
     """
     found = _GRADE_WORD.findall(sentence)
-    if len(found) != 1 or _OTHER_GRADES.search(sentence):
-        return None
-    word = found[0].lower()
+    return None if len(found) != 1 or _OTHER_GRADES.search(sentence) else as_grade_word(found[0].lower(), finding)
+
+
+def as_grade_word(word: str, finding: str) -> GradeWord | None:
+    """Return a word as it grades a finding; None where it grades nothing."""
     families = [name for name, grades in _GRADED.items() if any(word in several for several in grades.values())]
     family = families[0] if len(families) == 1 else "size" if finding in _SIZED else "degree"
-    other = _GRADED[family][grade][0]
-    changed = _GRADE_WORD.sub(lambda match: capital(other) if match[0][0].isupper() else other, sentence)
-    return re.sub(rf"\b([Aa])n (?={other}\b)", r"\1 ", changed)
+    grades = [grade for grade, several in _GRADED[family].items() if word in several]
+    return GradeWord(word, grades[0], family) if grades else None
 
 
 def other_places(sentence: str) -> tuple[str, ...]:
