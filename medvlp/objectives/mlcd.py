@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.state.clusters import Clusters
 
 __all__ = ["Mlcd"]
 
@@ -33,14 +34,14 @@ class Mlcd(Objective):
 
     which is log(1 + sum_N e^s + sum_P e^-s + sum_N e^s sum_P e^-s). Each other cluster is in N with the chance
     `sampled`, drawn anew each step: clusters that say nearly the same are then seldom pushed apart. A row without
-    clusters adds nothing. Each image may belong to several clusters, as a study shows several findings. The clusters are
-    made once, before the first step: the vectors are theirs, and would not know new ones.
+    clusters adds nothing. An image may belong to several clusters, as a study shows several findings. Make the clusters
+    once, before the first step: the vectors are theirs, and would not know new ones.
 
     Left out: the angular margin of UNICOM, on which the authors build. The vectors w are scaled to unit length after
     each step instead of within the loss.
 
     Args:
-        classes: K, the number of clusters of the state.
+        classes: number of class vectors, at least K, the number of clusters that the state makes.
         reads: key of the rows (R, D).
         field: batch field of the clusters, as a state `clusters` gives it: ``vector.cluster_image`` with `nearest` of
             2 or more, ``number.cluster_image`` with one; ``vector.cluster_text`` lets the reports say to what an image
@@ -98,20 +99,30 @@ class Mlcd(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        rows = unit(ctx[self.reads])
+        rows, count = unit(ctx[self.reads]), self._count(ctx)
         own = ctx.rows(self.field, self.reads).one().reshape(len(rows), -1)
         known = own.isfinite().all(dim=1)
         index = torch.where(known[:, None], own, 0.0).long()
-        if len(index) and int(index.max()) >= self.classes:
-            raise ConfigError(
-                f"classes of objective 'mlcd' is {self.classes}, and states.{self.state} has a cluster "
-                f"{int(index.max())}: give both the same number."
-            )
-        scores = self.scale * cast("_Classes", ctx.heads[self.head]).scores(rows, learn=True)
+        scores = self.scale * cast("_Classes", ctx.heads[self.head]).scores(rows, learn=True)[:, :count]
         positive = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, index, True)
         drawn = ctx.uniform_shared(self.classes, name=f"{self.head} classes") < self.sampled
-        loss = _softplus(-scores, positive) + _softplus(scores, drawn.to(positive.device) & ~positive)
+        drawn = drawn[:count].to(positive.device)
+        loss = _softplus(-scores, positive) + _softplus(scores, drawn & ~positive)
         return {"clusters": Term.of(loss, known.to(loss))}
+
+    def _count(self, ctx: Context) -> int:
+        """Return K."""
+        clusters = ctx.state[self.state]
+        if not isinstance(clusters, Clusters):
+            raise ConfigError(f"states.{self.state} is no 'clusters', which objective 'mlcd' needs.")
+        space = self.field.partition(f".{clusters.field}_")[2]
+        count = len(clusters.centroids(labels_of=space, features_of=space))
+        if count > self.classes:
+            raise ConfigError(
+                f"classes of objective 'mlcd' is {self.classes}, and states.{self.state} made {count} clusters: give "
+                "at least as many classes."
+            )
+        return count
 
 
 def _softplus(scores: Tensor, member: Tensor) -> Tensor:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from medvlp.core import Batch, ConfigError, Context, Part
+from medvlp.core import Batch, ConfigError, Context, FeatureTable, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives.mlcd import Mlcd
+from medvlp.state import Clusters, Queue
 
 K, WIDTH, SCALE, NAN = 9, 5, 6.0, float("nan")
 FIELD = "vector.cluster_image"
@@ -20,11 +22,19 @@ def classes() -> Prototypes:
     return Prototypes(embed_dim=WIDTH, prototypes=K).double()
 
 
+def clusters(field: str) -> Clusters:
+    """K clusters of K samples."""
+    state = Clusters(reads=["image/embedding"], clusters=K, nearest=2 if field == FIELD else 1, restarts=1)
+    state.refresh(FeatureTable([str(i) for i in range(K)], {"image/embedding": np.eye(K, dtype=np.float32)}))
+    return state
+
+
 def context(labels, *, seen=0, field=FIELD) -> Context:
     rows = torch.randn(len(labels), WIDTH, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts = {parse_key("image/embedding"): Part(rows, torch.arange(len(labels)))}
     batch = Batch.of({field: torch.tensor(labels, dtype=torch.float64)})
-    return Context(parts=parts, batch=batch, heads={"mlcd": classes()}, samples_seen=seen, seed=3)
+    states = {"clusters": clusters(field)}
+    return Context(parts=parts, batch=batch, states=states, heads={"mlcd": classes()}, samples_seen=seen, seed=3)
 
 
 def by_hand(ctx: Context, labels, drawn) -> float:
@@ -94,12 +104,26 @@ class _Loss(torch.nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         key = parse_key("image/embedding")
         parts = {key: Part(rows, self.ctx.parts[key].owner)}
-        ctx = Context(parts=parts, batch=self.ctx.batch, heads={"mlcd": self.head}, seed=3)
+        ctx = Context(parts=parts, batch=self.ctx.batch, states=self.ctx.state, heads={"mlcd": self.head}, seed=3)
         return Mlcd(classes=K, sampled=0.5, scale=SCALE)(ctx)["clusters"].sum
+
+
+def test_class_vectors_without_a_cluster_take_no_part():
+    labels = [[0, 3], [8, 1]]
+    ctx, more = context(labels), Prototypes(embed_dim=WIDTH, prototypes=K + 4).double()
+    with torch.no_grad():
+        more.weight[:K] = ctx.heads["mlcd"].weight
+    expected = Mlcd(classes=K, sampled=1.0)(ctx)["clusters"].sum.item()
+    ctx.heads = {"mlcd": more}
+    assert Mlcd(classes=K + 4, sampled=1.0)(ctx)["clusters"].sum.item() == expected
 
 
 def test_more_clusters_than_classes_are_refused():
     with pytest.raises(
-        ConfigError, match=r"classes of objective 'mlcd' is 5, and states.clusters has a cluster 8: give"
+        ConfigError, match=r"classes of objective 'mlcd' is 5, and states.clusters made 9 clusters: give"
     ):
         Mlcd(classes=5)(context([[0, 3], [8, 1]]))
+    ctx = context([[0, 3], [8, 1]])
+    ctx.state = {"clusters": Queue(reads=["image/embedding"])}
+    with pytest.raises(ConfigError, match=r"states.clusters is no 'clusters', which objective 'mlcd' needs"):
+        Mlcd(classes=K)(ctx)
