@@ -60,8 +60,8 @@ class Swav(SinkhornPrototypes):
 
     Note:
         Equal shares suppose that the groups of a batch are about equally frequent; findings are not, and rare ones
-        share a prototype. A small crop may miss the finding that its large crop shows: keep its share of the area well above
-        that of the lesions in question, and never mirror crops.
+        share a prototype. A small crop may miss the finding that its large crop shows: keep its share of the area well
+        above that of the lesions in question, and never mirror crops.
 
     Example:
         >>> sorted(map(str, Swav(assigners=["image"], predictors=["image.local"]).needs()))
