@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from medvlp.core.schedules import Number, value_at
 from medvlp.state._shared import packed, unpacked
 
 
@@ -14,7 +15,7 @@ class Beliefs:
     """s <- phi s + (1 - phi) vote, of each sample and finding; s begins as the label (PiCO, Wang et al. 2022).
 
     Args:
-        momentum: phi.
+        momentum: phi, or a ramp of it: 0.95 to 0.8 in INS.
         findings: L.
 
     Example:
@@ -24,7 +25,7 @@ class Beliefs:
         [0.25, 1.0]
     """
 
-    def __init__(self, momentum: float, findings: int) -> None:
+    def __init__(self, momentum: Number, findings: int) -> None:
         self.momentum = momentum
         self._row: dict[str, int] = {}
         self._values = torch.zeros(0, findings)
@@ -37,20 +38,22 @@ class Beliefs:
         found = found.to(labels)
         return torch.where(found.isnan() | labels.isnan(), labels, found)
 
-    def follow(self, ids: Sequence[str], labels: Tensor, votes: Tensor) -> None:
+    def follow(self, ids: Sequence[str], labels: Tensor, votes: Tensor, *, samples_seen: int = 0) -> None:
         """Take votes in, one row after the other.
 
         Args:
             ids: of the rows' samples.
             labels: (R, L), where a belief begins.
             votes: (R, L), 1 or 0; NaN for none.
+            samples_seen: by the run, where phi is a ramp.
         """
+        gain = 1 - value_at(self.momentum, samples_seen)
         labels, votes = labels.float().cpu(), votes.float().cpu()
         for each, label, vote in zip(ids, labels, votes, strict=True):
             if bool(vote.isfinite().any()):
                 row = self._place(each)
                 old = torch.where(self._values[row].isnan(), label, self._values[row])
-                self._values[row] = torch.where(vote.isnan(), old, old.lerp(vote, 1 - self.momentum))
+                self._values[row] = torch.where(vote.isnan(), old, old.lerp(vote, gain))
 
     def _place(self, each: str) -> int:
         row = self._row.setdefault(each, len(self._row))

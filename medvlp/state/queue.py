@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, keys
+from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import State
 from medvlp.core.suggest import did_you_mean
 
@@ -29,6 +30,8 @@ class Queue(State):
         reads: keys.
         size: rows of each.
         begin: samples seen by the run from which rows enter.
+        beside: keys of the same rows that are kept as they are, such as logits, and batch fields, which give each row
+            of the first of `reads` the value of its sample.
 
     Raises:
         ConfigError: if no key is named.
@@ -39,19 +42,25 @@ class Queue(State):
     """
 
     def __init__(
-        self, *, reads: Sequence[str], size: Annotated[int, Field(ge=1)] = 3840, begin: Annotated[int, Field(ge=0)] = 0
+        self,
+        *,
+        reads: Sequence[str],
+        size: Annotated[int, Field(ge=1)] = 3840,
+        begin: Annotated[int, Field(ge=0)] = 0,
+        beside: Sequence[str] = (),
     ) -> None:
         if not reads:
             raise ConfigError("state 'queue' reads nothing: name the keys whose rows it keeps.")
         self.reads = tuple(reads)
         self.size = size
         self.begin = begin
+        self.beside = tuple(beside)
         self._rows: dict[str, Tensor] = {}
         self._coming: dict[str, Tensor] = {}
 
     def needs(self) -> frozenset[Key]:
         """The keys."""
-        return keys(*self.reads)
+        return keys(*self.reads, *self.beside)
 
     def rows(self, key: str) -> Tensor:
         """Return the rows of a key, oldest first, (R, D), R up to `size`.
@@ -59,8 +68,8 @@ class Queue(State):
         Raises:
             ConfigError: for a key that is not kept.
         """
-        if key not in self.reads:
-            raise ConfigError(f"The queue does not keep {key!r}: {did_you_mean(key, self.reads)}.")
+        if key not in (*self.reads, *self.beside):
+            raise ConfigError(f"The queue does not keep {key!r}: {did_you_mean(key, (*self.reads, *self.beside))}.")
         return self._rows.get(key, torch.zeros(0, 0))
 
     def full(self, key: str) -> bool:
@@ -73,6 +82,11 @@ class Queue(State):
         self._coming = {}
         if ctx.samples_seen >= self.begin:
             self._coming = {key: unit(ctx.all(key).detach()) for key in self.reads}
+            for key in self.beside:
+                if parse_key(key).is_field:
+                    self._coming[key] = collectives.gather_rows(ctx.rows(key, self.reads[0]).one())
+                else:
+                    self._coming[key] = ctx.all(key).detach()
 
     def after_step(self, model: object, samples_seen: int) -> None:
         """Append the rows observed in this step."""

@@ -1,0 +1,119 @@
+"""SwAV (Caron et al. 2020): crops of a picture predict to which learned prototypes its large crops were assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.encoded import unit
+from medvlp.core.term import Terms
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes, _Prototypes
+
+__all__ = ["Swav"]
+
+
+class Swav(SinkhornPrototypes):
+    r"""Swapped prediction among all crops of a sample, every pair of crops counting alike.
+
+    Each large crop a is assigned to the prototypes in equal shares over the batch, Q_a = sinkhorn(z_a C^T / epsilon);
+    every *other* crop v of its sample, large or small, predicts it:
+
+        L = mean over pairs (a, v), v != a, of CE(softmax(z_v C^T / t), Q_a),
+
+    z the projected row at unit length, C the prototypes (K, D) at unit length. With two large and six small crops that
+    is the paper's mean over the two assigners of the mean over the seven others. It needs no text; name `text` among
+    the assigners, and the report's assignment is predicted from the crops and theirs from the report.
+
+    It differs from `sinkhorn_prototypes`, which compares views and counts each alike: here several crops may be rows of
+    one view, predict one another and count one by one. The crops of one view share one assignment; give each large
+    crop a view of its own, as the paper does, for one each. Weights of prototypes and the queue start as there.
+
+    Args:
+        assigners: views whose rows are assigned: large crops, as the view ``crops`` of the data cuts them.
+        predictors: views that only predict: small crops.
+        prototypes: K; 3000 as published, on ImageNet.
+        temperature: t.
+        epsilon: see `sinkhorn`; as `iterations`.
+        iterations: see `sinkhorn`.
+        freeze: samples seen by the run before which prototypes stand still.
+        queue: state `queue` of the assigners' rows, which takes part in the shares once it is full: for batches of
+            fewer rows than there are prototypes.
+        hidden: width of the projection's hidden layer; None: the model's common space.
+        width: D.
+        norm: of the hidden layer.
+        head: name of the prototypes, and with ``_rows`` of the projection.
+
+    Returns:
+        ``swapped``.
+
+    Raises:
+        ConfigError: without two views, or if one is named twice.
+
+    References:
+        Caron et al. 2020, equations 1 to 3 (swapped prediction and equal shares), section 3.2 (crops).
+
+    Note:
+        Equal shares suppose that the groups of a batch are about equally frequent; findings are not, and rare ones
+        share a prototype. A small crop may miss the finding that its large crop shows: keep its share of the area well
+        above that of the lesions in question, and never mirror crops.
+
+    Example:
+        >>> sorted(map(str, Swav(assigners=["image"], predictors=["image.local"]).needs()))
+        ['image.local/swav_rows', 'image/swav_rows']
+    """
+
+    def __init__(
+        self,
+        *,
+        assigners: Sequence[str] = ("image.large",),
+        predictors: Sequence[str] = ("image.local",),
+        prototypes: Annotated[int, Field(ge=2)] = 500,
+        temperature: Annotated[float, Field(gt=0)] = 0.1,
+        epsilon: Annotated[float, Field(gt=0)] = 0.05,
+        iterations: Annotated[int, Field(ge=1)] = 3,
+        freeze: Annotated[int, Field(ge=0)] = 0,
+        queue: str | None = None,
+        hidden: Annotated[int, Field(ge=1)] | None = 2048,
+        width: Annotated[int, Field(ge=1)] = 128,
+        norm: Literal["layer", "batch"] = "batch",
+        head: str = "swav",
+    ) -> None:
+        super().__init__(
+            assigners=assigners,
+            predictors=predictors,
+            prototypes=prototypes,
+            temperature=temperature,
+            epsilon=epsilon,
+            iterations=iterations,
+            freeze=freeze,
+            queue=queue,
+            hidden=hidden,
+            width=width,
+            norm=norm,
+            head=head,
+        )
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the one term."""
+        prototypes = cast("_Prototypes", ctx.heads[self.head])
+        learn = ctx.samples_seen >= self.freeze
+        rows, owner = self._of(ctx, self.views)
+        _, of_code = self._of(ctx, self.assigners)
+        codes = torch.cat([self._assigned(ctx, view, prototypes) for view in self.assigners])
+        pairs = owner[:, None] == of_code[None, :]
+        pairs.fill_diagonal_(False)  # the assigners' rows come first, in the order of their codes
+        count = pairs.sum(dim=1).to(codes)
+        # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all its pairs.
+        target = (pairs.to(codes) @ codes) / count.clamp(min=1)[:, None]
+        scores = prototypes.scores(rows, learn=learn) / self.temperature
+        return {"swapped": contrast(scores, target.to(scores), row_weight=count)}
+
+    def _of(self, ctx: Context, views: Sequence[str]) -> tuple[Tensor, Tensor]:
+        found = [self._key(view) for view in views]
+        return torch.cat([unit(ctx[key]) for key in found]), torch.cat([ctx.owner(key) for key in found])
