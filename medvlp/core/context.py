@@ -86,7 +86,9 @@ class Context:
     def all(self, key: str) -> Tensor:
         """Everybody's rows (sum of R, ...) in rank order, with exact gradients; a bank is everybody's already."""
         self._refuse_chunk(key)
-        return self._once(key, lambda: self._everybodys(key, self[key]))
+        # Kept for whoever asks next, who may want the gradient that this one switched off.
+        with torch.enable_grad():
+            return self._once(key, lambda: self._everybodys(key, self[key]))
 
     def all_owner(self, key: str) -> Tensor:
         """The owner of each row of `all`."""

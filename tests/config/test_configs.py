@@ -93,6 +93,9 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     for view in data["prefix"]:
         if view["name"] in ("read", "read_stack", "read_volume"):
             view["size"] = SIZE
+    for view in data.get("suffix", ()):
+        if view["name"] == "crops":
+            view["size"] = SIZE
     if "tokenizer" in tree:
         tree["tokenizer"] |= {"vocab_size": 512, "max_length": 48}
     if "vision" in tree["model"]:

@@ -334,3 +334,20 @@ def test_a_chunk_alone_gathers_nothing():
     ctx = context(Batch.of({"text": ["a"]}), chunk=True)
     with pytest.raises(ConfigError, match=r"asked for everybody's 'rows': declare scope = 'batch'"):
         ctx.gather(torch.eye(1), torch.arange(1))
+
+
+def asked_twice() -> float:
+    """The gradient of everybody's rows after somebody looked at them without one."""
+    values = torch.tensor([[1.0 + collectives.rank()]], requires_grad=True)
+    parts = {parse_key("image/raw"): Part(values, torch.arange(1))}
+    ctx = Context(parts=parts, batch=Batch.of({"text": ["a"]}))
+    with torch.no_grad():
+        ctx.all("image/raw")
+    ctx.all("image/raw").square().sum().backward()
+    assert values.grad is not None
+    return values.grad.item()
+
+
+@pytest.mark.pool
+def test_who_looks_without_gradient_takes_it_from_nobody(pool):
+    assert pool.run(2, asked_twice) == [4.0, 8.0]  # twice the row, of both processes

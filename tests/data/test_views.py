@@ -127,6 +127,17 @@ def test_brighter_stays_brighter_and_pixels_stay_in_the_unit_interval(seed: int)
     assert 0 <= float(noisy.min()) <= float(noisy.max()) <= 1
 
 
+def test_each_of_several_crops_has_an_exposure_of_its_own() -> None:
+    rows = tuple(torch.linspace(0, 1, 64).reshape(1, 8, 8) for _ in range(3))
+    made = apply_views(Sample("a", {"image.large": rows, "id.study": "s"}), [Intensity(noise=0, field="image.large")])
+    out = made.fields["image.large"]
+    assert isinstance(out, tuple)
+    assert not any(torch.equal(a, b) for a, b in zip(out, (*out[1:], out[0]), strict=True))
+    assert all(bool((row.flatten().diff() >= 0).all()) for row in out)
+    none = apply_views(Sample("a", {"image": ()}), [Intensity()])
+    assert none.fields["image"] == ()
+
+
 def test_the_intensity_map_is_its_formula() -> None:
     image = torch.rand(1, 8, 8, generator=torch_generator(1, 0, "image"))
     view = Intensity(gamma=0.5, contrast=0.4, brightness=0.2, noise=0)

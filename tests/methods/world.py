@@ -19,14 +19,13 @@ COMPONENTS = {
     "experts": "models/patches tests.methods.experts:Experts",
     "router_balance": "objectives tests.methods.experts:RouterBalance",
     "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
-    "masked_image": "models/patches tests.methods.masked_image:MaskedImage",
-    "masked_features": "objectives tests.methods.masked_image:MaskedFeatures",
 }
 
 _DUAL = {**DUAL, "vision": {**VIT, "image_size": 32}}
 _COOP = {"name": "context_tokens", "kind": "text", "view": "bank.*"}
 _DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "student", "temperature": 0.5}
-_MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
+_MASK = {"name": "masked_image", "kind": "image", "view": "image.local", "ratio": [0.3, 0.6]}
+_FILL = {"name": "ibot", "teacher": "frozen", "view": "image.local", "hidden": 8, "bottleneck": 4, "prototypes": 6}
 _MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "text")]
 _BALANCE = {"name": "router_balance", "views": ["image", "text"]}
 _FDT = {"projection": {"name": "fdt", "codes": 12, "temperature": 1.0}, "embed_dim": 8}
@@ -52,7 +51,7 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
     ),
     "masked image": (
         {**_DUAL, "patches": [_MASK]},
-        [{"name": "clip"}, {"name": "masked_features", "teacher": "frozen"}],
+        [{"name": "clip"}, _FILL],
         ["*"],
     ),
     "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),

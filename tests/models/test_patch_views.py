@@ -32,7 +32,7 @@ ROBERTA = {**BERT, "config": {**BERT["config"], "model_type": "roberta"}}
 TOWERS = [{**TEXT, "pool": pool} for pool in ("mean", "cls", "last")]
 TOWERS += [{**BERT, "pool": "mean"}, {**BERT, "pool": "pooler"}, {**ROBERTA, "pool": "mean"}, ROBERTA]
 COOP = {"name": "context_tokens", "kind": "text", "view": "bank.bare"}
-MASK = {"name": "masked_image", "kind": "image", "view": "image.local"}
+MASK = {"name": "masked_image", "kind": "image", "view": "image.local", "share": 1.0, "ratio": [0.4, 0.6]}
 PROMPTS = {"name": "context_tokens", "kind": "image", "on": "tokens.input", "at": "end"}
 SINGLE = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 2, "attention_heads": 2}
 VISION = [{**VIT}, {**VIT, "pool": "avg"}]
@@ -40,10 +40,7 @@ VISION = [{**VIT}, {**VIT, "pool": "avg"}]
 
 @pytest.fixture(autouse=True)
 def methods() -> Iterator[None]:
-    where = "models/patches tests.methods."
-    with installed(
-        context_tokens=f"{where}context_tokens:ContextTokens", masked_image=f"{where}masked_image:MaskedImage"
-    ):
+    with installed(context_tokens="models/patches tests.methods.context_tokens:ContextTokens"):
         yield
 
 

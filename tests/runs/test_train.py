@@ -19,7 +19,6 @@ from medvlp.runs.train import dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
-from tests.methods.world import methods
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -173,16 +172,15 @@ def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> N
 def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> None:
     tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1}
     tree["states"] = {"slow": {"name": "ema", "horizon": 100}}
-    masked = {"name": "masked_features", "teacher": "slow", "view": "image"}
+    masked = {"name": "ibot", "teacher": "slow", "view": "image", "hidden": 8, "bottleneck": 4, "prototypes": 8}
     mask = {"name": "masked_image", "kind": "image", "view": "image"}
     tree["phases"] = [{"until": 16, "objectives": [{"name": "clip"}, masked], "patches": [mask]}]
     words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
-    with methods():
-        parts = build_parts(config_of(tree), words, ("image", "text"))
-        assert not parts.model.patches
-        del tree["phases"][0]["patches"]
-        with pytest.raises(ConfigError, match=r"Need 'image/hidden' cannot be computed"):
-            build_parts(config_of(tree), words, ("image", "text"))
+    parts = build_parts(config_of(tree), words, ("image", "text"))
+    assert not parts.model.patches
+    del tree["phases"][0]["patches"]
+    with pytest.raises(ConfigError, match=r"Need 'image/hidden' cannot be computed"):
+        build_parts(config_of(tree), words, ("image", "text"))
 
 
 def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:

@@ -60,17 +60,23 @@ class Intensity:
         require(self, fits, "takes an image field, ranges from 0 to below 1 and a probability")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Change the grey values."""
-        image = sample.fields.get(self.field)
-        if not isinstance(image, Tensor):
+        """Change the grey values; of several rows (crops) each for itself."""
+        value = sample.fields.get(self.field)
+        if isinstance(value, tuple):
+            rows = tuple(self._changed(row, generator) if isinstance(row, Tensor) else row for row in value)
+            return Sample(sample.id, {**sample.fields, self.field: rows}, sample.records)
+        if not isinstance(value, Tensor):
             return sample
+        return Sample(sample.id, {**sample.fields, self.field: self._changed(value, generator)}, sample.records)
+
+    def _changed(self, image: Tensor, generator: torch.Generator) -> Tensor:
         chance, g, c, b, n = torch.rand(5, generator=generator).tolist()
         if chance >= self.probability:
-            return sample
+            return image
         contrast = math.exp(math.log1p(self.contrast) * (2 * c - 1))
         bias = 0.5 - 0.5 * contrast + (2 * b - 1) * self.brightness
         out = image.pow(math.exp(math.log1p(self.gamma) * (2 * g - 1))) if self.gamma else image.clone()
         out.mul_(contrast).add_(bias)
         if self.noise:
             out.add_(torch.randn(image.shape, generator=generator), alpha=n * self.noise)
-        return Sample(sample.id, {**sample.fields, self.field: out.clamp_(0, 1)}, sample.records)
+        return out.clamp_(0, 1)

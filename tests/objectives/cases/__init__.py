@@ -52,3 +52,12 @@ def method(
         return [{str(spec["name"]): build("objectives", spec, where="test") for spec in specs}]
 
     return Method(**{"columns": columns, "objectives": objectives, "phases": [{"until": until}], **options})
+
+
+def crops(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
+    """The samples of `pairs`, and of each image two large crops and three small ones."""
+    columns, rows = pairs(indices, dtype), torch.arange(len(indices))
+    for role, looks in (("large", (1, 2)), ("local", (3, 4, 5))):
+        values = torch.stack([images(indices, dtype, look=look) for look in looks], dim=1).flatten(0, 1)
+        columns[f"image.{role}"] = Column(values, rows.repeat_interleave(len(looks)))
+    return columns
