@@ -19,12 +19,14 @@ class RunState:
         reason: of a failure, or why it is left out; one sentence.
         seconds: that it took, over all its starts.
         code: hash of the code that finished it.
+        memory: largest resident memory of its process in MB; 0 where unknown.
     """
 
     state: Literal["finished", "failed", "begun", "not begun"]
     reason: str = ""
     seconds: float = 0.0
     code: str = ""
+    memory: float = 0.0
 
 
 class ReportedNumber(BaseModel):

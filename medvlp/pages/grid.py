@@ -227,11 +227,12 @@ def _sweep_runs(table: Table) -> Written:
                 for each, digits in zip(row.readings, places, strict=True)
             ),
             round(run.seconds) or "",
+            round(run.memory) or "",
         )
         for row in table.rows
         for run in row.runs
     ]
-    columns = ("Cell", "folder", "state", "seed", *map(_title, table.measures), "seconds")
+    columns = ("Cell", "folder", "state", "seed", *map(_title, table.measures), "seconds", "MB")
     return Written("Runs", columns, tuple(rows), words=3)
 
 

@@ -52,7 +52,9 @@ def test_it_is_the_loop_over_rows_positives_and_negatives(pairing):
         scores = [float(unit((g * a[i])[None])[0] @ unit((g * b[j])[None])[0]) / 0.1 for j in range(7)]
         positives = [j for j in range(7) if sets[j] == sets[second]]
         negatives = torch.tensor([scores[j] for j in range(7) if sets[j] not in (sets[i], sets[second])])
-        losses = [torch.cat([negatives, torch.tensor([scores[p]])]).double().logsumexp(0) - scores[p] for p in positives]
+        losses = [
+            torch.cat([negatives, torch.tensor([scores[p]])]).double().logsumexp(0) - scores[p] for p in positives
+        ]
         total += float(sum(losses)) / len(positives)
         count += 1
     term = Simlap(labels=["effusion", "edema"], pairing=pairing)(ctx)["pairs"]
@@ -96,7 +98,9 @@ def test_samples_of_which_nothing_is_known_take_no_part():
     known = [0, 2, 3, 5]
     some = {name: [values[i] for i in known] for name, values in labels.items()}
     objective = Simlap(labels=["effusion", "edema"], pairing="same")
-    term, fewer = (objective(ctx)["pairs"] for ctx in (context(a, b, labels, head), context(a[known], b[known], some, head)))
+    term, fewer = (
+        objective(ctx)["pairs"] for ctx in (context(a, b, labels, head), context(a[known], b[known], some, head))
+    )
     assert term.count.item() == 4
     assert term.sum.item() == pytest.approx(fewer.sum.item(), rel=1e-12)
 

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -151,7 +152,11 @@ def _in_process(run: Run, threads: int | None) -> None:
         except Exception as error:
             traceback.print_exc()
             failed = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        _write_state(run, {"failed": failed, "seconds": round(spent + time.monotonic() - begun, 1)})
+        most = max(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, int(str(_read_state(run).get("memory", 0)))
+        )
+        spent += time.monotonic() - begun
+        _write_state(run, {"failed": failed, "seconds": round(spent, 1), "memory": most})
     sys.exit(1 if failed else 0)
 
 
@@ -199,10 +204,11 @@ def run_state(run: Run) -> RunState:
     """Read how far a run came; results of other options of evaluation count as none, their data is not looked at."""
     found, made = _read_state(run), _evaluated(run)
     seconds, code = float(str(found.get("seconds", 0.0))), str(found.get("code", ""))
+    memory = float(str(found.get("memory", 0.0)))
     trained = run.training is None or found.get("trained") == run.identity
     steps = run.evaluations.items()
     if trained and all(made.get(split) == each.identity and each.results.is_dir() for split, each in steps):
-        return RunState("finished", seconds=seconds, code=code)
+        return RunState("finished", seconds=seconds, code=code, memory=memory)
     if run.absent:
         return RunState("not begun", run.absent)
     if found.get("failed"):
