@@ -43,7 +43,7 @@ class SuiteLine(_Frozen):
         title: of the data set.
         split: name of the split and part that was judged.
         folder: below the suite's.
-        state, reason, seconds, code: how far it came, see `medvlp.evaluation.cells.RunState`.
+        state, reason, seconds, code, memory: how far it came, see `medvlp.evaluation.cells.RunState`.
         recipe, data, split_hash: hashes of what made the numbers.
         synthetic: whether nobody stands behind the data.
         caveats: sentences that a reader must have seen before the numbers.
@@ -59,6 +59,7 @@ class SuiteLine(_Frozen):
     reason: str = ""
     seconds: float = 0.0
     code: str = ""
+    memory: float = 0.0
     recipe: str = ""
     data: str = ""
     split_hash: str = ""

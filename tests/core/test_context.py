@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError

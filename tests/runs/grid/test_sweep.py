@@ -184,8 +184,8 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "unknown component",
-        {"axes": {"loss": [{"label": "a", "overrides": {"phases.0.objectives.0": {"name": "clop"}}}]}},
-        r"cell loss=a: There is no objectives component named 'clop': did you mean 'clip'\?",
+        {"axes": {"loss": [{"label": "a", "overrides": {"phases.0.objectives.0": {"name": "sigllip"}}}]}},
+        r"cell loss=a: There is no objectives component named 'sigllip': did you mean 'siglip'\?",
     ),
     (
         "no such list item",
