@@ -58,7 +58,10 @@ def component(folder: str, name: str) -> Callable[..., Any]:
         ConfigError: if there is no such file, with the nearest name.
     """
     if name not in available(folder):
-        raise ConfigError(f"There is no {folder} component named {name!r}: {did_you_mean(name, available(folder))}.")
+        raise ConfigError(
+            f"There is no {folder} component named {name!r}: {did_you_mean(name, available(folder))}; "
+            f"`medvlp components {folder}` lists all."
+        )
     for point in _points(folder):
         if point.name == name:
             return point.load()
