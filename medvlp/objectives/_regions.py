@@ -80,6 +80,18 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
     return Regions(torch.cat(boxes)[order], row[order], ctx.owner(key)[row[order]], torch.cat(label)[order])
 
 
+def plane(ctx: Context, key: str) -> tuple[int, int]:
+    """Return the rows and columns of a view's tokens.
+
+    Raises:
+        ConfigError: if they form no grid of two axes.
+    """
+    grid = ctx.grid(key)
+    if len(grid) != 2:
+        raise ConfigError(f"Boxes lie on pictures, and the tokens of {key!r} form a grid of {len(grid)} axes.")
+    return grid[0], grid[1]
+
+
 def phrases(ctx: Context, bank: str, labels: Sequence[str], *, objective: str) -> Tensor:
     """Return the embeddings of a bank that has a text for each label, in their order, (K, D).
 

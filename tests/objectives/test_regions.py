@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from medvlp.core import Context, Part
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
 from medvlp.models.heads._regions import map_of, within
-from medvlp.objectives._regions import random_boxes, regions_of
+from medvlp.objectives._regions import plane, random_boxes, regions_of
 
 HEIGHT, WIDTH = 20, 40
 
@@ -110,6 +111,13 @@ def test_a_box_holds_the_mean_of_points_spread_evenly_over_it() -> None:
                     want = [sum(bilinear(plane, *p) for p in points) / len(points) for plane in maps[row[m]]]
                     assert found[m, :, i, j].tolist() == pytest.approx(want)
     torch.testing.assert_close(within(maps, boxes, row)[2, :, 0, 0], maps[1].mean((1, 2)))  # the whole: the plain mean
+
+
+def test_boxes_are_refused_where_tokens_fill_a_volume() -> None:
+    part = Part(torch.zeros(1, 8, 3), torch.arange(1), (2, 2, 2))
+    ctx = Context(parts={parse_key("volume/tokens"): part}, batch=Batch.of({"text": ["a"]}))
+    with pytest.raises(ConfigError, match=r"the tokens of 'volume/tokens' form a grid of 3 axes"):
+        plane(ctx, "volume/tokens")
 
 
 def test_a_map_of_tokens_runs_along_the_rows() -> None:
