@@ -15,7 +15,8 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads._regions import map_of
-from medvlp.objectives._regions import both_ways, plane, random_boxes
+from medvlp.objectives._both_ways import both_ways
+from medvlp.objectives._regions import plane, random_boxes
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
 __all__ = ["Dito"]
