@@ -1,9 +1,9 @@
-"""Boxes of findings on own rows of a view, boxes at random, and vectors of rows against texts, both ways."""
+"""Boxes of findings on own rows of a view, the phrases of findings, and boxes at random."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,6 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
-from medvlp.core.term import Term
-from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Exclusion, Relation, pairs
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,18 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
     return Regions(torch.cat(boxes)[order], row[order], ctx.owner(key)[row[order]], torch.cat(label)[order])
 
 
+def plane(ctx: Context, key: str) -> tuple[int, int]:
+    """Return the rows and columns of a view's tokens.
+
+    Raises:
+        ConfigError: if they form no grid of two axes.
+    """
+    grid = ctx.grid(key)
+    if len(grid) != 2:
+        raise ConfigError(f"Boxes lie on pictures, and the tokens of {key!r} form a grid of {len(grid)} axes.")
+    return grid[0], grid[1]
+
+
 def phrases(ctx: Context, bank: str, labels: Sequence[str], *, objective: str) -> Tensor:
     """Return the embeddings of a bank that has a text for each label, in their order, (K, D).
 
@@ -110,44 +119,6 @@ def random_boxes(draws: Tensor, *, area: tuple[float, float], ratio: tuple[float
     side = torch.stack([(share * aspect).sqrt(), (share / aspect).sqrt()], dim=-1).clamp(max=1)
     low = draws[..., 2:] * (1 - side)
     return torch.cat([low, low + side], dim=-1)
-
-
-def both_ways(
-    ctx: Context,
-    rows: Tensor,
-    key: str,
-    *,
-    text: str,
-    positives: Relation,
-    exclude: Exclusion,
-    teach_text: bool = True,
-) -> Mapping[str, Term]:
-    """Contrast unit vectors that an objective made of own rows of a key with the embeddings of texts, as `clip` does.
-
-    Args:
-        ctx: the step.
-        rows: (R, D), one of each own row of the key.
-        key: whose owners and relations they have.
-        text: view of the texts.
-        positives: as in `clip`.
-        exclude: as in `clip`.
-        teach_text: whether the texts get a gradient.
-
-    Returns:
-        ``image_to_text`` and ``text_to_image``, each at half weight.
-    """
-    words = f"{text}/embedding"
-    own, everybody = ctx[words], ctx.all(words)
-    own, everybody = (own, everybody) if teach_text else (own.detach(), everybody.detach())
-    columns = ctx.gather(rows, ctx.owner(key)).values
-    found = {}
-    for name, scores, (first, second) in (
-        ("image_to_text", rows @ everybody.T, (key, words)),
-        ("text_to_image", own @ columns.T, (words, key)),
-    ):
-        related = pairs(ctx, positives, exclude, rows=first, columns=second, text=text)
-        found[name] = contrast(ctx.scale(scores), related.target, exclude=related.exclude).times(0.5)
-    return found
 
 
 def _place(row: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Terms
 from medvlp.models.heads._regions import map_of, within
-from medvlp.objectives._regions import both_ways
+from medvlp.objectives._both_ways import both_ways
+from medvlp.objectives._regions import plane
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
 __all__ = ["Clim"]
@@ -98,7 +99,7 @@ class Clim(Objective):
         on = (
             torch.searchsorted(mosaics.contiguous(), tiles.owner.contiguous(), right=True) - 1
         )  # a mosaic is its first's
-        maps = map_of(unit(ctx[self.key]), ctx.grid(self.key))
+        maps = map_of(unit(ctx[self.key]), plane(ctx, self.key))
         boxes = tiles.values / tiles.values.new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2)
         rows = unit(within(maps, boxes, on).flatten(1))
         return both_ways(

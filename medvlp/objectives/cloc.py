@@ -16,7 +16,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._regions import phrases, regions_of
+from medvlp.objectives._regions import phrases, plane, regions_of
 
 __all__ = ["Cloc"]
 
@@ -95,7 +95,7 @@ class Cloc(Objective):
         prompter = cast("_Prompter", ctx.heads["cloc"])
         texts = phrases(ctx, self.bank, self.labels, objective="cloc")
         found = regions_of(ctx, self.key, self.labels, most=self.most, name="boxes of cloc")
-        tokens, grid = ctx[self.key][found.row], ctx.grid(self.key)
+        tokens, grid = ctx[self.key][found.row], plane(ctx, self.key)
         boxes, own = found.boxes.to(tokens), texts[found.label]
         rows = unit(prompter.of_boxes(tokens, grid, boxes))
         everybody = ctx.gather(rows, found.owner)

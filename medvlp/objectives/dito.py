@@ -15,7 +15,8 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads._regions import map_of
-from medvlp.objectives._regions import both_ways, random_boxes
+from medvlp.objectives._both_ways import both_ways
+from medvlp.objectives._regions import plane, random_boxes
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
 __all__ = ["Dito"]
@@ -111,7 +112,7 @@ class Dito(Objective):
         boxes = random_boxes(drawn, area=self.area, ratio=self.ratio).flatten(0, 1)
         row = sample.new_tensor(range(len(sample))).repeat_interleave(self.boxes)
         head = cast("_BoxHead", ctx.heads["dito"])
-        read = head.forward_boxes(map_of(tokens, ctx.grid(key)), boxes, row)
+        read = head.forward_boxes(map_of(tokens, plane(ctx, key)), boxes, row)
         relation: dict[str, Any] = {"text": self.text, "positives": self.positives, "exclude": self.exclude}
         terms: dict[str, Term] = {}
         for level in read.unflatten(1, (len(tokens), self.boxes)).amax(dim=2):
