@@ -114,6 +114,9 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
         tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
     if tree.get("init_from") is not None:
         tree["init_from"] = str(world.place(tree["init_from"]))
+    for state in tree.get("states", {}).values():
+        if "bundle" in state:
+            state["bundle"] = str(world.place(state["bundle"]))
     for i, phase in enumerate(tree["phases"]):
         phase["until"] = BATCH * (i + 1)
     remember = tree["training"].get("remember", False)

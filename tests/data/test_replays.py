@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from medvlp.core import Batch, ConfigError
+from medvlp.core import Batch, ConfigError, Plan
+from medvlp.core.keys import keys
 from medvlp.data.cache import Cache
 from medvlp.data.loader import Loader
 from medvlp.data.manifest import Manifest
@@ -19,6 +20,10 @@ from medvlp.data.views.intensity import Intensity
 from medvlp.data.views.read import Read
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
+from medvlp.features.feature_pass import feature_pass
+from medvlp.models.build import build_model
+from medvlp.state import Frozen, Stored
+from tests.models.words import DUAL, HashWords
 
 PREFIX = [Read(size=16), Sections()]
 SUFFIX = [Affine(), Intensity(), Sentences(probability=1)]
@@ -77,3 +82,22 @@ def test_without_replays_nothing_is_told_and_no_pass_is_made(prepared: Prepared)
     assert "id.replay" not in next(Loader(prepared, SUFFIX, batch=4, seed=0, replays=2).once())
     with pytest.raises(ConfigError, match=r"A pass over replays needs augmentations .*: set data\.replays"):
         Loader(prepared, SUFFIX, batch=4, seed=0).replayed()
+
+
+def test_a_stored_teacher_says_of_a_training_batch_what_the_teacher_says(
+    cohort: Callable[..., Manifest], cache: Cache
+) -> None:
+    """The whole way: a pass over all augmentations, kept, and looked up for batches of another seed."""
+    views = [Read(size=32), Sections()]
+    model = build_model(DUAL, tokenizer=HashWords(), seed=3)
+    teacher, store = Frozen(), Stored(teacher="large")
+    teacher.bind(model)
+    loader = Loader(prepare(cohort(COUNT), views, cache=cache), SUFFIX, batch=4, seed=0, replays=2, prefix=views)
+    store.refresh(feature_pass(model, loader.replayed(), store.refresh_needs(), teachers={"large": teacher}))
+    plan = Plan.of(keys("image/embedding", "text/embedding"))
+    later = Loader(prepare(cohort(COUNT), views, cache=cache), SUFFIX, batch=6, seed=7, replays=2, prefix=views)
+    for batch in itertools.islice(later, 2):
+        said, kept = teacher.encode(batch, plan), store.encode(batch, plan)
+        for view in ("image", "text"):
+            assert torch.equal(kept[view].owner, said[view].owner)
+            torch.testing.assert_close(kept[view].part("embedding"), said[view].part("embedding"), rtol=1e-4, atol=1e-6)
