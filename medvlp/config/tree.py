@@ -101,6 +101,9 @@ class DataConfig(Node):
         subset: a smaller training set, inside the next larger one.
         prefix: deterministic views, cached on disk, stored in the bundle as the model's preprocessing.
         suffix: random views, training only.
+        replays: augmentations of each sample: with n, what the random views draw for a sample is one of n draws of its
+            own, the same in every run whatever its seed, so that what a teacher made of each can be kept (state
+            ``stored``); batches then have ``id.replay``. 0: always new ones.
         quarantine: largest fraction of unreadable records; more stop the run. Of a small cohort up to three may be, and
             at most a tenth.
         allow_leaks: train although a patient, study or image is in two splits, or judge a model on what it was trained
@@ -135,6 +138,7 @@ class DataConfig(Node):
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
     suffix: list[Component] = Field(default_factory=list)
+    replays: int = Field(default=0, ge=0)
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
     near_images: bool | None = None
@@ -183,7 +187,8 @@ class DataConfig(Node):
 
 
 _OF_A_SET = ("root", "layout", "manifest", "columns", "table", "part", "patient", "namespace", "group", "split")
-_OF_A_RUN = ("sets", "sampler", "subset", "prefix", "suffix", "quarantine", "allow_leaks", "near_images", "hashes")
+_OF_A_RUN = ("sets", "sampler", "subset", "prefix", "suffix", "replays", "quarantine", "allow_leaks")
+_OF_A_RUN += ("near_images", "hashes")
 
 
 class TokenizerConfig(Node):

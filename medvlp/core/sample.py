@@ -16,6 +16,8 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 
+REPLAY = "id.replay"
+"""Batch field: which augmentation of its sample a row is, and made by what, where samples have few (`data.replays`)."""
 Matrix = tuple[tuple[float, ...], ...]
 """The rows (d, d + 1) of an affine map of points in d dimensions, x first; it acts on (x, y, 1) or (x, y, z, 1)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.randomness import seed_of
 from medvlp.core.registry import build
-from medvlp.core.sample import Batch
+from medvlp.core.sample import REPLAY, Batch, Sample
 from medvlp.core.views import View
 from medvlp.data.collate import collate
 from medvlp.data.parallel import leave_signals_to_parent, start_method
-from medvlp.data.pipeline import apply_views, suffix_seed
+from medvlp.data.pipeline import apply_views, replay_seed, replay_tag, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.samplers._order import Sampler, rank_part
 from medvlp.text.tokenizers import Tokenizer
@@ -46,6 +47,9 @@ class Loader:
         words: field of texts -> tokenizers of the towers that encode it: the workers tokenise.
         marks: boxes and masks of the manifest that batches hold: those that somebody reads.
         sampler: component of `medvlp.data.samplers`, which record stands at which place of the stream.
+        replays: augmentations of each sample, one of which is drawn for each place of the stream; 0: always a new one.
+            A batch then says in ``id.replay`` which, and made by what.
+        prefix: views by which the cohort was prepared: part of what an augmentation is made by.
 
     Raises:
         ConfigError: if the batch cannot be cut into `world` equal parts, or for a faulty sampler.
@@ -75,6 +79,8 @@ class Loader:
         words: Mapping[str, Sequence[Tokenizer]] = {},
         marks: Sequence[str] = (),
         sampler: Mapping[str, object] = {"name": "uniform"},
+        replays: int = 0,
+        prefix: Sequence[View] = (),
     ) -> None:
         if start < origin:
             raise ConfigError(
@@ -92,6 +98,8 @@ class Loader:
         self._words = dict(words)
         self.start = start
         self._origin = origin
+        self._replays = replays
+        self._tag = replay_tag(prefix, self._suffix) if replays else ""
         given = {"manifest": prepared.manifest, "seed": seed}
         self._sampler: Sampler = build("data/samplers", sampler, where="data.sampler", given=given)
 
@@ -109,12 +117,26 @@ class Loader:
         With several processes each takes a contiguous part of the cohort; positions are indices in it. Whole stacks
         (nobody draws slices here) make batches shorter, so that one does not outgrow memory.
         """
+        plan = [_Order(run, run) for run in self._cohort()]
+        return self._run(plan, tuple(view for view in self._suffix if not view.random), replays=0)
+
+    def replayed(self) -> Iterator[Batch]:
+        """Yield every augmentation of every sample once, as training sees them: as `once`, one number after the other.
+
+        Raises:
+            ConfigError: if samples have no augmentations of their own.
+        """
+        if not self._replays:
+            raise ConfigError("A pass over replays needs augmentations that can be replayed: set data.replays.")
+        plan = [_Order(run, run, number) for number in range(self._replays) for run in self._cohort()]
+        return self._run(plan, self._suffix)
+
+    def _cohort(self) -> list[np.ndarray]:
+        """Return this process's indices of the cohort, batch by batch."""
         size, step = len(self._prepared), self._batch // self._world
         first, last = self._rank * size // self._world, (self._rank + 1) * size // self._world
         weights = None if self._prepared.store is None else self._prepared.store.stacked_bytes()
-        runs = [np.arange(start, stop) for start, stop in _runs(first, last, step, weights)]
-        plan = [_Order(run, run) for run in runs]
-        return self._run(plan, tuple(view for view in self._suffix if not view.random))
+        return [np.arange(start, stop) for start, stop in _runs(first, last, step, weights)]
 
     def episode(self, first: int, last: int) -> Iterator[Batch]:
         """Yield the samples at places first..last-1 of the stream as training sees them there, each at its first place.
@@ -138,9 +160,10 @@ class Loader:
     def _indices(self, first: int, last: int) -> np.ndarray:
         return self._sampler.indices(first - self._origin, last - self._origin)
 
-    def _run(self, plan: Iterable[_Order], views: tuple[View, ...]) -> Iterator[Batch]:
+    def _run(self, plan: Iterable[_Order], views: tuple[View, ...], *, replays: int | None = None) -> Iterator[Batch]:
+        replays = self._replays if replays is None else replays
         keep_freed_memory()  # batches are made and freed all the time; forked workers inherit the setting
-        maker = _Maker(self._prepared, views, self._seed, self._words, self._marks)
+        maker = _Maker(self._prepared, views, self._seed, self._words, self._marks, replays, self._tag)
         if self._workers <= 0:
             return (maker[order] for order in plan)
         return iter(
@@ -184,10 +207,14 @@ def _runs(first: int, last: int, step: int, weights: np.ndarray | None) -> Itera
 
 @dataclass(frozen=True)
 class _Order:
-    """What a worker is asked for: places in the stream and the samples that stand there, (B,) each."""
+    """What a worker is asked for: places in the stream and the samples that stand there, (B,) each.
+
+    `replay` is the augmentation of all of them; None: the one that is drawn for each place.
+    """
 
     positions: np.ndarray
     indices: np.ndarray
+    replay: int | None = None
 
 
 class _Maker(Dataset[Batch]):
@@ -198,16 +225,25 @@ class _Maker(Dataset[Batch]):
         seed: int,
         words: Mapping[str, Sequence[Tokenizer]],
         marks: tuple[str, ...],
+        replays: int,
+        tag: str,
     ) -> None:
         self._prepared, self._views, self._seed, self._words, self._marks = prepared, views, seed, words, marks
+        self._replays, self._tag = replays, tag
 
     def __getitem__(self, index: _Order) -> Batch:
-        samples = [
-            apply_views(self._prepared.sample(row), self._views, draw=suffix_seed(self._seed, position))
-            for position, row in zip(index.positions.tolist(), index.indices.tolist(), strict=True)
-        ]
+        places = zip(index.positions.tolist(), index.indices.tolist(), strict=True)
+        samples = [self._sample(position, row, index.replay) for position, row in places]
         fields, positions = self._prepared.records.stacked, torch.from_numpy(index.positions)
         return collate(samples, positions, fields=fields, words=self._words, marks=self._marks)
+
+    def _sample(self, position: int, row: int, replay: int | None) -> Sample:
+        sample = self._prepared.sample(row)
+        if not self._replays:
+            return apply_views(sample, self._views, draw=suffix_seed(self._seed, position))
+        number = seed_of(self._seed, position, "replay") % self._replays if replay is None else replay
+        made = apply_views(sample, self._views, draw=replay_seed(sample.id, number))
+        return replace(made, fields={**made.fields, REPLAY: f"{number} {self._tag}"})
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)

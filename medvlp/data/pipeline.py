@@ -19,6 +19,7 @@ import pyarrow.compute
 import torch
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.provenance import hash_of
 from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.sample import Sample
 from medvlp.core.views import View
@@ -32,6 +33,23 @@ pc: Any = pyarrow.compute  # its functions are made when it is imported: type ch
 def suffix_seed(seed: int, position: int) -> int:
     """Return the number that all random views of a sample are a function of."""
     return seed_of(seed, position, "suffix")
+
+
+def replay_seed(sample: str, number: int) -> int:
+    """Return what takes the place of `suffix_seed` where a sample has few augmentations: no run and no position."""
+    return seed_of(0, number, f"replay {sample}")
+
+
+def replay_tag(prefix: Sequence[View], suffix: Sequence[View]) -> str:
+    """Return a hash of what an augmentation is made by: the prefix, and random views in their places.
+
+    Example:
+        >>> from medvlp.data.views.intensity import Intensity
+        >>> replay_tag([], [Intensity()]) == replay_tag([], [Intensity(noise=0.1)])
+        False
+    """
+    random = [(place, view_spec(view)) for place, view in enumerate(suffix) if view.random]
+    return hash_of([[view_spec(view) for view in prefix], random])[:12]
 
 
 def view_name(view: View) -> str:

@@ -260,6 +260,7 @@ def _phase_plan(
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
         episode=lambda first, last: loader(first).episode(first, last),
+        replays=lambda start: loader(start).replayed(),
         trainable=phase.trainable,
         patches=phase.patches,
         surgery=phase.surgery,

@@ -25,7 +25,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
-from medvlp.core.sample import Batch
+from medvlp.core.sample import REPLAY, Batch
 from medvlp.core.table import FeatureTable
 from medvlp.data.leakage import Seen, leak_caveats, seen_of
 from medvlp.data.loader import Loader, in_order
@@ -159,8 +159,9 @@ class _Built:
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
-        prefix = build_views(config.data.prefix, where="data.prefix")
-        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*prefix, *self.suffix])]
+        self.prefix = build_views(config.data.prefix, where="data.prefix")
+        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*self.prefix, *self.suffix])]
+        self._fields += [REPLAY] if config.data.replays else []
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision
         self._assemble()
@@ -249,6 +250,8 @@ class _Built:
                 start=start,
                 origin=begin,
                 sampler=self.config.data.sampler,
+                replays=self.config.data.replays,
+                prefix=self.prefix,
                 words=words(),
                 marks=self.parts.marks,
             )

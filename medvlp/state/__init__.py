@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = attach(
         "External": "clusters",
         "Frozen": "frozen",
         "Queue": "queue",
+        "Stored": "stored",
     },
 )

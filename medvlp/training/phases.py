@@ -24,14 +24,15 @@ class Refresh(BaseModel):
         state: name of the state.
         every: samples between two passes; the first is at the start of the phase.
         over: ``cohort``: all training records, without random views; ``episode``: the samples that come until the next
-            pass, with the random views that they will be trained with.
+            pass, with the random views that they will be trained with; ``replays``: all training records with each of
+            their ``data.replays`` augmentations.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: str
     every: int = Field(gt=0)
-    over: Literal["cohort", "episode"] = "cohort"
+    over: Literal["cohort", "episode", "replays"] = "cohort"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class PhasePlan:
         own_optimiser: whether moments and horizon start afresh.
         batches: from a number of samples seen, this process's batches, without end.
         episode: (first, last) -> this process's part of the samples at those places of the stream, each once.
+        replays: from a number of samples seen, this process's part of all samples in all their augmentations.
         trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again, one
             that ends with ``[first:last]`` is of rows, see `medvlp.training.rows`.
         patches: specs for `medvlp.models.patches`.
@@ -60,6 +62,7 @@ class PhasePlan:
     optimiser: OptimiserOptions
     batches: Callable[[int], Iterable[Batch]]
     episode: Callable[[int, int], Iterable[Batch]] | None = None
+    replays: Callable[[int], Iterable[Batch]] | None = None
     own_optimiser: bool = False
     trainable: Sequence[str] = ("*",)
     patches: Sequence[Mapping[str, object]] = ()

@@ -216,6 +216,8 @@ class Trainer:
                 # To the step at which the next pass is due, or the phase ends: both fall on whole batches.
                 end = min((since // refresh.every + 1) * refresh.every, phase.until - begin)
                 episode = phase.episode(self.samples_seen, begin + math.ceil(end / batch) * batch)
+            elif refresh.over == "replays" and phase.replays is not None:
+                episode = phase.replays(self.samples_seen)
             state = self.setup.states[refresh.state]
             state.refresh(self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode))
 
