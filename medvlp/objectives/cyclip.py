@@ -87,4 +87,3 @@ class Cyclip(Objective):
             "cross_modal": Term.of(cross.square().sum(dim=1)).times(self.cross_modal),
             "in_modal": Term.of(within.square().sum(dim=1)).times(self.in_modal),
         }
-

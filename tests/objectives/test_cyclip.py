@@ -11,7 +11,9 @@ from medvlp.objectives import Cyclip
 from tests.objectives.world import rows
 
 
-def context(image: Tensor, text: Tensor, of_image: list[int] | None = None, of_text: list[int] | None = None) -> Context:
+def context(
+    image: Tensor, text: Tensor, of_image: list[int] | None = None, of_text: list[int] | None = None
+) -> Context:
     owners = {"image": of_image or list(range(len(image))), "text": of_text or list(range(len(text)))}
     values = {"image": image, "text": text}
     parts = {parse_key(f"{v}/embedding"): Part(values[v], torch.tensor(owners[v])) for v in values}
