@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from medvlp.core.context import Context
@@ -24,8 +23,8 @@ class Clippings(Objective):
     With E = unit(w v + (1 - w) t) of each record with an image and a text, P(i) the other records with the same value
     of a field and A(i) all other records, of all processes,
 
-        L = mean over records i with P(i) not empty of  -1/|P(i)| sum_{p in P(i)} log( e^{E_i . E_p / T} / sum_{a in A(i)}
-        e^{E_i . E_a / T} ).
+        L = mean over records i with P(i) not empty of
+            -1/|P(i)| sum_{p in P(i)} log( e^{E_i . E_p / T} / sum_{a in A(i)} e^{E_i . E_a / T} ).
 
     Records of one identity then lie together, whether it is the image or the text that tells; those far apart are
     linked by their nearest neighbour, or by single linkage under a distance that is chosen on validation. A batch needs
@@ -52,6 +51,7 @@ class Clippings(Objective):
         before, and keep such a model for audits.
 
     Example:
+        >>> import torch
         >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key
         >>> from medvlp.core.sample import Batch

@@ -70,11 +70,11 @@ def test_values_that_look_alike_are_side_by_side():
 
 
 def test_what_it_refuses():
-    with pytest.raises(DataError, match="no column 'id.study'"):
+    with pytest.raises(DataError, match=r"no column 'id\.study'"):
         sampler(column="id.study")
     with pytest.raises(DataError, match=r"no column 'vector\.image'"):
         sampler(0, None, vectors="vector.image")
     blank = Manifest.of({"id": ["a"], "text": ["x"], "id.patient": [None]}, root=Path())
     spec = {"name": "m_per_class", "column": "id.patient"}
-    with pytest.raises(ConfigError, match="finds no value in column 'id.patient': name another column"):
+    with pytest.raises(ConfigError, match=r"finds no value in column 'id\.patient': name another column"):
         build("data/samplers", spec, where="x", given={"manifest": blank, "seed": 0})

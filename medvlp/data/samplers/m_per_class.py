@@ -21,9 +21,9 @@ class MPerClass:
     A value sends its records in turn, from a drawn one on; one that has fewer than `m` sends some of them again, which
     random views make another picture. With `vectors` the permutation is one of clumps: a value is followed by the
     `together` - 1 that are nearest to it of those not placed yet, by the cosine of their mean vectors, so that a batch
-    holds its hardest negatives. Let the batch be a multiple of `m` times `together`. Records without a value never come.
+    holds its hardest negatives. Let the batch be a multiple of `m` times `together`.
 
-    An epoch of N values with vectors of D numbers costs N^2 D / `together` products: seconds for 20,000 values.
+    Records without a value never come. The clumps of an epoch cost, for N values, N^2 / `together` cosines.
 
     Args:
         column: whose equal values are one class: ``id.patient``, ``id.study``, ``label.effusion``.

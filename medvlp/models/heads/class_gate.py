@@ -31,7 +31,7 @@ class ClassGate(Head):
     Example:
         >>> gate = ClassGate(embed_dim=4, width=2, classes=3)
         >>> first, second = torch.eye(3)[:1], torch.eye(3)[1:2]
-        >>> gate.between(first, second).tolist(), bool((gate.between(first, second) == gate.between(second, first)).all())
+        >>> gate.between(first, second).tolist(), torch.equal(gate.between(first, second), gate.between(second, first))
         ([[0.5, 0.5]], True)
     """
 
