@@ -97,7 +97,7 @@ def test_no_cluster_is_empty_after_a_pass_and_an_empty_one_draws_nobody() -> Non
 
 
 def test_what_cannot_be_compared_adds_nothing() -> None:
-    """The first step has an empty queue; a row may lack an other view, a cluster a member, or all others may be of it."""
+    """The first step has an empty queue; a row may lack an other view, a cluster a member, and all may be of it."""
     own = rows(4, 0).requires_grad_()
     terms = InterClr()(context(own, rows(3, 1), states(None)))
     assert terms["inter"].count.item() == 0
