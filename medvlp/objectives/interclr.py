@@ -38,10 +38,6 @@ class InterClr(Objective):
     the last pass. A negative margin m makes the pseudo-positive easier: it need not come as near as the negatives are.
     At w = 0 this is MoCo (He et al. 2020).
 
-    Two studies in one cluster need not show the same: a cluster may be a scanner, a projection or a side. Clusters of
-    the reports (`labels_of`) are nearer to findings. The queue keeps no patients, so a patient's other study may come
-    as a negative. The authors' upkeep of small clusters is left to k-means, which fills an empty one.
-
     Args:
         state: state `clusters`.
         queue: state `queue` that keeps ``TEACHER:OTHER/HEAD``.
@@ -60,11 +56,15 @@ class InterClr(Objective):
         width: of its rows.
 
     Returns:
-        ``intra`` and ``inter``, weighted. A row without an other view adds nothing to the first, one whose cluster has
-        no member, or whose nearest members all are of its cluster, nothing to the second.
+        ``intra``, without rows that lack an other view, and ``inter``, without those that have no positive or negative.
 
     References:
         Xie et al. 2022 (InterCLR), sections 3.2 and 3.3; He et al. 2020 (MoCo), eq. 1.
+
+    Note:
+        Two studies in one cluster need not show the same: a cluster may be a scanner, a projection or a side. Those of
+        the reports (`labels_of`) are nearer to findings. The queue knows no patients: another study of one may be a
+        negative. Small clusters are not dissolved as by the authors; k-means fills an empty one.
 
     Example:
         >>> sorted(map(str, InterClr().needs()))
