@@ -1,4 +1,4 @@
-"""ALIGN's recipe is `clip` with options: the sum of both directions, smoothed labels, a temperature that starts at 1."""
+"""ALIGN's recipe is `clip` with options: both directions summed, smoothed labels, a temperature that starts at 1."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CLAIM = (
     "A loose margin and semi-hard negatives beat a strict margin, the hardest negatives and MoCo (nearest neighbours)."
 )
 BETTER, WORSE = "loose", "strict"
-KEY, BATCH, STEPS = "ema:image.second/interclr", 32, 500
+KEY, BATCH, STEPS = "ema:image.second/interclr", 32, 300
 OPTIONS = {
     "loose": {"inter": 0.25, "margin": -0.5, "nearest": 128, "negatives": 32},
     "strict": {"inter": 0.25, "margin": 0.5, "nearest": 128, "negatives": 32},

@@ -20,7 +20,7 @@ def judge(towers: Towers, held_out: Pairs) -> float:
 
 
 def toy(seed: int) -> dict[str, float]:
-    """Twenty captions, each of some thirty pictures, 600 steps of 32 pairs."""
+    """Twenty captions, each of some thirty pictures, 400 steps of 32 pairs."""
 
     def copied(found: Pairs, draws: torch.Generator) -> Pairs:
         """Give each picture of a group nearly the group's caption, and nearly the group's look."""
@@ -32,4 +32,4 @@ def toy(seed: int) -> dict[str, float]:
     draws = torch.Generator().manual_seed(seed)
     data, held_out = copied(pairs(600, seed), draws), copied(pairs(500, 500 + seed), draws)
     objectives = {"softened": LightClip(positives="own", alpha=0.2), "hard": Clip(positives="own")}
-    return scores(objectives, data, held_out, judge, seed=seed, steps=600, batch=32)
+    return scores(objectives, data, held_out, judge, seed=seed, steps=400, batch=32)
