@@ -29,9 +29,6 @@ class Cacr(Compared):
     ``rbf``, meant for large data, the loss is 2 T CE(cos / T, w+), with constant weights: of one positive that is 2 T
     InfoNCE.
 
-    It needs rows with several positives to differ from a plain contrast: several sentences or pictures a study. The
-    nearest negatives are often none in radiology (the same finding in other words): leave them out by `exclude`.
-
     Args:
         image: view of the images.
         text: view of the texts.
@@ -51,6 +48,10 @@ class Cacr(Compared):
 
     References:
         Zheng et al. 2023, section 3: contrastive attraction, contrastive repulsion and their sum.
+
+    Note:
+        Attraction is more than a plain one only with several positives a row: sentences or pictures of a study. The
+        nearest negatives are often none in radiology (the same finding in other words): leave them out by `exclude`.
 
     Example:
         >>> from medvlp.core.parts import Part

@@ -29,9 +29,6 @@ class Dcl(Compared):
     Weights are constants: through their gradient a pair that is near already would be pushed apart. Without them this
     is `clip` with ``positive_in_denominator: false``.
 
-    Volumes whose batches are small gain most. Weighting far pairs pulls hardest where a report is about another
-    picture: leave the weights out (``sigma: null``) where reports are noisy.
-
     Args:
         image: view of the images.
         text: view of the texts.
@@ -47,6 +44,10 @@ class Dcl(Compared):
 
     References:
         Yeh et al. 2022, section 3: the factor of InfoNCE's gradient, the decoupled loss L_DC and the weighted L_DCW.
+
+    Note:
+        Volumes, whose batches are small, gain most. The weights pull hardest on pairs that lie far apart, and where a
+        report is about another picture those are the wrong ones: leave them out (``sigma: null``) where reports err.
 
     Example:
         >>> from medvlp.core.parts import Part

@@ -48,6 +48,10 @@ class LightClip(Compared):
     References:
         Nie et al. 2023 (LightCLIP), instance-level alignment.
 
+    Note:
+        Softening believes the model about which reports are alike, and a model that does not yet hear "no" believes a
+        negated report to be the most alike: let alpha begin at 0, and leave out what is true of a picture (`exclude`).
+
     Example:
         >>> from medvlp.core.parts import Part
         >>> from medvlp.core.keys import parse_key

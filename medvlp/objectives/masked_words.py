@@ -31,11 +31,8 @@ class MaskedWords(Objective):
     processes and chunks. v is the embedding of the first picture of the text's sample, whole and with its gradient; it
     enters through a map that starts at zero (`word_filler`), so that the loss begins as plain masked language
     modelling, and stays that for a text without a picture. LightCLIP (Nie et al. 2023) lets the picture in at several
-    depths of the tower; here it enters behind it.
-
-    A phase with it has ``patches: [{name: mask_words, view: text.masked}]``. Small text towers gain, and reports
-    without pictures can take part. A hidden "no" or "left" can often be told only from the picture: that is learnt,
-    but the text alone guesses the commoner word, so leave the weight small.
+    depths of the tower; here it enters behind it. A phase with it has ``patches: [{name: mask_words, view:
+    text.masked}]``.
 
     Args:
         text: view whose words are hidden, a copy of `source`.
@@ -48,6 +45,10 @@ class MaskedWords(Objective):
 
     References:
         Devlin et al. 2019, section 3.1; Nie et al. 2023 (LightCLIP), masked language modelling.
+
+    Note:
+        A hidden "no" or "left" can often be told only from the picture; the text alone guesses the commoner word, which
+        is not what a report may do, so leave the weight small.
 
     Example:
         >>> sorted(map(str, MaskedWords().needs()))

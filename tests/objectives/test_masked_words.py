@@ -48,8 +48,8 @@ def test_it_is_the_cross_entropy_of_the_hidden_words_alone() -> None:
     picture = rows(2, 4)
     term = MaskedWords()(context(head, picture=picture))["hidden_word"]
     tokens, total = rows(15, 3).view(3, 5, 6), 0.0
-    for r, l, word in ((0, 1, 3), (1, 2, 6), (1, 3, 3), (2, 1, 4)):  # neither [CLS], [SEP] nor padding
-        seen = tokens[r, l] + (head.fuse.weight @ picture[r] if r < 2 else 0)
+    for r, at, word in ((0, 1, 3), (1, 2, 6), (1, 3, 3), (2, 1, 4)):  # neither [CLS], [SEP] nor padding
+        seen = tokens[r, at] + (head.fuse.weight @ picture[r] if r < 2 else 0)
         logits = head.output(head.hidden(seen)).tolist()
         total += math.log(sum(map(math.exp, logits))) - logits[word]
     assert term.count.item() == 4
@@ -98,5 +98,5 @@ def test_a_patch_hides_words_of_its_view_alone_and_only_in_training() -> None:
 
 
 def test_words_are_hidden_where_they_stand_alone() -> None:
-    with pytest.raises(ConfigError, match="mask_words hides words, and 'tokens.input' is another site"):
+    with pytest.raises(ConfigError, match=r"mask_words hides words, and 'tokens\.input' is another site"):
         MaskWords(widths={"text": 4}, uniform=lambda n: torch.zeros(1, n), on="tokens.input")

@@ -26,21 +26,21 @@ class Bipartite(Score):
     score of that side. Rows and columns may be exchanged; of equally long
     sides the rows' is matched whole.
 
-    Where FILIP lets all words share one bright patch, here they have to spread. Of a film without findings most words
-    have no place of their own, so a matching says less there. Memory is R C N L for `tile` cosines at a time, in
-    training for all.
-
     Args:
         capacity: how many tokens one of the longer side may serve; None: any number.
         temperature: of the plan, of cosines, at least 0.02; 0: the exact assignment, found on the CPU.
         iterations: of the scaling.
-        tile: cosines formed at a time.
+        tile: cosines formed at a time; in training all R C N L are held.
 
     Raises:
         ConfigError: for a temperature between 0 and 0.02, of which float32 has no plan.
 
     References:
         Nie et al. 2023 (LightCLIP); Chizat et al. 2018, table 1 (scaling with capped marginals).
+
+    Note:
+        Where FILIP lets all words share one bright patch, here they have to spread; of a film without findings most
+        words have no place of their own, so a matching says less there.
 
     Example:
         >>> tokens = {"local": torch.eye(2)[None], "mask": torch.ones(1, 2, dtype=torch.bool)}

@@ -1,0 +1,27 @@
+"""From numbers drawn for a row to some of its columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def drawn(mask: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn draws in [0, 1) into columns of a mask, each as likely as the others, with replacement.
+
+    Args:
+        mask: bool (R, C).
+        draws: (R, n).
+
+    Returns:
+        (R, n) indices, and (R,) whether the row has a column at all.
+
+    Example:
+        >>> drawn(torch.tensor([[False, True, False, True]]), torch.tensor([[0.1, 0.6]]))[0].tolist()
+        [[1, 3]]
+    """
+    up_to = mask.cumsum(dim=1)
+    count = mask.sum(dim=1, keepdim=True)
+    wanted = torch.minimum((draws * count).long(), (count - 1).clamp(min=0)) + 1
+    index = torch.searchsorted(up_to, wanted).clamp(max=max(mask.shape[1] - 1, 0))
+    return index, count[:, 0] > 0
