@@ -7,6 +7,7 @@ from torch import Tensor
 
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.input_label import InputLabel
 from tests.objectives.world import Scale, rows
 
@@ -92,3 +93,17 @@ def test_an_unlike_number_of_texts_and_labels_is_refused() -> None:
         InputLabel(bank="findings", labels=LABELS)(context(texts=rows(3, 1)))
     with pytest.raises(ConfigError, match="labels of objective 'input_label' is empty"):
         InputLabel(bank="findings", labels=[])
+
+
+def test_input_against_input_is_clip_of_two_readings_of_a_text() -> None:
+    """SimCSE (Gao et al. 2021, eq. 1): a sentence finds its other reading among those of the batch; clip has both ways."""
+    one, other = rows(4, 5), rows(4, 6)
+    readings = (("text", one), ("text.second", other))
+    parts = {parse_key(f"{view}/embedding"): Part(x, torch.arange(4)) for view, x in readings}
+    ctx = Context(parts=parts, batch=Batch.of({"text": list("abcd"), "text.second": list("efgh")}), scale=Scale())
+    terms = Clip(image="text", text="text.second")(ctx)
+    z = ctx.scale(one @ other.T)
+    assert Clip(image="text", text="text.second").answers() == ()
+    for name, scores in (("image_to_text", z), ("text_to_image", z.T)):
+        expected = sum(-torch.log(scores[i, i].exp() / scores[i].exp().sum()) for i in range(4))
+        torch.testing.assert_close(terms[name].sum, 0.5 * expected, rtol=1e-10, atol=0)
