@@ -293,8 +293,6 @@ def test_rows_are_compared_over_all_processes(pool, bounds):
 
 def gathered_loss(bounds: list[int]) -> dict:
     """Row means of the tokens that a row attends to, against those of everybody: a loss of computed rows."""
-    from medvlp.core import collectives
-
     start, stop = bounds[collectives.rank()], bounds[collectives.rank() + 1]
     owner = torch.tensor([0, 1, 1, 3, 4])
     draws = torch.Generator().manual_seed(0)

@@ -17,6 +17,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Objective, State, Teacher
 from medvlp.core.registry import build
+from medvlp.core.sample import ImageRecord
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
@@ -44,6 +45,7 @@ class Method:
         states: specs by name.
         spec: of the model.
         banks: of the model, by name.
+        records: indices of samples -> where their pictures lie, field by field.
     """
 
     columns: Callable[[Tensor, torch.dtype], dict[str, Column]]
@@ -52,6 +54,7 @@ class Method:
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=lambda: DUAL)
     banks: Mapping[str, Bank] = field(default_factory=dict)
+    records: Callable[[Tensor], dict[str, tuple[ImageRecord, ...]]] = lambda indices: {}
 
     @property
     def end(self) -> int:
@@ -70,7 +73,8 @@ def images(indices: Tensor, dtype: torch.dtype, *, look: int = 0) -> Tensor:
 
 def batch_of(method: Method, places: Tensor, dtype: torch.dtype) -> Batch:
     indices = places % COHORT
-    return Batch(tuple(f"s{i}" for i in indices.tolist()), places, method.columns(indices, dtype))
+    ids = tuple(f"s{i}" for i in indices.tolist())
+    return Batch(ids, places, method.columns(indices, dtype), method.records(indices))
 
 
 def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True) -> Setup:

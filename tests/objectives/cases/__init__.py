@@ -61,3 +61,13 @@ def crops(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
         values = torch.stack([images(indices, dtype, look=look) for look in looks], dim=1).flatten(0, 1)
         columns[f"image.{role}"] = Column(values, rows.repeat_interleave(len(looks)))
     return columns
+
+
+def strong(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
+    """The samples of `pairs`, with two more looks at each image and two other wordings of each report."""
+    columns, rows = pairs(indices, dtype), torch.arange(len(indices))
+    for look, role in enumerate(("strong", "second"), start=1):
+        columns[f"image.{role}"] = Column(images(indices, dtype, look=look), rows)
+        words = tuple(f"{('small', 'large', 'no')[i % 3]} {FINDINGS[i // 3 % 4]} {role}" for i in indices.tolist())
+        columns[f"text.{role}"] = Column(words, rows)
+    return columns
