@@ -1,4 +1,4 @@
-"""FDT: pictures of two objects and texts that name both, as mixtures of 32 codes, most of which have a share at first."""
+"""FDT: pictures of two objects and texts that name both, as mixtures of 32 codes; most have a share at first."""
 
 from __future__ import annotations
 
