@@ -22,6 +22,9 @@ __all__ = ["Similarity"]
 class Similarity:
     """cos(P(T_i), vector) at token i, with P the projection of tokens where the model has one, else of the image.
 
+    A projection of tokens beside one of words (``text/local``) is into the space of single words, where whole texts are
+    not (`gloria`, `mgca`): then P is that of the image too.
+
     As in BioViL (Boecking et al. 2022), without its smoothing. The second case assumes that a token lives in the space
     of the pooled vector, which holds for mean and attention pooling. For a difference of two texts it is the
     difference of two cosines.
@@ -32,7 +35,7 @@ class Similarity:
     def __call__(self, model: Model, image: Tensor, vectors: Tensor) -> list[Map]:
         """Return the maps; tokens that form no grid or cannot be projected are refused (ConfigError)."""
         heads = dict(model.heads.items())
-        local = "image/local" in heads
+        local = "image/local" in heads and "text/local" not in heads
         with torch.inference_mode():
             encoded = encoded_images(model, image[None], "tokens", "raw", *(["local"] if local else []))
             tokens = encoded.part("local") if local else _projected(encoded, heads.get("image/raw"))

@@ -107,6 +107,15 @@ def test_similarity_takes_the_models_own_projection_of_tokens_where_there_is_one
     np.testing.assert_allclose(one(Similarity(), model, image, vector).values.flatten(), expected, atol=1e-6)
 
 
+def test_similarity_leaves_out_a_projection_into_the_space_of_single_words() -> None:
+    """Beside `text/local` the tokens' projection was compared with words, never with a whole text."""
+    image, vector = images(1, SIDE)[0], vector_of()
+    local = {"name": "projection", "reads": "tokens"}
+    both = model_of(VISION, heads={"image/local": local, "text/local": local})
+    found, plain = (one(Similarity(), model, image, vector).values for model in (both, model_of(VISION)))
+    np.testing.assert_array_equal(found, plain)
+
+
 def test_similarity_of_tokens_that_do_not_fit_the_projection_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"Tokens of width 16 do not fit the image projection.*take the map hires"):
         one(Similarity(), model_of({**VISION, "columns": 3}), images(1, SIDE)[0], vector_of())
