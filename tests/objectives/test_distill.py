@@ -8,6 +8,8 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
+from medvlp.core.resources import resource_folder
+from medvlp.models.bank import read_bank
 from medvlp.objectives import Distill
 from tests.objectives.world import rows
 
@@ -53,6 +55,21 @@ def test_a_student_that_is_its_teacher_has_the_teachers_entropy_and_no_gradient(
     other = rows(4, 2)
     moved = Distill(teacher="frozen", bank="words")(context(other, student.detach(), bank, bank))["distribution"]
     assert moved.sum > term.sum  # Gibbs
+
+
+def test_it_is_the_papers_loss_at_a_temperature_of_logits():
+    """lambda T^2 CE(softmax(z0 / T), softmax(z / T)) of logits z = s v e^T: s = 100, T = 2, lambda = 1."""
+    student, taught, words = rows(4, 0), rows(4, 1), rows(30, 2)
+    term = Distill(teacher="frozen", bank="words", temperature=2 / 100)(context(student, taught, words, words))
+    z, z0 = (100 * each @ words.T / 2 for each in (student, taught))
+    paper = -(2**2) * (z0.softmax(1) * z.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(4.0 * term["distribution"].value(), paper, rtol=1e-10, atol=1e-12)
+
+
+def test_the_shipped_words_are_pseudo_sentences_that_state_nothing():
+    bank = read_bank(resource_folder("configs") / "banks" / "random_words.txt", name="words")
+    assert len(set(bank.texts)) == 256
+    assert {len(text.split()) for text in bank.texts} == {10}
 
 
 def test_nothing_flows_into_the_teacher():
