@@ -18,6 +18,7 @@ from medvlp.core.keys import Plan
 from medvlp.core.protocols import Objective, State, Teacher
 from medvlp.core.registry import build
 from medvlp.features.feature_pass import feature_pass
+from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.training.checkpoints import latest
 from medvlp.training.optimisers import OptimiserOptions
@@ -42,6 +43,7 @@ class Method:
         phases: further options of each phase's plan, ``until`` among them.
         states: specs by name.
         spec: of the model.
+        banks: of the model, by name.
     """
 
     columns: Callable[[Tensor, torch.dtype], dict[str, Column]]
@@ -49,6 +51,7 @@ class Method:
     phases: Sequence[Mapping[str, Any]]
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=lambda: DUAL)
+    banks: Mapping[str, Bank] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
@@ -73,7 +76,7 @@ def batch_of(method: Method, places: Tensor, dtype: torch.dtype) -> Batch:
 def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True) -> Setup:
     """Build as `medvlp.config` does."""
     dtype = torch.float64 if double else torch.float32
-    model = build_model(method.spec, tokenizer=HashWords(), seed=3).to(dtype)
+    model = build_model(method.spec, tokenizer=HashWords(), banks=method.banks, seed=3).to(dtype)
     states: dict[str, State] = {
         name: build("state", spec, where="test", given={"model": model, "name": name})
         for name, spec in method.states.items()
