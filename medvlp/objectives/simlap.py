@@ -115,8 +115,8 @@ class Simlap(Objective):
         present = (values == 1).to(ctx[key])
         shares = torch.cat([present, (present.sum(dim=1, keepdim=True) == 0).to(present)], dim=1)
         draw = ctx.uniform(1, name="simlap")[ctx.parts[parse_key(key)].owner]
-        told = torch.cat([shares / shares.sum(dim=1, keepdim=True), known.any(dim=1, keepdim=True), draw], dim=1)
-        everybody = ctx.gather(told, ctx.owner(key)).values
+        packed = torch.cat([shares / shares.sum(dim=1, keepdim=True), known.any(dim=1, keepdim=True), draw], dim=1)
+        everybody = ctx.gather(packed, ctx.owner(key)).values
         return everybody[:, :-2], everybody[:, -2] > 0, everybody[:, -1]
 
     def _second(self, own: Tensor, alike: Tensor, known: Tensor, draws: Tensor) -> Tensor:

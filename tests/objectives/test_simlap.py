@@ -21,7 +21,7 @@ def gate(classes: int | None = 3, seed: int = 0, embed_dim: int = 6) -> ClassGat
     """A gate that is not 1/2 everywhere any more."""
     torch.manual_seed(seed)
     made = ClassGate(embed_dim=embed_dim, width=6, classes=classes).double()
-    torch.nn.init.normal_(made.second[2].weight)
+    torch.nn.init.normal_(made.last.weight)
     return made
 
 

@@ -56,9 +56,9 @@ def test_a_copy_of_the_positive_passes_the_filter_and_becomes_the_hardest_negati
     scores, own = v @ t.T, torch.eye(4, dtype=torch.bool)
     for margin, found in ((0.1, True), (0.0, True), (-1e-9, False)):
         assert hardest(scores, own, ~own, negatives=4, margin=margin)[0, 1].item() is found
-    alone = Unime(negatives=1, positives="own")(context(v, t, ["a", "A ", "b", "c"]))
+    unaware = Unime(negatives=1, positives="own")(context(v, t, ["a", "A ", "b", "c"]))
     known = Unime(negatives=1)(context(v, t, ["a", "A ", "b", "c"]))
-    assert alone["image_to_text"].sum > known["image_to_text"].sum
+    assert unaware["image_to_text"].sum > known["image_to_text"].sum
 
 
 def test_what_is_excluded_is_no_negative_and_few_columns_are_enough():

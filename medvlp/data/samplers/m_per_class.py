@@ -88,7 +88,7 @@ class MPerClass:
             made = order(len(self._count), seed=self._seed, epoch=epoch, name="m_per_class")
             if self._means is not None and self._together > 1:
                 made = _clumps(made, self._means, self._together)
-            self._made = {**{e: kept for e, kept in self._made.items() if e == epoch - 1}, epoch: made}
+            self._made = {**{e: before for e, before in self._made.items() if e == epoch - 1}, epoch: made}
         return self._made[epoch]
 
     def _mean_vectors(self, manifest: Manifest, field: str) -> np.ndarray:

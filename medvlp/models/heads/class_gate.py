@@ -48,10 +48,11 @@ class ClassGate(Head):
         super().__init__()
         inputs = embed_dim if classes is None else 2 * width
         self.vectors = None if classes is None else nn.Parameter(torch.randn(classes, inputs))
-        self.first = nn.Sequential(nn.ReLU(), nn.LayerNorm(inputs), nn.Linear(inputs, 4 * width))
-        self.second = nn.Sequential(nn.ReLU(), nn.LayerNorm(4 * width), nn.Linear(4 * width, width))
-        nn.init.zeros_(self.second[2].weight)
-        nn.init.zeros_(self.second[2].bias)
+        first = [nn.ReLU(), nn.LayerNorm(inputs), nn.Linear(inputs, 4 * width)]
+        self.body = nn.Sequential(*first, nn.ReLU(), nn.LayerNorm(4 * width))
+        self.last = nn.Linear(4 * width, width)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def between(self, one: Tensor, other: Tensor, vectors: Tensor | None = None) -> Tensor:
         """Return the gates of R pairs, (R, D).
@@ -63,7 +64,7 @@ class ClassGate(Head):
         """
         vectors = self.vectors if vectors is None else vectors
         assert vectors is not None, "whoever has none of its own is given some"
-        return torch.sigmoid(self.second(self.first((one + other) / 2 @ vectors)))
+        return torch.sigmoid(self.last(self.body((one + other) / 2 @ vectors)))
 
 
 def gated_cosine(rows: Tensor, gates: Tensor, columns: Tensor) -> Tensor:

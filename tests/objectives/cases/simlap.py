@@ -1,4 +1,4 @@
-"""Image against report, and image against another view of it."""
+"""Image against report, by learned classes and by texts of classes, and image against another view of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from medvlp.core import Column
+from medvlp.models.bank import Bank
 from tests.objectives.cases import FINDINGS, method, pairs
 from tests.training.methods import images
 
@@ -18,5 +19,6 @@ def twice(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
 SIMLAP = {"name": "simlap", "labels": list(FINDINGS), "hidden": 8, "width": 4}
 CASES = {
     "reports": method(SIMLAP),
+    "texts": method({**SIMLAP, "bank": "classes"}, banks={"classes": Bank("classes", (*FINDINGS, "nothing"))}),
     "images": method({**SIMLAP, "views": ["image", "image.second"], "pairing": "different"}, columns=twice),
 }
