@@ -95,8 +95,10 @@ class Dcl(Compared):
         if self.sigma is None:
             return term
         valid = found.target.any(dim=1) & (~target & ~exclude).any(dim=1)
-        weight = self._weights(ctx, _mean(plain.detach(), found.target)[valid], ctx.owner(self._key(rows))[valid])
-        own = _mean(z[:, : found.target.shape[1]], found.target)[valid]
+        share = found.target.to(z.dtype) / found.target.sum(dim=1, keepdim=True).clamp(min=1)
+        owner = ctx.owner(f"{rows}/{self.score.reads[0]}")
+        weight = self._weights(ctx, (share * plain.detach()).sum(dim=1)[valid], owner[valid])
+        own = (share * z[:, : share.shape[1]]).sum(dim=1)[valid]
         return Term(term.sum + ((1 - weight) * own).sum(), term.count)
 
     def _weights(self, ctx: Context, own: Tensor, owner: Tensor) -> Tensor:
@@ -104,10 +106,3 @@ class Dcl(Compared):
         assert self.sigma is not None
         everybody = ctx.gather(own, owner).values / self.sigma
         return 2 - len(everybody) * (own / self.sigma - everybody.logsumexp(dim=0)).exp()
-
-    def _key(self, view: str) -> str:
-        return f"{view}/{self.score.reads[0]}"
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, values, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)

@@ -19,7 +19,7 @@ __all__ = ["MaskedWords"]
 
 
 class _Filler(Protocol):
-    def logits(self, tokens: Tensor, picture: Tensor) -> Tensor: ...
+    def logits(self, tokens: Tensor, pictures: Tensor | None) -> Tensor: ...
 
     def words(self, ids: Tensor) -> Tensor: ...
 
@@ -73,7 +73,7 @@ class MaskedWords(Objective):
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The output layers."""
-        return {self.head: HeadSpec("word_filler")}
+        return {self.head: HeadSpec("word_filler", {"pictures": self.image is not None})}
 
     def data_views(self) -> Sequence[Mapping[str, object]]:
         """The copy of the text."""
@@ -85,14 +85,12 @@ class MaskedWords(Objective):
         ids = ctx[f"{self.text}/ids"]
         where = ctx[f"{self.text}/hidden"] & ctx[f"{self.text}/mask"] & filler.words(ids)
         row, _ = where.nonzero(as_tuple=True)
-        logits = filler.logits(ctx[f"{self.text}/tokens"][where], self._pictures(ctx)[row])
+        pictures = None if self.image is None else self._pictures(ctx, f"{self.image}/embedding")[row]
+        logits = filler.logits(ctx[f"{self.text}/tokens"][where], pictures)
         return {"hidden_word": Term.of(F.cross_entropy(wide(logits), ids[where], reduction="none"))}
 
-    def _pictures(self, ctx: Context) -> Tensor:
+    def _pictures(self, ctx: Context, key: str) -> Tensor:
         """Return the embedding of each text's picture, (R, D); zeros where there is none."""
-        if self.image is None:
-            fuse = cast("torch.nn.Linear", ctx.heads[self.head].get_submodule("fuse"))
-            return fuse.weight.new_zeros(len(ctx[f"{self.text}/ids"]), fuse.in_features)
-        image = ctx[f"{self.image}/embedding"]
-        at = first_of(ctx.owner(f"{self.image}/embedding"), ctx.owner(f"{self.text}/ids"))
+        at = first_of(ctx.owner(key), ctx.owner(f"{self.text}/ids"))
+        image = ctx[key]
         return torch.cat([image, image.new_zeros(1, image.shape[1])])[at]

@@ -18,6 +18,9 @@ class WordFiller(Head):
 
     Linear, GELU, LayerNorm and a linear map to the V words (Devlin et al. 2019); at stage ``call``.
 
+    Args:
+        pictures: whether there is F.
+
     Example:
         >>> from medvlp.models.encoders.transformer import TextTransformer
         >>> from medvlp.text.wordpiece import train_wordpiece
@@ -36,19 +39,22 @@ class WordFiller(Head):
         embed_dim: Annotated[int, FromModel("embed_dim")],
         vocab_size: Annotated[int, FromModel("vocab_size")],
         text: Annotated[Encoder, FromModel("text")],
+        pictures: bool = True,
     ) -> None:
         super().__init__()
         width, words = text.token_width, getattr(text, "words", None)
         self.marks = tuple(getattr(words, name) for name in ("start_id", "stop_id") if hasattr(words, name))
-        self.fuse = nn.Linear(embed_dim, width, bias=False)
-        nn.init.zeros_(self.fuse.weight)
+        self.fuse = nn.Linear(embed_dim, width, bias=False) if pictures else None
+        if self.fuse is not None:
+            nn.init.zeros_(self.fuse.weight)
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.output = nn.Linear(width, vocab_size)
         nn.init.normal_(self.output.weight, std=0.02)
 
-    def logits(self, tokens: Tensor, picture: Tensor) -> Tensor:
+    def logits(self, tokens: Tensor, pictures: Tensor | None) -> Tensor:
         """Return logits (M, V) of tokens (M, W) and the embeddings of their pictures (M, D)."""
-        return self.output(self.hidden(tokens + self.fuse(picture)))
+        seen = tokens if pictures is None or self.fuse is None else tokens + self.fuse(pictures)
+        return self.output(self.hidden(seen))
 
     def words(self, ids: Tensor) -> Tensor:
         """Return which ids are words and no marks of a text's beginning and end, bool like `ids`."""

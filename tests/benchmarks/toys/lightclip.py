@@ -20,7 +20,7 @@ def judge(towers: Towers, held_out: Pairs) -> float:
 
 
 def toy(seed: int) -> dict[str, float]:
-    """Twenty captions, each of some thirty pictures, 400 steps of 32 pairs."""
+    """Twenty captions, each of some ten pictures, 1,000 steps of 32 pairs."""
 
     def copied(found: Pairs, draws: torch.Generator) -> Pairs:
         """Give each picture of a group nearly the group's caption, and nearly the group's look."""
@@ -30,6 +30,6 @@ def toy(seed: int) -> dict[str, float]:
         return image[group] + noise[0], text[group] + 0.1 * noise[1]
 
     draws = torch.Generator().manual_seed(seed)
-    data, held_out = copied(pairs(600, seed), draws), copied(pairs(500, 500 + seed), draws)
+    data, held_out = copied(pairs(200, seed), draws), copied(pairs(500, 500 + seed), draws)
     objectives = {"softened": LightClip(positives="own", alpha=0.2), "hard": Clip(positives="own")}
-    return scores(objectives, data, held_out, judge, seed=seed, steps=400, batch=32)
+    return scores(objectives, data, held_out, judge, seed=seed, steps=1000, batch=32)

@@ -1,4 +1,4 @@
-"""Hidden words of every report, with the picture's help."""
+"""Hidden words of every report, with the picture's help and from the text alone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def columns(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
     return {**found, "text.masked": Column(longer, found["text"].owner)}
 
 
+PHASES = [{"until": UNTIL, "patches": PATCHES}]
 CASES = {
-    "pictures": method(
-        {"name": "clip"}, {"name": "masked_words"}, columns=columns, phases=[{"until": UNTIL, "patches": PATCHES}]
-    ),
+    "pictures": method({"name": "clip"}, {"name": "masked_words"}, columns=columns, phases=PHASES),
+    "texts": method({"name": "masked_words", "image": None}, columns=columns, phases=PHASES),
 }
