@@ -96,7 +96,7 @@ def test_an_unlike_number_of_texts_and_labels_is_refused() -> None:
 
 
 def test_input_against_input_is_clip_of_two_readings_of_a_text() -> None:
-    """SimCSE (Gao et al. 2021, eq. 1): a sentence finds its other reading in the batch; clip has both ways."""
+    """SimCSE (Gao et al. 2021, eq. 1): a sentence finds its other reading in the batch; clip does it both ways."""
     one, other = rows(4, 5), rows(4, 6)
     readings = (("text", one), ("text.second", other))
     parts = {parse_key(f"{view}/embedding"): Part(x, torch.arange(4)) for view, x in readings}

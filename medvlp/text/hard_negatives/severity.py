@@ -43,15 +43,13 @@ def grade_shares(texts: Iterable[str]) -> dict[str, dict[str, float]]:
         >>> grade_shares(["Small left effusion. No nodule.", "Large right effusion.", "Small effusion. Mild edema."])
         {'edema': {'mild': 0.5}, 'effusion': {'large': 1.0, 'small': 1.5}}
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: dict[str, dict[str, float]] = {}
     for text in islice(texts, _MOST):
         found = _statements(text)
         for each in found:
-            counts[each.plan.finding, each.said.word] += 1 / len(found)  # type: ignore[assignment]  # shares of a text
-    shares: dict[str, dict[str, float]] = {}
-    for (finding, word), count in sorted(counts.items()):
-        shares.setdefault(finding, {})[word] = count
-    return shares
+            words = counts.setdefault(each.plan.finding, {})
+            words[each.said.word] = words.get(each.said.word, 0.0) + 1 / len(found)
+    return {finding: dict(sorted(words.items())) for finding, words in sorted(counts.items())}
 
 
 def misgraded(text: str, generator: torch.Generator, shares: Shares) -> FalseCopy | None:
