@@ -323,7 +323,9 @@ class Context:
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         if name not in self._gathered:
-            self._gathered[name] = make()
+            # A state that looks first does so without gradient, and an objective that asks for the same rows needs it.
+            with torch.enable_grad():
+                self._gathered[name] = make()
         return self._gathered[name]
 
     def _everybodys(self, key: str, values: Tensor) -> Tensor:

@@ -297,7 +297,7 @@ class ClassPrototypes(State):
             means = torch.where((sound_counts > 0)[:, :, None], of_sound, means)
         self.prototypes, self.seen = unit(means).float(), counts
         device = self.prototypes.device
-        far = torch.where(member, distances(rows.float().to(device), self.prototypes).double().cpu(), 0.0)
+        far = torch.where(member, distances(rows.to(device), self.prototypes).cpu(), 0.0)
         mean = collectives.total(far.sum(dim=0).to(device)) / counts.clamp(min=1)
         self.spread = torch.stack([mean, (counts > 0).double()]).float()
 

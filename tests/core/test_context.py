@@ -177,6 +177,22 @@ def who_is_who() -> dict:
     }
 
 
+def looked_at_first() -> torch.Tensor:
+    rows = torch.ones(1, 2, requires_grad=True)
+    ctx = Context(parts={parse_key("image/raw"): Part(rows, torch.arange(1))}, batch=Batch.of({"text": ["a"]}))
+    with torch.no_grad():
+        assert not (ctx.all("image/raw") * 2).requires_grad
+    ctx.all("image/raw").sum().backward()
+    return rows.grad
+
+
+@pytest.mark.pool
+def test_what_a_state_saw_without_gradient_still_has_it_for_an_objective(pool):
+    """Each process's loss holds the rows of both."""
+    for gradient in pool.run(2, looked_at_first):
+        assert gradient.tolist() == [[2.0, 2.0]]
+
+
 @pytest.mark.pool
 def test_everybodys_rows_stand_in_rank_order(pool):
     results = pool.run(4, who_is_who)
