@@ -17,6 +17,7 @@ from medvlp.data.views.misgraded import Misgraded
 from medvlp.data.views.rewrite import Rewrite
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
+from medvlp.data.views.translations import Translations
 
 SEEDS = st.integers(0, 2**40)
 REPORT = (
@@ -127,6 +128,20 @@ def test_clauses_are_drawn_where_asked() -> None:
 # options -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_language_is_drawn_as_often_as_another_and_it_stays_the_same_report() -> None:
+    words = {"text": "No effusion.", "text.de": "Kein Erguss.", "text.fr": "Pas d'\u00e9panchement.", "text.es": ""}
+    view = Translations(others=("text.de", "text.fr", "text.es", "text.nl"))
+    drawn = [apply_views(Sample("a", words), [view], draw=seed).fields for seed in range(600)]
+    counts = {text: sum(fields["text"] == text for fields in drawn) for text in list(words.values())[:3]}
+    assert sum(counts.values()) == 600
+    assert all(150 < count < 250 for count in counts.values())
+    english = apply_views(Sample("b", {"text": "no effusion."}), [view], draw=0).fields
+    assert {fields["id.report"] for fields in drawn} == {english["id.report"]}
+    assert all(fields["text.report"] == "No effusion." for fields in drawn)
+    none = Sample("c", {"text.de": "Kein Erguss."})
+    assert apply_views(none, [view], draw=0).fields == none.fields
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -135,6 +150,7 @@ def test_clauses_are_drawn_where_asked() -> None:
         (lambda: HardNegative(to="text"), "hard_negative reads one text field and writes others"),
         (lambda: HardNegative(kinds=()), "hard_negative needs at least one kind and one copy"),
         (lambda: HardNegative(most=0), "hard_negative needs at least one kind and one copy"),
+        (lambda: Translations(others=()), "others"),
         (lambda: Captions(findings=("efusion",)), "captions has no words for the finding 'efusion': did you mean"),
         (lambda: Captions(absent=-1), "captions writes a text field and denies at least 0 findings"),
     ],
