@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -89,15 +88,6 @@ class Metaclip(Curator[Counts]):
                 if not self.stated or assertion.presence == "present":
                     found |= {value.finding for value in term.values if value.kind == "term"}
         return found
-
-    def keep_probability(self, matched: set[str], counts: Counts) -> float:
-        """Return 1 - prod (1 - t / max(c, t)) over the terms of a record.
-
-        Example:
-            >>> round(Metaclip(cap=10).keep_probability({"a", "b"}, Counter(a=20, b=40)), 3)
-            0.625
-        """
-        return 1 - math.prod(1 - self.cap / max(counts[term], self.cap) for term in matched)
 
     def count(self, record: Record) -> Counts:
         """Return one of each term."""

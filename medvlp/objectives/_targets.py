@@ -145,6 +145,6 @@ class Compared(Objective):
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
         part = self.score.reads[0]
         both = {"rows": f"{rows}/{part}", "columns": f"{columns}/{part}"}
-        text = columns if rows == self.image else rows
+        text = next((view for view in (columns, rows) if view != self.image), self.text)
         found = pairs(ctx, self.positives, self.exclude, **both, text=text)
         return Similarity(own, everybody, self.score, ctx.scale), found

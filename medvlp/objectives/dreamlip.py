@@ -126,5 +126,5 @@ def grouping(similarity: Tensor, real: Tensor, threshold: float | None = 0.0) ->
     span = torch.where(spread, high - low, 1.0)
     stretched = torch.where(spread, (similarity - torch.where(spread, low, 0.0)) / span, 1.0)
     least = 1 / real.sum(dim=1, keepdim=True).clamp(min=1) if threshold is None else threshold
-    taken = torch.where(real & (stretched >= least), stretched, 0.0)
-    return taken / taken.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    drawn = torch.where(real & (stretched >= least), stretched, 0.0)
+    return drawn / drawn.sum(dim=1, keepdim=True).clamp(min=1e-12)

@@ -43,7 +43,7 @@ def test_every_record_of_a_rare_term_stays_and_as_many_others_as_the_closed_form
             assert stay
         if not own:
             assert not stay
-    chances = [rule.keep_probability(own, counts) if own else 0.0 for own in matched]
+    chances = [1 - math.prod(1 - 50 / max(counts[term], 50) for term in own) for own in matched]
     expected, spread = sum(chances), math.sqrt(sum(p * (1 - p) for p in chances))
     assert abs(sum(stays) - expected) < 4 * spread
     kept = Counter(term for own, stay in zip(matched, stays, strict=True) if stay for term in own)

@@ -101,13 +101,13 @@ class Rewrite:
 
 def _drawn(text: str, others: tuple[str, ...], generator: torch.Generator) -> str:
     """Return one of the other texts that say the same, each as likely; the text where there is none."""
-    same = [other for other in others if _says_the_same(text, other)]
+    same = [other for other in others if _same_meaning(text, other)]
     place = int(float(torch.rand(1, generator=generator)) * len(same))
     return same[place] if same else text
 
 
 @lru_cache(maxsize=1 << 14)
-def _says_the_same(text: str, other: str) -> bool:
+def _same_meaning(text: str, other: str) -> bool:
     from medvlp.text.rewriting import same_meaning
 
     return len(other.split()) > 1 and same_meaning(text, other)
