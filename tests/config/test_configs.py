@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 CONFIGS = resource_folder("configs")
 RUNS = sorted(
-    f"{folder}/{path.name}" for folder in ("pretrain", "finetune") for path in (CONFIGS / folder).glob("*.yaml")
+    f"{folder}/{path.name}"
+    for folder in ("pretrain", "finetune", "compare")
+    for path in (CONFIGS / folder).glob("*.yaml")
+    if (folder, path.stem) != ("compare", "phantom")  # a sweep
 )
-METHODS = sorted(f"compare/{path.name}" for path in (CONFIGS / "compare").glob("*.yaml") if path.stem != "phantom")
-STEPPED = [*RUNS, *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS)]
 SWEEPS = sorted(path.name for path in (CONFIGS / "sweep").glob("*.yaml"))
 BATCH, SIZE = 8, 64
 TREE_OF = {**TREES, "vqa_rad": vqa_rad}
@@ -219,7 +220,7 @@ def world(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STEPPED)
+@pytest.mark.parametrize("name", RUNS)
 def test_it_is_built_stepped_and_released(name: str, world: World, tmp_path: Path) -> None:
     tree = toy(load_tree(name), tmp_path, world)
     config = load_config(write_tree(tmp_path / "toy.yaml", tree))
@@ -252,7 +253,7 @@ def test_questions_are_measured_by_their_configuration(world: World, tmp_path: P
     assert found["question_usual"].role == "control"
 
 
-@pytest.mark.parametrize("name", STEPPED)
+@pytest.mark.parametrize("name", RUNS)
 def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
     config = load_config(name)
     assert config.phases
