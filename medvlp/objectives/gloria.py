@@ -33,8 +33,8 @@ class Gloria(Objective):
 
     over the images and reports of all processes. This is the paper's local part; its global part is `clip` beside it.
     As in the published code words compete for a region first (the inner softmax, AttnGAN's); padding takes part in
-    neither. A matrix of all pairs is made a few images at a time, and again in the backward pass: memory is `tile`
-    numbers, not images x reports x words x regions.
+    neither. Where all pairs are more than `tile` numbers they are made a few images at a time, and again in the
+    backward pass: memory does not grow with images x reports x words x regions.
 
     Args:
         image: view of the images.
@@ -46,7 +46,7 @@ class Gloria(Objective):
             nearer to every image because it is long.
         positives: which reports belong to an image, see `clip`.
         exclude: which of the others are left out.
-        tile: numbers of word x region formed at a time.
+        tile: cosines of words and regions formed at a time.
 
     Returns:
         ``image_to_text`` and ``text_to_image``, each at half weight.
@@ -122,7 +122,9 @@ class Gloria(Objective):
     def _fit(self, regions: Tensor, seen: Tensor, words: Tensor, real: Tensor) -> Tensor:
         """Return Z of images (R, N, D) and reports (C, L, D) with their masks, (R, C); 0 where a side has no token."""
         per_image = regions.shape[1] * words.shape[0] * words.shape[1]
-        tiles = zip(*(t.split(max(1, self.tile // max(per_image, 1))) for t in (regions, seen)), strict=True)
+        tiles = list(zip(*(t.split(max(1, self.tile // max(per_image, 1))) for t in (regions, seen)), strict=True))
+        if len(tiles) == 1:
+            return self._fit_some(regions, seen, words, real)
         return torch.cat([checkpoint(self._fit_some, *some, words, real, use_reentrant=False) for some in tiles])
 
     def _fit_some(self, regions: Tensor, seen: Tensor, words: Tensor, real: Tensor) -> Tensor:

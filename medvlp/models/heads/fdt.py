@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -87,7 +87,7 @@ class Fdt(Head):
         self.activation = sparsemax if activation == "sparsemax" else _softmax
         hidden = [nn.LayerNorm(token_width), nn.Linear(token_width, embed_dim), nn.GELU()]
         self.query = nn.Sequential(*hidden, nn.LayerNorm(embed_dim), nn.Linear(embed_dim, embed_dim))
-        self._book = (share(shared, lambda: Codebook(codes, embed_dim)),)
+        self._book = (cast("Codebook", share(shared, lambda: Codebook(codes, embed_dim))),)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, D), name_weights: (R, K)}."""

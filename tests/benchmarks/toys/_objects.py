@@ -120,9 +120,7 @@ def train(
 
 
 @torch.no_grad()
-def pointing(
-    towers: Towers, *, cell: str, word: str, objects: int, together: float = 0.0, cosine: bool = True
-) -> float:
+def pointing(towers: Towers, *, cell: str, word: str, objects: int, together: float = 0.0) -> float:
     """Return how often the cell most like the name of an object is its cell, over 500 new pictures.
 
     Args:
@@ -131,11 +129,9 @@ def pointing(
         word: part of the name: ``embedding``, or ``local`` of its one word.
         objects: of a picture.
         together: see `draw`.
-        cosine: whether the lengths of cells are left out.
     """
     seen = draw(500, objects, together=together, generator=torch.Generator().manual_seed(10_000))
-    cells = towers.parts("image", seen.cells)[cell]
-    cells = unit(cells) if cosine else cells
+    cells = unit(towers.parts("image", seen.cells)[cell])
     names = towers.parts("text", torch.arange(TYPES)[:, None])[word]
     names = unit(names[:, 0] if word == "local" else names)
     found = torch.einsum("nkd,ncd->nkc", names[seen.types], cells).argmax(dim=2)
