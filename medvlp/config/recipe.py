@@ -45,7 +45,7 @@ def recipe_of(config: RunConfig) -> str:
         for key in ("cache", "hashes"):
             data.pop(key)
         # A run without them has the recipe that it had before there were any.
-        for key in ("sets", "part", "namespace"):
+        for key in ("sets", "part", "namespace", "replays"):
             if not data[key]:
                 data.pop(key)
         if data["layout"] is not None:

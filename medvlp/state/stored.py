@@ -98,7 +98,7 @@ class Stored(Teacher):
 
     def refresh(self, table: FeatureTable) -> None:
         """Keep what the teacher made of all samples, and write it where there is a table."""
-        names = collectives.gather_objects(_names(table.ids, table.columns[REPLAY]))
+        names = collectives.gather_objects(_names(table.ids, list(table.columns[REPLAY])))
         self._place = {name: i for i, name in enumerate(itertools.chain.from_iterable(names))}
         for view in self.views:
             own = torch.from_numpy(table[f"{self.teacher}:{view}/embedding"])
