@@ -43,7 +43,7 @@ class Clippings(Objective):
         ``records``.
 
     References:
-        Arora et al. 2023, section 3; Khosla et al. 2020, eq. 2.
+        Arora et al. 2023, second stage, T = 0.1; Khosla et al. 2020, eq. 2.
 
     Note:
         By patient it learns to recognise people: good for duplicates and leaks between splits, but a released model can

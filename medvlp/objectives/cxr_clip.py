@@ -49,7 +49,7 @@ class CxrClip(Objective):
         ConfigError: for no view, three, or one twice.
 
     References:
-        You et al. 2023, section 3.2 and 3.3; the weights are the paper's.
+        You et al. 2023, multi-view supervision, image and text contrastive loss; the weights are the paper's.
 
     Note:
         Frontal and lateral film do not show the same: an apical pneumothorax is invisible on the one, a small effusion

@@ -40,7 +40,7 @@ class Cyclip(Objective):
         ``cross_modal`` and ``in_modal``, each times its weight.
 
     References:
-        Goel et al. 2022, eq. 2 (cross-modal) and eq. 3 (in-modal).
+        Goel et al. 2022, eq. 2 (cross-modal) and eq. 3 (in-modal), lambda_1 = lambda_2 = 0.25.
 
     Note:
         Two patients with one and the same normal report have texts at cosine 1, and in-modal consistency then asks that
@@ -79,9 +79,10 @@ class Cyclip(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the two terms."""
         image, text = self.views
-        rows, partner = partners(ctx.owner(image), ctx.owner(text))
-        columns, partners_ = partners(ctx.all_owner(image), ctx.all_owner(text))
-        v, t, all_v, all_t = ctx[image][rows], ctx[text][partner], ctx.all(image)[columns], ctx.all(text)[partners_]
+        rows, of_row = partners(ctx.owner(image), ctx.owner(text))
+        columns, of_column = partners(ctx.all_owner(image), ctx.all_owner(text))
+        v, t = ctx[image][rows], ctx[text][of_row]
+        all_v, all_t = ctx.all(image)[columns], ctx.all(text)[of_column]
         cross, within = v @ all_t.T - t @ all_v.T, v @ all_v.T - t @ all_t.T
         return {
             "cross_modal": Term.of(cross.square().sum(dim=1)).times(self.cross_modal),

@@ -45,7 +45,7 @@ class Unime(Compared):
         ``image_to_text`` and ``text_to_image``, each at half weight.
 
     References:
-        Gu et al. 2025, section 3.3, eq. 4 and 5.
+        Gu et al. 2025, hard negative enhanced instruction tuning: k = 8, beta = 0.1.
 
     Note:
         The filter does not find copies: a text equal to the own one scores the same, passes with any margin of 0 or

@@ -37,7 +37,8 @@ class UnimeDistill(Objective):
         ``texts``.
 
     References:
-        Gu et al. 2025, section 3.2; the paper's student is a language model with adapters, its teacher NV-Embed v2.
+        Gu et al. 2025, textual discriminative knowledge distillation; there the student is a language model with
+        adapters, and the teacher NV-Embed v2.
 
     Note:
         The teacher's errors are taken over. A general encoder of sentences puts "effusion" and "no effusion" next to

@@ -36,7 +36,7 @@ class MPerClass:
         ConfigError: if the column has no value.
 
     References:
-        Arora et al. 2023 (CLIPPINGS), section 3.
+        Arora et al. 2023 (CLIPPINGS), batches of the second stage.
 
     Example:
         >>> from pathlib import Path
