@@ -18,11 +18,11 @@ CLAIM = (
     "A loose margin and semi-hard negatives beat a strict margin, the hardest negatives and MoCo (nearest neighbours)."
 )
 BETTER, WORSE = "loose", "strict"
-KEY, BATCH, STEPS = "ema:image.second/interclr", 32, 300
+KEY, BATCH, STEPS = "ema:image.second/interclr", 32, 500
 OPTIONS = {
-    "loose": {"inter": 0.25, "margin": -0.5, "nearest": 128, "negatives": 32},
-    "strict": {"inter": 0.25, "margin": 0.5, "nearest": 128, "negatives": 32},
-    "hardest": {"inter": 0.25, "margin": -0.5, "nearest": 32, "negatives": 32},
+    "loose": {"inter": 0.75, "margin": -0.5, "nearest": 128, "negatives": 32},
+    "strict": {"inter": 0.75, "margin": 0.5, "nearest": 128, "negatives": 32},
+    "hardest": {"inter": 0.75, "margin": -0.5, "nearest": 32, "negatives": 32},
     "moco": {"inter": 0.0},
 }
 
