@@ -30,9 +30,9 @@ class InputLabel(Objective):
         softmax = mean over P of -log( e^{s(x, c)} / (e^{s(x, c)} + sum over c' in N of e^{s(x, c')}) )
 
     With all labels `binary` is the binary cross entropy of a classifier whose weights are the embeddings of label
-    texts; so a label that was never trained can be asked for by its text. Labels that are unknown or uncertain stay
-    out. Texts that deny ("no effusion") are true where their label is 0: a bank of them beside one of findings teaches
-    what a single word turns around.
+    texts; so a label that was never trained can be asked for by its text, as well as its words are known from others.
+    Labels that are unknown or uncertain stay out. Texts that deny ("no effusion") are true where their label is 0: a
+    bank of them beside one of findings teaches what a single word turns around.
 
     Args:
         bank: whose texts are the labels'.

@@ -57,7 +57,7 @@ def _drawn(world: Tensor, count: int, things: range, draw: torch.Generator) -> t
     colour = torch.randint(COLOURS, (count, 2), generator=draw)
     colour[:, 1] = (colour[:, 0] + 1 + colour[:, 1] % (COLOURS - 1)) % COLOURS  # another one
     image = world[0, thing[:, 0], colour[:, 0]] + world[1, thing[:, 1], colour[:, 1]]
-    image = image + 1.5 * torch.randn(image.shape, generator=draw)
+    image = image + 4.0 * torch.randn(image.shape, generator=draw)
     text = torch.stack([THINGS + colour[:, 0], thing[:, 0], THINGS + colour[:, 1], thing[:, 1]], dim=1)
     return image, text, text[:, [2, 1, 0, 3]]
 

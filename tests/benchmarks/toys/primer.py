@@ -69,7 +69,7 @@ def _statements(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def _deleted(ids: Tensor, draw: torch.Generator) -> Tensor:
     """Each word is another one's place with probability 0.3: deleted, the next ones move up and fillers come last."""
-    kept = torch.rand(ids.shape, generator=draw) >= 0.3
-    order = (~kept).to(torch.int8).argsort(dim=1, stable=True)
-    moved, left = ids.gather(1, order), kept.gather(1, order)
+    stays = torch.rand(ids.shape, generator=draw) >= 0.3
+    order = (~stays).to(torch.int8).argsort(dim=1, stable=True)
+    moved, left = ids.gather(1, order), stays.gather(1, order)
     return torch.where(left, moved, 1 + FINDINGS + torch.randint(FILLERS, ids.shape, generator=draw))
