@@ -173,7 +173,7 @@ def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, me
     Example:
         >>> rows = np.array([[0.0], [2.0], [9.0], [9.2]])
         >>> densities(rows, np.array([0, 0, 1, 1]), np.array([[1.0], [9.1]]), mean=0.1).round(3).tolist()
-        [0.164, 0.036]
+        [0.165, 0.035]
     """
     far = np.sqrt(np.square(rows - centroids[labels]).sum(axis=1))
     count = np.bincount(labels, minlength=len(centroids))

@@ -49,6 +49,21 @@ def test_a_steps_own_rows_enter_after_it_and_those_of_a_skipped_step_never():
     assert len(queue.rows(KEY)) == 4
 
 
+def test_beside_rows_it_keeps_what_belongs_to_them_as_it_is():
+    """Logits of the same rows, and the label of each row's sample: two rows a sample here."""
+    queue = Queue(reads=[KEY], size=5, beside=["image/findings", "label.effusion"])
+    owner = torch.tensor([0, 0, 1, 1])
+    for step in range(2):
+        logits = 10 * rows(step + 7)
+        parts = {parse_key(KEY): Part(rows(step), owner), parse_key("image/findings"): Part(logits, owner)}
+        queue.observe(Context(parts=parts, batch=Batch.of({"label.effusion": torch.tensor([float(step), torch.nan])})))
+        queue.after_step(None, 0)
+    assert torch.equal(queue.rows("image/findings"), torch.cat([10 * rows(7), 10 * rows(8)])[-5:])
+    assert queue.rows("label.effusion")[1:3].tolist() == [1.0, 1.0]
+    assert queue.rows("label.effusion")[[0, 3, 4]].isnan().all()
+    assert len(queue.rows(KEY)) == 5
+
+
 def test_rows_enter_from_its_begin_on():
     queue = Queue(reads=[KEY], size=100, begin=8)
     follow(queue, range(4))

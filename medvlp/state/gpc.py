@@ -1,0 +1,170 @@
+"""GPC (Zhao et al. 2023): known findings and groups that nobody named, whose number is found by splits and mergers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medvlp.core import collectives
+from medvlp.core.encoded import unit
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import State
+from medvlp.core.registry import FromModel
+from medvlp.core.sample import Batch, Column
+from medvlp.core.table import FeatureTable
+from medvlp.features.split_merge import Prior, densities, split_and_merge
+from medvlp.state._shared import device_of, packed, unpacked
+
+__all__ = ["Gpc"]
+
+
+class Gpc(State):
+    """Prototypes of a cohort, the first of them of known findings, made anew by each feature pass.
+
+    A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled, be it of
+    a known class, of several or of none. K-means keeps labelled samples in their class; then clusters without a class
+    are split or merged where that is likelier under a normal-inverse-Wishart prior (`medvlp.features.split_merge`), so
+    that their number is found and not given: a pass starts from the number that the one before ended with. A cluster
+    in which samples lie widely has a high temperature.
+
+    All processes hold all rows during a pass and compute alike: N D numbers, a few ten thousand samples.
+
+    Args:
+        labels: C findings that exclude each other here, names of label fields without ``label.``.
+        reads: key of the rows, one a sample, brought to unit length.
+        clusters: K of the first pass, known ones included; generous, since known classes are never split.
+        rounds: most rounds of splits and mergers in a pass.
+        psi: see `Prior`: about the variance in a cluster, times D + 1.
+        kappa: see `Prior`.
+        alpha: see `Prior`; more of it, more clusters.
+        temperature: mean temperature of the clusters.
+        seed: of the first centroids.
+        model: given by the builder; tells on which device to compute.
+
+    Raises:
+        ConfigError: if a finding is named twice, or there are no more clusters than findings.
+
+    References:
+        Zhao et al. 2023, section 3; Chang and Fisher 2013 (split and merge).
+
+    Note:
+        What is discovered are groups of pictures: look at each before it is called a finding, since views, devices and
+        sites make groups too. Psi is of the features' scale: where K runs away, raise it.
+
+    Example:
+        >>> rows = np.repeat(np.eye(3, dtype=np.float32), 12, axis=0)
+        >>> known = np.repeat(np.array([1, np.nan, np.nan], np.float32), 12)
+        >>> state = Gpc(labels=["effusion"], clusters=6)
+        >>> state.refresh(FeatureTable([str(i) for i in range(36)], {"image/gpc": rows, "label.effusion": known}))
+        >>> len(state.prototypes)  # of six to begin with
+        3
+    """
+
+    needs_refresh = True
+
+    def __init__(
+        self,
+        *,
+        labels: Sequence[str],
+        reads: str = "image/gpc",
+        clusters: Annotated[int, Field(ge=2)] = 50,
+        rounds: Annotated[int, Field(ge=1)] = 3,
+        psi: Annotated[float, Field(gt=0)] = 0.005,
+        kappa: Annotated[float, Field(gt=0)] = 1e-4,
+        alpha: Annotated[float, Field(gt=0)] = 1.0,
+        temperature: Annotated[float, Field(gt=0)] = 0.1,
+        seed: int = 0,
+        model: Annotated[nn.Module | None, FromModel("model")] = None,
+    ) -> None:
+        if not labels or len(set(labels)) < len(labels) or clusters <= len(labels):
+            raise ConfigError(
+                f"state 'gpc' has labels {', '.join(labels) or 'none'} and {clusters} clusters: name each finding once "
+                "and begin with more clusters than findings."
+            )
+        self.labels = tuple(labels)
+        self.reads = reads
+        self.clusters = clusters
+        self.rounds = rounds
+        self._prior = {"psi": psi, "kappa": kappa, "alpha": alpha}
+        self.temperature = temperature
+        self.seed = seed
+        self._model = model
+        self.prototypes = torch.zeros(0, 0)
+        self.temperatures = torch.zeros(0)
+        self._row: dict[str, int] = {}
+        self._found = torch.zeros(0, dtype=torch.int64)
+
+    def needs(self) -> frozenset[Key]:
+        """The labels, which objectives ask it about."""
+        return keys(*(f"label.{name}" for name in self.labels))
+
+    def refresh_needs(self) -> frozenset[Key]:
+        """The rows and the labels."""
+        return keys(self.reads, *(f"label.{name}" for name in self.labels))
+
+    def fields(self) -> tuple[str, ...]:
+        """The cluster of each sample."""
+        return ("number.gpc",)
+
+    def extend(self, batch: Batch) -> Batch:
+        """Give each sample its cluster, NaN where it has none."""
+        rows = [self._row.get(each, -1) for each in batch.ids]
+        found = [float(self._found[row]) if row >= 0 and self._found[row] >= 0 else float("nan") for row in rows]
+        device = batch.positions.device
+        return batch.with_columns(
+            {"number.gpc": Column(torch.tensor(found, device=device), torch.arange(batch.size, device=device))}
+        )
+
+    def known(self, values: Tensor) -> Tensor:
+        """Return the class of each row of label values (R, C), int64 (R,), -1 where it is not known.
+
+        Example:
+            >>> Gpc(labels=["effusion", "nodule"]).known(torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])).tolist()
+            [1, -1, -1]
+        """
+        present = values == 1
+        return torch.where(present.sum(dim=1) == 1, present.int().argmax(dim=1), -1)
+
+    @torch.no_grad()
+    def refresh(self, table: FeatureTable) -> None:
+        """Cluster the cohort.
+
+        Raises:
+            DataError: if there are fewer rows than clusters.
+        """
+        device = device_of(self._model)
+        values = torch.stack([torch.from_numpy(table[f"label.{name}"]) for name in self.labels], dim=1)
+        rows = collectives.gather_rows(torch.from_numpy(table[self.reads]).to(device)).cpu()
+        known = collectives.gather_rows(self.known(values).to(device)).cpu().numpy()
+        ids = [each for part in collectives.gather_objects(list(table.ids)) for each in part]
+        there = rows.isfinite().all(dim=1).numpy()
+        own = unit(rows).double().numpy()[there]
+        count = max(len(self.prototypes) or self.clusters, len(self.labels) + 1)
+        if len(own) < count:
+            raise DataError(f"state 'gpc' cannot make {count} clusters of {len(own)} rows: lower clusters.")
+        prior = Prior(own.mean(axis=0), **self._prior)
+        found = split_and_merge(own, known[there], count, prior=prior, rounds=self.rounds, seed=self.seed)
+        centroids = np.zeros((max(int(found.max()) + 1, len(self.labels)), own.shape[1]))
+        np.add.at(centroids, found, own)
+        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+        self.prototypes = torch.from_numpy(centroids).float()
+        self.temperatures = torch.from_numpy(densities(own, found, centroids, mean=self.temperature)).float()
+        self._row = {each: i for i, each in enumerate(ids)}
+        self._found = torch.full((len(ids),), -1)
+        self._found[torch.from_numpy(there)] = torch.from_numpy(found)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the prototypes, their temperatures, and the samples' clusters."""
+        made = {"prototypes": self.prototypes, "temperatures": self.temperatures}
+        return {**made, "ids": packed(self._row), "found": self._found}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take them back."""
+        self.prototypes, self.temperatures = tensors["prototypes"].clone(), tensors["temperatures"].clone()
+        self._row, self._found = unpacked(tensors["ids"]), tensors["found"].cpu().clone()

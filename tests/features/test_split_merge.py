@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import multivariate_t
+
+from medvlp.features.split_merge import Prior, densities, mergers, part_known, split_and_merge
+
+
+def blobs(centres: np.ndarray, each: int, *, seed: int, sigma: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    truth = np.repeat(np.arange(len(centres)), each)
+    return centres[truth] + sigma * np.random.default_rng(seed).normal(size=(len(truth), centres.shape[1])), truth
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_the_marginal_likelihood_is_the_product_of_conditionals(d):
+    """Each row given those before it is Student's t (Murphy 2007, equation 232)."""
+    draws = np.random.default_rng(d)
+    rows, m, kappa, nu, psi = draws.normal(size=(6, d)), draws.normal(size=d), 0.7, d + 1.0, 0.3 * np.eye(d)
+    expected, mean = 0.0, m
+    for row in rows:
+        shape = psi * (kappa + 1) / (kappa * (nu - d + 1))
+        expected += multivariate_t(loc=mean, shape=shape, df=nu - d + 1).logpdf(row)
+        psi = psi + kappa / (kappa + 1) * np.outer(row - mean, row - mean)
+        mean, kappa, nu = (kappa * mean + row) / (kappa + 1), kappa + 1, nu + 1
+    assert Prior(m, psi=0.3, kappa=0.7).log_marginal(rows) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_split_becomes_likelier_than_none_where_two_groups_part():
+    """Two groups of sixty in eight dimensions, sigma 0.1: about -120, -70, 0 and 90 at distances of 0, .5, 1 and 2."""
+    found = []
+    for apart in (0.0, 0.5, 1.0, 2.0):
+        ratios = []
+        for seed in range(3):
+            centres = np.zeros((2, 8))
+            centres[1, 0] = apart
+            rows, _ = blobs(centres, 60, seed=seed)
+            side = part_known(rows, np.full(120, -1), 2, seed=seed)
+            ratios.append(Prior(rows.mean(axis=0)).log_ratio(rows[side == 0], rows[side == 1]))
+        found.append(np.mean(ratios))
+    assert found == sorted(found)
+    assert -140 < found[0] < -100
+    assert -100 < found[1] < -45
+    assert abs(found[2]) < 30
+    assert 65 < found[3] < 125
+
+
+@pytest.mark.parametrize("start", [5, 20])
+def test_whatever_it_begins_with_the_ten_that_are_there_are_found(start):
+    for seed in range(3):
+        centres = np.random.default_rng(seed).normal(size=(10, 8))
+        centres *= 2 / np.linalg.norm(centres, axis=1, keepdims=True)
+        rows, truth = blobs(centres, 60, seed=seed)
+        prior = Prior(rows.mean(axis=0))
+        labels = split_and_merge(rows, np.full(600, -1), start, prior=prior, rounds=20, seed=seed)
+        assert labels.max() + 1 == 10
+        assert accuracy(labels, truth) == 1
+
+
+def accuracy(labels: np.ndarray, truth: np.ndarray) -> float:
+    counts = np.zeros((truth.max() + 1, labels.max() + 1))
+    np.add.at(counts, (truth, labels), 1)
+    return counts[linear_sum_assignment(-counts)].sum() / len(truth)
+
+
+def test_known_classes_stay_and_unknown_ones_are_found_beside_them():
+    centres = 2 * np.eye(8)[:6]
+    rows, truth = blobs(centres, 30, seed=1)
+    known = np.where((truth < 3) & (np.arange(180) % 2 == 0), truth, -1)
+    labels = split_and_merge(rows, known, 12, prior=Prior(rows.mean(axis=0)), rounds=10)
+    assert (labels[known >= 0] == known[known >= 0]).all()
+    old, new = truth < 3, truth >= 3
+    assert (labels[old] == truth[old]).mean() == 1
+    assert labels.max() + 1 == 6
+    assert (labels[new] >= 3).all()
+    assert accuracy(labels[new] - 3, truth[new] - 3) == 1
+
+
+def test_two_that_are_each_others_nearest_merge_once():
+    """One blob cut in two beside another: both halves name each other, and one cluster comes of it, not two."""
+    rows, truth = blobs(np.array([[0.0, 0, 0, 0], [3.0, 0, 0, 0]]), 40, seed=1)
+    parts = {3: np.arange(0, 20), 5: np.arange(20, 40), 8: np.flatnonzero(truth == 1)}
+    assert mergers(rows, parts, Prior(rows.mean(axis=0))) == [(3, 5)]
+    labels = split_and_merge(rows, np.full(80, -1), 3, prior=Prior(rows.mean(axis=0)), rounds=5)
+    assert labels.max() + 1 == 2
+    assert np.bincount(labels).tolist() == [40, 40]
+
+
+def test_a_cluster_takes_part_in_one_merger_only():
+    """A blob in three pieces: the middle one may be the nearest of both others."""
+    rows, _ = blobs(np.zeros((1, 4)), 60, seed=2)
+    parts = dict(enumerate(np.split(np.argsort(rows[:, 0]), 3)))
+    pairs = mergers(rows, parts, Prior(rows.mean(axis=0)))
+    assert len(pairs) == 1
+    assert len({k for pair in pairs for k in pair}) == 2
+
+
+def test_a_temperature_grows_with_the_spread_and_their_mean_is_given():
+    rows, labels = blobs(np.eye(4)[:3], 20, seed=3)
+    rows[labels == 2] = np.eye(4)[2] + 4 * (rows[labels == 2] - np.eye(4)[2])
+    found = densities(rows, labels, np.eye(4)[:3], mean=0.2)
+    assert found.argmax() == 2
+    assert found.mean() == pytest.approx(0.2)
