@@ -20,6 +20,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
 from medvlp.curation._lowest import Lowest
 from medvlp.features.kmeans import kmeans
+from medvlp.statistics.metrics import FloatArray
 from medvlp.text.phrases import tokens_of
 
 __all__ = ["Realsyn", "retrieve", "worth_keeping"]
@@ -77,11 +78,11 @@ class Realsyn(Curator[Lowest]):
         self.image_clusters, self.sentence_clusters, self.seed = image_clusters, sentence_clusters, seed
 
     @cached_property
-    def _embedded(self) -> tuple[dict[str, int], NDArray[np.float64]]:
+    def _embedded(self) -> tuple[dict[str, int], FloatArray]:
         table = FeatureTable.load(self.images)
         rows = np.asarray(table["image/embedding"], float)
         there = np.flatnonzero(np.isfinite(rows).all(1))
-        return {table.ids[i]: place for place, i in enumerate(there)}, unit_embeddings(rows[there], "Image")
+        return {table.ids[int(i)]: place for place, i in enumerate(there)}, unit_embeddings(rows[there], "Image")
 
     @cached_property
     def _cluster(self) -> list[int]:
@@ -153,9 +154,7 @@ def worth_keeping(sentences: list[str], *, least: int = 3, most: int = 81, infor
     return chosen
 
 
-def retrieve(
-    images: NDArray[np.float64], sentences: NDArray[np.float64], *, nearest: int, clusters: int, seed: int
-) -> NDArray[np.int64]:
+def retrieve(images: FloatArray, sentences: FloatArray, *, nearest: int, clusters: int, seed: int) -> NDArray[np.int64]:
     """Return the places of the nearest sentences inside the cluster nearest to each image, (N, nearest); -1 for none.
 
     Args:
