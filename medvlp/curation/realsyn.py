@@ -82,7 +82,9 @@ class Realsyn(Curator[Lowest]):
         table = FeatureTable.load(self.images)
         rows = np.asarray(table["image/embedding"], float)
         there = np.flatnonzero(np.isfinite(rows).all(1))
-        return {table.ids[int(i)]: place for place, i in enumerate(there)}, unit_embeddings(rows[there], "Image")
+        return {table.ids[int(i)]: place for place, i in enumerate(there)}, unit_embeddings(
+            rows[there], "Image"
+        ).astype(float)
 
     @cached_property
     def _cluster(self) -> list[int]:
@@ -99,7 +101,7 @@ class Realsyn(Curator[Lowest]):
         chosen = worth_keeping(words)
         if not chosen:
             raise DataError(f"{self.sentences} holds no sentence worth retrieving (column text): give longer ones.")
-        rows = unit_embeddings(np.asarray(table["text/embedding"], float)[chosen], "Sentence")
+        rows = unit_embeddings(np.asarray(table["text/embedding"], float)[chosen], "Sentence").astype(float)
         if rows.shape[1] != images.shape[1]:
             raise DataError(
                 f"{self.sentences} has embeddings of {rows.shape[1]} numbers and {self.images} of {images.shape[1]}: "
