@@ -113,7 +113,7 @@ class Medclip(Compared):
         """Return the vector of findings of each own row, (R, K + 1), and whether anything is known of it."""
         uncertain = dict.fromkeys(self.labels, 0.5)
         values, known = labels_of(ctx, key, self.labels, uncertain=uncertain)
-        stated = known.any(dim=1)
-        normal = stated & (values.sum(dim=1) == 0)
+        labelled = known.any(dim=1)
+        normal = labelled & (values.sum(dim=1) == 0)
         vectors = torch.cat([values, normal[:, None].to(values)], dim=1)
-        return (unit(vectors) if self.similarity == "cosine" else vectors), stated
+        return (unit(vectors) if self.similarity == "cosine" else vectors), labelled

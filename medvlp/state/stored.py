@@ -91,9 +91,9 @@ class Stored(Teacher):
         """Refuse what is not kept; see `Teacher`."""
         for view, parts in plan.views.items():
             if view not in self.views or parts != {"embedding"}:
-                stored = " and ".join(f"{each}/embedding" for each in self.views)
+                offered = " and ".join(f"{each}/embedding" for each in self.views)
                 raise ConfigError(
-                    f"The stored teacher keeps {stored}, and it is asked {view}/{min(parts)}: ask for those."
+                    f"The stored teacher keeps {offered}, and is asked {view}/{min(parts)}: ask for those."
                 )
 
     def refresh(self, table: FeatureTable) -> None:

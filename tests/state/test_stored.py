@@ -87,9 +87,9 @@ def test_what_it_needs_and_refuses():
     store = Stored(teacher="t", views=["image"])
     assert sorted(map(str, store.refresh_needs())) == ["id.replay", "t:image/embedding"]
     assert sorted(map(str, store.needs())) == ["id.replay"]
-    with pytest.raises(ConfigError, match="keeps image/embedding, and it is asked text/embedding: ask for those"):
+    with pytest.raises(ConfigError, match="keeps image/embedding, and is asked text/embedding: ask for those"):
         store.check(BOTH)
-    with pytest.raises(ConfigError, match="keeps image/embedding, and it is asked image/tokens"):
+    with pytest.raises(ConfigError, match="keeps image/embedding, and is asked image/tokens"):
         store.check(Plan.of(keys("image/tokens")))
     with pytest.raises(ConfigError, match="The stored teacher is empty: refresh it over replays"):
         store.encode(batch("a", ["0 views"]), BOTH)
