@@ -33,7 +33,7 @@ class Drawn:
 
 
 def draw(
-    count: int, objects: int, generator: torch.Generator, *, types: Tensor | None = None, noise: float = 0.7
+    count: int, objects: int, generator: torch.Generator, *, types: Tensor | None = None, noise: float = 1.5
 ) -> Drawn:
     """Draw pictures; an object covers one to two cells each way in a quarter of its own, whichever."""
     directions = unit(torch.randn(TYPES, WIDTH, generator=torch.Generator().manual_seed(99))) * 3

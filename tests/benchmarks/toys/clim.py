@@ -33,8 +33,8 @@ def singles(model: Towers) -> float:
 
 def toy(seed: int) -> dict[str, float]:
     """Return the accuracy of regions, and of single pictures, after both."""
-    plain = train(seed, [Clip()], objects=1)
-    tiled = train(seed, [Clip(), Clim()], objects=1, view=Mosaic(resize=False))
+    plain = train(seed, [Clip()], objects=1, steps=200)
+    tiled = train(seed, [Clip(), Clim()], objects=1, steps=200, view=Mosaic(resize=False))
     return {
         "clim": regions(tiled, local=True),
         "clip": regions(plain, local=False),

@@ -55,10 +55,10 @@ def mean_box() -> float:
 def toy(seed: int) -> dict[str, float]:
     """Return the accuracy of regions, and the IoU of grounding."""
     cloc = Cloc(labels=[str(kind) for kind in range(TYPES)], bank="names", same_above=1.0)
-    right, overlap = prompted(train(seed, [Clip(), cloc], objects=4, towers=towers, steps=400))
+    right, overlap = prompted(train(seed, [Clip(), cloc], objects=4, towers=towers, steps=200))
     return {
         "cloc": right,
-        "clip": pooled(train(seed, [Clip()], objects=4, steps=400)),
+        "clip": pooled(train(seed, [Clip()], objects=4, steps=200)),
         "cloc, IoU of grounding": overlap,
         "mean box, IoU of grounding": mean_box(),
     }

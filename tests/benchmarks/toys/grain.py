@@ -46,7 +46,7 @@ def classed(model: Towers) -> float:
 def toy(seed: int) -> dict[str, float]:
     """Return the accuracy of classes with the region terms, and of the same decoder without them."""
     grain = Grain(labels=[str(kind) for kind in range(TYPES)], bank="names")
-    given = {"objects": 2, "towers": towers, "steps": 300, "given": lambda generator: pictures(32, generator)}
+    given = {"objects": 2, "towers": towers, "steps": 200, "given": lambda generator: pictures(32, generator)}
     return {
         name: classed(train(seed, each, **given)) for name, each in (("grain", [Clip(), grain]), ("clip", [Clip()]))
     }
