@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -83,15 +83,13 @@ class NoisyLabels(Labelled):
     def believed(self, ctx: Context) -> tuple[ClassPrototypes, Tensor, Tensor]:
         """Return the state, own unit rows z (R, D) and their targets (R, L): 1, 0, between, or NaN for none."""
         state = ctx.state[self.state]
-        fits = isinstance(state, ClassPrototypes) and (state.labels, state.reads) == (self.labels, self.rows_key)
-        if not fits:
+        if not isinstance(state, ClassPrototypes) or (state.labels, state.reads) != (self.labels, self.rows_key):
             raise ConfigError(
                 f"Objective {self.objective!r} needs a state 'class_prototypes' with reads {self.rows_key} and labels "
                 f"{', '.join(self.labels)}: states.{self.state} is another."
             )
         rows = unit(ctx[self.rows_key])
-        found = cast("ClassPrototypes", state)
-        return found, rows, found.targets(ctx, rows.detach(), self.rows_key)
+        return state, rows, state.targets(ctx, rows.detach(), self.rows_key)
 
     def queued(self, ctx: Context, key: str) -> Tensor:
         """Return the queue's rows of a key."""

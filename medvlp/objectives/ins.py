@@ -132,8 +132,7 @@ class Ins(NoisyLabels):
     def of_bags(self, ctx: Context) -> Term:
         """Return the cross entropy of each bag's mean logits with its label, each bag counting once."""
         same = ctx.same(self.bag, rows=self.key, columns=self.key).to(ctx[self.key])
-        count = same.sum(dim=1, keepdim=True)
-        mean = same @ ctx.all(self.key) / count
+        mean = same @ ctx.all(self.key) / (count := same.sum(dim=1, keepdim=True))
         labels = torch.stack([ctx.rows(f"label.{name}", self.key).one() for name in self.labels], dim=1)
         known = (labels == 0) | (labels == 1)
         loss = F.binary_cross_entropy_with_logits(mean, torch.where(known, labels, 0.0).to(mean), reduction="none")

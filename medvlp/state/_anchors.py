@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -92,16 +91,16 @@ class Anchored:
         if self.options.bank is None:
             member = ((labels == 1) & texts.isfinite().all(dim=1, keepdim=True)).to(texts)
             return unit(member.T @ texts.nan_to_num())
-        bank = cast("HeadedModel", model).banks.get(self.options.bank) if isinstance(model, HeadedModel) else None
+        bank = model.banks.get(self.options.bank) if isinstance(model, HeadedModel) else None
         missing = set(self.labels) - set(bank.names if bank is not None else ())
-        if bank is None or missing:
+        if bank is None or missing or not isinstance(model, HeadedModel):
             raise ConfigError(
                 f"bank {self.options.bank!r} of the anchors defines no {', '.join(sorted(missing))}: describe a bank "
                 "of that name with one entry for each of the labels."
             )
-        owner = torch.zeros(0, dtype=torch.int64, device=next(cast("HeadedModel", model).parameters()).device)
-        with evaluating(cast("HeadedModel", model)), torch.no_grad():
-            found = cast("HeadedModel", model).texts_of(bank.name, Encoded(owner=owner))
+        owner = torch.zeros(0, dtype=torch.int64, device=next(model.parameters()).device)
+        with evaluating(model), torch.no_grad():
+            found = model.texts_of(bank.name, Encoded(owner=owner))
         return unit(found[[bank.names.index(name) for name in self.labels]].cpu().to(texts))
 
     def state_dict(self) -> dict[str, Tensor]:

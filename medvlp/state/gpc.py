@@ -27,13 +27,10 @@ __all__ = ["Gpc"]
 class Gpc(State):
     """Prototypes of a cohort, the first of them of known findings, made anew by each feature pass.
 
-    A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled, be it of
-    a known class, of several or of none. K-means keeps labelled samples in their class; then clusters without a class
-    are split or merged where that is likelier under a normal-inverse-Wishart prior (`medvlp.features.split_merge`), so
-    that their number is found and not given: a pass starts from the number that the one before ended with. A cluster
-    in which samples lie widely has a high temperature.
-
-    All processes hold all rows during a pass and compute alike: N D numbers, a few ten thousand samples.
+    A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled. K-means
+    keeps labelled samples in their class; then clusters without a class are split or merged where that is likelier
+    under a normal-inverse-Wishart prior (`medvlp.features.split_merge`): their number is found, and the next pass
+    starts from it. A cluster in which samples lie widely has a high temperature. All processes hold all N D numbers.
 
     Args:
         labels: C findings that exclude each other here, names of label fields without ``label.``.
@@ -41,7 +38,6 @@ class Gpc(State):
         clusters: K of the first pass, known ones included; generous, since known classes are never split.
         rounds: most rounds of splits and mergers in a pass.
         psi: see `Prior`: about the variance in a cluster, times D + 1.
-        kappa: see `Prior`.
         alpha: see `Prior`; more of it, more clusters.
         temperature: mean temperature of the clusters.
         seed: of the first centroids.
@@ -76,7 +72,6 @@ class Gpc(State):
         clusters: Annotated[int, Field(ge=2)] = 50,
         rounds: Annotated[int, Field(ge=1)] = 3,
         psi: Annotated[float, Field(gt=0)] = 0.005,
-        kappa: Annotated[float, Field(gt=0)] = 1e-4,
         alpha: Annotated[float, Field(gt=0)] = 1.0,
         temperature: Annotated[float, Field(gt=0)] = 0.1,
         seed: int = 0,
@@ -91,7 +86,7 @@ class Gpc(State):
         self.reads = reads
         self.clusters = clusters
         self.rounds = rounds
-        self._prior = {"psi": psi, "kappa": kappa, "alpha": alpha}
+        self._prior = {"psi": psi, "alpha": alpha}
         self.temperature = temperature
         self.seed = seed
         self._model = model
@@ -116,10 +111,8 @@ class Gpc(State):
         """Give each sample its cluster, NaN where it has none."""
         rows = [self._row.get(each, -1) for each in batch.ids]
         found = [float(self._found[row]) if row >= 0 and self._found[row] >= 0 else float("nan") for row in rows]
-        device = batch.positions.device
-        return batch.with_columns(
-            {"number.gpc": Column(torch.tensor(found, device=device), torch.arange(batch.size, device=device))}
-        )
+        values = torch.tensor(found, device=batch.positions.device)
+        return batch.with_columns({"number.gpc": Column(values, torch.arange(batch.size, device=values.device))})
 
     def known(self, values: Tensor) -> Tensor:
         """Return the class of each row of label values (R, C), int64 (R,), -1 where it is not known.
@@ -155,14 +148,13 @@ class Gpc(State):
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
         self.prototypes = torch.from_numpy(centroids).float()
         self.temperatures = torch.from_numpy(densities(own, found, centroids, mean=self.temperature)).float()
-        self._row = {each: i for i, each in enumerate(ids)}
-        self._found = torch.full((len(ids),), -1)
+        self._row, self._found = {each: i for i, each in enumerate(ids)}, torch.full((len(ids),), -1)
         self._found[torch.from_numpy(there)] = torch.from_numpy(found)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the prototypes, their temperatures, and the samples' clusters."""
-        made = {"prototypes": self.prototypes, "temperatures": self.temperatures}
-        return {**made, "ids": packed(self._row), "found": self._found}
+        made = {"prototypes": self.prototypes, "temperatures": self.temperatures, "found": self._found}
+        return {**made, "ids": packed(self._row)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
