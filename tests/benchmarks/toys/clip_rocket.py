@@ -16,7 +16,7 @@ from medvlp.objectives.siamlip import SiamLip
 
 CLAIM = "With few samples the recipe's strong views give better retrieval of unseen pairs than CLIP on plain views."
 BETTER, WORSE = "clip_rocket", "clip"
-TRAIN, STEPS, CAUSES, WIDTH = 192, 300, 8, 16
+TRAIN, STEPS, CAUSES, WIDTH = 96, 200, 8, 16
 _STRONG = ("strong", "second")
 
 
@@ -40,7 +40,7 @@ def _trained(name: str, seed: int) -> float:
 
     def make(count: int) -> dict[str, Tensor]:
         causes = torch.randn(count, CAUSES, generator=generator)
-        noise = {kind: 0.5 * torch.randn(count, 64, generator=generator) for kind in mix}
+        noise = {kind: 0.8 * torch.randn(count, 64, generator=generator) for kind in mix}
         return {kind: causes @ mix[kind] / CAUSES**0.5 + noise[kind] for kind in mix}
 
     data, unseen = make(TRAIN), make(100)
