@@ -21,7 +21,7 @@ def test_each_card_is_valid_and_names_itself_its_layout_and_its_overlaps(name: s
 
 
 def test_every_layout_but_the_general_ones_has_a_card() -> None:
-    general = {"csv", "hospital", "image_folder", "coco_captions", "webdataset", "hugging_face"}
+    general = {"csv", "hospital", "image_folder", "coco_captions", "webdataset", "hugging_face", "pmc_figures"}
     assert set(available("data/layouts")) - general <= {load_card(name).layout for name in cards()}
 
 
