@@ -39,7 +39,7 @@ class Metaclip(Curator[Counts]):
         seed: of the draws.
 
     Raises:
-        ConfigError: if the file lacks terms.
+        ConfigError: if the file is not there or lacks terms.
 
     References:
         Xu et al. 2024, algorithm 1; terms there are 500,000 words and titles.
@@ -71,6 +71,8 @@ class Metaclip(Curator[Counts]):
     def _phrases(self) -> Phrases[Term]:
         if self.file is None:
             return terms()
+        if not self.file.is_file():
+            raise ConfigError(f"{self.file} is no file: give terms=FILE with one term a line, or leave it out.")
         lines = [line.strip() for line in self.file.read_text(encoding="utf-8").splitlines()]
         if not any(lines):
             raise ConfigError(f"{self.file} has no term: write one a line.")

@@ -94,3 +94,5 @@ def test_records_without_a_term_go_or_stay_as_asked(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="has no term"):
         Metaclip(terms=tmp_path / "empty.txt").matched("x")
+    with pytest.raises(ConfigError, match="is no file"):
+        Metaclip(terms=tmp_path / "nowhere.txt").matched("x")
