@@ -73,7 +73,10 @@ class Metaclip(Curator[Counts]):
             return terms()
         if not self.file.is_file():
             raise ConfigError(f"{self.file} is no file: give terms=FILE with one term a line, or leave it out.")
-        lines = [line.strip() for line in self.file.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in self.file.read_text(encoding="utf-8").splitlines()]
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.file} is no text in UTF-8: save the list of terms as such.") from None
         if not any(lines):
             raise ConfigError(f"{self.file} has no term: write one a line.")
         words = {line: " ".join(t.word for t in tokens_of(line) if t.word.isalnum()) for line in lines if line}

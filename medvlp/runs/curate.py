@@ -13,6 +13,7 @@ from medvlp.core.curator import Curator, Verdict
 from medvlp.core.errors import DataError
 from medvlp.core.files import check_outputs, written_whole
 from medvlp.core.registry import build
+from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
@@ -53,7 +54,7 @@ def curate(
 
     Raises:
         ConfigError: for an unknown rule or option.
-        DataError: if a column that the rule reads is missing, or no record stays.
+        DataError: if a column that the rule reads or the split is missing, or no record stays.
     """
     listed = out.with_suffix(".left_out.csv")
     check_outputs([out, listed], inputs=[path])
@@ -65,6 +66,8 @@ def curate(
     lacking = [name for name in (*curator.reads, *(["split"] if part else [])) if name not in manifest]
     if lacking:
         raise DataError(f"{path} has no column {lacking[0]!r}, which rule {rule!r} reads: it has {manifest.names}.")
+    if part is not None and part not in (known := sorted({str(each) for each in manifest.column("split") if each})):
+        raise DataError(f"{path} has no split {part!r}: {did_you_mean(part, known)}.")
     verdicts = _verdicts(curator, manifest, part, progress)
     stays = [not verdict.reason for verdict in verdicts]
     if not any(stays):

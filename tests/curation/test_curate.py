@@ -41,6 +41,8 @@ def test_a_part_is_curated_by_its_own_counts_and_the_others_stay(pool: Path, tmp
 def test_mistakes_are_one_sentence(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="max_sharde"):
         curate(pool, tmp_path / "out.parquet", rule="align", options=["max_sharde=2"])
+    with pytest.raises(DataError, match="has no split 'trian': did you mean 'train'"):
+        curate(pool, tmp_path / "out.parquet", rule="align", part="trian")
     with pytest.raises(DataError, match="leaves no record"):
         curate(pool, tmp_path / "out.parquet", rule="align", options=["min_words=50"])
     Manifest.of({"id": ["a"], "image": ["a.png"]}, root=tmp_path).save(tmp_path / "bare.parquet")
