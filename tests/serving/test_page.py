@@ -277,6 +277,7 @@ def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
     drop(page, film(tmp_path / "film"))
     page.locator(".pane[data-state=painted]").wait_for()
     drop(page, *paths, stranger)
+    page.locator(".pane[data-state=painted]").wait_for()  # the film again
     assert page.locator(".corner.tl").inner_text().startswith("CR PA")
 
 
