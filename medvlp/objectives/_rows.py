@@ -21,11 +21,11 @@ def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
     return torch.where(same.any(dim=1), same.int().argmax(dim=1), -1)
 
 
-def partners(owner: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def first_partners(owner: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Return which rows have a partner of the same owner among others, and the first of each: indices (N,) twice.
 
     Example:
-        >>> [t.tolist() for t in partners(torch.tensor([0, 1]), torch.tensor([2, 1, 1]))]
+        >>> [t.tolist() for t in first_partners(torch.tensor([0, 1]), torch.tensor([2, 1, 1]))]
         [[1], [1]]
     """
     partner = first_of(others, owner)

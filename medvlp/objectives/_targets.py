@@ -13,6 +13,7 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
+from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import Similarity
 from medvlp.objectives._facts import true_of
 from medvlp.text.facts import KNOWN, stated_field
@@ -138,6 +139,17 @@ class Compared(Objective):
         if parse_field(self.image).kind == "text" or parse_field(self.text).kind != "text":
             return ()
         return tuple(AnswerSpec(name, score=self.score_spec, module=self.score) for name in ("zero_shot", "retrieval"))
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions."""
+        return {
+            "image_to_text": self._one_way(ctx, self.image, self.text).times(0.5),
+            "text_to_image": self._one_way(ctx, self.text, self.image).times(0.5),
+        }
+
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
+        """Return the term of own rows of one view against everybody's of the other."""
+        raise NotImplementedError
 
     def between(self, ctx: Context, rows: str, columns: str) -> tuple[Similarity, Pairs]:
         """Return own rows of one view against everybody's of another, at the model's logit scale, and who is whose."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._mimicry import affinity, mixed
 from medvlp.objectives._targets import Compared, Relation
@@ -92,14 +92,7 @@ class AffinityMimicking(Compared):
         views = (self.image, self.text)
         return super().needs() | keys(*(f"{name}:{view}/embedding" for name in self.teachers for view in views))
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, found = self.between(ctx, rows, columns)
         if self.scale is not None:
             fixed = self.scale

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from medvlp.core.context import Context
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import Reading, contrast
 from medvlp.objectives._targets import Compared, Exclusion, Relation
 
@@ -65,14 +65,7 @@ class Clip(Compared):
         self.positive_in_denominator = positive_in_denominator
         self.label_smoothing = label_smoothing
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, found = self.between(ctx, rows, columns)
         return contrast(
             scores,

@@ -12,7 +12,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._rows import partners
+from medvlp.objectives._rows import first_partners
 
 __all__ = ["Clippings"]
 
@@ -84,8 +84,8 @@ class Clippings(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         image, text = self._views
-        rows, of_text = partners(ctx.owner(image), ctx.owner(text))
-        columns, of_texts = partners(ctx.all_owner(image), ctx.all_owner(text))
+        rows, of_text = first_partners(ctx.owner(image), ctx.owner(text))
+        columns, of_texts = first_partners(ctx.all_owner(image), ctx.all_owner(text))
         w = self.image_share
         own = unit(w * ctx[image][rows] + (1 - w) * ctx[text][of_text])
         everybody = unit(w * ctx.all(image)[columns] + (1 - w) * ctx.all(text)[of_texts])

@@ -68,6 +68,6 @@ class Convirt(Clip):
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""
         return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(self.image_weight),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(1 - self.image_weight),
+            "image_to_text": self._one_way(ctx, self.image, self.text).times(self.image_weight),
+            "text_to_image": self._one_way(ctx, self.text, self.image).times(1 - self.image_weight),
         }

@@ -10,7 +10,7 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._rows import partners
+from medvlp.objectives._rows import first_partners
 
 __all__ = ["Cyclip"]
 
@@ -79,8 +79,8 @@ class Cyclip(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the two terms."""
         image, text = self.views
-        rows, of_row = partners(ctx.owner(image), ctx.owner(text))
-        columns, of_column = partners(ctx.all_owner(image), ctx.all_owner(text))
+        rows, of_row = first_partners(ctx.owner(image), ctx.owner(text))
+        columns, of_column = first_partners(ctx.all_owner(image), ctx.all_owner(text))
         v, t = ctx[image][rows], ctx[text][of_row]
         all_v, all_t = ctx.all(image)[columns], ctx.all(text)[of_column]
         cross, within = v @ all_t.T - t @ all_v.T, v @ all_v.T - t @ all_t.T

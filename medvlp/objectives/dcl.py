@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Compared, Exclusion, Relation
 
@@ -74,14 +74,7 @@ class Dcl(Compared):
         self.sigma = sigma
         self.within = within
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, found = self.between(ctx, rows, columns)
         plain = scores.score(scores.rows, scores.columns)
         z, target = ctx.scale(plain), found.target

@@ -12,7 +12,7 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._targets import Compared, Exclusion
@@ -83,14 +83,7 @@ class ImgDiff(Compared):
         """Embeddings of both views, the labels, and what `exclude` compares."""
         return super().needs() | keys(*(f"label.{label}" for label in self.labels))
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, found = self.between(ctx, rows, columns)
         apart = self._apart(ctx, f"{rows}/embedding", f"{columns}/embedding")
         negative = apart & ~found.target if found.exclude is None else apart & ~found.target & ~found.exclude

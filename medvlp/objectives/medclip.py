@@ -13,7 +13,7 @@ from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._targets import Compared
@@ -88,14 +88,7 @@ class Medclip(Compared):
         """What the score reads of both views, and the labels."""
         return super().needs() | keys(*(f"label.{label}" for label in self.labels))
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, _ = self.between(ctx, rows, columns)
         part = self.score.reads[0]
         key, others = f"{rows}/{part}", f"{columns}/{part}"

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._targets import Compared, Exclusion
 
 __all__ = ["Plip"]
@@ -68,14 +68,7 @@ class Plip(Compared):
         super().__init__(objective="plip", image=image, text=text, score=score, positives="own", exclude=identity)
         self.eps = eps
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         scores, found = self.between(ctx, rows, columns)
         same = found.target if found.exclude is None else found.target | found.exclude
         return divergence(scores.dense(), same, eps=self.eps)

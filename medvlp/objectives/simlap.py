@@ -17,7 +17,7 @@ from medvlp.core.term import Terms
 from medvlp.models.heads.class_gate import ClassGate, gated_cosine
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
-from medvlp.objectives._rows import partners
+from medvlp.objectives._rows import first_partners
 
 __all__ = ["Simlap"]
 
@@ -100,7 +100,7 @@ class Simlap(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         first, second = self.views
-        rows, own = partners(ctx.owner(first), ctx.all_owner(second))
+        rows, own = first_partners(ctx.owner(first), ctx.all_owner(second))
         classes, known, draws = self._of_columns(ctx, second)
         alike = (classes[own][:, None] == classes[None]).all(dim=2)  # (R, C)
         chosen = self._second(own, alike, known, draws)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Compared, Exclusion, Relation
 
@@ -77,14 +77,7 @@ class Unime(Compared):
         self.negatives = negatives
         self.margin = margin
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
-        }
-
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         similarity, found = self.between(ctx, rows, columns)
         scores = similarity.score(similarity.rows, similarity.columns)
         others = ~found.target if found.exclude is None else ~found.target & ~found.exclude
