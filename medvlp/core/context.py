@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ _SAME = {"sample": (), "report": ("text", _REPORT), "study": ("id.study",), "pat
 
 
 class Context:
-    """See the module. Built by the task, or by hand in a test.
+    """See the module. Built by the task; by hand, for an example or a test of an objective, with `of`.
 
     Args:
         parts: planned key -> rows.
@@ -39,8 +39,7 @@ class Context:
         chunk: True inside a chunk: `all` is refused, because other chunks are not there.
 
     Example:
-        >>> parts = {parse_key("image/raw"): Part(torch.eye(2), torch.arange(2))}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "a"]}))
+        >>> ctx = Context.of({"image/raw": torch.eye(2)}, {"text": ["a", "a"]})
         >>> ctx["image/raw"].shape, ctx.same("report", rows="image", columns="image").all().item()
         (torch.Size([2, 2]), True)
     """
@@ -67,6 +66,29 @@ class Context:
         self._chunk = chunk
         self._gathered: dict[str, Tensor] = {}
         self._first: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: Mapping[str, Tensor | Part],
+        fields: Mapping[str, Tensor | Sequence[str]] | Batch,
+        *,
+        states: Mapping[str, object] | None = None,
+    ) -> Context:
+        """Make a context by hand, as an example or a test of an objective needs it.
+
+        Args:
+            rows: key -> rows (R, ...), the i-th of sample i; a `Part` where samples have several rows or none.
+            fields: field -> one value a sample, or a whole batch.
+            states: by name.
+
+        Example:
+            >>> rows = torch.eye(2)
+            >>> Context.of({"image/embedding": rows, "text/embedding": rows}, {"text": ["clear", "nodule"]}).batch.size
+            2
+        """
+        parts = {parse_key(k): v if isinstance(v, Part) else Part(v, torch.arange(len(v))) for k, v in rows.items()}
+        return cls(parts=parts, batch=fields if isinstance(fields, Batch) else Batch.of(fields), states=states)
 
     def __getitem__(self, key: str) -> Tensor:
         """Own rows (R, ...) of a key, or the (B, ...) values of a batch field."""
@@ -111,9 +133,9 @@ class Context:
             ConfigError: if the field holds words, or the batch lacks it.
 
         Example:
-            >>> parts = {parse_key("text/raw"): Part(torch.eye(3), torch.tensor([0, 1, 1]))}
-            >>> batch = Batch.of({"label.effusion": torch.tensor([0.0, 1.0])})
-            >>> Context(parts=parts, batch=batch).rows("label.effusion", "text/raw").one().tolist()
+            >>> rows = {"text/raw": Part(torch.eye(3), torch.tensor([0, 1, 1]))}
+            >>> ctx = Context.of(rows, {"label.effusion": torch.tensor([0.0, 1.0])})
+            >>> ctx.rows("label.effusion", "text/raw").one().tolist()
             [0.0, 1.0, 1.0]
         """
         values = self[field]
@@ -157,8 +179,8 @@ class Context:
             >>> from medvlp.core.sample import Column, ImageRecord
             >>> crop = Column(torch.zeros(1, 1, 2, 2), torch.tensor([0]))
             >>> where = {"image": (ImageRecord(seed=0, box=(4, 4, 8, 8)),)}
-            >>> parts = {parse_key("image/raw"): Part(torch.zeros(1, 3), torch.tensor([0]))}
-            >>> ctx = Context(parts=parts, batch=Batch(("a",), torch.arange(1), {"image": crop}, where))
+            >>> batch = Batch(("a",), torch.arange(1), {"image": crop}, where)
+            >>> ctx = Context.of({"image/raw": torch.zeros(1, 3)}, batch)
             >>> (ctx.record("image/raw") @ torch.tensor([1.0, 1.0, 1.0])).tolist()  # the middle of the view
             [[6.0, 6.0]]
         """
@@ -191,11 +213,10 @@ class Context:
         Example:
             >>> from medvlp.core.sample import Column
             >>> owner = torch.tensor([0, 0, 1])
-            >>> parts = {parse_key("text/raw"): Part(torch.eye(3), owner)}
-            >>> parts[parse_key("image/raw")] = Part(torch.eye(2), torch.arange(2))
             >>> words = Column(("Nodule.", "Effusion.", "effusion."), owner)
-            >>> batch = Batch(("a", "b"), torch.arange(2), {"text": words})
-            >>> Context(parts=parts, batch=batch).same("text", rows="image", columns="text").tolist()
+            >>> rows = {"text/raw": Part(torch.eye(3), owner), "image/raw": torch.eye(2)}
+            >>> ctx = Context.of(rows, Batch(("a", "b"), torch.arange(2), {"text": words}))
+            >>> ctx.same("text", rows="image", columns="text").tolist()
             [[True, True, True], [False, True, True]]
         """
         row_key, column_key = self._any_key(rows), self._any_key(columns)
@@ -234,7 +255,7 @@ class Context:
             Everybody's rows in rank order, with their owners.
 
         Example:
-            >>> ctx = Context(parts={}, batch=Batch.of({"text": ["a", "b"]}))
+            >>> ctx = Context.of({}, {"text": ["a", "b"]})
             >>> ctx.gather(torch.eye(2), torch.arange(2)).owner.tolist()
             [0, 1]
         """
@@ -252,7 +273,7 @@ class Context:
         A function of (seed, samples seen before the step, name) alone.
 
         Example:
-            >>> first, second = (Context(parts={}, batch=Batch.of({"text": [word]}, first=5)) for word in "ab")
+            >>> first, second = (Context.of({}, Batch.of({"text": [word]}, first=5)) for word in "ab")
             >>> bool((first.uniform_shared(3, name="classes") == second.uniform_shared(3, name="classes")).all())
             True
         """

@@ -23,14 +23,13 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
         text: the text field.
 
     Example:
-        >>> from medvlp.core.parts import Part
         >>> from medvlp.core.sample import Sample
         >>> from medvlp.data.collate import collate
         >>> from medvlp.data.views.facts import Facts
         >>> texts = ("Left effusion. No nodule.", "No nodule.", "Clear.")
         >>> samples = [Facts()(Sample(t, {"text": t}), torch.Generator()) for t in texts]
-        >>> parts = {parse_key(f"{view}/raw"): Part(torch.eye(3), torch.arange(3)) for view in ("image", "text")}
-        >>> ctx = Context(parts=parts, batch=collate(samples, torch.arange(3)))
+        >>> rows = {"image/raw": torch.eye(3), "text/raw": torch.eye(3)}
+        >>> ctx = Context.of(rows, collate(samples, torch.arange(3)))
         >>> true_of(ctx, rows="image/raw", columns="text/raw", text="text").int().tolist()
         [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     """

@@ -30,11 +30,7 @@ def labels_of(
         blank: what NaN is taken for.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> batch = Batch.of({"label.effusion": torch.tensor([1.0, -1.0])})
-        >>> ctx = Context(parts={parse_key("image/x"): Part(torch.zeros(2, 1), torch.arange(2))}, batch=batch)
+        >>> ctx = Context.of({"image/x": torch.zeros(2, 1)}, {"label.effusion": torch.tensor([1.0, -1.0])})
         >>> [t.flatten().tolist() for t in labels_of(ctx, "image/x", ["effusion"])]
         [[1.0, 0.0], [True, False]]
     """

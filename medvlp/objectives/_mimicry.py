@@ -37,12 +37,8 @@ def affinity(
         ConfigError: if a teacher without a model, and so without a scale, is asked for its own.
 
     Example:
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
-        >>> rows = Part(torch.eye(2), torch.arange(2))
-        >>> parts = {parse_key(f"t:{view}/embedding"): rows for view in ("image", "text")}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}))
+        >>> rows = {"t:image/embedding": torch.eye(2), "t:text/embedding": torch.eye(2)}
+        >>> ctx = Context.of(rows, {"text": ["a", "b"]})
         >>> [[round(p, 2) for p in row] for row in affinity(ctx, ["t"], "image", "text", scale=1.0).tolist()]
         [[0.73, 0.27], [0.27, 0.73]]
     """

@@ -16,10 +16,8 @@ def partners(ctx: Context, rows: str, columns: str) -> tuple[Tensor, Tensor]:
     Example:
         >>> import torch
         >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key("image/raw"): Part(torch.eye(2), torch.tensor([0, 1]))}
-        >>> parts[parse_key("text/raw")] = Part(torch.eye(3), torch.tensor([1, 1, 2]))
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b", "c"]}))
+        >>> rows = {"image/raw": torch.eye(2), "text/raw": Part(torch.eye(3), torch.tensor([1, 1, 2]))}
+        >>> ctx = Context.of(rows, {"text": ["a", "b", "c"]})
         >>> [index.tolist() for index in partners(ctx, "image/raw", "text/raw")]
         [[1, 1], [0, 1]]
     """

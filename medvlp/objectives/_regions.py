@@ -46,8 +46,8 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
         >>> from medvlp.core.sample import Batch, Column
         >>> columns = {"image": Column(torch.zeros(2, 1, 8, 8), torch.arange(2))}
         >>> columns["boxes.nodule"] = Column(torch.tensor([[0.0, 0, 4, 8]]), torch.tensor([1]))
-        >>> parts = {parse_key("image/tokens"): Part(torch.zeros(2, 4, 3), torch.arange(2), (2, 2))}
-        >>> ctx = Context(parts=parts, batch=Batch(("a", "b"), torch.arange(2), columns))
+        >>> rows = {"image/tokens": Part(torch.zeros(2, 4, 3), torch.arange(2), (2, 2))}
+        >>> ctx = Context.of(rows, Batch(("a", "b"), torch.arange(2), columns))
         >>> found = regions_of(ctx, "image/tokens", ["effusion", "nodule"], most=4, name="")
         >>> found.boxes.tolist(), found.row.tolist(), found.label.tolist()
         ([[0.0, 0.0, 0.5, 1.0]], [1], [1])

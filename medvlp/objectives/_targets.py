@@ -74,14 +74,10 @@ def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, c
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b", "A "], "id.patient": ["p", "p", "q"]}))
-        >>> found = pairs(
-        ...     ctx, "same_report", "same_patient", rows="image/embedding", columns="text/embedding", text="text"
-        ... )
+        >>> image, text = "image/embedding", "text/embedding"
+        >>> fields = {"text": ["a", "b", "A "], "id.patient": ["p", "p", "q"]}
+        >>> ctx = Context.of({image: torch.eye(3), text: torch.eye(3)}, fields)
+        >>> found = pairs(ctx, "same_report", "same_patient", rows=image, columns=text, text="text")
         >>> found.target.int().tolist(), found.exclude.int().tolist()
         ([[1, 0, 1], [0, 1, 0], [1, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
     """

@@ -56,12 +56,9 @@ class AffinityMimicking(Compared):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
         >>> objective = AffinityMimicking(teachers=["t"], teacher_scale=1.0)
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
-        >>> terms = objective(Context(parts=parts, batch=Batch.of({"text": ["a", "b"]})))
+        >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
+        >>> terms = objective(Context.of(rows, {"text": ["a", "b"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # the entropy of (0.731, 0.269)
         0.5822
     """

@@ -53,12 +53,9 @@ class Alip(Compared):
         of another study; look at which reports have small weights before trusting a model trained so.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
-        >>> objective = Alip()
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
-        >>> words = ["clear", "effusion"]
-        >>> terms = objective(Context(parts=parts, batch=Batch.of({"text": words, "text.caption": words})))
+        >>> objective, words = Alip(), ["clear", "effusion"]
+        >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
+        >>> terms = objective(Context.of(rows, {"text": words, "text.caption": words}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # all agree: twice CLIP
         0.6265
     """

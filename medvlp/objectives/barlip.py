@@ -53,11 +53,7 @@ class BarLip(Objective):
 
     Example:
         >>> corner = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])  # two features, unrelated
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{view}/barlip"): Part(corner, torch.arange(4)) for view in ("image", "text")}
-        >>> terms = BarLip()(Context(parts=parts, batch=Batch.of({"text": ["a", "b", "c", "d"]})))
+        >>> terms = BarLip()(Context.of({"image/barlip": corner, "text/barlip": corner}, {"text": list("abcd")}))
         >>> round(terms["image_and_text"].value().item(), 6)
         0.0
     """

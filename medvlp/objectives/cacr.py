@@ -54,11 +54,8 @@ class Cacr(Compared):
         nearest negatives are often none in radiology (the same finding in other words): leave them out by `exclude`.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> terms = Cacr()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)}
+        >>> terms = Cacr()(Context.of(rows, {"text": ["clear", "effusion"]}))
         >>> {name: term.value().item() for name, term in terms.items() if name.startswith("image")}
         {'image_attraction': 0.0, 'image_repulsion': -1.0}
     """

@@ -55,15 +55,13 @@ class ClipRefine(Compared):
         model as it was are no longer right, and what the new hospital's reports never say is held by the teacher alone.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> from medvlp.state import Frozen
         >>> objective = ClipRefine(teacher="before", alpha=1.0, random_weight=0.0)
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
+        >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
         >>> teacher = Frozen()
         >>> teacher._model = torch.nn.Module()
         >>> teacher._model.scale = torch.nn.Identity()
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}), states={"before": teacher})
+        >>> ctx = Context.of(rows, {"text": ["a", "b"]}, states={"before": teacher})
         >>> round(objective(ctx)["image_to_text"].value().item(), 4)  # half of log(1 + 1/e), as `clip` has it
         0.1566
     """

@@ -52,12 +52,8 @@ class Clippings(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}
-        >>> batch = Batch.of({"text": list("abc"), "id.patient": ["p", "p", "q"]})
-        >>> term = Clippings()(Context(parts=parts, batch=batch))["records"]
+        >>> rows = {"image/embedding": torch.eye(3), "text/embedding": torch.eye(3)}
+        >>> term = Clippings()(Context.of(rows, {"text": list("abc"), "id.patient": ["p", "p", "q"]}))["records"]
         >>> round(term.value().item(), 4), term.count.item()  # one of two others, as far away; q has no other record
         (0.6931, 2.0)
     """

@@ -44,11 +44,8 @@ class Convirt(Clip):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> terms = Convirt()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)}
+        >>> terms = Convirt()(Context.of(rows, {"text": ["clear", "effusion"]}))
         >>> {name: round(term.value().item(), 4) for name, term in terms.items()}  # 3/4 and 1/4 of 0.3133
         {'image_to_text': 0.2349, 'text_to_image': 0.0783}
     """

@@ -57,13 +57,9 @@ class CxrClip(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> views = ("image", "image.other", "text", "text.prompt")
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in views}
-        >>> batch = Batch.of({"text": ["clear", "effusion"], "text.prompt": ["normal", "with effusion"]})
-        >>> terms = CxrClip()(Context(parts=parts, batch=batch))
+        >>> rows = {f"{v}/embedding": torch.eye(2) for v in ("image", "image.other", "text", "text.prompt")}
+        >>> fields = {"text": ["clear", "effusion"], "text.prompt": ["normal", "with effusion"]}
+        >>> terms = CxrClip()(Context.of(rows, fields))
         >>> len(terms), round(sum(term.value() for term in terms.values()).item(), 4)  # (1 + 1 + 1/2) times 0.3133
         (12, 0.7832)
     """

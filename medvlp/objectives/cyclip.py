@@ -49,12 +49,8 @@ class Cyclip(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> rows = {"image": torch.eye(2), "text": torch.eye(2)[[0, 0]]}
-        >>> parts = {parse_key(f"{v}/embedding"): Part(rows[v], torch.arange(2)) for v in rows}
-        >>> terms = Cyclip()(Context(parts=parts, batch=Batch.of({"text": ["clear", "clear"]})))
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)[[0, 0]]}
+        >>> terms = Cyclip()(Context.of(rows, {"text": ["clear", "clear"]}))
         >>> {name: term.value().item() for name, term in terms.items()}
         {'cross_modal': 0.25, 'in_modal': 0.25}
     """

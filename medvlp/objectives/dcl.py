@@ -50,12 +50,8 @@ class Dcl(Compared):
         report is about another picture those are the wrong ones: leave them out (``sigma: null``) where reports err.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> terms = Dcl()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
-        >>> sum(term.value() for term in terms.values()).item()
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)}
+        >>> sum(term.value() for term in Dcl()(Context.of(rows, {"text": ["clear", "effusion"]})).values()).item()
         -1.0
     """
 

@@ -62,13 +62,10 @@ class Degla(Compared):
         Hu et al. 2025 (DeGLA), section 3.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> rows = {"image": torch.eye(2), "text": torch.eye(2), "text.negative": torch.eye(2)[[1]]}
         >>> objective = Degla()
-        >>> at = [key for key in objective.needs() if key.part]
-        >>> parts = {key: Part(rows[key.view], torch.arange(len(rows[key.view]))) for key in at}
-        >>> terms = objective(Context(parts=parts, batch=Batch.of({"text": ["left", "right"]})))
+        >>> at = {str(key): rows[key.view] for key in objective.needs() if key.part}
+        >>> terms = objective(Context.of(at, {"text": ["left", "right"]}))
         >>> {name: round(term.value().item(), 4) for name, term in terms.items() if "grounded" in name}
         {'image_grounded': 0.0313, 'text_grounded': 0.0}
     """

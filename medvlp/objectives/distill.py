@@ -38,12 +38,8 @@ class Distill(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
         >>> objective = Distill(teacher="frozen", bank="words", temperature=1.0)
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs()}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}))
+        >>> ctx = Context.of({str(key): torch.eye(2) for key in objective.needs()}, {"text": ["a", "b"]})
         >>> round(objective(ctx)["distribution"].value().item(), 4)  # the entropy of (0.731, 0.269)
         0.5822
     """

@@ -49,13 +49,8 @@ class Dreamlip(Objective):
         same. Two sentences that mean one thing in other words ("no effusion", "no pleural fluid") are negatives.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key("image/local"): Part(torch.eye(2)[:, None], torch.arange(2))}
-        >>> parts |= {parse_key("image/mask"): Part(torch.ones(2, 1) > 0, torch.arange(2))}
-        >>> parts |= {parse_key("text/embedding"): Part(torch.eye(2), torch.arange(2))}
-        >>> terms = Dreamlip()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {"image/local": torch.eye(2)[:, None], "image/mask": torch.ones(2, 1) > 0}
+        >>> terms = Dreamlip()(Context.of({**rows, "text/embedding": torch.eye(2)}, {"text": ["clear", "effusion"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # one patch an image: `clip`
         0.3133
     """

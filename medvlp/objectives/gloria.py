@@ -59,12 +59,9 @@ class Gloria(Objective):
         a map of a denied word is no evidence. Most words of a report ("the", "is seen") have no place at all.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/local"): Part(torch.eye(2)[:, None], torch.arange(2)) for v in ("image", "text")}
-        >>> parts |= {parse_key(f"{v}/mask"): Part(torch.ones(2, 1) > 0, torch.arange(2)) for v in ("image", "text")}
-        >>> terms = Gloria(words=1, scale=1)(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {f"{view}/local": torch.eye(2)[:, None] for view in ("image", "text")}
+        >>> rows |= {f"{view}/mask": torch.ones(2, 1) > 0 for view in ("image", "text")}
+        >>> terms = Gloria(words=1, scale=1)(Context.of(rows, {"text": ["clear", "effusion"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # one token a side: `clip`
         0.3133
     """

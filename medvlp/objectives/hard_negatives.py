@@ -34,12 +34,9 @@ class HardNegatives(Objective):
         ``own_text``; images without a false copy add nothing.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
         >>> rows = {"image": torch.eye(2), "text": torch.eye(2), "text.negative": torch.eye(2)[[1]]}
-        >>> parts = {parse_key(f"{v}/embedding"): Part(rows[v], torch.arange(len(rows[v]))) for v in rows}
-        >>> term = HardNegatives()(Context(parts=parts, batch=Batch.of({"text": ["left", "right"]})))["own_text"]
+        >>> ctx = Context.of({f"{view}/embedding": of for view, of in rows.items()}, {"text": ["left", "right"]})
+        >>> term = HardNegatives()(ctx)["own_text"]
         >>> round(term.value().item(), 4), term.count.item()
         (0.3133, 1.0)
     """

@@ -55,12 +55,9 @@ class ImgDiff(Compared):
         Jiao et al. 2025 (Img-Diff), section 3: object replacement; the loss is the hard-negative form of `clip`.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}
+        >>> rows = {"image/embedding": torch.eye(3), "text/embedding": torch.eye(3)}
         >>> labels = {"label.effusion": torch.tensor([1.0, 0.0, 0.0]), "label.nodule": torch.tensor([0.0, 0.0, 0.0])}
-        >>> terms = ImgDiff(labels=["effusion", "nodule"])(Context(parts=parts, batch=Batch.of(labels)))
+        >>> terms = ImgDiff(labels=["effusion", "nodule"])(Context.of(rows, labels))
         >>> round(terms["image_to_text"].value().item(), 4)  # half of (log(1 + 2/e) + 2 log(1 + 1/e)) / 3
         0.1963
     """

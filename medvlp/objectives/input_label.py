@@ -56,12 +56,10 @@ class InputLabel(Objective):
         Rethmeier and Augenstein 2023, input-label contrastive pretraining; Gutmann and Hyvaerinen 2010 (NCE).
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> objective = InputLabel(bank="findings", labels=["effusion", "nodule"])
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
+        >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
         >>> labels = {"label.effusion": torch.tensor([1.0, 0.0]), "label.nodule": torch.tensor([0.0, -1.0])}
-        >>> term = objective(Context(parts=parts, batch=Batch.of(labels)))["labels"]
+        >>> term = objective(Context.of(rows, labels))["labels"]
         >>> round(term.sum.item(), 4), term.count.item()  # log(1 + 1/e) + log 2, and log 2
         (1.6996, 2.0)
     """

@@ -40,12 +40,8 @@ class Koleo(Objective):
         small, and leave a patient's own films out of it (``apart: patient``).
 
     Example:
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
-        >>> parts = {parse_key("image/pooled"): Part(square, torch.arange(4))}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b", "c", "d"]}))
+        >>> ctx = Context.of({"image/pooled": square}, {"text": list("abcd")})
         >>> round(Koleo(view="image")(ctx)["spread"].value().item(), 4)  # -log of the square root of 2
         -0.3466
     """

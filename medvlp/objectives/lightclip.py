@@ -53,11 +53,8 @@ class LightClip(Compared):
         negated report to be the most alike: let alpha begin at 0, and leave out what is true of a picture (`exclude`).
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> terms = LightClip(alpha=0.2)(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)}
+        >>> terms = LightClip(alpha=0.2)(Context.of(rows, {"text": ["clear", "effusion"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # 0.3133 + 0.2
         0.5133
     """

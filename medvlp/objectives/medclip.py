@@ -57,12 +57,9 @@ class Medclip(Compared):
         are almost uniform.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> objective = Medclip(labels=["effusion"])
-        >>> parts = {key: Part(torch.eye(2), torch.arange(2)) for key in objective.needs() if key.part}
-        >>> batch = Batch.of({"text": ["a", "b"], "label.effusion": torch.tensor([1.0, 0.0])})
-        >>> terms = objective(Context(parts=parts, batch=batch))
+        >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
+        >>> terms = objective(Context.of(rows, {"text": ["a", "b"], "label.effusion": torch.tensor([1.0, 0.0])}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # the entropy of (0.731, 0.269)
         0.5822
     """

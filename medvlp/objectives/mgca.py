@@ -57,12 +57,9 @@ class Mgca(Objective):
         and so are patches of healthy lung that all look alike: keep its weight below that of `clip`.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/local"): Part(torch.eye(2)[None], torch.arange(1)) for v in ("image", "text")}
-        >>> parts |= {parse_key(f"{v}/mask"): Part(torch.ones(1, 2) > 0, torch.arange(1)) for v in ("image", "text")}
-        >>> terms = Mgca(temperature=1.0)(Context(parts=parts, batch=Batch.of({"text": ["left effusion"]})))
+        >>> rows = {f"{view}/local": torch.eye(2)[None] for view in ("image", "text")}
+        >>> rows |= {f"{view}/mask": torch.ones(1, 2) > 0 for view in ("image", "text")}
+        >>> terms = Mgca(temperature=1.0)(Context.of(rows, {"text": ["left effusion"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)
         0.4399
     """

@@ -46,12 +46,8 @@ class Plip(Compared):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(100 * torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> batch = Batch.of({"id.patient": ["p", "q"]})
-        >>> terms = Plip()(Context(parts=parts, batch=batch))
+        >>> rows = {"image/embedding": 100 * torch.eye(2), "text/embedding": 100 * torch.eye(2)}
+        >>> terms = Plip()(Context.of(rows, {"id.patient": ["p", "q"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)
         0.0
     """

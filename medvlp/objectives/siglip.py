@@ -39,11 +39,8 @@ class Siglip(Compared):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(2), torch.arange(2)) for v in ("image", "text")}
-        >>> terms = Siglip()(Context(parts=parts, batch=Batch.of({"text": ["clear", "effusion"]})))
+        >>> rows = {"image/embedding": torch.eye(2), "text/embedding": torch.eye(2)}
+        >>> terms = Siglip()(Context.of(rows, {"text": ["clear", "effusion"]}))
         >>> round(terms["pairs"].value().item(), 4)  # log(1 + 1/e) + log 2
         1.0064
     """

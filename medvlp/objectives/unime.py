@@ -53,11 +53,8 @@ class Unime(Compared):
         and exclude what is ``true_of`` an image.
 
     Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.keys import parse_key
-        >>> from medvlp.core.sample import Batch
-        >>> parts = {parse_key(f"{v}/embedding"): Part(torch.eye(3), torch.arange(3)) for v in ("image", "text")}
-        >>> terms = Unime(negatives=1)(Context(parts=parts, batch=Batch.of({"text": ["a", "b", "c"]})))
+        >>> rows = {"image/embedding": torch.eye(3), "text/embedding": torch.eye(3)}
+        >>> terms = Unime(negatives=1)(Context.of(rows, {"text": ["a", "b", "c"]}))
         >>> round(sum(term.value() for term in terms.values()).item(), 4)  # log(1 + 1/e): one of the two others
         0.3133
     """

@@ -46,12 +46,9 @@ class UnimeDistill(Objective):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch
         >>> objective = UnimeDistill(teacher="frozen:text/embedding", temperature=1.0)
         >>> rows = {"text/embedding": torch.eye(2)[[0, 0]], "frozen:text/embedding": torch.eye(2)}
-        >>> parts = {parse_key(key): Part(rows[key], torch.arange(2)) for key in rows}
-        >>> ctx = Context(parts=parts, batch=Batch.of({"text": ["a", "b"]}))
+        >>> ctx = Context.of(rows, {"text": ["a", "b"]})
         >>> round(objective(ctx)["texts"].value().item(), 4)  # of (0.731, 0.269) from (1/2, 1/2)
         0.1109
     """
