@@ -10,16 +10,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 
 from medvlp.cli.main import app
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 from medvlp.core.components import KINDS, Described, describe, entries
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import File, Files
 
 __all__ = ["commands", "components", "configuration", "method_facts", "methods", "notebook", "on_files", "python"]
 
@@ -50,6 +52,8 @@ _PYTHON = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages, and put a page in the place of each notebook."""
+    from mkdocs.structure.files import File
+
     made = {
         "reference/commands.md": commands(),
         "reference/components.md": components(),
