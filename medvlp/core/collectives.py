@@ -6,13 +6,14 @@ backward of `gather_rows` must return to a rank is the plain sum over ranks of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-T = TypeVar("T")
 
 T = TypeVar("T")
 
@@ -41,17 +42,22 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def average_(tensors: list[Tensor]) -> None:
-    """Average tensors over processes in place, as one flat message a dtype."""
+def average_gradients_(parameters: Sequence[Tensor]) -> None:
+    """Average gradients over processes in place, as one message a dtype; one that no process has stays none."""
     if world_size() == 1:
         return
-    for dtype in sorted({t.dtype for t in tensors}, key=str):
-        group = [t for t in tensors if t.dtype == dtype]
-        flat = torch.cat([t.reshape(-1) for t in group])
+    for dtype in sorted({p.dtype for p in parameters}, key=str):
+        group = [p for p in parameters if p.dtype == dtype]
+        there = torch.tensor([p.grad is not None for p in group], dtype=dtype, device=group[0].device)
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
+        flat = torch.cat([*(grad.reshape(-1) for grad in grads), there])
         dist.all_reduce(flat)
-        flat /= world_size()
-        for tensor, piece in zip(group, flat.split([t.numel() for t in group]), strict=True):
-            tensor.copy_(piece.view_as(tensor))
+        *pieces, there = flat.split([*(p.numel() for p in group), len(group)])
+        # The host reads what others have only where this process lacks one itself.
+        used = [True] * len(group) if all(p.grad is not None for p in group) else (there > 0).tolist()
+        for parameter, piece, anywhere in zip(group, pieces, used, strict=True):
+            if anywhere:
+                parameter.grad = (piece / world_size()).view_as(parameter)
 
 
 def gather_objects(value: T) -> list[T]:
@@ -75,43 +81,62 @@ def broadcast_object(value: T) -> T:
     return box[0]
 
 
-def gather_rows(values: Tensor) -> Tensor:
+def gather_equal(values: Tensor) -> list[Tensor]:
+    """Return the tensors of all processes in rank order, without gradient; their shapes must be equal."""
+    if world_size() == 1:
+        return [values.detach()]
+    pieces = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(pieces, values.detach().contiguous())
+    return pieces
+
+
+def gather_rows(values: Tensor, counts: Sequence[int] | None = None) -> Tensor:
     """Concatenate (R_r, ...) of all processes in rank order -> (sum of R_r, ...), with exact gradients.
 
     The number of rows may differ between processes; trailing shape and dtype may not. Only floating tensors carry a
     gradient.
+
+    Args:
+        values: own rows.
+        counts: rows of each process, where they are known; else a message tells them.
     """
+    return gather_together([values], None if counts is None else [counts])[0]
+
+
+def gather_together(values: Sequence[Tensor], counts: Sequence[Sequence[int]] | None = None) -> list[Tensor]:
+    """Do what `gather_rows` does for several tensors of one dtype, as one message each way."""
     if world_size() == 1:
-        return values
-    if values.dtype == torch.bool:
-        return gather_rows(values.to(torch.uint8)).bool()
-    if values.dtype.is_floating_point:
-        return _GatherRows.apply(values)
-    return _all_gather(values)[0]
+        return list(values)
+    if values[0].dtype == torch.bool:
+        return [rows.bool() for rows in gather_together([each.to(torch.uint8) for each in values], counts)]
+    if counts is None:
+        own = torch.tensor([len(each) for each in values], device=values[0].device)
+        counts = torch.stack(gather_equal(own), dim=1).tolist()
+    return list(_Gather.apply(counts, *values))
 
 
-def _all_gather(values: Tensor) -> tuple[Tensor, list[int]]:
-    counts = [torch.zeros(1, dtype=torch.int64, device=values.device) for _ in range(world_size())]
-    dist.all_gather(counts, torch.tensor([values.shape[0]], dtype=torch.int64, device=values.device))
-    sizes = [int(count) for count in counts]
-    # gloo and nccl both need equal shapes: pad to the longest, cut after.
-    padded = values.new_zeros((max(sizes), *values.shape[1:]))
-    padded[: values.shape[0]] = values.detach()
-    pieces = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(pieces, padded.contiguous())
-    return torch.cat([piece[:size] for piece, size in zip(pieces, sizes, strict=True)]), sizes
-
-
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor) -> Tensor:
-        gathered, sizes = _all_gather(values)
-        ctx.start = sum(sizes[: rank()])  # pyrefly: ignore
-        ctx.rows = values.shape[0]  # pyrefly: ignore
-        return gathered
+class _Gather(torch.autograd.Function):
+    """One flat message of all tensors of a process, padded to the longest: gloo and nccl both need equal shapes."""
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # noqa: ANN401
-        grad = grad_outputs[0].contiguous().clone()
-        dist.all_reduce(grad)
-        return grad[ctx.start : ctx.start + ctx.rows]  # pyrefly: ignore
+    def forward(ctx: Any, counts: Sequence[Sequence[int]], *values: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
+        ctx.counts = counts
+        sizes = [prod(each.shape[1:]) for each in values]
+        lengths = [[count * size for count in of_tensor] for of_tensor, size in zip(counts, sizes, strict=True)]
+        flat = values[0].new_zeros(max(sum(of_process) for of_process in zip(*lengths, strict=True)))
+        own = torch.cat([each.detach().reshape(-1) for each in values])
+        flat[: len(own)] = own
+        by_process = zip(gather_equal(flat), zip(*lengths, strict=True), strict=True)
+        pieces = [row[: sum(of_process)].split(list(of_process)) for row, of_process in by_process]
+        whole = zip(values, counts, zip(*pieces, strict=True), strict=True)
+        return tuple(torch.cat(found).view(sum(count), *each.shape[1:]) for each, count, found in whole)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        own: list[Tensor | None] = [None]
+        for counts, grad, piece in zip(ctx.counts, grads, flat.split([g.numel() for g in grads]), strict=True):
+            start = [0, *accumulate(counts)][rank()]
+            own.append(piece.view_as(grad)[start : start + counts[rank()]])
+        return tuple(own)

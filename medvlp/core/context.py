@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,11 +17,11 @@ from medvlp.core.parts import FieldRows, Part
 from medvlp.core.places import record_tensor
 from medvlp.core.randomness import hashed_uniform
 from medvlp.core.sample import Batch
+from medvlp.core.step_index import REPORT, Exchange, IntArray, StepIndex
 from medvlp.core.suggest import did_you_mean
 
-_REPORT = "id.report"  # left by views that show a part of a report, so that its whole is still known
 # What the words of `Context.same` compare; any other word is the name of a batch field.
-_SAME = {"sample": (), "report": ("text", _REPORT), "study": ("id.study",), "patient": ("id.patient",)}
+_SAME = {"sample": (), "report": ("text", REPORT), "study": ("id.study",), "patient": ("id.patient",)}
 
 
 class Context:
@@ -37,6 +36,10 @@ class Context:
         seed: of the run.
         samples_seen: by the whole run, before this step.
         chunk: True inside a chunk: `all` is refused, because other chunks are not there.
+        fields: batch fields that are planned, whose values processes tell each other; None: all small ones.
+        exchange: what earlier steps' messages were; None: this is the first.
+        apart: keys whose rows are gathered each for itself, because a head outside the towers made them: with a message
+            in common, a head that no term of the step uses would get a gradient of zeros in the place of none.
 
     Example:
         >>> ctx = Context.of({"image/raw": torch.eye(2)}, {"text": ["a", "a"]})
@@ -55,6 +58,9 @@ class Context:
         seed: int = 0,
         samples_seen: int = 0,
         chunk: bool = False,
+        fields: Sequence[str] | None = None,
+        exchange: Exchange | None = None,
+        apart: frozenset[Key] = frozenset(),
     ) -> None:
         self.parts = parts
         self.batch = batch
@@ -65,7 +71,10 @@ class Context:
         self._seed = seed
         self._chunk = chunk
         self._gathered: dict[str, Tensor] = {}
-        self._first: int | None = None
+        self._fields = fields
+        self._exchange = exchange if exchange is not None else Exchange()
+        self._apart = apart
+        self._whole: StepIndex | None = None
 
     @classmethod
     def of(
@@ -103,24 +112,26 @@ class Context:
     def owner(self, key: str) -> Tensor:
         """Which sample owns each own row, (R,) int64, counted over all processes."""
         owner = self._part(key).owner
-        return torch.where(owner >= 0, owner + self._first_sample(), owner)
+        return owner if parse_key(key).is_bank else torch.where(owner >= 0, owner + self._index.first, owner)
 
     def all(self, key: str) -> Tensor:
         """Everybody's rows (sum of R, ...) in rank order, with exact gradients; a bank is everybody's already."""
         self._refuse_chunk(key)
         # Kept for whoever asks next, who may want the gradient that this one switched off.
         with torch.enable_grad():
-            return self._once(key, lambda: self._everybodys(key, self[key]))
+            if key not in self._gathered:
+                self._gathered |= self._gather(key)
+        return self._gathered[key]
 
     def all_owner(self, key: str) -> Tensor:
         """The owner of each row of `all`."""
-        return self._once(f"owner of {key}", lambda: self._everybodys(key, self.owner(key)))
+        bank = parse_key(key).is_bank
+        return self._once(f"owner of {key}", lambda: self.owner(key) if bank else self._device(self._index.owner(key)))
 
     def own(self, key: str) -> Tensor:
         """Where own rows stand within `all`, (R,) int64."""
         owner = self._part(key).owner
-        counts = collectives.gather_objects(len(owner))
-        start = 0 if self._chunk or parse_key(key).is_bank else sum(counts[: collectives.rank()])
+        start = 0 if parse_key(key).is_bank else self._index.own(key).start
         return torch.arange(len(owner), device=owner.device) + start
 
     def rows(self, field: str, key: str) -> FieldRows:
@@ -223,7 +234,9 @@ class Context:
         row_owner, column_owner = self.owner(row_key), self.all_owner(column_key)
         same = (row_owner[:, None] == column_owner[None, :]) & (row_owner >= 0)[:, None]
         for name in _SAME.get(what, (what,)):
-            same = same | _share(self._tags(name, row_key), self._all_tags(name, column_key))
+            every = self._tags(name, row_key)
+            own = every if parse_key(row_key).is_bank else every[self._index.own(row_key)]
+            same = same | _share(own, self._tags(name, column_key))
         return same
 
     def shared_labels(self, *, rows: str, columns: str) -> Tensor:
@@ -260,12 +273,18 @@ class Context:
             [0, 1]
         """
         self._refuse_chunk("rows")
-        return Part(collectives.gather_rows(_pad_alike(values)), collectives.gather_rows(owner))
+        if collectives.world_size() == 1:
+            return Part(values, owner)
+        sizes = owner.new_tensor([len(values), values.shape[1] if values.dim() > 1 else 1])
+        every = self._exchange.integers(torch.cat([sizes, owner]))
+        values = _padded(values, max(int(each[1]) for each in every))
+        rows = collectives.gather_rows(values, [int(each[0]) for each in every])
+        return Part(rows, self._device(np.concatenate([each[2:] for each in every])))
 
     def uniform(self, *shape: int, name: str) -> Tensor:
         """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone."""
-        draws = self._draws(self.batch.positions.cpu().numpy(), shape, name)
-        return draws.reshape(self.batch.size, *shape).to(self.batch.positions.device)
+        draws = self._draws(self.batch.positions.numpy(), shape, name)
+        return draws.reshape(self.batch.size, *shape).to(self.batch.device)
 
     def uniform_shared(self, *shape: int, name: str) -> Tensor:
         """Draws in [0, 1) that the whole step shares, (*shape) float32: the same on every process and in every chunk.
@@ -278,7 +297,7 @@ class Context:
             True
         """
         draws = self._draws(np.array([self.samples_seen]), shape, f"shared {name}")
-        return draws.reshape(shape).to(self.batch.positions.device)
+        return draws.reshape(shape).to(self.batch.device)
 
     def _draws(self, positions: np.ndarray, shape: tuple[int, ...], name: str) -> Tensor:
         """Return draws for each position, (P, prod(shape)) float32."""
@@ -302,11 +321,42 @@ class Context:
         if self._chunk:
             raise ConfigError(f"A sample-scope objective asked for everybody's {key!r}: declare scope = 'batch'.")
 
-    def _first_sample(self) -> int:
-        if self._first is None:
-            counts = [] if self._chunk else collectives.gather_objects(self.batch.size)
-            self._first = sum(counts[: collectives.rank()])
-        return self._first
+    @property
+    def index(self) -> StepIndex:
+        """Which rows and which small field values all processes hold, on the host.
+
+        Example:
+            >>> ctx = Context.of({"image/raw": torch.eye(2)}, {"text": ["a", "b"]})
+            >>> ctx.index.owner("image/raw").tolist(), ctx.index.own("image/raw")
+            ([0, 1], slice(0, 2, None))
+        """
+        self._refuse_chunk("rows")
+        return self._index
+
+    @property
+    def _index(self) -> StepIndex:
+        """Return what all processes hold, or inside a chunk the chunk alone; the first to ask sends the message."""
+        if self._whole is None:
+            self._whole = StepIndex(self.parts, self.batch, self._fields, None if self._chunk else self._exchange)
+        return self._whole
+
+    def _device(self, values: IntArray) -> Tensor:
+        return torch.from_numpy(values).to(self.batch.device)
+
+    def _gather(self, key: str) -> dict[str, Tensor]:
+        """Return everybody's rows of a key, and of those that were asked for in earlier steps, as one message."""
+        part = self._part(key)
+        if parse_key(key).is_bank or collectives.world_size() == 1:
+            return {key: part.values}
+        wanted = [key]
+        if parse_key(key) not in self._apart:
+            self._exchange.asked[key] = None
+            there = {str(known): each.values.dtype for known, each in self.parts.items()}
+            asked = [each for each in self._exchange.asked if there.get(each) == part.values.dtype]
+            wanted = [each for each in asked if each not in self._gathered]
+        values = [_padded(self._part(each).values, self._index.width(each)) for each in wanted]
+        rows = collectives.gather_together(values, [self._index.counts(each) for each in wanted])
+        return dict(zip(wanted, rows, strict=True))
 
     def _beside(self, field: str, key: str) -> tuple[Tensor, Tensor]:
         """Return pairs (own row of a key, row of a batch field) that belong together, (F,) each, in the key's order."""
@@ -320,27 +370,12 @@ class Context:
         return row, index
 
     def _tags(self, name: str, key: str) -> Tensor:
-        """Return 63-bit tags of a field's values beside each own row of a key, (R, K); 0 where there is none."""
-        owner = self._part(key).owner
-        if name not in self.batch.columns:
-            if name != _REPORT:
-                raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
-            return owner.new_zeros(len(owner), 1)
-
-        def tags() -> Tensor:
-            values = self.batch.columns[name].values
-            if isinstance(values, Tensor):
-                words = ["" if bool(v.isnan().any()) else repr(v.tolist()) for v in values]
-            else:
-                words = [" ".join(word.lower().split()) for word in values]
-            row, index = self._beside(name, key)
-            own = torch.tensor([_tag(word) for word in words], dtype=torch.int64, device=owner.device)
-            return FieldRows(name, own[index], row, len(owner)).padded()
-
-        return self._once(f"{name} beside {key}", tags)
-
-    def _all_tags(self, name: str, key: str) -> Tensor:
-        return self._once(f"all {name} beside {key}", lambda: self._everybodys(key, self._tags(name, key)))
+        """Return tags of a field's values beside each of everybody's rows of a key, (sum of R, K); 0 is none."""
+        if name not in self._index and name != REPORT:
+            raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+        if name not in self._index or parse_key(key).is_bank:
+            return self.all_owner(key).new_zeros(len(self.all_owner(key)), 1)
+        return self._once(f"{name} beside {key}", lambda: self._device(self._index.tags(name, key)))
 
     def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         if name not in self._gathered:
@@ -348,16 +383,6 @@ class Context:
             with torch.enable_grad():
                 self._gathered[name] = make()
         return self._gathered[name]
-
-    def _everybodys(self, key: str, values: Tensor) -> Tensor:
-        """Gather rows of a key; those of a chunk, or of a bank, are everybody's already."""
-        own = self._chunk or parse_key(key).is_bank
-        return values if own else collectives.gather_rows(_pad_alike(values))
-
-
-def _tag(word: str) -> int:
-    digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 1) | 1 if word else 0
 
 
 def _share(rows: Tensor, columns: Tensor) -> Tensor:
@@ -369,12 +394,9 @@ def _share(rows: Tensor, columns: Tensor) -> Tensor:
     return found
 
 
-def _pad_alike(values: Tensor) -> Tensor:
-    """Pad axis 1 of (R, N, ...) rows with zeros to the longest of all processes: token counts differ between them."""
-    if values.dim() < 2 or collectives.world_size() == 1:
+def _padded(values: Tensor, width: int) -> Tensor:
+    """Pad axis 1 of (R, N, ...) rows with zeros: token counts differ between processes."""
+    if values.dim() < 2 or width <= values.shape[1]:
         return values
-    longest = max(collectives.gather_objects(values.shape[1]))
-    if longest == values.shape[1]:
-        return values
-    pad = values.new_zeros((values.shape[0], longest - values.shape[1], *values.shape[2:]))
+    pad = values.new_zeros((values.shape[0], width - values.shape[1], *values.shape[2:]))
     return torch.cat([values, pad], dim=1)

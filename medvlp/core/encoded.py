@@ -42,6 +42,7 @@ class Encoded:
         layers: (R, L, N, W) hidden states, first to last.
         attention: (R, L, Q, N).
         extra: name -> (R, ...), what heads give; ``raw`` is the projected embedding before it is scaled to unit length.
+        blank: whether rows may stand in for a view that the batch lacks; None: nobody has looked.
     """
 
     owner: Tensor
@@ -55,6 +56,7 @@ class Encoded:
     layers: Tensor | None = None
     attention: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    blank: bool | None = None
 
     def part(self, name: str) -> Tensor:
         """Return a part by its name in a key; ``embedding`` is ``raw`` at unit length.
@@ -89,6 +91,18 @@ class Encoded:
         extra = {name: value[index] for name, value in self.extra.items()}
         return replace(self, owner=self.owner[index], extra=extra, **some)
 
+    def present(self) -> Encoded:
+        """Return the rows that a sample owns, without those that stand in for an absent view.
+
+        Example:
+            >>> Encoded(owner=torch.tensor([0, -1, 1]), pooled=torch.eye(3)).present().owner.tolist()
+            [0, 1]
+        """
+        owned = self.owner >= 0
+        if self.blank is False or bool(owned.all()):  # the host waits for a device only where nobody has looked
+            return self
+        return replace(self.rows(owned), blank=False)
+
 
 _TENSORS = ("pooled", "tokens", "mask", "position", "layers", "attention")
 
@@ -110,7 +124,8 @@ def concatenate(parts: Sequence[Encoded], first_samples: Sequence[int]) -> Encod
     )
     joined = {name: _cat([getattr(p, name) for p in parts]) for name in _TENSORS if getattr(parts[0], name) is not None}
     extra = {name: _cat([p.extra[name] for p in parts]) for name in parts[0].extra}
-    return Encoded(owner=owner, grid=parts[0].grid, size=None, extra=extra, **joined)
+    blank = False if all(part.blank is False for part in parts) else None
+    return Encoded(owner=owner, grid=parts[0].grid, size=None, extra=extra, blank=blank, **joined)
 
 
 def _cat(tensors: list[Tensor]) -> Tensor:

@@ -87,12 +87,10 @@ def collect_parts(
     """Take the planned parts out of encoded views; masked rows that stand in for an absent view are dropped."""
     out: dict[Key, Part] = {}
     for view, names in parts.items():
-        rows = encoded[view]
-        keep = None if view.startswith("bank.") or bool((rows.owner >= 0).all()) else rows.owner >= 0
+        rows = encoded[view] if view.startswith("bank.") else encoded[view].present()
         for name in sorted(names):
             values = rows.part(name)
             # Terms are float32: half precision ends here, where the towers end.
             values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-            owner = rows.owner if keep is None else rows.owner[keep]
-            out[Key(view, name, who)] = Part(values if keep is None else values[keep], owner, rows.grid)
+            out[Key(view, name, who)] = Part(values, rows.owner, rows.grid)
     return out

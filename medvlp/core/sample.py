@@ -127,9 +127,9 @@ class Tokens:
             >>> tokens.ids.tolist(), tokens.take(torch.tensor([1])).ids.tolist(), tokens.take(torch.tensor([0])).mask
             ([[5, 6], [7, 0]], [[7]], None)
         """
-        length = int(mask.any(dim=0).sum())
-        ids, mask = ids[:, :length], mask[:, :length]
-        return cls(ids, None if bool(mask.all()) else mask, truncated)
+        held = mask.numpy(force=True)
+        length = int(held.any(axis=0).sum())
+        return cls(ids[:, :length], None if held[:, :length].all() else mask[:, :length], truncated)
 
     def take(self, index: Tensor) -> Tokens:
         """Return some rows, no longer than the longest of them."""
@@ -193,6 +193,7 @@ class Batch:
     Attributes:
         ids: B sample ids.
         positions: (B,) int64, each sample's place in the run's sample stream: what every random draw is a function of.
+            They stay on the host, where draws are made.
         columns: field name -> column; a field that no sample has is absent.
         records: image-like field -> how each of its rows was made; a field of which that is not known is absent.
     """
@@ -206,6 +207,11 @@ class Batch:
     def size(self) -> int:
         """Number of samples."""
         return len(self.ids)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its columns are."""
+        return next((column.owner.device for column in self.columns.values()), self.positions.device)
 
     @property
     def truncated(self) -> int:
@@ -263,7 +269,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         moved = {name: column.to(device) for name, column in self.columns.items()}
-        return Batch(self.ids, self.positions.to(device), moved, self.records)
+        return Batch(self.ids, self.positions, moved, self.records)
 
     @classmethod
     def of(cls, columns: Mapping[str, Tensor | Sequence[str]], *, first: int = 0) -> Batch:

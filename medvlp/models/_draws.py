@@ -76,7 +76,7 @@ class RowDraws:
         self.asked, self.images, self._given = asked, images, {}
         there = owner.clamp(min=0)
         self.view = view
-        own = positions[there] if positions.numel() else torch.zeros_like(there)
+        own = positions.to(owner.device)[there] if positions.numel() else torch.zeros_like(there)
         self.positions = torch.where(owner >= 0, own, -1)
         # Owners ascend, so a row's number within its sample is its distance from the first row of that owner.
         self.number = torch.arange(owner.shape[0], device=owner.device) - torch.searchsorted(owner, owner)

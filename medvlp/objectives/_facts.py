@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.keys import parse_key
+from medvlp.core.step_index import IntArray
 from medvlp.text.facts import KNOWN, confirmed, stated_field
 
 
@@ -33,40 +36,39 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
         >>> true_of(ctx, rows="image/raw", columns="text/raw", text="text").int().tolist()
         [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     """
+    own = ctx.index.own(rows)
     if parse_key(columns).view == text:
-        return _true(_known(ctx, rows), _everybody(ctx, _stated(ctx, columns, text), columns))
-    return _true(_everybody(ctx, _known(ctx, columns), columns), _stated(ctx, rows, text)).T
+        found = _true(_known(ctx, rows)[own], _stated(ctx, columns, text))
+    else:
+        found = _true(_known(ctx, columns), _stated(ctx, rows, text)[own]).T
+    return torch.from_numpy(found).to(ctx[rows].device)
 
 
-def _known(ctx: Context, key: str) -> Tensor:
-    """Return the facts known of the sample of each own row, (R, G); 0 is none."""
-    return ctx.rows(KNOWN, key).padded()[..., 1]
+def _known(ctx: Context, key: str) -> IntArray:
+    """Return the facts known of the sample of each of everybody's rows, (sum of R, G); 0 is none."""
+    return ctx.index.values(KNOWN, key)[..., 1]
 
 
-def _stated(ctx: Context, key: str, text: str) -> Tensor:
-    """Return the facts that each own row of the text states, (R, F); 0 is none."""
-    owner = ctx.owner(key)
-    place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
-    found = ctx.rows(stated_field(text), key).padded()
-    return torch.where(found[..., 0] == place[:, None], found[..., 1], 0)
+def _stated(ctx: Context, key: str, text: str) -> IntArray:
+    """Return the facts that each of everybody's rows of the text states, (sum of R, F); 0 is none."""
+    owner = ctx.index.owner(key)
+    place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    found = ctx.index.values(stated_field(text), key)
+    return np.where(found[..., 0] == place[:, None], found[..., 1], 0)
 
 
-def _everybody(ctx: Context, facts: Tensor, key: str) -> Tensor:
-    return ctx.gather(facts, ctx.owner(key)).values
-
-
-def _true(known: Tensor, stated: Tensor) -> Tensor:
+def _true(known: IntArray, stated: IntArray) -> NDArray[np.bool_]:
     """Return which rows of stated facts (C, F) are confirmed by which rows of known ones (R, G), bool (R, C)."""
     of_sample, known = _members(known)
     of_text, stated = _members(stated)
-    confirms = torch.from_numpy(confirmed(known.cpu().numpy(), stated.cpu().numpy())).to(of_sample)
-    wrong = (of_sample @ confirms == 0).to(of_text) @ of_text.T
-    return (wrong == 0) & of_text.any(dim=1)
+    wrong = (of_sample @ confirmed(known, stated) == 0).astype(np.float32) @ of_text.T
+    return (wrong == 0) & of_text.any(axis=1)
 
 
-def _members(facts: Tensor) -> tuple[Tensor, Tensor]:
+def _members(facts: IntArray) -> tuple[NDArray[np.float32], IntArray]:
     """Return which rows have which fact, float (R, U), and the facts (U,); 0 is none."""
-    different, place = facts.unique(return_inverse=True)
-    member = torch.zeros(len(facts), len(different), device=facts.device).scatter_(1, place, 1.0)
+    different, place = np.unique(facts, return_inverse=True)
+    member = np.zeros((len(facts), len(different)), dtype=np.float32)
+    np.put_along_axis(member, place.reshape(facts.shape), 1.0, axis=1)
     there = different != 0
     return member[:, there], different[there]

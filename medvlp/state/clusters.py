@@ -143,7 +143,7 @@ class Clusters(State):
 
     def extend(self, batch: Batch) -> Batch:
         """Give each sample its clusters in each space, NaN where it has none."""
-        device = batch.positions.device
+        device = batch.device
         rows = torch.tensor([self._row.get(each, -1) for each in batch.ids])
         owner, columns = torch.arange(batch.size, device=device), {}
         for kind, shape, found in (("number", (), self._labels), ("vector", (self.nearest,), self._nearest)):

@@ -111,7 +111,7 @@ class Gpc(State):
         """Give each sample its cluster, NaN where it has none."""
         rows = [self._row.get(each, -1) for each in batch.ids]
         found = [float(self._found[row]) if row >= 0 and self._found[row] >= 0 else float("nan") for row in rows]
-        values = torch.tensor(found, device=batch.positions.device)
+        values = torch.tensor(found, device=batch.device)
         return batch.with_columns({"number.gpc": Column(values, torch.arange(batch.size, device=values.device))})
 
     def known(self, values: Tensor) -> Tensor:

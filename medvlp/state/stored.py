@@ -118,7 +118,7 @@ class Stored(Teacher):
                 f"The stored teacher has no row of {int((place < 0).sum())} of {batch.size} samples: it was "
                 "filled with other records, fewer replays or other views: make it again."
             )
-        found, device = {}, batch.positions.device
+        found, device = {}, batch.device
         for view in plan.views:
             owner = batch[view].owner if view in batch else torch.arange(0, device=device)
             found[view] = Encoded(owner, extra={"embedding": self._rows[view][place[owner.cpu()]].to(device)})

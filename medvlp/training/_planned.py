@@ -30,9 +30,14 @@ def with_planned(batch: Batch, names: Sequence[str]) -> Batch:
         (torch.Size([0, 4]), ('',), [nan])
     """
     kinds = {name: parse_field(name).spec for name in names}
-    shapes = _shapes(batch, [name for name, kind in kinds.items() if kind.collate != "stack" and kind.dtype != "str"])
+    shapes = _shapes(batch, [name for name, kind in kinds.items() if _is_open(kind)])
     absent = {name: kind for name, kind in kinds.items() if name not in batch}
     return batch.with_columns({n: _missing(kind, shapes.get(n), batch) for n, kind in absent.items()})
+
+
+def _is_open(kind: Kind) -> bool:
+    """Whether the kind leaves a size of its rows open, as a vector's width is."""
+    return kind.collate != "stack" and (" or " in kind.shape or any(axis in _AXES for axis in _axes(kind)))
 
 
 def _shapes(batch: Batch, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -48,7 +53,7 @@ def _shapes(batch: Batch, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _missing(kind: Kind, shape: tuple[int, ...] | None, batch: Batch) -> Column:
-    device = batch.positions.device
+    device = batch.device
     if kind.collate == "stack":
         every = torch.arange(batch.size, device=device)
         words = ("",) * batch.size
@@ -68,6 +73,9 @@ def _missing(kind: Kind, shape: tuple[int, ...] | None, batch: Batch) -> Column:
 
 def _sizes_of(kind: Kind) -> tuple[int, ...]:
     """Return the trailing shape that a kind fixes, of several the first: ``(N, 4)`` of boxes, N rows, is (4,)."""
+    return tuple(_AXES[axis] if axis in _AXES else int(axis) for axis in _axes(kind) if axis not in ("N", "E"))
+
+
+def _axes(kind: Kind) -> list[str]:
     first = kind.shape.partition(" or ")[0]
-    axes = [axis.strip() for axis in first.strip("()").split(",") if axis.strip()]
-    return tuple(_AXES[axis] if axis in _AXES else int(axis) for axis in axes if axis not in ("N", "E"))
+    return [axis.strip() for axis in first.strip("()").split(",") if axis.strip()]

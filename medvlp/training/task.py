@@ -37,6 +37,7 @@ from medvlp.core.parts import collect_parts
 from medvlp.core.protocols import Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
+from medvlp.core.step_index import Exchange
 from medvlp.core.term import Term
 from medvlp.core.views import BatchView
 from medvlp.training._batch_norm import moved_once, untracked
@@ -47,11 +48,16 @@ from medvlp.training.precision import Precision
 
 @dataclass(frozen=True)
 class StepLog:
-    """What a step reports: ``loss`` is the weighted sum, ``terms`` the unweighted global values."""
+    """What a step reports: ``loss`` is the weighted sum, ``terms`` the unweighted global values.
+
+    Attributes:
+        asked: whether any process asked for something at this step, see `Task.backward`.
+    """
 
     loss: float
     terms: Mapping[str, float]
     scale: float
+    asked: bool = False
 
 
 @dataclass
@@ -104,24 +110,28 @@ class Task(nn.Module):
         self.plan = make_plan(objectives, states)
         self.model.check(self.plan)
         self._wrapped: nn.Module | None = None
+        self._exchange = Exchange()
 
-    def backward(self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int) -> StepLog:
+    def backward(
+        self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
+    ) -> StepLog:
         """Leave the gradient of the weighted sum of all terms in every trainable parameter's ``grad``.
 
         Args:
             batch: this process's samples, on the model's device.
             weights: objective name -> weight at this step.
             samples_seen: by the run before this step.
+            asked: what this process asks of all at the end of the step (to stop); travels with the counts.
         """
-        device = batch.positions.device
+        device = batch.device
         # Whoever calls this finds the generators as they were.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # A single pass of a single process moves running statistics itself.
             several = min(self.chunks, batch.size) > 1 or collectives.world_size() > 1 or self._several_pictures()
             with moved_once(self.model) if several else nullcontext():
-                return self._backward(batch, weights, samples_seen)
+                return self._backward(batch, weights, samples_seen, asked)
 
-    def _backward(self, batch: Batch, weights: Mapping[str, float], samples_seen: int) -> StepLog:
+    def _backward(self, batch: Batch, weights: Mapping[str, float], samples_seen: int, asked: bool) -> StepLog:
         for state in self.states.values():
             batch = state.extend(batch)
         batch = with_planned(batch, self.plan.fields)
@@ -136,14 +146,21 @@ class Task(nn.Module):
         leaves = _leaves(first_pass, [chunk.first for chunk in chunks])
         taught = self._teach(batch)
         terms = self._batch_terms(batch, leaves, taught, samples_seen)
-        counts = {name: collectives.total(term.count) for name, term in terms.items()}
+        # What terms are divided by must be known before the first goes backward.
+        ahead = self._sample_terms_ahead(chunks, first_pass, samples_seen)
+        totals, scale, others = self._totals({**terms, **ahead}, asked)
+        counts = {name: count for name, (_, count) in totals.items()}
         loss = self._sum(terms, counts, weights)
         if loss.requires_grad:
             loss.backward()
-        cursor = _Cursor(leaves)
-        sample_logs = self._second_pass(chunks, first_pass, cursor, weights, samples_seen)
+        whole = ahead if len(chunks) == 1 else None
+        sums = self._second_pass(chunks, first_pass, _Cursor(leaves), weights, samples_seen, counts, whole)
         self._average_outside()
-        return self._log(terms, counts, sample_logs, weights)
+        values = {name: total / count if count else 0.0 for name, (total, count) in totals.items()}
+        if sums:  # of several chunks: those of the first pass came from other draws of its towers
+            again, _, _ = self._totals({name: Term(each, each) for name, each in sums.items()}, False)
+            values |= {name: total / counts[name] if counts[name] else 0.0 for name, (total, _) in again.items()}
+        return StepLog(sum(weights[n.split("/")[0]] * value for n, value in values.items()), values, scale, others)
 
     def after_step(self, samples_seen: int) -> None:
         """Let the modules clamp or normalise and the states follow, after the optimiser's step."""
@@ -164,7 +181,7 @@ class Task(nn.Module):
         return [_Chunk(first, piece, plan) for (first, piece), plan in zip(pieces, plans, strict=True)]
 
     def _encode(self, chunk: _Chunk, *, wrapped: bool) -> dict[str, Encoded]:
-        torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions[0]), "device generator"))
+        torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions.numpy()[0]), "device generator"))
         with self.precision.autocast():
             return (self._ddp() if wrapped else self.model)(chunk.batch, chunk.plan)
 
@@ -190,11 +207,12 @@ class Task(nn.Module):
         self, batch: Batch, leaves: dict[str, Encoded], taught: dict[str, dict[str, Encoded]], samples_seen: int
     ) -> dict[str, Term]:
         # Masked rows of absent views are dropped before batch heads, so that no statistic sees them.
-        there = {view: rows if view.startswith("bank.") else _present(rows) for view, rows in leaves.items()}
+        there = {view: rows if view.startswith("bank.") else rows.present() for view, rows in leaves.items()}
         parts = collect_parts(self.model.finish(there, self.plan), self.plan.views)
         for name, encoded in taught.items():
             parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
-        ctx = self._context(parts, batch, samples_seen, chunk=False)
+        made = {key for key in parts if not key.who and not key.is_bank and key.part not in there[key.view].parts()}
+        ctx = self._context(parts, batch, samples_seen, chunk=False, apart=frozenset(made))
         for state in self.states.values():
             state.observe(ctx)
         return self._terms("batch", ctx)
@@ -206,42 +224,50 @@ class Task(nn.Module):
         cursor: _Cursor,
         weights: Mapping[str, float],
         samples_seen: int,
-    ) -> dict[str, tuple[float, float]]:
-        by_sample = any(objective.scope == "sample" for objective in self.objectives.values())
-        single = len(chunks) == 1
-        # What terms are divided by must be known before the first goes backward; of one chunk they tell themselves.
-        whole = self._sample_terms(chunks[0], first_pass[0], samples_seen) if by_sample and single else {}
-        counts = {name: term.count for name, term in whole.items()}
-        if by_sample and not single:
-            counts = self._sample_counts(chunks, first_pass, samples_seen)
-        counts = {name: collectives.total(count) for name, count in counts.items()}
-        sums: dict[str, float] = dict.fromkeys(counts, 0.0)
+        counts: Mapping[str, float],
+        whole: Mapping[str, Term] | None,
+    ) -> dict[str, Tensor]:
+        """Send everything back through the towers; returns this process's sums of sample-scope terms over its chunks.
+
+        Args:
+            whole: sample-scope terms of the one chunk, which its first pass has made; then no sums are returned.
+        """
+        sums: dict[str, Tensor] = {}
         for i, chunk in enumerate(chunks):
             with self._sync(last=i == len(chunks) - 1):
-                encoded = first_pass[0] if single else self._encode(chunk, wrapped=True)
+                encoded = self._encode(chunk, wrapped=True) if whole is None else first_pass[0]
                 outputs, grads = cursor.next(encoded)
-                if by_sample:
-                    terms = whole if single else self._sample_terms(chunk, encoded, samples_seen)
+                if self._by_sample:
+                    terms = self._sample_terms(chunk, encoded, samples_seen) if whole is None else whole
                     loss = self._sum(terms, counts, weights)
                     if loss.requires_grad:
                         outputs.append(loss)
                         grads.append(None)
-                    for name, term in terms.items():
-                        sums[name] += float(term.sum.detach())
+                    if whole is None:
+                        own = {name: term.sum.detach() for name, term in terms.items()}
+                        sums = {name: sums[name] + each if name in sums else each for name, each in own.items()}
                 if outputs:
                     torch.autograd.backward(outputs, grads)
-        return {name: (sums[name], float(counts[name])) for name in counts}
+        return sums
 
-    def _sample_counts(
+    @property
+    def _by_sample(self) -> bool:
+        return any(objective.scope == "sample" for objective in self.objectives.values())
+
+    def _sample_terms_ahead(
         self, chunks: Sequence[_Chunk], first_pass: Sequence[dict[str, Encoded]], samples_seen: int
-    ) -> dict[str, Tensor]:
-        """Return the counts of sample-scope terms over this process's chunks, from the rows that pass 1 kept."""
-        counts: dict[str, Tensor] = {}
+    ) -> dict[str, Term]:
+        """Return sample-scope terms over this process's chunks: of one chunk to go backward, of several to count."""
+        if not self._by_sample:
+            return {}
+        if len(chunks) == 1:
+            return self._sample_terms(chunks[0], first_pass[0], samples_seen)
+        found: dict[str, Term] = {}
         with torch.no_grad(), untracked(self.model):
             for chunk, encoded in zip(chunks, first_pass, strict=True):
                 for name, term in self._sample_terms(chunk, encoded, samples_seen).items():
-                    counts[name] = counts[name] + term.count if name in counts else term.count
-        return counts
+                    found[name] = found[name] + term if name in found else term
+        return found
 
     def _sample_terms(self, chunk: _Chunk, encoded: dict[str, Encoded], samples_seen: int) -> dict[str, Term]:
         parts = collect_parts(encoded, _tower_parts(encoded, chunk.plan))
@@ -249,7 +275,9 @@ class Task(nn.Module):
 
     # terms ----------------------------------------------------------------------------------------------------------
 
-    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool) -> Context:
+    def _context(
+        self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool, apart: frozenset[Key] = frozenset()
+    ) -> Context:
         return Context(
             parts=parts,
             batch=batch,
@@ -259,6 +287,9 @@ class Task(nn.Module):
             seed=self.seed,
             samples_seen=samples_seen,
             chunk=chunk,
+            fields=self.plan.fields,
+            exchange=self._exchange,
+            apart=apart,
         )
 
     def _terms(self, scope: str, ctx: Context) -> dict[str, Term]:
@@ -269,12 +300,26 @@ class Task(nn.Module):
             for part, term in objective(ctx).items()
         }
 
-    def _sum(self, terms: Mapping[str, Term], counts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    def _totals(self, terms: Mapping[str, Term], asked: bool) -> tuple[dict[str, tuple[float, float]], float, bool]:
+        """Return sum and count of each term over all processes, the scale, and whether any process asked: one message.
+
+        The host reads it once, and so knows what the step will report before it goes backward.
+        """
+        device = next(self.model.parameters()).device
+        own = [each.detach().double() for term in terms.values() for each in (term.sum, term.count)]
+        flag = torch.tensor(float(asked), dtype=torch.float64, device=device)
+        value = getattr(self.model.scale, "value", None)
+        scale = value.detach().double() if isinstance(value, Tensor) else torch.ones_like(flag)
+        every = collectives.total(torch.stack([*own, flag]))
+        *numbers, others, factor = torch.cat([every, scale.reshape(1)]).tolist()
+        return dict(zip(terms, zip(numbers[::2], numbers[1::2], strict=True), strict=True)), factor, others > 0
+
+    def _sum(self, terms: Mapping[str, Term], counts: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
         # The zero keeps the sum differentiable where every weight or count is 0.
         loss = sum((p.sum() * 0 for p in self.model.scale.parameters()), torch.zeros(()))
         for name, term in terms.items():
             weight, count = weights[name.split("/")[0]], counts[name]
-            if weight != 0 and float(count) != 0:
+            if weight != 0 and count != 0:
                 loss = loss + term.sum * (weight * collectives.world_size() / count)
         return loss
 
@@ -284,38 +329,9 @@ class Task(nn.Module):
 
     def _average_outside(self) -> None:
         """Average what DDP does not see; a gradient that no process has stays none, as with one process."""
-        if collectives.world_size() == 1:
-            return
         outside = set(self.model.outside_forward())
         own = [p for n, p in self.model.named_parameters() if n in outside] + list(self.objectives.parameters())
-        trained = [p for p in own if p.requires_grad]
-        if not trained:
-            return
-        here = torch.tensor([p.grad is not None for p in trained], dtype=torch.float32, device=trained[0].device)
-        used = [p for p, anywhere in zip(trained, collectives.total(here).tolist(), strict=True) if anywhere]
-        for parameter in used:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        collectives.average_([p.grad for p in used if p.grad is not None])
-
-    def _log(
-        self,
-        terms: Mapping[str, Term],
-        counts: Mapping[str, Tensor],
-        sample: Mapping[str, tuple[float, float]],
-        weights: Mapping[str, float],
-    ) -> StepLog:
-        sums = {name: float(collectives.total(term.sum)) for name, term in terms.items()}
-        values = {name: sums[name] / float(counts[name]) if float(counts[name]) else 0.0 for name in sums}
-        for name, (own, count) in sample.items():
-            values[name] = sum(collectives.gather_objects(own)) / count if count else 0.0
-        loss = sum(weights[name.split("/")[0]] * value for name, value in values.items())
-        value = getattr(self.model.scale, "value", None)
-        return StepLog(loss, values, float(value.detach()) if isinstance(value, Tensor) else 1.0)
-
-
-def _present(rows: Encoded) -> Encoded:
-    return rows if bool((rows.owner >= 0).all()) else rows.rows(rows.owner >= 0)
+        collectives.average_gradients_([p for p in own if p.requires_grad])
 
 
 def _tower_parts(encoded: Mapping[str, Encoded], plan: Plan) -> dict[str, frozenset[str]]:
@@ -340,7 +356,12 @@ def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict
         plain = {name: t for name, t in cut.items() if not name.startswith("extra ")}
         extra = {name.removeprefix("extra "): t for name, t in cut.items() if name.startswith("extra ")}
         views[view] = Encoded(
-            owner=rows.owner, mask=rows.mask, grid=rows.grid, size=None, extra={**rows.extra, **extra}, **plain
+            owner=rows.owner,
+            mask=rows.mask,
+            grid=rows.grid,
+            extra={**rows.extra, **extra},
+            blank=rows.blank,
+            **plain,
         )
     return views
 

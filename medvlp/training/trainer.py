@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +129,8 @@ class Trainer:
             self._refresh(phase, begin)
             seen = self.samples_seen
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
-            log, norm, skipped = self._step(task, optimiser, phase, batch)
+            last = stop_at is not None and seen + options.batch >= stop_at
+            log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._stop is not None)
             self.samples_seen = seen + options.batch
             advance(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
@@ -136,11 +138,14 @@ class Trainer:
                 row |= {"truncated": batch.truncated} if batch.truncated else {}
                 journal.write("train", self.samples_seen, row | ({"skipped": skipped} if skipped else {}))
             done = self.samples_seen >= phase.until
-            if done or _crossed(seen, self.samples_seen, options.validate_every):
+            validated = done or _crossed(seen, self.samples_seen, options.validate_every)
+            if validated:
                 self._validate(journal, optimiser)
             elif _crossed(seen, self.samples_seen, options.checkpoint_every):
                 self._checkpoint(optimiser)
-            self._stop_if_asked(optimiser, stop_at)
+            # Every process must stop after the same step; validation takes long, so they ask each other once more.
+            if log.asked or (self._anybody_stops() if validated else collectives.world_size() == 1 and self._stop):
+                self._save_and_stop(optimiser, self._stop or ("stop_at" if last else "in another process"))
             if done or self._ended_early():
                 self._moments = optimiser_state(optimiser)
                 return
@@ -167,14 +172,14 @@ class Trainer:
         return task, optimiser
 
     def _step(
-        self, task: Task, optimiser: torch.optim.Optimizer, phase: PhasePlan, batch: Batch
+        self, task: Task, optimiser: torch.optim.Optimizer, phase: PhasePlan, batch: Batch, *, asked: bool
     ) -> tuple[StepLog, float, str | None]:
         seen = self.samples_seen
         optimiser.zero_grad(set_to_none=True)
         weights = {name: value_at(weight, seen) for name, weight in phase.weights.items()}
         statistics = [(tensor, tensor.clone()) for tensor in _running_statistics(self.root)]
         try:
-            log = task.backward(batch.to(self._device), weights, samples_seen=seen)
+            log = task.backward(batch.to(self._device), weights, samples_seen=seen, asked=asked)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -351,15 +356,13 @@ class Trainer:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _stop_if_asked(self, optimiser: torch.optim.Optimizer, stop_at: int | None) -> None:
-        asked = self._stop or ("stop_at" if stop_at is not None and self.samples_seen >= stop_at else None)
-        # Every process must stop after the same step: one that was told tells the others.
-        words = [word for word in collectives.gather_objects(asked) if word]
-        if not words:
-            return
+    def _anybody_stops(self) -> bool:
+        return float(collectives.total(torch.tensor(float(self._stop is not None), device=self._device))) > 0
+
+    def _save_and_stop(self, optimiser: torch.optim.Optimizer, word: str) -> NoReturn:
         self._checkpoint(optimiser)
         raise UserError(
-            f"Training was interrupted ({words[0]}) after {self.samples_seen} samples; all of it is saved in "
+            f"Training was interrupted ({word}) after {self.samples_seen} samples; all of it is saved in "
             f"{self.setup.run}: start the same command again, or medvlp train --resume, to go on."
         )
 

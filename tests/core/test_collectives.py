@@ -13,8 +13,9 @@ def test_without_a_process_group_everything_is_identity():
     assert collectives.gather_objects("a") == ["a"]
     assert collectives.broadcast_object("a") == "a"
     assert torch.equal(collectives.total(values), values)
-    collectives.average_([values])
-    assert values.tolist() == [0, 1, 2]
+    values.grad = torch.arange(3.0)
+    collectives.average_gradients_([values])
+    assert values.grad.tolist() == [0, 1, 2]
 
 
 def gathered(rows: list[int]) -> dict:
@@ -25,8 +26,14 @@ def gathered(rows: list[int]) -> dict:
     # A loss that is not symmetric in rank, row or process: each process weighs each row differently.
     weight = torch.arange(1.0, everything.numel() + 1, dtype=torch.float64).view_as(everything) * (rank + 1)
     (weight * everything**2).sum().backward()
-    averaged = torch.full((2,), float(rank))
-    collectives.average_([averaged, torch.tensor([rank], dtype=torch.float64)])
+    # Of three parameters only the last process has a gradient of the second, and nobody one of the third.
+    dtypes = (torch.float32, torch.float64, torch.float64)
+    parameters = [torch.zeros(2, dtype=dtype, requires_grad=True) for dtype in dtypes]
+    parameters[0].grad = torch.full((2,), float(rank))
+    if rank == len(rows) - 1:
+        parameters[1].grad = torch.ones(2, dtype=torch.float64)
+    collectives.average_gradients_(parameters)
+    several = collectives.gather_together([own.detach(), own.detach()[:, :2] + 1])
     return {
         "own": own.detach(),
         "grad": own.grad,
@@ -34,7 +41,10 @@ def gathered(rows: list[int]) -> dict:
         "bool": collectives.gather_rows(own.detach() > 0),
         "int": collectives.gather_rows(torch.full((rows[rank],), rank)),
         "total": collectives.total(torch.tensor(rank + 1.0)),
-        "averaged": averaged,
+        "averaged": parameters[0].grad,
+        "of one": parameters[1].grad,
+        "of none": parameters[2].grad is None,
+        "several": several,
         "objects": collectives.gather_objects(f"rank {rank}"),
         "broadcast": collectives.broadcast_object(f"from {rank}"),
     }
@@ -56,5 +66,9 @@ def test_rows_and_their_gradients_are_exact_for_any_number_of_rows(pool, rows):
         assert r["int"].tolist() == [rank for rank, n in enumerate(rows) for _ in range(n)]
         assert r["total"].item() == world * (world + 1) / 2
         assert r["averaged"].tolist() == [(world - 1) / 2] * 2
+        assert r["of one"].tolist() == [1 / world] * 2
+        assert r["of none"]
+        assert torch.equal(r["several"][0], own)
+        assert torch.equal(r["several"][1], own[:, :2] + 1)
         assert r["objects"] == [f"rank {rank}" for rank in range(world)]
         assert r["broadcast"] == "from 0"

@@ -326,7 +326,7 @@ def gathered_loss(bounds: list[int]) -> dict:
     loss = -(scores * same).sum() / 5 * collectives.world_size()
     loss.backward()
     assert query.grad is not None
-    collectives.average_([query.grad])
+    collectives.average_gradients_([query])
     mine = values.grad / collectives.world_size()
     return {"owner": everybody.owner, "query": query.grad, "tokens": mine, "loss": collectives.total(loss.detach())}
 

@@ -118,7 +118,8 @@ def step(spec: dict[str, Any], bounds: list[int]) -> dict[str, Tensor]:
     made = samples(3)
     whole = collate(made, torch.arange(len(made)))
     batch = collate(made[start:stop], torch.arange(start, stop))
-    batch = with_planned(batch, sorted(str(key) for key in objective.needs() if key.is_field))
+    fields = sorted(str(key) for key in objective.needs() if key.is_field)
+    batch = with_planned(batch, fields)
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 5, generator=draw, dtype=torch.float64).requires_grad_()
     parts = {}
@@ -127,7 +128,7 @@ def step(spec: dict[str, Any], bounds: list[int]) -> dict[str, Tensor]:
         here = (owner >= start) & (owner < stop)
         parts[parse_key(f"{view}/embedding")] = Part(unit(values[here] @ weight.T), owner[here] - start)
     scale = Scale()
-    terms = objective(Context(parts=parts, batch=batch, scale=scale))
+    terms = objective(Context(parts=parts, batch=batch, scale=scale, fields=fields))
     loss = torch.zeros((), dtype=torch.float64)
     value = torch.zeros((), dtype=torch.float64)
     for term in terms.values():
@@ -135,9 +136,9 @@ def step(spec: dict[str, Any], bounds: list[int]) -> dict[str, Tensor]:
         value += collectives.total(term.sum) / count
         loss = loss + collectives.world_size() * term.sum / count
     loss.backward()
+    collectives.average_gradients_([weight, scale.log])
     assert weight.grad is not None
     assert scale.log.grad is not None
-    collectives.average_([weight.grad, scale.log.grad])
     return {"value": value, "weight": weight.grad, "scale": scale.log.grad}
 
 

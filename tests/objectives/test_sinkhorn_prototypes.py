@@ -74,7 +74,7 @@ def head(width: int = WIDTH) -> Prototypes:
 def context(rows, *, owners=None, states=None, samples_seen=0, prototypes=None, part="raw", size=6) -> Context:
     owners = owners or {}
     parts = {
-        parse_key(f"{view}/{part}"): Part(values, torch.tensor(owners.get(view, range(len(values)))))
+        parse_key(f"{view}/{part}"): Part(values, torch.tensor(owners.get(view, range(len(values))), dtype=torch.int64))
         for view, values in rows.items()
     }
     batch = Batch(tuple(map(str, range(size))), torch.arange(size), {})
@@ -247,9 +247,8 @@ def shared_step(bounds: list[int]) -> dict[str, torch.Tensor]:
         value += collectives.total(term.sum) / count
         loss = loss + collectives.world_size() * term.sum / count
     loss.backward()
-    grads = {"weight": net.weight.grad, "prototypes": prototypes.weight.grad}
-    collectives.average_(list(grads.values()))
-    return {"value": value, **grads}
+    collectives.average_gradients_([net.weight, prototypes.weight])
+    return {"value": value, "weight": net.weight.grad, "prototypes": prototypes.weight.grad}
 
 
 @pytest.mark.pool

@@ -107,6 +107,6 @@ def step(spec: Mapping[str, object], bounds: list[int]) -> dict[str, Tensor]:
     loss.backward()
     named = {f"{view}.{name}": p for view, tower in towers.items() for name, p in tower.named_parameters()}
     named |= {f"scale.{name}": p for name, p in scale.named_parameters()}
+    collectives.average_gradients_(list(named.values()))
     grads = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named.items()}
-    collectives.average_(list(grads.values()))
     return {"value": value, **grads}

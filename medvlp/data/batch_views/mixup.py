@@ -61,7 +61,7 @@ class Mixup:
             )
         positions = batch.positions.tolist()
         draws = [numpy_generator(seed, position, "mixup").beta(self.alpha, self.alpha) for position in positions]
-        share = torch.tensor(draws, dtype=torch.float64, device=batch.positions.device)
+        share = torch.tensor(draws, dtype=torch.float64, device=batch.device)
         made = {name: self._mixed_images(batch, name, share) for name in self.fields}
         for name, column in batch.columns.items():
             if parse_field(name).kind == "label" and isinstance(column.values, Tensor):

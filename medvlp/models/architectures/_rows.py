@@ -45,7 +45,7 @@ def only(rows: Encoded, keep: frozenset[str]) -> Encoded:
     names = ("pooled", "tokens", "mask", "position", "layers", "attention")
     parts = {name: getattr(rows, name) for name in names if keep & beside.get(name, {name})}
     extra = {name: value for name, value in rows.extra.items() if name in keep}
-    return Encoded(owner=rows.owner, grid=rows.grid, extra=extra, **parts)
+    return Encoded(owner=rows.owner, grid=rows.grid, extra=extra, blank=rows.blank, **parts)
 
 
 def tokens_of(texts: Sequence[str], made: Mapping[str, Tokens], tower: Encoder, view: str) -> Tokens:

@@ -166,7 +166,7 @@ class TowerModel(HeadedModel):
         stored = None if memory is None else memory.rows(values, mask, recipe, tower, self.heads)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = tower(values, parts=recipe.tower, mask=mask, position=position) if stored is None else stored.rows
-        rows = replace(rows, owner=owner)
+        rows = replace(rows, owner=owner, blank=blank)
         if len(self.patches):
             given = self.draws.leave()
             rows = rows.give(join_parts(given, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
