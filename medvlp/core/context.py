@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from medvlp.core.parts import FieldRows, Part
 from medvlp.core.places import record_tensor
 from medvlp.core.randomness import hashed_uniform
 from medvlp.core.sample import Batch
-from medvlp.core.step_index import REPORT, Exchange, IntArray, StepIndex
+from medvlp.core.step_index import REPORT, Exchange, IntArray, StepIndex, share_a_tag
 from medvlp.core.suggest import did_you_mean
 
+T = TypeVar("T")
 # What the words of `Context.same` compare; any other word is the name of a batch field.
 _SAME = {"sample": (), "report": ("text", REPORT), "study": ("id.study",), "patient": ("id.patient",)}
 
@@ -36,10 +38,7 @@ class Context:
         seed: of the run.
         samples_seen: by the whole run, before this step.
         chunk: True inside a chunk: `all` is refused, because other chunks are not there.
-        fields: batch fields that are planned, whose values processes tell each other; None: all small ones.
-        exchange: what earlier steps' messages were; None: this is the first.
-        apart: keys whose rows are gathered each for itself, because a head outside the towers made them: with a message
-            in common, a head that no term of the step uses would get a gradient of zeros in the place of none.
+        exchange: what processes tell each other, and what earlier steps' messages were; None: this is the first step.
 
     Example:
         >>> ctx = Context.of({"image/raw": torch.eye(2)}, {"text": ["a", "a"]})
@@ -58,9 +57,7 @@ class Context:
         seed: int = 0,
         samples_seen: int = 0,
         chunk: bool = False,
-        fields: Sequence[str] | None = None,
         exchange: Exchange | None = None,
-        apart: frozenset[Key] = frozenset(),
     ) -> None:
         self.parts = parts
         self.batch = batch
@@ -71,9 +68,8 @@ class Context:
         self._seed = seed
         self._chunk = chunk
         self._gathered: dict[str, Tensor] = {}
-        self._fields = fields
+        self._made: dict[str, object] = {}
         self._exchange = exchange if exchange is not None else Exchange()
-        self._apart = apart
         self._whole: StepIndex | None = None
 
     @classmethod
@@ -126,7 +122,7 @@ class Context:
     def all_owner(self, key: str) -> Tensor:
         """The owner of each row of `all`."""
         bank = parse_key(key).is_bank
-        return self._once(f"owner of {key}", lambda: self.owner(key) if bank else self._device(self._index.owner(key)))
+        return self.once(f"owner of {key}", lambda: self.owner(key) if bank else self._device(self._index.owner(key)))
 
     def own(self, key: str) -> Tensor:
         """Where own rows stand within `all`, (R,) int64."""
@@ -207,7 +203,7 @@ class Context:
         found = record_tensor(records, size).to(column.values.device)
         return found if column.mask is None else found * column.mask[:, :, None, None]
 
-    def same(self, what: str, *, rows: str, columns: str) -> Tensor:
+    def same(self, what: str, *, rows: str, columns: str, part: slice = slice(None)) -> Tensor:
         """Whether own rows and everybody's columns are the same in some respect, bool (R, C).
 
         Samples are compared by their ids, labels and numbers. Of a field that may have several rows a sample (a text)
@@ -220,6 +216,7 @@ class Context:
                 missing value equals nothing; the rows of a sample always belong together.
             rows: view or key of the rows, e.g. ``"image"``.
             columns: view or key of the columns.
+            part: some of the own rows.
 
         Example:
             >>> from medvlp.core.sample import Column
@@ -231,12 +228,12 @@ class Context:
             [[True, True, True], [False, True, True]]
         """
         row_key, column_key = self._any_key(rows), self._any_key(columns)
-        row_owner, column_owner = self.owner(row_key), self.all_owner(column_key)
+        row_owner, column_owner = self.owner(row_key)[part], self.all_owner(column_key)
         same = (row_owner[:, None] == column_owner[None, :]) & (row_owner >= 0)[:, None]
         for name in _SAME.get(what, (what,)):
             every = self._tags(name, row_key)
             own = every if parse_key(row_key).is_bank else every[self._index.own(row_key)]
-            same = same | _share(own, self._tags(name, column_key))
+            same = same | share_a_tag(own[part], self._tags(name, column_key))
         return same
 
     def shared_labels(self, *, rows: str, columns: str) -> Tensor:
@@ -249,7 +246,7 @@ class Context:
             own = torch.stack([self[name] == 1 for name in names], dim=1)  # (B, L)
             return own if self._chunk else collectives.gather_rows(own)
 
-        labels = self._once("labels", present).float()
+        labels = self.once("labels", present).float()
         row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
         own = row_owner[:, None] == column_owner[None, :]
         return own | (labels[row_owner] @ labels[column_owner].T > 0)
@@ -280,6 +277,20 @@ class Context:
         values = _padded(values, max(int(each[1]) for each in every))
         rows = collectives.gather_rows(values, [int(each[0]) for each in every])
         return Part(rows, self._device(np.concatenate([each[2:] for each in every])))
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Make something once a step, for all who ask for it by its name.
+
+        Example:
+            >>> ctx = Context.of({}, {"text": ["a"]})
+            >>> ctx.once("draws", list) is ctx.once("draws", list)
+            True
+        """
+        if name not in self._made:
+            # A state that looks first does so without gradient, and an objective that asks for the same needs it.
+            with torch.enable_grad():
+                self._made[name] = make()
+        return cast("T", self._made[name])
 
     def uniform(self, *shape: int, name: str) -> Tensor:
         """Draws in [0, 1) for each own sample, (B, *shape) float32: a function of (seed, position, name) alone."""
@@ -337,7 +348,7 @@ class Context:
     def _index(self) -> StepIndex:
         """Return what all processes hold, or inside a chunk the chunk alone; the first to ask sends the message."""
         if self._whole is None:
-            self._whole = StepIndex(self.parts, self.batch, self._fields, None if self._chunk else self._exchange)
+            self._whole = StepIndex(self.parts, self.batch, self._exchange, alone=self._chunk)
         return self._whole
 
     def _device(self, values: IntArray) -> Tensor:
@@ -349,7 +360,7 @@ class Context:
         if parse_key(key).is_bank or collectives.world_size() == 1:
             return {key: part.values}
         wanted = [key]
-        if parse_key(key) not in self._apart:
+        if parse_key(key) not in self._exchange.apart:
             self._exchange.asked[key] = None
             there = {str(known): each.values.dtype for known, each in self.parts.items()}
             asked = [each for each in self._exchange.asked if there.get(each) == part.values.dtype]
@@ -375,23 +386,7 @@ class Context:
             raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
         if name not in self._index or parse_key(key).is_bank:
             return self.all_owner(key).new_zeros(len(self.all_owner(key)), 1)
-        return self._once(f"{name} beside {key}", lambda: self._device(self._index.tags(name, key)))
-
-    def _once(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        if name not in self._gathered:
-            # A state that looks first does so without gradient, and an objective that asks for the same rows needs it.
-            with torch.enable_grad():
-                self._gathered[name] = make()
-        return self._gathered[name]
-
-
-def _share(rows: Tensor, columns: Tensor) -> Tensor:
-    """Whether tags (R, K) and (C, L) have one in common, bool (R, C)."""
-    found = torch.zeros(len(rows), len(columns), dtype=torch.bool, device=rows.device)
-    for own in rows.unbind(1):
-        for other in columns.unbind(1):
-            found |= (own[:, None] == other[None, :]) & (own != 0)[:, None]
-    return found
+        return self.once(f"{name} beside {key}", lambda: self._device(self._index.tags(name, key)))
 
 
 def _padded(values: Tensor, width: int) -> Tensor:

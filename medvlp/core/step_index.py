@@ -7,7 +7,7 @@ text states) is worked out from it on the host, without further messages and wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,19 @@ class Exchange:
     """What a task remembers of its steps' messages: how long they were, and which rows were asked for.
 
     Both are functions of the configuration and of what all processes were sent, and so the same on all of them.
+
+    Args:
+        fields: batch fields whose values others may ask for, the same on all processes; one that a batch lacks has no
+            rows there. None: what the batch has.
+
+    Attributes:
+        apart: keys whose rows are gathered each for itself, because a head outside the towers made them: with a message
+            in common, a head that no term of the step uses would get a gradient of zeros in the place of none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Sequence[str] | None = None) -> None:
+        self.fields = None if fields is None else {*fields, REPORT}
+        self.apart: frozenset[Key] = frozenset()
         self.capacity = 1024
         self.asked: dict[str, None] = {}
 
@@ -82,17 +92,14 @@ class StepIndex:
     Args:
         parts: key -> own rows; every process has the same keys.
         batch: own samples.
-        fields: batch fields whose values others may ask for, the same on all processes; one that the batch lacks has no
-            rows here. None: what the batch has.
-        exchange: for the message; None: only own rows exist, as in a chunk.
+        exchange: sends the message.
+        alone: only own rows exist, as in a chunk.
     """
 
-    def __init__(
-        self, parts: Mapping[Key, Part], batch: Batch, fields: Iterable[str] | None, exchange: Exchange | None
-    ) -> None:
-        self._rank = 0 if exchange is None else collectives.rank()
-        asked = batch.columns if fields is None else {*fields, REPORT}
-        small = [name for name in sorted(asked) if parse_field(name).kind in _SENT]
+    def __init__(self, parts: Mapping[Key, Part], batch: Batch, exchange: Exchange, *, alone: bool = False) -> None:
+        self._rank = 0 if alone else collectives.rank()
+        asked = sorted(batch.columns if exchange.fields is None else exchange.fields)
+        small = [name for name in asked if parse_field(name).kind in _SENT]
         sent = {str(key): part for key, part in sorted(parts.items()) if not key.is_bank}
         device = batch.device
         numbers = [batch.size, _checksum([*sent, *small])]
@@ -105,7 +112,7 @@ class StepIndex:
             numbers += [len(values), values.shape[1]]
             body += [batch.columns[name].owner if name in batch else values[:, 0], values.reshape(-1)]
         own = torch.cat([torch.tensor(numbers, device=device), *body])
-        every = [own.cpu().numpy()] if exchange is None else exchange.integers(own)
+        every = [own.cpu().numpy()] if alone else exchange.integers(own)
         if len({int(each[1]) for each in every}) > 1:
             raise RuntimeError("Processes hold other keys or fields than each other in this step.")
         self.sizes = [int(each[0]) for each in every]
@@ -177,6 +184,15 @@ class StepIndex:
             return np.where(np.isnan(numbers), 0, (numbers + 0.0).view(np.int64) ^ _NAN)
         words = [[_tag(pair.tobytes()) for pair in row] for row in values]
         return np.array(words, dtype=np.int64).reshape(values.shape[:2])
+
+
+def share_a_tag(rows: Tensor, columns: Tensor) -> Tensor:
+    """Whether tags (R, K) and (C, L) have one in common, bool (R, C); 0 is none."""
+    found = torch.zeros(len(rows), len(columns), dtype=torch.bool, device=rows.device)
+    for own in rows.unbind(1):
+        for other in columns.unbind(1):
+            found |= (own[:, None] == other[None, :]) & (own != 0)[:, None]
+    return found
 
 
 _NAN = 0x7FF8_0000_0000_0001

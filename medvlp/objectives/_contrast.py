@@ -6,8 +6,6 @@ any admissible column is evaluated on zeros instead, so that no -inf - -inf can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -15,36 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medvlp.core.term import Term
+from medvlp.objectives._similarity import Similarity
 
 Reading = Literal["shared", "any", "each"]
-Side = Tensor | Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """A score matrix that is not computed yet, so that `contrast` may evaluate it in tiles.
-
-    Attributes:
-        rows: what the score reads of R rows: a tensor, or parts by name for a `Score`.
-        columns: the same of C columns.
-        score: (rows, columns) -> (R, C), unscaled.
-        scale: (R, C) -> (R, C), the logit scale; None leaves the scores as they are.
-
-    Example:
-        >>> pair = Similarity(torch.eye(2), torch.eye(2), lambda rows, columns: rows @ columns.T, lambda s: 10 * s)
-        >>> pair.dense().tolist()
-        [[10.0, 0.0], [0.0, 10.0]]
-    """
-
-    rows: Side
-    columns: Side
-    score: Callable[..., Tensor]
-    scale: Callable[[Tensor], Tensor] | None = None
-
-    def dense(self) -> Tensor:
-        """Return the whole scaled matrix, (R, C)."""
-        scores = self.score(self.rows, self.columns)
-        return scores if self.scale is None else self.scale(scores)
 
 
 def contrast(

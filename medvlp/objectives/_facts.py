@@ -13,7 +13,7 @@ from medvlp.core.step_index import IntArray
 from medvlp.text.facts import KNOWN, confirmed, stated_field
 
 
-def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
+def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = slice(None)) -> Tensor:
     """Whether the text of a pair is true of the other one's sample, bool (R, C): own rows against everybody's columns.
 
     A text is true of a sample if it states a fact, and each that it states is confirmed by what is known of the sample
@@ -24,6 +24,7 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
         rows: key of the rows.
         columns: key of the columns; the view of one of the two is the text field, of the other its picture.
         text: the text field.
+        part: some of the own rows.
 
     Example:
         >>> from medvlp.core.sample import Sample
@@ -38,9 +39,9 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str) -> Tensor:
     """
     own = ctx.index.own(rows)
     if parse_key(columns).view == text:
-        found = _true(_known(ctx, rows)[own], _stated(ctx, columns, text))
+        found = _true(_known(ctx, rows)[own][part], _stated(ctx, columns, text))
     else:
-        found = _true(_known(ctx, columns), _stated(ctx, rows, text)[own]).T
+        found = _true(_known(ctx, columns), _stated(ctx, rows, text)[own][part]).T
     return torch.from_numpy(found).to(ctx[rows].device)
 
 

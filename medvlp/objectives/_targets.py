@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
 
+from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._contrast import Similarity
 from medvlp.objectives._facts import true_of
+from medvlp.objectives._similarity import Similarity, by_tiles
 from medvlp.text.facts import KNOWN, stated_field
 
 # What makes a text a positive of an image. `true_of`: an equal report, or a text of which every fact is confirmed by
@@ -48,7 +49,7 @@ def needed_fields(*relations: str, text: str) -> frozenset[Key]:
     return keys(*sorted(fields | ({text} if "same_report" in relations else set())))
 
 
-def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) -> Tensor:
+def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str, part: slice = slice(None)) -> Tensor:
     """Whether own rows and everybody's columns are related, bool (R, C); a sample is always related to itself.
 
     Args:
@@ -58,19 +59,29 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str) 
         columns: key of the columns.
         text: the field whose equality, row by row, makes the same report, white space and case aside; of ``text`` the
             same whole report does too, whatever views have left of it.
+        part: some of the own rows.
     """
     if relation == "shared_labels":
-        return ctx.shared_labels(rows=rows, columns=columns)
+        return ctx.shared_labels(rows=rows, columns=columns)[part]
     if relation == "true_of":
-        equal = related(ctx, "same_report", rows=rows, columns=columns, text=text)
-        return equal | true_of(ctx, rows=rows, columns=columns, text=text)
+        equal = related(ctx, "same_report", rows=rows, columns=columns, text=text, part=part)
+        return equal | true_of(ctx, rows=rows, columns=columns, text=text, part=part)
     report = "report" if text == "text" else text
     what = {"own": "sample", "same_study": "study", "same_patient": "patient", "same_report": report}[relation]
-    return ctx.same(what, rows=rows, columns=columns)
+    return ctx.same(what, rows=rows, columns=columns, part=part)
 
 
-def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, columns: str, text: str) -> Pairs:
-    """Return positives and exclusions; a positive is never excluded.
+def pairs(
+    ctx: Context,
+    positives: Relation,
+    exclude: Exclusion,
+    *,
+    rows: str,
+    columns: str,
+    text: str,
+    part: slice = slice(None),
+) -> Pairs:
+    """Return positives and exclusions of own rows, or of some of them; a positive is never excluded.
 
     Example:
         >>> import torch
@@ -81,10 +92,9 @@ def pairs(ctx: Context, positives: Relation, exclude: Exclusion, *, rows: str, c
         >>> found.target.int().tolist(), found.exclude.int().tolist()
         ([[1, 0, 1], [0, 1, 0], [1, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
     """
-    target = related(ctx, positives, rows=rows, columns=columns, text=text)
-    if exclude == "none":
-        return Pairs(target, None)
-    return Pairs(target, related(ctx, exclude, rows=rows, columns=columns, text=text) & ~target)
+    where = {"rows": rows, "columns": columns, "text": text, "part": part}
+    target = related(ctx, positives, **where)
+    return Pairs(target, None if exclude == "none" else related(ctx, exclude, **where) & ~target)
 
 
 class Compared(Objective):
@@ -149,10 +159,35 @@ class Compared(Objective):
 
     def between(self, ctx: Context, rows: str, columns: str) -> tuple[Similarity, Pairs]:
         """Return own rows of one view against everybody's of another, at the model's logit scale, and who is whose."""
+        return self._similarity(ctx, rows, columns), self._pairs(ctx, rows, columns)
+
+    def summed(self, ctx: Context, rows: str, columns: str, loss: Callable[..., Term]) -> Term:
+        """Sum a loss over own rows of one view against everybody's of another, by tiles where there are many.
+
+        Args:
+            ctx: the step.
+            rows: view of the rows.
+            columns: view of the columns.
+            loss: (scores, positives, exclude=) of some rows -> their term.
+        """
+
+        def term(scores: Tensor, part: slice) -> Term:
+            found = self._pairs(ctx, rows, columns, part)
+            return loss(scores, found.target, exclude=found.exclude)
+
+        return by_tiles(self._similarity(ctx, rows, columns), term)
+
+    def _similarity(self, ctx: Context, rows: str, columns: str) -> Similarity:
+        # On one process the other direction of a symmetric score is the same matrix: it is computed once.
+        if self.score.cosine and rows != self.image and collectives.world_size() == 1:
+            return self._similarity(ctx, columns, rows).turned()
         own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
-        part = self.score.reads[0]
-        both = {"rows": f"{rows}/{part}", "columns": f"{columns}/{part}"}
+        name = f"scores of {rows} and {columns} by {self.score_spec}"
+        return ctx.once(name, lambda: Similarity(own, everybody, self.score, ctx.scale))
+
+    def _pairs(self, ctx: Context, rows: str, columns: str, part: slice = slice(None)) -> Pairs:
+        read = self.score.reads[0]
+        both = {"rows": f"{rows}/{read}", "columns": f"{columns}/{read}"}
         text = next((view for view in (columns, rows) if view != self.image), self.text)
-        found = pairs(ctx, self.positives, self.exclude, **both, text=text)
-        return Similarity(own, everybody, self.score, ctx.scale), found
+        return pairs(ctx, self.positives, self.exclude, **both, text=text, part=part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -63,12 +64,10 @@ class Clip(Compared):
         self.label_smoothing = label_smoothing
 
     def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
-        scores, found = self.between(ctx, rows, columns)
-        return contrast(
-            scores,
-            found.target,
-            exclude=found.exclude,
+        loss = partial(
+            contrast,
             positives=self.reading,
             positive_in_denominator=self.positive_in_denominator,
             label_smoothing=self.label_smoothing,
         )
+        return self.summed(ctx, rows, columns, loss)

@@ -11,7 +11,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Terms
-from medvlp.objectives._contrast import Similarity, contrast
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import Similarity
 
 __all__ = ["HardNegatives"]
 

@@ -15,7 +15,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.models.scale import LogitScale, ScaleOptions
-from medvlp.objectives._contrast import Similarity, contrast
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import Similarity
 from medvlp.state.clusters import Clusters
 
 __all__ = ["ProtoClip"]

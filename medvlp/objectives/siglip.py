@@ -64,5 +64,4 @@ class Siglip(Compared):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the term of all pairs."""
-        scores, found = self.between(ctx, self.image, self.text)
-        return {"pairs": sigmoid_contrast(scores, found.target, exclude=found.exclude)}
+        return {"pairs": self.summed(ctx, self.image, self.text, sigmoid_contrast)}

@@ -110,7 +110,7 @@ class Task(nn.Module):
         self.plan = make_plan(objectives, states)
         self.model.check(self.plan)
         self._wrapped: nn.Module | None = None
-        self._exchange = Exchange()
+        self._exchange = Exchange(self.plan.fields)
 
     def backward(
         self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
@@ -212,7 +212,8 @@ class Task(nn.Module):
         for name, encoded in taught.items():
             parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
         made = {key for key in parts if not key.who and not key.is_bank and key.part not in there[key.view].parts()}
-        ctx = self._context(parts, batch, samples_seen, chunk=False, apart=frozenset(made))
+        self._exchange.apart = frozenset(made)
+        ctx = self._context(parts, batch, samples_seen, chunk=False)
         for state in self.states.values():
             state.observe(ctx)
         return self._terms("batch", ctx)
@@ -275,9 +276,7 @@ class Task(nn.Module):
 
     # terms ----------------------------------------------------------------------------------------------------------
 
-    def _context(
-        self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool, apart: frozenset[Key] = frozenset()
-    ) -> Context:
+    def _context(self, parts: dict, batch: Batch, samples_seen: int, *, chunk: bool) -> Context:
         return Context(
             parts=parts,
             batch=batch,
@@ -287,9 +286,7 @@ class Task(nn.Module):
             seed=self.seed,
             samples_seen=samples_seen,
             chunk=chunk,
-            fields=self.plan.fields,
             exchange=self._exchange,
-            apart=apart,
         )
 
     def _terms(self, scope: str, ctx: Context) -> dict[str, Term]:
@@ -359,6 +356,7 @@ def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict
             owner=rows.owner,
             mask=rows.mask,
             grid=rows.grid,
+            size=None,
             extra={**rows.extra, **extra},
             blank=rows.blank,
             **plain,

@@ -13,6 +13,7 @@ from medvlp.core import Batch, ConfigError, Context, Objective, Part, Sample, co
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
+from medvlp.core.step_index import Exchange
 from medvlp.data.collate import collate
 from medvlp.data.pipeline import apply_views
 from medvlp.data.views.facts import Facts
@@ -128,7 +129,7 @@ def step(spec: dict[str, Any], bounds: list[int]) -> dict[str, Tensor]:
         here = (owner >= start) & (owner < stop)
         parts[parse_key(f"{view}/embedding")] = Part(unit(values[here] @ weight.T), owner[here] - start)
     scale = Scale()
-    terms = objective(Context(parts=parts, batch=batch, scale=scale, fields=fields))
+    terms = objective(Context(parts=parts, batch=batch, scale=scale, exchange=Exchange(fields)))
     loss = torch.zeros((), dtype=torch.float64)
     value = torch.zeros((), dtype=torch.float64)
     for term in terms.values():
