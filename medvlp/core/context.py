@@ -231,9 +231,11 @@ class Context:
         row_owner, column_owner = self.owner(row_key)[part], self.all_owner(column_key)
         same = (row_owner[:, None] == column_owner[None, :]) & (row_owner >= 0)[:, None]
         for name in _SAME.get(what, (what,)):
-            every = self._tags(name, row_key)
-            own = every if parse_key(row_key).is_bank else every[self._index.own(row_key)]
-            same = same | share_a_tag(own[part], self._tags(name, column_key))
+            if name not in self._index and name != REPORT:
+                raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
+            if self._index.anywhere(name) and not (parse_key(row_key).is_bank or parse_key(column_key).is_bank):
+                own = self._tags(name, row_key)[self._index.own(row_key)][part]
+                same = same | share_a_tag(own, self._tags(name, column_key))
         return same
 
     def shared_labels(self, *, rows: str, columns: str) -> Tensor:
@@ -382,10 +384,6 @@ class Context:
 
     def _tags(self, name: str, key: str) -> Tensor:
         """Return tags of a field's values beside each of everybody's rows of a key, (sum of R, K); 0 is none."""
-        if name not in self._index and name != REPORT:
-            raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
-        if name not in self._index or parse_key(key).is_bank:
-            return self.all_owner(key).new_zeros(len(self.all_owner(key)), 1)
         return self.once(f"{name} beside {key}", lambda: self._device(self._index.tags(name, key)))
 
 

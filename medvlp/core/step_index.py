@@ -136,6 +136,10 @@ class StepIndex:
     def __contains__(self, name: str) -> bool:
         return name in self._held
 
+    def anywhere(self, field: str) -> bool:
+        """Whether any process has a row of a field."""
+        return field in self._held and sum(self.counts(field)) > 0
+
     def counts(self, key: str) -> list[int]:
         """Rows of a key of each process."""
         return self._held[key].counts
@@ -188,14 +192,16 @@ class StepIndex:
 
 def share_a_tag(rows: Tensor, columns: Tensor) -> Tensor:
     """Whether tags (R, K) and (C, L) have one in common, bool (R, C); 0 is none."""
+    rows = torch.where(rows == 0, _NO_TAG, rows)
     found = torch.zeros(len(rows), len(columns), dtype=torch.bool, device=rows.device)
     for own in rows.unbind(1):
         for other in columns.unbind(1):
-            found |= (own[:, None] == other[None, :]) & (own != 0)[:, None]
+            found |= own[:, None] == other[None, :]
     return found
 
 
 _NAN = 0x7FF8_0000_0000_0001
+_NO_TAG = -(2**63)  # words have no such tag, and of numbers another NaN only
 
 
 def _integers(batch: Batch, name: str) -> Tensor:

@@ -6,7 +6,7 @@ any admissible column is evaluated on zeros instead, so that no -inf - -inf can 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -149,8 +149,10 @@ def _positives(
 ) -> tuple[Tensor, Tensor]:
     _check_target(z, target)
     positive = target if allowed is None else target & allowed
-    negative = ~target if allowed is None else ~target & allowed
     valid = positive.any(dim=1)
+    if reading == "shared" and positive_in_denominator and not smoothing:
+        return _CrossEntropy.apply(z, positive, allowed), valid
+    negative = ~target if allowed is None else ~target & allowed
     if not positive_in_denominator:
         valid = valid & negative.any(dim=1)
         denominator = _logsumexp(z, negative)
@@ -165,6 +167,32 @@ def _positives(
     else:
         loss = denominator - _mean(z, positive)
     return _smoothed(loss, z, allowed, denominator, smoothing), valid
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """lse_A(z_i) - mean over P_i of z_i, (R,); its gradient is softmax_A(z_i) - 1_P / |P_i|, made without a graph.
+
+    Of (R, C) numbers only the scores are kept for the backward pass. A row without a positive is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, positive: Tensor, allowed: Tensor | None) -> Tensor:  # noqa: ANN401
+        target = positive.to(z.dtype)
+        count = target.sum(dim=1)
+        valid = count > 0
+        whole = z.logsumexp(dim=1) if allowed is None else _logsumexp(z, allowed)
+        share = 1 / count.clamp(min=1)
+        ctx.save_for_backward(z, target, allowed, whole, share, valid)
+        return torch.where(valid, whole - torch.where(positive, z, 0.0).sum(dim=1) * share, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        z, target, allowed, whole, share, valid = ctx.saved_tensors
+        found = (z - whole[:, None]).exp_()
+        if allowed is not None:
+            found.masked_fill_(~allowed, 0.0)
+        found.addcmul_(target, share[:, None], value=-1)
+        return found.mul_(torch.where(valid, grads[0], 0.0)[:, None]), None, None
 
 
 def _distribution(z: Tensor, target: Tensor, allowed: Tensor | None, smoothing: float) -> tuple[Tensor, Tensor]:

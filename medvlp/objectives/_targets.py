@@ -178,8 +178,7 @@ class Compared(Objective):
         return by_tiles(self._similarity(ctx, rows, columns), term)
 
     def _similarity(self, ctx: Context, rows: str, columns: str) -> Similarity:
-        # On one process the other direction of a symmetric score is the same matrix: it is computed once.
-        if self.score.cosine and rows != self.image and collectives.world_size() == 1:
+        if self.score.cosine and self._is_turned(rows):
             return self._similarity(ctx, columns, rows).turned()
         own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
@@ -188,6 +187,18 @@ class Compared(Objective):
 
     def _pairs(self, ctx: Context, rows: str, columns: str, part: slice = slice(None)) -> Pairs:
         read = self.score.reads[0]
+        if self._is_turned(rows) and part == slice(None):
+            found = self._pairs(ctx, columns, rows)
+            return Pairs(found.target.T, None if found.exclude is None else found.exclude.T)
         both = {"rows": f"{rows}/{read}", "columns": f"{columns}/{read}"}
         text = next((view for view in (columns, rows) if view != self.image), self.text)
-        return pairs(ctx, self.positives, self.exclude, **both, text=text, part=part)
+
+        def made() -> Pairs:
+            return pairs(ctx, self.positives, self.exclude, **both, text=text, part=part)
+
+        whole = part == slice(None)  # a tile's are used once, and too many to keep
+        return ctx.once(f"pairs of {both} by {self.positives} without {self.exclude}", made) if whole else made()
+
+    def _is_turned(self, rows: str) -> bool:
+        """Whether this is the second direction on one process: the transpose of what the first one computed."""
+        return rows != self.image and collectives.world_size() == 1

@@ -1,45 +1,56 @@
-"""`contrast` against plain cross entropy over logits, as open_clip's ClipLoss has it: one JSON line.
+"""The objective `clip` against open_clip's ClipLoss, whole and by tiles: time and memory, one JSON line.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/contrast_speed.py
+    OMP_NUM_THREADS=1 python tests/benchmarks/contrast_speed.py [--rows 2048 8192 16384]
 
-Same tensors, same process; value and gradients are asserted equal before anything is timed. open_clip's own class is
-the peer where it can be imported, else the same few lines of torch. Forward and backward, both directions.
+Same tensors, same process; value and gradients are asserted equal before anything is timed. Forward and backward, both
+directions, distinct reports. The peer is open_clip's own class where it can be imported, else the same few lines of
+torch. Memory is the peak of the resident set above that of the inputs, which Linux tells.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from _report import interleaved_ms, print_report
 from torch import Tensor
 
-from medvlp.objectives import Similarity, contrast
+import medvlp.objectives._targets as targets
+from medvlp.core import Batch, Context, Part
+from medvlp.core.keys import parse_key
+from medvlp.models.scale import LogitScale
+from medvlp.objectives._similarity import by_tiles
+from medvlp.objectives.clip import Clip
 
 WIDTH, SCALE = 512, 14.28
-SIZES = {128: 60, 512: 30, 2048: 6}  # rows -> repeats
+TILE = 2**22  # scores at a time of the tiled form: 16 MiB
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def ours(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Two directions over indices, as the objective `clip` has them with distinct reports."""
-    return _both(image, text, scale, torch.arange(len(image)))
+class Ours:
+    """The objective on rows, with as many distinct reports, in matrices of at most `entries` scores."""
 
+    def __init__(self, rows: int, entries: int) -> None:
+        self.batch = Batch.of({"text": [f"report {i}" for i in range(rows)]})
+        self.entries = entries
+        self.objective = Clip()
+        self.scale = LogitScale(init=SCALE)
 
-def ours_same_report(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """The same over a mask of positives, as the objective has it by default."""
-    return _both(image, text, scale, torch.eye(len(image), dtype=torch.bool))
-
-
-def _both(image: Tensor, text: Tensor, scale: Tensor, target: Tensor) -> Tensor:
-    sides = ((image, text), (text, image))
-    return sum(contrast(Similarity(a, b, _dot, lambda s: scale * s), target).value() / 2 for a, b in sides)  # type: ignore[return-value]
-
-
-def _dot(rows: Tensor, columns: Tensor) -> Tensor:
-    return rows @ columns.T
+    def __call__(self, image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return value and gradients."""
+        targets.by_tiles = partial(by_tiles, entries=self.entries)
+        owner = torch.arange(len(image))
+        parts = {parse_key("image/embedding"): Part(image, owner), parse_key("text/embedding"): Part(text, owner)}
+        terms = self.objective(Context(parts=parts, batch=self.batch, scale=self.scale))
+        value = torch.stack([term.value() for term in terms.values()]).sum()
+        gradients = torch.autograd.grad(value, [image, text, self.scale.log_scale])
+        return value.detach(), (*gradients[:2], gradients[2][0] / scale)  # of the scale, not of its logarithm
 
 
 def plain(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -59,31 +70,51 @@ def peer() -> tuple[str, Loss]:
     return "open_clip ClipLoss", lambda image, text, scale: loss(image, text, scale)
 
 
-def step(loss: Loss, inputs: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+def theirs(loss: Loss, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return value and gradients."""
     value = loss(*inputs)
     return value.detach(), torch.autograd.grad(value, inputs)
 
 
+def resident(name: str) -> int:
+    """Return a number of this process's memory in KiB: VmRSS now, VmHWM the most since it was last forgotten."""
+    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def peak_mib(work: Callable[[], object]) -> float:
+    """Return how far the resident set rises above its present size."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    work()
+    return round((resident("VmHWM") - before) / 1024, 1)
+
+
 def main() -> None:
     """Check, measure and print."""
-    name, theirs = peer()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[128, 512, 2048, 8192])
+    name, loss = peer()
     found = {}
-    for rows, repeats in SIZES.items():
+    for rows in parser.parse_args().rows:
         draws = torch.Generator().manual_seed(rows)
         sides = [F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2)]
         inputs = [*sides, torch.tensor(SCALE, requires_grad=True)]
-        expected = step(theirs, inputs)
-        works = {"contrast": ours, "contrast_same_report": ours_same_report, "peer": theirs}
-        for loss in works.values():
-            value, gradients = step(loss, inputs)
+        works = {"dense": Ours(rows, rows * rows), "tiled": Ours(rows, TILE), "peer": partial(theirs, loss)}
+        expected = works["peer"](*inputs)
+        for work in works.values():
+            value, gradients = work(*inputs)
             torch.testing.assert_close(value, expected[0], rtol=1e-5, atol=1e-6)
             for gradient, wanted in zip(gradients, expected[1], strict=True):
                 torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
-        ms = interleaved_ms({n: lambda w=w, i=inputs: step(w, i) for n, w in works.items()}, repeats=repeats)
-        ratios = {f"{n}_over_peer": round(ms[n] / ms["peer"], 3) for n in works if n != "peer"}
-        found[str(rows)] = {"ms": ms, **ratios}
-    print_report("contrast_speed", n={"width": WIDTH}, packages=("torch",), peer=name, rows=found)
+        mib = {each: peak_mib(partial(work, *inputs)) for each, work in works.items()}
+        runs = {each: partial(work, *inputs) for each, work in works.items()}
+        ms = interleaved_ms(runs, repeats=max(5, 2**15 // rows))
+        time = {f"{each}_over_peer": round(ms[each] / ms["peer"], 3) for each in ("dense", "tiled")}
+        memory = {f"{each}_memory_over_peer": round(mib[each] / max(mib["peer"], 1), 3) for each in ("dense", "tiled")}
+        found[str(rows)] = {"ms": ms, "mib": mib, **time, **memory}
+    print_report("contrast_speed", n={"width": WIDTH, "tile": TILE}, packages=("torch",), peer=name, rows=found)
 
 
 if __name__ == "__main__":
