@@ -23,6 +23,7 @@ def demo(
     auth: Annotated[Path | None, typer.Option(help="File of users, a line each; --password makes one.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
+    backend: Annotated[str, typer.Option(help="What computes the towers: torch, openvino, onnxruntime.")] = "torch",
     dicomweb: Annotated[str | None, typer.Option(help="Root of an archive, to open from and send to.")] = None,
     dicomweb_auth: Annotated[Path | None, typer.Option(help="File with USER:PASSWORD of the archive.")] = None,
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
@@ -44,7 +45,7 @@ def demo(
         return
     options = Options(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
-        dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
+        backend=backend, dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
     os.umask(0o077)  # whatever is written from here on is this user's alone
     if explorer is not None:

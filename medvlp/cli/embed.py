@@ -27,6 +27,9 @@ def embed(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
+    backend: Annotated[
+        str, typer.Option(help="What computes a table: torch, openvino or onnxruntime, see `medvlp predict`.")
+    ] = "torch",
 ) -> None:
     """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""
     from medvlp.core.errors import UserError
@@ -43,7 +46,7 @@ def embed(
     if slices is None:
         from medvlp.runs.evaluate import embed_manifest
 
-        table = embed_manifest(model, manifest, root=root, workers=workers)
+        table = embed_manifest(model, manifest, root=root, workers=workers, backend=backend)
         unread, empty = table.meta["left_out"], table.meta["empty"]
         left = f" Left out, because they cannot be read: {unread}." if unread else ""
         left += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""

@@ -350,7 +350,7 @@ class Context:
     def _index(self) -> StepIndex:
         """Return what all processes hold, or inside a chunk the chunk alone; the first to ask sends the message."""
         if self._whole is None:
-            self._whole = StepIndex(self.parts, self.batch, self._exchange, alone=self._chunk)
+            self._whole = StepIndex(self.parts, self.batch, self._exchange, local=self._chunk)
         return self._whole
 
     def _device(self, values: IntArray) -> Tensor:

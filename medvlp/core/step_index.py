@@ -93,11 +93,11 @@ class StepIndex:
         parts: key -> own rows; every process has the same keys.
         batch: own samples.
         exchange: sends the message.
-        alone: only own rows exist, as in a chunk.
+        local: only own rows exist, as in a chunk.
     """
 
-    def __init__(self, parts: Mapping[Key, Part], batch: Batch, exchange: Exchange, *, alone: bool = False) -> None:
-        self._rank = 0 if alone else collectives.rank()
+    def __init__(self, parts: Mapping[Key, Part], batch: Batch, exchange: Exchange, *, local: bool = False) -> None:
+        self._rank = 0 if local else collectives.rank()
         asked = sorted(batch.columns if exchange.fields is None else exchange.fields)
         small = [name for name in asked if parse_field(name).kind in _SENT]
         sent = {str(key): part for key, part in sorted(parts.items()) if not key.is_bank}
@@ -112,7 +112,7 @@ class StepIndex:
             numbers += [len(values), values.shape[1]]
             body += [batch.columns[name].owner if name in batch else values[:, 0], values.reshape(-1)]
         own = torch.cat([torch.tensor(numbers, device=device), *body])
-        every = [own.cpu().numpy()] if alone else exchange.integers(own)
+        every = [own.cpu().numpy()] if local else exchange.integers(own)
         if len({int(each[1]) for each in every}) > 1:
             raise RuntimeError("Processes hold other keys or fields than each other in this step.")
         self.sizes = [int(each[0]) for each in every]

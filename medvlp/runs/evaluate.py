@@ -191,8 +191,12 @@ def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
         )
 
 
-def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, workers: int) -> FeatureTable:
+def embed_manifest(
+    model: str | Path, manifest: Path, *, root: Path | None, workers: int, backend: str = "torch"
+) -> FeatureTable:
     """Embed every readable record's pictures and report with a bundle; files lie below `root`, or as it says.
+
+    What computes the towers is `backend`, see `medvlp.models.backends`.
 
     Returns:
         One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
@@ -202,7 +206,7 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
         UserError: if model and manifest have no kind in common.
         DataError: if no record has anything to embed.
     """
-    loaded = load(model)
+    loaded = load(model, backend=backend)
     table = Manifest.load(manifest, root=root)
     reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
     words = "text" in table and loaded.model.reads_text and loaded.embeds
@@ -216,7 +220,8 @@ def embed_manifest(model: str | Path, manifest: Path, *, root: Path | None, work
         prepared = prepare(table, reading, cache=None, workers=workers, cap=1.0, progress=tell)
     needs = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
     unread = [record.id for record in prepared.quarantined]
-    meta = {"model": str(loaded.bundle.provenance.get("recipe", "")), "data": table.hash, "left_out": unread}
+    made_by = str(loaded.bundle.provenance.get("recipe", ""))
+    meta = {"model": made_by, "backend": backend, "data": table.hash, "left_out": unread}
     found = feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
     embedded = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
     if not embedded.any():

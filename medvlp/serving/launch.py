@@ -33,6 +33,7 @@ class Options:
         auth: file of users; needed off loopback.
         names: further host names under which it is reached.
         index: folder of similar cases.
+        backend: what computes the towers, see `medvlp.models.backends`.
         dicomweb: root of an archive.
         dicomweb_auth: file with USER:PASSWORD for it.
         audit: file of the audit log; none is kept without it.
@@ -49,6 +50,7 @@ class Options:
     auth: Path | None = None
     names: tuple[str, ...] = ()
     index: Path | None = None
+    backend: str = "torch"
     dicomweb: str | None = None
     dicomweb_auth: Path | None = None
     audit: Path | None = None
@@ -180,7 +182,10 @@ def _readers(options: Options) -> tuple[Any, ...]:
     import medvlp
     from medvlp.serving.reader import Reader
 
-    return tuple(Reader(medvlp.load(bundle), name=_name(bundle), index=options.index) for bundle in options.bundles)
+    return tuple(
+        Reader(medvlp.load(bundle, backend=options.backend), name=_name(bundle), index=options.index)
+        for bundle in options.bundles
+    )
 
 
 def _name(bundle: Path) -> str:

@@ -30,6 +30,7 @@ from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
 from medvlp.io.image import Image
 from medvlp.io.read import holds, read_image
+from medvlp.models.backends import CompiledTower, use_backend
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
@@ -71,6 +72,7 @@ class VisionLanguageModel:
     Attributes:
         answers: what it can be asked, by name, in the bundle's order.
         recipes: further answers of zero-shot recipes, by name and hash, as they were asked for.
+        compiled: towers that another engine than torch computes.
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
@@ -82,6 +84,7 @@ class VisionLanguageModel:
         ]
         self.answers: dict[str, Answer] = open_answers(bundle.answers)
         self.recipes: dict[str, Answer] = {}
+        self.compiled: list[CompiledTower] = []
         self._begun: dict[tuple[int, str, Ask], tuple[Answer, Any]] = {}
 
     # kinds ----------------------------------------------------------------------------------------------------------
@@ -338,16 +341,20 @@ def _pixels(array: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def load(path: str | Path, *, patches: str | Path | None = None, device: str = "cpu") -> VisionLanguageModel:
+def load(
+    path: str | Path, *, patches: str | Path | None = None, device: str = "cpu", backend: str = "torch"
+) -> VisionLanguageModel:
     """Load a bundle for scoring.
 
     Args:
         path: folder that training released (``RUN/bundle``).
         patches: what another run added to that bundle with its towers held (``RUN/patches``).
         device: where it runs.
+        backend: what computes the towers on a processor: torch, openvino or onnxruntime, see `medvlp.models.backends`.
 
     Raises:
         UserError: if the bundle is damaged or of another version, or the patches belong to another bundle.
+        ConfigError: if the backend is unknown, or cannot compute this model.
 
     Example:
         >>> import tempfile
@@ -361,7 +368,9 @@ def load(path: str | Path, *, patches: str | Path | None = None, device: str = "
         >>> load(folder).score(np.zeros((40, 30)), ["pleural effusion", "clear lungs"]).shape
         (1, 2)
     """
-    return VisionLanguageModel(load_bundle(path, patches=patches), device=device)
+    loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=device)
+    loaded.compiled = use_backend(loaded.model, backend)
+    return loaded
 
 
 def prompt_sets(answers: Mapping[str, Answer]) -> list[PromptSet]:

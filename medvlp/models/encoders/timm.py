@@ -340,7 +340,7 @@ class TimmEncoder(Encoder):
 def _coordinates(pixels: Tensor) -> Tensor:
     """Return where each pixel lies, (R, 2, H, W): rows and columns from -1 to 1."""
     rows, columns = (torch.linspace(-1, 1, n, dtype=pixels.dtype, device=pixels.device) for n in pixels.shape[-2:])
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(pixels), -1, -1, -1)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(pixels.shape[0], -1, -1, -1)
 
 
 @contextmanager

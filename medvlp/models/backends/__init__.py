@@ -1,0 +1,9 @@
+"""Towers computed by another engine than torch: the weights are the same, the arithmetic is a compiled graph's.
+
+On a processor OpenVINO takes a fraction of torch's time. What needs gradients (heat maps, training) or the inside of a
+tower (levels, layers, attention) is still computed by torch.
+"""
+
+from medvlp.models.backends.compiled import BACKENDS, CompiledTower, use_backend
+
+__all__ = ["BACKENDS", "CompiledTower", "use_backend"]

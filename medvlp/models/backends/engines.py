@@ -1,0 +1,91 @@
+"""The engines: each makes a module into a graph of tensors, for any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.errors import UserError
+
+Engine = Literal["openvino", "onnxruntime"]
+Graph = Callable[[tuple[Tensor, ...]], list[Tensor]]
+Sizes = tuple[Mapping[int, Any], ...]
+
+
+def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
+    """Return what makes graphs of OpenVINO, in bfloat16 where the processor computes with it.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    _needs("openvino")
+    import openvino as ov
+
+    core = ov.Core()
+
+    def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
+        with _as_a_sentence("openvino"):
+            compiled = core.compile_model(ov.convert_model(_exported(module, inputs, sizes)), "CPU")
+
+        def run(given: tuple[Tensor, ...]) -> list[Tensor]:
+            found = compiled([each.contiguous().numpy() for each in given])
+            return [torch.from_numpy(found[i]) for i in range(len(compiled.outputs))]
+
+        return run
+
+    return make
+
+
+def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
+    """Return what makes graphs of ONNX Runtime, in float32.
+
+    Raises:
+        UserError: if it, or what writes ONNX, is not installed.
+    """
+    _needs("onnxruntime", "onnx", "onnxscript")
+    import onnxruntime as ort
+
+    def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
+        with _as_a_sentence("onnxruntime"):
+            program = torch.onnx.export(_exported(module, inputs, sizes), dynamo=True, verbose=False)
+            assert program is not None
+            session = ort.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+
+        def run(given: tuple[Tensor, ...]) -> list[Tensor]:
+            named = {name: each.contiguous().numpy() for name, each in zip(names, given, strict=True)}
+            return [torch.from_numpy(found) for found in session.run(None, named)]
+
+        return run
+
+    return make
+
+
+@contextmanager
+def _as_a_sentence(name: str) -> Iterator[None]:
+    """Say in a sentence that an engine cannot do it: what it and the exporter raise is of any kind, and long."""
+    try:
+        yield
+    except Exception as error:
+        why = str(error).strip().partition("\n")[0]
+        raise UserError(f"{name} has no graph for this tower ({why}): use the backend torch.") from error
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:
+    with torch.inference_mode(False), torch.no_grad():
+        given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
+        return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
+
+
+def _needs(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UserError(f"The backend needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
+
+
+ENGINES = {"openvino": openvino, "onnxruntime": onnxruntime}

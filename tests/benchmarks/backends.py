@@ -1,0 +1,66 @@
+"""Engines that compute an image tower, against torch: milliseconds an image and agreement, one JSON line.
+
+    python tests/benchmarks/backends.py BUNDLE [--images 1000] [--batch 32]
+
+The same random pictures, in the same process, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from _report import interleaved_ms, print_report
+
+from medvlp.models.backends import BACKENDS, use_backend
+from medvlp.models.bundle import load_bundle
+
+
+def encode(tower: Any, pictures: torch.Tensor, batch: int) -> torch.Tensor:
+    """Return the pooled rows of all pictures."""
+    with torch.inference_mode():
+        return torch.cat([tower(some, parts=frozenset({"pooled"})).pooled for some in pictures.split(batch)])
+
+
+def main() -> None:
+    """Check, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args()
+    there = [name for name in BACKENDS if name == "torch" or find_spec(name)]
+    towers = {name: load_bundle(options.bundle).model.towers["image"] for name in there}
+    for name in there:
+        use_backend(_Of(towers[name]), name)
+    tower = towers["torch"]
+    shape = (options.images, tower.channels, tower.image_size, tower.image_size)
+    pictures = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    rows = {name: encode(each, pictures, options.batch) for name, each in towers.items()}
+    cosine = {
+        name: round(torch.nn.functional.cosine_similarity(each, rows["torch"]).min().item(), 6)
+        for name, each in rows.items()
+    }
+    ms = interleaved_ms({n: partial(encode, t, pictures, options.batch) for n, t in towers.items()}, repeats=5)
+    times = {f"torch_over_{name}": round(ms["torch"] / ms[name], 2) for name in there if name != "torch"}
+    each = {name: round(spent / options.images, 3) for name, spent in ms.items()}
+    print_report(
+        "backends", n={"images": options.images, "batch": options.batch}, packages=("torch", *there[1:]),
+        ms_an_image=each, least_cosine=cosine, **times,
+    )  # fmt: skip
+
+
+class _Of(torch.nn.Module):
+    """A model of one tower."""
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower = tower
+
+
+if __name__ == "__main__":
+    main()
