@@ -1,4 +1,4 @@
-"""AdamW with weight decay only where it is due, and its state by parameter name, so that a checkpoint can name it."""
+"""Optimisers with weight decay only where it is due, and their state by parameter name, as a checkpoint names it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from medvlp.core.errors import UserError
 from medvlp.core.schedules import warmup_cosine
 from medvlp.models.encoders._depth import depths
 
+_OF_GROUP = "step of its group"
+
 
 class OptimiserOptions(BaseModel):
     """How parameters are updated.
 
     Attributes:
-        name: AdamW (Loshchilov and Hutter 2019).
+        name: ``adamw`` (Loshchilov and Hutter 2019), torch's; ``lamb`` (You et al. 2020), for batches of thousands, and
+            ``lion`` (Chen et al. 2023), which wants a rate three to ten times lower and as much more decay: timm's.
         rate: peak learning rate.
         warmup: samples of linear warm-up from 0.
         schedule: ``cosine`` to `final` at the end, or ``constant`` after the warm-up.
         final: fraction of the peak rate at the end.
         weight_decay: decoupled; never on biases, norms, embeddings of positions, or scales (tensors of one axis).
         betas: decay rates of the moments.
-        eps: added to the root of the second moment.
+        eps: added to the root of the second moment; Lion has none.
         clip: largest gradient norm over all parameters; null for none.
         rates: factor on the rate by parameter-name pattern, the first match counts:
             ``{"model.towers.text.*": 0.1}``.
@@ -36,7 +39,7 @@ class OptimiserOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "lamb", "lion"] = "adamw"
     rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=2000, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -50,8 +53,8 @@ class OptimiserOptions(BaseModel):
     no_decay: list[str] = Field(default_factory=list)
 
 
-def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.AdamW:
-    """Build AdamW over the parameters that require a gradient.
+def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.Optimizer:
+    """Build an optimiser over the parameters that require a gradient.
 
     Each group carries ``factor`` (on the rate) and ``names``, its parameters' names in order.
 
@@ -77,7 +80,13 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
         {"params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay, "factor": factor}
         for (decay, factor), members in groups.items()
     ]
-    return torch.optim.AdamW(made, lr=options.rate, betas=options.betas, eps=options.eps)
+    if options.name == "adamw":
+        return torch.optim.AdamW(made, lr=options.rate, betas=options.betas, eps=options.eps, fused=True)
+    from timm import optim
+
+    if options.name == "lion":
+        return optim.Lion(made, lr=options.rate, betas=options.betas)
+    return optim.Lamb(made, lr=options.rate, betas=options.betas, eps=options.eps, max_grad_norm=None)
 
 
 def _decays(name: str, parameter: Tensor) -> bool:
@@ -97,12 +106,14 @@ def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, sam
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return ``{"parameter|slot": tensor}``."""
+    """Return ``{"parameter|slot": tensor}``; a count of steps that a group keeps stands with each of its parameters."""
     out: dict[str, Tensor] = {}
     for group in optimiser.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             for slot, value in optimiser.state.get(parameter, {}).items():
                 out[f"{name}|{slot}"] = torch.as_tensor(value)
+            if "step" in group and optimiser.state.get(parameter):
+                out[f"{name}|{_OF_GROUP}"] = torch.as_tensor(group["step"])
     return out
 
 
@@ -115,8 +126,8 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str,
     for group in optimiser.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in by_name:
-                # `step` stays on the CPU, as AdamW keeps it; moments live with their parameter.
-                optimiser.state[parameter] = {
-                    slot: value.clone() if slot == "step" else value.to(parameter.device, copy=True)
-                    for slot, value in by_name[name].items()
-                }
+                steps = by_name[name].pop(_OF_GROUP, None)
+                if steps is not None:
+                    group["step"] = steps.to(parameter.device, copy=True)
+                moved = {slot: value.to(parameter.device, copy=True) for slot, value in by_name[name].items()}
+                optimiser.state[parameter] = moved

@@ -65,8 +65,36 @@ def test_one_step_is_adamw_by_its_formula() -> None:
     assert torch.allclose(module.weight, expected, atol=1e-12)
 
 
-def test_state_by_name_goes_on_bit_for_bit() -> None:
-    options = OptimiserOptions(rate=0.01)
+def test_one_step_of_lion_is_the_sign_of_the_gradient() -> None:
+    """Chen et al. 2023, algorithm 2, from moments of 0, with its decay beside it."""
+    module = nn.Linear(2, 1, bias=False)
+    before = module.weight.detach().clone()
+    options = OptimiserOptions(name="lion", rate=0.01, weight_decay=0.1, warmup=0, schedule="constant")
+    optimiser = make_optimiser(module, options)
+    set_rate(optimiser, options, samples=0, horizon=1)
+    module.weight.grad = torch.tensor([[0.5, -2.0]])
+    optimiser.step()
+    torch.testing.assert_close(module.weight, before * (1 - 0.01 * 0.1) - 0.01 * module.weight.grad.sign())
+
+
+def test_a_step_of_lamb_is_as_long_as_its_weights() -> None:
+    """You et al. 2020, algorithm 2: each tensor's update has the length of the tensor, times the rate."""
+    module = net()
+    options = OptimiserOptions(name="lamb", rate=0.01, weight_decay=0.1, warmup=0, schedule="constant")
+    before = [p.detach().clone() for p in module.parameters()]
+    optimiser = make_optimiser(module, options)
+    set_rate(optimiser, options, samples=0, horizon=1)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
+    optimiser.step()
+    for parameter, old in zip(module.parameters(), before, strict=True):
+        if parameter.dim() > 1:  # tensors that are not decayed keep Adam's update
+            torch.testing.assert_close((parameter - old).norm(), 0.01 * old.norm(), rtol=1e-4, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lion"])
+def test_state_by_name_goes_on_bit_for_bit(name: Any) -> None:
+    options = OptimiserOptions(name=name, rate=0.01)
     draws = torch.Generator().manual_seed(1)
     gradients = [[torch.randn(p.shape, generator=draws) for p in net().parameters()] for _ in range(6)]
 
