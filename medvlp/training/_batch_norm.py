@@ -47,6 +47,29 @@ def untracked(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def repeated(module: nn.Module) -> Iterator[None]:
+    """Let forward passes do what they did before, tensor for tensor, and move no running statistics again.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with repeated(norm):
+        ...     _ = norm(torch.tensor([[1.0], [3.0]]))
+        >>> norm.running_mean.item(), norm.num_batches_tracked.item(), norm.momentum
+        (0.0, 0, 0.1)
+    """
+    norms = [norm for norm in tracking_norms(module) if norm.track_running_stats]
+    before = [(norm.momentum, _buffer(norm, "num_batches_tracked").clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, moves) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            _buffer(norm, "num_batches_tracked").copy_(moves)
+
+
+@contextmanager
 def moved_once(module: nn.Module) -> Iterator[None]:
     r"""Move running statistics once by all tracked forward passes inside, over all processes.
 
@@ -92,8 +115,8 @@ class _Layer:
         self._hook = norm.register_forward_hook(self._add)
 
     def _add(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not (norm.training and self.norm.track_running_stats):
-            return
+        if not (norm.training and self.norm.track_running_stats and self.norm.momentum):
+            return  # a pass that looks ahead, or is repeated
         count = inputs[0].numel() // inputs[0].shape[1]
         mean, var = (_buffer(self.norm, name).to(self.sums.dtype) for name in _BUFFERS[:2])
         off = mean - self.mean

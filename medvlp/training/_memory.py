@@ -23,5 +23,5 @@ def needs_chunks(root: nn.Module, options: TrainingOptions) -> str:
     )
     return (
         f"Out of memory with training.batch {options.batch} in {options.chunks} chunks: set "
-        f"training.chunks={options.chunks * 2} ({gradients}) and resume."
+        f"training.chunks={options.chunks * 2} ({gradients}), or training.recompute=true, and resume."
     )

@@ -44,6 +44,7 @@ from medvlp.training._batch_norm import moved_once, untracked
 from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
+from medvlp.training.recompute import blocks_of, recomputed
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Task(nn.Module):
         states: by name; a `Teacher` serves keys ``name:view/part``.
         seed: of the run.
         chunks: how many chunks a process's part of the batch is encoded in.
+        recompute: whether blocks of towers are computed again for the backward pass, see `medvlp.training.recompute`.
         precision: autocast of the towers; terms are float32.
         batch_views: what is done to a batch before it is encoded, in order.
     """
@@ -97,6 +99,7 @@ class Task(nn.Module):
         seed: int,
         chunks: int,
         precision: Precision,
+        recompute: bool = False,
         batch_views: Sequence[BatchView] = (),
     ) -> None:
         super().__init__()
@@ -111,6 +114,7 @@ class Task(nn.Module):
         self.model.check(self.plan)
         self._wrapped: nn.Module | None = None
         self._exchange = Exchange(self.plan.fields)
+        self._blocks = blocks_of(model) if recompute else []
 
     def backward(
         self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
@@ -182,7 +186,7 @@ class Task(nn.Module):
 
     def _encode(self, chunk: _Chunk, *, wrapped: bool) -> dict[str, Encoded]:
         torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions.numpy()[0]), "device generator"))
-        with self.precision.autocast():
+        with self.precision.autocast(), recomputed(self._blocks):
             return (self._ddp() if wrapped else self.model)(chunk.batch, chunk.plan)
 
     def _several_pictures(self) -> bool:

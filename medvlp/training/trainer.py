@@ -161,6 +161,7 @@ class Trainer:
             states=self.setup.states,
             seed=self.setup.seed,
             chunks=self.setup.options.chunks,
+            recompute=self.setup.options.recompute,
             precision=self.setup.precision,
             batch_views=phase.batch_views,
         )

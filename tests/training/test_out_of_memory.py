@@ -16,10 +16,10 @@ from tests.training.runs import MODEL, make_setup
 @pytest.mark.parametrize(
     ("norm", "sentence"),
     [
-        ("group", r"set training.chunks=2 \(the gradients stay the same\) and resume"),
+        ("group", r"set training.chunks=2 \(the gradients stay the same\), or training.recompute=true, and resume"),
         (
             "keep",
-            r"training.chunks=2 \(its BatchNorm layers then see smaller chunks, which changes the gradients\) and",
+            r"training.chunks=2 \(its BatchNorm layers then see smaller chunks, which changes the gradients\), or",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Model
 from medvlp.models.backends.engines import ENGINES, Engine, Graph
+from medvlp.models.patches._patch import Patch
 
 BACKENDS = ("torch", *get_args(Engine))
 LEAST_COSINE = 0.9995  # of any row's outputs with torch's
@@ -43,7 +44,7 @@ def use_backend(model: Model, name: str) -> list[CompiledTower]:
         raise ConfigError(f"There is no backend {name!r}: choose {', '.join(BACKENDS)}.")
     if name == "torch":
         return []
-    if getattr(model, "patches", ()):
+    if any(isinstance(each, Patch) for each in model.modules()):
         raise ConfigError(f"The model has patches, which have no place in a graph of {name}: use the backend torch.")
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]

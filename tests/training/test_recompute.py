@@ -1,0 +1,76 @@
+"""What is computed again gives the gradients of what is kept, and holds less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from medvlp.core.errors import ConfigError
+from medvlp.models.build import build_model
+from medvlp.training.recompute import blocks_of, recomputed
+from medvlp.training.task import Task
+from tests.models.words import DUAL, HashWords
+from tests.training.world import CASES, make_task, own_part, whole_batch
+
+RESNET = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
+RESNET |= {"options": {"channels": [8, 8, 8, 8], "stem_width": 8}}
+DROPPED = {**DUAL, "text": {**DUAL["text"], "dropout": 0.3}}
+MODELS: dict[str, Any] = {
+    "transformers": CASES["clip"],
+    "a shared trunk": CASES["single tower"],
+    "batch norm": ({**DUAL, "vision": RESNET}, [{"name": "clip"}], ["*"]),
+    "dropout": (DROPPED, [{"name": "clip"}], ["*"]),
+    "films and volumes": CASES["films and volumes"],
+}
+
+
+def step(case: str, chunks: int, *, recompute: bool) -> tuple[dict[str, Tensor], int]:
+    """Gradients and statistics of a step, and how many bytes its forward passes left for the backward one."""
+    task, root = make_task(*MODELS[case], chunks=chunks)
+    task._blocks = blocks_of(task.model) if recompute else []
+    kept = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        task.backward(own_part(whole_batch()), dict.fromkeys(task.objectives, 1.0), samples_seen=0)
+    gradients = {name: p.grad for name, p in root.named_parameters() if p.grad is not None}
+    return {**gradients, **{f"buffer {name}": each.clone() for name, each in root.named_buffers()}}, kept
+
+
+@pytest.mark.parametrize("case", MODELS)
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_gradients_and_statistics_are_the_same_bit_for_bit(case: str, chunks: int) -> None:
+    expected, whole = step(case, chunks, recompute=False)
+    found, less = step(case, chunks, recompute=True)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert less < whole
+
+
+def test_outside_the_step_blocks_are_as_they_were() -> None:
+    model = build_model(DUAL, tokenizer=HashWords(), seed=3)
+    blocks = blocks_of(model)
+    assert blocks
+    with recomputed(blocks):
+        assert all("forward" in block.__dict__ for block in blocks)
+    assert not any("forward" in block.__dict__ for block in blocks)
+
+
+def test_patches_are_refused() -> None:
+    spec = {**DUAL, "patches": [{"name": "adapter", "on": "block.after[0]"}]}
+    with pytest.raises(ConfigError, match=r"training.recompute does not go with patches"):
+        blocks_of(build_model(spec, tokenizer=HashWords(), seed=3))
+
+
+def test_a_task_is_told_by_its_option() -> None:
+    task, _ = make_task(*CASES["clip"])
+    options: dict[str, Any] = {"objectives": dict(task.objectives), "states": {}, "seed": 0, "chunks": 1}
+    assert Task(model=task.model, **options, precision=task.precision, recompute=True)._blocks
+    assert not Task(model=task.model, **options, precision=task.precision)._blocks
