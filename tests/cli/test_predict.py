@@ -100,6 +100,25 @@ def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Pat
     assert plain.out.count(".png\n") == 4
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_another_engine_gives_the_scores_and_says_how_well_it_agrees(
+    cli: Cli, bundle: Path, films: Path, backend: str
+) -> None:
+    pytest.importorskip(backend, reason="an engine that computes towers, in the extra `serve`")
+    told = cli("predict", bundle, films / "0.png", films / "2.png", "--json", "--backend", backend)
+    assert told.code == 0
+    assert f"Computed by {backend}: its towers agree with torch's to a cosine of " in told.err
+    plain = predict_alone(bundle, [films / "0.png", films / "2.png"])
+    for result, expected in zip(json.loads(told.out)["results"], plain, strict=True):
+        assert result["scores"] == pytest.approx(expected, abs=0.02)
+
+
+def test_an_engine_that_nobody_knows_is_a_sentence(cli: Cli, bundle: Path, films: Path) -> None:
+    told = cli("predict", bundle, films / "0.png", "--backend", "tensorrt")
+    assert told.code == 2
+    assert "There is no backend 'tensorrt': choose torch, openvino, onnxruntime." in told.err
+
+
 def test_nothing_that_can_be_read_is_a_mistake_as_before(cli: Cli, bundle: Path, films: Path) -> None:
     assert "1.png cannot be read (truncated): " in cli("predict", bundle, films / "1.png").refused()
     (films / "empty").mkdir()
