@@ -149,10 +149,10 @@ class PatchTower(Encoder):
         out = without_added(out, self._added)
         count = out.tokens.shape[1]
         return Encoded(
-            owner=torch.arange(len(values), device=values.device),
+            owner=torch.arange(values.shape[0], device=values.device),  # len() would be fixed in an exported graph
             pooled=self.pooled_output(out.tokens.mean(dim=1)) if "pooled" in parts else None,
             tokens=out.tokens if "tokens" in parts else None,
-            mask=torch.ones(len(values), count, dtype=torch.bool, device=values.device),
+            mask=torch.ones(values.shape[0], count, dtype=torch.bool, device=values.device),
             grid=(self.side, self.side) if count == self.side**2 else None,
             layers=out.layers,
             attention=out.attention,

@@ -146,7 +146,7 @@ class TextTower(TextEncoder):
             return pool_tokens(tokens, seen, self.pool)
         own = seen & ~added
         if self.pool == "cls":
-            return tokens[torch.arange(len(tokens), device=tokens.device), own.int().argmax(dim=1)]
+            return tokens[torch.arange(tokens.shape[0], device=tokens.device), own.int().argmax(dim=1)]
         return pool_tokens(tokens, own, self.pool)
 
     def sites(self) -> Mapping[str, Site]:
