@@ -111,6 +111,10 @@ class Score(nn.Module):
         """Return (R, C), unscaled."""
         raise NotImplementedError
 
+    def both_ways(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return (R, C) of rows and columns, and (C, R) of the same with their sides exchanged, unscaled."""
+        return self(rows, columns), self(columns, rows)
+
 
 @dataclass(frozen=True)
 class Site:

@@ -27,7 +27,8 @@ class Similarity:
         columns: the same of C columns.
         score: (rows, columns) -> (R, C), unscaled.
         scale: (R, C) -> (R, C), the logit scale; None leaves the scores as they are.
-        mirror: the matrix of which this one is the transpose, and which is computed in its place.
+        two_way: whether `turned`, the other direction of the same sides, is asked for too: both are computed at once.
+        mirror: what this one is the other direction of.
 
     Example:
         >>> pair = Similarity(torch.eye(2), torch.eye(2), lambda rows, columns: rows @ columns.T, lambda s: 10 * s)
@@ -39,10 +40,11 @@ class Similarity:
     columns: Side
     score: Callable[..., Tensor]
     scale: Callable[[Tensor], Tensor] | None = None
+    two_way: bool = False
     mirror: Similarity | None = None
 
     def turned(self) -> Similarity:
-        """Return the transpose of a symmetric score's matrix; the two are computed once."""
+        """Return the other direction, of columns and rows."""
         return Similarity(self.columns, self.rows, self.score, self.scale, mirror=self)
 
     @property
@@ -53,11 +55,17 @@ class Similarity:
 
     def dense(self) -> Tensor:
         """Return the whole scaled matrix, (R, C)."""
-        return self._matrix if self.mirror is None else self.mirror._matrix.T
+        if self.mirror is not None:
+            return self.mirror._both[1]
+        return self._both[0] if self.two_way else self.of(self.rows, self.columns)
 
     @cached_property
-    def _matrix(self) -> Tensor:
-        return self.of(self.rows, self.columns)
+    def _both(self) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.score, Score) or self.score.cosine:
+            scores = self.of(self.rows, self.columns)
+            return scores, scores.T
+        forth, back = self.score.both_ways(self.rows, self.columns)  # type: ignore[arg-type]
+        return (forth, back) if self.scale is None else (self.scale(forth), self.scale(back))
 
     def of(self, rows: Side, columns: Side) -> Tensor:
         """Return the scaled scores of other rows and columns."""

@@ -107,7 +107,12 @@ class Compared(Objective):
         score: component of `models/scores`, with options or by its name alone.
         positives: which texts belong to an image.
         exclude: which of the others are left out.
+
+    Attributes:
+        two_way: whether it asks for both directions.
     """
+
+    two_way = True
 
     def __init__(
         self,
@@ -178,12 +183,13 @@ class Compared(Objective):
         return by_tiles(self._similarity(ctx, rows, columns), term)
 
     def _similarity(self, ctx: Context, rows: str, columns: str) -> Similarity:
-        if self.score.cosine and self._is_turned(rows):
+        if self._is_turned(rows):
             return self._similarity(ctx, columns, rows).turned()
         own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
         name = f"scores of {rows} and {columns} by {self.score_spec}"
-        return ctx.once(name, lambda: Similarity(own, everybody, self.score, ctx.scale))
+        two_way = self.two_way and collectives.world_size() == 1
+        return ctx.once(name, lambda: Similarity(own, everybody, self.score, ctx.scale, two_way=two_way))
 
     def _pairs(self, ctx: Context, rows: str, columns: str, part: slice = slice(None)) -> Pairs:
         read = self.score.reads[0]
@@ -200,5 +206,5 @@ class Compared(Objective):
         return ctx.once(f"pairs of {both} by {self.positives} without {self.exclude}", made) if whole else made()
 
     def _is_turned(self, rows: str) -> bool:
-        """Whether this is the second direction on one process: the transpose of what the first one computed."""
+        """Whether this is the second direction on one process, of the very rows that the first one compared."""
         return rows != self.image and collectives.world_size() == 1

@@ -45,6 +45,8 @@ class Siglip(Compared):
         1.0064
     """
 
+    two_way = False
+
     def __init__(
         self,
         *,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -44,21 +44,70 @@ class LateInteraction(Score):
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         """Return (R, C) of ``local`` (R, N, D), (C, L, D) and ``mask`` (R, N), (C, L); columns of padding score 0."""
-        own, other = unit(rows["local"]), unit(columns["local"])
-        mask, real = rows["mask"].to(own.dtype), columns["mask"]
-        per_row = own.shape[1] * other.shape[0] * other.shape[1]
-        scores = [
-            _score(part, weight, other, real)
-            for part, weight in zip(*(t.split(max(1, self.tile // max(per_row, 1))) for t in (own, mask)), strict=True)
+        other = columns["mask"]
+        parts = [
+            _mean(_present(cosines.max(dim=3).values, other.any(dim=1)), mask)
+            for cosines, mask in self._cosines(rows, columns)
         ]
-        return torch.cat(scores) if scores else own.new_zeros(0, other.shape[0])
+        return torch.cat(parts) if parts else rows["local"].new_zeros(0, len(other))
+
+    def both_ways(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Score`: the cosines are formed once, and each side takes its own maxima of them."""
+        other = columns["mask"]
+        forth, back = [rows["local"].new_zeros(0, len(other))], [rows["local"].new_zeros(len(other), 0)]
+        for cosines, mask in self._cosines(rows, columns):
+            of_rows, of_columns = _Maxima.apply(cosines)
+            forth.append(_mean(_present(of_rows, other.any(dim=1)), mask))
+            back.append(_mean(_present(of_columns, mask.any(dim=1)), other))
+        return torch.cat(forth), torch.cat(back, dim=1)
+
+    def _cosines(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield cosines (r, N, C, L) of a few rows at a time with the mask of their tokens (r, N)."""
+        own, other = (_with_padding(side, first) for side, first in ((rows, True), (columns, False)))
+        step = max(1, self.tile // max(own.shape[1] * other.shape[0] * other.shape[1], 1))
+        flat = other.flatten(0, 1).T
+        for part, mask in zip(own.split(step), rows["mask"].split(step), strict=True):
+            if len(part):
+                yield (part.flatten(0, 1) @ flat).view(*part.shape[:2], *other.shape[:2]), mask
 
 
-def _score(own: Tensor, weight: Tensor, other: Tensor, real: Tensor) -> Tensor:
-    """Return (r, C) for own (r, N, D) with weight (r, N) and other (C, L, D) with real (C, L)."""
-    rows, tokens, width = own.shape
-    columns, length, _ = other.shape
-    cosines = (own.reshape(-1, width) @ other.reshape(-1, width).T).view(rows, tokens, columns, length)
-    best = cosines.masked_fill(~real, float("-inf")).max(dim=3).values  # (r, N, C)
-    best = best.masked_fill(~real.any(dim=1), 0.0)
-    return (best * weight[:, :, None]).sum(dim=1) / weight.sum(dim=1, keepdim=True).clamp(min=1)
+_FAR = -1e4  # added to what padding has to do with: never a maximum beside a cosine
+
+
+def _with_padding(side: Mapping[str, Tensor], first: bool) -> Tensor:
+    """Return unit tokens (R, N, D + 2) whose products with the other side's are cosines, and far lower at padding."""
+    tokens = unit(side["local"])
+    far = torch.where(side["mask"], 0.0, _FAR).to(tokens.dtype)
+    beside = (far, torch.ones_like(far)) if first else (torch.ones_like(far), far)
+    return torch.cat([tokens, torch.stack(beside, dim=2)], dim=2)
+
+
+def _present(best: Tensor, there: Tensor) -> Tensor:
+    """Return maxima (r, N, C), 0 against a column without any real token; `there` is (C,)."""
+    return torch.where(there, best, 0.0)
+
+
+def _mean(best: Tensor, mask: Tensor) -> Tensor:
+    """Return the means (r, C) of (r, N, C) over the real tokens (r, N) of rows."""
+    weight = mask.to(best.dtype)
+    found = torch.where(mask[:, :, None], best, 0.0).sum(dim=1)
+    return found / weight.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class _Maxima(torch.autograd.Function):
+    """Maxima of (r, N, C, L) over L, (r, N, C), and over N, (C, L, r); of both only the winners' places are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, cosines: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        of_rows, first = cosines.max(dim=3)
+        of_columns, second = cosines.max(dim=1)
+        ctx.save_for_backward(first, second)
+        ctx.shape = cosines.shape
+        return of_rows, of_columns.permute(1, 2, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
+        first, second = ctx.saved_tensors
+        found = grads[0].new_zeros(ctx.shape)
+        found.scatter_(3, first[..., None], grads[0][..., None])
+        return found.scatter_add_(1, second[:, None], grads[1].permute(2, 0, 1)[:, None])
