@@ -49,12 +49,12 @@ class LateInteraction(Score):
             _mean(_present(cosines.max(dim=3).values, other.any(dim=1)), mask)
             for cosines, mask in self._cosines(rows, columns)
         ]
-        return torch.cat(parts) if parts else rows["local"].new_zeros(0, len(other))
+        return torch.cat(parts)
 
     def both_ways(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """See `Score`: the cosines are formed once, and each side takes its own maxima of them."""
         other = columns["mask"]
-        forth, back = [rows["local"].new_zeros(0, len(other))], [rows["local"].new_zeros(len(other), 0)]
+        forth, back = [], []
         for cosines, mask in self._cosines(rows, columns):
             of_rows, of_columns = _Maxima.apply(cosines)
             forth.append(_mean(_present(of_rows, other.any(dim=1)), mask))
@@ -62,13 +62,15 @@ class LateInteraction(Score):
         return torch.cat(forth), torch.cat(back, dim=1)
 
     def _cosines(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield cosines (r, N, C, L) of a few rows at a time with the mask of their tokens (r, N)."""
+        """Yield cosines (r, N, C, L) of a few rows at a time with the mask of their tokens (r, N).
+
+        Without a row one of none is yielded: what other processes gave stays part of the graph.
+        """
         own, other = (_with_padding(side, first) for side, first in ((rows, True), (columns, False)))
         step = max(1, self.tile // max(own.shape[1] * other.shape[0] * other.shape[1], 1))
         flat = other.flatten(0, 1).T
         for part, mask in zip(own.split(step), rows["mask"].split(step), strict=True):
-            if len(part):
-                yield (part.flatten(0, 1) @ flat).view(*part.shape[:2], *other.shape[:2]), mask
+            yield (part.flatten(0, 1) @ flat).view(*part.shape[:2], *other.shape[:2]), mask
 
 
 _FAR = -1e4  # added to what padding has to do with: never a maximum beside a cosine
