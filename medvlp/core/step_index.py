@@ -72,7 +72,7 @@ class Held:
 
     Attributes:
         owner: of each process (R_r,), the sample of each row within its process; -1 for none.
-        widths: longest axis 1 of the rows of each process; 1 of plain numbers.
+        widths: length of axis 1 of the rows of each process; 1 of plain numbers.
         values: of a field, of each process (R_r, K) int64.
     """
 
@@ -183,9 +183,9 @@ class StepIndex:
         if kind in ("text", "id"):
             return values[..., 0]
         if kind in ("label", "number"):
-            numbers = values[..., 0].view(np.float64)
+            numbers = values[..., 0].astype(np.int32).view(np.float32)
             # No number has the bits of a NaN, so that only a missing one is 0.
-            return np.where(np.isnan(numbers), 0, (numbers + 0.0).view(np.int64) ^ _NAN)
+            return np.where(np.isnan(numbers), 0, (numbers + 0.0).view(np.int32).astype(np.int64) ^ _NAN)
         words = [[_tag(pair.tobytes()) for pair in row] for row in values]
         return np.array(words, dtype=np.int64).reshape(values.shape[:2])
 
@@ -200,18 +200,18 @@ def share_a_tag(rows: Tensor, columns: Tensor) -> Tensor:
     return found
 
 
-_NAN = 0x7FF8_0000_0000_0001
-_NO_TAG = -(2**63)  # words have no such tag, and of numbers another NaN only
+_NAN = 0x7FC0_0000
+_NO_TAG = -(2**63)  # neither words nor numbers have such a tag
 
 
 def _integers(batch: Batch, name: str) -> Tensor:
-    """Return a field's rows as int64 (R, K): words as tags, floating numbers by the bits of their float64."""
+    """Return a field's rows as int64 (R, K): words as tags, floating numbers by the bits of their float32."""
     values = batch.columns[name].values if name in batch else ()
     if not isinstance(values, Tensor):
         tags = [_tag(" ".join(word.lower().split()).encode()) for word in values]
         numbers = torch.tensor(tags, dtype=torch.int64, device=batch.device)
     else:
-        numbers = values.double().view(torch.int64) if values.is_floating_point() else values.long()
+        numbers = values.float().view(torch.int32).long() if values.is_floating_point() else values.long()
     return numbers.reshape(len(numbers), 2 if parse_field(name).kind == "graph" else 1)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medvlp.core.term import Term
 from medvlp.objectives._similarity import Similarity
@@ -186,7 +187,8 @@ class _CrossEntropy(torch.autograd.Function):
         return torch.where(valid, whole - torch.where(positive, z, 0.0).sum(dim=1) * share, 0.0)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401  # pyrefly: ignore
         z, target, allowed, whole, share, valid = ctx.saved_tensors
         found = (z - whole[:, None]).exp_()
         if allowed is not None:

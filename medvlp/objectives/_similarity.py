@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from medvlp.core.protocols import Score
 from medvlp.core.term import Term
@@ -154,5 +155,6 @@ class _Tiled(torch.autograd.Function):
         return total.sum, total.count
 
     @staticmethod
-    def backward(ctx: Any, *factors: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    @once_differentiable
+    def backward(ctx: Any, *factors: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyrefly: ignore
         return None, None, None, None, *(None if grad is None else grad * factors[0] for grad in ctx.grads)

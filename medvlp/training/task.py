@@ -307,10 +307,11 @@ class Task(nn.Module):
         The host reads it once, and so knows what the step will report before it goes backward.
         """
         device = next(self.model.parameters()).device
-        own = [each.detach().double() for term in terms.values() for each in (term.sum, term.count)]
-        flag = torch.tensor(float(asked), dtype=torch.float64, device=device)
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        own = [each.detach().to(wide) for term in terms.values() for each in (term.sum, term.count)]
+        flag = torch.tensor(float(asked), dtype=wide, device=device)
         value = getattr(self.model.scale, "value", None)
-        scale = value.detach().double() if isinstance(value, Tensor) else torch.ones_like(flag)
+        scale = value.detach().to(wide) if isinstance(value, Tensor) else torch.ones_like(flag)
         every = collectives.total(torch.stack([*own, flag]))
         *numbers, others, factor = torch.cat([every, scale.reshape(1)]).tolist()
         return dict(zip(terms, zip(numbers[::2], numbers[1::2], strict=True), strict=True)), factor, others > 0

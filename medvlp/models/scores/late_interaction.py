@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from medvlp.core.encoded import unit
 from medvlp.core.protocols import HeadSpec, Score
@@ -108,7 +109,8 @@ class _Maxima(torch.autograd.Function):
         return of_rows, of_columns.permute(1, 2, 0)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401  # pyrefly: ignore
         first, second = ctx.saved_tensors
         found = grads[0].new_zeros(ctx.shape)
         found.scatter_(3, first[..., None], grads[0][..., None])
