@@ -10,7 +10,7 @@ import typer
 
 def export(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
-    to: Annotated[str, typer.Option(help="Form: transformers, open_clip, timm, monai or onnx.")],
+    to: Annotated[str, typer.Option(help="Form: transformers, open_clip, timm, monai, onnx or openvino.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
 ) -> None:
     """Write a bundle's towers in the form of another library, and say what that form cannot hold."""

@@ -198,6 +198,26 @@ def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Pat
         assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
 
 
+def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
+    ov = pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
+    export(load_bundle(bundle), to="openvino", out=tmp_path / "out")
+    ours = load(bundle)
+    words = ours.bundle.tokenizer
+    assert words is not None
+    facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
+    assert max(facts["image_parity"], facts["text_parity"]) < 1e-5
+    graphs = {
+        name: ov.Core().compile_model(tmp_path / "out" / f"{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for name in ("image", "text")
+    }
+    for count in (1, 3):
+        found = graphs["image"]({"pixels": pictures(SIDE)[:count].numpy()})["unit_embedding"]
+        assert np.abs(found - ours.embed_prepared(list(pictures(SIDE)[:count]))).max() < 1e-5
+        tokens = words(TEXTS[:count])
+        found = graphs["text"]({"ids": tokens.ids.numpy(), "mask": tokens.mask.numpy()})["unit_embedding"]
+        assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
+
+
 def test_a_gray_convolutional_tower_goes_to_timm_and_nowhere_else(tmp_path: Path) -> None:
     import timm
 

@@ -1,0 +1,113 @@
+"""What forms that are graphs have in common: modules from pixels or token ids to unit embeddings, and their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medvlp.core.encoded import unit
+from medvlp.core.errors import UserError
+from medvlp.core.files import write_json
+from medvlp.models.bundle import Bundle
+
+Run = Callable[[tuple[Tensor, ...]], Tensor]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One graph to be written.
+
+    Attributes:
+        name: ``image`` or ``text``.
+        module: inputs -> unit embeddings (R, D).
+        inputs: examples.
+        names: of the inputs.
+        sizes: which of their axes may have any length.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    names: list[str]
+    sizes: tuple[dict[int, Any], ...]
+
+
+class _Image(nn.Module):
+    def __init__(self, model: Any, kind: str) -> None:  # noqa: ANN401
+        super().__init__()
+        self.tower, self.head = model.towers[kind], model.heads[f"{kind}/raw"]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return unit(self.head(self.tower(pixels, parts=frozenset(self.head.reads)), "raw")["raw"])
+
+
+class _Text(_Image):
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:  # pyrefly: ignore
+        return unit(self.head(self.tower(ids, parts=frozenset(self.head.reads), mask=mask), "raw")["raw"])
+
+
+def embedders(bundle: Bundle) -> Iterator[Embedder]:
+    """Yield the graph of pictures, and that of texts where the model reads any.
+
+    Raises:
+        UserError: if the model is of volumes, or has patches.
+    """
+    model: Any = bundle.model
+    if model.vision_kind != "image" or model.spec.get("patches"):
+        raise UserError("The form holds a plain model of images: one of volumes, or with patches, has no place there.")
+    tower = model.towers["image"]
+    rows, side = torch.export.Dim("rows", min=1), tower.image_size
+    pixels = torch.rand(2, tower.channels, side, side, generator=torch.Generator().manual_seed(0))
+    yield Embedder("image", _Image(model, "image").eval(), (pixels,), ["pixels"], ({0: rows},))
+    if model.reads_text:
+        ids = torch.randint(0, bundle.tokenizer.vocab_size, (2, 12))  # pyrefly: ignore
+        mask = torch.arange(12)[None] < torch.tensor([[12], [7]])
+        sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=bundle.tokenizer.max_length)}  # pyrefly: ignore
+        yield Embedder("text", _Text(model, "text").eval(), (ids, mask), ["ids", "mask"], (sizes, sizes))
+
+
+def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run]) -> None:
+    """Write each graph, the tokenizer, and ``embedding.json``: sizes, scale, and how far each graph is from the model.
+
+    Args:
+        bundle: the model.
+        folder: where.
+        write: writes one graph and returns what runs what was written.
+    """
+    model: Any = bundle.model
+    tower = model.towers["image"]
+    facts: dict[str, Any] = {"pixels": [tower.channels, tower.image_size, tower.image_size]}
+    facts["scale"] = model.logit_scale.value.item()
+    with traced():
+        for each in embedders(bundle):
+            run = write(each)
+            more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)
+            facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())
+    if model.reads_text:
+        bundle.tokenizer.save(folder / "tokenizer")  # pyrefly: ignore
+    write_json(folder / "embedding.json", facts)
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """Context manager: no gradients, and no inference mode, whose tensors cannot be traced."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def needs(*packages: str) -> None:
+    """Refuse a form whose packages are not installed.
+
+    Raises:
+        UserError: with what to install.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UserError(f"The form needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
