@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medvlp.core import collectives
 from medvlp.core.context import Context
-from medvlp.core.encoded import Encoded, concatenate
+from medvlp.core.encoded import Encoded
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.parts import collect_parts
@@ -41,6 +41,7 @@ from medvlp.core.step_index import Exchange
 from medvlp.core.term import Term
 from medvlp.core.views import BatchView
 from medvlp.training._batch_norm import moved_once, untracked
+from medvlp.training._leaves import Cursor, leaves_of
 from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
@@ -147,7 +148,7 @@ class Task(nn.Module):
         else:
             with torch.no_grad(), untracked(self.model):
                 first_pass = [self._encode(chunk, wrapped=False) for chunk in chunks]
-        leaves = _leaves(first_pass, [chunk.first for chunk in chunks])
+        leaves = leaves_of(first_pass, [chunk.first for chunk in chunks])
         taught = self._teach(batch)
         terms = self._batch_terms(batch, leaves, taught, samples_seen)
         # What terms are divided by must be known before the first goes backward.
@@ -158,7 +159,7 @@ class Task(nn.Module):
         if loss.requires_grad:
             loss.backward()
         whole = ahead if len(chunks) == 1 else None
-        sums = self._second_pass(chunks, first_pass, _Cursor(leaves), weights, samples_seen, counts, whole)
+        sums = self._second_pass(chunks, first_pass, Cursor(leaves), weights, samples_seen, counts, whole)
         self._average_outside()
         values = {name: total / count if count else 0.0 for name, (total, count) in totals.items()}
         if sums:  # of several chunks: those of the first pass came from other draws of its towers
@@ -226,7 +227,7 @@ class Task(nn.Module):
         self,
         chunks: Sequence[_Chunk],
         first_pass: Sequence[dict[str, Encoded]],
-        cursor: _Cursor,
+        cursor: Cursor,
         weights: Mapping[str, float],
         samples_seen: int,
         counts: Mapping[str, float],
@@ -339,63 +340,3 @@ class Task(nn.Module):
 def _tower_parts(encoded: Mapping[str, Encoded], plan: Plan) -> dict[str, frozenset[str]]:
     """Planned parts that are there before batch-stage heads: what a sample-scope objective may read."""
     return {v: parts & frozenset(encoded[v].parts()) for v, parts in plan.views.items() if v in encoded}
-
-
-def _tensors(rows: Encoded) -> dict[str, Tensor]:
-    """Floating tensors of a view by name: what gradients flow through."""
-    named = {f.name: getattr(rows, f.name) for f in fields(rows) if f.name not in ("owner", "grid", "extra", "mask")}
-    named |= {f"extra {name}": value for name, value in rows.extra.items()}
-    return {name: t for name, t in named.items() if isinstance(t, Tensor) and t.is_floating_point()}
-
-
-def _leaves(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> dict[str, Encoded]:
-    """Concatenate the chunks' rows and cut the graph: every floating tensor becomes a leaf."""
-    views: dict[str, Encoded] = {}
-    for view in dict.fromkeys(name for chunk in chunks for name in chunk):
-        there = [(chunk[view], first) for chunk, first in zip(chunks, firsts, strict=True) if view in chunk]
-        rows = concatenate([r for r, _ in there], [f for _, f in there])
-        cut = {name: t.detach().requires_grad_() for name, t in _tensors(rows).items()}
-        plain = {name: t for name, t in cut.items() if not name.startswith("extra ")}
-        extra = {name.removeprefix("extra "): t for name, t in cut.items() if name.startswith("extra ")}
-        views[view] = Encoded(
-            owner=rows.owner,
-            mask=rows.mask,
-            grid=rows.grid,
-            size=None,
-            extra={**rows.extra, **extra},
-            blank=rows.blank,
-            **plain,
-        )
-    return views
-
-
-class _Cursor:
-    """Hands the leaves' gradients out again, chunk by chunk, in the order in which they were put together."""
-
-    def __init__(self, leaves: Mapping[str, Encoded]) -> None:
-        self._leaves = {view: _tensors(rows) for view, rows in leaves.items()}
-        self._done = dict.fromkeys(leaves, 0)
-
-    def next(self, encoded: Mapping[str, Encoded]) -> tuple[list[Tensor], list[Tensor | None]]:
-        """Return this chunk's tensors with their gradients.
-
-        Tensors that no term used are sent zeros: a process without a single report must still take part in the average
-        of its text tower, and the optimiser must meet the same gradients on one process as on several.
-        """
-        outputs: list[Tensor] = []
-        grads: list[Tensor | None] = []
-        for view, rows in encoded.items():
-            start, stop = self._done[view], self._done[view] + rows.owner.shape[0]
-            self._done[view] = stop
-            for name, tensor in _tensors(rows).items():
-                grad = self._leaves[view][name].grad
-                if grad is None and tensor.requires_grad:
-                    outputs.append(tensor)
-                    grads.append(torch.zeros_like(tensor))
-                elif grad is not None and tensor.requires_grad:
-                    piece = grad[start:stop]
-                    # Leaves were padded to the longest chunk; this chunk's own tokens come first.
-                    piece = piece[tuple(slice(0, n) for n in tensor.shape)]
-                    outputs.append(tensor)
-                    grads.append(piece.to(tensor.dtype))
-        return outputs, grads
