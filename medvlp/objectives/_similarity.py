@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,11 @@ class Similarity:
     def turned(self) -> Similarity:
         """Return the other direction, of columns and rows."""
         return Similarity(self.columns, self.rows, self.score, self.scale, mirror=self)
+
+    def at(self, scale: Callable[[Tensor], Tensor] | None) -> Similarity:
+        """Return the same scores at another scale, in both directions."""
+        mirror = None if self.mirror is None else self.mirror.at(scale)
+        return replace(self, scale=scale, mirror=mirror)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -183,7 +183,7 @@ class Compared(Objective):
         return by_tiles(self._similarity(ctx, rows, columns), term)
 
     def _similarity(self, ctx: Context, rows: str, columns: str) -> Similarity:
-        if self._is_turned(rows):
+        if self._is_turned(rows, columns):
             return self._similarity(ctx, columns, rows).turned()
         own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
@@ -193,7 +193,7 @@ class Compared(Objective):
 
     def _pairs(self, ctx: Context, rows: str, columns: str, part: slice = slice(None)) -> Pairs:
         read = self.score.reads[0]
-        if self._is_turned(rows) and part == slice(None):
+        if self._is_turned(rows, columns) and part == slice(None):
             found = self._pairs(ctx, columns, rows)
             return Pairs(found.target.T, None if found.exclude is None else found.exclude.T)
         both = {"rows": f"{rows}/{read}", "columns": f"{columns}/{read}"}
@@ -205,6 +205,6 @@ class Compared(Objective):
         whole = part == slice(None)  # a tile's are used once, and too many to keep
         return ctx.once(f"pairs of {both} by {self.positives} without {self.exclude}", made) if whole else made()
 
-    def _is_turned(self, rows: str) -> bool:
+    def _is_turned(self, rows: str, columns: str) -> bool:
         """Whether this is the second direction on one process, of the very rows that the first one compared."""
-        return rows != self.image and collectives.world_size() == 1
+        return rows != self.image == columns and collectives.world_size() == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -93,6 +92,6 @@ class AffinityMimicking(Compared):
         scores, found = self.between(ctx, rows, columns)
         if self.scale is not None:
             fixed = self.scale
-            scores = replace(scores, scale=lambda cosines: fixed * cosines)
+            scores = scores.at(lambda cosines: fixed * cosines)
         soft = affinity(ctx, self.teachers, rows, columns, scale=self.teacher_scale)
         return contrast(scores, mixed(found.target, soft, self.own))

@@ -125,3 +125,10 @@ def test_both_directions_of_one_process_are_one_matrix(monkeypatch: pytest.Monke
     rows = {"image/embedding": torch.eye(3), "text/embedding": torch.eye(3)}
     build("objectives", {"name": "clip"}, where="test")(Context.of(rows, {"text": ["a", "b", "c"]}))
     assert len(made) == 1
+
+
+def test_another_scale_is_that_of_both_directions() -> None:
+    pair = Similarity(torch.eye(2), torch.eye(2), lambda a, b: a @ b.T, lambda z: 3 * z, two_way=True)
+    ten = pair.turned().at(lambda z: 10 * z)
+    assert torch.equal(ten.dense(), 10 * torch.eye(2))
+    assert torch.equal(pair.turned().dense(), 3 * torch.eye(2))
