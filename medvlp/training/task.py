@@ -162,7 +162,7 @@ class Task(nn.Module):
         sums = self._second_pass(chunks, first_pass, Cursor(leaves), weights, samples_seen, counts, whole)
         self._average_outside()
         values = {name: total / count if count else 0.0 for name, (total, count) in totals.items()}
-        if sums:  # of several chunks: those of the first pass came from other draws of its towers
+        if sums:  # of several chunks: what goes backward is made once more, with draws of its own in the heads
             again, _, _ = self._totals({name: Term(each, each) for name, each in sums.items()}, False)
             values |= {name: total / counts[name] if counts[name] else 0.0 for name, (total, _) in again.items()}
         return StepLog(sum(weights[n.split("/")[0]] * value for n, value in values.items()), values, scale, others)
