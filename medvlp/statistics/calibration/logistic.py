@@ -10,6 +10,7 @@ from scipy.special import expit
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 
 _MOST_STEPS = 100
+_MOST_CONDITION = 1e14
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def fit_logistic(design: FloatArray, target: FloatArray, *, offset: FloatArray |
 
     Raises:
         UndefinedMetricError: if no finite maximum exists (reason ``"separated"``): a cut divides the classes, or a
-            column is constant.
+            column is constant but for what rounding leaves of it.
 
     Example:
         >>> fit_logistic(np.ones((4, 1)), np.array([1.0, 0.0, 0.0, 0.0])).coefficients.round(4).tolist()
@@ -54,11 +55,19 @@ def fit_logistic(design: FloatArray, target: FloatArray, *, offset: FloatArray |
         beta = beta + size * step
         loss = _loss(design @ beta + base, target)
         if np.abs(step).max() <= 1e-10 * (1 + np.abs(beta).max()):
+            if not _is_invertible(information):
+                break
             return LogisticFit(beta, np.linalg.inv(information))
     raise UndefinedMetricError(
         f"A logistic fit of {len(target)} rows has no finite solution: a score divides the classes, or all are equal.",
         reason="separated",
     )
+
+
+def _is_invertible(information: FloatArray) -> bool:
+    """Whether an inverse has a digit that is not rounding, whatever the units of the columns."""
+    size = np.sqrt(np.diag(information))
+    return bool((size > 0).all()) and np.linalg.cond(information / np.outer(size, size)) < _MOST_CONDITION
 
 
 def _loss(z: FloatArray, target: FloatArray) -> float:

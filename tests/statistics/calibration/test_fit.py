@@ -144,6 +144,23 @@ def test_a_fit_without_a_finite_maximum_is_refused() -> None:
     assert caught.value.reason == "separated"
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-15, 1e-12, 1e-9])
+def test_a_column_that_differs_by_rounding_only_has_no_fit(spread: float) -> None:
+    """Its inverse is made of rounding: variances below 0, and then a p that is no number."""
+    draws = np.random.default_rng(0)
+    design = np.stack([0.3 + spread * draws.normal(size=60), np.ones(60)], axis=1)
+    with pytest.raises(UndefinedMetricError) as caught:
+        fit_logistic(design, draws.integers(0, 2, 60).astype(np.float64))
+    assert caught.value.reason == "separated"
+
+
+def test_the_unit_of_a_column_does_not_matter() -> None:
+    draws = np.random.default_rng(1)
+    z, y = draws.normal(size=200), draws.integers(0, 2, 200).astype(np.float64)
+    small, plain = (fit_logistic(np.stack([unit * z, np.ones(200)], axis=1), y) for unit in (1e-9, 1.0))
+    assert 1e-9 * small.coefficients[0] == pytest.approx(plain.coefficients[0], rel=1e-6)
+
+
 def test_dirichlet_of_three_classes_mends_a_known_distortion() -> None:
     generator = np.random.default_rng(5)
     p = generator.dirichlet(np.ones(3), 6000)
