@@ -99,14 +99,14 @@ class CompiledTower:
 
     def _made(self, wanted: Sequence[str], inputs: tuple[Tensor, ...]) -> Graph:
         # Of one row the exporter would make a graph for one row.
-        rows = torch.export.Dim("rows", min=1)
+        rows, module = torch.export.Dim("rows", min=1), _Outputs(self._tower, self._plain, wanted)
         if len(inputs) == 1:
-            return self._engine(_Outputs(self._plain, wanted), (torch.cat([inputs[0][:1]] * 2),), ({0: rows},))
+            return self._engine(module, (torch.cat([inputs[0][:1]] * 2),), ({0: rows},))
         most = self._tower.words.max_length  # type: ignore[union-attr]
         ids = inputs[0].new_full((2, min(most, 12)), int(inputs[0][0, 0]))
         mask = torch.arange(ids.shape[1])[None] < torch.tensor([[ids.shape[1]], [ids.shape[1] // 2 + 1]])
         sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=most)}
-        return self._engine(_Outputs(self._plain, wanted), (ids, mask), (sizes, sizes))
+        return self._engine(module, (ids, mask), (sizes, sizes))
 
     def _checked(
         self, graph: Graph, wanted: Sequence[str], parts: frozenset[str], inputs: tuple[Tensor, ...]
@@ -130,9 +130,9 @@ class CompiledTower:
 class _Outputs(nn.Module):
     """A tower as a function of tensors to tensors."""
 
-    def __init__(self, forward: Callable[..., Encoded], wanted: Sequence[str]) -> None:
+    def __init__(self, tower: Encoder, forward: Callable[..., Encoded], wanted: Sequence[str]) -> None:
         super().__init__()
-        self.tower = forward.__self__  # type: ignore[attr-defined]  # so that its weights are the module's
+        self.tower = tower  # so that its weights are the module's
         self._forward, self._wanted = forward, tuple(wanted)
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:

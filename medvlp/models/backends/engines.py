@@ -23,7 +23,7 @@ def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     Raises:
         UserError: if it is not installed.
     """
-    _needs("openvino")
+    needs("openvino")
     import openvino as ov
 
     core = ov.Core()
@@ -47,7 +47,7 @@ def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     Raises:
         UserError: if it, or what writes ONNX, is not installed.
     """
-    _needs("onnxruntime", "onnx", "onnxscript")
+    needs("onnxruntime", "onnx", "onnxscript")
     import onnxruntime as ort
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
@@ -82,10 +82,15 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> to
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
 
 
-def _needs(*packages: str) -> None:
+def needs(*packages: str) -> None:
+    """Refuse what packages that are not installed would do.
+
+    Raises:
+        UserError: with what to install.
+    """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UserError(f"The backend needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
+        raise UserError(f"This needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
 
 
 ENGINES = {"openvino": openvino, "onnxruntime": onnxruntime}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +99,3 @@ def traced() -> Iterator[None]:
     """Context manager: no gradients, and no inference mode, whose tensors cannot be traced."""
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-def needs(*packages: str) -> None:
-    """Refuse a form whose packages are not installed.
-
-    Raises:
-        UserError: with what to install.
-    """
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise UserError(f"The form needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from medvlp.core.registry import FromModel
+from medvlp.models.backends.engines import needs
 from medvlp.models.bundle import Bundle
-from medvlp.zoo.exports._embedders import Embedder, Run, needs, write_graphs
+from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
 
 __all__ = ["onnx"]
