@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -124,6 +126,28 @@ def test_a_tower_without_a_graph_is_said() -> None:
     use_backend(other, "openvino")
     with torch.inference_mode(), pytest.raises(UserError, match=r"openvino has no graph for this tower .* torch\."):
         other.towers["image"](images(2), parts=frozenset({"pooled"}))
+
+
+_SIGNAL_AFTER_TWO_ENGINES = """
+import gc, os, signal
+import torch
+from medvlp.models.backends.engines import openvino
+
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+first, second = (openvino()(torch.nn.Linear(2, 2), (torch.ones(2, 2),), ({},)) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_engines_have_gone() -> None:
+    """Two cores of OpenVINO, the first gone first, leave the thread a stack for signals that is no longer there."""
+    pytest.importorskip("openvino", reason="an engine that computes towers, in the extra `serve`")
+    ran = subprocess.run([sys.executable, "-c", _SIGNAL_AFTER_TWO_ENGINES], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "handled\n")
 
 
 def test_what_cannot_be_is_said() -> None:

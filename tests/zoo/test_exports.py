@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.models.backends.engines import openvino_core
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
@@ -199,7 +200,7 @@ def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Pat
 
 
 def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
-    ov = pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
+    pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
     export(load_bundle(bundle), to="openvino", out=tmp_path / "out")
     ours = load(bundle)
     words = ours.bundle.tokenizer
@@ -207,7 +208,9 @@ def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path:
     facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
     assert max(facts["image_parity"], facts["text_parity"]) < 1e-5
     graphs = {
-        name: ov.Core().compile_model(tmp_path / "out" / f"{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        name: openvino_core().compile_model(
+            tmp_path / "out" / f"{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
         for name in ("image", "text")
     }
     for count in (1, 3):

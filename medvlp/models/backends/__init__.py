@@ -2,8 +2,6 @@
 
 On a processor OpenVINO takes a fraction of torch's time. What needs gradients (heat maps, training) or the inside of a
 tower (levels, layers, attention) is still computed by torch.
-
-Train in another process: after OpenVINO 2026.4 was used, a training in the same process was seen to crash.
 """
 
 from medvlp.models.backends.compiled import BACKENDS, CompiledTower, use_backend

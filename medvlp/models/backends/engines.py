@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 Engine = Literal["openvino", "onnxruntime"]
 Graph = Callable[[tuple[Tensor, ...]], list[Tensor]]
@@ -23,10 +27,8 @@ def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     Raises:
         UserError: if it is not installed.
     """
-    needs("openvino")
+    core = openvino_core()
     import openvino as ov
-
-    core = ov.Core()
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
         with _as_a_sentence("openvino"):
@@ -64,6 +66,22 @@ def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
         return run
 
     return make
+
+
+@cache
+def openvino_core() -> Core:
+    """Return the one core of OpenVINO that a process may have.
+
+    Each core gives the thread a stack for signals and gives back the former when it goes, which may be that of a core
+    that went before: the next signal would then end the process.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    needs("openvino")
+    import openvino as ov
+
+    return ov.Core()
 
 
 @contextmanager

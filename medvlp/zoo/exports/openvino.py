@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medvlp.core.registry import FromModel
-from medvlp.models.backends.engines import needs
+from medvlp.models.backends.engines import openvino_core
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
@@ -25,7 +25,7 @@ def openvino(
     Weights stay float32; parity is measured with float32 arithmetic, and whoever runs the graphs chooses another. What
     the form cannot hold is returned, a phrase each.
     """
-    needs("openvino")
+    core = openvino_core()
     import openvino as ov
 
     def write(graph: Embedder) -> Run:
@@ -36,7 +36,7 @@ def openvino(
         made.outputs[0].get_tensor().set_names({"unit_embedding"})
         path = folder / f"{graph.name}.xml"
         ov.save_model(made, path, compress_to_fp16=False)
-        compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return lambda inputs: torch.from_numpy(compiled([_array(each) for each in inputs])[0])
 
     write_graphs(bundle, folder, write)
