@@ -86,7 +86,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     with processes(config.training.device):
         if collectives.rank() == 0:
             check_place(run)
-        built = _Built(config)
+        built = Built(config)
         trainer = Trainer(built.setup)
         trainer.resume()
         same = built.is_as_written()
@@ -107,7 +107,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
 def dry_run(config: RunConfig) -> str:
     """Build everything, send one batch through the first phase, return the plan; only the pixel cache is written."""
     with silent():
-        built = _Built(config, keep=False)
+        built = Built(config, keep=False)
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
     return (
@@ -120,7 +120,7 @@ def dry_run(config: RunConfig) -> str:
     )
 
 
-class _Built:
+class Built:
     """Everything of a run, made once: data, words, model, setup."""
 
     def __init__(self, config: RunConfig, *, keep: bool = True) -> None:

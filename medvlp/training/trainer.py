@@ -105,6 +105,18 @@ class Trainer:
         lines += [f"  {who}: {', '.join(map(str, sorted(p.needs)))}" for who, p in task.plan.teachers.items()]
         return "\n".join(lines), log
 
+    def rehearsal(self, index: int) -> tuple[torch.optim.Optimizer, Callable[[Batch], None]]:
+        """Begin a phase; returns its optimiser and what takes one of its steps. Weights move, a run is not written."""
+        phase, before = self.setup.phases[index], self.setup.phases[:index]
+        task, optimiser = self._start(index, phase)
+        self.samples_seen = before[-1].until if before else 0
+        self._refresh(phase, self.samples_seen)
+
+        def step(batch: Batch) -> None:
+            self._step(task, optimiser, phase, batch, asked=False)
+
+        return optimiser, step
+
     # ----------------------------------------------------------------------------------------------------------------
 
     def stand_at(self, index: int) -> None:

@@ -276,6 +276,19 @@ def test_doctor_shows_versions_decoders_and_a_private_cache(
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
+def test_doctor_plans_a_training_and_writes_nothing(cli: Cli, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    path = write_tree(tmp_path / "run.yaml", tree)
+    found = json.loads(cli("doctor", "--plan", path, "training.device=cpu", "--gpus", 4, "--json").out)
+    assert found["sizes"] == [2, 4, 8]
+    assert [(each["processes"], each["samples"]) for each in found["shares"]] == [(1, 8), (2, 4), (4, 2)]
+    memory = [each["memory"] for each in found["shares"]]
+    assert memory[1] > memory[2] > 3 * found["gradients"]  # weights and both moments at least
+    assert all(each["hours"] == pytest.approx(8 * each["seconds"] / 3600) for each in found["shares"])  # 8 steps
+    assert not (tmp_path / "run").exists()
+    assert "belong to --plan CONFIG" in cli("doctor", "--gpus", 2).refused()
+
+
 def test_cache_clear_deletes_prepared_pixels_but_those_in_use(
     cli: Cli, tiny_cohort: CohortSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from medvlp.config.recipe import recipe_of, resumed
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
 from medvlp.models.bundle import load_model
-from medvlp.runs.train import _Built, dry_run, train
+from medvlp.runs.train import Built, dry_run, train
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.trainer import Trainer
 from tests.tiny import tiny_tree
@@ -44,7 +44,7 @@ def test_a_run_is_released_at_the_shape_of_its_best_checkpoint(tree: dict[str, A
     done = train(config)
     assert recipe_of(resumed(done.run)) == recipe_of(config)
     for name, length in (("step-00000002", 48), ("step-00000004", LENGTH)):
-        built = _Built(config)
+        built = Built(config)
         trainer = Trainer(built.setup)
         trainer.resume()  # as the run has ended: behind the surgery
         folder = done.run / "checkpoints" / name

@@ -21,7 +21,7 @@ from medvlp.data.prepare import prepare
 from medvlp.data.views.sentences import Sentences
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
-from medvlp.runs.train import _Built
+from medvlp.runs.train import Built
 from medvlp.text.tokenizers import TokenBatch, tokenise
 from tests.models.words import DUAL, HashWords, dual
 from tests.tiny import tiny_tree, write_tree
@@ -161,7 +161,7 @@ def test_a_run_s_loader_makes_the_ids_of_its_model_and_of_its_teachers(tiny_run:
     tree["banks"] = {"phrases": {"file": "banks/cxr_phrases.txt"}}
     distill = {"name": "distill", "teacher": "before", "bank": "phrases", "image": "text"}
     tree["phases"][0]["objectives"] = [{"name": "clip"}, distill]
-    built = _Built(load_config(write_tree(tmp_path / "run.yaml", tree)))
+    built = Built(load_config(write_tree(tmp_path / "run.yaml", tree)))
     batch = next(iter(built.setup.phases[0].batches(0)))
     student, teacher = built.parts.model.tokenizer, built.parts.states["before"].model.tokenizer
     assert student.identity != teacher.identity
