@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 import typer
 
+import medvlp.objectives
 from medvlp.cli.main import app
+from medvlp.core import registry
 from medvlp.core.context import Context
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part
@@ -114,17 +117,28 @@ def _headings(text: str) -> set[str]:
     return {re.sub(r"[^\w]+", "-", title.lower()).strip("-") for title in titles}
 
 
-def test_the_objective_in_one_file_is_what_it_says(tmp_path: Path) -> None:
+@pytest.fixture
+def folder_of_objectives(tmp_path: Path) -> Iterator[Path]:
+    """One more folder in which objectives are looked for."""
+
+    def forget() -> None:
+        sys.modules.pop("medvlp.objectives.align", None)
+        for each in (registry.available, registry.component, registry.schema):
+            each.cache_clear()
+
+    forget()
+    medvlp.objectives.__path__.append(str(tmp_path))
+    yield tmp_path
+    medvlp.objectives.__path__.remove(str(tmp_path))
+    forget()
+
+
+def test_the_objective_in_one_file_is_what_it_says(folder_of_objectives: Path) -> None:
     (source,) = (text for kind, text in BLOCKS if kind == "python" and "(Objective)" in text)
     manual = BLOCK.findall(PAGES["docs/contributing/objective.md"])
     assert source in [text for kind, text in manual if kind == "python"]
-    path = tmp_path / "align.py"
-    path.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("align", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    (folder_of_objectives / "align.py").write_text(source, encoding="utf-8")
+    objective: Any = registry.build("objectives", {"name": "align"}, where="phases[0].objectives[1]")
     draws = torch.Generator().manual_seed(0)
     image, text = (F.normalize(torch.randn(n, 8, generator=draws), dim=1) for n in (3, 2))
     # Sample 1 has no report; sample 2 has one, and so has sample 0.
@@ -132,7 +146,6 @@ def test_the_objective_in_one_file_is_what_it_says(tmp_path: Path) -> None:
         parse_key("image/embedding"): Part(image, torch.tensor([0, 1, 2])),
         parse_key("text/embedding"): Part(text, torch.tensor([0, 2])),
     }
-    objective = module.Align()
     assert {str(key) for key in objective.needs()} == {"image/embedding", "text/embedding"}
     term = objective(Context(parts=parts, batch=Batch.of({"id.patient": ["a", "b", "c"]})))["distance"]
     expected = ((image[[0, 2]] - text) ** 2).sum(dim=1)

@@ -52,10 +52,10 @@ def available(folder: str) -> tuple[str, ...]:
 
 @cache
 def component(folder: str, name: str) -> Callable[..., Any]:
-    """Import one component.
+    """Import one component: the first name of the ``__all__`` of its file, or the one public class or function there.
 
     Raises:
-        ConfigError: if there is no such file, with the nearest name.
+        ConfigError: if there is no such file, with the nearest name, or it does not tell which it is.
     """
     if name not in available(folder):
         raise ConfigError(
@@ -66,7 +66,8 @@ def component(folder: str, name: str) -> Callable[..., Any]:
         if point.name == name:
             return point.load()
     module = importlib.import_module(f"medvlp.{folder.replace('/', '.')}.{name}")
-    public = getattr(module, "__all__", ())
+    own = [n for n, part in vars(module).items() if getattr(part, "__module__", "") == module.__name__ and n[0] != "_"]
+    public = getattr(module, "__all__", own if len(own) == 1 else ())
     if not public:
         raise ConfigError(f"The {folder} module {name!r} names no component: put it first in its __all__.")
     return getattr(module, public[0])
