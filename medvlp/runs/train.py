@@ -54,6 +54,7 @@ from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
+from medvlp.training.tracking import Tracking
 from medvlp.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,9 @@ class _Built:
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
+        # The first process tracks.
+        named = config.training.track if collectives.rank() == 0 else []
+        self.tracking = Tracking(named, self.tree) if named else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
         keep_freed_memory()
@@ -225,6 +229,7 @@ class _Built:
             choose=self.choose,
             feature_pass=self._features,
             released=released,
+            tracking=self.tracking,
         )
 
     def _validator(self) -> Validator | None:

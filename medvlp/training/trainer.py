@@ -82,7 +82,7 @@ class Trainer:
         """
         self.resume()
         first = collectives.rank() == 0
-        journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first)
+        journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first, tracking=self.setup.tracking)
         total = self.setup.phases[-1].until
         try:
             with self._signals(), progress("Training", unit="samples") as advance:
