@@ -127,18 +127,17 @@ class _Built:
     def __init__(self, config: RunConfig, *, keep: bool = True) -> None:
         self.config = config
         self.run = Path(config.run)
+        options = config.training
         # What is quick to refuse comes before hours of reading.
         check_overrides(config.answers)
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
-        # The first process tracks.
-        named = config.training.track if collectives.rank() == 0 else []
-        self.tracking = Tracking(named, self.tree) if named else None
+        self.tracking = Tracking(options.track, self.tree) if collectives.rank() == 0 else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
         keep_freed_memory()
-        device, options = choose_device(config.training.device), config.training
+        device = choose_device(config.training.device)
         precision = choose_precision(options.precision, device.device)
         logger.info(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
         if options.deterministic:

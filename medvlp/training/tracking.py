@@ -76,6 +76,8 @@ class Tracking:
                 kind, samples = _place(row)
                 service.rows[kind] = max(samples, service.rows.get(kind, 0))
             service.open = False
+        if self._noted:  # also where none is named any more: it lacks what comes now
+            self._note()
         for spec, tracker in zip(self._specs, self._trackers, strict=True):
             service = next((each for each in self._noted if each.spec == spec), None)
             given = {"folder": run, "name": secrets.token_hex(4), "configuration": self._configuration}

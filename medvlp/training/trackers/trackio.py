@@ -72,8 +72,10 @@ class Trackio:
 
     def close(self) -> None:
         """End the run for now."""
+        import trackio
+
         with redirect_stdout(io.StringIO()):
-            self._run.finish()
+            trackio.finish()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from medvlp.core.errors import UserError
 from medvlp.models.backends.engines import needs
 
 __all__ = ["Wandb"]
@@ -24,7 +25,7 @@ class Wandb:
         offline: False sends rows as they come, to ``WANDB_BASE_URL`` or wandb.ai; ``wandb login`` comes first.
 
     Raises:
-        UserError: if the package is not installed.
+        UserError: if the package is not installed, or knows no key where one is needed.
 
     Example:
         >>> from medvlp.core.registry import fill
@@ -41,6 +42,8 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when it is imported
         import wandb
 
+        if not self.offline and not wandb.login(prompt=False):
+            raise UserError("wandb has no key on this machine: run `wandb login` once, or set WANDB_API_KEY.")
         quiet = dict.fromkeys(("disable_git", "disable_code", "disable_job_creation", "label_disable", "silent"), True)
         quiet |= dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True)
         self._run = wandb.init(
@@ -54,7 +57,7 @@ class Wandb:
             reinit="create_new",  # a run that somebody else began in this process stays as it is
             settings=wandb.Settings(
                 **quiet, console="off", save_code=False, x_save_requirements=False, host="", username="", email="",
-                finish_timeout=60, force=not self.offline,
+                finish_timeout=60,
             ),
         )  # fmt: skip
         return self._run.id
