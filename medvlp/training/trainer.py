@@ -338,12 +338,12 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second one acts at once."""
+        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second Ctrl-C acts at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
-            self._stop = signal.Signals(number).name
-            for each in before:
-                signal.signal(each, before[each])
+            self._stop = self._stop or signal.Signals(number).name
+            # Not a second SIGTERM: a cluster's manager and torchrun may both send one for the same reason.
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
         before = {}
         try:
