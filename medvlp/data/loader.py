@@ -255,5 +255,5 @@ def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()
-    # torchrun signals whole groups: the step that a stop waits for may still need this worker, which ends with its parent.
+    # torchrun signals whole groups, and the step after which training stops may still need this worker.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
