@@ -44,8 +44,11 @@ class Wandb:
 
         if not self.offline and not wandb.login(prompt=False):
             raise UserError("wandb has no key on this machine: run `wandb login` once, or set WANDB_API_KEY.")
-        quiet = dict.fromkeys(("disable_git", "disable_code", "disable_job_creation", "label_disable", "silent"), True)
-        quiet |= dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True)
+        settings = wandb.Settings(
+            console="off", save_code=False, disable_code=True, disable_git=True, disable_job_creation=True,
+            label_disable=True, x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
+            x_save_requirements=False, host="", username="", email="", silent=True, finish_timeout=60,
+        )  # fmt: skip
         self._run = wandb.init(
             project=self.project,
             id=resume or name,
@@ -55,11 +58,8 @@ class Wandb:
             mode="offline" if self.offline else "online",
             resume=None if self.offline else "allow",
             reinit="create_new",  # a run that somebody else began in this process stays as it is
-            settings=wandb.Settings(
-                **quiet, console="off", save_code=False, x_save_requirements=False, host="", username="", email="",
-                finish_timeout=60,
-            ),
-        )  # fmt: skip
+            settings=settings,
+        )
         return self._run.id
 
     def write(self, samples: int, values: Mapping[str, float]) -> None:
