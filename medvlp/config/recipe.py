@@ -16,7 +16,7 @@ from medvlp.core.registry import fill
 
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "answers", "evaluation", "gate")
-_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every", "remember")
+_NOT_RECIPE_TRAINING = ("device", "workers", "chunks", "keep", "log_every", "checkpoint_every", "remember", "track")
 
 
 def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -87,6 +87,7 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
+    lists.append(("training/trackers", tree["training"], "track", "training.track", ()))
     for i, phase in enumerate(tree["phases"]):
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ("view",)))

@@ -16,6 +16,7 @@ _LISTS = (
     ("PhaseConfig", "patches", "models/patches", ("view",)),
     ("PhaseConfig", "surgery", "models/surgery", ()),
     ("PhaseConfig", "batch_views", "data/batch_views", ()),
+    ("TrainingOptions", "track", "training/trackers", ()),
 )
 
 _FRACTIONS = {

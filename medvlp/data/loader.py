@@ -7,6 +7,7 @@ change one. Workers are given (positions, indices); they know no epoch and keep 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -254,3 +255,5 @@ def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()
+    # torchrun signals whole groups, and the step after which training stops may still need this worker.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

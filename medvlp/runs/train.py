@@ -54,6 +54,7 @@ from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_device, choose_precision
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
+from medvlp.training.tracking import Tracking
 from medvlp.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -126,15 +127,17 @@ class Built:
     def __init__(self, config: RunConfig, *, keep: bool = True) -> None:
         self.config = config
         self.run = Path(config.run)
+        options = config.training
         # What is quick to refuse comes before hours of reading.
         check_overrides(config.answers)
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
+        self.tracking = Tracking(options.track, self.tree) if collectives.rank() == 0 else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
         keep_freed_memory()
-        device, options = choose_device(config.training.device), config.training
+        device = choose_device(config.training.device)
         precision = choose_precision(options.precision, device.device)
         logger.info(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
         if options.deterministic:
@@ -225,6 +228,7 @@ class Built:
             choose=self.choose,
             feature_pass=self._features,
             released=released,
+            tracking=self.tracking,
         )
 
     def _validator(self) -> Validator | None:

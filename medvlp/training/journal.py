@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: JSONL always, TensorBoard beside it."""
+"""What a run writes down while it goes: JSONL and TensorBoard always, and services that the user names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from medvlp.core.files import make_folder, refuse_write, written_whole
+from medvlp.training.tracking import Tracking
 
 LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
 _TAIL = 1 << 16  # bytes, more than two rows
@@ -23,16 +24,22 @@ class Journal:
         samples_seen: of the checkpoint that is resumed; later rows of the interrupted run are taken out, since they
             will be written again: of the log those after it, of the skipped steps those that began at it or after.
         active: False on all processes but the first.
+        tracking: services that get the rows too.
+
+    Raises:
+        UserError: if one of them cannot be started.
     """
 
-    def __init__(self, run: Path, *, samples_seen: int, active: bool = True) -> None:
+    def __init__(self, run: Path, *, samples_seen: int, active: bool = True, tracking: Tracking | None = None) -> None:
         self._path = run / LOG
         self._active = active
         self._started = time.time()
-        self._board = None
+        self._board, self._tracking = None, tracking
         if not active:
             return
         make_folder(run)
+        if tracking is not None:
+            tracking.start(run, read_journal(self._path) if self._path.exists() else [], samples_seen=samples_seen)
         _cut(self._path, samples_seen + 1)
         _cut(run / SKIPPED, samples_seen)
         from torch.utils.tensorboard import SummaryWriter
@@ -40,7 +47,7 @@ class Journal:
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=samples_seen)
 
     def write(self, kind: str, samples: int, values: Mapping[str, object]) -> None:
-        """Append one row; floats also go to TensorBoard under ``kind/name``."""
+        """Append one row; numbers also go to TensorBoard and the services under ``kind/name``."""
         if not self._active or self._board is None:
             return
         row = {"kind": kind, "samples_seen": samples, "seconds": round(time.time() - self._started, 3), **values}
@@ -48,11 +55,15 @@ class Journal:
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._board.add_scalar(f"{kind}/{name}", value, samples)
+        if self._tracking is not None:
+            self._tracking.write(kind, samples, values)
 
     def close(self) -> None:
-        """Flush TensorBoard."""
+        """Flush TensorBoard, and end the services' runs for now."""
         if self._board is not None:
             self._board.close()
+        if self._active and self._tracking is not None:
+            self._tracking.close()
 
 
 def append_row(path: Path, row: Mapping[str, object]) -> None:

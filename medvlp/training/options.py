@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,7 @@ class TrainingOptions(BaseModel):
             one by one, instead of once an epoch. Of no use where random views make every picture a new one.
         guard: when a step is skipped.
         deterministic: ask torch for deterministic kernels (bit for bit on CUDA too, at a price).
+        track: components of `medvlp.training.trackers`: services that rows go to, beside the log and TensorBoard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,3 +51,4 @@ class TrainingOptions(BaseModel):
     remember: bool = False
     guard: GuardOptions = GuardOptions()
     deterministic: bool = False
+    track: list[dict[str, Any]] = Field(default_factory=list)

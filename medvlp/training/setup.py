@@ -13,6 +13,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
 from medvlp.training.precision import Precision
+from medvlp.training.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Setup:
         feature_pass: (model, needs, batches) -> table of this process's rows, for `refresh`; without batches over its
             part of all training records.
         released: gives the model that is validated: an average of the weights, or the model itself.
+        tracking: services that rows of the log also go to; used on the first process only.
     """
 
     run: Path
@@ -49,6 +51,7 @@ class Setup:
     choose: str = ""
     feature_pass: Callable[[Model, frozenset[Key], Iterable[Batch] | None], FeatureTable] | None = None
     released: Callable[[], Model] | None = None
+    tracking: Tracking | None = None
 
 
 @dataclass(frozen=True)

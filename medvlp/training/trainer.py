@@ -82,7 +82,7 @@ class Trainer:
         """
         self.resume()
         first = collectives.rank() == 0
-        journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first)
+        journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first, tracking=self.setup.tracking)
         total = self.setup.phases[-1].until
         try:
             with self._signals(), progress("Training", unit="samples") as advance:
@@ -350,12 +350,12 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second one acts at once."""
+        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second Ctrl-C acts at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
-            self._stop = signal.Signals(number).name
-            for each in before:
-                signal.signal(each, before[each])
+            self._stop = self._stop or signal.Signals(number).name
+            # Not a second SIGTERM: a cluster's manager and torchrun may both send one for the same reason.
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
         before = {}
         try:

@@ -34,6 +34,8 @@ def test_every_shipped_configuration_is_valid(validator, path) -> None:
         {"sed": 1},
         {"seed": -1},
         {"training": {"bach": 3}},
+        {"training": {"track": [{"name": "wandbb"}]}},
+        {"training": {"track": [{"name": "mlflow", "offline": True}]}},
         {"model": {"name": "duel"}},
         {"model": {"name": "dual", "vision": {"name": "timm", "architecure": "resnet18"}}},
         {"phases": [{"until": 5, "objectives": [{"name": "clip", "positive": "own"}]}]},

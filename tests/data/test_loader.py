@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -52,6 +55,17 @@ def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: 
     for a, b in zip(alone, several, strict=True):
         assert_same(a, b)
     for a, b in zip(alone[3:], resumed, strict=True):
+        assert_same(a, b)
+
+
+def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_group_ends(prepared: Prepared) -> None:
+    expected = take(Loader(prepared, SUFFIX, batch=4, seed=3), 24)
+    stream = iter(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2))
+    found = [next(stream)]
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid or 0, signal.SIGTERM)
+    found += itertools.islice(stream, 23)  # more than was made ahead
+    for a, b in zip(expected, found, strict=True):
         assert_same(a, b)
 
 

@@ -61,6 +61,7 @@ def test_a_signal_saves_at_the_end_of_the_step(whole: Path, tmp_path: Path, numb
     def send(position: int, pixels: torch.Tensor) -> None:
         if position == 3 * BATCH:
             os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)  # Slurm and torchrun may both send one
 
     before = signal.getsignal(number)
     with pytest.raises(
