@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from medvlp.core.errors import UserError
 from medvlp.core.schedules import warmup_cosine
 from medvlp.models.encoders._depth import depths
-from medvlp.training.sharded import divided
+from medvlp.training._parts import held_as
 
 _OF_GROUP = "step of its group"
 
@@ -132,5 +132,5 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str,
                 steps = by_name[name].pop(_OF_GROUP, None)
                 if steps is not None:
                     group["step"] = steps.to(parameter.device, copy=True)
-                moved = {slot: divided(value, parameter) for slot, value in by_name[name].items()}
+                moved = {slot: held_as(value, parameter) for slot, value in by_name[name].items()}
                 optimiser.state[parameter] = moved

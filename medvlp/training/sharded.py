@@ -18,7 +18,7 @@ from inspect import signature
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
@@ -61,19 +61,21 @@ class Twin:
         self._empty()
 
     @contextmanager
-    def whole(self, *, device: torch.device | None = None) -> Iterator[None]:
-        """Context manager: the model has all weights in it, on its own device or another."""
-        self.fill(device=device)
+    def whole(self, *, everywhere: bool) -> Iterator[None]:
+        """Context manager: the model has all its weights, on every process or on the first one."""
+        self.fill(everywhere=everywhere)
         try:
             yield
         finally:
             self._empty()
 
     @torch.no_grad()
-    def fill(self, *, device: torch.device | None = None) -> None:
+    def fill(self, *, everywhere: bool = True) -> None:
         """Give the model all weights and buffers, for good: the twin is not trained any further."""
         for own, part in self._parts:
-            own.data = collectives.whole(part.detach()).to(device or part.device)
+            weights = collectives.whole(part.detach())
+            if everywhere or collectives.rank() == 0:
+                own.data = weights
         for own, buffer in zip(self.model.buffers(), self.trained.buffers(), strict=True):
             own.copy_(buffer)
 
@@ -111,43 +113,3 @@ def _tied(model: nn.Module, block: nn.Module) -> bool:
 def is_sharded(model: nn.Module) -> bool:
     """Whether processes hold a model in parts."""
     return isinstance(model, FSDPModule)
-
-
-def own_rows(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return of a whole tensor (N, ...) the rows that this process holds of a tensor in parts; all of it of another."""
-    if not isinstance(like, DTensor):
-        return tensor
-    size = -(-len(tensor) // collectives.world_size())
-    return tensor[collectives.rank() * size : (collectives.rank() + 1) * size]
-
-
-def own_part(tensor: Tensor) -> Tensor:
-    """Return what this process holds of a tensor, which shares its memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def divided(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a copy of a tensor, whole or in parts, as another of its shape is held."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
-        return collectives.whole(tensor).to(like.device, copy=True)
-    made = torch.empty_like(like, dtype=tensor.dtype, requires_grad=False)
-    own = tensor if isinstance(tensor, DTensor) else own_rows(tensor, like)
-    own_part(made).copy_(own_part(own))
-    return made
-
-
-def clip_gradients(parameters: list[Tensor], most: float) -> float:
-    """Scale gradients to a largest norm over all of them; returns the norm before.
-
-    Args:
-        parameters: with gradients, whole and in parts.
-        most: the largest norm.
-    """
-    if not any(isinstance(p, DTensor) for p in parameters):
-        return float(nn.utils.clip_grad_norm_(parameters, most))
-    kinds = [[p for p in parameters if isinstance(p, DTensor) == parted] for parted in (False, True)]
-    norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds if kind]
-    norm = torch.stack([collectives.whole(each) for each in norms]).norm()
-    for kind in kinds:
-        nn.utils.clip_grads_with_norm_(kind, most, norm)
-    return float(norm)
