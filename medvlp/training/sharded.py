@@ -12,8 +12,10 @@ a frozen tower may be called as often as one process likes), and what lies outsi
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from itertools import chain
 
@@ -93,14 +95,22 @@ def _shard(model: Model) -> None:
     if all(p in ignored for p in model.parameters()):
         return
     mesh = init_device_mesh(next(model.parameters()).device.type, (collectives.world_size(),))
-    torch.export.register_dataclass(Encoded)  # so that hooks for the backward pass find its tensors
+    _open_to_hooks()
     for block in blocks_of(model):
         if any(p not in ignored for p in block.parameters()) and not _tied(model, block):
             fully_shard(block, mesh=mesh, ignored_params=ignored)
     fully_shard(model, mesh=mesh, ignored_params=ignored)
+    # It warns of outputs that are views, which somebody might change in place; the task makes leaves of them all.
+    warnings.filterwarnings("ignore", message=rf"FSDP2-wrapped module \({type(model).__name__}\) returned a view")
     for tower in model.modules():
         if isinstance(tower, TextTower):
             tower.in_groups = False  # else each process would call the blocks another number of times
+
+
+@cache
+def _open_to_hooks() -> None:
+    """Let torch find the tensors in what a model returns: they begin the backward pass."""
+    torch.export.register_dataclass(Encoded)
 
 
 def _tied(model: nn.Module, block: nn.Module) -> bool:
