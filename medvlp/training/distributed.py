@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from inspect import signature
 
 import torch
@@ -12,21 +13,38 @@ import torch.distributed as dist
 from torch import nn
 
 from medvlp.core import collectives
+from medvlp.core.errors import UserError
 from medvlp.core.protocols import Model
+
+# The first process may validate or release alone for as long: the others wait for it.
+_PATIENCE = timedelta(hours=1)
 
 
 @contextmanager
 def processes(device: str) -> Iterator[None]:
-    """Join the process group that torchrun describes, if it does, and leave it at the end."""
+    """Join the process group that torchrun describes, if it does, and leave it at the end.
+
+    Raises:
+        UserError: if another process of the group ended, or did not answer for an hour; no checkpoint is harmed, since
+            one is written beside and put in place whole.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda:
         torch.cuda.set_device(local_device("cuda"))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].rpartition("] ")[2] or type(error).__name__
+        raise UserError(
+            f"Process {dist.get_rank()} of {dist.get_world_size()} lost another one, which says why if it could "
+            f"({reason}): what the newest checkpoint holds is saved, start the same command again to go on from it."
+        ) from error
     finally:
         dist.destroy_process_group()
 
