@@ -85,7 +85,7 @@ def kill_one(run: Path, config: Path, *, processes: int, parallel: str, draws: r
 
 def _rank_of(process: int) -> str:
     pairs = [each.partition("=") for each in Path(f"/proc/{process}/environ").read_text().split("\0")]
-    return dict((name, value) for name, _, value in pairs).get("RANK", "")
+    return {name: value for name, _, value in pairs}.get("RANK", "")
 
 
 def signal_when(process: subprocess.Popen[str], condition: Callable[[], bool], number: signal.Signals) -> bool:

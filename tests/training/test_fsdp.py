@@ -98,7 +98,6 @@ def test_other_optimisers_lower_the_loss_as_they_do_over_whole_models(pool: Any,
     """The loss: Lion moves weights that it does not depend on by the sign of their rounding errors."""
     for parallel in ("ddp", "fsdp"):
         pool.run(2, train, str(tmp_path / parallel), parallel, True, ["lamb", "lion"])
-    print(losses(tmp_path / "fsdp"), losses(tmp_path / "ddp"))
     assert losses(tmp_path / "fsdp") == pytest.approx(losses(tmp_path / "ddp"), rel=1e-9)
 
 
@@ -113,7 +112,6 @@ def test_two_processes_then_four_then_one(pool: Any, tmp_path: Path, double: boo
     pool.run(4, train, str(run), "fsdp", double, names, 56)
     train(str(run), "ddp", double, names)
     assert len(losses(run)) == END // 8
-    print(max(abs(a - b) / b for a, b in zip(losses(one), losses(run), strict=True)), losses(one))
     assert losses(run) == pytest.approx(losses(one), rel=tolerance)
 
 
