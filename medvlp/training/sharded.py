@@ -7,6 +7,7 @@ number of processes, and either way of training takes it up.
 
 What is not sharded is the same tensor in both: weights that learn nothing, which cost neither gradient nor moments (so
 a frozen tower may be called as often as one process likes), and what lies outside `forward`, which the task averages.
+Gradients are divided after each chunk of a step: none waits whole for the last one.
 """
 
 from __future__ import annotations
