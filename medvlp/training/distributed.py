@@ -11,6 +11,7 @@ from inspect import signature
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
@@ -34,7 +35,14 @@ def processes(device: str) -> Iterator[None]:
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda:
         torch.cuda.set_device(local_device("cuda"))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    store, rank, world = next(iter(rendezvous("env://", timeout=_PATIENCE)))
+    # torchrun keeps one store over restarts: addresses of processes that are gone still lie in it. On several machines
+    # the count is each one's own.
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE", str(world)) == str(world)
+    fresh = dist.PrefixStore(f"start {restarts}", store) if one_machine else store
+    backend = "nccl" if cuda else "gloo"
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         yield
     except RuntimeError as error:
