@@ -48,7 +48,7 @@ def processes(device: str) -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        reason = str(error).splitlines()[0].rpartition("] ")[2] or type(error).__name__
+        reason = str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0] or type(error).__name__
         raise UserError(
             f"Process {dist.get_rank()} of {dist.get_world_size()} lost another one, which says why if it could "
             f"({reason}): what the newest checkpoint holds is saved, start the same command again to go on from it."
