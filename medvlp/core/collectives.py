@@ -42,6 +42,15 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor of which each process holds some rows (a DTensor) whole; any other as it is."""
+    if world_size() == 1:
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def average_gradients_(parameters: Sequence[Tensor]) -> None:
     """Average gradients over processes in place, as one message a dtype; one that no process has stays none."""
     if world_size() == 1:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from medvlp.core import collectives
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Plan
@@ -56,7 +57,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def save_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return `tensors_of` under names that leave room for a teacher's own numbers."""
-    return {f"model.{name}": tensor.detach() for name, tensor in tensors_of(model).items()}
+    return {f"model.{name}": collectives.whole(tensor.detach()) for name, tensor in tensors_of(model).items()}
 
 
 @torch.no_grad()

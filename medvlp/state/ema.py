@@ -152,9 +152,9 @@ class Ema(ModelTeacher):
         self._samples_seen = samples_seen
         for name, tensor in own.items():
             if tensor.is_floating_point():
-                tensor.lerp_(student[name].to(tensor.dtype), gain)
+                tensor.lerp_(collectives.whole(student[name]).to(tensor.dtype), gain)
             else:
-                tensor.copy_(student[name])
+                tensor.copy_(collectives.whole(student[name]))
         gain = -math.expm1(-samples / self.centre_horizon)
         for part, mean in self._coming.items():
             before = self._centres.get(part, torch.zeros_like(mean))

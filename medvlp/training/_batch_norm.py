@@ -139,6 +139,11 @@ class _Layer:
             _buffer(self.norm, name).copy_(torch.where(moved, (1 - share) * before + share * now, before))
 
 
+def running_statistics(module: nn.Module) -> list[Tensor]:
+    """Return what a forward pass changes: the running statistics of BatchNorm, wherever they are."""
+    return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in _BUFFERS]
+
+
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 

@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from medvlp.core.errors import UserError
 from medvlp.core.schedules import warmup_cosine
 from medvlp.models.encoders._depth import depths
+from medvlp.training._parts import held_as
 
 _OF_GROUP = "step of its group"
 
@@ -63,7 +65,7 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
     """
     from fnmatch import fnmatch
 
-    groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    groups: dict[tuple[float, float, bool], list[tuple[str, nn.Parameter]]] = {}
     layers = depths(module) if options.layer_decay < 1 else {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -73,12 +75,13 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
                 factor *= options.layer_decay ** (depth.last - depth.layer)
             decays = _decays(name, parameter) and not any(fnmatch(name, pattern) for pattern in options.no_decay)
             decay = options.weight_decay if decays else 0.0
-            groups.setdefault((decay, factor), []).append((name, parameter))
+            # A fused step takes whole tensors or tensors in parts, not both.
+            groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append((name, parameter))
     if not groups:
         raise UserError("No parameter is trainable in this phase: widen phases[].trainable.")
     made = [
         {"params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay, "factor": factor}
-        for (decay, factor), members in groups.items()
+        for (decay, factor, _), members in groups.items()
     ]
     if options.name == "adamw":
         return torch.optim.AdamW(made, lr=options.rate, betas=options.betas, eps=options.eps, fused=True)
@@ -129,5 +132,5 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str,
                 steps = by_name[name].pop(_OF_GROUP, None)
                 if steps is not None:
                     group["step"] = steps.to(parameter.device, copy=True)
-                moved = {slot: value.to(parameter.device, copy=True) for slot, value in by_name[name].items()}
+                moved = {slot: held_as(value, parameter) for slot, value in by_name[name].items()}
                 optimiser.state[parameter] = moved

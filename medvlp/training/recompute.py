@@ -19,14 +19,23 @@ from medvlp.training._batch_norm import repeated
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """Return the blocks of all towers, as their sites name them; of a convolutional net its stages.
 
+    The activation of a stem, which some nets count among them, is left out: it works in place.
+    """
+    towers = [each for each in model.modules() if isinstance(each, Encoder)]
+    found = [site.module for tower in towers for name, site in tower.sites().items() if name.startswith("block.after[")]
+    found = [block for block in found if next(block.parameters(), None) is not None]
+    return list({id(block): block for block in found}.values())  # a shared trunk has each of its blocks once
+
+
+def recomputable(model: nn.Module) -> list[nn.Module]:
+    """Return `blocks_of` a model.
+
     Raises:
         ConfigError: if the model has patches, some of which know what batch they act on only while it is encoded.
     """
     if any(isinstance(each, Patch) for each in model.modules()):
         raise ConfigError("training.recompute does not go with patches: leave one of them out.")
-    towers = [each for each in model.modules() if isinstance(each, Encoder)]
-    found = [site.module for tower in towers for name, site in tower.sites().items() if name.startswith("block.after[")]
-    return list({id(block): block for block in found}.values())  # a shared trunk has each of its blocks once
+    return blocks_of(model)
 
 
 @contextmanager

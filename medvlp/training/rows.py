@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.suggest import did_you_mean
+from medvlp.training._parts import own_part, own_rows
 
 _ROWS = re.compile(r"(.*)\[(\d*):(\d*)\]")
 
@@ -84,19 +85,19 @@ class HeldRows:
 
     def __init__(self, named: Mapping[str, Tensor], chosen: Mapping[str, bool | Tensor]) -> None:
         some = {name: rows for name, rows in chosen.items() if isinstance(rows, Tensor)}
-        self._held = [(named[name], ~rows.to(named[name].device)) for name, rows in some.items()]
+        self._held = [(named[name], own_rows(~rows.to(named[name].device), named[name])) for name, rows in some.items()]
 
     def mask_gradients(self) -> None:
         """Set their gradients to 0: they count in no gradient norm, and an optimiser keeps no moments of them."""
         for parameter, held in self._held:
             if parameter.grad is not None:
-                parameter.grad[held] = 0
+                own_part(parameter.grad)[held] = 0
 
     @contextmanager
     def still(self) -> Iterator[None]:
         """Context manager: restores the held rows bit for bit at the end of the block."""
-        before = [parameter.detach()[held] for parameter, held in self._held]
+        before = [own_part(parameter.detach())[held] for parameter, held in self._held]
         yield
         with torch.no_grad():
             for (parameter, held), rows in zip(self._held, before, strict=True):
-                parameter[held] = rows
+                own_part(parameter.detach())[held] = rows

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from medvlp.core import collectives
@@ -45,7 +46,8 @@ from medvlp.training._leaves import Cursor, leaves_of
 from medvlp.training._planned import with_planned
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
-from medvlp.training.recompute import blocks_of, recomputed
+from medvlp.training.recompute import recomputable, recomputed
+from medvlp.training.sharded import is_sharded
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Task(nn.Module):
         self.model.check(self.plan)
         self._wrapped: nn.Module | None = None
         self._exchange = Exchange(self.plan.fields)
-        self._blocks = blocks_of(model) if recompute else []
+        self._blocks = recomputable(model) if recompute else []
 
     def backward(
         self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
@@ -196,7 +198,7 @@ class Task(nn.Module):
 
     def _ddp(self) -> nn.Module:
         if self._wrapped is None:
-            self._wrapped = wrap(self.model)
+            self._wrapped = self.model if is_sharded(self.model) else wrap(self.model)
         return self._wrapped
 
     def _teach(self, batch: Batch) -> dict[str, dict[str, Encoded]]:
@@ -332,8 +334,9 @@ class Task(nn.Module):
 
     def _average_outside(self) -> None:
         """Average what DDP does not see; a gradient that no process has stays none, as with one process."""
-        outside = set(self.model.outside_forward())
-        own = [p for n, p in self.model.named_parameters() if n in outside] + list(self.objectives.parameters())
+        outside, parts = set(self.model.outside_forward()), is_sharded(self.model)
+        own = [p for n, p in self.model.named_parameters() if n in outside or (parts and not isinstance(p, DTensor))]
+        own += self.objectives.parameters()
         collectives.average_gradients_([p for p in own if p.requires_grad])
 
 

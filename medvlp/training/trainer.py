@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -26,7 +26,9 @@ from medvlp.core.progress import progress
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
+from medvlp.training._batch_norm import running_statistics
 from medvlp.training._memory import is_out_of_memory, needs_chunks
+from medvlp.training._parts import clip_gradients, gathered
 from medvlp.training.checkpoints import (
     Checkpoint,
     complete_weights,
@@ -46,6 +48,7 @@ from medvlp.training.phases import PhasePlan, set_trainable
 from medvlp.training.rows import HeldRows, chosen_rows
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.shape import Shape
+from medvlp.training.sharded import Twin
 from medvlp.training.task import StepLog, Task
 
 
@@ -60,6 +63,8 @@ class Trainer:
         self.samples_seen = 0
         self.best_value: float | None = None
         self.stale = 0
+        self._trained: nn.Module = self.root  # under FSDP with the model's twin
+        self._twin: Twin | None = None
         self._phase = -1
         self._stop: str | None = None
         self._moments: Mapping[str, Tensor] = {}
@@ -89,6 +94,7 @@ class Trainer:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
                         self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total))
+            self._join()
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
             journal.close()
@@ -163,12 +169,16 @@ class Trainer:
                 return
 
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
+        self._join()
         self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
-        named = dict(self.root.named_parameters())
+        if self.setup.options.parallel == "fsdp" and collectives.world_size() > 1:
+            self._twin = Twin(self.setup.model)
+            self._trained = nn.ModuleDict({"model": self._twin.trained, "objectives": self.root["objectives"]})
+        named = dict(self._trained.named_parameters())
         self._held = HeldRows(named, chosen_rows(named, phase.trainable, where=f"phases[{index}].trainable"))
         task = Task(
-            model=self.setup.model,
+            model=self.setup.model if self._twin is None else self._twin.trained,
             objectives=phase.objectives,
             states=self.setup.states,
             seed=self.setup.seed,
@@ -177,12 +187,21 @@ class Trainer:
             precision=self.setup.precision,
             batch_views=phase.batch_views,
         )
-        optimiser = make_optimiser(self.root, phase.optimiser)
+        optimiser = make_optimiser(self._trained, phase.optimiser)
         fresh = phase.own_optimiser and self._phase != index
         if not fresh:
             load_optimiser_state(optimiser, self._moments)
         self._phase = index
         return task, optimiser
+
+    def _join(self) -> None:
+        """Let the model have all its weights again, if processes hold them in parts."""
+        if self._twin is not None:
+            self._twin.fill()
+        self._trained, self._twin = self.root, None
+
+    def _whole(self, *, everywhere: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self._twin is None else self._twin.whole(everywhere=everywhere)
 
     def _step(
         self, task: Task, optimiser: torch.optim.Optimizer, phase: PhasePlan, batch: Batch, *, asked: bool
@@ -190,7 +209,7 @@ class Trainer:
         seen = self.samples_seen
         optimiser.zero_grad(set_to_none=True)
         weights = {name: value_at(weight, seen) for name, weight in phase.weights.items()}
-        statistics = [(tensor, tensor.clone()) for tensor in _running_statistics(self.root)]
+        statistics = [(tensor, tensor.clone()) for tensor in running_statistics(self._trained)]
         try:
             log = task.backward(batch.to(self._device), weights, samples_seen=seen, asked=asked)
         except RuntimeError as error:
@@ -200,7 +219,7 @@ class Trainer:
         self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
-        norm = float(nn.utils.clip_grad_norm_(trained, clip if clip is not None else float("inf")))
+        norm = clip_gradients(trained, clip if clip is not None else float("inf"))
         try:
             reason = self.guard.refuses(loss=log.loss, norm=norm)
         except UserError:
@@ -237,17 +256,20 @@ class Trainer:
             elif refresh.over == "replays" and phase.replays is not None:
                 episode = phase.replays(self.samples_seen)
             state = self.setup.states[refresh.state]
-            state.refresh(self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode))
+            with self._whole(everywhere=True):
+                table = self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode)
+            state.refresh(table)
 
     # validation and checkpoints -------------------------------------------------------------------------------------
 
     def _validate(self, journal: Journal, optimiser: torch.optim.Optimizer) -> None:
         metrics: Mapping[str, float] = {}
         if self.setup.validate is not None:
-            if collectives.rank() == 0:
-                model = self.setup.released() if self.setup.released else self.setup.model
-                with evaluating(model):
-                    metrics = dict(self.setup.validate(model, self.samples_seen))
+            with nullcontext() if self.setup.released else self._whole(everywhere=False):
+                if collectives.rank() == 0:
+                    model = self.setup.released() if self.setup.released else self.setup.model
+                    with evaluating(model):
+                        metrics = dict(self.setup.validate(model, self.samples_seen))
             metrics = collectives.broadcast_object(dict(metrics))
             journal.write("validate", self.samples_seen, metrics)
         value = metrics.get(self.setup.choose)
@@ -276,6 +298,7 @@ class Trainer:
     def _checkpoint(self, optimiser: torch.optim.Optimizer) -> None:
         if self._saved == self.samples_seen:
             return  # a signal right after a checkpoint, or a run that was just resumed: the same bytes
+        weights, moments = gathered(self._trained.state_dict()), gathered(optimiser_state(optimiser))
         if collectives.rank() == 0:
             states = {
                 f"{name}|{key}": tensor
@@ -292,8 +315,8 @@ class Trainer:
                 "stale": self.stale,
                 "guard": self.guard.state(),
             }
-            weights, trainer["left_out"] = leave_unchanged(self.root.state_dict(), self.setup.model)
-            write_checkpoint(self._folder, Checkpoint(weights, optimiser_state(optimiser), states, trainer))
+            weights, trainer["left_out"] = leave_unchanged(weights, self.setup.model)
+            write_checkpoint(self._folder, Checkpoint(weights, moments, states, trainer))
             prune(self.setup.run, keep=self.setup.options.keep)
         collectives.barrier()
         self._saved = self.samples_seen
@@ -386,9 +409,3 @@ class Trainer:
 
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
-
-
-def _running_statistics(module: nn.Module) -> list[Tensor]:
-    """What a forward pass changes: the running statistics of BatchNorm, wherever they are."""
-    kinds = ("running_mean", "running_var", "num_batches_tracked")
-    return [tensor for name, tensor in module.named_buffers() if name.rpartition(".")[2] in kinds]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.models.build import build_model
-from medvlp.training.recompute import blocks_of, recomputed
+from medvlp.training.recompute import recomputable, recomputed
 from medvlp.training.task import Task
 from tests.models.words import DUAL, HashWords
 from tests.training.world import CASES, make_task, own_part, whole_batch
@@ -30,7 +30,7 @@ MODELS: dict[str, Any] = {
 def step(case: str, chunks: int, *, recompute: bool) -> tuple[dict[str, Tensor], int]:
     """Gradients and statistics of a step, and how many bytes its forward passes left for the backward one."""
     task, root = make_task(*MODELS[case], chunks=chunks)
-    task._blocks = blocks_of(task.model) if recompute else []
+    task._blocks = recomputable(task.model) if recompute else []
     kept = 0
 
     def keep(tensor: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def test_gradients_and_statistics_are_the_same_bit_for_bit(case: str, chunks: in
 
 def test_outside_the_step_blocks_are_as_they_were() -> None:
     model = build_model(DUAL, tokenizer=HashWords(), seed=3)
-    blocks = blocks_of(model)
+    blocks = recomputable(model)
     assert blocks
     with recomputed(blocks):
         assert all("forward" in block.__dict__ for block in blocks)
@@ -66,7 +66,7 @@ def test_outside_the_step_blocks_are_as_they_were() -> None:
 def test_patches_are_refused() -> None:
     spec = {**DUAL, "patches": [{"name": "adapter", "on": "block.after[0]"}]}
     with pytest.raises(ConfigError, match=r"training.recompute does not go with patches"):
-        blocks_of(build_model(spec, tokenizer=HashWords(), seed=3))
+        recomputable(build_model(spec, tokenizer=HashWords(), seed=3))
 
 
 def test_a_task_is_told_by_its_option() -> None:

@@ -87,8 +87,12 @@ class TextTower(TextEncoder):
         trunk: the blocks.
         own: whether the trunk belongs to this tower; a shared one is registered by the model.
         pool: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
+
+    Attributes:
+        in_groups: whether a processor may encode many rows some at a time.
     """
 
+    in_groups = True
     offers = frozenset({"pooled", "tokens", "mask", "layers", "attention", "ids"})
 
     def __init__(self, *, words: Tokenizer, trunk: Trunk, own: bool, pool: TextPool) -> None:
@@ -112,7 +116,13 @@ class TextTower(TextEncoder):
         # What depends on the lengths themselves cannot stand in an exported graph; layers, attention and what patches
         # in the blocks give need the rows together and in their order.
         traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if ids.device.type == "cpu" and parts <= _ROW_BY_ROW and not traced and ids.shape[0] > _GROUP:
+        if (
+            self.in_groups
+            and ids.device.type == "cpu"
+            and parts <= _ROW_BY_ROW
+            and not traced
+            and ids.shape[0] > _GROUP
+        ):
             return self._in_groups(embedded, seen, rows, parts)
         out = self._run(embedded, None if mask is None and self._added.where is None else seen, parts)
         own = without_added(out, self._added)
