@@ -98,7 +98,7 @@ def plan(config: RunConfig, *, most: int = 1) -> TrainingPlan:
     if len(sizes) < 2:
         raise UserError(f"training.batch {batch} in {chunks} chunks leaves nothing to measure: plan with fewer chunks.")
     with TemporaryDirectory() as folder, silent():
-        training = config.training.model_copy(update={"batch": top, "workers": 0})
+        training = config.training.model_copy(update={"batch": top, "workers": 0, "track": []})
         changed = config.model_copy(update={"run": str(Path(folder) / "run"), "training": training})
         trainer = Trainer(Built(changed, keep=False).setup)
         device = next(trainer.setup.model.parameters()).device

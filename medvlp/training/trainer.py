@@ -9,11 +9,9 @@ Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken 
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import torch
@@ -42,6 +40,7 @@ from medvlp.training.checkpoints import (
 )
 from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
 from medvlp.training.guard import Guard
+from medvlp.training.interruption import Interruption
 from medvlp.training.journal import SKIPPED, Journal, append_row
 from medvlp.training.optimisers import load_optimiser_state, make_optimiser, optimiser_state, set_rate
 from medvlp.training.phases import PhasePlan, set_trainable
@@ -66,7 +65,7 @@ class Trainer:
         self._trained: nn.Module = self.root  # under FSDP with the model's twin
         self._twin: Twin | None = None
         self._phase = -1
-        self._stop: str | None = None
+        self._asked = Interruption()
         self._moments: Mapping[str, Tensor] = {}
         self._shape = Shape(self.root, setup.model, setup.states, setup.phases, seed=setup.seed)
         self._held = HeldRows({}, {})
@@ -90,7 +89,7 @@ class Trainer:
         journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first, tracking=self.setup.tracking)
         total = self.setup.phases[-1].until
         try:
-            with self._signals(), progress("Training", unit="samples") as advance:
+            with self._asked, progress("Training", unit="samples") as advance:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
                         self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total))
@@ -148,7 +147,7 @@ class Trainer:
             seen = self.samples_seen
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             last = stop_at is not None and seen + options.batch >= stop_at
-            log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._stop is not None)
+            log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._asked.name is not None)
             self.samples_seen = seen + options.batch
             advance(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
@@ -162,8 +161,9 @@ class Trainer:
             elif _crossed(seen, self.samples_seen, options.checkpoint_every):
                 self._checkpoint(optimiser)
             # Every process must stop after the same step; validation takes long, so they ask each other once more.
-            if log.asked or (self._anybody_stops() if validated else collectives.world_size() == 1 and self._stop):
-                self._save_and_stop(optimiser, self._stop or ("stop_at" if last else "in another process"))
+            here = collectives.world_size() == 1 and self._asked.name is not None
+            if log.asked or (self._asked.anywhere(self._device) if validated else here):
+                self._save_and_stop(optimiser, self._asked.name or ("stop_at" if last else "in another process"))
             if done or self._ended_early():
                 self._moments = optimiser_state(optimiser)
                 return
@@ -370,30 +370,6 @@ class Trainer:
         return patience is not None and self.stale >= patience
 
     # interruption ---------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into a stop at the end of the step; a second Ctrl-C acts at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            self._stop = self._stop or signal.Signals(number).name
-            # Not a second SIGTERM: a cluster's manager and torchrun may both send one for the same reason.
-            signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-        before = {}
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                before[number] = signal.signal(number, ask)
-        except ValueError:  # not the main thread: there are no signals to catch
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _anybody_stops(self) -> bool:
-        return float(collectives.total(torch.tensor(float(self._stop is not None), device=self._device))) > 0
 
     def _save_and_stop(self, optimiser: torch.optim.Optimizer, word: str) -> NoReturn:
         self._checkpoint(optimiser)
