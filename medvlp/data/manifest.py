@@ -27,6 +27,7 @@ from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, normal, plain_numbers
+from medvlp.io.member import below, url_of
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
@@ -102,9 +103,10 @@ class Manifest:
             raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None
         saved = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
         folder, named = path.resolve().parent, str(saved.get("root", "."))
-        if root is None and not Path(named).is_absolute() and not (folder / named).resolve().is_relative_to(folder):
+        fixed = Path(named).is_absolute() or url_of(named) is not None
+        if root is None and not fixed and not (folder / named).resolve().is_relative_to(folder):
             raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
-        found = root if root is not None else folder / named
+        found = root if root is not None else Path(named) if fixed else folder / named
         return cls(
             table.replace_schema_metadata(None), root=found, meta=saved.get("meta"), source=f"The manifest {path}"
         )
@@ -112,7 +114,7 @@ class Manifest:
     def save(self, path: Path) -> None:
         """Write Parquet whole. A root at or below the file's folder is kept relative, so both can be moved together."""
         path = Path(path)
-        folder, root = path.resolve().parent, self.root.resolve()
+        folder, root = path.resolve().parent, self._real_root
         saved = str(root.relative_to(folder)) if root.is_relative_to(folder) else str(root)
         meta = json.dumps({"root": saved, "meta": self.meta}, ensure_ascii=False, default=str)
         with written_whole(path) as temporary:
@@ -194,11 +196,11 @@ class Manifest:
 
     def _resolved(self, index: int, field: str, value: str) -> Path:
         try:
-            path = (self._real_root / value).resolve()
+            path = below(self._real_root, value)
         except (ValueError, RuntimeError, OSError) as error:
             reason = type(error).__name__
             raise DataError(f"{self._place(index, field)} is no path ({reason}): index the data again.") from None
-        if not path.is_relative_to(self._real_root):
+        if path is None:
             where = f"{self._place(index, field)} leaves the folder {self.root}"
             raise DataError(f"{where}: set root to a folder that holds all images.")
         return path
@@ -268,9 +270,9 @@ class Manifest:
             raise DataError(f"{self._source} has no column 'split': split it by patient first, or name a split column.")
         return self.where({"split": name})
 
-    def with_column(self, name: str, values: Sequence[object] | np.ndarray) -> Manifest:
+    def with_column(self, name: str, values: Sequence[object] | np.ndarray | pa.ChunkedArray) -> Manifest:
         """The same rows with one more, or another, column."""
-        array = pa.array(list(values))
+        array = values if isinstance(values, pa.ChunkedArray) else pa.array(list(values))
         at = self._table.schema.get_field_index(name)
         table = self._table.append_column(name, array) if at < 0 else self._table.set_column(at, name, array)
         return Manifest(table, root=self.root, meta=self.meta, source=self._source)
@@ -289,7 +291,7 @@ class Manifest:
 
     @cached_property
     def _real_root(self) -> Path:
-        return self.root.resolve()
+        return self.root if url_of(self.root) else self.root.resolve()
 
     def _matches(self, name: str, wanted: object) -> np.ndarray:
         array = self.arrow(name)
