@@ -88,7 +88,7 @@ def content_hash(path: Path) -> str:
     """
     if not path.is_dir():
         with open_regular(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # pyrefly: ignore[no-matching-overload]
     digest = hashlib.sha256()
     for file in _files(path):
         digest.update(f"{file.name}\x1f{sha256_of(file)}\x1e".encode("utf-8", "surrogateescape"))
