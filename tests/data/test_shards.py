@@ -40,6 +40,11 @@ from medvlp.data.views.read_stack import ReadStack
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import TarMember, member_of, open_member
 from medvlp.io.read import read_image
+from medvlp.io.volume_read import read_volume
+from medvlp.io.volume_slices import open_slices
+from tests.data.volumes import volume_cohort
+from tests.io.conftest import dicom_writer
+from tests.io.ct_series import write_series
 
 SMALL = 4096  # bytes: a few pictures a shard
 Make = Callable[..., Manifest]
@@ -317,14 +322,16 @@ def test_shards_made_by_others_are_indexed_in_place(films: Manifest, tmp_path: P
     assert found.column("text").tolist() == films.column("text").tolist()
 
 
-def test_a_folder_of_slices_becomes_one_member_that_reads_as_the_same_volume(tmp_path: Path) -> None:
+def test_volumes_read_the_same_packed_plain_and_as_a_folder_of_slices(tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    for name in ("ct", "mr"):
-        write_series(root / name)
-    films = Manifest.of({"id": ["a", "b"], "volume": ["ct", "mr"]}, root=root)
+    volume_cohort(root, (5, 4))
+    write_series(dicom_writer(tmp_path), root / "slices")
+    films = Manifest.of({"id": ["a", "b", "c"], "volume": ["v0.nii", "v1.nii.gz", "slices"]}, root=root)
     _, table = sharded(films, tmp_path / "out")
-    assert table.path(0, "volume").name == "000000000000.zip"
-    for row in range(2):
+    assert [table.path(row, "volume").name[12:] for row in range(3)] == [".nii", ".nii.gz", ".zip"]
+    ours, theirs = (open_slices(each.path(0, "volume")).read([3]) for each in (films, table))
+    assert np.array_equal(ours, theirs)  # of a plain file one slice is read
+    for row in range(3):
         ours, theirs = (read_volume(each.path(row, "volume")) for each in (films, table))
         assert np.array_equal(ours.voxels, theirs.voxels)
         assert np.array_equal(ours.affine.matrix, theirs.affine.matrix)
