@@ -14,14 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
+from medvlp.data.manifest import Manifest
 from medvlp.io.member import TarMember, fetch, member_of, url_of
 
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
+
 INDEX = "index.parquet"
+_PARTS = r"(?s)^(?P<shard>.+\.tar)/(?P<offset>\d{1,15})\+(?P<size>\d{1,15})/[^/]+$"
 SCHEMA = pa.schema(
     [("shard", pa.string()), ("key", pa.string()), ("member", pa.string()), ("offset", pa.int64()),
      ("size", pa.int64()), ("sha256", pa.binary(32))]
@@ -51,6 +57,35 @@ def indexed_hashes(paths: Sequence[Path | None]) -> list[str]:
     return found
 
 
+def column_hashes(manifest: Manifest, name: str) -> pa.Array | None:
+    """Return the SHA-256 of a column's files, (N,) 32 bytes each, missing where the row has none.
+
+    None where one of them is in no shard with an index, or not all shards lie in one folder.
+    """
+    words = manifest.arrow(name)
+    if not pa.types.is_string(words.type):
+        return None
+    there = words.is_valid().to_numpy(zero_copy_only=False)
+    found = pc.extract_regex(words.drop_null(), _PARTS)
+    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    if found.null_count or not len(found):
+        return None
+    shard = found.field("shard").dictionary_encode()
+    folders = {each.rpartition("/")[0] for each in shard.dictionary.to_pylist()}
+    index = _index(str(manifest.root / folders.pop())) if len(folders) == 1 else None
+    if index is None:
+        return None
+    names = [index.shards.get(each.rpartition("/")[2], -1) for each in shard.dictionary.to_pylist()]
+    places = [pc.cast(found.field(each), pa.int64()).to_numpy() for each in ("offset", "size")]
+    at, known = index.rows(np.array(names, np.int64)[shard.indices.to_numpy()], *places)
+    if not known.all():
+        return None
+    rows = np.zeros(len(there), np.int64)
+    rows[there] = at
+    values = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(index.sha256), [None, pa.py_buffer(index.sha256)])
+    return values.take(pa.array(rows, mask=~there))
+
+
 @dataclass(frozen=True, eq=False)
 class _Index:
     """Numbers of the shards, and of each member (N,), sorted: its place, its size and its hash (N, 32)."""
@@ -60,12 +95,16 @@ class _Index:
     sizes: np.ndarray
     sha256: np.ndarray
 
-    def hashes(self, members: Sequence[TarMember]) -> list[str]:
-        numbers = np.array([self.shards.get(member.shard.rpartition("/")[2], -1) for member in members], np.int64)
-        wanted = (numbers << _PLACE) + np.array([member.offset for member in members], np.int64)
+    def rows(self, numbers: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of members, and whether they are known."""
+        wanted = (numbers << _PLACE) + offsets
         at = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
-        known = (numbers >= 0) & (self.places[at] == wanted)
-        known &= self.sizes[at] == np.array([member.size for member in members], np.int64)
+        return at, (numbers >= 0) & (self.places[at] == wanted) & (self.sizes[at] == sizes)
+
+    def hashes(self, members: Sequence[TarMember]) -> list[str]:
+        numbers = [self.shards.get(member.shard.rpartition("/")[2], -1) for member in members]
+        places = [[member.offset for member in members], [member.size for member in members]]
+        at, known = self.rows(*(np.array(each, np.int64) for each in (numbers, *places)))
         return [self.sha256[row].tobytes().hex() if here else "" for row, here in zip(at, known, strict=True)]
 
 
@@ -88,7 +127,7 @@ def _index(folder: str) -> _Index | None:
     order = np.argsort(places, kind="stable")
     sha256 = np.frombuffer(table["sha256"].combine_chunks().buffers()[1], np.uint8)[: 32 * len(table)].reshape(-1, 32)
     shards = {name: number for name, number in names.items() if name in whole}
-    return _Index(shards, places[order], table["size"].to_numpy()[order], sha256[order])
+    return _Index(shards, places[order], table["size"].to_numpy()[order], np.ascontiguousarray(sha256[order]))
 
 
 def _bytes(path: Path) -> int:

@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/shards_scale.py --out /tmp/scale
 
-Each measurement is a process of its own and prints one JSON line: wall and processor seconds from opening the manifest to the first batch (``first``: nothing in the cache; ``again``: every later start), peaks of resident and of
+Each measurement is a process of its own and prints one JSON line: wall and processor seconds from opening the manifest
+to the first batch (``first``: nothing in the cache; ``again``: every later start), the peak of resident and the size of
 anonymous memory in GB (pages of a mapped file are resident, but are the system's to take back), and whether the epoch
 holds every record once and a resume in its middle, with two workers, gives the same batch. Exit 1 where it does not, or
 above 10 processor seconds or 1 GB of anonymous memory. Pictures share one small PNG's bytes; headers are theirs.

@@ -30,7 +30,7 @@ from medvlp.data.loader import Loader
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_of
 from medvlp.data.prepare import Prepared, prepare
-from medvlp.data.shard_index import indexed_hashes
+from medvlp.data.shard_index import column_hashes, indexed_hashes
 from medvlp.data.shards import Sharded, shard_manifest
 from medvlp.data.splits import split_by_patient
 from medvlp.data.views.affine import Affine
@@ -277,6 +277,20 @@ def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: 
     _, table = sharded(films.with_column("split", parts), tmp_path / "out")
     found = check_split(table, near=False, cache=cache)
     assert [(leak.kind, leak.a, leak.b) for leak in found] == [("image", "s0", "s5")]
+    assert column_hashes(table, "image").to_pylist() == [
+        hashlib.sha256(films.path(row).read_bytes()).digest() for row in range(12)
+    ]
+    some = table.with_column("image", [None, *table.column("image")[1:]])
+    assert column_hashes(some, "image").to_pylist() == [None, *column_hashes(table, "image").to_pylist()[1:]]
+    assert check_split(some, near=False, cache=cache) == []
+    mixed = table.with_column("image", ["a.png", *table.column("image")[1:]])
+    (tmp_path / "out" / "a.png").write_bytes(films.path(5).read_bytes())
+    assert column_hashes(mixed, "image") is None  # then files are hashed
+    assert check_split(mixed, near=False, cache=cache) == found
+    crossed = table.with_column("id.patient", ["p"] * 12).with_column("split", [None, "train", *["test"] * 10])
+    assert [(leak.kind, leak.a, leak.b) for leak in check_split(crossed, near=False, cache=cache)] == [
+        ("patient", "s1", "s2"),
+    ]  # fmt: skip
     again = split_by_patient(table.without("split"))
     assert again.column("split").tolist() == split_by_patient(films).column("split").tolist()
 
