@@ -252,9 +252,9 @@ class Manifest:
                 chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
                 filled = [chunk.fill_null("\x00") for chunk in chunks]
                 for chunk in filled:
-                    digest.update(np.ascontiguousarray(pc.binary_length(chunk).to_numpy(zero_copy_only=False)))
+                    digest.update(np.ascontiguousarray(pc.binary_length(chunk).to_numpy(zero_copy_only=False)).data)
                 for chunk in filled:
-                    digest.update(characters(chunk)[0])
+                    digest.update(characters(chunk)[0].data)
             elif pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
                 digest.update(np.asarray(self.column(name), dtype=np.float64).tobytes())
             else:
@@ -267,15 +267,14 @@ class Manifest:
         """Some rows, by integer index or boolean mask."""
         chosen = np.asarray(index)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        rows = {None: chosen}  # columns that were taken together share their rows
+        if len(np.unique(chosen)) < len(chosen):
+            _refuse_repeated(self.arrow("id").take(pa.array(chosen)), self._source)
+        rows = {id(None): chosen}  # columns that were taken together share their rows
         for column in self._columns.values():
             if column.rows is not None and id(column.rows) not in rows:
                 rows[id(column.rows)] = column.rows[chosen]
         return self._with(
-            {
-                name: Column(column.values, rows[None if column.rows is None else id(column.rows)])
-                for name, column in self._columns.items()
-            }
+            {name: Column(column.values, rows[id(column.rows)]) for name, column in self._columns.items()}
         )
 
     def where(self, conditions: Mapping[str, object]) -> Manifest:
