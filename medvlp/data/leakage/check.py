@@ -94,6 +94,12 @@ def near_is_quick(manifest: Manifest, *, cache: Cache | None = None) -> bool:
     """
     from medvlp.data.survey import known_survey
 
+    refuse_unsplit(manifest)
+    split, *files = (
+        manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False) for name in ("split", *manifest.file_columns)
+    )
+    if sum(int((split & each).sum()) for each in files) > _QUICK:  # before a million paths are made
+        return False
     paths = [entry.path for entry in rows_of([manifest]).entries()]
     return 0 < len(paths) <= _QUICK and known_survey(paths, cache=cache or Cache.default()) is not None
 
