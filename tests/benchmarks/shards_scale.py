@@ -142,17 +142,19 @@ def measure(path: Path, *, pictures: bool, part: str) -> dict[str, object]:
 
 
 def hashes(path: Path) -> dict[str, object]:
-    """Every picture's hash, from the index."""
+    """Every picture's hash, from the index, and leaks by patient."""
+    from medvlp.data.leakage import check_split
     from medvlp.data.manifest import Manifest
-    from medvlp.data.shard_index import indexed_hashes
+    from medvlp.data.shard_index import column_hashes
 
-    manifest = Manifest.load(path)
-    used = time.process_time()
-    paths = [manifest.path(row) for row in range(len(manifest))]
-    named = time.process_time() - used
-    found = indexed_hashes(paths)
-    rest = time.process_time() - used - named
-    return {"rows": len(found), "all": all(found), "paths": round(named, 1), "hashes": round(rest, 1), "end": peaks()}
+    manifest, times = Manifest.load(path), [time.process_time()]
+    found = column_hashes(manifest, "image")
+    times.append(time.process_time())
+    leaks = check_split(manifest, images=False)
+    times.append(time.process_time())
+    seconds = {name: round(seconds, 1) for name, seconds in zip(("hashes", "leaks"), np.diff(times), strict=True)}
+    whole = found is not None and found.null_count == 0 and not leaks
+    return {"rows": len(manifest), "all": whole, "processor_seconds": seconds, "end": peaks()}
 
 
 def main() -> int:
