@@ -37,7 +37,7 @@ OLD = {
     "taken",
 }
 # What somebody else calls: torch, logging, html.parser.
-HOOKS = {"emit", "extra_repr", "handle_starttag", "handle_endtag", "handle_data"}
+HOOKS = {"emit", "extra_repr", "handle_starttag", "handle_endtag", "handle_data", "seekable"}
 
 
 @cache

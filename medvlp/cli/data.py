@@ -11,6 +11,7 @@ import typer
 from medvlp.cli.check import check
 from medvlp.cli.curate import curate
 from medvlp.cli.deidentify import deidentify
+from medvlp.cli.shard import shard
 from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
@@ -109,6 +110,7 @@ def index(
 
 app.command("check")(check)
 app.command("deidentify")(deidentify)
+app.command("shard")(shard)
 
 
 @app.command("label")

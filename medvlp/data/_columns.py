@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,36 @@ _WORDS = ("split", "deidentified")
 FACTS: tuple[str, ...] = ("side", "lobe", "severity", "size", "sentence")
 _SIDES = ("left", "right", "both")
 _DEIDENTIFIED = ("yes", "no", "unknown")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """Values, and which of them stand in a manifest's rows; None: all, in their order."""
+
+    values: pa.Array | pa.ChunkedArray
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values if self.rows is None else self.rows)
+
+    def whole(self) -> pa.Array | pa.ChunkedArray:
+        """The values of all rows."""
+        return self.values if self.rows is None else self.values.take(pa.array(self.rows))
+
+
+def characters(words: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes of an array's strings, one after the other, and where each ends before the next, (N + 1,).
+
+    Example:
+        >>> text, ends = characters(pa.array(["ab", "", "c"])[1:])
+        >>> text.tobytes(), ends.tolist()
+        (b'c', [0, 0, 1])
+    """
+    if not len(words):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, data = words.buffers()
+    ends = np.frombuffer(offsets, np.int32)[words.offset : words.offset + len(words) + 1].astype(np.int64)
+    return np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]], ends - ends[0]
 
 
 def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str) -> pa.Array:
@@ -146,7 +177,8 @@ def _words(array: pa.Array) -> pa.Array:
         whole = pc.if_else(pc.is_nan(array), None, array)
         array = whole.cast(pa.int64(), safe=False) if pc.all(pc.equal(pc.floor(whole), whole)).as_py() else whole
     array = array.cast(pa.string())
-    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(array), ""), None, array)
+    blank = pc.or_(pc.equal(pc.binary_length(array), 0), pc.utf8_is_space(array))
+    return pc.if_else(blank, None, array) if pc.any(blank).as_py() else array
 
 
 def _floats(name: str, array: pa.Array, source: str) -> pa.Array:

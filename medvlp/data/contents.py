@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
-from stat import S_ISDIR
 
 from medvlp.core.files import sha256_of
 from medvlp.data.cache import Cache, open_database
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.data.shard_index import indexed_hashes
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.member import size_and_time
+from medvlp.io.sniff import open_regular
 
 _TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha TEXT) WITHOUT ROWID"
 _CHUNK = 64
@@ -25,10 +28,16 @@ _CHUNK = 64
 def content_hashes(
     paths: Sequence[Path | None], *, cache: Cache, workers: int = 0, progress: Progress | None = None
 ) -> list[str]:
-    """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file."""
+    """Return the SHA-256 of each file, in hex; empty where there is no path or no readable file.
+
+    Those of files in shards are read from the shards' index, where there is one.
+    """
+    out = indexed_hashes(paths)
+    if all(sha or path is None for sha, path in zip(out, paths, strict=True)):
+        return out
     with closing(HashMemory(cache)) as known:
-        stamps = [stamp_of(path) for path in paths]
-        out = [known.get(stamp) if stamp else "" for stamp in stamps]
+        stamps = [None if sha else stamp_of(path) for path, sha in zip(paths, out, strict=True)]
+        out = [known.get(stamp) if stamp else sha for stamp, sha in zip(stamps, out, strict=True)]
         todo = [i for i, (stamp, sha) in enumerate(zip(stamps, out, strict=True)) if stamp and not sha]
         chunks = chunked(todo, _CHUNK)
         done = 0
@@ -50,13 +59,11 @@ def stamp_of(path: Path | None) -> Stamp | None:
     if path is None:
         return None
     try:
-        stat = path.stat()
+        facts = size_and_time(path)
     except OSError:
         return None
     name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
-    if S_ISDIR(stat.st_mode):
-        return name, *_listing(path)
-    return name, stat.st_size, stat.st_mtime_ns
+    return name, *(_listing(path) if path.is_dir() else facts)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -74,9 +81,14 @@ def _listing(folder: Path) -> tuple[int, int]:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    Raises:
+        UnreadableImage: it cannot be opened.
+    """
     if not path.is_dir():
-        return sha256_of(path)
+        with open_regular(path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # pyrefly: ignore[no-matching-overload]
     digest = hashlib.sha256()
     for file in _files(path):
         digest.update(f"{file.name}\x1f{sha256_of(file)}\x1e".encode("utf-8", "surrogateescape"))
@@ -89,7 +101,7 @@ def _hash(paths: list[Path | None], chunk: Sequence[int]) -> list[str]:
         path = paths[index]
         try:
             out.append(content_hash(path) if path is not None else "")
-        except OSError:
+        except (OSError, UnreadableImage):
             out.append("")  # the prefix reads it next, and says why it cannot
     return out
 

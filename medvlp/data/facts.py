@@ -74,8 +74,8 @@ def read_facts(path: Path) -> ImageFacts:
 def _hash(path: Path) -> str:
     """Hash what lies there; where nothing can be opened, reading says why."""
     try:
-        return content_hash(path) if path.is_dir() or path.is_file() else ""
-    except PermissionError:
+        return content_hash(path)
+    except (UnreadableImage, PermissionError):
         return ""
 
 

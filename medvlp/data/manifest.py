@@ -4,7 +4,8 @@ Columns are field names (``image``, ``text``, ``id.patient``, ``label.effusion``
 (``split``, ``view_position``, ``sex``, ``age``, ``site``, ``scanner``, ``deidentified``). ``id`` is the unique name
 of the row. Image paths are relative to `root` and must stay inside it; a ``stack`` may be a list of them. A saved
 manifest names its root, which may be any folder: give `root` with a manifest from elsewhere, then it cannot name other
-files. The table stays in Arrow memory, so ten million rows are neither Python objects nor copied by forked workers.
+files. The table stays in Arrow memory, so rows are neither Python objects nor copied by forked workers; a large one is
+mapped from the cache (`medvlp.data._mapped`), and a selection of rows copies no column before somebody asks for it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
-from medvlp.data._columns import PATH_KINDS, normal, plain_numbers
+from medvlp.data import _mapped
+from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
+from medvlp.data.cache import Cache
+from medvlp.io.member import below, url_of
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
@@ -55,22 +59,24 @@ class Manifest:
     def __init__(
         self, table: pa.Table, *, root: Path, meta: Mapping[str, object] | None = None, source: str = "The manifest"
     ) -> None:
-        if "id" not in table.column_names:
-            names = ", ".join(table.column_names)
-            raise DataError(f"{source} has no column 'id' (it has: {names}): add one unique name a row.")
-        if not any(name.partition(".")[0] in _REQUIRED_ONE_OF for name in table.column_names):
-            raise DataError(
-                f"{source} has nothing to encode: it needs a column of the kind {', '.join(_REQUIRED_ONE_OF)}."
-            )
-        if len(table) == 0:
-            raise DataError(f"{source} is empty: index the data again, or loosen the selection.")
-        self.root = Path(root)
-        self.meta: dict[str, object] = dict(meta or {})
+        _check_names(table.column_names, len(table), source)
         ids = normal("id", table["id"], None, source)
         _refuse_repeated(ids, source)
-        self._table = pa.table({name: normal(name, table[name], ids, source) for name in table.column_names})
-        self._arrays: dict[str, pa.Array] = {}
-        self._source = source
+        columns = {name: Column(normal(name, table[name], ids, source)) for name in table.column_names}
+        self._set(columns, root, meta, source)
+
+    def _set(self, columns: dict[str, Column], root: Path, meta: Mapping[str, object] | None, source: str) -> None:
+        self.root = Path(root)
+        self.meta: dict[str, object] = dict(meta or {})
+        self._columns, self._source = columns, source
+        self._arrays: dict[str, pa.Array | pa.ChunkedArray] = {}
+
+    def _with(self, columns: dict[str, Column]) -> Manifest:
+        """A manifest of columns that were checked already."""
+        made = object.__new__(Manifest)
+        made._set(columns, self.root, self.meta, self._source)
+        _check_names(made.names, len(made), self._source)
+        return made
 
     @classmethod
     def of(
@@ -95,41 +101,58 @@ class Manifest:
         path = Path(path)
         if not path.is_file():
             raise DataError(f"The manifest {path} does not exist: make it with `medvlp data index`.")
+        mapped = None
         try:
-            table = _read_text_table(path) if path.suffix.lower() in (".csv", ".tsv") else pq.read_table(path)
+            if path.suffix.lower() in (".csv", ".tsv"):
+                table = _read_text_table(path)
+            else:
+                schema = pq.read_schema(path)
+                if pq.read_metadata(path).num_rows >= _mapped.LARGE and "id" in schema.names:
+                    mapped = _mapped.mapped_table(path, cache=Cache.default())
+                table = pq.read_table(path) if mapped is None else mapped.replace_schema_metadata(schema.metadata)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None
         saved = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
         folder, named = path.resolve().parent, str(saved.get("root", "."))
-        if root is None and not Path(named).is_absolute() and not (folder / named).resolve().is_relative_to(folder):
+        fixed = Path(named).is_absolute() or url_of(named) is not None
+        if root is None and not fixed and not (folder / named).resolve().is_relative_to(folder):
             raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
-        found = root if root is not None else folder / named
-        return cls(
-            table.replace_schema_metadata(None), root=found, meta=saved.get("meta"), source=f"The manifest {path}"
-        )
+        found = root if root is not None else Path(named) if fixed else folder / named
+        source, table = f"The manifest {path}", table.replace_schema_metadata(None)
+        if mapped is None:
+            return cls(table, root=found, meta=saved.get("meta"), source=source)
+        _check_names(table.column_names, len(table), source)
+        made = object.__new__(cls)
+        made._set({name: Column(table[name]) for name in table.column_names}, found, saved.get("meta"), source)
+        return made
 
     def save(self, path: Path) -> None:
         """Write Parquet whole. A root at or below the file's folder is kept relative, so both can be moved together."""
         path = Path(path)
-        folder, root = path.resolve().parent, self.root.resolve()
+        folder, root = path.resolve().parent, self._real_root
         saved = str(root.relative_to(folder)) if root.is_relative_to(folder) else str(root)
         meta = json.dumps({"root": saved, "meta": self.meta}, ensure_ascii=False, default=str)
         with written_whole(path) as temporary:
-            pq.write_table(self._table.replace_schema_metadata({"medvlp": meta}), temporary, compression="zstd")
+            pq.write_table(self.table.replace_schema_metadata({"medvlp": meta}), temporary, compression="zstd")
 
     # looking --------------------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._columns["id"])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._table.column_names
+        return name in self._columns
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return tuple(self._table.column_names)
+        return tuple(self._columns)
+
+    @property
+    def table(self) -> pa.Table:
+        """All columns as one Arrow table."""
+        return pa.table({name: self.arrow(name) for name in self.names})
 
     def names_of(self, kind: str) -> tuple[str, ...]:
         """Names of the columns of a field kind, e.g. all labels; the row's own ``id`` is not one of them.
@@ -157,17 +180,29 @@ class Manifest:
         return array.to_numpy(zero_copy_only=False)
 
     def arrow(self, name: str) -> pa.Array:
-        """One column as one contiguous Arrow array: the form whose single values are quick to reach."""
+        """One column as an Arrow array; of a large manifest that is mapped from the cache, a chunked one."""
         if name not in self._arrays:
-            if name not in self._table.column_names:
-                raise DataError(f"{self._source} has no column {name!r}: {did_you_mean(name, self.names)}.")
-            column = self._table[name]
-            self._arrays[name] = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+            self._arrays[name] = self._column(name).whole()
         return self._arrays[name]
+
+    def value(self, name: str, index: int) -> object:
+        """One value, None where it is missing; no column is copied for it.
+
+        Example:
+            >>> Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path(".")).take([1]).value("text", 0)
+            'y'
+        """
+        column = self._column(name)
+        return column.values[index if column.rows is None else int(column.rows[index])].as_py()
+
+    def _column(self, name: str) -> Column:
+        if name not in self._columns:
+            raise DataError(f"{self._source} has no column {name!r}: {did_you_mean(name, self.names)}.")
+        return self._columns[name]
 
     def record(self, index: int) -> dict[str, object]:
         """One row, without its missing values."""
-        values = ((name, self.arrow(name)[index].as_py()) for name in self.names)
+        values = ((name, self.value(name, index)) for name in self.names)
         return {name: value for name, value in values if value is not None}
 
     def path(self, index: int, field: str = "image") -> Path | None:
@@ -187,24 +222,24 @@ class Manifest:
         Raises:
             DataError: if a path leaves `root`, also by a symbolic link, or is none (NUL, links in a circle).
         """
-        value = self.arrow(field)[index].as_py()
+        value = self.value(field, index)
         return tuple(
             self._resolved(index, field, each) for each in (value if isinstance(value, list) else [value]) if each
         )
 
     def _resolved(self, index: int, field: str, value: str) -> Path:
         try:
-            path = (self._real_root / value).resolve()
+            path = below(self._real_root, value)
         except (ValueError, RuntimeError, OSError) as error:
             reason = type(error).__name__
             raise DataError(f"{self._place(index, field)} is no path ({reason}): index the data again.") from None
-        if not path.is_relative_to(self._real_root):
+        if path is None:
             where = f"{self._place(index, field)} leaves the folder {self.root}"
             raise DataError(f"{where}: set root to a folder that holds all images.")
         return path
 
     def _place(self, index: int, field: str) -> str:
-        return f"{self._source}: the {field} of record {self.arrow('id')[index].as_py()!r}"
+        return f"{self._source}: the {field} of record {self.value('id', index)!r}"
 
     @cached_property
     def hash(self) -> str:
@@ -214,9 +249,12 @@ class Manifest:
             array = self.arrow(name)
             digest.update(f"\x1e{name}\x1f{len(array)}\x1f".encode())
             if pa.types.is_string(array.type):
-                filled = array.fill_null("\x00")
-                digest.update(np.ascontiguousarray(pc.binary_length(filled).to_numpy(zero_copy_only=False)).tobytes())
-                digest.update("".join(filled.to_pylist()).encode())
+                chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+                filled = [chunk.fill_null("\x00") for chunk in chunks]
+                for chunk in filled:
+                    digest.update(np.ascontiguousarray(pc.binary_length(chunk).to_numpy(zero_copy_only=False)).data)
+                for chunk in filled:
+                    digest.update(characters(chunk)[0].data)
             elif pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
                 digest.update(np.asarray(self.column(name), dtype=np.float64).tobytes())
             else:
@@ -229,7 +267,15 @@ class Manifest:
         """Some rows, by integer index or boolean mask."""
         chosen = np.asarray(index)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        return Manifest(self._table.take(pa.array(chosen)), root=self.root, meta=self.meta, source=self._source)
+        if len(np.unique(chosen)) < len(chosen):
+            _refuse_repeated(self.arrow("id").take(pa.array(chosen)), self._source)
+        rows = {id(None): chosen}  # columns that were taken together share their rows
+        for column in self._columns.values():
+            if column.rows is not None and id(column.rows) not in rows:
+                rows[id(column.rows)] = column.rows[chosen]
+        return self._with(
+            {name: Column(column.values, rows[id(column.rows)]) for name, column in self._columns.items()}
+        )
 
     def where(self, conditions: Mapping[str, object]) -> Manifest:
         """Rows whose columns have the given value, or one of the given values; None asks for missing ones.
@@ -268,12 +314,16 @@ class Manifest:
             raise DataError(f"{self._source} has no column 'split': split it by patient first, or name a split column.")
         return self.where({"split": name})
 
-    def with_column(self, name: str, values: Sequence[object] | np.ndarray) -> Manifest:
+    def with_column(self, name: str, values: Sequence[object] | np.ndarray | pa.ChunkedArray) -> Manifest:
         """The same rows with one more, or another, column."""
-        array = pa.array(list(values))
-        at = self._table.schema.get_field_index(name)
-        table = self._table.append_column(name, array) if at < 0 else self._table.set_column(at, name, array)
-        return Manifest(table, root=self.root, meta=self.meta, source=self._source)
+        array = values if isinstance(values, pa.ChunkedArray) else pa.array(list(values))
+        if len(array) != len(self):
+            raise ValueError(f"{len(array)} values for {len(self)} rows")
+        ids = None if name == "id" else self.arrow("id")
+        made = normal(name, array, ids, self._source)
+        if ids is None:
+            _refuse_repeated(made, self._source)
+        return self._with({**self._columns, name: Column(made)})
 
     def without(self, *names: str) -> Manifest:
         """The same rows without some columns; a name that is no column changes nothing.
@@ -282,14 +332,13 @@ class Manifest:
             >>> Manifest.of({"id": ["a"], "text": ["x"], "sex": ["F"]}, root=Path(".")).without("sex", "age").names
             ('id', 'text')
         """
-        rest = [name for name in self._table.column_names if name not in names]
-        return Manifest(self._table.select(rest), root=self.root, meta=self.meta, source=self._source)
+        return self._with({name: column for name, column in self._columns.items() if name not in names})
 
     # ----------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def _real_root(self) -> Path:
-        return self.root.resolve()
+        return self.root if url_of(self.root) else self.root.resolve()
 
     def _matches(self, name: str, wanted: object) -> np.ndarray:
         array = self.arrow(name)
@@ -304,6 +353,15 @@ class Manifest:
         if any(v is None for v in values):
             found = pc.or_(found, array.is_null())
         return found.to_numpy(zero_copy_only=False)
+
+
+def _check_names(names: Sequence[str], count: int, source: str) -> None:
+    if "id" not in names:
+        raise DataError(f"{source} has no column 'id' (it has: {', '.join(names)}): add one unique name a row.")
+    if not any(name.partition(".")[0] in _REQUIRED_ONE_OF for name in names):
+        raise DataError(f"{source} has nothing to encode: it needs a column of the kind {', '.join(_REQUIRED_ONE_OF)}.")
+    if count == 0:
+        raise DataError(f"{source} is empty: index the data again, or loosen the selection.")
 
 
 def _refuse_repeated(ids: pa.Array, source: str) -> None:

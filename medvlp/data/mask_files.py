@@ -19,6 +19,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.predictions import Mask
 from medvlp.core.sample import ImageRecord
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.member import below, size_and_time, url_of
 from medvlp.io.read import read_image
 from medvlp.io.volume_read import read_volume
 
@@ -76,8 +77,8 @@ def within(root: Path, name: str) -> Path:
     Raises:
         DataError: if it is none.
     """
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = below(root if url_of(root) else root.resolve(), name)
+    if path is None:
         raise DataError(f"the mask {name!r} leaves the folder {root}: set root to a folder that holds all files.")
     return path
 
@@ -96,10 +97,10 @@ def mask_of(value: object, root: Path) -> MaskPixels:
     name, values = mask_path(value)
     path = within(root, name)
     try:
-        facts = path.stat()
+        size, changed = size_and_time(path)
     except OSError:
         raise UnreadableImage("not_found", path=path, detail="the mask's file is not there") from None
-    mask, affine = _of_file(path, values, facts.st_mtime_ns, facts.st_size)
+    mask, affine = _of_file(path, values, changed, size)
     return MaskPixels(mask.array(), affine)
 
 

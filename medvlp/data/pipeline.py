@@ -124,9 +124,8 @@ class Records:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._ids = manifest.arrow("id")
         self._paths = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
-        self._words = [(name, manifest.arrow(name)) for kind in ("text", "id") for name in manifest.names_of(kind)]
+        self._words = [name for kind in ("text", "id") for name in manifest.names_of(kind)]
         self._vectors = [(name, manifest.arrow(name)) for name in manifest.names_of("vector")]
         marks = [name for kind in ("boxes", "mask") for name in manifest.names_of(kind)]
         self._marks = [
@@ -140,7 +139,7 @@ class Records:
     @property
     def stacked(self) -> tuple[str, ...]:
         """Fields that every batch has, missing values included."""
-        return (*self._real_names, *(name for name, _ in self._words if name.startswith("id.")))
+        return (*self._real_names, *(name for name in self._words if name.startswith("id.")))
 
     def sample(self, index: int, *, paths: bool = True) -> Sample:
         """One row; without `paths` image fields are left out, for when their pixels are known."""
@@ -150,8 +149,8 @@ class Records:
                 found = self.manifest.paths(index, name)
                 if found:
                     fields[name] = str(found[0]) if len(found) == 1 else tuple(str(path) for path in found)
-        for name, array in self._words:
-            value = array[index].as_py()
+        for name in self._words:
+            value = self.manifest.value(name, index)
             if value is not None:
                 fields[name] = value
         for name, array in self._vectors:
@@ -163,7 +162,7 @@ class Records:
         for name, value in zip(self._real_names, self._real[index].tolist(), strict=True):
             if value == value:
                 fields[name] = value
-        return Sample(self._ids[index].as_py(), fields)
+        return Sample(str(self.manifest.value("id", index)), fields)
 
 
 def _drawn(manifest: Manifest, name: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
 from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.member import size_and_time
 from medvlp.io.sniff import open_regular
 
 _MAX_MEMBERS = 100_000
@@ -89,7 +90,7 @@ def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="medvlp-") as folder:  # made with mode 0700
         with opened(path) as found:
-            budget = Budget(Path(path).stat().st_size)
+            budget = Budget(size_and_time(path)[0])
             for member, opener in found:
                 target = Path(folder, *PurePosixPath(member.name).parts)
                 try:
@@ -114,7 +115,7 @@ def opened_member(path: str | os.PathLike[str], name: str | None = None) -> Gene
             raise UnreadableImage("empty", detail="the archive holds no file")
         if name is None and len(found) > 1:
             raise UnreadableImage("several_images", detail=f"the archive holds {len(found)} files")
-        budget = Budget(Path(path).stat().st_size, most=_MAX_IN_MEMORY)
+        budget = Budget(size_and_time(path)[0], most=_MAX_IN_MEMORY)
         data = io.BytesIO()  # grows in place: joining pieces would hold everything twice
         with chosen[0]() as source:
             data.writelines(budget.chunks(source))
@@ -173,7 +174,8 @@ def opened(path: str | os.PathLike[str]) -> Generator[list[tuple[Member, _Opener
         a context manager of the files in the archive's order, each with what opens it for reading.
     """
     with open_regular(path) as stream, refusing(path):
-        size = os.fstat(stream.fileno()).st_size
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         if not is_archive(stream):
             raise UnreadableImage("archive", detail="it is no zip file and no tar file, plain or in gzip")
         try:
@@ -235,11 +237,12 @@ def _refuse_large_directory(stream: BinaryIO) -> None:
             start = tail.find(mark, start + 1)
 
 
-class _Entry(tarfile.TarInfo):
+class CheckedEntry(tarfile.TarInfo):
     """A header that is refused before tarfile reads what it announces into memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Entry:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> CheckedEntry:
+        """Parse one header."""
         entry = super().frombuf(buf, encoding, errors)
         if entry.size < 0:
             raise UnreadableImage("corrupt", detail="a file of the archive has a negative size")
@@ -255,7 +258,7 @@ def _tar(stream: BinaryIO, size: int) -> Generator[list[tuple[Member, _Opener]]]
     stream.seek(0)
     packed = stream.read(2) == b"\x1f\x8b"
     stream.seek(0)
-    with tarfile.open(fileobj=stream, mode="r:gz" if packed else "r:", tarinfo=_Entry) as archive:
+    with tarfile.open(fileobj=stream, mode="r:gz" if packed else "r:", tarinfo=CheckedEntry) as archive:
         found: list[tuple[Member, _Opener]] = []
         budget = Budget(size)
         for count, entry in enumerate(archive, 1):  # stepping to the next header inflates what lies between
@@ -282,6 +285,14 @@ def _refuse_many(count: int) -> None:
 
 
 def _checked(name: str) -> str:
+    """Return `safe_name`, or refuse an archive in the archive."""
+    safe = safe_name(name)
+    if safe.casefold().endswith(_ARCHIVE_SUFFIXES):
+        raise UnreadableImage("unsafe_archive", detail="one of its files is an archive")
+    return safe
+
+
+def safe_name(name: str) -> str:
     """Return a member's name in its one form, or refuse one that leads out of any folder on any system."""
     parts = name.replace("\\", "/").split("/")
     bare = [part for part in parts if part not in ("", ".")]
@@ -290,6 +301,4 @@ def _checked(name: str) -> str:
         return ""  # the archive's own folder
     if outside or "\0" in name or not bare or len(name) > 1000 or max(map(len, bare)) > 200:
         raise UnreadableImage("unsafe_archive", detail="the name of one of its members leads out of it, or is no name")
-    if bare[-1].casefold().endswith(_ARCHIVE_SUFFIXES):
-        raise UnreadableImage("unsafe_archive", detail="one of its files is an archive")
     return "/".join(bare)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.member import member_of, open_member
 
 _HEAD = 4096
 _KNOWN_OTHERS = {
@@ -28,17 +29,14 @@ _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/")
 
 @contextmanager
 def open_regular(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
-    """Open a regular file for reading; everything that goes wrong with it is an ``UnreadableImage``.
+    """Open a regular file, or one in a tar shard (`medvlp.io.member`); what goes wrong is an ``UnreadableImage``.
 
     A pipe or device is refused before it is opened: opening a pipe would wait for ever.
     """
     try:
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise UnreadableImage("directory", detail="it is a folder", path=path)
-        if not stat.S_ISREG(mode):
-            raise UnreadableImage("not_regular", detail="it is not a regular file", path=path)
-        stream = open(path, "rb")  # noqa: SIM115 (closed below, outside the reach of these handlers)
+        stream = _opened(path)
+    except UnreadableImage as error:
+        raise error.at(path) from None
     except (FileNotFoundError, NotADirectoryError):
         raise UnreadableImage("not_found", detail="there is no such file", path=path) from None
     except PermissionError:
@@ -49,6 +47,21 @@ def open_regular(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
         raise UnreadableImage("io_error", detail=error.strerror or "the system failed", path=path) from None
     with stream:
         yield stream
+
+
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # a member of a shard is below a file
+        member = member_of(path)
+        if member is None:
+            raise
+        return open_member(member)
+    if stat.S_ISDIR(mode):
+        raise UnreadableImage("directory", detail="it is a folder")
+    if not stat.S_ISREG(mode):
+        raise UnreadableImage("not_regular", detail="it is not a regular file")
+    return open(path, "rb")
 
 
 def sniff(stream: BinaryIO) -> str:

@@ -192,3 +192,29 @@ def test_a_cohort_of_which_nothing_can_be_read_leaves_no_manifest(cli: Cli, film
     told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--workers", "0").refused()
     assert "None of the 6 records can be read (6 empty)" in told
     assert not (tmp_path / "m.parquet").exists()
+
+
+# shard ---------------------------------------------------------------------------------------------------------------
+
+
+def test_shard_packs_a_manifest_that_other_commands_read(cli: Cli, films: Path, tmp_path: Path) -> None:
+    listed, out = tmp_path / "m.parquet", tmp_path / "shards"
+    cli("data", "index", "csv", films, "--out", listed, COLUMNS, "--no-survey", "--no-page")
+    (films / "2.png").unlink()
+    words = cli("data", "shard", listed, out, "--size", 1).out.splitlines()
+    assert words == [
+        f"{out}/manifest.parquet: 5 records in 1 shards; train on it as on any manifest.",
+        f"{out}/quarantine.csv: 1 records left out, because a file cannot be read.",
+    ]
+    assert json.loads(cli("data", "shard", listed, out, "--size", 1, "--json").out) == {
+        "manifest": f"{out}/manifest.parquet", "shards": 1, "records": 5, "quarantined": 1,
+    }  # fmt: skip
+    shutil.rmtree(films)
+    found = tmp_path / "split.parquet"
+    assert cli("data", "split", out / "manifest.parquet", "--rule", "patient", "--out", found).code == 0
+    assert len(Manifest.load(found)) == 5
+    assert cli("data", "check", found, "--json").code == 0
+    assert "holds shards of another manifest or size" in cli("data", "shard", listed, out, "--size", 2).refused()
+    assert "run `medvlp data deidentify` first" in " ".join(
+        cli("data", "shard", "--help").out.replace("│", " ").split()
+    )

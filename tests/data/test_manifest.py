@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from medvlp.core.errors import DataError
+from medvlp.data import _mapped
+from medvlp.data._mapped import string_hashes
 from medvlp.data.manifest import Manifest
 
 
@@ -25,7 +27,7 @@ def test_blank_strings_and_nan_are_missing_and_records_leave_them_out() -> None:
 
 
 def test_saved_and_loaded_is_the_same_manifest_with_its_root_and_meta(tmp_path: Path) -> None:
-    manifest = Manifest(small(tmp_path)._table, root=tmp_path / "images", meta={"layout": "csv"})
+    manifest = Manifest(small(tmp_path).table, root=tmp_path / "images", meta={"layout": "csv"})
     manifest.save(tmp_path / "m.parquet")
     loaded = Manifest.load(tmp_path / "m.parquet")
     assert loaded.hash == manifest.hash
@@ -39,7 +41,7 @@ def test_saved_and_loaded_is_the_same_manifest_with_its_root_and_meta(tmp_path: 
 def test_an_absolute_root_is_kept_and_a_given_root_confines_a_manifest_from_elsewhere(tmp_path: Path) -> None:
     far, near = tmp_path / "far", tmp_path / "near"
     near.mkdir()
-    Manifest(small(image=["a.png", "../b.png", "a.png"])._table, root=far).save(near / "m.parquet")
+    Manifest(small(image=["a.png", "../b.png", "a.png"]).table, root=far).save(near / "m.parquet")
     assert Manifest.load(near / "m.parquet").root == far
     given = Manifest.load(near / "m.parquet", root=near)
     assert given.path(0) == near / "a.png"
@@ -66,7 +68,7 @@ def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> Non
 
 
 def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
-    whole = small()._table
+    whole = small().table
     pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1)]).select(["sex", "label.f", "text", "id"])
     assert Manifest(pieces, root=Path("elsewhere")).hash == small().hash
     assert small(sex=["F", "M", "M"]).hash != small().hash
@@ -144,3 +146,86 @@ def test_a_missing_or_damaged_file_is_one_sentence(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(DataError, match="no column 'id'"):
         Manifest.load(tmp_path / "other.parquet")
+
+
+# large manifests ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Take every manifest for a large one, in pieces of two rows."""
+    monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(_mapped, "LARGE", 1)
+    monkeypatch.setattr(_mapped, "_BATCH", 2)
+    return tmp_path
+
+
+def _columns(n: int) -> dict[str, list[object]]:
+    return {
+        "id": [f"r{i}" for i in range(n)],
+        "text": [("Clear.", " ", None, "Größe")[i % 4] for i in range(n)],
+        "stack": [None if i == 1 else [f"{i}.png"] for i in range(n)],
+        "label.f": [(1, 0, -1, None)[i % 4] for i in range(n)],
+        "age": [None if i == 2 else 40 + i for i in range(n)],
+        "site": [1.0 if i else float("nan") for i in range(n)],
+        "flag": [i % 2 == 0 for i in range(n)],
+        "split": [("train", "test")[i % 3 == 0] for i in range(n)],
+    }
+
+
+def test_a_mapped_manifest_is_the_one_in_memory(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({name: pa.array(values) for name, values in _columns(7).items()})
+    pq.write_table(table, large / "m.parquet")
+    mapped = Manifest.load(large / "m.parquet")
+    assert mapped.arrow("text").num_chunks == 4
+    again = Manifest.load(large / "m.parquet")
+    monkeypatch.setattr(_mapped, "LARGE", 1000)
+    plain = Manifest.load(large / "m.parquet")
+    for made in (
+        lambda m: m,
+        lambda m: m.split_of("train"),
+        lambda m: m.take([5, 0, 2]).take([2, 1]),
+        lambda m: m.where({"age": [40, None, 44]}).with_column("sex", ["F", "M", "F"]).take([2, 0]).without("flag"),
+        lambda m: m.having("text", "stack"),
+    ):
+        ours, theirs = made(mapped), made(plain)
+        assert ours.names == theirs.names
+        assert ours.table.combine_chunks().equals(theirs.table.combine_chunks())
+        assert ours.hash == theirs.hash == made(again).hash
+        assert [ours.record(i) for i in range(len(ours))] == [theirs.record(i) for i in range(len(theirs))]
+        assert all(np.array_equal(ours.column(n), theirs.column(n), equal_nan=n == "age") for n in ("id", "age"))
+    mapped.save(large / "again.parquet")
+    assert Manifest.load(large / "again.parquet").hash == plain.hash
+
+
+def test_a_changed_large_manifest_is_read_again_and_its_older_copy_goes(large: Path) -> None:
+    for n in (5, 6):
+        pq.write_table(pa.table({name: pa.array(values) for name, values in _columns(n).items()}), large / "m.parquet")
+        assert len(Manifest.load(large / "m.parquet")) == n
+    assert len(list((large / "cache" / "contents").glob("manifest-*.arrow"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("id", ["a", "b", "a"], r"1 ids stand more than once, the first is 'a' \(2 times\)"),
+        ("id", ["a", " ", "c"], "1 rows have no id"),
+        ("label.f", [1, 0, 3], "label.f of record 'c' is 3: a label is 1"),
+        ("side.f", ["left", None, "up"], "side.f is 'up': write left"),
+    ],
+)
+def test_faults_of_a_large_manifest_are_the_sentences_of_a_small_one(
+    large: Path, name: str, values: list[object], sentence: str
+) -> None:
+    columns = {"id": ["a", "b", "c"], "text": ["x", "y", "z"]} | {name: values}
+    pq.write_table(pa.table({each: pa.array(found) for each, found in columns.items()}), large / "m.parquet")
+    with pytest.raises(DataError, match=f"m.parquet: {sentence}"):
+        Manifest.load(large / "m.parquet")
+
+
+def test_hashes_tell_strings_apart_and_equal_ones_together() -> None:
+    words = ["a", "b", "ab", "ba", "aa", "aaa", "\0", "\0\0", "Größe", *(f"{i:012}" for i in range(20_000))]
+    hashes = string_hashes(pa.array(words))
+    assert len(set(hashes.tolist())) == len(words)
+    assert string_hashes(pa.array(["x", *words])[1:]).tolist() == hashes.tolist()
+    assert string_hashes(pa.array(["ab", "c", "ab"])).tolist()[::2] == [hashes[2]] * 2

@@ -92,7 +92,7 @@ def test_only_new_records_are_made_whatever_the_manifest(cohort: Cohort, cache: 
     assert sorted(set(first)) == ["s0", "s1", "s2"]
     log.unlink()
     shutil.move(str(manifest.root), str(tmp_path / "moved"))
-    moved = Manifest(manifest._table, root=tmp_path / "moved")
+    moved = Manifest(manifest.table, root=tmp_path / "moved")
     prepared = prepare(moved.take([2, 5, 1]), views, cache=cache)
     assert set(log.read_text().split()) == {"s5"}, "a moved archive is known by its bytes"
     direct = apply_views(prepared.records.sample(0), [Read(size=16)]).fields["image"]

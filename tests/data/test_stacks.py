@@ -94,7 +94,7 @@ def test_only_what_is_missing_is_made_and_a_moved_archive_is_known(tmp_path: Pat
     prepare(manifest.take([0, 1]), PREFIX, cache=cache)
     before = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("stack/*.bin")}
     shutil.move(str(manifest.root), str(tmp_path / "moved"))
-    prepared = prepare(Manifest(manifest._table, root=tmp_path / "moved"), PREFIX, cache=cache)
+    prepared = prepare(Manifest(manifest.table, root=tmp_path / "moved"), PREFIX, cache=cache)
     after = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("stack/*.bin")}
     assert len(after) == len(DEPTHS)
     assert before.items() <= after.items()

@@ -1,15 +1,13 @@
-"""``webdataset``: tar shards in WebDataset's form: files of one name are one sample; pictures are unpacked once."""
+"""``webdataset``: tar shards in WebDataset's form, read where they lie: files of one name are one sample."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import make_folder, put_in_place
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
@@ -17,7 +15,7 @@ from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
-from medvlp.io.archive import unpacked
+from medvlp.io.member import tar_members
 
 __all__ = ["index"]
 
@@ -32,26 +30,25 @@ def index(
     shards: str = "*.tar",
     columns: dict[str, str] | None = None,
     classes: tuple[str, ...] = (),
-    unpack: Path | None = None,
     progress: OnProgress = None,
 ) -> Manifest:
-    """Index shards, one row a sample: ``00012.png``, ``00012.txt`` and ``00012.json`` are one.
+    """Index shards by one pass over their headers, one row a sample: ``00012.png`` and ``00012.json`` are one.
 
     Columns: ``id`` (``SHARD/NAME``), ``image`` (PNG, JPEG, TIFF or DICOM) or ``volume`` (NIfTI), ``text`` (of a txt,
     caption or report file), ``shard``, ``label.CLASS`` of a cls file, and what `columns` takes of the json files.
+    Nothing is unpacked: pictures are read out of the shards (`medvlp.io.member`).
 
     Args:
         root: folder of the shards.
-        shards: which of its files they are.
+        shards: which of its files they are, plain tar files.
         columns: manifest column -> key in the json files, ``a.b`` for one inside another: ``{patient_id: subject,
             label.effusion: labels.effusion, split: split}``. ``patient_id`` and ``study_id`` are ``id.patient`` and
             ``id.study``.
         classes: names of the numbers in the cls files, in their order.
-        unpack: folder that pictures are written to; default ``root/unpacked``. A shard that is there stays.
 
     Raises:
         DataError: if there is no shard or sample, a json file is none, a key is in no file, or a class has no name.
-        UnreadableImage: for an archive that should not be unpacked.
+        UnreadableImage: for a shard that is packed, cut off, or holds links or names that lead out.
     """
     rows, left = list[dict[str, Any]](), list[str]()
     paths = sorted(root.glob(shards))
@@ -60,21 +57,14 @@ def index(
     wanted = {SHORT_NAMES.get(name, name): key for name, key in (columns or {}).items()}
     seen: set[str] = set()
     for done, path in enumerate(paths, start=1):
-        folder = (unpack or root / "unpacked") / path.stem
-        if not folder.is_dir():
-            temporary = folder.with_name(f".{folder.name}.part")
-            make_folder(folder.parent)
-            shutil.rmtree(temporary, ignore_errors=True)
-            with unpacked(path) as inside:
-                shutil.copytree(inside, temporary)
-            put_in_place(temporary, folder)
-        for name, files in _samples(folder).items():
-            row = _row(folder, name, files, wanted, classes, seen)
+        place = path.relative_to(root)
+        for name, files in _samples(path, place).items():
+            row = _row(f"{path}: {name}", files, wanted, classes, seen)
+            shard = place.with_suffix("").as_posix()
             if row.keys() & {"image", "volume", "text"}:
-                place = {key: f"{path.stem}/{row[key]}" for key in ("image", "volume") if key in row}
-                rows.append({"id": f"{path.stem}/{name}", "shard": path.stem, **row, **place})
+                rows.append({"id": f"{shard}/{name}", "shard": shard, **row})
             else:
-                left.append(f"{path.stem}/{name}")
+                left.append(f"{shard}/{name}")
         notify(progress, done, len(paths))
     for name, key in wanted.items():
         if not any(name in row for row in rows):
@@ -84,48 +74,61 @@ def index(
     values = columns_of(rows)
     values |= {name: plain_numbers(name, values[name]) for name in wanted}  # pyrefly: ignore
     meta = {"layout": "webdataset", "skipped": {"nothing_to_encode": left} if left else {}}
-    return Manifest.of(values, root=unpack or root / "unpacked", meta=meta)
+    return Manifest.of(values, root=root, meta=meta)
 
 
-def _samples(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return name -> ending -> file; the ending begins at the first dot of a file's name, as in WebDataset."""
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        stem, dot, ending = path.name.partition(".")
-        name = path.with_name(stem).relative_to(folder).as_posix()
-        found.setdefault(name, {})[f"{dot}{ending}".lower()] = path
+def _samples(path: Path, place: Path) -> dict[str, dict[str, str | bytes]]:
+    """Return name -> ending -> place of a picture, content of another file that is read.
+
+    The ending begins at the first dot of a file's name, as in WebDataset.
+    """
+    found: dict[str, dict[str, str | bytes]] = {}
+    for name, member, read in tar_members(path):
+        stem, dot, ending = member.name.partition(".")
+        key = f"{name[: -len(member.name)]}{stem}"
+        ending = f"{dot}{ending}".lower()
+        found.setdefault(key, {})[ending] = (
+            read() if ending in (*_WORDS, ".cls", ".json") else f"{place.as_posix()}{str(member)[len(str(path)) :]}"
+        )
     return found
 
 
 def _row(
-    folder: Path, name: str, files: dict[str, Path], wanted: dict[str, str], classes: Sequence[str], seen: set[str]
+    where: str, files: dict[str, str | bytes], wanted: dict[str, str], classes: Sequence[str], seen: set[str]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for kind, endings in (("image", _IMAGES), ("volume", _NIFTI)):
-        path = next((files[ending] for ending in endings if ending in files), None)
-        if path is not None:
-            row[kind] = path.relative_to(folder).as_posix()
-    words = next((files[ending] for ending in _WORDS if ending in files), None)
+        found = next((files[ending] for ending in endings if ending in files), None)
+        if found is not None:
+            row[kind] = found
+    words = next((ending for ending in _WORDS if ending in files), None)
     if words is not None:
-        row["text"] = words.read_text(encoding="utf-8").strip()
+        row["text"] = _text(where, words, files)
     if ".cls" in files:
-        number = files[".cls"].read_text(encoding="utf-8").strip()
+        number = _text(where, ".cls", files)
         if not number.isdecimal() or int(number) >= len(classes):
-            raise DataError(f"{files['.cls']} is {number!r}, and classes names {len(classes)}: name each class.")
+            raise DataError(f"{where}.cls is {number!r}, and classes names {len(classes)}: name each class.")
         row |= {f"label.{label}": int(at == int(number)) for at, label in enumerate(classes)}
     if ".json" in files:
-        facts = _facts(files[".json"])
+        facts = _facts(f"{where}.json", _text(where, ".json", files))
         seen.update(facts)
         row |= {column: facts[key] for column, key in wanted.items() if facts.get(key) is not None}
     return row
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _text(where: str, ending: str, files: dict[str, str | bytes]) -> str:
+    try:
+        return bytes(files[ending]).decode().strip()  # pyrefly: ignore
+    except UnicodeDecodeError:
+        raise DataError(f"{where}{ending} is not UTF-8: write the shard again.") from None
+
+
+def _facts(where: str, text: str) -> dict[str, Any]:
     """Return the values of a json file by their keys, those inside others as ``a.b``."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}): write the shard again.") from None
+        tree = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON ({error}): write the shard again.") from None
     found: dict[str, Any] = {}
     waiting = [("", tree)]
     while waiting:

@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from medvlp.data.cache import Cache
 from medvlp.data.contents import content_hashes
+from medvlp.data.leakage.crossing import named_crossing, packed_crossing
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.notes import Note, card_notes, shared_image_notes
-from medvlp.data.leakage.rows import Entry, Rows, identifier_leaks, image_leaks, rows_of, shared
+from medvlp.data.leakage.rows import Entry, Rows, identifier_leaks, image_leaks, refuse_unsplit, rows_of, shared
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 
@@ -70,10 +71,13 @@ def check_split(
         >>> [(leak.kind, leak.a, leak.b) for leak in check_split(Manifest.of(columns, root=Path(".")))]
         [('patient', 'a', 'b')]
     """
-    rows = rows_of([manifest])
-    leaks = identifier_leaks(rows)
-    if not images:
+    refuse_unsplit(manifest)
+    named = named_crossing(manifest, ("id.patient", "id.study"))
+    leaks = [] if named is None else identifier_leaks(rows_of([named]))
+    rest = None if not images else manifest if near else packed_crossing(manifest)
+    if rest is None:
         return leaks
+    rows = rows_of([rest])
     entries = rows.entries()
     cache = cache or Cache.default()
     if near:
@@ -90,6 +94,12 @@ def near_is_quick(manifest: Manifest, *, cache: Cache | None = None) -> bool:
     """
     from medvlp.data.survey import known_survey
 
+    refuse_unsplit(manifest)
+    split, *files = (
+        manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False) for name in ("split", *manifest.file_columns)
+    )
+    if sum(int((split & each).sum()) for each in files) > _QUICK:  # before a million paths are made
+        return False
     paths = [entry.path for entry in rows_of([manifest]).entries()]
     return 0 < len(paths) <= _QUICK and known_survey(paths, cache=cache or Cache.default()) is not None
 

@@ -124,6 +124,15 @@ class Rows:
         )
 
 
+def refuse_unsplit(manifest: Manifest) -> None:
+    """Refuse a single manifest without sides."""
+    if "split" not in manifest:
+        raise DataError(
+            "The manifest has no column 'split': split it by patient, name its split column, or give the parts as "
+            "several manifests."
+        )
+
+
 def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separate: bool = False) -> Rows:
     """Lay manifests one after the other.
 
@@ -137,11 +146,8 @@ def rows_of(manifests: Sequence[Manifest], *, names: Sequence[str] = (), separat
             they are compared, unless the manifests are of two different public data sets.
     """
     several = len(manifests) > 1
-    if not several and "split" not in manifests[0]:
-        raise DataError(
-            "The manifest has no column 'split': split it by patient, name its split column, or give the parts as "
-            "several manifests."
-        )
+    if not several:
+        refuse_unsplit(manifests[0])
     names = list(names) or [f"set {number + 1}" for number in range(len(manifests))]
     ids, splits, shown, sets = [], [], [], []
     for number, (manifest, name) in enumerate(zip(manifests, names, strict=True)):

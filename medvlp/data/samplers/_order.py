@@ -33,7 +33,7 @@ def order(n: int, *, seed: int, epoch: int, name: str = "order") -> np.ndarray:
     to be).
     """
     words = np.random.Philox(seed_of(seed, epoch, name)).random_raw(n)
-    permutation = np.argsort(words, kind="stable").astype(np.int64)
+    permutation = np.argsort(words, kind="stable").astype(np.int64, copy=False)
     permutation.setflags(write=False)
     return permutation
 

@@ -19,6 +19,7 @@ from medvlp.data.marks import Drawn
 from medvlp.data.mask_files import mask_of, mask_path, within
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.views._options import volume_in
+from medvlp.io.member import size_and_time
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 
@@ -158,11 +159,13 @@ class ReadOrgans:
     def _organ(self, organ: str, values: str, file: Path, volume: Volume) -> np.ndarray:
         """Return an organ, bool (Z, Y, X)."""
         path = file.resolve()
-        if not path.is_file():
+        try:
+            size_and_time(path)
+        except OSError:
             raise DataError(
                 f"The {organ} is looked for in {path}, which is not there: write it with a segmenter "
                 f"(TotalSegmentator -i VOLUME -o {path} --ml), or convert the model with masks=PLACE."
-            )
+            ) from None
         mask = mask_of(f"{path.name}#{values}" if values else path.name, path.parent)
         there = volume.affine.to("RAS").matrix
         if mask.pixels.shape != volume.shape or (mask.affine is not None and np.abs(mask.affine - there).max() > _SAME):

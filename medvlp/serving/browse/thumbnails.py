@@ -15,6 +15,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.features.drawing import png_uri
 from medvlp.io.image import Image
 from medvlp.io.inspection import Look, look
+from medvlp.io.member import size_and_time
 from medvlp.io.middle_slice import middle_axial, volume_preset
 from medvlp.serving.browse.shelf import rows_of
 
@@ -41,13 +42,15 @@ class Album:
         path = self.path(name)
         if path is None:
             return '<p class="none">No manifest below the folder names a picture of this case.</p>'
-        if not path.exists():
+        try:
+            _, changed = size_and_time(path)
+        except OSError:
             return '<p class="none">Its file is not there: give the folder of the data with --root.</p>'
-        return _html(path, path.stat().st_mtime)
+        return _html(path, changed)
 
 
 @lru_cache(maxsize=512)
-def _html(path: Path, changed: float) -> str:
+def _html(path: Path, changed: int) -> str:
     seen = look(Look(str(path)))
     if seen.content is None:
         return (

@@ -1,0 +1,53 @@
+"""SIGTERM and SIGINT end a run after its step, with a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import torch
+
+from medvlp.core import collectives
+
+
+class Interruption:
+    """Context manager that notes the first signal; a second Ctrl-C acts at once.
+
+    A second SIGTERM does not: a cluster's manager and torchrun may both send one for the same reason. Outside the main
+    thread there are no signals to catch.
+
+    Attributes:
+        name: of the signal that came, ``SIGTERM`` or ``SIGINT``; None before.
+
+    Example:
+        >>> with Interruption() as asked:
+        ...     signal.raise_signal(signal.SIGTERM)
+        >>> asked.name
+        'SIGTERM'
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Interruption:
+        """Begin to note signals."""
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        except ValueError:  # not the main thread
+            self._before = {}
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Handle signals as before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = self.name or signal.Signals(number).name
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # type: ignore[arg-type]
+
+    def anywhere(self, device: torch.device) -> bool:
+        """Whether a signal came to any process; all must ask."""
+        return float(collectives.total(torch.tensor(float(self.name is not None), device=device))) > 0
