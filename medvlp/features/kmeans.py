@@ -17,7 +17,7 @@ from medvlp.core import collectives
 from medvlp.core.encoded import unit
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.features.nearest import nearest
+from medvlp.features.nearest import finite_rows, nearest
 
 Start = Literal["k-means++", "rows"]
 
@@ -79,7 +79,7 @@ def kmeans(
     if spherical:
         rows = unit(rows)
     parts = [int(str(count)) for count in collectives.gather_objects(len(rows))]
-    finite = collectives.total((~rows.isfinite().all(dim=-1)).sum())
+    finite = collectives.total((~finite_rows(rows)).sum())
     if int(finite):
         raise DataError(f"K-means met {int(finite)} rows that are not finite: leave them out, or look at the model.")
     if sum(parts) < clusters or clusters < 1:

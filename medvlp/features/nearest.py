@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError
 
-_CACHED = 2**20  # products that stay in a processor's cache until they are compared
+_CACHED = 2**21  # products that stay in a processor's cache until they are compared
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,25 @@ def nearest(
     queries, table = queries.detach(), table.detach()
     block = min(block, _CACHED) if table.device.type == "cpu" else block
     wide = max(1, min(len(table), max(block // max(len(queries), 1), min(block, 4096))))
-    step = max(1, block // wide)
-    none = ~table.sum(dim=1).isfinite() if usable is None else ~(usable & table.sum(dim=1).isfinite())
+    step = min(max(1, block // wide), max(1, len(queries)))
+    out = ~finite_rows(table) if usable is None else ~(usable & finite_rows(table))
+    cuts = [slice(begin, begin + wide) for begin in range(0, len(table), wide)]
+    parts = [(cut.start, table[cut], None if less is None else less[cut], out[cut].nonzero().flatten()) for cut in cuts]
+    held = queries.new_empty(step, wide)
     rows, scores = [], []
-    for part in queries.split(step):
-        best = part.new_full((len(part), 0), -torch.inf)
-        at = torch.zeros((len(part), 0), dtype=torch.int64, device=part.device)
-        for begin in range(0, len(table), wide):
-            own = slice(begin, begin + wide)
-            products = _products(part, table[own])
-            if less is not None:
-                products -= less[own]
-            products[:, none[own].nonzero().flatten()] = -torch.inf
+    for asked in queries.split(step):
+        best, at = held.new_empty(len(asked), 0), out.new_empty(len(asked), 0, dtype=torch.int64)
+        for begin, part, lower, unusable in parts:
+            products = _products(asked, part, held[: len(asked), : len(part)])
+            if lower is not None:
+                products -= lower
+            if len(unusable):
+                products[:, unusable] = -torch.inf
             more, index = _largest(products, k)
-            best, order = torch.cat([best, more], dim=1).sort(dim=1, descending=True, stable=True)
-            at, best = torch.cat([at, index + begin], dim=1).gather(1, order)[:, :k], best[:, :k]
+            if begin:
+                more, order = torch.cat([best, more], dim=1).sort(dim=1, descending=True, stable=True)
+                index = torch.cat([at, index + begin], dim=1).gather(1, order)
+            best, at = more[:, :k], index[:, :k]
         rows.append(at)
         scores.append(best)
     found, products = torch.cat(rows), torch.cat(scores)
@@ -89,10 +93,24 @@ def nearest(
     return Neighbours(found.masked_fill(missing, -1), products.masked_fill(missing, -torch.inf))
 
 
-def _products(queries: Tensor, table: Tensor) -> Tensor:
-    if queries.device.type == "cpu":  # numpy's OpenBLAS is the faster one where the processor is not Intel's
-        return torch.from_numpy(np.matmul(queries.numpy(), table.numpy().T))
-    return queries @ table.T
+def finite_rows(rows: Tensor) -> Tensor:
+    """Return (R,) bool, which rows (R, D) hold neither NaN nor infinity.
+
+    Example:
+        >>> finite_rows(torch.tensor([[1.0, torch.nan], [3e38, 3e38], [torch.inf, -torch.inf]])).tolist()
+        [False, True, False]
+    """
+    found = rows.sum(dim=1).isfinite()  # one reading; a sum may also be infinite by itself, so those are looked at
+    found[~found] = rows[~found].isfinite().all(dim=1)
+    return found
+
+
+def _products(queries: Tensor, table: Tensor, out: Tensor) -> Tensor:
+    if out.device.type == "cpu":  # numpy's OpenBLAS is the faster one where the processor is not Intel's
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.matmul(queries.numpy(), table.numpy().T, out=out.numpy())
+        return out
+    return torch.matmul(queries, table.T, out=out)
 
 
 def _largest(products: Tensor, k: int) -> tuple[Tensor, Tensor]:
