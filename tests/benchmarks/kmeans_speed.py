@@ -42,7 +42,9 @@ def ours(rows: Tensor, start: Tensor, iterations: int) -> Tensor:
 
 def objective(rows: Tensor, centroids: Tensor) -> float:
     """Return the sum of squared distances to the nearest centroid."""
-    return sum(float(torch.cdist(part, centroids).min(dim=1).values.double().square().sum()) for part in rows.split(4096))
+    return sum(
+        float(torch.cdist(part, centroids).min(dim=1).values.double().square().sum()) for part in rows.split(4096)
+    )
 
 
 def main() -> None:
