@@ -68,7 +68,9 @@ def nearest(
     block = min(block, _CACHED) if table.device.type == "cpu" else block
     wide = max(1, min(len(table), max(block // max(len(queries), 1), min(block, 4096))))
     step = min(max(1, block // wide), max(1, len(queries)))
-    out = ~finite_rows(table) if usable is None else ~(usable & finite_rows(table))
+    few = len(queries) < queries.shape[1]  # then it is less work to look at the products than at the table
+    out = torch.zeros(len(table), dtype=torch.bool, device=table.device) if few else ~finite_rows(table)
+    out = out if usable is None else out | ~usable
     cuts = [slice(begin, begin + wide) for begin in range(0, len(table), wide)]
     parts = [(cut.start, table[cut], None if less is None else less[cut], out[cut].nonzero().flatten()) for cut in cuts]
     held = queries.new_empty(step, wide)
@@ -79,6 +81,8 @@ def nearest(
             products = _products(asked, part, held[: len(asked), : len(part)])
             if lower is not None:
                 products -= lower
+            if few:
+                products.masked_fill_(~products.isfinite(), -torch.inf)
             if len(unusable):
                 products[:, unusable] = -torch.inf
             more, index = _largest(products, k)
