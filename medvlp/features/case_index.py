@@ -145,7 +145,7 @@ class CaseIndex:
                 "again with medvlp embed MODEL MANIFEST --index FOLDER."
             )
         table, lists = FeatureTable.load(folder / "features.parquet"), {}
-        search = meta.get("search", {})
+        search: Any = meta.get("search", {})
         if search and find_spec("faiss") is None:
             logger.info("The index %s is searched exactly: `pip install faiss-cpu` makes it faster.", folder.name)
         elif search:
@@ -195,7 +195,8 @@ class CaseIndex:
 
     def _space(self, columns: tuple[str, ...]) -> _Space:
         rows = self._features(columns)
-        group, finite = alike(np.asarray(self.table.columns[_STUDY]), rows), np.isfinite(rows).all(axis=1)
+        group = alike(np.asarray(self.table.columns[_STUDY]), rows)
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
         if not set(columns) <= set(self.lists):
             return _Space(rows, group, finite, ())
         return _Space(

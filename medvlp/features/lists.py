@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,8 +103,7 @@ def proposing(lists: Lists, rows: np.ndarray) -> Propose:
 
 
 def _filled(centroids: np.ndarray, place: np.ndarray, rows: np.ndarray) -> Any:  # noqa: ANN401
-    import faiss
-
+    faiss = _faiss()
     quantizer = faiss.IndexFlatIP(rows.shape[1])
     quantizer.add(np.ascontiguousarray(centroids))
     index = faiss.IndexIVFFlat(quantizer, rows.shape[1], len(centroids), faiss.METRIC_INNER_PRODUCT)
@@ -113,14 +113,16 @@ def _filled(centroids: np.ndarray, place: np.ndarray, rows: np.ndarray) -> Any: 
 
 
 def _propose(index: Any, probes: int, usable: np.ndarray, query: np.ndarray, count: int) -> NDArray[np.int64]:  # noqa: ANN401
-    import faiss
-
-    options = faiss.SearchParametersIVF(nprobe=probes)
-    if not usable.all():
-        bits = np.packbits(usable, bitorder="little")
-        options = faiss.SearchParametersIVF(nprobe=probes, sel=faiss.IDSelectorBitmap(bits))
+    faiss = _faiss()
+    bits = np.packbits(usable, bitorder="little")
+    only = {} if usable.all() else {"sel": faiss.IDSelectorBitmap(bits)}
+    options = faiss.SearchParametersIVF(nprobe=probes, **only)
     found = index.search(query[None], count, params=options)[1][0]
     return found[found >= 0]
+
+
+def _faiss() -> Any:  # noqa: ANN401
+    return import_module("faiss")  # its own stubs name other arguments than it takes
 
 
 @dataclass(frozen=True, eq=False)
