@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
@@ -19,11 +20,10 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.evaluation.probe_tables import BOTH, best_by_auroc, both_tables, checked_features, checked_tables
+from medvlp.features.nearest import nearest
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["Knn", "KnnProbe", "Neighbours"]
-
-_ROWS = 256  # compared with all training rows at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,20 +160,12 @@ class Knn:
 def _votes(
     rows: FloatArray, training: FloatArray, present: FloatArray, ks: list[int], temperature: float
 ) -> FloatArray:
-    """Return (len(ks), N) shares of the votes of rows (N, D); a block of rows is compared at a time."""
-    most = max(ks)
-    found = np.empty((len(ks), len(rows)))
-    for start in range(0, len(rows), _ROWS):
-        near = rows[start : start + _ROWS] @ training.T
-        chosen = np.argpartition(-near, most - 1, axis=1)[:, :most]
-        order = np.argsort(-np.take_along_axis(near, chosen, axis=1), axis=1, kind="stable")
-        chosen = np.take_along_axis(chosen, order, axis=1)
-        cosine = np.take_along_axis(near, chosen, axis=1)
-        weight = np.exp((cosine - cosine[:, :1]) / temperature)  # less the nearest one's: the share is the same
-        said = np.cumsum(weight * present[chosen], axis=1) / np.cumsum(weight, axis=1)
-        for at, k in enumerate(ks):
-            found[at, start : start + _ROWS] = said[:, k - 1]
-    return found
+    """Return (len(ks), N) shares of the votes of rows (N, D)."""
+    near = nearest(torch.tensor(rows), torch.tensor(training), max(ks))
+    cosine, chosen = near.scores.numpy(), near.rows.numpy()
+    weight = np.exp((cosine - cosine[:, :1]) / temperature)  # less the nearest one's: the share is the same
+    shares = np.cumsum(weight * present[chosen], axis=1) / np.cumsum(weight, axis=1)
+    return shares[:, [k - 1 for k in ks]].T
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -58,7 +58,7 @@ def embed(
 
             cases = make_case_index(model, manifest, table, root=root)
             cases.save(index)
-            typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report.{left}")
+            typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report. {cases.how()}{left}")
     if slices is not None:
         check_place(slices)
         from medvlp.runs.slices import embed_slices

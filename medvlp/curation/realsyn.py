@@ -20,6 +20,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
 from medvlp.curation._lowest import Lowest
 from medvlp.features.kmeans import kmeans
+from medvlp.features.nearest import nearest as nearest_rows
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.phrases import tokens_of
 
@@ -166,11 +167,12 @@ def retrieve(images: FloatArray, sentences: FloatArray, *, nearest: int, cluster
         clusters: of the sentences; 1 looks at all of them.
         seed: of the clusters.
     """
-    found = kmeans(torch.from_numpy(sentences), min(clusters, len(sentences)), spherical=True, seed=seed)
-    labels, own = found.labels.numpy(), (images @ found.centroids.numpy().astype(float).T).argmax(1)
-    out = np.full((len(images), nearest), -1)
-    for cluster in np.unique(own):
-        inside, asked = np.flatnonzero(labels == cluster), np.flatnonzero(own == cluster)
-        order = np.argsort(-(images[asked] @ sentences[inside].T), axis=1, kind="stable")[:, :nearest]
-        out[asked[:, None], np.arange(order.shape[1])] = inside[order]
-    return out
+    asked, table = torch.from_numpy(images), torch.from_numpy(sentences)
+    found = kmeans(table, min(clusters, len(table)), spherical=True, seed=seed)
+    own = nearest_rows(asked, found.centroids.double(), 1).rows[:, 0]
+    out = torch.full((len(asked), nearest), -1)
+    for cluster in own.unique().tolist():
+        inside, those = (found.labels == cluster).nonzero()[:, 0], (own == cluster).nonzero()[:, 0]
+        near = nearest_rows(asked[those], table[inside], nearest).rows
+        out[those, : near.shape[1]] = inside[near]
+    return out.numpy()

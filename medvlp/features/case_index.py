@@ -1,24 +1,34 @@
 """A folder of cases that can be searched: features, findings, reports without identifiers, and whose features they are.
 
-``index.json`` names the model, ``features.parquet`` is a `FeatureTable`. Neither ids nor paths of the manifest are
-stored, nor a word of a report that nobody says is de-identified.
+``features.parquet`` is a `FeatureTable`. ``index.json`` names the model, and how a large column is searched: by lists
+in ``lists.COLUMN.safetensors``, with what that finds of what exact search would. Neither ids nor paths of the manifest
+are stored, nor a word of a report that nobody says is de-identified.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import make_folder, read_json, write_json
+from medvlp.core.files import make_folder, read_json, write_json, written_whole
 from medvlp.core.table import FeatureTable
+from medvlp.features.lists import EXACT, Lists, Propose, check_lists, make_lists, proposing
+from medvlp.features.nearest import nearest
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "medvlp.cases/1"
 _FINDINGS, _REPORT, _STUDY = "findings", "report", "study"
@@ -51,6 +61,16 @@ class Found:
     folded: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """What one search goes through: unit rows (R, D), their groups (R,), which are finite, and what proposes rows."""
+
+    rows: np.ndarray
+    group: NDArray[np.int64]
+    finite: NDArray[np.bool_]
+    proposals: tuple[Propose, ...]
+
+
 class CaseIndex:
     """A searchable index of cases, in memory.
 
@@ -58,12 +78,16 @@ class CaseIndex:
         table: with the columns ``VIEW/embedding`` (or ``VIEW/pooled``), ``findings``, ``report`` and ``study``, the
             last a number that tells which rows are of one study.
         meta: ``model`` (hash of the bundle), ``data``, ``synthetic``.
+        lists: feature column -> lists by which it is searched; the others are searched exactly.
     """
 
-    def __init__(self, table: FeatureTable, meta: Mapping[str, Any]) -> None:
-        self.table, self.meta = table, dict(meta)
+    def __init__(
+        self, table: FeatureTable, meta: Mapping[str, Any], *, lists: Mapping[str, Lists] | None = None
+    ) -> None:
+        self.table, self.lists = table, dict(lists or {})
+        self.meta = {**meta, "search": {name: each.facts() for name, each in self.lists.items()}}
         self._findings = [frozenset(filter(None, str(each).split(", "))) for each in table.columns[_FINDINGS]]
-        self._groups: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._spaces: dict[tuple[str, ...], _Space] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -73,18 +97,40 @@ class CaseIndex:
         """All that any case has."""
         return tuple(sorted(frozenset().union(*self._findings)))
 
+    def with_lists(self, queries: Mapping[str, np.ndarray], *, above: int = EXACT) -> CaseIndex:
+        """Return the index with lists for its large columns, tried on its own rows and on other queries (Q, D)."""
+        columns = [name for name, values in self.table.columns.items() if np.ndim(values) == 2]
+        asked = {kind: _unit(rows) for kind, rows in queries.items()}
+        made = {name: make_lists(self._features((name,)), asked, above=above) for name in columns}
+        return CaseIndex(self.table, self.meta, lists={name: each for name, each in made.items() if each is not None})
+
+    def how(self) -> str:
+        """Return in a sentence how it is searched, for who made it."""
+        if not self.lists:
+            lacking = len(self) > EXACT and find_spec("faiss") is None
+            return "Search is exact" + (": `pip install faiss-cpu` makes it faster." if lacking else ".")
+        return " ".join(
+            f"{name} is searched by lists, {each.probes} of {len(each.centroids)} at a time, which finds "
+            + ", ".join(f"{each.recall[kind]:.1%} ({kind}, {each.queries[kind]} tried)" for kind in each.recall)
+            + " of the ten cases that exact search finds."
+            for name, each in self.lists.items()
+        )
+
     def save(self, folder: Path) -> None:
         """Write the folder."""
         make_folder(folder)
         self.table.save(folder / "features.parquet")
+        for name, each in self.lists.items():
+            with written_whole(folder / _file(name)) as temporary:
+                save_file({"centroids": each.centroids, "place": each.place}, temporary)
         write_json(folder / "index.json", {**self.meta, "schema": SCHEMA, "cases": len(self)})
 
     @classmethod
     def load(cls, folder: str | Path, *, model: str) -> CaseIndex:
-        """Read a folder as `save` wrote it, for the model of a hash.
+        """Read a folder as `save` wrote it, for the model of a hash; without faiss its search is exact.
 
         Raises:
-            UserError: if it is no index, or the features are another model's.
+            UserError: if it is no index, or the features are another model's, or its lists are not its own.
         """
         folder = Path(folder)
         try:
@@ -98,10 +144,29 @@ class CaseIndex:
                 f"The index {folder} was made with another model (hash {meta['model']}, this one is {model}): make it "
                 "again with medvlp embed MODEL MANIFEST --index FOLDER."
             )
-        return cls(FeatureTable.load(folder / "features.parquet"), meta)
+        table, lists = FeatureTable.load(folder / "features.parquet"), {}
+        search: Any = meta.get("search", {})
+        if search and find_spec("faiss") is None:
+            logger.info("The index %s is searched exactly: `pip install faiss-cpu` makes it faster.", folder.name)
+        elif search:
+            try:
+                for name, facts in search.items():
+                    stored = load_file(folder / _file(name))
+                    numbers = int(facts["probes"]), dict(facts["recall"]), dict(facts["queries"])
+                    lists[name] = Lists(stored["centroids"], stored["place"], *numbers)
+                    check_lists(lists[name], table[name].shape)
+            except (DataError, SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"The index {folder} cannot be searched ({error}): make it again with medvlp embed MODEL MANIFEST "
+                    "--index FOLDER."
+                ) from error
+        return cls(table, meta, lists=lists)
 
     def search(self, vector: np.ndarray, columns: Sequence[str], k: int, *, findings: Sequence[str] = ()) -> Found:
         """Return the cases nearest to a unit vector (D,), one a study and one of equal pictures.
+
+        Lists only propose cases: these are scored and folded as by exact search, which goes on where they propose fewer
+        than were asked for.
 
         Args:
             vector: (D,).
@@ -118,80 +183,62 @@ class CaseIndex:
                 f"This index has no column {' or '.join(columns)}, which is asked for: make it of records that have "
                 "such files."
             )
-        if there not in self._groups:
-            features = self._features(there)
-            self._groups[there] = features, alike(np.asarray(self.table.columns[_STUDY]), features)
-        features, group = self._groups[there]
-        keep = np.array([set(findings) <= own for own in self._findings], dtype=bool)
-        found = nearest(vector, features, k, keep=keep, group=group)
-        usable = keep & np.isfinite(features).all(axis=1)
-        folded = int(np.isin(group[usable], group[found.rows]).sum()) - len(found.rows)
-        return Found(tuple(self._case(int(r), float(s)) for r, s in zip(found.rows, found.scores, strict=True)), folded)
+        if there not in self._spaces:
+            self._spaces[there] = self._space(there)
+        space = self._spaces[there]
+        usable = space.finite.copy()
+        for name in findings:
+            usable &= np.fromiter((name in own for own in self._findings), bool, len(self))
+        rows, scores = _first_of_each(np.asarray(vector), space, usable, k)
+        folded = int(np.isin(space.group[usable], space.group[rows]).sum()) - len(rows)
+        return Found(tuple(self._case(int(r), float(s)) for r, s in zip(rows, scores, strict=True)), folded)
 
-    def _features(self, columns: Sequence[str]) -> np.ndarray:
+    def _space(self, columns: tuple[str, ...]) -> _Space:
+        rows = self._features(columns)
+        group = alike(np.asarray(self.table.columns[_STUDY]), rows)
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
+        if not set(columns) <= set(self.lists):
+            return _Space(rows, group, finite, ())
+        return _Space(
+            rows, group, finite, tuple(proposing(self.lists[name], self._features((name,))) for name in columns)
+        )
+
+    def _features(self, columns: tuple[str, ...]) -> np.ndarray:
         rows = np.array(self.table[columns[0]], dtype=np.float32)
         for name in columns[1:]:
             missing = ~np.isfinite(rows).all(axis=1)
             rows[missing] = self.table[name][missing]
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows / np.where(lengths > 0, lengths, 1)
+        return _unit(rows)
 
     def _case(self, row: int, similarity: float) -> Case:
         report = str(self.table.columns[_REPORT][row])
         return Case(self.table.ids[row], round(similarity, 6), tuple(sorted(self._findings[row])), report or None)
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Numbers (n,) of the rows nearest to one vector and their dot products with it; of equals the earlier first."""
+def _first_of_each(
+    vector: np.ndarray, space: _Space, usable: NDArray[np.bool_], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the k usable rows with the largest products, the first of each group, and these; of equals the earlier."""
+    query, table = vector.astype(np.float32), torch.from_numpy(space.rows)
 
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    def exact(count: int) -> NDArray[np.int64]:
+        found = nearest(torch.from_numpy(query)[None], table, count, usable=torch.from_numpy(usable)).rows[0].numpy()
+        return found[found >= 0]
 
+    def by_lists(count: int) -> NDArray[np.int64]:
+        return np.unique(np.concatenate([propose(usable, query, count) for propose in space.proposals]))
 
-def nearest(
-    query: np.ndarray,
-    table: np.ndarray,
-    k: int,
-    *,
-    keep: np.ndarray | None = None,
-    group: np.ndarray | None = None,
-    block: int = 1 << 16,
-) -> Neighbours:
-    """Return the k rows with the largest dot product with a vector, one a group.
-
-    Args:
-        query: (D,).
-        table: (R, D); rows that hold NaN are nobody's neighbour.
-        k: at least 1; fewer are returned where there are not so many.
-        keep: (R,) bool, rows that may be found; all by default.
-        group: (R,) integers: of rows with one number only the nearest is found; every row is its own by default.
-        block: rows looked at together.
-
-    Raises:
-        DataError: if the vector is not as long as the rows, or k is below 1.
-
-    Example:
-        >>> found = nearest(np.array([1.0, 0.0]), np.array([[0.0, 1.0], [0.6, 0.8], [1.0, 0.0], [1.0, 0.0]]), 2)
-        >>> found.rows.tolist(), found.scores.tolist()
-        ([2, 3], [1.0, 1.0])
-    """
-    if table.ndim != 2 or query.shape != table.shape[1:] or k < 1:
-        raise DataError(
-            f"A vector of {query.shape} has no {k} neighbours in a table of {table.shape}: give one as long."
-        )
-    rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float64)
-    for start in range(0, len(table), block):
-        part = table[start : start + block].astype(np.float64)
-        near = part @ query.astype(np.float64)
-        usable = np.isfinite(near) if keep is None else np.isfinite(near) & keep[start : start + block]
-        own = np.flatnonzero(usable)
-        rows, scores = np.concatenate([rows, own + start]), np.concatenate([scores, near[own]])
-        order = np.lexsort((rows, -scores))
-        if group is not None:  # the first of each group in that order
-            order = order[np.sort(np.unique(group[rows[order]], return_index=True)[1])]
-        rows, scores = rows[order[:k]], scores[order[:k]]
-    return Neighbours(rows, scores)
+    rows, scores = np.zeros(0, np.int64), np.zeros(0)
+    for propose in (by_lists, exact) if space.proposals else (exact,):
+        count, seen = 4 * k + 16, True
+        while seen and len(rows) < k:
+            found = propose(count)
+            products = space.rows[found].astype(np.float64) @ vector.astype(np.float64)
+            order = np.lexsort((found, -products))
+            order = order[np.sort(np.unique(space.group[found[order]], return_index=True)[1])][:k]
+            rows, scores = found[order], products[order]
+            count, seen = 4 * count, len(found) >= count
+    return rows, scores
 
 
 def alike(names: np.ndarray, table: np.ndarray, *, decimals: int = 5) -> NDArray[np.int64]:
@@ -212,3 +259,12 @@ def alike(names: np.ndarray, table: np.ndarray, *, decimals: int = 5) -> NDArray
     ends = np.array(links, dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(table), len(table)))
     return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def _file(column: str) -> str:
+    return f"lists.{column.replace('/', '.')}.safetensors"

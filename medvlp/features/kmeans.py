@@ -17,6 +17,7 @@ from medvlp.core import collectives
 from medvlp.core.encoded import unit
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
+from medvlp.features.nearest import finite_rows, nearest
 
 Start = Literal["k-means++", "rows"]
 
@@ -78,7 +79,7 @@ def kmeans(
     if spherical:
         rows = unit(rows)
     parts = [int(str(count)) for count in collectives.gather_objects(len(rows))]
-    finite = collectives.total((~rows.isfinite().all(dim=-1)).sum())
+    finite = collectives.total((~finite_rows(rows)).sum())
     if int(finite):
         raise DataError(f"K-means met {int(finite)} rows that are not finite: leave them out, or look at the model.")
     if sum(parts) < clusters or clusters < 1:
@@ -103,7 +104,9 @@ def means_of(rows: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tenso
         >>> means_of(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([1, 1, -1]), 2)[0].tolist()
         [[0.0], [2.0]]
     """
-    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    there = labels >= 0
+    if not there.all():
+        rows, labels = rows[there], labels[there]
     sums = collectives.total(_sums(rows, labels, clusters))
     counts = collectives.total(torch.bincount(labels, minlength=clusters))
     return (sums / counts.clamp(min=1)[:, None]).float(), counts
@@ -121,14 +124,13 @@ def nearest_centroids(
         >>> nearest_centroids(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0], [5.0]]), 2).tolist()
         [[1, 0]]
     """
-    parts = rows.float().split(max(1, budget // len(centroids)))
-    half_norms = _half_norms(centroids, spherical)
-    return torch.cat([(part @ centroids.T - half_norms).topk(count, dim=1).indices for part in parts])
+    less = None if spherical else centroids.square().sum(dim=1) / 2
+    return nearest(rows.float(), centroids, count, less=less, block=budget).rows
 
 
-def _half_norms(centroids: Tensor, spherical: bool) -> Tensor | float:
-    """What is taken off the dot products, so that the largest is the nearest."""
-    return 0.0 if spherical else centroids.square().sum(dim=1) / 2
+def _cut(rows: Tensor, budget: int) -> int:
+    """How many rows are worked on together: on a processor few enough to stay in its cache."""
+    return max(1, min(budget, 2**18 if rows.device.type == "cpu" else budget) // max(rows.shape[1], 1))
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,11 @@ class _Space:
 
     def nearest(self, centroids: Tensor) -> Tensor:
         """Return the nearest centroid of each own row, (R,); equal ones go to the first."""
-        half_norms = _half_norms(centroids, self.spherical)
-        parts = self.rows.split(max(1, self.budget // len(centroids)))
-        return torch.cat([(part @ centroids.T - half_norms).argmax(dim=1) for part in parts])
+        return nearest_centroids(self.rows, centroids, 1, spherical=self.spherical, budget=self.budget)[:, 0]
 
     def distance(self, centroids: Tensor, labels: Tensor | None) -> Tensor:
         """Return each own row's squared distance to its centroid (to the only one without labels), (R,) float64."""
-        step = max(1, self.budget // self.rows.shape[1])
+        step = _cut(self.rows, self.budget)
         to = repeat(centroids) if labels is None else (centroids[some] for some in labels.split(step))
         out = []
         for rows, own in zip(self.rows.split(step), to, strict=False):
@@ -246,7 +246,7 @@ def _filled(space: _Space, labels: Tensor, counts: Tensor, distance: Tensor) -> 
 def _sums(rows: Tensor, labels: Tensor, clusters: int) -> Tensor:
     """Sum in float64, so that the order of rows and their division among processes leave no trace in float32."""
     sums = torch.zeros(clusters, rows.shape[1], dtype=torch.float64, device=rows.device)
-    step = max(1, 2**22 // max(rows.shape[1], 1))
+    step = _cut(rows, 2**22)
     for i in range(0, len(rows), step):
         sums.index_add_(0, labels[i : i + step], rows[i : i + step].double())
     return sums

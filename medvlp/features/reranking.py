@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medvlp.features.nearest import nearest
+
 
 @torch.no_grad()
 def reranked(rows: Tensor, *, neighbours: int = 20, inner: int = 6, share: float = 0.3, budget: int = 2**24) -> Tensor:
@@ -78,16 +80,13 @@ def smoothed(values: Tensor, near: Tensor) -> Tensor:
 
 def _nearest(rows: Tensor, k: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return each row and its k nearest, (N, k + 1), and their distances; the row itself always comes first."""
-    near, far = [], []
-    step = max(1, budget // max(len(rows), 1))
-    for begin in range(0, len(rows), step):
-        distance = 1 - rows[begin : begin + step] @ rows.T
-        own = torch.arange(len(distance), device=rows.device)
-        distance[own, own + begin] = -1.0
-        found, index = torch.sort(distance, dim=1, stable=True)
-        near.append(index[:, : k + 1])
-        far.append(found[:, : k + 1].clamp(min=0))
-    return torch.cat(near), torch.cat(far)
+    found = nearest(rows, rows, k + 1, block=budget)
+    own = torch.arange(len(rows), device=rows.device)[:, None]
+    order = torch.argsort((found.rows == own).to(torch.int8), dim=1, stable=True)[
+        :, :k
+    ]  # of many equal rows it may lack
+    far = (1 - found.scores).clamp(min=0).gather(1, order)
+    return torch.cat([own, found.rows.gather(1, order)], dim=1), torch.cat([torch.zeros_like(far[:, :1]), far], dim=1)
 
 
 def _mean(weights: list[dict[int, float]]) -> dict[int, float]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from medvlp.core.answers import Asks
 from medvlp.core.predictions import Predictions
@@ -17,6 +18,7 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Result
+from medvlp.features.nearest import nearest
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
@@ -140,7 +142,8 @@ def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:
 def _nearest(seen: np.ndarray, known: np.ndarray, texts: Sequence[str]) -> list[str]:
     usable = np.flatnonzero(np.isfinite(known).all(axis=1) & np.array([bool(text.strip()) for text in texts]))
     rows, columns = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (seen, known[usable]))
-    return [texts[usable[int(at)]] for at in (rows @ columns.T).argmax(axis=1)]
+    found = nearest(torch.from_numpy(rows), torch.from_numpy(columns), 1)
+    return [texts[usable[at]] for at in found.rows[:, 0].tolist()]
 
 
 def _other_patients(patients: Sequence[str], *, seed: int) -> list[int]:

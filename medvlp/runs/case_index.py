@@ -35,6 +35,7 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
     seen = [np.isfinite(table[name]).all(axis=1) for name in columns_of_images]
     if not columns_of_images or not np.any(seen):
         raise DataError(f"{manifest} names no picture that was embedded, so there is nothing to find: index pictures.")
+    sentences = {"reports": table["text/embedding"]} if "text/embedding" in table.columns else {}
     table = table.rows(np.any(seen, axis=0))
     at = {name: row for row, name in enumerate(records.column("id").tolist())}
     rows = [at[name] for name in table.ids]
@@ -55,7 +56,7 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
         "synthetic": bool(records.meta.get("synthetic", False)),
         "reports": sum(1 for text in columns["report"] if text),
     }
-    return CaseIndex(FeatureTable(ids, columns), meta)
+    return CaseIndex(FeatureTable(ids, columns), meta).with_lists(sentences)
 
 
 def _column(records: Manifest, name: str, rows: Sequence[int]) -> list[object]:

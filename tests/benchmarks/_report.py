@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 
-__all__ = ["interleaved_ms", "print_report"]
+__all__ = ["interleaved_ms", "interleaved_ratio", "print_report"]
 
 # Load at the start of the script: what ran beside it, not what it did itself.
 _LOAD_BEFORE = os.getloadavg()[0]
@@ -48,3 +48,28 @@ def interleaved_ms(works: Mapping[str, Callable[[], object]], *, repeats: int) -
             if repeat:  # the first round chooses kernels and touches memory
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: round(statistics.median(spent), 3) for name, spent in times.items()}
+
+
+def interleaved_ratio(works: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, object]:
+    """Return the median seconds of works run in turn, and the first one's over each other's: median, least and most.
+
+    Beside wall time stands the processor time of this process, which other programs of a busy machine disturb less.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in works}
+    cpu: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            start, begun = time.perf_counter(), time.process_time()
+            work()
+            wall[name].append(time.perf_counter() - start)
+            cpu[name].append(time.process_time() - begun)
+    first, *others = works
+    out: dict[str, object] = {"repeats": repeats}
+    for kind, times in (("seconds", wall), ("cpu_seconds", cpu)):
+        out[kind] = {name: round(statistics.median(spent), 4) for name, spent in times.items()}
+        for other in others:
+            ratios = sorted(a / b for a, b in zip(times[first], times[other], strict=True))
+            found = statistics.median(ratios), ratios[0], ratios[-1]
+            key = f"{'' if kind == 'seconds' else 'cpu_'}ratio_to_{other}"
+            out[key] = dict(zip(("median", "least", "most"), (round(each, 3) for each in found), strict=True))
+    return out
