@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from pathlib import Path
 
-__all__ = ["interleaved_ms", "print_report"]
+__all__ = ["interleaved_ms", "peak_mib", "print_report"]
 
 # Load at the start of the script: what ran beside it, not what it did itself.
 _LOAD_BEFORE = os.getloadavg()[0]
@@ -48,3 +50,18 @@ def interleaved_ms(works: Mapping[str, Callable[[], object]], *, repeats: int) -
             if repeat:  # the first round chooses kernels and touches memory
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: round(statistics.median(spent), 3) for name, spent in times.items()}
+
+
+def resident(name: str) -> int:
+    """Return a number of this process's memory in KiB: VmRSS now, VmHWM the most since it was last forgotten."""
+    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def peak_mib(work: Callable[[], object]) -> float:
+    """Return how far the resident set rises above its present size."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    work()
+    return round((resident("VmHWM") - before) / 1024, 1)
