@@ -121,7 +121,7 @@ def sigmoid_contrast(
         raise ValueError(f"The target of sigmoid_contrast is bool (R, C), not {target.dtype}.")
     weight = z.new_full(z.shape[:1], 1.0 if z.shape[1] else 0.0)
     if exclude is not None:
-        weight = (~exclude).any(dim=1).to(z.dtype)
+        weight = _any(~exclude).to(z.dtype) if z.shape[1] else weight
     loss = _Sigmoid.apply(z, target, exclude)
     return Term.of(loss, weight if row_weight is None else weight * row_weight.to(z.dtype))
 
@@ -154,17 +154,18 @@ def _contrast(
     negative = torch.ones_like(z, dtype=torch.bool) if allowed is None else allowed
     negative = negative & ~target if target.dim() > 1 else negative.scatter(1, positive, False)
     if not positive_in_denominator:
-        valid = valid & negative.any(dim=1)
+        valid = valid & _any(negative)
     within = allowed if positive_in_denominator else negative
     if not several or (reading == "each" and not positive_in_denominator):
         return _CrossEntropy.apply(z, positive, share, within, allowed, smoothing), valid
+    z = z if exclude is None else torch.where(exclude, 0.0, z)  # an inf or NaN there, whose gradient would be NaN
     denominator = _logsumexp(z, within)
     if reading == "any":
         loss = denominator - _logsumexp(z, positive)
     else:
         # log(exp z + exp n) - z = -log sigmoid(z - n), exact for both signs; without negatives nothing is lost.
         against = -F.logsigmoid(z - _logsumexp(z, negative)[:, None])
-        loss = torch.where(negative.any(dim=1), torch.where(positive, against, 0.0).sum(dim=1) * share, 0.0)
+        loss = torch.where(_any(negative), torch.where(positive, against, 0.0).sum(dim=1) * share, 0.0)
     return loss if not smoothing else (1 - smoothing) * loss + smoothing * (denominator - _mean(z, allowed)), valid
 
 
@@ -193,8 +194,8 @@ class _CrossEntropy(torch.autograd.Function):
     """lse_D(z) - (1 - e) w t z - e mean_A z of each row, (R,); the gradient, softmax_D - (1 - e) w t - e 1_A / |A|.
 
     The target t is bool or float (R, C), or the column (R, 1) of its only 1; w (R,) scales its rows, e smooths, D and A
-    are bool (R, C), None of all columns. Of (R, C) numbers only z and what is given are there for the backward pass,
-    which makes one more.
+    are bool (R, C), None of all columns. Of (R, C) numbers the softmax and what is given are there for the backward
+    pass.
     """
 
     @staticmethod
@@ -207,14 +208,15 @@ class _CrossEntropy(torch.autograd.Function):
         allowed: Tensor | None,
         smoothing: float,
     ) -> Tensor:
-        whole = _logsumexp(z, within)
+        whole, softmax = _softmax(z, within)
         if target.dtype == torch.int64:
             own = z.gather(1, target)[:, 0]
         elif target.dtype == torch.bool:
             own = torch.where(target, z, 0.0).sum(dim=1)
         else:  # where() first: a column of probability 0 may hold a score of -inf.
             own = torch.where(target > 0, z, 0.0).mul_(target).sum(dim=1)
-        ctx.save_for_backward(z, target, share, within, allowed, whole, own)
+        taught = z if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(softmax, target, share, allowed, own, taught)
         ctx.smoothing = smoothing
         loss = whole - (1 - smoothing) * share * own
         return loss if not smoothing else loss - smoothing * _mean(z, allowed)
@@ -222,22 +224,22 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyrefly: ignore
-        z, target, share, within, allowed, whole, own = ctx.saved_tensors
-        scaled = ((1 - ctx.smoothing) * share)[:, None]
-        found = (z - whole[:, None]).exp_()
-        if within is not None:
-            found.masked_fill_(~within, 0.0)
-        if target.dtype == torch.int64:
-            found.scatter_add_(1, target, -scaled)
-        else:
-            found.addcmul_(target.to(z.dtype), scaled, value=-1)
-        if ctx.smoothing:
-            every = torch.ones_like(z, dtype=torch.bool) if allowed is None else allowed
-            found.addcmul_(every.to(z.dtype), 1 / every.sum(dim=1, keepdim=True).clamp(min=1), value=-ctx.smoothing)
+        softmax, target, share, allowed, own, z = ctx.saved_tensors
         factor = grads[0][:, None]
-        of_target = -factor * scaled * torch.where(target > 0, z, 0.0) if ctx.needs_input_grad[1] else None
+        of_own = (ctx.smoothing - 1) * share[:, None] * factor
+        found = softmax * factor
+        if target.dtype == torch.int64:
+            found.scatter_add_(1, target, of_own)
+        elif target.dtype == torch.bool:
+            found += torch.where(target, of_own, 0.0)
+        else:
+            found.addcmul_(target, of_own)
+        if ctx.smoothing:
+            every = torch.ones_like(found, dtype=torch.bool) if allowed is None else allowed
+            found -= torch.where(every, ctx.smoothing * factor / every.sum(dim=1, keepdim=True).clamp(min=1), 0.0)
+        of_target = of_own * torch.where(target > 0, z, 0.0) if z is not None else None
         of_share = (ctx.smoothing - 1) * grads[0] * own if ctx.needs_input_grad[2] else None
-        return found.mul_(factor), of_target, of_share, None, None, None
+        return found, of_target, of_share, None, None, None
 
 
 class _Sigmoid(torch.autograd.Function):
@@ -257,10 +259,10 @@ class _Sigmoid(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401  # pyrefly: ignore
         z, positive, exclude = ctx.saved_tensors
-        found = z.sigmoid().sub_(positive.to(z.dtype))
-        if exclude is not None:
-            found.masked_fill_(exclude, 0.0)
-        return found.mul_(grads[0][:, None]), None, None
+        factor = grads[0][:, None]
+        found = z.sigmoid().mul_(factor)
+        found -= torch.where(positive, factor, 0.0)
+        return found if exclude is None else torch.where(exclude, 0.0, found), None, None
 
 
 def _mean(z: Tensor, mask: Tensor | None) -> Tensor:
@@ -271,8 +273,23 @@ def _logsumexp(z: Tensor, mask: Tensor | None) -> Tensor:
     """Logsumexp over the columns of a mask, (R,); a row without any is evaluated on zeros, for the caller to drop."""
     if mask is None:
         return z.logsumexp(dim=1)
-    fill = torch.where(mask.any(dim=1, keepdim=True), -torch.inf, 0.0).to(z.dtype)
+    fill = torch.where(_any(mask)[:, None], -torch.inf, 0.0).to(z.dtype)
     return torch.where(mask, z, fill).logsumexp(dim=1)
+
+
+def _softmax(z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return logsumexp (R,) and softmax (R, C) over the columns of a mask; the caller drops rows without any.
+
+    One pass makes both: the largest entry of a softmax is 1 over the sum that the logarithm is of.
+    """
+    z = z if mask is None else torch.where(mask, z, torch.finfo(z.dtype).min)
+    # A transposed matrix is reduced over the axis that it has: the kernel of the other would copy it first.
+    softmax = z.softmax(dim=1) if z.is_contiguous() else z.T.softmax(dim=0).T
+    return z.amax(dim=1) - softmax.amax(dim=1).log(), softmax
+
+
+def _any(mask: Tensor) -> Tensor:
+    return mask.view(torch.uint8).amax(dim=1) > 0  # many times as fast as any() on a CPU
 
 
 def _by_tiles(
@@ -308,7 +325,7 @@ def _whole(rowwise: Rowwise) -> Tensor:
 
 
 def _cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Tensor:
-    """Check the shapes and put zeros where nothing counts: zero times the gradient of an inf or NaN would be NaN."""
+    """Check shapes and put zeros where a row does not count: zero times the gradient of an inf or NaN would be NaN."""
     if z.dim() != 2:
         raise ValueError(f"Scores are (R, C), not {tuple(z.shape)}.")
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
@@ -316,8 +333,6 @@ def _cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Te
         raise ValueError(f"exclude is bool (R, C) = {tuple(z.shape)}, not {exclude.dtype} {tuple(exclude.shape)}.")
     if row_weight is not None and row_weight.shape != z.shape[:1]:
         raise ValueError(f"row_weight is (R,) = {tuple(z.shape[:1])}, not {tuple(row_weight.shape)}.")
-    if exclude is not None:
-        z = torch.where(exclude, 0.0, z)
     return z if row_weight is None else torch.where((row_weight != 0)[:, None], z, 0.0)
 
 

@@ -18,7 +18,7 @@ from medvlp.models.scale import LogitScale
 
 Side = Tensor | Mapping[str, Tensor]
 TILE = 2**25  # scores that are formed at a time: 128 MiB of float32
-CACHED = 2**20  # the same on a CPU, whose caches hold them, where no other direction wants the matrix too
+CACHED = 2**21  # the same on a CPU, whose caches hold them, where no other direction wants the matrix too
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,27 @@ def by_tiles(
     given = [*_tensors(similarity.rows), *beside, *_tensors(similarity.columns), *parameters]
     needed = [torch.is_grad_enabled() and each.requires_grad for each in given]
     return Term(*_Tiled.apply(similarity, term, step, len(beside), needed, *given))
+
+
+@torch.no_grad()
+def of_rows(similarity: Similarity, make: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """Return what is made of each row, (R, ...), tile by tile and without gradient.
+
+    Example:
+        >>> pair = Similarity(torch.eye(2), torch.eye(2), lambda rows, columns: rows @ columns.T)
+        >>> of_rows(pair, lambda scores, part: scores.sum(dim=1)).tolist()
+        [1.0, 1.0]
+    """
+    rows, columns = similarity.shape
+    step = max(1, similarity.tile // max(columns, 1))
+    if rows <= step:
+        return make(similarity.dense(), slice(None))
+    sides = zip(*(each.split(step) for each in _tensors(similarity.rows)), strict=True)
+    made = [
+        make(similarity.of(_like(similarity.rows, own), similarity.columns), slice(i * step, (i + 1) * step))
+        for i, own in enumerate(sides)
+    ]
+    return torch.cat(made)
 
 
 def _parts(side: Side) -> Mapping[str, Tensor]:

@@ -62,7 +62,7 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str, 
         part: some of the own rows.
     """
     if relation == "shared_labels":
-        return ctx.shared_labels(rows=rows, columns=columns)[part]
+        return ctx.shared_labels(rows=rows, columns=columns, part=part)
     if relation == "true_of":
         equal = related(ctx, "same_report", rows=rows, columns=columns, text=text, part=part)
         return equal | true_of(ctx, rows=rows, columns=columns, text=text, part=part)

@@ -106,5 +106,5 @@ class GOProLoss(Objective):
             place = itself[part, None]
             return torch.zeros(len(place), 2 * count, dtype=torch.bool, device=place.device).scatter_(1, place, True)
 
-        scores = Similarity(torch.cat(rows), torch.cat(columns), lambda a, b: a @ b.T / self.temperature)
+        scores = Similarity(torch.cat(rows), torch.cat(columns), lambda a, b: (a / self.temperature) @ b.T)
         return contrast(scores, other, exclude=exclude).times(self.simclr)

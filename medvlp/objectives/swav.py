@@ -119,8 +119,8 @@ class Swav(SinkhornPrototypes):
             found[: len(itself)] -= itself
             return found.clamp_(min=0).div_(count[part].clamp(min=1)[:, None])
 
-        weight = prototypes.weight if learn else prototypes.weight.detach()
-        scores = Similarity(rows, weight, lambda rows, columns: rows @ columns.to(rows).T / self.temperature)
+        weight = (prototypes.weight if learn else prototypes.weight.detach()).to(rows)
+        scores = Similarity(rows, weight, lambda rows, columns: (rows / self.temperature) @ columns.T)
         return {"swapped": contrast(scores, target, row_weight=count)}
 
     def _of(self, ctx: Context, view: str) -> tuple[Tensor, Tensor]:
