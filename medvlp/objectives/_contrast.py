@@ -213,8 +213,10 @@ class _CrossEntropy(torch.autograd.Function):
             own = z.gather(1, target)[:, 0]
         elif target.dtype == torch.bool:
             own = torch.where(target, z, 0.0).sum(dim=1)
-        else:  # where() first: a column of probability 0 may hold a score of -inf.
-            own = torch.where(target > 0, z, 0.0).mul_(target).sum(dim=1)
+        else:
+            own = torch.einsum("rc,rc->r", z, target)
+            if own.isnan().any():  # a column of probability 0 may hold a score of -inf
+                own = torch.where(target > 0, z, 0.0).mul_(target).sum(dim=1)
         taught = z if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(softmax, target, share, allowed, own, taught)
         ctx.smoothing = smoothing
@@ -333,7 +335,9 @@ def _cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Te
         raise ValueError(f"exclude is bool (R, C) = {tuple(z.shape)}, not {exclude.dtype} {tuple(exclude.shape)}.")
     if row_weight is not None and row_weight.shape != z.shape[:1]:
         raise ValueError(f"row_weight is (R,) = {tuple(z.shape[:1])}, not {tuple(row_weight.shape)}.")
-    return z if row_weight is None else torch.where((row_weight != 0)[:, None], z, 0.0)
+    if row_weight is None or (row_weight.device.type == "cpu" and bool((row_weight != 0).all())):
+        return z
+    return torch.where((row_weight != 0)[:, None], z, 0.0)
 
 
 def _check_target(z: Tensor, target: Tensor) -> None:
