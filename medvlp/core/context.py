@@ -239,7 +239,7 @@ class Context:
         return same
 
     def shared_labels(self, *, rows: str, columns: str, part: slice = slice(None)) -> Tensor:
-        """Whether two samples share a present finding over all ``label`` fields, bool (R, C); some rows as in `same`."""
+        """Whether two samples share a present finding over all ``label`` fields, bool (R, C); `part` as in `same`."""
         names = sorted(name for name in self.batch.columns if name.startswith("label"))
         if not names:
             raise ConfigError("Shared labels need label fields, and the batch has none: add labels to the manifest.")

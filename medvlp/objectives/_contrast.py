@@ -245,7 +245,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 class _Sigmoid(torch.autograd.Function):
-    """Sum over columns of -log sigmoid(y z), (R,), with y = 1 of positives and -1 of the rest, and 0 of what is left out.
+    """Sum over columns of -log sigmoid(y z), (R,), y = 1 of positives and -1 of the rest, without what is left out.
 
     Beside the scores only masks are there for the backward pass.
     """

@@ -113,7 +113,7 @@ class Swav(SinkhornPrototypes):
         count[:own] -= (owner[:own] >= 0).to(count)
 
         def target(part: slice) -> Tensor:
-            # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all its pairs.
+            # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all pairs.
             found = of_sample[owner[part]]
             itself = codes[part]
             found[: len(itself)] -= itself

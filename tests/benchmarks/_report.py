@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["interleaved_ms", "peak_mib", "print_report"]
+__all__ = ["allocated_mib", "interleaved_ms", "peak_mib", "print_report"]
 
 # Load at the start of the script: what ran beside it, not what it did itself.
 _LOAD_BEFORE = os.getloadavg()[0]
@@ -67,3 +67,18 @@ def peak_mib(work: Callable[[], object]) -> float:
     before = resident("VmRSS")
     work()
     return round((resident("VmHWM") - before) / 1024, 1)
+
+
+def allocated_mib(work: Callable[[], object]) -> float:
+    """Return the most that torch held at a time beyond what it held before: a sum of allocations, the same each run."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    results = profiler.profiler.kineto_results
+    events = sorted((e for e in results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    held = most = 0
+    for event in events:
+        held += event.nbytes()
+        most = max(most, held)
+    return round(most / 2**20, 2)
