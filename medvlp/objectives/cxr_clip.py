@@ -115,8 +115,8 @@ class CxrClip(Objective):
     def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
         both = {"rows": f"{rows}/embedding", "columns": f"{columns}/embedding"}
         text = next((view for view in (columns, rows) if view in self.texts), None)
-        relations = self.positives, self.exclude
-        if text is None:  # no text is asked whether it is true of another image
-            report: dict[str, Any] = {"true_of": "same_report"}
-            text, relations = self.texts[0], tuple(report.get(word, word) for word in relations)
-        return among(ctx, ctx[both["rows"]], ctx.all(both["columns"]), *relations, **both, text=text)
+        # No text is asked whether it is true of another image.
+        report: dict[str, Any] = {"true_of": "same_report"} if text is None else {}
+        positives, exclude = report.get(self.positives, self.positives), report.get(self.exclude, self.exclude)
+        own, everybody = ctx[both["rows"]], ctx.all(both["columns"])
+        return among(ctx, own, everybody, positives, exclude, **both, text=text or self.texts[0])

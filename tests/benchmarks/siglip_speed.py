@@ -1,10 +1,11 @@
 """The objective `siglip` against open_clip's SigLipLoss on several processes: time and memory, one JSON line.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/siglip_speed.py [--rows 512] [--processes 2 4]
+    OMP_NUM_THREADS=1 python tests/benchmarks/siglip_speed.py [--rows 512] [--processes 2 4] [--repeats 9]
 
-Same rows on every process, gloo, one thread each. Ours is the objective as a task calls it, on a context that learns
-from one message who holds which report and gathers the texts; theirs is the peer's own class in its default form, which
-passes texts round between neighbours. Gradients of own images and texts are asserted equal before anything is timed,
+As many rows on every process, gloo, one thread each. Ours is the objective as a task calls it, on a context that learns
+from one message who holds which report and gathers the texts. Theirs is the peer's own class: in its default form,
+which passes texts round between neighbours both ways, and for the question whether a ring pays also passing them one
+way, and gathering them. Gradients of own images and texts are asserted equal before anything is timed,
 then both run forward and backward in turn. Times are medians: of the wall clock between two barriers, and of the
 processor time of all processes together, which other programs disturb less. Memory is what torch holds at most beyond
 the inputs, on the first process.
@@ -84,11 +85,14 @@ def process(rank: int, world: int, port: int, rows: int, repeats: int, connectio
     batch = Batch.of({"text": [f"report {rank * rows + i}" for i in range(rows)]}, first=rank * rows)
     works: dict[str, Work] = {
         "ours": partial(ours, batch, Exchange(), LogitScale(init=SCALE, bias=BIAS), image, text),
-        "peer": partial(theirs, SigLipLoss(rank=rank, world_size=world), image, text, scale, bias),
     }
+    for name, form in (("peer", "bidir"), ("peer_shift", "shift"), ("peer_gather", "gather")):
+        loss = SigLipLoss(rank=rank, world_size=world, dist_impl=form)
+        works[name] = partial(theirs, loss, image, text, scale, bias)
     found = {name: work() for name, work in works.items()}
-    for got, wanted in zip(found["ours"], found["peer"], strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-7)
+    for name in list(found)[1:]:
+        for got, wanted in zip(found["ours"], found[name], strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-7)
     mib = {name: allocated_mib(work) for name, work in works.items()}
     result = measured(works, repeats)
     if rank == 0:
