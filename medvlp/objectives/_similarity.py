@@ -18,7 +18,7 @@ from medvlp.models.scale import LogitScale
 
 Side = Tensor | Mapping[str, Tensor]
 TILE = 2**25  # scores that are formed at a time: 128 MiB of float32
-CACHED = 2**21  # the same on a CPU, whose caches hold them, where no other direction wants the matrix too
+CACHED = 2**20  # the same on a CPU, whose caches hold them, where no other direction wants the matrix too
 
 
 @dataclass(frozen=True)
