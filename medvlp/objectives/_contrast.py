@@ -98,12 +98,13 @@ def sigmoid_contrast(
 
     Args:
         scores: (R, C), already scaled and shifted; or a `Similarity`.
-        target: bool (R, C), positives, or what gives those of a slice; a row without any is all negatives and counts.
+        target: bool (R, C), positives, or int (R,), the only positive's column, negative for none, or what gives those
+            of a slice; a row without any is all negatives and counts.
         exclude: the same of pairs left out; a row with no pair left adds nothing to sum and count.
         row_weight: (R,), not negative.
 
     Raises:
-        ValueError: if shapes disagree or the target is not boolean.
+        ValueError: if shapes disagree or the target is a distribution.
 
     References:
         Zhai et al. 2023 (SigLIP), section 3.2.
@@ -116,9 +117,12 @@ def sigmoid_contrast(
         return _by_tiles(sigmoid_contrast, scores, target, exclude, row_weight)
     target, exclude = _whole(target), None if exclude is None else _whole(exclude)
     z = _cleared(scores, exclude, row_weight)
-    _check_target(z, target)
-    if target.dtype != torch.bool:
-        raise ValueError(f"The target of sigmoid_contrast is bool (R, C), not {target.dtype}.")
+    if target.dtype.is_floating_point:
+        raise ValueError(f"The target of sigmoid_contrast is bool (R, C) or int (R,), not {target.dtype}.")
+    if target.dtype == torch.bool:
+        _check_target(z, target)
+    elif target.shape != z.shape[:1]:
+        raise ValueError(f"An index target is (R,) = {tuple(z.shape[:1])}, not {tuple(target.shape)}.")
     weight = z.new_full(z.shape[:1], 1.0 if z.shape[1] else 0.0)
     if exclude is not None:
         weight = _any(~exclude).to(z.dtype) if z.shape[1] else weight
@@ -254,7 +258,15 @@ class _Sigmoid(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, positive: Tensor, exclude: Tensor | None) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(z, positive, exclude)
         # From 40 on the logarithm is the score itself, in double precision too.
-        loss = F.softplus(torch.where(positive, -z, z), threshold=40)
+        if positive.dtype == torch.bool:
+            loss = F.softplus(torch.where(positive, -z, z), threshold=40)
+        else:
+            loss = F.softplus(z, threshold=40)
+            if z.shape[1]:
+                column = positive.clamp(min=0)[:, None]
+                own = z.gather(1, column)
+                own = torch.where((positive >= 0)[:, None], -own, own)
+                loss.scatter_(1, column, F.softplus(own, threshold=40))
         return (loss if exclude is None else loss.masked_fill_(exclude, 0.0)).sum(dim=1)
 
     @staticmethod
@@ -263,7 +275,10 @@ class _Sigmoid(torch.autograd.Function):
         z, positive, exclude = ctx.saved_tensors
         factor = grads[0][:, None]
         found = z.sigmoid().mul_(factor)
-        found -= torch.where(positive, factor, 0.0)
+        if positive.dtype == torch.bool:
+            found -= torch.where(positive, factor, 0.0)
+        elif z.shape[1]:
+            found.scatter_add_(1, positive.clamp(min=0)[:, None], -factor * (positive >= 0)[:, None])
         return found if exclude is None else torch.where(exclude, 0.0, found), None, None
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medvlp.core import Context
+import medvlp.objectives._targets as targets
+from medvlp.core import Context, Part
 from medvlp.core.protocols import Score
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
@@ -241,6 +242,31 @@ def test_another_scale_is_that_of_both_directions() -> None:
     ten = pair.turned().at(lambda z: 10 * z)
     assert torch.equal(ten.dense(), 10 * torch.eye(2))
     assert torch.equal(pair.turned().dense(), 3 * torch.eye(2))
+
+
+@pytest.mark.parametrize("spec", ["clip", "siglip"])
+@pytest.mark.parametrize("reports", [["a", "b", "c", "d"], ["a", "", "c", ""], ["a", "b", "a", "d"]])
+@pytest.mark.parametrize("of_text", [[0, 1, 2, 3], [0, 2, 3], [0, 0, 2, 3]])
+@pytest.mark.parametrize("tile", [8, 2**20])
+def test_samples_that_all_differ_need_no_mask(
+    spec: str, reports: list[str], of_text: list[int], tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without text, with an equal one, with two rows: value and gradients are those of the mask of all pairs."""
+    draw = torch.Generator().manual_seed(6)
+    image = torch.randn(4, 3, generator=draw, dtype=torch.float64).requires_grad_()
+    text = torch.randn(len(of_text), 3, generator=draw, dtype=torch.float64).requires_grad_()
+    monkeypatch.setattr(_similarity, "TILE", tile)
+    rows = {"image/embedding": image, "text/embedding": Part(text, torch.tensor(of_text))}
+    found = []
+    for single in (True, False):
+        if not single:
+            monkeypatch.setattr(targets, "own_columns", lambda *args, **kwargs: None)
+        terms = build("objectives", {"name": spec}, where="test")(Context.of(rows, {"text": reports}))
+        value = torch.stack([term.value() for term in terms.values()]).sum()
+        counts = [term.count for term in terms.values()]
+        found.append([value.detach(), *counts, *torch.autograd.grad(value, [image, text])])
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("parts", [("embedding",), ("tokens", "mask")])
