@@ -39,7 +39,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
         return log.softmax(dim=1)
     below = log - log.amax(dim=0)  # a factor of a column changes nothing, as columns are scaled first
     if below.amin() > _FAR:
-        shares, of_row = below.exp_(), log.new_ones(rows)
+        shares, of_row, of_column = below.exp_(), log.new_ones(rows), log.new_ones(columns)
         for _ in range(iterations):
             of_column = (rows / columns) / (of_row @ shares)
             of_row = 1 / (shares @ of_column)
