@@ -229,7 +229,7 @@ class Context:
         """
         row_key, column_key = self._any_key(rows), self._any_key(columns)
         row_owner, column_owner = self.owner(row_key)[part], self.all_owner(column_key)
-        same = (row_owner[:, None] == column_owner[None, :]) & (row_owner >= 0)[:, None]
+        same = torch.where(row_owner >= 0, row_owner, -2)[:, None] == column_owner[None, :]  # no column is of -2
         for name in _SAME.get(what, (what,)):
             if name not in self._index and name != REPORT:
                 raise ConfigError(f"ctx.same needs field {name!r}: {did_you_mean(name, self.batch.columns)}.")
@@ -238,8 +238,8 @@ class Context:
                 same = same | share_a_tag(own, self._tags(name, column_key))
         return same
 
-    def shared_labels(self, *, rows: str, columns: str) -> Tensor:
-        """Whether two samples share at least one present finding over all ``label`` fields, bool (R, C)."""
+    def shared_labels(self, *, rows: str, columns: str, part: slice = slice(None)) -> Tensor:
+        """Whether two samples share a present finding over all ``label`` fields, bool (R, C); `part` as in `same`."""
         names = sorted(name for name in self.batch.columns if name.startswith("label"))
         if not names:
             raise ConfigError("Shared labels need label fields, and the batch has none: add labels to the manifest.")
@@ -249,7 +249,7 @@ class Context:
             return own if self._chunk else collectives.gather_rows(own)
 
         labels = self.once("labels", present).float()
-        row_owner, column_owner = self.owner(self._any_key(rows)), self.all_owner(self._any_key(columns))
+        row_owner, column_owner = self.owner(self._any_key(rows))[part], self.all_owner(self._any_key(columns))
         own = row_owner[:, None] == column_owner[None, :]
         return own | (labels[row_owner] @ labels[column_owner].T > 0)
 

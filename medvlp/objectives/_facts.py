@@ -38,11 +38,23 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
         [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     """
     own = ctx.index.own(rows)
-    if parse_key(columns).view == text:
-        found = _true(_known(ctx, rows)[own][part], _stated(ctx, columns, text))
+    picture, of_text = (rows, columns) if parse_key(columns).view == text else (columns, rows)
+    lacks, states = ctx.once(f"facts of {of_text} and {picture}", lambda: _facts(ctx, picture, of_text, text))
+    if picture == rows:
+        lacks = lacks[own][part]
     else:
-        found = _true(_known(ctx, columns), _stated(ctx, rows, text)[own][part]).T
-    return torch.from_numpy(found).to(ctx[rows].device)
+        states = states[own][part]
+    found = (lacks @ states.T == 0) & states.any(dim=1)
+    return found if picture == rows else found.T
+
+
+def _facts(ctx: Context, picture: str, of_text: str, text: str) -> tuple[Tensor, Tensor]:
+    """Return of everybody's rows which facts are not confirmed (P, V) and which are stated (T, V), as 0 and 1."""
+    of_sample, known = _members(_known(ctx, picture))
+    states, stated = _members(_stated(ctx, of_text, text))
+    lacks = (of_sample @ confirmed(known, stated) == 0).astype(np.float32)
+    device = ctx[picture].device
+    return torch.from_numpy(lacks).to(device), torch.from_numpy(states).to(device)
 
 
 def _known(ctx: Context, key: str) -> IntArray:
@@ -56,14 +68,6 @@ def _stated(ctx: Context, key: str, text: str) -> IntArray:
     place = np.arange(len(owner)) - np.searchsorted(owner, owner)
     found = ctx.index.values(stated_field(text), key)
     return np.where(found[..., 0] == place[:, None], found[..., 1], 0)
-
-
-def _true(known: IntArray, stated: IntArray) -> NDArray[np.bool_]:
-    """Return which rows of stated facts (C, F) are confirmed by which rows of known ones (R, G), bool (R, C)."""
-    of_sample, known = _members(known)
-    of_text, stated = _members(stated)
-    wrong = (of_sample @ confirmed(known, stated) == 0).astype(np.float32) @ of_text.T
-    return (wrong == 0) & of_text.any(axis=1)
 
 
 def _members(facts: IntArray) -> tuple[NDArray[np.float32], IntArray]:

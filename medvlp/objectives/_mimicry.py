@@ -20,6 +20,7 @@ def affinity(
     *,
     scale: float | None = None,
     temperature: float = 1.0,
+    part: slice = slice(None),
 ) -> Tensor:
     """Return where teachers place own rows among everybody's columns: mean of their softmax, (R, C), no gradient.
 
@@ -32,6 +33,7 @@ def affinity(
         columns: view of the columns.
         scale: of the teachers' cosines; None: each teacher's own logit scale.
         temperature: scaled cosines are divided by it.
+        part: some of the own rows.
 
     Raises:
         ConfigError: if a teacher without a model, and so without a scale, is asked for its own.
@@ -44,7 +46,7 @@ def affinity(
     """
     seen = []
     for name in teachers:
-        cosines = ctx[f"{name}:{rows}/embedding"] @ ctx.all(f"{name}:{columns}/embedding").T
+        cosines = ctx[f"{name}:{rows}/embedding"][part] @ ctx.all(f"{name}:{columns}/embedding").T
         seen.append((_scaled(ctx, name, scale)(cosines) / temperature).softmax(dim=1))
     return torch.stack(seen).mean(dim=0).detach()
 

@@ -13,7 +13,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
     """Return the assignment nearest to exp(scores / epsilon) whose columns share the rows alike (Sinkhorn and Knopp).
 
     Each iteration scales the columns to R / K and then the rows to 1, so rows always sum to 1 and columns come near
-    R / K. Carried out on logarithms: exp(1 / epsilon) is beyond float32 from epsilon = 0.011 down.
+    R / K. Carried out on two vectors of factors, and on logarithms where exp(scores / epsilon) would be beyond float32.
 
     Args:
         scores: (R, K), of all rows of all processes.
@@ -35,8 +35,20 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
     log = wide / epsilon
     if rows == 0:
         return log
+    if not iterations:
+        return log.softmax(dim=1)
+    below = log - log.amax(dim=0)  # a factor of a column changes nothing, as columns are scaled first
+    if below.amin() > _FAR:
+        shares, of_row, of_column = below.exp_(), log.new_ones(rows), log.new_ones(columns)
+        for _ in range(iterations):
+            of_column = (rows / columns) / (of_row @ shares)
+            of_row = 1 / (shares @ of_column)
+        return shares.mul_(of_row[:, None]).mul_(of_column)
     share = math.log(rows / columns)
     for _ in range(iterations):
         log = log - log.logsumexp(dim=0, keepdim=True) + share
         log = log - log.logsumexp(dim=1, keepdim=True)
-    return log.exp() if iterations else log.softmax(dim=1)
+    return log.exp()
+
+
+_FAR = -60.0  # factors of rows and columns whose entries lie nearer than this stay far within float32

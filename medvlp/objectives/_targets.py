@@ -16,6 +16,7 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._facts import true_of
+from medvlp.objectives._own_columns import own_columns
 from medvlp.objectives._similarity import Similarity, by_tiles
 from medvlp.text.facts import KNOWN, stated_field
 
@@ -62,7 +63,7 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str, 
         part: some of the own rows.
     """
     if relation == "shared_labels":
-        return ctx.shared_labels(rows=rows, columns=columns)[part]
+        return ctx.shared_labels(rows=rows, columns=columns, part=part)
     if relation == "true_of":
         equal = related(ctx, "same_report", rows=rows, columns=columns, text=text, part=part)
         return equal | true_of(ctx, rows=rows, columns=columns, text=text, part=part)
@@ -173,10 +174,14 @@ class Compared(Objective):
             ctx: the step.
             rows: view of the rows.
             columns: view of the columns.
-            loss: (scores, positives, exclude=) of some rows -> their term.
+            loss: (scores, positives, exclude=) of some rows -> their term; positives are the one column of each row, or
+                a mask.
         """
+        single = self._single(ctx, rows, columns)
 
         def term(scores: Tensor, part: slice) -> Term:
+            if single is not None:
+                return loss(scores, single[part])
             found = self._pairs(ctx, rows, columns, part)
             return loss(scores, found.target, exclude=found.exclude)
 
@@ -204,6 +209,15 @@ class Compared(Objective):
 
         whole = part == slice(None)  # a tile's are used once, and too many to keep
         return ctx.once(f"pairs of {both} by {self.positives} without {self.exclude}", made) if whole else made()
+
+    def _single(self, ctx: Context, rows: str, columns: str) -> Tensor | None:
+        """Return the only positive of each own row, (R,), where all samples differ and nothing is excluded."""
+        if self.exclude != "none":
+            return None
+        both = {"rows": f"{rows}/{self.score.reads[0]}", "columns": f"{columns}/{self.score.reads[0]}"}
+        text = next((view for view in (columns, rows) if view != self.image), self.text)
+        name = f"own columns of {both} by {self.positives}"
+        return ctx.once(name, lambda: own_columns(ctx, self.positives, **both, text=text))
 
     def _is_turned(self, rows: str, columns: str) -> bool:
         """Whether this is the second direction on one process, of the very rows that the first one compared."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
+from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
@@ -89,9 +90,13 @@ class AffinityMimicking(Compared):
         return super().needs() | keys(*(f"{name}:{view}/embedding" for name in self.teachers for view in views))
 
     def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
-        scores, found = self.between(ctx, rows, columns)
+        scores = self._similarity(ctx, rows, columns)
         if self.scale is not None:
             fixed = self.scale
             scores = scores.at(lambda cosines: fixed * cosines)
-        soft = affinity(ctx, self.teachers, rows, columns, scale=self.teacher_scale)
-        return contrast(scores, mixed(found.target, soft, self.own))
+
+        def target(part: slice) -> Tensor:
+            soft = affinity(ctx, self.teachers, rows, columns, scale=self.teacher_scale, part=part)
+            return mixed(self._pairs(ctx, rows, columns, part).target, soft, self.own)
+
+        return contrast(scores, target)

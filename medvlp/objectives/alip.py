@@ -14,6 +14,7 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import by_tiles
 from medvlp.objectives._targets import Compared, Exclusion, Relation, needed_fields
 
 __all__ = ["Alip"]
@@ -128,11 +129,14 @@ class Alip(Compared):
         return torch.stack([(x * c).sum(dim=1), (x * v).sum(dim=1), (c * v).sum(dim=1)])
 
     def _direction(self, ctx: Context, rows: str, columns: str, weight: Tensor) -> Term:
-        scores, found = self.between(ctx, rows, columns)
+        def term(scores: Tensor, part: slice, of_row: Tensor) -> Term:
+            found = self._pairs(ctx, rows, columns, part)
+            whole = contrast(scores, found.target, exclude=found.exclude, row_weight=of_row)
+            # The paper's mean is over samples, not over weights: where little agrees, little is learnt.
+            return Term(whole.sum, found.target.any(dim=1).sum().to(whole.count))
+
         of_row = weight[ctx.owner(f"{rows}/embedding")]
-        term = contrast(scores, found.target, exclude=found.exclude, row_weight=of_row)
-        # The paper's mean is over samples, not over weights: where little agrees, little is learnt.
-        return Term(term.sum, found.target.any(dim=1).sum().to(term.count))
+        return by_tiles(self._similarity(ctx, rows, columns), term, beside=[of_row])
 
 
 def _mean_by_sample(rows: Tensor, owner: Tensor, count: int) -> Tensor:

@@ -14,6 +14,7 @@ from medvlp.core.schedules import Number, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._mimicry import affinity, mixed
+from medvlp.objectives._similarity import by_tiles
 from medvlp.objectives._targets import Compared, Relation
 
 __all__ = ["ClipRefine"]
@@ -106,12 +107,14 @@ class ClipRefine(Compared):
         }
 
     def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
-        scores, found = self.between(ctx, rows, columns)
-        soft = affinity(ctx, [self.teacher], rows, columns, temperature=self.temperature)
-        target = mixed(found.target, soft, self.alpha)
-        term = contrast(scores.dense() / self.temperature, target)
-        # Cross entropy less the target's own entropy: 0 where the student is what it is held to.
-        return Term(term.sum + torch.special.xlogy(target, target).sum(), term.count).times(self.temperature**2)
+        def term(scores: Tensor, part: slice) -> Term:
+            soft = affinity(ctx, [self.teacher], rows, columns, temperature=self.temperature, part=part)
+            target = mixed(self._pairs(ctx, rows, columns, part).target, soft, self.alpha)
+            found = contrast(scores / self.temperature, target)
+            # Cross entropy less the target's own entropy: 0 where the student is what it is held to.
+            return Term(found.sum + torch.special.xlogy(target, target).sum(), found.count)
+
+        return by_tiles(self._similarity(ctx, rows, columns), term).times(self.temperature**2)
 
     def _random(self, ctx: Context, key: str) -> Term:
         raw = ctx[key]

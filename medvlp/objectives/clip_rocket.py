@@ -14,8 +14,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term, Terms
 from medvlp.models.scale import LogitScale
-from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Exclusion, Relation, pairs
+from medvlp.objectives._both_ways import among
+from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives.clip import Clip
 
 __all__ = ["ClipRocket"]
@@ -108,7 +108,15 @@ class ClipRocket(Clip):
 
     def _strong(self, ctx: Context, a: str, b: str) -> Term:
         rows, columns = f"{a}/{self.head}", f"{b}/{self.head}"
-        found = pairs(ctx, self.positives, self.exclude, rows=rows, columns=columns, text=self.text)
-        assert self.strong is not None
-        scores = self.strong(unit(ctx[rows]) @ unit(ctx.all(columns)).T)
-        return contrast(scores, found.target, exclude=found.exclude, label_smoothing=self.smoothing)
+        return among(
+            ctx,
+            unit(ctx[rows]),
+            unit(ctx.all(columns)),
+            self.positives,
+            self.exclude,
+            rows=rows,
+            columns=columns,
+            text=self.text,
+            scale=self.strong,
+            label_smoothing=self.smoothing,
+        )

@@ -13,8 +13,8 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs
+from medvlp.objectives._both_ways import among
+from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 from medvlp.objectives.clip import Clip
 
 __all__ = ["CxrClip"]
@@ -115,11 +115,8 @@ class CxrClip(Objective):
     def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
         both = {"rows": f"{rows}/embedding", "columns": f"{columns}/embedding"}
         text = next((view for view in (columns, rows) if view in self.texts), None)
-        if text is None:  # no text is asked whether it is true of another image
-            report: dict[str, Any] = {"true_of": "same_report"}
-            positives, exclude = (report.get(word, word) for word in (self.positives, self.exclude))
-            who = pairs(ctx, positives, exclude, **both, text=self.texts[0])
-        else:
-            who = pairs(ctx, self.positives, self.exclude, **both, text=text)
+        # No text is asked whether it is true of another image.
+        report: dict[str, Any] = {"true_of": "same_report"} if text is None else {}
+        positives, exclude = report.get(self.positives, self.positives), report.get(self.exclude, self.exclude)
         own, everybody = ctx[both["rows"]], ctx.all(both["columns"])
-        return contrast(ctx.scale(own @ everybody.T), who.target, exclude=who.exclude)
+        return among(ctx, own, everybody, positives, exclude, **both, text=text or self.texts[0])

@@ -11,6 +11,7 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.term import Term
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import by_tiles, of_rows
 from medvlp.objectives._targets import Compared, Exclusion, Relation
 
 __all__ = ["Dcl"]
@@ -71,27 +72,50 @@ class Dcl(Compared):
         self.within = within
 
     def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
-        scores, found = self.between(ctx, rows, columns)
-        plain = scores.score(scores.rows, scores.columns)
-        z, target = ctx.scale(plain), found.target
-        exclude = torch.zeros_like(target) if found.exclude is None else found.exclude
+        scores = self._similarity(ctx, rows, columns)
+        plain = scores.at(None)
         if self.within:
-            others, same = self.between(ctx, rows, rows)
+            scores = scores.beside(self._similarity(ctx, rows, rows))
+
+        def masks(part: slice) -> tuple[Tensor, Tensor | None]:
+            found = self._pairs(ctx, rows, columns, part)
+            if not self.within:
+                return found.target, found.exclude
+            same = self._pairs(ctx, rows, rows, part)
             related = same.target if same.exclude is None else same.target | same.exclude
-            z, exclude = torch.cat([z, others.dense()], dim=1), torch.cat([exclude, related], dim=1)
-            target = torch.cat([target, torch.zeros_like(related)], dim=1)
-        term = contrast(z, target, exclude=exclude, positive_in_denominator=False)
+            exclude = torch.zeros_like(found.target) if found.exclude is None else found.exclude
+            target = torch.cat([found.target, torch.zeros_like(related)], dim=1)
+            return target, torch.cat([exclude, related], dim=1)
+
+        def term(z: Tensor, part: slice, *extra: Tensor) -> Term:
+            target, exclude = masks(part)
+            decoupled = contrast(z, target, exclude=exclude, positive_in_denominator=False)
+            if not extra:
+                return decoupled
+            return Term(decoupled.sum + (extra[0] * _mean(z, target)).sum(), decoupled.count)
+
         if self.sigma is None:
-            return term
-        valid = found.target.any(dim=1) & (~target & ~exclude).any(dim=1)
-        share = found.target.to(z.dtype) / found.target.sum(dim=1, keepdim=True).clamp(min=1)
+            return by_tiles(scores, term)
+
+        def near(cosines: Tensor, part: slice) -> Tensor:
+            target, exclude = masks(part)
+            others = ~target if exclude is None else ~target & ~exclude
+            mean = _mean(cosines, target[:, : cosines.shape[1]])
+            return torch.where(target.any(dim=1) & others.any(dim=1), mean, torch.nan)
+
+        own = of_rows(plain, near)
+        valid = ~own.isnan()
         owner = ctx.owner(f"{rows}/{self.score.reads[0]}")
-        weight = self._weights(ctx, (share * plain.detach()).sum(dim=1)[valid], owner[valid])
-        own = (share * z[:, : share.shape[1]]).sum(dim=1)[valid]
-        return Term(term.sum + ((1 - weight) * own).sum(), term.count)
+        extra = torch.zeros_like(own)
+        extra[valid] = 1 - self._weights(ctx, own[valid], owner[valid])
+        return by_tiles(scores, term, beside=[extra])
 
     def _weights(self, ctx: Context, own: Tensor, owner: Tensor) -> Tensor:
         """Return w of own rows, (V,), with the mean over those of all processes."""
         assert self.sigma is not None
         everybody = ctx.gather(own, owner).values / self.sigma
         return 2 - len(everybody) * (own / self.sigma - everybody.logsumexp(dim=0)).exp()
+
+
+def _mean(z: Tensor, target: Tensor) -> Tensor:
+    return torch.where(target, z, 0.0).sum(dim=1) / target.sum(dim=1).clamp(min=1)

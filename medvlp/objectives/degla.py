@@ -14,6 +14,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._facts import true_of
+from medvlp.objectives._similarity import Similarity, by_tiles
 from medvlp.objectives._targets import Compared, Exclusion, Relation, related
 from medvlp.objectives.hard_negatives import HardNegatives
 from medvlp.text.facts import stated_field
@@ -101,30 +102,33 @@ class Degla(Compared):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the five terms."""
-        to_image, found = self.between(ctx, self.text, self.image)
         return {
             "image_to_text": self._among_copies(ctx).times(0.5),
-            "text_to_image": contrast(to_image, found.target, exclude=found.exclude).times(0.5),
+            "text_to_image": self.summed(ctx, self.text, self.image, contrast).times(0.5),
             "image_grounded": self._of_image(ctx)["own_text"].times(self.image_grounded),
             "text_grounded": self._of_text(ctx).times(self.text_grounded),
             "distillation": self._distilled(ctx).times(self.distillation),
         }
 
     def _among_copies(self, ctx: Context) -> Term:
-        scores, found = self.between(ctx, self.image, self.text)
         both = {"rows": f"{self.image}/embedding", "columns": f"{self.negative}/embedding"}
-        copies = ctx.scale(ctx[both["rows"]] @ ctx.all(both["columns"]).T)
-        unfit = nothing = torch.zeros_like(copies, dtype=torch.bool)
-        if self.exclude == "true_of":
-            unfit = true_of(ctx, **both, text=self.negative)
-        elif self.exclude != "none":
-            unfit = related(ctx, self.exclude, **both, text=self.text)
-        exclude = torch.zeros_like(found.target) if found.exclude is None else found.exclude
-        return contrast(
-            torch.cat([scores.dense(), copies], dim=1),
-            torch.cat([found.target, nothing], dim=1),
-            exclude=torch.cat([exclude, unfit & ~ctx.same("sample", **both)], dim=1),
-        )
+        copies = Similarity({"embedding": ctx[both["rows"]]}, {"embedding": ctx.all(both["columns"])}, self.score)
+
+        def term(scores: Tensor, part: slice) -> Term:
+            found = self._pairs(ctx, self.image, self.text, part)
+            unfit = nothing = found.target.new_zeros(len(scores), copies.shape[1])
+            if self.exclude == "true_of":
+                unfit = true_of(ctx, **both, text=self.negative, part=part)
+            elif self.exclude != "none":
+                unfit = related(ctx, self.exclude, **both, text=self.text, part=part)
+            exclude = torch.zeros_like(found.target) if found.exclude is None else found.exclude
+            return contrast(
+                scores,
+                torch.cat([found.target, nothing], dim=1),
+                exclude=torch.cat([exclude, unfit & ~ctx.same("sample", **both, part=part)], dim=1),
+            )
+
+        return by_tiles(self._similarity(ctx, self.image, self.text).beside(copies), term)
 
     def _of_text(self, ctx: Context) -> Term:
         text, taught = self._both(ctx, self.text)

@@ -16,6 +16,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import Similarity
 
 __all__ = ["GOProLoss"]
 
@@ -99,7 +100,11 @@ class GOProLoss(Objective):
         pair = [f"{view}/{self.head}" for view in (self.image, self.strong)]
         rows, columns = ([unit(read(key)) for key in pair] for read in (ctx.__getitem__, ctx.all))
         own, count = ctx.own(pair[0]), len(columns[0])
-        scores = torch.cat(rows) @ torch.cat(columns).T / self.temperature
-        itself = torch.zeros_like(scores, dtype=torch.bool)
-        itself[torch.arange(len(scores), device=own.device), torch.cat([own, own + count])] = True
-        return contrast(scores, torch.cat([own + count, own]), exclude=itself).times(self.simclr)
+        itself, other = torch.cat([own, own + count]), torch.cat([own + count, own])
+
+        def exclude(part: slice) -> Tensor:
+            place = itself[part, None]
+            return torch.zeros(len(place), 2 * count, dtype=torch.bool, device=place.device).scatter_(1, place, True)
+
+        scores = Similarity(torch.cat(rows), torch.cat(columns), lambda a, b: (a / self.temperature) @ b.T)
+        return contrast(scores, other, exclude=exclude).times(self.simclr)

@@ -12,6 +12,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.schedules import Number, Ramp, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import by_tiles
 from medvlp.objectives._targets import Compared, Exclusion, Relation
 
 __all__ = ["LightClip"]
@@ -86,10 +87,12 @@ class LightClip(Compared):
         }
 
     def _direction(self, ctx: Context, rows: str, columns: str, alpha: float) -> Term:
-        scores, found = self.between(ctx, rows, columns)
-        z = scores.dense()
-        negative = ~found.target if found.exclude is None else ~found.target & ~found.exclude
-        return contrast(z, softened(z, found.target, negative, alpha), exclude=found.exclude)
+        def term(z: Tensor, part: slice) -> Term:
+            found = self._pairs(ctx, rows, columns, part)
+            negative = ~found.target if found.exclude is None else ~found.target & ~found.exclude
+            return contrast(z, softened(z, found.target, negative, alpha), exclude=found.exclude)
+
+        return by_tiles(self._similarity(ctx, rows, columns), term)
 
 
 @torch.no_grad()

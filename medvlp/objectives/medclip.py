@@ -86,18 +86,21 @@ class Medclip(Compared):
         return super().needs() | keys(*(f"label.{label}" for label in self.labels))
 
     def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
-        scores, _ = self.between(ctx, rows, columns)
+        scores = self._similarity(ctx, rows, columns)
         part = self.score.reads[0]
         key, others = f"{rows}/{part}", f"{columns}/{part}"
         own, known = self._findings(ctx, key)
         vectors, there = self._findings(ctx, others)
         every = ctx.gather(torch.cat([vectors, there[:, None].to(vectors)], dim=1), ctx.owner(others)).values
         vectors, there = every[:, :-1], every[:, -1] > 0
-        alike = own @ vectors.T / self.temperature
-        valid = known[:, None] & there[None, :]
-        soft = torch.where(valid, alike, torch.finfo(alike.dtype).min).softmax(dim=1)
-        target = torch.where(valid, soft, 0.0).to(ctx[key].dtype)
-        return contrast(scores, target, exclude=(~there)[None, :].expand_as(valid))
+
+        def target(part: slice) -> Tensor:
+            alike = own[part] @ vectors.T / self.temperature
+            valid = known[part, None] & there[None, :]
+            soft = torch.where(valid, alike, torch.finfo(alike.dtype).min).softmax(dim=1)
+            return torch.where(valid, soft, 0.0).to(ctx[key].dtype)
+
+        return contrast(scores, target, exclude=lambda part: (~there).expand(len(own[part]), -1))
 
     def _findings(self, ctx: Context, key: str) -> tuple[Tensor, Tensor]:
         """Return the vector of findings of each own row, (R, K + 1), and whether anything is known of it."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, keys
+from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
@@ -23,6 +23,8 @@ __all__ = ["SinkhornPrototypes"]
 
 
 class _Prototypes(Protocol):
+    weight: Tensor
+
     def scores(self, rows: Tensor, *, learn: bool) -> Tensor: ...
 
 
@@ -147,8 +149,22 @@ class SinkhornPrototypes(Objective):
         return rows if queue.full(key) else rows[:0]
 
     def _of_same_sample(self, ctx: Context, view: str, assigner: str, assigned: Tensor) -> Tensor:
-        same = (ctx.owner(self._key(view))[:, None] == ctx.owner(self._key(assigner))[None, :]).to(assigned)
-        return (same @ assigned) / same.sum(dim=1, keepdim=True).clamp(min=1)
+        owner, of_code = (ctx.parts[parse_key(self._key(each))].owner for each in (view, assigner))
+        total, count = sums_by_sample(assigned, of_code, ctx.batch.size)
+        return (total / count.clamp(min=1)[:, None])[owner]
 
     def _key(self, view: str) -> str:
         return f"{view}/{self.part}"
+
+
+def sums_by_sample(rows: Tensor, owner: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Return the sum (S + 1, K) and the count (S + 1,) of each sample's rows (R, K); the last, of index -1, are 0.
+
+    Example:
+        >>> total, count = sums_by_sample(torch.ones(3, 1), torch.tensor([0, 0, -1]), 2)
+        >>> total.flatten().tolist(), count.tolist()
+        ([2.0, 0.0, 0.0], [2.0, 0.0, 0.0])
+    """
+    there = (owner >= 0).to(rows)
+    total = rows.new_zeros(samples + 1, rows.shape[1]).index_add_(0, owner % (samples + 1), rows * there[:, None])
+    return total, rows.new_zeros(samples + 1).index_add_(0, owner % (samples + 1), there)

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
+from medvlp.core.keys import parse_key
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes, _Prototypes
+from medvlp.objectives._similarity import Similarity
+from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes, _Prototypes, sums_by_sample
 
 __all__ = ["Swav"]
 
@@ -103,17 +105,25 @@ class Swav(SinkhornPrototypes):
         """Return the one term."""
         prototypes = cast("_Prototypes", ctx.heads[self.head])
         learn = ctx.samples_seen >= self.freeze
-        rows, owner = self._of(ctx, self.views)
-        _, of_code = self._of(ctx, self.assigners)
+        rows, owner = (torch.cat(each) for each in zip(*(self._of(ctx, view) for view in self.views), strict=True))
         codes = torch.cat([self._assigned(ctx, view, prototypes) for view in self.assigners])
-        pairs = owner[:, None] == of_code[None, :]
-        pairs.fill_diagonal_(False)  # the assigners' rows come first, in the order of their codes
-        count = pairs.sum(dim=1).to(codes)
-        # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all its pairs.
-        target = (pairs.to(codes) @ codes) / count.clamp(min=1)[:, None]
-        scores = prototypes.scores(rows, learn=learn) / self.temperature
-        return {"swapped": contrast(scores, target.to(scores), row_weight=count)}
+        own = len(codes)  # the assigners' rows come first, in the order of their codes
+        of_sample, count = sums_by_sample(codes, owner[:own], ctx.batch.size)
+        count = count[owner]
+        count[:own] -= (owner[:own] >= 0).to(count)
 
-    def _of(self, ctx: Context, views: Sequence[str]) -> tuple[Tensor, Tensor]:
-        found = [self._key(view) for view in views]
-        return torch.cat([unit(ctx[key]) for key in found]), torch.cat([ctx.owner(key) for key in found])
+        def target(part: slice) -> Tensor:
+            # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all pairs.
+            found = of_sample[owner[part]]
+            itself = codes[part]
+            found[: len(itself)] -= itself
+            return found.clamp_(min=0).div_(count[part].clamp(min=1)[:, None])
+
+        weight = (prototypes.weight if learn else prototypes.weight.detach()).to(rows)
+        scores = Similarity(rows, weight, lambda rows, columns: (rows / self.temperature) @ columns.T)
+        return {"swapped": contrast(scores, target, row_weight=count)}
+
+    def _of(self, ctx: Context, view: str) -> tuple[Tensor, Tensor]:
+        """Return unit rows of a view and the sample of each within this process, -1 for none."""
+        key = self._key(view)
+        return unit(ctx[key]), ctx.parts[parse_key(key)].owner

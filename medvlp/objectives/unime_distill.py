@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
+from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
@@ -12,6 +13,7 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._similarity import Similarity, by_tiles
 
 __all__ = ["UnimeDistill"]
 
@@ -70,7 +72,11 @@ class UnimeDistill(Objective):
             everybody = ctx.gather(taught, ctx.owner(self._text)).values
         else:
             taught, everybody = unit(ctx[self.teacher]), unit(ctx.all(self.teacher))
-        target = (taught @ everybody.T / self.temperature).softmax(dim=1).detach()
-        term = contrast(ctx[self._text] @ ctx.all(self._text).T / self.temperature, target)
-        entropy = -target.xlogy(target).sum()
-        return {"texts": Term(term.sum - entropy, term.count)}
+
+        def term(scores: Tensor, part: slice) -> Term:
+            target = (taught[part] @ everybody.T / self.temperature).softmax(dim=1).detach()
+            found = contrast(scores, target)
+            return Term(found.sum + target.xlogy(target).sum(), found.count)
+
+        scores = Similarity(ctx[self._text], ctx.all(self._text), lambda a, b: (a / self.temperature) @ b.T)
+        return {"texts": by_tiles(scores, term)}

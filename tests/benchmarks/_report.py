@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
+from pathlib import Path
 
-__all__ = ["interleaved_ms", "interleaved_ratio", "print_report"]
+__all__ = ["allocated_mib", "interleaved_ms", "interleaved_ratio", "peak_mib", "print_report"]
 
 # Load at the start of the script: what ran beside it, not what it did itself.
 _LOAD_BEFORE = os.getloadavg()[0]
@@ -38,15 +40,17 @@ def print_report(benchmark: str, *, n: int | Mapping[str, int], packages: tuple[
     print(json.dumps(line), flush=True)
 
 
-def interleaved_ms(works: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
+def interleaved_ms(
+    works: Mapping[str, Callable[[], object]], *, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Return the median milliseconds of several works, run in turn, so that a busy moment meets all of them."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for repeat in range(repeats + 1):
         for name, work in works.items():
-            start = time.perf_counter()
+            start = clock()
             work()
             if repeat:  # the first round chooses kernels and touches memory
-                times[name].append(1000 * (time.perf_counter() - start))
+                times[name].append(1000 * (clock() - start))
     return {name: round(statistics.median(spent), 3) for name, spent in times.items()}
 
 
@@ -73,3 +77,33 @@ def interleaved_ratio(works: Mapping[str, Callable[[], object]], *, repeats: int
             key = f"{'' if kind == 'seconds' else 'cpu_'}ratio_to_{other}"
             out[key] = dict(zip(("median", "least", "most"), (round(each, 3) for each in found), strict=True))
     return out
+
+
+def resident(name: str) -> int:
+    """Return a number of this process's memory in KiB: VmRSS now, VmHWM the most since it was last forgotten."""
+    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def peak_mib(work: Callable[[], object]) -> float:
+    """Return how far the resident set rises above its present size."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    work()
+    return round((resident("VmHWM") - before) / 1024, 1)
+
+
+def allocated_mib(work: Callable[[], object]) -> float:
+    """Return the most that torch held at a time beyond what it held before: a sum of allocations, the same each run."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    results = profiler.profiler.kineto_results
+    events = sorted((e for e in results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    held = most = 0
+    for event in events:
+        held += event.nbytes()
+        most = max(most, held)
+    return round(most / 2**20, 2)

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _report import interleaved_ms, print_report
+from _report import interleaved_ms, peak_mib, print_report
 from torch import Tensor
 
-import medvlp.objectives._targets as targets
 from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.models.scale import LogitScale
-from medvlp.objectives._similarity import by_tiles
+from medvlp.objectives import _similarity
 from medvlp.objectives.clip import Clip
 
 WIDTH, SCALE = 512, 14.28
@@ -44,7 +41,7 @@ class Ours:
 
     def __call__(self, image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return value and gradients."""
-        targets.by_tiles = partial(by_tiles, entries=self.entries)
+        _similarity.TILE = self.entries
         owner = torch.arange(len(image))
         parts = {parse_key("image/embedding"): Part(image, owner), parse_key("text/embedding"): Part(text, owner)}
         terms = self.objective(Context(parts=parts, batch=self.batch, scale=self.scale))
@@ -74,21 +71,6 @@ def theirs(loss: Loss, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return value and gradients."""
     value = loss(*inputs)
     return value.detach(), torch.autograd.grad(value, inputs)
-
-
-def resident(name: str) -> int:
-    """Return a number of this process's memory in KiB: VmRSS now, VmHWM the most since it was last forgotten."""
-    found = re.search(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1])
-
-
-def peak_mib(work: Callable[[], object]) -> float:
-    """Return how far the resident set rises above its present size."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = resident("VmRSS")
-    work()
-    return round((resident("VmHWM") - before) / 1024, 1)
 
 
 def main() -> None:

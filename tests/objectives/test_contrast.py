@@ -385,7 +385,7 @@ def test_contrast_refuses(options, sentence):
 
 
 def test_sigmoid_contrast_refuses_a_target_that_is_not_boolean():
-    with pytest.raises(ValueError, match=r"target of sigmoid_contrast is bool \(R, C\), not torch.float32"):
+    with pytest.raises(ValueError, match=r"is bool \(R, C\) or int \(R,\), not torch.float32"):
         sigmoid_contrast(torch.zeros(2, 2), torch.eye(2))
 
 

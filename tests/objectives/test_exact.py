@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medvlp.core.registry import available
+from medvlp.objectives import _similarity
 from medvlp.training.trainer import Trainer
 from tests.objectives.cases import cases
 from tests.training.methods import BATCH, Method, check_resume, check_same, make_setup, train
@@ -44,6 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("name", "case"), NAMES)
 def test_a_step_in_chunks_is_a_whole_step(name: str, case: str, folder: Path, tmp_path: Path) -> None:
     check_same(whole(name, case, folder), run(name, case, str(tmp_path), 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "case"), NAMES)
+def test_a_step_by_tiles_is_a_whole_step(
+    name: str, case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_similarity, "TILE", 2 * BATCH)
+    check_same(whole(name, case, folder), run(name, case, str(tmp_path), 1))
 
 
 @pytest.mark.slow
