@@ -8,9 +8,14 @@ Example:
     2
 """
 
+import os
+
 from medvlp.core.lazy import attach
 
 __version__ = "0.1.0"
+
+# timm imports wandb wherever it is installed, which from then on reports its own errors to its makers.
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 __getattr__, __dir__, __all__ = attach(
     __name__,

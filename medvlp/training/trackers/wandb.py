@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +38,6 @@ class Wandb:
 
     def start(self, *, folder: Path, name: str, configuration: Mapping[str, object], resume: str | None) -> str:
         """Begin a run, or go on with it; see `Tracker`."""
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when it is imported
         import wandb
 
         if not self.offline and not wandb.login(prompt=False):
