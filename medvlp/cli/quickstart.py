@@ -9,7 +9,7 @@ import typer
 
 # Configuration, patients, and what was measured on two idle cores.
 QUICK = ("pretrain/phantom_quick.yaml", 900, "about 6 minutes")
-FULL = ("pretrain/phantom_clip.yaml", 2500, "about 15 minutes")
+FULL = ("pretrain/phantom_full.yaml", 2500, "about 18 minutes")
 
 
 def quickstart(
