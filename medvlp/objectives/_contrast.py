@@ -350,9 +350,7 @@ def _cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Te
         raise ValueError(f"exclude is bool (R, C) = {tuple(z.shape)}, not {exclude.dtype} {tuple(exclude.shape)}.")
     if row_weight is not None and row_weight.shape != z.shape[:1]:
         raise ValueError(f"row_weight is (R,) = {tuple(z.shape[:1])}, not {tuple(row_weight.shape)}.")
-    if row_weight is None or (row_weight.device.type == "cpu" and bool((row_weight != 0).all())):
-        return z
-    return torch.where((row_weight != 0)[:, None], z, 0.0)
+    return z if row_weight is None else torch.where((row_weight != 0)[:, None], z, 0.0)
 
 
 def _check_target(z: Tensor, target: Tensor) -> None:

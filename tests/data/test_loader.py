@@ -60,11 +60,12 @@ def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: 
 
 def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_group_ends(prepared: Prepared) -> None:
     expected = take(Loader(prepared, SUFFIX, batch=4, seed=3), 24)
+    others = set(multiprocessing.active_children())
     stream = iter(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2))
-    found = [next(stream)]
-    for worker in multiprocessing.active_children():
+    found = [next(stream), next(stream)]  # one of each worker, so that both have begun
+    for worker in set(multiprocessing.active_children()) - others:
         os.kill(worker.pid or 0, signal.SIGTERM)
-    found += itertools.islice(stream, 23)  # more than was made ahead
+    found += itertools.islice(stream, 22)  # more than was made ahead
     for a, b in zip(expected, found, strict=True):
         assert_same(a, b)
 
