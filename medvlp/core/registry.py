@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -66,11 +67,17 @@ def component(folder: str, name: str) -> Callable[..., Any]:
         if point.name == name:
             return point.load()
     module = importlib.import_module(f"medvlp.{folder.replace('/', '.')}.{name}")
-    own = [n for n, part in vars(module).items() if getattr(part, "__module__", "") == module.__name__ and n[0] != "_"]
-    public = getattr(module, "__all__", own if len(own) == 1 else ())
+    public = getattr(module, "__all__", None)
+    public = _own(module) if public is None else public
     if not public:
         raise ConfigError(f"The {folder} module {name!r} names no component: put it first in its __all__.")
     return getattr(module, public[0])
+
+
+def _own(module: ModuleType) -> list[str]:
+    """Return the one public class or function that a module defines; nothing where there are several."""
+    own = [n for n, part in vars(module).items() if getattr(part, "__module__", "") == module.__name__ and n[0] != "_"]
+    return own if len(own) == 1 else []
 
 
 @cache

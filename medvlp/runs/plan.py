@@ -111,11 +111,11 @@ def plan(config: RunConfig, *, most: int = 1) -> TrainingPlan:
             standing = max(standing, standing_bytes(trainer.root, optimiser))
             trained = (p for group in optimiser.param_groups for p in group["params"])
             gradients, reading = max(gradients, sum(p.nbytes for p in trained)), max(reading, seconds)
-    # DDP has a buffer for the gradients.
-    counts = [n for n in (*(2**power for power in range(most.bit_length())), most) if n <= most and batch % n == 0]
+    counts = sorted({n for n in (*(2**power for power in range(most.bit_length())), most) if batch % n == 0})
     shares = tuple(
+        # DDP has a buffer for the gradients.
         _share(costs, lengths, n, batch, reading, config.training.workers, standing + (n > 1) * gradients)
-        for n in sorted(set(counts))
+        for n in counts
     )
     return TrainingPlan(f"{device} ({trainer.setup.precision.dtype})", sizes, reading, gradients, shares)
 

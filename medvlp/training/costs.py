@@ -78,7 +78,7 @@ def measure(step: Callable[[int], None], sizes: Sequence[int], *, device: torch.
     return StepCost(Cost.fitted(sizes, seconds), Cost.fitted(sizes, peaks))
 
 
-def peak_bytes(work: Callable[[], None], device: torch.device) -> int:
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     """Return how much more memory tensors held at most during some work than before it.
 
     CUDA's allocator knows; elsewhere what each operator returns is counted until nobody holds it, without the room that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         """Begin to note signals."""
@@ -42,11 +43,11 @@ class Interruption:
     def __exit__(self, *raised: object) -> None:
         """Handle signals as before."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.name = self.name or signal.Signals(number).name
-        signal.signal(signal.SIGINT, self._before[signal.SIGINT])  # type: ignore[arg-type]
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
     def anywhere(self, device: torch.device) -> bool:
         """Whether a signal came to any process; all must ask."""

@@ -85,7 +85,8 @@ def step_of_open_clip(model: nn.Module, images: Tensor, tokens: Tensor, *, part:
             found = [model(*each)[:2] for each in parts]
         for i, each in enumerate(parts):
             image, text, scale = model(*each)
-            rows = [[*side[:i], own, *side[i + 1 :]] for side, own in zip(zip(*found), (image, text))]  # noqa: B905
+            sides = zip(zip(*found, strict=True), (image, text), strict=True)
+            rows = [[*side[:i], own, *side[i + 1 :]] for side, own in sides]
             value = loss(torch.cat(rows[0]), torch.cat(rows[1]), scale)
             value.backward()
         return value.item()
@@ -121,7 +122,7 @@ def compare(steps: dict[str, tuple[nn.Module, Step]], repeats: int) -> dict[str,
     seen = {name: (step(), length(model)) for name, (model, step) in steps.items()}
     for found in seen.values():  # loss, and length of the gradient
         torch.testing.assert_close(torch.tensor(found), torch.tensor(seen["open_clip"]), rtol=2e-4, atol=1e-5)
-    mib = {name: round(peak_bytes(step, CPU) / 2**20, 1) for name, (_, step) in steps.items()}  # type: ignore[arg-type]
+    mib = {name: round(peak_bytes(step, CPU) / 2**20, 1) for name, (_, step) in steps.items()}
     ms = interleaved_ms({name: step for name, (_, step) in steps.items()}, repeats=repeats)
     ratios = {f"over_{name}": round(ms["medvlp"] / each, 3) for name, each in ms.items() if name != "medvlp"}
     memory = {f"memory_over_{name}": round(mib["medvlp"] / each, 3) for name, each in mib.items() if name != "medvlp"}

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from medvlp.core import installed
 from medvlp.core.errors import UserError
-from medvlp.models.backends import engines
 from medvlp.training.journal import Journal, read_journal
 from medvlp.training.tracking import TRACKING, Tracking, sendable
 from medvlp.training.trainer import Trainer
@@ -291,7 +291,7 @@ def test_a_service_that_cannot_begin_is_one_sentence_before_anything_is_written(
 
 @pytest.mark.parametrize("name", ["mlflow", "trackio", "wandb"])
 def test_a_package_that_is_not_installed_is_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=f"^This needs {name}: run `pip install {name}`.$"):
         Tracking([{"name": name}], {})
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from medvlp.core.errors import UserError
+from medvlp.core.installed import needs
 
 if TYPE_CHECKING:
     from openvino import Core
@@ -98,17 +98,6 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> to
     with torch.inference_mode(False), torch.no_grad():
         given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
-
-
-def needs(*packages: str) -> None:
-    """Refuse what packages that are not installed would do.
-
-    Raises:
-        UserError: with what to install.
-    """
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise UserError(f"This needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
 
 
 ENGINES = {"openvino": openvino, "onnxruntime": onnxruntime}

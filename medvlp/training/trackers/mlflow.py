@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from medvlp.models.backends.engines import needs
+from medvlp.core.installed import needs
 
 __all__ = ["MLflow"]
 

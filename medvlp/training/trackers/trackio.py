@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from medvlp.core.errors import UserError
-from medvlp.models.backends.engines import needs
+from medvlp.core.installed import needs
 
 __all__ = ["Trackio"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medvlp.core.errors import UserError
-from medvlp.models.backends.engines import needs
+from medvlp.core.installed import needs
 
 __all__ = ["Wandb"]
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from medvlp.core.installed import needs
 from medvlp.core.registry import FromModel
-from medvlp.models.backends.engines import needs
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
