@@ -18,6 +18,7 @@ from medvlp.cli.main import app
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 from medvlp.core.components import KINDS, Described, describe, entries
+from medvlp.core.methods import methods as known_methods
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -124,9 +125,10 @@ def configuration() -> str:
 
 
 def methods() -> str:
-    """Return what the configurations of single methods say at their head: those that stand on the common budget."""
-    lines = ["# Methods", "", "Each is one configuration on one budget: the same synthetic hospital, towers, views and"]
+    """Return the table of all methods, and what the configurations of those on the common budget say at their head."""
+    lines = ["# Methods", "", *_methods_table(), "## On one budget", ""]
     lines += [
+        "Each of these is one configuration on one budget: the same synthetic hospital, towers, views and",
         "number of samples. `medvlp train compare/NAME.yaml` trains one, `medvlp sweep compare/phantom.yaml` all.",
         "",
     ]
@@ -135,9 +137,29 @@ def methods() -> str:
         if path.stem != "phantom" and "\nbase: budget.yaml\n" in text:
             first, facts = method_facts(text)
             name, _, adds = first.partition(": ")
-            lines += [f"## {name}", "", f"`compare/{path.name}`. {adds[:1].upper()}{adds[1:]}", ""]
+            lines += [f"### {name}", "", f"`compare/{path.name}`. {adds[:1].upper()}{adds[1:]}", ""]
             lines += [*(f"- **{words}**: {facts[word]}" for word, words in METHOD_FACTS.items()), ""]
     return "\n".join(lines)
+
+
+def _methods_table() -> list[str]:
+    """All methods by family: what they are made of, what trains them, how they were checked."""
+    lines = [
+        "`medvlp components --methods` prints the same. *Equations*: values equal a loop written from the paper, or its",
+        "special cases. *Exact*: one process equals two, a batch equals its chunks, a resumed run equals one that was not",
+        "stopped. *Small world*: tried in a [made-up world](../results/method_toys.md) where its claim should show; the page",
+        "says whether it did. *Library*: values equal those of another library.",
+        "",
+    ]
+    for family, found in itertools.groupby(known_methods(), lambda each: each.family):
+        lines += [f"## {family}", "", "| method | made of | configuration | checked |", "| --- | --- | --- | --- |"]
+        for each in found:
+            made = ", ".join(f"`{part}`" for part in each.parts) or f"not here: {each.absent}"
+            name = f"{each.name} ({each.paper})" if each.paper else each.name
+            cells = (name, made, f"`{each.config}`" if each.config else "", ", ".join(each.checked))
+            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+        lines.append("")
+    return lines
 
 
 def method_facts(text: str) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from medvlp.core.components import KINDS, Described, Entry
+from medvlp.core.methods import Method
 
 
 def list_words(entries: Sequence[Entry]) -> str:
@@ -17,6 +18,18 @@ def list_words(entries: Sequence[Entry]) -> str:
         lines += ["", f"{folder}: {kind.what} ({kind.place})"]
         for entry in (each for each in entries if each.kind == folder):
             lines += _wrapped(f"  {entry.name:<{longest}}  {entry.line()}", 120, " " * (longest + 4))
+    return "\n".join(lines[1:])
+
+
+def method_words(methods: Sequence[Method]) -> str:
+    """Return one line for each method, by family: its components, its configuration, how it was checked."""
+    lines: list[str] = []
+    for family in dict.fromkeys(each.family for each in methods):
+        lines += ["", family]
+        for each in (method for method in methods if method.family == family):
+            name = f"{each.name} ({each.paper})" if each.paper else each.name
+            known = [", ".join(each.parts) or f"not here: {each.absent}", each.config, ", ".join(each.checked)]
+            lines += _wrapped(f"  {name}: {'; '.join(filter(None, known))}", 120, "    ")
     return "\n".join(lines[1:])
 
 

@@ -1,0 +1,60 @@
+"""The table of methods names components, configurations and checks that are there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.components import chosen
+from medvlp.core.methods import Method, methods
+from medvlp.core.resources import resource
+
+ROOT = Path(__file__).resolve().parents[2]
+TOYS = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))["tables"]["toys"][
+    "rows"
+]
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda each: each.name)
+def test_what_a_method_is_made_of_and_trained_by_is_shipped(method: Method) -> None:
+    assert bool(method.parts) != bool(method.absent)
+    assert all(len(chosen(part)) == 1 for part in method.parts)
+    assert not method.config or resource("configs", method.config).is_file()
+    assert method.paper, "its first component names no paper: give `paper`"
+
+
+def test_every_objective_that_is_called_exact_has_its_cases() -> None:
+    cases = {path.stem for path in (ROOT / "tests" / "objectives" / "cases").glob("*.py")}
+    for method in methods():
+        objectives = [part.partition("/")[2] for part in method.parts if part.startswith("objectives/")]
+        assert ("exact" in method.checked) or not objectives, method.name
+        assert set(objectives) <= cases
+
+
+def test_small_worlds_are_those_whose_results_are_stored() -> None:
+    tried = {row[0] for row in TOYS}
+    named = {part.rpartition("/")[2] for each in methods() for part in each.parts} | {
+        Path(each.config).stem for each in methods()
+    }
+    for method in methods():
+        if "small world" in method.checked:
+            assert tried & {Path(method.config).stem, *(part.rpartition("/")[2] for part in method.parts)}, method.name
+    assert all(any(row.startswith(name) for name in named) for row in tried)
+
+
+def test_every_objective_belongs_to_a_method_or_to_none_of_the_literature() -> None:
+    general = {
+        "answer_question",
+        "autoencode",
+        "box_set",
+        "caption",
+        "classify",
+        "class_prototypes",
+        "dice_ce",
+        "focal",
+    }
+    general |= {"ordinal"}
+    named = {part.partition("/")[2] for each in methods() for part in each.parts if part.startswith("objectives/")}
+    assert {entry.name for entry in chosen("objectives")} - named == general
