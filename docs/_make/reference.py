@@ -145,10 +145,10 @@ def methods() -> str:
 def _methods_table() -> list[str]:
     """All methods by family: what they are made of, what trains them, how they were checked."""
     lines = [
-        "`medvlp components --methods` prints the same. *Equations*: values equal a loop written from the paper, or its",
-        "special cases. *Exact*: one process equals two, a batch equals its chunks, a resumed run equals one that was not",
-        "stopped. *Small world*: tried in a [made-up world](../results/method_toys.md) where its claim should show; the page",
-        "says whether it did. *Library*: values equal those of another library.",
+        "`medvlp components --methods` prints the same. *Equations*: values equal a loop written from the paper, or",
+        "its special cases. *Exact*: one process equals two, a batch equals its chunks, a resumed run equals one that",
+        "was not stopped. *Small world*: tried in a [made-up world](../results/method_toys.md) where its claim should",
+        "show; the page says whether it did. *Library*: values equal those of another library.",
         "",
     ]
     for family, found in itertools.groupby(known_methods(), lambda each: each.family):
