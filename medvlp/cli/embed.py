@@ -27,6 +27,14 @@ def embed(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
+    parts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Records a part of --out: a run that ended goes on, and torchrun's processes share the parts.",
+        ),
+    ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="With --parts: over the machines of a Ray cluster.")] = False,
     backend: Annotated[
         str, typer.Option(help="What computes a table: torch, openvino or onnxruntime, see `medvlp predict`.")
     ] = "torch",
@@ -40,18 +48,27 @@ def embed(
             "Say where the features go: --out FILE for a table of records, --index FOLDER for cases to be searched, or "
             "--slices FOLDER for slices."
         )
+    if (ray and parts is None) or (parts is not None and (out is None or slices is not None)):
+        raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)
     if slices is None:
-        from medvlp.runs.evaluate import embed_manifest
+        from medvlp.runs.embed import embed_in_parts, embed_manifest
 
-        table = embed_manifest(model, manifest, root=root, workers=workers, backend=backend)
+        how = {"root": root, "workers": workers, "backend": backend}
+        if out is not None and parts is not None:
+            table = embed_in_parts(model, manifest, out, size=parts, ray=ray, **how)
+        else:
+            table = embed_manifest(model, manifest, **how)
+        if table is None:  # a process of torchrun whose parts the first one puts together
+            return
         unread, empty = table.meta["left_out"], table.meta["empty"]
         left = f" Left out, because they cannot be read: {unread}." if unread else ""
         left += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
         if out is not None:
-            table.save(out)
+            if parts is None:
+                table.save(out)
             typer.echo(f"{out}: {len(table)} rows, columns {', '.join(table.columns)}.{left}")
         if index is not None:
             from medvlp.runs.case_index import make_case_index

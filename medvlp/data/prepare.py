@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import ReadsBeside, View
@@ -23,7 +23,7 @@ from medvlp.data.parallel import Progress, notify
 from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
 from medvlp.data.pool import Pool
 from medvlp.data.pool_rows import Array, Row, depths_of, open_arrays, read_row
-from medvlp.data.quarantine import Quarantined, allowed_failures, refuse_too_many
+from medvlp.data.quarantine import NothingReadableError, Quarantined, allowed_failures, refuse_too_many
 
 
 class Store:
@@ -115,6 +115,7 @@ def prepare(
     Raises:
         ConfigError: if a view of the prefix is random, or makes what the cache cannot hold.
         DataError: if more than `cap` of the records cannot be read, or the cache is too small.
+        NothingReadableError: if none can be read, whatever `cap` is.
 
     Example:
         >>> from medvlp.data.views.sections import Sections
@@ -140,7 +141,7 @@ def prepare(
     refuse_too_many(lost, total=len(manifest), cap=cap)
     good = [place for place, here in zip(found, readable, strict=True) if place is not None and here]
     if not good:
-        raise DataError("No record of the manifest can be read: check its root folder and its image paths.")
+        raise NothingReadableError(lost)
     store = Store(
         pool,
         np.array([row for row, _ in good], np.int64),

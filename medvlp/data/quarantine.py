@@ -30,6 +30,18 @@ class Quarantined:
     hint: str
 
 
+class NothingReadableError(DataError):
+    """No record of a cohort can be read.
+
+    Attributes:
+        quarantined: all of them, with their reasons.
+    """
+
+    def __init__(self, quarantined: Sequence[Quarantined]) -> None:
+        super().__init__("No record of the manifest can be read: check its root folder and its image paths.")
+        self.quarantined = tuple(quarantined)
+
+
 def quarantined(record: str, error: DataError) -> Quarantined:
     """Return the entry for a record that raised an error."""
     if isinstance(error, UnreadableImage):

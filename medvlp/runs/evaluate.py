@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from medvlp.answers.asking.model import load
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
 from medvlp.core.console import silent
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError
 from medvlp.core.files import check_place
-from medvlp.core.keys import keys
 from medvlp.core.memory import keep_freed_memory
-from medvlp.core.progress import progress
 from medvlp.core.provenance import hash_of
-from medvlp.core.table import FeatureTable
-from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
-from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.suite import Wanted
-from medvlp.features.feature_pass import feature_pass
 from medvlp.measures import chosen_measures
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
@@ -189,42 +183,3 @@ def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
         )
-
-
-def embed_manifest(
-    model: str | Path, manifest: Path, *, root: Path | None, workers: int, backend: str = "torch"
-) -> FeatureTable:
-    """Embed every readable record's pictures and report with a bundle; files lie below `root`, or as it says.
-
-    What computes the towers is `backend`, see `medvlp.models.backends`.
-
-    Returns:
-        One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
-        nothing that the model looks at or reads.
-
-    Raises:
-        UserError: if model and manifest have no kind in common.
-        DataError: if no record has anything to embed.
-    """
-    loaded = load(model, backend=backend)
-    table = Manifest.load(manifest, root=root)
-    reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
-    words = "text" in table and loaded.model.reads_text and loaded.embeds
-    kinds = readable_kinds(table, reading, loaded.model)
-    if not kinds and not words:
-        raise UserError(
-            f"The model looks at {' and '.join(loaded.model.kinds)}, and the manifest names neither such files nor "
-            "reports that it reads: index the data with such a column."
-        )
-    with progress("Reading", unit="records") as tell:
-        prepared = prepare(table, reading, cache=None, workers=workers, cap=1.0, progress=tell)
-    needs = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
-    unread = [record.id for record in prepared.quarantined]
-    made_by = str(loaded.bundle.provenance.get("recipe", ""))
-    meta = {"model": made_by, "backend": backend, "data": table.hash, "left_out": unread}
-    found = feature_pass(loaded.model, in_order(prepared), keys(*needs), meta=meta)
-    embedded = np.any([np.isfinite(found[name]).any(axis=1) for name in found.columns], axis=0)
-    if not embedded.any():
-        raise DataError(f"No record of {manifest} has anything for {', '.join(needs)}: check its columns and files.")
-    empty = [found.ids[int(row)] for row in np.flatnonzero(~embedded)]
-    return replace(found.rows(embedded) if empty else found, meta={**meta, "empty": empty})

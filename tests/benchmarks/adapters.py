@@ -36,7 +36,7 @@ from medvlp.evaluation.few_shot_results import evaluate_few_shot
 from medvlp.evaluation.results import Result
 from medvlp.models.bundle import save_bundle
 from medvlp.runs.adapt_choice import Tried, choose_adapter, folds_of
-from medvlp.runs.evaluate import embed_manifest
+from medvlp.runs.embed import embed_manifest
 from medvlp.runs.index import index_cohort
 from medvlp.statistics.attribute import attribute_scores
 from medvlp.zoo import convert

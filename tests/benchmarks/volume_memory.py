@@ -70,7 +70,7 @@ def child(folder: Path, name: str, what: str) -> None:
             folder / "bundle", folder / f"{name}.parquet", root=folder, folder=folder / "out", windows=[], workers=0
         )
     else:
-        from medvlp.runs.evaluate import embed_manifest
+        from medvlp.runs.embed import embed_manifest
 
         embed_manifest(folder / "bundle", folder / f"{name}.parquet", root=folder, workers=0)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

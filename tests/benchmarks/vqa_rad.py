@@ -35,7 +35,7 @@ from medvlp.evaluation.metric_row import mean_metric
 from medvlp.features.embed import embed
 from medvlp.measures.questions import plain_words
 from medvlp.models.bundle import load_model, save_bundle
-from medvlp.runs.evaluate import embed_manifest
+from medvlp.runs.embed import embed_manifest
 from medvlp.runs.index import index_cohort
 from medvlp.zoo import convert
 

@@ -20,7 +20,8 @@ from medvlp.data.prepare import Prepared, prepare
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
 from medvlp.runs.data import build_views
-from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
+from medvlp.runs.embed import embed_manifest
+from medvlp.runs.evaluate import evaluate, load_evaluation
 from medvlp.runs.train import train
 from medvlp.statistics.metrics import auroc
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule

@@ -14,7 +14,8 @@ from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.runs.build import build_banks
-from medvlp.runs.evaluate import embed_manifest, evaluate, load_evaluation
+from medvlp.runs.embed import embed_manifest
+from medvlp.runs.evaluate import evaluate, load_evaluation
 from medvlp.runs.train import train
 from medvlp.text.medslip_findings import finding_columns, score_names
 from tests.tiny import VISION, write_tree

@@ -18,7 +18,8 @@ from medvlp.features.slice_features import slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
-from medvlp.runs.evaluate import EvaluationRun, embed_manifest, evaluate
+from medvlp.runs.embed import embed_manifest
+from medvlp.runs.evaluate import EvaluationRun, evaluate
 from medvlp.runs.slices import embed_slices, reading_of, released_preprocessing
 from medvlp.runs.start import start_from
 from medvlp.runs.train import train

@@ -80,7 +80,7 @@ def test_pixels_are_the_file_that_they_were_read_from(model: VisionLanguageModel
 
 def test_preprocessing_is_that_of_training(model: VisionLanguageModel, films: list[Path], tiny_run: Trained) -> None:
     """The released model embeds a film as the table of the run's own data does."""
-    from medvlp.runs.evaluate import embed_manifest
+    from medvlp.runs.embed import embed_manifest
 
     table = embed_manifest(tiny_run.bundle, tiny_run.run / "manifest.parquet", root=None, workers=1)
     manifest = tiny_run.manifest

@@ -1,0 +1,109 @@
+"""A table that was made in parts, by one process, by several or by Ray, is the one that is made in one go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import UserError
+from medvlp.core.table import FeatureTable
+from medvlp.data.manifest import Manifest
+from medvlp.runs.embed import embed_in_parts, embed_manifest
+from medvlp.runs.train import Trained
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny_run: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny hospital with a record that cannot be read, and a whole part of such records."""
+    folder = tmp_path_factory.mktemp("manifest")
+    table = tiny_run.manifest
+    paths = [str(table.value("image", i)) for i in range(len(table))]
+    paths[1] = paths[4] = paths[5] = paths[6] = paths[7] = "nowhere.dcm"
+    texts = ["" if i in (4, 5, 6, 7) else str(table.value("text", i)) for i in range(len(table))]
+    Manifest.of({"id": [f"r{i}" for i in range(len(table))], "image": paths, "text": texts}, root=table.root).save(
+        folder / "m.parquet"
+    )
+    return folder / "m.parquet"
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run: Trained, manifest: Path) -> FeatureTable:
+    return embed_manifest(tiny_run.bundle, manifest, root=None, workers=0)
+
+
+def same(found: FeatureTable | None, whole: FeatureTable) -> None:
+    assert found is not None
+    assert list(found.ids) == list(whole.ids)
+    assert set(found.columns) == set(whole.columns)
+    for name in whole.columns:
+        np.testing.assert_allclose(found[name], whole[name], atol=1e-6)
+    assert dict(found.meta) == dict(whole.meta)
+
+
+def test_parts_make_the_same_table_and_what_is_left_out_of_each_is_told(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path
+) -> None:
+    found = embed_in_parts(tiny_run.bundle, manifest, tmp_path / "t.parquet", size=4, root=None, workers=0)
+    same(found, whole)
+    same(FeatureTable.load(tmp_path / "t.parquet"), whole)
+    assert whole.meta["left_out"] == ["r1", "r4", "r5", "r6", "r7"]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_parts_that_are_there_are_not_made_again_and_are_of_the_same_work(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "t.parquet"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0) is None
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "t.parquet.parts").glob("*.parquet")}
+    assert sorted(made) == [f"{at:09d}.parquet" for at in range(8, len(Manifest.load(manifest)), 16)]
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="holds parts of another model, manifest or size: remove it"):
+        embed_in_parts(tiny_run.bundle, manifest, out, size=4, root=None, workers=0)
+    kept = {name: (tmp_path / "t.parquet.parts" / name).stat().st_mtime_ns for name in made}
+    assert kept == made
+    same(embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0), whole)
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_table_though_a_worker_is_killed(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray.data", reason="Ray is in the extra `scale`")
+    out = tmp_path / "t.parquet"
+    words = ["embed", str(tiny_run.bundle), str(manifest), "--out", str(out), "--parts", "2", "--ray", "--workers", "1"]
+    running = subprocess.Popen([sys.executable, "-m", "medvlp", *words], stderr=subprocess.PIPE, text=True)
+    killed = 0
+    while running.poll() is None:
+        if not killed and list(tmp_path.glob("t.parquet.parts/*.parquet")):
+            for worker in _workers(running.pid):
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+        time.sleep(0.05)
+    assert running.returncode == 0, running.stderr.read() if running.stderr else ""
+    assert killed
+    same(FeatureTable.load(out), whole)
+
+
+def _workers(parent: int) -> list[int]:
+    """Processes of Ray that embed, among the descendants of a process."""
+    found, parents = [], {parent}
+    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(status[1]) in parents:
+            parents.add(int(folder.name))
+            found += [int(folder.name)] if command.startswith(b"ray::") and b"Worker" in command else []
+    return found
