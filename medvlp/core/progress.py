@@ -6,13 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 EVERY = 15.0  # seconds between two lines
 
 
+class Tell(Protocol):
+    """What is told how far work has come."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show `done` of `total`, and a few words of the moment."""
+
+
 @contextmanager
-def progress(description: str, *, unit: str = "") -> Iterator[Callable[[int, int], None]]:
-    """Give a callback ``(done, total)`` that shows both, the rate and the time left.
+def progress(description: str, *, unit: str = "") -> Iterator[Tell]:
+    """Give a callback ``(done, total, note)`` that shows all three, the rate and the time left.
 
     Work that takes less than 15 seconds writes no line where standard error is not a terminal.
     """
@@ -36,13 +44,15 @@ def progress(description: str, *, unit: str = "") -> Iterator[Callable[[int, int
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task(description, total=None, rate="")
+        task = bar.add_task(description, total=None, rate="", note="")
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: int, total: int, note: str = "") -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} {unit}/s" if speed and unit else "")
+            rate = f"{speed:.0f} {unit}/s" if speed and unit else ""
+            bar.update(task, completed=done, total=total, rate=rate, note=note)
 
         yield tell
 
@@ -74,7 +84,7 @@ class Lines:
         self._begin: tuple[float, int] | None = None
         self._last = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, note: str = "") -> None:
         """Take note, and write a line where it is time."""
         now = self._clock()
         if self._begin is None:
@@ -84,7 +94,7 @@ class Lines:
         self._last = now
         rate = (done - self._begin[1]) / (now - self._begin[0])
         left = f", {_words(rate)}/s, {duration((total - done) / rate)} left" if rate > 0 else ""
-        self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}")
+        self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}{f', {note}' if note else ''}")
 
 
 def _words(rate: float) -> str:

@@ -48,6 +48,7 @@ from medvlp.training.rows import HeldRows, chosen_rows
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.shape import Shape
 from medvlp.training.sharded import Twin
+from medvlp.training.stalls import Stalls
 from medvlp.training.task import StepLog, Task
 
 
@@ -92,7 +93,7 @@ class Trainer:
             with self._asked, progress("Training", unit="samples") as advance:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
-                        self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total))
+                        self._run_phase(index, phase, journal, stop_at, lambda done, note: advance(done, total, note))
             self._join()
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
@@ -133,7 +134,7 @@ class Trainer:
         return self._shape.has_outgrown(index)
 
     def _run_phase(
-        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int], None]
+        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int, str], None]
     ) -> None:
         begin = self.setup.phases[index - 1].until if index else 0
         task, optimiser = self._start(index, phase)
@@ -142,14 +143,15 @@ class Trainer:
         options = self.setup.options
         origin = begin if phase.own_optimiser else 0
         horizon = (phase.until if phase.own_optimiser else self.setup.phases[-1].until) - origin
-        for batch in phase.batches(self.samples_seen):
+        stalls = Stalls()
+        for batch in stalls.watch(phase.batches(self.samples_seen)):
             self._refresh(phase, begin)
             seen = self.samples_seen
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             last = stop_at is not None and seen + options.batch >= stop_at
             log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._asked.name is not None)
             self.samples_seen = seen + options.batch
-            advance(self.samples_seen)
+            advance(self.samples_seen, stalls.note)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
                 row |= {"truncated": batch.truncated} if batch.truncated else {}
