@@ -1,4 +1,4 @@
-"""Denoising by a generator that hears of the picture through the tower alone: un2CLIP, GenHancer, DIVA."""
+"""Denoising by a generator whose only condition is what the tower made of the picture: un2CLIP, GenHancer, DIVA."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Denoiser(Protocol):
 
 
 class Denoise(Objective):
-    r"""Mean squared error of a denoiser that is told c = E(x) of the picture x, over pixels, draws and images.
+    r"""Mean squared error of a denoiser phi conditioned on c = E(x), over pixels, draws and images x.
 
     ``noise``:  L = E_{t, e} || e - phi(sqrt(a_t) x + sqrt(1 - a_t) e, t, c) ||^2,  a_t MONAI's linear schedule;
     ``flow``:   L = E_{t, e} || (e - x) - phi((1 - t) x + t e, t, c) ||^2,  e ~ N(0, 1).
@@ -54,7 +54,7 @@ class Denoise(Objective):
     Args:
         image: view of the images.
         reads: what c is: ``embedding``, or another vector of the tower or of a head.
-        local: share of the tower's tokens that are heard beside; 0: none.
+        local: share of the tower's tokens that are in the condition too; 0: none.
         parametrisation: ``noise`` or ``flow``, above.
         times: ``uniform``, or ``logit_normal``: t = sigmoid(z), z ~ N(0, 1) (Esser et al. 2024).
         draws: noisy copies of each image, averaged.
@@ -115,7 +115,7 @@ class Denoise(Objective):
         self._noised = (RFlowScheduler if parametrisation == "flow" else DDPMScheduler)(_STEPS).add_noise
 
     def needs(self) -> frozenset[Key]:
-        """The pixels, the vector, and the tokens where they are heard."""
+        """The pixels, the vector, and the tokens where they are in the condition."""
         return keys(self.image, self._vector, *([self._tokens] if self.local else []))
 
     def heads(self) -> Mapping[str, HeadSpec]:
@@ -140,8 +140,8 @@ class Denoise(Objective):
         tokens = None
         if self.local:
             every = ctx[self._tokens][rows.row].repeat_interleave(self.draws, 0)
-            heard = max(1, round(self.local * every.shape[1]))
-            at = (drawn(heard, name="tokens") * every.shape[1]).long()
+            count = max(1, round(self.local * every.shape[1]))
+            at = (drawn(count, name="tokens") * every.shape[1]).long()
             tokens = every.gather(1, at[..., None].expand(-1, -1, every.shape[2]))
         noisy = self._noised(clean, noise, steps)
         guess = denoiser.denoise(noisy, steps, vector.repeat_interleave(self.draws, 0), tokens)

@@ -1,4 +1,4 @@
-"""A small picture with noise, and what a tower made of the picture -> the noise."""
+"""A small denoiser of pictures, conditioned on what a tower made of them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ _NORM_GROUPS = 4  # a norm over a single channel would take out whatever the tim
 
 
 class Denoiser(Head):
-    """MONAI's `DiffusionModelUNet` on gray copies (R, 1, S, S) in [-1, 1], told of the picture by a tower's vector.
+    """MONAI's `DiffusionModelUNet` on gray copies (R, 1, S, S) in [-1, 1], conditioned on a tower's vector (R, W).
 
-    At stage ``call``, for the objective `denoise`. What a text-to-image model hears from a text, this one hears from
-    the vector (R, W): through cross-attention, in which the vector stands as `slots` tokens, and beside the time of the
-    noise in every residual block, as unCLIP has it (Ramesh et al. 2022, section 2.1). A unit embedding is first made
-    sqrt(W) long, so that its numbers are about 1.
+    At stage ``call``, for the objective `denoise`. The vector enters through cross-attention, as `slots` tokens, and is
+    added to the embedding of the time in every residual block, as in unCLIP (Ramesh et al. 2022, section 2.1). A unit
+    embedding is first made sqrt(W) long, so that its numbers are about 1.
 
     Args:
         in_width: W, given by the builder.
         token_width: of the tower's tokens, given by the builder.
         reads: vector of the tower or of a head.
-        size: S; what is smaller than a pixel of this copy, it cannot teach.
+        size: S; what is smaller than a pixel of this copy cannot be learned from it.
         channels: of the U-Net's levels, finest first, multiples of 8; all but the first attend.
-        slots: tokens that the vector becomes. With one, as GenHancer has it, and no local tokens, cross-attention has
+        slots: tokens that the vector becomes. With one, as in GenHancer, and no local tokens, cross-attention has
             nothing to choose from.
-        vector: whether the vector stands beside the time too.
+        vector: whether the vector is added to the embedding of the time too.
         adapters: whether it comes in through LayerNorm, linear, GELU, linear, as in GenHancer; else by linear maps,
             which are the denoiser's own: the gradient arrives in the space of the vector itself (un2CLIP).
-        local: whether it hears the tower's tokens beside.
+        local: whether cross-attention sees tokens of the tower too.
 
     Raises:
         ConfigError: for channels that are no multiple of 8, or a size that cannot be halved as often as there are
@@ -49,7 +48,7 @@ class Denoiser(Head):
         Ho et al. 2020; Rombach et al. 2022 (cross-attention); Pinaya et al. 2022 (MONAI's generative models).
 
     Note:
-        It draws from what the vector tells and from what is usual: use nothing that it draws as an image of a patient.
+        It draws what the vector says and otherwise what is usual: nothing that it draws is an image of a patient.
 
     Example:
         >>> head = Denoiser(in_width=6, token_width=4, size=8, channels=[8, 8])
@@ -112,13 +111,13 @@ class Denoiser(Head):
         return 2 * F.interpolate(gray, size=sides, mode="bilinear", align_corners=False, antialias=True) - 1
 
     def denoise(self, noisy: Tensor, steps: Tensor, vector: Tensor, tokens: Tensor | None) -> Tensor:
-        """Return (R, 1, S, S), what the noisy copies have too much: the noise, or the direction of a flow.
+        """Return (R, 1, S, S), the estimated noise, or the direction of a flow.
 
         Args:
             noisy: (R, 1, S, S).
             steps: (R,) time of the noise, 0 to 1000, 1000 the most.
             vector: (R, W).
-            tokens: (R, N, token_width), heard beside; None without `local`.
+            tokens: (R, N, token_width), further condition; None without `local`.
         """
         vector = self.gain * vector
         context = self.context(vector).unflatten(1, (self.slots, -1))
