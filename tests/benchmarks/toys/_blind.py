@@ -135,7 +135,7 @@ class Blind:
 
     @torch.no_grad()
     def drawing(self, spec: Mapping[str, Any], *, shuffled: bool = False, count: int = 300) -> float:
-        """Return the denoiser's loss on unseen pictures; `shuffled`: its condition is of another picture than it draws."""
+        """Return the denoising error on unseen pictures; `shuffled`: the condition is of another picture."""
         objective = build("objectives", spec, where="toy")
         plan = Plan.of(objective.needs())
         generator = torch.Generator().manual_seed(30_000 + self.seed)
