@@ -13,6 +13,7 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.schedules import Number, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._draws import normal
 from medvlp.objectives._mimicry import affinity, mixed
 from medvlp.objectives._similarity import by_tiles
 from medvlp.objectives._targets import Compared, Relation
@@ -122,7 +123,6 @@ class ClipRefine(Compared):
 
     def _drawn(self, ctx: Context, raw: Tensor) -> Tensor:
         """Return z of each own sample, (B, D)."""
-        # Draws are multiples of 2^-24 from 0 on; half a step further none has an infinite normal quantile.
-        share = ctx.uniform(raw.shape[1], name="clip_refine").double() + 2.0**-25
-        unit = torch.special.ndtri(share) if self.prior == "normal" else 12**0.5 * (share - 0.5)
+        share = ctx.uniform(raw.shape[1], name="clip_refine")
+        unit = normal(share) if self.prior == "normal" else 12**0.5 * (share.double() + 2.0**-25 - 0.5)
         return (self.mean + self.deviation * unit).to(raw)

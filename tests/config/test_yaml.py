@@ -88,3 +88,9 @@ def test_an_override_of_what_is_not_there_is_refused() -> None:
         override({"phases": [{}]}, "phases.3.until=1")
     with pytest.raises(ConfigError, match=r"not of the form key\.path=value"):
         override({}, "phases")
+
+
+def test_a_key_that_yaml_reads_as_a_truth_value_is_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "patch.yaml"
+    path.write_text("patches: [{name: lora, on: 'linear[*]', yes: no}]")
+    assert load_tree(path) == {"patches": [{"name": "lora", "on": "linear[*]", "yes": False}]}
