@@ -9,7 +9,7 @@ Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
@@ -142,8 +142,7 @@ class Trainer:
         options = self.setup.options
         origin = begin if phase.own_optimiser else 0
         horizon = (phase.until if phase.own_optimiser else self.setup.phases[-1].until) - origin
-        for batch in phase.batches(self.samples_seen):
-            self._refresh(phase, begin)
+        for batch in self._batches(phase, begin):
             seen = self.samples_seen
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             last = stop_at is not None and seen + options.batch >= stop_at
@@ -167,6 +166,16 @@ class Trainer:
             if done or self._ended_early():
                 self._moments = optimiser_state(optimiser)
                 return
+
+    def _batches(self, phase: PhasePlan, begin: int) -> Iterator[Batch]:
+        """Yield batches, each after the feature passes that are due; whatever follows a state is made after its own."""
+        batches = None if phase.follows else iter(phase.batches(self.samples_seen))
+        while True:
+            batch = None if batches is None else next(batches)
+            if phase.follows in self._refresh(phase, begin) or batch is None:
+                batches = iter(phase.batches(self.samples_seen))
+                batch = next(batches)
+            yield batch
 
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
         self._join()
@@ -243,7 +252,9 @@ class Trainer:
                 self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}
             )
 
-    def _refresh(self, phase: PhasePlan, begin: int) -> None:
+    def _refresh(self, phase: PhasePlan, begin: int) -> set[str]:
+        """Make the feature passes that are due; return the states that had one."""
+        done: set[str] = set()
         batch, since = self.setup.options.batch, self.samples_seen - begin
         for refresh in phase.refresh:
             if self.setup.feature_pass is None or not (since == 0 or _crossed(since - batch, since, refresh.every)):
@@ -259,6 +270,8 @@ class Trainer:
             with self._whole(everywhere=True):
                 table = self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode)
             state.refresh(table)
+            done.add(refresh.state)
+        return done
 
     # validation and checkpoints -------------------------------------------------------------------------------------
 
