@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Protocol, cast
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.errors import ConfigError
@@ -29,18 +30,19 @@ class Within:
     """All records of a batch have one value, so that no loss between them is lowered by what tells the values apart.
 
     An epoch is a permutation of the batches of all values. A value's records are permuted and cut into batches, the
-    last of which is filled with the first of them, so each comes once or twice an epoch. Records without a value, and
-    those of values that fill no batch, never come.
+    last of which is filled with the first of them: each comes once or, of a value with fewer records than a batch, some
+    times. Records without a value, and those of values with fewer than `least`, never come.
 
     Args:
         column: of the manifest, whose equal values are together: ``id.site``, ``label.effusion``.
         state: name of a state that labels samples, such as ``mcl``, in place of a column. The phase's feature pass of
             it comes first, and batches begin anew after each.
+        least: records that a value needs.
 
     Raises:
         DataError: if there is no such column.
         ConfigError: if column and state are both given or both missing, there is no such state or it labels nothing,
-            or no value has as many records as a batch.
+            or no value has `least` records.
 
     References:
         Zhang et al. 2024 (CLIP-MoE), multistage contrastive learning.
@@ -58,6 +60,7 @@ class Within:
         *,
         column: str | None = None,
         state: str | None = None,
+        least: Annotated[int, Field(ge=1)] = 2,
         manifest: Annotated[Manifest, FromModel("manifest")],
         seed: Annotated[int, FromModel("seed")],
         batch: Annotated[int, FromModel("batch")],
@@ -77,12 +80,11 @@ class Within:
         for row, value in enumerate(values):
             if value is not None and value == value:
                 rows.setdefault(value, []).append(row)
-        self._rows = [np.array(each, dtype=np.int64) for each in rows.values() if len(each) >= batch]
+        self._rows = [np.array(each, dtype=np.int64) for each in rows.values() if len(each) >= least]
         if not self._rows:
-            most = max(map(len, rows.values()), default=0)
             raise ConfigError(
-                f"sampler 'within' makes batches of {batch} records of one value of {state or column!r}, and the most "
-                f"that one has is {most}: use a smaller batch, or fewer values."
+                f"sampler 'within' finds no value of {state or column!r} with {least} records: lower least, use fewer "
+                "values, or let the phase refresh the state."
             )
         self._batch = batch
         self._seed = seed

@@ -27,8 +27,8 @@ class Upcycle:
     others wait, as they were; so does ``{experts: 3, top: null}`` in the next; and ``{experts: 3, top: 2}`` merges all
     of them under a router. What is not the newest expert is frozen by the phases' ``trainable``:
 
-        stage s:  ["!*", "model.towers.text.*.mlp.experts.S.*"]
-        router:   ["!*", "model.towers.text.*.mlp.router.*"]
+        stage S:  ["model.towers.text.*.mlp.experts.S.*"]
+        router:   ["model.towers.text.*.mlp.router.*"]
 
     A stage trains on batches from within a cluster (state ``mcl``, sampler ``within``), the router with the objective
     ``router_balance`` beside its loss. What the router does is read from the parts ``text/router`` and ``text/routed``.
