@@ -51,6 +51,9 @@ def recipe_of(config: RunConfig) -> str:
                 data.pop(key)
         if data["layout"] is not None:
             data["layout"].pop("workers", None)
+    for phase in tree["phases"]:
+        if phase["sampler"] is None:
+            phase.pop("sampler")
     return hash_of(tree)
 
 
@@ -90,6 +93,8 @@ def full_tree(config: RunConfig) -> dict[str, object]:
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     lists.append(("training/trackers", tree["training"], "track", "training.track", ()))
     for i, phase in enumerate(tree["phases"]):
+        if phase["sampler"] is not None:
+            phase["sampler"] = filled("data/samplers", phase["sampler"], f"phases[{i}].sampler")
         lists.append(("objectives", phase, "objectives", f"phases[{i}].objectives", ("weight", "as")))
         lists.append(("models/patches", phase, "patches", f"phases[{i}].patches", ("view",)))
         lists.append(("models/surgery", phase, "surgery", f"phases[{i}].surgery", ()))

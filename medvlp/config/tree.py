@@ -227,7 +227,10 @@ class BankConfig(Node):
 
 
 class PhaseConfig(Node):
-    """One phase of a recipe; `until` counts samples seen by the whole run."""
+    """One phase of a recipe; `until` counts samples seen by the whole run.
+
+    With a `sampler` of its own, or `where`, a phase begins an epoch of its own; null: that of the data goes on.
+    """
 
     until: int = Field(gt=0)
     objectives: list[Component] = Field(min_length=1)
@@ -238,6 +241,12 @@ class PhaseConfig(Node):
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
+    sampler: Component | None = None
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _sampler_by_name(cls, value: object) -> object:
+        return _named(value)
 
 
 class EvaluationConfig(Node):

@@ -48,6 +48,7 @@ class Loader:
         words: field of texts -> tokenizers of the towers that encode it: the workers tokenise.
         marks: boxes and masks of the manifest that batches hold: those that somebody reads.
         sampler: component of `medvlp.data.samplers`, which record stands at which place of the stream.
+        states: what a sampler may follow, by name; they must not change while batches are made.
         replays: augmentations of each sample, one of which is drawn for each place of the stream; 0: always a new one.
             A batch then says in ``id.replay`` which, and made by what.
         prefix: views by which the cohort was prepared: part of what an augmentation is made by.
@@ -80,6 +81,7 @@ class Loader:
         words: Mapping[str, Sequence[Tokenizer]] = {},
         marks: Sequence[str] = (),
         sampler: Mapping[str, object] = {"name": "uniform"},
+        states: Mapping[str, object] = {},
         replays: int = 0,
         prefix: Sequence[View] = (),
     ) -> None:
@@ -101,8 +103,8 @@ class Loader:
         self._origin = origin
         self._replays = replays
         self._tag = replay_tag(prefix, self._suffix) if replays else ""
-        given = {"manifest": prepared.manifest, "seed": seed}
-        self._sampler: Sampler = build("data/samplers", sampler, where="data.sampler", given=given)
+        given = {"manifest": prepared.manifest, "seed": seed, "batch": batch, "states": states}
+        self._sampler: Sampler = build("data/samplers", sampler, where="sampler", given=given)
 
     def __len__(self) -> int:
         """Number of samples in the cohort."""

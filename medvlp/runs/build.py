@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
+from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.saved_tokenizers import load_tokenizer
@@ -166,13 +168,26 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         # What the phase's patches give may be needed; training puts them in place again when the phase begins.
         patches = apply_patches(model, config.phases[i].patches, seed=config.seed, where=f"phases[{i}].patches")
         model.mount(heads, Plan.of(plan.needs.union(*passes)))
+        shaped = model
+        if any(each.surgery for each in config.phases[: i + 1]):
+            patches.remove()
+            shaped = _operated(model, config, i)
         for checked in (plan, *map(Plan.of, passes)):
-            model.check(checked)
+            shaped.check(checked)
         patches.remove()
     answers = declare([phase.values() for phase in objectives], config.answers, model)
     if config.evaluation.choose is not None:
         check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})
     return Parts(model, tokenizer, states, objectives, weights, answers, views)
+
+
+def _operated(model: Model, config: RunConfig, index: int) -> Model:
+    """Return a copy with all surgery up to a phase and the patches of that phase: surgery may give what is needed."""
+    shaped = copy.deepcopy(model)
+    for i, phase in enumerate(config.phases[: index + 1]):
+        operate(shaped, phase.surgery, seed=config.seed, where=f"phases[{i}].surgery")
+    apply_patches(shaped, config.phases[index].patches, seed=config.seed, where=f"phases[{index}].patches")
+    return shaped
 
 
 def _views_of(phases: Sequence[Mapping[str, Objective]]) -> list[View]:
@@ -259,6 +274,7 @@ def _phase_plan(
         optimiser=phase.optimiser or config.optimiser,
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
+        follows=str((phase.sampler or {}).get("state") or ""),
         episode=lambda first, last: loader(first).episode(first, last),
         replays=lambda start: loader(start).replayed(),
         trainable=phase.trainable,

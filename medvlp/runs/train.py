@@ -239,7 +239,8 @@ class Built:
     def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
-        begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if phase.where else 0
+        own = phase.where or phase.sampler
+        begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if own else 0
         options = self.config.training
 
         def loader(start: int) -> Loader:
@@ -253,7 +254,8 @@ class Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
-                sampler=self.config.data.sampler,
+                sampler=phase.sampler or self.config.data.sampler,
+                states=self.parts.states,
                 replays=self.config.data.replays,
                 prefix=self.prefix,
                 words=words(),

@@ -46,6 +46,8 @@ class PhasePlan:
         optimiser: options; a phase with its own has its own warm-up and horizon.
         own_optimiser: whether moments and horizon start afresh.
         batches: from a number of samples seen, this process's batches, without end.
+        follows: name of the state that decides which samples a batch holds, where one does: its feature passes come
+            before batches are made, which begin anew after each.
         episode: (first, last) -> this process's part of the samples at those places of the stream, each once.
         replays: from a number of samples seen, this process's part of all samples in all their augmentations.
         trainable: patterns over names ``model.*`` and ``objectives.*``; one that starts with ``!`` takes out again, one
@@ -61,6 +63,7 @@ class PhasePlan:
     weights: Mapping[str, Number]
     optimiser: OptimiserOptions
     batches: Callable[[int], Iterable[Batch]]
+    follows: str = ""
     episode: Callable[[int, int], Iterable[Batch]] | None = None
     replays: Callable[[int], Iterable[Batch]] | None = None
     own_optimiser: bool = False

@@ -9,7 +9,7 @@ Restart precedence: a checkpoint of this run, else `init_from` (a bundle, taken 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
@@ -67,6 +67,7 @@ class Trainer:
         self._twin: Twin | None = None
         self._phase = -1
         self._asked = Interruption()
+        self._stalls = Stalls()
         self._moments: Mapping[str, Tensor] = {}
         self._shape = Shape(self.root, setup.model, setup.states, setup.phases, seed=setup.seed)
         self._held = HeldRows({}, {})
@@ -93,7 +94,7 @@ class Trainer:
             with self._asked, progress("Training", unit="samples") as advance:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
-                        self._run_phase(index, phase, journal, stop_at, lambda done, note: advance(done, total, note))
+                        self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total, self._stalls.note))
             self._join()
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
@@ -134,7 +135,7 @@ class Trainer:
         return self._shape.has_outgrown(index)
 
     def _run_phase(
-        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int, str], None]
+        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int], None]
     ) -> None:
         begin = self.setup.phases[index - 1].until if index else 0
         task, optimiser = self._start(index, phase)
@@ -143,15 +144,13 @@ class Trainer:
         options = self.setup.options
         origin = begin if phase.own_optimiser else 0
         horizon = (phase.until if phase.own_optimiser else self.setup.phases[-1].until) - origin
-        stalls = Stalls()
-        for batch in stalls.watch(phase.batches(self.samples_seen)):
-            self._refresh(phase, begin)
+        for batch in self._batches(phase, begin):
             seen = self.samples_seen
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             last = stop_at is not None and seen + options.batch >= stop_at
             log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._asked.name is not None)
             self.samples_seen = seen + options.batch
-            advance(self.samples_seen, stalls.note)
+            advance(self.samples_seen)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
                 row |= {"truncated": batch.truncated} if batch.truncated else {}
@@ -169,6 +168,16 @@ class Trainer:
             if done or self._ended_early():
                 self._moments = optimiser_state(optimiser)
                 return
+
+    def _batches(self, phase: PhasePlan, begin: int) -> Iterator[Batch]:
+        """Yield batches, each after the feature passes that are due; whatever follows a state is made after its own."""
+        batches = None if phase.follows else self._stalls.watch(phase.batches(self.samples_seen))
+        while True:
+            batch = None if batches is None else next(batches)
+            if phase.follows in self._refresh(phase, begin) or batch is None:
+                batches = self._stalls.watch(phase.batches(self.samples_seen))
+                batch = next(batches)
+            yield batch
 
     def _start(self, index: int, phase: PhasePlan) -> tuple[Task, torch.optim.Optimizer]:
         self._join()
@@ -245,7 +254,9 @@ class Trainer:
                 self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}
             )
 
-    def _refresh(self, phase: PhasePlan, begin: int) -> None:
+    def _refresh(self, phase: PhasePlan, begin: int) -> set[str]:
+        """Make the feature passes that are due; return the states that had one."""
+        done: set[str] = set()
         batch, since = self.setup.options.batch, self.samples_seen - begin
         for refresh in phase.refresh:
             if self.setup.feature_pass is None or not (since == 0 or _crossed(since - batch, since, refresh.every)):
@@ -261,6 +272,8 @@ class Trainer:
             with self._whole(everywhere=True):
                 table = self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode)
             state.refresh(table)
+            done.add(refresh.state)
+        return done
 
     # validation and checkpoints -------------------------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ class TowerModel(HeadedModel):
             ``scale`` of the logits, ``banks``, ``seed`` of the first weights, and ``where``, path in the configuration.
 
     Attributes:
-        patches: parameters of patches that stand at the towers' sites, which `standing` describes in their order.
+        patches: parameters of patches that stand at the towers' sites.
+        standing: those patches in their order, and what surgery put inside the towers that gives parts.
         draws: random draws for patches, by row.
         shared: modules that several heads or patches have together, by name: one module, saved once.
         training_only: names of mounted heads that do not go into the bundle.
@@ -158,16 +159,16 @@ class TowerModel(HeadedModel):
         else:
             tokens = tokens_of(column.values, column.tokens, tower, recipe.view).to(device)
             values, owner, mask = tokens.ids, column.owner, tokens.mask
-        if len(self.patches):
+        if self.standing:
             positions = batch.positions if images is None else torch.zeros_like(images.owner)
             self.draws.enter(recipe.view, positions, owner, asked=recipe.patched, images=images)
-        other = blank or len(self.patches) or len(self.shared) or not (mask is None or recipe.kind == "text")
+        other = blank or self.standing or len(self.shared) or not (mask is None or recipe.kind == "text")
         memory = None if other or position is not None else self.remembered
         stored = None if memory is None else memory.rows(values, mask, recipe, tower, self.heads)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = tower(values, parts=recipe.tower, mask=mask, position=position) if stored is None else stored.rows
         rows = replace(rows, owner=owner, blank=blank)
-        if len(self.patches):
+        if self.standing:
             given = self.draws.leave()
             rows = rows.give(join_parts(given, recipe.patched, self.standing, recipe.kind, recipe.view, len(owner)))
         if recipe.kind != "text":
@@ -218,6 +219,16 @@ class TowerModel(HeadedModel):
         like = self.logit_scale.log_scale
         self.patches[standing.key.replace(".", "-")] = patch.to(device=like.device, dtype=like.dtype)
         self.standing.append(standing)
+        self._recipes.clear()
+
+    def publish(self, standing: Standing) -> None:
+        """Take in that a module which surgery put inside a tower gives parts, by `draws`, in place of what it gave."""
+        self.standing = [*(one for one in self.standing if one.key != standing.key), standing]
+        self._recipes.clear()
+
+    def unpublish(self, prefix: str) -> None:
+        """Forget those whose keys begin so, as their modules are gone."""
+        self.standing = [one for one in self.standing if not one.key.startswith(prefix)]
         self._recipes.clear()
 
     def take_patches(self, standing: Sequence[Standing]) -> None:
