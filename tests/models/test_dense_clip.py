@@ -79,7 +79,10 @@ def test_a_part_of_tokens_serves_as_cells() -> None:
         scores = 0.07 * drawn(model, images(1, SIDE))
     texts = torch.from_numpy(embed(model, "text", list(TEXTS)))
     torch.testing.assert_close(
-        float(scores[0, 0, 0, 0]), float(Similarity()(model, images(1, SIDE)[0], texts)[0].values[0, 0]), atol=1e-6, rtol=0
+        float(scores[0, 0, 0, 0]),
+        float(Similarity()(model, images(1, SIDE)[0], texts)[0].values[0, 0]),
+        atol=1e-6,
+        rtol=0,
     )
 
 
@@ -89,5 +92,5 @@ def test_cells_that_cannot_be_compared_with_the_texts_are_refused() -> None:
     with pytest.raises(ConfigError, match="Tokens of width 16 do not fit the image projection"):
         drawn(model_of(vision={**VISION, "columns": 2}), images(1, SIDE))
     late = {"heads": {"image/raw": {"name": "projection", "hidden": 8, "norm": "batch", "stage": "batch"}}}
-    with pytest.raises(ConfigError, match="runs in|made after it|set its stage"):
+    with pytest.raises(ConfigError, match=r"it runs inside the tower and reads .* made after it"):
         model_of(model=late)

@@ -246,4 +246,6 @@ def test_words_that_look_at_the_picture_differ_from_picture_to_picture() -> None
     with torch.no_grad():
         assert torch.allclose(*(head.scores(each, None, rows_of(each))[0, :, 0, 0] for each in (one, two)), atol=1e-2)
         head.gamma.fill_(1.0)
-        assert not torch.allclose(*(head.scores(each, None, rows_of(each))[0, :, 0, 0] for each in (one, two)), atol=1e-2)
+        assert not torch.allclose(
+            *(head.scores(each, None, rows_of(each))[0, :, 0, 0] for each in (one, two)), atol=1e-2
+        )

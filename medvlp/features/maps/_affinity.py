@@ -26,8 +26,8 @@ def affinity(tokens: Tensor, *, beta: float, gamma: float) -> Tensor:
     nothing would be no number.
 
     Example:
-        >>> affinity(torch.eye(2), beta=1.2, gamma=3.0).tolist(), affinity(torch.ones(2, 3), beta=1.2, gamma=3.0).tolist()
-        ([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]])
+        >>> affinity(torch.ones(2, 3), beta=1.2, gamma=3.0).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     near = unit(tokens) @ unit(tokens).T
     logits = gamma * (near - beta * near.mean())
@@ -65,7 +65,7 @@ class LastAttention:
     prefix: int
 
     def parts(self, entering: Tensor) -> Tensor:
-        """Return queries, keys and values of the patches (3, R, heads, N, d) of what enters the attention (R, P + N, W)."""
+        """Return queries, keys and values of the patches (3, R, heads, N, d) of what enters (R, P + N, W)."""
         split = self.qkv(entering[:, self.prefix :]).unflatten(2, (3, self.heads, -1))
         return split.permute(2, 0, 3, 1, 4)
 

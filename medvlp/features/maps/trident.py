@@ -62,8 +62,8 @@ class Trident:
         Shi et al. 2024 (Trident); formulas as the authors' code has them.
 
     Note:
-        The second tower decides which regions hang together: one of photographs joins by brightness and edges, so a
-        faint infiltrate may be spread over its whole lung. It sees the picture as the model's own preprocessing made it.
+        The second tower decides which regions hang together: one of photographs joins by brightness and edges, so
+        a faint infiltrate may be spread over its whole lung. It sees what the model's own preprocessing made.
 
     Example:
         >>> Trident(zoom=2).scale

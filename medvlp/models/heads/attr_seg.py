@@ -29,12 +29,12 @@ __all__ = ["AttrSeg"]
 class AttrSeg(DenseHead):
     r"""Levels and n attributes of each class -> logits of pixels, by AttrSeg (Ma et al. 2023).
 
-    As known from the paper; its code was never published, and neither the number of stages, their centres, the
-    temperature nor the mix of losses could be checked. With A^0 (n, D) the texts of one class's attributes, V the
-    pixels' vectors (D, h, w), and for each stage l learnt centres G (m, D)::
+    From memory of the paper, whose code is not public: stages, centres, temperature and the mix of losses are not
+    checked. With A^0 (n, D) the texts of one class's attributes, V the pixels' vectors (D, h, w), and for each stage
+    learnt centres G (m, D)::
 
         A' = A + residual of (self-attention, cross-attention to V, network)
-        a  = softmax over centres of <W_q G, W_k A'> / sqrt(D)     each attribute belongs to one centre, straight through
+        a  = softmax over centres of <W_q G, W_k A'> / sqrt(D)     each attribute in one centre, straight through
         A  = G + W_o (sum_j a_j W_v A'_j / sum_j a_j)              (m, D), the attributes of the next stage
 
     The last stage has one centre, and logit = scale cos(V, A) + bias. At the start the residual is zero and W_o W_v the
@@ -95,7 +95,9 @@ class AttrSeg(DenseHead):
     ) -> None:
         super().__init__(levels)
         if len(levels[0].stride) != 2 or not centres or centres[-1] != 1 or min(centres) < 1:
-            raise ConfigError(f"Head 'attr_seg' draws on images, by stages that end in one centre, not {list(centres)}.")
+            raise ConfigError(
+                f"Head 'attr_seg' draws on images, by stages that end in one centre, not {list(centres)}."
+            )
         self.count_of = attributes_of(books, bank, classes)
         self._texts_of, self._project, self.source = None, project, cells
         number = classes * self.count_of

@@ -132,7 +132,9 @@ def test_one_window_is_the_whole_and_several_are_averaged_where_they_overlap() -
         for x in range(12):
             over = [3 * a + b + 1 for a, i in enumerate((0, 4, 6)) for b, j in enumerate((0, 4, 6))
                     if i <= y < i + 6 and j <= x < j + 6]  # fmt: skip
-            torch.testing.assert_close(float(found[0, 0, y, x]), float(large[y, x]) + sum(over) / len(over), atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                float(found[0, 0, y, x]), float(large[y, x]) + sum(over) / len(over), atol=1e-5, rtol=0
+            )
 
 
 def test_an_enlarged_picture_has_a_finer_map_in_the_same_place() -> None:

@@ -1,4 +1,4 @@
-"""Masks by a U-Net, each for itself and one excluding the other, by DenseCLIP with texts of the text tower, and by AttrSeg."""
+"""Masks by a U-Net, each for itself and one excluding the other; by DenseCLIP with the text tower, and by AttrSeg."""
 
 from __future__ import annotations
 
