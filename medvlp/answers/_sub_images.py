@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from medvlp.answers._zones import Box, boxes_of_place, mask_of_boxes
+from medvlp.answers._zones import boxes_of_place, mask_of_boxes
 from medvlp.core.sample import ImageRecord
 from medvlp.text.mention_triplets import of_mentions
 from medvlp.text.mentions import read_report
@@ -20,13 +20,7 @@ Marked = Callable[[str], Tensor | None]
 
 @dataclass(frozen=True)
 class Part:
-    """Words of a sentence, and the places whose sub-image they are compared with; without places the whole picture.
-
-    Attributes:
-        words: such as "left lower lobe".
-        finding: key of a finding whose boxes belong to it, or empty.
-        place: (anatomy, side), or None.
-    """
+    """Words of a sentence, such as "left lower lobe", and the finding's key and (anatomy, side) that they speak of."""
 
     words: str
     finding: str = ""
@@ -34,13 +28,11 @@ class Part:
 
 
 def parts_of(text: str) -> tuple[Part, ...]:
-    """Return the parts that a text speaks of: of each finding that it says is there subject, object and predicate.
-
-    What it says is absent is nowhere in the picture, and has none.
+    """Return subject, object and predicate of each finding that a text says is there; what is absent has no place.
 
     Example:
         >>> [part.words for part in parts_of("Nodule in the left lower lobe. No effusion.")]
-        ['pulmonary nodule', 'left lower lobe', 'pulmonary nodule, left lower lobe']
+        ['nodule', 'left lower lobe', 'nodule, left lower lobe']
     """
     found: list[Part] = []
     for stated in of_mentions(read_report(text), study_id="").triplets:
@@ -55,22 +47,15 @@ def parts_of(text: str) -> tuple[Part, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def mask_of_part(
-    part: Part, marked: Marked, zones: Mapping[str, Box], record: ImageRecord | None, size: tuple[int, int]
-) -> Tensor | None:
-    """Return the pixels of a part's sub-image: bool (H, W), all where a predicate lacks one of its two; None: no part.
+def mask_of_part(part: Part, marked: Marked, record: ImageRecord | None, size: tuple[int, int]) -> Tensor | None:
+    """Return the pixels of a part's sub-image, bool (H, W): all where a predicate lacks one of its two; None: no part.
 
-    Args:
-        part: of a sentence.
-        marked: boxes or masks that the sample has.
-        zones: as `ZONES`.
-        record: of the view.
-        size: of the view, (H, W).
+    `marked` are boxes or masks that the sample has, `record` and `size` those of the view.
     """
     masks = [marked(part.finding)] if part.finding else []
     if part.place is not None:
         anatomy, side = part.place
-        own, boxes = marked(f"{side} {anatomy}".strip()), boxes_of_place(anatomy, side, zones)
+        own, boxes = marked(f"{side} {anatomy}".strip()), boxes_of_place(anatomy, side)
         masks.append(mask_of_boxes(boxes, record, size) if own is None and boxes else own)
     there = [mask for mask in masks if mask is not None and bool(mask.any())]
     if len(there) < len(masks):

@@ -34,31 +34,28 @@ MIDDLE: Mapping[str, Box] = {
 }
 
 
-def boxes_of_place(anatomy: str, side: str, zones: Mapping[str, Box]) -> list[Box]:
+def boxes_of_place(anatomy: str, side: str) -> list[Box]:
     """Return the boxes of a place in shares of the film; none of one that is not known.
 
     An anatomy without a zone is its side's half. Without a side, and bilateral, both sides are meant.
 
     Example:
-        >>> boxes_of_place("lung apex", "left", ZONES), boxes_of_place("rib", "", ZONES)
+        >>> boxes_of_place("lung apex", "left"), boxes_of_place("rib", "")
         ([(0.5, 0.05, 0.95, 0.3)], [])
     """
     if anatomy in MIDDLE:
-        return [zones.get(anatomy, MIDDLE[anatomy])]
-    if anatomy not in zones and side not in ("left", "right"):
+        return [MIDDLE[anatomy]]
+    if anatomy not in ZONES and side not in ("left", "right"):
         return []
-    x0, y0, x1, y1 = zones.get(anatomy, zones[""])
+    x0, y0, x1, y1 = ZONES.get(anatomy, ZONES[""])
     right, left = (x0, y0, x1, y1), (1 - x1, y0, 1 - x0, y1)
     return {"right": [right], "left": [left]}.get(side, [right, left])
 
 
 def mask_of_boxes(boxes: Sequence[Box], record: ImageRecord | None, size: tuple[int, int]) -> Tensor:
-    """Return which pixels of a view have their middle in boxes in shares of the film, bool (H, W).
+    """Return which pixels of a view (H, W) have their middle in boxes in shares of the film; see `ImageRecord`.
 
-    Args:
-        boxes: of the film, or of the part of it that the view shows, where nobody knows how large the film is.
-        record: of the view; None: boxes are shares of the view.
-        size: of the view.
+    Where nobody knows how large the film is, it is the part that the view shows.
     """
     frame = (0.0, 0.0, float(size[1]), float(size[0])) if record is None else record.box
     if record is not None and record.source is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,21 +12,18 @@ from torch import Tensor
 
 from medvlp.answers._pixels import single
 from medvlp.answers._sub_images import Part, composed, mask_of_part, parts_of
-from medvlp.answers._zones import ZONES, Box, inside
+from medvlp.answers._zones import inside
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan, keys
-from medvlp.core.modes import evaluating
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
-from medvlp.core.sample import Batch, Sample
+from medvlp.core.sample import Sample
 from medvlp.data.marks import seen
 from medvlp.features.embed import embed_parts
 
 __all__ = ["ComClip"]
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -41,30 +38,27 @@ class _Begun:
 class ComClip(Answer):
     r"""cos(f, t) of pictures and sentences by ComCLIP (Jiang et al. 2024), training-free.
 
-    A sentence's findings, places and the two together are its subjects, objects and predicates. Each has a sub-image,
-    the picture with everything black outside its boxes, and the predicate the union of both, or the whole picture where
-    one is unknown. With f_I the image tower, f_T the text tower, both without unit length::
+    A sentence's findings, places and both together are its subjects, objects and predicates. Each has a sub-image, the
+    picture black outside its boxes; a predicate's is the union of both, or the whole picture where one is unknown. With
+    f_I and f_T what the towers give before it is brought to unit length::
 
         score_k = <f_T(word_k), f_I(sub_k)>        w_k = score_k / sum score
         f = f_I(image) + sum_k w_k f_I(sub_k)      compared with t = f_T(sentence) by the cosine
 
-    The paper parses with a language model and takes the boxes of dense captions; here words come from the report's
-    triplets, places are zones of a frontal film as it is displayed (the patient's left on its right), and, with
-    `drawn`, findings and places have the boxes or masks of the data set's columns. Without `drawn` a finding has no
-    sub-image of its own. Ask for it by ``answers: {com_clip: {}}`` of a run that trains `clip`.
+    The paper parses with a language model and takes the boxes of dense captions. Here words come from the report's
+    triplets, places are zones of a frontal film as it is displayed (the patient's left on its right), and with `drawn`
+    findings and places have the data set's boxes or masks, else a finding has none. Ask for it by ``answers: {com_clip:
+    {}}`` of a run that trains `clip`.
 
     Args:
-        zones: further places, or others: anatomy -> x0, y0, x1, y1 in shares of the film, on the patient's right, which
-            is shown on the left; the left side is mirrored.
-        drawn: whether the columns ``boxes.NAME`` and ``mask.NAME`` of samples are used, NAME a finding or a place such
-            as ``left_lower_lobe``. Boxes that somebody drew for a finding tell that it is there: not for a comparison
-            with models that are shown none.
+        drawn: whether columns ``boxes.NAME`` and ``mask.NAME`` are used, NAME a finding or ``left_lower_lobe``.
+            A box that somebody drew for a finding tells that it is there: no comparison with models that see none.
 
     Returns:
         ``similarity`` with the sentences that are asked for; nothing where none is.
 
     Raises:
-        ConfigError: for a model of other than images and texts, or a zone that is none.
+        ConfigError: for a model of other than images and texts.
 
     References:
         Jiang et al. 2024 (ComCLIP, section 3); weights as in the authors' code, but see `composed`.
@@ -74,8 +68,8 @@ class ComClip(Answer):
         turned or badly centred film, or a lateral one, has its lobes elsewhere.
 
     Example:
-        >>> ComClip(zones={"lung apex": [0.1, 0.0, 0.5, 0.2]}).released()
-        {'zones': {'lung apex': [0.1, 0.0, 0.5, 0.2]}, 'drawn': False}
+        >>> ComClip(drawn=True).released()
+        {'drawn': True}
     """
 
     asks: ClassVar = "sentences"
@@ -83,12 +77,7 @@ class ComClip(Answer):
     streams: ClassVar[bool] = True
     title = "Sentences by their parts (ComCLIP)"
 
-    def __init__(self, *, zones: dict[str, list[float]] = {}, drawn: bool = False) -> None:  # noqa: B006
-        for name, box in zones.items():
-            if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-                raise ConfigError(f"The zone {name!r} of com_clip is {box}: give x0, y0, x1, y1 in shares of the film.")
-        self.own = {name: list(box) for name, box in zones.items()}
-        self.zones: Mapping[str, Box] = {**ZONES, **{name: (b[0], b[1], b[2], b[3]) for name, b in zones.items()}}
+    def __init__(self, *, drawn: bool = False) -> None:
         self.drawn = drawn
 
     def needs(self, model: Model) -> frozenset[Key]:
@@ -105,33 +94,31 @@ class ComClip(Answer):
         """Take the sentences apart, and encode each of them and each distinct word once."""
         parts = tuple(parts_of(text) for text in ask.sentences)
         words = list(dict.fromkeys(part.words for each in parts for part in each))
-        found = (
-            embed_parts(model, "text", [*ask.sentences, *words], ("raw",))["raw"] if ask.sentences else np.zeros((0, 1))
-        )
-        rows = torch.from_numpy(np.asarray(found, np.float32))
-        count = len(ask.sentences)
-        return _Begun(model, ask.sentences, unit(rows[:count]), parts, dict(zip(words, rows[count:], strict=True)))
+        if not ask.sentences:
+            return _Begun(model, (), torch.zeros(0, 1), (), {})
+        rows = torch.from_numpy(embed_parts(model, "text", [*ask.sentences, *words], ("raw",))["raw"])
+        sentences, rest = rows[: len(parts)], rows[len(parts) :]
+        return _Begun(model, ask.sentences, unit(sentences), parts, dict(zip(words, rest, strict=True)))
 
     def answer(self, rows: Rows, ask: Ask, begun: _Begun) -> Predictions:
         """Return similarities (N, M); NaN of a sample without a picture."""
         ids = tuple(sample.id for sample in rows.samples)
         if not begun.texts:
             return Predictions(ids)
-        with torch.inference_mode(), evaluating(begun.model):
-            near = [self._near(sample, begun) for sample in rows.samples]
-        return Predictions(ids, similarity=np.stack(near), compared=begun.texts)
+        near = np.stack([self._near(sample, begun) for sample in rows.samples])
+        return Predictions(ids, similarity=near, compared=begun.texts)
 
     def released(self) -> Mapping[str, object]:
         """See `Answer`."""
-        return {"zones": self.own, "drawn": self.drawn}
+        return {"drawn": self.drawn}
 
     def _near(self, sample: Sample, begun: _Begun) -> np.ndarray:
         batch = single(sample, "image", what="sentences are compared")
         if batch is None:
             return np.full(len(begun.texts), np.nan, np.float32)
-        image = batch["image"].values
+        image = batch["image"].values[0]
         assert isinstance(image, Tensor)
-        size = (int(image.shape[2]), int(image.shape[3]))
+        size = (int(image.shape[1]), int(image.shape[2]))
 
         def marked(name: str) -> Tensor | None:
             return self._marked(sample, name.replace(" ", "_"), size)
@@ -139,11 +126,12 @@ class ComClip(Answer):
         shown: dict[bytes, Tensor] = {}  # several words may have one place, whose sub-image is encoded once
         place: dict[Part, int] = {}
         for part in dict.fromkeys(part for each in begun.parts for part in each):
-            mask = mask_of_part(part, marked, self.zones, sample.record("image"), size)
+            mask = mask_of_part(part, marked, sample.record("image"), size)
             if mask is not None:
                 shown.setdefault(mask.numpy().tobytes(), mask)
                 place[part] = 1 + list(shown).index(mask.numpy().tobytes())
-        vectors = _raw(begun.model, torch.cat([image, *(image * mask for mask in shown.values())]))
+        views = [image, *(image * mask for mask in shown.values())]
+        vectors = torch.from_numpy(embed_parts(begun.model, "image", views, ("raw",))["raw"])
         near = []
         for text, parts in zip(begun.sentences, begun.parts, strict=True):
             own = [part for part in parts if part in place]
@@ -158,13 +146,3 @@ class ComClip(Answer):
             if isinstance(mark, Tensor):
                 return mark if kind == "mask" else inside(mark, size)
         return None
-
-
-def _raw(model: Model, images: Tensor) -> Tensor:
-    """Return what the image tower makes of images (R, C, H, W), (R, D), on the CPU."""
-    plan, device = Plan.of(keys("image/raw")), next(model.parameters()).device
-    parts: Sequence[Tensor] = images.split(_BATCH)
-    rows = [
-        model.finish(model(Batch.of({"image": each.to(device)}), plan), plan)["image"].part("raw") for each in parts
-    ]
-    return torch.cat(rows).float().cpu()

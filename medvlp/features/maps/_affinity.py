@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
@@ -22,8 +21,7 @@ from medvlp.models.encoders._sites import TokenSite
 def affinity(tokens: Tensor, *, beta: float, gamma: float) -> Tensor:
     """Return weights (M, M), rows of sum 1: softmax of gamma (S - beta mean S) where that is at least 0, S = cos.
 
-    The diagonal always stays: of cells that are all alike no entry is above beta times the mean, and a softmax over
-    nothing would be no number.
+    The diagonal always stays: of cells that are all alike none is that large, and a softmax over nothing is no number.
 
     Example:
         >>> affinity(torch.ones(2, 3), beta=1.2, gamma=3.0).tolist()
@@ -55,7 +53,7 @@ def global_affinity(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LastAttention:
-    """The last attention of a transformer: its layers by the names of timm, the block around it, tokens of no place."""
+    """The last attention of a transformer, its layers, its block, and how many tokens stand for no place."""
 
     module: nn.Module
     block: nn.Module
@@ -69,25 +67,14 @@ class LastAttention:
         split = self.qkv(entering[:, self.prefix :]).unflatten(2, (3, self.heads, -1))
         return split.permute(2, 0, 3, 1, 4)
 
-    @contextmanager
-    def entering(self) -> Iterator[list[Tensor]]:
-        """Collect what enters the attention while the context is open."""
-        found: list[Tensor] = []
-        hook = self.module.register_forward_pre_hook(lambda _module, inputs: found.append(inputs[0]))
-        try:
-            yield found
-        finally:
-            hook.remove()
+    def watched(self, found: list[Tensor]) -> RemovableHandle:
+        """Collect what enters the attention, as long as the handle's context is open."""
+        return self.module.register_forward_pre_hook(lambda _module, inputs: found.append(inputs[0]))
 
-    @contextmanager
-    def replaced(self, patches: Tensor) -> Iterator[None]:
-        """Let patches (R, M, W), behind tokens of no place that are zero, be what leaves the last block."""
+    def replaced(self, patches: Tensor) -> RemovableHandle:
+        """Let patches (R, M, W), behind tokens of no place that are zero, be what leaves the last block, likewise."""
         whole = F.pad(patches, (0, 0, self.prefix, 0))
-        hook = self.block.register_forward_hook(lambda *_: whole)
-        try:
-            yield
-        finally:
-            hook.remove()
+        return self.block.register_forward_hook(lambda *_: whole)
 
 
 def last_attention(model: Model) -> LastAttention | None:

@@ -8,21 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
-
 
 def spliced(make: Callable[[Tensor], Tensor], images: Tensor, *, zoom: int) -> Tensor:
     """Return what `make` says of windows as large as the images, cut from them enlarged; overlaps are averaged.
 
-    Windows begin at every two thirds of one, and at the end. With `zoom` 1 it is ``make(images)``.
-
-    Args:
-        make: (R, C, H, W) -> (R, W', rows, columns), of one size.
-        images: (R, C, H, W).
-        zoom: times that they are enlarged.
-
-    Returns:
-        (R, W', zoom x rows, zoom x columns).
+    Windows begin at every two thirds of one, and at the end. With `zoom` 1 it is ``make(images)``; else of (R, C, H, W)
+    and `make` -> (R, W', rows, columns) it is (R, W', zoom rows, zoom columns).
 
     Example:
         >>> ramp = torch.arange(6.0).expand(1, 1, 6, 6)
@@ -48,8 +39,6 @@ def spliced(make: Callable[[Tensor], Tensor], images: Tensor, *, zoom: int) -> T
 
 def resized(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Return maps (R, W, rows, columns) on another grid, bilinearly."""
-    if len(grid) != 2:
-        raise ConfigError("These tokens form no grid of rows and columns: take the map of another tower.")
     return maps if maps.shape[2:] == grid else F.interpolate(maps, grid, mode="bilinear", align_corners=False)
 
 

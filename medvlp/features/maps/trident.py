@@ -31,7 +31,7 @@ __all__ = ["Trident"]
 
 @dataclass(frozen=True, kw_only=True)
 class Trident:
-    r"""cos(P(norm(G sum_j A_ij V_j W_o)), vector) at cell i: Trident (Shi et al. 2024), training-free.
+    r"""cos(P(norm(G sum_j A_ij V_j W_o)), vector) at cell i: Trident (Shi et al. 2024, by the code), training-free.
 
     Of each window of the picture, with D the tokens of a second tower without words, and V the values that the image
     tower's last attention makes (resized to the grid of D)::
@@ -39,10 +39,9 @@ class Trident:
         S = cos(D, D);  A = softmax(gamma (S - beta mean S)), where that is at least 0    instead of the attention
         F = A V W_o                                           no class token, no residual, no network behind
 
-    Windows are as large as the tower's own picture, cut with a stride of two thirds from the picture enlarged `zoom`
-    times, and averaged where they overlap. `aggregate` then spreads them over the whole picture: F <- G F, with G the
-    last attention of a third tower where its values are alike (see `global_affinity`; SAM's in the paper). Behind it
-    come the tower's last norm and its projection P.
+    Windows of the tower's own size are cut from the picture enlarged `zoom` times, and averaged where they overlap
+    (`spliced`). `aggregate` then spreads F over the whole picture, F <- G F, with G the last attention of a third tower
+    where its values are alike (`global_affinity`; SAM's in the paper). The tower's last norm and projection P follow.
 
     A convolutional tower has no attention: its tokens are the values, and there is no W_o. The paper's last step, boxes
     and points of each region as prompts of SAM's mask decoder, is not done, as it needs that decoder.
@@ -56,10 +55,7 @@ class Trident:
         zoom: times that the picture is enlarged; 1: one window.
 
     Raises:
-        ConfigError: for a tower whose values cannot be had, or a picture that cannot be enlarged so.
-
-    References:
-        Shi et al. 2024 (Trident); formulas as the authors' code has them.
+        ConfigError: for a tower whose values cannot be had, or a zoom below 1.
 
     Note:
         The second tower decides which regions hang together: one of photographs joins by brightness and edges, so
@@ -102,7 +98,8 @@ class Trident:
             own = encoded_images(model, window, "tokens")
             values = own.part("tokens")
         else:
-            with last.entering() as found:
+            found: list[Tensor] = []
+            with last.watched(found):
                 own = encoded_images(model, window, "tokens")
             values = last.parts(found[0])[2].transpose(1, 2).flatten(2)
         other = own
@@ -123,7 +120,8 @@ def _aggregated(features: Tensor, third: Model, images: Tensor) -> Tensor:
     last = last_attention(third)
     if last is None:
         raise ConfigError("aggregate names a bundle whose image tower has no attention: take one of a plain ViT.")
-    with last.entering() as found:
+    found: list[Tensor] = []
+    with last.watched(found):
         grid = encoded_images(third, shown_to(third, images), "tokens").grid
     assert grid is not None, "a plain ViT keeps its tokens"
     query, key, value = last.parts(found[0])[:, 0].float()

@@ -51,13 +51,12 @@ def cells_read(source: str) -> tuple[str, ...]:
 
 
 def cells_of(encoded: Encoded, source: str, project: Project | None, *, axes: int, width: int, head: str) -> Tensor:
-    """Return the cells of pictures (R, D, rows, columns), or (R, D, slices, rows, columns).
+    """Return the cells of pictures (R, D, rows, columns), in a volume (R, D, slices, rows, columns).
 
     Args:
         encoded: rows with what `cells_read` names.
-        source: ``image``: tokens through the model's projection of pictures; else a part of tokens that is in the space
-            of texts, such as ``local``.
-        project: that projection.
+        source: ``image``: tokens through `project`; else a part of tokens in the space of texts, such as ``local``.
+        project: the model's projection of pictures.
         axes: 2 or 3.
         width: D, that of the texts.
         head: name, for errors.

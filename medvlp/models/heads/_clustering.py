@@ -9,14 +9,8 @@ from torch import Tensor, nn
 class Clustering(nn.Module):
     r"""G + W_o (sum_j a_j W_v x_j / sum_j a_j) of tokens x (R, n, D), with a the softmax over centres G (m, D).
 
-    W_o and W_v start as the identity, and centres small. Of an empty centre the mean is 0. The order of tokens, and
-    each of them twice, change nothing: the softmax runs over centres, and the sums are means.
-
-    Args:
-        count: m.
-        width: D.
-        hard: whether each token is wholly its likeliest centre's, with the gradient of the softmax (straight through,
-            without Gumbel's noise: a draw would differ from process to process).
+    W_o and W_v start as the identity, and centres small. Of an empty centre the mean is 0. With `hard` each token is
+    wholly its likeliest centre's, with the gradient of the softmax (straight through, without Gumbel's noise).
 
     References:
         Xu et al. 2022 (GroupViT), eq. 3 to 6.

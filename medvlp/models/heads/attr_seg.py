@@ -38,9 +38,8 @@ class AttrSeg(DenseHead):
         A  = G + W_o (sum_j a_j W_v A'_j / sum_j a_j)              (m, D), the attributes of the next stage
 
     The last stage has one centre, and logit = scale cos(V, A) + bias. At the start the residual is zero and W_o W_v the
-    identity, so that a class is the mean of its attributes but for small centres. `scale` starts at 1 / 0.07.
-
-    Attributes are a set: another order, or each of them twice, changes nothing.
+    identity, so that a class is the mean of its attributes but for small centres. `scale` starts at 1 / 0.07. Another
+    order of attributes, or each of them twice, changes nothing.
 
     Args:
         bank: book of attributes whose names are ``CLASS/ATTRIBUTE``, the classes in the order of the labels and each
@@ -51,9 +50,6 @@ class AttrSeg(DenseHead):
         hard: whether an attribute belongs to its likeliest centre alone, with the gradient of the softmax.
         width: channels of the pyramid.
         heads: of the attentions; divides D.
-
-    Returns:
-        ``NAME`` (R, K, H, W), see `DenseHead`.
 
     Raises:
         ConfigError: for a bank that does not fit, stages that do not end in one centre, a tower of volumes.

@@ -167,7 +167,8 @@ def test_a_third_tower_spreads_the_features_over_the_picture(tmp_path: Path) -> 
     third = build_model({"name": "vision", "vision": {**VIT, "image_size": SIDE}}, tokenizer=None, seed=4).eval()
     last = last_attention(third)
     assert last is not None
-    with torch.no_grad(), last.entering() as found:
+    found: list[Tensor] = []
+    with torch.no_grad(), last.watched(found):
         third.get_submodule("towers").get_submodule("image")(image[None], parts=frozenset({"tokens"}))
         weights = global_affinity(*last.parts(found[0])[:, 0])
     expected = cosines_by_hand(model, weights @ values_by_hand(model, image), vector)
