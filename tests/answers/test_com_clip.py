@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,13 @@ from medvlp.core.registry import build
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.table import FeatureTable
 from medvlp.features.embed import embed, embed_parts
+from medvlp.measures.retrieval import Retrieval
 from medvlp.models.build import build_model
+from medvlp.models.bundle import StoredAnswer, load_bundle, save_bundle
+from medvlp.runs.evaluate import load_evaluation, open_evaluation
 from tests.answers.tiny import small_model
 from tests.models.words import DUAL, images
+from tests.tiny import write_tree
 
 LEFT, RIGHT = "Nodule in the left lower lobe.", "Nodule in the right lower lobe."
 
@@ -139,10 +145,27 @@ def test_what_cannot_be_is_refused_and_it_is_built_again_from_what_it_releases()
     vision = build_model({"name": "vision", "vision": DUAL["vision"]}, tokenizer=None)
     with pytest.raises(ConfigError, match="com_clip compares images with sentences, and this model does not"):
         ComClip().check(vision)
-    with pytest.raises(
-        ConfigError, match=r"The zone 'hilum' of com_clip is \[0.5, 0.1, 0.2, 0.3\]: give x0, y0, x1, y1"
-    ):
-        ComClip(zones={"hilum": [0.5, 0.1, 0.2, 0.3]})
-    answer = ComClip(zones={"hilum": [0.1, 0.1, 0.2, 0.3]}, drawn=True)
+    answer = ComClip(drawn=True)
     again = build("answers", {"name": "com_clip", **answer.released()}, where="bundle")
     assert again.released() == answer.released()
+
+
+@pytest.mark.slow
+def test_an_evaluation_asks_it_with_the_texts_of_the_whole_split(
+    tiny_run: Any, tiny_cohort: Any, tmp_path: Path
+) -> None:
+    """Pictures come group by group, and each is compared with every record's text."""
+    bundle = load_bundle(tiny_run.bundle)
+    more = StoredAnswer(name="com_clip", component="com_clip", options={"drawn": True})
+    save_bundle(tmp_path / "bundle", replace(bundle, answers=(*bundle.answers, more)))
+    tree = {"model": str(tmp_path / "bundle"), "out": str(tmp_path / "out"), "evaluation": {"split": "train"}}
+    tree["data"] = {"root": str(tiny_cohort.root), "layout": "phantom", "where": {"view_position": ["PA", "AP"]}}
+    tree["data"]["allow_leaks"] = True
+    evaluation = open_evaluation(load_evaluation(write_tree(tmp_path / "e.yaml", tree)))
+    said = evaluation.predictions("com_clip")
+    assert said is not None
+    assert said.similarity is not None
+    texts = [str(text) for text in evaluation.judged.table.columns["text"]]
+    assert said.similarity.shape == (len(texts), len(texts))
+    assert list(said.compared) == texts
+    assert {"retrieval", "com_clip"} <= {result.name for result in Retrieval().run(evaluation)}
