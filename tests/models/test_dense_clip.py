@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
@@ -45,6 +47,22 @@ def test_before_training_a_score_is_the_cosine_of_a_projected_cell_and_the_text_
             assert found.values.shape == (2, 2)
             cells = torch.from_numpy(found.values)
             torch.testing.assert_close(scores[row, k, ::63, ::63], cells, atol=1e-6, rtol=0)  # corners are their cells
+
+
+def test_the_words_look_at_the_cells_and_at_the_embedding_that_stands_for_the_whole() -> None:
+    head = model_of().heads["image/drawn"]
+    level, tokens, raw = torch.rand(1, 16, 2, 2), torch.randn(1, 4, 16), torch.randn(1, 8)
+    rows = Encoded(owner=torch.arange(1), tokens=tokens, grid=(2, 2), extra={"raw": raw})
+    with torch.no_grad():
+        head.gamma.fill_(0.5)
+        cells = head._project(rows)
+        texts = head._texts_of("organs", rows)
+        words = head.enter(texts)[None]
+        for block in head.blocks:
+            words = block(words, torch.cat([raw[:, None], cells], dim=1), None)
+        moved = texts + 0.5 * head.leave(words)
+        expected = F.cosine_similarity(moved[0, :, None], cells, dim=2).view(1, 2, 2, 2)
+        torch.testing.assert_close(head.scores(level, None, rows), expected)
 
 
 def test_texts_of_the_tower_draw_what_the_same_constant_vectors_draw() -> None:
