@@ -263,6 +263,8 @@ class Evaluation:
         ask = ask_of(answer, part.manifest)
         if ask is None or not self.manifest.file_columns:
             return None
+        if answer.asks == "sentences" and answer.streams:  # group by group it sees no other group's texts
+            ask = Ask(sentences=tuple(map(str, part.table.columns.get("text", ()))))
         missing = {key for key in answer.needs(model) if str(key) not in part.table.columns}
         if missing and any(key.view != model.vision_kind for key in missing):
             return None

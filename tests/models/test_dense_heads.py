@@ -199,6 +199,10 @@ def test_a_segmenter_without_fitting_words_is_refused() -> None:
         segmenter(torch.randn(3, 6), bank="organ")
 
 
+def rows_of(values: torch.Tensor) -> Encoded:
+    return Encoded(owner=torch.arange(len(values)))
+
+
 def dense_clip(vectors: torch.Tensor, **options: Any) -> DenseClip:
     banks = {"organs": Bank("organs", ("lung", "heart", "spine"), vectors)}
     spec = {"name": "dense_clip", "bank": "organs", "classes": 3, "width": 8, "decoder_width": 16, **options}
@@ -212,7 +216,7 @@ def test_without_gamma_the_words_are_the_banks_and_scores_are_cosines() -> None:
     with torch.no_grad():
         head.gamma.zero_()
     level = torch.rand(2, 5, 3, 4)
-    scores, pixels = head.scores(level, None), head.pixels(level)
+    scores, pixels = head.scores(level, None, rows_of(level)), head.pixels(level)
     for k in range(3):
         torch.testing.assert_close(scores[:, k], F.cosine_similarity(pixels, vectors[k].view(1, 6, 1, 1), dim=1))
     fine = {"level[0]": torch.rand(2, 4, 6, 8), "level[1]": level}
@@ -225,14 +229,14 @@ def test_score_maps_are_cosines_that_follow_their_words_and_are_even_over_an_eve
     head = dense_clip(vectors)
     with torch.no_grad():
         head.gamma.fill_(1.0)
-    even = head.scores(torch.ones(1, 5, 3, 4), None)
+    even = head.scores(torch.ones(1, 5, 3, 4), None, rows_of(torch.ones(1)))
     assert float(even.detach().flatten(2).std(2).max()) < 1e-6
     level = torch.randn(2, 5, 3, 4)
-    scores = head.scores(level, None)
+    scores = head.scores(level, None, rows_of(level))
     assert float(scores.detach().abs().max()) <= 1 + 1e-6
     other = dense_clip(vectors[turned])
     other.load_state_dict({name: value for name, value in head.state_dict().items() if name != "texts"}, strict=False)
-    torch.testing.assert_close(other.scores(level, None), scores[:, turned])
+    torch.testing.assert_close(other.scores(level, None, rows_of(level)), scores[:, turned])
 
 
 def test_words_that_look_at_the_picture_differ_from_picture_to_picture() -> None:
@@ -240,6 +244,8 @@ def test_words_that_look_at_the_picture_differ_from_picture_to_picture() -> None
     one, two = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
     two[0, :, 0, 0] = one[0, :, 0, 0]
     with torch.no_grad():
-        assert torch.allclose(*(head.scores(each, None)[0, :, 0, 0] for each in (one, two)), atol=1e-2)
+        assert torch.allclose(*(head.scores(each, None, rows_of(each))[0, :, 0, 0] for each in (one, two)), atol=1e-2)
         head.gamma.fill_(1.0)
-        assert not torch.allclose(*(head.scores(each, None)[0, :, 0, 0] for each in (one, two)), atol=1e-2)
+        assert not torch.allclose(
+            *(head.scores(each, None, rows_of(each))[0, :, 0, 0] for each in (one, two)), atol=1e-2
+        )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.map import Map, Scale
-from medvlp.core.protocols import Head, Model
+from medvlp.core.protocols import Model
 from medvlp.features.heat_map import encoded_images
+from medvlp.models.heads._cells import projected_tokens
 
 __all__ = ["Similarity"]
 
@@ -38,7 +38,7 @@ class Similarity:
         local = "image/local" in heads and "text/local" not in heads
         with torch.inference_mode():
             encoded = encoded_images(model, image[None], "tokens", "raw", *(["local"] if local else []))
-            tokens = encoded.part("local") if local else _projected(encoded, heads.get("image/raw"))
+            tokens = encoded.part("local") if local else projected_tokens(encoded, heads.get("image/raw"))
             directions = vectors.to(tokens.device).float()
             values = directions @ torch.nn.functional.normalize(tokens[0].float(), dim=-1).T
             scores = (directions @ encoded.part("embedding")[0].float()).tolist()
@@ -46,20 +46,3 @@ class Similarity:
             raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")
         grids = np.asarray(values.cpu()).reshape(-1, *encoded.grid)
         return [Map(grid, method="similarity", scale="own", score=s) for grid, s in zip(grids, scores, strict=True)]
-
-
-def _projected(encoded: Encoded, head: Head | None) -> Tensor:
-    tokens, pooled = encoded.part("tokens"), encoded.pooled
-    if head is None or head.reads != ("pooled",):
-        raise ConfigError(
-            "This model projects no single tokens and its image projection does not read the pooled vector: add a head "
-            "`image/local: {name: projection, reads: tokens}`, or take the map hires_cam."
-        )
-    try:
-        return head(replace(encoded, pooled=tokens), "raw")["raw"]
-    except RuntimeError:  # a matrix of another width
-        width = "another width" if pooled is None else f"width {pooled.shape[-1]}"
-        raise ConfigError(
-            f"Tokens of width {tokens.shape[-1]} do not fit the image projection, which reads a pooled vector of "
-            f"{width}: take the map hires_cam."
-        ) from None

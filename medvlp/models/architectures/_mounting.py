@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._sharing import SharedModules
 from medvlp.models.architectures._standing import Standing
 from medvlp.models.bank import Bank
+from medvlp.models.heads._cells import projected_tokens
 from medvlp.models.pretrained_head import Loaded, hash_of_tensors, load_head
 from medvlp.models.scale import LogitScale
 
@@ -66,6 +68,19 @@ class HeadedModel(Model):
         Raises:
             ConfigError: if a head gives the embedding only after the towers.
         """
+
+    def projected(self, kind: str, encoded: Encoded) -> Tensor:
+        """Return the tokens (R, N, D) of rows of a kind through the projection of its pictures, see `projected_tokens`.
+
+        Raises:
+            ConfigError: for one that runs after the towers, or that tokens do not fit.
+        """
+        head = dict(self.heads.items()).get(f"{kind}/raw")
+        if head is not None and head.stage != "tower":
+            raise ConfigError(
+                f"The projection of {kind} runs after the towers, and its tokens are asked inside: set stage to tower."
+            )
+        return projected_tokens(encoded, head)
 
     def mount(self, heads: Mapping[str, HeadSpec], plan: Plan) -> None:
         """See `Model`. A head mounted before with the same options stays as it is, with its weights.
@@ -159,6 +174,7 @@ class HeadedModel(Model):
             "banks": self.banks,
             "levels": tower.levels,
             "texts_of": self.texts_of,
+            "project": partial(self.projected, kind),
             "scale": self.logit_scale,
             "text": dict(self.towers.items()).get("text"),
             "vocab_size": self._vocab_size,

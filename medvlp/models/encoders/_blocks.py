@@ -229,6 +229,15 @@ def zeroed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+def at_rest(block: CrossBlock) -> CrossBlock:
+    """Let the residual branches of a block start as nothing: it returns its words."""
+    last = block.mlp[-1]
+    assert isinstance(last, nn.Linear)
+    for layer in (block.words.output, block.image.output, last):
+        zeroed(layer)
+    return block
+
+
 def mlp(width: int, ratio: float) -> nn.Sequential:
     """Return Linear, GELU, Linear."""
     hidden = round(width * ratio)

@@ -43,12 +43,13 @@ class DenseHead(Head):
         self.reads = (*(f"level[{i}]" for i in range(self.count)), *(("mask",) if padded else ()))
 
     @abstractmethod
-    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+    def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """Return maps of the finest level's size or less, by what their names end in; logits have the head's own.
 
         Args:
             maps: levels, finest first.
             real: (R, 1, S, 1, 1), where slices of a stack are real; None: everywhere.
+            encoded: the rows, for what a head reads beside levels.
         """
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
@@ -60,7 +61,7 @@ class DenseHead(Head):
         # An encoder that gives no mask takes no padding.
         mask = encoded.mask if "mask" in self.reads else None
         real = None if mask is None else mask[:, None, :, None, None]
-        drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real)
+        drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real, encoded)
         return {f"{name}{end}": resize(real_only(values, real), encoded.size) for end, values in drawn.items()}
 
 

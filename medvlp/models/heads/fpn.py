@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv
@@ -26,7 +27,6 @@ class FpnHead(DenseHead):
 
     Example:
         >>> import torch
-        >>> from medvlp.core.encoded import Encoded
         >>> head = FpnHead(levels=(Level(4, (2, 2)), Level(8, (4, 4))), classes=3, width=8)
         >>> maps = {"level[0]": torch.rand(1, 4, 8, 8), "level[1]": torch.rand(1, 8, 4, 4)}
         >>> head(Encoded(owner=torch.arange(1), size=(16, 16), extra=maps), "lesions")["lesions"].shape
@@ -46,6 +46,6 @@ class FpnHead(DenseHead):
         self.pyramid = Pyramid(levels, width)
         self.output = conv(len(levels[0].stride), width, classes, 1)
 
-    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+    def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """See `DenseHead`."""
         return {"": self.output(self.pyramid(maps, real).relu())}

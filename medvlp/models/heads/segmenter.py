@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import unit
+from medvlp.core.encoded import Encoded, unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
@@ -38,7 +38,6 @@ class Segmenter(DenseHead):
         ConfigError: for a bank that there is not, that has no vectors, or as many texts as there are classes.
 
     Example:
-        >>> from medvlp.core.encoded import Encoded
         >>> words = Bank("organs", ("lung", "heart"), torch.eye(2, 6))
         >>> head = Segmenter(levels=(Level(4, (2, 2)),), banks={"organs": words}, bank="organs", classes=2, width=8)
         >>> rows = Encoded(owner=torch.arange(1), size=(16, 16), extra={"level[0]": torch.rand(1, 4, 8, 8)})
@@ -65,7 +64,7 @@ class Segmenter(DenseHead):
         self.log_scale = nn.Parameter(torch.full((1,), -math.log(0.07)))
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+    def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """See `DenseHead`."""
         pixels = nn.functional.normalize(self.output(self.pyramid(maps, real).relu()), dim=1)
         return {"": torch.einsum("rd...,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias}
@@ -80,19 +79,28 @@ def class_vectors(banks: Mapping[str, Bank], bank: str, classes: int, *, head: s
     """Return the unit vectors (K, D) of a bank's texts, which are a head's classes.
 
     Raises:
-        ConfigError: for a bank that there is not, that has no vectors, or another number of texts than classes.
+        ConfigError: as `class_bank`, or if the bank has no vectors.
     """
-    if bank not in banks:
-        raise ConfigError(f"Head {head!r} compares pixels with the bank {bank!r}: {did_you_mean(bank, banks)}.")
-    vectors = banks[bank].vectors
+    vectors = class_bank(banks, bank, classes, head=head).vectors
     if vectors is None:
         raise ConfigError(
             f"Head {head!r} needs constant vectors of the bank {bank!r}, as its text encoder is frozen: give "
             f"banks.{bank} an encoder."
         )
-    if len(vectors) != classes:
-        raise ConfigError(
-            f"Head {head!r} is to tell {classes} classes apart and the bank {bank!r} has {len(vectors)} texts: give it "
-            f"a text for each label, and with exclusive one for the background before them."
-        )
     return unit(vectors.detach().clone())
+
+
+def class_bank(banks: Mapping[str, Bank], bank: str, classes: int, *, head: str) -> Bank:
+    """Return the bank whose texts are a head's classes.
+
+    Raises:
+        ConfigError: for a bank that there is not, or another number of texts than classes.
+    """
+    if bank not in banks:
+        raise ConfigError(f"Head {head!r} compares pixels with the bank {bank!r}: {did_you_mean(bank, banks)}.")
+    if len(banks[bank].texts) != classes:
+        raise ConfigError(
+            f"Head {head!r} is to tell {classes} classes apart and the bank {bank!r} has {len(banks[bank].texts)} "
+            f"texts: give it a text for each label, and with exclusive one for the background before them."
+        )
+    return banks[bank]

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._dense import DenseHead, Solid, conv, level_sizes, real_only, resize
@@ -33,7 +34,6 @@ class UnetHead(DenseHead):
             it learns several times faster; over a handful of cells it erases what a channel's mean tells.
 
     Example:
-        >>> from medvlp.core.encoded import Encoded
         >>> head = UnetHead(levels=(Level(4, (2, 2)), Level(8, (4, 4))), classes=3, width=8)
         >>> maps = {"level[0]": torch.rand(1, 4, 8, 8), "level[1]": torch.rand(1, 8, 4, 4)}
         >>> head(Encoded(owner=torch.arange(1), size=(16, 16), extra=maps), "lesions")["lesions"].shape
@@ -61,7 +61,7 @@ class UnetHead(DenseHead):
         self.joins = nn.ModuleList(Solid(axes, a + b, a, single=single) for a, b in pairwise(widths))
         self.output = conv(axes, widths[0], classes, 1)
 
-    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+    def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """See `DenseHead`."""
         sizes = level_sizes(maps, self.strides)
         maps = [real_only(layer(each), real) for layer, each in zip(self.inputs, maps, strict=True)]
