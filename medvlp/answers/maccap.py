@@ -8,19 +8,17 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from medvlp.answers._writer import Writer, draws_of, memories, towers_of
+from medvlp.answers._writer import Writer, draws_of, memories
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
-from medvlp.core.encoded import Encoded, unit
-from medvlp.core.errors import ConfigError
+from medvlp.core.encoded import unit
 from medvlp.core.keys import Key, keys
-from medvlp.core.modes import evaluating
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.features.embed import embed
 from medvlp.models._draws import normal_of
+from medvlp.models.projected import projected, refuse_unprojected
 
 __all__ = ["MaccapReport"]
 
@@ -80,13 +78,7 @@ class MaccapReport(Answer):
     def check(self, model: Model) -> None:
         """Refuse a model that cannot write, or whose projection does not take regions."""
         Writer.of(model, self.head)
-        towers = towers_of(model, self.head)
-        tower, raw = towers.towers["image"], towers.heads["image/raw"]
-        if raw.reads != ("pooled",) or tower.width != tower.token_width:
-            raise ConfigError(
-                f"Regions are projected as what the tower pools, and image/raw reads {raw.reads[0]!r}, {tower.width} "
-                f"wide, tokens being {tower.token_width}: use a vision transformer whose projection reads pooled."
-            )
+        refuse_unprojected(model)
         super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> tuple[Writer, Model]:
@@ -100,7 +92,7 @@ class MaccapReport(Answer):
         for index, regions in memories(rows.table[f"image/{self.regions}"], writer.device):
             v = torch.from_numpy(np.ascontiguousarray(rows.table["image/embedding"][index])).to(regions)
             ids = [rows.table.ids[i] for i in index]
-            aimed, best = self._aimed(model, v, regions), np.full(len(index), -np.inf)
+            aimed, best = v[:, None] + self.weight * projected(model, regions), np.full(len(index), -np.inf)
             for attempt in range(self.tries if self.std > 0 or (decoding and decoding.drawn) else 1):
                 draws = draws_of(ids, 2 * aimed[0].numel(), seed=0, name=f"noise {attempt}").to(regions)
                 memory = unit(aimed + self.std * normal_of(draws).view_as(aimed))
@@ -114,10 +106,3 @@ class MaccapReport(Answer):
         """Its options."""
         names = ("head", "regions", "std", "weight", "tries", "longest", "decoding")
         return {name: getattr(self, name) for name in names}
-
-    def _aimed(self, model: Model, v: Tensor, regions: Tensor) -> Tensor:
-        """Return v + w u(P r), (R, C, D)."""
-        raw = model.heads["image/raw"]
-        with evaluating(raw), torch.no_grad():
-            rows = Encoded(owner=torch.arange(len(v), device=v.device), pooled=regions)
-            return v[:, None] + self.weight * unit(raw(rows, "raw")["raw"])

@@ -25,7 +25,8 @@ def clip_agg(image: Tensor, corpus: Tensor, written: Tensor, *, sharpness: float
         scale: s.
 
     Example:
-        >>> round(clip_agg(torch.tensor([[0.6, 0.8]]), torch.eye(2), torch.eye(2)[1:], sharpness=99, scale=100).item(), 3)
+        >>> v, corpus = torch.tensor([[0.6, 0.8]]), torch.eye(2)
+        >>> round(clip_agg(v, corpus, corpus[1:], sharpness=99.0, scale=100.0).item(), 3)
         100.0
     """
     e = (sharpness * image @ corpus.T).softmax(dim=1) @ corpus

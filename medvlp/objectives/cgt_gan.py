@@ -82,8 +82,8 @@ class CgtGan(Objective):
         weight: Number = Ramp(start=0.0, end=0.5, begin=9_600, until=160_000),  # noqa: B008  (frozen)
         samples: Annotated[int, Field(ge=1)] = 5,
         longest: Annotated[int, Field(ge=1)] = 20,
-        decoder: Mapping[str, Any] = {},  # noqa: B006  (read only)
-        critic: Mapping[str, Any] = {},  # noqa: B006  (read only)
+        decoder: Mapping[str, Any] = {},
+        critic: Mapping[str, Any] = {},
         head: str = "captioner",
     ) -> None:
         super().__init__()

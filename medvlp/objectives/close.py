@@ -35,6 +35,7 @@ class Close(Objective):
         std: s, 0.04 to 0.14 for the D = 768 of the paper, more for smaller D.
         copies: vectors that are read, each with noise of its own; the paper has one.
         decoder: head that writes, with its options: ``{name: limber, prompt: vector, path: ...}`` for a language model.
+            A `generator` that is given one vector has nothing to choose from, and its queries learn nothing.
         head: name under which it is mounted.
 
     Returns:
