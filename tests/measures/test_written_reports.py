@@ -74,7 +74,7 @@ def test_controls_stand_beside_what_was_written_with_paired_differences() -> Non
     assert [result.role for result in found.values()].count("control") == 3
     # All validation reports are the first kind: that is the one report for everybody, right for a quarter.
     constant = row(found["report_constant"], "f1", "micro").value
-    assert constant == pytest.approx(2 * 6 / (24 + 18))
+    assert constant == pytest.approx(2 * 6 / (24 + 30))  # a large heart is two of CheXpert's findings
     assert row(found["report_nearest"], "f1", "micro").value == 1.0  # features tell the kind
     assert row(found["report"], "f1", "micro").value == 1.0
     for control in ("constant", "nearest", "shuffled"):
@@ -90,7 +90,7 @@ def test_words_and_pictures_are_counted_beside_them_and_a_wrong_side_is_only_hea
         text.replace("Left", "Right") if i % 8 else text.replace("No effusion. ", "") for i, text in enumerate(truth)
     ]
     found = results(wrong)
-    assert row(found["report"], "side_error", "reports").value > 0.3
+    assert row(found["report"], "side_error", "reports").value == 3 / 12
     assert 0.8 < row(found["report"], "rouge_l", "reports").value < 1.0
     assert row(found["report_nearest"], "rouge_l", "reports").value == 1.0
     # One report finds the five nearest pictures of 24, whoever asks.

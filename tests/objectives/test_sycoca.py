@@ -81,7 +81,7 @@ def test_pixels_of_hidden_patches_count_and_those_of_visible_ones_do_not() -> No
     for r, n in hidden.nonzero().tolist():
         cell = ctx["image"][r, 0, 4 * (n // 2) : 4 * (n // 2) + 4, 4 * (n % 2) : 4 * (n % 2) + 4]
         small = torch.stack([cell[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for i in (0, 1) for j in (0, 1)])
-        total += 3.0 * float((made[r, n] - small).square().mean())
+        total += 3.0 * (made[r, n] - small).square().mean().item()
     assert (term.sum.item(), term.count.item()) == (pytest.approx(total, rel=1e-9), 6)
     # What a hidden place held takes no part, nor do pixels that are seen.
     parts = dict(ctx.parts)
