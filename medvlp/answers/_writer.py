@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.core.protocols import Model
+from medvlp.core.randomness import hashed_uniform, seed_of
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextTower
-from medvlp.models.heads.generator import Generator
+from medvlp.models.heads._speaker import Speaker
 from medvlp.text.tokenizers import SpeakingTokenizer
 
 _ROWS = 32  # a picture's tokens, keys and values of some layers: a group fits wherever the model does
@@ -79,7 +81,7 @@ class Writer:
         device: of the model.
     """
 
-    head: Generator
+    head: Speaker
     words: SpeakingTokenizer
     tower: TextTower | None
     device: torch.device
@@ -94,7 +96,7 @@ class Writer:
         towers = towers_of(model, head)
         generator, tower = towers.heads[head], towers.towers["text"]
         words: Any = getattr(tower, "words", None)
-        if not isinstance(generator, Generator):
+        if not isinstance(generator, Speaker):
             raise ConfigError(
                 f"The head {head!r} is a {type(generator).__name__} and writes nothing: name a generator."
             )
@@ -109,7 +111,14 @@ class Writer:
         return cls(generator, words, own, next(towers.parameters()).device)
 
     def write(
-        self, memory: Tensor, *, longest: int | None = None, after: str = "", findings: Tensor | None = None
+        self,
+        memory: Tensor,
+        *,
+        longest: int | None = None,
+        after: str = "",
+        findings: Tensor | None = None,
+        decoding: Decoding | None = None,
+        ids: Sequence[str] = (),
     ) -> list[str]:
         """Write from (R, N, W) what follows `after`, the same for each row.
 
@@ -118,6 +127,8 @@ class Writer:
             longest: most tokens; as many as the tokenizer allows where that is less.
             after: words that are given, such as a question.
             findings: (R, K) that the generator is told, 1 present and 0 absent.
+            decoding: how words are chosen; None: the most probable one each.
+            ids: of the R pictures, of which draws are a function.
         """
         made = self.words([after])
         given = made.ids[0][made.mask[0]].tolist() if after else [self.words.start_id]
@@ -127,7 +138,29 @@ class Writer:
             raise ConfigError(f"{after!r} leaves no room for an answer: raise tokenizer.max_length.")
         start = torch.tensor([given], device=self.device).expand(len(memory), -1)
         stop, tower = self.words.stop_id, None if self.tower is None else self.tower.tokens_of
-        ids = self.head.write(
-            memory, None, start=start, stop=stop, longest=min(longest or room, room), tower=tower, findings=findings
+        longest = min(longest or room, room)
+        draws = None if decoding is None or not decoding.drawn else draws_of(ids, longest, seed=decoding.seed)
+        written = self.head.write(
+            memory,
+            None,
+            start=start,
+            stop=stop,
+            longest=longest,
+            tower=tower,
+            findings=findings,
+            decoding=decoding,
+            draws=None if draws is None else draws.to(self.device),
         )
-        return [self.words.decode([i for i in row if i != stop]) for row in ids.tolist()]
+        return [self.words.decode([i for i in row if i != stop]) for row in written.tolist()]
+
+
+def draws_of(ids: Sequence[str], count: int, *, seed: int, name: str = "words") -> Tensor:
+    """Return (R, count) draws in [0, 1): each row a function of the seed, the name and its picture's id alone.
+
+    Example:
+        >>> two, one = draws_of(["a", "b"], 3, seed=0), draws_of(["b"], 3, seed=0)
+        >>> bool((two[1] == one[0]).all()), bool((two[0] == two[1]).any())
+        (True, False)
+    """
+    places = np.array([seed_of(0, 0, each) for each in ids], dtype=np.int64)
+    return torch.from_numpy(hashed_uniform(seed, name, count, places))

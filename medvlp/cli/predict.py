@@ -27,6 +27,13 @@ def predict(
         ),
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
+    decoding: Annotated[
+        str,
+        typer.Option(
+            help="How the words of a report are chosen: beams=4,length_penalty=1; or drawn, "
+            "temperature=0.7,top_p=0.9,seed=1; default: as the bundle says, else the most probable word each."
+        ),
+    ] = "",
     maps: Annotated[
         Path | None, typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size.")
     ] = None,
@@ -57,6 +64,7 @@ def predict(
     from medvlp.answers.asking.files import files_of, predict_files
     from medvlp.answers.asking.model import load
     from medvlp.answers.asking.score_table import write_score_table
+    from medvlp.core.decoding import Decoding
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, check_place
     from medvlp.core.progress import progress
@@ -76,6 +84,7 @@ def predict(
             rows,
             recipe=recipe,
             question=question,
+            decoding=Decoding.of(decoding),
             name=str(model),
             maps=maps,
             out=folders[0] if folders else None,

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
@@ -38,12 +39,14 @@ class Ask:
         sentences: compared with every row.
         questions: one a row, or one for all.
         boxes: (x0, y0, x1, y1) in pixels of the file, one a row, or one for all.
+        decoding: how words are chosen, of answers that are written; None: as the answer itself does.
     """
 
     findings: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
     boxes: tuple[tuple[float, float, float, float], ...] = ()
+    decoding: Decoding | None = None
 
     def rows(self, index: Sequence[int]) -> Ask:
         """Return what is asked of some rows.
@@ -54,7 +57,7 @@ class Ask:
         """
         questions = self.questions if len(self.questions) < 2 else tuple(self.questions[i] for i in index)
         boxes = self.boxes if len(self.boxes) < 2 else tuple(self.boxes[i] for i in index)
-        return Ask(self.findings, self.sentences, questions, boxes)
+        return Ask(self.findings, self.sentences, questions, boxes, self.decoding)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,10 @@ class Head(nn.Module):
         """Return {part: (R, ...)}; a head with one output gives it under the name it is mounted with."""
         raise NotImplementedError
 
+    def released(self) -> Mapping[str, object]:
+        """Options with which a bundle rebuilds it, where they are others than it was built with: no path is left."""
+        return {}
+
 
 class Score(nn.Module):
     """A similarity of rows and columns, used alike by objective, recipe, retrieval and evaluation.

@@ -15,6 +15,7 @@ import pandas as pd
 from medvlp.answers.asking.ask import ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
 from medvlp.core.predictions import Predictions
@@ -57,6 +58,7 @@ class EvaluationOptions:
         groups: columns of the groups that are compared; those that the data lacks are left out.
         labels: findings of the probes; those of the model where none is named.
         features: folder in which feature tables are kept; None to make them anew.
+        decoding: how words of reports are chosen; None: as each answer does.
     """
 
     seed: int = 0
@@ -70,6 +72,7 @@ class EvaluationOptions:
     groups: Sequence[str] = ()
     labels: Sequence[str] = ()
     features: Path | None = None
+    decoding: Decoding | None = None
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class Evaluation:
             was encoded without.
         """
         part, model = part or self.judged, self.model.model
-        ask = ask_of(answer, part.manifest)
+        ask = ask_of(answer, part.manifest, decoding=self.options.decoding)
         if ask is None or not self.manifest.file_columns:
             return None
         if answer.asks == "sentences" and answer.streams:  # group by group it sees no other group's texts
@@ -362,14 +365,14 @@ def title_of(name: str, answer: Answer) -> str:
     return answer.title or name.replace("_", " ").capitalize()
 
 
-def ask_of(answer: Answer, manifest: Manifest) -> Ask | None:
+def ask_of(answer: Answer, manifest: Manifest, *, decoding: Decoding | None = None) -> Ask | None:
     """Return what an answer must be told of each record of a cohort; None where the cohort does not say it.
 
     Questions are the column ``text.question``. Findings are asked for by name: one that the model never learnt is
     judged, though it is not stated unasked.
     """
     if answer.asks != "question":
-        return Ask(findings=answer.labels)
+        return Ask(findings=answer.labels, decoding=decoding)
     if "text.question" not in manifest:
         return None
     return Ask(questions=tuple("" if q is None else str(q) for q in manifest.column("text.question").tolist()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.metric_row import mean_metric
+from medvlp.evaluation.report_overlap import finds_own, rouge_l
 from medvlp.evaluation.report_text import evaluate_reports, f1_difference
-from medvlp.evaluation.results import Result
+from medvlp.evaluation.results import Metric, Result
 from medvlp.features.nearest import nearest
 from medvlp.text.labels import label_mentions
 from medvlp.text.mentions import read_report
@@ -32,7 +34,9 @@ class WrittenReports(Measure):
     Three controls say what a report is worth that looked at no picture, or at another one: the training report that
     agrees best with the validation reports, given to everybody; the report of the training picture with the nearest
     features; and the model's own reports, each given to another patient. The model's result holds the paired
-    differences from them, with intervals over patients.
+    differences from them, with intervals over patients. Each result also has ``rouge_l``, words in common with the
+    radiologist's report, and where the model compares texts with pictures ``recall@5``: reports whose own picture is
+    among the five that are nearest to their words (`medvlp.evaluation.report_overlap`).
 
     Args:
         vocabulary: findings that count, see `medvlp.text.ontology`.
@@ -87,10 +91,16 @@ class WrittenReports(Measure):
             **evaluation.facts,
             **evaluation.drawn,
         )
-        own = measured(written=wrote, name=name, title="Written reports, read by rules")
+
+        def whole(texts: Sequence[str], name: str, title: str) -> Result:
+            result = measured(written=texts, name=name, title=title)
+            more = _beside(evaluation, rows, references, texts, patients)
+            return replace(result, metrics=(*result.metrics, *more))
+
+        own = whole(wrote, name, "Written reports, read by rules")
         controls = dict(self._controls(evaluation, rows, wrote, patients)) if self.controls else {}
         made = {
-            key: replace(measured(written=texts, name=f"{name}_{key}", title=f"Control: {title}"), role="control")
+            key: replace(whole(texts, f"{name}_{key}", f"Control: {title}"), role="control")
             for key, (title, texts) in controls.items()
         }
         rows_of = (
@@ -132,6 +142,19 @@ class WrittenReports(Measure):
         chosen = vocabulary(self.vocabulary)
         labels = [label_mentions(read_report(text), chosen) for text in texts]
         return np.array([[each[label.key] in (1.0, -1.0) for label in chosen.labels] for each in labels], dtype=bool)
+
+
+def _beside(
+    evaluation: Evaluation, rows: np.ndarray, references: Sequence[str], texts: Sequence[str], patients: Sequence[str]
+) -> Iterator[Metric]:
+    """Yield what is measured of reports that are not read: words in common, and the pictures that they find."""
+    drawn: dict[str, Any] = {**evaluation.drawn, "split": evaluation.options.split}
+    common = np.array([rouge_l(one, other) for one, other in zip(references, texts, strict=True)])
+    yield mean_metric("rouge_l", "reports", common, patients, **drawn)
+    if evaluation.compares:
+        pictures = evaluation.judged.table[evaluation.features][rows]
+        found = finds_own(evaluation.model.embed_text(texts), pictures, patients, k=5)
+        yield mean_metric("recall@5", "reports", found, patients, **drawn)
 
 
 def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:

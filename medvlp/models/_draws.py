@@ -6,6 +6,7 @@ drew, and one process draws what four do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,3 +98,15 @@ class RowDraws:
         position, number = self.positions.cpu().numpy(), self.number.cpu().numpy()
         draws = hashed_uniform(self.seed, f"{self.view}/{name}", count, position, number)
         return torch.from_numpy(draws).to(self.positions.device)
+
+
+def normal_of(draws: Tensor) -> Tensor:
+    """Return (R, N) standard normal numbers of (R, 2 N) draws in [0, 1), by Box and Muller (1958).
+
+    Example:
+        >>> normal_of(torch.tensor([[0.5, 0.0]])).tolist()
+        [[1.1774100065231323]]
+    """
+    first, second = draws.chunk(2, dim=1)
+    # 1 - u is in (0, 1], whose logarithm is finite.
+    return (-2 * (1 - first).log()).sqrt() * (2 * math.pi * second).cos()

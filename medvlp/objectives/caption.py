@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -14,20 +13,15 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Terms
 from medvlp.objectives._labels import labels_of
-from medvlp.objectives._rows import first_of, memory_keys, wide
+from medvlp.objectives._rows import first_of, memory_keys
+from medvlp.objectives._written import Written, head_of, next_token
 from medvlp.objectives.classify import Classify
 
 __all__ = ["Caption"]
 
 Count = Annotated[int, Field(ge=1)]
-
-
-class _Generator(Protocol):
-    def forward_logits(
-        self, memory: Tensor, mask: Tensor | None, words: Tensor, findings: Tensor | None = None
-    ) -> Tensor: ...
 
 
 class Caption(Objective):
@@ -56,6 +50,8 @@ class Caption(Objective):
         width: of the decoder; None: see `Generator`.
         layers: its blocks.
         heads: of its attention.
+        decoder: another head that writes, a component with its options, such as `limber`, instead of `words`, `width`,
+            `layers` and `heads`. LiMBeR (Merullo et al. 2023) is this objective with it, the towers held.
         head: name under which the decoder is mounted; two captioners of one name share it.
         findings: labels that the decoder is told; empty: none.
         threshold: probability from which the classifier's finding is told as present. F1 is best from half of the best
@@ -85,6 +81,7 @@ class Caption(Objective):
         width: Count | None = None,
         layers: Count = 2,
         heads: Count = 4,
+        decoder: Mapping[str, Any] | None = None,
         head: str = "captioner",
         findings: list[str] = [],  # noqa: B006  (read only)
         threshold: Annotated[float, Field(gt=0, lt=1)] = 0.35,
@@ -92,11 +89,17 @@ class Caption(Objective):
         super().__init__()
         if findings and question is not None:
             raise ConfigError("Objective 'caption' tells findings to reports, not to answers: leave out one of them.")
+        if decoder is not None and (findings or words == "tower"):
+            raise ConfigError(
+                "Objective 'caption' tells findings to its own decoder, which alone stands on a text tower: leave out "
+                "decoder, or findings and words."
+            )
         self.classify = Classify(labels=findings, view=image) if findings else None
         self.threshold = threshold
         self.head = head
         sizes = {"width": width, "layers": layers, "heads": heads}
-        self.options = {**sizes, "reads": part, "words": words, **({"findings": len(findings)} if findings else {})}
+        own = {**sizes, "words": words, **({"findings": len(findings)} if findings else {})}
+        self.decoder = head_of(own if decoder is None else decoder, part)
         self._memory, self._memory_mask = memory_keys(image, part)
         self._ids, self._mask = f"{text}/ids", f"{text}/mask"
         self._words = f"{text}/tokens" if words == "tower" else self._ids
@@ -111,7 +114,7 @@ class Caption(Objective):
     def heads(self) -> Mapping[str, HeadSpec]:
         """The text decoder, and the classifier of findings that conditions it."""
         of_findings = {} if self.classify is None else self.classify.heads()
-        return {self.head: HeadSpec("generator", self.options, keep=True), **of_findings}
+        return {self.head: self.decoder, **of_findings}
 
     def answers(self) -> Sequence[AnswerSpec]:
         """A written report, or answers to questions."""
@@ -126,21 +129,24 @@ class Caption(Objective):
         image = first_of(ctx.owner(self._memory), ctx.owner(self._ids))
         written = image >= 0
         ids, mask = ctx[self._ids][written], ctx[self._mask][written]
-        memory = ctx[self._memory][image[written]]
-        memory_mask = None if self._memory_mask is None else ctx[self._memory_mask][image[written]]
-        generator = cast("_Generator", ctx.heads[self.head])
+        memory, memory_mask = self._seen(ctx, image[written])
+        generator = cast("Written", ctx.heads[self.head])
         of_findings, terms = None, {}
         if self.classify is not None:
             labels, known = labels_of(ctx, self._ids, self.classify.labels)
             of_findings, terms = torch.where(known, labels, -1)[written], self.classify(ctx)
         logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written], of_findings)
-        predicted = mask[:, 1:] & mask[:, :-1]
+        given = None
         if self._question is not None:
-            given = self._given(ctx, ctx.owner(self._ids)[written])
-            predicted &= torch.arange(1, ids.shape[1], device=ids.device)[None] >= given[:, None]
-        # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
-        losses = F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none")
-        return {"next_token": Term.of(losses), **terms}
+            asked = self._given(ctx, ctx.owner(self._ids)[written])
+            given = torch.arange(ids.shape[1], device=ids.device)[None] < asked[:, None]
+        return {"next_token": next_token(logits, ids, mask, given), **terms}
+
+    def _seen(self, ctx: Context, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what the decoder reads of some pictures, (R, N, W), and where it is real."""
+        memory = ctx[self._memory][image]
+        mask = None if self._memory_mask is None else ctx[self._memory_mask][image]
+        return memory if memory.dim() == 3 else memory[:, None], mask
 
     def _given(self, ctx: Context, owner: Tensor) -> Tensor:
         """Return how many tokens of each text are its question's: all of that but its last, the end of a text."""

@@ -12,6 +12,7 @@ from medvlp.answers.asking.model import load
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
 from medvlp.core.console import silent
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import check_place
 from medvlp.core.memory import keep_freed_memory
@@ -124,6 +125,7 @@ def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) 
     known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options)
     for each in (whole, manifest):
         each.meta["leaks"] = {**_leaks(each), "model": known}
+    unhashed = {"features"} if options.decoding else {"features", "decoding"}
     several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
 
     def opened(split: str) -> Prepared:
@@ -153,9 +155,10 @@ def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) 
             points=tuple(options.points),
             prevalences=tuple(options.prevalences),
             labels=options.labels,
+            decoding=Decoding.of(options.decoding),
             features=None if options.features is None else Path(options.features).expanduser(),
         ),
-        recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude={"features"})]),
+        recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude=unhashed)]),
         synthetic=bool(whole.meta.get("synthetic", False)),
     )
 

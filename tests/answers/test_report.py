@@ -12,6 +12,7 @@ import torch
 from medvlp.answers._writer import Writer
 from medvlp.answers.report import Report
 from medvlp.core.answers import Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import build
@@ -80,6 +81,17 @@ def test_reports_that_were_learnt_by_heart_are_written_also_by_the_bundle(
     column[1] = np.nan
     rows = Rows(FeatureTable(table.ids, {answer.reads: column}))
     assert answer.answer(rows, Ask(), answer.begin(model, Ask())).text == (TEXTS[0], "", *TEXTS[2:])
+    # Beams know it by heart too; drawn at a high temperature a report is another, and its own in any group of pictures.
+    assert answer.answer(Rows(table), Ask(decoding=Decoding(beams=3)), answer.begin(model, Ask())).text == TEXTS
+    hot = Ask(decoding=Decoding(temperature=20.0, seed=1))
+    drawn = answer.answer(Rows(table), hot, answer.begin(model, hot)).text
+    assert drawn is not None
+    assert drawn != TEXTS
+    some = Rows(FeatureTable(table.ids[2:], {answer.reads: table[answer.reads][2:]}))
+    assert answer.answer(some, hot, answer.begin(model, hot)).text == drawn[2:]
+    always = build("answers", {"name": "report", **answer.released(), "decoding": "temperature=20,seed=1"}, where="x")
+    assert said_by(model, always).text == drawn
+    assert always.released()["decoding"] == "temperature=20,seed=1"
     # What is given is gone on from.
     writer = Writer.of(model, "captioner")
     memory = torch.from_numpy(table[answer.reads])

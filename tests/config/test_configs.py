@@ -115,7 +115,9 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     else:
         tree["model"] |= {"image_size": SIZE, "patch_size": 16, "width": 16, "layers": 1, "attention_heads": 2}
     if tree.get("tokenizer", {}).get("name") == "transformers":
-        tree["tokenizer"]["path"] = tree["model"]["text"]["path"] = str(tiny_bert(folder / "bert"))
+        tree["tokenizer"]["path"] = str(tiny_bert(folder / "bert"))
+        if tree["model"]["text"]["name"] == "transformers":
+            tree["model"]["text"]["path"] = tree["tokenizer"]["path"]
     if tree.get("init_from") is not None:
         tree["init_from"] = str(world.place(tree["init_from"]))
     for state in tree.get("states", {}).values():
@@ -123,6 +125,8 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             state["bundle"] = str(world.place(state["bundle"]))
     for i, phase in enumerate(tree["phases"]):
         phase["until"] = BATCH * (i + 1)
+        for decoder in (objective.get("decoder", {}) for objective in phase["objectives"]):
+            decoder |= {"path": str(tiny_gpt2(folder / "gpt2"))} if "path" in decoder else {}
     remember = tree["training"].get("remember", False)
     tree["training"] = {"batch": BATCH, "log_every": BATCH, "remember": remember}
     return tree
@@ -191,6 +195,15 @@ def tiny_bert(folder: Path) -> Path:
         max_position_embeddings=64,
     )
     BertModel(small).save_pretrained(str(folder))
+    return folder
+
+
+def tiny_gpt2(folder: Path) -> Path:
+    """A GPT-2 with the vocabulary of `tiny_bert`, as transformers saves it."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    small = GPT2Config(vocab_size=12, n_embd=16, n_layer=1, n_head=2, n_positions=128, bos_token_id=2, eos_token_id=3)
+    GPT2LMHeadModel(small).save_pretrained(str(folder))
     return folder
 
 

@@ -1,16 +1,21 @@
-"""Greedy writing: the words of the plain loop, whatever is kept between them."""
+"""Writing: greedily the words of the plain loop, by beams the best of all texts, drawn as often as is probable."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import Tensor
 
 from medvlp.core import ConfigError
+from medvlp.core.decoding import Decoding
 from medvlp.models.encoders._text import TextTower
 from medvlp.models.encoders.transformer import TextTransformer
+from medvlp.models.heads._speaker import by_beams, drawn, one_by_one
 from medvlp.models.heads.generator import Generator
 from tests.models.words import HashWords
 
@@ -112,3 +117,97 @@ def test_what_is_told_is_kept_while_words_are_written() -> None:
     for _ in range(6):
         ids = torch.cat([ids, head.forward_logits(memory, None, ids, findings)[:, -1:].argmax(-1)], dim=1)
     assert torch.equal(got, ids[:, 1:])
+
+
+def best_of_all(head: Generator, memory: Tensor, *, vocabulary: int, longest: int, penalty: float) -> list[int]:
+    """Of every text of one picture the one of the largest log probability over a power of its length."""
+    every = torch.tensor(list(product(range(vocabulary), repeat=longest)))
+    given = torch.cat([torch.full((len(every), 1), 4), every[:, :-1]], dim=1)
+    with torch.no_grad():
+        logs = head.forward_logits(memory.expand(len(every), -1, -1), None, given).double().log_softmax(dim=2)
+    found: tuple[float, list[int]] = (-np.inf, [])
+    for words, own in zip(every.tolist(), logs.gather(2, every[:, :, None])[:, :, 0].tolist(), strict=True):
+        length = words.index(STOP) + 1 if STOP in words else longest
+        found = max(found, (sum(own[:length]) / length**penalty, words[:length]), key=lambda each: each[0])
+    return found[1]
+
+
+@pytest.mark.parametrize(("beams", "longest", "penalty"), [(9, 2, 0.0), (81, 3, 0.0), (81, 3, 1.0)])
+def test_as_many_beams_as_there_are_texts_find_the_best_of_all(beams: int, longest: int, penalty: float) -> None:
+    """With as many beams as words that holds for two words, with their square for three."""
+    head, memory = generator().eval(), random(16, 5, 6)
+    with torch.no_grad():
+        head.word.weight.mul_(0.2)  # so that no word is nearly certain
+    decoding = Decoding(beams=beams, length_penalty=penalty)
+    got = head.write(memory, None, start=4, stop=STOP, longest=longest, decoding=decoding)
+    expected = [best_of_all(head, each, vocabulary=9, longest=longest, penalty=penalty) for each in memory]
+    width = max(map(len, expected))
+    assert got.tolist() == [text + [STOP] * (width - len(text)) for text in expected]
+    greedy = head.write(memory, None, start=4, stop=STOP, longest=longest)[:, : got.shape[1]]
+    assert any(a != b for a, b in zip(greedy.tolist(), got.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("words", ["own", "tower"])
+def test_one_beam_is_greedy_and_each_sum_is_that_of_its_text(words: str) -> None:
+    text = tower()
+    head = generator(words=words, text=text if words == "tower" else None).eval()
+    of_tower = text.tokens_of if words == "tower" else None
+    memory, first = random(7, 5, 6), torch.full((7, 1), 4)
+    with torch.no_grad():
+        for beams in (1, 4):
+            got, sums = by_beams(head.steps(memory, None, of_tower, None), first, STOP, 8, Decoding(beams=beams))
+            if beams == 1:
+                assert torch.equal(got, head.write(memory, None, start=4, stop=STOP, longest=8, tower=of_tower))
+            ids = torch.cat([first, got], dim=1)
+            logits = head.forward_logits(memory, None, ids[:, :-1] if of_tower is None else of_tower(ids[:, :-1]))
+            logs = logits.double().log_softmax(dim=2).gather(2, got[:, :, None])[:, :, 0]
+            there = ((got == STOP).int().cumsum(dim=1) - (got == STOP).int()) == 0
+            torch.testing.assert_close(sums, torch.where(there, logs, 0.0).sum(dim=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.5, 0.8)])
+def test_draws_are_as_frequent_as_their_probability(temperature: float, top_p: float) -> None:
+    logits = torch.tensor([0.3, 2.0, -1.0, 1.0, 0.0])
+    shares = np.exp(logits.double().numpy() / temperature)
+    shares /= shares.sum()
+    order = np.argsort(-shares)
+    nucleus = order[: int((np.cumsum(shares[order]) < top_p - 1e-12).sum()) + 1]
+    expected = np.where(np.isin(np.arange(5), nucleus), shares, 0.0) / shares[nucleus].sum()
+    draws = torch.rand(20000, generator=torch.Generator().manual_seed(1))
+    decoding = Decoding(temperature=temperature, top_p=top_p)
+    counts = np.bincount(drawn(logits.expand(20000, 5), draws, decoding).numpy(), minlength=5)
+    assert counts[expected == 0].sum() == 0
+    assert (expected == 0).sum() == (0 if top_p == 1 else 2)
+    assert chisquare(counts[nucleus], 20000 * expected[nucleus]).pvalue > 0.01
+
+
+def test_drawn_texts_are_those_of_their_draws_in_any_group_of_rows() -> None:
+    head, memory, draws = generator().eval(), random(6, 5, 6), torch.rand(6, 8)
+    cold = Decoding(temperature=1e-4)
+    options: dict[str, Any] = {"start": 4, "stop": STOP, "longest": 8}
+    assert torch.equal(
+        head.write(memory, None, decoding=cold, draws=draws, **options), head.write(memory, None, **options)
+    )
+    warm = Decoding(temperature=1.0, top_p=0.95)
+    whole = head.write(memory, None, decoding=warm, draws=draws, **options)
+    for i in range(6):
+        own = head.write(memory[i : i + 1], None, decoding=warm, draws=draws[i : i + 1], **options)[0]
+        assert whole[i, : len(own)].tolist() == own.tolist()
+    other = head.write(memory, None, decoding=warm, draws=draws.flip(0), **options)
+    assert not torch.equal(whole[:, : other.shape[1]], other[:, : whole.shape[1]])
+    with pytest.raises(ConfigError, match="A decoding that draws needs draws"):
+        one_by_one(head.steps(memory, None, None, None), torch.full((6, 1), 4), STOP, 8, warm, None)
+
+
+def test_decodings_that_are_none_are_refused() -> None:
+    assert Decoding.of("") is None
+    assert Decoding.of(" temperature = 0.7, top_p=0.9,seed=3 ") == Decoding(temperature=0.7, top_p=0.9, seed=3)
+    for text, sentence in {
+        "beam=4": "has no option 'beam': did you mean 'beams'",
+        "beams=four": "sets beams to 'four', which is no number",
+        "beams=0": "beams is 1 or more",
+        "top_p=0.5": "with top_p draws words: set temperature too",
+        "beams=2,temperature=1": "by beams or drawn at a temperature, not both",
+    }.items():
+        with pytest.raises(ConfigError, match=sentence):
+            Decoding.of(text)

@@ -21,6 +21,7 @@ from medvlp.core.sample import ImageRecord
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
+from medvlp.text.tokenizers import Tokenizer
 from medvlp.training.checkpoints import latest
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
@@ -46,6 +47,7 @@ class Method:
         spec: of the model.
         banks: of the model, by name.
         records: indices of samples -> where their pictures lie, field by field.
+        words: the tokenizer.
     """
 
     columns: Callable[[Tensor, torch.dtype], dict[str, Column]]
@@ -55,6 +57,7 @@ class Method:
     spec: Mapping[str, Any] = field(default_factory=lambda: DUAL)
     banks: Mapping[str, Bank] = field(default_factory=dict)
     records: Callable[[Tensor], dict[str, tuple[ImageRecord, ...]]] = lambda indices: {}
+    words: Tokenizer = field(default_factory=HashWords)
 
     @property
     def end(self) -> int:
@@ -80,7 +83,7 @@ def batch_of(method: Method, places: Tensor, dtype: torch.dtype) -> Batch:
 def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True) -> Setup:
     """Build as `medvlp.config` does."""
     dtype = torch.float64 if double else torch.float32
-    model = build_model(method.spec, tokenizer=HashWords(), banks=method.banks, seed=3).to(dtype)
+    model = build_model(method.spec, tokenizer=method.words, banks=method.banks, seed=3).to(dtype)
     states: dict[str, State] = {
         name: build("state", spec, where="test", given={"model": model, "name": name})
         for name, spec in method.states.items()

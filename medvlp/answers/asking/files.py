@@ -18,6 +18,7 @@ from medvlp.answers.asking.places import written_places
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.answers import Answer, Ask
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
@@ -38,6 +39,7 @@ def predict_files(
     *,
     recipe: str | None = None,
     question: str | None = None,
+    decoding: Decoding | None = None,
     name: str = "",
     maps: Path | None = None,
     out: Path | None = None,
@@ -52,6 +54,7 @@ def predict_files(
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
             every answer of the bundle that needs no question, and with a question those that take one.
         question: for answers that take one.
+        decoding: how words of a report are chosen; None: as the bundle's answer does.
         name: of the model, for the output.
         maps: folder for a picture of each thing that is stated, with where it was seen.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
@@ -96,6 +99,7 @@ def predict_files(
             {number: rows[number] for number in own if number < len(rows)},
             recipe=recipe,
             question=question,
+            decoding=decoding,
             maps=maps,
             out=out,
             tick=tick,
@@ -161,6 +165,7 @@ def _asked(
     *,
     recipe: str | None,
     question: str | None,
+    decoding: Decoding | None,
     maps: Path | None,
     out: Path | None,
     tick: Callable[[], None],
@@ -168,7 +173,7 @@ def _asked(
     answers = _chosen(model, recipe, question)
     if maps is not None:
         _refuse_maps(model, answers, maps)
-    asks = {key: Ask(questions=(question,) if question else ()) for key in answers}
+    asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}
     files: list[_Read] = []
     failed: dict[int, DataError] = {}
     said = _said(model, answers, asks, _samples(model, rows, files, failed, tick), files)

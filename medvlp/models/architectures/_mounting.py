@@ -98,7 +98,11 @@ class HeadedModel(Model):
         for name in (name for name, head in wanted.items() if head.keep):
             self.training_only.discard(name)
             released: Mapping[str, object] = self.spec.get("heads") or {}  # pyrefly: ignore
-            self.spec["heads"] = {**released, name: self._head_specs[name]}
+            self.spec["heads"] = {**released, name: self.released_head(name)}
+
+    def released_head(self, name: str) -> Mapping[str, object]:
+        """Return the options from which a bundle rebuilds a head."""
+        return {**self._head_specs[name], **self.heads[name].released()}
 
     def loaded_heads(self) -> Mapping[str, str]:
         """See `Model`."""

@@ -64,7 +64,7 @@ class TowerModel(HeadedModel):
         """
         given = {key: options[key] for key in schema("models/architectures", name).model_fields}
         plain = {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in given.items()}
-        plain |= {**towers, "heads": {head: self._head_specs[head] for head in given["heads"]}, "patches": []}
+        plain |= {**towers, "heads": {head: self.released_head(head) for head in given["heads"]}, "patches": []}
         self.spec = {"name": name, **copy.deepcopy({key: value for key, value in plain.items() if value is not None})}
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -11,15 +12,15 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.modes import evaluating
-from medvlp.core.protocols import Encoder, Head
+from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import BlockPast, CrossBlock
+from medvlp.models.heads._speaker import Speaker, Tower
 
 __all__ = ["Generator"]
 
 
-class Generator(Head):
+class Generator(Speaker):
     """A causal transformer decoder: each position sees the words up to itself and all real tokens of the image.
 
     Called by an objective (stage ``call``), as it needs the words of the report too. With ``words: own`` it embeds the
@@ -49,8 +50,6 @@ class Generator(Head):
         >>> head.forward_logits(tokens, mask, torch.zeros(2, 3, dtype=torch.int64)).shape
         torch.Size([2, 3, 10])
     """
-
-    stage = "call"
 
     def __init__(
         self,
@@ -108,52 +107,9 @@ class Generator(Head):
         """
         return self._decode(*self._seen(memory, mask, findings), words, first=0, past=None)
 
-    @torch.no_grad()
-    def write(
-        self,
-        memory: Tensor,
-        mask: Tensor | None,
-        *,
-        start: int | Tensor,
-        stop: int,
-        longest: int,
-        tower: Callable[[Tensor], Tensor] | None = None,
-        findings: Tensor | None = None,
-    ) -> Tensor:
-        """Write greedily: the most probable next word until `stop` or `longest` words; keys and values are kept.
-
-        Args:
-            memory: as for `forward_logits`, like `mask` and `findings`.
-            mask: (R, N).
-            start: id of the first word, which is given; or the first words of each row, (R, P).
-            stop: id of the word after which nothing follows.
-            longest: most words that are written.
-            tower: with ``words: tower``, ids (R, L) -> the text tower's tokens (R, L, W).
-            findings: (R, K).
-
-        Returns:
-            (R, T) int64 without what was given, T at most `longest`; after its first `stop` a row holds only `stop`.
-
-        Raises:
-            ConfigError: if given and written words are more than `max_length`, or the text tower is not given.
-        """
-        first = torch.full((len(memory), 1), start, device=memory.device) if isinstance(start, int) else start
-        if self.words == "own":
-            self._refuse_too_long(first.shape[1] + longest - 1)
-        if (self.words == "tower") != (tower is not None):
-            raise ConfigError(f"This generator has words: {self.words}: give it a text tower if that is 'tower'.")
-        with evaluating(self):
-            image, mask = self._seen(memory, mask, findings)
-            past = [BlockPast() for _ in self.blocks]
-            ids, done = first, torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
-            while ids.shape[1] < first.shape[1] + longest and not bool(done.all()):
-                at = 0 if ids.shape[1] == first.shape[1] else ids.shape[1] - 1
-                new = (ids if tower is None else tower(ids))[:, at:]
-                logits = self._decode(image, mask, new, first=at, past=past)
-                following = logits[:, -1].argmax(dim=-1).masked_fill(done, stop)
-                done = done | (following == stop)
-                ids = torch.cat([ids, following[:, None]], dim=1)
-        return ids[:, first.shape[1] :]
+    def steps(self, memory: Tensor, mask: Tensor | None, tower: Tower | None, findings: Tensor | None) -> _Steps:
+        """See `Speaker`: keys and values of the words so far are kept."""
+        return _Steps(self, *self._seen(memory, mask, findings), tower)
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, L, V)} for rows that hold both what it reads and ``ids``."""
@@ -179,18 +135,46 @@ class Generator(Head):
     ) -> Tensor:
         """Return the logits of `words`, the first of which stands at position `first`."""
         if self.words == "own":
-            self._refuse_too_long(first + words.shape[1])
+            self.refuse_too_long(first + words.shape[1])
             words = self.word(words) + self.position[first : first + words.shape[1]]
         for i, block in enumerate(self.blocks):
             words = block(words, image, mask, past=None if past is None else past[i])
         return self.norm(words) @ (self.word if self.words == "own" else self.output).weight.T
 
-    def _refuse_too_long(self, length: int) -> None:
-        if length > self.position.shape[0]:
+    def refuse_too_long(self, length: int) -> None:
+        """See `Speaker`; a text tower has a limit of its own."""
+        if self.words == "own" and length > self.position.shape[0]:
             raise ConfigError(
                 f"The generator writes at most {self.position.shape[0]} words and was given {length}: raise its "
                 f"max_length, or lower the tokenizer's."
             )
+
+
+@dataclass
+class _Steps:
+    """Rows of words that a generator writes."""
+
+    head: Generator
+    image: Tensor
+    mask: Tensor | None
+    tower: Tower | None
+    past: list[BlockPast] = field(default_factory=list)
+    at: int = 0
+
+    def next(self, ids: Tensor) -> Tensor:
+        """See `Steps`."""
+        self.past = self.past or [BlockPast() for _ in self.head.blocks]
+        new = (ids if self.tower is None else self.tower(ids))[:, self.at :]
+        logits = self.head._decode(self.image, self.mask, new, first=self.at, past=self.past)
+        self.at = ids.shape[1]
+        return logits[:, -1]
+
+    def pick(self, rows: Tensor) -> None:
+        """See `Steps`."""
+        self.image, self.mask = self.image[rows], None if self.mask is None else self.mask[rows]
+        for kept in (each for block in self.past for each in (block.words, block.image)):
+            if kept.keys is not None and kept.values is not None:
+                kept.keys, kept.values = kept.keys[rows], kept.values[rows]
 
 
 def _width_on(text: Encoder | None, width: int | None) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
+from medvlp.models._draws import normal_of
 from medvlp.models.patches._patch import Patch, Uniform
 
 __all__ = ["Noise"]
@@ -54,7 +55,4 @@ class Noise(Patch):
                 f"noise at {self._on!r} sees {value.shape[0]} of {draws.shape[0]} rows in another order: put it at "
                 f"tokens.input or pooled.output."
             )
-        # Box-Muller; 1 - u is in (0, 1], whose logarithm is finite.
-        radius = (-2 * (1 - draws[:, :count]).log()).sqrt()
-        normal = radius * (2 * math.pi * draws[:, count:]).cos()
-        return value + self.std * normal.view_as(value).to(value.dtype)
+        return value + self.std * normal_of(draws).view_as(value).to(value.dtype)

@@ -1,0 +1,50 @@
+"""What objectives share that teach a head to write: which head, and the loss of each next word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from medvlp.core.protocols import HeadSpec
+from medvlp.core.term import Term
+from medvlp.objectives._rows import wide
+
+
+class Written(Protocol):
+    """A head of `medvlp.models.heads._speaker`, as an objective calls it."""
+
+    def forward_logits(
+        self, memory: Tensor, mask: Tensor | None, words: Tensor, findings: Tensor | None = None
+    ) -> Tensor:
+        """Return logits (R, L, V) of what follows each word."""
+        ...
+
+
+def head_of(decoder: Mapping[str, object], reads: str) -> HeadSpec:
+    """Return the head that writes, a component with its options, as one that reads a part of pictures.
+
+    Example:
+        >>> head_of({"layers": 1}, "embedding").name, head_of({"name": "limber", "prefix": 4}, "embedding").options
+        ('generator', {'prefix': 4, 'reads': 'embedding'})
+    """
+    options = {name: value for name, value in decoder.items() if name != "name"}
+    return HeadSpec(str(decoder.get("name", "generator")), {**options, "reads": reads}, keep=True)
+
+
+def next_token(logits: Tensor, ids: Tensor, mask: Tensor, given: Tensor | None = None) -> Term:
+    """Return the sum over real tokens of the cross entropy of the next token, and how many are predicted.
+
+    Args:
+        logits: (R, L, V).
+        ids: (R, L) of the texts, whose first token is given.
+        mask: (R, L), True on tokens; padding is neither predicted nor counted.
+        given: (R, L) bool, further tokens that are given.
+    """
+    predicted = mask[:, 1:] & mask[:, :-1]
+    if given is not None:
+        predicted = predicted & ~given[:, 1:]
+    # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
+    return Term.of(F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none"))

@@ -1,0 +1,100 @@
+"""Written reports beside the controls that need no picture, or another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.core.predictions import Predictions
+from medvlp.core.table import FeatureTable
+from medvlp.data.manifest import Manifest
+from medvlp.evaluation.results import Result
+from medvlp.measures.written_reports import WrittenReports
+
+KEY = "image/embedding"
+KINDS = ("Left effusion.", "No effusion. Right pneumothorax.", "Cardiomegaly.", "No acute findings.")
+VECTORS = np.eye(4, 5)
+
+
+def part(count: int, split: str, *, seed: int) -> Any:
+    """Records whose feature is near the vector of their report's kind."""
+    draw = np.random.default_rng(seed)
+    kinds = np.arange(count) % 4 if split != "validate" else np.zeros(count, dtype=int)
+    vectors = VECTORS[kinds] + 0.1 * draw.normal(size=(count, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = [f"{split}{i}" for i in range(count)]
+    columns = {"id": ids, "id.patient": [f"{split}{i // 2}" for i in range(count)], "split": [split] * count}
+    columns["text"] = [KINDS[kind] for kind in kinds]
+    manifest = Manifest.of(columns, root=Path())
+    return SimpleNamespace(manifest=manifest, table=FeatureTable(ids, {KEY: vectors.astype(np.float32)}))
+
+
+def results(written: list[str], *, compares: bool = True) -> dict[str, Result]:
+    judged, train, validation = part(24, "test", seed=0), part(40, "train", seed=1), part(8, "validate", seed=2)
+
+    def embed_text(texts: list[str]) -> np.ndarray:
+        return np.stack([VECTORS[KINDS.index(text)] if text in KINDS else VECTORS[3] for text in texts])
+
+    answer = SimpleNamespace(asks="nothing", gives={"text"}, labels=())
+    said = Predictions(tuple(judged.manifest.column("id").tolist()), text=tuple(written))
+    evaluation: Any = SimpleNamespace(
+        manifest=judged.manifest,
+        judged=judged,
+        validation=validation,
+        knows_patients=True,
+        splits=frozenset({"train", "validate", "test"}),
+        options=SimpleNamespace(seed=0, split="test"),
+        facts={"recipe": "r", "data": "d", "synthetic": True, "split": "test"},
+        drawn={"seed": 0, "resamples": 50},
+        features=KEY,
+        sees=True,
+        compares=compares,
+        model=SimpleNamespace(embed_text=embed_text),
+        giving=lambda part: [("report", answer, said)],
+        part=lambda split: train,
+    )
+    return {result.name: result for result in WrittenReports().run(evaluation)}
+
+
+def row(result: Result, metric: str, label: str) -> Any:
+    found = result.find(metric, label)
+    assert found.value is not None
+    return found
+
+
+def test_controls_stand_beside_what_was_written_with_paired_differences() -> None:
+    truth = [KINDS[i % 4] for i in range(24)]
+    found = results(truth)
+    assert set(found) == {"report", "report_constant", "report_nearest", "report_shuffled"}
+    assert [result.role for result in found.values()].count("control") == 3
+    # All validation reports are the first kind: that is the one report for everybody, right for a quarter.
+    constant = row(found["report_constant"], "f1", "micro").value
+    assert constant == pytest.approx(2 * 6 / (24 + 30))  # a large heart is two of CheXpert's findings
+    assert row(found["report_nearest"], "f1", "micro").value == 1.0  # features tell the kind
+    assert row(found["report"], "f1", "micro").value == 1.0
+    for control in ("constant", "nearest", "shuffled"):
+        difference = row(found["report"], "f1_difference", control)
+        assert difference.interval.low is not None
+        expected = 1.0 - row(found[f"report_{control}"], "f1", "micro").value
+        assert difference.value == pytest.approx(expected)
+
+
+def test_words_and_pictures_are_counted_beside_them_and_a_wrong_side_is_only_heard_by_the_reader() -> None:
+    truth = [KINDS[i % 4] for i in range(24)]
+    wrong = [
+        text.replace("Left", "Right") if i % 8 else text.replace("No effusion. ", "") for i, text in enumerate(truth)
+    ]
+    found = results(wrong)
+    assert row(found["report"], "side_error", "reports").value == 3 / 12
+    assert 0.8 < row(found["report"], "rouge_l", "reports").value < 1.0
+    assert row(found["report_nearest"], "rouge_l", "reports").value == 1.0
+    # One report finds the five nearest pictures of 24, whoever asks.
+    assert row(found["report_constant"], "recall@5", "reports").value == pytest.approx(5 / 24, abs=0.05)
+    assert row(found["report_nearest"], "recall@5", "reports").value > 0.6
+    with pytest.raises(DataError):
+        results(truth, compares=False)["report"].find("recall@5", "reports")
