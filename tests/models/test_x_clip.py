@@ -28,7 +28,7 @@ from tests.models.words import VISION, VIT
 
 SLICE = {**VIT, "image_size": 32}
 W = 16
-PARTS = frozenset({"tokens", "pooled", "patches"})
+PARTS = frozenset({"tokens", "pooled", "patches", "level[1]"})
 
 
 def tower(kind: Any = XClip, **options: Any) -> Any:
@@ -214,6 +214,7 @@ def test_absent_frames_change_nothing_whatever_they_hold() -> None:
     for part in ("pooled", "patches"):
         torch.testing.assert_close(other.part(part), one.part(part))
     torch.testing.assert_close(other.tokens[:, :2], one.tokens)
+    torch.testing.assert_close(other.part("level[1]")[:, :, :2], one.part("level[1]"))
     assert other.tokens[:, 2:].abs().max() == 0
     torch.testing.assert_close(video(head, other.tokens, mask), video(head, one.tokens))
 

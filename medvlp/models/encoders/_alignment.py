@@ -54,7 +54,7 @@ class Alignment(Exchange):
         return torch.cat([tokens[:, : self.prefix], tokens[:, self.prefix :] + change], dim=1)
 
     def _between(self, maps: Tensor, side: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return I, (R, S - 1, n, hidden / 2) of each frame of the pairs of (R, S, n, W), and masks (R, S - 1, n, 1)."""
+        """Return I (R, S - 1, n, hidden / 2) and masks (R, S - 1, n, 1) of both frames of the pairs of (R, S, n, W)."""
         rows, pairs = maps.shape[0], maps.shape[1] - 1
         joined = torch.cat([maps[:, :-1], maps[:, 1:]], dim=3).flatten(0, 1)
         found = self.pair(joined.transpose(1, 2).unflatten(2, (side, side)))

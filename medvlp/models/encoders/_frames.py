@@ -114,7 +114,7 @@ class FrameEncoder(SliceEncoder):
         """Return parts of a few whole stacks."""
         self.frames.enter(real, noting="alignment" in parts)
         plain = parts - self.beside
-        rows = self.slice(values[real], parts=plain | ({"tokens"} if "patches" in parts else set()) or {"pooled"})
+        rows = self.slice(values[real], parts=plain | {"tokens" if "patches" in parts else "pooled"})
         found = {name: self.frames.unpack(rows.part(name)) for name in plain}
         if "patches" in parts:
             count = real.sum(1).clamp_min(1)[:, None, None]

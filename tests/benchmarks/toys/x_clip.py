@@ -12,11 +12,9 @@ BETTER, WORSE = "x_clip", "average"
 
 
 def toy(seed: int) -> dict[str, float]:
-    """Accuracy on held-out stacks; beside both, messages without the transformer over frames, and that one alone."""
+    """Accuracy on held-out stacks."""
     makers = {
         "x_clip": lambda: Reader(XClip(slice=SLICE), Mit(width=WIDTH, frames=2, heads=2)),
         "average": lambda: Reader(SliceEncoder(slice=SLICE)),
-        "messages": lambda: Reader(XClip(slice=SLICE)),
-        "places": lambda: Reader(SliceEncoder(slice=SLICE), Mit(width=WIDTH, frames=2, heads=2)),
     }
     return {name: accuracy(make, glyphs, seed, steps=300) for name, make in makers.items()}
