@@ -38,14 +38,15 @@ class GroupConfig(Node):
     """What becomes of rows that are one study, see `medvlp.data.grouping`.
 
     Attributes:
-        keep: ``one`` of several reconstructions, a ``stack`` of all pictures, or each picture as a ``pair`` with
-            another of its study, ``image.other``, that `where` may leave out as a row.
-        by: what the rows have in common.
+        keep: ``one`` of several reconstructions, a ``stack`` of all pictures, each picture as a ``pair`` with
+            another of its study, ``image.other``, that `where` may leave out as a row, or each picture in a stack with
+            the patient's ``prior`` (`medvlp.data.priors`), among the selected rows and within the part of the split.
+        by: what the rows have in common; of ``prior`` always ``id.patient``.
         prefer: for ``one``: values of `column`, best first; the first row where none is named.
         column: attribute that tells reconstructions apart.
     """
 
-    keep: Literal["one", "stack", "pair"]
+    keep: Literal["one", "stack", "pair", "prior"]
     by: str = "id.study"
     prefer: list[str] = Field(default_factory=list)
     column: str = "kernel"

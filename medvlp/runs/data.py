@@ -16,6 +16,7 @@ from medvlp.data.joined import in_part, join_sets
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.priors import stack_priors
 from medvlp.data.splits import make_split, split_caveats, subset
 
 logger = logging.getLogger(__name__)
@@ -79,11 +80,14 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
     if data.group is not None and data.group.keep == "pair":
         manifest = pair_images(manifest, by=data.group.by)
     manifest = _selected(manifest, data)
-    if data.group is not None and data.group.keep != "pair":
+    if data.group is not None and data.group.keep not in ("pair", "prior"):
         manifest = _grouped(manifest, data.group)
     if data.part is not None:
-        return in_part(manifest, data.part)
-    return manifest if early else _split(manifest, data, name)
+        manifest = in_part(manifest, data.part)
+    elif not early:
+        manifest = _split(manifest, data, name)
+    # A prior is looked for within its part, so parts come first.
+    return stack_priors(manifest) if data.group is not None and data.group.keep == "prior" else manifest
 
 
 def _selected(manifest: Manifest, data: DataConfig) -> Manifest:

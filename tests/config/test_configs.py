@@ -25,6 +25,7 @@ from medvlp.runs.slices import embed_slices
 from medvlp.runs.train import train
 from medvlp.zoo import convert
 from tests.config.benchmark_trees import TREES, vqa_rad
+from tests.models.words import VIT
 from tests.tiny import MODEL, VISION, write_tree
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
                 tower["image_size"] = SIZE  # the architecture is that of the weights
             elif tower is not None:
                 looks = tower.get("slice", tower)
-                looks |= {**VISION, "image_size": SIZE, "channels": looks["channels"]}
+                small = VIT if looks["architecture"].startswith("vit_") else VISION
+                looks |= {**small, "image_size": SIZE, "channels": looks["channels"]}
         if tree["model"].get("text", {}).get("name") == "transformer":
             tree["model"]["text"] |= MODEL["text"]
         if "embed_dim" in tree["model"]:

@@ -15,7 +15,7 @@ from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
     "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
-    "PatientIdentityRemoved", "Rows",
+    "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime",
 )  # fmt: skip
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}

@@ -97,6 +97,23 @@ def rows_of(names: Iterable[str]) -> dict[str, list[int]]:
     return rows
 
 
+def study_numbers(
+    patients: Sequence[str], studies: Sequence[str], when: Mapping[str, tuple[str, ...]]
+) -> list[int | None]:
+    """Number each patient's studies from 1 in their order in time, a row each; dates and intervals stay out.
+
+    Args:
+        patients: of each row.
+        studies: of each row.
+        when: study -> (date, time); one that is not there has no number.
+    """
+    numbers: dict[str, int] = {}
+    for rows in rows_of(patients).values():
+        dated = sorted({studies[row] for row in rows} & when.keys(), key=lambda study: (*when[study], study))
+        numbers |= {study: number for number, study in enumerate(dated, start=1)}
+    return [numbers.get(study) for study in studies]
+
+
 def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int | None]]:
     """Read label columns by their names: 1, 0 and -1 are kept apart, a blank stays missing.
 

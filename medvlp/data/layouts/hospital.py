@@ -15,7 +15,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root
-from medvlp.data.layouts._published import columns_of
+from medvlp.data.layouts._published import columns_of, study_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 
@@ -39,7 +39,8 @@ def index(
     """Index a hospital folder, one row an image, each with the report of its study.
 
     Columns: ``id``, ``id.patient`` and ``id.study`` (keyed hashes), ``image``, ``text``, ``view_position``,
-    ``laterality``, ``sex``, ``age`` (whole years, 90 and above as 90), ``site``, ``scanner``, ``deidentified``.
+    ``laterality``, ``sex``, ``age`` (whole years, 90 and above as 90), ``site``, ``scanner``, ``study_number`` (the
+    patient's studies in the order of their dates, which stay out), ``deidentified``.
 
     Args:
         root: folder of all.
@@ -61,6 +62,7 @@ def index(
     scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
     key = secret_key(key_file)
     rows: list[dict[str, object]] = []
+    dates: list[tuple[str, str]] = []
     bare: list[str] = []
     for header in scan.headers:
         text = book.text_of(header)
@@ -68,6 +70,7 @@ def index(
             bare.append(header.path)
         if text is not None or keep_unjoined:
             rows.append(_row(header, text, key))
+            dates.append((header.get("StudyDate"), header.get("StudyTime")))
     unused = [place for place, text in enumerate(book.texts) if text and place not in book.used]  # joined no image
     if keep_unjoined:
         rows += [book.row_of(place, key) for place in unused]
@@ -76,6 +79,9 @@ def index(
             f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.keys}: "
             "check `join` and `columns`, and that both come from the same system."
         )
+    when = {study: date for row, date in zip(rows, dates, strict=False) if (study := str(row["id.study"])) and date[0]}
+    numbers = study_numbers(*([str(row[name]) for row in rows] for name in ("id.patient", "id.study")), when)
+    rows = [{**row, "study_number": number} for row, number in zip(rows, numbers, strict=True)]
     meta: dict[str, object] = {
         "layout": "hospital",
         "images_without_report": bare,

@@ -10,7 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._mimic_reports import Report, read_reports
-from medvlp.data.layouts._published import find_table, label_columns, lookup_table, published_manifest, rows_of
+from medvlp.data.layouts._published import find_table, label_columns, lookup_table, published_manifest, study_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -151,15 +151,11 @@ def _texts(
     }
 
 
-def _numbers(table: Table, subjects: Sequence[str], studies: Sequence[str]) -> dict[str, list[int]]:
+def _numbers(table: Table, subjects: Sequence[str], studies: Sequence[str]) -> dict[str, list[int | None]]:
     """Number a patient's studies in their order; intervals and dates stay out."""
     if "StudyDate" not in table.names or "StudyTime" not in table.names:
         return {}
     # hhmmss.fff, published without its leading zeros
     times = (".".join((time.partition(".")[0].zfill(6), time.partition(".")[2])) for time in table.column("StudyTime"))
     when = dict(zip(studies, zip(table.column("StudyDate"), times, strict=True), strict=True))
-    numbers: dict[str, int] = {}
-    for rows in rows_of(subjects).values():
-        mine = sorted({studies[row] for row in rows}, key=lambda study: (*when[study], study))
-        numbers |= {study: number for number, study in enumerate(mine, start=1)}
-    return {"study_number": [numbers[study] for study in studies]}
+    return {"study_number": study_numbers(subjects, studies, when)}

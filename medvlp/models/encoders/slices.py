@@ -42,6 +42,7 @@ class SliceEncoder(Encoder):
 
     kinds = ("stack",)
     offers = frozenset({"pooled", "tokens", "mask", "position"})
+    beside: frozenset[str] = frozenset()  # parts of whole stacks that `_made` makes too
 
     def __init__(
         self,
@@ -87,7 +88,8 @@ class SliceEncoder(Encoder):
         real = torch.ones(rows, depth, dtype=torch.bool, device=values.device) if mask is None else mask
         wanted = frozenset(level_name(i) for i in level_numbers(parts))
         own = frozenset({"pooled"}) if parts & {"pooled", "tokens"} else frozenset()
-        made = self._made(values, real, wanted | own) if wanted | own else {}
+        asked = wanted | own | (parts & self.beside)
+        made = self._made(values, real, asked) if asked else {}
         tokens = made.get("pooled", values.new_zeros(rows, depth, self.width))
         share = real.to(tokens.dtype) / real.sum(1, keepdim=True).clamp_min(1).to(tokens.dtype)
         place = torch.zeros(rows, depth, 3, device=values.device) if position is None else position
@@ -97,7 +99,7 @@ class SliceEncoder(Encoder):
             tokens=tokens if "tokens" in parts else None,
             mask=real,
             position=place if "position" in parts else None,
-            extra={name: made[name].transpose(1, 2) for name in sorted(wanted)},
+            extra={name: made[name].transpose(1, 2) if name in wanted else made[name] for name in sorted(asked - own)},
         )
 
     def sites(self) -> Mapping[str, Site]:

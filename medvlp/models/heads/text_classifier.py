@@ -97,12 +97,16 @@ class TextClassifier(Head):
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: (R, K), name_texts: (R, K, D)}."""
-        texts = [self._texts_of(bank, encoded) for bank in self.banks]
+        texts = [self._words(self._texts_of(bank, encoded), encoded) for bank in self.banks]
         picture = self._picture(encoded.part("embedding"), texts[0])
         near = [_cosines(picture, each) for each in texts]
         scale = self._scale[0]
         logits = scale(near[0]) if len(near) == 1 else scale.value * (near[0] - near[1])
         return {name: logits, f"{name}_texts": texts[0].expand(len(picture), -1, -1)}
+
+    def _words(self, texts: Tensor, encoded: Encoded) -> Tensor:
+        """Return what is compared of the texts, (K, D) or (R, K, D)."""
+        return texts
 
     def _picture(self, embedding: Tensor, texts: Tensor) -> Tensor:
         """Return what is compared of a picture, (R, D)."""
