@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -71,8 +71,6 @@ class Clip2scene(Objective):
         >>> sorted(map(str, objective.needs()))[:2]
         ['frozen:bank.regions/embedding', 'frozen:image.slices/tokens']
     """
-
-    scope: Literal["batch", "sample"] = "sample"
 
     def __init__(
         self,

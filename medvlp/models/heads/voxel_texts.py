@@ -69,7 +69,8 @@ class VoxelTexts(DenseHead):
         mask = encoded.mask if "mask" in self.reads else None
         real = None if mask is None else mask[:, None, :, None, None]
         drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real)
-        logits = torch.einsum("rd...,kd->rk...", drawn["_meaning"], self.texts.to(drawn["_meaning"]))
+        texts = self.texts.clone().to(drawn["_meaning"])  # `note` writes into them between two passes
+        logits = torch.einsum("rd...,kd->rk...", drawn["_meaning"], texts)
         full = logits if encoded.size is None else resize(logits, encoded.size)
         return {name: full, **{f"{name}{end}": values for end, values in drawn.items()}}
 
