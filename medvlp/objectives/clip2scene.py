@@ -47,7 +47,7 @@ class Clip2scene(Objective):
         cells: part of the teacher's cells: ``tokens`` are projected as a picture all of whose cells are alike; another,
             such as ``local``, is in the space of texts already.
         part: name of the head.
-        head: options of the head `voxel_texts`: ``dim`` is the width of the teacher's embeddings.
+        head: options of the head `voxel_texts`.
         cell: slices, rows and columns of a block.
         own_from: None: never.
 
@@ -62,9 +62,9 @@ class Clip2scene(Objective):
         collapsed lobe) stays confused, smoother.
 
     References:
-        Chen et al. 2023 (CLIP2Scene: towards label-efficient 3D scene understanding by CLIP), eq. 1-6. Slices cover all
-        voxels, so that the paper's unpaired points do not occur; its softmax is over up to eight points a cell, here
-        over all of a block.
+        Chen et al. 2023 (CLIP2Scene: towards label-efficient 3D scene understanding by CLIP), as its released code does
+        it. Slices cover all voxels, so that the paper's unpaired points do not occur; its softmax is over up to eight
+        points of a coarse cell in three sweeps, here over all voxels of a block.
 
     Example:
         >>> objective = Clip2scene(teacher="frozen", bank="regions", labels=["effusion"])

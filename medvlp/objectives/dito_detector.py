@@ -52,7 +52,8 @@ class DitoDetector(Objective):
         A novel finding that lies undrawn in a training picture is taught as background.
 
     References:
-        Kim et al. 2024 (Region-centric image-language pretraining for open-vocabulary detection), section 3.3.
+        Kim et al. 2024 (Region-centric image-language pretraining for open-vocabulary detection). The box head starts
+        afresh here, not from the one that `dito` pretrained.
 
     Example:
         >>> objective = DitoDetector(labels=["nodule"], novel=["effusion"], bank="names")

@@ -61,7 +61,8 @@ class PeNet(Objective):
         One predicate a pair is learnt: of a finding that is both "at" and "suggestive of" a place the first alone.
 
     References:
-        Zheng et al. 2023, eq. 8-14.
+        Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), its losses as its released
+        code weighs them.
 
     Example:
         >>> objective = PeNet(labels=["effusion", "pleura"], predicates=["located_at"], drawn=["effusion"])

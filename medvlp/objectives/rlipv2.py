@@ -58,7 +58,7 @@ class Rlipv2(Objective):
         unlearnt. Uncertain statements are neither taught nor denied.
 
     References:
-        Yuan et al. 2023 (RLIPv2), section 3.1; focal loss of Law and Deng 2018 (CornerNet), eq. 1. The softened verbs
+        Yuan et al. 2023 (RLIPv2); focal loss of Law and Deng 2018 (CornerNet), eq. 1. The softened verbs
         (text similarity above 0.3), sampled negative texts and the tagger that makes pseudo-relations are left out. How
         the released loss treats a target between 0 and 1 is as in `soft_focal`, not checked against the authors' code.
 

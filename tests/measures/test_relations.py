@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,27 @@ def test_it_chooses_the_best_of_a_run() -> None:
     values = point_values("relations", answer, Predictions(tuple("abcd"), relations=SETS), cohort())
     assert values["relations/recall"] == pytest.approx(0.75)
     assert Relations().values(Predictions(("a",), relations=SETS[:1]), cohort().without("text").take([0])) == {}
+
+
+def test_an_evaluation_has_the_answer_the_control_and_their_paired_difference() -> None:
+    answer = Answered(entities=list(ENTITIES), predicates=["located_at"])
+    said, judged = Predictions(tuple("abcd"), relations=SETS), cohort(**DRAWN)
+    source = {"recipe": "0" * 8, "data": "0" * 8, "synthetic": True}
+    evaluation: Any = SimpleNamespace(
+        knows_patients=True,
+        options=SimpleNamespace(split="test"),
+        judged=SimpleNamespace(manifest=judged),
+        splits=frozenset({"train", "test"}),
+        prepared=lambda split: SimpleNamespace(manifest=judged),
+        giving=lambda part: [("relations", answer, said)],
+        drawn={"seed": 0, "resamples": 20},
+        source=source,
+    )
+    own, control = Relations(k=(2,), iou=(0.0, 0.5)).run(evaluation)
+    assert (own.name, control.name, control.role) == ("relations", "relations_prior", "control")
+    # The effusions of this training are twice left and once right: of a the control finds the left one, of b too.
+    assert own.find("recall@2", "all").value == pytest.approx(0.5)
+    assert control.find("recall@2", "all").value == pytest.approx((0.5 + 1.0) / 2)
+    assert own.find("recall_difference@2", "prior").value == pytest.approx(0.5 - 0.75)
+    assert own.cases is not None
+    assert own.cases["stated"].tolist() == [2, 2, 0, 0]

@@ -143,7 +143,7 @@ def test_the_head_asks_by_the_texts_that_were_noted() -> None:
     from medvlp.core.protocols import Level
 
     torch.manual_seed(0)
-    head = VoxelTexts(levels=(Level(4, (1, 2, 2)),), classes=K, dim=D, width=8)
+    head = VoxelTexts(levels=(Level(4, (1, 2, 2)),), classes=K, embed_dim=D, width=8)
     mask = torch.tensor([[True, True, False]])
     rows = Encoded(owner=torch.arange(1), mask=mask, size=(3, 4, 4), extra={"level[0]": torch.rand(1, 4, 3, 2, 2)})
     texts = unit(rand(K, D, seed=4)).float()

@@ -55,7 +55,7 @@ class DitoDetector(Head):
         ConfigError: for a bank that is missing or has another number of texts, or tokens that form no grid.
 
     References:
-        Kim et al. 2024 (DITO), section 3.3; Kuo et al. 2023 (F-VLM), eq. 3. There the frozen scores are those of a copy
+        Kim et al. 2024 (DITO); Kuo et al. 2023 (F-VLM), whose fusion it is. There the frozen scores are those of a copy
         of the pretrained tower; here of the tower itself, which must therefore be frozen while boxes are taught. Boxes
         come from queries, objectness from their "no object", and not from a region proposal network.
 

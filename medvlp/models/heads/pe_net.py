@@ -48,7 +48,7 @@ class PeNet(Head):
         ConfigError: for a bank without vectors.
 
     References:
-        Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), eq. 1-7.
+        Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), as its released code does it.
 
     Note:
         A predicate's prototype is its words: "located at" of two findings is one thing, wherever the places are.

@@ -55,8 +55,8 @@ class RelationQueries(Head):
         ConfigError: for another width, a bank without vectors or predicates, or tokens that form no grid.
 
     References:
-        Yuan et al. 2023 (RLIPv2: fast scaling of relational language-image pre-training), sections 3.1 and 3.2. Its
-        deformable attention and the training of its text tower are left out.
+        Yuan et al. 2023 (RLIPv2: fast scaling of relational language-image pre-training). Its deformable attention and
+        the training of its text tower are left out; "nothing" has a learnt vector instead of a text.
 
     Note:
         Texts are compared as they are written: "left" and "right" differ by one word of a vector, so a bank's encoder

@@ -28,14 +28,14 @@ class VoxelTexts(DenseHead):
 
     Args:
         classes: K.
-        dim: D, width of the teacher's embeddings.
+        dim: D, width of the teacher's embeddings; None: the model's `embed_dim`.
         width: channels of the pyramid.
 
     References:
-        Chen et al. 2023 (CLIP2Scene), section 3.3.
+        Chen et al. 2023 (CLIP2Scene: towards label-efficient 3D scene understanding by CLIP).
 
     Example:
-        >>> head = VoxelTexts(levels=(Level(4, (2, 2, 2)),), classes=3, dim=6, width=8)
+        >>> head = VoxelTexts(levels=(Level(4, (2, 2, 2)),), embed_dim=6, classes=3, width=8)
         >>> rows = Encoded(owner=torch.arange(1), size=(4, 8, 8), extra={"level[0]": torch.rand(1, 4, 2, 4, 4)})
         >>> [tuple(part.shape) for part in head(rows, "voxels").values()]
         [(1, 3, 4, 8, 8), (1, 6, 2, 4, 4), (1, 6, 2, 4, 4)]
@@ -49,12 +49,13 @@ class VoxelTexts(DenseHead):
         self,
         *,
         levels: Annotated[Sequence[Level], FromModel("levels")],
+        embed_dim: Annotated[int, FromModel("embed_dim")],
         classes: Annotated[int, Field(ge=1)],
-        dim: Annotated[int, Field(ge=1)] = 128,
+        dim: Annotated[int, Field(ge=1)] | None = None,
         width: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
         super().__init__(levels)
-        axes = len(levels[0].stride)
+        axes, dim = len(levels[0].stride), dim or embed_dim
         self.pyramid = Pyramid(levels, width)
         self.meaning, self.place = conv(axes, width, dim, 1), conv(axes, width, dim, 1)
         self.register_buffer("texts", torch.zeros(classes, dim))

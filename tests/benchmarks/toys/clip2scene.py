@@ -47,7 +47,7 @@ def toy(seed: int) -> dict[str, float]:
     draw = torch.Generator().manual_seed(seed)
     texts = unit(torch.randn(CLASSES, DIM, generator=draw))
     tower = nn.Sequential(nn.Conv3d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv3d(8, 8, 3, padding=1), nn.ReLU())
-    head = VoxelTexts(levels=(Level(8, (1, 1, 1)),), classes=CLASSES, dim=DIM, width=8)
+    head = VoxelTexts(levels=(Level(8, (1, 1, 1)),), classes=CLASSES, embed_dim=DIM, width=8)
     objective = Clip2scene(teacher="t", bank="b", labels=["1", "2"], cells="local", own_from=BATCH * 100)
     optimiser = torch.optim.Adam([*tower.parameters(), *head.parameters()], lr=3e-3)
     owner, mask = torch.arange(BATCH), torch.ones(BATCH, DEPTH, dtype=torch.bool)
