@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
-from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._pairs import match_pairs, pairs_of
+from medvlp.objectives._pairs import match_pairs
+from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT
 
 __all__ = ["PeNet", "alike", "apart", "beyond"]
 
 
-class PeNet(Objective):
+class PeNet(Related):
     r"""Predicates of matched pairs, by prototypes over the features that `rlipv2` finds.
 
     Pairs of queries are matched with stated pairs as in `rlipv2`. With r a pair's vector, c_k the K prototypes (P
@@ -36,12 +36,12 @@ class PeNet(Objective):
     all at weight 1. The prototypes' two are written as sums over pictures, which are means over equal numbers.
 
     Args:
-        labels: as of the `rlipv2` beside it, as are the next six.
+        labels: as of the `rlipv2` beside it, as are the next five.
         predicates: P.
-        bank: see there.
-        drawn: see there.
-        file: see there.
-        image: see there.
+        bank: with their texts.
+        drawn: entities that have boxes.
+        file: of statements.
+        image: view of the pictures.
         relations: name of the head `relation_queries`.
         part: name of the head `pe_net`.
         head: its options.
@@ -70,8 +70,6 @@ class PeNet(Objective):
         ['image/pe_net', 'image/pe_net_prototypes', 'image/pe_net_vectors']
     """
 
-    scope: Literal["batch", "sample"] = "sample"
-
     def __init__(
         self,
         *,
@@ -90,43 +88,28 @@ class PeNet(Objective):
         l1: Annotated[float, Field(ge=0)] = 2.5,
         giou: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
-        super().__init__()
-        for words in (labels, predicates):
-            if not words or len(set(words)) < len(words):
-                raise ConfigError(f"Objective 'pe_net' has the words {words}: name each once, at least one.")
-        self.labels, self.predicates = tuple(labels), tuple(predicates)
-        self.drawn = tuple(labels if drawn is None else drawn)
-        self.file, self.field, self.part, self.relations = file, "vector.relations", part, relations
-        self.key, self.pairs = f"{image}/{part}", f"{image}/{relations}"
+        words = {"labels": labels, "predicates": predicates, "drawn": drawn}
+        super().__init__(objective="pe_net", file=file, pairs=f"{image}/{relations}", **words)
+        self.part, self.key = part, f"{image}/{part}"
         self.head = HeadSpec("pe_net", {**head, "labels": len(labels), "bank": bank, "reads": relations}, keep=True)
         self.distance, self.nearest, self.no_object, self.l1, self.giou = distance, nearest, no_object, l1, giou
 
     def needs(self) -> frozenset[Key]:
         """What both heads give, the matrix of statements and the boxes."""
-        given = [self.pairs, *(f"{self.pairs}_{part}" for part in ("subjects", "objects", "predicates"))]
-        given += [self.key, f"{self.key}_vectors", f"{self.key}_prototypes", self.field]
-        return keys(*given, *(f"boxes.{label}" for label in self.drawn))
+        return super().needs() | keys(self.key, f"{self.key}_vectors", f"{self.key}_prototypes")
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The classifier."""
         return {self.part: self.head}
 
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the statements."""
-        words = {"labels": list(self.labels), "predicates": list(self.predicates)}
-        return ({"name": "relations", **words, "file": self.file},)
-
     def answers(self) -> Sequence[AnswerSpec]:
         """The answer `relations`, with these predicates."""
-        options = {"entities": list(self.labels), "predicates": list(self.predicates), "part": self.relations}
-        return (AnswerSpec("relations", {**options, "by": self.part}, alias=self.part),)
+        return (self.answer(by=self.part, alias=self.part),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the four terms."""
-        found = [ctx[f"{self.pairs}{part}"] for part in ("", "_subjects", "_objects", "_predicates")]
         logits, vectors, prototypes = (ctx[f"{self.key}{part}"] for part in ("", "_vectors", "_prototypes"))
-        words = {"labels": self.labels, "drawn": self.drawn, "predicates": len(self.predicates)}
-        truths = pairs_of(ctx, self.pairs, field=self.field, name="pe_net", **words)  # pyrefly: ignore
+        found, truths = self.found(ctx), self.truths(ctx)
         sums = torch.stack([logits.sum(), vectors.sum(), prototypes.sum(), logits.sum()]) * 0
         count, rows = logits.new_zeros(()), 0
         for row, truth in enumerate(truths):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +11,17 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
+from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._pairs import Pairs, match_pairs, overlaps, pairs_of
+from medvlp.objectives._pairs import Pairs, match_pairs, overlaps
+from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT, UNCERTAIN
 
 __all__ = ["Rlipv2", "soft_focal"]
 
 
-class Rlipv2(Objective):
+class Rlipv2(Related):
     r"""Set loss over pairs of queries: what both are, where they are, and which predicates hold.
 
     Stated pairs are matched one to one with pairs of queries (`_pairs`, the Hungarian method). In every layer of the
@@ -68,8 +68,6 @@ class Rlipv2(Objective):
         ['boxes.effusion', 'vector.relations']
     """
 
-    scope: Literal["batch", "sample"] = "sample"
-
     def __init__(
         self,
         *,
@@ -85,51 +83,28 @@ class Rlipv2(Objective):
         giou: Annotated[float, Field(ge=0)] = 1.0,
         no_object: Annotated[float, Field(gt=0)] = 0.1,
     ) -> None:
-        super().__init__()
-        self.drawn = tuple(labels if drawn is None else drawn)
-        for words in (labels, predicates):
-            if not words or len(set(words)) < len(words):
-                raise ConfigError(f"Objective 'rlipv2' has the words {words}: name each once, at least one.")
-        if not set(self.drawn) <= set(labels):
-            raise ConfigError(f"Objective 'rlipv2' draws {list(self.drawn)}, which are not all among its labels.")
-        self.labels, self.predicates = tuple(labels), tuple(predicates)
-        self.file, self.image, self.part, self.field = file, image, part, "vector.relations"
+        words = {"labels": labels, "predicates": predicates, "drawn": drawn}
+        super().__init__(objective="rlipv2", file=file, pairs=f"{image}/{part}", **words)
+        self.part = part
         self.head = HeadSpec("relation_queries", {**head, "labels": len(labels), "bank": bank}, keep=True)
         self.l1, self.giou, self.no_object = l1, giou, no_object
 
-    @property
-    def key(self) -> str:
-        """Key of the boxes."""
-        return f"{self.image}/{self.part}"
-
     def needs(self) -> frozenset[Key]:
         """What the head gives, the matrix of statements and the boxes."""
-        given = (self.key, *(f"{self.key}_{part}" for part in ("subjects", "objects", "predicates", "layers")))
-        return keys(*given, self.field, *(f"boxes.{label}" for label in self.drawn))
+        return super().needs() | keys(f"{self.pairs}_layers")
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The head."""
         return {self.part: self.head}
 
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the statements."""
-        words = {"labels": list(self.labels), "predicates": list(self.predicates)}
-        return ({"name": "relations", **words, "file": self.file},)
-
     def answers(self) -> Sequence[AnswerSpec]:
         """The answer `relations`."""
-        words = {"entities": list(self.labels), "predicates": list(self.predicates)}
-        return (AnswerSpec("relations", {"part": self.part, **words}),)
-
-    def truths(self, ctx: Context) -> list[Pairs | None]:
-        """Return the stated pairs of each own row."""
-        words = {"labels": self.labels, "drawn": self.drawn, "predicates": len(self.predicates)}
-        return pairs_of(ctx, self.key, field=self.field, name="rlipv2", **words)  # pyrefly: ignore
+        return (self.answer(),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the four terms."""
-        parts = [ctx[f"{self.key}{part}"] for part in ("", "_subjects", "_objects", "_predicates")]
-        earlier = ctx[f"{self.key}_layers"].split([part.shape[2] for part in parts], dim=3)
+        parts = self.found(ctx)
+        earlier = ctx[f"{self.pairs}_layers"].split([part.shape[2] for part in parts], dim=3)
         truths = self.truths(ctx)
         layers = [parts, *([part[:, at] for part in earlier] for at in range(earlier[0].shape[1]))]
         sums = torch.stack([self._sums(layer, truths) for layer in layers])  # (L, 4)
