@@ -64,6 +64,27 @@ class BoxSet:
 
 
 @dataclass(frozen=True, eq=False)
+class RelationSet:
+    """Relations between places of one picture, surest first.
+
+    Attributes:
+        boxes: (n, 8) the subject's x0, y0, x1, y1 in pixels of the file, then the object's.
+        scores: (n,) higher is surer.
+        subject_scores: (n,) of the subject without its relation.
+        triplets: n of subject, predicate, object.
+        entities: which subjects and objects there might have been.
+        predicates: likewise.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    subject_scores: NDArray[np.float64]
+    triplets: tuple[tuple[str, str, str], ...]
+    entities: tuple[str, ...] = ()
+    predicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class PairScores:
     """Scores of pairs: which finding lies at which anatomical place.
 
@@ -123,6 +144,7 @@ class Predictions:
         pairs: what lies where.
         maps: finding -> N arrays over the pixels of each file: where the model looked.
         boxes: N sets.
+        relations: N sets.
         masks: N mappings finding -> mask, in the pixels of each file (voxels of a volume, in its stored order).
         text: N words of the model, empty where it said nothing.
         notes: sentences that a reader has to know of all rows.
@@ -144,6 +166,7 @@ class Predictions:
     pairs: PairScores | None = None
     maps: Mapping[str, tuple[NDArray[np.float32], ...]] | None = None
     boxes: tuple[BoxSet, ...] | None = None
+    relations: tuple[RelationSet, ...] | None = None
     masks: tuple[Mapping[str, Mask], ...] | None = None
     text: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -151,7 +174,7 @@ class Predictions:
     def __post_init__(self) -> None:
         counts = {name: len(values) for name, values in (self.scores or {}).items()}
         counts |= {name: len(values) for name, values in (self.maps or {}).items()}
-        plain = ("embedding", "similarity", "boxes", "masks", "text")
+        plain = ("embedding", "similarity", "boxes", "relations", "masks", "text")
         counts |= {name: len(getattr(self, name)) for name in plain if getattr(self, name) is not None}
         counts |= {} if self.pairs is None else {"pairs": len(self.pairs.values)}
         for name, count in counts.items():

@@ -350,6 +350,12 @@ def _parts(said: Predictions, row: int) -> dict[str, Any]:
             {"finding": label, "score": round(float(score), 6), "box": [round(float(v), 2) for v in box]}
             for box, score, label in zip(boxes.boxes, boxes.scores, boxes.labels, strict=True)
         ]
+    if said.relations is not None:
+        named = zip(said.relations[row].triplets, said.relations[row].scores, said.relations[row].boxes, strict=True)
+        found["relations"] = [
+            {"triplet": list(words), "score": round(float(score), 6), "boxes": [round(float(v), 2) for v in box]}
+            for words, score, box in list(named)[:_MOST_PAIRS]
+        ]
     return found
 
 

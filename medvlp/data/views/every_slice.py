@@ -1,0 +1,56 @@
+"""``every_slice``: the slices of a stack as pictures of their own, for a model of single slices that looks on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.fields import parse_field
+from medvlp.core.sample import Sample, Stack
+from medvlp.data.stacks import LazyStack, stack_of
+
+__all__ = ["EverySlice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverySlice:
+    """Stack -> beside it as many images (C, H, W), in its order; put it behind what chooses or moves slices.
+
+    Attributes:
+        field: the stack, which stays.
+        to: the image field that is written.
+
+    Raises:
+        ConfigError: for fields of another kind.
+
+    Example:
+        >>> sample = Sample("a", {"stack": Stack(torch.rand(3, 1, 2, 2), torch.zeros(3, 3))})
+        >>> len(EverySlice()(sample, torch.Generator()).fields["image.slices"])
+        3
+    """
+
+    random: ClassVar[bool] = False
+
+    field: str = "stack"
+    to: str = "image.slices"
+
+    def __post_init__(self) -> None:
+        if (parse_field(self.field).kind, parse_field(self.to).kind) != ("stack", "image"):
+            raise ConfigError(f"every_slice makes images of a stack, not {self.to!r} of {self.field!r}: change these.")
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """The field that it makes."""
+        return (self.to,)
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Write the slices."""
+        stack = sample.fields.get(self.field)
+        if not isinstance(stack, LazyStack | Stack):
+            return sample
+        made = stack_of(stack)
+        assert made is not None, "it is a stack"
+        return Sample(sample.id, {**sample.fields, self.to: tuple(made.pixels.unbind(0))}, sample.records)

@@ -1,0 +1,148 @@
+"""Relations of a picture against stated ones: recall among the surest, beside the most frequent relation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from medvlp.answers.relations import Relations as Answered
+from medvlp.core.predictions import Predictions, RelationSet
+from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import Records
+from medvlp.data.views.relations import Relations as Reader
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.metric_row import mean_metric
+from medvlp.evaluation.results import Result
+from medvlp.measures._triplets import Prior, Words, prior_of, recalled, with_prior
+from medvlp.text.relations import PRESENT
+
+__all__ = ["Relations"]
+
+
+class Relations(Measure):
+    """Recall@K and mean recall@K: which stated triplets are among a picture's K surest.
+
+    A triplet is found if all three words are right and, where an overlap is asked for, each of its two boxes overlaps a
+    drawn box of its entity that much (intersection over union); an entity of which the picture has no box asks for
+    none. Recall is the mean over pictures that state something; mean recall that of the predicates' own recalls, so
+    that a rare one counts as much (Zellers et al. 2018; Tang et al. 2019).
+
+    The control keeps the model's own subjects and their scores and gives each the relations that were most frequent of
+    it in training: who does not beat it has learnt how often, not what is seen. The difference is paired.
+
+    Args:
+        k: numbers of triplets.
+        iou: overlaps; 0 asks for the words alone.
+        file: statements by study, see the view `relations`; None: the report's.
+
+    Note:
+        What a report does not mention may be there: precision is not measured, and recall is of mentions.
+
+    Example:
+        >>> Relations().points
+        ('recall', 'mean_recall')
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"relations"})
+    points: ClassVar[tuple[str, ...]] = ("recall", "mean_recall")
+    order: ClassVar[int] = 17
+
+    def __init__(
+        self, *, k: tuple[int, ...] = (5, 1, 20), iou: tuple[float, ...] = (0.0, 0.5), file: str | None = None
+    ) -> None:
+        self.k, self.iou, self.file = k, iou, file
+
+    def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
+        """Return ``recall`` and ``mean_recall`` at the first K and overlap, of the words that the answer used."""
+        sets = said.relations or ()
+        if not sets or ("text" not in cohort and self.file is None):
+            return {}
+        truth = self._truth(cohort, sets[0].entities, sets[0].predicates)
+        table = self._table(sets, truth, cohort, self.k[0], self.iou[0])
+        if not np.isfinite(table).any():
+            return {}
+        return {"recall": float(np.nanmean(table[:, 0])), "mean_recall": float(np.nanmean(_means(table[:, 1:])))}
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        """Yield one result for each answer that relates, and the control, where the data states relations."""
+        if not evaluation.knows_patients:
+            return
+        split, manifest = evaluation.options.split, evaluation.judged.manifest
+        for name, answer, said in evaluation.giving("relations"):
+            assert isinstance(answer, Answered)
+            words = answer.entities, answer.predicates
+            truth, sets = self._truth(manifest, *words), said.relations or ()
+            if not any(truth):
+                continue
+            prior = self._prior(evaluation, words)
+            others = None if prior is None else [with_prior(each, prior) for each in sets]
+            rows: dict[bool, list[Any]] = {True: [], False: []}
+            facts: dict[str, Any] = {"patients": manifest.column("id.patient").tolist(), "split": split}
+            facts |= evaluation.drawn
+            for k in self.k:
+                for iou in self.iou:
+                    at = f"@{k}" + (f" iou {iou:g}" if iou else "")
+                    own = self._table(sets, truth, manifest, k, iou)
+                    rows[True] += _rows("", at, own, facts)
+                    if others is not None:
+                        other = self._table(others, truth, manifest, k, iou)
+                        rows[False] += _rows("", at, other, facts)
+                        rows[True].append(mean_metric(f"recall_difference{at}", "prior", (own - other)[:, 0], **facts))
+            cases = {"id": manifest.column("id"), "patient_id": facts["patients"], "stated": [len(t) for t in truth]}
+            for control, metrics in ((False, rows[True]), (True, rows[False])):
+                if metrics:
+                    table = self._table(others if control and others else sets, truth, manifest, self.k[0], self.iou[0])
+                    yield Result(
+                        metrics=tuple(metrics),
+                        cases=pd.DataFrame({**cases, "recall": table[:, 0]}).assign(split=split),
+                        name=f"{name}_prior" if control else name,
+                        title="Control: the most frequent relations of a finding" if control else "Stated relations",
+                        **({"role": "control"} if control else {}),
+                        **evaluation.source,
+                    )
+
+    def _truth(self, cohort: Manifest, entities: Sequence[str], predicates: Sequence[str]) -> list[list[Words]]:
+        reader = Reader(labels=tuple(entities), predicates=tuple(predicates), file=self.file)
+        records, found = Records(cohort), []
+        for index in range(len(cohort)):
+            matrix = reader.matrix(records.sample(index, paths=False))
+            at = [] if matrix is None else (matrix == PRESENT).nonzero().tolist()
+            found.append([(entities[s], predicates[p], entities[o]) for s, p, o in at])
+        return found
+
+    def _table(
+        self, sets: Iterable[RelationSet], truth: Sequence[Sequence[Words]], cohort: Manifest, k: int, iou: float
+    ) -> np.ndarray:
+        """Return (N, 1 + P): recall of each picture, and of each of its predicates, NaN where it states none."""
+        names = sorted({triplet[1] for some in truth for triplet in some})
+        table, records = np.full((len(truth), 1 + len(names)), np.nan), Records(cohort)
+        for index, (some, each) in enumerate(zip(truth, sets, strict=True)):
+            if some:
+                sample = records.sample(index, paths=False) if iou else None
+                hits = np.array([recalled(each, triplet, k=k, iou=iou, sample=sample) for triplet in some], float)
+                table[index, 0] = hits.mean()
+                for place, name in enumerate(names, 1):
+                    own = [triplet[1] == name for triplet in some]
+                    table[index, place] = hits[own].mean() if any(own) else np.nan
+        return table
+
+    def _prior(self, evaluation: Evaluation, words: tuple[Sequence[str], Sequence[str]]) -> Prior | None:
+        if "train" not in evaluation.splits - {evaluation.options.split}:
+            return None
+        return prior_of(self._truth(evaluation.prepared("train").manifest, *words))
+
+
+def _rows(prefix: str, at: str, table: np.ndarray, facts: dict[str, Any]) -> list[Any]:
+    return [
+        mean_metric(f"{prefix}recall{at}", "all", table[:, 0], **facts),
+        mean_metric(f"{prefix}mean_recall{at}", "macro", table[:, 1:], **facts),
+    ]
+
+
+def _means(table: np.ndarray) -> np.ndarray:
+    """Means of columns that have a number."""
+    return np.array([np.nanmean(column) for column in table.T if np.isfinite(column).any()])

@@ -1,0 +1,165 @@
+"""RLIPv2 (Yuan et al. 2023): which finding is related how to which place, as pairs of boxes named by texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import AnswerSpec, HeadSpec
+from medvlp.core.term import Term, Terms
+from medvlp.objectives._pairs import Pairs, match_pairs, overlaps
+from medvlp.objectives._related import Related
+from medvlp.text.relations import PRESENT, UNCERTAIN
+
+__all__ = ["Rlipv2", "soft_focal"]
+
+
+class Rlipv2(Related):
+    r"""Set loss over pairs of queries: what both are, where they are, and which predicates hold.
+
+    Stated pairs are matched one to one with pairs of queries (`_pairs`, the Hungarian method). In every layer of the
+    decoders, summed over layers and pictures::
+
+        box       = l1 |b - b'|_1 over known boxes / their number            overlap = giou (1 - GIoU) likewise
+        entity    = - sum w log p(c) / sum w, of subjects and of objects; unmatched ones are "nothing", w = no_object
+        predicate = soft_focal(logits, t) / stated predicates,               t = y min((1 + GIoU) / 2)
+
+    where y is 1 for a stated predicate of a matched pair and 0 for all else, and the minimum is over the two boxes that
+    are known, 1 where none is: a predicate is believed as far as its boxes are right.
+
+    Args:
+        labels: E entities, findings and places; the bank's first texts, in their order.
+        predicates: P, the bank's further texts.
+        bank: texts with constant vectors.
+        drawn: entities that have boxes, fields ``boxes.ENTITY``; None: all.
+        file: statements by study, see the view `relations`; None: the report's.
+        image: view of the pictures.
+        part: name of the head.
+        head: options of the head `relation_queries`.
+        l1: above.
+        giou: above.
+        no_object: above.
+
+    Returns:
+        ``box``, ``overlap``, ``entity`` and ``predicate``.
+
+    Raises:
+        ConfigError: for words that stand twice, or `drawn` that are none of them.
+
+    Note:
+        What a report does not mention is taught as nothing, at a low weight: a finding that the reader left out is
+        unlearnt. Uncertain statements are neither taught nor denied.
+
+    References:
+        Yuan et al. 2023 (RLIPv2); focal loss of Law and Deng 2018 (CornerNet), eq. 1. The softened verbs
+        (text similarity above 0.3), sampled negative texts and the tagger that makes pseudo-relations are left out. How
+        the released loss treats a target between 0 and 1 is as in `soft_focal`, not checked against the authors' code.
+
+    Example:
+        >>> objective = Rlipv2(labels=["effusion", "left_pleural_space"], predicates=["located_at"], drawn=["effusion"])
+        >>> [name for name in sorted(map(str, objective.needs())) if "/" not in name]
+        ['boxes.effusion', 'vector.relations']
+    """
+
+    def __init__(
+        self,
+        *,
+        labels: list[str],
+        predicates: list[str],
+        bank: str = "relations",
+        drawn: list[str] | None = None,
+        file: str | None = None,
+        image: str = "image",
+        part: str = "relations",
+        head: dict[str, Any] = {},  # noqa: B006  (read only; the default is part of the schema)
+        l1: Annotated[float, Field(ge=0)] = 2.5,
+        giou: Annotated[float, Field(ge=0)] = 1.0,
+        no_object: Annotated[float, Field(gt=0)] = 0.1,
+    ) -> None:
+        words = {"labels": labels, "predicates": predicates, "drawn": drawn}
+        super().__init__(objective="rlipv2", file=file, pairs=f"{image}/{part}", **words)
+        self.part = part
+        self.head = HeadSpec("relation_queries", {**head, "labels": len(labels), "bank": bank}, keep=True)
+        self.l1, self.giou, self.no_object = l1, giou, no_object
+
+    def needs(self) -> frozenset[Key]:
+        """What the head gives, the matrix of statements and the boxes."""
+        return super().needs() | keys(f"{self.pairs}_layers")
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """The head."""
+        return {self.part: self.head}
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """The answer `relations`."""
+        return (self.answer(),)
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the four terms."""
+        parts = self.found(ctx)
+        earlier = ctx[f"{self.pairs}_layers"].split([part.shape[2] for part in parts], dim=3)
+        truths = self.truths(ctx)
+        layers = [parts, *([part[:, at] for part in earlier] for at in range(earlier[0].shape[1]))]
+        sums = torch.stack([self._sums(layer, truths) for layer in layers])  # (L, 4)
+        there = [truth for truth in truths if truth is not None]
+        count = sums.new_tensor(float(sum(int((~truth.boxes[:, ::4].isnan()).sum()) for truth in there)))
+        stated = sums.new_tensor(float(sum(int((truth.predicates == PRESENT).sum()) for truth in there)))
+        box, overlap, entity, predicate, _ = sums.sum(0)
+        return {
+            "box": Term(self.l1 * box, count),
+            "overlap": Term(self.giou * overlap, count),
+            "entity": Term(entity, sums[0, 4].detach()),
+            "predicate": Term(predicate, stated),
+        }
+
+    def _sums(self, layer: Sequence[Tensor], truths: Sequence[Pairs | None]) -> Tensor:
+        """Sums over the pictures of one layer: L1, 1 - GIoU, weighted cross entropy, focal loss, weights."""
+        total = torch.stack([part.sum() for part in (layer[0], *layer)]) * 0  # differentiable without a picture
+        for boxes, subjects, objects, verbs, truth in zip(*layer, truths, strict=True):
+            if truth is None:
+                continue
+            query, own = match_pairs(boxes, subjects, objects, verbs, truth, l1=self.l1, giou=self.giou)
+            placed = truth.boxes[own].to(boxes)
+            known = ~placed.isnan()
+            found = boxes[query]
+            off = (found - placed.where(known, found.detach())).abs().sum()
+            overlap = overlaps(found, placed.where(known, found.detach()))
+            both = known.unflatten(1, (2, 4))[:, :, 0]
+            quality = ((1 + overlap.detach()) / 2).where(both, 1.0).amin(dim=1)
+            entity, weights = total.new_zeros(()), total.new_zeros(())
+            for logits, true in ((subjects, truth.subjects), (objects, truth.objects)):
+                target = torch.full_like(logits[:, 0], logits.shape[1] - 1, dtype=torch.int64)
+                target[query] = true[own]
+                weight = torch.full_like(logits[:, 0], self.no_object)
+                weight[query] = 1.0
+                entity = entity + (F.cross_entropy(logits, target, reduction="none") * weight).sum()
+                weights = weights + weight.sum()
+            stated = truth.predicates[own].to(verbs)
+            soft, counted = torch.zeros_like(verbs), torch.ones_like(verbs)
+            soft[query] = (stated == PRESENT).to(verbs) * quality[:, None]
+            counted[query] = (stated != UNCERTAIN).to(verbs)
+            focal = (soft_focal(verbs, soft) * counted).sum()
+            total = total + torch.stack([off, ((1 - overlap) * both).sum(), entity, focal, weights])
+        return total
+
+
+def soft_focal(logits: Tensor, target: Tensor) -> Tensor:
+    r"""CornerNet's focal loss with a target t in [0, 1], element by element.
+
+    - t (1 - p)^2 log p - (1 - t)^4 p^2 log(1 - p): for t = 1 and t = 0 that of Law and Deng 2018, eq. 1, with
+    exponents 2 and 4.
+
+    Example:
+        >>> soft_focal(torch.zeros(2), torch.tensor([1.0, 0.0])).tolist()  # ln 2 / 4 both
+        [0.17328679561614990, 0.17328679561614990]
+    """
+    p = logits.sigmoid()
+    there = target * (1 - p) ** 2 * F.logsigmoid(logits)
+    return -there - (1 - target) ** 4 * p**2 * F.logsigmoid(-logits)

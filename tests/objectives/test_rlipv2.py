@@ -1,0 +1,173 @@
+"""RLIPv2: the focal loss with soft targets, the match, the terms by hand, and what is not known."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from medvlp.core import Context, Part
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import parse_key
+from medvlp.core.sample import Batch, Column
+from medvlp.objectives.rlipv2 import Rlipv2, soft_focal
+from tests.objectives.test_box_set import giou
+
+SIDE, E, P, QUERIES = 40, 4, 2, 4
+LABELS, VERBS = ["effusion", "nodule", "left_lung", "heart"], ["located_at", "suggestive_of"]
+# Sample 0 states two relations, the second of two nodules beside one heart; 1 states none; nothing is known of 2.
+BOXES = {
+    "effusion": [(0, [0.0, 20, 16, 40])],
+    "nodule": [(0, [4.0, 4, 8, 8]), (0, [22.0, 22, 26, 26])],
+    "heart": [(0, [20.0, 20, 36, 36]), (2, [1.0, 1, 9, 9])],
+}
+
+
+def matrix(*stated: tuple[int, int, int, float]) -> Tensor:
+    found = torch.full((E, P, E), -1.0, dtype=torch.float64)
+    for subject, verb, other, value in stated:
+        found[subject, verb, other] = value
+    return found.flatten()
+
+
+TWO = matrix((0, 0, 2, 1.0), (0, 1, 2, 0.5), (1, 0, 3, 1.0), (1, 1, 3, 0.0), (2, 0, 3, 0.0))
+
+
+def given(seed: int = 0, order: list[int] | None = None) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    boxes = torch.rand(3, 2, QUERIES, 8, generator=draw, dtype=torch.float64) * 0.3 + 0.2
+    logits = torch.randn(3, 2, QUERIES, 2 * (E + 1) + P, generator=draw, dtype=torch.float64)
+    every = torch.cat([boxes, logits], dim=3)
+    every = every if order is None else every[:, :, order]
+    last = every[:, 1].split([8, E + 1, E + 1, P], dim=2)
+    names = ("", "_subjects", "_objects", "_predicates")
+    return {**dict(zip(names, last, strict=True)), "_layers": every[:, :1]}
+
+
+def context(parts: dict[str, Tensor], stated: dict[int, Tensor] | None = None) -> Context:
+    stated = {0: TWO, 1: matrix((0, 0, 2, 0.0))} if stated is None else stated
+    every = torch.arange(3)
+    columns: dict[str, Any] = {"image": Column(torch.zeros(3, 1, SIDE, SIDE), every)}
+    for label, some in BOXES.items():
+        owner = torch.tensor([sample for sample, _ in some])
+        columns[f"boxes.{label}"] = Column(torch.tensor([box for _, box in some]), owner)
+    if stated:
+        columns["vector.relations"] = Column(torch.stack(list(stated.values())), torch.tensor(list(stated)))
+    made = {parse_key(f"image/relations{name}"): Part(value, every) for name, value in parts.items()}
+    return Context(parts=made, batch=Batch(("a", "b", "c"), every, columns), seed=1)
+
+
+def objective(**options: Any) -> Rlipv2:
+    return Rlipv2(labels=LABELS, predicates=VERBS, **options)
+
+
+def share(box: list[float]) -> Tensor:
+    x0, y0, x1, y1 = (value / SIDE for value in box)
+    return torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]).double()
+
+
+def test_hard_targets_give_the_focal_loss_of_corner_net() -> None:
+    logits = torch.linspace(-4, 4, 9, dtype=torch.float64)
+    for target in (0.0, 1.0):
+        for logit, value in zip(logits, soft_focal(logits, torch.full_like(logits, target)), strict=True):
+            p = float(logit.sigmoid())
+            log = float(torch.tensor(p if target else 1 - p, dtype=torch.float64).log())
+            assert float(value) == pytest.approx(-((1 - p) ** 2) * log if target else -(p**2) * log)
+    # Between the two, what is nearly right as a positive is hardly a negative.
+    assert float(soft_focal(torch.zeros(1), torch.tensor([0.9]))) == pytest.approx(
+        float((0.9 + 0.1**4) * 0.25 * torch.tensor(2.0).log())
+    )
+
+
+def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -> list[float]:
+    """The sums of sample 0: box, overlap, entity, predicate; the nodule meant is the one in the heart."""
+    truth = [
+        (0, 2, share(BOXES["effusion"][0][1]), None),
+        (1, 3, share(BOXES["nodule"][1][1]), share(BOXES["heart"][0][1])),
+    ]
+
+    def costs(q: int, t: int) -> tuple[float, float, list[float]]:
+        s, o, one, other = truth[t]
+        known = [(boxes[q, :4], one), (boxes[q, 4:], other)]
+        overlaps = [giou(a, b) for a, b in known if b is not None]
+        off = sum(float((a - b).abs().sum()) for a, b in known if b is not None)
+        sure = subjects[q].softmax(0)[s] + objects[q].softmax(0)[o] + verbs[q].sigmoid()[0]
+        return 2.5 * off - sum(overlaps) - float(sure), off, overlaps
+
+    best = min(itertools.permutations(range(QUERIES), 2), key=lambda qs: sum(costs(q, t)[0] for t, q in enumerate(qs)))
+    box = overlap = entity = predicate = 0.0
+    soft, counted = torch.zeros(QUERIES, P).double(), torch.ones(QUERIES, P).double()
+    classes = {q: truth[t][:2] for t, q in enumerate(best)}
+    for t, q in enumerate(best):
+        _, off, overlaps = costs(q, t)
+        box, overlap = box + off, overlap + sum(1 - each for each in overlaps)
+        soft[q, 0] = min((1 + each) / 2 for each in overlaps)
+        counted[q, 1] = 0.0 if t == 0 else 1.0  # uncertain
+    for q in range(QUERIES):
+        for logits, at in ((subjects, 0), (objects, 1)):
+            right, weight = (classes[q][at], 1.0) if q in classes else (E, 0.1)
+            entity -= weight * float(logits[q].log_softmax(0)[right])
+    predicate = float((soft_focal(verbs, soft) * counted).sum())
+    return [box, overlap, entity, predicate]
+
+
+def test_the_terms_by_hand() -> None:
+    parts = given()
+    terms = objective()(context(parts))
+    names = ("", "_subjects", "_objects", "_predicates")
+    layers = [[parts[name][0] for name in names], list(parts["_layers"][0, 0].split([8, E + 1, E + 1, P], dim=1))]
+    sums = [sum(each) for each in zip(*(one_layer(*layer) for layer in layers), strict=True)]
+    for name in names[1:]:  # sample 1 states nothing: all of it is nothing, at a low weight
+        earlier = dict(zip(names, parts["_layers"][1, 0].split([8, E + 1, E + 1, P], dim=1), strict=True))
+        for logits in (parts[name][1], earlier[name]):
+            if name == "_predicates":
+                sums[3] += float(soft_focal(logits, torch.zeros_like(logits)).sum())
+            else:
+                sums[2] -= 0.1 * float(logits.log_softmax(1)[:, E].sum())
+    weights = 2 * (2 + 0.1 * (QUERIES - 2)) + 2 * 0.1 * QUERIES
+    expected = [2.5 * sums[0] / 3, sums[1] / 3, sums[2] / weights, sums[3] / 2]
+    for name, value in zip(("box", "overlap", "entity", "predicate"), expected, strict=True):
+        assert float(terms[name].value()) == pytest.approx(value), name
+
+
+def test_the_order_of_queries_changes_nothing() -> None:
+    one, other = (objective()(context(given(order=order))) for order in (None, [2, 0, 3, 1]))
+    for name in one:
+        torch.testing.assert_close(one[name].value(), other[name].value())
+
+
+def test_what_nothing_is_known_of_teaches_nothing() -> None:
+    parts = given()
+    for value in parts.values():
+        value.requires_grad_()
+    terms = objective()(context(parts))
+    torch.stack([term.value() for term in terms.values()]).sum().backward()
+    for name, value in parts.items():
+        assert value.grad is not None
+        assert float(value.grad[2].abs().max()) == 0.0, name
+    none = objective()(context(given(), stated={}))
+    assert all(float(term.value()) == 0 and float(term.count) == 0 for term in none.values())
+
+
+def test_of_two_boxes_without_a_place_nobody_knows_which_is_meant() -> None:
+    """With boxes of findings alone the two nodules of one stated relation have none; the one effusion keeps its own."""
+    truth = objective(drawn=["effusion", "nodule"]).truths(context(given()))[0]
+    assert truth is not None
+    assert truth.boxes[0, :4].tolist() == pytest.approx(share(BOXES["effusion"][0][1]).tolist())
+    assert truth.boxes[1].isnan().all()
+    assert truth.boxes[0, 4:].isnan().all()
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="name each once"):
+        Rlipv2(labels=["a", "a"], predicates=["at"])
+    with pytest.raises(ConfigError, match="not all among its labels"):
+        Rlipv2(labels=["a"], predicates=["at"], drawn=["b"])
+    with pytest.raises(ConfigError, match="make it with the same words"):
+        objective()(context(given(), stated={0: torch.zeros(3).double()}))
+    every = torch.ones(E, P, E).double().flatten()
+    with pytest.raises(DataError, match="16 relations and 4 queries"):
+        objective()(context(given(), stated={0: every}))
