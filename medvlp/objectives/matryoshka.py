@@ -1,0 +1,97 @@
+"""Matryoshka representation learning (MRL, Kusupati et al. 2022): each prefix of the embedding is an embedding too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from medvlp.core.context import Context
+from medvlp.core.keys import Key
+from medvlp.core.protocols import AnswerSpec, Objective
+from medvlp.core.term import Terms
+from medvlp.objectives._contrast import Reading
+from medvlp.objectives._targets import Exclusion, Relation
+from medvlp.objectives.clip import Clip
+
+__all__ = ["Matryoshka"]
+
+
+class Matryoshka(Objective):
+    r"""CLIP's loss, summed over nested prefixes of the embeddings: the whole, the first half, the first quarter, ...
+
+    L = sum_{h=0}^{H} L_clip(v_{1:D/2^h}, t_{1:D/2^h}), each prefix brought to unit length by itself, all at the model's
+    one logit scale and with weight 1, as in the paper. With H = 0 it is `clip`. Afterwards an index may hold the first
+    D / 2^h numbers of each embedding only: the surgery `keep_prefix` cuts a model to them, the score `prefix` compares
+    them. Nothing is added to the towers.
+
+    Args:
+        image: view of the images.
+        text: view of the texts.
+        halvings: H; the paper halves 2,048 numbers eight times.
+        positives: which texts belong to an image, see `clip`.
+        exclude: which of the others are left out.
+        reading: of several positives, see `contrast`.
+
+    Returns:
+        ``image_to_text`` and ``text_to_image`` of the whole embedding, the same with ``_H`` behind for each halving.
+
+    References:
+        Kusupati et al. 2022, eq. 1 and section 3 (adaptation to contrastive learning); a prefix costs no classifier
+        here, so that the paper's MRL and its efficient form are one.
+
+    Note:
+        A short prefix keeps what is frequent and large first; a rare or small finding is the first that goes. Measure
+        each finding at the length that is used.
+
+    Example:
+        >>> import torch
+        >>> rows = {"image/embedding": torch.eye(4)[:2], "text/embedding": torch.eye(4)[:2]}
+        >>> terms = Matryoshka(halvings=1)(Context.of(rows, {"text": ["clear", "effusion"]}))
+        >>> {name: round(term.value().item(), 4) for name, term in terms.items()}
+        {'image_to_text': 0.1566, 'text_to_image': 0.1566, 'image_to_text_1': 0.1566, 'text_to_image_1': 0.1566}
+    """
+
+    def __init__(
+        self,
+        *,
+        image: str = "image",
+        text: str = "text",
+        halvings: Annotated[int, Field(ge=0)] = 3,
+        positives: Relation = "same_report",
+        exclude: Exclusion = "none",
+        reading: Reading = "shared",
+    ) -> None:
+        super().__init__()
+        scores = [{"name": "prefix", "halvings": h} if h else "dot" for h in range(halvings + 1)]
+        self.nested = nn.ModuleList(
+            Clip(image=image, text=text, score=score, positives=positives, exclude=exclude, reading=reading)
+            for score in scores
+        )
+
+    @property
+    def whole(self) -> Clip:
+        """The loss of whole embeddings."""
+        found = self.nested[0]
+        assert isinstance(found, Clip)
+        return found
+
+    def needs(self) -> frozenset[Key]:
+        """As `clip`: prefixes are of the same embeddings."""
+        return self.whole.needs()
+
+    def data_views(self) -> Sequence[Mapping[str, object]]:
+        """As `clip`."""
+        return self.whole.data_views()
+
+    def answers(self) -> Sequence[AnswerSpec]:
+        """As `clip`, by whole embeddings."""
+        return self.whole.answers()
+
+    def forward(self, ctx: Context) -> Terms:
+        """Return the two directions of each prefix."""
+        return {
+            f"{name}_{h}" if h else name: term for h, clip in enumerate(self.nested) for name, term in clip(ctx).items()
+        }
