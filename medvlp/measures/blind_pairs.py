@@ -13,9 +13,10 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.blind_pairs import PATTERNS, blind_pair_metrics, posed_pairs, with_scores
+from medvlp.evaluation.blind_pairs import blind_pair_metrics, posed_pairs, with_scores
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.pair_patterns import PATTERNS
 from medvlp.evaluation.results import Result
 from medvlp.features.blind_pairs import By, blind_pairs
 
@@ -38,7 +39,7 @@ class BlindPairs(Measure):
         alike: cosine of ours above which a pair is alike, 0.95 in the paper (as known of it, not checked).
         apart: cosine of the other below which it is apart, 0.6 in the paper (likewise).
         by: ``quantile`` reads both as shares of all pairs instead, as films, all much alike, often need.
-        patterns: of `medvlp.evaluation.blind_pairs.PATTERNS`; all by default.
+        patterns: of `medvlp.evaluation.pair_patterns.PATTERNS`; all by default.
         words: finding -> what statements call it; its name by default.
         most: pairs of a pattern and finding; the paper has 15 of each of nine patterns.
 
