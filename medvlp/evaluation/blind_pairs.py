@@ -65,9 +65,11 @@ def _fitting(
     found: list[tuple[int, int, int]] = []
     for at in np.flatnonzero(forth | back).tolist():
         first, second = sides[:, at].tolist() if forth[at] else sides[::-1, at].tolist()
-        if not {first, second} & used and len(found) < most:
+        if not {first, second} & used:
             used |= {first, second}
             found.append((at, first, second))
+        if len(found) == most:
+            break
     return found
 
 

@@ -45,7 +45,6 @@ def blind_pairs(
     ours: FeatureTable,
     other: FeatureTable | None,
     *,
-    columns: tuple[str | None, str | None] = (None, None),
     alike: float = 0.95,
     apart: float = 0.6,
     by: By = "cosine",
@@ -54,10 +53,10 @@ def blind_pairs(
     r"""Return all pairs with cos(ours) > `alike` and cos(other) < `apart`, in the order of the difference.
 
     Args:
-        ours: features of the model that may be blind, as of `medvlp embed`.
+        ours: features of the model that may be blind, as of `medvlp embed`; of its columns embeddings of pictures, else
+            the first other vectors of them.
         other: features of one that may see more: a self-supervised tower. Records are those that both tables have.
             None: all that ours sees alike, those most alike first.
-        columns: of each table; None: its only column of vectors of pictures, embeddings first.
         alike: the paper's 0.95, of CLIP's ViT-L.
         apart: the paper's 0.6, of DINOv2. Both as known of the paper; not checked against the authors' code.
         by: ``quantile`` reads both limits as shares of all pairs: films of the chest are so much alike that cosines of
@@ -78,13 +77,14 @@ def blind_pairs(
         (('a',), ('b',), [1.0], [0.0])
     """
     tables = [ours] if other is None else [ours, other]
-    ids = [row for row in dict.fromkeys(ours.ids) if all(row in set(each.ids) for each in tables[1:])]
+    known = set(tables[-1].ids)
+    ids = [row for row in dict.fromkeys(ours.ids) if row in known]
     if len(ids) < 2:
         raise DataError(
             f"Blind pairs need features of the same records, and the tables have {len(ids)} in common: embed the same "
             "manifest with both models."
         )
-    rows = [_rows(table, name, ids) for table, name in zip(tables, columns, strict=False)]
+    rows = [_rows(table, ids) for table in tables]
     there = np.flatnonzero(np.all([np.isfinite(each).all(axis=1) for each in rows], axis=0))
     units = [unit_embeddings(each[there].astype(np.float64), "Image") for each in rows]
     if by == "quantile":
@@ -107,19 +107,15 @@ def blind_pairs(
     return BlindPairs(first, second, near[order], far[order], float(alike), limit)
 
 
-def _rows(table: FeatureTable, name: str | None, ids: list[str]) -> np.ndarray:
+def _rows(table: FeatureTable, ids: list[str]) -> np.ndarray:
     """Return the vectors of some records, of each the first row."""
-    if name is None:
-        vectors = [
-            each for each, values in table.columns.items() if isinstance(values, np.ndarray) and values.ndim == 2
-        ]
-        wide = [each for each in vectors if each.partition("/")[0] in ("image", "stack", "volume")]
-        wide.sort(key=lambda each: not each.endswith("/embedding"))
-        if not wide:
-            raise DataError(f"The table has no vectors of pictures among {', '.join(table.columns)}: name a column.")
-        name = wide[0]
+    plain = {name: values for name, values in table.columns.items() if isinstance(values, np.ndarray)}
+    kinds = [name for name in plain if name.partition("/")[0] in ("image", "stack", "volume") and plain[name].ndim == 2]
+    if not kinds:
+        raise DataError(f"The table has no vectors of pictures among {', '.join(table.columns)}: make it anew.")
     place = {row: at for at, row in reversed(list(enumerate(table.ids)))}
-    return table[name][[place[row] for row in ids]]
+    name = min(kinds, key=lambda each: not each.endswith("/embedding"))
+    return plain[name][[place[row] for row in ids]]
 
 
 def _quantile(rows: np.ndarray, share: float) -> float:

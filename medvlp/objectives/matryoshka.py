@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
 from medvlp.core.context import Context
-from medvlp.core.keys import Key
-from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import Reading
 from medvlp.objectives._targets import Exclusion, Relation
@@ -19,7 +16,7 @@ from medvlp.objectives.clip import Clip
 __all__ = ["Matryoshka"]
 
 
-class Matryoshka(Objective):
+class Matryoshka(Clip):
     r"""CLIP's loss, summed over nested prefixes of the embeddings: the whole, the first half, the first quarter, ...
 
     L = sum_{h=0}^{H} L_clip(v_{1:D/2^h}, t_{1:D/2^h}), each prefix brought to unit length by itself, all at the model's
@@ -36,7 +33,7 @@ class Matryoshka(Objective):
         reading: of several positives, see `contrast`.
 
     Returns:
-        ``image_to_text`` and ``text_to_image`` of the whole embedding, the same with ``_H`` behind for each halving.
+        ``image_to_text`` and ``text_to_image`` of the whole embedding; with ``_1``, ``_2`` ... behind, of its prefixes.
 
     References:
         Kusupati et al. 2022, eq. 1 and section 3 (adaptation to contrastive learning); a prefix costs no classifier
@@ -64,34 +61,14 @@ class Matryoshka(Objective):
         exclude: Exclusion = "none",
         reading: Reading = "shared",
     ) -> None:
-        super().__init__()
-        scores = [{"name": "prefix", "halvings": h} if h else "dot" for h in range(halvings + 1)]
-        self.nested = nn.ModuleList(
-            Clip(image=image, text=text, score=score, positives=positives, exclude=exclude, reading=reading)
-            for score in scores
-        )
-
-    @property
-    def whole(self) -> Clip:
-        """The loss of whole embeddings."""
-        found = self.nested[0]
-        assert isinstance(found, Clip)
-        return found
-
-    def needs(self) -> frozenset[Key]:
-        """As `clip`: prefixes are of the same embeddings."""
-        return self.whole.needs()
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """As `clip`."""
-        return self.whole.data_views()
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """As `clip`, by whole embeddings."""
-        return self.whole.answers()
+        options: dict[str, Any] = {"image": image, "text": text, "positives": positives, "exclude": exclude}
+        super().__init__(**options, reading=reading)
+        scores = ({"name": "prefix", "halvings": h + 1} for h in range(halvings))
+        self.nested = nn.ModuleList(Clip(**options, reading=reading, score=score) for score in scores)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions of each prefix."""
-        return {
-            f"{name}_{h}" if h else name: term for h, clip in enumerate(self.nested) for name, term in clip(ctx).items()
-        }
+        terms = dict(super().forward(ctx))
+        for h, clip in enumerate(self.nested, start=1):
+            terms |= {f"{name}_{h}": term for name, term in clip(ctx).items()}
+        return terms

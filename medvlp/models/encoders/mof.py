@@ -33,11 +33,10 @@ class MofEncoder(Encoder):
         interleaved   c_1, d_1, c_2, d_2, ..., c_N, d_N    pooled = [mean_i c_i, mean_i d_i]
         additive      a c_i + (1 - a) d_i                  pooled = mean_i of them
 
-    The grid of interleaved tokens is (rows, 2 columns): the cell of the picture that two tokens share is cut into two
-    halves side by side, the left one is the first tower's, so that a map drawn from tokens lies where it belongs, to a
-    quarter of a cell. Where the second tower has another grid, its tokens are interpolated to that of the first. The
-    pooled vector is made of the tokens that are given out, so that gradients of a score reach them; ``level[i]`` are
-    the first tower's.
+    The grid of interleaved tokens is (rows, 2 columns): two tokens share a cell of the picture, its left half is the
+    first tower's, so that a map drawn from tokens is right to a quarter of a cell. Where the second tower has another
+    grid, its tokens are interpolated to the first's. The pooled vector is made of the tokens that are given out, so
+    that gradients of a score reach them; ``level[i]`` are the first tower's.
 
     Args:
         first: component of `models/encoders` for images: of images and texts, in the paper.
@@ -59,8 +58,8 @@ class MofEncoder(Encoder):
         has no pooled vector: ours is an addition.
 
     Note:
-        Freeze both towers (``trainable``) and train adapters and projections, as the paper does: tuned on few reports
-        the second tower forgets what the first never saw. Twice the towers is twice the time at a workstation.
+        Freeze both towers and train adapters and projections, as the paper does: tuned on few reports the second
+        forgets what the first never saw. Two towers are twice the time at a workstation.
 
     Example:
         >>> spec = {"name": "timm", "architecture": "resnet10t", "image_size": 64}

@@ -56,9 +56,7 @@ class KeepPrefix:
 
 def _cut(linear: nn.Linear, width: int) -> nn.Linear:
     """Return the first outputs of a linear map."""
-    bias = linear.bias is not None
-    new = nn.Linear(linear.in_features, width, bias=bias).to(linear.weight)
-    new.weight = nn.Parameter(linear.weight[:width].detach().clone(), requires_grad=linear.weight.requires_grad)
-    if bias:
-        new.bias = nn.Parameter(linear.bias[:width].detach().clone(), requires_grad=linear.bias.requires_grad)
+    new = nn.Linear(linear.in_features, width, bias=linear.bias is not None)
+    for name, old in linear.named_parameters():
+        setattr(new, name, nn.Parameter(old[:width].detach().clone(), requires_grad=old.requires_grad))
     return new

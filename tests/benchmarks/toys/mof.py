@@ -1,4 +1,4 @@
-"""MoF: a tower whose captions never told sides, and a self-supervised one beside it; both frozen when sides are told."""
+"""MoF: a tower whose captions never told sides and a self-supervised one, both frozen when captions tell them."""
 
 from __future__ import annotations
 
