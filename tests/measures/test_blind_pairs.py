@@ -12,6 +12,7 @@ import yaml
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.table import FeatureTable
 from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.pair_patterns import PATTERNS
 from medvlp.measures import chosen_measures
 from medvlp.measures.blind_pairs import BlindPairs
 from medvlp.runs.evaluate import load_evaluation, open_evaluation
@@ -79,3 +80,9 @@ def test_faulty_patterns_are_told_by_their_path() -> None:
     with pytest.raises(ConfigError, match="There is no pattern 'sides' of blind pairs: did you mean 'side'"):
         chosen_measures({"blind_pairs": {"patterns": ["sides"]}})
     assert any(isinstance(each, BlindPairs) for each in chosen_measures({"blind_pairs": {}}))
+
+
+def test_the_shipped_configuration_measures_them_with_fixed_pairs() -> None:
+    config = load_evaluation("evaluate/phantom_blind_pairs.yaml", ["model=RUN/bundle"])
+    (blind,) = (each for each in chosen_measures(config.evaluation.measures) if isinstance(each, BlindPairs))
+    assert (blind.by, blind.ours, blind.patterns) == ("quantile", "runs/blind/ours.parquet", tuple(PATTERNS))
