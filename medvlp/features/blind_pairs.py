@@ -67,7 +67,7 @@ def blind_pairs(
         DataError: if the tables have no records in common, or no such column.
 
     References:
-        Tong et al. 2024, section 2.1.
+        Tong et al. 2024, Eyes Wide Shut, on CLIP-blind pairs.
 
     Example:
         >>> seen = FeatureTable(["a", "b", "c"], {"image/embedding": np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])})

@@ -44,7 +44,7 @@ class BlindPairs(Measure):
         most: pairs of a pattern and finding; the paper has 15 of each of nine patterns.
 
     References:
-        Tong et al. 2024, Eyes Wide Shut, sections 2 and 3 (MMVP-VLM).
+        Tong et al. 2024, Eyes Wide Shut, MMVP-VLM; its patterns are of photographs, these are of radiographs.
 
     Note:
         Pairs are chosen because one model fails on them: its own number is low by choice, and is no estimate of how

@@ -26,7 +26,7 @@ def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, l
         level: of the interval that the effective number is for.
 
     References:
-        Fafchamps and Gubert 2007 (eq. 2.5); Aronow, Samii and Assenova, Political Analysis 2015.
+        Fafchamps and Gubert 2007; Aronow, Samii and Assenova 2015. The factor of P' for few patients is ours.
 
     Example:
         >>> share_of_pairs([True, False], [0, 2], [1, 3]).effective

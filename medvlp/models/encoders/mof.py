@@ -54,8 +54,8 @@ class MofEncoder(Encoder):
         ConfigError: for towers of other tokens than each other's without adapters, or weights of another tower.
 
     References:
-        Tong et al. 2024, Eyes Wide Shut, section 5. The paper feeds the tokens to a language model through adapters and
-        has no pooled vector: ours is an addition.
+        Tong et al. 2024, Eyes Wide Shut, additive and interleaved MoF. The paper gives the tokens to a language model
+        through adapters and has no pooled vector: ours is an addition. Not checked against the authors' code.
 
     Note:
         Freeze both towers and train adapters and projections, as the paper does: tuned on few reports the second

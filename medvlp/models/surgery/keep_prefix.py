@@ -19,7 +19,7 @@ class KeepPrefix:
 
     An embedding of D numbers becomes the m numbers cos(v_{1:m}, t_{1:m}) is made of, so that an index takes m / D of
     the memory and everything else goes on as before. For a model that was trained by `matryoshka` (Kusupati et al.
-    2022, section 4.3, adaptive deployment); of another one the first numbers are as good as any others.
+    2022, adaptive deployment); of another one the first numbers are as good as any others.
 
     Args:
         width: m.

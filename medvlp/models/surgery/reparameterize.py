@@ -37,7 +37,8 @@ class Reparameterize:
         ConfigError: by the call, without such a tower or anything to fold, with patches, or if BatchNorm was replaced.
 
     References:
-        Ding et al. 2021 (RepVGG), section 3.3; Vasu et al. 2023 (FastViT), section 3. The folding itself is timm's.
+        Ding et al. 2021 (RepVGG), section 3.3; Vasu et al. 2023 (FastViT) and 2024 (MobileCLIP). The folding is timm's;
+        MobileCLIP's text tower with convolutions is not built here.
 
     Note:
         Measure the folded bundle again before release: thresholds that a score of 0.5 just passes are a matter of
