@@ -60,6 +60,8 @@ class World:
         """Where the thing is that a configuration calls so."""
         known = {
             "runs/quickstart/run/bundle": self.bundle,
+            "runs/compare/budget/bundle": self.bundle,
+            "runs/compare/dino/bundle": self.bundle,
             "runs/starter": self.starter,
             "runs/starter320": self.starter,
             "runs/ct": self.volumes,
@@ -107,9 +109,12 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             elif tower is not None and str(tree.get("init_from")).startswith("runs/starter"):
                 tower["image_size"] = SIZE  # the architecture is that of the weights
             elif tower is not None:
-                looks = tower.get("slice", tower)
-                small = VIT if looks["architecture"].startswith("vit_") else VISION
-                looks |= {**small, "image_size": SIZE, "channels": looks["channels"]}
+                inside = [tower[name] for name in ("slice", "first", "second") if name in tower]
+                for each in inside or [tower]:
+                    small = VIT if each["architecture"].startswith("vit_") else VISION
+                    each |= {**small, "image_size": SIZE, "channels": each["channels"]}
+                if "weights" in tower:
+                    tower["weights"] = {name: str(world.place(place)) for name, place in tower["weights"].items()}
         if tree["model"].get("text", {}).get("name") == "transformer":
             tree["model"]["text"] |= MODEL["text"]
         if "embed_dim" in tree["model"]:

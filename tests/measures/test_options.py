@@ -10,7 +10,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import available, component
 from medvlp.measures import chosen_measures
 
-NEVER_UNASKED = {"geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
+NEVER_UNASKED = {"blind_pairs", "geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
 
 
 def names(**spec: Any) -> list[str]:
