@@ -11,6 +11,7 @@ from medvlp.core.registry import available, component
 from medvlp.measures import chosen_measures
 
 NEVER_UNASKED = {"geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
+NEVER_UNASKED |= {"attacks", "shape_texture"}
 
 
 def names(**spec: Any) -> list[str]:
