@@ -28,6 +28,8 @@ from medvlp.measures._attack_rows import Embedded, recall_rows
 from medvlp.measures._changed_pictures import BATCH, ChangedPictures
 from medvlp.measures._grounding_maps import evenly
 
+_FIT_BATCH = 8
+
 
 @dataclass(frozen=True)
 class Attacked:
@@ -108,12 +110,12 @@ def whole_cases(prepared: Prepared, rows: Iterable[int], most: int) -> list[int]
     return [there[at] for at in evenly(len(there), most)]
 
 
-def batches_of(prepared: Prepared, rows: Sequence[int], *, labels: bool = False) -> Iterator[Batch]:
-    """Yield batches of rows with their image, text and, if asked for, labels."""
-    for some in in_groups(rows, BATCH):
+def batches_of(prepared: Prepared, rows: Sequence[int], *, fit: bool = False) -> Iterator[Batch]:
+    """Yield batches of rows with their image and text; those to fit on are small, and have labels too."""
+    for some in in_groups(rows, _FIT_BATCH if fit else BATCH):
         samples = []
         for at in some:
             sample = prepared.sample(at)
-            wanted = {n for n in sample.fields if n in ("image", "text") or (labels and n.startswith("label."))}
+            wanted = {n for n in sample.fields if n in ("image", "text") or (fit and n.startswith("label."))}
             samples.append(Sample(sample.id, {name: sample.fields[name] for name in wanted}))
         yield collate(samples, torch.tensor(some))

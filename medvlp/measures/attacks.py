@@ -96,7 +96,7 @@ class Attacks(Measure):
         part = fitted_on(evaluation)
         surrogate = evaluation.model.model if self.surrogate is None else surrogate_of(self.surrogate, evaluation)
         fitted = part.prepared
-        batches = list(batches_of(fitted, whole_cases(fitted, range(len(fitted)), self.fit_cases), labels=True))
+        batches = list(batches_of(fitted, whole_cases(fitted, range(len(fitted)), self.fit_cases), fit=True))
         every = frontal_cases(judged.manifest, judged.table[evaluation.features], len(judged.manifest))
         work = Attacked(evaluation, scored[1], whole_cases(judged.prepared, every, self.cases))
         thresholds = thresholds_of(part.manifest, evaluation.predictions(scored[0], part))
