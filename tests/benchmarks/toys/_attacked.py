@@ -42,7 +42,7 @@ def trained(seed: int, *, steps: int = 150) -> Model:
         torch.manual_seed(seed)
         model = build_model({**MODEL, "vision": VISION, "embed_dim": 16}, tokenizer=words).train()
     wanted = keys("image/embedding", "text/embedding")
-    plan, objective = Plan.of(wanted), Clip(positives="same_text")
+    plan, objective = Plan.of(wanted), Clip()
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(steps):
         batch = world(32, 1000 * (seed + 1) + step)
