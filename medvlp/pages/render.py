@@ -73,7 +73,7 @@ def render_report(inputs: ReportInputs) -> str:
             robust=robustness_rows(results),
             holistic=holistic_axes(results),
             attacks=attack_rows(results),
-            attack_options=next((result.options for result in results if result.name == "attacks"), {}),
+            surrogate=next((each.options.get("surrogate", "") for each in results if each.name == "attacks"), ""),
             loss=loss,
             validation=validation,
             parts=[part for part in parts if part is not None],
