@@ -6,7 +6,7 @@ prompts, form against detail, and attacks. Each is read of a result that stands 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
@@ -66,22 +66,34 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
     """
     if not _NAMES & {result.name for result in results}:
         return []
-    named = {result.name: result for result in results}
-    best = headline_of(results)
-    made: list[tuple[str, str, Callable[[], Axis | None]]] = [
-        ("Distribution shift", "evaluation.groups, or several data sets", lambda: best and _shift(best)),
-        ("Corruption", "the measure robustness", lambda: _corruption(named.get("robustness"))),
-        ("Calibration", "a split to choose a calibration on", lambda: best and _calibration(best)),
-        (
-            "Out of distribution",
-            "robustness with inversion and lateral, and a gate",
-            lambda: _unlike(named.get("robustness")),
-        ),
-        ("Prompts", "the measure prompt_sensitivity", lambda: _prompts(named.get("prompt_sensitivity"))),
-        ("Form or detail", "the measure shape_texture", lambda: _form(named.get("shape_texture"))),
-        ("Attacks", "the measure attacks", lambda: _attacked(attack_rows(results))),
+    named, best = {result.name: result for result in results}, headline_of(results)
+    robust, single = named.get("robustness"), named.get("prompt_sensitivity")
+    shift = _lowest(best, "auroc_gap", "macro", where=lambda group: " & " not in group)
+    corrupt = _lowest(robust, "auroc_difference", "macro", where=lambda group: not group.startswith(_UNLIKE))
+    unlike = _lowest(robust, "flagged", "gate", where=lambda group: group.startswith(_UNLIKE))
+    attack = _lowest(named.get("attacks"), "auroc_difference", "macro", where=lambda group: not _control(group))
+    form = _lowest(named.get("shape_texture"), "shape_share", "micro")
+    ranges = [
+        row for row in (single.metrics if single else ()) if row.metric == "auroc_range" and row.value is not None
     ]
-    return [*_clean(results), *(make() or Axis(name, how=how) for name, how, make in made)]
+    spread = max(ranges, key=lambda row: row.value or 0.0, default=None)
+    asked = "" if spread is None else spread.label
+    sides = (_value(single, "auroc_median", asked), _value(single, "auroc_lowest", asked))
+    flags = (_value(robust, "flagged", "gate"), None if unlike is None else unlike.value)
+    flagged = f"the least flagged by the gate{_of(unlike)}".removesuffix(" 1")
+    words = f"range of AUROC over single prompts, the widest: {finding(asked)}; median and lowest beside it"
+    cues = "conflicts decided by coarse form and not by fine detail; 0.5 where neither prevails"
+    made = _clean(best, results)
+    made += [
+        _difference("Distribution shift", "macro AUROC against all others", shift, "subgroups", "evaluation.groups"),
+        _difference("Corruption", "macro AUROC, the worst", corrupt, "robustness", "the measure robustness"),
+        _calibration(best),
+        Axis("Out of distribution", flagged, unlike, *flags, "robustness", "a gate, and robustness with inversion"),
+        Axis("Prompts", words, spread, *sides, how="the measure prompt_sensitivity"),
+        Axis("Form or detail", cues, form, how="the measure shape_texture"),
+        _difference("Attacks", "macro AUROC, the worst", attack, "", "the measure attacks"),
+    ]
+    return made
 
 
 def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
@@ -95,7 +107,7 @@ def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
             AttackRow(
                 name=finding(name),
                 size=size,
-                control=name == "random_signs",
+                control=_control(name),
                 auroc=own.get(("auroc_difference", "macro")),
                 recall=own.get(("recall_difference", "image_to_report")),
                 success=own.get(("attack_success", "micro")),
@@ -105,82 +117,44 @@ def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
     return sorted(found, key=lambda each: each.control)
 
 
-def _clean(results: Sequence[Result]) -> Iterator[Axis]:
-    best = headline_of(results)
-    macro = None if best is None else macro_of(best)
-    if macro is not None:
-        yield Axis("As it is", "macro AUROC", macro, place="findings")
+def _clean(best: Result | None, results: Sequence[Result]) -> list[Axis]:
     recalls = [row for result in results if (row := only(result, "recall@5", "image_to_report")) is not None]
-    if recalls:
-        yield Axis("As it is", f"recall@5, {finding('image_to_report')}", recalls[0], place="retrieval")
+    macro = None if best is None else macro_of(best)
+    words = f"recall@5, {finding('image_to_report')}"
+    found = [("macro AUROC", macro, "findings"), (words, recalls[0] if recalls else None, "retrieval")]
+    return [Axis("As it is", what, row, place=place) for what, row, place in found if row is not None]
 
 
-def _shift(best: Result) -> Axis | None:
-    gaps = [r for r in best.metrics if (r.metric, r.label) == ("auroc_gap", "macro") and " & " not in str(r.group)]
-    row = _lowest(gaps)
-    return row and _difference(
-        "Distribution shift", f"macro AUROC of {group_words(row.group)} against all others", row, "subgroups"
-    )
-
-
-def _corruption(robust: Result | None) -> Axis | None:
-    rows = [] if robust is None else [r for r in robust.metrics if (r.metric, r.label) == ("auroc_difference", "macro")]
-    rows = [row for row in rows if str(row.group).partition("=")[0] not in _UNLIKE]
-    row = _lowest(rows)
-    return row and _difference(
-        "Corruption", f"macro AUROC, the worst of {len(rows)}: {group_words(row.group)}", row, "robustness"
-    )
-
-
-def _calibration(best: Result) -> Axis | None:
-    own = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
-    used = released_map(best, own)
+def _calibration(best: Result | None) -> Axis:
+    own = [r for r in (best.metrics if best else ()) if r.group is None and r.split not in ("train", "validate")]
+    used = None if best is None else released_map(best, own)
     row = next((r for r in own if (r.metric, r.label, r.calibration) == ("ece", "macro", used)), None)
-    return row and Axis("Calibration", f"expected calibration error, {map_words(used)}", row, place="calibration")
+    words = f"expected calibration error, {map_words(used)}"
+    return Axis("Calibration", words, row, place="calibration", how="a split to choose a calibration on")
 
 
-def _unlike(robust: Result | None) -> Axis | None:
-    """Return the kind of unlike picture that the gate flags least, beside the share of plain ones."""
-    if robust is None:
-        return None
-    rows = [r for r in robust.metrics if r.metric == "flagged" and str(r.group).partition("=")[0] in _UNLIKE]
-    row, plain = _lowest(rows), only(robust, "flagged", "gate")
-    if row is None:
-        return None
-    words = "lateral for frontal" if str(row.group).startswith(LATERAL) else "black and white swapped"
-    return Axis(
-        "Out of distribution", f"flagged by the gate, {words}", row, plain and plain.value, row.value, "robustness"
-    )
+def _lowest(
+    result: Result | None, metric: str, label: str, *, where: Callable[[str], bool] = lambda group: True
+) -> Metric | None:
+    """Return the lowest of a metric over groups, or the one without a group where no group has it."""
+    rows = [r for r in (result.metrics if result else ()) if (r.metric, r.label) == (metric, label)]
+    rows = [row for row in rows if row.value is not None and where(row.group or "")]
+    return min(rows, key=lambda row: (row.value or 0.0, row.group or ""), default=None)
 
 
-def _prompts(single: Result | None) -> Axis | None:
-    rows = [] if single is None else [r for r in single.metrics if r.metric == "auroc_range" and r.value is not None]
-    if single is None or not rows:
-        return None
-    row = max(rows, key=lambda each: each.value or 0.0)
-    middle, least = (only(single, name, row.label) for name in ("auroc_median", "auroc_lowest"))
-    words = f"range of AUROC over single prompts, the widest: {finding(row.label)}; median and lowest"
-    return Axis("Prompts", words, row, middle and middle.value, least and least.value, "run")
+def _value(result: Result | None, metric: str, label: str) -> float | None:
+    row = None if result is None else only(result, metric, label)
+    return None if row is None else row.value
 
 
-def _form(mixed: Result | None) -> Axis | None:
-    row = None if mixed is None else only(mixed, "shape_share", "micro")
-    words = "share of conflicts decided by coarse form and not by fine detail; 0.5 where neither prevails"
-    return row and Axis("Form or detail", words, row, place="holistic")
+def _difference(name: str, what: str, row: Metric | None, place: str, how: str) -> Axis:
+    sides = (None, None) if row is None else (row.test.first, row.test.second)
+    return Axis(name, what + _of(row), row, *sides, place, how)
 
 
-def _attacked(rows: Sequence[AttackRow]) -> Axis | None:
-    found = {row.auroc: row for row in rows if not row.control and row.auroc is not None}
-    row = _lowest(list(found))
-    return row and _difference(
-        "Attacks", f"macro AUROC, the worst of {len(found)}: {found[row].name} {found[row].size}", row, "holistic"
-    )
+def _of(row: Metric | None) -> str:
+    return "" if row is None or row.group is None else f": {group_words(row.group)}"
 
 
-def _lowest(rows: Sequence[Metric]) -> Metric | None:
-    known = [row for row in rows if row.value is not None]
-    return min(known, key=lambda row: (row.value or 0.0, str(row.group))) if known else None
-
-
-def _difference(name: str, what: str, row: Metric, place: str) -> Axis:
-    return Axis(name, what, row, row.test.first, row.test.second, place)
+def _control(group: str) -> bool:
+    return group.startswith("random_signs")

@@ -107,16 +107,20 @@ def test_the_report_of_robustness_has_every_axis_beside_the_clean_numbers(
     tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
     attacks = (
-        "evaluation.measures.attacks={cases: 20, fit_cases: 8, min_positives: 1, "
+        "evaluation.measures.attacks={cases: 20, fit_cases: 2, min_positives: 1, "
         f"surrogate: {tiny_run.bundle}, attacks: [{{name: pgd, steps: 2}}, {{name: c_pgc, epochs: 1, width: 16}}]}}"
     )
     words = asked(tiny_run.bundle, tiny_cohort, tmp_path / "out", attacks)
     done = evaluate(load_evaluation("evaluate/phantom_robustness.yaml", words))
     result, mixed = done.found["attacks"], done.found["shape_texture"]
-    assert result.options == {"fitted_on": "validate", "fit_cases": 8, "surrogate": "bundle"}
+    assert result.options == {"fitted_on": "validate", "fit_cases": 2, "surrogate": "bundle"}
     groups = {row.group for row in result.metrics if row.group}
     assert groups == {"pgd=8", "c_pgc=12", "random_signs=8", "random_signs=12"}
-    assert {row.metric for row in result.metrics} >= {"auroc_difference", "recall_difference@5", "attack_success"}
+    assert {row.metric.partition("@")[0] for row in result.metrics} == {
+        "auroc_difference",
+        "recall_difference",
+        "attack_success",
+    }
     # What is clean here is what the model says of the same pictures elsewhere.
     assert result.cases is not None
     assert mixed.cases is not None

@@ -48,9 +48,9 @@ CLEAN = result(
 def test_each_axis_is_the_worst_that_was_found_and_swapped_or_lateral_pictures_are_no_corruption() -> None:
     axes = {each.name: each for each in holistic_axes([CLEAN, ROBUST, ATTACKS])}
     assert (axes["Corruption"].clean, axes["Corruption"].changed) == (0.9, 0.82)
-    assert axes["Corruption"].what == "macro AUROC, the worst of 2: noise 0.2"
+    assert axes["Corruption"].what == "macro AUROC, the worst: noise 0.2"
     assert (axes["Out of distribution"].clean, axes["Out of distribution"].changed) == (0.02, 0.7)
-    assert axes["Distribution shift"].what == "macro AUROC of site north against all others"
+    assert axes["Distribution shift"].what == "macro AUROC against all others: site north"
     assert axes["Attacks"].changed == 0.6
     assert axes["As it is"].row is not None
     assert {name for name, each in axes.items() if each.row is None} == {"Calibration", "Prompts", "Form or detail"}
