@@ -48,6 +48,7 @@ KINDS = {
         Kind("answers/recipes", "how prompts become scores", "recipe, in a recipe of configs/zero_shot", r"recipe"),
         Kind("measures", "how a model is judged", "evaluation.measures", r"(evaluation\.)?measures\.\w+"),
         Kind("adaptation", "probes of frozen features", "evaluation.measures.probes.probes", r".*\.probes\.probes"),
+        Kind("adaptation/attacks", "what is misread", "evaluation.measures.attacks.attacks", r".*\.attacks\.attacks"),
         Kind("features/maps", "heat maps", "evaluation.measures.grounding.maps", r".*\.grounding\.maps"),
         Kind("models/architectures", "how towers are put together", "model", r"model"),
         Kind("models/encoders", "towers", "model.vision, model.text", r"model\.(vision|text|stack|volume)(\.slice)?"),

@@ -243,7 +243,10 @@ def _varied(results: Sequence[Result]) -> str:
     )
     if changed:
         done.append(f"AUROC with one factor changed ({', '.join(map(finding, changed))})")
-    if any(row.metric == "auroc_range" for result in results for row in result.metrics):
+    made = {row.metric for result in results for row in result.metrics}
+    if "attack_success" in made:
+        done.append("pictures and words moved to be misread")
+    if "auroc_range" in made:
         done.append("AUROC of every single prompt")
     if any(macro_of(result) for result in results if result.role == "control"):
         done.append("controls that see almost nothing")

@@ -21,6 +21,7 @@ from medvlp.pages.figures import curves, error_rows, learning_curves, picture
 from medvlp.pages.forest import finding_forest
 from medvlp.pages.gate import caveats_of, gate_tables
 from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
+from medvlp.pages.holistic import attack_rows, holistic_axes
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.places import places_tables
 from medvlp.pages.robustness import robustness_rows
@@ -70,6 +71,9 @@ def render_report(inputs: ReportInputs) -> str:
             groups=subgroups(results),
             audit=audited(results),
             robust=robustness_rows(results),
+            holistic=holistic_axes(results),
+            attacks=attack_rows(results),
+            surrogate=next((each.options.get("surrogate", "") for each in results if each.name == "attacks"), ""),
             loss=loss,
             validation=validation,
             parts=[part for part in parts if part is not None],

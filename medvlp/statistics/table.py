@@ -201,5 +201,7 @@ METRICS: dict[str, MetricKind] = {
     "conformal_coverage_positive": MetricKind(words="of present", better=None),
     "conformal_coverage_negative": MetricKind(words="of absent", better=None),
     "selective_accuracy": MetricKind(words="accuracy of answers"),
+    "attack_success": MetricKind(words="attack success", better="lower"),
+    "shape_share": MetricKind(words="share decided by form", better=None),
     "gate_held_back": MetricKind(words="held back by the gate", better=None),
 }

@@ -10,7 +10,8 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import available, component
 from medvlp.measures import chosen_measures
 
-NEVER_UNASKED = {"blind_pairs", "geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
+NEVER_UNASKED = {"geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
+NEVER_UNASKED |= {"attacks", "blind_pairs", "shape_texture"}
 
 
 def names(**spec: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""GrowCLIP in a run: a tower grows and inherits with momentum, then shrinks; chunks and interruptions leave no trace."""
+"""GrowCLIP in a run: a tower grows, inherits with momentum, shrinks; chunks and interruptions leave no trace."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Pictures and words that a model misreads, one attack a file; see `medvlp.core.attack`."""
