@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.modes import evaluating
-from medvlp.core.progress import progress
+from medvlp.core.progress import Tell, progress
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
@@ -89,12 +89,11 @@ class Trainer:
         self.resume()
         first = collectives.rank() == 0
         journal = Journal(self.setup.run, samples_seen=self.samples_seen, active=first, tracking=self.setup.tracking)
-        total = self.setup.phases[-1].until
         try:
-            with self._asked, progress("Training", unit="samples") as advance:
+            with self._asked, progress("Training", unit="samples") as tell:
                 for index, phase in enumerate(self.setup.phases):
                     if self.samples_seen < phase.until and not self._ended_early():
-                        self._run_phase(index, phase, journal, stop_at, lambda done: advance(done, total, self._stalls.note))
+                        self._run_phase(index, phase, journal, stop_at, tell)
             self._join()
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
@@ -134,9 +133,7 @@ class Trainer:
         """Whether surgery of a phase after that one was done."""
         return self._shape.has_outgrown(index)
 
-    def _run_phase(
-        self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, advance: Callable[[int], None]
-    ) -> None:
+    def _run_phase(self, index: int, phase: PhasePlan, journal: Journal, stop_at: int | None, tell: Tell) -> None:
         begin = self.setup.phases[index - 1].until if index else 0
         task, optimiser = self._start(index, phase)
         if self.samples_seen == 0:
@@ -150,7 +147,7 @@ class Trainer:
             last = stop_at is not None and seen + options.batch >= stop_at
             log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._asked.name is not None)
             self.samples_seen = seen + options.batch
-            advance(self.samples_seen)
+            tell(self.samples_seen, self.setup.phases[-1].until, self._stalls.note)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
                 row |= {"truncated": batch.truncated} if batch.truncated else {}
