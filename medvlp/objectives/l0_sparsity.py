@@ -33,7 +33,7 @@ class L0Sparsity(Objective):
         multiplier: of l_1 and l_2 at the begin.
 
     Returns:
-        ``sparsity``; a row that nobody asked for gates adds nothing.
+        ``sparsity``, to which every row of the view adds alike.
 
     References:
         Wu et al. 2023 (TinyCLIP), section 3.2; the form and its constants as in the authors' code.
