@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
@@ -33,7 +33,7 @@ class L0Sparsity(Objective):
         multiplier: of l_1 and l_2 at the begin.
 
     Returns:
-        ``sparsity``; a row that nobody asked for gates adds nothing.
+        ``sparsity``, to which every row of the view adds alike.
 
     References:
         Wu et al. 2023 (TinyCLIP), section 3.2; the form and its constants as in the authors' code.
@@ -76,17 +76,5 @@ class L0Sparsity(Objective):
         open_, all_ = ctx[f"{self.view}/open"].sum(dim=-1).unbind(dim=1)  # (R,) each, all rows alike
         reached = min(1.0, max(0, ctx.samples_seen - self.start) / self.until)
         missing = (self.target * reached - (1 - open_ / all_)).clamp(min=0)
-        first, second = _Ascended.apply(self.multipliers).to(missing)
+        first, second = (2 * self.multipliers.detach() - self.multipliers).to(missing)  # the gradient turned round
         return {"sparsity": Term.of(first * missing + second * missing.square())}
-
-
-class _Ascended(torch.autograd.Function):
-    """What is given; its gradient turned round."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ANN401  # pyrefly: ignore
-        return -grads[0]

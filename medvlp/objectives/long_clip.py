@@ -26,10 +26,8 @@ class LongClip(Compared):
 
         v' = mean + (v - mean) P,   P the projector on the first k principal components of everybody's v.
 
-    A summary speaks of the few things by which most images differ; so only these are compared with it, while the
-    details that the long text adds have all of v. v' is not brought back to unit length. With no more than k + 1
-    images in a step, or k not below the width, v' is v: let the global batch be larger than k + 1 = 33.
-
+    A summary speaks of the few things by which most images differ, so only these are compared with it. v' is not
+    brought back to unit length. With no more than k + 1 images in a step v' is v: let the batch be larger than 33.
     Stretch the text tower's positions first, by the surgery ``stretch_positions``.
 
     Args:
@@ -87,7 +85,7 @@ class LongClip(Compared):
         return super().needs() | keys(f"{self.short}/embedding") | fields
 
     def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of both texts, where they are compared."""
+        """What reads facts of both texts."""
         return tuple({**view, "field": field} for view in super().data_views() for field in (self.text, self.short))
 
     def forward(self, ctx: Context) -> Terms:
@@ -112,8 +110,7 @@ class LongClip(Compared):
 def main_components(rows: Tensor, count: int) -> Tensor:
     """Project rows (B, D) on the mean and their first principal components, (B, D).
 
-    The gradient is that of the projection, its components included. They are not told apart by it, so that equal rows,
-    of which a singular value decomposition makes NaN, do no harm.
+    The gradient is that of the components too, and finite where rows are equal, as that of a decomposition is not.
 
     Example:
         >>> rows = torch.tensor([[3.0, 1.0], [-3.0, 1.0], [0.0, 4.0]])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["RouterBalance", "usage"]
+__all__ = ["RouterBalance"]
 
 
 class RouterBalance(Objective):
@@ -54,31 +53,11 @@ class RouterBalance(Objective):
         """Return the one term."""
         key = f"{self.view}/router"
         router, routed = ctx[key], ctx[f"{self.view}/routed"]
-        real = _real(ctx[f"{self.view}/mask"], router.shape[1]).to(router.dtype)
-        chosen, tokens = usage(routed, real)
-        both = torch.cat([chosen.flatten(1), tokens[:, None]], dim=1).detach()
-        everybody = ctx.gather(both, ctx.owner(key)).values.sum(dim=0)
+        mask = ctx[f"{self.view}/mask"]  # of the tower's own tokens; class tokens in front of them are real
+        real = torch.nn.functional.pad(mask, (router.shape[1] - mask.shape[1], 0), value=True).to(router.dtype)
+        chosen = torch.einsum("rn,rnel->rel", real, (routed > 0).to(real.dtype))
+        counted = torch.cat([chosen.flatten(1), real.sum(dim=1, keepdim=True)], dim=1).detach()
+        everybody = ctx.gather(counted, ctx.owner(key)).values.sum(dim=0)
         share = everybody[:-1].unflatten(0, chosen.shape[1:]) / everybody[-1].clamp(min=1)
         rows = torch.einsum("rn,rnel,el->rn", real, router, share) * (router.shape[2] / router.shape[3])
         return {"balance": Term.of(rows.flatten(), real.flatten())}
-
-
-def usage(routed: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how many real tokens of each row have each expert, (R, E, L), and how many there are, (R,).
-
-    Args:
-        routed: (R, N, E, L), weights of the experts, 0 for those that a token does not pass.
-        real: (R, N), 1 for real tokens and 0 for padding.
-
-    Example:
-        >>> weights = torch.tensor([[[0.7, 0.3, 0.0], [0.0, 0.5, 0.5]]])[..., None]
-        >>> counts, tokens = usage(weights, torch.ones(1, 2))
-        >>> counts.flatten().tolist(), tokens.tolist()
-        ([1.0, 2.0, 1.0], [2.0])
-    """
-    return torch.einsum("rn,rnel->rel", real, (routed > 0).to(real.dtype)), real.sum(dim=1)
-
-
-def _real(mask: Tensor, length: int) -> Tensor:
-    """Return which of the blocks' tokens are real, (R, N'): class tokens in front of a tower's own (R, N) are."""
-    return torch.nn.functional.pad(mask, (length - mask.shape[1], 0), value=True)

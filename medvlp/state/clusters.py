@@ -170,15 +170,7 @@ class Clusters(State):
         return self._centroids[labels_of, features_of]
 
     def labels(self) -> tuple[tuple[str, ...], Mapping[str, Tensor]]:
-        """Return the samples of the last pass, and of each space their clusters, (n,) int64, -1 where there is no row.
-
-        Example:
-            >>> clusters = Clusters(reads=["image/proto"], clusters=2)
-            >>> clusters.refresh(FeatureTable(["a", "b"], {"image/proto": np.eye(2, dtype=np.float32)}))
-            >>> ids, found = clusters.labels()
-            >>> ids, sorted(found["image"].tolist())
-            (('a', 'b'), [0, 1])
-        """
+        """Return the samples of the last pass, and of each space their clusters, (n,) int64, -1 where there is none."""
         return tuple(self._row), self._labels
 
     def soft_labels(self, labels: Tensor, *, space: str, temperature: float) -> Tensor:

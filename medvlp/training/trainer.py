@@ -169,8 +169,8 @@ class Trainer:
     def _batches(self, phase: PhasePlan, begin: int) -> Iterator[Batch]:
         """Yield batches, each after the feature passes that are due; whatever follows a state is made after its own."""
         batches = None if phase.follows else self._stalls.watch(phase.batches(self.samples_seen))
-        while True:
-            batch = None if batches is None else next(batches)
+        batch = None
+        while batches is None or (batch := next(batches, None)) is not None:
             if phase.follows in self._refresh(phase, begin) or batch is None:
                 batches = self._stalls.watch(phase.batches(self.samples_seen))
                 batch = next(batches)

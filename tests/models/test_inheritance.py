@@ -119,6 +119,18 @@ def test_gates_that_are_open_change_nothing_and_those_that_are_closed_are_not_mi
         model.check(Plan.of(keys(f"{kind}/open")))
 
 
+def test_the_gates_of_the_other_tower_stay() -> None:
+    model = dual(DEEP)
+    operate(model, [{"name": "learn_masks", "kind": kind} for kind in ("image", "text")])
+    assert not model.towers["text"].in_groups  # type: ignore[attr-defined]
+    operate(model, [{**INHERIT, "kind": "text"}])
+    assert model.towers["text"].in_groups  # type: ignore[attr-defined]
+    found = model(pairs(size=64), Plan.of(keys("image/open")))["image"].part("open")
+    assert found.shape == (3, 2, 8)  # two layers of each of four blocks
+    operate(model, [{"name": "learn_masks", "kind": "text"}])  # a further stage
+    model.check(Plan.of(keys("text/open")))
+
+
 def test_a_gate_is_drawn_from_the_hard_concrete_distribution() -> None:
     gates, draw = Gates(3), torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""GrowCLIP in a run: a tower grows, inherits with momentum, shrinks; chunks and interruptions leave no trace."""
+"""GrowCLIP in a run: a tower inherits with momentum and grows, then shrinks; chunks and stops leave no trace."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class ParameterInheriting:
     The fresh weights are those that a new model of the same specification begins with, earlier surgery included. A
     model that goes on from weights which fit the data of before stays near their minimum; moved a little towards fresh
     ones it finds one that fits the new data too (as shrink and perturb, Ash and Adams 2020). beta = 1 leaves the model
-    as it is, beta = 0 gives a fresh tower. Of a tower that starts from published weights these are the fresh ones.
+    as it is, beta = 0 gives a fresh tower. A tower that began with published weights is mixed with random ones.
 
     List it in front of `grow_depth` or `grow_width`, which add new parts to what was inherited.
 

@@ -81,17 +81,18 @@ class Upcycle:
             )
         names = {id(module): name for name, module in model.named_modules()}
         for name, site in sites.items():
-            model.set_submodule(names[id(site.module)], self._made(model, name, site.module, tower.token_width))
+            model.set_submodule(names[id(site.module)], self._made(model, name, site.module))
         for kind, other in model.towers.items():
             for site in other.sites().values():
                 if isinstance(site, MlpSite) and isinstance(site.module, Experts) and site.module.router is not None:
                     model.publish(Standing(site.module.key(kind), kind, "*", ("router", "routed"), several=True))
 
-    def _made(self, model: TowerModel, site: str, before: nn.Module, width: int) -> Experts:
+    def _made(self, model: TowerModel, site: str, before: nn.Module) -> Experts:
         networks = list(before.experts) if isinstance(before, Experts) else [before]
         if len(networks) > self.experts:
             raise ConfigError(f"upcycle makes {self.experts} experts, and there are {len(networks)}: raise experts.")
         networks += [copy.deepcopy(networks[-1]) for _ in range(self.experts - len(networks))]
+        width = next(module.in_features for module in networks[0].modules() if isinstance(module, nn.Linear))
         made = Experts(networks, top=self.top, width=width, draws=model.draws, site=site)
         if made.router is not None:
             made.router.to(next(before.parameters()))

@@ -12,6 +12,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._sites import level_parts
+from medvlp.models.encoders._text import TextTower
 from medvlp.models.surgery._blocks import Branches, branches_of, stack_of
 from medvlp.models.surgery.learn_masks import Gated
 
@@ -80,7 +81,12 @@ class WeightInheritance:
             heads = _chosen(branches, 1, branches.heads, self.heads)
             channels = _chosen(branches, 3, branches.channels, self.channels)
             branches.select(heads, channels)
-        model.unpublish("learn_masks@")
+        for kind, tower in model.towers.items():
+            inside = [module for site in tower.sites().values() for module in site.module.modules()]
+            if not any(isinstance(module, Gated) for module in inside):
+                model.unpublish(f"learn_masks@{kind}:")
+                if isinstance(tower, TextTower):
+                    tower.in_groups = type(tower).in_groups
 
     def staying(self, there: int) -> list[int]:
         """Return which of so many blocks stay."""
