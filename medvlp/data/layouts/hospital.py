@@ -80,7 +80,8 @@ def index(
             "check `join` and `columns`, and that both come from the same system."
         )
     when = {study: date for row, date in zip(rows, dates, strict=False) if (study := str(row["id.study"])) and date[0]}
-    numbers = study_numbers(*([str(row[name]) for row in rows] for name in ("id.patient", "id.study")), when)
+    patients, studies = ([str(row[name]) for row in rows] for name in ("id.patient", "id.study"))
+    numbers = study_numbers(patients, studies, when)
     rows = [{**row, "study_number": number} for row, number in zip(rows, numbers, strict=True)]
     meta: dict[str, object] = {
         "layout": "hospital",
