@@ -24,6 +24,7 @@ from medvlp.models.heads.mit import Mit
 from medvlp.models.heads.text_classifier import TextClassifier
 from medvlp.models.heads.video_prompt import VideoPrompt
 from medvlp.models.scale import LogitScale
+from medvlp.training.recompute import blocks_of, recomputed
 from tests.models.words import VISION, VIT
 
 SLICE = {**VIT, "image_size": 32}
@@ -229,6 +230,18 @@ def test_a_few_stacks_at_a_time_are_all_of_them_and_a_copy_is_its_own() -> None:
     moved = other(values, parts=PARTS)
     assert not torch.allclose(moved.tokens, whole.tokens, atol=1e-3)
     torch.testing.assert_close(built(values, parts=PARTS).tokens, whole.tokens)
+
+
+def test_blocks_that_are_computed_again_for_the_backward_pass_give_the_same_gradients() -> None:
+    built, found = tower(), []
+    for again in (False, True):
+        built.zero_grad()
+        with recomputed(blocks_of(built) if again else []):
+            loss = built(stacks(), parts=PARTS).pooled[:, 0].sum()
+        loss.backward()
+        found.append([p.grad.clone() for p in built.parameters() if p.grad is not None])
+    assert len(found[0]) == len(found[1]) > 20
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_what_cannot_exchange_is_refused() -> None:

@@ -98,19 +98,28 @@ def rows_of(names: Iterable[str]) -> dict[str, list[int]]:
 
 
 def study_numbers(
-    patients: Sequence[str], studies: Sequence[str], when: Mapping[str, tuple[str, ...]]
+    patients: Sequence[str], studies: Sequence[str], when: Mapping[str, tuple[str, str]]
 ) -> list[int | None]:
     """Number each patient's studies from 1 in their order in time, a row each; dates and intervals stay out.
 
     Args:
         patients: of each row.
         studies: of each row.
-        when: study -> (date, time); one that is not there has no number.
+        when: study -> (date, time); one that is not there has no number. Studies of which nobody knows which came
+            first, of one time or of a day on which one has a blank time, have the same number.
+
+    Example:
+        >>> when = {"a": ("2020", "09"), "b": ("2019", ""), "c": ("2019", "10"), "d": ("2021", "")}
+        >>> study_numbers(["p", "p", "p", "q", "p"], ["a", "b", "c", "d", "e"], when)
+        [2, 1, 1, 1, None]
     """
     numbers: dict[str, int] = {}
     for rows in rows_of(patients).values():
-        dated = sorted({studies[row] for row in rows} & when.keys(), key=lambda study: (*when[study], study))
-        numbers |= {study: number for number, study in enumerate(dated, start=1)}
+        dated = {study: when[study] for study in (studies[row] for row in rows) if study in when}
+        blank = {date for date, time in dated.values() if not time}
+        known = {study: (date, "" if date in blank else time) for study, (date, time) in dated.items()}
+        order = {moment: number for number, moment in enumerate(sorted(set(known.values())), start=1)}
+        numbers |= {study: order[moment] for study, moment in known.items()}
     return [numbers.get(study) for study in studies]
 
 

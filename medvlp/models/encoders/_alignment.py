@@ -48,7 +48,7 @@ class Alignment(Exchange):
             self.frames.noted.append(F.pad(torch.where(both, cosine, 0.0), (0, 1)))
         passed = self.along(_of_frames(*between, both).permute(0, 3, 1, 2).unflatten(3, (side, side)))
         passed = self.widen(passed.flatten(3).permute(0, 2, 3, 1))  # (R, S, n, W)
-        moved = self.aligned(_of_frames(*seen, both)) + self.interactive(passed)
+        moved = self.aligned(_of_frames(seen[0], seen[1], both)) + self.interactive(passed)
         there = (_beside(both) > 0)[:, :, None, None]
         change = self.frames.pack(torch.where(there, moved, 0.0))
         return torch.cat([tokens[:, : self.prefix], tokens[:, self.prefix :] + change], dim=1)
