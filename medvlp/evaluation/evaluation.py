@@ -259,8 +259,7 @@ class Evaluation:
         """Return what an answer, of the model or not, says; pictures are read again where the table lacks its columns.
 
         Returns:
-            None where it cannot be asked: it wants to be told what the data does not say, or reads texts that the part
-            was encoded without.
+            None where it cannot be asked: the data does not say what it is to be told, or the part has no texts.
         """
         part, model = part or self.judged, self.model.model
         ask = ask_of(answer, part.manifest, decoding=self.options.decoding)
