@@ -12,12 +12,12 @@ import pandas as pd
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.ask import ask_of, ask_samples
 from medvlp.core.answers import Answer
 from medvlp.core.errors import UserError
 from medvlp.core.sample import Sample
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.evaluation import Evaluation, ask_of, scored_rows
+from medvlp.evaluation.evaluation import Evaluation, scored_rows
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.robustness.evaluate import Condition, evaluate_robustness

@@ -106,6 +106,7 @@ def noisy(vectors: Tensor, draws: Tensor, *, std: float) -> Tensor:
         std: of the noise in each number.
 
     Example:
+        >>> import torch
         >>> noisy(torch.tensor([[3.0, 4.0]]), torch.rand(1, 8), std=0.0)[0].tolist()
         [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929]]
     """
