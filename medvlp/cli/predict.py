@@ -28,11 +28,7 @@ def predict(
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
     decoding: Annotated[
-        str,
-        typer.Option(
-            help="How the words of a report are chosen: beams=4,length_penalty=1; or drawn, "
-            "temperature=0.7,top_p=0.9,seed=1; default: as the bundle says, else the most probable word each."
-        ),
+        str, typer.Option(help="How words of reports are chosen: beams=4, or temperature=0.7,top_p=0.9,seed=1.")
     ] = "",
     maps: Annotated[
         Path | None, typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size.")
@@ -65,17 +61,9 @@ def predict(
     from medvlp.answers.asking.model import load
     from medvlp.answers.asking.score_table import write_score_table
     from medvlp.core.decoding import Decoding
-    from medvlp.core.errors import UserError
-    from medvlp.core.files import check_outputs, check_place
     from medvlp.core.progress import progress
 
-    tables = [path for path in out or () if path.suffix.lower() == ".csv"]
-    folders = [path for path in out or () if path not in tables]
-    if max(len(tables), len(folders)) > 1:
-        raise UserError("--out is one .csv file for scores and one folder for masks at most: leave the others out.")
-    check_outputs(tables, inputs=paths)
-    for folder in [*folders, *([] if maps is None else [maps])]:
-        check_place(folder)
+    tables, folders = _outputs(out or [], paths, maps)
     loaded = load(model, patches=patches, backend=backend)
     rows = files_of(loaded, paths, root=root)
     with progress("Asking", unit="files") as tell:
@@ -103,6 +91,21 @@ def predict(
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
     if unreadable:
         raise typer.Exit(3)
+
+
+def _outputs(out: list[Path], inputs: list[Path], maps: Path | None) -> tuple[list[Path], list[Path]]:
+    """Return the file for scores and the folder for masks, lists of one or none; refuse what cannot be written."""
+    from medvlp.core.errors import UserError
+    from medvlp.core.files import check_outputs, check_place
+
+    tables = [path for path in out if path.suffix.lower() == ".csv"]
+    folders = [path for path in out if path not in tables]
+    if max(len(tables), len(folders)) > 1:
+        raise UserError("--out is one .csv file for scores and one folder for masks at most: leave the others out.")
+    check_outputs(tables, inputs=inputs)
+    for folder in [*folders, *([] if maps is None else [maps])]:
+        check_place(folder)
+    return tables, folders
 
 
 def _show_all(found: Mapping[str, Any], *, gate: bool, rows: bool) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.answers.asking.ask import ask_samples, needs_of
+from medvlp.answers.asking.ask import ask_of, ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
-from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.answers import Answer, Rows
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
@@ -58,7 +58,7 @@ class EvaluationOptions:
         groups: columns of the groups that are compared; those that the data lacks are left out.
         labels: findings of the probes; those of the model where none is named.
         features: folder in which feature tables are kept; None to make them anew.
-        decoding: how words of reports are chosen; None: as each answer does.
+        decoding: of answers that are written; None: as each does.
     """
 
     seed: int = 0
@@ -262,7 +262,7 @@ class Evaluation:
             None where it cannot be asked: the data does not say what it is to be told, or the part has no texts.
         """
         part, model = part or self.judged, self.model.model
-        ask = ask_of(answer, part.manifest, decoding=self.options.decoding)
+        ask = ask_of(answer, part.manifest, self.options.decoding)
         if ask is None or not self.manifest.file_columns:
             return None
         if answer.asks == "sentences" and answer.streams:  # group by group it sees no other group's texts
@@ -362,19 +362,6 @@ def title_of(name: str, answer: Answer) -> str:
         'Findings of a head'
     """
     return answer.title or name.replace("_", " ").capitalize()
-
-
-def ask_of(answer: Answer, manifest: Manifest, *, decoding: Decoding | None = None) -> Ask | None:
-    """Return what an answer must be told of each record of a cohort; None where the cohort does not say it.
-
-    Questions are the column ``text.question``. Findings are asked for by name: one that the model never learnt is
-    judged, though it is not stated unasked.
-    """
-    if answer.asks != "question":
-        return Ask(findings=answer.labels, decoding=decoding)
-    if "text.question" not in manifest:
-        return None
-    return Ask(questions=tuple("" if q is None else str(q) for q in manifest.column("text.question").tolist()))
 
 
 def scored_rows(manifest: Manifest, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:

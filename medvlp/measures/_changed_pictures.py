@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.ask import ask_of, ask_samples
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.keys import Key
 from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.evaluation import Evaluation, ask_of, scored_rows
+from medvlp.evaluation.evaluation import Evaluation, scored_rows
 from medvlp.evaluation.robustness.evaluate import Condition
 from medvlp.measures._grounding_maps import evenly
 

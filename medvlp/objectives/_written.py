@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,16 +10,6 @@ from torch import Tensor
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term
 from medvlp.objectives._rows import wide
-
-
-class Written(Protocol):
-    """A head of `medvlp.models.heads._speaker`, as an objective calls it."""
-
-    def forward_logits(
-        self, memory: Tensor, mask: Tensor | None, words: Tensor, findings: Tensor | None = None
-    ) -> Tensor:
-        """Return logits (R, L, V) of what follows each word."""
-        ...
 
 
 def head_of(decoder: Mapping[str, object], reads: str) -> HeadSpec:

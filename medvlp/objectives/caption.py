@@ -14,9 +14,10 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Terms
+from medvlp.models.heads._speaker import Speaker
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._rows import first_of, memory_keys
-from medvlp.objectives._written import Written, head_of, next_token
+from medvlp.objectives._written import head_of, next_token
 from medvlp.objectives.classify import Classify
 
 __all__ = ["Caption"]
@@ -130,7 +131,7 @@ class Caption(Objective):
         written = image >= 0
         ids, mask = ctx[self._ids][written], ctx[self._mask][written]
         memory, memory_mask = self._seen(ctx, image[written])
-        generator = cast("Written", ctx.heads[self.head])
+        generator = cast("Speaker", ctx.heads[self.head])
         of_findings, terms = None, {}
         if self.classify is not None:
             labels, known = labels_of(ctx, self._ids, self.classify.labels)

@@ -14,8 +14,9 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Terms
 from medvlp.models._draws import normal_of
+from medvlp.models.heads._speaker import Speaker
 from medvlp.objectives._rows import first_of
-from medvlp.objectives._written import Written, head_of, next_token
+from medvlp.objectives._written import head_of, next_token
 
 __all__ = ["Close"]
 
@@ -93,7 +94,7 @@ class Close(Objective):
         # Of a sample all texts have the same noise: a draw belongs to the sample.
         draws = ctx.uniform(2 * self.copies * ctx[read].shape[1], name="close")[ctx.owner(written)[there]]
         memory = noisy(ctx[read][row[there]], draws, std=self.std)
-        logits = cast("Written", ctx.heads[self.head]).forward_logits(memory, None, ids)
+        logits = cast("Speaker", ctx.heads[self.head]).forward_logits(memory, None, ids)
         return {"next_token": next_token(logits, ids, mask)}
 
 
@@ -106,6 +107,7 @@ def noisy(vectors: Tensor, draws: Tensor, *, std: float) -> Tensor:
         std: of the noise in each number.
 
     Example:
+        >>> import torch
         >>> noisy(torch.tensor([[3.0, 4.0]]), torch.rand(1, 8), std=0.0)[0].tolist()
         [[0.6000000238418579, 0.800000011920929], [0.6000000238418579, 0.800000011920929]]
     """

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.ask import ask_of, ask_samples
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import Answer
 from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
-from medvlp.evaluation.evaluation import ask_of, scored_rows
+from medvlp.evaluation.evaluation import scored_rows
 from medvlp.evaluation.evidence import evidence_of, sentence_evidence
 from medvlp.evaluation.grounding.gain import map_evidence
 from medvlp.evaluation.predictions import checked_findings, numeric_columns

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medvlp.answers.asking.ask import answered, ask_samples, needs_of
+from medvlp.answers.asking.ask import answered, ask_of, ask_samples, needs_of
 from medvlp.core.answers import Answer
 from medvlp.core.protocols import Model
 from medvlp.data.loader import in_order
 from medvlp.data.prepare import Prepared
-from medvlp.evaluation.evaluation import ask_of
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import point_values
 

@@ -87,10 +87,10 @@ class AttentiveMask(State):
             raise ConfigError("State 'attentive_mask' hides cells of a grid, and this tower's tokens form none.")
         tokens = projected(self._model, seen.part("tokens"))
         same = owner[:, None] == texts.owner[None]
-        text, told = same.int().argmax(dim=1), same.any(dim=1)
+        text, has_text = same.int().argmax(dim=1), same.any(dim=1)
         relevance = (tokens @ texts.part("embedding")[text][:, :, None])[:, :, 0]
         marks = relevance if self.by == "relevance" else self._chance(batch, owner, tokens.shape[1]).to(relevance)
-        hidden = most(marks, self.ratio) & told[:, None]
+        hidden = most(marks, self.ratio) & has_text[:, None]
         cells = hidden.view(-1, 1, *seen.grid).to(pixels.dtype)
         cover = nn.functional.interpolate(cells, size=pixels.shape[-2:], mode="nearest") > 0
         masked = torch.where(cover, pixels.mean(dim=(1, 2, 3), keepdim=True), pixels)

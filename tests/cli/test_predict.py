@@ -17,6 +17,7 @@ from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.answers.asking.score_table import write_score_table
 from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.keys import Key
 from medvlp.core.predictions import Mask, Predictions
@@ -210,6 +211,26 @@ class Corner(Answer):
             values.flat[0] = True
             masks.append({"corner": Mask.of(values)})
         return Predictions(tuple(rows.table.ids), masks=tuple(masks))
+
+
+class Heard(Answer):
+    """Writes how it was asked to write."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        return frozenset({Key(model.vision_kind, "pooled")})
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
+        return Predictions(tuple(rows.table.ids), text=(str(ask.decoding),) * len(rows.table))
+
+
+def test_how_words_are_chosen_is_told_to_who_writes(films: Path) -> None:
+    model = VisionLanguageModel(Bundle(dual(DUAL), None, preprocessing=[READ]))
+    model.answers = {"heard": Heard()}
+    for decoding in (None, Decoding(beams=4)):
+        found = predict_files(model, [films / "0.png"], decoding=decoding)["results"]
+        assert found[0]["text"] == str(decoding)
 
 
 def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -> None:

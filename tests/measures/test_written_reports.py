@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from medvlp.config.tree import load_config
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError
 from medvlp.core.predictions import Predictions
+from medvlp.core.registry import available
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.results import Result
 from medvlp.measures.written_reports import WrittenReports
+from medvlp.runs.evaluate import load_evaluation, open_evaluation
+from medvlp.runs.train import train
+from tests.tiny import tiny_tree, write_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
 
 KEY = "image/embedding"
 KINDS = ("Left effusion.", "No effusion. Right pneumothorax.", "Cardiomegaly.", "No acute findings.")
@@ -98,3 +109,28 @@ def test_words_and_pictures_are_counted_beside_them_and_a_wrong_side_is_only_hea
     assert row(found["report_nearest"], "recall@5", "reports").value > 0.6
     with pytest.raises(DataError):
         results(truth, compares=False)["report"].find("recall@5", "reports")
+
+
+@pytest.mark.slow
+def test_a_model_that_writes_is_judged_as_it_is_asked_to_write(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
+    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    tree["phases"][0] = {"until": 16, "objectives": [{"name": "clip"}, {"name": "caption", "width": 16, "layers": 1}]}
+    done = train(load_config(write_tree(tmp_path / "c.yaml", tree)))
+    asked: dict[str, Any] = {"model": str(done.bundle), "out": str(tmp_path / "out"), "workers": 1}
+    asked["data"] = {"root": str(tiny_cohort.root), "layout": "phantom", "allow_leaks": True}
+    asked["data"]["where"] = {"view_position": ["PA", "AP"]}
+    asked["evaluation"] = {"resamples": 100, "min_positives": 1, "gallery": 0, "decoding": "temperature=1,seed=2"}
+    asked["evaluation"]["measures"] = {name: None for name in available("measures") if name != "written_reports"}
+    evaluation = open_evaluation(load_evaluation(write_tree(tmp_path / "e.yaml", asked)))
+    drawn = evaluation.predictions("report")
+    assert evaluation.options.decoding == Decoding(temperature=1.0, seed=2)
+    assert drawn is not None
+    greedy = evaluation.answers["report"].answer(Rows(evaluation.judged.table), Ask(), _writer(evaluation))
+    assert drawn.text != greedy.text
+    found = {result.name: result for result in WrittenReports().run(evaluation)}
+    assert {"report", "report_constant", "report_nearest"} <= set(found)
+    assert found["report"].find("recall@5", "reports").counts.n == found["report"].find("rouge_l", "reports").counts.n
+
+
+def _writer(evaluation: Evaluation) -> Any:
+    return evaluation.answers["report"].begin(evaluation.model.model, Ask())

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.keys import Key
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
 from medvlp.data.collate import collate
+from medvlp.data.manifest import Manifest
 from medvlp.features.embed import in_groups
 from medvlp.features.feature_pass import feature_pass
 
@@ -26,6 +28,20 @@ def needs_of(answers: Iterable[Answer], model: Model, *, streams: bool = False) 
 def answered(answer: Answer, model: Model, table: FeatureTable, ask: Ask = Ask()) -> Predictions:  # noqa: B008
     """Return what an answer that does not stream says of the rows of a table."""
     return answer.answer(Rows(table), ask, answer.begin(model, ask))
+
+
+def ask_of(answer: Answer, manifest: Manifest, decoding: Decoding | None = None) -> Ask | None:
+    """Return what an answer must be told of each record of a cohort; None where the cohort does not say it.
+
+    Questions are the column ``text.question``. Findings are asked for by name: one that the model never learnt is
+    judged, though it is not stated unasked.
+    """
+    if answer.asks != "question":
+        return Ask(findings=answer.labels, decoding=decoding)
+    if "text.question" not in manifest:
+        return None
+    questions = tuple("" if q is None else str(q) for q in manifest.column("text.question").tolist())
+    return Ask(questions=questions, decoding=decoding)
 
 
 def ask_samples(

@@ -172,9 +172,9 @@ class _Steps:
     def pick(self, rows: Tensor) -> None:
         """See `Steps`."""
         self.image, self.mask = self.image[rows], None if self.mask is None else self.mask[rows]
-        for kept in (each for block in self.past for each in (block.words, block.image)):
-            if kept.keys is not None and kept.values is not None:
-                kept.keys, kept.values = kept.keys[rows], kept.values[rows]
+        for made in (each for block in self.past for each in (block.words, block.image)):
+            if made.keys is not None and made.values is not None:
+                made.keys, made.values = made.keys[rows], made.values[rows]
 
 
 def _width_on(text: Encoder | None, width: int | None) -> int:

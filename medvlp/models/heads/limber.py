@@ -112,12 +112,6 @@ class Limber(Speaker):
         """See `Speaker`: transformers keeps keys and values."""
         return _Steps(self, *self.prompted(memory, mask), past=transformers.DynamicCache())
 
-    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
-        """Return {name: (R, L, V)} for rows that hold both what it reads and ``ids``."""
-        memory, mask = encoded.part(self.reads[0]), encoded.part("mask") if "mask" in self.reads else None
-        memory = memory if memory.dim() == 3 else memory[:, None]
-        return {name: self.forward_logits(memory, mask, encoded.part("ids"))}
-
     def released(self) -> Mapping[str, object]:
         """See `Head`: the language model's configuration in full."""
         return {"path": None, "config": self.language.released()}
