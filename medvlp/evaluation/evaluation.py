@@ -14,7 +14,7 @@ import pandas as pd
 
 from medvlp.answers.asking.ask import ask_of, ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
-from medvlp.core.answers import Answer, Rows
+from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
