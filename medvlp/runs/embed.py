@@ -215,5 +215,6 @@ def _by_ray(asked: _Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
-    for row in ray.data.from_items(rows).map(Worker, concurrency=(1, max(1, len(parts)))).iter_rows():
+    worker: Any = Worker  # Ray makes one in each of its processes
+    for row in ray.data.from_items(rows).map(worker, concurrency=(1, max(1, len(parts)))).iter_rows():
         yield Path(row["path"])

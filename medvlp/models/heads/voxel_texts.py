@@ -60,7 +60,7 @@ class VoxelTexts(DenseHead):
         self.meaning, self.place = conv(axes, width, dim, 1), conv(axes, width, dim, 1)
         self.register_buffer("texts", torch.zeros(classes, dim))
 
-    def draw(self, maps: list[Tensor], real: Tensor | None) -> Mapping[str, Tensor]:
+    def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """Return the two maps of vectors, of the finest level's size."""
         seen = self.pyramid(maps, real).relu()
         return {"_meaning": self.meaning(seen), "_place": self.place(seen)}
