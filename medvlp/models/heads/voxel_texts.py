@@ -69,7 +69,7 @@ class VoxelTexts(DenseHead):
         """Return logits and both maps."""
         mask = encoded.mask if "mask" in self.reads else None
         real = None if mask is None else mask[:, None, :, None, None]
-        drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real)
+        drawn = self.draw([encoded.part(f"level[{i}]") for i in range(self.count)], real, encoded)
         texts = self.texts.clone().to(drawn["_meaning"])  # `note` writes into them between two passes
         logits = torch.einsum("rd...,kd->rk...", drawn["_meaning"], texts)
         full = logits if encoded.size is None else resize(logits, encoded.size)
