@@ -142,5 +142,5 @@ def _selected(old: nn.Linear, *, rows: Tensor | None = None, columns: Tensor | N
         weight = torch.where(index >= 0, weight[:, index.clamp(min=0)], 0.0)
     new = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     new.weight = nn.Parameter(weight.contiguous(), requires_grad=old.weight.requires_grad)
-    new.bias = bias
+    new.register_parameter("bias", bias)
     return new.train(old.training)
