@@ -126,11 +126,10 @@ class AttrSeg(DenseHead):
         """Return what the attributes of each class become in sight of cells (R, N, D), (R, K, D)."""
         texts = self.texts if self._texts_of is None else self._texts_of(self.banks[0], encoded)
         parts = texts.unflatten(-2, (-1, self.count_of)).expand(len(seen), -1, -1, -1)
-        rows, classes = parts.shape[:2]
-        tokens, context = parts.flatten(0, 1), seen.repeat_interleave(classes, dim=0)
+        tokens, context = parts.flatten(0, 1), seen.repeat_interleave(parts.shape[1], dim=0)
         for fusion, stage in zip(self.fusions, self.stages, strict=True):
             tokens = stage(fusion(tokens, context, None))
-        return tokens[:, 0].unflatten(0, (rows, classes))
+        return tokens[:, 0].unflatten(0, parts.shape[:2])
 
     def after_step(self, samples_seen: int) -> None:
         """Keep the scale at 100 at most."""
