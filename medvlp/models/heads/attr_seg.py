@@ -29,9 +29,8 @@ __all__ = ["AttrSeg"]
 class AttrSeg(DenseHead):
     r"""Levels and n attributes of each class -> logits of pixels, by AttrSeg (Ma et al. 2023).
 
-    From memory of the paper, whose code is not public: stages, centres, temperature and the mix of losses are not
-    checked. With A^0 (n, D) the texts of one class's attributes, V the pixels' vectors (D, h, w), and for each stage
-    learnt centres G (m, D)::
+    From memory of the paper, whose code is not public: stages, centres, temperature and losses are not checked. With
+    A^0 (n, D) the texts of one class's attributes, V the pixels' vectors (D, h, w), G (m, D) each stage's centres::
 
         A' = A + residual of (self-attention, cross-attention to V, network)
         a  = softmax over centres of <W_q G, W_k A'> / sqrt(D)     each attribute in one centre, straight through
@@ -47,7 +46,7 @@ class AttrSeg(DenseHead):
         classes: K, checked against the bank.
         cells: what V is: ``new``: what a pyramid draws from the levels; else as of `DenseClip`.
         centres: m of each stage, the last 1.
-        hard: whether an attribute belongs to its likeliest centre alone, with the gradient of the softmax.
+        hard: whether an attribute is its likeliest centre's alone, with the gradient of the softmax.
         width: channels of the pyramid.
         heads: of the attentions; divides D.
 
@@ -117,8 +116,9 @@ class AttrSeg(DenseHead):
             pixels = self.pixels(self.pyramid(maps, real).relu())
         else:
             pixels = cells_of(encoded, self.source, self._project, axes=2, width=self.dim, head=self.name)
-        # The attributes look at cells of the coarsest level: the pixels of a fine one are too many keys.
-        seen = F.adaptive_avg_pool2d(pixels, maps[-1].shape[2:]).flatten(2).transpose(1, 2)
+        # The attributes look at means about as large as the coarsest cells: a fine level's pixels are too many keys.
+        kernel = max(pixels.shape[2] // maps[-1].shape[2], 1), max(pixels.shape[3] // maps[-1].shape[3], 1)
+        seen = F.avg_pool2d(pixels, kernel).flatten(2).transpose(1, 2)
         found = torch.einsum("rdhw,rkd->rkhw", F.normalize(pixels, dim=1), unit(self.class_vectors(seen, encoded)))
         return {"": found * self.log_scale.exp() + self.bias}
 
@@ -126,11 +126,10 @@ class AttrSeg(DenseHead):
         """Return what the attributes of each class become in sight of cells (R, N, D), (R, K, D)."""
         texts = self.texts if self._texts_of is None else self._texts_of(self.banks[0], encoded)
         parts = texts.unflatten(-2, (-1, self.count_of)).expand(len(seen), -1, -1, -1)
-        rows, classes = parts.shape[:2]
-        tokens, context = parts.flatten(0, 1), seen.repeat_interleave(classes, dim=0)
+        tokens, context = parts.flatten(0, 1), seen.repeat_interleave(parts.shape[1], dim=0)
         for fusion, stage in zip(self.fusions, self.stages, strict=True):
             tokens = stage(fusion(tokens, context, None))
-        return tokens[:, 0].unflatten(0, (rows, classes))
+        return tokens[:, 0].unflatten(0, parts.shape[:2])
 
     def after_step(self, samples_seen: int) -> None:
         """Keep the scale at 100 at most."""
