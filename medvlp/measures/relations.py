@@ -101,7 +101,7 @@ class Relations(Measure):
                         cases=pd.DataFrame({**cases, "recall": table[:, 0]}).assign(split=split),
                         name=f"{name}_prior" if control else name,
                         title="Control: the most frequent relations of a finding" if control else "Stated relations",
-                        **({"role": "control"} if control else {}),
+                        role="control" if control else "model",
                         **evaluation.source,
                     )
 
