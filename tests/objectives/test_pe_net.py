@@ -85,7 +85,7 @@ def test_the_head_is_the_papers_formula() -> None:
         for k, text in enumerate((book[2], book[3], head.nothing)):
             c = head.project(head.predicates(text))
             cosine = torch.nn.functional.cosine_similarity(head.project(r), c, dim=0)
-            assert float(out["pe_net"][0, q, k]) == pytest.approx(float(cosine.detach() / 0.07), rel=1e-6)
+            assert float(out["pe_net"].detach()[0, q, k]) == pytest.approx(float(cosine.detach() / 0.07), rel=1e-6)
     with pytest.raises(ConfigError, match="none of a predicate"):
         Head(pair_width=4, banks={"relations": bank}, labels=4)
 
