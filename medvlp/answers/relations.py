@@ -86,8 +86,8 @@ class Relations(Answer):
 
                 pairs = box_convert(boxes[query].view(-1, 4), "cxcywh", "xyxy") * boxes.new_tensor(size[::-1] * 2)
                 corners = to_source(pairs, record_of(sample, "image"), size).double().numpy().reshape(-1, 8)
-                numbers = (each.double().numpy() for each in (scores, subjects))
-                found.append(RelationSet(corners, *numbers, triplets, *words))
+                sure, own = scores.double().numpy(), subjects.double().numpy()
+                found.append(RelationSet(corners, sure, own, triplets, *words))
         return Predictions(tuple(sample.id for sample in rows.samples), relations=tuple(found))
 
     def released(self) -> Mapping[str, object]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from medvlp.answers.relations import Relations as Answered
 from medvlp.core.predictions import Predictions, RelationSet
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
@@ -72,10 +71,10 @@ class Relations(Measure):
         if not evaluation.knows_patients:
             return
         split, manifest = evaluation.options.split, evaluation.judged.manifest
-        for name, answer, said in evaluation.giving("relations"):
-            assert isinstance(answer, Answered)
-            words = answer.entities, answer.predicates
-            truth, sets = self._truth(manifest, *words), said.relations or ()
+        for name, _, said in evaluation.giving("relations"):
+            sets = said.relations or ()
+            words = (sets[0].entities, sets[0].predicates) if sets else ((), ())
+            truth = self._truth(manifest, *words)
             if not any(truth):
                 continue
             prior = self._prior(evaluation, words)
@@ -101,7 +100,7 @@ class Relations(Measure):
                         cases=pd.DataFrame({**cases, "recall": table[:, 0]}).assign(split=split),
                         name=f"{name}_prior" if control else name,
                         title="Control: the most frequent relations of a finding" if control else "Stated relations",
-                        **({"role": "control"} if control else {}),
+                        role="control" if control else "model",
                         **evaluation.source,
                     )
 

@@ -111,7 +111,7 @@ def overlaps(boxes: Tensor, true: Tensor) -> Tensor:
 
 @torch.no_grad()
 def match_pairs(
-    boxes: Tensor, subjects: Tensor, objects: Tensor, predicates: Tensor, true: Pairs, *, l1: float, giou: float
+    boxes: Tensor, subjects: Tensor, objects: Tensor, predicates: Tensor, *, true: Pairs, l1: float, giou: float
 ) -> tuple[Tensor, Tensor]:
     """Return indices of matched queries and pairs, (n,) each: the assignment of the least cost by the Hungarian method.
 

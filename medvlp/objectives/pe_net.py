@@ -116,7 +116,7 @@ class PeNet(Related):
             if truth is None:
                 continue
             each = [part[row] for part in found]
-            query, own = match_pairs(*each, truth, l1=self.l1, giou=self.giou)
+            query, own = match_pairs(*each, true=truth, l1=self.l1, giou=self.giou)
             target = torch.full_like(logits[row, :, 0], len(self.predicates), dtype=torch.int64)
             target[query] = (truth.predicates[own] == PRESENT).int().argmax(dim=1)
             weight = torch.full_like(logits[row, :, 0], self.no_object)

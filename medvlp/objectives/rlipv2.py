@@ -125,7 +125,7 @@ class Rlipv2(Related):
         for boxes, subjects, objects, verbs, truth in zip(*layer, truths, strict=True):
             if truth is None:
                 continue
-            query, own = match_pairs(boxes, subjects, objects, verbs, truth, l1=self.l1, giou=self.giou)
+            query, own = match_pairs(boxes, subjects, objects, verbs, true=truth, l1=self.l1, giou=self.giou)
             placed = truth.boxes[own].to(boxes)
             known = ~placed.isnan()
             found = boxes[query]

@@ -85,7 +85,7 @@ def test_the_head_is_the_papers_formula() -> None:
         for k, text in enumerate((book[2], book[3], head.nothing)):
             c = head.project(head.predicates(text))
             cosine = torch.nn.functional.cosine_similarity(head.project(r), c, dim=0)
-            assert float(out["pe_net"][0, q, k]) == pytest.approx(float(cosine.detach() / 0.07), rel=1e-6)
+            assert float(out["pe_net"].detach()[0, q, k]) == pytest.approx(float(cosine.detach() / 0.07), rel=1e-6)
     with pytest.raises(ConfigError, match="none of a predicate"):
         Head(pair_width=4, banks={"relations": bank}, labels=4)
 
@@ -103,7 +103,7 @@ def test_its_terms_are_over_the_pairs_that_rlipv2_matches() -> None:
     truth = objective().truths(ctx)[0]
     assert truth is not None
     each = [parts[name][0] for name in ("", "_subjects", "_objects", "_predicates")]
-    query, _ = match_pairs(*each, truth, l1=2.5, giou=1.0)
+    query, _ = match_pairs(*each, true=truth, l1=2.5, giou=1.0)
     loss = weight = 0.0
     for row in (0, 1):  # both pairs of sample 0 state the first predicate; sample 1 states none
         for q in range(QUERIES):

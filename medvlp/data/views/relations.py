@@ -54,8 +54,8 @@ class Relations:
     # A function of a file that the cached prefix does not know of.
     random: ClassVar[bool] = True
 
-    labels: tuple[str, ...]
-    predicates: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    predicates: tuple[str, ...] = ("located_at",)
     file: str | None = None
     field: str = "text"
     to: str = "vector.relations"
@@ -66,8 +66,8 @@ class Relations:
                 f"relations reads a text and writes a vector field, not {self.field!r} and {self.to!r}: change these."
             )
         for words in (self.labels, self.predicates):
-            if not words or len(set(words)) < len(words):
-                raise ConfigError(f"relations knows the words {list(words)}: name each once, at least one.")
+            if len(set(words)) < len(words):
+                raise ConfigError(f"relations knows the words {list(words)}: name each once.")
 
     @property
     def adds(self) -> tuple[str, ...]:
