@@ -16,8 +16,8 @@ def head_of(decoder: Mapping[str, object], reads: str) -> HeadSpec:
     """Return the head that writes, a component with its options, as one that reads a part of pictures.
 
     Example:
-        >>> head_of({"layers": 1}, "embedding").name, head_of({"name": "limber", "prefix": 4}, "embedding").options
-        ('generator', {'prefix': 4, 'reads': 'embedding'})
+        >>> head_of({"layers": 1}, "embedding").name, head_of({"name": "limber", "length": 4}, "embedding").options
+        ('generator', {'length': 4, 'reads': 'embedding'})
     """
     options = {name: value for name, value in decoder.items() if name != "name"}
     return HeadSpec(str(decoder.get("name", "generator")), {**options, "reads": reads}, keep=True)

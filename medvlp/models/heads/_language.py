@@ -90,7 +90,8 @@ class Language(nn.Module):
 
 
 def _made(config: Mapping[str, Any], vocab_size: int) -> Any:  # noqa: ANN401
-    options = {"vocab_size": vocab_size, **config}
+    # Ends of texts are the tokenizer's; a configuration's own may lie outside its vocabulary.
+    options = {"vocab_size": vocab_size, "bos_token_id": None, "eos_token_id": None, **config}
     kind = str(options.pop("model_type", None))
     if kind not in transformers.CONFIG_MAPPING:
         raise ConfigError(

@@ -24,6 +24,6 @@ def toy(seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         gpt2 = {"model_type": "gpt2", "n_embd": 48, "n_layer": 1, "n_head": 4, "n_positions": 48}
         head = Limber(memory_width=CODE, vocab_size=WORDS.vocab_size, config=gpt2, prompt="vector", length=4)
-        train(Close(std=each), {"captioner": head}, known, steps=400, seed=seed)
+        train(Close(std=each), {"captioner": head}, known, steps=300, seed=seed)
         scores[name] = f1(test.texts, written(head, test.image[:, None]))
     return {**scores, "std": std, "cosine": cosine}
