@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -75,11 +75,9 @@ class Attack(ABC):
 
     Attributes:
         ball: in which pictures are moved.
-        universal: whether one change serves all pictures; otherwise each has its own, made when it is shown.
     """
 
     ball: Ball
-    universal: ClassVar[bool] = True
 
     @abstractmethod
     def fit(self, model: Model, batches: Sequence[Batch]) -> Perturbation:

@@ -83,15 +83,20 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
     flagged = f"the least flagged by the gate{_of(unlike)}".removesuffix(" 1")
     words = f"range of AUROC over single prompts, the widest: {finding(asked)}; median and lowest beside it"
     cues = "conflicts decided by coarse form and not by fine detail; 0.5 where neither prevails"
+    few = "more patients with a finding"
     made = _clean(best, results)
     made += [
         _difference("Distribution shift", "macro AUROC against all others", shift, "subgroups", "evaluation.groups"),
-        _difference("Corruption", "macro AUROC, the worst", corrupt, "robustness", "the measure robustness"),
+        _difference(
+            "Corruption", "macro AUROC, the worst", corrupt, "robustness", few if robust else "the measure robustness"
+        ),
         _calibration(best),
         Axis("Out of distribution", flagged, unlike, *flags, "robustness", "a gate, and robustness with inversion"),
         Axis("Prompts", words, spread, *sides, how="the measure prompt_sensitivity"),
         Axis("Form or detail", cues, form, how="the measure shape_texture"),
-        _difference("Attacks", "macro AUROC, the worst", attack, "", "the measure attacks"),
+        _difference(
+            "Attacks", "macro AUROC, the worst", attack, "", few if "attacks" in named else "the measure attacks"
+        ),
     ]
     return made
 
@@ -105,7 +110,7 @@ def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
         name, _, size = group.partition("=")
         found.append(
             AttackRow(
-                name=finding(name),
+                name=finding(name) if _control(name) else name,
                 size=size,
                 control=_control(name),
                 auroc=own.get(("auroc_difference", "macro")),

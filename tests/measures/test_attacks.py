@@ -96,7 +96,7 @@ def test_each_size_has_its_control_and_an_attack_is_named_once() -> None:
 def asked(bundle: Path, cohort: CohortSummary, out: Path, *more: str) -> list[str]:
     own = [f"model={bundle}", f"out={out}", f"data.root={cohort.root}", f"data.cache={out.parent / 'cache'}"]
     own += ["workers=1", "data.allow_leaks=true", "evaluation.resamples=100", "evaluation.min_positives=1"]
-    own += [f"evaluation.measures.{name}=null" for name in ("probes", "image_retrieval", "laterality")]
+    own += ["evaluation.measures.laterality=null"]
     own += ["evaluation.measures.robustness={cases: 20, min_positives: 1, factors: [blur, inversion]}"]
     own += ["evaluation.measures.shape_texture={cases: 20, pairs: 3, min_positives: 1}"]
     return [*own, *more]
@@ -116,7 +116,7 @@ def test_the_report_of_robustness_has_every_axis_beside_the_clean_numbers(
     assert result.options == {"fitted_on": "validate", "fit_cases": 2, "surrogate": "bundle"}
     groups = {row.group for row in result.metrics if row.group}
     assert groups == {"pgd=8", "c_pgc=12", "random_signs=8", "random_signs=12"}
-    assert {row.metric.partition("@")[0] for row in result.metrics} == {
+    assert {row.metric.partition("@")[0] for row in result.metrics} >= {
         "auroc_difference",
         "recall_difference",
         "attack_success",
@@ -126,7 +126,8 @@ def test_the_report_of_robustness_has_every_axis_beside_the_clean_numbers(
     assert mixed.cases is not None
     zero = done.found["zero_shot"].cases
     clean = result.cases[result.cases["factor"] == ""].merge(zero, on="id", suffixes=("", "_own"))
-    assert len(clean) == min(20, len(zero))  # pyrefly: ignore
+    assert zero is not None
+    assert len(clean) == min(20, (zero["split"] == "test").sum())
     for name in (column for column in result.cases if column.startswith("score:")):
         assert clean[name].to_numpy() == pytest.approx(clean[f"{name}_own"].to_numpy(), abs=1e-5)
     shares = [row for row in mixed.metrics if row.metric == "shape_share"]

@@ -68,5 +68,5 @@ def test_controls_stand_last_and_take_no_part_in_the_worst() -> None:
 def test_a_page_without_its_measures_has_no_such_section_and_one_with_them_names_what_is_missing() -> None:
     assert 'id="holistic"' not in render_report(ReportInputs(title="a", results=(CLEAN,)))
     page = render_report(ReportInputs(title="a", results=(CLEAN, ROBUST, ATTACKS)))
-    assert "not measured; it takes the measure shape_texture" in page
+    assert "no number; it takes the measure shape_texture" in page
     assert '<a href="#robustness">Corruption</a>' in page

@@ -105,4 +105,6 @@ def embedded(model: Model, batches: Sequence[Batch]) -> Seen:
     if not texts or not all(text.strip() for text in texts):
         raise DataError("An attack is fitted on samples with one image and one text each: leave out those without.")
     image, text = (torch.cat([parts_of(model, e, view, "embedding")[0] for e in moved]) for view in ("image", "text"))
+    if len(text) != len(image):
+        raise DataError("An attack is fitted on samples with one text each: join the texts of those with several.")
     return Seen(moved, image, text, texts)

@@ -63,8 +63,8 @@ class CPgc(Attack):
         says is no attack but another report: with ``keep_meaning`` such words stay, and the attack is weaker for it.
 
     Example:
-        >>> CPgc(epsilon=8.0).ball.radius == 8 / 255, CPgc.universal
-        (True, True)
+        >>> CPgc(epsilon=8.0).ball.radius == 8 / 255
+        True
     """
 
     def __init__(

@@ -48,8 +48,6 @@ class Pgd(Attack):
         2.0
     """
 
-    universal = False
-
     def __init__(
         self,
         *,
