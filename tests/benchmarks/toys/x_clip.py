@@ -1,4 +1,8 @@
-"""Two frames, each with one of two glyphs: which came first?"""
+"""Two frames, each with one of two glyphs: which came first?
+
+Over seeds 0 and 1 the transformer over frames without messages reads it too, and messages without it, which know no
+order, are at chance: this world says nothing of what messages add.
+"""
 
 from __future__ import annotations
 
