@@ -109,38 +109,65 @@ def overlaps(boxes: Tensor, true: Tensor) -> Tensor:
     return 1 - generalized_box_iou_loss(one, other)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """The M stated pairs of all rows, row by row, with the query of each.
+
+    Attributes:
+        row: (M,) own row.
+        query: (M,).
+        true: the pairs.
+        known: (R,) bool, of which rows something is known.
+    """
+
+    row: Tensor
+    query: Tensor
+    true: Pairs
+    known: Tensor
+
+
 @torch.no_grad()
-def match_pairs(
-    boxes: Tensor, subjects: Tensor, objects: Tensor, predicates: Tensor, *, true: Pairs, l1: float, giou: float
-) -> tuple[Tensor, Tensor]:
-    """Return indices of matched queries and pairs, (n,) each: the assignment of the least cost by the Hungarian method.
+def match_pairs(found: Sequence[Tensor], truths: Sequence[Pairs | None], *, l1: float, giou: float) -> Matched:
+    """Match stated pairs with queries, row by row: the assignment of the least cost by the Hungarian method.
 
     The cost is - p(subject) - p(object) - mean p(stated predicates) + l1 |b - b'|_1 - giou GIoU, over known boxes.
 
     Args:
-        boxes: (Q, 8).
-        subjects: logits (Q, E + 1).
-        objects: logits (Q, E + 1).
-        predicates: logits (Q, P).
-        true: n pairs.
+        found: boxes (R, Q, 8), and logits of subjects (R, Q, E + 1), of objects and of predicates (R, Q, P).
+        truths: R.
         l1: weight of the distance.
         giou: weight of the overlap.
 
     Raises:
-        DataError: if there are more pairs than queries.
+        DataError: if a row has more pairs than queries.
     """
     from scipy.optimize import linear_sum_assignment
 
-    count, queries = len(true.subjects), len(boxes)
-    if count > queries:
-        raise DataError(f"A picture has {count} relations and {queries} queries look for them: raise queries.")
+    boxes, subjects, objects, predicates = found
+    some = [
+        Pairs(boxes.new_zeros(0, 8), *(torch.zeros(2, 0, dtype=torch.int64, device=boxes.device)), predicates[:0, 0])
+    ]
+    some += [truth for truth in truths if truth is not None]
+    true = Pairs(
+        torch.cat([each.boxes.to(boxes) for each in some]),
+        torch.cat([each.subjects for each in some]),
+        torch.cat([each.objects for each in some]),
+        torch.cat([each.predicates.to(boxes) for each in some]),
+    )
+    counts = torch.tensor([0 if truth is None else len(truth.subjects) for truth in truths], device=boxes.device)
+    most, queries = max([0, *counts.tolist()]), boxes.shape[1]
+    if most > queries:
+        raise DataError(f"A picture has {most} relations and {queries} queries look for them: raise queries.")
+    row = torch.arange(len(boxes), device=boxes.device).repeat_interleave(counts)
+    every = torch.arange(len(row), device=boxes.device)
     stated = (true.predicates == PRESENT).to(boxes)
-    cost = -subjects.softmax(1)[:, true.subjects] - objects.softmax(1)[:, true.objects]
-    cost = cost - predicates.sigmoid() @ (stated / stated.sum(1, keepdim=True).clamp(min=1)).T
-    placed = true.boxes.to(boxes)
-    pairs = boxes[:, None].expand(-1, count, -1), placed[None].expand(queries, -1, -1)
-    cost = cost + l1 * (pairs[0] - pairs[1]).abs().nan_to_num(0).sum(2)
-    cost = cost - giou * overlaps(*pairs).nan_to_num(0).sum(2)
+    stated = stated / stated.sum(1, keepdim=True).clamp(min=1)
+    cost = -subjects.softmax(2)[row][every, :, true.subjects] - objects.softmax(2)[row][every, :, true.objects]
+    cost = cost - (predicates.sigmoid()[row] * stated[:, None]).sum(2)
+    own, placed = boxes[row], true.boxes[:, None].expand(-1, queries, -1)
+    cost = cost + l1 * (own - placed).abs().nan_to_num(0).sum(2) - giou * overlaps(own, placed).nan_to_num(0).sum(2)
     # A model that diverged is the guard's to tell of, from the loss.
-    query, own = linear_sum_assignment(cost.nan_to_num(1e6, 1e6, -1e6).cpu().numpy())
-    return torch.as_tensor(query, device=boxes.device), torch.as_tensor(own, device=boxes.device)
+    tables = cost.nan_to_num(1e6, 1e6, -1e6).cpu().split(counts.tolist()) if len(counts) else ()
+    query = [torch.as_tensor(linear_sum_assignment(table.numpy())[1]) for table in tables]  # pairs come in their order
+    known = torch.tensor([truth is not None for truth in truths], dtype=torch.bool, device=boxes.device)
+    return Matched(row, torch.cat([row.new_zeros(0), *(each.to(row) for each in query)]), true, known)

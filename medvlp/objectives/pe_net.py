@@ -109,28 +109,21 @@ class PeNet(Related):
     def forward(self, ctx: Context) -> Terms:
         """Return the four terms."""
         logits, vectors, prototypes = (ctx[f"{self.key}{part}"] for part in ("", "_vectors", "_prototypes"))
-        found, truths = self.found(ctx), self.truths(ctx)
-        sums = torch.stack([logits.sum(), vectors.sum(), prototypes.sum(), logits.sum()]) * 0
-        count, rows = logits.new_zeros(()), 0
-        for row, truth in enumerate(truths):
-            if truth is None:
-                continue
-            each = [part[row] for part in found]
-            query, own = match_pairs(*each, true=truth, l1=self.l1, giou=self.giou)
-            target = torch.full_like(logits[row, :, 0], len(self.predicates), dtype=torch.int64)
-            target[query] = (truth.predicates[own] == PRESENT).int().argmax(dim=1)
-            weight = torch.full_like(logits[row, :, 0], self.no_object)
-            weight[query] = 1.0
-            entropy = (F.cross_entropy(logits[row], target, reduction="none") * weight).sum()
-            margin = beyond(vectors[row, query], prototypes[row], target[query], nearest=self.nearest).sum()
-            regular = alike(prototypes[row]), apart(prototypes[row], self.distance)
-            sums = sums + torch.stack([entropy, *regular, margin])
-            count, rows = count + weight.sum(), rows + 1
-        matched = sum(len(truth.subjects) for truth in truths if truth is not None)
-        numbers = (count, *(count.new_tensor(float(n)) for n in (rows, rows, matched)))
+        matched = match_pairs(self.found(ctx), self.truths(ctx), l1=self.l1, giou=self.giou)
+        at = (matched.row, matched.query)
+        right = (matched.true.predicates == PRESENT).int().argmax(dim=1)
+        target = torch.full_like(logits[..., 0], len(self.predicates), dtype=torch.int64).index_put(at, right)
+        weight = torch.full_like(logits[..., 0], self.no_object).index_put(at, logits.new_ones(()))
+        weight = (weight * matched.known[:, None]).flatten()
+        losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+        nothing, rows = (vectors.sum() + prototypes.sum()) * 0, matched.known.sum().to(logits)
+        texts = prototypes[0] if len(prototypes) else prototypes.new_zeros(2, prototypes.shape[2])
+        margin = beyond(vectors[at], texts, right, nearest=self.nearest)
         return {
-            name: Term(total, number)
-            for name, total, number in zip(("predicate", "alike", "apart", "beyond"), sums, numbers, strict=True)
+            "predicate": Term.of(losses, weight),
+            "alike": Term(nothing + alike(texts) * rows, rows),
+            "apart": Term(nothing + apart(texts, self.distance) * rows, rows),
+            "beyond": Term(nothing + margin.sum(), rows.new_tensor(float(len(margin)))),
         }
 
 

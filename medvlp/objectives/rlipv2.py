@@ -121,33 +121,25 @@ class Rlipv2(Related):
 
     def _sums(self, layer: Sequence[Tensor], truths: Sequence[Pairs | None]) -> Tensor:
         """Sums over the pictures of one layer: L1, 1 - GIoU, weighted cross entropy, focal loss, weights."""
-        total = torch.stack([part.sum() for part in (layer[0], *layer)]) * 0  # differentiable without a picture
-        for boxes, subjects, objects, verbs, truth in zip(*layer, truths, strict=True):
-            if truth is None:
-                continue
-            query, own = match_pairs(boxes, subjects, objects, verbs, true=truth, l1=self.l1, giou=self.giou)
-            placed = truth.boxes[own].to(boxes)
-            known = ~placed.isnan()
-            found = boxes[query]
-            off = (found - placed.where(known, found.detach())).abs().sum()
-            overlap = overlaps(found, placed.where(known, found.detach()))
-            both = known.unflatten(1, (2, 4))[:, :, 0]
-            quality = ((1 + overlap.detach()) / 2).where(both, 1.0).amin(dim=1)
-            entity, weights = total.new_zeros(()), total.new_zeros(())
-            for logits, true in ((subjects, truth.subjects), (objects, truth.objects)):
-                target = torch.full_like(logits[:, 0], logits.shape[1] - 1, dtype=torch.int64)
-                target[query] = true[own]
-                weight = torch.full_like(logits[:, 0], self.no_object)
-                weight[query] = 1.0
-                entity = entity + (F.cross_entropy(logits, target, reduction="none") * weight).sum()
-                weights = weights + weight.sum()
-            stated = truth.predicates[own].to(verbs)
-            soft, counted = torch.zeros_like(verbs), torch.ones_like(verbs)
-            soft[query] = (stated == PRESENT).to(verbs) * quality[:, None]
-            counted[query] = (stated != UNCERTAIN).to(verbs)
-            focal = (soft_focal(verbs, soft) * counted).sum()
-            total = total + torch.stack([off, ((1 - overlap) * both).sum(), entity, focal, weights])
-        return total
+        boxes, *named, verbs = layer
+        matched = match_pairs(layer, truths, l1=self.l1, giou=self.giou)
+        at, true = (matched.row, matched.query), matched.true
+        found, known = boxes[at], ~true.boxes.isnan()
+        placed = true.boxes.where(known, found.detach())
+        overlap, both = overlaps(found, placed), known[:, ::4]
+        quality = ((1 + overlap.detach()) / 2).where(both, 1.0).amin(dim=1)
+        weights = torch.full_like(boxes[..., 0], self.no_object).index_put(at, boxes.new_ones(()))
+        weights = weights * matched.known[:, None]
+        entity = boxes.sum() * 0
+        for logits, right in zip(named, (true.subjects, true.objects), strict=True):
+            target = torch.full_like(logits[..., 0], logits.shape[2] - 1, dtype=torch.int64).index_put(at, right)
+            losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+            entity = entity + (losses * weights.flatten()).sum()
+        soft = torch.zeros_like(verbs).index_put(at, (true.predicates == PRESENT).to(verbs) * quality[:, None])
+        counted = torch.ones_like(verbs).index_put(at, (true.predicates != UNCERTAIN).to(verbs))
+        focal = (soft_focal(verbs, soft) * counted * matched.known[:, None, None]).sum()
+        sums = [(found - placed).abs().sum(), ((1 - overlap) * both).sum(), entity, focal, 2 * weights.sum()]
+        return torch.stack(sums)
 
 
 def soft_focal(logits: Tensor, target: Tensor) -> Tensor:

@@ -100,10 +100,10 @@ def test_its_terms_are_over_the_pairs_that_rlipv2_matches() -> None:
     terms = PeNet(labels=LABELS, predicates=VERBS)(ctx)
     from medvlp.objectives._pairs import match_pairs
 
-    truth = objective().truths(ctx)[0]
-    assert truth is not None
-    each = [parts[name][0] for name in ("", "_subjects", "_objects", "_predicates")]
-    query, _ = match_pairs(*each, true=truth, l1=2.5, giou=1.0)
+    found = [parts[name] for name in ("", "_subjects", "_objects", "_predicates")]
+    matched = match_pairs(found, objective().truths(ctx), l1=2.5, giou=1.0)
+    assert matched.row.tolist() == [0, 0]
+    query = matched.query
     loss = weight = 0.0
     for row in (0, 1):  # both pairs of sample 0 state the first predicate; sample 1 states none
         for q in range(QUERIES):

@@ -14,7 +14,7 @@ from medvlp.core.protocols import Objective
 from medvlp.measures._triplets import Words, prior_of, recalled, with_prior
 from medvlp.models.bank import Bank
 from medvlp.models.heads.relation_queries import RelationQueries
-from tests.benchmarks.toys._objects import Drawn, Towers, draw, image_parts
+from tests.benchmarks.toys._drawn import Drawn, Towers, draw, image_parts
 
 TYPES, VERBS = 6, ("left_of", "above")
 NAMES = [str(kind) for kind in range(TYPES)]
