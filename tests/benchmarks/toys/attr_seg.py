@@ -35,7 +35,11 @@ def pictures(count: int, pairs: list[tuple[int, int]], draw: torch.Generator) ->
 
 def words(pairs: list[tuple[int, int]], form: str) -> Bank:
     """Return the texts of classes: two attributes each, their mean, or a name that tells nothing of them."""
-    texts = unit(torch.randn(2, KINDS, WIDTH, generator=torch.Generator().manual_seed(6)))
+    base, step = torch.randn(2, 1, WIDTH, generator=torch.Generator().manual_seed(6)).split(1)
+    base = torch.cat([base, torch.randn(1, 1, WIDTH, generator=torch.Generator().manual_seed(7))])
+    # Attributes are grades along one direction, so that (1, 3), (2, 2) and (3, 1) have nearly one mean. With texts that
+    # were drawn freely, the first setting, the mean had 0.99 and the aggregate 0.09 to 0.86.
+    texts = unit(base + (torch.arange(KINDS)[None, :, None] - 1.5) * 0.5 * step)
     each = torch.stack([torch.stack([texts[0, i], texts[1, j]]) for i, j in pairs])
     if form == "aggregate":
         names = tuple(f"{i}{j}/{sort}" for i, j in pairs for sort in ("shape", "texture"))

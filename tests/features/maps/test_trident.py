@@ -21,7 +21,9 @@ from medvlp.features.maps.trident import Trident
 from medvlp.measures.grounding import Grounding
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
+from medvlp.runs.evaluate import load_evaluation, open_evaluation
 from tests.models.words import DUAL, VISION, VIT, dual, images
+from tests.tiny import write_tree
 
 SIDE = 96
 IDENTITY = 1e6  # a gamma that leaves each cell to itself
@@ -189,3 +191,18 @@ def test_an_evaluation_names_it_with_its_second_tower() -> None:
     made = Grounding(maps=[{"name": "trident", "affinity": "runs/starter", "zoom": 2}])
     assert made.methods is not None
     assert made.methods["trident"][0] == Trident(affinity="runs/starter", zoom=2)
+
+
+@pytest.mark.slow
+def test_a_bundle_is_judged_by_it_beside_its_controls(tiny_run: Any, tiny_cohort: Any, tmp_path: Path) -> None:
+    spec = {"name": "trident", "affinity": str(tiny_run.bundle)}
+    tree: dict[str, Any] = {"model": str(tiny_run.bundle), "out": str(tmp_path / "out")}
+    tree["data"] = {"root": str(tiny_cohort.root), "layout": "phantom", "where": {"view_position": ["PA", "AP"]}}
+    tree["data"]["allow_leaks"] = True
+    grounding = {"cases": 2, "sanity": 0, "maps": [spec]}
+    tree["evaluation"] = {"resamples": 100, "min_positives": 1, "split": "train", "measures": {"grounding": grounding}}
+    evaluation = open_evaluation(load_evaluation(write_tree(tmp_path / "e.yaml", tree)))
+    found = {result.name: result for result in Grounding(**grounding).run(evaluation)}
+    assert found["grounding_trident"].role == "model"
+    assert found["grounding_trident"].fitted["map"]["component"] == spec
+    assert found["grounding_centre"].role == "control"
