@@ -57,8 +57,8 @@ class TimmEncoder(Encoder):
             Ridnik et al. 2021): with 2 a backbone pays for half the side and still sees every pixel.
         mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
         std: divided by; None: the backbone's with pretrained weights, else 0.25.
-        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm and
-            for FastViT, which in this order damages memory on a CPU (torch's oneDNN).
+        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm
+            and for FastViT, where it damages memory on a CPU (oneDNN).
         options: further sizes by timm's own names, e.g. ``{layers: [1, 1, 1, 1], channels: [32, 64, 128, 256]}``.
 
     Raises:
