@@ -17,7 +17,7 @@ def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, l
     The variance is the dyadic one: V = (P' / (P' - 1)) / n^2 sum over pairs p, q that share a patient of e_p e_q, with
     e the success less the share and P' = P / 2, the pairs that P patients can make without sharing. The effective
     number is that of `share_of`, share (1 - share) / V, at most n, corrected for the few patients that V rests on;
-    where all or none succeed it is the smaller of n and P'.
+    where all or none succeed, or V is not positive, it is the smaller of n and P'.
 
     Args:
         success: ``(n,)`` booleans.
@@ -52,7 +52,7 @@ def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, l
     _, dyad = np.unique(who, axis=0, return_inverse=True)  # pairs that share both are in that sum twice
     of_dyad = np.bincount(dyad.ravel(), weights=residual)
     variance = apart / (apart - 1) * float(of_patient @ of_patient - of_dyad @ of_dyad) / n**2
-    independent = n if variance <= 0 else min(n, value * (1 - value) / variance)
+    independent = min(n, apart) if variance <= 0 else min(n, value * (1 - value) / variance)
     tail = (1 + level) / 2
     correction = 1.0 if n - 1 <= apart - 1 else (float(stdtrit(n - 1, tail)) / float(stdtrit(apart - 1, tail))) ** 2
     return Share(value, n, patients, float(independent * correction))

@@ -110,3 +110,9 @@ def test_a_bundle_is_folded_for_release_and_loads(tmp_path: Path) -> None:
         torch.testing.assert_close(values, encoded(model)[name], rtol=1e-5, atol=1e-4)
     with pytest.raises(ConfigError, match=r"surgery\[0\]: The image tower has no branches to fold"):
         convert(tmp_path / "folded", name="operated", options={"surgery": [FOLD]})
+
+
+def test_fastvit_is_not_laid_out_channels_last_unless_asked() -> None:
+    """In that order oneDNN damages the heap after a few steps on a CPU, in timm's own model too."""
+    orders = [dual({**DUAL, "vision": spec}).towers["image"]._memory for spec in (FASTVIT, {**VISION, "norm": "keep"})]
+    assert orders == [torch.contiguous_format, torch.channels_last]

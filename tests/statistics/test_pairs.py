@@ -56,3 +56,7 @@ def test_intervals_cover_the_truth_where_patients_take_part_in_many_pairs() -> N
         naive += abs(hit.mean() - 0.5) <= 1.96 * 0.5 / 90**0.5
     assert covered / runs >= 0.93
     assert naive / runs < covered / runs
+
+
+def test_of_a_patient_who_is_in_every_pair_the_number_is_not_that_of_the_pairs() -> None:
+    assert share_of_pairs([1, 0, 1, 0], [0, 0, 0, 0], [1, 2, 3, 4]).effective < 4

@@ -57,7 +57,8 @@ class TimmEncoder(Encoder):
             Ridnik et al. 2021): with 2 a backbone pays for half the side and still sees every pixel.
         mean: subtracted, one number a channel; None: the backbone's with pretrained weights, else 0.5.
         std: divided by; None: the backbone's with pretrained weights, else 0.25.
-        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm.
+        channels_last: memory order of a convolutional backbone, a matter of speed only; None: on, but with GroupNorm
+            and for FastViT, where it damages memory on a CPU (oneDNN).
         options: further sizes by timm's own names, e.g. ``{layers: [1, 1, 1, 1], channels: [32, 64, 128, 256]}``.
 
     Raises:
@@ -124,7 +125,8 @@ class TimmEncoder(Encoder):
             statistic = channel_statistic(given, own, channels=channels, name=name)
             self.register_buffer(name, statistic, persistent=False)
         self._measure()
-        if self._layout == "NCHW" and (norm != "group" if channels_last is None else channels_last):
+        usual = norm != "group" and not architecture.startswith("fastvit")
+        if self._layout == "NCHW" and (usual if channels_last is None else channels_last):
             self._memory = torch.channels_last
             self.backbone.to(memory_format=torch.channels_last)
 
