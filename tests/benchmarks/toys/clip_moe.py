@@ -25,7 +25,7 @@ CLAIM = (
 )
 BETTER, WORSE = "within clusters", "all pairs"
 
-PLAIN, FAINT, SEEN, SIZE = 3, 16, 48, 64
+PLAIN, FAINT, SEEN, SIZE = 8, 16, 48, 32
 FIRST, SECOND = 60, 80
 
 

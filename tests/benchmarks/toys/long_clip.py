@@ -75,7 +75,7 @@ def _pairs(count: int, mixer: Tensor, draw: torch.Generator) -> dict[str, Tensor
 def _train(towers: Towers, data: dict[str, Tensor], objective: Any, steps: int, seed: int) -> None:
     optimiser = torch.optim.AdamW(towers.parameters(), lr=3e-3, weight_decay=1e-3)
     draw = torch.Generator().manual_seed(seed)
-    needed = {key.view for key in objective.needs() if key.part}
+    needed = sorted({key.view for key in objective.needs() if key.part})  # in one order, that a seed repeats
     for _ in range(steps):
         rows = torch.randperm(len(data["image"]), generator=draw)[:SIZE]
         owner = torch.arange(SIZE)

@@ -24,14 +24,14 @@ WIDTH, LAYERS, HEADS = 32, 4, 4
 
 
 class Towers(nn.Module):
-    """A transformer over eight tokens for images and one for texts."""
+    """A transformer over four tokens for images and one for texts."""
 
     def __init__(self, seed: int, *, layers: int = LAYERS) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             for name in ("image", "text"):
-                enter, leave = nn.Linear(SEEN, 8 * WIDTH), nn.Linear(WIDTH, 16)
+                enter, leave = nn.Linear(SEEN, 4 * WIDTH), nn.Linear(WIDTH, 16)
                 trunk = Trunk(width=WIDTH, layers=layers, heads=HEADS)
                 setattr(self, name, nn.ModuleDict({"enter": enter, "trunk": trunk, "leave": leave}))
         self.scale = LogitScale()
@@ -39,7 +39,7 @@ class Towers(nn.Module):
     def forward(self, view: str, values: Tensor) -> Tensor:
         """Raw embeddings of a view."""
         tower = self.get_submodule(view.partition(".")[0])
-        tokens = tower.enter(values).unflatten(1, (8, WIDTH))  # type: ignore[operator]
+        tokens = tower.enter(values).unflatten(1, (4, WIDTH))  # type: ignore[operator]
         return tower.leave(tower.trunk(tokens, None, layers=False, attention=False).tokens.mean(dim=1))  # type: ignore[operator]
 
     def shrunk(self) -> Towers:
@@ -63,7 +63,7 @@ def toy(seed: int) -> dict[str, float]:
     world, draw = World.of(seed), torch.Generator().manual_seed(seed)
     label = torch.arange(3000) % CLASSES
     data, test = world.pairs(label, draw), world.pairs(label[:600], draw)
-    teacher = train(Towers(seed), data, [(Clip(positives="own"), 1.0)], steps=300, seed=seed)  # type: ignore[arg-type]
+    teacher = train(Towers(seed), data, [(Clip(positives="own"), 1.0)], steps=700, seed=seed)  # type: ignore[arg-type]
     mimicking = [(AffinityMimicking(teachers=["teacher"], positives="own"), 1.0)]
     frozen = Frozen()
     frozen._keep(copy.deepcopy(teacher))  # type: ignore[arg-type]
