@@ -100,7 +100,7 @@ class Denoiser(Head):
             num_class_embeds=1 if vector else None,
         )
         if vector:  # where MONAI adds the embedding of a class to that of the time
-            self.net.class_embedding = _way_in(in_width, times, adapters)
+            self.net.add_module("class_embedding", _way_in(in_width, times, adapters))
         self.context = _way_in(in_width, slots * width, adapters)
         self.local = nn.Linear(token_width, width) if local else None
 

@@ -31,7 +31,7 @@ VISION = {"name": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 
 VISION |= {"options": {"patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}}
 TEXT = {"name": "transformer", "width": 16, "layers": 1, "heads": 2}
 SPEC: dict[str, Any] = {"name": "dual", "vision": VISION, "text": TEXT, "embed_dim": 16}
-DENOISER = {"size": SIDE, "channels": [16, 32]}
+DENOISER = {"size": 8, "channels": [16, 32]}
 IMAGE = ["model.towers.image.*", "model.heads.image/raw.*"]
 
 
@@ -44,7 +44,7 @@ def pictures(kind: Tensor, upwards: Tensor, generator: torch.Generator) -> Tenso
     cross = (x.abs() < 5) & (y.abs() < 5) & ((x.abs() < 2.5) | (y.abs() < 2.5))
     shapes = torch.stack([x**2 + y**2 < 25, (x.abs() < 4.5) & (y.abs() < 4.5), triangle, cross], dim=1)
     inside = shapes[torch.arange(len(kind)), kind].float()
-    stripes = (1.57 * torch.where(upwards[:, None, None], x, y)).sin()
+    stripes = (1.05 * torch.where(upwards[:, None, None], x, y)).sin()
     noise = 0.05 * torch.randn(len(kind), SIDE, SIDE, generator=generator)
     return (0.2 + inside * (0.4 + 0.25 * stripes) + noise).clamp(0, 1)[:, None]
 

@@ -16,8 +16,8 @@ def toy(seed: int) -> dict[str, float]:
     before = Blind.trained(seed)
     options = {"local": 0.3, "draws": 2, "denoiser": {**DENOISER, "slots": 1, "vector": False}}
     after, denoise = before.copied(), {"name": "denoise", **options}
-    after.train(denoise, ["model.heads.denoiser.*"], steps=200, rate=2e-3, first=10_000)
+    after.train(denoise, ["model.heads.denoiser.*"], steps=500, rate=2e-3, first=10_000)
     drawing = {name: after.drawing(denoise, shuffled=name == "shuffled") for name in ("own", "shuffled")}
     with_tower = [*IMAGE, "model.heads.denoiser.context.*", "model.heads.denoiser.local.*"]
-    after.train(denoise, with_tower, steps=100, rate=5e-4, first=20_000)
+    after.train(denoise, with_tower, steps=250, rate=1e-3, first=20_000)
     return {**scores(after, before), **drawing, "own_after": after.drawing(denoise)}

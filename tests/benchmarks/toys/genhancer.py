@@ -20,8 +20,8 @@ def toy(seed: int) -> dict[str, float]:
         after, denoiser = before.copied(), {**DENOISER, "adapters": True}
         flow = {"parametrisation": "flow", "times": "logit_normal", "local": local, "denoiser": denoiser}
         denoise = {"name": "denoise", **flow}
-        after.train(denoise, ["model.heads.denoiser.*"], steps=200, rate=2e-3, first=10_000)
+        after.train(denoise, ["model.heads.denoiser.*"], steps=500, rate=2e-3, first=10_000)
         found[f"drawing_{name or 'global'}"] = after.drawing(denoise)
-        after.train(denoise, ["model.patches.*"], steps=100, rate=2e-3, first=20_000, patches=LORA)
+        after.train(denoise, ["model.patches.*"], steps=250, rate=2e-3, first=20_000, patches=LORA)
         found |= scores(after, before) if not name else {"after_local": after.pairs()}
     return found

@@ -12,9 +12,10 @@ BETTER, WORSE = "after", "before"
 
 
 def toy(seed: int) -> dict[str, float]:
-    """Return the share of blind pairs told apart and zero-shot accuracy, before and after, and the mean cosine."""
+    """Return scores before and after, and the denoising error with the picture's own and with another's condition."""
     before = Blind.trained(seed)
     after, denoise = before.copied(), {"name": "denoise", "denoiser": DENOISER}
-    first = after.train(denoise, ["model.heads.denoiser.*"], steps=250, rate=2e-3, first=10_000)
-    then = after.train(denoise, IMAGE, steps=150, rate=5e-4, first=20_000)
-    return {**scores(after, before), "loss_first": first, "loss_then": then}
+    after.train(denoise, ["model.heads.denoiser.*"], steps=500, rate=2e-3, first=10_000)
+    drawing = {name: after.drawing(denoise, shuffled=name == "shuffled") for name in ("own", "shuffled")}
+    after.train(denoise, IMAGE, steps=250, rate=1e-3, first=20_000)
+    return {**scores(after, before), **drawing, "own_after": after.drawing(denoise)}
