@@ -144,9 +144,8 @@ def match_pairs(found: Sequence[Tensor], truths: Sequence[Pairs | None], *, l1: 
     from scipy.optimize import linear_sum_assignment
 
     boxes, subjects, objects, predicates = found
-    some = [
-        Pairs(boxes.new_zeros(0, 8), *(torch.zeros(2, 0, dtype=torch.int64, device=boxes.device)), predicates[:0, 0])
-    ]
+    none = torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    some = [Pairs(boxes.new_zeros(0, 8), none, none, predicates.new_zeros(0, predicates.shape[2]))]
     some += [truth for truth in truths if truth is not None]
     true = Pairs(
         torch.cat([each.boxes.to(boxes) for each in some]),

@@ -30,7 +30,7 @@ def pictures(world: Tensor, verb: Tensor, draw: torch.Generator) -> tuple[dict[s
 
 
 def toy(seed: int) -> dict[str, float]:
-    """Mean recall over eight predicates of 800 new pairs, each as frequent, after 400 steps of 32 with a long tail."""
+    """Mean recall over eight predicates of 800 new pairs, each as frequent, after 800 steps of 32 with a long tail."""
     draw = torch.Generator().manual_seed(seed)
     world = 1.2 * torch.randn(VERBS, WIDTH, generator=draw)
     bank = Bank("relations", (*NAMES, *PREDICATES), torch.randn(ENTITIES + VERBS, 16, generator=draw))
@@ -46,7 +46,7 @@ def _run(seed: int, world: Tensor, bank: Bank, often: Tensor, *, rules: bool) ->
     )
     objective = PeNet(labels=NAMES, predicates=PREDICATES, drawn=[NAMES[0]])
     optimiser = torch.optim.Adam(head.parameters(), lr=1e-3)
-    for _ in range(400):
+    for _ in range(800):
         verb = torch.multinomial(often, BATCH, replacement=True, generator=draw)
         given, ends = pictures(world, verb, draw)
         owner, matrix = torch.arange(BATCH), torch.full((BATCH, ENTITIES, VERBS, ENTITIES), -1.0)
