@@ -95,7 +95,8 @@ class CPgc(Attack):
         return Universal(self.ball, change.detach().cpu(), word, model, self.keep_meaning)
 
     def _change(self, model: Model, seen: Seen) -> Tensor:
-        shape = tuple(pixels_of(seen.batches[0]).shape[1:])
+        channels, height, width = pixels_of(seen.batches[0]).shape[1:]
+        shape = (channels, height, width)
         made = ChangeGenerator(shape, texts=seen.text.shape[1], maps=self.maps, width=self.width, seed=self.seed)
         made.to(device_of(model))
         far = seen.text[(seen.image @ seen.text.T).argmin(dim=1)]
