@@ -34,7 +34,7 @@ def thresholds_of(manifest: Manifest, said: Predictions | None) -> dict[str, flo
         if f"label.{label}" in manifest:
             truth = np.asarray(manifest.column(f"label.{label}"), dtype=np.float64)
             known = np.isin(truth, (0.0, 1.0)) & np.isfinite(scores)
-            threshold = youden_threshold(scores[known], truth[known] == 1) if known.any() else None
+            threshold = youden_threshold(scores[known].astype(np.float64), truth[known] == 1) if known.any() else None
             if threshold is not None:
                 found[label] = threshold
     return found

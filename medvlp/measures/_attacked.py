@@ -39,8 +39,9 @@ class Attacked:
     answer: Answer
     cases: Sequence[int]
 
-    def condition(self, factor: str, level: str, perturb: Perturbation | None) -> tuple[Condition, Embedded]:
-        """Return the scores, and the embeddings of images and texts, after a perturbation or as they are."""
+    def condition(self, group: str, perturb: Perturbation | None) -> tuple[Condition, Embedded]:
+        """Return the scores, and the embeddings of images and texts, after an attack ``NAME=SIZE`` or as they are."""
+        factor, _, level = group.partition("=")
         pieces: list[FeatureTable] = []
 
         def samples() -> Iterator[Sample]:

@@ -100,13 +100,13 @@ class Attacks(Measure):
         every = frontal_cases(judged.manifest, judged.table[evaluation.features], len(judged.manifest))
         work = Attacked(evaluation, scored[1], whole_cases(judged.prepared, every, self.cases))
         thresholds = thresholds_of(part.manifest, evaluation.predictions(scored[0], part))
-        clean, seen = work.condition("", "", None)
+        clean, seen = work.condition("", None)
         changed, rows = [], []
         for name, attack in self.attacks.items():
             logger.info(
                 f"Attack {name}: {sum(each.size for each in batches)} pictures to fit, {len(work.cases)} judged."
             )
-            condition, moved = work.condition(*name.split("=", 1), attack.fit(surrogate, batches))
+            condition, moved = work.condition(name, attack.fit(surrogate, batches))
             changed.append(condition)
             made = [*work.recalls(seen, moved), *finding_rows(clean.cases, condition.cases, thresholds)]
             rows += [replace(row, group=name, split=evaluation.options.split) for row in made]

@@ -139,7 +139,7 @@ class ShapeTexture(Measure):
 
 def _pairs(truth: np.ndarray, rows: Sequence[int], most: int) -> list[tuple[int, int]]:
     """Return pairs (row with the finding, row without it), evenly from both."""
-    sides = [[rows[i] for i in np.flatnonzero(truth == value)] for value in (1, 0)]
+    sides = [[rows[int(i)] for i in np.flatnonzero(truth == value)] for value in (1, 0)]
     count = min(most, *(len(side) for side in sides))
     a, b = ([side[i] for i in evenly(len(side), count)] if count else [] for side in sides)
     return list(zip(a, b, strict=True))

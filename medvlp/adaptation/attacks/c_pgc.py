@@ -35,17 +35,17 @@ class CPgc(Attack):
     """A generator learns, by contrast turned around, one perturbation that parts any picture from its own text.
 
     Of a picture moved by d, with P the mean of exp(cos / tau) to its own text and N that to the text of the fitted rows
-    least like the clean picture, both over resized views, ``L = log(P / (P + N)) - alpha sum d^2`` is made small: the
-    picture leaves its own text for the farthest one, and moves as far as the ball lets it. So is, without the second
-    term, that of a text whose most important word is the generator's vector, against pictures; at the end the nearest
-    real word stands for the vector. The change (1, C, H, W) and the word serve every picture and report.
+    least like the clean picture, both over resized views, ``L = log(P / (P + N)) - alpha |f(x + d) - f(x)|^2`` is made
+    small: the picture leaves its own text for the farthest one, and its clean embedding. So is that of a text whose
+    most important word is the generator's vector, against pictures; at the end the nearest real word stands for the
+    vector. The change (1, C, H, W) and the word serve every picture and report.
 
     Args:
         epsilon: gray levels (1/255), in the largest norm; the paper's 12.
         epochs: over the batches that it is fitted on.
         rate: of Adam, with betas 0.5 and 0.999.
         temperature: tau.
-        alpha: of the distance.
+        alpha: of the distance between embeddings.
         scales: sides of the resized views, of the picture's; each has uniform noise of the ball's size.
         maps: of the generator that one is made of.
         width: of its first stage; the paper's has 512 to 1024.
@@ -56,7 +56,8 @@ class CPgc(Attack):
 
     References:
         Fang et al. 2024, One Perturbation is Enough (C-PGC): generator, malicious contrast, distance; sizes, resized
-        views and the choice of texts as the method's card has them. Batches of P and N are summed a picture at a time.
+        views and the choice of texts are as known, not checked against the authors' code. P and N are of a picture
+        at a time; the distance is read as one of embeddings: of pixels it ends in a flat shift of the brightness.
 
     Note:
         It finds whether one printed pattern could flip what a deployed model says. A word that changes what a report
@@ -95,7 +96,8 @@ class CPgc(Attack):
         return Universal(self.ball, change.detach().cpu(), word, model, self.keep_meaning)
 
     def _change(self, model: Model, seen: Seen) -> Tensor:
-        shape = tuple(pixels_of(seen.batches[0]).shape[1:])
+        channels, height, width = pixels_of(seen.batches[0]).shape[1:]
+        shape = (channels, height, width)
         made = ChangeGenerator(shape, texts=seen.text.shape[1], maps=self.maps, width=self.width, seed=self.seed)
         made.to(device_of(model))
         far = seen.text[(seen.image @ seen.text.T).argmin(dim=1)]
@@ -103,14 +105,11 @@ class CPgc(Attack):
 
         def losses() -> Iterable[Tensor]:
             for batch, rows in seen.rows():
-                clean = pixels_of(batch)
-                change = made(seen.text[rows]) * self.ball.radius
-                moved = self.ball.add(clean, change)
+                moved = self.ball.add(pixels_of(batch), made(seen.text[rows]) * self.ball.radius)
                 views = [
                     parts_of(model, with_pixels(batch, v), "image", "embedding")[0] for v in self._views(moved, draw)
                 ]
-                loss = malicious_loss(views, seen.text[rows], far[rows], temperature=self.temperature)
-                yield loss - self.alpha * (moved - clean).square().sum(dim=(1, 2, 3)).mean()
+                yield self._loss(views, seen.image[rows], seen.text[rows], far[rows])
 
         self._train(made, losses)
         with torch.no_grad():
@@ -134,11 +133,15 @@ class CPgc(Attack):
                 read = with_texts(batch, seen.texts[rows], {tower.words.identity: tokens})
                 with vector_at(tower, place, made(seen.image[rows])):
                     view = parts_of(model, read, "text", "embedding")[0]
-                yield malicious_loss([view], seen.image[rows], far[rows], temperature=self.temperature)
+                yield self._loss([view], seen.text[rows], seen.image[rows], far[rows])
 
         self._train(made, losses)
         with torch.no_grad():
             return known.nearest(made(seen.image))
+
+    def _loss(self, views: Sequence[Tensor], clean: Tensor, own: Tensor, far: Tensor) -> Tensor:
+        away = torch.stack([(view - clean).square().sum(dim=1) for view in views]).mean()
+        return malicious_loss(views, own, far, temperature=self.temperature) - self.alpha * away
 
     def _train(self, made: torch.nn.Module, losses: Callable[[], Iterable[Tensor]]) -> None:
         optimiser = torch.optim.Adam(made.parameters(), lr=self.rate, betas=(0.5, 0.999))
