@@ -54,7 +54,8 @@ def embed(
     if index is not None:
         check_place(index)
     if slices is None:
-        from medvlp.runs.embed import embed_in_parts, embed_manifest
+        from medvlp.runs.embed import embed_manifest
+        from medvlp.runs.embed_parts import embed_in_parts
 
         how = {"root": root, "workers": workers, "backend": backend}
         if out is not None and parts is not None:

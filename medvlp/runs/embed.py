@@ -1,11 +1,7 @@
-"""The features of a manifest's records by a bundle: in one go, or in parts that many processes and machines share."""
+"""The features of a manifest's records by a bundle."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,6 @@ import numpy as np
 
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import make_folder, read_json, write_json
-from medvlp.core.installed import needs
 from medvlp.core.keys import keys
 from medvlp.core.progress import progress
 from medvlp.core.table import FeatureTable
@@ -44,66 +38,16 @@ def embed_manifest(
         UserError: if model and manifest have no kind in common.
         DataError: if no record has anything to embed.
     """
-    asked = _Asked(str(model), manifest, root, backend)
-    opened = _Embedder.open(asked)
+    asked = Asked(str(model), manifest, root, backend)
+    opened = Embedder.open(asked)
     with progress("Reading", unit="records") as tell:
         found = opened.rows(0, len(opened.manifest), workers=workers, tell=tell)
-    if not len(found):
-        opened.refuse_empty(manifest)
+    opened.refuse_empty(found, manifest)
     return found
 
 
-def embed_in_parts(
-    model: str | Path,
-    manifest: Path,
-    out: Path,
-    *,
-    size: int,
-    root: Path | None,
-    workers: int,
-    backend: str = "torch",
-    ray: bool = False,
-) -> FeatureTable | None:
-    """Embed a manifest in parts of `size` records, each a file in the folder ``OUT.parts`` until all are there.
-
-    A run that ended early goes on with the parts that are missing. Processes that torchrun started share the parts
-    by their rank, each reading its own; with `ray`, the machines of the Ray cluster that is found do (one is started
-    on this machine where none is), and a part whose worker died is given to another. The folder must be seen by all.
-
-    Returns:
-        The table, written to `out`; None on another rank than 0.
-
-    Raises:
-        UserError: as `embed_manifest`; if the folder holds parts of something else; if Ray is not installed.
-        DataError: as `embed_manifest`.
-    """
-    asked = _Asked(str(Path(model).resolve()), manifest.resolve(), None if root is None else root.resolve(), backend)
-    opened = _Embedder.open(asked)
-    folder = (out.parent / f"{out.name}.parts").resolve()
-    make_folder(folder)
-    _same_work(folder, {**opened.meta, "size": size})
-    parts = [_Part(folder / f"{at:09d}.parquet", at, at + size) for at in range(0, len(opened.manifest), size)]
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    own = [part for part in parts[rank::world] if not part.path.is_file()]
-    with progress("Embedding", unit="parts") as tell:
-        tell(0, len(own))
-        made = _by_ray(asked, own, workers) if ray else (opened.write(part, workers=workers) for part in own)
-        for count, _ in enumerate(made, start=1):
-            tell(count, len(own))
-    if rank:
-        return None
-    while not all(part.path.is_file() for part in parts):  # torchrun ends this process where another one fails
-        time.sleep(0.5)
-    table = _joined([FeatureTable.load(part.path) for part in parts])
-    if not len(table):
-        opened.refuse_empty(manifest)
-    table.save(out)
-    shutil.rmtree(folder)
-    return table
-
-
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What is embedded with what, in plain values: what a worker on another machine is given."""
 
     model: str
@@ -113,16 +57,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Records `start` to `stop` - 1 of a manifest, and the file of their features."""
-
-    path: Path
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class _Embedder:
+class Embedder:
     """A model beside the manifest that it reads."""
 
     loaded: VisionLanguageModel
@@ -132,7 +67,12 @@ class _Embedder:
     meta: dict[str, object]
 
     @classmethod
-    def open(cls, asked: _Asked) -> _Embedder:
+    def open(cls, asked: Asked) -> Embedder:
+        """Load both, and what of the manifest the model looks at or reads.
+
+        Raises:
+            UserError: if they have no kind in common.
+        """
         loaded = load(asked.model, backend=asked.backend)
         table = Manifest.load(asked.manifest, root=asked.root)
         reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
@@ -165,56 +105,14 @@ class _Embedder:
         empty = [found.ids[int(row)] for row in np.flatnonzero(~embedded)]
         return replace(found.rows(embedded) if empty else found, meta={**meta, "empty": empty})
 
-    def write(self, part: _Part, *, workers: int) -> Path:
-        self.rows(part.start, part.stop, workers=workers).save(part.path)
-        return part.path
+    def refuse_empty(self, found: FeatureTable, manifest: Path) -> None:
+        """Refuse a table without any row.
 
-    def refuse_empty(self, manifest: Path) -> None:
-        wanted = ", ".join(self.needs)
-        raise DataError(f"No record of {manifest} has anything for {wanted}: check its columns and files.")
-
-
-def _same_work(folder: Path, work: dict[str, object]) -> None:
-    """Write down what the parts of a folder are of, or refuse a folder of other ones."""
-    note = folder / "parts.json"
-    if not note.is_file():
-        write_json(note, work)
-    elif read_json(note) != work:
-        raise UserError(
-            f"{folder} holds parts of another model, manifest or size: remove it, or name another file to write."
-        )
-
-
-def _joined(parts: list[FeatureTable]) -> FeatureTable:
-    """Parts end to end; what was left out of each is left out of the whole."""
-    left = {name: [each for part in parts for each in _names(part, name)] for name in ("left_out", "empty")}
-    filled = [part for part in parts if len(part)]
-    return replace(FeatureTable.join(filled) if filled else parts[0], meta={**parts[0].meta, **left})
-
-
-def _names(part: FeatureTable, name: str) -> list[str]:
-    found = part.meta[name]
-    return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def _by_ray(asked: _Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
-    """Write parts on the machines of a Ray cluster; each of its processes opens the model once."""
-    needs("ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-    import ray.data
-
-    class Worker:
-        def __init__(self) -> None:
-            self.opened = _Embedder.open(asked)
-
-        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            part = _Part(Path(row["path"]), int(row["start"]), int(row["stop"]))
-            return {"path": str(self.opened.write(part, workers=workers))}
-
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
-    rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
-    worker: Any = Worker  # Ray makes one in each of its processes
-    for row in ray.data.from_items(rows).map(worker, concurrency=(1, max(1, len(parts)))).iter_rows():
-        yield Path(row["path"])
+        Raises:
+            DataError: with what to look at.
+        """
+        if not len(found) and found.meta["left_out"]:
+            raise DataError(f"No record of {manifest} can be read: check its root folder and its image paths.")
+        if not len(found):
+            wanted = ", ".join(self.needs)
+            raise DataError(f"No record of {manifest} has anything for {wanted}: check its columns and files.")

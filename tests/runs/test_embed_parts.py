@@ -15,7 +15,8 @@ import pytest
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
-from medvlp.runs.embed import embed_in_parts, embed_manifest
+from medvlp.runs.embed import embed_manifest
+from medvlp.runs.embed_parts import embed_in_parts
 from medvlp.runs.train import Trained
 
 

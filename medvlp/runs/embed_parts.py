@@ -1,0 +1,126 @@
+"""The features of a manifest in parts, which many processes and machines may share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import make_folder, read_json, write_json
+from medvlp.core.installed import needs
+from medvlp.core.progress import progress
+from medvlp.core.table import FeatureTable
+from medvlp.runs.embed import Asked, Embedder
+
+
+def embed_in_parts(
+    model: str | Path,
+    manifest: Path,
+    out: Path,
+    *,
+    size: int,
+    root: Path | None,
+    workers: int,
+    backend: str = "torch",
+    ray: bool = False,
+) -> FeatureTable | None:
+    """Embed a manifest in parts of `size` records, each a file in the folder ``OUT.parts`` until all are there.
+
+    A run that ended early goes on with the parts that are missing. Processes that torchrun started share the parts
+    by their rank, each reading its own; with `ray`, the machines of the Ray cluster that is found do (one is started
+    on this machine where none is), and a part whose worker died is given to another. The folder must be seen by all.
+
+    Returns:
+        The table, written to `out`; None on another rank than 0.
+
+    Raises:
+        UserError: as `embed_manifest`; if the folder holds parts of something else; if Ray is not installed.
+        DataError: as `embed_manifest`.
+    """
+    asked = Asked(str(Path(model).resolve()), manifest.resolve(), None if root is None else root.resolve(), backend)
+    opened = Embedder.open(asked)
+    folder = (out.parent / f"{out.name}.parts").resolve()
+    make_folder(folder)
+    _same_work(folder, {**opened.meta, "size": size})
+    parts = [_Part(folder / f"{at:09d}.parquet", at, at + size) for at in range(0, len(opened.manifest), size)]
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    own = [part for part in parts[rank::world] if not part.path.is_file()]
+    with progress("Embedding", unit="parts") as tell:
+        tell(0, len(own))
+        made = _by_ray(asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
+        for count, _ in enumerate(made, start=1):
+            tell(count, len(own))
+    if rank:
+        return None
+    while not all(part.path.is_file() for part in parts):  # torchrun ends this process where another one fails
+        time.sleep(0.5)
+    table = _joined([FeatureTable.load(part.path) for part in parts])
+    opened.refuse_empty(table, manifest)
+    table.save(out)
+    shutil.rmtree(folder)
+    return table
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Records `start` to `stop` - 1 of a manifest, and the file of their features."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+def _same_work(folder: Path, work: dict[str, object]) -> None:
+    """Write down what the parts of a folder are of, or refuse a folder of other ones."""
+    note = folder / "parts.json"
+    if not note.is_file():
+        write_json(note, work)
+    elif read_json(note) != work:
+        raise UserError(
+            f"{folder} holds parts of another model, manifest or size: remove it, or name another file to write."
+        )
+
+
+def _write(opened: Embedder, part: _Part, workers: int) -> Path:
+    opened.rows(part.start, part.stop, workers=workers).save(part.path)
+    return part.path
+
+
+def _joined(parts: list[FeatureTable]) -> FeatureTable:
+    """Parts end to end; what was left out of each is left out of the whole."""
+    left = {name: [each for part in parts for each in _names(part, name)] for name in ("left_out", "empty")}
+    filled = [part for part in parts if len(part)]
+    return replace(FeatureTable.join(filled) if filled else parts[0], meta={**parts[0].meta, **left})
+
+
+def _names(part: FeatureTable, name: str) -> list[str]:
+    found = part.meta[name]
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
+    """Write parts on the machines of a Ray cluster; each of its processes opens the model once."""
+    needs("ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    import ray.data
+
+    class Worker:
+        def __init__(self) -> None:
+            self.opened = Embedder.open(asked)
+
+        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            part = _Part(Path(row["path"]), int(row["start"]), int(row["stop"]))
+            return {"path": str(_write(self.opened, part, workers))}
+
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+    rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
+    worker: Any = Worker  # Ray makes one in each of its processes
+    for row in ray.data.from_items(rows).map(worker, concurrency=(1, max(1, len(parts)))).iter_rows():
+        yield Path(row["path"])
