@@ -50,6 +50,7 @@ def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 def test_batches_lie_within_the_clusters_of_their_pass_and_a_killed_run_ends_with_the_same_bytes(
     tree: dict[str, Any], tmp_path: Path
 ) -> None:
