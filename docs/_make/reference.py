@@ -18,6 +18,7 @@ from medvlp.cli.main import app
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 from medvlp.core.components import KINDS, Described, describe, entries
+from medvlp.core.methods import Method
 from medvlp.core.methods import methods as known_methods
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def _methods_table() -> list[str]:
     lines = [
         "`medvlp components --methods` prints the same. *Equations*: values equal a loop written from the paper, or",
         "its special cases. *Exact*: one process equals two, a batch equals its chunks, a resumed run equals one that",
-        "was not stopped. *Small world*: tried in a [made-up world](../results/method_toys.md) where its claim should",
-        "show; the page says whether it did. *Library*: values equal those of another library.",
+        "was not stopped. *Small world*: whether it is ahead in a [made-up world](../results/method_toys.md) where its",
+        "claim should show, over three seeds. *Library*: values equal those of another library.",
         "",
     ]
     for family, found in itertools.groupby(known_methods(), lambda each: each.family):
@@ -156,10 +157,20 @@ def _methods_table() -> list[str]:
         for each in found:
             made = ", ".join(f"`{part}`" for part in each.parts) or f"not here: {each.absent}"
             name = f"{each.name} ({each.paper})" if each.paper else each.name
-            cells = (name, made, f"`{each.config}`" if each.config else "", ", ".join(each.checked))
+            checked = ", ".join(_outcome(each) if word == "small world" else word for word in each.checked)
+            cells = (name, made, f"`{each.config}`" if each.config else "", checked)
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     return lines
+
+
+def _outcome(method: Method) -> str:
+    """How a method came off in its small worlds."""
+    table = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))
+    names = {Path(method.config).stem, *(part.rpartition("/")[2] for part in method.parts)}
+    ahead = [row[-1] for row in table["tables"]["toys"]["rows"] if row[0] in names]
+    words = ("not ahead" if each == "no" else f"ahead {each}" for each in dict.fromkeys(ahead))
+    return f"small world: {' and '.join(words)}"
 
 
 def method_facts(text: str) -> tuple[str, dict[str, str]]:
