@@ -152,23 +152,24 @@ def _methods_table() -> list[str]:
         "claim should show, over three seeds. *Library*: values equal those of another library.",
         "",
     ]
+    table = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))
+    worlds = table["tables"]["toys"]["rows"]
     for family, found in itertools.groupby(known_methods(), lambda each: each.family):
         lines += [f"## {family}", "", "| method | made of | configuration | checked |", "| --- | --- | --- | --- |"]
         for each in found:
             made = ", ".join(f"`{part}`" for part in each.parts) or f"not here: {each.absent}"
             name = f"{each.name} ({each.paper})" if each.paper else each.name
-            checked = ", ".join(_outcome(each) if word == "small world" else word for word in each.checked)
+            checked = ", ".join(_outcome(each, worlds) if word == "small world" else word for word in each.checked)
             cells = (name, made, f"`{each.config}`" if each.config else "", checked)
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     return lines
 
 
-def _outcome(method: Method) -> str:
-    """How a method came off in its small worlds."""
-    table = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))
+def _outcome(method: Method, worlds: list[list[str]]) -> str:
+    """How a method came off in its small worlds, of which each row has its name first and the outcome last."""
     names = {Path(method.config).stem, *(part.rpartition("/")[2] for part in method.parts)}
-    ahead = [row[-1] for row in table["tables"]["toys"]["rows"] if row[0] in names]
+    ahead = [row[-1] for row in worlds if row[0] in names]
     words = ("not ahead" if each == "no" else f"ahead {each}" for each in dict.fromkeys(ahead))
     return f"small world: {' and '.join(words)}"
 

@@ -67,7 +67,7 @@ class Mcl(State):
         seed: int = 0,
         model: Annotated[nn.Module | None, FromModel("model")] = None,
     ) -> None:
-        self.joint = clusters ** len(reads)
+        self._each, self.joint = clusters, clusters ** len(reads)
         self._clusters = Clusters(reads=reads, clusters=clusters, seed=seed, model=model)
         self._labels: dict[str, int] = {}
         self._passes = 0
@@ -97,7 +97,7 @@ class Mcl(State):
         self._clusters.refresh(table)
         ids, found = self._clusters.labels()
         stacked = torch.stack(list(found.values())).numpy()  # (S, n), -1 where there is no row
-        weight = self._clusters.clusters ** np.arange(len(stacked))[::-1]  # type: ignore[operator]
+        weight = self._each ** np.arange(len(stacked))[::-1]
         joint = np.where((stacked >= 0).all(axis=0), weight @ stacked, -1).tolist()
         before = self._labels if self._passes else dict.fromkeys(ids, 0)
         self._labels = {

@@ -53,4 +53,4 @@ class Stalls:
     @property
     def note(self) -> str:
         """The share in words, where it is a tenth or more."""
-        return f"waits for data {self.share:.0%} of the time".replace("%", " %") if self.share >= _WORTH_SAYING else ""
+        return f"waits for data {100 * self.share:.0f} % of the time" if self.share >= _WORTH_SAYING else ""

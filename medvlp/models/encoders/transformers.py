@@ -64,7 +64,7 @@ class TransformersEncoder(TextEncoder):
         self.pool = pool
         self.fill = fill
         self.states = None if states is None else tuple(states)
-        self.backbone: Any = _fetch(path) if path is not None else _from_config(config or {}, words)
+        self.backbone: Any = fetched(path, what="text tower") if path is not None else _from_config(config or {}, words)
         settings = self.backbone.config
         _check_fit(settings, words)
         has_pooler = isinstance(dict(self.backbone.named_children()).get("pooler"), nn.Module)
@@ -180,12 +180,22 @@ def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa:
         ) from error
 
 
-def _fetch(path: str) -> Any:  # noqa: ANN401
+def fetched(path: str, *, what: str, loader: Any = transformers.AutoModel) -> Any:  # noqa: ANN401
+    """Return the model of a folder or hub name, by safetensors alone and without code of its own.
+
+    Args:
+        path: folder with ``config.json`` and ``model.safetensors``, or a hub name.
+        what: it is, for the error sentence.
+        loader: one of transformers' ``AutoModel`` classes.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     try:
-        return transformers.AutoModel.from_pretrained(path, use_safetensors=True, trust_remote_code=False)
+        return loader.from_pretrained(path, use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"The text tower {path!r} cannot be read ({type(error).__name__}): give a folder with config.json and "
+            f"The {what} {path!r} cannot be read ({type(error).__name__}): give a folder with config.json and "
             f"model.safetensors, or run once with a network."
         ) from error
 

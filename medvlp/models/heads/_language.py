@@ -10,7 +10,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError
+from medvlp.models.encoders.transformers import fetched
 
 _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
 
@@ -35,7 +36,11 @@ class Language(nn.Module):
         super().__init__()
         if (path is None) == (config is None):
             raise ConfigError("The head 'limber' needs path or config of a language model, one of the two: set one.")
-        whole = _made(config or {}, vocab_size) if path is None else _read(path)
+        whole = (
+            _made(config or {}, vocab_size)
+            if path is None
+            else fetched(path, what="language model", loader=transformers.AutoModelForCausalLM)
+        )
         self.body, self.settings = whole.base_model, whole.config
         # Its name before transformers 5.
         self._past = "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
@@ -99,13 +104,3 @@ def _made(config: Mapping[str, Any], vocab_size: int) -> Any:  # noqa: ANN401
         )
     settings = transformers.AutoConfig.for_model(kind, **options)
     return transformers.AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
-
-
-def _read(path: str) -> Any:  # noqa: ANN401
-    try:
-        return transformers.AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The language model {path!r} cannot be read ({type(error).__name__}): give a folder with config.json and "
-            f"model.safetensors, or run once with a network."
-        ) from error
