@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from medvlp.core import Column, Context, Key, Objective, Term
+from medvlp.core import Column, Objective
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import keys
 from medvlp.core.registry import build
 from medvlp.models.surgery.stretch_positions import stretched
-from medvlp.objectives import contrast
+from medvlp.objectives.long_clip import LongClip
 from medvlp.training.checkpoints import load_checkpoint
 from medvlp.training.trainer import Trainer
 from tests.training.methods import BATCH, Method, check_resume, check_same, images, make_setup, train
@@ -23,35 +22,6 @@ from tests.training.runs import WORDS
 POSITION = "model.towers.text.position"
 KEEP, COMPONENTS = 4, 3
 MIDDLE, LATER, END = 24, 40, 56
-
-
-class LongClip(Objective):
-    """CLIP(image, long) + CLIP(image of its first components, short) (Zhang et al. 2024, eq. 6 to 8)."""
-
-    def needs(self) -> frozenset[Key]:
-        return keys("image/embedding", "text/embedding", "text.short/embedding")
-
-    def forward(self, ctx: Context) -> dict[str, Term]:
-        coarse = components(ctx.all("image/embedding"), COMPONENTS)
-        own, target = ctx.own("image/embedding"), ctx.own("image/embedding")
-        scale: Any = ctx.scale
-        pairs = {
-            "long": (ctx.all("image/embedding"), ctx.all("text/embedding")),
-            "short": (coarse, ctx.all("text.short/embedding")),
-        }
-        return {
-            f"{name}_{way}": contrast(scale(rows[own] @ columns.T), target)
-            for name, (image, text) in pairs.items()
-            for way, (rows, columns) in (("image", (image, text)), ("text", (text, image)))
-        }
-
-
-def components(rows: Tensor, count: int) -> Tensor:
-    """Rows (B, D) projected on their first principal components and back."""
-    mean = rows.mean(dim=0)
-    centred = rows - mean
-    main = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:]
-    return centred @ main @ main.T + mean
 
 
 def columns(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
@@ -68,7 +38,10 @@ def columns(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
 
 
 def objectives() -> list[dict[str, Objective]]:
-    clip, long = build("objectives", {"name": "clip", "text": "text.short"}, where="test"), LongClip()
+    clip, long = (
+        build("objectives", {"name": "clip", "text": "text.short"}, where="test"),
+        LongClip(components=COMPONENTS, label_smoothing=0.0, positives="own"),
+    )
     return [{"clip": clip}, {"long": long}, {"long": long}]
 
 
