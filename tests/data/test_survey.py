@@ -271,8 +271,10 @@ def test_a_killed_index_goes_on_where_it_was_and_leaves_no_process(
 ) -> None:
     root = cohort(4).root
     (root / "t.csv").write_text("file\n" + "".join(f"{at}.png\n" for at in range(250)))
+    large = root / "large.png"  # sixteen of them in one piece of work: it is killed while it looks at these
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (3000, 3000), dtype=np.uint8)).save(large)
     for at in range(4, 250):
-        shutil.copy(root / f"{at % 4}.png", root / f"{at}.png")
+        os.link(large if 64 <= at < 80 else root / f"{at % 4}.png", root / f"{at}.png")
     out, file = tmp_path / "m.parquet", tmp_path / "cache" / "contents" / "survey.sqlite"
     words = ["data", "index", "csv", str(root), "--out", str(out), "columns={image: file}", "--no-page"]
     command = [sys.executable, "-m", "medvlp.cli.main", *words, "--workers", "2"]
