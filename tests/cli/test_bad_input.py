@@ -320,6 +320,7 @@ def train_in_this_process(config: str, *words: str) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 def test_a_batch_that_processes_cannot_share_is_refused_by_all(pool: Any, config: Path) -> None:
     for told in pool.run(2, train_in_this_process, str(config), "training.batch=7"):

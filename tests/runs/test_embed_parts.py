@@ -81,7 +81,7 @@ def test_ray_makes_the_same_table_though_a_worker_is_killed(
 ) -> None:
     pytest.importorskip("ray.data", reason="Ray is in the extra `scale`")
     out = tmp_path / "t.parquet"
-    words = ["embed", str(tiny_run.bundle), str(manifest), "--out", str(out), "--parts", "2", "--ray", "--workers", "1"]
+    words = ["embed", str(tiny_run.bundle), str(manifest), "--out", str(out), "--parts", "1", "--ray", "--workers", "1"]
     running = subprocess.Popen([sys.executable, "-m", "medvlp.cli.main", *words], stderr=subprocess.PIPE, text=True)
     killed = 0
     while running.poll() is None:
@@ -89,7 +89,7 @@ def test_ray_makes_the_same_table_though_a_worker_is_killed(
             for worker in _workers(running.pid):
                 os.kill(worker, signal.SIGKILL)
                 killed += 1
-        time.sleep(0.05)
+        time.sleep(0.005)
     assert running.returncode == 0, running.stderr.read() if running.stderr else ""
     assert killed
     same(FeatureTable.load(out), whole)

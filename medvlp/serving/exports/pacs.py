@@ -54,7 +54,9 @@ class Pacs:
             if not colon:
                 raise UserError(f"{self.credentials} does not hold USER:PASSWORD: write both in one line.")
             session = create_session_from_user_pass(user, password)
-        object.__setattr__(self, "_client", DICOMwebClient(self.url, session=session))
+        client = DICOMwebClient(self.url, session=session)
+        client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=250)  # someone waits: seconds, not 30
+        object.__setattr__(self, "_client", client)
 
     def studies(self, *, patient: str = "", date: str = "") -> list[dict[str, str]]:
         """Query studies (QIDO-RS) by patient, date or both.
