@@ -59,6 +59,7 @@ def test_a_hash_is_blake2b_under_the_key_and_no_name_is_kept() -> None:
     assert seen_of({"train": people("a")}, salt="other").hashes["train.patient"] != seen.hashes["train.patient"]
 
 
+@pytest.mark.slow
 def test_a_million_patients_are_eight_million_bytes() -> None:
     names = [f"{number:07d}" for number in range(1_000_000)]
     columns = {"id": names, "text": names, "id.patient": names, "split": ["train"] * len(names)}

@@ -152,7 +152,7 @@ def test_k_means_plus_plus_draws_by_squared_distance():
     assert 0.05 < third / 400 < 0.16
 
 
-@pytest.mark.parametrize("budget", [1, 7, 100])
+@pytest.mark.parametrize("budget", [pytest.param(1, marks=pytest.mark.slow), 7, 100])
 @pytest.mark.parametrize("spherical", [False, True])
 def test_chunks_change_nothing(budget, spherical):
     rows = blobs(9, spread=2.0)

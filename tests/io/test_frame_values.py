@@ -37,6 +37,7 @@ def test_files_of_known_truth_are_painted_as_the_standard_asks(dicom, case):
     assert np.abs(read_frame_values(path).levels() - 255 * case.truth).max() < 0.5 + 1e-3
 
 
+@pytest.mark.slow
 def test_every_file_of_pydicom_is_painted_as_it_is_read():
     read = 0
     for path in FILES:

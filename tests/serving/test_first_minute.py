@@ -27,6 +27,7 @@ def tab_to(page, words: str) -> None:
     pytest.fail(f"Tab never comes to {words!r}")
 
 
+@pytest.mark.slow
 def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure, browser):
     expect = playwright.expect
     expect.set_options(timeout=30_000)

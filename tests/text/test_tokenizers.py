@@ -47,6 +47,7 @@ def test_special_tokens_have_the_first_ids(wordpiece: WordPieceTokenizer) -> Non
     assert (wordpiece.pad_id, wordpiece.cls_id, wordpiece.sep_id, wordpiece.mask_id) == (0, 2, 3, 4)
 
 
+@pytest.mark.slow
 def test_the_same_corpus_gives_the_same_vocabulary_in_every_process_and_order() -> None:
     runs = {
         subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True).stdout

@@ -16,6 +16,9 @@ from tests.models.words import VIT
 from tests.training.runs import MODEL, final_hashes, finish, make_setup
 from tests.training.world import worst
 
+_LONG = "questions by bilinear attention"
+SOME = [pytest.param(case, marks=[pytest.mark.slow] * (case == _LONG)) for case in CASES]
+
 
 @cache
 def reference(case: str) -> dict[str, Any]:
@@ -29,14 +32,14 @@ def check(case: str, got: dict[str, Any]) -> None:
     assert got["terms"] == pytest.approx(expected["terms"], rel=1e-10)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_one_chunk_is_several(case: str) -> None:
     for chunks in (2, 4):
         check(case, step(case, chunks))
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_one_process_is_several(pool: Any, case: str) -> None:
     for processes, chunks in ((2, 1), (4, 1), (2, 2)):
         for got in pool.run(processes, step, case, chunks):

@@ -81,6 +81,7 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_journal(run / LOG) if row["kind"] == "train"]
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 def test_a_run_in_parts_is_that_of_whole_models(pool: Any, tmp_path: Path) -> None:
     whole, parts = tmp_path / "ddp", tmp_path / "fsdp"

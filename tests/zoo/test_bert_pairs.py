@@ -172,7 +172,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * each.startswith(("cxr", "med"))) for each in CASES]
+)
 def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     case, words, importer = CASES[name](), bert_words(tmp_path / "words"), name.partition("-")[0]
     torch.save(case.held, tmp_path / "file")

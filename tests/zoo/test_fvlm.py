@@ -144,6 +144,7 @@ def reference() -> Reference:
     return made
 
 
+@pytest.mark.slow
 def test_it_scores_the_windows_of_its_organs_as_its_parts_do(tmp_path: Path, reference: Reference) -> None:
     words, path = bert_words(tmp_path / "words"), study(tmp_path)
     held = reference.weights()
