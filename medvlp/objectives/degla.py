@@ -55,9 +55,8 @@ class Degla(Compared):
         ``image_to_text``, ``text_to_image``, ``image_grounded``, ``text_grounded`` and ``distillation``, weighted.
 
     Note:
-        Of reports that say nearly the same, a copy made from one is often true of another patient; with ``exclude:
-        none`` such copies are taught as false. The teacher must know something: begin with a phase of `clip`, or with
-        a bundle.
+        A copy of a report is often true of another patient, whose report says nearly the same; ``exclude: none``
+        teaches it as false. The teacher must know something: begin with a phase of `clip`, or with a bundle.
 
     References:
         Hu et al. 2025 (DeGLA), section 3.
