@@ -15,11 +15,11 @@ _SAME = 1e-3  # mm: grids that differ by less are one
 _ENDINGS = (".gz", ".nii", ".dcm", ".zip")
 
 
-def beside(volume: str, place: str) -> Path:
+def mask_beside(volume: str, place: str) -> Path:
     """Return the file at a place as seen from a volume's folder; ``{name}`` is the volume's, less its ending.
 
     Example:
-        >>> beside("/ct/a.nii.gz", "../organs/{name}.nii.gz").as_posix()
+        >>> mask_beside("/ct/a.nii.gz", "../organs/{name}.nii.gz").as_posix()
         '/ct/../organs/a.nii.gz'
     """
     name = Path(volume).name

@@ -17,7 +17,7 @@ from medvlp.data.marks import Drawn
 from medvlp.data.mask_files import mask_path, within
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.views._options import volume_in
-from medvlp.data.views._organ_masks import beside, organ_mask
+from medvlp.data.views._organ_masks import mask_beside, organ_mask
 from medvlp.data.views._organ_windows import resampled, windows
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
@@ -142,7 +142,7 @@ class ReadOrgans:
                 path, values = mask_path(str(drawn.plain or ""))
                 found |= {f"{organ}#{_listed(values)}": within(drawn.root, path)} if path else {}
             elif isinstance(source, str):
-                found[f"{organ}#{_listed(values)}"] = beside(source, self.masks)
+                found[f"{organ}#{_listed(values)}"] = mask_beside(source, self.masks)
         return found
 
 
