@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medvlp.core.term import Term
-from medvlp.objectives._similarity import Similarity, by_tiles
+from medvlp.objectives._similarity import Similarity
+from medvlp.objectives._tiles import by_tiles
 
 Reading = Literal["shared", "any", "each"]
 Rowwise = Tensor | Callable[[slice], Tensor]  # of R rows, or what makes it of some of them

@@ -12,10 +12,12 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._facts import true_of
-from medvlp.objectives._similarity import Similarity, by_tiles
-from medvlp.objectives._targets import Compared, Exclusion, Relation, related
+from medvlp.objectives._similarity import Similarity
+from medvlp.objectives._targets import Exclusion, Relation, related
+from medvlp.objectives._tiles import by_tiles
 from medvlp.objectives.hard_negatives import HardNegatives
 from medvlp.text.facts import stated_field
 
@@ -120,12 +122,10 @@ class Degla(Compared):
                 unfit = true_of(ctx, **both, text=self.negative, part=part)
             elif self.exclude != "none":
                 unfit = related(ctx, self.exclude, **both, text=self.text, part=part)
+            own = ctx.same("sample", **both, part=part)
             exclude = torch.zeros_like(found.target) if found.exclude is None else found.exclude
-            return contrast(
-                scores,
-                torch.cat([found.target, nothing], dim=1),
-                exclude=torch.cat([exclude, unfit & ~ctx.same("sample", **both, part=part)], dim=1),
-            )
+            exclude = torch.cat([exclude, unfit & ~own], dim=1)
+            return contrast(scores, torch.cat([found.target, nothing], dim=1), exclude=exclude)
 
         return by_tiles(self._similarity(ctx, self.image, self.text).beside(copies), term)
 
