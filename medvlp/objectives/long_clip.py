@@ -73,9 +73,8 @@ class LongClip(Compared):
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
     ) -> None:
-        super().__init__(
-            objective="long_clip", image=image, text=text, score="dot", positives=positives, exclude=exclude
-        )
+        both: dict[str, Any] = {"positives": positives, "exclude": exclude}
+        super().__init__(objective="long_clip", image=image, text=text, score="dot", **both)
         self.short, self.components = short, components
         self.short_weight = short_weight
         self.label_smoothing = label_smoothing

@@ -11,7 +11,7 @@ from medvlp.core.registry import FromModel
 from medvlp.core.term import Terms
 from medvlp.models.scale import LogitScale
 from medvlp.objectives._compared import Compared
-from medvlp.objectives._contrast import sigmoid_contrast
+from medvlp.objectives._sigmoid_contrast import sigmoid_contrast
 from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Siglip"]
