@@ -33,7 +33,7 @@ def relative_record(step: Array, size: Sequence[int], slices: Sequence[int] | No
         size: (H, W) of the other view, (S, H, W) of a stack.
         slices: as for `moved_record`.
     """
-    matrix = _rows(_in_volume(step) if len(size) == 3 else step)
+    matrix = matrix_rows(_in_volume(step) if len(size) == 3 else step)
     box = (0.0, 0.0, float(size[-1]), float(size[-2]))
     return ImageRecord(seed=0, box=box, matrix=matrix, slices=None if slices is None else tuple(slices))
 
@@ -96,11 +96,12 @@ def moved_record(
     matrix = record.matrix
     if matrix is not None or b or d or e < 0:
         whole = view_to_source(record, before)
-        matrix = _rows(whole @ (_in_volume(step) if len(whole) == 4 else step))
+        matrix = matrix_rows(whole @ (_in_volume(step) if len(whole) == 4 else step))
     # What an earlier edge cut off stays black, unless all of this view lay within it, or all of the source did.
     reach_x, reach_y = (abs(a) * columns + abs(b) * rows) / 2, (abs(d) * columns + abs(e) * rows) / 2
     within = min(right - reach_x, down - reach_y, width - right - reach_x, height - down - reach_y) >= -_THINNEST
-    cut = () if within or _all_seen(record, before) else ((_rows(view_to_source(record, before)), (height, width)),)
+    seen = within or _all_seen(record, before)
+    cut = () if seen else ((matrix_rows(view_to_source(record, before)), (height, width)),)
     if slices is not None:
         slices = tuple(n if record.slices is None else record.slices[n] for n in slices)
     return replace(
@@ -221,12 +222,13 @@ def record_tensor(records: Sequence[ImageRecord], size: Sequence[int]) -> Tensor
     return torch.from_numpy(np.stack(rows)).float()
 
 
+def matrix_rows(matrix: Array) -> Matrix:
+    """Return all rows but the last, (0, .., 0, 1), as plain numbers."""
+    return tuple(tuple(float(value) for value in row) for row in matrix[:-1])
+
+
 def _whole(rows: Matrix) -> Array:
     return np.array([*rows, (*(0.0 for _ in rows), 1.0)])
-
-
-def _rows(matrix: Array) -> Matrix:
-    return tuple(tuple(float(value) for value in row) for row in matrix[:-1])
 
 
 def _in_volume(plane: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import overload
 
@@ -90,6 +90,16 @@ def curve_of(preset: str, *, modality: str, values: Callable[[], np.ndarray]) ->
     return show
 
 
+def unit_warnings(recipes: Iterable[Preset], modality: str, *, has_air: Callable[[], bool]) -> list[str]:
+    """Return a warning where a CT window shows what may be no Hounsfield units: of no modality, without air.
+
+    `has_air` tells whether a value is below `AIR_BELOW`, and is called only where that matters.
+    """
+    if modality or not any(isinstance(recipe.curve, FixedWindow) for recipe in recipes) or has_air():
+        return []
+    return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
+
+
 def _shown_by(recipe: Preset, values: Callable[[], np.ndarray]) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """Return modality values -> float64 in [0, 1], and the same in words; `values` gives what percentiles are of."""
     curve = recipe.curve
@@ -112,6 +122,4 @@ def _refuse_other_modality(recipe: Preset, modality: str) -> None:
 def _uncertain(volume: Volume, recipe: Preset) -> list[str]:
     modality = str(volume.meta.get("Modality", ""))
     _refuse_other_modality(recipe, modality)
-    if modality or not isinstance(recipe.curve, FixedWindow) or not (volume.voxels >= AIR_BELOW).all():
-        return []
-    return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
+    return unit_warnings([recipe], modality, has_air=lambda: not (volume.voxels >= AIR_BELOW).all())

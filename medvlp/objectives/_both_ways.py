@@ -10,8 +10,9 @@ from medvlp.core.context import Context
 from medvlp.core.term import Term
 from medvlp.models.scores.dot import Dot
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._similarity import Similarity, by_tiles
+from medvlp.objectives._similarity import Similarity
 from medvlp.objectives._targets import Exclusion, Relation, pairs
+from medvlp.objectives._tiles import by_tiles
 
 
 def both_ways(

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
+from medvlp.models.encoders.slices import unpacked
+from medvlp.models.heads._dense import resize
 from medvlp.state._model_teacher import ModelTeacher
 
 
@@ -33,6 +35,23 @@ def projected(teacher: ModelTeacher, tokens: Tensor) -> Tensor:
     flat = tokens.flatten(0, 1).repeat(1, width // tokens.shape[2])
     rows = Encoded(owner=torch.arange(len(flat), device=flat.device), pooled=flat)
     return raw(rows, "raw")["raw"].unflatten(0, tokens.shape[:2])
+
+
+def spread(maps: Tensor, real: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Bring maps of slices to the voxels of volumes, (R, K, s, h, w), and tell which voxels are real, (R, s, h, w).
+
+    Args:
+        maps: (N, K, rows, columns), of all real slices one after the other.
+        real: (R, S) bool, N of them True.
+        size: s, h, w.
+
+    Example:
+        >>> maps, real = spread(torch.ones(1, 1, 1, 1), torch.tensor([[True, False]]), (2, 1, 2))
+        >>> maps.flatten().tolist(), real.flatten().tolist()
+        ([1.0, 1.0, 0.0, 0.0], [True, True, False, False])
+    """
+    there = real[:, None, :, None, None].to(maps).expand(-1, -1, -1, *size[1:])
+    return resize(unpacked(maps, real).transpose(1, 2), size), resize(there, size)[:, 0] > 0.5
 
 
 def cells_of(values: Tensor, cell: Sequence[int]) -> Tensor:
@@ -70,3 +89,20 @@ def grouped(vectors: Tensor, texts: Tensor, labels: Tensor, real: Tensor) -> Ten
     same = (labels[:, :, None] == labels[:, None]) & real[:, None]
     same = same | torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
     return scores[:, None].masked_fill(~same, float("-inf")).softmax(2) @ vectors
+
+
+def agreement(
+    place: Tensor, texts: Tensor, labels: Tensor, real: Tensor, *, cell: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return the product of each voxel with the mean `grouped` of its block, (C, n), and which are real.
+
+    Args:
+        place: (R, D, s, h, w).
+        texts: (K, D).
+        labels: (R, s, h, w).
+        real: (R, s, h, w) bool.
+        cell: slices, rows and columns of a block.
+    """
+    blocks = [cells_of(each, cell) for each in (place, labels[:, None], real[:, None].to(labels))]
+    vectors, own, there = blocks[0], blocks[1][..., 0], blocks[2][..., 0] > 0
+    return (grouped(vectors, texts, own, there) * vectors).sum(2), there

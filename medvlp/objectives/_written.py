@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term
-from medvlp.objectives._rows import wide
+from medvlp.objectives._rows import first_of, wide
 
 
 def head_of(decoder: Mapping[str, object], reads: str) -> HeadSpec:
@@ -37,3 +38,21 @@ def next_token(logits: Tensor, ids: Tensor, mask: Tensor, given: Tensor | None =
         predicted = predicted & ~given[:, 1:]
     # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
     return Term.of(F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none"))
+
+
+def begun(questions: Tensor, owner: Tensor, texts: Tensor, *, length: int) -> Tensor:
+    """Return which tokens of texts are their question's, bool (R, L): all of it but its last, the end of a text.
+
+    Args:
+        questions: (Q, M), True on tokens.
+        owner: (Q,) sample of each.
+        texts: (R,) sample of each text, which begins with its question; without one its first token alone is given.
+        length: L.
+
+    Example:
+        >>> begun(torch.tensor([[True, True, True]]), torch.tensor([1]), torch.tensor([0, 1]), length=3).int().tolist()
+        [[1, 0, 0], [1, 1, 0]]
+    """
+    row, lengths = first_of(owner, texts), questions.sum(dim=1) - 1
+    asked = torch.where(row >= 0, lengths[row], 1) if len(lengths) else torch.ones_like(texts)
+    return torch.arange(length, device=texts.device)[None] < asked[:, None]

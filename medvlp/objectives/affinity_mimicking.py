@@ -12,9 +12,10 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._mimicry import affinity, mixed
-from medvlp.objectives._targets import Compared, Relation
+from medvlp.objectives._targets import Relation
 
 __all__ = ["AffinityMimicking"]
 

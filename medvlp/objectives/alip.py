@@ -13,9 +13,10 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._similarity import by_tiles
-from medvlp.objectives._targets import Compared, Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._tiles import by_tiles
 
 __all__ = ["Alip"]
 

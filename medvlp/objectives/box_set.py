@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -11,23 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.sample import Column
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._box_match import match
 from medvlp.objectives._labelled import Labelled
+from medvlp.objectives._true_boxes import Truth, true_boxes
 
-__all__ = ["BoxSet", "match"]
-
-
-@dataclass(frozen=True)
-class _Truth:
-    """What one view holds: boxes (n, 4) as cx, cy, w, h in [0, 1], their classes (n,), and which classes are known."""
-
-    boxes: Tensor
-    classes: Tensor
-    known: Tensor
+__all__ = ["BoxSet"]
 
 
 class BoxSet(Labelled):
@@ -98,7 +89,7 @@ class BoxSet(Labelled):
     def forward(self, ctx: Context) -> Terms:
         """Return the three terms."""
         boxes, logits, earlier = (ctx[f"{self.key}{part}"] for part in ("", "_logits", "_layers"))
-        truths = self._truths(ctx, self.key, boxes)
+        truths = true_boxes(ctx, self.key, self.labels)
         layers = [(boxes, logits), *((each[..., :4], each[..., 4:]) for each in earlier.unbind(1))]
         sums = torch.stack([self._sums(*layer, truths) for layer in layers])  # (L, 4)
         count = boxes.new_tensor(float(sum(len(truth.boxes) for truth in truths)))
@@ -109,7 +100,7 @@ class BoxSet(Labelled):
             "class": Term(classes, sums[0, 3].detach()),
         }
 
-    def _sums(self, boxes: Tensor, logits: Tensor, truths: Sequence[_Truth]) -> Tensor:
+    def _sums(self, boxes: Tensor, logits: Tensor, truths: Sequence[Truth]) -> Tensor:
         """Sums over the views of one layer: L1, 1 - GIoU, weighted cross entropy, weights."""
         from torchvision.ops import box_convert, generalized_box_iou_loss
 
@@ -129,76 +120,8 @@ class BoxSet(Labelled):
             total = total + torch.stack([(found - drawn).abs().sum(), overlap, (losses * weights).sum(), weights.sum()])
         return total
 
-    def _truths(self, ctx: Context, key: str, boxes: Tensor) -> list[_Truth]:
-        if not len(boxes):
-            return []
-        pixels, owner = ctx.batch[self.view].values, ctx.owner(key).tolist()
-        assert isinstance(pixels, Tensor)
-        size = boxes.new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2)
-        columns = [ctx.batch.columns.get(f"boxes.{label}") for label in self.labels]
-        found = []
-        for row, sample in enumerate(owner):
-            place = row - owner.index(sample)
-            each = [_boxes_of(column, sample, place) for column in columns]
-            parts = [boxes.new_zeros(0, 4) if b is None else b.to(boxes) / size for b in each]
-            counts = torch.tensor([len(b) for b in parts], device=boxes.device)
-            corners = torch.cat(parts)
-            middle, side = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-            classes = torch.arange(len(parts), device=boxes.device).repeat_interleave(counts)
-            known = torch.tensor([b is not None for b in each], device=boxes.device)
-            found.append(_Truth(torch.cat([middle, side], dim=1), classes, known))
-        return found
-
-
-@torch.no_grad()
-def match(
-    boxes: Tensor, logits: Tensor, true_boxes: Tensor, true_classes: Tensor, *, l1: float, giou: float
-) -> tuple[Tensor, Tensor]:
-    """Return indices of matched queries and true boxes, (n,) each: the assignment of the least cost.
-
-    Args:
-        boxes: (Q, 4) cx, cy, w, h.
-        logits: (Q, K + 1).
-        true_boxes: (n, 4).
-        true_classes: (n,).
-        l1: weight of the distance.
-        giou: weight of the overlap.
-
-    Raises:
-        DataError: if there are more boxes than queries.
-
-    Example:
-        >>> boxes = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
-        >>> query, true = match(boxes, torch.zeros(2, 2), boxes[1:], torch.tensor([0]), l1=5.0, giou=2.0)
-        >>> query.tolist(), true.tolist()
-        ([1], [0])
-    """
-    from scipy.optimize import linear_sum_assignment
-    from torchvision.ops import box_convert, generalized_box_iou
-
-    if len(true_boxes) > len(boxes):
-        raise DataError(f"A view has {len(true_boxes)} boxes and {len(boxes)} queries look for them: raise queries.")
-    overlap = generalized_box_iou(*(box_convert(each, "cxcywh", "xyxy") for each in (boxes, true_boxes)))
-    cost = l1 * torch.cdist(boxes, true_boxes, p=1) - giou * overlap - logits.softmax(-1)[:, true_classes]
-    # A model that diverged is the guard's to tell of, from the loss.
-    query, true = linear_sum_assignment(cost.nan_to_num(1e6, 1e6, -1e6).cpu().numpy())
-    return (torch.as_tensor(query, device=boxes.device), torch.as_tensor(true, device=boxes.device))
-
 
 def _nothing(logs: Tensor, known: Tensor) -> Tensor:
     """Log probability of "no object or a class of which nothing is known", (Q,)."""
     hidden = torch.cat([~known, torch.ones_like(known[:1])])
     return logs[:, hidden].logsumexp(1)
-
-
-def _boxes_of(column: Column | None, sample: int, place: int) -> Tensor | None:
-    """Boxes of one view of a sample, (n, 4); None where it is not known where they are."""
-    if column is None or (column.known is not None and not bool(column.known[sample])):
-        return None
-    here = column.owner == sample
-    # Without word of it, what has a box is known.
-    if column.known is None and not bool(here.any()):
-        return None
-    values = column.values
-    assert isinstance(values, Tensor)
-    return values[here if column.place is None else here & (column.place == place)]

@@ -17,7 +17,7 @@ from medvlp.core.term import Terms
 from medvlp.models.heads._speaker import Speaker
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._rows import first_of, memory_keys
-from medvlp.objectives._written import head_of, next_token
+from medvlp.objectives._written import begun, head_of, next_token
 from medvlp.objectives.classify import Classify
 
 __all__ = ["Caption"]
@@ -104,7 +104,7 @@ class Caption(Objective):
         self._memory, self._memory_mask = memory_keys(image, part)
         self._ids, self._mask = f"{text}/ids", f"{text}/mask"
         self._words = f"{text}/tokens" if words == "tower" else self._ids
-        self._question, self._view = None if question is None else f"{question}/mask", question
+        self._question = None if question is None else f"{question}/mask"
 
     def needs(self) -> frozenset[Key]:
         """The image tokens, the text's token ids and mask; the text's tokens where the decoder reads them."""
@@ -121,7 +121,7 @@ class Caption(Objective):
         """A written report, or answers to questions."""
         options: dict[str, object] = {"head": self.head, "reads": self._memory}
         if self.classify is None:
-            return (AnswerSpec("report" if self._view is None else "question", options),)
+            return (AnswerSpec("report" if self._question is None else "question", options),)
         of_findings = {"findings": self.classify.key, "threshold": self.threshold}
         return (AnswerSpec("report", options | of_findings), *self.classify.answers())
 
@@ -139,8 +139,8 @@ class Caption(Objective):
         logits = generator.forward_logits(memory, memory_mask, ctx[self._words][written], of_findings)
         given = None
         if self._question is not None:
-            asked = self._given(ctx, ctx.owner(self._ids)[written])
-            given = torch.arange(ids.shape[1], device=ids.device)[None] < asked[:, None]
+            texts = ctx.owner(self._ids)[written]
+            given = begun(ctx[self._question], ctx.owner(self._question), texts, length=ids.shape[1])
         return {"next_token": next_token(logits, ids, mask, given), **terms}
 
     def _seen(self, ctx: Context, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -148,10 +148,3 @@ class Caption(Objective):
         memory = ctx[self._memory][image]
         mask = None if self._memory_mask is None else ctx[self._memory_mask][image]
         return memory if memory.dim() == 3 else memory[:, None], mask
-
-    def _given(self, ctx: Context, owner: Tensor) -> Tensor:
-        """Return how many tokens of each text are its question's: all of that but its last, the end of a text."""
-        assert self._question is not None
-        lengths = ctx[self._question].sum(dim=1) - 1
-        row = first_of(ctx.owner(self._question), owner)
-        return torch.where(row >= 0, lengths[row], 1) if len(lengths) else torch.ones_like(owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,6 @@ class CgtGan(Objective):
         (['clip:image/embedding', 'image/embedding', 'state:clip'], ['captioner', 'critic'])
     """
 
-    scope: Literal["batch", "sample"] = "batch"
-
     def __init__(
         self,
         *,
@@ -120,20 +118,17 @@ class CgtGan(Objective):
         greedy = whole_texts(writer.write(image.detach(), None, **made), **ends)
         fake = critic.logits(*drawn)
         with torch.no_grad():
-            better = self._reward(ctx, drawn, self.samples) - self._repeated(self._reward(ctx, greedy, 1))
-            finer = fake.detach() - self._repeated(critic.logits(*greedy))
+            reward, style = self._reward(ctx, greedy, 1), critic.logits(*greedy)
+            better = self._reward(ctx, drawn, self.samples) - reward.repeat_interleave(self.samples)
+            finer = fake.detach() - style.repeat_interleave(self.samples)
         logs = log_probability(wide(writer.forward_logits(many, None, drawn[0][:, :-1])), *drawn)
         w = value_at(self.weight, ctx.samples_seen)
-        real = critic.logits(ctx[f"{self.text}/ids"], ctx[f"{self.text}/mask"])
         return {
             "reward": Term.of(-w * logs * better),
             "style": Term.of(-(1 - w) * logs * finer),
-            "real": Term.of(F.softplus(-wide(real))),
+            "real": Term.of(F.softplus(-wide(critic.logits(ctx[f"{self.text}/ids"], ctx[f"{self.text}/mask"])))),
             "fake": Term.of(F.softplus(wide(fake))),
         }
-
-    def _repeated(self, values: Tensor) -> Tensor:
-        return values.repeat_interleave(self.samples, dim=0)
 
     def _reward(self, ctx: Context, texts: tuple[Tensor, Tensor], times: int) -> Tensor:
         """Return r of texts, `times` of each image."""

@@ -9,8 +9,10 @@ from pydantic import Field
 
 from medvlp.core.context import Context
 from medvlp.core.term import Term
-from medvlp.objectives._contrast import Reading, contrast
-from medvlp.objectives._targets import Compared, Exclusion, Relation
+from medvlp.objectives._compared import Compared
+from medvlp.objectives._contrast import contrast
+from medvlp.objectives._readings import Reading
+from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Clip"]
 

@@ -16,11 +16,9 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.models.encoders.slices import unpacked
-from medvlp.models.heads._dense import resize
 from medvlp.models.heads._regions import map_of
 from medvlp.models.heads.voxel_texts import VoxelTexts
-from medvlp.objectives._voxels import cells_of, grouped, projected
+from medvlp.objectives._voxels import agreement, projected, spread
 from medvlp.state._model_teacher import ModelTeacher
 
 __all__ = ["Clip2scene"]
@@ -64,8 +62,8 @@ class Clip2scene(Objective):
 
     References:
         Chen et al. 2023 (CLIP2Scene: towards label-efficient 3D scene understanding by CLIP), as its released code does
-        it. Slices cover all voxels, so that the paper's unpaired points do not occur; its softmax is over up to eight
-        points of a coarse cell in three sweeps, here over all voxels of a block.
+        it. Slices cover all voxels, so no point is unpaired; the softmax is over all voxels of a block, in the paper
+        over up to eight points of a coarse cell in three sweeps.
 
     Example:
         >>> objective = Clip2scene(teacher="frozen", bank="regions", labels=["effusion"])
@@ -92,9 +90,8 @@ class Clip2scene(Objective):
             raise ConfigError("Objective 'clip2scene' needs labels, and a cell of at least one voxel along each axis.")
         self.teacher, self.labels, self.view, self.slices = teacher, tuple(labels), view, slices
         self.bank, self.cells = f"{teacher}:bank.{bank}/embedding", f"{teacher}:{slices}/{cells}"
-        self.part, self.cell, self.own_from = part, tuple(cell), own_from
+        self.part, self.key, self.cell, self.own_from = part, f"{view}/{part}", tuple(cell), own_from
         self.head = HeadSpec("voxel_texts", {**head, "classes": len(labels) + 1}, keep=True)
-        self.key = f"{view}/{part}"
 
     def needs(self) -> frozenset[Key]:
         """The teacher's cells and texts, and what the head gives."""
@@ -125,36 +122,29 @@ class Clip2scene(Objective):
         logits = torch.einsum("rdzyx,kd->rkzyx", meaning, texts)
         labels, real = self._taught(ctx, texts, meaning)
         if self.own_from is not None and ctx.samples_seen >= self.own_from and len(labels):
-            own = ctx.uniform(name="own labels of clip2scene") < 0.5
-            chosen = own[ctx.parts[parse_key(self.key)].owner].view(-1, 1, 1, 1)
-            labels = torch.where(chosen, logits.detach().argmax(1), labels)
+            own = (ctx.uniform(name="own labels of clip2scene") < 0.5)[ctx.parts[parse_key(self.key)].owner]
+            labels = torch.where(own.view(-1, 1, 1, 1), logits.detach().argmax(1), labels)
         losses = F.cross_entropy(logits, labels, reduction="none")
-        blocks = [cells_of(each, self.cell) for each in (place, labels[:, None], real[:, None].to(labels))]
-        vectors, own, there = blocks[0], blocks[1][..., 0], blocks[2][..., 0] > 0
-        alike = (grouped(vectors, texts, own, there) * vectors).sum(2)
-        weight = there.flatten().to(losses.dtype)
+        alike, there = agreement(place, texts, labels, real, cell=self.cell)
         return {
             "semantic": Term.of(losses.flatten(), real.flatten().to(losses.dtype)),
-            "grouped": Term.of((1 - alike.sigmoid()).flatten(), weight),
+            "grouped": Term.of((1 - alike.sigmoid()).flatten(), there.flatten().to(losses.dtype)),
         }
 
     def _taught(self, ctx: Context, texts: Tensor, meaning: Tensor) -> tuple[Tensor, Tensor]:
         """Labels of the teacher, (R, s, h, w) int64, and which voxels are real."""
-        cells = ctx[self.cells]
-        teacher = ctx.state[self.teacher]
-        assert isinstance(teacher, ModelTeacher), "its keys were planned"
-        if self.cells.endswith("/tokens"):
-            cells = projected(teacher, cells)
-        scores = torch.einsum("nmd,kd->nmk", unit(cells).to(texts), texts)
-        column, rows = ctx.batch[self.view], len(meaning)
+        cells, column = ctx[self.cells], ctx.batch[self.view]
         assert isinstance(column.values, Tensor), "stacks are tensors"
+        if self.cells.endswith("/tokens"):
+            cells = projected(cast("ModelTeacher", ctx.state[self.teacher]), cells)
+        scores = torch.einsum("nmd,kd->nmk", unit(cells).to(texts), texts)
         there = column.mask if column.mask is not None else column.values.new_ones(column.values.shape[:2]).bool()
         if int(there.sum()) != len(scores):
             raise ConfigError(
                 f"{len(scores)} rows of {self.slices!r} do not fit {int(there.sum())} slices of {self.view!r}: let the "
                 "view `every_slice` make them, last."
             )
-        maps = unpacked(map_of(scores, ctx.grid(self.cells)), there).transpose(1, 2) if rows else meaning
-        size = meaning.shape[2:]
-        real = there[:, :, None, None].to(meaning).expand(*there.shape, *size[1:])[:, None] if rows else meaning[:, :1]
-        return resize(maps, size).argmax(1), resize(real, size)[:, 0] > 0.5
+        if not len(meaning):
+            return meaning.argmax(1), meaning[:, 0] > 0
+        maps, real = spread(map_of(scores, ctx.grid(self.cells)), there, meaning.shape[2:])
+        return maps.argmax(1), real

@@ -12,11 +12,12 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.schedules import Number, value_at
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._draws import normal
 from medvlp.objectives._mimicry import affinity, mixed
-from medvlp.objectives._similarity import by_tiles
-from medvlp.objectives._targets import Compared, Relation
+from medvlp.objectives._targets import Relation
+from medvlp.objectives._tiles import by_tiles
 
 __all__ = ["ClipRefine"]
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._facts import true_of
-from medvlp.objectives._similarity import Similarity, by_tiles
-from medvlp.objectives._targets import Compared, Exclusion, Relation, related
+from medvlp.objectives._similarity import Similarity
+from medvlp.objectives._targets import Exclusion, Relation, related
+from medvlp.objectives._tiles import by_tiles
 from medvlp.objectives.hard_negatives import HardNegatives
 from medvlp.text.facts import stated_field
 
@@ -55,9 +57,8 @@ class Degla(Compared):
         ``image_to_text``, ``text_to_image``, ``image_grounded``, ``text_grounded`` and ``distillation``, weighted.
 
     Note:
-        Of reports that say nearly the same, a copy made from one is often true of another patient; with ``exclude:
-        none`` such copies are taught as false. The teacher must know something: begin with a phase of `clip`, or with
-        a bundle.
+        A copy of a report is often true of another patient, whose report says nearly the same; ``exclude: none``
+        teaches it as false. The teacher must know something: begin with a phase of `clip`, or with a bundle.
 
     References:
         Hu et al. 2025 (DeGLA), section 3.
@@ -121,12 +122,10 @@ class Degla(Compared):
                 unfit = true_of(ctx, **both, text=self.negative, part=part)
             elif self.exclude != "none":
                 unfit = related(ctx, self.exclude, **both, text=self.text, part=part)
+            own = ctx.same("sample", **both, part=part)
             exclude = torch.zeros_like(found.target) if found.exclude is None else found.exclude
-            return contrast(
-                scores,
-                torch.cat([found.target, nothing], dim=1),
-                exclude=torch.cat([exclude, unfit & ~ctx.same("sample", **both, part=part)], dim=1),
-            )
+            exclude = torch.cat([exclude, unfit & ~own], dim=1)
+            return contrast(scores, torch.cat([found.target, nothing], dim=1), exclude=exclude)
 
         return by_tiles(self._similarity(ctx, self.image, self.text).beside(copies), term)
 

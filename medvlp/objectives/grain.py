@@ -14,9 +14,9 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._box_match import match
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._regions import Regions, phrases, regions_of
-from medvlp.objectives.box_set import match
 
 __all__ = ["Grain"]
 

@@ -13,9 +13,10 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
-from medvlp.objectives._targets import Compared, Exclusion
+from medvlp.objectives._targets import Exclusion
 
 __all__ = ["ImgDiff"]
 

@@ -14,8 +14,9 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Terms
-from medvlp.objectives._contrast import contrast, sigmoid_contrast
+from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
+from medvlp.objectives._sigmoid_contrast import sigmoid_contrast
 
 __all__ = ["InputLabel"]
 

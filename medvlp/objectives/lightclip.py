@@ -11,9 +11,10 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.schedules import Number, Ramp, value_at
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._similarity import by_tiles
-from medvlp.objectives._targets import Compared, Exclusion, Relation
+from medvlp.objectives._targets import Exclusion, Relation
+from medvlp.objectives._tiles import by_tiles
 
 __all__ = ["LightClip"]
 

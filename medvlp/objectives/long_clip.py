@@ -14,7 +14,8 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._both_ways import among
-from medvlp.objectives._targets import Compared, Exclusion, Relation, needed_fields
+from medvlp.objectives._compared import Compared
+from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
 __all__ = ["LongClip", "main_components"]
 
@@ -74,8 +75,7 @@ class LongClip(Compared):
     ) -> None:
         both: dict[str, Any] = {"positives": positives, "exclude": exclude}
         super().__init__(objective="long_clip", image=image, text=text, score="dot", **both)
-        self.short = short
-        self.components = components
+        self.short, self.components = short, components
         self.short_weight = short_weight
         self.label_smoothing = label_smoothing
 

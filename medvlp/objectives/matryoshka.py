@@ -9,7 +9,7 @@ from torch import nn
 
 from medvlp.core.context import Context
 from medvlp.core.term import Terms
-from medvlp.objectives._contrast import Reading
+from medvlp.objectives._readings import Reading
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives.clip import Clip
 

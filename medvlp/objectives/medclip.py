@@ -14,9 +14,9 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
-from medvlp.objectives._targets import Compared
 
 __all__ = ["Medclip"]
 

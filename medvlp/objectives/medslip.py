@@ -12,7 +12,8 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._medslip import existence_loss, pair_loss
-from medvlp.objectives.medslip_protocl import STREAMS, MedslipProtocl, Stated, Stream, stated
+from medvlp.objectives._medslip_stated import STREAMS, Stated, Stream, stated
+from medvlp.objectives.medslip_protocl import MedslipProtocl
 
 __all__ = ["Medslip"]
 

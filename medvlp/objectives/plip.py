@@ -9,7 +9,8 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.term import Term
-from medvlp.objectives._targets import Compared, Exclusion
+from medvlp.objectives._compared import Compared
+from medvlp.objectives._targets import Exclusion
 
 __all__ = ["Plip"]
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
@@ -90,24 +89,11 @@ class ProtoClip(Objective):
             raise ConfigError("scale of objective 'protoclip' has a bias, which a softmax does not see: leave it out.")
         if external and not back_translation:
             raise ConfigError("external of objective 'protoclip' needs back_translation: its centroids are elsewhere.")
-        self.state = state
-        self.views = (image, text)
-        self.target_temperature = target_temperature
-        self.back_translation = back_translation
-        self.external = external
-        self.external_weight = external_weight
-        self.skip_empty = skip_empty
-        self.head = head
-        self.field = field
-        self.options: dict[str, object] = {
-            "reads": "raw",
-            "hidden": hidden,
-            "width": width,
-            "layers": layers,
-            "norm": norm,
-            "bias": True,
-            "stage": "batch",
-        }
+        self.state, self.views, self.head, self.field = state, (image, text), head, field
+        self.target_temperature, self.skip_empty = target_temperature, skip_empty
+        self.back_translation, self.external, self.external_weight = back_translation, external, external_weight
+        self.options: dict[str, object] = {"reads": "raw", "hidden": hidden, "width": width, "layers": layers}
+        self.options |= {"norm": norm, "bias": True, "stage": "batch"}
         self.scale = LogitScale(init=scale.init, max=scale.max, min=1.0 if scale.min is None else scale.min)
 
     def needs(self) -> frozenset[Key]:
@@ -122,33 +108,29 @@ class ProtoClip(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions, and the external teacher's."""
-        clusters, terms = self._clusters(ctx), {}
-        image, text = self.views
+        clusters, (image, text) = self._clusters(ctx), self.views
+        terms = {}
         for name, student, teacher in (("image", image, text), ("text", text, image)):
-            labels = ctx.rows(f"number.{self.field}_{teacher}", f"{student}/{self.head}").one()
-            prototypes = clusters.centroids(
-                labels_of=teacher, features_of=student if self.back_translation else teacher
-            )
-            target = _hard(labels)
-            if self.target_temperature > 0:
-                target = clusters.soft_labels(labels, space=teacher, temperature=self.target_temperature)
-            terms[name] = self._against(ctx, student, prototypes, target).times(0.5)
+            term = self._against(ctx, clusters, student, teacher, temperature=self.target_temperature)
+            terms[name] = term.times(0.5)
         if self.external:
             for name, student in (("image", image), ("text", text)):
-                labels = ctx.rows(f"number.{self.field}_external", f"{student}/{self.head}").one()
-                prototypes = clusters.centroids(labels_of="external", features_of=student)
-                term = self._against(ctx, student, prototypes, _hard(labels))
+                term = self._against(ctx, clusters, student, "external", temperature=0)
                 terms[f"external_{name}"] = term.times(self.external_weight / 2)
         return terms
 
-    def _against(self, ctx: Context, view: str, prototypes: Tensor, target: Tensor) -> Term:
-        rows = unit(ctx[f"{view}/{self.head}"])
-        columns = prototypes.to(rows)
-        exclude = None
-        if self.skip_empty:
-            exclude = ~columns.any(dim=1).expand(len(rows), -1)
+    def _against(self, ctx: Context, clusters: Clusters, student: str, teacher: str, *, temperature: float) -> Term:
+        """Return the cross entropy of a student's rows over prototypes of a teacher's clusters."""
+        rows = unit(ctx[f"{student}/{self.head}"])
+        labels = ctx.rows(f"number.{self.field}_{teacher}", f"{student}/{self.head}").one()
+        features = student if self.back_translation else teacher
+        columns = clusters.centroids(labels_of=teacher, features_of=features).to(rows)
+        target = labels.nan_to_num(nan=-1).long()
+        if temperature > 0:
+            target = clusters.soft_labels(labels, space=teacher, temperature=temperature).to(rows)
+        exclude = ~columns.any(dim=1).expand(len(rows), -1) if self.skip_empty else None
         scores = Similarity(rows, columns, lambda rows, columns: rows @ columns.T, self.scale)
-        return contrast(scores, target.to(rows) if target.is_floating_point() else target, exclude=exclude)
+        return contrast(scores, target, exclude=exclude)
 
     def _clusters(self, ctx: Context) -> Clusters:
         clusters = ctx.state[self.state]
@@ -159,7 +141,3 @@ class ProtoClip(Objective):
                 f"states.{self.state} is another."
             )
         return clusters
-
-
-def _hard(labels: Tensor) -> Tensor:
-    return labels.nan_to_num(nan=-1).long()

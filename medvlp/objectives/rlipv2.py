@@ -14,7 +14,8 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._pairs import Pairs, match_pairs, overlaps
+from medvlp.objectives._matched_pairs import match_pairs, overlaps
+from medvlp.objectives._pairs import Pairs
 from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT, UNCERTAIN
 
@@ -85,9 +86,8 @@ class Rlipv2(Related):
     ) -> None:
         words = {"labels": labels, "predicates": predicates, "drawn": drawn}
         super().__init__(objective="rlipv2", file=file, pairs=f"{image}/{part}", **words)
-        self.part = part
         self.head = HeadSpec("relation_queries", {**head, "labels": len(labels), "bank": bank}, keep=True)
-        self.l1, self.giou, self.no_object = l1, giou, no_object
+        self.part, self.l1, self.giou, self.no_object = part, l1, giou, no_object
 
     def needs(self) -> frozenset[Key]:
         """What the head gives, the matrix of statements and the boxes."""
@@ -103,43 +103,36 @@ class Rlipv2(Related):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the four terms."""
-        parts = self.found(ctx)
+        parts, truths = self.found(ctx), self.truths(ctx)
         earlier = ctx[f"{self.pairs}_layers"].split([part.shape[2] for part in parts], dim=3)
-        truths = self.truths(ctx)
         layers = [parts, *([part[:, at] for part in earlier] for at in range(earlier[0].shape[1]))]
-        sums = torch.stack([self._sums(layer, truths) for layer in layers])  # (L, 4)
-        there = [truth for truth in truths if truth is not None]
-        count = sums.new_tensor(float(sum(int((~truth.boxes[:, ::4].isnan()).sum()) for truth in there)))
-        stated = sums.new_tensor(float(sum(int((truth.predicates == PRESENT).sum()) for truth in there)))
-        box, overlap, entity, predicate, _ = sums.sum(0)
+        sums = torch.stack([self._sums(layer, truths) for layer in layers])  # (L, 7)
+        (box, overlap, entity, predicate), (weight, count, stated) = sums[:, :4].sum(0), sums[0, 4:].detach()
         return {
             "box": Term(self.l1 * box, count),
             "overlap": Term(self.giou * overlap, count),
-            "entity": Term(entity, sums[0, 4].detach()),
+            "entity": Term(entity, weight),
             "predicate": Term(predicate, stated),
         }
 
     def _sums(self, layer: Sequence[Tensor], truths: Sequence[Pairs | None]) -> Tensor:
-        """Sums over the pictures of one layer: L1, 1 - GIoU, weighted cross entropy, focal loss, weights."""
+        """Sums of a layer: L1, 1 - GIoU, weighted cross entropy, focal; weights, known boxes, stated predicates."""
         boxes, *named, verbs = layer
         matched = match_pairs(layer, truths, l1=self.l1, giou=self.giou)
-        at, true = (matched.row, matched.query), matched.true
+        at, true, stated = matched.at, matched.true, (matched.true.predicates == PRESENT).to(verbs)
         found, known = boxes[at], ~true.boxes.isnan()
         placed = true.boxes.where(known, found.detach())
         overlap, both = overlaps(found, placed), known[:, ::4]
         quality = ((1 + overlap.detach()) / 2).where(both, 1.0).amin(dim=1)
-        weights = torch.full_like(boxes[..., 0], self.no_object).index_put(at, boxes.new_ones(()))
-        weights = weights * matched.known[:, None]
-        entity = boxes.sum() * 0
+        entity, weights = boxes.sum() * 0, boxes.new_zeros(())
         for logits, right in zip(named, (true.subjects, true.objects), strict=True):
-            target = torch.full_like(logits[..., 0], logits.shape[2] - 1, dtype=torch.int64).index_put(at, right)
-            losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
-            entity = entity + (losses * weights.flatten()).sum()
-        soft = torch.zeros_like(verbs).index_put(at, (true.predicates == PRESENT).to(verbs) * quality[:, None])
+            losses, weight = matched.losses(logits, right, no_object=self.no_object)
+            entity, weights = entity + (losses * weight).sum(), weights + weight.sum()
+        soft = torch.zeros_like(verbs).index_put(at, stated * quality[:, None])
         counted = torch.ones_like(verbs).index_put(at, (true.predicates != UNCERTAIN).to(verbs))
         focal = (soft_focal(verbs, soft) * counted * matched.known[:, None, None]).sum()
-        sums = [(found - placed).abs().sum(), ((1 - overlap) * both).sum(), entity, focal, 2 * weights.sum()]
-        return torch.stack(sums)
+        sums = [(found - placed).abs().sum(), ((1 - overlap) * both).sum(), entity, focal]
+        return torch.stack([*sums, weights, both.sum().to(boxes), stated.sum()])
 
 
 def soft_focal(logits: Tensor, target: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from medvlp.core.protocols import Model
 from medvlp.core.registry import FromModel
 from medvlp.core.term import Terms
 from medvlp.models.scale import LogitScale
-from medvlp.objectives._contrast import sigmoid_contrast
-from medvlp.objectives._targets import Compared, Exclusion, Relation
+from medvlp.objectives._compared import Compared
+from medvlp.objectives._sigmoid_contrast import sigmoid_contrast
+from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Siglip"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -15,17 +15,13 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives._sinkhorn import sinkhorn
 from medvlp.state.queue import Queue
 
 __all__ = ["SinkhornPrototypes"]
-
-
-class _Prototypes(Protocol):
-    weight: Tensor
-
-    def scores(self, rows: Tensor, *, learn: bool) -> Tensor: ...
 
 
 class SinkhornPrototypes(Objective):
@@ -91,12 +87,9 @@ class SinkhornPrototypes(Objective):
                 "and another view, each once."
             )
         self.prototypes = prototypes
-        self.temperature = temperature
-        self.epsilon = epsilon
-        self.iterations = iterations
+        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.freeze = freeze
-        self.queue = queue
-        self.head = head
+        self.queue, self.head = queue, head
         self.part = "raw" if hidden is None else f"{head}_rows"
         self._projection: dict[str, object] | None = None
         if hidden is not None:
@@ -117,7 +110,7 @@ class SinkhornPrototypes(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return a term for each assigner and other view."""
-        prototypes = cast("_Prototypes", ctx.heads[self.head])
+        prototypes = cast("Prototypes", ctx.heads[self.head])
         learn = ctx.samples_seen >= self.freeze
         scores = {view: prototypes.scores(unit(ctx[self._key(view)]), learn=learn) for view in self.views}
         terms: dict[str, Term] = {}
@@ -130,7 +123,7 @@ class SinkhornPrototypes(Objective):
         return terms
 
     @torch.no_grad()
-    def _assigned(self, ctx: Context, view: str, prototypes: _Prototypes) -> Tensor:
+    def _assigned(self, ctx: Context, view: str, prototypes: Prototypes) -> Tensor:
         """Return the assignments of own rows of a view, (R, K)."""
         key = self._key(view)
         rows = unit(ctx.all(key))
@@ -155,16 +148,3 @@ class SinkhornPrototypes(Objective):
 
     def _key(self, view: str) -> str:
         return f"{view}/{self.part}"
-
-
-def sums_by_sample(rows: Tensor, owner: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the sum (S + 1, K) and the count (S + 1,) of each sample's rows (R, K); the last, of index -1, are 0.
-
-    Example:
-        >>> total, count = sums_by_sample(torch.ones(3, 1), torch.tensor([0, 0, -1]), 2)
-        >>> total.flatten().tolist(), count.tolist()
-        ([2.0, 0.0, 0.0], [2.0, 0.0, 0.0])
-    """
-    there = (owner >= 0).to(rows)
-    total = rows.new_zeros(samples + 1, rows.shape[1]).index_add_(0, owner % (samples + 1), rows * there[:, None])
-    return total, rows.new_zeros(samples + 1).index_add_(0, owner % (samples + 1), there)

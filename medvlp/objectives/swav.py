@@ -13,9 +13,11 @@ from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.term import Terms
+from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives._similarity import Similarity
-from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes, _Prototypes, sums_by_sample
+from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
 
 __all__ = ["Swav"]
 
@@ -103,7 +105,7 @@ class Swav(SinkhornPrototypes):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        prototypes = cast("_Prototypes", ctx.heads[self.head])
+        prototypes = cast("Prototypes", ctx.heads[self.head])
         learn = ctx.samples_seen >= self.freeze
         rows, owner = (torch.cat(each) for each in zip(*(self._of(ctx, view) for view in self.views), strict=True))
         codes = torch.cat([self._assigned(ctx, view, prototypes) for view in self.assigners])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.term import Term
+from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Compared, Exclusion, Relation
+from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Unime"]
 

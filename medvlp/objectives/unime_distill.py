@@ -13,7 +13,8 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._similarity import Similarity, by_tiles
+from medvlp.objectives._similarity import Similarity
+from medvlp.objectives._tiles import by_tiles
 
 __all__ = ["UnimeDistill"]
 

@@ -16,7 +16,8 @@ from medvlp.core import Context, Part, collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
-from medvlp.objectives.box_set import BoxSet, match
+from medvlp.objectives._box_match import match
+from medvlp.objectives.box_set import BoxSet
 from tests.objectives.pictures import batch_of, discs, fit, make_task
 from tests.objectives.test_dice_ce import rand, same
 

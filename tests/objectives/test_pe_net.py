@@ -15,7 +15,9 @@ from medvlp.core.keys import parse_key
 from medvlp.models.bank import Bank
 from medvlp.models.heads.pe_net import PeNet as Head
 from medvlp.models.heads.pe_net import fused
-from medvlp.objectives.pe_net import PeNet, alike, apart, beyond
+from medvlp.objectives._matched_pairs import match_pairs
+from medvlp.objectives._predicate_prototypes import alike, apart, beyond
+from medvlp.objectives.pe_net import PeNet
 from tests.objectives.test_rlipv2 import LABELS, QUERIES, VERBS, P, context, given, objective
 
 
@@ -98,8 +100,6 @@ def test_its_terms_are_over_the_pairs_that_rlipv2_matches() -> None:
     for name, value in (("", logits), ("_vectors", vectors), ("_prototypes", prototypes)):
         ctx.parts[parse_key(f"image/pe_net{name}")] = Part(value, torch.arange(3))  # type: ignore[index]
     terms = PeNet(labels=LABELS, predicates=VERBS)(ctx)
-    from medvlp.objectives._pairs import match_pairs
-
     found = [parts[name] for name in ("", "_subjects", "_objects", "_predicates")]
     matched = match_pairs(found, objective().truths(ctx), l1=2.5, giou=1.0)
     assert matched.row.tolist() == [0, 0]

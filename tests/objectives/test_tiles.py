@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import medvlp.objectives._targets as targets
+import medvlp.objectives._compared as compared
 from medvlp.core import Context, Part
 from medvlp.core.protocols import Score
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
 from medvlp.models.scale import LogitScale
 from medvlp.objectives import Similarity, _similarity, contrast, sigmoid_contrast
-from medvlp.objectives._similarity import by_tiles
+from medvlp.objectives._tiles import by_tiles
 
 ROWS, COLUMNS, WIDTH = 23, 17, 6
 
@@ -260,7 +260,7 @@ def test_samples_that_all_differ_need_no_mask(
     found = []
     for single in (True, False):
         if not single:
-            monkeypatch.setattr(targets, "own_columns", lambda *args, **kwargs: None)
+            monkeypatch.setattr(compared, "own_columns", lambda *args, **kwargs: None)
         terms = build("objectives", {"name": spec}, where="test")(Context.of(rows, {"text": reports}))
         value = torch.stack([term.value() for term in terms.values()]).sum()
         counts = [term.count for term in terms.values()]

@@ -31,9 +31,8 @@ class Augment3d:
     """Rotate, zoom and shift the slices, then change contrast, brightness and gamma, and add noise.
 
     Each by MONAI's array transform of that kind (Affine, RandAdjustContrast, RandScaleIntensity, RandShiftIntensity,
-    RandGaussianNoise), whose random state is set from the sample's own draw. Outside the picture is
-    black, interpolation is bilinear, pixels stay in [0, 1]. All slices are taken of a stack that is not taken yet: put
-    `sample_slices` before it.
+    RandGaussianNoise), whose random state is set from the sample's own draw. Outside the picture is black,
+    interpolation is bilinear, pixels stay in [0, 1]. All slices of a stack are taken: put `sample_slices` before it.
 
     Attributes:
         degrees: largest rotation, at most 15.
@@ -137,20 +136,15 @@ def _step(movement: Any, height: int, width: int) -> np.ndarray:  # noqa: ANN401
 
 @lru_cache(maxsize=16)
 def _transforms(view: Augment3d) -> tuple[Any, ...]:
-    from monai.transforms.intensity.array import (
-        RandAdjustContrast,
-        RandGaussianNoise,
-        RandScaleIntensity,
-        RandShiftIntensity,
-    )
+    from monai.transforms.intensity import array as intensity
 
     made: list[Any] = []
     if view.gamma:
-        made.append(RandAdjustContrast(prob=1.0, gamma=(1 / (1 + view.gamma), 1 + view.gamma)))
+        made.append(intensity.RandAdjustContrast(prob=1.0, gamma=(1 / (1 + view.gamma), 1 + view.gamma)))
     if view.contrast:
-        made.append(RandScaleIntensity(prob=1.0, factors=view.contrast))
+        made.append(intensity.RandScaleIntensity(prob=1.0, factors=view.contrast))
     if view.brightness:
-        made.append(RandShiftIntensity(prob=1.0, offsets=view.brightness))
+        made.append(intensity.RandShiftIntensity(prob=1.0, offsets=view.brightness))
     if view.noise:
-        made.append(RandGaussianNoise(prob=1.0, std=view.noise))
+        made.append(intensity.RandGaussianNoise(prob=1.0, std=view.noise))
     return tuple(made)

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import ImageRecord, Sample, Stack
+from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.views._options import require, volume_in
-from medvlp.data.views.read_volume import matrix_rows
+from medvlp.data.views._volume_records import grid_record
 from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 
@@ -110,7 +110,7 @@ class ReadGrid:
         columns, rows, slices = self.size
         middles = np.array([[(columns - 1) / 2, (rows - 1) / 2, k, 1.0] for k in range(slices)])
         position = torch.from_numpy((middles @ grid.T)[:, :3].astype(np.float32))
-        record = _record(volume, world, grid, self.size)
+        record = grid_record(volume, world, grid, self.size)
         stack = Stack(quantise(pixels.contiguous(), self.bits), position)
         return placed(sample, self.field, stack, record, to=self.to)
 
@@ -121,21 +121,3 @@ def _flipped(size: tuple[int, int, int], axes: list[int]) -> np.ndarray:
     for axis in axes:
         matrix[axis, axis], matrix[axis, 3] = -1.0, size[axis] - 1.0
     return matrix
-
-
-def _record(volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple[int, int, int]) -> ImageRecord:
-    """Where the view lies among the voxels of the source; pixel and voxel k reach from k to k + 1."""
-    half = np.eye(4)
-    half[:3, 3] = 0.5
-    there = half @ np.linalg.inv(world) @ grid @ np.linalg.inv(half)
-    corners = there @ np.array([[0.0, 0.0, 0.0, 1.0], [size[0], size[1], 0.0, 1.0]]).T
-    (x0, x1), (y0, y1) = corners[0], corners[1]
-    return ImageRecord(
-        seed=0,
-        box=(float(x0), float(y0), float(x1), float(y1)),
-        spacing=(float(np.linalg.norm(grid[:3, 1])), float(np.linalg.norm(grid[:3, 0]))),
-        warnings=volume.warnings,
-        matrix=matrix_rows(there),
-        source=volume.shape,
-        world=matrix_rows(world),
-    )

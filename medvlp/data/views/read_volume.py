@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,16 +12,17 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import ImageRecord, Matrix, Sample
+from medvlp.core.sample import Sample
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.data.views._options import volume_in
+from medvlp.data.views._volume_records import slices_record
 from medvlp.io.ct_rate import ct_rate_hu
-from medvlp.io.presets import FixedWindow, preset_names
+from medvlp.io.presets import preset_names
 from medvlp.io.resize import resample_weights, resize_pad
 from medvlp.io.volume import Volume
-from medvlp.io.volume_display import AIR_BELOW, curve_of, volume_recipe
+from medvlp.io.volume_display import AIR_BELOW, curve_of, unit_warnings, volume_recipe
 from medvlp.io.volume_read import read_volume
 from medvlp.io.volume_slices import Axis, VolumeSlices, open_slices, slices_of
 
@@ -85,8 +85,7 @@ class ReadVolume:
                 f"read_volume makes a stack of a volume, of at least 8 pixels and slices at a distance above 0 mm, not "
                 f"{self.to!r} of {self.field!r}, {self.size} pixels and {self.slice_mm} mm: change these."
             )
-        unknown = [name for name in self.windows if name not in preset_names()]
-        if unknown or not self.windows:
+        if not self.windows or not set(self.windows) <= set(preset_names()):
             raise ConfigError(
                 f"read_volume shows a volume in one or more presets, not in {list(self.windows)}: change windows to "
                 f"some of {', '.join(name for name in preset_names() if name.startswith(('ct_', 'mr_')))}."
@@ -120,7 +119,8 @@ class ReadVolume:
 
         position = torch.from_numpy(np.array([slices.position(n) for n in middles], np.float32))
         stack = MadeStack(make, position, (len(curves), self.size, self.size))
-        record = _record(slices, self.size, depth, (*slices.warnings, *_warnings(slices, modality, self.windows)))
+        units = unit_warnings(map(volume_recipe, self.windows), modality, has_air=lambda: _has_air(slices))
+        record = slices_record(slices, self.size, depth, (*slices.warnings, *units))
         return placed(sample, self.field, stack, record, to=self.to)
 
     def _opened(self, source: str | Volume, sample: Sample) -> VolumeSlices:
@@ -128,9 +128,8 @@ class ReadVolume:
             return open_slices(source, axis=self.axis, on_gap=self.on_gap, on_tilt=self.on_tilt)
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         if self.side_car == "ct_rate":
-            values = [sample.fields.get(name) for name in self.numbers]
-            known = [float(value) for value in values if isinstance(value, float)]
-            if len(known) < len(values):
+            known = [float(v) for v in map(sample.fields.get, self.numbers) if isinstance(v, float)]
+            if len(known) < len(self.numbers):
                 raise DataError(
                     f"{sample.id!r} lacks a rescale or a spacing: index CT-RATE with its metadata tables, or leave "
                     "side_car out."
@@ -146,34 +145,6 @@ def _mean(slices: VolumeSlices, thick: csr_array, number: int) -> np.ndarray:
     return np.add.reduce(values * thick.data[part][:, None, None], axis=0, dtype=np.float32)
 
 
-def _warnings(slices: VolumeSlices, modality: str, windows: Sequence[str]) -> list[str]:
-    """A file that does not say what it is may hold no Hounsfield units: told by three of its slices."""
-    if modality or not any(isinstance(volume_recipe(name).curve, FixedWindow) for name in windows):
-        return []
-    some = slices.read(sorted({0, len(slices) // 2, len(slices) - 1}))
-    if (some < AIR_BELOW).any():
-        return []
-    return [f"no value is below {AIR_BELOW:g}, where air lies: these may not be Hounsfield units"]
-
-
-def _record(slices: VolumeSlices, size: int, depth: int, warnings: tuple[str, ...]) -> ImageRecord:
-    """Where the view lies on a slice, in its pixels, and in the volume, in its voxels."""
-    rows, columns = slices.shape[1:]
-    fit = resize_pad(np.zeros((rows, columns), np.float32), size, spacing=slices.spacing).fit
-    x0, y0, x1, y1 = box = (*fit.to_source(0, 0), *fit.to_source(size, size))
-    hung = np.diag([(x1 - x0) / size, (y1 - y0) / size, len(slices) / depth, 1.0])
-    hung[:2, 3] = x0, y0
-    return ImageRecord(
-        seed=0,
-        box=box,
-        spacing=(slices.spacing[0] * rows / fit.height, slices.spacing[1] * columns / fit.width),
-        warnings=tuple(dict.fromkeys(warnings)),
-        matrix=matrix_rows(slices.matrix @ hung),
-        source=slices.volume_shape,
-        world=matrix_rows(slices.world),
-    )
-
-
-def matrix_rows(matrix: np.ndarray) -> Matrix:
-    """Return the first three rows as plain numbers."""
-    return tuple(tuple(float(value) for value in row) for row in matrix[:3])
+def _has_air(slices: VolumeSlices) -> bool:
+    """Whether there is air in three of the slices."""
+    return bool((slices.read(sorted({0, len(slices) // 2, len(slices) - 1})) < AIR_BELOW).any())

@@ -1,15 +1,8 @@
-"""``triplet_matrix``: what is stated of a study, as the flattened anatomy-observation matrix that MeDSLIP learns.
-
-A matrix has 3,825 entries, of which a report fills some twenty. So it is kept as those few, beside the cohort or in the
-report itself, and spread out for the batch alone: 15 kB a sample there, not gigabytes in a manifest of MIMIC-CXR.
-"""
+"""``triplet_matrix``: what is stated of a study, as the flattened anatomy-observation matrix that MeDSLIP learns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,28 +11,28 @@ import torch
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.core.triplet import Presence, Triplet
-from medvlp.text.lemmas import Lemmatiser
-from medvlp.text.medslip_matrix import UncertainPolicy, load_matrix, matrix_of
+from medvlp.data.views._triplet_entries import (
+    PRESENCE,
+    Entries,
+    Rules,
+    entries_of_file,
+    entries_of_labels,
+    entries_of_report,
+)
+from medvlp.text.medslip_matrix import UncertainPolicy
 from medvlp.text.medslip_mirror import mirror_matrix
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
-from medvlp.text.mention_triplets import of_report
-from medvlp.text.triplet_files import StatedTriplet, StudyTriplets, read_triplets
 
 __all__ = ["TripletMatrix"]
-
-_PRESENCE: dict[float, Presence] = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
-# Places and values of the entries that say something, int16 and float32: a study's matrix as it is kept.
-Entries = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TripletMatrix:
     """Write `to`: (51 x 75,) float32, 1 present, 0 absent, -1 not mentioned, row by row of the vocabulary.
 
-    A sample of which nothing is known (no report, no label) gets none. It belongs into the
-    suffix, before views that shorten the report, and behind one that mirrors: of a mirrored picture (its record tells)
-    the rows of left and right landmarks have changed places, unless they come from words, which were mirrored too.
+    A sample of which nothing is known (no report, no label) gets none. It belongs into the suffix, before views that
+    shorten the report, and behind one that mirrors: of a mirrored picture (its record tells) the rows of left and right
+    landmarks have changed places, unless they come from words, which were mirrored too.
 
     Attributes:
         source: ``report``: medvlp's own reader on the text of `field`; ``labels``: the sample's ``label`` fields, each
@@ -109,81 +102,28 @@ class TripletMatrix:
         return Sample(sample.id, {**sample.fields, self.to: torch.from_numpy(matrix)}, sample.records)
 
     def _entries(self, sample: Sample) -> Entries | None:
+        rules = Rules(self.uncertain, self.midlung_right, self.both_sides, self.vocabulary)
         if self.source == "report":
             value = sample.fields.get(self.field)
             text = "\n".join(value) if isinstance(value, tuple) else value
-            return _of_report(text, self) if isinstance(text, str) and text.strip() else None
+            return entries_of_report(text, rules) if isinstance(text, str) and text.strip() else None
         if self.source == "labels":
             wanted = self.labels or [n.partition(".")[2] for n in sample.fields if n.startswith("label.")]
             values = {name: sample.fields.get(f"label.{name}") for name in sorted(wanted)}
             known = tuple(
-                (name, float(v)) for name, v in values.items() if isinstance(v, int | float) and v in _PRESENCE
+                (name, float(v)) for name, v in values.items() if isinstance(v, int | float) and v in PRESENCE
             )
-            return _of_labels(known, self) if known else None
+            return entries_of_labels(known, rules) if known else None
         study = sample.fields.get("id.study")
         if not isinstance(study, str):
             raise DataError(
                 f"triplet_matrix looks a study up in {self.file} and the sample {sample.id!r} has no id.study: give "
                 "the manifest that column."
             )
-        found = _of_file(self).get(study)
+        found = entries_of_file(str(self.file), rules).get(study)
         if found is None and self.missing == "error":
             raise DataError(
                 f"{self.file} has no line of the study of sample {sample.id!r}: make it from this cohort's reports, "
                 "or set missing: skip if some have none."
             )
         return found
-
-
-# each distinct report, set of labels and file is read once a process -----------------------------------------------
-
-
-@lru_cache(maxsize=1 << 17)
-def _of_report(text: str, view: TripletMatrix) -> Entries:
-    return _read(of_report(text, study_id="0"), view)
-
-
-@lru_cache(maxsize=1 << 14)
-def _of_labels(labels: tuple[tuple[str, float], ...], view: TripletMatrix) -> Entries:
-    triplets = (StatedTriplet(Triplet("", "", name, _PRESENCE[value], "", "")) for name, value in labels)
-    return _read(StudyTriplets("0", "", "rules", tuple(triplets)), view)
-
-
-@lru_cache(maxsize=8)
-def _of_file(view: TripletMatrix) -> Mapping[str, Entries]:
-    path = Path(str(view.file)).expanduser()
-    if path.suffix == ".npz":
-        held = load_matrix(path)
-        if held.sha256 != load_medslip_vocabulary(view.vocabulary).sha256:
-            raise DataError(f"{path} was made with another vocabulary than {view.vocabulary}: make it again.")
-        return {study: _stated(matrix) for study, matrix in zip(held.study_ids, held.values, strict=True)}
-    found: dict[str, Entries] = {}
-    for study in read_triplets(path):
-        if study.study_id in found:
-            raise DataError(f"{path} holds a study on two lines: give every study one line with all its triplets.")
-        found[study.study_id] = _read(study, view)
-    return found
-
-
-def _read(study: StudyTriplets, view: TripletMatrix) -> Entries:
-    words = load_medslip_vocabulary(view.vocabulary)
-    found = matrix_of(
-        [study],
-        uncertain=view.uncertain,
-        midlung_right=view.midlung_right,
-        both_sides=view.both_sides,
-        lemmas=_lemmas(words.version),
-        vocabulary=words,
-    )
-    return _stated(found.values[0])
-
-
-@lru_cache(maxsize=4)
-def _lemmas(version: str) -> Lemmatiser:
-    return load_medslip_vocabulary(version).lemmas()
-
-
-def _stated(matrix: np.ndarray) -> Entries:
-    flat = matrix.ravel()
-    places = np.flatnonzero(flat >= 0)
-    return places.astype(np.int16), flat[places].astype(np.float32)
