@@ -14,6 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.features.space_clusters import soft_labels
 from medvlp.models.scale import LogitScale, ScaleOptions
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity
@@ -131,7 +132,8 @@ class ProtoClip(Objective):
             )
             target = _hard(labels)
             if self.target_temperature > 0:
-                target = clusters.soft_labels(labels, space=teacher, temperature=self.target_temperature)
+                own = clusters.centroids(labels_of=teacher, features_of=teacher)
+                target = soft_labels(labels, own, temperature=self.target_temperature)
             terms[name] = self._against(ctx, student, prototypes, target).times(0.5)
         if self.external:
             for name, student in (("image", image), ("text", text)):
