@@ -37,32 +37,19 @@ class External(BaseModel):
     width: int | None = Field(default=None, ge=1)
 
     def rows(self, table: FeatureTable) -> Tensor:
-        """Return the teacher's features of a table's samples, (R, D), NaN where it has none.
-
-        Args:
-            table: of this process's samples, with the fields.
+        """Return the features of a table's samples, (R, D), NaN where the teacher has none.
 
         Raises:
-            DataError: if the teacher's own table has none of the samples.
-
-        Example:
-            >>> labels = np.array([1.0, 0.0, np.nan])
-            >>> External(fields=("label.edema",)).rows(FeatureTable(["a", "b", "c"], {"label.edema": labels})).tolist()
-            [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+            DataError: if its own table has none of the samples.
         """
         if self.table is not None:
-            rows = stored_rows(self.table, self.column, table.ids)
+            rows = _by_id(self.table, self.column, table.ids)
         else:
             rows = torch.cat([_columns(name, torch.from_numpy(table[name])) for name in self.fields], dim=1)
-        return rows if self.width is None else principal_components(unit(rows), self.width)
+        return rows if self.width is None else _principal(unit(rows), self.width)
 
 
-def stored_rows(path: Path, column: str, ids: Sequence[str]) -> Tensor:
-    """Return the rows of some samples from a column of a table on disk, (R, D) float32, NaN where it has none.
-
-    Raises:
-        DataError: if it has none of the samples.
-    """
+def _by_id(path: Path, column: str, ids: Sequence[str]) -> Tensor:
     stored = FeatureTable.load(path)
     places = {each: i for i, each in enumerate(stored.ids)}
     known = [places.get(each, -1) for each in ids]
@@ -72,15 +59,16 @@ def stored_rows(path: Path, column: str, ids: Sequence[str]) -> Tensor:
     return torch.where(torch.tensor(known)[:, None] >= 0, chosen, torch.nan)
 
 
-def principal_components(rows: Tensor, width: int) -> Tensor:
-    """Return rows (R, D) in the first principal components of all processes' rows, (R, width), the last the largest.
+def _columns(name: str, values: Tensor) -> Tensor:
+    """Columns of one field: labels as one of four, so that no order among them is supposed."""
+    if parse_field(name).kind != "label":
+        return values.float().reshape(len(values), -1)
+    known = [(values == value).float() for value in (1, 0, -1)]
+    return torch.stack([*known, values.isnan().float()], dim=1)
 
-    A row that is not finite takes no part and becomes NaN.
 
-    Example:
-        >>> principal_components(torch.tensor([[1.0, 0.0], [3.0, 0.0], [torch.nan, 0.0]]), 1).abs().flatten().tolist()
-        [1.0, 1.0, nan]
-    """
+def _principal(rows: Tensor, width: int) -> Tensor:
+    """Project rows on the principal components of all processes' rows, (R, width)."""
     there = finite_rows(rows)
     wide = torch.where(there[:, None], rows, 0.0).double()
     count = collectives.total(there.sum()).clamp(min=1)
@@ -89,11 +77,3 @@ def principal_components(rows: Tensor, width: int) -> Tensor:
     _, vectors = torch.linalg.eigh(collectives.total(centred.T @ centred))
     projected = (centred @ vectors[:, -min(width, len(vectors)) :]).float()
     return torch.where(there[:, None], projected, torch.nan)
-
-
-def _columns(name: str, values: Tensor) -> Tensor:
-    """Columns of one field: labels as one of four, so that no order among them is supposed."""
-    if parse_field(name).kind != "label":
-        return values.float().reshape(len(values), -1)
-    known = [(values == value).float() for value in (1, 0, -1)]
-    return torch.stack([*known, values.isnan().float()], dim=1)

@@ -1,4 +1,4 @@
-"""Prototypes of classes: means of their rows, how they follow further rows, and how widely rows lie about them.
+"""Prototypes of classes: means of rows that further rows move, how widely these lie, and labels cleaned by them.
 
 Findings occur together, so that each of L findings has C = 2 classes of its own: absent and present.
 """
@@ -25,10 +25,7 @@ def members(labels: Tensor) -> Tensor:
 def class_means(rows: Tensor, member: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the mean row of each class over all processes, (L, C, D) float64, and how many rows it has, (L, C).
 
-    Args:
-        rows: (R, D) float64, this process's.
-        member: bool (R, L, C).
-        device: on which sums travel.
+    `rows` (R, D) float64 and `member`, bool (R, L, C), are this process's; sums travel on `device`.
     """
     sums = collectives.total(torch.einsum("nd,nlc->lcd", rows, member.double()).to(device))
     counts = collectives.total(member.sum(dim=0).to(device))
@@ -36,14 +33,7 @@ def class_means(rows: Tensor, member: Tensor, device: torch.device) -> tuple[Ten
 
 
 def mean_distances(rows: Tensor, member: Tensor, prototypes: Tensor, counts: Tensor) -> Tensor:
-    """Return how far the rows of each class lie from its prototype on average, over all processes, (L, C) float64.
-
-    Args:
-        rows: (R, D) unit rows, this process's.
-        member: bool (R, L, C).
-        prototypes: (L, C, D), on the device on which sums travel.
-        counts: (L, C), rows of all processes.
-    """
+    """Return the mean distance of each class's rows, `counts` (L, C) over all processes, from its prototype, (L, C)."""
     device = prototypes.device
     far = torch.where(member, distances(rows.to(device), prototypes).cpu(), 0.0)
     return collectives.total(far.sum(dim=0).to(device)) / counts.clamp(min=1)
@@ -86,12 +76,7 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     """Return the temperature of each prototype, (L, C): d / log(n + 10), d the mean distance of its n rows.
 
     A prototype about which rows lie widely is compared softly (Li et al. 2021, PCL, eq. 12). At least 0.02, and 0.1
-    where there is no row yet.
-
-    Args:
-        distance: (L, C), sum of weighted distances.
-        weight: (L, C), sum of their weights.
-        counts: (L, C), n.
+    where there is no row yet. `distance` is the sum of distances by their weights, `weight` that of weights.
 
     Example:
         >>> densities(torch.tensor([2.4, 0.0]), torch.tensor([2.0, 0.0]), torch.tensor([10, 0])).tolist()
@@ -100,3 +85,21 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     mean = distance / weight.clamp(min=1e-12)
     found = (mean / (counts.to(mean) + 10).log()).clamp(min=0.02)
     return torch.where(weight > 0, found, 0.1)
+
+
+def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: float) -> Tensor:
+    """Keep, turn or drop labels by the probability that the finding is present.
+
+    Args:
+        labels: 1, 0 or NaN.
+        probability: of 1, of the same shape.
+        keep: smallest probability of a label that stays.
+        relabel: smallest probability of the other label that takes its place.
+
+    Example:
+        >>> clean_labels(torch.ones(3), torch.tensor([0.5, 0.45, 0.4]), keep=0.5, relabel=0.6).tolist()
+        [1.0, nan, 0.0]
+    """
+    own = torch.where(labels == 1, probability, 1 - probability)
+    turned = torch.where(1 - own >= relabel, 1 - labels, torch.nan)
+    return torch.where(own >= keep, labels, turned)

@@ -47,11 +47,11 @@ def cluster_spaces(
         features: space -> (R, D), this process's rows of the same R samples; a row that is not finite is none.
         clusters: K.
         nearest: n, clusters of a sample.
-        spherical: see `kmeans`.
-        iterations: see `kmeans`.
-        restarts: see `kmeans`.
+        spherical: as the next two and the seed, see `kmeans`.
+        iterations: most of one start.
+        restarts: starts.
         unit_centroids: whether those means are scaled to unit length.
-        seed: see `kmeans`.
+        seed: of the first centroids.
 
     Raises:
         DataError: if a space has fewer rows than clusters.
@@ -82,15 +82,9 @@ def cluster_spaces(
 
 
 def soft_labels(labels: Tensor, centroids: Tensor, *, temperature: float) -> Tensor:
-    """Return softmax_j(c_y . c_j / temperature) over centroids c, for each label y.
+    """Return softmax_j(c_y . c_j / temperature) over the centroids c (K, D) of their space, for each label y (R,).
 
-    Args:
-        labels: (R,), NaN for none.
-        centroids: (K, D), of the labels' own space.
-        temperature: of the softmax.
-
-    Returns:
-        (R, K); zeros where a label is NaN.
+    (R, K); zeros where a label is NaN.
 
     Example:
         >>> soft_labels(torch.tensor([1.0, torch.nan]), torch.eye(2), temperature=1.0).sum(dim=1).tolist()

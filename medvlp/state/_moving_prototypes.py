@@ -95,12 +95,9 @@ class MovingPrototypes(State):
         return unit(torch.where(there[:, None], rows, 0.0)).double(), there, labels
 
     def begin(self, rows: Tensor, member: Tensor, sound: Tensor | None) -> None:
-        """Begin as the means of a cohort.
+        """Begin as the means of unit rows (N, D), of all processes, that `member`, bool (N, L, 2), gives to each.
 
-        Args:
-            rows: (N, D) unit rows of this process.
-            member: bool (N, L, 2), which of them are of which prototype.
-            sound: (N, L) or (N, 1), samples of which alone a prototype begins that has any of them.
+        A prototype that has any of the samples in `sound`, bool (N, L) or (N, 1), begins as the mean of those alone.
         """
         device = collectives.device_of(self._model)
         means, counts = class_means(rows, member, device)

@@ -59,16 +59,9 @@ class SureLabels:
         return sure if self.value == "none" else sure | (labels == float(self.value == "present"))
 
     def of_cohort(self, table: FeatureTable, rows: Tensor, labels: Tensor, model: nn.Module | None) -> Tensor | None:
-        """Return for which findings own samples of a cohort are trusted or anchors, bool (N, 1) or (N, L).
+        """Return for which findings own samples are trusted, bool (N, 1), or anchors, (N, L), see `Anchored.choose`.
 
-        Args:
-            table: of own samples.
-            rows: (N, D) their unit rows.
-            labels: (N, L).
-            model: that encodes definitions of the findings.
-
-        Returns:
-            None where there is neither a field of trust nor a choice of anchors.
+        None where there is neither a field of trust nor a choice of anchors.
         """
         if self.trusted is not None:
             return (torch.from_numpy(table[self.trusted]) == 1)[:, None]

@@ -19,8 +19,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.features.prototypes import members
 from medvlp.state._anchors import Anchored, Anchors
 from medvlp.state._beliefs import Beliefs
-from medvlp.state._cleaning import Cleaning
-from medvlp.state._label_rule import CleanBy, LabelRule
+from medvlp.state._cleaning import CleanBy, Cleaning
 from medvlp.state._moving_prototypes import MovingPrototypes
 from medvlp.state._sure_labels import Sure, SureLabels
 
@@ -34,8 +33,8 @@ class ClassPrototypes(MovingPrototypes):
     labelled cohort (of its trusted samples, where there are any); with `momentum` 1 they stay there: anchors.
 
     Labels that were mined are often wrong. From `clean_from` on, a label stays, turns to the other or is dropped for
-    the step, see `LabelRule`; or, with `follow`, a belief about each sample follows what the prototypes say of it,
-    s <- f s + (1 - f) vote, from its label on, see `Beliefs` and `Cleaning`. Labels of trusted samples, of anchors, and
+    the step, see `Cleaning`; or, with `follow`, a belief about each sample follows what the prototypes say of it,
+    s <- f s + (1 - f) vote, from its label on, see `Beliefs`. Labels of trusted samples, of anchors, and
     those that are `sure`, are never changed.
 
     Args:
@@ -93,12 +92,12 @@ class ClassPrototypes(MovingPrototypes):
         self.anchored = None if anchors is None else Anchored(anchors, self.labels)
         self.beliefs = None if follow is None else Beliefs(follow, len(labels))
         self.sure_labels = SureLabels(trusted, sure, self.anchored)
-        self.rule = LabelRule(keep, relabel, predictions, relation, clean_by, related)
-        self._cleaning = Cleaning(clean_from, self.sure_labels, self.rule, self.beliefs)
+        rule = (keep, relabel, predictions, relation, clean_by, related)
+        self.cleaning = Cleaning(clean_from, self.sure_labels, self.beliefs, *rule)
 
     def needs(self) -> frozenset[Key]:
         """The features, the labels, the field of trust and the classifier's logits."""
-        return super().needs() | self.sure_labels.needs() | keys(*filter(None, [self.rule.predictions]))
+        return super().needs() | self.sure_labels.needs() | keys(*filter(None, [self.cleaning.predictions]))
 
     def refresh_needs(self) -> frozenset[Key]:
         """Features, labels and trust of the cohort, and the reports that choose anchors."""
@@ -112,7 +111,7 @@ class ClassPrototypes(MovingPrototypes):
             rows: (R, D) unit rows in the prototypes' space.
             key: whose owners tell the samples.
         """
-        return self._cleaning.targets(ctx, rows, key, self)
+        return self.cleaning.targets(ctx, rows, key, self)
 
     @torch.no_grad()
     def refresh(self, table: FeatureTable) -> None:
@@ -125,7 +124,7 @@ class ClassPrototypes(MovingPrototypes):
     def observe(self, ctx: Context) -> None:
         """Put a step's rows and labels aside."""
         rows = unit(ctx[self.reads].detach())
-        self.hold(rows, self._cleaning.observed(ctx, rows, self.reads, self))
+        self.hold(rows, self.cleaning.observed(ctx, rows, self.reads, self))
 
     def after_step(self, model: object, samples_seen: int) -> None:
         """Move the prototypes, and what is believed, by the rows observed in this step."""

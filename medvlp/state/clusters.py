@@ -118,7 +118,7 @@ class Clusters(State):
 
     def labels(self) -> tuple[tuple[str, ...], Mapping[str, Tensor]]:
         """Return the samples of the last pass, and of each space their clusters, (n,) int64, -1 where there is none."""
-        return tuple(self._last.places), {space: self._last.labels(space) for space in self.spaces}
+        return tuple(self._last.places), self._last.found.labels
 
     @torch.no_grad()
     def refresh(self, table: FeatureTable) -> None:

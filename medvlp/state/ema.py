@@ -32,8 +32,7 @@ class Ema(ModelTeacher):
     DINO lets d go to 1 by half a cosine, ``{start: 1.02e6, end: .inf, until: SAMPLES, shape: cosine}``.
 
     With `centre` it also keeps the running mean of its own rows over all processes, by which DINO centres a teacher's
-    scores: c <- e c + (1 - e) mean of a step's rows, e = exp(-samples / centre_horizon), from 0 on. A step's objective
-    sees the centre as it was before it, and a step that is skipped moves none.
+    scores, see `Centres`. A step's objective sees the centre as it was before it; a step that is skipped moves none.
 
     Args:
         horizon: in samples, or a ramp of it.

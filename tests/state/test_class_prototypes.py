@@ -7,8 +7,7 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, DataError, FeatureTable, Part, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.features.clean_labels import clean_labels
-from medvlp.features.prototypes import moved
+from medvlp.features.prototypes import clean_labels, moved
 from medvlp.state import ClassPrototypes
 
 NAN = float("nan")
