@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -26,6 +26,19 @@ def world_size() -> int:
 def rank() -> int:
     """This process's index; 0 without a process group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def device_of(model: nn.Module | None) -> torch.device:
+    """Return the device on which sums travel between processes: the model's.
+
+    The CPU without a model, and on mps, which has no float64 for sums.
+
+    Example:
+        >>> device_of(nn.Linear(1, 1))
+        device(type='cpu')
+    """
+    device = None if model is None else next((parameter.device for parameter in model.parameters()), None)
+    return torch.device("cpu") if device is None or device.type == "mps" else device
 
 
 def barrier() -> None:
@@ -79,6 +92,11 @@ def gather_objects(value: T) -> list[T]:
     out: list[Any] = [None] * world_size()
     dist.all_gather_object(out, value)
     return out
+
+
+def gather_list(values: Sequence[T]) -> list[T]:
+    """Return the values of all processes as one list, in rank order; see `gather_objects`."""
+    return [each for part in gather_objects(list(values)) for each in part]
 
 
 def broadcast_object(value: T) -> T:

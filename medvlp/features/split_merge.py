@@ -19,13 +19,11 @@ class Prior:
         mean: (D,) m0, the mean of all rows.
         psi: scale of the covariance, psi I; about the variance in a cluster, times D + 1.
         kappa: rows that the mean is worth.
-        alpha: concentration of the Dirichlet process; more of it, more clusters.
     """
 
     mean: np.ndarray
     psi: float = 0.005
     kappa: float = 1e-4
-    alpha: float = 1.0
 
     def log_marginal(self, rows: np.ndarray) -> float:
         r"""Return log p(rows), mean and covariance integrated out.
@@ -52,13 +50,14 @@ class Prior:
         )
 
     def log_ratio(self, first: np.ndarray, second: np.ndarray) -> float:
-        """Return how much likelier rows are as two clusters than as one: ln alpha + ln G(n1) + L1 + ln G(n2) + L2 - ...
+        """Return how much likelier rows are as two clusters than as one: ln G(n1) + L1 + ln G(n2) + L2 - ...
 
-        A Dirichlet process mixture splits where this is above 0 and merges where it is below (Chang and Fisher 2013).
+        A Dirichlet process mixture of concentration 1 splits where this is above 0 and merges where it is below (Chang
+        and Fisher 2013).
         """
         apart = sum(gammaln(len(part)) + self.log_marginal(part) for part in (first, second))
         both = np.concatenate([first, second])
-        return float(np.log(self.alpha) + apart - gammaln(len(both)) - self.log_marginal(both))
+        return float(apart - gammaln(len(both)) - self.log_marginal(both))
 
 
 def part_known(

@@ -91,8 +91,8 @@ class ClassPrototypeLoss(Objective):
         founded, believed = state.founded.to(rows.device), labels.nan_to_num() > 0.5
         scores = state.scores(rows)
         if self.margin:
-            own = torch.stack([~believed, believed], dim=2)
-            scores = scores - self.margin * (own & state.trusted_rows(ctx, self.reads)[:, None, None]).to(scores)
+            trusted = state.sure_labels.trusted_rows(ctx, self.reads)[:, None, None]
+            scores = scores - self.margin * (torch.stack([~believed, believed], dim=2) & trusted).to(scores)
         scores = scores / (state.density.to(scores) if self.temperature == "density" else float(self.temperature))
         if self.mode == "exclusive":
             exclude = labels.isnan() | ~founded[:, 1]

@@ -104,7 +104,7 @@ class Ins(NoisyLabels):
     def forward(self, ctx: Context) -> Terms:
         """Return the terms."""
         state, rows, targets = self.believed(ctx)
-        if state.sure != "absent" or state.beliefs is None or state.predictions != self.key:
+        if state.sure_labels.value != "absent" or state.beliefs is None or state.cleaning.predictions != self.key:
             raise ConfigError(
                 f"Objective 'ins' needs sure: absent, follow, and predictions: {self.key} of states.{self.state}."
             )

@@ -13,6 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.features.space_clusters import soft_labels
 from medvlp.models.scale import LogitScale, ScaleOptions
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity

@@ -15,7 +15,7 @@ from medvlp.core.modes import evaluating
 from medvlp.core.table import FeatureTable
 from medvlp.features.reranking import reranked, smoothed
 from medvlp.models.architectures._mounting import HeadedModel
-from medvlp.state._shared import packed, unpacked
+from medvlp.state._samples import packed, rows_of, unpacked
 
 
 class Anchors(BaseModel):
@@ -29,7 +29,6 @@ class Anchors(BaseModel):
             farthest.
         neighbours: k1 of `reranked`.
         inner: k2 of it, and how many neighbours a report is smoothed over.
-        share: lambda of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +38,6 @@ class Anchors(BaseModel):
     each: int = Field(default=50, ge=1)
     neighbours: int = Field(default=20, ge=2)
     inner: int = Field(default=6, ge=1)
-    share: float = Field(default=0.3, ge=0, le=1)
 
 
 class Anchored:
@@ -48,15 +46,12 @@ class Anchored:
     def __init__(self, options: Anchors, labels: Sequence[str]) -> None:
         self.options = options
         self.labels = tuple(labels)
-        self._row: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._chosen = torch.zeros(0, len(labels), dtype=torch.bool)
 
     def of(self, ids: Sequence[str]) -> Tensor:
         """Return for which findings samples are anchors, bool (R, L)."""
-        rows = torch.tensor([self._row.get(each, -1) for each in ids], dtype=torch.int64)
-        found = torch.zeros(len(ids), len(self.labels), dtype=torch.bool)
-        found[rows >= 0] = self._chosen[rows[rows >= 0]]
-        return found
+        return rows_of(self._chosen, self._places, ids, missing=False)
 
     def choose(self, table: FeatureTable, rows: Tensor, labels: Tensor, model: nn.Module | None) -> Tensor:
         """Choose among the samples of all processes, and return for which findings own ones were chosen, (N, L).
@@ -68,12 +63,12 @@ class Anchored:
             model: that encodes the definitions.
         """
         texts = unit(torch.from_numpy(table[self.options.texts]))
-        device = torch.device("cpu") if model is None else next(model.parameters()).device
+        device = collectives.device_of(model)
         every = [collectives.gather_rows(each.to(device)).cpu() for each in (rows.float(), texts, labels)]
-        ids = [each for part in collectives.gather_objects(list(table.ids)) for each in part]
+        ids = collectives.gather_list(table.ids)
         images, texts, labels = every
         options = self.options
-        near = reranked(images, neighbours=options.neighbours, inner=options.inner, share=options.share)
+        near = reranked(images, neighbours=options.neighbours, inner=options.inner)
         texts = unit(smoothed(texts, near[:, : options.inner])).double()
         score = texts @ self._definitions(texts, labels, model).T  # (N, L); NaN where no report is near
         chosen = torch.zeros_like(labels, dtype=torch.bool)
@@ -83,7 +78,7 @@ class Anchored:
             chosen.scatter_(0, order, True)
             chosen &= (labels != value) | ranked.isfinite()
         chosen &= (labels == 0) | (labels == 1)
-        self._row, self._chosen = {each: i for i, each in enumerate(ids)}, chosen
+        self._places, self._chosen = {each: i for i, each in enumerate(ids)}, chosen
         return self.of(table.ids)
 
     def _definitions(self, texts: Tensor, labels: Tensor, model: nn.Module | None) -> Tensor:
@@ -105,8 +100,8 @@ class Anchored:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the samples and for which findings they were chosen."""
-        return {"anchored": self._chosen.to(torch.uint8), "anchored_ids": packed(self._row)}
+        return {"anchored": self._chosen.to(torch.uint8), "anchored_ids": packed(self._places)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
-        self._row, self._chosen = unpacked(tensors["anchored_ids"]), tensors["anchored"].cpu().bool()
+        self._places, self._chosen = unpacked(tensors["anchored_ids"]), tensors["anchored"].cpu().bool()

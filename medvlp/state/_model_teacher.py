@@ -55,6 +55,24 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
+@torch.no_grad()
+def move_tensors(model: nn.Module, student: nn.Module, gain: float) -> None:
+    """Move floating tensors towards the student's, theta <- theta + gain (theta_student - theta), and copy the others.
+
+    Raises:
+        ConfigError: if the two have other tensors.
+    """
+    own, theirs = tensors_of(model), tensors_of(student)
+    if own.keys() != theirs.keys():
+        odd = min(own.keys() ^ theirs.keys())
+        raise ConfigError(f"The student changed under its EMA teacher ({odd!r}): bind the teacher again.")
+    for name, tensor in own.items():
+        if tensor.is_floating_point():
+            tensor.lerp_(collectives.whole(theirs[name]).to(tensor.dtype), gain)
+        else:
+            tensor.copy_(collectives.whole(theirs[name]))
+
+
 def save_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return `tensors_of` under names that leave room for a teacher's own numbers."""
     return {f"model.{name}": collectives.whole(tensor.detach()) for name, tensor in tensors_of(model).items()}

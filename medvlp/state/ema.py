@@ -10,14 +10,14 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, keys, parse_key
+from medvlp.core.keys import Key
 from medvlp.core.protocols import Model
 from medvlp.core.registry import FromModel
 from medvlp.core.schedules import Number, Ramp, mean_between
-from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors, tensors_of
+from medvlp.state._centres import Centres
+from medvlp.state._model_teacher import ModelTeacher, load_tensors, move_tensors, save_tensors, tensors_of
 
 __all__ = ["Ema"]
 
@@ -32,8 +32,7 @@ class Ema(ModelTeacher):
     DINO lets d go to 1 by half a cosine, ``{start: 1.02e6, end: .inf, until: SAMPLES, shape: cosine}``.
 
     With `centre` it also keeps the running mean of its own rows over all processes, by which DINO centres a teacher's
-    scores: c <- e c + (1 - e) mean of a step's rows, e = exp(-samples / centre_horizon), from 0 on. A step's objective
-    sees the centre as it was before it, and a step that is skipped moves none.
+    scores, see `Centres`. A step's objective sees the centre as it was before it; a step that is skipped moves none.
 
     Args:
         horizon: in samples, or a ramp of it.
@@ -62,30 +61,16 @@ class Ema(ModelTeacher):
         name: Annotated[str, FromModel("name")] = "ema",
     ) -> None:
         super().__init__()
-        ends = (horizon.start, horizon.end) if isinstance(horizon, Ramp) else (horizon,)
-        for option, value in (*(("horizon", end) for end in ends), ("centre_horizon", centre_horizon)):
-            if not value > 0:
-                raise ConfigError(f"{option} of state 'ema' is {value}: use a number of samples above 0.")
-        for key in map(parse_key, centre):
-            if key.who or not key.part:
-                raise ConfigError(
-                    f"centre of state 'ema' names {str(key)!r}: name view/part of the teacher's own rows."
-                )
+        for end in (horizon.start, horizon.end) if isinstance(horizon, Ramp) else (horizon,):
+            if not end > 0:
+                raise ConfigError(f"horizon of state 'ema' is {end}: use a number of samples above 0.")
         self.horizon = horizon
-        self.centre_horizon = centre_horizon
-        self._rate: Ramp | None = None
-        if isinstance(horizon, Ramp):
-            self._rate = horizon.model_copy(update={"start": 1 / horizon.start, "end": 1 / horizon.end})
-        self._centred: dict[str, list[str]] = {}
-        for key in map(parse_key, centre):
-            self._centred.setdefault(key.part, []).append(f"{name}:{key}")
-        self._centres: dict[str, Tensor] = {}
-        self._coming: dict[str, Tensor] = {}
+        self._centres = Centres(centre, horizon=centre_horizon, teacher=name)
         self._samples_seen = 0
 
     def needs(self) -> frozenset[Key]:
         """The teacher's rows that have a centre."""
-        return keys(*(key for group in self._centred.values() for key in group))
+        return self._centres.needs()
 
     def decay(self, samples: float, *, after: int = 0) -> float:
         """Return d for a step of that many samples, taken after so many of the run."""
@@ -93,10 +78,10 @@ class Ema(ModelTeacher):
 
     def _distance(self, samples: float, after: int) -> float:
         """Return the integral of 1 / horizon over a step."""
-        if self._rate is None:
-            assert not isinstance(self.horizon, Ramp)
+        if not isinstance(self.horizon, Ramp):
             return samples / self.horizon
-        return samples * mean_between(self._rate, after, after + round(samples))
+        rate = self.horizon.model_copy(update={"start": 1 / self.horizon.start, "end": 1 / self.horizon.end})
+        return samples * mean_between(rate, after, after + round(samples))
 
     def centre(self, part: str) -> Tensor:
         """Return the centre of a part, (D,); one zero, (1,), before the first step.
@@ -104,19 +89,12 @@ class Ema(ModelTeacher):
         Raises:
             ConfigError: for a part that has none.
         """
-        if part not in self._centred:
-            raise ConfigError(f"The teacher keeps no centre of {part!r}: name its keys in centre of the state.")
-        return self._centres.get(part, torch.zeros(1, device=next(self.model.parameters()).device))
+        return self._centres.of(part).to(next(self.model.parameters()).device)
 
     @torch.no_grad()
     def observe(self, ctx: Context) -> None:
         """Put the mean of a step's rows aside."""
-        self._coming = {}
-        for part, group in self._centred.items():
-            rows = torch.cat([ctx[key].flatten(0, -2) for key in group])
-            count = collectives.total(torch.tensor(float(len(rows)), dtype=rows.dtype, device=rows.device))
-            if float(count):
-                self._coming[part] = collectives.total(rows.sum(dim=0)) / count
+        self._centres.observe(ctx)
 
     @torch.no_grad()
     def bind(self, model: Model) -> None:
@@ -142,24 +120,11 @@ class Ema(ModelTeacher):
         Raises:
             ConfigError: if the student's tensors are not those it was bound to.
         """
-        own, student = tensors_of(self.model), tensors_of(model)
-        if own.keys() != student.keys():
-            odd = min(own.keys() ^ student.keys())
-            raise ConfigError(f"The student changed under its EMA teacher ({odd!r}): bind the teacher again.")
-        # 1 - d without the cancellation that a long horizon would bring.
         samples = samples_seen - self._samples_seen
-        gain = -math.expm1(-self._distance(samples, self._samples_seen))
+        # 1 - d without the cancellation that a long horizon would bring.
+        move_tensors(self.model, model, -math.expm1(-self._distance(samples, self._samples_seen)))
         self._samples_seen = samples_seen
-        for name, tensor in own.items():
-            if tensor.is_floating_point():
-                tensor.lerp_(collectives.whole(student[name]).to(tensor.dtype), gain)
-            else:
-                tensor.copy_(collectives.whole(student[name]))
-        gain = -math.expm1(-samples / self.centre_horizon)
-        for part, mean in self._coming.items():
-            before = self._centres.get(part, torch.zeros_like(mean))
-            self._centres[part] = before.lerp(mean.to(before), gain)
-        self._coming = {}
+        self._centres.after_step(samples)
 
     def restructure(self, model: Model) -> None:
         """Rebuild the average after patches changed the student's tensors."""
@@ -172,17 +137,11 @@ class Ema(ModelTeacher):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's tensors, its centres and the samples it has followed for."""
-        centres = {f"centre|{part}": tensor for part, tensor in self._centres.items()}
-        return {**save_tensors(self.model), **centres, "samples_seen": torch.tensor(self._samples_seen)}
+        seen = {"samples_seen": torch.tensor(self._samples_seen)}
+        return save_tensors(self.model) | self._centres.state_dict() | seen
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            DataError: if they are another model's.
-        """
+        """Restore what `state_dict` returned, or raise a `DataError` if it is another model's."""
         load_tensors(self.model, tensors, who="EMA")
         self._samples_seen = int(tensors["samples_seen"])
-        device = next(self.model.parameters()).device
-        saved = {name.partition("|")[2]: tensor for name, tensor in tensors.items() if name.startswith("centre|")}
-        self._centres = {part: tensor.to(device, copy=True) for part, tensor in saved.items()}
+        self._centres.load_state_dict(tensors, next(self.model.parameters()).device)

@@ -16,12 +16,15 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import State
 from medvlp.core.registry import FromModel
-from medvlp.core.sample import Batch, Column
+from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.split_merge import Prior, densities, split_and_merge
-from medvlp.state._shared import device_of, packed, unpacked
+from medvlp.state._samples import packed, rows_of, unpacked, with_labels
 
 __all__ = ["Gpc"]
+
+_ROUNDS = 3  # most of splits and mergers in a pass
+_MEAN_TEMPERATURE = 0.1
 
 
 class Gpc(State):
@@ -30,17 +33,14 @@ class Gpc(State):
     A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled. K-means
     keeps labelled samples in their class; then clusters without a class are split or merged where that is likelier
     under a normal-inverse-Wishart prior (`medvlp.features.split_merge`): their number is found, and the next pass
-    starts from it. A cluster in which samples lie widely has a high temperature. All processes hold all N D numbers.
+    starts from it. A cluster in which samples lie widely has a high temperature; their mean is 0.1. All processes hold
+    all N D numbers.
 
     Args:
         labels: C findings that exclude each other here, names of label fields without ``label.``.
         reads: key of the rows, one a sample, brought to unit length.
         clusters: K of the first pass, known ones included; generous, since known classes are never split.
-        rounds: most rounds of splits and mergers in a pass.
         psi: see `Prior`: about the variance in a cluster, times D + 1.
-        alpha: see `Prior`; more of it, more clusters.
-        temperature: mean temperature of the clusters.
-        seed: of the first centroids.
         model: given by the builder; tells on which device to compute.
 
     Raises:
@@ -70,11 +70,7 @@ class Gpc(State):
         labels: Sequence[str],
         reads: str = "image/gpc",
         clusters: Annotated[int, Field(ge=2)] = 50,
-        rounds: Annotated[int, Field(ge=1)] = 3,
         psi: Annotated[float, Field(gt=0)] = 0.005,
-        alpha: Annotated[float, Field(gt=0)] = 1.0,
-        temperature: Annotated[float, Field(gt=0)] = 0.1,
-        seed: int = 0,
         model: Annotated[nn.Module | None, FromModel("model")] = None,
     ) -> None:
         if not labels or len(set(labels)) < len(labels) or clusters <= len(labels):
@@ -85,14 +81,11 @@ class Gpc(State):
         self.labels = tuple(labels)
         self.reads = reads
         self.clusters = clusters
-        self.rounds = rounds
-        self._prior = {"psi": psi, "alpha": alpha}
-        self.temperature = temperature
-        self.seed = seed
+        self.psi = psi
         self._model = model
         self.prototypes = torch.zeros(0, 0)
         self.temperatures = torch.zeros(0)
-        self._row: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._found = torch.zeros(0, dtype=torch.int64)
 
     def needs(self) -> frozenset[Key]:
@@ -109,10 +102,7 @@ class Gpc(State):
 
     def extend(self, batch: Batch) -> Batch:
         """Give each sample its cluster, NaN where it has none."""
-        rows = [self._row.get(each, -1) for each in batch.ids]
-        found = [float(self._found[row]) if row >= 0 and self._found[row] >= 0 else float("nan") for row in rows]
-        values = torch.tensor(found, device=batch.device)
-        return batch.with_columns({"number.gpc": Column(values, torch.arange(batch.size, device=values.device))})
+        return with_labels(batch, {"number.gpc": rows_of(self._found, self._places, batch.ids, missing=-1)})
 
     def known(self, values: Tensor) -> Tensor:
         """Return the class of each row of label values (R, C), int64 (R,), -1 where it is not known.
@@ -131,32 +121,30 @@ class Gpc(State):
         Raises:
             DataError: if there are fewer rows than clusters.
         """
-        device = device_of(self._model)
+        device = collectives.device_of(self._model)
         values = torch.stack([torch.from_numpy(table[f"label.{name}"]) for name in self.labels], dim=1)
         rows = collectives.gather_rows(torch.from_numpy(table[self.reads]).to(device)).cpu()
         known = collectives.gather_rows(self.known(values).to(device)).cpu().numpy()
-        ids = [each for part in collectives.gather_objects(list(table.ids)) for each in part]
+        ids = collectives.gather_list(table.ids)
         there = rows.isfinite().all(dim=1).numpy()
         own = unit(rows).double().numpy()[there]
-        count = max(len(self.prototypes) or self.clusters, len(self.labels) + 1)
-        if len(own) < count:
+        if len(own) < (count := max(len(self.prototypes) or self.clusters, len(self.labels) + 1)):
             raise DataError(f"state 'gpc' cannot make {count} clusters of {len(own)} rows: lower clusters.")
-        prior = Prior(own.mean(axis=0), **self._prior)
-        found = split_and_merge(own, known[there], count, prior=prior, rounds=self.rounds, seed=self.seed)
+        found = split_and_merge(own, known[there], count, prior=Prior(own.mean(axis=0), psi=self.psi), rounds=_ROUNDS)
         centroids = np.zeros((max(int(found.max()) + 1, len(self.labels)), own.shape[1]))
         np.add.at(centroids, found, own)
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
         self.prototypes = torch.from_numpy(centroids).float()
-        self.temperatures = torch.from_numpy(densities(own, found, centroids, mean=self.temperature)).float()
-        self._row, self._found = {each: i for i, each in enumerate(ids)}, torch.full((len(ids),), -1)
+        self.temperatures = torch.from_numpy(densities(own, found, centroids, mean=_MEAN_TEMPERATURE)).float()
+        self._places, self._found = {each: i for i, each in enumerate(ids)}, torch.full((len(ids),), -1)
         self._found[torch.from_numpy(there)] = torch.from_numpy(found)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the prototypes, their temperatures, and the samples' clusters."""
         made = {"prototypes": self.prototypes, "temperatures": self.temperatures, "found": self._found}
-        return {**made, "ids": packed(self._row)}
+        return {**made, "ids": packed(self._places)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
         self.prototypes, self.temperatures = tensors["prototypes"].clone(), tensors["temperatures"].clone()
-        self._row, self._found = unpacked(tensors["ids"]), tensors["found"].cpu().clone()
+        self._places, self._found = unpacked(tensors["ids"]), tensors["found"].cpu().clone()

@@ -14,9 +14,9 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.protocols import State
 from medvlp.core.registry import FromModel
-from medvlp.core.sample import Batch, Column
+from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
-from medvlp.state._shared import packed, unpacked
+from medvlp.state._samples import packed, unpacked, with_labels
 from medvlp.state.clusters import Clusters
 
 __all__ = ["Mcl"]
@@ -82,9 +82,7 @@ class Mcl(State):
 
     def extend(self, batch: Batch) -> Batch:
         """Give each sample its label, NaN where it has none."""
-        found = self.labels_of(batch.ids).to(batch.device).float()
-        values = torch.where(found >= 0, found, torch.nan)
-        return batch.with_columns({"number.mcl": Column(values, torch.arange(batch.size, device=batch.device))})
+        return with_labels(batch, {"number.mcl": self.labels_of(batch.ids)})
 
     def labels_of(self, ids: Sequence[str]) -> Tensor:
         """Return the label of each sample, (n,) int64; -1 where it has none, as all have before the first pass."""

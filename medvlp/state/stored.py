@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from medvlp.core.keys import Key, Plan, keys
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.sample import REPLAY, Batch
 from medvlp.core.table import FeatureTable
-from medvlp.state._shared import device_of, packed, unpacked
+from medvlp.state._samples import packed, unpacked
 
 __all__ = ["Stored"]
 
@@ -85,7 +84,7 @@ class Stored(Teacher):
 
     def bind(self, model: Model) -> None:
         """Look where the student is."""
-        self._device = device_of(model)
+        self._device = collectives.device_of(model)
 
     def check(self, plan: Plan) -> None:
         """Refuse what is not kept; see `Teacher`."""
@@ -98,8 +97,8 @@ class Stored(Teacher):
 
     def refresh(self, table: FeatureTable) -> None:
         """Keep what the teacher made of all samples, and write it where there is a table."""
-        names = collectives.gather_objects(_names(table.ids, list(table.columns[REPLAY])))
-        self._place = {name: i for i, name in enumerate(itertools.chain.from_iterable(names))}
+        names = collectives.gather_list(_names(table.ids, list(table.columns[REPLAY])))
+        self._place = {name: i for i, name in enumerate(names)}
         for view in self.views:
             own = torch.from_numpy(table[f"{self.teacher}:{view}/embedding"])
             self._rows[view] = collectives.gather_rows(own.to(self._device)).cpu()

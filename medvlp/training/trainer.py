@@ -245,7 +245,7 @@ class Trainer:
         return log, norm, reason
 
     def _write_skipped(self, batch: Batch, reason: str) -> None:
-        everywhere = [each for ids in collectives.gather_objects(batch.ids) for each in ids]
+        everywhere = collectives.gather_list(batch.ids)
         if collectives.rank() == 0:
             append_row(
                 self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}

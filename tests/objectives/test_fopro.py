@@ -54,19 +54,19 @@ def test_a_prototype_without_a_sample_asks_nothing():
 @pytest.mark.parametrize("mode", ["relation", "either", "rule"])
 def test_a_label_stays_by_rule_by_relation_or_by_either(mode):
     options = {"clean_from": 0, "keep": 0.5, "relabel": 0.8, "temperature": 0.5}
-    state = prototypes("fopro", **options, relation="relation", clean_by=mode)
-    ctx = context("fopro", state=state)
-    z = unit(ctx["image/fopro"])
-    rule = prototypes("fopro", **options).targets(ctx, z, "image/fopro")
-    seen = ctx.heads["relation"].scores(z, state.prototypes.double()).sigmoid().detach()
-    state.related = float(seen.median())
+    ctx = context("fopro")
+    z, by_rule = unit(ctx["image/fopro"]), prototypes("fopro", **options)
+    rule = by_rule.targets(ctx, z, "image/fopro")
+    seen = ctx.heads["relation"].scores(z, by_rule.prototypes.double()).sigmoid().detach()
+    related = float(seen.median())
+    state = prototypes("fopro", **options, relation="relation", clean_by=mode, related=related)
     got, stays = state.targets(ctx, z, "image/fopro"), 0
     for j, values in enumerate(LABELS.values()):
         for i, value in enumerate(values):
             if math.isnan(value):
                 assert got[i, j].isnan()
                 continue
-            by_relation = float(seen[i, j, int(value)]) >= state.related
+            by_relation = float(seen[i, j, int(value)]) >= related
             expected = {"relation": value if by_relation else math.nan, "rule": float(rule[i, j])}
             expected["either"] = value if by_relation else float(rule[i, j])
             assert got[i, j].item() == pytest.approx(expected[mode], nan_ok=True)

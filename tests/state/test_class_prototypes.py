@@ -7,8 +7,8 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, DataError, FeatureTable, Part, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
+from medvlp.features.prototypes import clean_labels, moved
 from medvlp.state import ClassPrototypes
-from medvlp.state.class_prototypes import clean_labels, moved
 
 NAN = float("nan")
 KEY = "image/embedding"

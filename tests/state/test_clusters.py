@@ -9,6 +9,7 @@ import torch
 from medvlp.core import Batch, ConfigError, DataError, FeatureTable, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.registry import build
+from medvlp.features.space_clusters import soft_labels
 from medvlp.state import Clusters, External
 
 N = 60
@@ -109,7 +110,7 @@ def test_the_number_of_clusters_follows_the_samples():
 def test_soft_labels_are_a_softmax_over_the_teachers_centroids():
     clusters = made()
     own = clusters.centroids(labels_of="text", features_of="text")
-    got = clusters.soft_labels(torch.tensor([2.0, NAN]), space="text", temperature=0.05)
+    got = soft_labels(torch.tensor([2.0, NAN]), own, temperature=0.05)
     scores = [math.exp(float(own[2] @ c) / 0.05) for c in own]
     torch.testing.assert_close(got[0], torch.tensor([s / sum(scores) for s in scores]), rtol=1e-5, atol=1e-6)
     assert not got[1].any()

@@ -1,0 +1,79 @@
+"""A teacher outside the model: the features that a table or the fields of a batch hold of some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medvlp.core import collectives
+from medvlp.core.encoded import unit
+from medvlp.core.errors import DataError
+from medvlp.core.fields import parse_field
+from medvlp.core.table import FeatureTable
+from medvlp.features.nearest import finite_rows
+
+
+class External(BaseModel):
+    """A teacher outside the model: only the partition that its features make is used, so they may have any width.
+
+    Attributes:
+        table: Parquet table of features by sample id, as `medvlp embed` writes it.
+        column: its column.
+        fields: instead of a table, batch fields: vectors as they are; labels with present, absent, uncertain and not
+            mentioned as four distinct values.
+        width: principal components that are kept; None: no reduction.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: Path | None = None
+    column: str = "text/embedding"
+    fields: tuple[str, ...] = ()
+    width: int | None = Field(default=None, ge=1)
+
+    def rows(self, table: FeatureTable) -> Tensor:
+        """Return the features of a table's samples, (R, D), NaN where the teacher has none.
+
+        Raises:
+            DataError: if its own table has none of the samples.
+        """
+        if self.table is not None:
+            rows = _by_id(self.table, self.column, table.ids)
+        else:
+            rows = torch.cat([_columns(name, torch.from_numpy(table[name])) for name in self.fields], dim=1)
+        return rows if self.width is None else _principal(unit(rows), self.width)
+
+
+def _by_id(path: Path, column: str, ids: Sequence[str]) -> Tensor:
+    stored = FeatureTable.load(path)
+    places = {each: i for i, each in enumerate(stored.ids)}
+    known = [places.get(each, -1) for each in ids]
+    if ids and max(known) < 0:
+        raise DataError(f"{path} has none of the training samples: give the table of this cohort.")
+    chosen = torch.from_numpy(stored[column][np.maximum(known, 0)].astype(np.float32))
+    return torch.where(torch.tensor(known)[:, None] >= 0, chosen, torch.nan)
+
+
+def _columns(name: str, values: Tensor) -> Tensor:
+    """Columns of one field: labels as one of four, so that no order among them is supposed."""
+    if parse_field(name).kind != "label":
+        return values.float().reshape(len(values), -1)
+    known = [(values == value).float() for value in (1, 0, -1)]
+    return torch.stack([*known, values.isnan().float()], dim=1)
+
+
+def _principal(rows: Tensor, width: int) -> Tensor:
+    """Project rows on the principal components of all processes' rows, (R, width)."""
+    there = finite_rows(rows)
+    wide = torch.where(there[:, None], rows, 0.0).double()
+    count = collectives.total(there.sum()).clamp(min=1)
+    mean = collectives.total(wide.sum(dim=0)) / count
+    centred = torch.where(there[:, None], wide - mean, 0.0)
+    _, vectors = torch.linalg.eigh(collectives.total(centred.T @ centred))
+    projected = (centred @ vectors[:, -min(width, len(vectors)) :]).float()
+    return torch.where(there[:, None], projected, torch.nan)
