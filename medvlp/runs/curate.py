@@ -174,9 +174,9 @@ def _with_more(table: pa.Table, verdicts: list[Verdict], adds: Sequence[str]) ->
     """Rows that stay, with what they gained."""
     if stray := {name for verdict in verdicts for name in verdict.more} - set(adds):
         raise ValueError(f"The rule gives {sorted(stray)} and does not say so: name all in `adds`.")
-    kept = table.filter(pa.array([not verdict.reason for verdict in verdicts]))
+    stay = table.filter(pa.array([not verdict.reason for verdict in verdicts]))
     for name in adds:
         values = pa.array([v.more.get(name) for v in verdicts if not v.reason], pa.string())
-        column, place = normal(name, values, None, ""), kept.schema.get_field_index(name)
-        kept = kept.append_column(name, column) if place < 0 else kept.set_column(place, name, column)
-    return kept
+        column, place = normal(name, values, None, ""), stay.schema.get_field_index(name)
+        stay = stay.append_column(name, column) if place < 0 else stay.set_column(place, name, column)
+    return stay
