@@ -35,6 +35,9 @@ def check(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read and compare; default: one a core.")
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Read and compare on a Ray cluster, whose machines share MEDVLP_CACHE.")
+    ] = False,
 ) -> None:
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
     from medvlp.core.files import write_json
@@ -42,6 +45,7 @@ def check(
     from medvlp.data.layouts._table import parse_columns
     from medvlp.data.leakage.check import check_cohorts
     from medvlp.data.leakage.tables import open_cohort
+    from medvlp.runs.cluster import over_ray
     from medvlp.runs.index import usual_workers
 
     wanted = parse_columns(columns or [])
@@ -53,7 +57,7 @@ def check(
             separate=separate,
             images=images,
             near=near,
-            workers=usual_workers() if workers is None else workers,
+            workers=over_ray if ray else usual_workers() if workers is None else workers,
             progress=tell,
         )
     if notes is not None:

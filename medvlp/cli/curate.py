@@ -14,14 +14,17 @@ def curate(
     out: Annotated[Path, typer.Option(help="Manifest of the records that stay, Parquet.")],
     part: Annotated[str | None, typer.Option(help="Only records of this split; the others stay.")] = None,
     options: Annotated[list[str] | None, typer.Argument(help="Options of the rule: key.path=value ...")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
 ) -> None:
     """Choose the records of a pool that are worth training on; those left out are listed with their reason."""
     from medvlp.core.progress import progress
     from medvlp.runs.curate import curate as curated
+    from medvlp.runs.index import usual_workers
 
+    count = usual_workers() if workers is None else workers
     with progress("Choosing", unit="records") as tell:
-        done = curated(manifest, out, rule=rule, options=options or [], part=part, progress=tell)
-    typer.echo(f"{out}: {len(done.manifest)} records.")
+        done = curated(manifest, out, rule=rule, options=options or [], part=part, workers=count, progress=tell)
+    typer.echo(f"{out}: {done.records} records.")
     for reason, count in sorted(done.left_out.items()):
         typer.echo(f"left out: {count} {reason}")
     typer.echo(f"{done.listed}: which.")

@@ -78,6 +78,7 @@ def index(
         bool, typer.Option("--no-survey", help="Read tables only: open no image, find no unreadable one.")
     ] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Open the images on the machines of a Ray cluster.")] = False,
 ) -> None:
     """Turn a folder into a manifest and a page: read the tables, then open every image once.
 
@@ -96,6 +97,7 @@ def index(
         page=None if no_page else page or out.with_suffix(".html"),
         survey=not no_survey,
         workers=usual_workers() if workers is None else workers,
+        ray=ray,
     )
     typer.echo(f"{out}: {len(done.manifest)} records, columns {', '.join(done.manifest.names)}.")
     for sentence in done.oddities:

@@ -18,11 +18,11 @@ class Verdict:
 
     Attributes:
         reason: why it is left out; empty where it stays.
-        more: fields that it gains.
+        more: fields that it gains, of those that the rule adds.
     """
 
     reason: str = ""
-    more: Mapping[str, object] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 class Curator(ABC, Generic[S]):
@@ -34,9 +34,11 @@ class Curator(ABC, Generic[S]):
 
     Attributes:
         reads: columns of a manifest that a record must have; a record misses those that are blank.
+        adds: columns that it gives to records, blank where a record gains nothing.
     """
 
     reads: tuple[str, ...] = ("text",)
+    adds: tuple[str, ...] = ()
 
     @abstractmethod
     def count(self, record: Record) -> S:

@@ -20,11 +20,10 @@ _PAIR = "\x1f"  # between the words of a bigram
 
 @dataclass
 class Counts:
-    """How many records have a text, an image file, and a word or a pair of neighbouring words; who of a text stays."""
+    """Records of each text and of each image file, and how many have a word or a pair of neighbouring words."""
 
-    texts: Counter[str]
-    stay: Lowest
-    images: Counter[str] = field(default_factory=Counter)
+    texts: Lowest
+    images: Lowest
     words: Counter[str] = field(default_factory=Counter)
 
 
@@ -35,7 +34,8 @@ class Align(Curator[Counts]):
     over shorter side), ``short`` and ``long`` (words of the text), ``busy_image`` (an image file with too many texts),
     ``rare_words`` (a word, or two neighbouring words, that too few records have), ``common_text`` (a text that too many
     records share). Because counts are made once, on all records, limits do not depend on each other's order, and a pool
-    that was filtered with its own counts is left as it is by them.
+    that was filtered with its own counts is left as it is by them. Texts and images are counted in 16 bytes a record,
+    words and pairs of words, where `min_count` asks for them, as they are.
 
     Args:
         min_side: pixels; the paper's 200. Records without the columns ``width`` and ``height`` are not asked.
@@ -86,10 +86,9 @@ class Align(Curator[Counts]):
     def count(self, record: Record) -> Counts:
         """Return the text, the image, and the words, each once."""
         found = self._none()
-        found.texts[_plain(record)] = 1
-        found.stay.see(_plain(record), str(record["id"]))
+        found.texts.see(_plain(record), str(record["id"]))
         if record.get("image"):
-            found.images[str(record["image"])] = 1
+            found.images.see(str(record["image"]), str(record["id"]))
         if self.min_count > 1:
             found.words.update(set(_grams(_words(record))))
         return found
@@ -97,30 +96,30 @@ class Align(Curator[Counts]):
     def add(self, total: Counts | None, more: Counts) -> Counts:
         """Return the sum."""
         total = self._none() if total is None else total
-        for name in ("texts", "images", "words"):
-            getattr(total, name).update(getattr(more, name))
-        total.stay.join(more.stay)
+        total.texts.join(more.texts)
+        total.images.join(more.images)
+        total.words.update(more.words)
         return total
 
     def apply(self, record: Record, counts: Counts) -> Verdict:
         """Return the first limit that the record breaks."""
         words, sides = _words(record), [record.get("width"), record.get("height")]
         known = sorted(float(side) for side in sides if isinstance(side, int | float) and side > 0)
-        shared = counts.texts[_plain(record)] > self.max_shared
-        stays = self.shared == "cap" and counts.stay.holds(_plain(record), str(record["id"]))
+        shared = counts.texts.overflows(_plain(record))
+        stays = self.shared == "cap" and counts.texts.holds(_plain(record), str(record["id"]))
         broken = {
             "small": len(known) == 2 and known[0] < self.min_side,
             "narrow": len(known) == 2 and known[1] > self.max_aspect * known[0],
             "short": len(words) < self.min_words,
             "long": len(words) > self.max_words,
-            "busy_image": counts.images[str(record.get("image"))] > self.max_texts,
+            "busy_image": counts.images.overflows(str(record.get("image"))),
             "rare_words": self.min_count > 1 and any(counts.words[gram] < self.min_count for gram in _grams(words)),
             "common_text": shared and not stays,
         }
         return Verdict(next((reason for reason, true in broken.items() if true), ""))
 
     def _none(self) -> Counts:
-        return Counts(Counter(), Lowest(self.max_shared, seed=self.seed))
+        return Counts(Lowest(self.max_shared, seed=self.seed), Lowest(self.max_texts, seed=self.seed))
 
 
 def _plain(record: Record) -> str:

@@ -36,6 +36,7 @@ class Realsyn(Curator[Lowest]):
     clustered, and searched in two levels: nearest centre to the image by cosine, then the nearest sentences inside that
     cluster. An image gains ``text.retrieved1``, ``text.retrieved2`` ... Images are clustered too, and of each cluster
     `cap` records stay, chosen by the seed; the others are ``common``, one without an embedding is ``no_embedding``.
+    Clusters and retrieval are of the two tables as a whole, which lie in memory; counts over records are added up.
 
     Args:
         images: table of `medvlp embed` with ``image/embedding``, by record id.
@@ -77,6 +78,7 @@ class Realsyn(Curator[Lowest]):
     ) -> None:
         self.images, self.sentences, self.nearest, self.cap = images, sentences, nearest, cap
         self.image_clusters, self.sentence_clusters, self.seed = image_clusters, sentence_clusters, seed
+        self.adds = tuple(f"text.retrieved{i + 1}" for i in range(nearest if sentences else 0))
 
     @cached_property
     def _embedded(self) -> tuple[dict[str, int], FloatArray]:
@@ -132,7 +134,7 @@ class Realsyn(Curator[Lowest]):
             return Verdict("no_embedding")
         if not counts.holds(str(self._cluster[place]), str(record["id"])):
             return Verdict("common")
-        return Verdict("", {f"text.retrieved{i + 1}": text for i, text in enumerate(self._found[place])})
+        return Verdict("", dict(zip(self.adds, self._found[place], strict=False)))
 
 
 def worth_keeping(sentences: list[str], *, least: int = 3, most: int = 81, information: float = 0.3) -> list[int]:

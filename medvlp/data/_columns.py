@@ -39,6 +39,12 @@ class Column:
         """The values of all rows."""
         return self.values if self.rows is None else self.values.take(pa.array(self.rows))
 
+    def piece(self, start: int, stop: int) -> pa.Array | pa.ChunkedArray:
+        """The values of some rows."""
+        if self.rows is None:
+            return self.values.slice(start, stop - start)
+        return self.values.take(pa.array(self.rows[start:stop]))
+
 
 def characters(words: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Return the bytes of an array's strings, one after the other, and where each ends before the next, (N + 1,).

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data import _mapped
 from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
+from medvlp.data._groups import GROUP, write_groups
 from medvlp.data.cache import Cache
 from medvlp.io.member import below, url_of
 
@@ -129,12 +130,16 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write Parquet whole. A root at or below the file's folder is kept relative, so both can be moved together."""
+        self.save_pieces(path, (self.piece(start, start + GROUP) for start in range(0, len(self), GROUP)))
+
+    def save_pieces(self, path: Path, pieces: Iterable[pa.Table]) -> int:
+        """Write rows that come in pieces, such as `piece` gives, as a manifest of this root; return how many."""
         path = Path(path)
         folder, root = path.resolve().parent, self._real_root
         saved = str(root.relative_to(folder)) if root.is_relative_to(folder) else str(root)
         meta = json.dumps({"root": saved, "meta": self.meta}, ensure_ascii=False, default=str)
         with written_whole(path) as temporary:
-            pq.write_table(self.table.replace_schema_metadata({"medvlp": meta}), temporary, compression="zstd")
+            return write_groups(temporary, pieces, {"medvlp": meta})
 
     # looking --------------------------------------------------------------------------------------------------------
 
@@ -153,6 +158,10 @@ class Manifest:
     def table(self) -> pa.Table:
         """All columns as one Arrow table."""
         return pa.table({name: self.arrow(name) for name in self.names})
+
+    def piece(self, start: int, stop: int) -> pa.Table:
+        """The columns of some rows that follow each other; of a large manifest no others are read."""
+        return pa.table({name: self._columns[name].piece(start, stop) for name in self.names})
 
     def names_of(self, kind: str) -> tuple[str, ...]:
         """Names of the columns of a field kind, e.g. all labels; the row's own ``id`` is not one of them.

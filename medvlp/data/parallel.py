@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -23,6 +23,18 @@ Progress = Callable[[int, int], None]
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Spread(Protocol):
+    """Another way to spread chunks than processes of this machine: `medvlp.runs.cluster.over_ray`."""
+
+    def __call__(self, work: Callable[[S, T], R], shared: S, chunks: Sequence[T]) -> Iterator[R]:
+        """Yield ``work(shared, chunk)`` for each chunk, in order."""
+        ...
+
+
+# Processes of this machine, 0 for none but this one; or what spreads the work over others.
+Workers = int | Spread
 
 _shared: object = None
 
@@ -43,7 +55,7 @@ def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, workers: int) -> Iterator[R]:
+def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, workers: Workers) -> Iterator[R]:
     """Yield ``work(shared, chunk)`` for each chunk, in order; products of matrices take one thread.
 
     Many small products on several threads spend their time waiting for each other.
@@ -51,6 +63,9 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
     Args:
         shared: what every call needs; sent to each worker once.
     """
+    if not isinstance(workers, int):
+        yield from workers(work, shared, chunks)
+        return
     if workers <= 0 or len(chunks) < 2:
         for chunk in chunks:
             with threadpool_limits(1, user_api="blas"):

@@ -14,7 +14,7 @@ from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, Workers
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.survey import Survey, survey_images
 
@@ -41,7 +41,7 @@ class ReadableCohort:
 
 
 def look_through(
-    manifest: Manifest, *, cache: Cache, workers: int = 0, progress: Progress | None = None
+    manifest: Manifest, *, cache: Cache, workers: Workers = 0, progress: Progress | None = None
 ) -> ReadableCohort:
     """Read every file that a manifest names, and part the readable records from the others.
 

@@ -22,7 +22,7 @@ from medvlp.core.provenance import code_hash, hash_of
 from medvlp.data.cache import Cache, open_database
 from medvlp.data.contents import HashMemory, Stamp, decoder_versions, stamp_of
 from medvlp.data.facts import ImageFacts, read_facts
-from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
 
 # The picture last: SQLite then reaches the other columns without reading it.
 _TABLE = """CREATE TABLE IF NOT EXISTS facts (
@@ -38,7 +38,7 @@ _PASSING = ("not_found", "no_permission", "io_error", "timeout", "decoder_died",
 
 
 def survey_images(
-    paths: Sequence[Path | None], *, cache: Cache, workers: int = 0, progress: Progress | None = None
+    paths: Sequence[Path | None], *, cache: Cache, workers: Workers = 0, progress: Progress | None = None
 ) -> Survey:
     """Read every image that is not known yet, and return the facts of all.
 

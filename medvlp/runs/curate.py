@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 
 from medvlp.config.yaml import override
-from medvlp.core.curator import Curator, Verdict
+from medvlp.core.curator import Curator, Record, Verdict
 from medvlp.core.errors import DataError
 from medvlp.core.files import check_outputs, written_whole
 from medvlp.core.registry import build
 from medvlp.core.suggest import did_you_mean
+from medvlp.data._columns import normal
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+
+pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
+
+_CHUNK = 4096  # rows
 
 
 @dataclass(frozen=True)
 class Curated:
-    """A curated manifest.
+    """What a rule made of a manifest.
 
     Attributes:
-        manifest: the records that stay, with the fields that they gained.
+        records: how many stay; the written manifest has them, with the fields that they gained.
         left_out: reason -> how many.
         listed: CSV (id, reason) of those that were left out.
     """
 
-    manifest: Manifest
+    records: int
     left_out: dict[str, int]
     listed: Path
 
@@ -40,9 +50,12 @@ def curate(
     rule: str,
     options: Sequence[str] = (),
     part: str | None = None,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> Curated:
-    """Apply a rule to a manifest.
+    """Apply a rule to a manifest, a chunk of rows at a time: in memory are the counts and, of each process, a chunk.
+
+    Both files are the same bytes for any number of processes.
 
     Args:
         path: of the manifest.
@@ -50,6 +63,7 @@ def curate(
         rule: component of `medvlp.curation`.
         options: of the rule, ``key.path=value``.
         part: split that is curated; records of the others stay as they are. None: all records.
+        workers: processes; 0 works in this one.
         progress: called with (done, total).
 
     Raises:
@@ -66,37 +80,103 @@ def curate(
     lacking = [name for name in (*curator.reads, *(["split"] if part else [])) if name not in manifest]
     if lacking:
         raise DataError(f"{path} has no column {lacking[0]!r}, which rule {rule!r} reads: it has {manifest.names}.")
-    if part is not None and part not in (known := sorted({str(each) for each in manifest.column("split") if each})):
-        raise DataError(f"{path} has no split {part!r}: {did_you_mean(part, known)}.")
-    verdicts = _verdicts(curator, manifest, part, progress)
-    stays = [not verdict.reason for verdict in verdicts]
-    if not any(stays):
-        raise DataError(f"Rule {rule!r} leaves no record of {path}: give other options.")
-    chosen = manifest.take([place for place, stay in enumerate(stays) if stay])
-    for name in sorted({name for verdict in verdicts for name in verdict.more}):
-        chosen = chosen.with_column(name, [v.more.get(name) for v in verdicts if not v.reason])
-    chosen.save(out)
-    ids = manifest.column("id")
+    pool = _Pool(curator, manifest, *_asked(path, manifest, curator, part))
+    left_out: Counter[str] = Counter()
     with written_whole(listed) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(["id", "reason"])
-        writer.writerows([ids[place], v.reason] for place, v in enumerate(verdicts) if v.reason)
-    return Curated(chosen, dict(Counter(v.reason for v in verdicts if v.reason)), listed)
+
+        def chosen() -> Iterator[pa.Table]:
+            stay = 0
+            for table, verdicts in _judged(pool, workers, progress):
+                gone = [(name, v.reason) for name, v in zip(table["id"].to_pylist(), verdicts, strict=True) if v.reason]
+                writer.writerows(gone)
+                left_out.update(reason for _, reason in gone)
+                stay += len(verdicts) - len(gone)
+                yield _with_more(table, verdicts, curator.adds)
+            if not stay:
+                raise DataError(f"Rule {rule!r} leaves no record of {path}: give other options.")
+
+        count = manifest.save_pieces(out, chosen())
+    return Curated(count, dict(left_out), listed)
 
 
-def _verdicts(
-    curator: Curator[object], manifest: Manifest, part: str | None, progress: Progress | None
-) -> list[Verdict]:
-    """Count, then decide; a record without what is read is ``blank``, one of another part stays."""
-    total = len(manifest)
-    records = [manifest.record(place) for place in range(total)]
-    asked = [part is None or record.get("split") == part for record in records]
-    whole = [own and all(name in record for name in curator.reads) for own, record in zip(asked, records, strict=True)]
-    counts = curator.measure(record for record, there in zip(records, whole, strict=True) if there)
-    verdicts = []
-    for place, record in enumerate(records):
-        blank = Verdict("blank" if asked[place] else "")
-        verdicts.append(curator.apply(record, counts) if whole[place] else blank)
-        if progress is not None:
-            progress(place + 1, total)
-    return verdicts
+def _asked(path: Path, manifest: Manifest, curator: Curator[object], part: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which records are curated, and which of them have what the rule reads: (N,) bool each."""
+    asked = np.ones(len(manifest), bool)
+    if part is not None:
+        split = manifest.arrow("split")
+        if part not in (known := sorted(str(each) for each in split.unique().to_pylist() if each)):
+            raise DataError(f"{path} has no split {part!r}: {did_you_mean(part, known)}.")
+        asked = pc.fill_null(pc.equal(split, part), False).to_numpy(zero_copy_only=False)
+    whole = asked.copy()
+    for name in curator.reads:
+        whole &= manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False)
+    return asked, whole
+
+
+@dataclass
+class _Pool:
+    """What each process needs.
+
+    Attributes:
+        asked: (N,) records that are curated.
+        whole: (N,) those of them that have what the rule reads.
+        counts: over these, once they are known.
+    """
+
+    curator: Curator[object]
+    manifest: Manifest
+    asked: np.ndarray
+    whole: np.ndarray
+    counts: object = None
+
+    def records(self, rows: Sequence[int]) -> Iterator[Record]:
+        """Those of some rows that are whole, without their blanks."""
+        table = self.manifest.piece(rows[0], rows[-1] + 1).to_pylist()
+        for at, record in zip(rows, table, strict=True):
+            if self.whole[at]:
+                yield {name: value for name, value in record.items() if value is not None}
+
+
+def _judged(pool: _Pool, workers: int, progress: Progress | None) -> Iterator[tuple[pa.Table, list[Verdict]]]:
+    """Count over all records, then give chunk by chunk its rows and what becomes of each.
+
+    A record without what is read is ``blank``, one of another part stays.
+    """
+    total = len(pool.whole)
+    chunks = chunked(range(total), _CHUNK)
+    first = list(pool.records([int(np.argmax(pool.whole))]))
+    for record in first:  # what the rule loads is loaded before there are processes, which then share its memory
+        pool.curator.count(record)
+    for rows, more in zip(chunks, run_chunks(_count, pool, chunks, workers=workers), strict=True):
+        if more is not None:
+            pool.counts = pool.curator.add(pool.counts, more)
+        notify(progress, (rows[-1] + 1) // 2, total)
+    for record in first:
+        pool.curator.apply(record, pool.counts)
+    for rows, verdicts in zip(chunks, run_chunks(_decide, pool, chunks, workers=workers), strict=True):
+        given = iter(verdicts)
+        each = [next(given) if pool.whole[at] else Verdict("blank" if pool.asked[at] else "") for at in rows]
+        yield pool.manifest.piece(rows[0], rows[-1] + 1), each
+        notify(progress, (total + rows[-1] + 1) // 2, total)
+
+
+def _count(pool: _Pool, rows: Sequence[int]) -> object:
+    return pool.curator.measure(pool.records(rows))
+
+
+def _decide(pool: _Pool, rows: Sequence[int]) -> list[Verdict]:
+    return [pool.curator.apply(record, pool.counts) for record in pool.records(rows)]
+
+
+def _with_more(table: pa.Table, verdicts: list[Verdict], adds: Sequence[str]) -> pa.Table:
+    """Rows that stay, with what they gained."""
+    if stray := {name for verdict in verdicts for name in verdict.more} - set(adds):
+        raise ValueError(f"The rule gives {sorted(stray)} and does not say so: name all in `adds`.")
+    stay = table.filter(pa.array([not verdict.reason for verdict in verdicts]))
+    for name in adds:
+        values = pa.array([v.more.get(name) for v in verdicts if not v.reason], pa.string())
+        column, place = normal(name, values, None, ""), stay.schema.get_field_index(name)
+        stay = stay.append_column(name, column) if place < 0 else stay.set_column(place, name, column)
+    return stay

@@ -12,9 +12,9 @@ from typing import Any
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import make_folder, read_json, write_json
-from medvlp.core.installed import needs
 from medvlp.core.progress import progress
 from medvlp.core.table import FeatureTable
+from medvlp.runs.cluster import start_ray
 from medvlp.runs.embed import Asked, Embedder
 
 
@@ -105,9 +105,7 @@ def _names(part: FeatureTable, name: str) -> list[str]:
 
 def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
     """Write parts on the machines of a Ray cluster; each of its processes opens the model once."""
-    needs("ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
+    start_ray()
     import ray.data
 
     class Worker:
@@ -118,8 +116,6 @@ def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
             part = _Part(Path(row["path"]), int(row["start"]), int(row["stop"]))
             return {"path": str(_write(self.opened, part, workers))}
 
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
     worker: Any = Worker  # Ray makes one in each of its processes
     for row in ray.data.from_items(rows).map(worker, concurrency=(1, max(1, len(parts)))).iter_rows():

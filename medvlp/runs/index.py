@@ -19,6 +19,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined, write_quarantine
 from medvlp.data.readable import look_through
+from medvlp.runs.cluster import over_ray
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def index_to_files(
     page: Path | None,
     survey: bool = True,
     workers: int = 0,
+    ray: bool = False,
     cache: Cache | None = None,
 ) -> Indexed:
     """Index a folder, look at every file, and write manifest, quarantine table and page.
@@ -90,11 +92,13 @@ def index_to_files(
         page: HTML file, or a folder for it; None for no page.
         survey: open every file; without it nothing is known of sizes, and nothing is quarantined.
         workers: processes; 0 works in this one.
+        ray: files are opened by the machines of the Ray cluster that is found, which must see them under these paths.
         cache: where facts of files are remembered; default `Cache.default()`.
 
     Raises:
         ConfigError: for an unknown layout or option, or another ending than ``.parquet``.
         DataError: if the folder is not of that layout, or no file can be read.
+        UserError: if Ray is asked for and not installed.
     """
     if out.suffix != ".parquet" or out.is_dir():
         raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
@@ -104,7 +108,9 @@ def index_to_files(
     surveyed = None
     if survey:
         with progress("Reading", unit="images") as tell:
-            surveyed = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+            surveyed = look_through(
+                manifest, cache=cache or Cache.default(), workers=over_ray if ray else workers, progress=tell
+            )
         manifest = surveyed.manifest
     quarantined = surveyed.quarantined if surveyed is not None else ()
     changed = _change(out, manifest)

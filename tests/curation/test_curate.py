@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.runs.curate import curate
 
@@ -35,7 +37,34 @@ def test_what_goes_is_listed_with_its_reason_and_nothing_is_lost(pool: Path, tmp
 def test_a_part_is_curated_by_its_own_counts_and_the_others_stay(pool: Path, tmp_path: Path) -> None:
     done = curate(pool, tmp_path / "out.parquet", rule="align", options=["max_shared=2"], part="train")
     assert done.left_out == {"common_text": 3, "short": 1, "blank": 1}
-    assert "r5" in done.manifest.column("id")
+    assert "r5" in Manifest.load(tmp_path / "out.parquet").column("id")
+    assert done.records == 4
+
+
+@pytest.mark.parametrize("rule", ["align", "metaclip", "realsyn"])
+def test_files_are_the_same_bytes_for_any_chunks_and_processes(
+    rule: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["A small left effusion is seen.", "The right hilum is enlarged.", "The heart is of normal size."]
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    FeatureTable([f"r{i}" for i in range(8)], {"image/embedding": rows}, {}).save(tmp_path / "i.parquet")
+    FeatureTable(["a", "b", "c"], {"text/embedding": rows[:3], "text": texts}, {}).save(tmp_path / "s.parquet")
+    files = [f"images={tmp_path / 'i.parquet'}", f"sentences={tmp_path / 's.parquet'}", "cap=2", "image_clusters=3"]
+    options = {"align": ["max_shared=2", "min_words=2"], "metaclip": ["cap=1", "without=true"], "realsyn": files}[rule]
+
+    def made(chunk: int, workers: int, group: int = 1 << 17) -> tuple[bytes, bytes]:
+        monkeypatch.setattr("medvlp.runs.curate._CHUNK", chunk)
+        monkeypatch.setattr("medvlp.data._groups.GROUP", group)
+        done = curate(pool, tmp_path / "out.parquet", rule=rule, options=options, part="train", workers=workers)
+        return (tmp_path / "out.parquet").read_bytes(), done.listed.read_bytes()
+
+    whole = made(9, 0)
+    assert b"," in whole[1].splitlines()[-1]
+    assert [made(1, 0), made(2, 2), made(4, 0)] == [whole] * 3
+    assert made(1, 0, group=2) == made(9, 0, group=2)
+    grouped = Manifest.load(tmp_path / "out.parquet").hash
+    made(9, 0)
+    assert Manifest.load(tmp_path / "out.parquet").hash == grouped
 
 
 def test_mistakes_are_one_sentence(pool: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.notes import Note, card_notes, shared_image_notes
 from medvlp.data.leakage.rows import Entry, Rows, identifier_leaks, image_leaks, refuse_unsplit, rows_of, shared
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, Workers
 
 if TYPE_CHECKING:
     from medvlp.data.facts import ImageFacts
@@ -112,7 +112,7 @@ def check_cohorts(
     images: bool = True,
     near: bool = True,
     cache: Cache | None = None,
-    workers: int = 0,
+    workers: Workers = 0,
     progress: Progress | None = None,
 ) -> Checked:
     """Look for everything that the sides of one or several manifests share.
@@ -170,7 +170,7 @@ def _images(
     entries: list[Entry],
     cache: Cache,
     *,
-    workers: int,
+    workers: Workers,
     near: bool,
     progress: Progress | None,
     names: Sequence[str],

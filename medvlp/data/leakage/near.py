@@ -25,7 +25,7 @@ from medvlp.data.leakage.hashes import Hasher, cosines, crops, fit_hasher, neare
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.registration import Registered, register
 from medvlp.data.leakage.rows import Entry, Rows
-from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
 from medvlp.data.survey import Survey
 
 _PIECE, _PAIRS = 512, 256
@@ -67,7 +67,7 @@ def is_blank(survey: Survey, entry: int) -> bool:
 
 
 def near_image_leaks(
-    rows: Rows, films: Sequence[Film], survey: Survey, *, workers: int = 0, progress: Progress | None = None
+    rows: Rows, films: Sequence[Film], survey: Survey, *, workers: Workers = 0, progress: Progress | None = None
 ) -> tuple[list[Leak], list[Film]]:
     """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out."""
     features, blank = _look(films, survey)
@@ -136,7 +136,7 @@ def _registered(
     pairs: np.ndarray,
     signs: np.ndarray,
     *,
-    workers: int,
+    workers: Workers,
     progress: Progress | None,
 ) -> Registered:
     shared = (survey, [film.entry for film in films], pairs, signs)
