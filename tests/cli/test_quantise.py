@@ -84,12 +84,12 @@ def films(data: Path, split: str) -> list[str]:
 
 
 def test_pictures_that_did_not_calibrate_are_near_torch(made: Path, data: Path) -> None:
-    """A value in 8 bits is off by half a step of 255, 0.2 % of its range: far less than pictures differ."""
+    """A value in 8 bits is off by half a step of 255, 0.2 % of its range: less than pictures differ."""
     torchs, quick = load(made), load(made, backend="int8")
     one, other = (model.embed_image(films(data, "test")) for model in (torchs, quick))
     assert not np.array_equal(one, other)
     assert (one * other).sum(1).min() > 0.99
-    assert np.abs(other - one).mean() < 0.1 * np.abs(one - one.mean(0)).mean()
+    assert (other @ one.T).argmax(1).tolist() == list(range(PARTS["test"]))
     alone = np.concatenate([quick.embed_image([each]) for each in films(data, "test")[:3]])
     assert np.abs(alone - other[:3]).max() < 1e-5
     assert np.array_equal(torchs.embed_text(["effusion"]), quick.embed_text(["effusion"]))
@@ -98,12 +98,12 @@ def test_pictures_that_did_not_calibrate_are_near_torch(made: Path, data: Path) 
 def test_weights_are_of_8_bits(made: Path) -> None:
     tower = load_bundle(made).model.towers["image"]
     graph = onnx.load(made / "int8" / "towers.image.onnx").graph
-    held = {kind: 0 for kind in onnx.TensorProto.DataType.values()}
-    for each in graph.initializer:
+    held = dict.fromkeys(onnx.TensorProto.DataType.values(), 0)
+    for each in (each for each in graph.initializer if len(each.dims) > 1):  # without offsets of output channels
         held[each.data_type] += int(np.prod(each.dims))
     matrices = [weight for weight in tower.parameters() if weight.dim() > 1]
     assert held[onnx.TensorProto.INT8] == sum(weight.numel() for weight in matrices)
-    assert held[onnx.TensorProto.FLOAT] < 0.1 * held[onnx.TensorProto.INT8]
+    assert held[onnx.TensorProto.FLOAT] == 0
 
 
 def test_what_it_changes_is_what_sklearn_says(made: Path, data: Path) -> None:

@@ -90,7 +90,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     """
     needs("onnxruntime", "onnx", "onnxscript")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     class Pixels(CalibrationDataReader):
         def __init__(self) -> None:
@@ -108,20 +108,17 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
         names = {"input_names": ["pixels"], "output_names": wanted}
         program = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
         assert program is not None
-        plain, made = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(program.model_proto, plain, skip_symbolic_shape=True)
+        graph, made = program.model_proto, Path(folder) / "int8.onnx"
+        add_pre_process_metadata(graph)  # torch's exporter has folded norms and inferred shapes already
         quantize_static(
-            plain, made, Pixels(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_IN_8_BITS), nodes_to_quantize=_with_weights(plain),
+            graph, made, Pixels(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(_IN_8_BITS), nodes_to_quantize=_with_weights(graph.graph),
         )  # fmt: skip
         return made.read_bytes()
 
 
-def _with_weights(path: Path) -> list[str]:
+def _with_weights(graph: Any) -> list[str]:  # noqa: ANN401
     """Return the names of the convolutions and products of which one side is weights."""
-    import onnx
-
-    graph = onnx.load(path).graph
     weights = {each.name for each in graph.initializer}
     return [each.name for each in graph.node if each.op_type in _IN_8_BITS and each.input[1] in weights]
 
