@@ -20,5 +20,4 @@ def quantise(
     from medvlp.runs.quantise import quantise as run
 
     made = run(model, manifest, out=out, root=root, records=records, workers=workers)
-    counts = ", ".join(f"{each['records']} records ({kind})" for kind, each in made.facts["calibrated"].items())
-    typer.echo(f"{out}: calibrated on {counts} of the training part. {made.told()}")
+    typer.echo(f"{out}: {made.told()}")

@@ -13,7 +13,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Model
 from medvlp.models.backends.engines import ENGINES, Engine, Graph, Outputs
-from medvlp.models.backends.int8 import Int8
+from medvlp.models.backends.int8 import Int8, stored
 from medvlp.models.patches._patch import Patch
 
 BACKENDS = ("torch", *get_args(Engine), "int8")
@@ -50,8 +50,8 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
     if name == "int8":
         if int8 is None:
             raise UserError("The bundle holds no towers in 8 bits: make one that does with `medvlp quantise`.")
-        named = dict(model.named_modules())
-        return [CompiledTower(named[each], make, least=-1.0) for each, make in int8.engines().items()]  # pyrefly: ignore
+        towers = {each: model.get_submodule(each) for each in int8.graphs}
+        return [CompiledTower(each, stored(name, int8.graphs[name]), least=-1.0) for name, each in towers.items()]
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]
     return [CompiledTower(tower, engine) for tower in towers]

@@ -23,21 +23,15 @@ Sizes = tuple[Mapping[int, Any], ...]
 
 
 class Outputs(nn.Module):
-    """A tower as a function of tensors to tensors.
-
-    Args:
-        tower: whose weights are the module's.
-        forward: of the tower.
-        wanted: parts that it returns, in turn.
-    """
+    """A tower as a function of tensors to tensors: the parts `wanted`, in turn."""
 
     def __init__(self, tower: nn.Module, forward: Callable[..., Encoded], wanted: Sequence[str]) -> None:
         super().__init__()
-        self.tower, self.wanted = tower, tuple(wanted)
-        self._forward = forward
+        self.tower = tower  # so that its weights are the module's
+        self._forward, self.wanted = forward, tuple(wanted)
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return the parts of values (R, ...)."""
+        """Return the parts of `values` (R, ...)."""
         options: Mapping[str, Any] = {} if mask is None else {"mask": mask}
         rows = self._forward(values, parts=frozenset(self.wanted), **options)
         return tuple(getattr(rows, name) for name in self.wanted)

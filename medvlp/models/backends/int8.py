@@ -8,7 +8,7 @@ products of attention, norms and softmax stay in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
-from medvlp.core.protocols import Encoder, Model
+from medvlp.core.protocols import Encoder
 from medvlp.models.backends.engines import Graph, Outputs, Sizes, as_a_sentence, exported
 
 _IN_8_BITS = ("Conv", "Gemm", "MatMul")
@@ -32,50 +32,35 @@ class Int8:
 
     Attributes:
         graphs: ONNX files by the tower's name in the model.
-        facts: plain data: ``weights``, hash of the model that they were made of; ``data``, hash of the manifest; and by
-            kind of pictures ``calibrated``, on how many records and patients of training, and ``parity``, how far the
-            model is from torch's then, on which part of the data.
+        facts: plain data: ``weights``, hash of the model that they were made of; ``calibrated``, on how many records of
+            training; ``parity`` with torch, on which part of the data; ``auroc`` of both, where it could be measured.
     """
 
     graphs: Mapping[str, bytes]
     facts: Mapping[str, Any]
-
-    def engines(self) -> dict[str, Callable[..., Graph]]:
-        """Return what answers for each tower with its stored graph.
-
-        Raises:
-            UserError: if ONNX Runtime is not installed.
-        """
-        needs("onnxruntime")
-        return {name: _stored(name, graph) for name, graph in self.graphs.items()}
 
     def told(self) -> str:
         """Return in words what is in 8 bits and what that changed.
 
         Example:
             >>> found = {"split": "validate", "records": 40, "least": 0.9931, "mean": 0.9984}
-            >>> Int8({"towers.image": b""}, {"parity": {"image": found}}).told()
-            '8 bits: towers.image; all else is torch. Cosine with torch on 40 pictures (image, validate): 0.9931 or
-            more, mean 0.9984.'
+            >>> Int8({"towers.image": b""}, {"calibrated": {"records": 200}, "parity": found}).told()
+            '8 bits: towers.image, calibrated on 200 records; all else is torch. Cosine with torch on 40 records
+            (validate): 0.9931 or more, mean 0.9984.'
         """
-        said = f"8 bits: {', '.join(self.graphs)}; all else is torch."
-        for kind, found in self.facts["parity"].items():
-            said += (
-                f" Cosine with torch on {found['records']} pictures ({kind}, {found['split']}): {found['least']:.4f} "
-                f"or more, mean {found['mean']:.4f}."
-            )
-            if area := found.get("auroc"):
-                ends = "" if area["low"] is None else f", interval {area['low']:+.3f} to {area['high']:+.3f}"
-                said += (
-                    f" AUROC of {area['answer']} ({area['label']}, {area['patients']} patients): {area['int8']:.3f}, "
-                    f"by torch {area['torch']:.3f}, difference {area['difference']:+.3f}{ends}."
-                )
-        return said
-
-
-def picture_towers(model: Model) -> dict[str, Encoder]:
-    """Return the towers of images and slices by their names in the model."""
-    return {name: each for name, each in model.named_modules() if isinstance(each, Encoder) and "image" in each.kinds}
+        parity, area = self.facts["parity"], self.facts.get("auroc")
+        said = (
+            f"8 bits: {', '.join(self.graphs)}, calibrated on {self.facts['calibrated']['records']} records; all else "
+            f"is torch. Cosine with torch on {parity['records']} records ({parity['split']}): {parity['least']:.4f} or "
+            f"more, mean {parity['mean']:.4f}."
+        )
+        if area is None:
+            return said
+        ends = "" if area["low"] is None else f", interval {area['low']:+.3f} to {area['high']:+.3f}"
+        return (
+            f"{said} AUROC ({area['label']}, {area['patients']} patients): {area['int8']:.3f}, by "
+            f"torch {area['torch']:.3f}, difference {area['difference']:+.3f}{ends}."
+        )
 
 
 def quantised(tower: Encoder, pixels: Tensor) -> bytes:
@@ -93,18 +78,15 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     class Pixels(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rows: Iterator[Tensor] = iter(pixels.split(_BATCH))
+        rows = iter(pixels.split(_BATCH))
 
         def get_next(self) -> dict[str, Any] | None:
-            some = next(self.rows, None)
-            return None if some is None else {"pixels": some.contiguous().numpy()}
+            return next(({"pixels": some.contiguous().numpy()} for some in self.rows), None)
 
     wanted = [part for part in ("pooled", "tokens") if part in tower.offers]
-    two = torch.cat([pixels[:1]] * 2)  # of one row the exporter would make a graph for one row
-    sizes = ({0: torch.export.Dim("rows", min=1)},)
+    two, rows = torch.cat([pixels[:1]] * 2), torch.export.Dim("rows", min=1)  # of one row the graph would be for one
     with as_a_sentence("onnxruntime"), TemporaryDirectory(prefix="medvlp-") as folder:
-        traced = exported(Outputs(tower, tower.forward, wanted), (two,), sizes)
+        traced = exported(Outputs(tower, tower.forward, wanted), (two,), ({0: rows},))
         names = {"input_names": ["pixels"], "output_names": wanted}
         program = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
         assert program is not None
@@ -123,7 +105,13 @@ def _with_weights(graph: Any) -> list[str]:  # noqa: ANN401
     return [each.name for each in graph.node if each.op_type in _IN_8_BITS and each.input[1] in weights]
 
 
-def _stored(name: str, graph: bytes) -> Callable[..., Graph]:
+def stored(name: str, graph: bytes) -> Callable[..., Graph]:
+    """Return what answers for a tower with the graph that `quantised` made of it.
+
+    Raises:
+        UserError: if ONNX Runtime is not installed.
+    """
+    needs("onnxruntime")
     import onnxruntime as ort
 
     options = ort.SessionOptions()
