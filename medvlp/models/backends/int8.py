@@ -54,13 +54,13 @@ class Int8:
             f"is torch. Cosine with torch on {parity['records']} records ({parity['split']}): {parity['least']:.4f} or "
             f"more, mean {parity['mean']:.4f}."
         )
-        if area is None:
-            return said
-        ends = "" if area["low"] is None else f", interval {area['low']:+.3f} to {area['high']:+.3f}"
-        return (
-            f"{said} AUROC ({area['label']}, {area['patients']} patients): {area['int8']:.3f}, by "
-            f"torch {area['torch']:.3f}, difference {area['difference']:+.3f}{ends}."
-        )
+        if area is not None:
+            ends = "" if area["low"] is None else f", interval {area['low']:+.3f} to {area['high']:+.3f}"
+            said += (
+                f" AUROC ({area['label']}, {area['patients']} patients): {area['int8']:.3f}, by torch "
+                f"{area['torch']:.3f}, difference {area['difference']:+.3f}{ends}."
+            )
+        return said
 
 
 def quantised(tower: Encoder, pixels: Tensor) -> bytes:
@@ -117,7 +117,8 @@ def stored(name: str, graph: bytes) -> Callable[..., Graph]:
     options = ort.SessionOptions()
     # Without it AVX2 adds pairs of products in 16 bits, which overflow: cosines of 0.95 for 0.999.
     options.add_session_config_entry("session.x64quantprecision", "1")
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    with as_a_sentence("onnxruntime"):
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     shape = session.get_inputs()[0].shape[1:]
 
     def make(module: Outputs, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
