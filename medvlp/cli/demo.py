@@ -23,7 +23,7 @@ def demo(
     auth: Annotated[Path | None, typer.Option(help="File of users, a line each; --password makes one.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
-    backend: Annotated[str, typer.Option(help="What computes the towers: torch, openvino, onnxruntime.")] = "torch",
+    backend: Annotated[str, typer.Option(help="Engine of the towers: torch, openvino, onnxruntime, int8.")] = "torch",
     dicomweb: Annotated[str | None, typer.Option(help="Root of an archive, to open from and send to.")] = None,
     dicomweb_auth: Annotated[Path | None, typer.Option(help="File with USER:PASSWORD of the archive.")] = None,
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,

@@ -36,7 +36,7 @@ def embed(
     ] = None,
     ray: Annotated[bool, typer.Option("--ray", help="With --parts: over the machines of a Ray cluster.")] = False,
     backend: Annotated[
-        str, typer.Option(help="What computes a table: torch, openvino or onnxruntime, see `medvlp predict`.")
+        str, typer.Option(help="What computes a table: torch, openvino, onnxruntime or int8, see `medvlp predict`.")
     ] = "torch",
 ) -> None:
     """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""

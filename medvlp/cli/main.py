@@ -27,6 +27,7 @@ from medvlp.cli import (
     inspect,
     phantom,
     predict,
+    quantise,
     quickstart,
     report,
     score,
@@ -70,7 +71,7 @@ def messages(
 
 for verb in (
     quickstart, phantom, inspect, train, embed, adapt, predict, evaluate, score, compare, report, demo, gate, convert,
-    export, sweep, components, doctor,
+    export, quantise, sweep, components, doctor,
 ):  # fmt: skip
     name = verb.__name__.rpartition(".")[2]
     app.command(name)(getattr(verb, name))

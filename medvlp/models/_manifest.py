@@ -27,7 +27,8 @@ def check_manifest(folder: Path) -> None:
         if fault:
             raise UserError(f"{folder / name} {fault}: get the bundle again.")
     tokenizer = [path for path in (folder / "tokenizer").rglob("*") if not path.is_dir()]
-    needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in tokenizer)}
+    beside = [*tokenizer, *(folder / "int8").glob("*.onnx")]
+    needed = {"model.safetensors", "bundle.yaml", "card.md", *(p.relative_to(folder).as_posix() for p in beside)}
     needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")

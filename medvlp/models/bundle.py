@@ -2,9 +2,10 @@
 
 ``model.safetensors``, ``banks.safetensors`` (constant vectors of banks), ``gate.safetensors`` (arrays of its gate),
 ``scores.safetensors`` (what scores of answers have learnt), ``seen.safetensors`` (keyed hashes of the patients and
-files of its training), each where there are some, ``bundle.yaml`` (architecture, banks, preprocessing, answers,
-provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``), against which all that
-loading reads is checked first. The views that made its training images are stored here and run again at scoring.
+files of its training), ``int8/`` (towers in 8 bits), each where there are some, ``bundle.yaml`` (architecture, banks,
+preprocessing, answers, provenance), ``tokenizer/``, ``card.md`` and ``MANIFEST.sha256`` (in the form of ``sha256sum``),
+against which all that loading reads is checked first. The views that made its training images are stored here and run
+again at scoring.
 
 `save_patches` saves only what a run added to a bundle whose towers it held still: the same files without tokenizer and
 without the weights that are the bundle's, and in ``bundle.yaml`` the hash of the bundle that they belong to.
@@ -33,10 +34,11 @@ from medvlp.core.provenance import hash_of
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models._manifest import check_manifest
+from medvlp.models.backends.int8 import Int8
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.gate import Gate
-from medvlp.models.pretrained_head import misfits
+from medvlp.models.pretrained_head import hash_of_tensors, misfits
 from medvlp.text.saved_tokenizers import load_tokenizer
 from medvlp.text.tokenizers import Tokenizer
 
@@ -98,6 +100,7 @@ class Bundle:
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
         sentences: what checks sentences of reports, and how good it was found; None where nobody judged it.
+        int8: towers in 8 bits; None where nobody made them.
         hash: of weights, banks and preprocessing: what its embeddings depend on; empty of one that is in the making.
     """
 
@@ -110,6 +113,7 @@ class Bundle:
     gate: Gate | None = None
     seen: Seen | None = None
     sentences: Mapping[str, Any] | None = None
+    int8: Int8 | None = None
     hash: str = ""
 
     @property
@@ -120,6 +124,8 @@ class Bundle:
 
 def save_bundle(folder: Path, bundle: Bundle) -> None:
     """Write a bundle whole; training-only heads, and modules that only they share, are left out.
+
+    So are towers in 8 bits that were made of a model with other weights.
 
     Raises:
         UserError: when the disk is full; an older bundle of the same name stays then.
@@ -154,6 +160,9 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     model: Any = bundle.model
+    int8 = bundle.int8
+    if int8 is not None and int8.facts["weights"] != hash_of_tensors(model):
+        int8 = None
     described = {
         "schema": SCHEMA,
         **({"base": base} if base else {}),
@@ -165,6 +174,7 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
         "ood": None if bundle.gate is None else bundle.gate.to_plain(),
         "seen": None if bundle.seen is None else bundle.seen.to_plain(),
         **({} if bundle.sentences is None else {"sentences": dict(bundle.sentences)}),
+        **({} if int8 is None else {"int8": dict(int8.facts)}),
         **dict.fromkeys(RESERVED),
     }
     try:
@@ -181,6 +191,9 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
                 save_file(plain, temporary / f"{name}.safetensors")
         if bundle.seen is not None:
             save_arrays(bundle.seen.to_arrays(), temporary / "seen.safetensors")
+        for name, graph in ({} if int8 is None else int8.graphs).items():
+            (temporary / "int8").mkdir(exist_ok=True)
+            (temporary / "int8" / f"{name}.onnx").write_bytes(graph)
         (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
         (temporary / "card.md").write_text(bundle.card)
         if bundle.tokenizer is not None:
@@ -236,6 +249,7 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
         gate=_gate(described, folder),
         seen=_seen(described, folder),
         sentences=described.get("sentences"),
+        int8=None if patches is not None else _int8(described, folder),
         hash=first if patches is None else hash_of([first, _hash(described, folder)]),
     )
 
@@ -327,6 +341,11 @@ def _seen(described: Mapping[str, Any], folder: Path) -> Seen | None:
     arrays = load_arrays(folder / "seen.safetensors") if (folder / "seen.safetensors").exists() else {}
     with _refused(folder):
         return Seen.of(described["seen"], arrays)
+
+
+def _int8(described: Mapping[str, Any], folder: Path) -> Int8 | None:
+    graphs = {path.stem: path.read_bytes() for path in sorted((folder / "int8").glob("*.onnx"))}
+    return Int8(graphs, described["int8"]) if graphs and "int8" in described else None
 
 
 @contextmanager

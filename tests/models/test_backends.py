@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.models.backends import BACKENDS, compiled, use_backend
+from medvlp.models.backends import compiled, engines, use_backend
 from medvlp.models.build import build_model
 from tests.models.words import DUAL, VISION, HashWords
 
-ENGINES = [name for name in BACKENDS if name != "torch"]
+ENGINES = list(engines.ENGINES)
 RESNET = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 1, "unshuffle": 2, "columns": 2}
 RESNET |= {"coordinates": True, "options": {"channels": [8, 8, 16, 16], "stem_width": 8}}
 
@@ -151,7 +151,7 @@ def test_a_signal_is_handled_after_engines_have_gone() -> None:
 
 
 def test_what_cannot_be_is_said() -> None:
-    with pytest.raises(ConfigError, match=r"no backend 'tensorrt': choose torch, openvino, onnxruntime"):
+    with pytest.raises(ConfigError, match=r"no backend 'tensorrt': choose torch, openvino, onnxruntime, int8"):
         use_backend(model(), "tensorrt")
     patched = build_model(
         {**DUAL, "patches": [{"name": "adapter", "on": "block.after[0]"}]}, tokenizer=HashWords(), seed=3

@@ -350,7 +350,8 @@ def load(
         path: folder that training released (``RUN/bundle``).
         patches: what another run added to that bundle with its towers held (``RUN/patches``).
         device: where it runs.
-        backend: what computes the towers on a processor: torch, openvino or onnxruntime, see `medvlp.models.backends`.
+        backend: what computes the towers on a processor: torch, openvino, onnxruntime, or int8 where the bundle holds
+            towers in 8 bits, see `medvlp.models.backends`.
 
     Raises:
         UserError: if the bundle is damaged or of another version, or the patches belong to another bundle.
@@ -369,7 +370,7 @@ def load(
         (1, 2)
     """
     loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=device)
-    loaded.compiled = use_backend(loaded.model, backend)
+    loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
     return loaded
 
 

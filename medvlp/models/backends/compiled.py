@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Model
-from medvlp.models.backends.engines import ENGINES, Engine, Graph
+from medvlp.models.backends.engines import ENGINES, Engine, Graph, Outputs
+from medvlp.models.backends.int8 import Int8, stored
 from medvlp.models.patches._patch import Patch
 
-BACKENDS = ("torch", *get_args(Engine))
+BACKENDS = ("torch", *get_args(Engine), "int8")
 LEAST_COSINE = 0.9995  # of any row's outputs with torch's
 
 _PARTS = frozenset({"pooled", "tokens", "mask"})  # what a graph gives; the rest lies inside the tower
@@ -23,32 +24,43 @@ _CHECKED = 8  # rows
 WORTH = 1000  # texts before a graph of them is made: the prompts of a prediction are done sooner than that
 
 
-def use_backend(model: Model, name: str) -> list[CompiledTower]:
+def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[CompiledTower]:
     """Let another engine compute a model's towers of images, slices and texts; with ``torch`` nothing is changed.
 
     Graphs are made when they are first needed, of texts when there are many, in seconds. Each is compared with torch on
-    what it was made for.
+    what it was made for. With ``int8`` the graphs are those that the bundle holds, and all other towers stay torch's.
 
     Args:
         model: in evaluation mode, on the processor.
         name: one of `BACKENDS`.
+        int8: the bundle's towers in 8 bits, where it holds some.
 
     Returns:
         The towers, which know how well they agree.
 
     Raises:
         ConfigError: if there is no such backend, or the model has patches, whose place is inside a tower.
-        UserError: if the engine is not installed.
+        UserError: if the engine is not installed, or the bundle holds no towers in 8 bits and they are asked for.
     """
     if name not in BACKENDS:
         raise ConfigError(f"There is no backend {name!r}: choose {', '.join(BACKENDS)}.")
     if name == "torch":
         return []
-    if any(isinstance(each, Patch) for each in model.modules()):
-        raise ConfigError(f"The model has patches, which have no place in a graph of {name}: use the backend torch.")
+    refuse_patches(model, name)
+    if name == "int8":
+        if int8 is None:
+            raise UserError("The bundle holds no towers in 8 bits: make one that does with `medvlp quantise`.")
+        towers = {each: model.get_submodule(each) for each in int8.graphs}
+        return [CompiledTower(each, stored(name, int8.graphs[name]), least=-1.0) for name, each in towers.items()]
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]
     return [CompiledTower(tower, engine) for tower in towers]
+
+
+def refuse_patches(model: Model, name: str) -> None:
+    """Refuse graphs of a model with patches (ConfigError)."""
+    if any(isinstance(each, Patch) for each in model.modules()):
+        raise ConfigError(f"The model has patches, which have no place in a graph of {name}: use the backend torch.")
 
 
 class CompiledTower:
@@ -56,14 +68,15 @@ class CompiledTower:
 
     Args:
         tower: whose forward pass it takes.
-        engine: (module, example inputs, dynamic sizes) -> graph.
+        engine: (`Outputs`, example inputs, dynamic sizes) -> graph.
+        least: cosine with torch below which a graph is refused.
 
     Attributes:
         cosine: the least cosine of any row's outputs with torch's, over all graphs so far; 1 before the first.
     """
 
-    def __init__(self, tower: Encoder, engine: Callable[..., Graph]) -> None:
-        self.cosine = 1.0
+    def __init__(self, tower: Encoder, engine: Callable[..., Graph], *, least: float = LEAST_COSINE) -> None:
+        self.cosine, self._least = 1.0, least
         self._tower, self._engine, self._plain = tower, engine, tower.forward
         self._graphs: dict[tuple[object, ...], Graph] = {}
         self._grids: dict[tuple[object, ...], tuple[int, ...] | None] = {}
@@ -99,7 +112,7 @@ class CompiledTower:
 
     def _made(self, wanted: Sequence[str], inputs: tuple[Tensor, ...]) -> Graph:
         # Of one row the exporter would make a graph for one row.
-        rows, module = torch.export.Dim("rows", min=1), _Outputs(self._tower, self._plain, wanted)
+        rows, module = torch.export.Dim("rows", min=1), Outputs(self._tower, self._plain, wanted)
         if len(inputs) == 1:
             return self._engine(module, (torch.cat([inputs[0][:1]] * 2),), ({0: rows},))
         most = self._tower.words.max_length  # type: ignore[union-attr]
@@ -118,24 +131,10 @@ class CompiledTower:
             if name == "tokens" and plain.mask is not None:  # what stands in padding is nobody's
                 found, expected = found * plain.mask[..., None], expected * plain.mask[..., None]
             cosine = nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min().item()
-            self.cosine = min(self.cosine, cosine)
-        if not self.cosine >= LEAST_COSINE:
+            self.cosine = min(cosine, self.cosine)  # in this order what is not a number stays so
+        if not self.cosine >= self._least:
             raise UserError(
                 f"The backend computes the tower of {self._tower.kinds[0]} otherwise than torch (cosine "
-                f"{self.cosine:.5f}, and {LEAST_COSINE} is asked for): use the backend torch."
+                f"{self.cosine:.5f}, and {self._least} is asked for): use the backend torch."
             )
         return plain.grid
-
-
-class _Outputs(nn.Module):
-    """A tower as a function of tensors to tensors."""
-
-    def __init__(self, tower: Encoder, forward: Callable[..., Encoded], wanted: Sequence[str]) -> None:
-        super().__init__()
-        self.tower = tower  # so that its weights are the module's
-        self._forward, self._wanted = forward, tuple(wanted)
-
-    def forward(self, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
-        options: Mapping[str, Any] = {} if mask is None else {"mask": mask}
-        rows = self._forward(values, parts=frozenset(self._wanted), **options)
-        return tuple(getattr(rows, name) for name in self._wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
 
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 Engine = Literal["openvino", "onnxruntime"]
 Graph = Callable[[tuple[Tensor, ...]], list[Tensor]]
 Sizes = tuple[Mapping[int, Any], ...]
+
+
+class Outputs(nn.Module):
+    """A tower as a function of tensors to tensors: the parts `wanted`, in turn."""
+
+    def __init__(self, tower: nn.Module, forward: Callable[..., Encoded], wanted: Sequence[str]) -> None:
+        super().__init__()
+        self.tower = tower  # so that its weights are the module's
+        self._forward, self.wanted = forward, tuple(wanted)
+
+    def forward(self, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the parts of `values` (R, ...)."""
+        options: Mapping[str, Any] = {} if mask is None else {"mask": mask}
+        rows = self._forward(values, parts=frozenset(self.wanted), **options)
+        return tuple(getattr(rows, name) for name in self.wanted)
 
 
 def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
@@ -31,8 +47,8 @@ def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     import openvino as ov
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
-        with _as_a_sentence("openvino"):
-            compiled = core.compile_model(ov.convert_model(_exported(module, inputs, sizes)), "CPU")
+        with as_a_sentence("openvino"):
+            compiled = core.compile_model(ov.convert_model(exported(module, inputs, sizes)), "CPU")
 
         def run(given: tuple[Tensor, ...]) -> list[Tensor]:
             found = compiled([each.contiguous().numpy() for each in given])
@@ -53,8 +69,8 @@ def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     import onnxruntime as ort
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
-        with _as_a_sentence("onnxruntime"):
-            program = torch.onnx.export(_exported(module, inputs, sizes), dynamo=True, verbose=False)
+        with as_a_sentence("onnxruntime"):
+            program = torch.onnx.export(exported(module, inputs, sizes), dynamo=True, verbose=False)
             assert program is not None
             session = ort.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
@@ -85,7 +101,7 @@ def openvino_core() -> Core:
 
 
 @contextmanager
-def _as_a_sentence(name: str) -> Iterator[None]:
+def as_a_sentence(name: str) -> Iterator[None]:
     """Say in a sentence that an engine cannot do it: what it and the exporter raise is of any kind, and long."""
     try:
         yield
@@ -94,7 +110,8 @@ def _as_a_sentence(name: str) -> Iterator[None]:
         raise UserError(f"{name} has no graph for this tower ({why}): use the backend torch.") from error
 
 
-def _exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:
+def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:
+    """Trace a module; of the sizes that are named it takes any."""
     with torch.inference_mode(False), torch.no_grad():
         given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
