@@ -41,7 +41,7 @@ from medvlp.statistics.holm import holm  # noqa: E402
 
 SWEEP = "compare/phantom.yaml"
 STORED = ROOT / "docs" / "results" / "comparison.json"
-CONTROLS = {"grounding_hires_cam": "grounding_centre"}  # the number is shown less that of its control
+CONTROLS = {"grounding_hires_cam": "grounding_centre"}  # stored and shown beside the number
 Stored = dict[str, Any]
 Key = tuple[str, int]
 
@@ -181,7 +181,7 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
             "comparisons": sum(each is not None for each in p),
             "codes": len({cell["code"] for cell in cells}),
         },
-        "gains": {
+        "gains": {  # in the first number, the zero-shot AUROC
             f"compare/{choice.config}": round(float(np.mean(apart[choice.label][0])), 5)
             for choice in choices
             if choice.config and apart.get(choice.label, [[]])[0]
@@ -198,9 +198,9 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
 
 
 def _values(cells: Sequence[Stored], measure: Measure) -> dict[int, float]:
-    """Return seed -> the number that is shown."""
+    """Return seed -> number, of the cells that have it."""
     found = {cell["seed"]: cell["numbers"].get(measure.name) for cell in cells}
-    return {seed: each["value"] - each.get("control", 0.0) for seed, each in found.items() if each is not None}
+    return {seed: each["value"] for seed, each in found.items() if each is not None}
 
 
 def _row(name: str, cells: Sequence[Stored], config: SweepConfig) -> list[str]:
@@ -208,18 +208,20 @@ def _row(name: str, cells: Sequence[Stored], config: SweepConfig) -> list[str]:
     seeds = f"{len(cells)} of {len(config.seeds)}"
     if not cells:
         return [name, seeds, *["missing"] * (len(config.report) + 3)]
-    shown = []
-    for measure in config.report:
-        values = list(_values(cells, measure).values())
-        if len(values) > 1:
-            shown.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}")
-            continue
-        number = next((cell["numbers"][measure.name] for cell in cells if measure.name in cell["numbers"]), {})
-        low, high = (each - number.get("control", 0.0) for each in number.get("interval", (np.nan, np.nan)))
-        interval = () if np.isnan(low) else (low, high)
-        shown.append(Cell(*values, *interval, signed=True).text() if values else "not measured")
+    shown = [
+        _mean([cell["numbers"][each.name] for cell in cells if each.name in cell["numbers"]]) for each in config.report
+    ]
     costs = (f"{np.mean([cell[what] for cell in cells]):.0f}" for what in ("wall_seconds", "peak_memory_mb"))
     return [name, seeds, str(cells[0]["n"]), *shown, *costs]
+
+
+def _mean(numbers: Sequence[Stored]) -> str:
+    if not numbers:
+        return "not measured"
+    values = [number["value"] for number in numbers]
+    one = Cell(values[0], *numbers[0].get("interval", ()), signed=True).text()
+    spread = one if len(values) == 1 else f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+    return f"{spread}; {numbers[0]['control']:.3f}" if "control" in numbers[0] else spread
 
 
 def _difference(apart: Sequence[float], p: float | None, level: float) -> str:
@@ -237,7 +239,7 @@ def _p(apart: Sequence[float]) -> float | None:
 
 def _head(measure: Measure) -> str:
     control = CONTROLS.get(measure.result)
-    name = f"{measure.result} {measure.metric} {measure.label}{f', less {control}' if control else ''}"
+    name = f"{measure.result} {measure.metric} {measure.label}{f'; {control}' if control else ''}"
     return name.replace("_", " ")
 
 

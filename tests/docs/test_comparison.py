@@ -102,7 +102,7 @@ def test_the_words_for_what_is_missing_lay_out_these_cells_and_no_others(sweep: 
 def test_with_one_seed_the_page_has_intervals_over_patients_and_says_that_it_has_none_over_seeds(sweep: Path) -> None:
     text = page(sweep, cells(sweep, {("CLIP", 0): 0.7, ("DCL", 0): 0.8}))
     assert "| b's method | 0 of 3 | missing | missing | missing | missing | missing |" in text
-    assert "| CLIP | 1 of 3 | 40 | 0.700 (0.600 to 0.800) | 0.250 (0.150 to 0.350) | 90 | 700 |" in text
+    assert "| CLIP | 1 of 3 | 40 | 0.700 (0.600 to 0.800) | 0.500 (0.400 to 0.600); 0.250 | 90 | 700 |" in text
     assert "| DCL | +0.100 | +0.000 |" in text
     assert "With one seed there is no interval over seeds and no p" in text
     assert "synthetic" in text
@@ -116,7 +116,7 @@ def test_with_seeds_the_page_has_their_spread_and_paired_differences_corrected_t
     text = page(sweep, stored)
     rows = re.findall(r"^\| (b's method|CLIP|DCL) \| 3 of 3", text, re.MULTILINE)
     assert rows == ["b's method", "CLIP", "DCL"]
-    assert "| CLIP | 3 of 3 | 40 | 0.710 ± 0.010 | 0.250 ± 0.000 |" in text
+    assert "| CLIP | 3 of 3 | 40 | 0.710 ± 0.010 | 0.500 ± 0.000; 0.250 |" in text
     apart = np.array([0.10, 0.12, 0.09])
     error = apart.std(ddof=1) / np.sqrt(3)
     low, high = apart.mean() + np.array([-1, 1]) * student.ppf(0.975, 2) * error
