@@ -144,23 +144,32 @@ def methods() -> str:
 
 
 def _methods_table() -> list[str]:
-    """All methods by family: what they are made of, what trains them, how they were checked."""
+    """All methods by family: what they are made of, what trains them, how they were checked, what they gave here."""
+    measured = any(each.gain is not None for each in known_methods())
+    budget = "[one budget](../results/comparison.md)" if measured else "one budget"
     lines = [
         "`medvlp components --methods` prints the same. *Equations*: values equal a loop written from the paper, or",
         "its special cases. *Exact*: one process equals two, a batch equals its chunks, a resumed run equals one that",
         "was not stopped. *Small world*: whether it is ahead in a [made-up world](../results/method_toys.md) where its",
-        "claim should show, over three seeds. *Library*: values equal those of another library.",
+        "claim should show, over three seeds. *Library*: values equal those of another library. *Beside CLIP*:",
+        f"zero-shot AUROC less CLIP's on {budget}, of synthetic patients; blank where it was not measured.",
         "",
     ]
     table = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))
     worlds = table["tables"]["toys"]["rows"]
     for family, found in itertools.groupby(known_methods(), lambda each: each.family):
-        lines += [f"## {family}", "", "| method | made of | configuration | checked |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"## {family}",
+            "",
+            "| method | made of | configuration | checked | beside CLIP |",
+            f"|{' --- |' * 5}",
+        ]
         for each in found:
             made = ", ".join(f"`{part}`" for part in each.parts) or f"not here: {each.absent}"
             name = f"{each.name} ({each.paper})" if each.paper else each.name
             checked = ", ".join(_outcome(each, worlds) if word == "small world" else word for word in each.checked)
-            cells = (name, made, f"`{each.config}`" if each.config else "", checked)
+            gain = "" if each.gain is None else f"{each.gain:+.3f}"
+            cells = (name, made, f"`{each.config}`" if each.config else "", checked, gain)
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     return lines

@@ -14,7 +14,9 @@ def components(
     ] = None,
     by_method: Annotated[
         bool,
-        typer.Option("--methods", help="The field's methods by family instead: components, configuration, checks."),
+        typer.Option(
+            "--methods", help="The field's methods by family instead: components, configuration, checks, gain."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

@@ -38,6 +38,8 @@ def sweep(
     done = run(config, overrides or [], out=out, jobs=jobs, only_table=table)
     if done.page is None and not done.failed:
         raise UserError("No run of this sweep is finished, so there is no table: leave --table out to run them.")
+    if done.page is not None and done.unfinished:
+        typer.echo(f"Not finished, and not in the table: {'; '.join(done.unfinished)}.", err=True)
     end_grid(done, rest=", there is no table" if done.page is None else ", the table has the others")
 
 

@@ -22,13 +22,14 @@ def list_words(entries: Sequence[Entry]) -> str:
 
 
 def method_words(methods: Sequence[Method]) -> str:
-    """Return one line for each method, by family: its components, its configuration, how it was checked."""
+    """Return one line for each method, by family: components, configuration, checks, gain on synthetic patients."""
     lines: list[str] = []
     for family in dict.fromkeys(each.family for each in methods):
         lines += ["", family]
         for each in (method for method in methods if method.family == family):
             name = f"{each.name} ({each.paper})" if each.paper else each.name
             known = [", ".join(each.parts) or f"not here: {each.absent}", each.config, ", ".join(each.checked)]
+            known += [] if each.gain is None else [f"zero-shot AUROC {each.gain:+.3f} beside CLIP (synthetic)"]
             lines += _wrapped(f"  {name}: {'; '.join(filter(None, known))}", 120, "    ")
     return "\n".join(lines[1:])
 

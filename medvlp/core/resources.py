@@ -1,4 +1,4 @@
-"""Where configs, data cards and apps are: inside an installed wheel, or at the root of an editable checkout."""
+"""Where configs, data cards, apps and results are: in an installed wheel, or at the root of an editable checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from medvlp.core.errors import UserError
 from medvlp.core.suggest import did_you_mean
 
-Group = Literal["configs", "data_cards", "apps"]
+Group = Literal["configs", "data_cards", "apps", "docs/results"]
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.progress import progress
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
 from medvlp.evaluation.redraw import Redrawn, redraw
@@ -57,23 +58,28 @@ def make_table(
         title: of the table.
         reference: name of the cell that the others are compared with.
         level: of all intervals.
-        resamples: of the patient bootstrap; at least 100 for each comparison are drawn.
+        resamples: of the patient bootstrap; at least 100 for each comparison that finished runs allow are drawn.
         seed: of the bootstrap.
 
     Raises:
         ConfigError: if no finished run measures what is asked for, with the nearest name.
         DataError: if a results file is missing or damaged.
     """
-    resamples = max(resamples, _ENOUGH * (len(cells) - 1) * len(measures) if reference is not None else 0)
     seen = _Seen()
-    columns = []
-    for measure in measures:
-        found = [seen.read_all(cell.runs, measure) for cell in cells]
-        if not any(found) and any(run.state == "finished" for cell in cells for run in cell.runs):
+    found = {measure: [seen.read_all(cell.runs, measure) for cell in cells] for measure in measures}
+    for measure, values in found.items():
+        if not any(values) and any(run.state == "finished" for cell in cells for run in cell.runs):
             raise ConfigError(
                 f"No run measures {measure.name}: report another number: {did_you_mean(measure.name, seen.names)}."
             )
-        columns.append(_column(cells, found, reference=reference, level=level, resamples=resamples, seed=seed))
+    at = next((i for i, cell in enumerate(cells) if cell.name == reference), None)
+    if at is not None:
+        resamples = max(resamples, _ENOUGH * sum(_paired(values, at) for values in found.values()))
+    columns = []
+    with progress("Table", unit="numbers") as tell:
+        for measure, values in found.items():
+            tell(len(columns), len(found), f"{measure.name}, {resamples:,} resamples")
+            columns.append(_column(values, at=at, level=level, resamples=resamples, seed=seed))
     columns, comparisons = _corrected(columns)
     rows = tuple(
         TableRow(**vars(cell), readings=tuple(column[at] for column in columns)) for at, cell in enumerate(cells)
@@ -160,18 +166,18 @@ class _Seen:
             self.names.add(like.model_copy(update=there).name)
 
 
+def _paired(found: Sequence[Mapping[int, _Value]], at: int) -> int:
+    """Count the cells whose patients can be paired with those of the reference `at`."""
+    redrawn = [{seed: value.redrawn is not None for seed, value in values.items()} for values in found]
+    both = [[own[seed] and redrawn[at][seed] for seed in own if seed in redrawn[at]] for own in redrawn]
+    return sum(i != at and bool(pairs) and all(pairs) for i, pairs in enumerate(both))
+
+
 def _column(
-    cells: Sequence[CellFacts],
-    found: Sequence[Mapping[int, _Value]],
-    *,
-    reference: str | None,
-    level: float,
-    resamples: int,
-    seed: int,
+    found: Sequence[Mapping[int, _Value]], *, at: int | None, level: float, resamples: int, seed: int
 ) -> list[Reading]:
-    """Read one measure of every cell."""
+    """Read one measure of every cell; `at` is the reference's place."""
     draws = _draws(found, resamples=resamples, seed=seed)
-    at = next((i for i, cell in enumerate(cells) if cell.name == reference), None)
     readings = [
         _reading(values, {seed: draws.get((i, seed)) for seed in values}, level) for i, values in enumerate(found)
     ]

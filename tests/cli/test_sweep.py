@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 from medvlp.config.tree import load_config
 from medvlp.core.files import read_json
 from medvlp.data.cache import locked
+from medvlp.runs.grid.sweep import load_sweep
 from medvlp.runs.train import train
 from medvlp.training.checkpoints import latest
 from tests.benchmarks.kill_resume import outcome, signal_when, start
+from tests.evaluation.test_cells import cases, result
+from tests.finished import finish
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -163,6 +166,26 @@ def test_asked_to_stop_and_killed_a_sweep_ends_with_the_same_bytes_and_runs_noth
     alone = write_tree(tmp_path / "alone.yaml", tree)
     train(load_config(alone, [f"{path}={value}" for path, value in long.items()]))
     assert outcome(run) == outcome(tmp_path / "alone")
+
+
+def test_the_table_of_a_part_has_what_is_finished_names_the_rest_and_draws_no_more_than_that_needs(
+    cli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    rates = [{"label": f"r{at}", "overrides": {"optimiser.rate": 0.1 + at}} for at in range(6)]
+    keys: dict[str, Any] = {"axes": {"rate": rates}, "seeds": [1, 2], "report": REPORT[:1], "reference": {"rate": "r0"}}
+    config = write_sweep(tmp_path, tmp_path / "hospital", **keys)
+    words = ("sweep", config, "--out", tmp_path / "out", "--table")
+    assert "No run of this sweep is finished" in cli(*words).refused()
+    for at in range(3):
+        finish(load_sweep(config, out=tmp_path / "out").cells[at].runs[0], result(cases(strength=at, draw=at)))
+    ran = cli(*words)
+    assert (ran.code, ran.out.partition(" ")[0]) == (0, "Open")
+    rest = "; ".join([*(f"rate=r{at}, seed 2" for at in range(3)), *(f"rate=r{at}, seed 1, 2" for at in range(3, 6))])
+    assert ran.err.splitlines()[-1] == f"Not finished, and not in the table: {rest}."
+    table: Any = read_json(tmp_path / "out" / "table.json")
+    assert [cell["readings"][0]["mean"] is None for cell in table["cells"]] == [False] * 3 + [True] * 3
+    # A hundred for each of the two comparisons that there are, not of the five that there will be.
+    assert (table["comparisons"], table["resamples"]) == (2, 200)
 
 
 def test_two_sweeps_do_not_work_in_one_folder(

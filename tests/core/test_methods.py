@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medvlp.core.component_words import method_words
 from medvlp.core.components import chosen
 from medvlp.core.methods import Method, methods
 from medvlp.core.resources import resource
@@ -31,6 +33,15 @@ def test_every_objective_that_is_called_exact_has_its_cases() -> None:
         objectives = [part.partition("/")[2] for part in method.parts if part.startswith("objectives/")]
         assert ("exact" in method.checked) or not objectives, method.name
         assert set(objectives) <= cases
+
+
+def test_what_a_method_gave_is_the_stored_difference_and_is_said_where_there_is_one() -> None:
+    stored = ROOT / "docs" / "results" / "comparison.json"
+    gains = json.loads(stored.read_text(encoding="utf-8"))["gains"] if stored.is_file() else {}
+    assert all(each.gain == gains.get(each.config) for each in methods())
+    filip = next(each for each in methods() if each.name == "FILIP")
+    assert "beside CLIP" not in method_words([replace(filip, gain=None)])
+    assert "AUROC -0.012 beside CLIP" in " ".join(method_words([replace(filip, gain=-0.0123)]).split())
 
 
 def test_small_worlds_are_those_whose_results_are_stored() -> None:

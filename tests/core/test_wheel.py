@@ -19,7 +19,7 @@ import medvlp
 from medvlp.core.resources import resource, resource_folder
 assert medvlp.__file__.startswith(sys.argv[1]), medvlp.__file__
 print(resource("configs", "pretrain/phantom_clip.yaml"))
-for group in ("configs", "data_cards", "apps"):
+for group in ("configs", "data_cards", "apps", "docs/results"):
     print(resource_folder(group))
 from medvlp.config.tree import load_config
 print(load_config("pretrain/phantom_siglip.yaml").phases[0].objectives[0]["name"])
@@ -62,6 +62,7 @@ def test_installed_from_its_wheel_it_finds_configs_cards_and_apps_inside_itself(
         f"{share}/configs",
         f"{share}/data_cards",
         f"{share}/apps",
+        f"{share}/docs/results",
         "siglip",
     ]
 

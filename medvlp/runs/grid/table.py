@@ -33,7 +33,7 @@ from medvlp.evaluation.suite import (
 from medvlp.evaluation.tables import write_tables
 from medvlp.pages.grid import render_suite, render_sweep
 from medvlp.runs.grid.jobs import carry_out, data_changed, exclusive, run_state
-from medvlp.runs.grid.plan import Plan, Run
+from medvlp.runs.grid.plan import Cell, Plan, Run
 from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
 from medvlp.runs.grid.sweep import SweepConfig, changes_of, load_sweep
 
@@ -50,7 +50,7 @@ class Outcome(Generic[Numbers]):
     Attributes:
         runs: how many the grid has.
         failed: with their sentence.
-        unfinished: neither finished nor failed.
+        unfinished: cells with their seeds that are neither finished nor failed.
         left_out: without data, with their sentence.
     """
 
@@ -157,8 +157,8 @@ def _sweep_table(plan: Plan[SweepConfig]) -> Outcome[Table]:
     ]
     states = [(run, run_state(run)) for run in plan.runs]
     failed = tuple(f"{run.name}: {found.reason} ({run.log})" for run, found in states if found.state == "failed")
-    left = tuple(run.name for run, found in states if found.state not in ("finished", "failed"))
-    if len(failed) + len(left) == len(states):
+    left = tuple(filter(None, map(_left, plan.cells)))
+    if all(found.state != "finished" for _, found in states):
         return Outcome(None, None, len(states), failed, left)
     config = plan.config
     own = {"title": plan.title, "reference": plan.reference, "level": config.level, "resamples": config.resamples}
@@ -167,6 +167,12 @@ def _sweep_table(plan: Plan[SweepConfig]) -> Outcome[Table]:
     tables = reading_tables(table)
     write_tables(plan.out, tables, numbers=number_table(table), document=document(table), page=page)
     return Outcome(plan.out / "table.html", table, len(states), failed, left)
+
+
+def _left(cell: Cell) -> str:
+    """Name a cell with its seeds that are neither finished nor failed; empty where there is none."""
+    seeds = [str(run.seed) for run in cell.runs if run_state(run).state not in ("finished", "failed")]
+    return f"{cell.name}, seed {', '.join(seeds)}" if seeds else ""
 
 
 def _facts(run: Run, plan: Plan[SweepConfig]) -> RunFacts:
