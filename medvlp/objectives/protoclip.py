@@ -128,7 +128,8 @@ class ProtoClip(Objective):
         columns = clusters.centroids(labels_of=teacher, features_of=features).to(rows)
         target = labels.nan_to_num(nan=-1).long()
         if temperature > 0:
-            target = clusters.soft_labels(labels, space=teacher, temperature=temperature).to(rows)
+            own = clusters.centroids(labels_of=teacher, features_of=teacher)
+            target = soft_labels(labels, own, temperature=temperature).to(rows)
         exclude = ~columns.any(dim=1).expand(len(rows), -1) if self.skip_empty else None
         scores = Similarity(rows, columns, lambda rows, columns: rows @ columns.T, self.scale)
         return contrast(scores, target, exclude=exclude)
