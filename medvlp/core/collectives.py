@@ -157,4 +157,6 @@ class _Gather(torch.autograd.Function):
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([each.reshape(-1) for each in tensors])
+    if len(tensors) == 1:  # nothing to copy, unless one number stands for many, as in the gradient of a sum
+        return tensors[0].reshape(-1).contiguous()
+    return torch.cat([each.reshape(-1) for each in tensors])

@@ -1,4 +1,4 @@
-"""What the softmax of many rows over learned vectors divides by: its logarithm and gradient, a tile of rows at a time."""
+"""What the softmax of many rows over learned vectors divides by, and its gradient: a tile of rows at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from medvlp.objectives import _similarity
 from medvlp.objectives._contrast import _softmax
 
-_TILE = 2**19  # scores that are formed at a time: the caches of a processor hold them
+_CACHED = 2**19  # scores that are formed at a time on a CPU, whose caches hold them
 
 
 def log_partition(rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
@@ -38,7 +38,8 @@ class _LogPartition(torch.autograd.Function):
         weighted = rows * weight[:, None]
         total = rows.new_zeros(())
         of_rows, of_columns = torch.zeros_like(rows), torch.zeros_like(columns)
-        step = max(1, min(_TILE, _similarity.TILE) // len(columns))
+        entries = min(_CACHED, _similarity.TILE) if rows.device.type == "cpu" else _similarity.TILE
+        step = max(1, entries // len(columns))
         for part in (slice(start, start + step) for start in range(0, len(rows), step)):
             whole, softmax = _softmax(rows[part] @ columns.T, None)
             total += whole @ weight[part]
