@@ -7,7 +7,6 @@ backward of `gather_rows` must return to a rank is the plain sum over ranks of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from math import prod
 from typing import Any, TypeVar
 
@@ -108,13 +107,14 @@ def broadcast_object(value: T) -> T:
     return box[0]
 
 
-def gather_equal(values: Tensor) -> list[Tensor]:
-    """Return the tensors of all processes in rank order, without gradient; their shapes must be equal."""
+def gather_equal(values: Tensor) -> Tensor:
+    """Return the tensors of all processes in rank order, (W, ...), without gradient; their shapes must be equal."""
+    own = values.detach().contiguous()
     if world_size() == 1:
-        return [values.detach()]
-    pieces = [torch.empty_like(values) for _ in range(world_size())]
-    dist.all_gather(pieces, values.detach().contiguous())
-    return pieces
+        return own[None]
+    found = own.new_empty(world_size(), *own.shape)
+    dist.all_gather(list(found), own)
+    return found
 
 
 def gather_rows(values: Tensor, counts: Sequence[int] | None = None) -> Tensor:
@@ -138,32 +138,43 @@ def gather_together(values: Sequence[Tensor], counts: Sequence[Sequence[int]] | 
         return [rows.bool() for rows in gather_together([each.to(torch.uint8) for each in values], counts)]
     if counts is None:
         own = torch.tensor([len(each) for each in values], device=values[0].device)
-        counts = torch.stack(gather_equal(own), dim=1).tolist()
+        counts = gather_equal(own).T.tolist()
     return list(_Gather.apply(counts, *values))
 
 
 class _Gather(torch.autograd.Function):
-    """One flat message of all tensors of a process, padded to the longest: gloo and nccl both need equal shapes."""
+    """One flat message of all tensors of a process, padded to the longest: gloo and nccl both need equal shapes.
+
+    Back goes to each process what belongs to its rows, half of what an all-reduce of everybody's would send.
+    """
 
     @staticmethod
     def forward(ctx: Any, counts: Sequence[Sequence[int]], *values: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
         ctx.counts = counts
         sizes = [prod(each.shape[1:]) for each in values]
-        lengths = [[count * size for count in of_tensor] for of_tensor, size in zip(counts, sizes, strict=True)]
-        flat = values[0].new_zeros(max(sum(of_process) for of_process in zip(*lengths, strict=True)))
-        own = torch.cat([each.detach().reshape(-1) for each in values])
-        flat[: len(own)] = own
-        by_process = zip(gather_equal(flat), zip(*lengths, strict=True), strict=True)
-        pieces = [row[: sum(of_process)].split(list(of_process)) for row, of_process in by_process]
+        by_process = [[n * size for n, size in zip(each, sizes, strict=True)] for each in zip(*counts, strict=True)]
+        ctx.lengths = lengths = [sum(each) for each in by_process]
+        own = _flat([each.detach() for each in values])
+        every = gather_equal(nn.functional.pad(own, (0, max(lengths) - len(own))))
+        if len(values) == 1 and len(set(lengths)) == 1:
+            return (every.view(sum(counts[0]), *values[0].shape[1:]),)
+        pieces = [row[: sum(each)].split(each) for row, each in zip(every, by_process, strict=True)]
         whole = zip(values, counts, zip(*pieces, strict=True), strict=True)
         return tuple(torch.cat(found).view(sum(count), *each.shape[1:]) for each, count, found in whole)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        dist.all_reduce(flat)
-        own: list[Tensor | None] = [None]
-        for counts, grad, piece in zip(ctx.counts, grads, flat.split([g.numel() for g in grads]), strict=True):
-            start = [0, *accumulate(counts)][rank()]
-            own.append(piece.view_as(grad)[start : start + counts[rank()]])
-        return tuple(own)
+        by_process = zip(*(grad.split(list(count)) for grad, count in zip(grads, ctx.counts, strict=True)), strict=True)
+        every = _flat(grads) if len(grads) == 1 else _flat([piece for each in by_process for piece in each])
+        own = ctx.lengths[rank()]
+        found = every.new_empty(world_size() * own)
+        dist.all_to_all_single(found, every, [own] * world_size(), ctx.lengths)
+        shapes = [(count[rank()], *grad.shape[1:]) for grad, count in zip(grads, ctx.counts, strict=True)]
+        pieces = found.view(world_size(), own).sum(dim=0).split([prod(shape) for shape in shapes])
+        return None, *(piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True))
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    if len(tensors) == 1:  # nothing to copy, unless one number stands for many, as in the gradient of a sum
+        return tensors[0].reshape(-1).contiguous()
+    return torch.cat([each.reshape(-1) for each in tensors])

@@ -131,7 +131,7 @@ class Tokens:
         length = int(held.any(axis=0).sum())
         return cls(ids[:, :length], None if held[:, :length].all() else mask[:, :length], truncated)
 
-    def take(self, index: Tensor) -> Tokens:
+    def take(self, index: Tensor | slice) -> Tokens:
         """Return some rows, no longer than the longest of them."""
         if self.mask is None:
             return Tokens(self.ids[index])
@@ -166,17 +166,14 @@ class Column:
     place: Tensor | None = None
 
     def take(self, start: int, stop: int) -> Column:
-        """Return the rows of samples start..stop-1, owners counted from 0."""
-        keep = (self.owner >= start) & (self.owner < stop)
-        index = keep.nonzero().flatten()
-        if isinstance(self.values, Tensor):
-            values: Tensor | tuple[str, ...] = self.values[index]
-        else:
-            values = tuple(self.values[i] for i in index.tolist())
-        some = {name: t[index] for name in ("mask", "position", "place") if (t := getattr(self, name)) is not None}
+        """Return the rows of samples start..stop-1, owners counted from 0; tensors share the column's memory."""
+        first, last = torch.searchsorted(self.owner, self.owner.new_tensor([start, stop])).tolist()
+        rows = slice(first, last)
+        some = {name: t[rows] for name in ("mask", "position", "place") if (t := getattr(self, name)) is not None}
         known = None if self.known is None else self.known[start:stop]
-        tokens = {who: tokens.take(index) for who, tokens in self.tokens.items()}
-        return replace(self, values=values, owner=self.owner[index] - start, tokens=tokens, known=known, **some)
+        tokens = {who: tokens.take(rows) for who, tokens in self.tokens.items()}
+        owner = self.owner[rows] - start
+        return replace(self, values=self.values[rows], owner=owner, tokens=tokens, known=known, **some)
 
     def to(self, device: torch.device) -> Column:
         """Return the column on a device."""

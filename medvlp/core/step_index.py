@@ -59,7 +59,7 @@ class Exchange:
             padded = own.new_zeros(self.capacity)
             padded[0] = len(own)
             padded[1 : 1 + len(own)] = own[: self.capacity - 1]
-            every = torch.stack(collectives.gather_equal(padded)).cpu().numpy()
+            every = collectives.gather_equal(padded).cpu().numpy()
             longest = int(every[:, 0].max()) + 1
             if longest <= self.capacity:
                 return [row[1 : 1 + row[0]] for row in every]
@@ -186,8 +186,7 @@ class StepIndex:
             numbers = values[..., 0].astype(np.int32).view(np.float32)
             # No number has the bits of a NaN, so that only a missing one is 0.
             return np.where(np.isnan(numbers), 0, (numbers + 0.0).view(np.int32).astype(np.int64) ^ _NAN)
-        words = [[_tag(pair.tobytes()) for pair in row] for row in values]
-        return np.array(words, dtype=np.int64).reshape(values.shape[:2])
+        return _tags([pair.tobytes() for row in values for pair in row]).reshape(values.shape[:2])
 
 
 def share_a_tag(rows: Tensor, columns: Tensor) -> Tensor:
@@ -201,6 +200,7 @@ def share_a_tag(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 _NAN = 0x7FC0_0000
+_POSITIVE = 2**63 - 1
 _NO_TAG = -(2**63)  # neither words nor numbers have such a tag
 
 
@@ -208,20 +208,21 @@ def _integers(batch: Batch, name: str) -> Tensor:
     """Return a field's rows as int64 (R, K): words as tags, floating numbers by the bits of their float32."""
     values = batch.columns[name].values if name in batch else ()
     if not isinstance(values, Tensor):
-        tags = [_tag(" ".join(word.lower().split()).encode()) for word in values]
-        numbers = torch.tensor(tags, dtype=torch.int64, device=batch.device)
+        numbers = torch.from_numpy(_tags([" ".join(word.lower().split()).encode() for word in values])).to(batch.device)
     else:
         numbers = values.float().view(torch.int32).long() if values.is_floating_point() else values.long()
     return numbers.reshape(len(numbers), 2 if parse_field(name).kind == "graph" else 1)
 
 
-def _tag(word: bytes) -> int:
-    digest = hashlib.blake2b(word, digest_size=8).digest()
-    return (int.from_bytes(digest, "little") >> 1) | 1 if word else 0
+def _tags(words: Sequence[bytes]) -> IntArray:
+    """Return a positive number for each word, the same in every program; 0 of an empty one."""
+    digests = b"".join([hashlib.blake2b(word, digest_size=8).digest() for word in words])
+    tags = np.frombuffer(digests, dtype="<i8") >> 1 & _POSITIVE | 1
+    return np.where([bool(word) for word in words], tags, 0)
 
 
 def _checksum(names: Sequence[str]) -> int:
-    return _tag("\n".join(names).encode())
+    return int(_tags(["\n".join(names).encode()])[0])
 
 
 def _beside(field: str, key: str, owner: IntArray, of_field: IntArray, values: IntArray) -> IntArray:

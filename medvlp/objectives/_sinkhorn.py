@@ -32,23 +32,22 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
     """
     rows, columns = scores.shape
     wide = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-    log = wide / epsilon
-    if rows == 0:
-        return log
-    if not iterations:
-        return log.softmax(dim=1)
-    below = log - log.amax(dim=0)  # a factor of a column changes nothing, as columns are scaled first
-    if below.amin() > _FAR:
-        shares, of_row, of_column = below.exp_(), log.new_ones(rows), log.new_ones(columns)
+    if rows == 0 or not iterations:
+        return (wide / epsilon).softmax(dim=1)
+    least, most = wide.aminmax(dim=0)
+    if ((most - least) / epsilon).amax() < _FAR:
+        # A factor of a column changes nothing, as columns are scaled first.
+        shares = torch.add(-most / epsilon, wide, alpha=1 / epsilon).exp_()
+        of_row, of_column = wide.new_ones(rows), wide.new_ones(columns)
         for _ in range(iterations):
             of_column = (rows / columns) / (of_row @ shares)
             of_row = 1 / (shares @ of_column)
         return shares.mul_(of_row[:, None]).mul_(of_column)
-    share = math.log(rows / columns)
+    log, share = wide / epsilon, math.log(rows / columns)
     for _ in range(iterations):
         log = log - log.logsumexp(dim=0, keepdim=True) + share
         log = log - log.logsumexp(dim=1, keepdim=True)
     return log.exp()
 
 
-_FAR = -60.0  # factors of rows and columns whose entries lie nearer than this stay far within float32
+_FAR = 60.0  # factors of rows and columns whose entries lie nearer than this stay far within float32

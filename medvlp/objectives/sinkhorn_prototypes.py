@@ -130,7 +130,7 @@ class SinkhornPrototypes(Objective):
         before = self._queued(ctx, key).to(rows)
         everybody = torch.cat([before, rows]) if len(before) else rows
         assigned = sinkhorn(prototypes.scores(everybody, learn=False), epsilon=self.epsilon, iterations=self.iterations)
-        return assigned[len(before) :][ctx.own(key)]
+        return assigned[len(before) :][ctx.index.own(key)]
 
     def _queued(self, ctx: Context, key: str) -> Tensor:
         if self.queue is None:

@@ -12,11 +12,10 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.core.term import Terms
+from medvlp.core.term import Term, Terms
 from medvlp.models.heads.prototypes import Prototypes
-from medvlp.objectives._contrast import contrast
+from medvlp.objectives._partition import log_partition
 from medvlp.objectives._rows import sums_by_sample
-from medvlp.objectives._similarity import Similarity
 from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
 
 __all__ = ["Swav"]
@@ -107,23 +106,18 @@ class Swav(SinkhornPrototypes):
         """Return the one term."""
         prototypes = cast("Prototypes", ctx.heads[self.head])
         learn = ctx.samples_seen >= self.freeze
+        weight = prototypes.weight if learn else prototypes.weight.detach()
         rows, owner = (torch.cat(each) for each in zip(*(self._of(ctx, view) for view in self.views), strict=True))
-        codes = torch.cat([self._assigned(ctx, view, prototypes) for view in self.assigners])
-        own = len(codes)  # the assigners' rows come first, in the order of their codes
-        of_sample, count = sums_by_sample(codes, owner[:own], ctx.batch.size)
-        count = count[owner]
-        count[:own] -= (owner[:own] >= 0).to(count)
-
-        def target(part: slice) -> Tensor:
-            # Cross entropy is linear in its target: the mean of a row's codes, as often as it has some, is all pairs.
-            found = of_sample[owner[part]]
-            itself = codes[part]
-            found[: len(itself)] -= itself
-            return found.clamp_(min=0).div_(count[part].clamp(min=1)[:, None])
-
-        weight = (prototypes.weight if learn else prototypes.weight.detach()).to(rows)
-        scores = Similarity(rows, weight, lambda rows, columns: (rows / self.temperature) @ columns.T)
-        return {"swapped": contrast(scores, target, row_weight=count)}
+        # Cross entropy is linear in its target: of a code only the prototype that it expects is compared with rows.
+        expected = torch.cat([self._assigned(ctx, view, prototypes) @ weight.to(rows) for view in self.assigners])
+        own = owner[: len(expected)]  # the assigners' rows come first
+        expected = expected * (own >= 0)[:, None]
+        of_sample, count = sums_by_sample(expected, own, ctx.batch.size)
+        target, count = of_sample[owner], count[owner]
+        target[: len(own)] -= expected
+        count[: len(own)] -= (own >= 0).to(count)
+        rows = rows / self.temperature
+        return {"swapped": Term(log_partition(rows, weight.to(rows), count) - (target * rows).sum(), count.sum())}
 
     def _of(self, ctx: Context, view: str) -> tuple[Tensor, Tensor]:
         """Return unit rows of a view and the sample of each within this process, -1 for none."""
