@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medvlp.objectives import _similarity
-from medvlp.objectives._contrast import _softmax
-
-_CACHED = 2**19  # scores that are formed at a time on a CPU, whose caches hold them
+from medvlp.objectives._masked_softmax import masked_softmax
+from medvlp.objectives._similarity import CACHED
 
 
 def log_partition(rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
@@ -38,10 +37,10 @@ class _LogPartition(torch.autograd.Function):
         weighted = rows * weight[:, None]
         total = rows.new_zeros(())
         of_rows, of_columns = torch.zeros_like(rows), torch.zeros_like(columns)
-        entries = min(_CACHED, _similarity.TILE) if rows.device.type == "cpu" else _similarity.TILE
+        entries = min(CACHED, _similarity.TILE) if rows.device.type == "cpu" else _similarity.TILE
         step = max(1, entries // len(columns))
         for part in (slice(start, start + step) for start in range(0, len(rows), step)):
-            whole, softmax = _softmax(rows[part] @ columns.T, None)
+            whole, softmax = masked_softmax(rows[part] @ columns.T, None)
             total += whole @ weight[part]
             if ctx.needs_input_grad[0]:
                 torch.mm(softmax, columns, out=of_rows[part])
