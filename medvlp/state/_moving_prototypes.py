@@ -71,7 +71,7 @@ class MovingPrototypes(State):
     @property
     def density(self) -> Tensor:
         """The temperature of each prototype, (L, 2), by how widely its samples lie about it; see `densities`."""
-        return densities(*self.spread, self.seen)
+        return densities(self.spread[0], self.spread[1], self.seen)
 
     def scores(self, rows: Tensor) -> Tensor:
         """Return cosines with every prototype, (R, L, 2): absent, present."""
