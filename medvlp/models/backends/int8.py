@@ -80,7 +80,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     class Pixels(CalibrationDataReader):
         rows = iter(pixels.split(_BATCH))
 
-        def get_next(self) -> dict[str, Any] | None:
+        def get_next(self) -> Any:  # noqa: ANN401
             return next(({"pixels": some.contiguous().numpy()} for some in self.rows), None)
 
     wanted = [part for part in ("pooled", "tokens") if part in tower.offers]
