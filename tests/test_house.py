@@ -36,8 +36,8 @@ OLD = {
     "alone",
     "taken",
 }
-# What somebody else calls: torch, logging, html.parser.
-HOOKS = {"emit", "extra_repr", "handle_starttag", "handle_endtag", "handle_data", "seekable"}
+# What somebody else calls: torch, logging, html.parser, onnxruntime.
+HOOKS = {"emit", "extra_repr", "handle_starttag", "handle_endtag", "handle_data", "seekable", "get_next"}
 
 
 @cache

@@ -81,7 +81,7 @@ def predict(
     written = write_score_table(tables[0], found, rows) if tables else 0
     unreadable = found.get("unreadable", ())
     if backend == "int8" and loaded.bundle.int8 is not None:
-        typer.echo(f"Computed by {backend}. {loaded.bundle.int8.told()}", err=True)
+        typer.echo(f"Computed by {backend}. {loaded.bundle.int8.summary()}", err=True)
     elif loaded.compiled:
         cosine = min(tower.cosine for tower in loaded.compiled)
         typer.echo(f"Computed by {backend}: its towers agree with torch's to a cosine of {cosine:.6f}.", err=True)

@@ -20,4 +20,4 @@ def quantise(
     from medvlp.runs.quantise import quantise as run
 
     made = run(model, manifest, out=out, root=root, records=records, workers=workers)
-    typer.echo(f"{out}: {made.told()}")
+    typer.echo(f"{out}: {made.summary()}")

@@ -140,7 +140,7 @@ def _watched(towers: Mapping[str, Encoder], *, every: int) -> Iterator[dict[str,
     """Keep one of so many pictures that each tower is given."""
     seen: dict[str, list[Tensor]] = {name: [] for name in towers}
     hooks = [
-        tower.register_forward_pre_hook(lambda _, given, kept=seen[name]: kept.append(given[0][::every].clone()))
+        tower.register_forward_pre_hook(lambda _, given, rows=seen[name]: rows.append(given[0][::every].clone()))
         for name, tower in towers.items()
     ]
     try:

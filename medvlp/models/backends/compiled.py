@@ -50,8 +50,8 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
     if name == "int8":
         if int8 is None:
             raise UserError("The bundle holds no towers in 8 bits: make one that does with `medvlp quantise`.")
-        towers = {each: model.get_submodule(each) for each in int8.graphs}
-        return [CompiledTower(each, stored(name, int8.graphs[name]), least=-1.0) for name, each in towers.items()]
+        named = {n: each for n, each in model.named_modules() if n in int8.graphs and isinstance(each, Encoder)}
+        return [CompiledTower(each, stored(n, int8.graphs[n]), least=-1.0) for n, each in named.items()]
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]
     return [CompiledTower(tower, engine) for tower in towers]

@@ -39,12 +39,12 @@ class Int8:
     graphs: Mapping[str, bytes]
     facts: Mapping[str, Any]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return in words what is in 8 bits and what that changed.
 
         Example:
             >>> found = {"split": "validate", "records": 40, "least": 0.9931, "mean": 0.9984}
-            >>> Int8({"towers.image": b""}, {"calibrated": {"records": 200}, "parity": found}).told()
+            >>> Int8({"towers.image": b""}, {"calibrated": {"records": 200}, "parity": found}).summary()
             '8 bits: towers.image, calibrated on 200 records; all else is torch. Cosine with torch on 40 records
             (validate): 0.9931 or more, mean 0.9984.'
         """
@@ -80,7 +80,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     class Pixels(CalibrationDataReader):
         rows = iter(pixels.split(_BATCH))
 
-        def get_next(self) -> dict[str, Any] | None:
+        def get_next(self) -> Any:  # noqa: ANN401
             return next(({"pixels": some.contiguous().numpy()} for some in self.rows), None)
 
     wanted = [part for part in ("pooled", "tokens") if part in tower.offers]
