@@ -8,6 +8,8 @@ import torch
 
 from medvlp.core import Context
 from medvlp.core.encoded import unit
+from medvlp.objectives import _similarity
+from medvlp.objectives._partition import log_partition
 from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
 from medvlp.objectives.swav import Swav
 from tests.objectives.test_sinkhorn_prototypes import WIDTH, K, context, entropy, head, reference, rows_of
@@ -74,3 +76,13 @@ def test_prototypes_stand_still_at_first_and_assignments_carry_no_gradient():
         assert (ctx.heads["swav"].weight.grad is not None) == moves
         assert rows["image.local"].grad.abs().max() > 0
         assert not rows["image"].grad.any()  # it only assigned: a single large crop has no other to predict
+
+
+def test_what_a_softmax_divides_by_is_the_same_by_tiles(monkeypatch):
+    monkeypatch.setattr(_similarity, "TILE", 20)  # four rows of five columns: the last tile has three rows
+    draws = torch.Generator().manual_seed(0)
+    rows, columns = (torch.randn(n, 3, generator=draws, dtype=torch.float64).requires_grad_() for n in (11, 5))
+    weight = torch.arange(11.0, dtype=torch.float64)
+    values = 2 * log_partition(rows, columns, weight), 2 * ((rows @ columns.T).logsumexp(dim=1) @ weight)
+    got, expected = ((value, *torch.autograd.grad(value, [rows, columns])) for value in values)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
