@@ -54,7 +54,7 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
         return [CompiledTower(each, stored(n, int8.graphs[n]), least=-1.0) for n, each in named.items()]
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]
-    return [CompiledTower(tower, engine) for tower in towers]
+    return [CompiledTower(tower, engine, least=LEAST_COSINE) for tower in towers]
 
 
 def refuse_patches(model: Model, name: str) -> None:
@@ -75,7 +75,7 @@ class CompiledTower:
         cosine: the least cosine of any row's outputs with torch's, over all graphs so far; 1 before the first.
     """
 
-    def __init__(self, tower: Encoder, engine: Callable[..., Graph], *, least: float = LEAST_COSINE) -> None:
+    def __init__(self, tower: Encoder, engine: Callable[..., Graph], *, least: float) -> None:
         self.cosine, self._least = 1.0, least
         self._tower, self._engine, self._plain = tower, engine, tower.forward
         self._graphs: dict[tuple[object, ...], Graph] = {}
