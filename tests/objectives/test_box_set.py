@@ -205,7 +205,7 @@ def test_one_chunk_is_four() -> None:
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_one_process_is_several(pool: Any, processes: int) -> None:
     for got in pool.run(processes, step, 1):
         same(step(1), got)

@@ -39,11 +39,13 @@ def test_one_chunk_is_several(case: str) -> None:
 
 
 @pytest.mark.pool
+@pytest.mark.parametrize(
+    ("processes", "chunks"), [(2, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, 1), (2, 2)))]
+)
 @pytest.mark.parametrize("case", SOME)
-def test_one_process_is_several(pool: Any, case: str) -> None:
-    for processes, chunks in ((2, 1), (4, 1), (2, 2)):
-        for got in pool.run(processes, step, case, chunks):
-            check(case, got)
+def test_one_process_is_several(pool: Any, case: str, processes: int, chunks: int) -> None:
+    for got in pool.run(processes, step, case, chunks):
+        check(case, got)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -141,7 +141,7 @@ def held() -> dict[str, int]:
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_what_a_process_holds_falls_with_their_number(pool: Any, world: int) -> None:
     found = pool.run(world, held)
     assert sum(each["held"] for each in found) == found[0]["whole"]
