@@ -117,7 +117,7 @@ def test_another_engine_gives_the_scores_and_says_how_well_it_agrees(
 def test_an_engine_that_nobody_knows_is_a_sentence(cli: Cli, bundle: Path, films: Path) -> None:
     told = cli("predict", bundle, films / "0.png", "--backend", "tensorrt")
     assert told.code == 2
-    assert "There is no backend 'tensorrt': choose torch, openvino, onnxruntime." in told.err
+    assert "There is no backend 'tensorrt': choose torch, openvino, onnxruntime, int8." in told.err
 
 
 def test_nothing_that_can_be_read_is_a_mistake_as_before(cli: Cli, bundle: Path, films: Path) -> None:
