@@ -60,6 +60,7 @@ def of_test(tensors: dict[str, np.ndarray], rows: np.ndarray, truth: np.ndarray)
     return auroc(truth, applied("linear", tensors, rows)[:, 0])
 
 
+@pytest.mark.slow
 def test_rounds_beat_words_all_rows_at_once_and_one_static_set() -> None:
     found = []
     for seed in range(5):

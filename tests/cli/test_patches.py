@@ -49,6 +49,7 @@ def tree_of(run: Path, cohort: CohortSummary, base: Path, patch: str) -> dict[st
 
 
 @pytest.mark.parametrize("patch", ["coop", "cocoop"])
+@pytest.mark.slow
 def test_prompts_are_learned_resumed_released_alone_and_asked(
     cli: Cli, tiny_cohort: CohortSummary, tiny_run: Trained, tmp_path: Path, patch: str
 ) -> None:

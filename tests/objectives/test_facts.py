@@ -154,6 +154,7 @@ SPECS = [
 
 @pytest.mark.pool
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: "-".join(map(str, spec.values())))
+@pytest.mark.slow
 def test_one_process_is_several(pool: Any, spec: dict[str, Any]) -> None:
     """Sample 4 has labels and no text, so that a process of it alone lacks the fields of facts of texts."""
     expected = step(spec, [0, 7])

@@ -101,6 +101,7 @@ def test_reports_use_their_half_of_the_forms_only() -> None:
         assert {form.held_out for report in reports(mark) for form in report.forms} == {mark}
 
 
+@pytest.mark.slow
 def test_no_statement_about_a_finding_is_worded_alike_in_both_halves() -> None:
     usual, kept = (
         {triplet.sentence for report in reports(mark) for triplet in report.triplets} for mark in (False, True)

@@ -139,6 +139,7 @@ def test_what_was_tried_is_kept_and_another_run_is_refused(folder: Path, run: tu
         adapt(options(folder, out, folds=4))
 
 
+@pytest.mark.slow
 def test_each_film_goes_through_the_network_once(folder: Path, tmp_path: Path) -> None:
     shown: list[int] = []
 

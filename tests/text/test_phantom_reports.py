@@ -52,6 +52,7 @@ def test_labels_are_those_of_the_facts_and_nothing_else_is_present() -> None:
     assert right / said >= 0.97, (said, right)
 
 
+@pytest.mark.slow
 def test_words_stand_where_a_mention_says() -> None:
     for report in reports()[:200]:
         for mention in read_report(report.text):

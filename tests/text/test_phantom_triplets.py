@@ -61,6 +61,7 @@ USUAL = pytest.param(False, marks=pytest.mark.slow, id="usual forms")
 
 
 @pytest.mark.parametrize("held_out", [USUAL, pytest.param(True, id="held-out forms")])
+@pytest.mark.slow
 def test_triplets_of_phantom_reports_are_read_back(held_out: bool) -> None:
     true: Counter[str] = Counter()
     read: Counter[str] = Counter()

@@ -59,6 +59,7 @@ def test_findings_sides_certainty_and_numbers_of_a_thousand_phantom_reports_are_
     assert changed > 0.98 * COUNT
 
 
+@pytest.mark.slow
 def test_everything_a_phantom_report_says_is_said_once_and_in_its_section_whatever_the_order() -> None:
     for place, report in enumerate(phantom_reports(COUNT)[:200]):
         other = rewrite(report.text, drawn(place), synonyms=0, abbreviations=0)

@@ -43,10 +43,11 @@ def steps(chunks: int, recompute: bool) -> dict[str, dict[str, Tensor]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 @pytest.mark.parametrize(
     ("world", "chunks", "recompute"),
-    [(2, 1, False), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 2, True), (4, 1, False)))],
+    [(2, 1, False), (2, 2, True), (4, 1, False)],
 )
 def test_gradients_are_those_of_one_process(pool: Any, world: int, chunks: int, recompute: bool) -> None:
     expected = steps(1, False)

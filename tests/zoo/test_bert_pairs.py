@@ -172,9 +172,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=[pytest.mark.slow] * each.startswith(("cxr", "med"))) for each in CASES]
-)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each != "gloria")) for each in CASES])
 def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     case, words, importer = CASES[name](), bert_words(tmp_path / "words"), name.partition("-")[0]
     torch.save(case.held, tmp_path / "file")
@@ -198,6 +196,7 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
         convert(tmp_path / "file", name=other, options=options)
 
 
+@pytest.mark.slow
 def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     case, _ = cxr_clip(), bert_words(tmp_path / "words")
     options = {"tokenizer": str(tmp_path / "words")}

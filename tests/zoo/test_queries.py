@@ -247,6 +247,7 @@ def test_kad_asks_by_plain_names_through_its_own_text_tower(tmp_path: Path, stag
     assert full.preprocessing[0]["size"] == (512 if stages == 4 else 224)
 
 
+@pytest.mark.slow
 def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     words, reference = bert_words(tmp_path / "words"), Kad(3)
     assert words is not None
