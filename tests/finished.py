@@ -21,4 +21,4 @@ def finish(run: Run, *results: Result) -> None:
     judged = {split: each.identity for split, each in run.evaluations.items()}
     state = {"failed": "", "trained": run.identity, "evaluated": judged, "code": code_hash()}
     write_json(run.state, {**state, "seconds": 90.0, "memory": 700})
-    write_json(run.folder / "environment.json", environment())
+    write_json(run.folder / "environment.json", {**environment(), "precision": "bfloat16"})

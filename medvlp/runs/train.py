@@ -281,7 +281,8 @@ class Built:
     def write_run_files(self) -> None:
         """Write config.yaml (full tree), environment.json and data.json."""
         write_text(self.run / "config.yaml", yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
-        write_json(self.run / "environment.json", environment())
+        made = {"device": str(self._device), "precision": str(self._precision.dtype).removeprefix("torch.")}
+        write_json(self.run / "environment.json", {**environment(), **made})
         self.manifest.save(self.run / "manifest.parquet")
         write_json(self.run / "data.json", self.data_facts())
 

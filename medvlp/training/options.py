@@ -20,8 +20,8 @@ class TrainingOptions(BaseModel):
         parallel: what processes of ``torchrun`` divide: ``ddp`` the batch; ``fsdp`` also the weights that train, their
             gradients and moments, for models that fill a GPU. Checkpoints and gradients are the same.
         device: where; ``auto`` takes the first of cuda, mps, cpu.
-        precision: number format of the towers; ``auto`` is bfloat16 where the device has units for
-            it, else float32.
+        precision: number format of the towers; ``auto`` is bfloat16 where the device has units for it (on a processor
+            narrow transformers stay in float32), else float32.
         workers: processes that read and augment.
         validate_every: samples between validations.
         checkpoint_every: samples between checkpoints.

@@ -73,6 +73,7 @@ def finished_cells(sweep: str | Path, words: Sequence[str], out: Path) -> list[S
                 "code": state.code,
                 "commit": git.stdout.strip() if state.code == code_hash() else "",
                 "versions": versions,
+                "precision": made["precision"],
             }
         )
     return cells
@@ -180,6 +181,7 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
             "level": f"{100 * config.level:g} %",
             "comparisons": sum(each is not None for each in p),
             "codes": len({cell["code"] for cell in cells}),
+            "precisions": " and ".join(sorted({cell["precision"] for cell in cells})),
         },
         "gains": {  # in the first number, the zero-shot AUROC
             f"compare/{choice.config}": round(float(np.mean(apart[choice.label][0])), 5)

@@ -202,6 +202,8 @@ def test_train_tells_its_choices_and_writes_the_run(cli: Cli, config: Path) -> N
     } <= written
     environment = json.loads((run / "environment.json").read_text())
     assert {"medvlp", "code", "python", "packages"} <= environment.keys()
+    said = f"Device {environment['device']}: .* Towers in torch\\.{environment['precision']}: "
+    assert re.search(said, told.out)
     data = json.loads((run / "data.json").read_text())
     assert {"manifest", "split", "records", "quarantined"} <= data.keys()
 

@@ -106,6 +106,7 @@ def test_with_one_seed_the_page_has_intervals_over_patients_and_says_that_it_has
     assert "| DCL | +0.100 | +0.000 |" in text
     assert "With one seed there is no interval over seeds and no p" in text
     assert "synthetic" in text
+    assert "in\nbfloat16, with" in text
 
 
 def test_with_seeds_the_page_has_their_spread_and_paired_differences_corrected_together(sweep: Path) -> None:

@@ -1,4 +1,5 @@
-"""Kernels over two slices: their gradients in bfloat16 hold what the memory held, so float32 it is."""
+"""What computes in float32 under autocast: kernels over two slices (their gradients in bfloat16 hold what the memory
+held), and narrow transformers on a processor (kernels for each new length take longer than the products)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core.protocols import Level
+from medvlp.models.encoders._blocks import Trunk, TrunkOutput
 from medvlp.models.encoders.monai import MonaiEncoder
 from medvlp.models.heads._dense import Solid
 
@@ -42,3 +44,20 @@ def test_gradients_of_a_tower_are_finite_at_its_coarsest_map(slices: int) -> Non
     assert tower.levels[-1] == Level(tower.levels[-1].channels, (16, 16, 16))
     found = gradients(tower, torch.rand(1, 1, slices, 32, 32), half=True)
     assert all(bool(torch.isfinite(each).all()) for each in found)
+
+
+@pytest.mark.parametrize(("width", "narrow"), [(128, True), (256, False)])
+def test_only_a_narrow_trunk_is_exact_under_autocast(width: int, narrow: bool) -> None:
+    trunk, texts = Trunk(width=width, layers=1, heads=4), torch.rand(2, 7, width)
+
+    def found(values: Tensor, *, half: bool) -> TrunkOutput:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            return trunk(values, None, layers=True, attention=True)
+
+    for exact, made in zip(
+        vars(found(texts, half=False)).values(), vars(found(texts, half=True)).values(), strict=True
+    ):
+        assert torch.equal(exact, made) == narrow
+    # What a layer before it left in half precision is no obstacle.
+    half = texts.bfloat16()
+    assert torch.equal(found(half, half=True).tokens, found(half.float(), half=False).tokens) == narrow

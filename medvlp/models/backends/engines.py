@@ -16,6 +16,8 @@ from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession, SessionOptions
     from openvino import Core
 
 Engine = Literal["openvino", "onnxruntime"]
@@ -67,20 +69,10 @@ def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
         UserError: if it, or what writes ONNX, is not installed.
     """
     needs("onnxruntime", "onnx", "onnxscript")
-    import onnxruntime as ort
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
         with as_a_sentence("onnxruntime"):
-            program = torch.onnx.export(exported(module, inputs, sizes), dynamo=True, verbose=False)
-            assert program is not None
-            session = ort.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
-        names = [each.name for each in session.get_inputs()]
-
-        def run(given: tuple[Tensor, ...]) -> list[Tensor]:
-            named = {name: each.contiguous().numpy() for name, each in zip(names, given, strict=True)}
-            return [torch.from_numpy(found) for found in session.run(None, named)]
-
-        return run
+            return session_graph(onnx_session(as_onnx(exported(module, inputs, sizes)).SerializeToString()))
 
     return make
 
@@ -117,6 +109,31 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> tor
         warnings.simplefilter("ignore", FutureWarning)  # torch's exporter warns of torch's own code
         given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
+
+
+def as_onnx(traced: torch.export.ExportedProgram, **names: Sequence[str]) -> ModelProto:
+    """Write a traced module as an ONNX model, its inputs and outputs by `names`."""
+    program = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
+    assert program is not None
+    return program.model_proto
+
+
+def onnx_session(model: bytes, options: SessionOptions | None = None) -> InferenceSession:
+    """Return what runs an ONNX model on the processor."""
+    import onnxruntime as ort
+
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def session_graph(session: InferenceSession, outputs: Sequence[str] | None = None) -> Graph:
+    """Return a session as a function of tensors: its inputs in turn, and the outputs that are named, or all."""
+    names = [each.name for each in session.get_inputs()]
+
+    def run(given: tuple[Tensor, ...]) -> list[Tensor]:
+        named = {name: each.contiguous().numpy() for name, each in zip(names, given, strict=True)}
+        return [torch.from_numpy(found) for found in session.run(outputs, named)]
+
+    return run
 
 
 ENGINES = {"openvino": openvino, "onnxruntime": onnxruntime}

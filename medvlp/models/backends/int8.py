@@ -20,7 +20,16 @@ from torch import Tensor
 from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
 from medvlp.core.protocols import Encoder
-from medvlp.models.backends.engines import Graph, Outputs, Sizes, as_a_sentence, exported
+from medvlp.models.backends.engines import (
+    Graph,
+    Outputs,
+    Sizes,
+    as_a_sentence,
+    as_onnx,
+    exported,
+    onnx_session,
+    session_graph,
+)
 
 _IN_8_BITS = ("Conv", "Gemm", "MatMul")
 _BATCH = 8
@@ -87,10 +96,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     two, rows = torch.cat([pixels[:1]] * 2), torch.export.Dim("rows", min=1)  # of one row the graph would be for one
     with as_a_sentence("onnxruntime"), TemporaryDirectory(prefix="medvlp-") as folder:
         traced = exported(Outputs(tower, tower.forward, wanted), (two,), ({0: rows},))
-        names = {"input_names": ["pixels"], "output_names": wanted}
-        program = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
-        assert program is not None
-        graph, made = program.model_proto, Path(folder) / "int8.onnx"
+        graph, made = as_onnx(traced, input_names=["pixels"], output_names=wanted), Path(folder) / "int8.onnx"
         add_pre_process_metadata(graph)  # torch's exporter has folded norms and inferred shapes already
         quantize_static(
             graph, made, Pixels(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
@@ -118,7 +124,7 @@ def stored(name: str, graph: bytes) -> Callable[..., Graph]:
     # Without it AVX2 adds pairs of products in 16 bits, which overflow: cosines of 0.95 for 0.999.
     options.add_session_config_entry("session.x64quantprecision", "1")
     with as_a_sentence("onnxruntime"):
-        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnx_session(graph, options)
     shape = session.get_inputs()[0].shape[1:]
 
     def make(module: Outputs, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
@@ -127,11 +133,6 @@ def stored(name: str, graph: bytes) -> Callable[..., Graph]:
                 f"The tower {name} was quantised for pixels of {shape} and is given {list(inputs[0].shape[1:])}: use "
                 "the backend torch."
             )
-
-        def run(given: tuple[Tensor, ...]) -> list[Tensor]:
-            found = session.run(list(module.wanted), {"pixels": given[0].contiguous().numpy()})
-            return [torch.from_numpy(each) for each in found]
-
-        return run
+        return session_graph(session, module.wanted)
 
     return make

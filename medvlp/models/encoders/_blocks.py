@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medvlp.core.errors import ConfigError
 
 _SHORT = 128
+_NARROW = 256
 
 
 @dataclass
@@ -187,7 +188,17 @@ class Trunk(nn.Module):
         self._initialise(layers)
 
     def forward(self, tokens: Tensor, mask: Tensor | None, *, layers: bool, attention: bool) -> TrunkOutput:
-        """Run the blocks over (R, N, W); `layers` and `attention` say what to keep on the way."""
+        """Run the blocks over (R, N, W); `layers` and `attention` say what to keep on the way.
+
+        On a processor a narrow trunk computes in float32 under autocast: each new length of texts has oneDNN compile
+        bfloat16 kernels, which takes longer than products that small.
+        """
+        if tokens.device.type == "cpu" and self.width < _NARROW and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self._through(tokens.float(), mask, layers=layers, attention=attention)
+        return self._through(tokens, mask, layers=layers, attention=attention)
+
+    def _through(self, tokens: Tensor, mask: Tensor | None, *, layers: bool, attention: bool) -> TrunkOutput:
         states: list[Tensor] = []
         weights: list[Tensor] = []
         for block in self.blocks:
