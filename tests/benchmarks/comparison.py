@@ -176,6 +176,7 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
             "reference": reference,
             "samples": cells[0]["samples"],
             "methods": len(own),
+            "not_run": ", ".join(name for name in sorted(own, key=str.casefold) if not own[name]),
             "whole": sum(len(found) == len(config.seeds) for found in own.values()),
             "most_seeds": max(map(len, own.values())),
             "level": f"{100 * config.level:g} %",
@@ -191,7 +192,7 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
         "tables": {
             "numbers": {
                 "columns": ["method", "seeds", "n", *heads, "seconds", "memory, MB"],
-                "rows": [_row(name, own[name], config) for name in sorted(own, key=str.casefold)],
+                "rows": [_row(name, own[name], config) for name in sorted(own, key=str.casefold) if own[name]],
             },
             "beside": {"columns": ["method", *heads], "rows": beside},
         },
@@ -208,8 +209,6 @@ def _values(cells: Sequence[Stored], measure: Measure) -> dict[int, float]:
 def _row(name: str, cells: Sequence[Stored], config: SweepConfig) -> list[str]:
     """Return a method's line: of several seeds mean and standard deviation, of one its interval over patients."""
     seeds = f"{len(cells)} of {len(config.seeds)}"
-    if not cells:
-        return [name, seeds, *["missing"] * (len(config.report) + 3)]
     shown = [
         _mean([cell["numbers"][each.name] for cell in cells if each.name in cell["numbers"]]) for each in config.report
     ]
