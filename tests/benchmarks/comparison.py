@@ -184,10 +184,10 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
             "codes": len({cell["code"] for cell in cells}),
             "precisions": " and ".join(sorted({cell["precision"] for cell in cells})),
         },
-        "gains": {  # in the first number, the zero-shot AUROC
+        "gains": {  # in the first number, the zero-shot AUROC, where every seed was run
             f"compare/{choice.config}": round(float(np.mean(apart[choice.label][0])), 5)
             for choice in choices
-            if choice.config and apart.get(choice.label, [[]])[0]
+            if choice.config and len(apart.get(choice.label, [[]])[0]) == len(config.seeds)
         },
         "tables": {
             "numbers": {

@@ -100,7 +100,9 @@ def test_the_words_for_what_is_missing_lay_out_these_cells_and_no_others(sweep: 
 
 
 def test_with_one_seed_the_page_has_intervals_over_patients_and_says_that_it_has_none_over_seeds(sweep: Path) -> None:
-    text = page(sweep, cells(sweep, {("CLIP", 0): 0.7, ("DCL", 0): 0.8}))
+    stored = cells(sweep, {("CLIP", 0): 0.7, ("DCL", 0): 0.8})
+    text = page(sweep, stored)
+    assert document(stored, sweep)["gains"] == {}
     assert "0 of them with every seed; not yet: b's method." in " ".join(text.split())
     assert "| b's method |" not in text
     assert "| CLIP | 1 of 3 | 40 | 0.700 (0.600 to 0.800) | 0.500 (0.400 to 0.600); 0.250 | 90 | 700 |" in text
