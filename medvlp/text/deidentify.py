@@ -48,10 +48,12 @@ def _one_of(words: Iterable[str]) -> str:
 
 def _part(words: Iterable[str], *, in_capitals: Iterable[str]) -> str:
     """A word with a capital that is none of these; in capitals it is none of the others either."""
-    words = list(words)
-    capitals = [word.upper() for word in (*words, *in_capitals)]
-    none = _one_of([*map(str.capitalize, words), *capitals])
+    none = _one_of([*_capitalised(words), *(word.upper() for word in in_capitals)])
     return rf"(?:(?:[A-Z]\.)+|(?:St|Wm)\.|(?=[A-Z])(?!{none})[A-Z][\w'’^-]*)"
+
+
+def _capitalised(words: Iterable[str]) -> list[str]:
+    return [form for word in words for form in (word.capitalize(), word.upper())]
 
 
 @cache
@@ -63,6 +65,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     seen = _part(BARE | PARTS, in_capitals=SMALL) + more
     weak = _part(BARE | clinical, in_capitals=SMALL) + more
     listed = inside + more
+    said = _one_of(_capitalised(clinical))
+    sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
         r"[\w.+-]+@[\w-]+\.[\w.-]+",
         r"(?i:https?://|www\.)\S+",
@@ -80,7 +84,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
         rf"\b{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"\b{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
-        rf"(?i:\b(?:(?:{_BY})\b[ \t]*[:\-]?|(?:{_ROLE})[ \t]*:)[ \t]*)(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_BY})\b[ \t]*[:\-]?[ \t]*)(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*[:\-]?[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"\b(?:[A-Z][\w'’.]+[ \t]+){{1,4}}{_PLACE}\b",
         r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",

@@ -65,6 +65,8 @@ def test_findings_and_measures_stay(text: str) -> None:
         "PATIENT: RIGHT-SIDED EFFUSION.",
         "Patient: No acute distress.",
         "Name: Chest PA. Small right pleural effusion.",
+        "Resident: Small right effusion.",
+        "ATTENDING: RIGHT EFFUSION.",
         "MR Brain without contrast.",
         "MR BRAIN WITHOUT CONTRAST. MS LESIONS ARE STABLE.",
         "DR CHEST PA. NO EFFUSION.",
