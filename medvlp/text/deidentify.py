@@ -7,25 +7,67 @@ a column or a header. Read a sample before text leaves the house.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import cache
 
 from medvlp.io.deidentify.known import REMOVED, KnownWords
+from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
-_NAME = r"[A-Z][\w'’^-]*\.?(?:,?[ \t]+(?:[A-Z]\.|[A-Z][\w'’-]+|(?:van|von|de|der|la|al|el|bin)\b)){0,3}"
 _LABEL = (
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
     r"visit|order|phone|telephone|tel|fax|pager|beeper|ext|passport|insurance|policy|nhs|chi"
 )
-_SIGNER = (
+_BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
-    r"transcribed|performed|finalized|authenticated)(?: and \w+)? by|discussed with|communicated to|called to|"
+    r"transcribed|finalized|authenticated)(?: and \w+)? by|patient name"
+)
+_ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
-    r"technologist|physician|transcriptionist|patient(?: name)?|name"
+    r"technologist|physician|transcriptionist"
+)
+_TOLD = r"performed by|discussed with|communicated to|called to|patient|name"
+_TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an examination or a disease, "MISS" a verb
+    r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|[Mm]s|[Mm]iss|[Nn]urse)\b\.?"
+    r"|\b(?:DRS|DOCTOR|PROF(?:ESSOR)?|MRS)\b\.?|\b(?:DR|MR|MS)\.)"
 )
 _PLACE = r"(?:Hospital|Medical Cent(?:er|re)|Clinic|Infirmary|Health System|Healthcare|University|Institute|Hospice)"
-_PATTERNS = [
-    re.compile(pattern)
-    for pattern in (
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """Any of the words, in the singular or the plural, alone or before a hyphen ("right-sided")."""
+    forms: dict[str, list[str]] = {}
+    for word in sorted(set(words), reverse=True):
+        forms.setdefault(word[0], []).append(word[1:])
+        if word[-1] in "yY":
+            forms[word[0]].append(word[1:-1] + ("IES" if word.isupper() else "ies"))
+    choice = "|".join(f"{first}(?:{'|'.join(rest)})" for first, rest in forms.items())
+    behind = "sided|up|ray|based|lateral|dependent|level|grade|term|year"
+    return rf"(?:{choice})(?:[eE]?[sS])?(?:-(?i:{behind})\b)?(?![\w'’-])"
+
+
+def _part(words: Iterable[str], *, in_capitals: Iterable[str]) -> str:
+    """A word with a capital that is none of these; in capitals it is none of the others either."""
+    none = _one_of([*_capitalised(words), *(word.upper() for word in in_capitals)])
+    return rf"(?:(?:[A-Z]\.)+|(?:St|Wm)\.|(?=[A-Z])(?!{none})[A-Z][\w'’^-]*)"
+
+
+def _capitalised(words: Iterable[str]) -> list[str]:
+    return [form for word in words for form in (word.capitalize(), word.upper())]
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    clinical = clinical_words()
+    inside = _part(BARE, in_capitals=SMALL | clinical)
+    more = rf"(?:,?[ \t]+(?:{inside}|(?:van|von|de|der|la|al|el|bin)\b)){{0,3}}"
+    name = _part(BARE, in_capitals=SMALL) + more  # after a title or "read by" that can announce nothing else
+    seen = _part(BARE | PARTS, in_capitals=SMALL) + more
+    weak = _part(BARE | clinical, in_capitals=SMALL) + more
+    listed = inside + more
+    said = _one_of(_capitalised(clinical))
+    sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
+    return tuple(re.compile(pattern) for pattern in (
         r"[\w.+-]+@[\w-]+\.[\w.-]+",
         r"(?i:https?://|www\.)\S+",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
@@ -37,20 +79,24 @@ _PATTERNS = [
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}\b",
         rf"(?i)\b(?:{_LABEL})(?:\s*(?:no|nr|number|num)\b\.?)?\s*[:#=]*\s*[#:]?\s*(?=[\w/-]*\d)[\w/-]+",
         r"\b[A-Za-z]{0,4}-?\d[\d-]{3,}\d\b",
-        rf"\b(?i:dr|drs|doctor|prof|professor|mr|mrs|ms|miss|nurse)\b\.?[ \t]+{_NAME}",
-        rf"\b{_NAME},?[ \t]+(?:M\.?D\.?|D\.?O\.?|Ph\.?D\.?|R\.?N\.?|FRCR|MBBS|PA-C|R\.?T\.?)(?!\w)",
-        rf"(?i:\b(?:{_SIGNER})\b[ \t]*[:\-]?[ \t]*)(?:{_NAME})(?=[\s,.;]|$)",
+        rf"{_TITLE}[ \t]+{name}",
+        rf"\bDR[ \t]+{seen}",
+        rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
+        rf"\b{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
+        rf"\b{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
+        rf"(?i:\b(?:{_BY})\b[ \t]*[:\-]?[ \t]*)(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*[:\-]?[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"\b(?:[A-Z][\w'’.]+[ \t]+){{1,4}}{_PLACE}\b",
         r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",
         r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o)\b)",
-    )
-]
+    ))  # fmt: skip
 
 
 def deidentify_text(text: str, known: KnownWords | None = None) -> str:
     """Put ``XXXX`` where text identifies: known words, dates, times, numbers, contacts, announced names, places."""
     if known is not None:
         text = known.scrub(text)
-    for pattern in _PATTERNS:
+    for pattern in _patterns():
         text = pattern.sub(REMOVED, text)
     return text

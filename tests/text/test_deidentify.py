@@ -8,6 +8,7 @@ from medvlp.io.deidentify.known import KnownWords
 from medvlp.phantom.report import write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.deidentify import deidentify_text
+from medvlp.text.mentions import read_report
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,14 @@ from medvlp.text.deidentify import deidentify_text
         ("Mr. O'Brien lives at 12 Long Elm Street", ("Brien", "Elm")),
         ("A 93-year-old woman", ("93",)),
         ("Seen with Prof. van Dyck; SSN: 123-45-6789", ("123-45",)),
+        ("Tom Poe RT(R)", ("Tom", "Poe")),
+        ("Jane Miller RN and Tom Poe DO.", ("Jane", "Miller", "Tom", "Poe")),
+        ("Dr. J. Smith", ("Smith",)),
+        ("Read by Jane A. Doe", ("Jane", "Doe")),
+        ("Read by An Nguyen", ("An", "Nguyen")),
+        ("Dr. Jane Small; Radiologist: Head, Jane", ("Jane", "Small", "Head")),
+        ("DISCUSSED WITH DR SMALL. MR SMITH HAS NO EFFUSION.", ("SMALL", "SMITH")),
+        ("PATIENT JOHN SMITH PRESENTS WITH COUGH.", ("JOHN", "SMITH")),
     ],
 )
 def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> None:
@@ -43,6 +52,44 @@ def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> N
 )
 def test_findings_and_measures_stay(text: str) -> None:
     assert deidentify_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No RT pleural effusion.",
+        "Small RT effusion.",
+        "Moderate RT pneumothorax, RT greater than LT.",
+        "PATIENT HAS NO RIGHT PLEURAL EFFUSION.",
+        "THE PATIENT HAS NO PNEUMOTHORAX.",
+        "PATIENT: RIGHT-SIDED EFFUSION.",
+        "Patient: No acute distress.",
+        "Name: Chest PA. Small right pleural effusion.",
+        "Resident: Small right effusion.",
+        "ATTENDING: RIGHT EFFUSION.",
+        "MR Brain without contrast.",
+        "MR BRAIN WITHOUT CONTRAST. MS LESIONS ARE STABLE.",
+        "DR CHEST PA. NO EFFUSION.",
+        "THE LUNGS DO NOT SHOW CONSOLIDATION.",
+        "WE MAY MISS SMALL NODULES.",
+        "LEFT EFFUSION, MD NOTIFIED.",
+    ],
+)
+def test_words_of_findings_are_no_names(text: str) -> None:
+    assert deidentify_text(text) == text
+    assert read_report(deidentify_text(text)) == read_report(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("Discussed with Dr. Smith. No pneumothorax.", "XXXX. No pneumothorax."),
+        ("Seen by Dr. Smith. Pneumothorax is large.", "Seen by XXXX. Pneumothorax is large."),
+        ("DR SMITH NOTIFIED OF RIGHT PNEUMOTHORAX.", "XXXX NOTIFIED OF RIGHT PNEUMOTHORAX."),
+    ],
+)
+def test_a_name_ends_where_the_finding_begins(text: str, made: str) -> None:
+    assert deidentify_text(text) == made
 
 
 def test_reports_of_the_synthetic_hospital_lose_less_than_one_word_in_a_hundred() -> None:

@@ -16,18 +16,38 @@ from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 from medvlp.text.deidentify import deidentify_text
+from medvlp.text.report_words import BARE, is_clinical
 
 Kind = Literal["patient", "accession", "uid", "id", "date", "text", "keep", "drop"]
 
+_PROSE = (
+    r"(text|report|finding|impression|indication|comparison|history|technique|examination|conclusion|narrative|addendum|"
+    r"recommendation|note|comment|description|caption|sentence)"
+)
+_WRITERS = (
+    r"(radiologist|physician|doctor|surgeon|reader|resident|fellow|attending|technologist|technician|radiographer|"
+    r"sonographer|nurse|consultant|clinician|practitioner|provider|operator)"
+)
+#: Who made, read or asked for something: persons' names.
+_STAFF = (
+    rf".*({_WRITERS}|author|reviewer|reporter|referrer|referring|requester|requesting|signer|signature|initials|staff|"
+    r"writer|creator|editor|verifier|approver|owner|dictator|transcriber|transcriptionist|person(?!al)).*"
+    r"|.*by\d*|.*(ed|read|written)by.*|.*dr\d*"
+)
+#: Columns whose "name" is that of a thing.
+_THING = r".*(finding|label|disease|diagnosis|class|view|series|projection|organ|anatomy|modality|bodypart)s?names?.*"
+_LONGEST_VALUE, _LONGEST_NAMES = 64, 256  # characters; what is longer is prose
+
 _KINDS: tuple[tuple[Kind, str], ...] = (
     ("drop", r".*(birth|dob|name|address|phone|mail).*"),
+    ("text", rf".*{_WRITERS}s?{_PROSE}s?"),  # "radiologist_report"
+    ("drop", _STAFF),
     ("patient", r"(id)?(patient|subject|pat)(id|identifier|no|number)?|mrn|pid"),
     ("accession", r"(id)?acc(ession)?(id|no|number)?"),
     ("uid", r".*uid"),
     ("id", r"(report|study|image|exam|note|record|document)?id|id(study|report|image)|study"),
     ("date", r".*dat(e|etime).*"),
-    ("text", r".*(text|report|finding|impression|indication|comparison|history|technique|examination|conclusion|"
-             r"narrative|addendum|recommendation|note|comment|description|caption|sentence).*"),
+    ("text", rf".*{_PROSE}.*"),
 )  # fmt: skip
 
 
@@ -40,8 +60,7 @@ def kind_of(name: str, keep: Sequence[str]) -> Kind:
     """
     if name in keep:
         return "keep"
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return next((kind for kind, pattern in _KINDS if re.fullmatch(pattern, plain)), "drop")
+    return next((kind for kind, pattern in _KINDS if re.fullmatch(pattern, _plain(name))), "drop")
 
 
 def deidentify_table(
@@ -73,13 +92,34 @@ def deidentify_table(
         patient = "" if patient_at is None else row[patient_at]
         known = KnownWords()
         for name, kind, value in zip(table.names, kinds, row, strict=True):
-            if kind in ("patient", "accession", "id", "uid") or (kind == "drop" and len(value) <= 64):
-                (known.add_name if "name" in name.lower() else known.add)(value)
+            _learn(known, name, kind, value)
         writer.writerow([_made(row[at], kinds[at], patient, known, profile, secret) for at in left])
     for kind in kinds:
         if kind != "keep":
             done[f"column {kind}", "remove" if kind == "drop" else "clean"] += len(table.rows)
     return out.getvalue(), done
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _learn(known: KnownWords, name: str, kind: Kind, value: str) -> None:
+    """Remember what the row's prose must not hold: numbers, names, and what a column that is left out says.
+
+    A word of findings, sides, views, sexes or grades identifies nobody, whatever the column ("laterality").
+    """
+    column = _plain(name)
+    if kind in ("patient", "accession", "uid"):
+        known.add(value)
+    elif (
+        kind == "drop"
+        and (re.fullmatch(_STAFF, column) or ("name" in column and not re.fullmatch(_THING, column)))
+        and len(value) <= _LONGEST_NAMES
+    ):
+        known.add_name(*(part for part in re.split(r"[\s,;()/&|]+", value) if part.lower() not in BARE))
+    elif (kind == "id" or (kind == "drop" and len(value) <= _LONGEST_VALUE)) and not is_clinical(value):
+        known.add(value)
 
 
 def _made(value: str, kind: Kind, patient: str, known: KnownWords, profile: Profile, secret: Secret) -> str:

@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from medvlp.io.deidentify.known import KnownWords
-from medvlp.io.deidentify.profile import Action, Profile, rules
+from medvlp.io.deidentify.profile import CLEANED, Action, Profile, rules
 from medvlp.io.deidentify.secret import Secret
 
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC")
@@ -140,7 +140,7 @@ def _element(dataset: Dataset, element: DataElement, action: Action, file: _File
         _replace(element, lambda value: file.secret.uid(str(value)))
     elif action == "date":
         _replace(element, lambda value: file.secret.date(str(value), file.patient))
-    elif action == "clean" and vr in _TEXT:
+    elif action == "clean" and vr in CLEANED:
         _replace(element, lambda value: _cut(file.clean(str(value), file.known), vr))
     elif vr in _TEXT and not coded:  # kept, but not with a name in it
         _replace(element, lambda value: _cut(file.known.scrub(str(value)), vr))
@@ -170,7 +170,7 @@ def _values(element: DataElement) -> list[object]:
 
 
 def _cut(text: str, vr: str) -> str:
-    return text[: {"SH": 16, "LO": 64}.get(vr)]
+    return text[: {"SH": 16, "AE": 16, "CS": 16, "LO": 64}.get(vr)]
 
 
 def _name(tag: BaseTag) -> str:

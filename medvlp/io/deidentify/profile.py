@@ -17,6 +17,8 @@ from pydicom.tag import BaseTag
 
 Action = Literal["keep", "remove", "empty", "dummy", "uid", "date", "clean"]
 
+#: Of these a value can be cleaned; of others, bytes above all, an option that cleans changes nothing.
+CLEANED = ("LO", "SH", "LT", "ST", "UT", "UC", "AE", "CS")
 _BASIC: dict[str, Action] = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "U*": "uid"}
 _DATES: dict[str, Action] = {"shift": "date", "remove": "dummy", "retain": "keep"}
 _CURVES, _OVERLAYS = 0x5000, 0x6000  # repeating groups 50xx and 60xx
@@ -82,7 +84,7 @@ class Profile:
         if any(retained.get(letter, False) for letter in options):
             return "keep"
         cleaned = {"c": self.descriptors, "V": self.device, "P": self.patient}
-        if any(cleaned.get(letter, False) for letter in options):
+        if (vr == "SQ" or vr in CLEANED) and any(cleaned.get(letter, False) for letter in options):
             return "keep" if vr == "SQ" else "clean"
         if vr == "SQ" and (keyword_for_tag(tag) in _WALKED or basic.endswith("U*") or "u" in options):
             return "keep"

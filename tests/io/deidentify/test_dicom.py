@@ -138,6 +138,19 @@ def test_what_was_done_stands_in_the_file_by_its_codes(tmp_path: Path) -> None:
     assert (basic.PatientSex, basic.get("PatientAge"), basic.StudyDate) == ("", None, "")
 
 
+def test_what_an_option_cleans_is_cleaned_or_removed(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    dataset = dcmread(path)
+    dataset.MakerNote = b"serial 12345 owner Jane Doe."
+    dataset.StationAETitle, dataset.ReasonForTheAttributeModification = "CT1_ZQNAME", "COERCE"
+    dcmwrite(path, dataset)
+    data, described = cleaned(path, Profile(descriptors=True))
+    assert "MakerNote" not in described
+    assert b"Jane Doe" not in data
+    assert described.ReasonForTheAttributeModification == "COERCE"
+    assert cleaned(path, Profile(device=True))[1].StationAETitle == "CT1_XXXX"
+
+
 def test_ages_above_90_are_90(tmp_path: Path) -> None:
     path = planted(tmp_path)
     dataset = dcmread(path)

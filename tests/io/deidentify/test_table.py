@@ -37,6 +37,8 @@ def test_repeating_groups_private_and_unknown_attributes_are_removed() -> None:
         (0x00080080, Profile(institution=True), "keep"),
         (0x00081030, Profile(), "remove"),
         (0x00081030, Profile(descriptors=True), "clean"),
+        (0x00080055, Profile(device=True), "clean"),
+        (0x0016002B, Profile(descriptors=True), "remove"),
         (0x0020000D, Profile(), "uid"),
         (0x0020000D, Profile(uids=True), "keep"),
         (0x00080020, Profile(), "date"),
@@ -49,3 +51,10 @@ def test_repeating_groups_private_and_unknown_attributes_are_removed() -> None:
 )
 def test_options_change_what_the_standard_lets_them_change(keyword: int, profile: Profile, action: str) -> None:
     assert profile.action(BaseTag(keyword), dictionary_VR(keyword)) == action
+
+
+@pytest.mark.parametrize("profile", [Profile(descriptors=True), Profile(device=True), Profile(patient=True)])
+def test_nothing_that_cannot_be_cleaned_is_to_be_cleaned(profile: Profile) -> None:
+    for tag in rules():
+        for vr in ("OB", "OW", "UN"):
+            assert profile.action(BaseTag(tag), vr) != "clean", hex(tag)
