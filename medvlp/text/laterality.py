@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from medvlp.text.sentences import split_sentences
+from medvlp.text.sentences import sentence_spans, split_sentences
 
 _PAIRS = (
     ("left", "right"), ("lt", "rt"), ("l", "r"), ("lul", "rul"), ("lll", "rll"), ("luz", "ruz"), ("lmz", "rmz"),
@@ -73,9 +73,10 @@ def other_side(text: str) -> str | None:
     Returns:
         str | None: the text with at least one statement now false, or None where nothing can be turned.
     """
-    sentences = split_sentences(text)
-    sided = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
-    other = SIDE_WORD.sub(lambda found: opposite(found[0]) if next(sided) else found[0], text)
+    other = text
+    for start, end in reversed(sentence_spans(text)):  # from the end: an exchanged word may be longer
+        if states_a_side(text[start:end]):
+            other = other[:start] + turned(text[start:end]) + other[end:]
     return None if other == text else other
 
 

@@ -19,6 +19,11 @@ from medvlp.text.laterality import other_side, sided_statements, unsided_stateme
         ("A  left\n effusion.", "A  right\n effusion."),
         ("Left effusion. No right pneumothorax.", "Right effusion. No right pneumothorax."),
         ("Left effusion larger than right. Left nodule.", "Left effusion larger than right. Right nodule."),
+        (
+            "Opacity in the R\n\nlung bases clear. Left effusion.",
+            "Opacity in the R\n\nlung bases clear. Right effusion.",
+        ),
+        ("R lung mass.\n\n1. No left nodule.\n2. LLL opacity.", "L lung mass.\n\n1. No left nodule.\n2. RLL opacity."),
     ],
 )
 def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, turned: str) -> None:
@@ -56,6 +61,7 @@ SENTENCES = st.sampled_from(
         "",
         "\n\n",
         "5 mm left nodule. Dr. Wright was told.",
+        "seen in the R\n\nlung bases",
     ]
 )
 
