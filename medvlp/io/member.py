@@ -2,8 +2,9 @@
 
 Such a name is a path below a file, where no other file can be, and says all that reading needs: nothing is looked up,
 listed or unpacked, and any sample of a million is one read. Nothing in it is believed: the header before the bytes must
-give the same name and size, and the shard must be as long. A shard may lie behind a URL that fsspec knows (``s3://``,
-``gs://``, ``https://``); as a path such a URL has lost a slash, which is put back here.
+give the same name and size, and the shard must be as long. In the PAX form that header may have "?" for each letter
+beyond ASCII. A shard may lie behind a URL that fsspec knows (``s3://``, ``gs://``, ``https://``); as a path such a URL
+has lost a slash, which is put back here.
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ def _check(block: bytes, member: TarMember, there: int) -> None:
         head = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         head = None
-    named = head is not None and head.name.rpartition("/")[2] in (member.name, "")
+    plain = member.name.encode("ascii", "replace").decode("ascii")  # Python's PAX form: the name is in a header before
+    named = head is not None and head.name.rpartition("/")[2] in (member.name, plain, "")
     if head is None or not head.isreg() or head.size != member.size or not (named or len(head.name) >= _CUT_NAME):
         raise UnreadableImage(
             "corrupt", detail="no file of this name and size begins there in its shard",

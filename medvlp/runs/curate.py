@@ -88,12 +88,12 @@ def curate(
 
         def chosen() -> Iterator[pa.Table]:
             stay = 0
-            for table, verdicts in _judged(pool, workers, progress):
+            for table, asked, verdicts in _judged(pool, workers, progress):
                 gone = [(name, v.reason) for name, v in zip(table["id"].to_pylist(), verdicts, strict=True) if v.reason]
                 writer.writerows(gone)
                 left_out.update(reason for _, reason in gone)
                 stay += len(verdicts) - len(gone)
-                yield _with_more(table, verdicts, curator.adds)
+                yield _with_more(table, asked, verdicts, curator.adds)
             if not stay:
                 raise DataError(f"Rule {rule!r} leaves no record of {path}: give other options.")
 
@@ -139,8 +139,10 @@ class _Pool:
                 yield {name: value for name, value in record.items() if value is not None}
 
 
-def _judged(pool: _Pool, workers: int, progress: Progress | None) -> Iterator[tuple[pa.Table, list[Verdict]]]:
-    """Count over all records, then give chunk by chunk its rows and what becomes of each.
+def _judged(
+    pool: _Pool, workers: int, progress: Progress | None
+) -> Iterator[tuple[pa.Table, np.ndarray, list[Verdict]]]:
+    """Count over all records, then give chunk by chunk its rows, which of them are curated and what becomes of each.
 
     A record without what is read is ``blank``, one of another part stays.
     """
@@ -158,7 +160,7 @@ def _judged(pool: _Pool, workers: int, progress: Progress | None) -> Iterator[tu
     for rows, verdicts in zip(chunks, run_chunks(_decide, pool, chunks, workers=workers), strict=True):
         given = iter(verdicts)
         each = [next(given) if pool.whole[at] else Verdict("blank" if pool.asked[at] else "") for at in rows]
-        yield pool.manifest.piece(rows[0], rows[-1] + 1), each
+        yield pool.manifest.piece(rows[0], rows[-1] + 1), pool.asked[rows[0] : rows[-1] + 1], each
         notify(progress, (total + rows[-1] + 1) // 2, total)
 
 
@@ -170,13 +172,17 @@ def _decide(pool: _Pool, rows: Sequence[int]) -> list[Verdict]:
     return [pool.curator.apply(record, pool.counts) for record in pool.records(rows)]
 
 
-def _with_more(table: pa.Table, verdicts: list[Verdict], adds: Sequence[str]) -> pa.Table:
-    """Rows that stay, with what they gained."""
+def _with_more(table: pa.Table, asked: np.ndarray, verdicts: list[Verdict], adds: Sequence[str]) -> pa.Table:
+    """Rows that stay, those that are curated with what they gained, the others with what they had."""
     if stray := {name for verdict in verdicts for name in verdict.more} - set(adds):
         raise ValueError(f"The rule gives {sorted(stray)} and does not say so: name all in `adds`.")
-    stay = table.filter(pa.array([not verdict.reason for verdict in verdicts]))
+    kept = pa.array([not verdict.reason for verdict in verdicts])
+    stay, curated = table.filter(kept), pa.array(asked).filter(kept)
     for name in adds:
         values = pa.array([v.more.get(name) for v in verdicts if not v.reason], pa.string())
         column, place = normal(name, values, None, ""), stay.schema.get_field_index(name)
-        stay = stay.append_column(name, column) if place < 0 else stay.set_column(place, name, column)
+        if place < 0:
+            stay = stay.append_column(name, column)
+        else:
+            stay = stay.set_column(place, name, pc.if_else(curated, column, stay.column(place)))
     return stay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from medvlp.text.sentences import split_sentences
+from medvlp.text.sentences import sentence_spans, split_sentences
 
 _PAIRS = (
     ("left", "right"), ("lt", "rt"), ("l", "r"), ("lul", "rul"), ("lll", "rll"), ("luz", "ruz"), ("lmz", "rmz"),
@@ -16,9 +16,11 @@ _LEFT = frozenset(left for left, _ in _PAIRS)
 # but not in "R/O", "L spine" or an initial.
 _LETTER = r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
 _ABBREVIATIONS = "|".join(word.upper() for pair in _PAIRS[3:-1] for word in pair)
+# "Drain left in place" has no side and cannot be the copy of "drain right in place"; "on the left in place" has one.
+_VERB = r"(?<!\b[Tt]he\s)(?<!\b[Oo]n\s)(?i:left|right)\s+(?i:in\s+(?:place|situ))\b"
 
 SIDE_WORD = re.compile(
-    rf"\b(?i:left|right)(?=\b|ward)|\b(?i:lt|rt)\b|\b(?:{_ABBREVIATIONS})\b"
+    rf"\b(?!{_VERB})(?i:left|right)(?=\b|ward)|\b(?i:lt|rt)\b|\b(?:{_ABBREVIATIONS})\b"
     rf"|\b(?i:levo|dextro)(?=(?i:-?(?:scolio|convex|curv|rotat)))|{_LETTER}"
 )
 
@@ -73,9 +75,10 @@ def other_side(text: str) -> str | None:
     Returns:
         str | None: the text with at least one statement now false, or None where nothing can be turned.
     """
-    sentences = split_sentences(text)
-    sided = iter([states_a_side(sentence) for sentence in sentences for _ in SIDE_WORD.findall(sentence)])
-    other = SIDE_WORD.sub(lambda found: opposite(found[0]) if next(sided) else found[0], text)
+    other = text
+    for start, end in reversed(sentence_spans(text)):  # from the end: an exchanged word may be longer
+        if states_a_side(text[start:end]):
+            other = other[:start] + turned(text[start:end]) + other[end:]
     return None if other == text else other
 
 

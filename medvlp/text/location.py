@@ -72,7 +72,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
-            if not beside and not graded and (named or not used.issuperset(found.at)):
+            verb = kind == "side" and _is_verb(words, found.last)
+            if not (beside or graded or verb) and (named or not used.issuperset(found.at)):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -81,6 +82,12 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
                 yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
         elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
+
+
+def _is_verb(words: list[str], place: int) -> bool:
+    """Return whether a word is no side but the verb of "drain left in place"; "on the left in place" has a side."""
+    in_place = words[place : place + 3] in (["left", "in", "place"], ["left", "in", "situ"])
+    return in_place and words[place - 1 : place] not in (["the"], ["on"])
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:

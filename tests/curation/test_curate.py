@@ -41,6 +41,25 @@ def test_a_part_is_curated_by_its_own_counts_and_the_others_stay(pool: Path, tmp
     assert done.records == 4
 
 
+def test_what_one_part_gained_stays_when_another_is_curated(tmp_path: Path) -> None:
+    ids, split = [f"r{i}" for i in range(6)], ["train"] * 3 + ["validate"] * 2 + ["test"]
+    Manifest.of({"id": ids, "image": ids, "split": split}, root=tmp_path).save(tmp_path / "pool.parquet")
+    rows = np.eye(6, dtype=np.float32)
+    texts = [f"The {word} lobe is opaque." for word in ("upper", "middle", "lower", "left", "right", "azygos")]
+    FeatureTable(ids, {"image/embedding": rows}, {}).save(tmp_path / "i.parquet")
+    FeatureTable(ids, {"text/embedding": rows, "text": texts}, {}).save(tmp_path / "s.parquet")
+    options = [f"images={tmp_path / 'i.parquet'}", f"sentences={tmp_path / 's.parquet'}", "nearest=1"]
+    options += ["image_clusters=1", "sentence_clusters=1"]
+    first, second, again = (tmp_path / f"{name}.parquet" for name in ("first", "second", "again"))
+    curate(tmp_path / "pool.parquet", first, rule="realsyn", options=options, part="train")
+    curate(first, second, rule="realsyn", options=options, part="validate")
+    assert Manifest.load(first).column("text.retrieved1").tolist() == [*texts[:3], None, None, None]
+    assert Manifest.load(second).column("text.retrieved1").tolist() == [*texts[:5], None]
+    FeatureTable(ids, {"text/embedding": rows, "text": texts[::-1]}, {}).save(tmp_path / "s.parquet")
+    curate(second, again, rule="realsyn", options=options, part="train")
+    assert Manifest.load(again).column("text.retrieved1").tolist() == [*texts[:2:-1], *texts[3:5], None]
+
+
 @pytest.mark.parametrize("rule", ["align", "metaclip", "realsyn"])
 def test_files_are_the_same_bytes_for_any_chunks_and_processes(
     rule: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

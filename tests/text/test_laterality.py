@@ -19,6 +19,15 @@ from medvlp.text.laterality import other_side, sided_statements, unsided_stateme
         ("A  left\n effusion.", "A  right\n effusion."),
         ("Left effusion. No right pneumothorax.", "Right effusion. No right pneumothorax."),
         ("Left effusion larger than right. Left nodule.", "Left effusion larger than right. Right nodule."),
+        (
+            "Opacity in the R\n\nlung bases clear. Left effusion.",
+            "Opacity in the R\n\nlung bases clear. Right effusion.",
+        ),
+        ("Left chest tube in place.", "Right chest tube in place."),
+        ("Drain on the left in place.", "Drain on the right in place."),
+        ("Left chest tube was left in place.", "Right chest tube was left in place."),
+        ("Right drain left\nin situ.", "Left drain left\nin situ."),
+        ("R lung mass.\n\n1. No left nodule.\n2. LLL opacity.", "L lung mass.\n\n1. No left nodule.\n2. RLL opacity."),
     ],
 )
 def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, turned: str) -> None:
@@ -39,6 +48,9 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "Right pneumothorax has resolved.",
         "The patient went to the department upright.",
         "Brightness is adequate, cleft lip repair.",
+        "Drain left in place.",
+        "Drain right in place.",
+        "Central line was Left  in situ.",
     ],
 )
 def test_what_may_be_as_true_of_the_other_side_gives_no_negative(text: str) -> None:
@@ -56,6 +68,7 @@ SENTENCES = st.sampled_from(
         "",
         "\n\n",
         "5 mm left nodule. Dr. Wright was told.",
+        "seen in the R\n\nlung bases",
     ]
 )
 
@@ -80,11 +93,13 @@ def test_statements_of_a_side_come_with_their_false_copies_and_without_what_is_t
 def test_statements_without_a_side_are_abnormal_and_name_none() -> None:
     report = (
         "FINDINGS\n1. The heart is enlarged.\n2. Bilateral effusions. 3. Small left effusion. No edema. Heart size is "
-        "normal. Emphysema has resolved. The trachea is midline. ET tube 3.1 cm above the carina. Trachea is central."
+        "normal. Emphysema has resolved. The trachea is midline. ET tube 3.1 cm above the carina. Trachea is central. "
+        "Drain left in place."
     )
     assert unsided_statements(report) == [
         "The heart is enlarged.",
         "Bilateral effusions.",
         "ET tube 3.1 cm above the carina.",
+        "Drain left in place.",
     ]
     assert unsided_statements("") == []

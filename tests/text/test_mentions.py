@@ -41,6 +41,13 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Right effusion, but the left base has atelectasis.", {"effusion": "right", "atelectasis": "left"}),
         ("Left pleural effusion. Cardiomegaly.", {"effusion": "left", "cardiomegaly": ""}),
         ("Right upper lobe nodule and left effusion.", {"nodule": "right", "effusion": "left"}),
+        ("Right chest tube was left in place.", {"chest_tube": "right"}),
+        ("Left chest tube left in situ.", {"chest_tube": "left"}),
+        ("Left chest tube in place.", {"chest_tube": "left"}),
+        ("Chest tube on the left in place.", {"chest_tube": "left"}),
+        ("Chest tube left in place, right effusion.", {"chest_tube": "", "effusion": "right"}),
+        ("Central line left in place.", {"central_line": ""}),
+        ("Left in place: central line.", {"central_line": ""}),
     ],
 )
 def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> None:

@@ -147,7 +147,8 @@ def false_copies(text: str, kinds: Sequence[Kind] = KINDS) -> tuple[FalseCopy, .
     Args:
         text: a report, a section or a sentence.
         kinds: ``side`` (left for right), ``negation`` (present for absent and back; the degree goes with it),
-            ``severity``, ``anatomy`` (lobe or zone), ``count``, ``device`` (another device in its place).
+            ``severity``, ``anatomy`` (lobe or zone), ``count``, ``device`` (another device in its place). A sentence
+            with a bound ("at least four nodules") has no copy of severity or count: it may be as true.
 
     Example:
         >>> for copy in false_copies("Small left effusion.", ("side", "severity")):

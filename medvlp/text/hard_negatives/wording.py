@@ -65,6 +65,12 @@ _OTHER_GRADES = re.compile(
     r"|(?:trace|minimal) (?:pleural )?fluid|(?:widely|mildly|minimally) displaced)\b",
     re.IGNORECASE,
 )
+# Beside a bound another grade or number may be as true: who has at least four nodules has at least two.
+_BOUND = re.compile(
+    r"\b(?:at (?:least|most)|(?:more|greater|larger|less|fewer|smaller) than|up to"
+    r"|or (?:more|greater|larger|less|fewer|smaller))\b",
+    re.IGNORECASE,
+)
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "upper lobe": ("lower lobe",), "lower lobe": ("upper lobe",), "middle lobe": ("upper lobe", "lower lobe"),
     "upper lobes": ("lower lobes",), "lower lobes": ("upper lobes",), "upper zone": ("lower zone",),
@@ -151,14 +157,16 @@ class GradeWord(NamedTuple):
 
 
 def grade_word(sentence: str, finding: str) -> GradeWord | None:
-    """Return the only word that grades a finding in a sentence; None where there is not one alone.
+    """Return the only word that grades a finding in a sentence; None where there is not one alone, or a bound.
 
     Example:
         >>> grade_word("Tiny left effusion.", "effusion")
         GradeWord(word='tiny', grade='mild', family='size')
+        >>> grade_word("At least moderate left effusion.", "effusion")
     """
     found = _GRADE_WORD.findall(sentence)
-    return None if len(found) != 1 or _OTHER_GRADES.search(sentence) else as_grade_word(found[0].lower(), finding)
+    unclear = len(found) != 1 or _OTHER_GRADES.search(sentence) or _BOUND.search(sentence)
+    return None if unclear else as_grade_word(found[0].lower(), finding)
 
 
 def as_grade_word(word: str, finding: str) -> GradeWord | None:
@@ -195,14 +203,14 @@ def change_anatomy(sentence: str, place: str) -> str | None:
 
 
 def other_counts(sentence: str) -> tuple[str, ...]:
-    """Return the numbers that may stand for the only one of a sentence that counts things.
+    """Return the numbers that may stand for the only one of a sentence that counts things; none beside a bound.
 
     Example:
-        >>> other_counts("Two nodules are seen.")
-        ('three', 'four', 'five', 'six')
+        >>> other_counts("Two nodules are seen."), other_counts("At least two nodules are seen.")
+        (('three', 'four', 'five', 'six'), ())
     """
     several, one = list(_SEVERAL.finditer(sentence)), list(_ONE.finditer(sentence))
-    if len(several) + len(one) != 1:
+    if len(several) + len(one) != 1 or _BOUND.search(sentence):
         return ()
     if one:
         return ("two", "three")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
 from medvlp.io import read_image
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.member import member_of, open_member
 
 
 def picture(value: int) -> bytes:
@@ -62,6 +64,23 @@ def test_class_numbers_get_the_names_that_are_given(tmp_path: Path) -> None:
     assert manifest.column("label.pneumonia").tolist() == [0, 1]
     with pytest.raises(DataError, match="is '1', and classes names 1: name each class"):
         index_cohort("webdataset", tmp_path, {"classes": ["normal"]})
+
+
+def test_names_beyond_ascii_are_read_from_shards_as_python_writes_them(tmp_path: Path) -> None:
+    shard(tmp_path / "a.tar", {"00001.png": picture(0), "müller_2.png": picture(1), "ü/mü.png": picture(2)})
+    manifest = index_cohort("webdataset", tmp_path)
+    assert manifest.column("id").tolist() == ["a/00001", "a/müller_2", "a/ü/mü"]
+    members = [member_of(manifest.path(row, "image")) for row in range(3)]
+    for at, member in enumerate(members):
+        assert member is not None
+        with open_member(member) as file:
+            assert file.read() == picture(at)
+    assert members[1] is not None
+    for other in ("muller_2.png", "müllers_2.png", "müller_3.png"):
+        with pytest.raises(UnreadableImage, match="no file of this name and size begins there"):
+            open_member(replace(members[1], name=other))
+    with pytest.raises(UnreadableImage, match="no file of this name and size begins there"):
+        open_member(replace(members[1], size=members[1].size - 1))
 
 
 def test_faults_are_one_sentence(root: Path, tmp_path: Path) -> None:
