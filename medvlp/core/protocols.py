@@ -313,9 +313,12 @@ class State(ABC):
 
     Attributes:
         needs_refresh: whether it is empty before its first `refresh`: a recipe that never refreshes it is refused.
+        encodes_in_steps: whether it lets the model that it was built with encode at every step; processes that hold
+            that model in parts (fsdp) have all of it at a `refresh` alone.
     """
 
     needs_refresh: bool = False
+    encodes_in_steps: bool = False
 
     def needs(self) -> frozenset[Key]:
         """What `observe` reads, at every step."""

@@ -25,8 +25,8 @@ class Anchors(BaseModel):
         texts: key of the reports' rows; a sample without one takes those of its neighbours.
         bank: whose texts define the findings, by the names of its entries, in the space of `texts`; None: a finding is
             defined by the mean of the reports that have its label.
-        each: anchors of each label: of the samples with it the nearest to the definition, of those without it the
-            farthest.
+        each: anchors of each label, or as many as there are: of the samples with it the nearest to the definition, of
+            those without it the farthest.
         neighbours: k1 of `reranked`.
         inner: k2 of it, and how many neighbours a report is smoothed over.
     """
@@ -75,9 +75,7 @@ class Anchored:
         for value, sign in ((1.0, 1.0), (0.0, -1.0)):
             ranked = torch.where((labels == value) & score.isfinite(), sign * score, -torch.inf)
             order = torch.argsort(ranked, dim=0, descending=True, stable=True)[: options.each]
-            chosen.scatter_(0, order, True)
-            chosen &= (labels != value) | ranked.isfinite()
-        chosen &= (labels == 0) | (labels == 1)
+            chosen |= torch.zeros_like(chosen).scatter_(0, order, True) & ranked.isfinite()
         self._places, self._chosen = {each: i for i, each in enumerate(ids)}, chosen
         return self.of(table.ids)
 

@@ -53,6 +53,8 @@ class AttentiveMask(State):
         ('image.masked', 'vector.relevance', 'vector.hidden')
     """
 
+    encodes_in_steps = True
+
     def __init__(
         self,
         *,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from inspect import signature
@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor
 from medvlp.core import collectives
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Model
+from medvlp.core.protocols import Model, State
 from medvlp.models.encoders._text import TextTower
 from medvlp.training.recompute import blocks_of
 
@@ -39,21 +39,28 @@ class Twin:
 
     Args:
         model: as it is to train; which parameters require a gradient is settled.
+        states: of the run, by name.
 
     Attributes:
         model: the one that was given, without weights of its own outside `whole`.
         trained: its twin.
 
     Raises:
-        ConfigError: if torch is too old.
+        ConfigError: if torch is too old, or a state lets the model encode at every step.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, states: Mapping[str, State]) -> None:
         if "ignored_params" not in signature(fully_shard).parameters:
             raise ConfigError(
                 f"training.parallel is fsdp, which needs torch 2.7 or newer (this is {torch.__version__}): "
                 "install one, or use ddp."
             )
+        for name, state in states.items():
+            if state.encodes_in_steps:
+                raise ConfigError(
+                    f"State {name!r} asks the whole model at every step, which training.parallel fsdp holds in parts: "
+                    "use ddp."
+                )
         self.model = model
         # The copy has the same storage: what is sharded leaves it, the rest stays one tensor.
         shared = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()}

@@ -181,7 +181,7 @@ class Trainer:
         self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
         if self.setup.options.parallel == "fsdp" and collectives.world_size() > 1:
-            self._twin = Twin(self.setup.model)
+            self._twin = Twin(self.setup.model, self.setup.states)
             self._trained = nn.ModuleDict({"model": self._twin.trained, "objectives": self.root["objectives"]})
         named = dict(self._trained.named_parameters())
         self._held = HeldRows(named, chosen_rows(named, phase.trainable, where=f"phases[{index}].trainable"))
@@ -266,9 +266,8 @@ class Trainer:
             elif refresh.over == "replays" and phase.replays is not None:
                 episode = phase.replays(self.samples_seen)
             state = self.setup.states[refresh.state]
-            with self._whole(everywhere=True):
-                table = self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode)
-            state.refresh(table)
+            with self._whole(everywhere=True):  # a state, too, may have something encoded: definitions of its anchors
+                state.refresh(self.setup.feature_pass(self.setup.model, state.refresh_needs(), episode))
             done.add(refresh.state)
         return done
 

@@ -16,7 +16,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.models.heads.slice_pooler import SlicePooler, _along
 from medvlp.text.wordpiece import train_wordpiece
-from tests.models.words import TEXT, VISION
+from tests.models.words import TEXT, VISION, VIT
 
 POOLS = ("mean", "max", "middle", "cls", "attention", "gated")
 W = 16
@@ -226,6 +226,41 @@ def test_a_frozen_slice_tower_leaves_gradient_in_the_adapter_alone() -> None:
     with_gradient = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert not any(name.startswith("towers.stack") for name in with_gradient)
     assert any(name.startswith("heads.stack/volume") for name in with_gradient)
+
+
+def looked_ahead_and_trained(
+    tower: torch.nn.Module, inner: torch.nn.Module, values: torch.Tensor
+) -> list[torch.Tensor]:
+    """Tokens of a pass without and of one with gradient, with the same draws, each followed by calls of `inner`."""
+    calls, found = [], []
+    inner.register_forward_hook(lambda *_: calls.append(1))
+    for gradient in (False, True):
+        torch.manual_seed(3)
+        before = len(calls)
+        with torch.set_grad_enabled(gradient):
+            tokens = tower(values, parts=frozenset({"tokens"})).part("tokens")
+        found += [tokens.detach(), torch.tensor(len(calls) - before)]
+    return found
+
+
+@pytest.mark.parametrize("slices", [{**VISION, "norm": "keep"}, {**VIT, "image_size": 32, "drop_path": 0.5}])
+def test_a_pass_that_looks_ahead_is_the_one_that_trains(slices: dict[str, object]) -> None:
+    tower, values = SliceEncoder(slice=slices, chunk=4).train(), torch.rand(2, 5, 1, 32, 32)
+    ahead, calls, trained, others = looked_ahead_and_trained(tower, tower.slice, values)
+    assert torch.equal(ahead, trained)
+    assert (int(calls), int(others)) == (1, 1)
+    other = looked_ahead_and_trained(tower.eval(), tower.slice, values)
+    assert not torch.allclose(other[2], trained)  # the tower does something in training that it does not afterwards
+
+
+def test_slices_that_are_not_trained_go_through_a_few_at_a_time() -> None:
+    tower, values = SliceEncoder(slice=VISION, chunk=4), torch.rand(2, 5, 1, 32, 32)
+    with torch.no_grad():
+        assert int(looked_ahead_and_trained(tower.eval(), tower.slice, values)[1]) == 3
+    tower = SliceEncoder(slice=VISION, chunk=4).requires_grad_(False).train()  # frozen, whatever its mode is
+    ahead, calls, trained, others = looked_ahead_and_trained(tower, tower.slice, values)
+    assert torch.equal(ahead, trained)
+    assert (int(calls), int(others)) == (3, 3)
 
 
 def test_weights_of_slices_are_a_part_that_a_plan_may_ask_for_and_a_bundle_keeps(tmp_path) -> None:

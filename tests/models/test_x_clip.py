@@ -24,6 +24,7 @@ from medvlp.models.heads.mit import Mit
 from medvlp.models.heads.text_classifier import TextClassifier
 from medvlp.models.heads.video_prompt import VideoPrompt
 from medvlp.models.scale import LogitScale
+from medvlp.training.phases import set_trainable
 from medvlp.training.recompute import blocks_of, recomputed
 from tests.models.words import VISION, VIT
 
@@ -230,6 +231,23 @@ def test_a_few_stacks_at_a_time_are_all_of_them_and_a_copy_is_its_own() -> None:
     moved = other(values, parts=PARTS)
     assert not torch.allclose(moved.tokens, whole.tokens, atol=1e-3)
     torch.testing.assert_close(built(values, parts=PARTS).tokens, whole.tokens)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pass_that_looks_ahead_is_the_one_that_trains(frozen: bool) -> None:
+    torch.manual_seed(0)
+    built, found, calls = XClip(slice={**SLICE, "drop_path": 0.5}, chunk=3).double(), [], []
+    set_trainable(built, ["*", "!slice.*"] if frozen else ["*"], where="test")
+    built.slice.register_forward_hook(lambda *_: calls.append(1))
+    for gradient in (False, True):
+        torch.manual_seed(3)
+        with torch.set_grad_enabled(gradient):
+            found.append(built(stacks(5), parts=PARTS).tokens.detach())
+        assert len(calls) == 1 + gradient
+    assert torch.equal(*found)
+    with torch.no_grad():
+        built.eval()(stacks(5), parts=PARTS)
+    assert len(calls) == 2 + 5  # a stack at a time
 
 
 def test_blocks_that_are_computed_again_for_the_backward_pass_give_the_same_gradients() -> None:

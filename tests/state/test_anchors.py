@@ -7,6 +7,7 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, FeatureTable, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
+from medvlp.features.reranking import reranked, smoothed
 from medvlp.models.bank import Bank
 from medvlp.state import ClassPrototypes
 from medvlp.state._anchors import Anchors
@@ -38,6 +39,24 @@ def test_anchors_are_right_more_often_than_their_labels():
     for k in range(2):
         assert (told[:, k] == truth[:, k]).mean() < 0.8
         assert (told[:, k] == truth[:, k])[chosen[:, k]].mean() > 0.9
+
+
+def test_of_few_samples_with_a_finding_all_are_anchors_and_of_those_without_it_the_farthest():
+    draws = np.random.default_rng(1)
+    told = np.array([0.0, 1.0, -1.0, np.nan, *[0.0] * 25, 1.0, 1.0, 1.0], dtype=np.float32)  # four have it
+    rows = draws.normal(size=(2, len(told), 8)).astype(np.float32)
+    columns = {KEY: rows[0], "text/embedding": rows[1], "label.effusion": told}
+    table = FeatureTable([f"s{i}" for i in range(len(told))], columns)
+    state = ClassPrototypes(labels=["effusion"], anchors=Anchors(each=10, neighbours=8, inner=3))
+    state.refresh(table)
+    chosen = state.anchored.of(table.ids)[:, 0].numpy()
+    images, texts = (unit(torch.from_numpy(each)) for each in rows)
+    smooth = unit(smoothed(texts, reranked(images, neighbours=8, inner=3)[:, :3]))
+    score = (smooth @ unit(smooth[told == 1].sum(0))).numpy()
+    without = np.flatnonzero(told == 0)
+    farthest = without[np.argsort(score[without])[:10]]
+    assert set(np.flatnonzero(chosen)) == {*np.flatnonzero(told == 1), *farthest}
+    assert chosen.sum() == 4 + 10
 
 
 def test_prototypes_begin_as_their_means_and_their_labels_are_never_changed():

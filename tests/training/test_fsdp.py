@@ -11,15 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core import collectives
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.protocols import State
+from medvlp.models.bank import Bank
+from medvlp.state import ClassPrototypes
+from medvlp.state._anchors import Anchors
+from medvlp.state.attentive_mask import AttentiveMask
 from medvlp.training._parts import own_part
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.journal import LOG, read_journal
 from medvlp.training.optimisers import OptimiserOptions, make_optimiser, optimiser_state
+from medvlp.training.phases import Refresh
 from medvlp.training.recompute import recomputable
 from medvlp.training.sharded import Twin
 from medvlp.training.trainer import Trainer
 from tests.models.words import DUAL
+from tests.training.prototypes import SAMPLES
+from tests.training.prototypes import make_setup as prototype_setup
 from tests.training.runs import END, MODEL, make_setup
 from tests.training.world import CASES, make_task, whole_batch, worst
 from tests.training.world import own_part as part_of
@@ -33,7 +41,7 @@ def steps(chunks: int, recompute: bool) -> dict[str, dict[str, Tensor]]:
     for case, written in CASES.items():
         task, root = make_task(*written, chunks=chunks, dtype=torch.float64)
         if collectives.world_size() > 1:
-            task.model = root["model"] = Twin(task.model).trained
+            task.model = root["model"] = Twin(task.model, {}).trained
         task._blocks = recomputable(task.model) if recompute else []
         batch, weights = part_of(whole_batch(torch.float64)), {name: 0.3 + i for i, name in enumerate(task.objectives)}
         task.backward(batch, weights, samples_seen=0)
@@ -121,11 +129,53 @@ def test_two_processes_then_four_then_one(pool: Any, tmp_path: Path) -> None:
     assert losses(run) == pytest.approx(losses(one), rel=1e-10)
 
 
+def with_states(parallel: str, **states: State) -> Trainer:
+    """A run whose first phase begins with a pass for each of the states."""
+    setup = prototype_setup(Path("unused"), double=True)
+    phase = dataclasses.replace(setup.phases[0], refresh=[Refresh(state=name, every=1000) for name in states])
+    setup.model.add_bank(Bank("findings", ("effusion case a",), names=("effusion",)))
+    for state in states.values():
+        state._model = setup.model  # as the builder gives it
+    options = setup.options.model_copy(update={"parallel": parallel})
+    return Trainer(dataclasses.replace(setup, phases=[phase], states=states, options=options))
+
+
+def anchors(parallel: str) -> Tensor:
+    """Which of the samples a run begins with as anchors of its one finding."""
+    options = Anchors(bank="findings", each=3, neighbours=4, inner=2)
+    state = ClassPrototypes(labels=["effusion"], anchors=options)
+    with_states(parallel, findings=state).rehearsal(0)
+    return state.anchored.of([f"s{i}" for i in range(SAMPLES)])[:, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+def test_anchors_that_the_model_defines_are_those_of_a_whole_model(pool: Any) -> None:
+    expected = anchors("ddp")
+    assert expected.sum() == 6
+    for parallel in ("ddp", "fsdp"):
+        for got in pool.run(2, anchors, parallel):
+            assert torch.equal(got, expected), parallel
+
+
+def refusal() -> str:
+    with pytest.raises(ConfigError) as refused:
+        with_states("fsdp", masks=AttentiveMask()).rehearsal(0)
+    return str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+def test_a_state_that_encodes_at_every_step_is_refused(pool: Any) -> None:
+    expected = "State 'masks' asks the whole model at every step, which training.parallel fsdp holds in parts: use ddp."
+    assert pool.run(2, refusal) == [expected] * 2
+
+
 def held() -> dict[str, int]:
     """Bytes that this process holds of what trains in the towers: weights, moments, and what the model keeps."""
     task, root = make_task(*CASES["siglip"])
     outside = set(task.model.outside_forward())
-    twin = Twin(task.model)
+    twin = Twin(task.model, {})
     trained = nn.ModuleDict({"model": twin.trained})
     optimiser = make_optimiser(trained, OptimiserOptions())
     for parameter in trained.parameters():

@@ -105,7 +105,9 @@ class FrameEncoder(SliceEncoder):
                 "Frames that exchange something in every block need their pixels: give stacks of pictures, or use the "
                 "encoder slices for stacks of features."
             )
-        trained = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        # See `SliceEncoder`; what frames exchange may train around a tower that is frozen, and therefore evaluating.
+        ahead = torch.is_grad_enabled() or self.training
+        trained = ahead and any(p.requires_grad for p in self.parameters())
         size = len(values) if trained else max(1, self.chunk // max(1, values.shape[1]))
         each = [self._stacks(v, r, parts) for v, r in zip(values.split(size), real.split(size), strict=True)]
         return {name: torch.cat([one[name] for one in each]) for name in parts}

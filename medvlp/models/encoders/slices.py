@@ -123,7 +123,9 @@ class SliceEncoder(Encoder):
                     "themselves."
                 )
             return {"pooled": values.flatten(2) * real[..., None].to(values.dtype)}
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.tower.parameters()):
+        # A pass that looks ahead does what the one that trains will do: same draws, same rows, same number of calls.
+        ahead = torch.is_grad_enabled() or self.tower.training
+        if ahead and any(parameter.requires_grad for parameter in self.tower.parameters()):
             packed = self._encode(values[real], parts)
         else:
             with torch.no_grad():
