@@ -111,9 +111,11 @@ def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> tor
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
 
 
-def as_onnx(traced: torch.export.ExportedProgram, **names: Sequence[str]) -> ModelProto:
-    """Write a traced module as an ONNX model, its inputs and outputs by `names`."""
-    program = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
+def as_onnx(
+    traced: torch.export.ExportedProgram, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
+) -> ModelProto:
+    """Write a traced module as an ONNX model, its inputs and outputs by these names, or the module's own."""
+    program = torch.onnx.export(traced, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
     assert program is not None
     return program.model_proto
 

@@ -96,7 +96,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     two, rows = torch.cat([pixels[:1]] * 2), torch.export.Dim("rows", min=1)  # of one row the graph would be for one
     with as_a_sentence("onnxruntime"), TemporaryDirectory(prefix="medvlp-") as folder:
         traced = exported(Outputs(tower, tower.forward, wanted), (two,), ({0: rows},))
-        graph, made = as_onnx(traced, input_names=["pixels"], output_names=wanted), Path(folder) / "int8.onnx"
+        graph, made = as_onnx(traced, inputs=["pixels"], outputs=wanted), Path(folder) / "int8.onnx"
         add_pre_process_metadata(graph)  # torch's exporter has folded norms and inferred shapes already
         quantize_static(
             graph, made, Pixels(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
