@@ -19,7 +19,7 @@ from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
-from medvlp.text.labels import label_mentions
+from medvlp.text.labels import report_labels
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
@@ -70,6 +70,8 @@ def compare_reports(
 ) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise.
 
+    A report without text, or in another language than English (which warns), says nothing: not even that all is well.
+
     Args:
         reference: by a radiologist.
         written: by whoever is judged.
@@ -86,7 +88,7 @@ def compare_reports(
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
     ours, theirs = read_report(reference), read_report(written)
-    labels = label_mentions(ours, chosen), label_mentions(theirs, chosen)
+    labels = report_labels(reference, ours, chosen), report_labels(written, theirs, chosen)
     yes = (1.0, -1.0) if uncertain_is_present else (1.0,)
     present = {label.key: (labels[0][label.key] in yes, labels[1][label.key] in yes) for label in chosen.labels}
     absent = {label.key: (labels[0][label.key] == 0.0, labels[1][label.key] == 0.0) for label in chosen.labels}

@@ -112,6 +112,23 @@ def test_a_report_agrees_with_itself() -> None:
         assert row.value in (None, 1.0 if row.metric.startswith("f1") else 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:A report is not in English")
+@pytest.mark.parametrize("written", ["", " \n", "Herz normal groß. Kein Pleuraerguss."])
+def test_a_report_that_cannot_be_read_does_not_say_that_all_is_well(written: str) -> None:
+    found = compare_reports("Lungs are clear.", written)
+    assert found.present["no_finding"] == (True, False)
+    assert not any(wrote for _, wrote in (*found.present.values(), *found.absent.values()))
+
+
+@pytest.mark.filterwarnings("ignore:A report is not in English")
+def test_reports_that_cannot_be_read_do_not_agree() -> None:
+    german = "Kein Pleuraerguss.", "Großer Pleuraerguss auf der linken Seite."
+    found = evaluate_reports(german[:1], german[1:], ["p"], seed=0, recipe="", data="", resamples=0)
+    assert {row.value for row in found.metrics if row.metric.startswith("f1")} == {None}
+    empty = evaluate_reports(["Lungs are clear."], [""], ["p"], seed=0, recipe="", data="", resamples=0)
+    assert empty.find("f1", "micro").value == 0.0
+
+
 def test_lengths_must_agree() -> None:
     with pytest.raises(DataError, match="2 references, 1 reports, 2 patients"):
         evaluate_reports(["a", "b"], ["a"], ["p", "q"], seed=0, recipe="", data="")
