@@ -24,9 +24,18 @@ from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
 _PRIOR = re.compile(
-    r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
+    r"\b(?:compar\w+ (?:to|with)|relative to (?:the )?(?:most recent )?(?:prior|previous|last)\b"
+    r"|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
     r"|previous(?:ly)?|since (?:the )?(?:prior|last)|interval (?:change|increase|decrease|development|improvement)"
     r"|(?:un|no (?:significant )?)chang(?:ed?)\b|again (?:seen|noted))",
+    re.IGNORECASE,
+)
+
+_EARLIER = r"(?:prior|previous)\s+(?:chest\s+)?(?:exam\w*|study|studies|radiograph\w*|film\w*|x-?rays?|imag\w+|ct)\b"
+_NO_PRIOR = re.compile(
+    rf"\b(?:no|without)\s+(?:(?:an?|any|relevant|available|recent)\s+)*{_EARLIER}"
+    r"(?:\s+(?:(?:is|are|was|were)\s+)?available)?(?:\s+to\s+compare\s+(?:to|with)|\s+for\s+compar\w+)?"
+    rf"|\b{_EARLIER}\s+(?:is|are|was|were)\s+(?:not\s+(?:\w+\s+)?|un)available",
     re.IGNORECASE,
 )
 
@@ -297,7 +306,8 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _speaks_of_prior(text: str, mentions: Sequence[Mention]) -> bool:
-    return any(mention.change for mention in mentions) or _PRIOR.search(text) is not None
+    """Return whether a report tells of change or of an earlier picture; that there is none is no talk of one."""
+    return any(mention.change for mention in mentions) or _PRIOR.search(_NO_PRIOR.sub(".", text)) is not None
 
 
 def f1_difference(

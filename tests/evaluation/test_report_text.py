@@ -61,6 +61,38 @@ def test_a_prior_is_made_up_where_there_is_none(
     assert (found.prior, found.prior_known) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No prior studies are available for comparison.",
+        "No previous radiograph is available.",
+        "Without prior study for comparison.",
+        "COMPARISON: No prior radiograph.",
+        "There are no prior films.",
+        "There is no prior exam to compare with.",
+        "Prior studies are not available.",
+        "FINDINGS: lucency relative to the left lung.",
+    ],
+)
+def test_to_say_that_there_is_no_prior_is_not_to_speak_of_one(text: str) -> None:
+    assert not compare_reports(REFERENCE, text).prior
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No change since the prior study.",
+        "No interval change.",
+        "Unchanged from prior exam.",
+        "Lucency relative to the prior study.",
+        "No prior CT. Effusion is larger compared to the radiograph of May.",
+        "No effusion. Prior study showed one.",
+    ],
+)
+def test_to_deny_change_is_to_speak_of_a_prior(text: str) -> None:
+    assert compare_reports(REFERENCE, text).prior
+
+
 REFERENCES = [
     REFERENCE,
     "No effusion. No pneumothorax.",
