@@ -7,7 +7,7 @@ a table that does not give it back is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
+from medvlp.evaluation.predictions import KnownRows, check_policy, groups_of, known_rows
 from medvlp.evaluation.results import Metric, Result
-from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.bootstrap import Clusters, count_patients, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 from medvlp.statistics.table import rank_metrics
@@ -74,7 +75,7 @@ def redraw(result: Result, row: Metric) -> Redrawn | None:
     if row.split and "split" in table:
         table = table[table["split"].astype(str) == row.split]
     if row.metric in rank_metrics():
-        made = _ranking(table, row)
+        made = _ranking(table, row, result.metrics)
     elif re.fullmatch(r"recall@\d+|mean_rank", row.metric):
         made = _retrieval(table, row)
     else:
@@ -90,27 +91,28 @@ def redraw(result: Result, row: Metric) -> Redrawn | None:
     return made
 
 
-def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
+def _ranking(table: pd.DataFrame, row: Metric, reported: Sequence[Metric]) -> Redrawn | None:
     table = table.sort_values("id", kind="stable").reset_index(drop=True)
-    findings = [str(name).removeprefix("label:") for name in table.columns if str(name).startswith("label:")]
+    names = [str(column).removeprefix("label:") for column in table.columns if str(column).startswith("label:")]
+    findings = [name for name in names if f"score:{name}" in table]
     if not len(table) or (row.label != "macro" and row.label not in findings):
         return None
-    labels = {finding: _numbers(table, f"label:{finding}") for finding in findings}
-    positive = np.any([values == 1 for values in labels.values()], axis=0)
-    clusters = patient_clusters(table["patient_id"].astype(str), positive)
+    parsed = {finding: known_rows(table, finding, policy=check_policy(row.policy)) for finding in findings}
+    clusters = patient_clusters(
+        table["patient_id"].astype(str), np.any([each.positive for each in parsed.values()], axis=0)
+    )
+    inside = _inside(table, row.group, parsed)
     ranked, fewest = [], len(table)
-    for finding in findings if row.label == "macro" else [row.label]:
-        inside = _inside(table, row.group, finding, labels[finding] == 1)
-        if inside is None:
+    for finding in _averaged(row, parsed, reported) if row.label == "macro" else [row.label]:
+        if finding not in inside:
             continue
-        rows = np.flatnonzero(np.isin(labels[finding], (0.0, 1.0)) & inside)
-        truth = labels[finding][rows] == 1
-        if truth.sum() < (row.counts.min_positives or 1 if row.label == "macro" else 1) or truth.all():
+        rows = np.flatnonzero(parsed[finding].known & inside[finding])
+        truth = parsed[finding].positive[rows]
+        if not truth.any() or truth.all():
             continue
-        scores = _numbers(table, f"score:{finding}")[rows]
         patient = clusters.patient[rows]
-        ranked.append(rank_rows(truth, scores, patient))
-        fewest = min(fewest, len(np.unique(patient[truth])), len(np.unique(patient[~truth])))
+        ranked.append(rank_rows(truth, parsed[finding].scores[rows], patient))
+        fewest = min(fewest, count_patients(patient[truth]), count_patients(patient[~truth]))
     if not ranked:
         return None
     at = list(rank_metrics()).index(row.metric)
@@ -119,28 +121,29 @@ def _ranking(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         whole = np.ascontiguousarray(weights.T).astype(np.int32)
         return np.mean([rows.draws(whole)[:, at] for rows in ranked], axis=0)
 
-    known = {finding: np.where(np.isnan(values), -2, values).astype(int).tolist() for finding, values in labels.items()}
+    known = {finding: np.where(each.known, each.positive, -1).tolist() for finding, each in parsed.items()}
     facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
     return Redrawn(float(row.value or 0.0), hash_of(facts), fewest, clusters, draw)
 
 
-def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
-    return pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+def _averaged(row: Metric, parsed: Mapping[str, KnownRows], reported: Sequence[Metric]) -> list[str]:
+    """Return the findings of a mean: common enough among everybody, and in a group those that it has a number of."""
+    common = [name for name, each in parsed.items() if each.positive.sum() >= (row.counts.min_positives or 1)]
+    if row.group is None:
+        return common
+    place = (row.metric, row.split, row.group)
+    given = {
+        each.label for each in reported if (each.metric, each.split, each.group) == place and each.value is not None
+    }
+    return [name for name in common if name in given]
 
 
-def _inside(
-    table: pd.DataFrame, group: str | None, finding: str, positive: NDArray[np.bool_]
-) -> NDArray[np.bool_] | None:
-    """Rows of a group; a negative row with a blank group is compared within every value of it."""
-    if group is None:
-        return np.ones(len(table), dtype=bool)
-    name, _, value = group.partition("=")
-    column = next((c for c in (f"group:{name}@{finding}", f"group:{name}") if c in table), None)
-    if column is None:
-        return None
-    blank = table[column].isna().to_numpy() | (table[column].astype(str).str.strip() == "").to_numpy()
-    same = (table[column].astype(str) == value).to_numpy()
-    return same & ~blank | blank & ~positive
+def _inside(table: pd.DataFrame, name: str | None, parsed: Mapping[str, KnownRows]) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows of a group for each finding that it divides."""
+    if name is None:
+        return {finding: np.ones(len(table), dtype=bool) for finding in parsed}
+    groups = [group for group in groups_of(table, list(parsed)) if group.name == name]
+    return {finding: group.inside(parsed[finding].positive) for group in groups for finding in group.findings}
 
 
 def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:

@@ -19,14 +19,23 @@ from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import FloatArray
-from medvlp.text.labels import label_mentions
+from medvlp.text.labels import report_labels
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
 _PRIOR = re.compile(
-    r"\b(?:(?:compar\w+|relative) (?:to|with)|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
+    r"\b(?:compar\w+ (?:to|with)|relative to (?:the )?(?:most recent )?(?:prior|previous|last)\b"
+    r"|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
     r"|previous(?:ly)?|since (?:the )?(?:prior|last)|interval (?:change|increase|decrease|development|improvement)"
     r"|(?:un|no (?:significant )?)chang(?:ed?)\b|again (?:seen|noted))",
+    re.IGNORECASE,
+)
+
+_EARLIER = r"(?:prior|previous)\s+(?:chest\s+)?(?:exam\w*|study|studies|radiograph\w*|film\w*|x-?rays?|imag\w+|ct)\b"
+_NO_PRIOR = re.compile(
+    rf"\b(?:no|without)\s+(?:(?:an?|any|relevant|available|recent)\s+)*{_EARLIER}"
+    r"(?:\s+(?:(?:is|are|was|were)\s+)?available)?(?:\s+to\s+compare\s+(?:to|with)|\s+for\s+compar\w+)?"
+    rf"|\b{_EARLIER}\s+(?:is|are|was|were)\s+(?:not\s+(?:\w+\s+)?|un)available",
     re.IGNORECASE,
 )
 
@@ -70,6 +79,8 @@ def compare_reports(
 ) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise.
 
+    A report without text, or in another language than English (which warns), says nothing: not even that all is well.
+
     Args:
         reference: by a radiologist.
         written: by whoever is judged.
@@ -86,7 +97,7 @@ def compare_reports(
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
     ours, theirs = read_report(reference), read_report(written)
-    labels = label_mentions(ours, chosen), label_mentions(theirs, chosen)
+    labels = report_labels(reference, ours, chosen), report_labels(written, theirs, chosen)
     yes = (1.0, -1.0) if uncertain_is_present else (1.0,)
     present = {label.key: (labels[0][label.key] in yes, labels[1][label.key] in yes) for label in chosen.labels}
     absent = {label.key: (labels[0][label.key] == 0.0, labels[1][label.key] == 0.0) for label in chosen.labels}
@@ -295,7 +306,8 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _speaks_of_prior(text: str, mentions: Sequence[Mention]) -> bool:
-    return any(mention.change for mention in mentions) or _PRIOR.search(text) is not None
+    """Return whether a report tells of change or of an earlier picture; that there is none is no talk of one."""
+    return any(mention.change for mention in mentions) or _PRIOR.search(_NO_PRIOR.sub(".", text)) is not None
 
 
 def f1_difference(

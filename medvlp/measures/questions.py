@@ -70,12 +70,14 @@ class Questions(Measure):
 def plain_words(text: str) -> str:
     """Return an answer without case, punctuation, articles and superfluous space.
 
+    What consists of nothing else keeps it: the choice "A" and the sign "+" are answers.
+
     Example:
         >>> plain_words("The Left lung.")
         'left lung'
     """
-    words = re.sub(r"[^\w\s]", " ", text.lower()).split()
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
+    words = re.sub(r"[^\w\s]", " ", text.lower()).split() or text.lower().split()
+    return " ".join([word for word in words if word not in ("a", "an", "the")] or words)
 
 
 def token_f1(one: str, other: str) -> float:

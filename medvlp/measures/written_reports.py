@@ -21,7 +21,7 @@ from medvlp.evaluation.report_overlap import finds_own, rouge_l
 from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Metric, Result
 from medvlp.features.nearest import nearest
-from medvlp.text.labels import label_mentions
+from medvlp.text.labels import report_labels
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
 
@@ -140,7 +140,7 @@ class WrittenReports(Measure):
     def _present(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N, K) bool, what each report says is present or may be."""
         chosen = vocabulary(self.vocabulary)
-        labels = [label_mentions(read_report(text), chosen) for text in texts]
+        labels = [report_labels(text, read_report(text), chosen) for text in texts]
         return np.array([[each[label.key] in (1.0, -1.0) for label in chosen.labels] for each in labels], dtype=bool)
 
 

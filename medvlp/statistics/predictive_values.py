@@ -64,11 +64,13 @@ def predictive_values(
     ppv_error = np.sqrt((1 - soft_sens) / (soft_sens * sens_n) + soft_spec / ((1 - soft_spec) * spec_n))
     npv_logit = np.log(soft_spec / (1 - soft_sens)) - odds
     npv_error = np.sqrt(soft_sens / ((1 - soft_sens) * sens_n) + (1 - soft_spec) / (soft_spec * spec_n))
+    ppv = sens * prevalence / called if called > 0 else None
+    npv = spec * (1 - prevalence) / left if left > 0 else None
     return PredictiveValues(
-        ppv=sens * prevalence / called if called > 0 else None,
-        npv=spec * (1 - prevalence) / left if left > 0 else None,
-        ppv_interval=_around(ppv_logit, z * ppv_error) if called > 0 else Interval(None, None, 0, 0),
-        npv_interval=_around(npv_logit, z * npv_error) if left > 0 else Interval(None, None, 0, 0),
+        ppv=ppv,
+        npv=npv,
+        ppv_interval=_around(ppv_logit, z * ppv_error, ppv),
+        npv_interval=_around(npv_logit, z * npv_error, npv),
     )
 
 
@@ -80,5 +82,8 @@ def _softened(share: Share, z: float) -> tuple[float, float]:
     return (share.value * share.effective + z * z / 2) / n, n
 
 
-def _around(centre: float, reach: float) -> Interval:
-    return Interval(float(expit(centre - reach)), float(expit(centre + reach)), 0, 0)
+def _around(centre: float, reach: float, value: float | None) -> Interval:
+    """Return the interval, none without a value; it reaches a value of 0 or 1, as Wilson's does."""
+    if value is None:
+        return Interval(None, None, 0, 0)
+    return Interval(min(float(expit(centre - reach)), value), max(float(expit(centre + reach)), value), 0, 0)

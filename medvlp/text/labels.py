@@ -29,16 +29,27 @@ def label_report(
         (-1.0, 0.0, None)
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
-    if not text.strip():
-        return dict.fromkeys(label.key for label in chosen.labels)
     if not is_english(text):
         warnings.warn(NOT_ENGLISH, stacklevel=2)
+        return report_labels(text, (), chosen)
+    return report_labels(text, read_report(text, sections=sections), chosen)
+
+
+def report_labels(text: str, mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:
+    """Return the labels of a report whose mentions are read already, see `label_report`.
+
+    Example:
+        >>> from medvlp.text.ontology import vocabulary
+        >>> report_labels("", (), vocabulary("chexpert14"))["no_finding"] is None
+        True
+    """
+    if not text.strip() or not is_english(text):
         return dict.fromkeys(label.key for label in chosen.labels)
-    return label_mentions(read_report(text, sections=sections), chosen)
+    return label_mentions(mentions, chosen)
 
 
 def label_mentions(mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:
-    """Return the labels that mentions give, see `label_report`."""
+    """Return the labels that the mentions of an English report give, see `label_report`."""
     read = tuple(mentions)
     counted = count_mentions(read, chosen)
     labels: dict[str, float | None] = {}

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,12 @@ from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
 from medvlp.evaluation.cells_table import make_table, over_seeds, two_sided
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.redraw import redraw
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.tables import to_csv, to_markdown
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 
@@ -193,6 +197,50 @@ def test_recall_and_mean_rank_are_means_over_the_drawn_queries() -> None:
                 weight = rows["patient_id"].map(dict(zip(sorted(set(patients)), column_of, strict=True)))
                 assert value == pytest.approx(np.average(rows[column], weights=weight), abs=1e-12)
     assert redraw(found, found.find("median_rank", "report_to_image")) is None
+
+
+def grouped(rows: int = 400) -> pd.DataFrame:
+    """A rare finding, a site with few patients, and ages in years."""
+    generator = np.random.default_rng(8)
+    table = pd.DataFrame({"id": [f"r{i:03d}" for i in range(rows)], "split": "test"})
+    table["patient_id"] = [f"p{i // 2}" for i in range(rows)]
+    for finding, share in {"effusion": 0.4, "nodule": 0.1, "fracture": 0.03}.items():
+        label = (generator.random(rows) < share).astype(float)
+        table[f"label:{finding}"] = np.where(generator.random(rows) < 0.1, -1.0, label)
+        table[f"score:{finding}"] = label + generator.normal(size=rows)
+    table["group:site"] = np.where(np.arange(rows) < 60, "small", "large")
+    table["group:age"] = generator.integers(20, 90, rows // 2).repeat(2)
+    table["group:size@effusion"] = np.where(table["label:effusion"] == 1, np.where(np.arange(rows) % 2, "1", "2"), None)
+    return table
+
+
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("policy", ["u_ignore", "u_ones"])
+@pytest.mark.parametrize("min_group", [5, 10])
+def test_every_number_of_a_ranking_is_made_again(scored: bool, policy: Policy, min_group: int) -> None:
+    asked: dict[str, Any] = {"resamples": 0, "min_positives": 30, "policy": policy, "min_group": min_group}
+    if scored:
+        found = score_predictions(grouped(), options=ScoreOptions(**asked))
+    else:
+        found = evaluate_scores(grouped(), seed=0, recipe="", data="", **asked)
+    groups: dict[str, set[int | None]] = {"site": set(), "age": set(), "size": set()}
+    everybody = found.find("auroc", "macro").counts.labels_used
+    for row in found.metrics:
+        crossed = row.group is not None and " & " in row.group
+        if row.metric not in ("auroc", "average_precision") or row.value is None or row.label in ("micro", "weighted"):
+            continue
+        made = redraw(found, row)
+        if crossed:
+            assert made is None
+            continue
+        assert made is not None, (row.label, row.group)
+        assert made.value == row.value
+        if row.label == "macro" and row.group is not None:
+            groups[row.group.partition("=")[0]].add(row.counts.labels_used)
+    assert everybody in groups["site"]
+    assert len(groups["site"]) == 2 or min_group == 5  # the small site's mean is over fewer findings
+    assert groups["age"]
+    assert groups["size"] == {1}
 
 
 def test_cases_that_do_not_give_the_reported_number_are_refused() -> None:

@@ -61,6 +61,38 @@ def test_a_prior_is_made_up_where_there_is_none(
     assert (found.prior, found.prior_known) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No prior studies are available for comparison.",
+        "No previous radiograph is available.",
+        "Without prior study for comparison.",
+        "COMPARISON: No prior radiograph.",
+        "There are no prior films.",
+        "There is no prior exam to compare with.",
+        "Prior studies are not available.",
+        "FINDINGS: lucency relative to the left lung.",
+    ],
+)
+def test_to_say_that_there_is_no_prior_is_not_to_speak_of_one(text: str) -> None:
+    assert not compare_reports(REFERENCE, text).prior
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No change since the prior study.",
+        "No interval change.",
+        "Unchanged from prior exam.",
+        "Lucency relative to the prior study.",
+        "No prior CT. Effusion is larger compared to the radiograph of May.",
+        "No effusion. Prior study showed one.",
+    ],
+)
+def test_to_deny_change_is_to_speak_of_a_prior(text: str) -> None:
+    assert compare_reports(REFERENCE, text).prior
+
+
 REFERENCES = [
     REFERENCE,
     "No effusion. No pneumothorax.",
@@ -110,6 +142,23 @@ def test_a_report_agrees_with_itself() -> None:
     found = evaluate_reports(REFERENCES, REFERENCES, list("abcde"), seed=0, recipe="", data="", resamples=0)
     for row in found.metrics:
         assert row.value in (None, 1.0 if row.metric.startswith("f1") else 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:A report is not in English")
+@pytest.mark.parametrize("written", ["", " \n", "Herz normal groß. Kein Pleuraerguss."])
+def test_a_report_that_cannot_be_read_does_not_say_that_all_is_well(written: str) -> None:
+    found = compare_reports("Lungs are clear.", written)
+    assert found.present["no_finding"] == (True, False)
+    assert not any(wrote for _, wrote in (*found.present.values(), *found.absent.values()))
+
+
+@pytest.mark.filterwarnings("ignore:A report is not in English")
+def test_reports_that_cannot_be_read_do_not_agree() -> None:
+    german = "Kein Pleuraerguss.", "Großer Pleuraerguss auf der linken Seite."
+    found = evaluate_reports(german[:1], german[1:], ["p"], seed=0, recipe="", data="", resamples=0)
+    assert {row.value for row in found.metrics if row.metric.startswith("f1")} == {None}
+    empty = evaluate_reports(["Lungs are clear."], [""], ["p"], seed=0, recipe="", data="", resamples=0)
+    assert empty.find("f1", "micro").value == 0.0
 
 
 def test_lengths_must_agree() -> None:

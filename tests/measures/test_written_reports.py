@@ -95,6 +95,13 @@ def test_controls_stand_beside_what_was_written_with_paired_differences() -> Non
         assert difference.value == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:A report is not in English")
+def test_reports_in_another_language_say_nothing() -> None:
+    german = ["Kein Pleuraerguss.", "Großer Pleuraerguss auf der linken Seite."]
+    cohort = Manifest.of({"id": ["a", "b"], "text": german}, root=Path())
+    assert WrittenReports().values(Predictions(("a", "b"), text=tuple(german[::-1])), cohort) == {}
+
+
 def test_words_and_pictures_are_counted_beside_them_and_a_wrong_side_is_only_heard_by_the_reader() -> None:
     truth = [KINDS[i % 4] for i in range(24)]
     wrong = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.results import Result
+from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to_markdown
 from medvlp.pages.forest import control_forest
@@ -52,6 +53,29 @@ def test_four_positive_patients_have_a_number_and_no_interval(scored: Result, me
     )
     assert five.interval.low is not None
     assert five.reason == "few_positives"
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+@pytest.mark.parametrize("people", [1, 2, 4])
+def test_a_calibration_line_of_few_patients_is_not_tested_and_spoils_no_other(
+    tmp_path: Path, people: int, probabilities: bool
+) -> None:
+    rows = table({"edema": 20, "fracture": 4}, rows=80)
+    known = np.isin(np.arange(160) % 80, (0, 1, 2, 3, 44, 45, 46, 47))
+    rows.loc[~known, "label:fracture"] = np.nan
+    rows["score:fracture"] = np.tile([0.7, 0.2, 0.8, 0.4, 0.3, 0.6, 0.1, 0.5], 20)
+    rows.loc[known, "patient_id"] = 1000 * (rows.index[known] // 80) + rows.index[known] % people
+    found = score_predictions(rows, options=ScoreOptions(resamples=20, probabilities=probabilities, min_group=2))
+    name = "none" if probabilities else "platt"
+    slope = found.find("calibration_slope", "fracture", split="test", calibration=name)
+    assert slope.value is not None
+    assert (slope.test.p, slope.interval.low, slope.interval.method) == (None, None, "none")
+    edema = found.find("calibration_slope", "edema", split="test", calibration=name)
+    assert edema.test.p is not None
+    assert edema.interval.low is not None
+    tested = [row for row in found.metrics if row.metric == "miscalibration_test"]
+    assert [row.label for row in tested] == ["edema"]
+    write_result(found, tmp_path / "results.json")
 
 
 def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result) -> None:

@@ -83,6 +83,19 @@ def test_a_perfect_specificity_still_leaves_doubt() -> None:
         predictive_values(Share(0.8, 5, 5, 5.0), Share(0.8, 5, 5, 5.0), prevalence=1.0)
 
 
+@pytest.mark.parametrize("prevalence", [0.01, 0.2, 0.9])
+@pytest.mark.parametrize("specificity", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("sensitivity", [0.0, 0.3, 1.0])
+def test_a_predictive_value_lies_in_its_interval(sensitivity: float, specificity: float, prevalence: float) -> None:
+    shares = Share(sensitivity, 10, 10, 10.0), Share(specificity, 10, 10, 10.0)
+    found = predictive_values(*shares, prevalence=prevalence)
+    for value, interval in ((found.ppv, found.ppv_interval), (found.npv, found.npv_interval)):
+        assert (value is None) == (interval.low is None) == (interval.high is None)
+        if value is not None:
+            assert 0 <= interval.low <= value <= interval.high <= 1
+            assert interval.high - interval.low > 0.001
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])
     assert holm([0.6, None, 0.9]) == [1.0, None, 1.0]

@@ -17,6 +17,7 @@ from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import count_patients
 from medvlp.statistics.calibration.line import CalibrationLine, calibration_line
+from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.metrics import UndefinedMetricError
 
 # The map that is tested: on the rows it was fitted on, its line is the diagonal.
@@ -31,13 +32,13 @@ class LineTest:
         finding: whose rows.
         calibration: ``"none"``, or the map.
         line: on these rows.
-        p: of "the line is as it should be".
+        p: of "the line is as it should be"; None where a class has too few patients for a test.
     """
 
     finding: Finding
     calibration: str
     line: CalibrationLine
-    p: float
+    p: float | None
 
 
 def line_tests(
@@ -81,12 +82,14 @@ def _moved(data: SplitData, finding: Finding, validation: Finding, fitted: Fitte
 
 def _p(
     here: CalibrationLine, finding: Finding, there: CalibrationLine | None = None, other: Finding | None = None
-) -> float:
+) -> float | None:
     """Wald's test of both coefficients; F instead of chi square, because the variance is of few patients of a class."""
     off, covariance, freedom = here.line - np.array([1.0, 0.0]), here.covariance, _smaller(finding)
     if there is not None and other is not None:
         off, covariance = here.line - there.line, covariance + there.covariance
         freedom = min(freedom, _smaller(other))
+    if freedom < LEAST_PATIENTS:
+        return None
     statistic = float(off @ np.linalg.solve(covariance, off)) / 2
     return float(fdtrc(2, freedom - 1, statistic))
 

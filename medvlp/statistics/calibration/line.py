@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc, expit, ndtri
 
-from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.bootstrap import Interval, count_patients
 from medvlp.statistics.calibration.calibrators import log_odds
 from medvlp.statistics.calibration.logistic import fit_logistic
+from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
@@ -28,7 +29,8 @@ class CalibrationLine:
         slope: 1 where the model is as sure as it should be.
         intercept: 0 where it calls as many as there are (slope held at 1).
         slope_interval, intercept_interval: at the level asked for.
-        p: of the joint test that the line is the diagonal (Wald, two degrees of freedom).
+        p: of the joint test that the line is the diagonal (Wald, two degrees of freedom); None where a class has so few
+            patients that the errors between them are not known.
         line: ``(2,)`` slope, and the intercept that goes with it.
         covariance: ``(2, 2)`` of these.
     """
@@ -37,7 +39,7 @@ class CalibrationLine:
     intercept: float
     slope_interval: Interval
     intercept_interval: Interval
-    p: float
+    p: float | None
     line: FloatArray = field(compare=False, repr=False)
     covariance: FloatArray = field(compare=False, repr=False)
 
@@ -81,12 +83,13 @@ def calibration_line(
     variance = _sandwich(large.inverse, design[:, 1:], truth - expit(z + large.coefficients[0]), code)
     reach = float(ndtri((1 + level) / 2))
     off = line.coefficients - np.array([1.0, 0.0])
+    fewest = min(count_patients(code[truth == each]) for each in (0.0, 1.0))
     return CalibrationLine(
         slope=float(line.coefficients[0]),
         intercept=float(large.coefficients[0]),
         slope_interval=_around(float(line.coefficients[0]), reach * float(np.sqrt(covariance[0, 0]))),
         intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0]))),
-        p=float(chdtrc(2, off @ np.linalg.solve(covariance, off))),
+        p=None if fewest < LEAST_PATIENTS else float(chdtrc(2, off @ np.linalg.solve(covariance, off))),
         line=line.coefficients,
         covariance=covariance,
     )
