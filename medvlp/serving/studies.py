@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import dcmread
@@ -40,6 +40,13 @@ _SEVERAL = ("several_volumes", "other_size", "no_geometry")
 _PIXELS = "<i2", "<u2"
 
 
+class Origin(NamedTuple):
+    """The header of a frame's DICOM file, None of another file, and the frame's number in that file, from 0."""
+
+    header: Dataset | None
+    frame: int
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """What hangs in one place: the frames of a file, or a volume.
@@ -51,7 +58,7 @@ class Series:
         content: frames of pictures, or a volume.
         document: what the page is told.
         meta: allow-listed facts.
-        header: of its DICOM file, for exports that must refer to it; told to nobody else. None of other files.
+        headers: of each frame, for exports that must refer to it; told to nobody else. Empty of a volume.
         images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
     """
 
@@ -61,7 +68,7 @@ class Series:
     content: tuple[Frame, ...] | StoredVolume
     document: dict[str, Any]
     meta: dict[str, str | int | float]
-    header: Dataset | None = None
+    headers: tuple[Origin, ...] = ()
     images: dict[str, Image] = field(default_factory=dict)
 
     @property
@@ -97,7 +104,7 @@ class Series:
         return rgb.tobytes()
 
     def source(self, preset: str | None) -> Image | StoredVolume:
-        """Return what a model of that preset looks at: one parse for viewer and model.
+        """Return what a model of that preset looks at: a volume, or the first frame; one parse for viewer and model.
 
         Raises:
             UserError: that preset refuses the picture.
@@ -296,19 +303,26 @@ def _frames(
     paths: list[Path], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     frames: list[Frame] = []
-    room = _MOST_FRAME_BYTES
+    headers: list[Origin] = []
+    first, room = paths[0], _MOST_FRAME_BYTES
     for path in paths:
         number, total = 0, 1
+        header: Dataset | None = None
         while number < total and room > 0:
             try:
                 frame = read_frame_values(path, number)
             except UnreadableImage as error:
                 refused.append(error)
                 break
+            if number == 0:
+                header = _header(path, frame.meta)
+            if not frames:
+                first = path
             room -= frame.values.nbytes
-            number, total = number + 1, frame.frames
             if not frames or frames[0].values.shape == frame.values.shape:
                 frames.append(frame)
+                headers.append(Origin(header, number))
+            number, total = number + 1, frame.frames
         if room <= 0:
             refused.append(UnreadableImage("too_large", detail=f"only its first {len(frames)} frames are shown"))
     if not frames:
@@ -321,8 +335,8 @@ def _frames(
     images = {}
     for preset in presets:
         with suppress(UnreadableImage):  # `source` says so when that model is asked
-            images[preset] = read_image(paths[0], preset=preset, frame=0)
-    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), _header(paths[0], meta), images)
+            images[preset] = read_image(first, preset=preset, frame=0)
+    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), tuple(headers), images)
 
 
 def _header(path: Path, meta: dict[str, str | int | float]) -> Dataset | None:

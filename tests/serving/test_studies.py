@@ -8,11 +8,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage
 from medvlp.serving.studies import read_study
-from tests.serving.room_files import SECRETS, ct_slices, film, nifti
+from tests.serving.room_files import SECRETS, ct_slices, film, leafed, nifti
 
 
 def test_frontal_and_lateral_hang_together_then_current_and_prior(tmp_path):
@@ -71,6 +72,24 @@ def test_both_ways_of_a_volume_hang_alike(tmp_path):
     hung = [read_study([source]).series[0].content.values for source in sources]
     for values in hung[1:]:
         np.testing.assert_array_equal(values, hung[0])
+
+
+def refusals(study):
+    return [(each["reason"], each["sentence"], each["files"]) for each in study.document["refused"]]
+
+
+def test_each_frame_knows_its_file_even_where_the_first_file_is_damaged(tmp_path):
+    paths = leafed(tmp_path, modality="MR")
+    uids = [dcmread(path).SOPInstanceUID for path in paths]
+    series = read_study(paths).series[0]
+    assert [(origin.header.SOPInstanceUID, origin.frame) for origin in series.headers] == [(uid, 0) for uid in uids]
+    damaged = dcmread(paths[0])
+    damaged.ModalityLUTSequence = [Dataset()]  # a table without its data
+    damaged.save_as(paths[0])
+    study = read_study(paths, presets=("mr_percentile_v1",))
+    assert [origin.header.SOPInstanceUID for origin in study.series[0].headers] == uids[1:]
+    assert list(study.series[0].images) == ["mr_percentile_v1"]
+    assert [reason for reason, _, _ in refusals(study)] == ["bad_lut"]
 
 
 def test_documents_identify_nobody(tmp_path):
