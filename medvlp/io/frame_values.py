@@ -25,7 +25,7 @@ from medvlp.io.image import Account, Image, SpacingKind
 from medvlp.io.lut import LookupTable
 from medvlp.io.lut import window as voi_window
 from medvlp.io.presets import preset_info
-from medvlp.io.raster import read_raster
+from medvlp.io.raster import probe_raster, read_raster
 from medvlp.io.slices import UNITS
 from medvlp.io.sniff import open_regular, sniff
 
@@ -145,7 +145,8 @@ def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
             raise UnreadableImage("volume", detail="it is a NIfTI volume")
         if kind == "dicom":
             return _dicom(stream, frame)
-        return _picture(lambda color: read_raster(stream, kind, frame=frame, color=color))
+        pages = probe_raster(stream, kind, frame).pages if kind == "tiff" else 1
+        return _picture(lambda color: read_raster(stream, kind, frame=frame, color=color), frames=pages)
 
 
 def _dicom(stream: BinaryIO, number: int) -> Frame:

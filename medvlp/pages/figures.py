@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from medvlp.evaluation import words
+from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.rows import metric_rows, released_map
 from medvlp.evaluation.words import finding
@@ -56,20 +57,24 @@ class Picture:
 
 
 def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigure], list[CurveFigure]]:
-    """Draw ROC and precision-recall of every finding from the per-case table; none without it."""
+    """Draw ROC and precision-recall of every finding from the per-case table; none without it.
+
+    Uncertain labels count as the result's own policy says, so a curve is of the cases that its caption's number is of.
+    """
     roc: list[CurveFigure] = []
     precision_recall: list[CurveFigure] = []
     if result.cases is None:
         return roc, precision_recall
     rows = {row.label: (row, precision) for row, precision in metric_rows(result) if row.split in ("", "test")}
     table = result.cases if "split" not in result.cases else result.cases[result.cases["split"].astype(str) == "test"]
+    policy = check_policy(str(result.options.get("policy", "u_ignore")))
     for at, (label, (row, precision)) in enumerate(rows.items()):
         if label == "macro" or row.value is None or f"score:{label}" not in table:
             continue
-        truth = pd.to_numeric(table[f"label:{label}"], errors="coerce")
-        known = truth.isin([0, 1]).to_numpy()
-        labels, scores = truth[known].to_numpy(), pd.to_numeric(table.loc[known, f"score:{label}"]).to_numpy()
-        clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels == 1)
+        rows_known = known_rows(table, label, policy=policy)
+        known = rows_known.known
+        labels, scores = rows_known.positive[known], rows_known.scores[known]
+        clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels)
         try:
             first = roc_curve(labels, scores, clusters, resamples=resamples, seed=seed)
             second = precision_recall_curve(labels, scores, clusters, resamples=resamples, seed=seed)

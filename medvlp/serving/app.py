@@ -132,7 +132,7 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
 
     @server.post("/rr/close")
     def close(request: Request) -> Response:
-        room.sessions.forget(_token(request))
+        room.sessions.leave(_token(request))
         return Response(status_code=204)
 
     @server.get("/rr/alive")

@@ -109,7 +109,7 @@ class Guard:
             await self._answer(send, *refusal)
             return
         new, sessions = "", self._sessions
-        if sessions is not None and scope["path"] == "/" and scope["method"] == "GET" and not sessions.knows(token):
+        if sessions is not None and scope["path"] == "/" and scope["method"] == "GET" and not sessions.enter(token):
             try:
                 token = new = sessions.start()
             except UserError as error:

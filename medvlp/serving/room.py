@@ -29,6 +29,7 @@ _NO_UPLOADS = (
     "Nothing can be uploaded here: this room is public and shows synthetic studies alone. "
     "Install medvlp to open your own."
 )
+_FIRST_ALONE = "The model looked at the first image only"
 
 
 class Room:
@@ -175,7 +176,7 @@ class Room:
             token: of the session.
             study: its key.
             series: number.
-            model: number; what it says is exported if it can look at the picture.
+            model: number; what it says is exported if it can look at the picture, which is the first of its series.
             kind: see `medvlp.serving.exports.KINDS`.
             view: ``{"frame", "window": [centre, width, function] | None, "mapped": finding | None}``.
             send: to the archive, instead of to the page.
@@ -188,12 +189,17 @@ class Room:
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
+        frame = int(view.get("frame", 0))
         if self.readers:
             described = self._described[model]
+        if self.readers and frame != 0:
+            if kind in ("sr", "seg", "fhir"):
+                raise UserError(f"{_FIRST_ALONE}: go to it, or export PNG.")
+            found = {"findings": [], "refused": {"sentence": f"{_FIRST_ALONE}."}}
+        elif self.readers:
             found = self.findings(token, study, series, model)
             if name := view.get("mapped"):
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
-        frame = int(view.get("frame", 0))
         shown = shown_of(held, frame=frame, window=view.get("window"), model=described, found=found, mapped=mapped)
         made = export(shown, kind)
         self._audit.add("sent" if send else "exported", kind=kind, model=str(described["hash"]))

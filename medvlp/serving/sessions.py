@@ -1,4 +1,4 @@
-"""Studies in memory, by session: nobody else's, never on disk, gone when the tab is closed or falls silent."""
+"""Studies in memory, by session: nobody else's, never on disk, gone when the last tab is closed or falls silent."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Limits:
 @dataclass
 class _Session:
     seen: float
+    pages: int = 1
     studies: dict[str, Study] = field(default_factory=dict)
     cached: dict[tuple[object, ...], object] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Sessions:
         self._sessions: dict[str, _Session] = {}
 
     def start(self) -> str:
-        """Return the token of a new session.
+        """Return the token of a new session, which has one page.
 
         Raises:
             UserError: there are too many.
@@ -79,6 +80,26 @@ class Sessions:
             if session is not None:
                 session.seen = self._clock()
             return session is not None
+
+    def enter(self, token: str | None) -> bool:
+        """Count one more page of a session that is there (a reload, a second tab); return whether there is one."""
+        with self._lock:
+            known = self.knows(token)
+            if known:
+                self._sessions[token or ""].pages += 1
+            return known
+
+    def leave(self, token: str) -> None:
+        """Count one page less, and drop the session with its last one.
+
+        A reload asks for its new page before the old one leaves. A page that never says so is swept by silence.
+        """
+        with self._lock:
+            session = self._sessions.get(token)
+            if session is not None:
+                session.pages -= 1
+                if session.pages <= 0:
+                    del self._sessions[token]
 
     def add(self, token: str, study: Study) -> str:
         """Keep a study and return its key; the oldest give way where there is no room.
@@ -130,12 +151,10 @@ class Sessions:
         with self._lock:
             return self._sessions[token].notes.get(name)
 
-    def forget(self, token: str, key: str | None = None) -> None:
-        """Drop a study, or the whole session."""
+    def forget(self, token: str, key: str) -> None:
+        """Drop a study."""
         with self._lock:
-            if key is None:
-                self._sessions.pop(token, None)
-            elif token in self._sessions:
+            if token in self._sessions:
                 self._drop(self._sessions[token], key)
 
     def sweep(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import dcmread
@@ -35,9 +35,17 @@ from medvlp.serving.documents import frame_document, volume_document
 MOST_FILES = 5000
 _MOST_VOLUMES = 12  # of one series
 _MOST_FRAME_BYTES = 1 << 30  # of one series
+_MOST_PAGES = 300  # of one TIFF: each is found from the first on
 _FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LATERAL", "LAT")
 _SEVERAL = ("several_volumes", "other_size", "no_geometry")
 _PIXELS = "<i2", "<u2"
+
+
+class Origin(NamedTuple):
+    """The header of a frame's DICOM file, None of another file, and the frame's number in that file, from 0."""
+
+    header: Dataset | None
+    frame: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +59,7 @@ class Series:
         content: frames of pictures, or a volume.
         document: what the page is told.
         meta: allow-listed facts.
-        header: of its DICOM file, for exports that must refer to it; told to nobody else. None of other files.
+        headers: of each frame, for exports that must refer to it; told to nobody else. Empty of a volume.
         images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
     """
 
@@ -61,7 +69,7 @@ class Series:
     content: tuple[Frame, ...] | StoredVolume
     document: dict[str, Any]
     meta: dict[str, str | int | float]
-    header: Dataset | None = None
+    headers: tuple[Origin, ...] = ()
     images: dict[str, Image] = field(default_factory=dict)
 
     @property
@@ -97,7 +105,7 @@ class Series:
         return rgb.tobytes()
 
     def source(self, preset: str | None) -> Image | StoredVolume:
-        """Return what a model of that preset looks at: one parse for viewer and model.
+        """Return what a model of that preset looks at: a volume, or the first frame; one parse for viewer and model.
 
         Raises:
             UserError: that preset refuses the picture.
@@ -257,18 +265,29 @@ def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> I
         for number, path in enumerate(paths):  # of one folder or of several, whatever their names
             path.rename(place / f"{number:05d}")
     asked: list[str | None] = [None]
+    several: UnreadableImage | None = None
+    beyond = f"1:{_MOST_VOLUMES + 1}"
+    detail = f"only its first {_MOST_VOLUMES} volumes are shown"
+    more = UnreadableImage("too_large", detail=detail, hint="bring the others alone")
     while asked:
         number = asked.pop(0)
         try:
             volume = read_volume(place, number, on_gap="resample", on_tilt="shear")
         except UnreadableImage as error:
             if number is None and error.reason in _SEVERAL:
-                asked = [f"1:{n}" for n in range(1, _MOST_VOLUMES + 1)]
-            elif error.reason != "bad_series":
-                refused.append(error)
-            else:
+                several = error
+                asked = [f"1:{n}" for n in range(1, _MOST_VOLUMES + 2)]
+            elif number == "1:1" and error.reason in ("bad_series", "several_volumes"):
+                refused.append(several or error)  # it holds several, and none of them can be asked for
                 return
+            elif number is not None and error.reason == "bad_series":
+                return  # it has no more
+            else:
+                refused.append(more if number == beyond else error)
             continue
+        if number == beyond:
+            refused.append(more)
+            return
         stored = stored_volume(volume)
         bare = replace(volume, voxels=np.empty(0, np.float32))
         modality = str(volume.meta.get("Modality", "NIfTI"))
@@ -296,21 +315,34 @@ def _frames(
     paths: list[Path], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     frames: list[Frame] = []
-    room = _MOST_FRAME_BYTES
+    headers: list[Origin] = []
+    first, room = paths[0], _MOST_FRAME_BYTES
     for path in paths:
-        number, total = 0, 1
-        while number < total and room > 0:
+        number, total, most, odd = 0, 1, 1, 0
+        header: Dataset | None = None
+        while number < most and room > 0:
             try:
                 frame = read_frame_values(path, number)
             except UnreadableImage as error:
                 refused.append(error)
                 break
+            if number == 0:
+                header = _header(path, frame.meta)
+            if not frames:
+                first = path
             room -= frame.values.nbytes
-            number, total = number + 1, frame.frames
             if not frames or frames[0].values.shape == frame.values.shape:
                 frames.append(frame)
-        if room <= 0:
-            refused.append(UnreadableImage("too_large", detail=f"only its first {len(frames)} frames are shown"))
+                headers.append(Origin(header, number))
+            else:
+                odd += 1
+            number, total = number + 1, frame.frames
+            most = min(total, _MOST_PAGES) if "Format" in frame.meta else total
+        else:
+            if number < total:
+                refused.append(UnreadableImage("too_large", detail=f"only its first {len(frames)} frames are shown"))
+        if odd:
+            refused.append(_other_size(odd, total, frames[0]))
     if not frames:
         return
     meta = frames[0].meta
@@ -321,8 +353,15 @@ def _frames(
     images = {}
     for preset in presets:
         with suppress(UnreadableImage):  # `source` says so when that model is asked
-            images[preset] = read_image(paths[0], preset=preset, frame=0)
-    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), _header(paths[0], meta), images)
+            images[preset] = read_image(first, preset=preset, frame=0)
+    yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), tuple(headers), images)
+
+
+def _other_size(odd: int, total: int, first: Frame) -> UnreadableImage:
+    rows, columns = first.values.shape
+    which = f"{odd} of its {total} frames" if total > 1 else "it"
+    detail = f"{which} cannot be leafed through with the first picture, which has {rows} x {columns} pixels"
+    return UnreadableImage("other_size", detail=detail, hint="bring pictures of another size one by one")
 
 
 def _header(path: Path, meta: dict[str, str | int | float]) -> Dataset | None:

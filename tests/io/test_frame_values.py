@@ -91,3 +91,13 @@ def test_a_modality_table_gives_modality_values(dicom):
 def test_pictures_keep_their_levels(tmp_path, array, mode):
     Pillow.fromarray(array.astype(np.uint16 if mode == "I;16" else np.uint8)).save(tmp_path / "a.png")
     the_same(tmp_path / "a.png")
+
+
+def test_a_tiff_has_as_many_frames_as_pages(tmp_path):
+    pages = [Pillow.fromarray(np.full((4, 5), 60 * n, np.uint8)) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    for number in range(3):
+        frame = read_frame_values(tmp_path / "a.tif", number)
+        assert (frame.frames, int(frame.values[0, 0])) == (3, 60 * number)
+    pages[0].save(tmp_path / "a.png")
+    assert read_frame_values(tmp_path / "a.png").frames == 1

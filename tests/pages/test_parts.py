@@ -9,18 +9,22 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
-from medvlp.evaluation.words import percent
+from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.words import number, percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
-from medvlp.pages.figures import label_of, probability_of
+from medvlp.pages.figures import curves, label_of, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.summary import tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.curves import Curve, roc_curve
 
 
 def saved(page: str) -> dict[str, list[list[str]]]:
@@ -118,3 +122,26 @@ def test_the_gate_tells_both_numbers(results: tuple[Result, ...]) -> None:
     # No headline, no subgroup: the gate's rows stand in their own section.
     assert tiles_of([*results, gate]) == tiles_of(results)
     assert "by gate" not in page
+
+
+@pytest.mark.parametrize("policy", ["u_ignore", "u_zeros", "u_ones"])
+def test_a_curve_is_of_the_cases_of_its_captions_number(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.DataFrame({"id": range(300), "patient_id": range(300)})
+    generator = np.random.default_rng(3)
+    label = generator.choice([1.0, 0.0, -1.0, np.nan], 300)
+    table["label:effusion"], table["score:effusion"] = label, 1 / (1 + np.exp(-generator.normal(label == 1)))
+    result = score_predictions(table, options=ScoreOptions(resamples=20, policy=policy))
+    drawn = []
+
+    def noted(labels: np.ndarray, *more: object, **options: object) -> Curve:
+        curve = roc_curve(labels, *more, **options)
+        drawn.append((curve, len(labels)))
+        return curve
+
+    monkeypatch.setattr("medvlp.pages.figures.roc_curve", noted)
+    (figure,), _ = curves(result, resamples=10, seed=0)
+    ((curve, n),) = drawn
+    row = result.find("auroc", "effusion")
+    assert np.trapezoid(curve.y, curve.x) == pytest.approx(row.value)
+    assert n == row.counts.n == np.isin(label, (0, 1) if policy == "u_ignore" else (0, 1, -1)).sum()
+    assert figure.caption == f"AUROC {number(row.value)}"

@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-CR, CT = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.2"
+CR, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{n}" for n in (1, 2, 4))
 SECRETS = (
     "DOE^JANE",
     "MRN12345",
@@ -73,6 +73,29 @@ def ct_slices(folder: Path, *, axial_rows_to_left: bool = True) -> Path:
             FrameOfReferenceUID=frame, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
         )  # fmt: skip
         made.save_as(folder / f"{19 - k}.dcm", enforce_file_format=True)
+    return folder
+
+
+def leafed(folder: Path, *, modality: str = "US") -> list[Path]:
+    """Three files of one series that have no place in space, each brighter than the one before."""
+    tags = {"Modality": modality, "SeriesInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    ramp = np.arange(300 * 200, dtype=np.uint16).reshape(300, 200) // 60
+    return [film(folder / f"leaf-{n}", ramp + 500 * n, **tags) for n in range(3)]
+
+
+def mr_volumes(folder: Path, count: int) -> Path:
+    """An MR series of so many volumes of three slices, one after the other in time."""
+    folder.mkdir()
+    series, study, frame = generate_uid(), generate_uid(), generate_uid()
+    for time in range(count):
+        for k in range(3):
+            made = dataset(
+                MR, "MR", np.full((16, 16), 10 * time + k, np.int16), ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                ImagePositionPatient=[0, 0, 3 * k], PixelSpacing=[2, 2], SliceThickness=3, SeriesInstanceUID=series,
+                StudyInstanceUID=study, FrameOfReferenceUID=frame, TemporalPositionIdentifier=time + 1,
+                ImageType=["ORIGINAL", "PRIMARY", "M"],
+            )  # fmt: skip
+            made.save_as(folder / f"{time:02d}-{k}.dcm", enforce_file_format=True)
     return folder
 
 

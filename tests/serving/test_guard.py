@@ -55,6 +55,25 @@ def test_a_study_is_seen_by_its_session_alone(served, tmp_path):
     assert one.get(path).status_code == 403
 
 
+def test_a_reloaded_page_and_a_second_tab_keep_the_session_and_the_last_one_takes_it(served, tmp_path):
+    client = visitor(served[0])
+    told = client.post("/rr/studies", content=film(tmp_path / "a").read_bytes()).json()
+    path = f"/rr/studies/{told['key']}/series/0/pixels/0/1"
+    for _ in range(2):  # a reload: the new page is asked for, then the old one says that it goes
+        assert "set-cookie" not in client.get("/").headers
+        assert client.post("/rr/close").status_code == 204
+        assert client.get("/rr/room.json").status_code == 200
+    client.get("/")  # a second tab
+    client.post("/rr/close")
+    assert client.get(path).status_code == 200
+    assert client.post("/rr/close").status_code == 204
+    assert client.get("/rr/room.json").status_code == 403
+    assert client.get(path).status_code == 403
+    assert "set-cookie" in client.get("/").headers
+    assert client.get("/rr/room.json").status_code == 200
+    assert client.get(path).status_code == 404
+
+
 def test_one_cookie_that_scripts_and_other_sites_cannot_use(served):
     header = TestClient(served[0], base_url=URL).get("/").headers.get_list("set-cookie")
     assert len(header) == 1

@@ -199,6 +199,18 @@ def test_a_closed_tab_takes_its_studies_with_it(room, browser, tmp_path):
     context.close()
 
 
+def test_a_reloaded_page_works_on(room, browser):
+    page = browser.new_context().new_page()
+    page.goto(room.url)
+    for _ in range(2):
+        page.locator("body[data-state=ready]").wait_for()
+        page.reload()
+    page.locator("body[data-state=ready]").wait_for()
+    page.wait_for_timeout(500)  # the old page's word that it goes has come
+    assert page.request.get(f"{room.url}rr/room.json").status == 200
+    page.context.close()
+
+
 def test_refusals_are_sentences(page, tmp_path):
     for name, data in (("a.html", b"<html><script>alert(1)</script>"), ("b.dcm", struct.pack("<64s", b""))):
         (tmp_path / name).write_bytes(data)

@@ -9,16 +9,18 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from medvlp.core.errors import UserError
 from medvlp.io import read_frame_values
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
+from medvlp.serving.exports import export
 from medvlp.serving.room import Room
 from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
 from tests.serving.exports.test_pacs import archive, needs_orthanc, pacs
-from tests.serving.room_files import SECRETS, film, nifti
+from tests.serving.room_files import SECRETS, film, leafed, nifti
 
 __all__ = ["archive"]  # a fixture
 
@@ -60,6 +62,43 @@ def test_an_exported_picture_is_what_was_painted(room, films):
     assert any(np.array_equal(picture[y : y + rows, :columns], levels) for y in range(picture.shape[0] - rows))
     with pytest.raises(UserError, match="There is no export 'exe'"):
         room.export(token, key, 0, 0, "exe", {}, send=False)
+
+
+def test_what_is_exported_of_a_further_image_is_its_own(tmp_path):
+    paths = leafed(tmp_path)
+    series = read_study(paths).series[0]
+    uids = []
+    for frame in range(3):
+        shown = shown_of(series, frame=frame, window=None, model=MODEL, found=None, mapped=None)
+        np.testing.assert_array_equal(shown.pixels, read_frame_values(paths[frame]).levels())
+        assert shown.frame == 0  # of its file
+        uids.append(shown.header().SOPInstanceUID)
+    assert uids == [dcmread(path).SOPInstanceUID for path in paths]
+
+
+def test_no_finding_of_the_first_image_goes_out_with_another(room, tmp_path, monkeypatch):
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study(leafed(tmp_path)))
+    written = []
+
+    def noted(shown, kind):
+        written.append(shown)
+        return export(shown, kind)
+
+    monkeypatch.setattr("medvlp.serving.room.export", noted)
+    view = {"frame": 2, "window": None, "mapped": "effusion"}
+    for kind in ("sr", "seg", "fhir"):
+        with pytest.raises(UserError, match=r"^The model looked at the first image only: go to it, or export PNG\.$"):
+            room.export(token, key, 0, 0, kind, view, send=False)
+    assert room.export(token, key, 0, 0, "png", view, send=False)["media_type"] == "image/png"
+    (shown,) = written
+    assert (shown.findings, shown.layer) == ((), None)
+    assert shown.refused == "The model looked at the first image only."
+    room.export(token, key, 0, 0, "fhir", {"frame": 0}, send=False)
+    assert {each.name for each in written[1].findings} == {
+        row["finding"] for row in room.findings(token, key, 0, 0)["findings"]
+    }
+    assert written[1].findings
 
 
 def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):

@@ -38,6 +38,23 @@ def test_silence_ends_a_session_and_a_heartbeat_does_not():
     assert (sessions.knows(silent), sessions.knows(alive)) == (False, True)
 
 
+def test_pages_are_counted_and_a_page_that_never_left_is_swept():
+    now = [0.0]
+    sessions = Sessions(Limits(silence=45), clock=lambda: now[0])
+    token = sessions.start()
+    assert [sessions.enter(each) for each in (token, "x", None)] == [True, False, False]
+    sessions.leave(token)
+    assert sessions.knows(token)
+    sessions.leave(token)
+    sessions.leave(token)  # there is none, which is no error
+    assert not sessions.knows(token)
+    lost = sessions.start()
+    sessions.enter(lost)
+    sessions.leave(lost)
+    now[0] = 46
+    assert sessions.sweep() == 0
+
+
 def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
     sessions = Sessions(Limits(session=10, sessions=1))
     token = sessions.start()

@@ -6,13 +6,16 @@ import json
 import shutil
 import zipfile
 
+import nibabel
 import numpy as np
 import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage
 from medvlp.serving.studies import read_study
-from tests.serving.room_files import SECRETS, ct_slices, film, nifti
+from tests.serving.room_files import SECRETS, ct_slices, film, leafed, mr_volumes, nifti
 
 
 def test_frontal_and_lateral_hang_together_then_current_and_prior(tmp_path):
@@ -71,6 +74,82 @@ def test_both_ways_of_a_volume_hang_alike(tmp_path):
     hung = [read_study([source]).series[0].content.values for source in sources]
     for values in hung[1:]:
         np.testing.assert_array_equal(values, hung[0])
+
+
+def refusals(study):
+    return [(each["reason"], each["sentence"], each["files"]) for each in study.document["refused"]]
+
+
+def test_a_nifti_of_four_dimensions_says_so_alone_and_beside_another(tmp_path):
+    path = tmp_path / "fmri.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 4, 5), np.int16), np.eye(4)), path)
+    with pytest.raises(UnreadableImage, match="8 x 8 x 4 x 5 voxels: more than three dimensions") as refusal:
+        read_study([path])
+    assert refusal.value.reason == "several_volumes"
+    study = read_study([path, film(tmp_path / "film.dcm")])
+    assert [each.title for each in study.series] == ["CR PA"]
+    ((reason, sentence, files),) = refusals(study)
+    assert (reason, "more than three dimensions" in sentence, files) == ("several_volumes", True, 1)
+
+
+@pytest.mark.parametrize("count", [12, 13, 14])
+def test_volumes_of_one_series_are_all_there_or_it_is_said_that_they_are_not(tmp_path, count):
+    study = read_study([mr_volumes(tmp_path / "mr", count)])
+    assert [int(each.content.values.min()) for each in study.series] == [10 * time for time in range(12)]
+    told = [("too_large", "only its first 12 volumes are shown; bring the others alone", 1)]
+    assert refusals(study) == (told if count > 12 else [])
+
+
+def test_a_series_of_volumes_that_cannot_be_told_apart_is_refused_once(tmp_path):
+    paths = [film(tmp_path / "film.dcm")]
+    for number in range(70):  # each slice of a grid of its own
+        tags = {"Modality": "MR", "SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"}
+        tags |= {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, number]}
+        paths.append(film(tmp_path / f"{number}.dcm", **tags, PixelSpacing=[1 + number / 100, 1]))
+    study = read_study(paths)
+    assert [each.title for each in study.series] == ["CR PA"]
+    ((reason, sentence, files),) = refusals(study)
+    assert (reason, "more than 64 grids" in sentence, files) == ("several_volumes", True, 1)
+
+
+def test_every_page_of_a_tiff_is_a_frame(tmp_path, monkeypatch):
+    pages = [Image.fromarray(np.full((30, 20), 50 * n, np.uint8)) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    study = read_study([tmp_path / "a.tif"])
+    assert [int(frame.values[0, 0]) for frame in study.series[0].content] == [0, 50, 100]
+    assert study.series[0].document["count"] == 3
+    assert refusals(study) == []
+    monkeypatch.setattr("medvlp.serving.studies._MOST_PAGES", 2)
+    study = read_study([tmp_path / "a.tif"])
+    assert len(study.series[0].content) == 2
+    ((reason, sentence, _),) = refusals(study)
+    assert (reason, "only its first 2 frames are shown" in sentence) == ("too_large", True)
+
+
+def test_a_frame_of_another_size_is_told_of(tmp_path):
+    pages = [Image.fromarray(np.zeros(shape, np.uint8)) for shape in ((30, 20), (15, 10), (30, 20))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    study = read_study([tmp_path / "a.tif"])
+    assert len(study.series[0].content) == 2
+    assert [origin.frame for origin in study.series[0].headers] == [0, 2]
+    assert refusals(study) == [
+        ("other_size", "1 of its 3 frames cannot be leafed through with the first picture, which has 30 x 20 pixels; "
+         "bring pictures of another size one by one", 1),
+    ]  # fmt: skip
+
+
+def test_each_frame_knows_its_file_even_where_the_first_file_is_damaged(tmp_path):
+    paths = leafed(tmp_path, modality="MR")
+    uids = [dcmread(path).SOPInstanceUID for path in paths]
+    series = read_study(paths).series[0]
+    assert [(origin.header.SOPInstanceUID, origin.frame) for origin in series.headers] == [(uid, 0) for uid in uids]
+    damaged = dcmread(paths[0])
+    damaged.ModalityLUTSequence = [Dataset()]  # a table without its data
+    damaged.save_as(paths[0])
+    study = read_study(paths, presets=("mr_percentile_v1",))
+    assert [origin.header.SOPInstanceUID for origin in study.series[0].headers] == uids[1:]
+    assert list(study.series[0].images) == ["mr_percentile_v1"]
+    assert [reason for reason, _, _ in refusals(study)] == ["bad_lut"]
 
 
 def test_documents_identify_nobody(tmp_path):
