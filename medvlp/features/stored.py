@@ -23,8 +23,9 @@ def stored_feature_pass(
 ) -> FeatureTable:
     """Return the table of `feature_pass`, from `folder` where the same was asked before.
 
-    Another weight, specification, pixel, word, order of samples, need or line of the code of models is another table. Batches are read
-    to know them, so only the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small tower.
+    Another weight, specification, pixel, word, order of samples, need or line of the code of models is another table.
+    Batches are read to know them, so only the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small
+    tower.
 
     Args:
         model: on its device.
