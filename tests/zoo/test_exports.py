@@ -221,6 +221,28 @@ def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path:
         assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"options": {"act_layer": "gelu"}, "channels": 1},
+        {"options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_width": 8}, "pool": "avgmax"},
+    ],
+    ids=["gray, another activation", "narrow, another pooling"],
+)
+def test_a_tower_comes_back_from_timm_as_it_was_made(tmp_path: Path, more: dict[str, Any]) -> None:
+    """What has no weights is in the folder's ``model_args``."""
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 3, **more}
+    model = natural(build_model({"name": "vision", "vision": tower}, tokenizer=None))
+    export(Bundle(model, None, preprocessing=[]), to="timm", out=tmp_path / "timm")
+    again = convert(tmp_path / "timm", name="timm", options={}).model
+    images = pictures(64, channels=tower["channels"])
+    with torch.inference_mode():
+        one, other = (
+            each.towers["image"](images, parts=frozenset({"pooled"})).pooled for each in (model, again.eval())
+        )
+    assert torch.allclose(other, one, atol=1e-5 * float(one.abs().max()))
+
+
 def test_a_gray_convolutional_tower_goes_to_timm_and_nowhere_else(tmp_path: Path) -> None:
     import timm
 
