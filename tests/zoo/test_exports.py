@@ -20,6 +20,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
+from tests.models.words import DUAL, VISION, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
 from tests.zoo.test_image_towers import dino_folder
 from tests.zoo.test_transformers import SIDE, clip_folder, siglip_folder, theirs
@@ -180,6 +181,20 @@ def test_a_tower_of_volumes_goes_to_monai(tmp_path: Path, architecture: str) -> 
             UserError, match=r"MONAI's form has no place for this image tower \(slices, patches or surgery"
         ):
             export(Bundle(other, None, preprocessing=[]), to="monai", out=tmp_path / "slices")
+
+
+@pytest.mark.parametrize(
+    "projection",
+    [{"hidden": 12, "norm": "layer"}, {"standardise": True, "stage": "batch"}, {"hidden": 12, "norm": "batch"}],
+    ids=["layer", "standardise", "batch"],
+)
+def test_a_projection_that_norms_has_no_place_in_monai(tmp_path: Path, projection: dict[str, Any]) -> None:
+    model = dual({**DUAL, "vision": {**VISION, "norm": "keep"}, "projection": {"stage": "batch", **projection}})
+    with pytest.raises(
+        UserError, match=r"^MONAI's form has no place for this model's projection: its layers are not plain; use onnx"
+    ):
+        export(Bundle(model, None, preprocessing=[]), to="monai", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
