@@ -84,7 +84,7 @@ class Embedder:
                 "reports that it reads: index the data with such a column."
             )
         asks = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
-        meta = {"model": loaded.bundle.hash, "backend": asked.backend, "data": table.hash}
+        meta: dict[str, object] = {"model": loaded.bundle.hash, "backend": asked.backend, "data": table.hash}
         return cls(loaded, table, reading, tuple(asks), meta)
 
     def rows(self, start: int, stop: int, *, workers: int, tell: Progress | None = None) -> FeatureTable:
