@@ -22,11 +22,11 @@ def convert(
 ) -> None:
     """Convert another project's checkpoint to a bundle, once; every weight must find its place."""
     from medvlp.config.yaml import override
-    from medvlp.core.files import check_place
+    from medvlp.core.files import check_replaced
     from medvlp.models.bundle import save_bundle
     from medvlp.zoo import convert as run
 
-    check_place(out)
+    check_replaced(out, mark="MANIFEST.sha256", inputs=[source])
     tree: dict[str, object] = {}
     for text in options or ():
         tree = override(tree, text)

@@ -14,11 +14,11 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
 ) -> None:
     """Write a bundle's towers in the form of another library, and say what that form cannot hold."""
-    from medvlp.core.files import check_place
+    from medvlp.core.files import check_replaced
     from medvlp.models.bundle import load_bundle
     from medvlp.zoo.exports import export as run
 
-    check_place(out)
+    check_replaced(out, mark=None, inputs=[model])
     behind = run(load_bundle(model), to=to, out=out)
     typer.echo(f"{out}: in the form of {to}.")
     for each in behind:

@@ -73,6 +73,35 @@ def check_place(folder: Path) -> None:
                 each.rmdir()
 
 
+def check_replaced(folder: Path, *, mark: str | None, inputs: Sequence[Path] = ()) -> None:
+    """Refuse, before any work, to put a finished folder where other files would be removed, or where it cannot be put.
+
+    Args:
+        folder: that will be written, whole.
+        mark: file that a folder holds which may be replaced; None: only an empty one may.
+        inputs: what is read; none may be the folder or lie in it.
+
+    Raises:
+        UserError: if it may not be replaced, or cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "keep.txt").touch()
+        >>> check_replaced(folder, mark="MANIFEST.sha256")
+        Traceback (most recent call last):
+        medvlp.core.errors.UserError: ... holds other files, which would be removed: name a folder that does not ...
+    """
+    read = {place for path in inputs for place in (path.resolve(), *path.resolve().parents)}
+    if folder.exists() and folder.resolve() in read:
+        raise UserError(f"{folder} is read by this command and would be replaced: name another folder.")
+    if folder.name in ("", ".."):
+        raise UserError(f"{folder} would be replaced whole: name a folder that does not exist yet.")
+    if folder.is_dir() and any(folder.iterdir()) and (mark is None or not (folder / mark).is_file()):
+        raise UserError(f"{folder} holds other files, which would be removed: name a folder that does not exist yet.")
+    check_place(folder)
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents if they do not exist.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from medvlp.core.files import make_folder
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Model
-from medvlp.core.provenance import code_hash
+from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
@@ -22,8 +23,9 @@ def stored_feature_pass(
 ) -> FeatureTable:
     """Return the table of `feature_pass`, from `folder` where the same was asked before.
 
-    Another weight, pixel, word, order of samples, need or line of the code of models is another table. Batches are read
-    to know them, so only the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small tower.
+    Another weight, specification, pixel, word, order of samples, need or line of the code of models is another table.
+    Batches are read to know them, so only the encoding is saved: 0.1 s instead of 60 s for 1,000 pictures of a small
+    tower.
 
     Args:
         model: on its device.
@@ -46,6 +48,9 @@ def stored_feature_pass(
 def _identity(model: Model, batches: Iterable[Batch], needs: frozenset[Key]) -> str:
     digest = hashlib.sha256(f"{code_hash('core', 'features', 'models', 'text')}{sorted(map(str, needs))}".encode())
     plan = Plan.of(needs)
+    # Pixel statistics, activations and numbers of attention heads are no weights, and stand in the specification alone.
+    spec: Any = model.spec
+    digest.update(hash_of(spec).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode() + _bytes(tensor))
     for batch in batches:

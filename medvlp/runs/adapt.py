@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medvlp.adaptation.release import adapted_bundle, scaled
-from medvlp.answers.asking.model import prompt_sets
+from medvlp.answers.asking.model import load, prompt_sets
 from medvlp.answers.prompting.class_vectors import unit_mean
 from medvlp.config.tree import EvaluationConfig, GateConfig
 from medvlp.core.answers import ProbeTable
@@ -29,7 +29,7 @@ from medvlp.measures._probe_tables import labels_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, ModelCard, fact_list
-from medvlp.runs.adapt_choice import ADAPTERS, Tried, choose_adapter, folds_of
+from medvlp.runs.adapt_choice import ADAPTERS, Tried, adapters_of, choose_adapter, fittable, folds_of
 from medvlp.runs.adapt_data import Films, data_of, read_films
 from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
 from medvlp.runs.gate import learn_gate
@@ -96,6 +96,9 @@ def adapt(options: AdaptOptions) -> Adaptation:
     points = [] if options.sensitivity is None else [parse_rule(f"sensitivity_{options.sensitivity:g}").name]
     prevalences = DEFAULT_PREVALENCES if options.prevalence is None else (options.prevalence,)
     check_manifest(options.model)
+    if all(adapter.needs_words for _, adapter in adapters_of(options.adapters)):
+        model = load(options.model)
+        fittable(options.adapters, words=model.cosines and bool(prompt_sets(model.answers)))
     check_place(options.out)
     _refuse_other(options)
     make_folder(options.out)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from safetensors.numpy import save_file
 
 from medvlp.adaptation._adapter import Adapted, Adapter, Folded
 from medvlp.core.answers import ProbeTable
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import make_folder, written_whole
 from medvlp.core.provenance import code_hash, hash_of
-from medvlp.core.registry import build
+from medvlp.core.registry import available, build, component
+from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
 
@@ -54,6 +57,50 @@ def folds_of(manifest: Manifest, folds: int, *, seed: int) -> np.ndarray:
     return np.array([fold_of[record] for record in manifest.column("id")])
 
 
+def adapters_of(names: Sequence[str]) -> list[tuple[str, Adapter]]:
+    """Return the adapters of some names.
+
+    Raises:
+        ConfigError: if one is no adapter.
+    """
+    found = []
+    for name in names:
+        if not _is_adapter(name):
+            there = filter(_is_adapter, available("adaptation"))
+            raise ConfigError(f"--adapter {name!r} is no adapter: {did_you_mean(name, there)}.")
+        found.append((name, build("adaptation", {"name": name}, where="--adapter")))
+    return found
+
+
+def _is_adapter(name: str) -> bool:
+    part = component("adaptation", name) if name in available("adaptation") else None
+    return inspect.isclass(part) and issubclass(part, Adapter)
+
+
+def fittable(names: Sequence[str], *, words: bool) -> list[tuple[str, Adapter]]:
+    """Return the adapters that can be fitted; those that cannot are logged.
+
+    Args:
+        names: components of `medvlp.adaptation`.
+        words: whether the model has a text vector of every finding.
+
+    Raises:
+        ConfigError: if one is no adapter.
+        UserError: if none can be fitted.
+    """
+    asked = adapters_of(names)
+    found = [(name, adapter) for name, adapter in asked if words or not adapter.needs_words]
+    if not found:
+        raise UserError(
+            "None of the adapters asked for can be fitted: they start from words, and the model does not tell every "
+            "finding by words. Name others, such as --adapter linear."
+        )
+    for name, _ in asked:
+        if name not in dict(found):
+            logger.info(f"{name}: not tried, it starts from words, by which the model does not tell every finding.")
+    return found
+
+
 def choose_adapter(
     table: ProbeTable,
     folds: np.ndarray,
@@ -72,12 +119,12 @@ def choose_adapter(
         names: components of `medvlp.adaptation`, in the order in which they are tried.
         until: moment of `time.monotonic` after which none is begun; the first always is.
         folder: in which each is stored once it is tried, and found again.
+
+    Raises:
+        UserError: see `fittable`.
     """
     found: list[Tried] = []
-    for name in names:
-        adapter: Adapter = build("adaptation", {"name": name}, where="--adapter")
-        if adapter.needs_words and not all(label in bank for label in table.labels):
-            continue
+    for name, adapter in fittable(names, words=all(label in bank for label in table.labels)):
         if found and time.monotonic() > until:
             logger.info(f"{name}: not tried, the minutes are over.")
             continue

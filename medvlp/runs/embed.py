@@ -84,10 +84,8 @@ class Embedder:
                 "reports that it reads: index the data with such a column."
             )
         asks = [loaded.of_kind(kind).features for kind in kinds] + (["text/embedding"] if words else [])
-        made_by = str(loaded.bundle.provenance.get("recipe", ""))
-        return cls(
-            loaded, table, reading, tuple(asks), {"model": made_by, "backend": asked.backend, "data": table.hash}
-        )
+        meta: dict[str, object] = {"model": loaded.bundle.hash, "backend": asked.backend, "data": table.hash}
+        return cls(loaded, table, reading, tuple(asks), meta)
 
     def rows(self, start: int, stop: int, *, workers: int, tell: Progress | None = None) -> FeatureTable:
         """Return the features of some records: of those that can be read and have anything that the model reads."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from medvlp.config.recipe import resumed
 from medvlp.config.tree import GateConfig
 from medvlp.core.errors import DataError
-from medvlp.core.files import check_place
+from medvlp.core.files import check_replaced
 from medvlp.data.prepare import Prepared
 from medvlp.features.fit_gate import fit_gate, least_images
 from medvlp.io.read import read_image
@@ -60,7 +60,7 @@ def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -
         UserError: if it is no run folder, or its bundle is damaged.
         DataError: if no gate can be learnt.
     """
-    check_place(out or run / "bundle")
+    check_replaced(out or run / "bundle", mark="MANIFEST.sha256", inputs=[run])
     config = resumed(run)
     bundle = load_bundle(run / "bundle")
     options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})

@@ -17,7 +17,7 @@ from medvlp.answers.asking.ask import answered, ask_of, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
-from medvlp.core.files import check_place
+from medvlp.core.files import check_replaced
 from medvlp.core.keys import keys
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Encoder
@@ -66,7 +66,7 @@ def quantise(model: Path, manifest: Path, *, out: Path, root: Path | None, recor
         UserError: if the model has no tower of images or slices that looks at the manifest's pictures, or is one of
             films and volumes, or if ONNX Runtime is not installed.
     """
-    check_place(out)
+    check_replaced(out, mark="MANIFEST.sha256", inputs=[model, manifest])
     loaded, table = load(model), Manifest.load(manifest, root=root)
     refuse_patches(loaded.model, "int8")
     refuse_leaks(check_split(table, images=False))

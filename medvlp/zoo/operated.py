@@ -35,5 +35,6 @@ def operated(
     operate(model, surgery)
     model.eval()
     answers = tuple(answer.unjudged() for answer in before.answers)
+    # The tokenizer stays that of before: loading does the surgery again, and so stretches it.
     provenance = {**before.provenance, "operated": [str(each["name"]) for each in surgery]}
-    return replace(before, answers=answers, tokenizer=model.tokenizer, sentences=None, provenance=provenance, hash="")
+    return replace(before, answers=answers, sentences=None, provenance=provenance, hash="")

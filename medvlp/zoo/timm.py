@@ -17,6 +17,8 @@ from medvlp.zoo._release import Release, imported
 __all__ = ["timm"]
 
 _CLASSIFIER = r"(?:fc|head|classifier|head\.fc)\.(weight|bias)"
+# Arguments of timm that are no option: the tower has names of its own for them, and drops no path where none learns.
+_OWN = ("num_classes", "in_chans", "img_size", "global_pool", "drop_path_rate")
 _TOWER = "towers.image.backbone."
 
 
@@ -25,7 +27,7 @@ def timm(
     source: Annotated[Path, FromModel("source")],
     architecture: str | None = None,
     image_size: int | None = None,
-    channels: Literal[1, 3] = 3,
+    channels: Literal[1, 3] | None = None,
     mean: list[float] | None = None,
     std: list[float] | None = None,
     labels: list[str] | None = None,
@@ -41,7 +43,7 @@ def timm(
         source: a file of weights; a folder with timm's config.json, or its hub name.
         architecture: timm's name; of a folder its own.
         image_size: side in pixels; None: the architecture's.
-        channels: of the first layer.
+        channels: of the first layer; None: the folder's, or 3.
         mean: subtracted from pixels in [0, 1]; None: the folder's, or ImageNet's.
         std: divided by; likewise.
         labels: names of the classifier's outputs, in their order; None: the classifier is left out.
@@ -62,6 +64,10 @@ def timm(
     if name is None:
         raise UserError(f"{source} does not say what it is: give architecture=NAME, one of timm's (resnet50 ...).")
     shown = {**_defaults(str(name)), **settings.get("pretrained_cfg", {})}
+    # With what timm makes it; what has no weights of its own, such as an activation, stands nowhere else.
+    made = dict(settings.get("model_args") or {})
+    channels = channels or made.get("in_chans", 3)
+    options = {key: value for key, value in made.items() if key not in _OWN}
     side = image_size or int(shown.get("input_size", (3, 224, 224))[-1])
     tower = {
         "name": "timm",
@@ -70,6 +76,8 @@ def timm(
         "channels": channels,
         "mean": _by_channel(mean or shown.get("mean", IMAGENET[0]), channels),
         "std": _by_channel(std or shown.get("std", IMAGENET[1]), channels),
+        **({"pool": made["global_pool"]} if "global_pool" in made else {}),
+        **({"options": options} if options else {}),
     }
     weights = dict(read_checkpoint(file, inside=("state_dict", "model")))
     left: list[str] = []
@@ -79,8 +87,8 @@ def timm(
     rules = [(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")]
     answers = []
     if labels is not None:
-        options = {"labels": labels, "part": "findings", "exclusive": exclusive}
-        answers = [StoredAnswer("findings", "findings", options, labels)]
+        asked = {"labels": labels, "part": "findings", "exclusive": exclusive}
+        answers = [StoredAnswer("findings", "findings", asked, labels)]
     filters = {"bicubic": "bicubic", "bilinear": "bilinear", "lanczos": "lanczos"}
     view = {
         "name": "read",

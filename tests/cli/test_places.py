@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import check_outputs, check_place, written_whole
+from medvlp.core.files import check_outputs, check_place, check_replaced, written_whole
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Ran
@@ -50,6 +50,57 @@ def test_every_command_looks_at_its_place_before_it_works(cli: Cli, nowhere: Pat
     assert "cannot be written ([Errno 20] Not a directory" in told
     assert told.endswith("choose a folder you may write to.")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "{0}/weights.pth", "--from", "medslip"),
+        ("export", "{0}/bundle", "--to", "onnx"),
+        ("quantise", "{0}/bundle", "{0}/m.parquet"),
+        ("gate", "{0}/run"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_of_other_files_is_not_replaced(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The inputs do not exist either: the folder is looked at before them."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "keep.txt").write_text("mine")
+    told = cli(*(word.format(tmp_path) for word in words), "--out", tmp_path / "out").refused()
+    assert told == (
+        f"medvlp: {tmp_path / 'out'} holds other files, which would be removed: name a folder that does not exist yet."
+    )
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "keep.txt"]
+
+
+def test_what_is_read_and_the_folder_one_is_in_are_not_replaced(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "MANIFEST.sha256").touch()
+    monkeypatch.chdir(tmp_path)
+    read = "is read by this command and would be replaced: name another folder."
+    for words in (("export", "bundle", "--to", "onnx"), ("convert", bundle / "w.pth", "--from", "timm")):
+        assert cli(*words, "--out", bundle).refused() == f"medvlp: {bundle} {read}"
+    assert cli("gate", bundle, "--out", "../" + tmp_path.name + "/bundle").refused().endswith(read)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for place in (".", "..", "/"):
+        told = cli("convert", bundle, "--from", "operated", "--out", place).refused()
+        assert told.endswith(("name another folder.", "name a folder that does not exist yet."))
+    assert (bundle / "MANIFEST.sha256").is_file()
+
+
+def test_an_older_bundle_and_an_empty_folder_may_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "MANIFEST.sha256").touch()
+    (tmp_path / "empty").mkdir()
+    for name in ("older", "empty", "new"):
+        check_replaced(tmp_path / name, mark="MANIFEST.sha256", inputs=[tmp_path / "read", tmp_path / "new"])
+    with pytest.raises(UserError, match="holds other files"):
+        check_replaced(tmp_path / "older", mark=None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "older"]
 
 
 def test_a_folder_that_can_be_made_is_not_left_behind(tmp_path: Path) -> None:

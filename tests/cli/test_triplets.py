@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +35,13 @@ def test_reports_become_triplets_a_matrix_and_medslips_folder(cli, tmp_path):
     assert np.array_equal(stored, load_matrix(tmp_path / "m.npz").values)
     lists = {split: json.loads((folder / f"{split}.json").read_text()) for split in ("train", "test")}
     assert lists == {"train": {"a.png": {"labels_id": 0}}, "test": {"b.png": {"labels_id": 1}}}
+
+
+def test_the_guides_write_triplets_as_json_lines():
+    pages = [*(Path(__file__).parents[2] / "docs").rglob("*.md")]
+    written = [name for page in pages for name in re.findall(r"medvlp data triplets .*--out (\S+)", page.read_text())]
+    assert written
+    assert all(name.endswith(".jsonl") for name in written)
 
 
 def test_radgraphs_file_is_read_as_published_unless_told_otherwise(cli, tmp_path):

@@ -11,7 +11,7 @@ from medvlp.core import Batch
 from medvlp.core.keys import keys
 from medvlp.features.feature_pass import feature_pass
 from medvlp.features.stored import stored_feature_pass
-from tests.models.words import DUAL, dual, images
+from tests.models.words import DUAL, VISION, dual, images
 
 NEEDS = keys("image/embedding", "text/embedding", "text")
 
@@ -34,6 +34,15 @@ def test_it_is_the_pass_and_the_second_time_it_is_read(tmp_path: Path) -> None:
         assert table.columns["text"] == plain.columns["text"]
         for key in ("image/embedding", "text/embedding"):
             assert np.array_equal(table[key], plain[key])
+
+
+def test_models_of_equal_weights_that_are_specified_otherwise_have_tables_of_their_own(tmp_path: Path) -> None:
+    one, other = (dual({**DUAL, "vision": {**VISION, "mean": [mean]}}) for mean in (0.5, 0.4))
+    weights = other.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
+    found = [stored_feature_pass(model, batches, NEEDS, folder=tmp_path)["image/embedding"] for model in (one, other)]
+    assert not np.array_equal(*found)
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
 
 
 def test_another_weight_pixel_word_order_or_need_is_another_table(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from medvlp.answers.asking.model import load
 from medvlp.core import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.models.build import build_model
@@ -17,6 +18,9 @@ from medvlp.models.patches import apply_patches
 from medvlp.models.surgery import operate
 from medvlp.models.surgery.stretch_positions import stretched
 from medvlp.text import train_wordpiece
+from medvlp.text.saved_tokenizers import load_tokenizer
+from medvlp.zoo import convert
+from medvlp.zoo.exports._embedders import embedders, write_graphs
 from tests.models.words import DUAL, VIT, HashWords, dual, pairs
 
 PLAN = Plan.of(keys("image/embedding", "text/embedding"))
@@ -73,6 +77,30 @@ def test_short_texts_are_read_as_before_and_long_ones_to_the_new_end(spec: dict[
     assert not torch.allclose(read[0], cut[0], atol=1e-3)
     shorter = embeddings(model, pairs([" ".join(words[:27])] * 3))["text"]
     assert not torch.allclose(shorter[0], read[0], atol=1e-5)  # word 28 is not
+
+
+def test_a_bundle_that_is_stretched_for_release_loads_exports_and_is_operated_again(tmp_path: Path) -> None:
+    words = train_wordpiece(["left effusion", "no effusion"] * 2, vocab_size=64, max_length=12)
+    model = build_model(DUAL, tokenizer=words, seed=1)
+    save_bundle(tmp_path / "trained", Bundle(model, words, preprocessing=[{"name": "read", "size": 32}]))
+    long = convert(tmp_path / "trained", name="operated", options={"surgery": [STRETCH]})
+    asked = pairs(["no effusion", "left " * 20 + "effusion", "left " * 20])
+    expected = embeddings(long.model, asked)
+    assert not torch.allclose(expected["text"][1], expected["text"][2], atol=1e-5)  # word 21 is read
+    save_bundle(tmp_path / "long", long)
+    again = load_bundle(tmp_path / "long")
+    assert all(torch.equal(rows, expected[view]) for view, rows in embeddings(again.model, asked).items())
+    # An exported folder's tokenizer stands alone: it cuts where the graph ends.
+    (tmp_path / "out").mkdir()
+    write_graphs(again, tmp_path / "out", lambda each: lambda given: each.module(*given))
+    assert load_tokenizer(tmp_path / "out" / "tokenizer").max_length == 4 + 3 * 8
+    assert list(embedders(again))[1].sizes[0][1].max == 4 + 3 * 8
+    # A second surgery is done behind the first.
+    cut = convert(tmp_path / "long", name="operated", options={"surgery": [{"name": "keep_prefix", "width": 4}]})
+    save_bundle(tmp_path / "cut", cut)
+    found = load(tmp_path / "cut").embed_text(["left " * 20 + "effusion"])
+    first = torch.nn.functional.normalize(expected["text"][1:2, :4], dim=1)
+    torch.testing.assert_close(torch.from_numpy(found), first, rtol=1e-5, atol=1e-6)
 
 
 # grow_depth ---------------------------------------------------------------------------------------------------------

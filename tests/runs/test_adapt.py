@@ -193,6 +193,16 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
     write(few, [[row[0], row[1], row[3]] for row in rows], ["path", "patient_id", "rare"])
     assert "No finding of" in refused(few)
     assert "--sensitivity 1.5 is no share between 0 and 1" in refused(named, "--sensitivity", "1.5")
+    for name in ("knn", "release", "linaer"):
+        told = refused(tmp_path / "no.csv", "--adapter", name)
+        assert told.startswith(f"--adapter '{name}' is no adapter: ")
+        assert told.endswith("(allowed: ensemble, gda, grip, linear, residual, tip, tip_tuned).")
+    told = refused(tmp_path / "no.csv", "--adapter", "ensemble", "--adapter", "grip")
+    assert told == (
+        "None of the adapters asked for can be fitted: they start from words, and the model does not tell every "
+        "finding by words. Name others, such as --adapter linear."
+    )
+    assert not (tmp_path / "no").exists(), "these are told before any table or film is read"
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
@@ -206,6 +216,9 @@ def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_chea
     assert [line for line in told if "the minutes are over" in line] == [
         f"{name}: not tried, the minutes are over." for name in ADAPTERS if name not in ("linear", "ensemble")
     ]
+    assert "ensemble: not tried, it starts from words, by which the model does not tell every finding." in told
+    with pytest.raises(UserError, match="None of the adapters asked for can be fitted: they start from words"):
+        choose_adapter(table, np.arange(90) % 3, {}, names=("ensemble", "grip"))
     chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, names=("gda", "linear"))
     assert {each.macro for each in tried} == {1.0}
     assert chosen.name == "gda"

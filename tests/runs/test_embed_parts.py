@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
+from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.runs.embed import embed_manifest
 from medvlp.runs.embed_parts import embed_in_parts
 from medvlp.runs.train import Trained
@@ -73,6 +76,24 @@ def test_parts_that_are_there_are_not_made_again_and_are_of_the_same_work(
     kept = {name: (tmp_path / "t.parquet.parts" / name).stat().st_mtime_ns for name in made}
     assert kept == made
     same(embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0), whole)
+
+
+def test_parts_of_one_model_are_not_joined_to_those_of_another(
+    tiny_run: Trained, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of converted bundles, none of which names a recipe."""
+    for name, change in (("a", 0.0), ("b", 1e-3)):
+        bundle = load_bundle(tiny_run.bundle)
+        with torch.no_grad():
+            next(bundle.model.parameters()).view(-1)[0] += change
+        save_bundle(tmp_path / name, replace(bundle, provenance={"importer": "timm"}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    out = tmp_path / "t.parquet"
+    assert embed_in_parts(tmp_path / "a", manifest, out, size=8, root=None, workers=0) is None
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="holds parts of another model, manifest or size: remove it"):
+        embed_in_parts(tmp_path / "b", manifest, out, size=8, root=None, workers=0)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
+from tests.models.words import DUAL, VISION, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
 from tests.zoo.test_image_towers import dino_folder
 from tests.zoo.test_transformers import SIDE, clip_folder, siglip_folder, theirs
@@ -182,6 +183,20 @@ def test_a_tower_of_volumes_goes_to_monai(tmp_path: Path, architecture: str) -> 
             export(Bundle(other, None, preprocessing=[]), to="monai", out=tmp_path / "slices")
 
 
+@pytest.mark.parametrize(
+    "projection",
+    [{"hidden": 12, "norm": "layer"}, {"standardise": True, "stage": "batch"}, {"hidden": 12, "norm": "batch"}],
+    ids=["layer", "standardise", "batch"],
+)
+def test_a_projection_that_norms_has_no_place_in_monai(tmp_path: Path, projection: dict[str, Any]) -> None:
+    model = dual({**DUAL, "vision": {**VISION, "norm": "keep"}, "projection": {"stage": "batch", **projection}})
+    with pytest.raises(
+        UserError, match=r"^MONAI's form has no place for this model's projection: its layers are not plain; use onnx"
+    ):
+        export(Bundle(model, None, preprocessing=[]), to="monai", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra bench)")
@@ -219,6 +234,28 @@ def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path:
         tokens = words(TEXTS[:count])
         found = graphs["text"]({"ids": tokens.ids.numpy(), "mask": tokens.mask.numpy()})["unit_embedding"]
         assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"options": {"act_layer": "gelu"}, "channels": 1},
+        {"options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "stem_width": 8}, "pool": "avgmax"},
+    ],
+    ids=["gray, another activation", "narrow, another pooling"],
+)
+def test_a_tower_comes_back_from_timm_as_it_was_made(tmp_path: Path, more: dict[str, Any]) -> None:
+    """What has no weights is in the folder's ``model_args``."""
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 3, **more}
+    model = natural(build_model({"name": "vision", "vision": tower}, tokenizer=None))
+    export(Bundle(model, None, preprocessing=[]), to="timm", out=tmp_path / "timm")
+    again = convert(tmp_path / "timm", name="timm", options={}).model
+    images = pictures(64, channels=tower["channels"])
+    with torch.inference_mode():
+        one, other = (
+            each.towers["image"](images, parts=frozenset({"pooled"})).pooled for each in (model, again.eval())
+        )
+    assert torch.allclose(other, one, atol=1e-5 * float(one.abs().max()))
 
 
 def test_a_gray_convolutional_tower_goes_to_timm_and_nowhere_else(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
     pixels = torch.rand(2, tower.channels, side, side, generator=torch.Generator().manual_seed(0))
     yield Embedder("image", _Image(model, "image").eval(), (pixels,), ["pixels"], ({0: rows},))
     if model.reads_text:
-        ids = torch.randint(0, bundle.tokenizer.vocab_size, (2, 12))  # pyrefly: ignore
+        ids = torch.randint(0, model.tokenizer.vocab_size, (2, 12))
         mask = torch.arange(12)[None] < torch.tensor([[12], [7]])
-        sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=bundle.tokenizer.max_length)}  # pyrefly: ignore
+        sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=model.tokenizer.max_length)}
         yield Embedder("text", _Text(model, "text").eval(), (ids, mask), ["ids", "mask"], (sizes, sizes))
 
 
@@ -90,7 +90,7 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
             more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)
             facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())
     if model.reads_text:
-        bundle.tokenizer.save(folder / "tokenizer")  # pyrefly: ignore
+        model.tokenizer.save(folder / "tokenizer")
     write_json(folder / "embedding.json", facts)
 
 

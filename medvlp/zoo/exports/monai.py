@@ -43,7 +43,9 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     chains = ((each, _chain(model, str(each.options.get("part", "")))) for each in bundle.answers)
     # An answer goes along whose part is made of plain layers, with one output a label.
     asked = next(((each, c) for each, c in chains if c and _width(c) == len(each.labels)), None)
-    findings, chain = asked or (None, _chain(model, "raw") or [])
+    findings, chain = asked or (None, _chain(model, "raw"))
+    if chain is None:
+        raise UserError("MONAI's form has no place for this model's projection: its layers are not plain; use onnx.")
     layers = [layer for _, layer in chain]
     names = [f"layer_{i}" for i in range(len(layers))]
     body = "@tower" if not volume else "@tower, torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(1)"
@@ -113,12 +115,18 @@ def _chain(model: Any, part: str) -> list[tuple[str, nn.Module]] | None:  # noqa
     own: list[nn.Module] = []
     if isinstance(head, LinearHead):
         own = [head.output]
-    elif isinstance(head, Projection) and not (head.mean or head.first or any(head.norms.parameters())):
+    elif isinstance(head, Projection) and _is_plain(head):
         own = [*(each for pair in zip(head.hidden, head.activations, strict=True) for each in pair), head.output]
     elif not isinstance(head, Identity) or head.mean:
         return None
     before = _chain(model, head.reads[0])
     return None if before is None else [*before, *((name, layer) for layer in own)]
+
+
+def _is_plain(head: Projection) -> bool:
+    """Whether a projection is linear layers and activations alone, over one vector."""
+    normed = head.standard is not None or any(True for _ in head.norms.parameters())
+    return not (head.mean or head.first or normed)
 
 
 def _width(chain: list[tuple[str, nn.Module]]) -> int:
