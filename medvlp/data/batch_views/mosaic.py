@@ -76,8 +76,8 @@ class Mosaic:
                 f"mosaic tiles {tiles} samples and a process has {batch.size}: make training.batch a multiple of "
                 f"{tiles} times the number of processes."
             )
-        whole = column is not None and column.owner.tolist() == list(range(batch.size))
-        if not whole or not isinstance(column.values, Tensor):
+        each = list(range(batch.size))
+        if column is None or not isinstance(column.values, Tensor) or column.owner.tolist() != each:
             raise ConfigError(
                 f"mosaic needs one {self.field!r} of each sample: keep records that have it (data.having)."
             )
