@@ -205,10 +205,16 @@ _NO_TAG = -(2**63)  # neither words nor numbers have such a tag
 
 
 def _integers(batch: Batch, name: str) -> Tensor:
-    """Return a field's rows as int64 (R, K): words as tags, floating numbers by the bits of their float32."""
+    """Return a field's rows as int64 (R, K): words as tags, floating numbers by the bits of their float32.
+
+    Texts are compared white space and case aside, ids as they are.
+    """
     values = batch.columns[name].values if name in batch else ()
     if not isinstance(values, Tensor):
-        numbers = torch.from_numpy(_tags([" ".join(word.lower().split()).encode() for word in values])).to(batch.device)
+        exact = parse_field(name).kind == "id" and name != REPORT  # patients "aB" and "Ab" are two
+        plain = [" ".join(word.lower().split()) for word in values]
+        words = [word if exact and same else same for word, same in zip(values, plain, strict=True)]  # blank is none
+        numbers = torch.from_numpy(_tags([word.encode() for word in words])).to(batch.device)
     else:
         numbers = values.float().view(torch.int32).long() if values.is_floating_point() else values.long()
     return numbers.reshape(len(numbers), 2 if parse_field(name).kind == "graph" else 1)

@@ -84,7 +84,9 @@ def match_pairs(found: Sequence[Tensor], truths: Sequence[Pairs | None], *, l1: 
         torch.cat([each.objects for each in some]),
         torch.cat([each.predicates.to(boxes) for each in some]),
     )
-    counts = torch.tensor([0 if truth is None else len(truth.subjects) for truth in truths], device=boxes.device)
+    counts = torch.tensor(
+        [0 if truth is None else len(truth.subjects) for truth in truths], dtype=torch.int64, device=boxes.device
+    )
     most, queries = max([0, *counts.tolist()]), boxes.shape[1]
     if most > queries:
         raise DataError(f"A picture has {most} relations and {queries} queries look for them: raise queries.")

@@ -54,8 +54,6 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
     """
     parsed = parse_key(key)
     sample = ctx.parts[parsed].owner.contiguous()
-    pixels = ctx.batch[parsed.view].values
-    assert isinstance(pixels, Tensor), "pictures are tensors"
     boxes, row, label = [torch.zeros(0, 4, device=sample.device)], [sample[:0]], [sample[:0]]
     for index, finding in enumerate(labels):
         column = ctx.batch.columns.get(f"boxes.{finding}")
@@ -63,6 +61,8 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
             continue
         at = torch.searchsorted(sample, column.owner.contiguous()) + (0 if column.place is None else column.place)
         there = sample[at.clamp(max=len(sample) - 1)] == column.owner
+        pixels = ctx.batch[parsed.view].values  # a batch without pictures has no such field
+        assert isinstance(pixels, Tensor), "pictures are tensors"
         assert isinstance(column.values, Tensor), "boxes are tensors"
         boxes.append(column.values[there].to(boxes[0]) / boxes[0].new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2))
         row.append(at[there])

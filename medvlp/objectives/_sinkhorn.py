@@ -32,7 +32,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
     """
     rows, columns = scores.shape
     wide = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-    if rows == 0 or not iterations:
+    if rows == 0 or columns == 0 or not iterations:
         return (wide / epsilon).softmax(dim=1)
     least, most = wide.aminmax(dim=0)
     if ((most - least) / epsilon).amax() < _FAR:

@@ -64,6 +64,8 @@ class Koleo(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         own, everybody = unit(ctx[self._key]), unit(ctx.all(self._key))
+        if not len(everybody):
+            return {"spread": Term.of(own.sum(dim=1), own.new_zeros(len(own)))}
         same = ctx.same(self.apart, rows=self._key, columns=self._key)
         with torch.no_grad():
             cosine = (own @ everybody.T).masked_fill(same, -torch.inf)

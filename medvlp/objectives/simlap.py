@@ -121,7 +121,7 @@ class Simlap(Objective):
 
     def _second(self, own: Tensor, alike: Tensor, known: Tensor, draws: Tensor) -> Tensor:
         """Return the column whose class is a row's second one, (R,): the next in the order of the draws, cyclic."""
-        if self.pairing == "same":
+        if self.pairing == "same" or not len(draws):
             return own
         allowed = known & (~alike if self.pairing == "different" else torch.arange(len(draws)).to(own) != own[:, None])
         ahead = (draws - draws[own][:, None]).remainder(1.0).masked_fill(~allowed, torch.inf)

@@ -99,6 +99,8 @@ def hardest(scores: Tensor, positive: Tensor, others: Tensor, *, negatives: int,
         >>> hardest(scores, own, ~own, negatives=1, margin=0.1).int().tolist()
         [[0, 0, 1, 0]]
     """
+    if not scores.shape[1]:
+        return torch.zeros_like(others)
     bar = scores.masked_fill(~positive, -torch.inf).amax(dim=1, keepdim=True) + margin
     allowed = others & (scores <= bar)
     top = scores.masked_fill(~allowed, -torch.inf).topk(min(negatives, scores.shape[1]), dim=1).indices

@@ -34,8 +34,13 @@ class ModelTeacher(Teacher):
 
     @torch.no_grad()
     def encode(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
-        """Encode and finish the planned views, without gradient, with dropout off and batch statistics frozen."""
-        return self.model.finish(self.model(batch, plan), plan)
+        """Encode and finish the planned views, without gradient, with dropout off and batch statistics frozen.
+
+        Heads behind the towers run without autocast, as the student's do.
+        """
+        rows = self.model(batch, plan)
+        with torch.autocast(batch.device.type, enabled=False):
+            return self.model.finish(rows, plan)
 
     def check(self, plan: Plan) -> None:
         """Refuse a plan that the teacher's model cannot compute; see `Model`."""

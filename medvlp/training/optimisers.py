@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from typing import Literal
 
 import torch
@@ -10,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.schedules import warmup_cosine
 from medvlp.models.encoders._depth import depths
 from medvlp.training._parts import held_as
+from medvlp.training.rows import matches_nothing
+
+logger = logging.getLogger(__name__)
 
 _OF_GROUP = "step of its group"
 
@@ -33,7 +38,8 @@ class OptimiserOptions(BaseModel):
         eps: added to the root of the second moment; Lion has none.
         clip: largest gradient norm over all parameters; null for none.
         rates: factor on the rate by parameter-name pattern, the first match counts:
-            ``{"model.towers.text.*": 0.1}``.
+            ``{"model.towers.text.*": 0.1}``. One that matches no parameter, here or in `no_decay`, is refused, or told
+            of where another phase's patches or surgery may bring the parameter.
         layer_decay: factor on the rate from each layer of a tower to the one in front of it, 0.65 to 0.9 for a
             transformer: the last block, heads and patches have the whole rate (BEiT, Bao et al. 2022).
         no_decay: patterns of further parameters that are not decayed: ``["model.heads.*/proto.*"]``.
@@ -55,16 +61,25 @@ class OptimiserOptions(BaseModel):
     no_decay: list[str] = Field(default_factory=list)
 
 
-def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.Optimizer:
+def make_optimiser(
+    module: nn.Module, options: OptimiserOptions, *, where: str = "optimiser", others: bool = False
+) -> torch.optim.Optimizer:
     """Build an optimiser over the parameters that require a gradient.
 
     Each group carries ``factor`` (on the rate) and ``names``, its parameters' names in order.
 
+    Args:
+        module: whose parameters; patterns may match frozen ones too.
+        options: how they are updated.
+        where: path in the configuration, for sentences.
+        others: whether the module has other parameters in other phases with these options: a pattern that matches
+            nothing here is then logged, not refused.
+
     Raises:
+        ConfigError: if a pattern matches no parameter.
         UserError: if nothing is trainable.
     """
-    from fnmatch import fnmatch
-
+    _check_patterns(module, options, where, others)
     groups: dict[tuple[float, float, bool], list[tuple[str, nn.Parameter]]] = {}
     layers = depths(module) if options.layer_decay < 1 else {}
     for name, parameter in module.named_parameters():
@@ -90,6 +105,17 @@ def make_optimiser(module: nn.Module, options: OptimiserOptions) -> torch.optim.
     if options.name == "lion":
         return optim.Lion(made, lr=options.rate, betas=options.betas)
     return optim.Lamb(made, lr=options.rate, betas=options.betas, eps=options.eps, max_grad_norm=None)
+
+
+def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, others: bool) -> None:
+    names = [name for name, _ in module.named_parameters()]
+    for field, patterns in (("rates", options.rates), ("no_decay", options.no_decay)):
+        for pattern in patterns:
+            if not any(fnmatch(name, pattern) for name in names):
+                sentence = matches_nothing(f"{where}.{field}", pattern, pattern, names)
+                if not others:
+                    raise ConfigError(sentence)
+                logger.warning("In this phase %s", sentence)
 
 
 def _decays(name: str, parameter: Tensor) -> bool:

@@ -8,12 +8,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
+from torch.optim import Optimizer
 
 from medvlp.core.protocols import Objective
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import Number
 from medvlp.core.views import BatchView
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisers import OptimiserOptions, make_optimiser
 from medvlp.training.rows import chosen_rows
 
 
@@ -99,3 +100,16 @@ def set_trainable(root: nn.Module, patterns: Sequence[str], *, where: str) -> li
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
     return [name for name, on in chosen.items() if on is not False]
+
+
+def optimiser_of(root: nn.Module, phases: Sequence[PhasePlan], index: int) -> Optimizer:
+    """Build the optimiser of a phase over what of the root trains, when the root has the phase's shape.
+
+    Raises:
+        ConfigError: if a pattern of its options matches no parameter. One of options that phases share may be about
+            what another phase's patches or surgery bring: where there are any it is logged.
+    """
+    phase = phases[index]
+    if phase.own_optimiser:
+        return make_optimiser(root, phase.optimiser, where=f"phases[{index}].optimiser")
+    return make_optimiser(root, phase.optimiser, others=any(each.patches or each.surgery for each in phases))

@@ -44,7 +44,7 @@ def chosen_rows(named: Mapping[str, Tensor], patterns: Sequence[str], *, where: 
         body, on = (cut[1] if cut else pattern).removeprefix("!"), not pattern.startswith("!")
         matches = [name for name in named if fnmatch(name, body)]
         if not matches:
-            raise ConfigError(f"{where} has {pattern!r}, which matches no parameter: {_parents(body, named)}.")
+            raise ConfigError(matches_nothing(where, pattern, body, named))
         for name in matches:
             limited = None if cut is None else _limited(chosen[name], cut, on, named[name], f"{where} has {pattern!r}")
             chosen[name] = on if limited is None else limited
@@ -61,9 +61,15 @@ def _limited(before: bool | Tensor, cut: re.Match[str], on: bool, parameter: Ten
     return bool(rows[0]) if bool(rows.all()) or not bool(rows.any()) else rows
 
 
-def _parents(pattern: str, names: Iterable[str]) -> str:
+def matches_nothing(where: str, pattern: str, body: str, names: Iterable[str]) -> str:
+    """Return the sentence on a pattern that matches none of the names, `body` being what of it is compared with them.
+
+    Example:
+        >>> matches_nothing("phases[0].trainable", "!1.*", "1.*", ["0.weight"])
+        "phases[0].trainable has '!1.*', which matches no parameter: (allowed: 0.weight.*)."
+    """
     groups = sorted({".".join(name.split(".")[:3]) + ".*" for name in names})
-    return did_you_mean(pattern, groups)
+    return f"{where} has {pattern!r}, which matches no parameter: {did_you_mean(body, groups)}."
 
 
 class HeldRows:

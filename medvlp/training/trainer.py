@@ -42,8 +42,8 @@ from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
 from medvlp.training.guard import Guard
 from medvlp.training.interruption import Interruption
 from medvlp.training.journal import SKIPPED, Journal, append_row
-from medvlp.training.optimisers import load_optimiser_state, make_optimiser, optimiser_state, set_rate
-from medvlp.training.phases import PhasePlan, set_trainable
+from medvlp.training.optimisers import load_optimiser_state, optimiser_state, set_rate
+from medvlp.training.phases import PhasePlan, optimiser_of, set_trainable
 from medvlp.training.rows import HeldRows, chosen_rows
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.shape import Shape
@@ -195,7 +195,7 @@ class Trainer:
             precision=self.setup.precision,
             batch_views=phase.batch_views,
         )
-        optimiser = make_optimiser(self._trained, phase.optimiser)
+        optimiser = optimiser_of(self._trained, self.setup.phases, index)
         fresh = phase.own_optimiser and self._phase != index
         if not fresh:
             load_optimiser_state(optimiser, self._moments)

@@ -162,7 +162,13 @@ def trained(world: World, seed: int, objectives: Sequence[Mapping[str, Any]], cl
 
     # The rate of the source's toy: no warm-up, no decay of the rate.
     optimiser = OptimiserOptions(
-        rate=1e-3, warmup=0, schedule="constant", weight_decay=0.05, betas=(0.9, 0.999), clip=10.0, no_decay=["*proto*"]
+        rate=1e-3,
+        warmup=0,
+        schedule="constant",
+        weight_decay=0.05,
+        betas=(0.9, 0.999),
+        clip=10.0,
+        no_decay=["*proto*"] if objectives else [],  # CLIP alone has no prototypes
     )
     refresh = (Refresh(state="clusters", every=EPISODE, over="episode"),) if objectives else ()
     ends = [(EPISODE, clip, ()), (EPISODES * EPISODE, both, refresh)]

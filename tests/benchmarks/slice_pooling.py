@@ -214,6 +214,7 @@ def second_stage(
     out: Path, name: str, pooler: Mapping[str, Any], start: Path, features: Path, samples: int, seed: int
 ) -> Path:
     """Train a pooler on slice features."""
+    learns = pooler["layers"] > 0 or pooler["pool"] in ("attention", "gated")
     return run(out, name, {
         "init_from": str(start),
         "data": {
@@ -232,7 +233,7 @@ def second_stage(
             "until": samples, "trainable": ["model.heads.stack/*", "model.logit_scale*"],
             "objectives": [{"name": "clip", "image": "stack", "positives": "same_report"}],
         }],
-        "optimiser": {"rate": 1.0e-3, "warmup": 640, "rates": {"model.heads.stack/volume.*": 0.3}},
+        "optimiser": {"rate": 1.0e-3, "warmup": 640, "rates": {"model.heads.stack/volume.*": 0.3} if learns else {}},
         "training": {"batch": 64, "validate_every": samples // 16, "checkpoint_every": samples, "workers": 0},
     }, seed)  # fmt: skip
 

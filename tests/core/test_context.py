@@ -29,6 +29,17 @@ def test_reports_are_the_same_by_their_words_white_space_and_case_aside():
     assert torch.equal(same, expected)
 
 
+def test_patients_and_studies_are_told_by_the_very_letters_of_their_ids():
+    rows = {"image/raw": torch.eye(3)}
+    ids = ("aB", "Ab", "aB ")
+    ctx = Context.of(rows, {"id.patient": ids, "id.study": ids, "text": ("No nodule.", "no\n nodule.", "nonodule.")})
+    for what in ("patient", "study"):
+        assert torch.equal(ctx.same(what, rows="image", columns="image"), torch.eye(3).bool())
+    assert ctx.same("report", rows="image", columns="image").int().tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    unknown = Context.of(rows, {"id.patient": ("", " ", " ")})
+    assert torch.equal(unknown.same("patient", rows="image", columns="image"), torch.eye(3).bool())
+
+
 def test_the_same_study_patient_or_field():
     batch = Batch.of(
         {

@@ -9,7 +9,9 @@ import torch
 
 from medvlp.core import Batch, ConfigError, DataError, Plan
 from medvlp.core.keys import keys
+from medvlp.models.build import build_model
 from medvlp.state import Frozen
+from tests.models.words import DUAL, HashWords, pairs
 from tests.state.toy import Toy, moved
 
 PLAN = Plan.of(keys("image/pooled"))
@@ -91,3 +93,19 @@ def test_a_bundle_that_changed_is_refused(released):
         DataError, match=r"weights in .*8 are not those that this run was taught by: restore the bundle"
     ):
         other.load_state_dict(teacher.state_dict())
+
+
+def test_heads_behind_the_towers_run_without_autocast_as_the_students_do():
+    """Projections of stage batch of a frozen copy are its student's to the bit, and float32."""
+    late = {"image/late": {"name": "projection", "reads": "pooled", "stage": "batch"}}
+    student = build_model({**DUAL, "heads": late}, tokenizer=HashWords(), seed=3)
+    teacher, plan, batch = Frozen(), Plan.of(keys("image/late")), pairs()
+    teacher.bind(student)
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rows = student.eval()(batch, plan)
+            taught = teacher.encode(batch, plan)["image"].part("late")
+        own = student.finish(rows, plan)["image"].part("late")
+    assert rows["image"].part("pooled").dtype is torch.bfloat16
+    assert taught.dtype is torch.float32
+    assert torch.equal(taught, own)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.build import build_model
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.training.optimisers import (
@@ -16,6 +16,7 @@ from medvlp.training.optimisers import (
     optimiser_state,
     set_rate,
 )
+from medvlp.training.phases import PhasePlan, optimiser_of
 from tests.models.words import VISION, dual
 
 
@@ -159,3 +160,42 @@ def test_a_shared_trunk_and_the_slices_of_a_volume_have_them_too() -> None:
     assert {f for name, f in found.items() if name.endswith("word.weight")} == {0.25}
     stack = {"name": "vision", "vision": {"name": "slices", "slice": VISION}}
     assert len(set(factors(build_model(stack, tokenizer=None), 0.5).values())) > 3
+
+
+# patterns -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"rates": {"0.*": 0.1, "two.*": 0.1}}, r"^optimiser\.rates has 'two\.\*', which matches no parameter: \("),
+        ({"no_decay": ["2.wieght"]}, r"optimiser\.no_decay has '2\.wieght', which .*: did you mean '2\.weight\.\*'\?"),
+    ],
+)
+def test_a_pattern_that_matches_no_parameter_is_refused(options: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make_optimiser(net(), OptimiserOptions(**options))
+
+
+def test_a_pattern_may_be_of_what_is_frozen() -> None:
+    module = net()
+    module[0].requires_grad_(False)
+    optimiser = make_optimiser(module, OptimiserOptions(rates={"0.*": 0.1}, no_decay=["0.*"]))
+    assert {group["factor"] for group in optimiser.param_groups} == {1.0}
+
+
+def phase(options: OptimiserOptions, **others: Any) -> PhasePlan:
+    return PhasePlan(until=8, objectives={}, weights={}, optimiser=options, batches=lambda start: (), **others)
+
+
+def test_what_another_phase_may_bring_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Options that phases share may be about patches of one of them; those of a phase alone are about itself."""
+    options = OptimiserOptions(rates={"model.patches.*": 0.1})
+    reshaping = phase(OptimiserOptions(), own_optimiser=True, patches=[{"name": "lora"}])
+    with caplog.at_level("WARNING"):
+        optimiser_of(net(), [phase(options), reshaping], 0)
+    assert "optimiser.rates has 'model.patches.*', which matches no parameter" in caplog.text
+    with pytest.raises(ConfigError, match=r"^optimiser\.rates has 'model\.patches\.\*'"):
+        optimiser_of(net(), [phase(options), phase(options)], 0)
+    with pytest.raises(ConfigError, match=r"^phases\[1\]\.optimiser\.rates has 'model\.patches\.\*'"):
+        optimiser_of(net(), [reshaping, phase(options, own_optimiser=True)], 1)

@@ -70,13 +70,14 @@ class Mosaic:
     def __call__(self, batch: Batch, *, seed: int) -> Batch:
         """See `BatchView`."""
         tiles = self.side**2
-        column = batch[self.field]
+        column = batch.columns.get(self.field)
         if batch.size % tiles:
             raise ConfigError(
                 f"mosaic tiles {tiles} samples and a process has {batch.size}: make training.batch a multiple of "
                 f"{tiles} times the number of processes."
             )
-        if not isinstance(column.values, Tensor) or column.owner.tolist() != list(range(batch.size)):
+        each = list(range(batch.size))
+        if column is None or not isinstance(column.values, Tensor) or column.owner.tolist() != each:
             raise ConfigError(
                 f"mosaic needs one {self.field!r} of each sample: keep records that have it (data.having)."
             )
