@@ -249,14 +249,14 @@ export class Says {
     try {
       const told = await this.#call("check_report", text);
       if (turn !== this.turn) return;
-      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured(told.evidence?.measured));
+      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors }));
     } catch (error) { if (turn === this.turn) this.#wrong("report", error); }
   }
 
   /** How good such checks were found to be. */
   #measured(rows) {
-    const listed = [["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
-      .filter(([name]) => rows?.[name]).map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
+    const listed = [["sentence_alike", "like true and false sentences told apart, AUROC"], ["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
+      .filter(([name]) => typeof rows[name]?.value === "number").map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
     return listed.length ? h("p", { className: "fine" }, `Measured on patients not trained on: ${listed.join("; ")}.`) : null;
   }
 
