@@ -98,3 +98,63 @@ def test_a_file_of_one_patient_is_not_given_beside_another(page, films):
     page.wait_for_timeout(200)
     assert given == []
     assert page.locator("#export .body").inner_text() == ""
+
+
+def map_of_effusion(page):
+    ask(page, "where")
+    page.locator(".pane[data-map=true]").wait_for()
+
+
+def test_a_map_goes_with_the_model_that_made_it(page, films):
+    told(page, films[0])
+    map_of_effusion(page)
+    page.locator("#model").select_option("1")
+    expect(page.locator(".pane[data-map=true]")).to_have_count(0)
+    expect(page.locator("#map")).to_be_hidden()
+
+
+def test_a_map_on_its_way_does_not_come_to_another_model(page, films):
+    told(page, films[0])
+    held = []
+    page.route("**/call/where/*", lambda route: held.append(route))
+    with page.expect_request("**/call/where/*"):
+        ask(page, "where")
+    page.locator("#model").select_option("1")
+    page.locator("body[data-findings=told]").wait_for()
+    with page.expect_event("requestfinished", lambda each: "/call/where/" in each.url):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.locator(".pane[data-map=true]").count() == 0
+    expect(page.locator("#map")).to_be_hidden()
+
+
+def test_a_map_goes_with_its_legend_when_the_other_picture_is_chosen(page, tmp_path):
+    day = {"StudyInstanceUID": "1.2.3", "StudyDate": "20200102"}
+    lateral = film(tmp_path / "b", ViewPosition="LL", PatientOrientation=["A", "F"], **day)
+    told(page, film(tmp_path / "a", **day), lateral)
+    map_of_effusion(page)
+    for number in (1, 0):
+        page.locator(".pane").nth(number).focus()
+        expect(page.locator(".pane").nth(number)).to_have_attribute("aria-current", "true")
+        expect(page.locator(".pane[data-map=true]")).to_have_count(0)
+        expect(page.locator("#map")).to_be_hidden()
+
+
+def test_of_several_images_the_first_is_told_and_has_the_map(page, tmp_path):
+    pixels = np.full((300, 200), 100, np.uint16)
+    pixels[240:280, 150:190] = 4000
+    told(page, film(tmp_path / "a", pixels, NumberOfFrames=2, PixelData=2 * pixels.tobytes()))
+    expect(page.locator("#findings .group").first).to_have_text("Of the first image.")
+    map_of_effusion(page)
+    pane = page.locator(".pane")
+    page.keyboard.press("ArrowDown")
+    expect(pane).to_have_attribute("data-index", "1")
+    expect(pane).to_have_attribute("data-map", "false")
+    expect(page.locator("#map")).to_be_hidden()
+    page.keyboard.press("o")
+    expect(page.locator("#map")).to_contain_text("is of the first image")
+    expect(pane).to_have_attribute("data-map", "false")
+    page.keyboard.press("ArrowUp")
+    expect(pane).to_have_attribute("data-index", "0")
+    page.keyboard.press("o")
+    expect(pane).to_have_attribute("data-map", "true")

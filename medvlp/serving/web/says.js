@@ -13,7 +13,7 @@ const number = (value, digits = 2) => (value === null || value === undefined ? "
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Says {
-  /** @param on {pane, act, weighed}: the pane that is looked at, a way to act, and who is told the weights of slices. */
+  /** @param on {pane, panes, act, weighed}: the pane that is looked at, all of them, a way to act, and who is told the weights of slices. */
   constructor(on) {
     Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0 });
     $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
@@ -57,6 +57,7 @@ export class Says {
     const turn = ++this.turn; // answers that are on their way are of what was looked at before
     Object.assign(this, { study, series, rows: [], chosen: null });
     for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
+    for (const pane of this.on.panes()) pane.setMap(null);
     $("map").hidden = true;
     this.on.weighed(null);
     $("own-report").hidden = !study?.report;
@@ -111,7 +112,8 @@ export class Says {
 
   #list({ refused, findings, warnings }) {
     this.rows = findings;
-    const parts = [];
+    const { kind, count } = this.study.series[this.series], parts = [];
+    if (kind !== "volume" && count > 1) parts.push(h("p", { className: "group" }, "Of the first image."));
     if (refused) parts.push(h("p", { className: "held", role: "alert" }, refused.sentence));
     for (const [category, mark, title] of GROUPS) {
       const group = findings.filter((each) => each.category === category);
@@ -190,6 +192,13 @@ export class Says {
 
   #hideMap() { const pane = this.on.pane(); if (pane.map) { pane.map.shown = false; pane.draw(); } $("map").hidden = true; }
 
+  /** Another image of a series is looked at: a map, which is of the first, goes with its legend. */
+  leafed(pane) {
+    if (!pane.index || !pane.map) return;
+    pane.setMap(null);
+    $("map").hidden = true;
+  }
+
   async toggleMap() {
     const pane = this.on.pane(), each = this.chosen ?? this.rows?.find((row) => row.map);
     if (!pane) return;
@@ -206,7 +215,9 @@ export class Says {
     const turn = this.turn, name = `${this.study.key}/${this.series}/${this.model}/${each.finding}`;
     try {
       if (!this.maps.has(name)) this.maps.set(name, await this.#call("where", each.finding, ""));
-      if (turn === this.turn) this.#showMap(pane, each, this.maps.get(name));
+      if (turn !== this.turn) return;
+      if (pane.index) body.replaceChildren(h("p", { className: "fine" }, `The map of ${words(each.finding)} is of the first image: leaf back to see it.`));
+      else this.#showMap(pane, each, this.maps.get(name));
     } catch (error) { if (turn === this.turn) this.#wrong("map", error); }
   }
 
