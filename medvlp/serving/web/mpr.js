@@ -61,7 +61,7 @@ export class Volume {
     return one.reduce((sum, value, n) => sum + value * other[n], 0) / (Math.hypot(...one) * Math.hypot(...other));
   }
 
-  /** One plane through the crosshair: rows, columns, values, mm between rows and between columns, cosine between both. */
+  /** One plane through the crosshair: rows, columns, values, mm between rows and columns, cosine of their axes. */
   plane(name) {
     const [count, rows, columns] = this.size, [k, j, i] = this.at, v = this.values, area = rows * columns;
     const [dz, dy, dx] = this.document.spacing;
@@ -74,8 +74,8 @@ export class Volume {
       if (name === "coronal") out.set(v.subarray(z + j * columns, z + (j + 1) * columns), row * wide);
       else for (let y = 0; y < rows; y++) out[row * wide + y] = v[z + y * columns + i];
     }
-    const [across, mm] = name === "coronal" ? [0, dx] : [1, dy];
-    return { rows: count, columns: wide, values: out, spacing: [dz, mm], skew: -this.#skew(across, 2) }; // rows run to the feet
+    const [across, mm] = name === "coronal" ? [0, dx] : [1, dy], skew = -this.#skew(across, 2); // rows run to the feet
+    return { rows: count, columns: wide, values: out, spacing: [dz, mm], skew };
   }
 
   /** Index along the axis that a plane cuts, counted from 0. */
