@@ -56,8 +56,11 @@ def film(path: Path, pixels: np.ndarray | None = None, **tags: object) -> Path:
     return path
 
 
-def ct_slices(folder: Path, *, axial_rows_to_left: bool = True) -> Path:
-    """A CT of 20 slices whose one bright block lies left, behind and at the head of the patient."""
+def ct_slices(folder: Path, *, axial_rows_to_left: bool = True, moved: tuple[float, float] = (0, 0)) -> Path:
+    """A CT of 20 slices whose one bright block lies left, behind and at the head of the patient.
+
+    ``moved`` says by how many mm each slice lies further left and behind than the one below: a tilt.
+    """
     folder.mkdir()
     series, study, frame = generate_uid(), generate_uid(), generate_uid()
     for k in range(20):
@@ -65,10 +68,11 @@ def ct_slices(folder: Path, *, axial_rows_to_left: bool = True) -> Path:
         if k >= 15:
             pixels[30:38, 36:46] = 3024
         turned = pixels if axial_rows_to_left else pixels[:, ::-1]
+        place = [(0 if axial_rows_to_left else 94) + moved[0] * k, moved[1] * k, 3 * k]
         across = [1, 0, 0, 0, 1, 0] if axial_rows_to_left else [-1, 0, 0, 0, 1, 0]
         made = dataset(
             CT, "CT", np.ascontiguousarray(turned), ImageOrientationPatient=across, PixelSpacing=[2, 2],
-            ImagePositionPatient=[0 if axial_rows_to_left else 94, 0, 3 * k], SliceThickness=3, RescaleSlope=1,
+            ImagePositionPatient=place, SliceThickness=3, RescaleSlope=1,
             RescaleIntercept=-1024, RescaleType="HU", SeriesInstanceUID=series, StudyInstanceUID=study,
             FrameOfReferenceUID=frame, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
         )  # fmt: skip

@@ -13,7 +13,8 @@ from pydicom.pixels import apply_rescale, apply_windowing
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-from medvlp.io import read_frame_values
+from medvlp.io import read_frame_values, read_volume
+from medvlp.io.stored_volume import stored_volume
 from medvlp.serving.launch import Options, open_room
 from tests.io.conftest import dicom_writer
 from tests.io.deidentify.planted import DATES, PLANTED, planted
@@ -234,6 +235,35 @@ def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path
     page.keyboard.press("Backspace")
     page.wait_for_timeout(60)
     assert page.locator("text.ruler").count() == 0
+
+
+@pytest.mark.parametrize("moved", [(0, 0), (0, 1.1), (0, -1.1), (0.9, 0)], ids=str)
+def test_a_ruler_is_true_in_every_plane_of_a_tilted_series(page, tmp_path, moved):
+    folder = ct_slices(tmp_path / "ct", moved=moved)
+    affine = stored_volume(read_volume(folder, on_tilt="shear")).affine[:3, :3]
+    drop(page, *sorted(folder.iterdir()))
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    page.keyboard.press("d")
+    mm = np.linalg.norm(affine, axis=0)
+    for number, (across, down, sense) in enumerate(((0, 1, 1), (0, 2, -1), (1, 2, -1))):  # slices run to the head
+        pane = page.locator(".pane").nth(number)
+        box, zoom = pane.bounding_box(), float(pane.get_attribute("data-zoom"))
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for side in (1, -1):
+            page.mouse.move(x - 60 * side, y - 60)
+            page.mouse.down()
+            page.mouse.move(x + 60 * side, y + 60, steps=4)
+            page.mouse.up()
+            index = np.zeros(3)
+            index[across] = side * 120 / zoom
+            index[down] = sense * 120 / zoom * mm[across] / mm[down]
+            shown = pane.locator("text.ruler")
+            shown.wait_for()
+            assert float(shown.text_content().removesuffix(" mm")) == pytest.approx(
+                np.linalg.norm(affine @ index), abs=0.1
+            )
+            page.keyboard.press("Backspace")
+            shown.wait_for(state="detached")
 
 
 def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):

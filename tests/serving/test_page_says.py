@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
@@ -65,6 +67,25 @@ def test_a_sentence_is_put_against_its_denial(page, film_open):
     said = page.locator("#ask .answer").inner_text()
     assert "“Left pleural effusion.”" in said
     assert "no left pleural effusion" in said.lower()
+
+
+def test_verdicts_on_a_report_come_with_how_good_they_were_found_to_be(page, film_open, sure):
+    page.locator("#text").fill("No pneumothorax is seen.")
+    page.locator("#report button[type=submit]").click()
+    page.locator("#report .sentence").wait_for()
+    said = page.locator("#report .body").inner_text()
+    evidence = sure.model.bundle.sentences["evidence"]
+    told = {
+        "Measured on patients not trained on: like true and false sentences told apart, AUROC": "sentence_alike",
+        "; true sentences told from false copies, AUROC": "sentence_calibrated",
+        "; false sentences called supported": "false_supported",
+        "; true sentences called contradicted": "true_contradicted",
+    }
+    for words, name in told.items():
+        value, low, high, n = map(float, re.search(rf"{words} (\S+) \((\S+) to (\S+), n (\d+)\)", said).groups())
+        row = evidence[name]
+        assert (value, low, high) == pytest.approx((row["value"], row["low"], row["high"]), abs=0.0051)
+        assert n == row["n"]
 
 
 def test_questions_one_after_the_other_are_one_session_of_the_servers(page, film_open):

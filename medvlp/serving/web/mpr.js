@@ -55,12 +55,18 @@ export class Volume {
     await Promise.all(Array.from({ length: AT_ONCE }, fetchNext));
   }
 
-  /** One plane through the crosshair: rows, columns, values, mm between rows and between columns. */
+  /** Cosine of the angle between two axes, 0 columns, 1 rows, 2 slices: not 0 where the gantry was tilted. */
+  #skew(a, b) {
+    const [one, other] = [a, b].map((axis) => this.document.affine.slice(0, 3).map((row) => row[axis]));
+    return one.reduce((sum, value, n) => sum + value * other[n], 0) / (Math.hypot(...one) * Math.hypot(...other));
+  }
+
+  /** One plane through the crosshair: rows, columns, values, mm between rows and columns, cosine of their axes. */
   plane(name) {
     const [count, rows, columns] = this.size, [k, j, i] = this.at, v = this.values, area = rows * columns;
     const [dz, dy, dx] = this.document.spacing;
     if (name === "axial") {
-      return { rows, columns, values: v.subarray(k * area, (k + 1) * area), spacing: [dy, dx] };
+      return { rows, columns, values: v.subarray(k * area, (k + 1) * area), spacing: [dy, dx], skew: this.#skew(0, 1) };
     }
     const wide = name === "coronal" ? columns : rows, out = new Int16Array(count * wide);
     for (let row = 0; row < count; row++) { // the head is up
@@ -68,7 +74,8 @@ export class Volume {
       if (name === "coronal") out.set(v.subarray(z + j * columns, z + (j + 1) * columns), row * wide);
       else for (let y = 0; y < rows; y++) out[row * wide + y] = v[z + y * columns + i];
     }
-    return { rows: count, columns: wide, values: out, spacing: [dz, name === "coronal" ? dx : dy] };
+    const [across, mm] = name === "coronal" ? [0, dx] : [1, dy], skew = -this.#skew(across, 2); // rows run to the feet
+    return { rows: count, columns: wide, values: out, spacing: [dz, mm], skew };
   }
 
   /** Index along the axis that a plane cuts, counted from 0. */

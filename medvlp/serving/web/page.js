@@ -15,7 +15,7 @@ const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [
 const BAR = [["tool-window", "tool-zoom", "tool-pan", "tool-scroll", "tool-ruler"], ["windows"],
   ["invert", "rotate-right", "flip-across"], ["fit", "one-to-one", "reset"], ["cine", "planes"]];
 const hollow = $("hollow");
-const says = new Says({ pane: () => room.panes[room.current], act: (action) => act(action), weighed });
+const says = new Says({ pane: () => room.panes[room.current], panes: () => room.panes, act: (action) => act(action), weighed });
 
 // opening ----------------------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ function go(pane, index) {
   if (volume) {
     volume.go(pane.cut, index);
     room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each));
-  } else if (index >= 0 && index < many(pane)) { pane.index = index; refresh(pane); }
+  } else if (index >= 0 && index < many(pane)) { pane.index = index; says.leafed(pane); refresh(pane); }
 }
 /** One image on: a volume is leafed from head to feet. */
 function step(pane, by) { go(pane, indexOf(pane) + (pane.cut === "axial" ? -by : by)); }

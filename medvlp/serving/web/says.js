@@ -13,7 +13,7 @@ const number = (value, digits = 2) => (value === null || value === undefined ? "
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Says {
-  /** @param on {pane, act, weighed}: the pane that is looked at, a way to act, and who is told the weights of slices. */
+  /** @param on {pane, panes, act, weighed}: the pane that is looked at, all of them, a way to act, and who is told the weights of slices. */
   constructor(on) {
     Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0 });
     $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
@@ -54,14 +54,15 @@ export class Says {
 
   /** A picture was chosen: ask for its findings; of none, and of a slice whose series is on its way, nothing is said. */
   async about(study, series) {
+    const turn = ++this.turn; // answers that are on their way are of what was looked at before
     Object.assign(this, { study, series, rows: [], chosen: null });
     for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
+    for (const pane of this.on.panes()) pane.setMap(null);
     $("map").hidden = true;
     this.on.weighed(null);
     $("own-report").hidden = !study?.report;
     $("export").hidden = !study?.key || study.series[series].kind === "volume";
     if (!study?.key) {
-      this.turn += 1;
       this.study = null;
       this.#off(true);
       document.body.dataset.findings = "waiting";
@@ -73,7 +74,7 @@ export class Says {
     if (!model) return;
     this.#off(false);
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
-    const turn = ++this.turn, say = $("findings-say");
+    const say = $("findings-say");
     say.textContent = "looking ...";
     document.body.dataset.findings = "asked";
     try {
@@ -111,7 +112,8 @@ export class Says {
 
   #list({ refused, findings, warnings }) {
     this.rows = findings;
-    const parts = [];
+    const { kind, count } = this.study.series[this.series], parts = [];
+    if (kind !== "volume" && count > 1) parts.push(h("p", { className: "group" }, "Of the first image."));
     if (refused) parts.push(h("p", { className: "held", role: "alert" }, refused.sentence));
     for (const [category, mark, title] of GROUPS) {
       const group = findings.filter((each) => each.category === category);
@@ -190,6 +192,13 @@ export class Says {
 
   #hideMap() { const pane = this.on.pane(); if (pane.map) { pane.map.shown = false; pane.draw(); } $("map").hidden = true; }
 
+  /** Another image of a series is looked at: a map, which is of the first, goes with its legend. */
+  leafed(pane) {
+    if (!pane.index || !pane.map) return;
+    pane.setMap(null);
+    $("map").hidden = true;
+  }
+
   async toggleMap() {
     const pane = this.on.pane(), each = this.chosen ?? this.rows?.find((row) => row.map);
     if (!pane) return;
@@ -203,11 +212,13 @@ export class Says {
       return;
     }
     body.replaceChildren(h("p", { className: "fine" }, "looking ..."));
-    const name = `${this.study.key}/${this.series}/${this.model}/${each.finding}`;
+    const turn = this.turn, name = `${this.study.key}/${this.series}/${this.model}/${each.finding}`;
     try {
       if (!this.maps.has(name)) this.maps.set(name, await this.#call("where", each.finding, ""));
-      this.#showMap(pane, each, this.maps.get(name));
-    } catch (error) { this.#wrong("map", error); }
+      if (turn !== this.turn) return;
+      if (pane.index) body.replaceChildren(h("p", { className: "fine" }, `The map of ${words(each.finding)} is of the first image: leaf back to see it.`));
+      else this.#showMap(pane, each, this.maps.get(name));
+    } catch (error) { if (turn === this.turn) this.#wrong("map", error); }
   }
 
   #showMap(pane, each, told) {
@@ -230,29 +241,33 @@ export class Says {
 
   async ask(sentence) {
     if (!this.study) return;
+    const turn = this.turn;
     this.#answer("ask", h("p", { className: "fine" }, "comparing ..."));
     try {
       const told = await this.#call("ask", sentence), yes = told.margin > 0;
+      if (turn !== this.turn) return;
       this.#answer("ask", h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
         h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
-    } catch (error) { this.#wrong("ask", error); }
+    } catch (error) { if (turn === this.turn) this.#wrong("ask", error); }
   }
 
   async report(text) {
     if (!this.study) return;
+    const turn = this.turn;
     this.#answer("report", h("p", { className: "fine" }, "reading ..."));
     try {
       const told = await this.#call("check_report", text);
-      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured(told.evidence?.measured));
-    } catch (error) { this.#wrong("report", error); }
+      if (turn !== this.turn) return;
+      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors }));
+    } catch (error) { if (turn === this.turn) this.#wrong("report", error); }
   }
 
   /** How good such checks were found to be. */
   #measured(rows) {
-    const listed = [["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
-      .filter(([name]) => rows?.[name]).map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
+    const listed = [["sentence_alike", "like true and false sentences told apart, AUROC"], ["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
+      .filter(([name]) => typeof rows[name]?.value === "number").map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
     return listed.length ? h("p", { className: "fine" }, `Measured on patients not trained on: ${listed.join("; ")}.`) : null;
   }
 
@@ -266,28 +281,31 @@ export class Says {
 
   /** A file of what is shown, given to the browser to save; or sent to the archive. */
   async export(kind, send) {
-    const pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null;
+    const turn = this.turn, pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null;
     this.#answer("export", h("p", { className: "fine" }, "writing ..."));
     try {
       const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
+      if (turn !== this.turn) return;
       if (send) { this.#answer("export", h("p", { className: "fine" }, `The archive took ${made.sent}.`)); return; }
       const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
       h("a", { href, download: made.filename }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10000);
       this.#answer("export", h("p", { className: "fine" }, `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`));
-    } catch (error) { this.#wrong("export", error); }
+    } catch (error) { if (turn === this.turn) this.#wrong("export", error); }
   }
 
   async similar(sentence) {
     if (!this.study) return;
+    const turn = this.turn;
     this.#answer("similar", h("p", { className: "fine" }, "searching ..."));
     try {
       const told = await this.#call("similar", sentence, 6);
+      if (turn !== this.turn) return;
       const searched = `${this.told[this.model].index.cases} cases were searched`;
       this.#answer("similar", ...told.cases.map((each) => h("details", { className: "case" }, h("summary", {},
         h("span", { className: "fine" }, `${each.id} · similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`),
         h("p", {}, each.report ?? "")))),
       h("p", { className: "fine" }, told.folded ? `${searched}, ${told.folded} of the same studies or pictures are folded.` : `${searched}.`));
-    } catch (error) { this.#wrong("similar", error); }
+    } catch (error) { if (turn === this.turn) this.#wrong("similar", error); }
   }
 }

@@ -46,7 +46,7 @@ export class Pane {
     this.#listen();
   }
 
-  /** Show a plane: {rows, columns, values, spacing, paint, edges, title, count, index, unit, spacing_kind, ...}. */
+  /** Show a plane: {rows, columns, values, spacing, skew, paint, edges, title, count, index, unit, ...}. */
   show(plane) {
     const other = !this.plane || this.plane.rows !== plane.rows || this.plane.columns !== plane.columns;
     if (plane.source !== this.plane?.source) { this.rulers = []; this.map = null; if (!plane.keep) this.reset(false); }
@@ -223,8 +223,11 @@ export class Pane {
     this.over.replaceChildren(...parts);
   }
 
+  /** Of a ruler; the axes of a plane may be askew. */
   #length({ a, b }) {
-    const s = this.plane.spacing, dx = (b[0] - a[0]) * (s ? s[1] : 1), dy = (b[1] - a[1]) * (s ? s[0] : 1), d = Math.hypot(dx, dy);
+    const { spacing: s, skew = 0 } = this.plane, [tall, wide] = s ?? [1, 1];
+    const dx = (b[0] - a[0]) * wide, dy = (b[1] - a[1]) * tall;
+    const d = Math.sqrt(dx * dx + dy * dy + 2 * skew * dx * dy);
     if (!s) return `${Math.round(d)} px`;
     return `${d < 100 ? d.toFixed(1) : Math.round(d)} mm${this.plane.spacing_kind === "detector" ? " at the detector" : ""}`;
   }
