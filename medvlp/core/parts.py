@@ -82,15 +82,27 @@ class FieldRows:
 
 
 def collect_parts(
-    encoded: Mapping[str, Encoded], parts: Mapping[str, frozenset[str]], who: str = ""
+    encoded: Mapping[str, Encoded],
+    parts: Mapping[str, frozenset[str]],
+    who: str = "",
+    dtype: torch.dtype = torch.float32,
 ) -> dict[Key, Part]:
-    """Take the planned parts out of encoded views; masked rows that stand in for an absent view are dropped."""
+    """Take the planned parts out of encoded views; masked rows that stand in for an absent view are dropped.
+
+    Args:
+        encoded: rows by view.
+        parts: wanted, by view.
+        who: the teacher that encoded; "" is the model.
+        dtype: the model's. What has fewer digits, half precision or a teacher that was stored, is widened to it, and to
+            float32 at least.
+    """
     out: dict[Key, Part] = {}
     for view, names in parts.items():
         rows = encoded[view] if view.startswith("bank.") else encoded[view].present()
         for name in sorted(names):
             values = rows.part(name)
-            # Terms are float32: half precision ends here, where the towers end.
-            values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+            # Terms are float32 (float64 where the model is): half precision ends here, where the towers end.
+            if values.is_floating_point():
+                values = values.to(torch.promote_types(torch.promote_types(values.dtype, dtype), torch.float32))
             out[Key(view, name, who)] = Part(values, rows.owner, rows.grid)
     return out

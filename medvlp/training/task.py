@@ -217,7 +217,7 @@ class Task(nn.Module):
         there = {view: rows if view.startswith("bank.") else rows.present() for view, rows in leaves.items()}
         parts = collect_parts(self.model.finish(there, self.plan), self.plan.views)
         for name, encoded in taught.items():
-            parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name)
+            parts |= collect_parts(encoded, self.plan.teachers[name].views, who=name, dtype=self._dtype)
         made = {key for key in parts if not key.who and not key.is_bank and key.part not in there[key.view].parts()}
         self._exchange.apart = frozenset(made)
         ctx = self._context(parts, batch, samples_seen, chunk=False)
@@ -257,6 +257,11 @@ class Task(nn.Module):
                 if outputs:
                     torch.autograd.backward(outputs, grads)
         return sums
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The model's number format: of what it is judged by, too."""
+        return next(each.dtype for each in self.model.parameters() if each.is_floating_point())
 
     @property
     def _by_sample(self) -> bool:

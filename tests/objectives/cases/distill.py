@@ -7,4 +7,8 @@ from tests.objectives.cases import FINDINGS, method
 
 SPEC = {"name": "distill", "teacher": "frozen", "bank": "words", "temperature": 0.5}
 OPTIONS = {"states": {"frozen": {"name": "frozen"}}, "banks": {"words": Bank("words", FINDINGS)}}
-CASES = {"student": method({**SPEC, "texts": "student"}, **OPTIONS), "teacher": method(SPEC, **OPTIONS)}
+# Alone a student that begins as its teacher has a gradient of rounding errors, which AdamW makes steps of.
+CASES = {
+    "student": method({**SPEC, "texts": "student"}, {"name": "clip"}, **OPTIONS),
+    "teacher": method(SPEC, {"name": "clip"}, **OPTIONS),
+}
