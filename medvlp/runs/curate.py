@@ -176,8 +176,8 @@ def _with_more(table: pa.Table, asked: np.ndarray, verdicts: list[Verdict], adds
     """Rows that stay, those that are curated with what they gained, the others with what they had."""
     if stray := {name for verdict in verdicts for name in verdict.more} - set(adds):
         raise ValueError(f"The rule gives {sorted(stray)} and does not say so: name all in `adds`.")
-    kept = pa.array([not verdict.reason for verdict in verdicts])
-    stay, curated = table.filter(kept), pa.array(asked).filter(kept)
+    remaining = pa.array([not verdict.reason for verdict in verdicts])
+    stay, curated = table.filter(remaining), pa.array(asked).filter(remaining)
     for name in adds:
         values = pa.array([v.more.get(name) for v in verdicts if not v.reason], pa.string())
         column, place = normal(name, values, None, ""), stay.schema.get_field_index(name)
