@@ -32,7 +32,7 @@ from medvlp.core.provenance import code_hash, hash_of  # noqa: E402
 from medvlp.evaluation.cells import Measure  # noqa: E402
 from medvlp.evaluation.cells_table import over_seeds  # noqa: E402
 from medvlp.evaluation.cells_words import range_words  # noqa: E402
-from medvlp.evaluation.results import load_result  # noqa: E402
+from medvlp.evaluation.results import Result, load_result  # noqa: E402
 from medvlp.evaluation.tables import Cell  # noqa: E402
 from medvlp.runs.grid.jobs import run_state  # noqa: E402
 from medvlp.runs.grid.plan import Run  # noqa: E402
@@ -69,7 +69,7 @@ def finished_cells(sweep: str | Path, words: Sequence[str], out: Path) -> list[S
                 "samples": run.training.phases[-1].until,
                 "wall_seconds": state.seconds,
                 "peak_memory_mb": state.memory,
-                "data": first.data,
+                "data": judged(first),
                 "code": state.code,
                 "commit": git.stdout.strip() if state.code == code_hash() else "",
                 "versions": versions,
@@ -77,6 +77,12 @@ def finished_cells(sweep: str | Path, words: Sequence[str], out: Path) -> list[S
             }
         )
     return cells
+
+
+def judged(result: Result) -> str:
+    """Return a hash of who is judged by which labels; a manifest's own also holds columns that a method asks for."""
+    counts = [(row.label, row.counts.n, row.counts.positives) for row in result.metrics if row.metric == "auroc"]
+    return hash_of([result.split, sorted(set(counts), key=str)])
 
 
 def hashes(sweep: str | Path, words: Sequence[str] = ()) -> dict[Key, str]:

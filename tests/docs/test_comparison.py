@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from scipy.stats import t as student
 from medvlp.core.errors import UserError
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.runs.grid.sweep import load_sweep
-from tests.benchmarks.comparison import document, finished_cells, hashes, merge, missing, write
+from tests.benchmarks.comparison import document, finished_cells, hashes, judged, merge, missing, write
 from tests.docs.test_results import ROOT, load
 from tests.finished import finish
 from tests.tiny import tiny_tree, write_tree
@@ -70,8 +71,8 @@ def test_finished_cells_are_merged_once_and_another_configuration_replaces_its_o
     assert said == ["CLIP, seed 0: added.", "DCL, seed 0: added."]
     assert [cell["numbers"][AREA]["value"] for cell in stored] == [0.7, 0.8]
     assert stored[1]["numbers"][HITS] == {"value": 0.5, "n": 40, "interval": [0.4, 0.6], "control": 0.25}
-    facts = {name: stored[0][name] for name in ("n", "samples", "wall_seconds", "peak_memory_mb", "data")}
-    assert facts == {"n": 40, "samples": 64, "wall_seconds": 90.0, "peak_memory_mb": 700.0, "data": "d"}
+    facts = {name: stored[0][name] for name in ("n", "samples", "wall_seconds", "peak_memory_mb")}
+    assert facts == {"n": 40, "samples": 64, "wall_seconds": 90.0, "peak_memory_mb": 700.0}
     assert merge(stored, first) == (stored, [])
     # The hospital may lie elsewhere; what is learned or measured may not differ.
     assert hashes(sweep, ["data.root=elsewhere"]) == hashes(sweep)
@@ -81,6 +82,13 @@ def test_finished_cells_are_merged_once_and_another_configuration_replaces_its_o
     assert again == [stored[0], *changed]
     with pytest.raises(UserError, match=r"^The cells have several samples \(.*\): compare on one, or begin anew\.$"):
         merge(stored, cells(sweep, {("DCL", 0): 0.9}, "phases.0.until=32"))
+
+
+def test_cells_are_of_one_hospital_where_the_same_patients_are_judged_by_the_same_labels() -> None:
+    one = replace(outcome("zero_shot", "auroc", "macro", 0.7), split="s")
+    assert judged(replace(one, data="a column more")) == judged(one)  # CXR-CLIP pairs each film with the next
+    fewer = replace(one.metrics[0], counts=Counts(n=39, patients=30))
+    assert len({judged(each) for each in (one, replace(one, split="t"), replace(one, metrics=(fewer,)))}) == 3
 
 
 def test_the_words_for_what_is_missing_lay_out_these_cells_and_no_others(sweep: Path) -> None:
