@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, multigammaln
 
+from medvlp.features.prototypes import LEAST_TEMPERATURE
+
 _FEW = 5  # a part of that few rows is not split off
 _ITERATIONS = 50
 
@@ -167,7 +169,8 @@ def mergers(rows: np.ndarray, parts: dict[int, np.ndarray], prior: Prior) -> lis
 def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, mean: float) -> np.ndarray:
     """Return a temperature for each cluster, (K,): mean distance / log(n + 10), brought to a common mean.
 
-    Values outside the 10th and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3).
+    Values outside the 10th and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3). At least 0.02, as
+    of a cluster of equal rows; the common mean of one without rows, which takes no part, and of all where none spreads.
 
     Example:
         >>> rows = np.array([[0.0], [2.0], [9.0], [9.2]])
@@ -176,9 +179,13 @@ def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, me
     """
     far = np.sqrt(np.square(rows - centroids[labels]).sum(axis=1))
     count = np.bincount(labels, minlength=len(centroids))
+    there = count > 0
     found = np.bincount(labels, far, minlength=len(centroids)) / np.maximum(count, 1) / np.log(count + 10)
-    found = np.clip(found, *np.percentile(found, [10, 90]))
-    return mean * found / max(found.mean(), 1e-12) if found.any() else np.full(len(centroids), mean)
+    found = np.clip(found, *np.percentile(found[there], [10, 90]))
+    if not found[there].any():
+        return np.full(len(centroids), mean)
+    found = mean * found / found[there].mean()
+    return np.where(there, np.maximum(found, LEAST_TEMPERATURE), mean)
 
 
 def _halves(rows: np.ndarray, index: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray] | None:

@@ -33,8 +33,8 @@ class Gpc(State):
     A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled. K-means
     keeps labelled samples in their class; then clusters without a class are split or merged where that is likelier
     under a normal-inverse-Wishart prior (`medvlp.features.split_merge`): their number is found, and the next pass
-    starts from it. A cluster in which samples lie widely has a high temperature; their mean is 0.1. All processes hold
-    all N D numbers.
+    starts from it. A cluster in which samples lie widely has a high temperature; their mean is 0.1, and
+    none is below 0.02. All processes hold all N D numbers.
 
     Args:
         labels: C findings that exclude each other here, names of label fields without ``label.``.

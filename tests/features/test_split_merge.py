@@ -102,3 +102,19 @@ def test_a_temperature_grows_with_the_spread_and_their_mean_is_given():
     found = densities(rows, labels, np.eye(4)[:3], mean=0.2)
     assert found.argmax() == 2
     assert found.mean() == pytest.approx(0.2)
+
+
+def test_no_temperature_is_zero_whatever_lies_in_a_cluster():
+    """Two groups, twelve rows that lie alone, and a class without a row: the 90th percentile of twelve zeros is low."""
+    rows, labels = blobs(np.eye(16)[:2], 20, seed=3)
+    alone = np.eye(16)[2:14]
+    rows, labels = np.concatenate([rows, alone]), np.concatenate([labels, np.arange(3, 15)])
+    centroids = np.concatenate([np.eye(16)[:2], np.zeros((1, 16)), alone])
+    for own in (slice(None), slice(0, 40), slice(40, None)):  # all, the groups alone, and single rows alone
+        found = densities(rows[own], labels[own], centroids, mean=0.1)
+        assert (found >= 0.02).all()
+        assert found[2] == 0.1
+    assert (found == 0.1).all()  # where nothing spreads none is softer
+    found = densities(rows, labels, centroids, mean=0.1)
+    assert (found[3:] == 0.02).all()
+    assert found[:2].min() > 0.1
