@@ -77,6 +77,19 @@ def test_known_classes_stay_and_unknown_ones_are_found_beside_them():
     assert accuracy(labels[new] - 3, truth[new] - 3) == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_class_without_a_row_takes_none_and_changes_nothing_for_others(empty):
+    rows, truth = blobs(2 * np.eye(8)[:5], 30, seed=1)
+    two = np.where((truth < 2) & (np.arange(150) % 2 == 0), truth, -1)
+    place = np.delete(np.arange(3), empty)  # of the two among three
+    three = np.where(two >= 0, place[two], -1)
+    prior = Prior(rows.mean(axis=0))
+    expected = split_and_merge(rows, two, 7, prior=prior, rounds=10)
+    labels = split_and_merge(rows, three, 8, prior=prior, classes=3, rounds=10)
+    assert labels.tolist() == np.concatenate([place, np.arange(3, 9)])[expected].tolist()
+
+
 def test_two_that_are_each_others_nearest_merge_once():
     """One blob cut in two beside another: both halves name each other, and one cluster comes of it, not two."""
     rows, truth = blobs(np.array([[0.0, 0, 0, 0], [3.0, 0, 0, 0]]), 40, seed=1)
