@@ -11,6 +11,8 @@ from torch import Tensor
 from medvlp.core import collectives
 from medvlp.core.encoded import unit
 
+LEAST_TEMPERATURE = 0.02  # of a prototype whose rows all lie on it
+
 
 def members(labels: Tensor) -> Tensor:
     """Return which rows are of which class by labels (R, L), bool (R, L, 2); uncertain and missing ones are of none.
@@ -83,7 +85,7 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
         tensor([0.4006, 0.1000])
     """
     mean = distance / weight.clamp(min=1e-12)
-    found = (mean / (counts.to(mean) + 10).log()).clamp(min=0.02)
+    found = (mean / (counts.to(mean) + 10).log()).clamp(min=LEAST_TEMPERATURE)
     return torch.where(weight > 0, found, 0.1)
 
 

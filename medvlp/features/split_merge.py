@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, multigammaln
 
+from medvlp.features.prototypes import LEAST_TEMPERATURE
+
 _FEW = 5  # a part of that few rows is not split off
 _ITERATIONS = 50
 
@@ -61,14 +63,21 @@ class Prior:
 
 
 def part_known(
-    rows: np.ndarray, known: np.ndarray, clusters: int, *, seed: int = 0, start: np.ndarray | None = None
+    rows: np.ndarray,
+    known: np.ndarray,
+    clusters: int,
+    *,
+    classes: int | None = None,
+    seed: int = 0,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """K-means in which the rows of a known class stay in its cluster, (N,) labels.
+    """K-means in which the rows of a known class stay in its cluster, (N,) labels; a class without any stays empty.
 
     Args:
         rows: (N, D).
         known: (N,) class of each row, 0 to C - 1, or -1.
         clusters: K, at least C: the first C clusters are the classes.
+        classes: C; None: up to the last that a row is of.
         seed: of the other clusters' first centroids (k-means++).
         start: (K, D) centroids instead.
 
@@ -77,20 +86,23 @@ def part_known(
         >>> part_known(rows, np.array([-1, -1, 0, -1]), 2).tolist()
         [1, 1, 0, 0]
     """
-    classes = int(known.max(initial=-1)) + 1
+    classes = int(known.max(initial=-1)) + 1 if classes is None else classes
+    empty = np.setdiff1d(np.arange(classes), known)
     if start is None:
         draws = np.random.default_rng(seed)
-        centroids = [rows[known == k].mean(axis=0) for k in range(classes)]
+        centroids = [_mean(rows[known == k]) for k in range(classes)]
         free = rows[known < 0]
         while len(centroids) < clusters:
-            far = np.min([np.square(free - c).sum(axis=1) for c in centroids] or [np.ones(len(free))], axis=0)
+            there = np.delete(centroids, empty, axis=0) if centroids else []
+            far = np.min([np.square(free - c).sum(axis=1) for c in there] or [np.ones(len(free))], axis=0)
             chance = far / far.sum() if far.sum() > 0 else None
             centroids.append(free[draws.choice(len(free), p=chance)])
         start = np.stack(centroids)
     labels, centroids = np.full(len(rows), -1), start.astype(np.float64)
     for _ in range(_ITERATIONS):
-        near = (rows @ centroids.T - np.square(centroids).sum(axis=1) / 2).argmax(axis=1)
-        found = np.where(known >= 0, known, near)
+        scores = rows @ centroids.T - np.square(centroids).sum(axis=1) / 2
+        scores[:, empty] = -np.inf
+        found = np.where(known >= 0, known, scores.argmax(axis=1))
         if (found == labels).all():
             break
         labels = found
@@ -99,7 +111,14 @@ def part_known(
 
 
 def split_and_merge(
-    rows: np.ndarray, known: np.ndarray, clusters: int, *, prior: Prior, rounds: int = 1, seed: int = 0
+    rows: np.ndarray,
+    known: np.ndarray,
+    clusters: int,
+    *,
+    prior: Prior,
+    classes: int | None = None,
+    rounds: int = 1,
+    seed: int = 0,
 ) -> np.ndarray:
     """Cluster rows, some of known classes, and find the number of clusters on the way.
 
@@ -112,6 +131,7 @@ def split_and_merge(
         known: (N,) class, or -1.
         clusters: how many to begin with, known ones included.
         prior: of a cluster.
+        classes: how many are known; None: up to the last that a row is of.
         rounds: most of them; it ends earlier where nothing changes.
         seed: of the first centroids.
 
@@ -121,8 +141,8 @@ def split_and_merge(
     References:
         Zhao et al. 2023 (GPC), section 3.3; Ronen et al. 2022 (DeepDPM).
     """
-    classes = int(known.max(initial=-1)) + 1
-    labels = part_known(rows, known, clusters, seed=seed)
+    classes = int(known.max(initial=-1)) + 1 if classes is None else classes
+    labels = part_known(rows, known, clusters, classes=classes, seed=seed)
     for _ in range(rounds):
         labels = _numbered(labels, classes)
         parts = {k: np.flatnonzero(labels == k) for k in range(classes, labels.max() + 1)}
@@ -135,7 +155,8 @@ def split_and_merge(
         groups += [index for k, index in parts.items() if k not in gone]
         groups += [half for halves in split.values() for half in halves]
         groups += [np.concatenate([parts[a], parts[b]]) for a, b in merged]
-        labels = part_known(rows, known, len(groups), start=np.stack([rows[index].mean(axis=0) for index in groups]))
+        start = np.stack([_mean(rows[index]) for index in groups])
+        labels = part_known(rows, known, len(groups), classes=classes, start=start)
     return _numbered(labels, classes)
 
 
@@ -167,7 +188,8 @@ def mergers(rows: np.ndarray, parts: dict[int, np.ndarray], prior: Prior) -> lis
 def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, mean: float) -> np.ndarray:
     """Return a temperature for each cluster, (K,): mean distance / log(n + 10), brought to a common mean.
 
-    Values outside the 10th and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3).
+    Values outside the 10th and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3). At least 0.02, as
+    of a cluster of equal rows; the common mean of one without rows, which takes no part, and of all where none spreads.
 
     Example:
         >>> rows = np.array([[0.0], [2.0], [9.0], [9.2]])
@@ -176,9 +198,13 @@ def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, me
     """
     far = np.sqrt(np.square(rows - centroids[labels]).sum(axis=1))
     count = np.bincount(labels, minlength=len(centroids))
+    there = count > 0
     found = np.bincount(labels, far, minlength=len(centroids)) / np.maximum(count, 1) / np.log(count + 10)
-    found = np.clip(found, *np.percentile(found, [10, 90]))
-    return mean * found / max(found.mean(), 1e-12) if found.any() else np.full(len(centroids), mean)
+    found = np.clip(found, *np.percentile(found[there], [10, 90]))
+    if not found[there].any():
+        return np.full(len(centroids), mean)
+    found = mean * found / found[there].mean()
+    return np.where(there, np.maximum(found, LEAST_TEMPERATURE), mean)
 
 
 def _halves(rows: np.ndarray, index: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray] | None:
@@ -194,6 +220,11 @@ def _halves(rows: np.ndarray, index: np.ndarray, prior: Prior) -> tuple[np.ndarr
     if min(map(len, halves)) <= _FEW or prior.log_ratio(rows[halves[0]], rows[halves[1]]) <= 0:
         return None
     return halves
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Return the mean row, (D,); zeros of none."""
+    return rows.sum(axis=0) / max(len(rows), 1)
 
 
 def _means(rows: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.ndarray:

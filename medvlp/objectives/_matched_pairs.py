@@ -46,13 +46,15 @@ class Matched:
     def losses(self, logits: Tensor, right: Tensor, *, no_object: float) -> tuple[Tensor, Tensor]:
         """Return the cross entropy of each query, (R Q,), and its weight, 0 in rows of which nothing is known.
 
+        The weight of a query is 0, too, whose pair is uncertain.
+
         Args:
             logits: (R, Q, K + 1), the last "nothing", which unmatched queries are.
             right: (M,) classes of the matched ones.
-            no_object: weight of unmatched ones; that of matched ones is 1.
+            no_object: weight of unmatched ones; that of matched sure ones is 1.
         """
         target = torch.full_like(logits[..., 0], logits.shape[2] - 1, dtype=torch.int64).index_put(self.at, right)
-        weight = torch.full_like(logits[..., 0], no_object).index_put(self.at, logits.new_ones(()))
+        weight = torch.full_like(logits[..., 0], no_object).index_put(self.at, self.true.sure.to(logits))
         losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
         return losses, (weight * self.known[:, None]).flatten()
 

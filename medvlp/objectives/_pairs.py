@@ -19,7 +19,7 @@ _MOST = 64  # boxes of a picture
 
 @dataclass(frozen=True)
 class Pairs:
-    """The n pairs (subject, object) of a picture that some predicate is stated of.
+    """The n pairs (subject, object) of a picture that some predicate is stated of, surely or not.
 
     Attributes:
         boxes: (n, 8) centre, width, height of the subject and of the object in [0, 1]; NaN where not known.
@@ -32,6 +32,11 @@ class Pairs:
     subjects: Tensor
     objects: Tensor
     predicates: Tensor
+
+    @property
+    def sure(self) -> Tensor:
+        """Of which pairs some predicate is certain, bool (n,): the others are neither taught nor denied."""
+        return (self.predicates == PRESENT).any(dim=1)
 
 
 def pairs_of(
@@ -72,7 +77,7 @@ def pairs_of(
             found.append(None)
             continue
         matrix = column.values[here[0]].view(len(labels), predicates, len(labels)).transpose(1, 2)  # (E, E, P)
-        subjects, objects = (matrix == PRESENT).any(2).nonzero(as_tuple=True)
+        subjects, objects = (matrix >= UNCERTAIN).any(2).nonzero(as_tuple=True)
         own = regions.row == row
         drawn_here = {e: regions.boxes[own & (entity == e)] for e in {*subjects.tolist(), *objects.tolist()}}
         boxes = [

@@ -110,8 +110,7 @@ class Dino(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         total: Term | None = None
-        for large in self.large:
-            taught = self._taught(ctx, large)
+        for large, taught in zip(self.large, self._taught(ctx), strict=True):
             above = ctx.owner(f"{large}/{self.head}")
             for view in self.views:
                 owner = ctx.owner(f"{view}/{self.head}")
@@ -127,10 +126,13 @@ class Dino(Objective):
         return {"crops": total}
 
     @torch.no_grad()
-    def _taught(self, ctx: Context, view: str) -> Tensor:
-        """Return the teacher's distribution of own rows of a view, (R, K)."""
-        key, temperature = f"{self.teacher}:{view}/{self.head}", value_at(self.teacher_temperature, ctx.samples_seen)
+    def _taught(self, ctx: Context) -> list[Tensor]:
+        """Return the teacher's distribution of own rows of each large view, (R, K)."""
+        seen = [f"{self.teacher}:{view}/{self.head}" for view in self.large]
+        temperature = value_at(self.teacher_temperature, ctx.samples_seen)
         if self.centring == "sinkhorn":
-            return sinkhorn(ctx.all(key), epsilon=temperature)[ctx.own(key)]
+            every = [ctx.all(key) for key in seen]
+            shares = sinkhorn(torch.cat(every), epsilon=temperature).split([len(rows) for rows in every])
+            return [share[ctx.own(key)] for share, key in zip(shares, seen, strict=True)]
         centre = cast("_Centred", ctx.state[self.teacher]).centre(self.head)
-        return ((ctx[key] - centre.to(ctx[key])) / temperature).softmax(dim=1)
+        return [((ctx[key] - centre.to(ctx[key])) / temperature).softmax(dim=1) for key in seen]

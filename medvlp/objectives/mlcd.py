@@ -100,7 +100,8 @@ class Mlcd(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         rows, count = unit(ctx[self.reads]), self._count(ctx)
-        own = ctx.rows(self.field, self.reads).one().reshape(len(rows), -1)
+        own = ctx.rows(self.field, self.reads).one()
+        own = own if own.dim() == 2 else own[:, None]
         known = own.isfinite().all(dim=1)
         index = torch.where(known[:, None], own, 0.0).long()
         scores = self.scale * cast("_Classes", ctx.heads[self.head]).scores(rows, learn=True)[:, :count]

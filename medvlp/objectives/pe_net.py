@@ -23,7 +23,8 @@ class PeNet(Related):
     r"""Predicates of matched pairs, by prototypes over the features that `rlipv2` finds.
 
     Pairs of queries are matched with stated pairs as in `rlipv2`. With r a pair's vector, c_k the K prototypes (P
-    predicates and "no relation"), y the pair's first stated predicate, or none for an unmatched one::
+    predicates and "no relation"), y the pair's first stated predicate, or none for an unmatched one (an uncertain pair
+    teaches nothing)::
 
         predicate = - sum w log softmax(logits)_y / sum w                 w = no_object where unmatched
         alike     = (1 / K^2) sum_i |S_i|_2,  S = c^ sg(c^)^T, c^ of length 1
@@ -109,9 +110,10 @@ class PeNet(Related):
         matched = match_pairs(self.found(ctx), self.truths(ctx), l1=self.l1, giou=self.giou)
         right = (matched.true.predicates == PRESENT).int().argmax(dim=1)
         losses, weight = matched.losses(logits, right, no_object=self.no_object)
+        sure = matched.true.sure
         nothing, rows = (vectors.sum() + prototypes.sum()) * 0, matched.known.sum().to(logits)
         texts = prototypes[0] if len(prototypes) else prototypes.new_zeros(2, prototypes.shape[2])
-        margin = beyond(vectors[matched.at], texts, right, nearest=self.nearest)
+        margin = beyond(vectors[matched.at][sure], texts, right[sure], nearest=self.nearest)
         return {
             "predicate": Term.of(losses, weight),
             "alike": Term(nothing + alike(texts) * rows, rows),

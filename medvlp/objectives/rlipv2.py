@@ -56,7 +56,8 @@ class Rlipv2(Related):
 
     Note:
         What a report does not mention is taught as nothing, at a low weight: a finding that the reader left out is
-        unlearnt. Uncertain statements are neither taught nor denied.
+        unlearnt. Uncertain statements are neither taught nor denied: a pair of which nothing is certain takes a
+        query, which learns nothing.
 
     References:
         Yuan et al. 2023 (RLIPv2); focal loss of Law and Deng 2018 (CornerNet), eq. 1. The softened verbs
@@ -120,7 +121,8 @@ class Rlipv2(Related):
         boxes, *named, verbs = layer
         matched = match_pairs(layer, truths, l1=self.l1, giou=self.giou)
         at, true, stated = matched.at, matched.true, (matched.true.predicates == PRESENT).to(verbs)
-        found, known = boxes[at], ~true.boxes.isnan()
+        sure = true.sure[:, None]
+        found, known = boxes[at], ~true.boxes.isnan() & sure
         placed = true.boxes.where(known, found.detach())
         overlap, both = overlaps(found, placed), known[:, ::4]
         quality = ((1 + overlap.detach()) / 2).where(both, 1.0).amin(dim=1)
@@ -129,7 +131,7 @@ class Rlipv2(Related):
             losses, weight = matched.losses(logits, right, no_object=self.no_object)
             entity, weights = entity + (losses * weight).sum(), weights + weight.sum()
         soft = torch.zeros_like(verbs).index_put(at, stated * quality[:, None])
-        counted = torch.ones_like(verbs).index_put(at, (true.predicates != UNCERTAIN).to(verbs))
+        counted = torch.ones_like(verbs).index_put(at, ((true.predicates != UNCERTAIN) & sure).to(verbs))
         focal = (soft_focal(verbs, soft) * counted * matched.known[:, None, None]).sum()
         sums = [(found - placed).abs().sum(), ((1 - overlap) * both).sum(), entity, focal]
         return torch.stack([*sums, weights, both.sum().to(boxes), stated.sum()])

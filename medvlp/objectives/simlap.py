@@ -103,7 +103,8 @@ class Simlap(Objective):
         rows, own = first_partners(ctx.owner(first), ctx.all_owner(second))
         classes, known, draws = self._of_columns(ctx, second)
         alike = (classes[own][:, None] == classes[None]).all(dim=2)  # (R, C)
-        chosen = self._second(own, alike, known, draws)
+        of = ctx.all_owner(second)
+        chosen = self._second(own, alike if self.pairing == "different" else of[own][:, None] == of, known, draws)
         positive = (classes[chosen][:, None] == classes[None]).all(dim=2) & known & known[own][:, None]
         gates = cast("ClassGate", ctx.heads["simlap_gate"]).between(classes[own], classes[chosen], self._vectors(ctx))
         scores = gated_cosine(ctx[first][rows], gates, ctx.all(second)) / self.temperature
@@ -119,11 +120,14 @@ class Simlap(Objective):
         everybody = ctx.gather(packed, ctx.owner(key)).values
         return everybody[:, :-2], everybody[:, -2] > 0, everybody[:, -1]
 
-    def _second(self, own: Tensor, alike: Tensor, known: Tensor, draws: Tensor) -> Tensor:
-        """Return the column whose class is a row's second one, (R,): the next in the order of the draws, cyclic."""
+    def _second(self, own: Tensor, barred: Tensor, known: Tensor, draws: Tensor) -> Tensor:
+        """Return the column whose class is a row's second one, (R,): the next in the order of the draws, cyclic.
+
+        Columns of `barred` (R, C) are not taken: those of the row's own class, or of its own sample.
+        """
         if self.pairing == "same" or not len(draws):
             return own
-        allowed = known & (~alike if self.pairing == "different" else torch.arange(len(draws)).to(own) != own[:, None])
+        allowed = known & ~barred
         ahead = (draws - draws[own][:, None]).remainder(1.0).masked_fill(~allowed, torch.inf)
         return torch.where(allowed.any(dim=1), ahead.argmin(dim=1), own)
 

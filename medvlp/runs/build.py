@@ -171,7 +171,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         shaped = model
         if any(each.surgery for each in config.phases[: i + 1]):
             patches.remove()
-            shaped = _operated(model, config, i)
+            shaped = operated(model, config, i)
         for checked in (plan, *map(Plan.of, passes)):
             shaped.check(checked)
         patches.remove()
@@ -181,7 +181,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     return Parts(model, tokenizer, states, objectives, weights, answers, views)
 
 
-def _operated(model: Model, config: RunConfig, index: int) -> Model:
+def operated(model: Model, config: RunConfig, index: int) -> Model:
     """Return a copy with all surgery up to a phase and the patches of that phase: surgery may give what is needed."""
     shaped = copy.deepcopy(model)
     for i, phase in enumerate(config.phases[: index + 1]):

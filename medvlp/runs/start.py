@@ -6,12 +6,16 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medvlp.config.tree import PhaseConfig
-from medvlp.core.protocols import Model
+from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Model, State
 from medvlp.models.bundle import load_model
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.surgery import operate
+from medvlp.runs.build import operated
+from medvlp.state._model_teacher import tensors_of
+from medvlp.state.frozen import Frozen
 from medvlp.training.checkpoints import load_weights
 
 
@@ -25,6 +29,28 @@ def rehearse_surgery(model: Model, phases: Sequence[PhaseConfig]) -> None:
         model = copy.deepcopy(model)
         for i, phase in enumerate(phases):
             operate(model, phase.surgery, where=f"phases[{i}].surgery")
+
+
+def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunConfig) -> None:
+    """Refuse a `frozen` teacher that is to copy the student when patches or surgery have given it other tensors.
+
+    Raises:
+        ConfigError: naming the state and the phase.
+    """
+    starts = [0, *(phase.until for phase in config.phases[:-1])]
+    for name, state in states.items():
+        if not isinstance(state, Frozen) or not state.begin:
+            continue
+        last = max(i for i, start in enumerate(starts) if start < state.begin)
+        if not config.phases[last].patches and not any(phase.surgery for phase in config.phases[: last + 1]):
+            continue
+        copied, student = (_shapes(each) for each in (model, operated(model, config, last)))
+        if copied != student:
+            raise ConfigError(
+                f"states.{name}.begin is {state.begin}, in phases[{last}], where patches or surgery have given the "
+                "student other tensors than its copy has: let it begin where a phase without patches, and before any "
+                "surgery, ends."
+            )
 
 
 def start_from(model: Model, source: Path) -> None:
@@ -70,3 +96,7 @@ def _of_head(name: str) -> str:
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
+
+
+def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}

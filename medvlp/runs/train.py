@@ -45,7 +45,7 @@ from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.release import taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
-from medvlp.runs.start import rehearse_surgery, start_from
+from medvlp.runs.start import refuse_late_copies, rehearse_surgery, start_from
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -195,6 +195,7 @@ class Built:
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
         rehearse_surgery(self.parts.model, config.phases)
+        refuse_late_copies(self.parts.model, self.parts.states, config)
         answers = {name: each.answer for name, each in self.parts.answers.items()}
         self.choose = config.evaluation.choose or first_choice(answers, self._fields) or ""
         if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:

@@ -28,7 +28,8 @@ class Frozen(ModelTeacher):
     Args:
         bundle: folder of a released model; None copies the student at the start.
         begin: samples seen by the run at which the student is copied once more, as it then is: where a later phase
-            begins. Asked before, the teacher answers as the student was at the start.
+            begins. Asked before, the teacher answers as the student was at the start. Patches of the phase that ends
+            there, or earlier surgery, are refused at the start of the run: the copy has not got their tensors.
 
     Raises:
         ConfigError: if a bundle is to be copied later.

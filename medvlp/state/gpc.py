@@ -33,8 +33,8 @@ class Gpc(State):
     A sample is of a known class if exactly one of `labels` is present in it; every other sample is unlabelled. K-means
     keeps labelled samples in their class; then clusters without a class are split or merged where that is likelier
     under a normal-inverse-Wishart prior (`medvlp.features.split_merge`): their number is found, and the next pass
-    starts from it. A cluster in which samples lie widely has a high temperature; their mean is 0.1. All processes hold
-    all N D numbers.
+    starts from it. A cluster in which samples lie widely has a high temperature; their mean is 0.1, and none is below
+    0.02. A class without a sample has an empty cluster, whose prototype is zero. All processes hold all N D numbers.
 
     Args:
         labels: C findings that exclude each other here, names of label fields without ``label.``.
@@ -119,7 +119,7 @@ class Gpc(State):
         """Cluster the cohort.
 
         Raises:
-            DataError: if there are fewer rows than clusters.
+            DataError: if there are fewer rows than clusters, or all rows are of known classes.
         """
         device = collectives.device_of(self._model)
         values = torch.stack([torch.from_numpy(table[f"label.{name}"]) for name in self.labels], dim=1)
@@ -130,7 +130,13 @@ class Gpc(State):
         own = unit(rows).double().numpy()[there]
         if len(own) < (count := max(len(self.prototypes) or self.clusters, len(self.labels) + 1)):
             raise DataError(f"state 'gpc' cannot make {count} clusters of {len(own)} rows: lower clusters.")
-        found = split_and_merge(own, known[there], count, prior=Prior(own.mean(axis=0), psi=self.psi), rounds=_ROUNDS)
+        if (known[there] >= 0).all():
+            raise DataError(
+                "state 'gpc' has no unlabelled row to find groups in: each sample has exactly one of "
+                f"{', '.join(self.labels)}; name fewer labels."
+            )
+        prior = Prior(own.mean(axis=0), psi=self.psi)
+        found = split_and_merge(own, known[there], count, prior=prior, classes=len(self.labels), rounds=_ROUNDS)
         centroids = np.zeros((max(int(found.max()) + 1, len(self.labels)), own.shape[1]))
         np.add.at(centroids, found, own)
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)

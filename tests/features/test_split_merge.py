@@ -77,6 +77,19 @@ def test_known_classes_stay_and_unknown_ones_are_found_beside_them():
     assert accuracy(labels[new] - 3, truth[new] - 3) == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_class_without_a_row_takes_none_and_changes_nothing_for_others(empty):
+    rows, truth = blobs(2 * np.eye(8)[:5], 30, seed=1)
+    two = np.where((truth < 2) & (np.arange(150) % 2 == 0), truth, -1)
+    place = np.delete(np.arange(3), empty)  # of the two among three
+    three = np.where(two >= 0, place[two], -1)
+    prior = Prior(rows.mean(axis=0))
+    expected = split_and_merge(rows, two, 7, prior=prior, rounds=10)
+    labels = split_and_merge(rows, three, 8, prior=prior, classes=3, rounds=10)
+    assert labels.tolist() == np.concatenate([place, np.arange(3, 9)])[expected].tolist()
+
+
 def test_two_that_are_each_others_nearest_merge_once():
     """One blob cut in two beside another: both halves name each other, and one cluster comes of it, not two."""
     rows, truth = blobs(np.array([[0.0, 0, 0, 0], [3.0, 0, 0, 0]]), 40, seed=1)
@@ -102,3 +115,19 @@ def test_a_temperature_grows_with_the_spread_and_their_mean_is_given():
     found = densities(rows, labels, np.eye(4)[:3], mean=0.2)
     assert found.argmax() == 2
     assert found.mean() == pytest.approx(0.2)
+
+
+def test_no_temperature_is_zero_whatever_lies_in_a_cluster():
+    """Two groups, twelve rows that lie alone, and a class without a row: the 90th percentile of twelve zeros is low."""
+    rows, labels = blobs(np.eye(16)[:2], 20, seed=3)
+    alone = np.eye(16)[2:14]
+    rows, labels = np.concatenate([rows, alone]), np.concatenate([labels, np.arange(3, 15)])
+    centroids = np.concatenate([np.eye(16)[:2], np.zeros((1, 16)), alone])
+    for own in (slice(None), slice(0, 40), slice(40, None)):  # all, the groups alone, and single rows alone
+        found = densities(rows[own], labels[own], centroids, mean=0.1)
+        assert (found >= 0.02).all()
+        assert found[2] == 0.1
+    assert (found == 0.1).all()  # where nothing spreads none is softer
+    found = densities(rows, labels, centroids, mean=0.1)
+    assert (found[3:] == 0.02).all()
+    assert found[:2].min() > 0.1

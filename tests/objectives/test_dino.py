@@ -101,6 +101,19 @@ def test_equal_shares_are_those_of_all_teacher_rows():
     torch.testing.assert_close(got.sum, total)
 
 
+def test_equal_shares_are_the_same_of_two_views_and_of_two_crops_of_one():
+    taught, seen = scores(6, 0), scores(6, 1)
+    both = {"ema:image.large/dino": (taught, [0, 0, 1, 1, 2, 2]), "image.large/dino": (seen, [0, 0, 1, 1, 2, 2])}
+    apart = {}
+    for name, crop in (("image", slice(0, None, 2)), ("image.second", slice(1, None, 2))):
+        apart |= {f"ema:{name}/dino": (taught[crop], [0, 1, 2]), f"{name}/dino": (seen[crop], [0, 1, 2])}
+    options = {"small": [], "centring": "sinkhorn", "prototypes": K}
+    one = Dino(large=["image.large"], **options)(context(both))["crops"]
+    two = Dino(large=["image", "image.second"], **options)(context(apart))["crops"]
+    assert one.count.item() == two.count.item() == 6
+    torch.testing.assert_close(one.sum, two.sum)
+
+
 def test_the_teachers_temperature_is_ramped_and_it_has_no_gradient():
     taught = scores(2, 0).requires_grad_()
     parts = {"ema:image/dino": (taught, [0, 1]), "image/dino": (scores(2, 2), [0, 1])}

@@ -85,6 +85,35 @@ def test_the_group_that_nobody_named_is_found_and_each_sample_learns_its_cluster
     assert torch.equal(again.extend(batch)["number.gpc"].values[:3], torch.arange(3.0))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_finding_that_never_stands_alone_has_no_samples_and_no_prototype():
+    rows, names = table(), ["effusion", "edema", "nodule"]
+    expected, state = GpcState(labels=NAMES, clusters=6), GpcState(labels=names, clusters=7)
+    expected.refresh(rows)
+    state.refresh(FeatureTable(rows.ids, {**rows.columns, "label.edema": np.zeros(60, dtype=np.float32)}))
+    assert state._found.tolist() == torch.tensor([0, 2, 3])[expected._found].tolist()
+    assert not state.prototypes[1].any()
+    torch.testing.assert_close(state.prototypes[[0, 2, 3]], expected.prototypes)
+    assert state.temperatures[1].item() == pytest.approx(0.1)
+
+
+def test_rows_that_lie_alone_leave_every_term_finite():
+    """Two known groups and twelve samples that are like no other one."""
+    state, truth = GpcState(labels=NAMES, clusters=14, psi=1e-4), [0] * 20 + [1] * 20 + list(range(2, 14))
+    rows = np.eye(14)[truth]
+    rows[:40] += 0.05 * np.random.default_rng(0).normal(size=(40, 14))
+    labels = {f"label.{name}": (np.array(truth) == k).astype(np.float32) for k, name in enumerate(NAMES)}
+    state.refresh(FeatureTable([str(i) for i in range(52)], {"image/gpc": rows.astype(np.float32), **labels}))
+    assert state._found.bincount().tolist() == [20, 20] + [1] * 12
+    assert (state.temperatures >= 0.02).all()
+    fields = {name: torch.from_numpy(values[30:]).double() for name, values in labels.items()}
+    fields["number.gpc"] = state._found[30:].double()
+    parts = {parse_key(f"image.{view}/gpc"): torch.from_numpy(rows[30:]) for view in ("first", "second")}
+    parts = {key: Part(values, torch.arange(22)) for key, values in parts.items()}
+    terms = Gpc()(Context(parts=parts, batch=Batch.of(fields), states={"gpc": state}))
+    assert all(term.value().isfinite() and term.count > 0 for term in terms.values())
+
+
 def test_what_is_refused():
     for options in ({"labels": []}, {"labels": ["a", "a"]}, {"labels": NAMES, "clusters": 2}):
         with pytest.raises(ConfigError, match="name each finding once and begin with more clusters than findings"):
@@ -93,6 +122,12 @@ def test_what_is_refused():
         Gpc(views=["image", "image"])
     with pytest.raises(DataError, match="state 'gpc' cannot make 6 clusters of 3 rows: lower clusters"):
         GpcState(labels=NAMES, clusters=6).refresh(table(3))
+    rows = table()
+    rows = FeatureTable(rows.ids, {**rows.columns, "label.nodule": 1 - rows["label.effusion"]})
+    with pytest.raises(
+        DataError, match=r"has no unlabelled row to find groups in: .* effusion, nodule; name fewer lab"
+    ):
+        GpcState(labels=NAMES, clusters=6).refresh(rows)
     ctx = made()
     ctx.state = {"gpc": Queue(reads=["image/gpc"])}
     with pytest.raises(ConfigError, match=r"states.gpc is no 'gpc', which the objective of that name needs"):

@@ -101,6 +101,7 @@ HALF = [
     ("grain", "boxes", "image"),
     ("dito_detector", "proposals", "image"),
     ("rlipv2", "boxes", "image"),
+    ("unime_distill", "stored", "vector.teacher"),
 ]
 
 

@@ -86,6 +86,15 @@ def test_a_row_without_clusters_adds_nothing():
     assert got.value().item() == pytest.approx(first, abs=1e-9)
 
 
+@pytest.mark.parametrize(("field", "labels"), [(FIELD, [[0, 3], [8, 1]]), ("number.cluster_image", [2.0, 5.0])])
+def test_a_step_without_a_row_adds_nothing(field, labels):
+    ctx, key = context(labels, field=field), parse_key("image/embedding")
+    ctx.parts = {key: Part(ctx.parts[key].values[:0].requires_grad_(), ctx.parts[key].owner[:0])}
+    term = Mlcd(classes=K, field=field)(ctx)["clusters"]
+    term.sum.backward()
+    assert (term.sum.item(), term.count.item()) == (0, 0)
+
+
 def test_both_sides_learn():
     ctx = context([[0, 3], [8, 1]])
     rows = ctx["image/embedding"].requires_grad_()

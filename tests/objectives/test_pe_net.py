@@ -18,7 +18,7 @@ from medvlp.models.heads.pe_net import fused
 from medvlp.objectives._matched_pairs import match_pairs
 from medvlp.objectives._predicate_prototypes import alike, apart, beyond
 from medvlp.objectives.pe_net import PeNet
-from tests.objectives.test_rlipv2 import LABELS, QUERIES, VERBS, P, context, given, objective
+from tests.objectives.test_rlipv2 import LABELS, QUERIES, VERBS, P, context, given, matrix, objective
 
 
 def rand(*shape: int, seed: int) -> Tensor:
@@ -117,3 +117,19 @@ def test_its_terms_are_over_the_pairs_that_rlipv2_matches() -> None:
     margin = beyond(vectors[0, query], prototypes[0], torch.zeros(2, dtype=torch.int64), nearest=10)
     assert float(terms["beyond"].value()) == pytest.approx(float(margin.mean()))
     assert math.isfinite(sum(float(term.value()) for term in terms.values()))
+
+
+@pytest.mark.parametrize(("value", "learns"), [(0.5, False), (0.0, True)])
+def test_a_pair_that_is_only_uncertain_is_neither_taught_nor_denied(value: float, learns: bool) -> None:
+    parts = given()
+    ctx = context(parts, stated={0: matrix((0, 0, 2, value))})
+    logits = rand(3, QUERIES, P + 1, seed=6).requires_grad_()
+    vectors, prototypes = rand(3, QUERIES, 4, seed=7), rand(P + 1, 4, seed=8).expand(3, -1, -1)
+    for name, each in (("", logits), ("_vectors", vectors), ("_prototypes", prototypes)):
+        ctx.parts[parse_key(f"image/pe_net{name}")] = Part(each, torch.arange(3))  # type: ignore[index]
+    terms = PeNet(labels=LABELS, predicates=VERBS)(ctx)
+    terms["predicate"].sum.backward()
+    assert logits.grad is not None
+    assert int(logits.grad[0].any(dim=1).sum()) == QUERIES - (not learns)
+    assert float(terms["predicate"].count) == pytest.approx(0.1 * (QUERIES - (not learns)))
+    assert (float(terms["beyond"].sum), float(terms["beyond"].count)) == (0, 0)

@@ -13,6 +13,7 @@ from medvlp.core import Context, Part
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
+from medvlp.objectives._matched_pairs import match_pairs
 from medvlp.objectives.rlipv2 import Rlipv2, soft_focal
 from tests.objectives.test_box_set import giou
 
@@ -150,6 +151,30 @@ def test_what_nothing_is_known_of_teaches_nothing() -> None:
         assert float(value.grad[2].abs().max()) == 0.0, name
     none = objective()(context(given(), stated={}))
     assert all(float(term.value()) == 0 and float(term.count) == 0 for term in none.values())
+
+
+@pytest.mark.parametrize(("value", "learns"), [(0.5, False), (0.0, True)])
+def test_a_pair_that_is_only_uncertain_is_neither_taught_nor_denied(value: float, learns: bool) -> None:
+    """The query that finds the pair best has no gradient; every other one is nothing, as all are where it is absent."""
+    parts = given()
+    for each in parts.values():
+        each.requires_grad_()
+    ctx = context(parts, stated={0: matrix((0, 0, 2, value))})
+    found = [parts[name] for name in ("", "_subjects", "_objects", "_predicates")]
+    query = match_pairs(found, objective().truths(context(parts, stated={0: matrix((0, 0, 2, 0.5))})), l1=2.5, giou=1.0)
+    terms = objective()(ctx)
+    torch.stack([term.sum for term in terms.values()]).sum().backward()
+    assert query.row.tolist() == [0]
+    best = query.query.item()
+    for name in ("_subjects", "_objects", "_predicates"):
+        grad = parts[name].grad
+        assert grad is not None
+        assert [bool(row.any()) for row in grad[0]] == [learns or q != best for q in range(QUERIES)], name
+    boxes = parts[""].grad
+    assert boxes is not None
+    assert not boxes.any()
+    assert [float(terms[name].count) for name in ("box", "overlap", "predicate")] == [0, 0, 0]
+    assert float(terms["entity"].count) == pytest.approx(2 * 0.1 * (QUERIES - (not learns)))
 
 
 def test_of_two_boxes_without_a_place_nobody_knows_which_is_meant() -> None:

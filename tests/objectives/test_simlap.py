@@ -62,6 +62,22 @@ def test_it_is_the_loop_over_rows_positives_and_negatives(pairing):
     assert term.sum.item() == pytest.approx(total, rel=1e-11)
 
 
+def test_a_sample_with_several_texts_is_paired_with_another_sample():
+    """Of three samples with two texts each the second class is never the row's own: the gates between tell."""
+    labels = {"effusion": [1.0, 0, 0], "edema": [0.0, 1, 0]}
+    asked: list[tuple[Tensor, Tensor]] = []
+    head = gate()
+    between = head.between
+    head.between = lambda one, other, *given: (asked.append((one, other)), between(one, other, *given))[1]
+    for seed in range(5):
+        ctx = context(rows(3, 0), rows(3, 1), labels, head, seed=seed)
+        ctx.parts = {**ctx.parts, parse_key("text/simlap"): Part(rows(6, 1), torch.tensor([0, 0, 1, 1, 2, 2]))}
+        term = Simlap(labels=["effusion", "edema"])(ctx)["pairs"]
+        assert term.count.item() == 3
+    assert len(asked) == 5
+    assert all(bool((one != other).any(dim=1).all()) for one, other in asked)
+
+
 def test_unlike_classes_each_with_itself_and_a_constant_gate_are_infonce():
     labels = {f"f{k}": [float(i >> k & 1) for i in range(8)] for k in range(3)}
     a, b = rows(8, 0), rows(8, 1)

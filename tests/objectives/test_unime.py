@@ -10,6 +10,7 @@ from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.core.sample import Column
+from medvlp.core.term import Term
 from medvlp.objectives import Clip, Unime, UnimeDistill
 from medvlp.objectives.unime import hardest
 from tests.objectives.world import rows
@@ -133,6 +134,44 @@ def test_stored_vectors_are_a_teacher_too():
     found = objective(Context(parts=ctx.parts, batch=stored))["texts"].value().item()
     assert found == pytest.approx(divergence(student, taught, temperature=0.2), rel=1e-9)
     assert sorted(map(str, objective.needs())) == ["text/embedding", "vector.teacher"]
+
+
+def stored(student: Tensor, taught: Tensor | None, owner: list[int]) -> Term:
+    """The term of a teacher of whom samples `owner` have a vector."""
+    batch = Batch.of({"text": list("abcdefgh")[: len(student)]})
+    if taught is not None:
+        batch = batch.with_columns({"vector.teacher": Column(taught, torch.tensor(owner))})
+    parts = {parse_key("text/embedding"): Part(student, torch.arange(len(student)))}
+    return UnimeDistill(teacher="vector.teacher", temperature=0.2)(Context(parts=parts, batch=batch))["texts"]
+
+
+def test_a_text_without_a_stored_vector_is_left_out():
+    student, taught, others = rows(5, 0), rows(5, 1), [0, 1, 3, 4]
+    whole, few = student.clone().requires_grad_(), student[others].requires_grad_()
+    broken = taught.clone()
+    broken[2, 1] = math.nan
+    expected = stored(few, taught[others], [0, 1, 2, 3])
+    expected.sum.backward()
+    for values, owner in ((taught[others], others), (broken, list(range(5)))):
+        whole.grad = None
+        found = stored(whole, values, owner)
+        found.sum.backward()
+        assert found.count.item() == expected.count.item() == 4
+        assert found.sum.item() == pytest.approx(expected.sum.item(), rel=1e-12)
+        assert whole.grad is not None
+        assert few.grad is not None
+        torch.testing.assert_close(whole.grad[others], few.grad)
+        assert not whole.grad[2].any()
+
+
+def test_where_no_text_has_a_stored_vector_nothing_is_taught():
+    for taught in (None, torch.full((4, 3), math.nan, dtype=torch.float64)):
+        student = rows(4, 0).requires_grad_()
+        term = stored(student, taught, [0, 1, 2, 3])
+        term.sum.backward()
+        assert (term.sum.item(), term.count.item()) == (0, 0)
+        assert student.grad is not None
+        assert not student.grad.any()
 
 
 def test_at_the_papers_temperature_unlike_texts_are_all_alike():

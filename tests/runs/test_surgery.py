@@ -70,6 +70,30 @@ def test_another_run_starts_from_the_changed_model(tree: dict[str, Any], tmp_pat
     assert load_checkpoint(latest(second.run)).weights[f"model.{POSITION}"].shape[0] == LENGTH
 
 
+def test_a_teacher_that_would_copy_a_changed_student_is_refused_before_the_first_batch(tree: dict[str, Any]) -> None:
+    """Surgery stays and patches go with their phase; at a phase's end the student is as it is in that phase."""
+    surgery, lora = {"surgery": [STRETCH]}, {"patches": [{"name": "lora", "kind": "text"}]}
+    noise = {"patches": [{"name": "noise", "kind": "text"}]}  # has no tensors
+    for changes, begin, refused in (
+        ([{}, surgery, {}], 16, None),
+        ([{}, surgery, {}], 24, 1),
+        ([{}, surgery, {}], 40, 2),
+        ([lora, {}, {}], 16, 0),
+        ([lora, {}, {}], 24, None),
+        ([noise, {}, {}], 16, None),
+    ):
+        tree["phases"] = [
+            {"until": 16 * (i + 1), "objectives": [{"name": "clip"}], **change} for i, change in enumerate(changes)
+        ]
+        tree["states"] = {"before": {"name": "frozen", "begin": begin}}
+        config = check_config(tree, source="test")
+        if refused is None:
+            Built(config, keep=False)
+        else:
+            with pytest.raises(ConfigError, match=rf"states\.before\.begin is {begin}, in phases\[{refused}\], where"):
+                Built(config, keep=False)
+
+
 def test_what_cannot_be_done_is_refused_before_the_first_batch(tree: dict[str, Any]) -> None:
     tree["phases"][1]["surgery"] = [{**STRETCH, "keep": 47}]
     with pytest.raises(ConfigError, match=r"phases\[1\]\.surgery\[0\]: stretch_positions keeps 47 positions and the"):
