@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -102,24 +103,25 @@ class Room:
         return self._added(token, self._samples.study(number), "sample")
 
     def listed(self, token: str, patient: str, date: str) -> dict[str, Any]:
-        """Return the studies of an archive; each is opened by its place in the list, no identifier goes back.
+        """Return studies of an archive and the list's key; each is opened by its place, no identifier goes back.
 
         Raises:
             UserError: there is no archive, it does not answer, or nothing was asked for.
         """
         found = self._pacs().studies(patient=patient, date=date)
-        self.sessions.remember(token, "archive", [each["StudyInstanceUID"] for each in found])
+        listed = secrets.token_urlsafe(8)  # two tabs of a session each have their own list
+        self.sessions.remember(token, f"archive {listed}", [each["StudyInstanceUID"] for each in found])
         shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
-        return {"studies": [{name: each[name] for name in shown} for each in found]}
+        return {"list": listed, "studies": [{name: each[name] for name in shown} for each in found]}
 
-    def fetched(self, token: str, number: int) -> dict[str, Any]:
-        """Open a study of the list.
+    def fetched(self, token: str, listed: str, number: int) -> dict[str, Any]:
+        """Open a study of a list.
 
         Raises:
-            KeyError: the list has no such place.
+            KeyError: there is no such list, or it has no such place.
             UserError: the archive does not answer, or nothing of the study can be shown.
         """
-        uids = self.sessions.remembered(token, "archive") or []
+        uids = self.sessions.remembered(token, f"archive {listed}") or []
         if not isinstance(uids, list) or not 0 <= number < len(uids):
             raise KeyError(number)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +115,39 @@ def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
     assert shown.pixels.shape == (300, 200)
 
 
+class TwoPatients:
+    """An archive of two films, one of each patient."""
+
+    def __init__(self, folder):
+        self.films = {f"1.2.{patient}": film(folder / patient, PatientID=patient) for patient in "12"}
+
+    def studies(self, *, patient="", date=""):
+        told = {"StudyDate": date, "ModalitiesInStudy": "CR", "NumberOfStudyRelatedInstances": "1"}
+        return [{"StudyInstanceUID": f"1.2.{patient}", **told}]
+
+    def retrieve(self, study, folder):
+        return [Path(shutil.copy(self.films[study], folder / "0.dcm"))]
+
+
+def test_a_row_of_one_tabs_list_is_its_study_whatever_another_tab_searched(tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    archive, films = TwoPatients(tmp_path), {}
+    room = Room((), Sessions(), samples=None, audit=AuditLog(None), folder=folder, archive=archive)
+    token = room.sessions.start()
+    assert room.sessions.enter(token)
+    lists = {patient: room.listed(token, patient, "20200102")["list"] for patient in "12"}
+    for patient, listed in lists.items():
+        opened = room.sessions.study(token, room.fetched(token, listed, 0)["key"])
+        films[patient] = opened.series[0].headers[0].header.PatientID
+    assert films == {"1": "1", "2": "2"}
+    for wrong, number in (("none", 0), (lists["1"], 1), (lists["1"], -1)):
+        with pytest.raises(KeyError):
+            room.fetched(token, wrong, number)
+    with pytest.raises(KeyError):
+        room.fetched(room.sessions.start(), lists["1"], 0)
+
+
 @needs_orthanc
 def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, tmp_path, archive):
     folder = tmp_path / "private"
@@ -124,8 +159,8 @@ def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, t
     assert [each["StudyDate"] for each in listed["studies"]] == ["20200102"]
     assert [secret for secret in SECRETS if secret in json.dumps(listed)] == []
     with pytest.raises(KeyError):
-        room.fetched(another, 0)
-    opened = room.fetched(token, 0)
+        room.fetched(another, listed["list"], 0)
+    opened = room.fetched(token, listed["list"], 0)
     assert [each["title"] for each in opened["series"]] == ["CR PA"]
     assert room.export(token, opened["key"], 0, 0, "sr", {}, send=True) == {"sent": 1}
     assert room.files == 0

@@ -71,6 +71,15 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
         sessions.start()
 
 
+def test_a_session_keeps_its_newest_notes_and_no_more_than_twenty():
+    sessions = Sessions()
+    token = sessions.start()
+    for number in range(30):
+        sessions.remember(token, f"archive {number}", number)
+    kept = [number for number in range(30) if sessions.remembered(token, f"archive {number}") is not None]
+    assert kept == list(range(10, 30))
+
+
 def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
     path = tmp_path / "audit.jsonl"
     log = AuditLog(path)

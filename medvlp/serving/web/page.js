@@ -98,13 +98,13 @@ function openList(list) {
   open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`, middleOf(files));
 }
 
-/** Ask the archive that the server was started with; a study is opened by its place in the list. */
+/** Ask the archive that the server was started with; a study is opened by its place in this very list. */
 async function search() {
   const list = $("archive").querySelector("ul");
   list.replaceChildren(h("li", { className: "fine" }, "asking ..."));
   try {
-    const { studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
-    list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(n), "Fetching the study ...") },
+    const { list: key, studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
+    list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(key, n), "Fetching the study ...") },
       `${each.StudyDate.replace(/(....)(..)(..)/, "$1-$2-$3")}  ${each.ModalitiesInStudy.replaceAll("\\", " ")}  ${each.NumberOfStudyRelatedInstances}`))),
     studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."));
   } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
