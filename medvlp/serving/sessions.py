@@ -28,7 +28,7 @@ class Limits:
     upload: int = 2 << 30
     session: int = 3 << 30
     sessions: int = 32
-    silence: float = 45.0
+    silence: float = 150.0  # browsers let a hidden page speak once a minute
 
 
 @dataclass

@@ -38,6 +38,19 @@ def test_silence_ends_a_session_and_a_heartbeat_does_not():
     assert (sessions.knows(silent), sessions.knows(alive)) == (False, True)
 
 
+def test_a_page_that_browsers_let_speak_once_a_minute_keeps_its_session():
+    now = [0.0]
+    sessions = Sessions(clock=lambda: now[0])
+    hidden = sessions.start()
+    for minute in range(1, 10):
+        now[0] = 60 * minute - 1
+        assert sessions.sweep() == 1
+        now[0] = 60 * minute
+        assert sessions.knows(hidden)
+    now[0] += 151
+    assert sessions.sweep() == 0
+
+
 def test_pages_are_counted_and_a_page_that_never_left_is_swept():
     now = [0.0]
     sessions = Sessions(Limits(silence=45), clock=lambda: now[0])

@@ -68,6 +68,7 @@ export async function call(name, ...data) {
 export function stayAlive(every, seen) {
   const beat = () => getJson("/rr/alive").then(seen, () => {});
   setInterval(beat, every);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") beat(); });
   addEventListener("pagehide", () => navigator.sendBeacon("/rr/close"));
   return beat();
 }
