@@ -48,3 +48,52 @@ def test_a_page_that_is_seen_again_says_at_once_that_it_is_there(told):
         console.log(JSON.stringify([hidden, asked]));
     """)
     assert asked == [1, ["/rr/alive", "/rr/alive"]]
+
+
+# A server that refuses the second of the requests made of it.
+_REFUSES = """
+    const asked = [];
+    globalThis.fetch = async (path) => {
+      asked.push(path.split("/pixels/")[1] ?? path.split("/").at(-2));
+      const text = async () => '{"error": "There is no such picture in this session."}';
+      return { ok: asked.length !== 2, status: 404, text, arrayBuffer: async () => new ArrayBuffer(8 * 4 * 2) };
+    };
+"""
+
+
+def test_a_slab_that_failed_is_told_and_it_alone_is_asked_for_again(told):
+    first, wrong, heard, again = told(
+        _REFUSES
+        + """
+        import { Volume } from "./mpr.js";
+        const volume = new Volume("k", 0, { count: 40, rows: 2, columns: 2, lo: 0 });
+        const heard = [];
+        await volume.stream(() => heard.push([volume.arrived, volume.wrong]));
+        const first = [...asked], wrong = volume.wrong;
+        await volume.stream(() => {});
+        await volume.stream(() => {});
+        const again = [asked.slice(first.length), volume.arrived, volume.wrong];
+        console.log(JSON.stringify([first, wrong, heard, again]));
+    """
+    )
+    assert first == ["16/24", "24/32", "8/16", "32/40", "0/8"]
+    assert wrong == "There is no such picture in this session."
+    assert heard == [[8, ""], [16, ""], [24, ""], [32, ""], [32, wrong]]
+    assert again == [["24/32"], 40, ""]
+
+
+@pytest.mark.parametrize("what", ["frameOf", "coloursOf"])
+def test_a_frame_that_failed_is_asked_for_again_and_one_that_came_is_not(told, what):
+    got = told(
+        _REFUSES
+        + f"import {{ {what} as of }} from './series.js';"
+        + """
+        const frames = [{ coloured: true }, { coloured: true }];
+        const study = { key: "k", frames: new Map(), series: [{ frames }] }, got = [];
+        for (const index of [0, 1, 1, 1, 0]) {
+          got.push(await of(study, 0, index).then((values) => values.byteLength, (error) => error.message));
+        }
+        console.log(JSON.stringify([...got, asked.length]));
+    """
+    )
+    assert got == [64, "There is no such picture in this session.", 64, 64, 64, 3]
