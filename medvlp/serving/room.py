@@ -53,7 +53,7 @@ class Room:
         self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
         self._folder, self._archive, self._uploads = folder, archive, uploads
         self._described = [reader.describe() for reader in readers]
-        self._presets = tuple({each["preset"] for each in self._described if each["preset"]})
+        self.presets = tuple({each["preset"] for each in self._described if each["preset"]})
 
     @property
     def document(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Room:
         """
         with self._upload(self.sessions.limits.upload) as upload:
             paths = await upload.receive(chunks, framed=framed)
-            study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
+            study = await to_thread.run_sync(partial(read_study, paths, presets=self.presets))
         return self._added(token, study, "upload")
 
     async def look(self, chunks: AsyncIterator[bytes]) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ class Room:
         """
         if self._samples is None or not 0 <= number < len(SAMPLES):
             raise KeyError(number)
-        return self._added(token, self._samples.study(number), "sample")
+        return self._added(token, self._samples.study(number, self.presets), "sample")
 
     def listed(self, token: str, patient: str, date: str) -> dict[str, Any]:
         """Return studies of an archive and the list's key; each is opened by its place, no identifier goes back.
@@ -125,7 +125,7 @@ class Room:
         if not isinstance(uids, list) or not 0 <= number < len(uids):
             raise KeyError(number)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self._presets)
+            study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self.presets)
         return self._added(token, study, "archive")
 
     def _upload(self, most: int) -> Upload:

@@ -19,6 +19,7 @@ from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
 from medvlp.serving.room import Room
+from medvlp.serving.samples import Sample, Samples
 from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
 from tests.serving.exports.test_pacs import archive, needs_orthanc, pacs
@@ -51,6 +52,33 @@ def test_a_model_of_pictures_says_so_of_a_volume(room, tmp_path):
         room.findings(token, key, 0, 0)
     with pytest.raises(UserError, match="A volume is not exported"):
         room.export(token, key, 0, 0, "png", {}, send=False)
+
+
+class OfAnotherPreset:
+    """A model that reads pictures by a preset which is not the display's, and keeps what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def describe(self):
+        return {"name": "m", "hash": "0" * 64, "kinds": ["image"], "preset": "mimic_jpg_v1"}
+
+    def prepare(self, source):
+        self.shown.append(source)
+        return source
+
+    def findings(self, prepared):
+        return {"refused": None, "findings": [], "warnings": []}
+
+
+def test_a_synthetic_study_is_shown_to_a_model_by_the_models_preset(tmp_path, monkeypatch):
+    monkeypatch.setattr("medvlp.serving.samples.SAMPLES", (Sample("Chest", "cxr", (12,), 96),))
+    model = OfAnotherPreset()
+    room = Room((model,), Sessions(), samples=Samples(tmp_path), audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sample(token, 0)["key"]
+    assert room.findings(token, key, 0, 0)["refused"] is None
+    assert model.shown == [room.sessions.study(token, key).series[0].images["mimic_jpg_v1"]]
 
 
 def test_an_exported_picture_is_what_was_painted(room, films):
