@@ -166,7 +166,9 @@ class Room:
     def similar(self, token: str, study: str, series: int, model: int, sentence: str, k: int) -> dict[str, Any]:
         """Return cases of the index that are like a picture, or like a sentence where one is given."""
         if sentence:
-            return self.readers[model].similar(None, _limited(sentence, 400), k)
+            answer = self.readers[model].similar(None, _limited(sentence, 400), k)
+            self._audit.add("similar", model=str(self._described[model]["hash"]))
+            return answer
         return self._asked(token, study, series, model, "similar", None, k)
 
     def export(
@@ -187,7 +189,8 @@ class Room:
             UserError: it cannot be exported so.
             KeyError: there is no such study or series.
         """
-        held = self.sessions.study(token, study).series[series]
+        whole = self.sessions.study(token, study)
+        held = whole.series[series]
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
@@ -204,9 +207,13 @@ class Room:
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
         shown = shown_of(held, frame=frame, window=view.get("window"), model=described, found=found, mapped=mapped)
         made = export(shown, kind)
-        self._audit.add("sent" if send else "exported", kind=kind, model=str(described["hash"]))
+        facts: dict[str, str | int] = {"kind": kind, "model": str(described["hash"])}
+        facts |= {"input": whole.digest, "series": series}
         if send:
-            return {"sent": self._pacs().store([made.data])}
+            stored = self._pacs().store([made.data])
+            self._audit.add("sent", **facts)  # not before the archive has it
+            return {"sent": stored}
+        self._audit.add("exported", **facts)
         data = base64.b64encode(made.data).decode()
         return {"data": data, "filename": made.filename, "media_type": made.media_type}
 

@@ -70,6 +70,9 @@ class OfAnotherPreset:
     def findings(self, prepared):
         return {"refused": None, "findings": [], "warnings": []}
 
+    def similar(self, prepared, sentence, k):
+        return {"cases": [], "folded": 0}
+
 
 def test_a_synthetic_study_is_shown_to_a_model_by_the_models_preset(tmp_path, monkeypatch):
     monkeypatch.setattr("medvlp.serving.samples.SAMPLES", (Sample("Chest", "cxr", (12,), 96),))
@@ -155,6 +158,42 @@ class TwoPatients:
 
     def retrieve(self, study, folder):
         return [Path(shutil.copy(self.films[study], folder / "0.dcm"))]
+
+
+class Full:
+    """An archive that takes nothing, or all."""
+
+    full = True
+
+    def store(self, objects):
+        if self.full:
+            raise UserError("The archive answered 507: check that it runs, its address and the password file.")
+        return len(objects)
+
+
+def test_the_log_says_of_which_study_a_file_is_and_that_it_was_sent_once_the_archive_has_it(tmp_path):
+    archive, log = Full(), tmp_path / "audit.jsonl"
+    room = Room((), Sessions(), samples=None, audit=AuditLog(log), folder=tmp_path, archive=archive)
+    token, study = room.sessions.start(), read_study([film(tmp_path / "a")])
+    key = room.sessions.add(token, study)
+    with pytest.raises(UserError, match="The archive answered 507"):
+        room.export(token, key, 0, 0, "png", {}, send=True)
+    assert not log.exists()
+    archive.full = False
+    assert room.export(token, key, 0, 0, "png", {}, send=True) == {"sent": 1}
+    room.export(token, key, 0, 0, "png", {}, send=False)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["sent", "exported"]
+    assert [(line["kind"], line["input"], line["series"]) for line in lines] == 2 * [("png", study.digest, 0)]
+
+
+def test_a_search_by_a_sentence_is_logged_with_its_model_and_without_the_sentence(tmp_path):
+    log = tmp_path / "audit.jsonl"
+    room = Room((OfAnotherPreset(),), Sessions(), samples=None, audit=AuditLog(log), folder=tmp_path)
+    room.similar(room.sessions.start(), "", 0, 0, "Left pleural effusion.", 6)
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["event"], line["model"], "input" in line) == ("similar", "0" * 64, False)
+    assert "effusion" not in log.read_text()
 
 
 def test_a_row_of_one_tabs_list_is_its_study_whatever_another_tab_searched(tmp_path):

@@ -107,3 +107,21 @@ def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
         path.write_text("\n".join(wrong) + "\n")
         with pytest.raises(DataError, match="the log was edited"):
             verify(path)
+
+
+def test_a_full_disk_leaves_no_part_of_a_line_and_the_log_goes_on(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    log.add("opened")
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # room for a part of the next line
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.add("findings")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    log.add("where")
+    assert verify(path) == 2
