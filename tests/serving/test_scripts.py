@@ -97,3 +97,24 @@ def test_a_frame_that_failed_is_asked_for_again_and_one_that_came_is_not(told, w
     """
     )
     assert got == [64, "There is no such picture in this session.", 64, 64, 64, 3]
+
+
+def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
+    did = told("""
+        import { KEYS, listen } from "./keys.js";
+        let press;
+        const did = {}, body = { dataset: {} };
+        const addEventListener = (name, act) => { press = act; };
+        globalThis.document = { addEventListener, querySelector: () => null, body };
+        for (const [place, matched] of [["map", ["#map input[type=range]", "label"]], ["slice", []]]) {
+          const closest = (selectors) => selectors.split(", ").find((each) => matched.includes(each)) ?? null;
+          const left = (did[place] = []);
+          listen(() => {});
+          for (const [key] of KEYS) press({ key, target: { closest }, preventDefault: () => left.push(key) });
+        }
+        console.log(JSON.stringify([did, KEYS.map(([key]) => key)]));
+    """)
+    sliding = {"ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"}
+    (taken, keys) = did
+    assert taken["slice"] == keys
+    assert set(keys) - set(taken["map"]) == sliding | {" "}  # of a label the space is its own
