@@ -105,10 +105,10 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
         work = run_in_threadpool(room.sample, _token(request), number)
         return await answered(work, missing="There is no such sample.")
 
-    @server.post("/rr/archive/{number}")
-    async def fetched(request: Request, number: int) -> Response:
-        work = run_in_threadpool(room.fetched, _token(request), number)
-        return await answered(work, missing="There is no such study in the list.")
+    @server.post("/rr/archive/{listed}/{number}")
+    async def fetched(request: Request, listed: str, number: int) -> Response:
+        work = run_in_threadpool(room.fetched, _token(request), listed, number)
+        return await answered(work, missing="There is no such study in the list: search again.")
 
     def values(request: Request, key: str, number: int, take: Callable[[Series], bytes]) -> Response:
         try:

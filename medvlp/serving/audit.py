@@ -39,15 +39,32 @@ class AuditLog:
             self._last = json.loads(lines[-1])["hash"] if lines else _FIRST
 
     def add(self, event: str, **facts: str | int | float | None) -> None:
-        """Append one line; the caller sees to it that facts identify nobody."""
+        """Append one line; the caller sees to it that facts identify nobody.
+
+        Raises:
+            OSError: the line cannot be written; the log is as it was before.
+        """
         if self._path is None:
             return
         with self._lock:
             line = {"time": round(time.time(), 3), "event": event, **facts, "previous": self._last}
-            self._last = line["hash"] = _seal(line)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with open(descriptor, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            line["hash"] = seal = _seal(line)
+            _append(self._path, (json.dumps(line) + "\n").encode())
+            self._last = seal
+
+
+def _append(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError:  # a full disk takes a part of the line, which the next one would not follow
+            os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def verify(path: Path) -> int:

@@ -160,7 +160,7 @@ def _launch(
         run_history=False,
     )  # fmt: skip
     if samples is not None:
-        samples.make_ahead()
+        samples.make_ahead(room.presets)
     closed = threading.Event()
 
     def sweep() -> None:

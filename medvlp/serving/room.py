@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -52,7 +53,7 @@ class Room:
         self.readers, self.sessions, self._samples, self._audit = readers, sessions, samples, audit
         self._folder, self._archive, self._uploads = folder, archive, uploads
         self._described = [reader.describe() for reader in readers]
-        self._presets = tuple({each["preset"] for each in self._described if each["preset"]})
+        self.presets = tuple({each["preset"] for each in self._described if each["preset"]})
 
     @property
     def document(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Room:
         """
         with self._upload(self.sessions.limits.upload) as upload:
             paths = await upload.receive(chunks, framed=framed)
-            study = await to_thread.run_sync(partial(read_study, paths, presets=self._presets))
+            study = await to_thread.run_sync(partial(read_study, paths, presets=self.presets))
         return self._added(token, study, "upload")
 
     async def look(self, chunks: AsyncIterator[bytes]) -> dict[str, Any] | None:
@@ -99,31 +100,32 @@ class Room:
         """
         if self._samples is None or not 0 <= number < len(SAMPLES):
             raise KeyError(number)
-        return self._added(token, self._samples.study(number), "sample")
+        return self._added(token, self._samples.study(number, self.presets), "sample")
 
     def listed(self, token: str, patient: str, date: str) -> dict[str, Any]:
-        """Return the studies of an archive; each is opened by its place in the list, no identifier goes back.
+        """Return studies of an archive and the list's key; each is opened by its place, no identifier goes back.
 
         Raises:
             UserError: there is no archive, it does not answer, or nothing was asked for.
         """
         found = self._pacs().studies(patient=patient, date=date)
-        self.sessions.remember(token, "archive", [each["StudyInstanceUID"] for each in found])
+        listed = secrets.token_urlsafe(8)  # two tabs of a session each have their own list
+        self.sessions.remember(token, f"archive {listed}", [each["StudyInstanceUID"] for each in found])
         shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
-        return {"studies": [{name: each[name] for name in shown} for each in found]}
+        return {"list": listed, "studies": [{name: each[name] for name in shown} for each in found]}
 
-    def fetched(self, token: str, number: int) -> dict[str, Any]:
-        """Open a study of the list.
+    def fetched(self, token: str, listed: str, number: int) -> dict[str, Any]:
+        """Open a study of a list.
 
         Raises:
-            KeyError: the list has no such place.
+            KeyError: there is no such list, or it has no such place.
             UserError: the archive does not answer, or nothing of the study can be shown.
         """
-        uids = self.sessions.remembered(token, "archive") or []
+        uids = self.sessions.remembered(token, f"archive {listed}") or []
         if not isinstance(uids, list) or not 0 <= number < len(uids):
             raise KeyError(number)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self._presets)
+            study = read_study(self._pacs().retrieve(uids[number], Path(folder)), presets=self.presets)
         return self._added(token, study, "archive")
 
     def _upload(self, most: int) -> Upload:
@@ -164,7 +166,9 @@ class Room:
     def similar(self, token: str, study: str, series: int, model: int, sentence: str, k: int) -> dict[str, Any]:
         """Return cases of the index that are like a picture, or like a sentence where one is given."""
         if sentence:
-            return self.readers[model].similar(None, _limited(sentence, 400), k)
+            answer = self.readers[model].similar(None, _limited(sentence, 400), k)
+            self._audit.add("similar", model=str(self._described[model]["hash"]))
+            return answer
         return self._asked(token, study, series, model, "similar", None, k)
 
     def export(
@@ -185,7 +189,8 @@ class Room:
             UserError: it cannot be exported so.
             KeyError: there is no such study or series.
         """
-        held = self.sessions.study(token, study).series[series]
+        whole = self.sessions.study(token, study)
+        held = whole.series[series]
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
@@ -202,9 +207,13 @@ class Room:
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
         shown = shown_of(held, frame=frame, window=view.get("window"), model=described, found=found, mapped=mapped)
         made = export(shown, kind)
-        self._audit.add("sent" if send else "exported", kind=kind, model=str(described["hash"]))
+        facts: dict[str, str | int] = {"kind": kind, "model": str(described["hash"])}
+        facts |= {"input": whole.digest, "series": series}
         if send:
-            return {"sent": self._pacs().store([made.data])}
+            stored = self._pacs().store([made.data])
+            self._audit.add("sent", **facts)  # not before the archive has it
+            return {"sent": stored}
+        self._audit.add("exported", **facts)
         data = base64.b64encode(made.data).decode()
         return {"data": data, "filename": made.filename, "media_type": made.media_type}
 

@@ -41,35 +41,41 @@ class Samples:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[int, Study] = {}
+        self._made: dict[tuple[int, tuple[str, ...]], Study] = {}
         self._closed = threading.Event()
-        self._ahead = threading.Thread(target=self._make_ahead, daemon=True)
+        self._ahead: threading.Thread | None = None
         self._locks = [threading.Lock() for _ in SAMPLES]
 
-    def study(self, number: int) -> Study:
-        """Return one; the first time it is rendered, which takes a second or two."""
-        with self._locks[number]:
-            if number not in self._made:
-                self._made[number] = _make(SAMPLES[number], self._folder)
-            return self._made[number]
+    def study(self, number: int, presets: tuple[str, ...] = ()) -> Study:
+        """Return one; the first time it is rendered, which takes a second or two.
 
-    def make_ahead(self) -> None:
+        Args:
+            number: of `SAMPLES`.
+            presets: by which models read pictures, see `read_study`.
+        """
+        with self._locks[number]:
+            if (number, presets) not in self._made:
+                self._made[number, presets] = _make(SAMPLES[number], self._folder, presets)
+            return self._made[number, presets]
+
+    def make_ahead(self, presets: tuple[str, ...]) -> None:
         """Prepare all samples in the background."""
+        self._ahead = threading.Thread(target=self._make_ahead, args=(presets,), daemon=True)
         self._ahead.start()
 
     def close(self) -> None:
         """Make no further one, and wait for one that is being made."""
         self._closed.set()
-        if self._ahead.is_alive():
+        if self._ahead is not None:
             self._ahead.join()
 
-    def _make_ahead(self) -> None:
+    def _make_ahead(self, presets: tuple[str, ...]) -> None:
         for number in range(len(SAMPLES)):
             if not self._closed.is_set():
-                self.study(number)
+                self.study(number, presets)
 
 
-def _make(sample: Sample, folder: Path) -> Study:
+def _make(sample: Sample, folder: Path, presets: tuple[str, ...]) -> Study:
     people = sample_cohort(patients=_PATIENTS, seed=_SEED, modality=sample.modality)
     with tempfile.TemporaryDirectory(dir=folder) as rendered:
         out = Path(rendered)
@@ -78,4 +84,4 @@ def _make(sample: Sample, folder: Path) -> Study:
             for n in sample.studies
         ]
         files = [out / image["path"] for document in documents for image in document["images"]]
-        return read_study(files, report=documents[0]["report"])
+        return read_study(files, report=documents[0]["report"], presets=presets)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from medvlp.core.errors import UserError
 from medvlp.serving.studies import Study
 
+_MOST_NOTES = 20  # of one session
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,7 +28,7 @@ class Limits:
     upload: int = 2 << 30
     session: int = 3 << 30
     sessions: int = 32
-    silence: float = 45.0
+    silence: float = 150.0  # browsers let a hidden page speak once a minute
 
 
 @dataclass
@@ -142,9 +144,12 @@ class Sessions:
         return made
 
     def remember(self, token: str, name: str, note: object) -> None:
-        """Keep a note of the session that belongs to no study."""
+        """Keep a note of the session that belongs to no study; of more than twenty the oldest give way."""
         with self._lock:
-            self._sessions[token].notes[name] = note
+            notes = self._sessions[token].notes
+            notes[name] = note
+            while len(notes) > _MOST_NOTES:
+                del notes[next(iter(notes))]
 
     def remembered(self, token: str, name: str) -> object:
         """Return a note, None where there is none."""

@@ -131,6 +131,15 @@ def test_hostile_uploads_are_refused_with_a_sentence_and_nothing_stays(served, t
     assert list(folder.rglob("*")) == []
 
 
+def test_a_study_of_an_archive_is_asked_for_by_list_and_place_and_an_unknown_one_is_a_sentence(served):
+    client = visitor(served[0])
+    served[1].sessions.remember(client.cookies[COOKIE], "archive a_-9", ["1.2.3"])
+    told = [client.post(f"/rr/archive/{each}") for each in ("a_-9/0", "a_-9/1", "b/0")]
+    assert [each.status_code for each in told] == [422, 404, 404]
+    assert told[0].json()["error"] == "No archive is named: start with --dicomweb URL."
+    assert told[2].json()["error"] == "There is no such study in the list: search again."
+
+
 def test_several_files_in_one_body_are_one_study(served, tmp_path):
     parts = [film(tmp_path / name).read_bytes() for name in "ab"]
     body = b"".join(struct.pack("<Q", len(part)) + part for part in parts)

@@ -52,6 +52,22 @@ def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
     assert (painted(page) == before).all()
 
 
+def test_the_sliders_of_a_map_are_moved_by_keys(page, film_open):
+    page.locator(".finding[data-finding=effusion] button").click()
+    page.locator(".pane[data-map=true]").wait_for()
+    before = painted(page)
+    slider = page.locator("#map-opacity")
+    slider.focus()
+    for key, value in (("ArrowRight", "56"), ("ArrowLeft", "55"), ("Home", "0"), ("End", "100")):
+        page.keyboard.press(key)
+        assert slider.input_value() == value
+        assert f"{value} %" in page.locator("#map").inner_text()
+    assert (painted(page) != before).any()
+    assert page.evaluate("document.activeElement.id") == "map-opacity"
+    page.keyboard.press("o")  # every other key is a shortcut as elsewhere
+    page.locator(".pane[data-map=false]").wait_for()
+
+
 def test_a_finding_without_a_hit_rate_has_no_map(page, film_open):
     page.locator(".finding[data-finding=edema] summary").click()
     page.keyboard.press("o")

@@ -105,6 +105,21 @@ def map_of_effusion(page):
     page.locator(".pane[data-map=true]").wait_for()
 
 
+def test_a_search_by_a_sentence_that_is_not_written_says_so_and_searches_nothing(page, films):
+    told(page, films[0])
+    asked = []
+    page.on("request", lambda each: asked.append(each.post_data_json) if "/call/similar" in each.url else None)
+    for empty in ("", "  "):
+        page.locator("#sentence").fill(empty)
+        page.locator("#alike-said").click()
+        expect(page.locator("#similar .wrong")).to_contain_text("No sentence is written: state a finding")
+        assert page.locator("#similar .case").count() == 0
+    page.locator("#sentence").fill("Left pleural effusion.")
+    page.locator("#alike-said").click()
+    expect(page.locator("#similar .case").first).to_be_visible()
+    assert [each["data"][-2] for each in asked if each] == ["Left pleural effusion."]  # the other fetches the answer
+
+
 def test_a_map_goes_with_the_model_that_made_it(page, films):
     told(page, films[0])
     map_of_effusion(page)

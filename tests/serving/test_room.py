@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
 from medvlp.serving.room import Room
+from medvlp.serving.samples import Sample, Samples
 from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
 from tests.serving.exports.test_pacs import archive, needs_orthanc, pacs
@@ -49,6 +52,36 @@ def test_a_model_of_pictures_says_so_of_a_volume(room, tmp_path):
         room.findings(token, key, 0, 0)
     with pytest.raises(UserError, match="A volume is not exported"):
         room.export(token, key, 0, 0, "png", {}, send=False)
+
+
+class OfAnotherPreset:
+    """A model that reads pictures by a preset which is not the display's, and keeps what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def describe(self):
+        return {"name": "m", "hash": "0" * 64, "kinds": ["image"], "preset": "mimic_jpg_v1"}
+
+    def prepare(self, source):
+        self.shown.append(source)
+        return source
+
+    def findings(self, prepared):
+        return {"refused": None, "findings": [], "warnings": []}
+
+    def similar(self, prepared, sentence, k):
+        return {"cases": [], "folded": 0}
+
+
+def test_a_synthetic_study_is_shown_to_a_model_by_the_models_preset(tmp_path, monkeypatch):
+    monkeypatch.setattr("medvlp.serving.samples.SAMPLES", (Sample("Chest", "cxr", (12,), 96),))
+    model = OfAnotherPreset()
+    room = Room((model,), Sessions(), samples=Samples(tmp_path), audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sample(token, 0)["key"]
+    assert room.findings(token, key, 0, 0)["refused"] is None
+    assert model.shown == [room.sessions.study(token, key).series[0].images["mimic_jpg_v1"]]
 
 
 def test_an_exported_picture_is_what_was_painted(room, films):
@@ -113,6 +146,75 @@ def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
     assert shown.pixels.shape == (300, 200)
 
 
+class TwoPatients:
+    """An archive of two films, one of each patient."""
+
+    def __init__(self, folder):
+        self.films = {f"1.2.{patient}": film(folder / patient, PatientID=patient) for patient in "12"}
+
+    def studies(self, *, patient="", date=""):
+        told = {"StudyDate": date, "ModalitiesInStudy": "CR", "NumberOfStudyRelatedInstances": "1"}
+        return [{"StudyInstanceUID": f"1.2.{patient}", **told}]
+
+    def retrieve(self, study, folder):
+        return [Path(shutil.copy(self.films[study], folder / "0.dcm"))]
+
+
+class Full:
+    """An archive that takes nothing, or all."""
+
+    full = True
+
+    def store(self, objects):
+        if self.full:
+            raise UserError("The archive answered 507: check that it runs, its address and the password file.")
+        return len(objects)
+
+
+def test_the_log_says_of_which_study_a_file_is_and_that_it_was_sent_once_the_archive_has_it(tmp_path):
+    archive, log = Full(), tmp_path / "audit.jsonl"
+    room = Room((), Sessions(), samples=None, audit=AuditLog(log), folder=tmp_path, archive=archive)
+    token, study = room.sessions.start(), read_study([film(tmp_path / "a")])
+    key = room.sessions.add(token, study)
+    with pytest.raises(UserError, match="The archive answered 507"):
+        room.export(token, key, 0, 0, "png", {}, send=True)
+    assert not log.exists()
+    archive.full = False
+    assert room.export(token, key, 0, 0, "png", {}, send=True) == {"sent": 1}
+    room.export(token, key, 0, 0, "png", {}, send=False)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["sent", "exported"]
+    assert [(line["kind"], line["input"], line["series"]) for line in lines] == 2 * [("png", study.digest, 0)]
+
+
+def test_a_search_by_a_sentence_is_logged_with_its_model_and_without_the_sentence(tmp_path):
+    log = tmp_path / "audit.jsonl"
+    room = Room((OfAnotherPreset(),), Sessions(), samples=None, audit=AuditLog(log), folder=tmp_path)
+    room.similar(room.sessions.start(), "", 0, 0, "Left pleural effusion.", 6)
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["event"], line["model"], "input" in line) == ("similar", "0" * 64, False)
+    assert "effusion" not in log.read_text()
+
+
+def test_a_row_of_one_tabs_list_is_its_study_whatever_another_tab_searched(tmp_path):
+    folder = tmp_path / "private"
+    folder.mkdir()
+    archive, films = TwoPatients(tmp_path), {}
+    room = Room((), Sessions(), samples=None, audit=AuditLog(None), folder=folder, archive=archive)
+    token = room.sessions.start()
+    assert room.sessions.enter(token)
+    lists = {patient: room.listed(token, patient, "20200102")["list"] for patient in "12"}
+    for patient, listed in lists.items():
+        opened = room.sessions.study(token, room.fetched(token, listed, 0)["key"])
+        films[patient] = opened.series[0].headers[0].header.PatientID
+    assert films == {"1": "1", "2": "2"}
+    for wrong, number in (("none", 0), (lists["1"], 1), (lists["1"], -1)):
+        with pytest.raises(KeyError):
+            room.fetched(token, wrong, number)
+    with pytest.raises(KeyError):
+        room.fetched(room.sessions.start(), lists["1"], 0)
+
+
 @needs_orthanc
 def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, tmp_path, archive):
     folder = tmp_path / "private"
@@ -124,8 +226,8 @@ def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, t
     assert [each["StudyDate"] for each in listed["studies"]] == ["20200102"]
     assert [secret for secret in SECRETS if secret in json.dumps(listed)] == []
     with pytest.raises(KeyError):
-        room.fetched(another, 0)
-    opened = room.fetched(token, 0)
+        room.fetched(another, listed["list"], 0)
+    opened = room.fetched(token, listed["list"], 0)
     assert [each["title"] for each in opened["series"]] == ["CR PA"]
     assert room.export(token, opened["key"], 0, 0, "sr", {}, send=True) == {"sent": 1}
     assert room.files == 0

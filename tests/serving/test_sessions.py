@@ -38,6 +38,19 @@ def test_silence_ends_a_session_and_a_heartbeat_does_not():
     assert (sessions.knows(silent), sessions.knows(alive)) == (False, True)
 
 
+def test_a_page_that_browsers_let_speak_once_a_minute_keeps_its_session():
+    now = [0.0]
+    sessions = Sessions(clock=lambda: now[0])
+    hidden = sessions.start()
+    for minute in range(1, 10):
+        now[0] = 60 * minute - 1
+        assert sessions.sweep() == 1
+        now[0] = 60 * minute
+        assert sessions.knows(hidden)
+    now[0] += 151
+    assert sessions.sweep() == 0
+
+
 def test_pages_are_counted_and_a_page_that_never_left_is_swept():
     now = [0.0]
     sessions = Sessions(Limits(silence=45), clock=lambda: now[0])
@@ -71,6 +84,15 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
         sessions.start()
 
 
+def test_a_session_keeps_its_newest_notes_and_no_more_than_twenty():
+    sessions = Sessions()
+    token = sessions.start()
+    for number in range(30):
+        sessions.remember(token, f"archive {number}", number)
+    kept = [number for number in range(30) if sessions.remembered(token, f"archive {number}") is not None]
+    assert kept == list(range(10, 30))
+
+
 def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
     path = tmp_path / "audit.jsonl"
     log = AuditLog(path)
@@ -85,3 +107,21 @@ def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
         path.write_text("\n".join(wrong) + "\n")
         with pytest.raises(DataError, match="the log was edited"):
             verify(path)
+
+
+def test_a_full_disk_leaves_no_part_of_a_line_and_the_log_goes_on(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(path)
+    log.add("opened")
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # room for a part of the next line
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.add("findings")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    log.add("where")
+    assert verify(path) == 2

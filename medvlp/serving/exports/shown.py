@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from medvlp import __version__
 from medvlp.core.errors import DataError, UserError
@@ -113,6 +114,8 @@ class Shown:
     def header(self) -> Dataset:
         """Return a copy of the source's header, without pixels; what may be empty and is absent is there and empty.
 
+        Text in several character sets is in UTF-8.
+
         Raises:
             DataError: the source is no DICOM file, lacks what none may lack, or has not the picture's rows and columns.
         """
@@ -121,6 +124,9 @@ class Shown:
                 "The picture comes from no DICOM file, so no DICOM object can refer to it: export PNG or FHIR."
             )
         header = deepcopy(self.source)
+        if isinstance(header.get("SpecificCharacterSet"), MultiValue):  # its first may be empty: highdicom refuses that
+            header.decode()
+            header.SpecificCharacterSet = "ISO_IR 192"
         missing = [keyword for keyword in _ALWAYS if not header.get(keyword)]
         if missing:
             raise DataError(f"The picture's DICOM file has no {missing[0]}, so nothing can refer to it: export PNG.")

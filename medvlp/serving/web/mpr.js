@@ -20,6 +20,7 @@ export class Volume {
     this.here = new Uint8Array(document.count);
     this.at = this.size.map((n) => Math.floor(n / 2)); // crosshair: slice, row, column
     this.arrived = 0;
+    this.wrong = ""; // why not all of it came
   }
 
   /** All values at once, as text. */
@@ -36,12 +37,15 @@ export class Volume {
     if (alike) this.values.set(values, this.at[0] * size[1] * size[2]);
   }
 
-  /** Fetch slabs from the crosshair outwards, once; `seen` is called after each. */
+  /** Fetch slabs that are not here, from the crosshair outwards; `seen` is called after each, last of a failure. */
   async stream(seen) {
     if (this.streaming) return;
     this.streaming = true;
+    this.wrong = "";
     const [count, rows, columns] = this.size, slabs = [], centre = 2 * this.at[0] + 1;
-    for (let first = 0; first < count; first += SLAB) slabs.push([first, Math.min(count, first + SLAB)]);
+    for (let first = 0; first < count; first += SLAB) {
+      if (!this.here[first]) slabs.push([first, Math.min(count, first + SLAB)]);
+    }
     slabs.sort((a, b) => Math.abs(a[0] + a[1] - centre) - Math.abs(b[0] + b[1] - centre));
     const fetchNext = async () => {
       for (let slab = slabs.shift(); slab && !this.gone; slab = slabs.shift()) {
@@ -52,7 +56,12 @@ export class Volume {
         seen();
       }
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, fetchNext));
+    const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, fetchNext));
+    const failed = ended.find((each) => each.status === "rejected");
+    if (!failed || this.gone) return;
+    this.wrong = failed.reason.message;
+    this.streaming = false;
+    seen();
   }
 
   /** Cosine of the angle between two axes, 0 columns, 1 rows, 2 slices: not 0 where the gantry was tilted. */

@@ -98,13 +98,13 @@ function openList(list) {
   open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`, middleOf(files));
 }
 
-/** Ask the archive that the server was started with; a study is opened by its place in the list. */
+/** Ask the archive that the server was started with; a study is opened by its place in this very list. */
 async function search() {
   const list = $("archive").querySelector("ul");
   list.replaceChildren(h("li", { className: "fine" }, "asking ..."));
   try {
-    const { studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
-    list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(n), "Fetching the study ...") },
+    const { list: key, studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
+    list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(key, n), "Fetching the study ...") },
       `${each.StudyDate.replace(/(....)(..)(..)/, "$1-$2-$3")}  ${each.ModalitiesInStudy.replaceAll("\\", " ")}  ${each.NumberOfStudyRelatedInstances}`))),
     studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."));
   } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
@@ -137,23 +137,27 @@ function hangThese(numbers) {
   chosen(room.panes[0]);
 }
 
-async function refresh(pane, first = false) {
+/** Show a pane what it looks at; what failed to come is asked for again, unless this is how the pane hears of it. */
+async function refresh(pane, first = false, again = true) {
   const series = room.study.series[pane.number], { study } = room;
   const shared = { title: nameOfSeries(series), marker: series.marker, unit: series.unit, spacing_kind: series.spacing_kind, own: "" };
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
     if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
-    volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each))).catch(() => {});
+    const alike = () => room.panes.filter((each) => each.number === pane.number);
+    if (again) volume.stream(() => alike().forEach((each) => refresh(each, false, false)));
     const plane = volume.plane(pane.cut), index = volume.index(pane.cut);
-    const loading = series.look ? series.loading : volume.arrived < volume.size[0] ? `loading ${Math.round((100 * volume.arrived) / volume.size[0])} %` : "";
+    const share = volume.arrived / volume.size[0], coming = share < 1 ? `loading ${Math.round(100 * share)} %` : "";
+    const loading = series.look ? series.loading : volume.wrong || coming;
     pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.cut}`, paint: paintOf(series), edges: PLANES[pane.cut].edges, count: volume.many(pane.cut),
       index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
   } else {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
       index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
-    const [values, colours] = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)]);
-    if (paint === series.frames[pane.index]) pane.show({ ...plane, values, colours });
+    const came = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)])
+      .then(([values, colours]) => ({ values, colours }), (error) => ({ loading: error.message }));
+    if (paint === series.frames[pane.index]) pane.show({ ...plane, ...came });
   }
   if (room.panes[room.current] === pane) under(pane);
 }

@@ -8,6 +8,7 @@ const $ = (id) => document.getElementById(id);
 const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
   ["uncalibrated", "?", "Not calibrated: scores that order pictures, no probabilities"], ["not_for_this_picture", "–", "Not for this picture"]];
 const VERDICTS = { supported: "supported", contradicted: "contradicted", not_visible: "not visible", not_judged: "not judged" };
+const UNWRITTEN = "No sentence is written: state a finding under “Ask one sentence”, such as “Left pleural effusion”.";
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
 const SVG = "http://www.w3.org/2000/svg";
@@ -22,7 +23,10 @@ export class Says {
     $("own-report").addEventListener("click", () => { $("text").value = this.study.report; $("text").focus(); });
     $("export").querySelector(".row").addEventListener("click", (event) => { if (event.target.dataset.kind) this.export(event.target.dataset.kind, event.target.dataset.send === "true"); });
     $("alike").addEventListener("click", () => this.similar(""));
-    $("alike-said").addEventListener("click", () => this.similar($("sentence").value));
+    $("alike-said").addEventListener("click", () => {
+      const sentence = $("sentence").value.trim();
+      if (sentence) this.similar(sentence); else this.#wrong("similar", new Error(UNWRITTEN));
+    });
   }
 
   #form(id, act) { $(id).querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); act(); }); }
@@ -294,6 +298,7 @@ export class Says {
     } catch (error) { if (turn === this.turn) this.#wrong("export", error); }
   }
 
+  /** Cases like the picture, or like a sentence where one is given. */
   async similar(sentence) {
     if (!this.study) return;
     const turn = this.turn;

@@ -9,19 +9,26 @@ const $ = (id) => document.getElementById(id);
 export const nameOfSeries = (series) => `${series.title}${series.visit ? (series.visit === 1 ? " · prior" : ` · prior ${series.visit}`) : ""}`;
 export const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
 
-/** Values of one frame of a picture, asked for once. */
+/** What was asked for once; what failed is asked for again. */
+function kept(frames, name, ask) {
+  if (!frames.has(name)) {
+    const asked = ask();
+    frames.set(name, asked);
+    asked.catch(() => frames.delete(name));
+  }
+  return frames.get(name);
+}
+
+/** Values of one frame of a picture. */
 export async function frameOf(study, number, index) {
-  const name = `${number}/${index}`;
-  if (!study.frames.has(name)) study.frames.set(name, pixels(study.key, number, index, index + 1, study.series[number].frames[index].signed));
-  return study.frames.get(name);
+  const { signed } = study.series[number].frames[index];
+  return kept(study.frames, `${number}/${index}`, () => pixels(study.key, number, index, index + 1, signed));
 }
 
 /** The colours of a frame that has some, else null. */
 export async function coloursOf(study, number, index) {
   if (!study.series[number].frames[index].coloured) return null;
-  const name = `${number}/${index}/colours`;
-  if (!study.frames.has(name)) study.frames.set(name, colours(study.key, number, index));
-  return study.frames.get(name);
+  return kept(study.frames, `${number}/${index}/colours`, () => colours(study.key, number, index));
 }
 
 /** List them; `chosen` is called with the number of the one clicked. */
@@ -30,7 +37,7 @@ export function listSeries(study, chosen) {
   $("series").querySelector("ol").replaceChildren(...study.series.map((series, number) => {
     const size = series.kind === "volume" ? `${series.count} × ${series.rows} × ${series.columns}` : `${series.rows} × ${series.columns}${series.count > 1 ? ` × ${series.count}` : ""}`;
     const canvas = h("canvas", { width: 52, height: 52 });
-    thumbnail(study, canvas, number);
+    thumbnail(study, canvas, number).catch(() => {}); // it stays black; the pane says why
     return h("li", {}, h("button", { type: "button", onclick: () => chosen(number) }, canvas,
       h("span", {}, h("b", {}, nameOfSeries(series)), h("span", { className: "fine" }, size),
         series.warnings.length ? h("span", { className: "fine warned", title: series.warnings.join("\n") }, ` ▲ ${series.warnings.length}`) : null)));

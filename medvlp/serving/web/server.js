@@ -13,7 +13,7 @@ async function asked(path, options = {}) {
 
 export const getJson = async (path) => (await asked(path)).json();
 export const openSample = async (number) => (await asked(`/rr/samples/${number}`, { method: "POST" })).json();
-export const openArchived = async (number) => (await asked(`/rr/archive/${number}`, { method: "POST" })).json();
+export const openArchived = async (list, number) => (await asked(`/rr/archive/${list}/${number}`, { method: "POST" })).json();
 /** One file of a series, to look at while the others are on their way; null where it is no slice. */
 export async function openLook(file) {
   const answer = await asked("/rr/look", { method: "POST", body: file });
@@ -68,6 +68,7 @@ export async function call(name, ...data) {
 export function stayAlive(every, seen) {
   const beat = () => getJson("/rr/alive").then(seen, () => {});
   setInterval(beat, every);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") beat(); });
   addEventListener("pagehide", () => navigator.sendBeacon("/rr/close"));
   return beat();
 }

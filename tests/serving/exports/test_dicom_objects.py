@@ -45,6 +45,22 @@ def test_every_device_can_be_reported(tmp_path: Path, scanner: int) -> None:
     assert report.StudyInstanceUID == dcmread(source).StudyInstanceUID
 
 
+@pytest.mark.parametrize("kind", ["sr", "seg", "sc"])
+@pytest.mark.parametrize(
+    ("second", "name"),
+    [("ISO 2022 IR 87", "Yamada^Tarou=山田^太郎"), ("ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동")],
+    ids=["Japanese", "Korean"],
+)
+def test_a_name_in_several_character_sets_is_the_same_in_what_is_exported(
+    tmp_path: Path, kind: str, second: str, name: str
+) -> None:
+    source = radiograph(tmp_path)
+    header = dcmread(source)
+    header.SpecificCharacterSet, header.PatientName = ["", second], name
+    header.save_as(source)
+    assert str(read(export(shown(source), kind).data).PatientName) == str(dcmread(source).PatientName) == name
+
+
 def test_the_report_is_preliminary_unverified_and_names_its_model(tmp_path: Path) -> None:
     report = read(export(shown(radiograph(tmp_path)), "sr").data)
     flags = (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag)

@@ -1,0 +1,60 @@
+"""What failed to come is told in its pane, no other picture stands in its place, and the next try asks for it again."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+from medvlp.serving.launch import Options, open_room
+from tests.serving.browsing import drop, opened, painted
+from tests.serving.room_files import ct_slices, leafed
+
+REFUSED = "There is no such picture in this session."
+
+
+@pytest.fixture(scope="module")
+def room():
+    running = open_room(Options(port=0, samples=False), readers=())
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(room, browser):
+    with opened(room, browser) as page:
+        yield page
+
+
+def refusing(page, path):
+    """Refuse requests for a path until what this returns is cleared."""
+    broken = [True]
+    answer = {"status": 404, "json": {"error": REFUSED}}
+    page.route(path, lambda route: route.fulfill(**answer) if broken else route.continue_())
+    return broken
+
+
+def test_slices_that_failed_to_come_are_told_and_the_next_step_asks_again(page, tmp_path):
+    broken = refusing(page, "**/series/0/pixels/0/8")
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()))
+    page.locator(f".pane[data-count='20'][data-loading='{REFUSED}']").first.wait_for()
+    assert REFUSED in page.locator(".corner.tl").first.inner_text()
+    broken.clear()
+    page.keyboard.press("ArrowUp")
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+
+
+def test_a_frame_that_failed_to_come_is_told_over_no_other_and_asked_for_again(page, tmp_path):
+    broken = refusing(page, "**/series/0/pixels/1/2")
+    drop(page, *leafed(tmp_path))
+    page.locator(".pane[data-state=painted]").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.locator(f".pane[data-index='1'][data-state=waiting][data-loading='{REFUSED}']").wait_for()
+    assert REFUSED in page.locator(".corner.tl").inner_text()
+    assert painted(page).max() == 0
+    broken.clear()
+    page.keyboard.press("ArrowUp")
+    page.locator(".pane[data-index='0'][data-state=painted][data-loading='']").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.locator(".pane[data-index='1'][data-state=painted][data-loading='']").wait_for()
+    assert painted(page).max() > 0

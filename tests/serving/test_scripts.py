@@ -1,0 +1,120 @@
+"""The page's scripts that need no page, run by node: what they ask of the server, and what they take for a shortcut."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import medvlp
+
+WEB = Path(medvlp.__file__).parent / "serving" / "web"
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="node is not on the path (Debian: apt-get install nodejs)")
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Run a script beside the page's, and return what it told as JSON."""
+    folder = shutil.copytree(WEB, tmp_path / "web")
+    (folder / "package.json").write_text('{"type": "module"}')
+
+    def run(script):
+        (folder / "script.js").write_text(script)
+        ran = subprocess.run([str(NODE), "script.js"], cwd=folder, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    return run
+
+
+def test_a_page_that_is_seen_again_says_at_once_that_it_is_there(told):
+    asked = told("""
+        import { stayAlive } from "./server.js";
+        const asked = [], heard = {};
+        globalThis.fetch = async (path) => { asked.push(path); return { ok: true, json: async () => ({ files: 0 }) }; };
+        globalThis.addEventListener = () => {};
+        globalThis.setInterval = () => {};
+        globalThis.document = { visibilityState: "visible", addEventListener: (name, act) => { heard[name] = act; } };
+        await stayAlive(15000, () => {});
+        document.visibilityState = "hidden";
+        heard.visibilitychange();
+        const hidden = asked.length;
+        document.visibilityState = "visible";
+        heard.visibilitychange();
+        console.log(JSON.stringify([hidden, asked]));
+    """)
+    assert asked == [1, ["/rr/alive", "/rr/alive"]]
+
+
+# A server that refuses the second of the requests made of it.
+_REFUSES = """
+    const asked = [];
+    globalThis.fetch = async (path) => {
+      asked.push(path.split("/pixels/")[1] ?? path.split("/").at(-2));
+      const text = async () => '{"error": "There is no such picture in this session."}';
+      return { ok: asked.length !== 2, status: 404, text, arrayBuffer: async () => new ArrayBuffer(8 * 4 * 2) };
+    };
+"""
+
+
+def test_a_slab_that_failed_is_told_and_it_alone_is_asked_for_again(told):
+    first, wrong, heard, again = told(
+        _REFUSES
+        + """
+        import { Volume } from "./mpr.js";
+        const volume = new Volume("k", 0, { count: 40, rows: 2, columns: 2, lo: 0 });
+        const heard = [];
+        await volume.stream(() => heard.push([volume.arrived, volume.wrong]));
+        const first = [...asked], wrong = volume.wrong;
+        await volume.stream(() => {});
+        await volume.stream(() => {});
+        const again = [asked.slice(first.length), volume.arrived, volume.wrong];
+        console.log(JSON.stringify([first, wrong, heard, again]));
+    """
+    )
+    assert first == ["16/24", "24/32", "8/16", "32/40", "0/8"]
+    assert wrong == "There is no such picture in this session."
+    assert heard == [[8, ""], [16, ""], [24, ""], [32, ""], [32, wrong]]
+    assert again == [["24/32"], 40, ""]
+
+
+@pytest.mark.parametrize("what", ["frameOf", "coloursOf"])
+def test_a_frame_that_failed_is_asked_for_again_and_one_that_came_is_not(told, what):
+    got = told(
+        _REFUSES
+        + f"import {{ {what} as of }} from './series.js';"
+        + """
+        const frames = [{ coloured: true }, { coloured: true }];
+        const study = { key: "k", frames: new Map(), series: [{ frames }] }, got = [];
+        for (const index of [0, 1, 1, 1, 0]) {
+          got.push(await of(study, 0, index).then((values) => values.byteLength, (error) => error.message));
+        }
+        console.log(JSON.stringify([...got, asked.length]));
+    """
+    )
+    assert got == [64, "There is no such picture in this session.", 64, 64, 64, 3]
+
+
+def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
+    did = told("""
+        import { KEYS, listen } from "./keys.js";
+        let press;
+        const did = {}, body = { dataset: {} };
+        const addEventListener = (name, act) => { press = act; };
+        globalThis.document = { addEventListener, querySelector: () => null, body };
+        for (const [place, matched] of [["map", ["#map input[type=range]", "label"]], ["slice", []]]) {
+          const closest = (selectors) => selectors.split(", ").find((each) => matched.includes(each)) ?? null;
+          const left = (did[place] = []);
+          listen(() => {});
+          for (const [key] of KEYS) press({ key, target: { closest }, preventDefault: () => left.push(key) });
+        }
+        console.log(JSON.stringify([did, KEYS.map(([key]) => key)]));
+    """)
+    sliding = {"ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"}
+    (taken, keys) = did
+    assert taken["slice"] == keys
+    assert set(keys) - set(taken["map"]) == sliding | {" "}  # of a label the space is its own
