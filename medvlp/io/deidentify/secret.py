@@ -8,9 +8,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydicom.uid import UID_dictionary
+
 from medvlp.core.pseudonym import pseudonym
 
-_STANDARD = "1.2.840.10008."  # UIDs that the standard itself defines
 _MOST_DAYS = 3650
 
 
@@ -27,8 +28,8 @@ class Secret:
     key: bytes
 
     def uid(self, value: str) -> str:
-        """Return a UID under 2.25 (PS3.5 B.2); empty and the standard's own stay."""
-        if not value or value.startswith(_STANDARD):
+        """Return a UID under 2.25 (PS3.5 B.2); empty and those that the standard lists (PS3.6 Annex A) stay."""
+        if not value or value in UID_dictionary:
             return value
         digest = hmac.new(self.key, f"uid {value}".encode(), hashlib.sha256).digest()
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
