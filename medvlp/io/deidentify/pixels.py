@@ -102,7 +102,8 @@ def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: 
     data = values.astype(f"{'>' if big else '<'}{'i' if layout.signed else 'u'}{width}").tobytes()
     dataset.add_new(0x7FE00010, "OB" if width == 1 else "OW", data + b"\0" * (len(data) % 2))
     dataset["PixelData"].is_undefined_length = False
-    dataset.PhotometricInterpretation = photometric
+    # What was read has three samples a pixel, however few colours the file held.
+    dataset.PhotometricInterpretation = "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
     if values.shape[-1] == 3 and values.ndim == 4:
         dataset.PlanarConfiguration = 0
     dataset.BitsStored, dataset.HighBit = layout.bits_stored, layout.bits_stored - 1

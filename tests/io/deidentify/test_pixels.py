@@ -147,6 +147,33 @@ def test_an_overlay_in_unused_bits_is_wiped(tmp_path: Path, pixels: str, slice_:
     assert set(np.frombuffer(made.PixelData, "<u2")) == {100}
 
 
+def test_masked_colours_of_half_width_are_written_as_whole_ones(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    dataset = dcmread(path)
+    rows, columns = 64, 48
+    light = np.add.outer(np.arange(rows), 2 * np.arange(columns)).astype(np.uint8) + 40
+    red, blue = np.full((rows, columns // 2), 90, np.uint8), np.full((rows, columns // 2), 170, np.uint8)
+    red[:, ::3], blue[:, 1::3] = 120, 110
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = rows, columns, 3, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.PixelData = np.stack([light[:, ::2], light[:, 1::2], blue, red], axis=-1).tobytes()
+    region = Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 0, 20
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = columns - 1, rows - 1
+    dataset.SequenceOfUltrasoundRegions, dataset.BurnedInAnnotation = [region], ""
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit", "VOILUTSequence"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dcmwrite(path, dataset)
+    made = deidentify_dicom(path, profile=Profile(), secret=SECRET)
+    after = dcmread(io.BytesIO(made.data))
+    assert (made.pixels.frames, after.PhotometricInterpretation) == (1, "YBR_FULL")
+    assert len(after.PixelData) == rows * columns * 3
+    assert np.array_equal(after.pixel_array[20:], dcmread(path).pixel_array[20:])
+    assert len(np.unique(after.pixel_array[:20].reshape(-1, 3), axis=0)) == 1
+
+
 def test_outside_the_regions_of_an_ultrasound_all_is_dark(tmp_path: Path) -> None:
     path, _ = with_text(tmp_path)
     dataset = dcmread(path)
