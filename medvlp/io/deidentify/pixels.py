@@ -39,9 +39,9 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
     """
     stated = str(dataset.get("BurnedInAnnotation", "")).upper()
-    # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired).
+    # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired), at bit 0 too if it has no Overlay Data.
     overlays = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
-    beside = any(dataset[tag].value for tag in overlays)
+    beside = any(dataset[tag].value or (tag.group, 0x3000) not in dataset for tag in overlays)
     scanned = str(dataset.SOPClassUID) in SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
     search = mode != "keep" and (stated == "YES" or not scanned)
     if not search and not beside:
