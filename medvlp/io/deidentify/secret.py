@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,6 +54,8 @@ class Secret:
             (2, '123000.5')
         """
         digits = value.replace(".", "", 2) if value[4:5] == "." else value  # ACR-NEMA wrote 2020.02.28
+        if not re.fullmatch("[0-9]{8}", digits[:8]):  # strptime takes 202011 for 1 January 2020
+            return ""
         try:
             day = datetime.strptime(digits[:8], "%Y%m%d") - timedelta(days=self.days(patient))
         except (ValueError, OverflowError):
