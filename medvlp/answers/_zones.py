@@ -61,8 +61,21 @@ def mask_of_boxes(boxes: Sequence[Box], record: ImageRecord | None, size: tuple[
     if record is not None and record.source is not None:
         frame = (0.0, 0.0, float(record.source[-1]), float(record.source[-2]))
     x0, y0, x1, y1 = frame
+    boxes = boxes if record is None else _as_stored(boxes, record)
     corners = torch.tensor(boxes) * torch.tensor([x1 - x0, y1 - y0] * 2) + torch.tensor([x0, y0] * 2)
     return inside(corners if record is None else to_view(corners, record, size), size)
+
+
+def _as_stored(boxes: Sequence[Box], record: ImageRecord) -> list[Box]:
+    """Boxes in shares of the film as it hangs -> of the film as its file stores it, which may lie otherwise."""
+    if record.matrix is None or len(record.matrix) != 2:
+        return list(boxes)
+    (a, b, _), (d, e, _) = record.matrix
+    a, d = (-a, -d) if record.flip else (a, d)  # that the view is a mirror image says nothing of the file
+    if abs(b) + abs(d) > abs(a) + abs(e):
+        boxes, a, e = [(y0, x0, y1, x1) for x0, y0, x1, y1 in boxes], b, d
+    boxes = [(1 - x1, y0, 1 - x0, y1) for x0, y0, x1, y1 in boxes] if a < 0 else boxes
+    return [(x0, 1 - y1, x1, 1 - y0) for x0, y0, x1, y1 in boxes] if e < 0 else list(boxes)
 
 
 def inside(corners: Tensor, size: tuple[int, int]) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from medvlp.core.errors import UserError
+from medvlp.core.places import turned_back
 from medvlp.core.sample import ImageRecord
 
 #: ``own``: values mean the same in every picture (a cosine); ``peak``: only their order within a picture counts.
@@ -35,7 +36,7 @@ class Map:
     score: float = float("nan")
 
     def placed(self, record: ImageRecord | None) -> Map:
-        """Return the map placed in its source image by a view's record; mirrored views are turned back.
+        """Return the map placed in its source image by a view's record; mirrored and turned views are turned back.
 
         Example:
             >>> Map(np.array([[0.0, 1.0]])).placed(ImageRecord(seed=0, box=(0, 0, 8, 4), flip=True)).values.tolist()
@@ -43,6 +44,8 @@ class Map:
         """
         if record is None:
             return self
+        if record.matrix is not None and len(record.matrix) == 2:
+            return replace(self, box=record.box, values=turned_back(self.values, record.matrix))
         return replace(self, box=record.box, values=self.values[:, ::-1] if record.flip else self.values)
 
     def in_source(self, height: int, width: int, *, mode: str = "bilinear") -> np.ndarray:

@@ -38,6 +38,44 @@ def relative_record(step: Array, size: Sequence[int], slices: Sequence[int] | No
     return ImageRecord(seed=0, box=box, matrix=matrix, slices=None if slices is None else tuple(slices))
 
 
+def turned_record(record: ImageRecord, turn: Array, size: Sequence[int]) -> ImageRecord:
+    """Return the record of a view whose picture was turned as it was read, in pixels of the file.
+
+    Args:
+        record: in pixels of the turned picture.
+        turn: (3, 3), points (x, y, 1) of the turned picture -> those of the file, by quarter turns and mirrors.
+        size: (H, W) of the view, (S, H, W) of a stack.
+
+    Example:
+        >>> mirror = np.array([[-1.0, 0, 8], [0, 1, 0], [0, 0, 1]])
+        >>> record = turned_record(ImageRecord(seed=0, box=(0, 0, 4, 4), source=(4, 8)), mirror, (4, 4))
+        >>> record.box, record.matrix
+        ((4.0, 0.0, 8.0, 4.0), ((-1.0, 0.0, 8.0), (0.0, 1.0, 0.0)))
+    """
+    whole = view_to_source(record, size)
+    low, high = _around(torch.tensor([record.box], dtype=torch.float64), turn)
+    source = record.source
+    if source is not None and turn[0, 0] == 0:
+        source = (*source[:-2], source[-1], source[-2])
+    (x0, y0), (x1, y1) = low[0].tolist(), high[0].tolist()
+    matrix = matrix_rows((_in_volume(turn) if len(whole) == 4 else turn) @ whole)
+    return replace(record, box=(x0, y0, x1, y1), matrix=matrix, source=source)
+
+
+def turned_back(values: Array, turn: Array | Matrix) -> Array:
+    """Return (H, W), or (H, W, C), turned as a matrix turns its points, by the nearest quarter turn and mirror.
+
+    Example:
+        >>> turned_back(np.array([[1, 2, 3]]), ((0.0, 1.0, 0.0), (-1.0, 0.0, 3.0))).tolist()
+        [[3], [2], [1]]
+    """
+    (a, b), (d, e) = turn[0][:2], turn[1][:2]
+    if abs(b) + abs(d) > abs(a) + abs(e):
+        values, a, e = values.swapaxes(0, 1), b, d
+    values = values[:, ::-1] if a < 0 else values
+    return np.ascontiguousarray(values[::-1] if e < 0 else values)
+
+
 def view_to_source(record: ImageRecord, size: Sequence[int]) -> Array:
     """Return the affine map from points (x, y, 1) of a view, or (x, y, z, 1) of a stack, to its source.
 
@@ -97,6 +135,8 @@ def moved_record(
     if matrix is not None or b or d or e < 0:
         whole = view_to_source(record, before)
         matrix = matrix_rows(whole @ (_in_volume(step) if len(whole) == 4 else step))
+    if record.matrix is not None and matrix is not None and len(matrix) == 2:  # the other view may be a turned one
+        x, y, _ = (_whole(matrix) @ (columns / 2, rows / 2, 1.0)).tolist()
     # What an earlier edge cut off stays black, unless all of this view lay within it, or all of the source did.
     reach_x, reach_y = (abs(a) * columns + abs(b) * rows) / 2, (abs(d) * columns + abs(e) * rows) / 2
     within = min(right - reach_x, down - reach_y, width - right - reach_x, height - down - reach_y) >= -_THINNEST

@@ -60,10 +60,12 @@ def read_dicom(
     else:
         pixels = _colour(stored, layout, parsed.header, color, account)
     place = placed(groups, modality, account, hang=preset.hang)
+    turned = not place.hanging.identity
+    pixels = place.hanging.apply(pixels) if turned else pixels
     return Image(
-        pixels=pixels if place.hanging.identity else place.hanging.apply(pixels), spacing=place.spacing,
-        spacing_kind=place.kind, meta=meta_of(parsed, groups), steps=tuple(account.steps),
-        warnings=tuple(dict.fromkeys(notes)),
+        pixels=pixels, spacing=place.spacing, spacing_kind=place.kind, meta=meta_of(parsed, groups),
+        steps=tuple(account.steps), warnings=tuple(dict.fromkeys(notes)),
+        to_file=place.hanging.to_stored(*pixels.shape[:2]) if turned else None,
     )  # fmt: skip
 
 

@@ -304,7 +304,9 @@ def _asked_by_file(
     modality: Modality, groups: tuple[Header, ...], choice: int | str | None, account: Account
 ) -> Pointwise | None:
     """Return the file's own curve, a VOI LUT Sequence before a window unless one was chosen; None if it has none."""
-    tables = groups[-1].items("VOILUTSequence") if choice is None else ()
+    sources = (*frame_items(groups, "FrameVOILUTSequence"), groups[-1])
+    found = (source.items("VOILUTSequence") for source in sources if choice is None)
+    tables = next(filter(None, found), ())
     if tables:
         table = table_of(tables[0], "VOILUTSequence", signed_first=modality.signed)
         which = "" if len(tables) == 1 else f" 0 of {len(tables)}"
@@ -312,7 +314,7 @@ def _asked_by_file(
             f"values of interest: VOILUTSequence{which}, {len(table.entries)} entries of {table.bits} bits"
         )
         return lambda values: table(values) / float((1 << table.bits) - 1)
-    chosen = choose_window((*frame_items(groups, "FrameVOILUTSequence"), groups[-1]), choice, account.notes)
+    chosen = choose_window(sources, choice, account.notes)
     if chosen is None:
         return None
     account.steps.append(

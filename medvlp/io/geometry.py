@@ -63,6 +63,23 @@ class Hanging:
         array = array[:, ::-1] if self.flip_columns else array
         return np.ascontiguousarray(array.swapaxes(0, 1) if self.transpose else array)
 
+    def to_stored(self, rows: int, columns: int) -> np.ndarray:
+        """Return the (3, 3) matrix that takes points (x, y, 1) of the hung picture to the stored one.
+
+        Points are continuous, pixel k reaches from k to k + 1.
+
+        Args:
+            rows: of the hung picture.
+            columns: of the hung picture.
+
+        Example:
+            >>> (Hanging(flip_columns=True).to_stored(2, 64) @ (49, 1, 1)).tolist()
+            [15.0, 1.0, 1.0]
+        """
+        x = (-1.0, 0.0, columns) if self.flip_columns else (1.0, 0.0, 0.0)
+        y = (0.0, -1.0, rows) if self.flip_rows else (0.0, 1.0, 0.0)
+        return np.array([*((y, x) if self.transpose else (x, y)), (0.0, 0.0, 1.0)])
+
 
 def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).

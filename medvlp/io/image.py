@@ -29,6 +29,8 @@ class Image:
         meta: allow-listed facts of the file; never a name, identifier, date or free text.
         steps: what was done, in order, each naming the tag or field that asked for it.
         warnings: guesses and contradictions that a reader of the image should know about.
+        to_file: (3, 3) matrix that takes points (x, y, 1) of ``pixels`` to those that the file stores, pixel k from k
+            to k + 1; None where the picture was not turned.
 
     Example:
         >>> Image(pixels=np.zeros((2, 3), np.float32)).shape
@@ -41,6 +43,7 @@ class Image:
     meta: dict[str, str | int | float] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    to_file: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

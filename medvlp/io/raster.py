@@ -175,13 +175,16 @@ def read_raster(stream: BinaryIO, kind: str, *, frame: int | None, color: Litera
         pixels = _eight_bits(values, facts["mode"], account)
         if header.bits > 8:  # Pillow has no colour of more
             account.notes.append(f"{header.bits} bits a channel were cut to 8")
+    to_file = None
     if facts["orientation"] in _UPRIGHT:
         account.steps.append(f"EXIF Orientation {facts['orientation']} applied")
-        pixels = _UPRIGHT[facts["orientation"]].apply(pixels)
+        hanging = _UPRIGHT[facts["orientation"]]
+        pixels = hanging.apply(pixels)
+        to_file = hanging.to_stored(*pixels.shape[:2])
     rows, columns = pixels.shape[:2]
     meta = {"Format": kind.upper(), "Mode": facts["mode"], "Rows": int(rows), "Columns": int(columns)}
     pixels = as_color(pixels, color, account)
-    return Image(pixels=pixels, meta=meta, steps=tuple(account.steps), warnings=tuple(account.notes))
+    return Image(pixels=pixels, meta=meta, steps=tuple(account.steps), warnings=tuple(account.notes), to_file=to_file)
 
 
 def _bytes_of(header: RasterHeader) -> int:

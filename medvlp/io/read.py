@@ -15,6 +15,7 @@ from medvlp.io.sniff import open_regular, sniff
 
 if TYPE_CHECKING:
     from medvlp.io.dicom_layout import Layout
+    from medvlp.io.geometry import Hanging
 
 
 def read_image(
@@ -101,12 +102,24 @@ def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
 
 
 def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return rows and columns of the frames of a DICOM file, which are of one size; None of another format."""
+    """Return rows and columns of a DICOM file's frames as stored, which are of one size; None of another format."""
     with open_regular(path) as stream, refusing(path):
         if is_archive(stream) or sniff(stream) != "dicom":
             return None
         layout = _layout(stream)
         return layout.rows, layout.columns
+
+
+def frame_hanging(path: str | os.PathLike[str], *, preset: str) -> Hanging:
+    """Return how `read_image` turns the frames of a DICOM file, all of them alike; of another format, not at all."""
+    from medvlp.io.dicom_file import parse
+    from medvlp.io.geometry import Hanging, hanging_of
+
+    with open_regular(path) as stream, refusing(path):
+        if not preset_info(preset).hang or is_archive(stream) or sniff(stream) != "dicom":
+            return Hanging()
+        header = parse(stream).header
+        return hanging_of(header, (header.text("Modality") or "").upper(), [])
 
 
 def _layout(stream: BinaryIO) -> Layout:

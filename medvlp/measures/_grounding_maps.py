@@ -103,12 +103,11 @@ class DrawnMap:
             id=self.id,
             patient=self.patient,
             finding=self.question.finding,
-            values=self.values,
+            values=Map(self.values).placed(self.record).values,
             view=self.record.box,
             size=self.size,
             boxes=self.question.region.boxes,
             mask=self.question.region.mask(self.root),
-            flip=self.record.flip,
             most_pixels=self.most_pixels,
         )
 
@@ -219,5 +218,8 @@ def training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str]
 
 @lru_cache(maxsize=8192)
 def _size(path: Path) -> tuple[int, int]:
-    height, width = read_image(path).pixels.shape[:2]
-    return int(height), int(width)
+    """Height and width as the file stores them, in whose pixels regions are drawn."""
+    image = read_image(path)
+    height, width = image.pixels.shape[:2]
+    turned = image.to_file is not None and image.to_file[0, 0] == 0
+    return (int(width), int(height)) if turned else (int(height), int(width))

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.asking.slices import slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError
+from medvlp.core.places import to_view
 from medvlp.core.sample import ImageRecord
 from medvlp.core.table import FeatureTable
 from medvlp.data.prepare import Prepared
@@ -128,12 +130,10 @@ def _words(value: object) -> str:
 def _boxes(record: ImageRecord, pixels: Tensor, finding: str, known: object) -> tuple[Box, ...]:
     """Return boxes of the file in the pixels of the view."""
     drawn: Sequence[Any] = known if isinstance(known, list) else ()
-    left, top, right, bottom = record.box
-    across, down = pixels.shape[-1] / (right - left), pixels.shape[-2] / (bottom - top)
-    return tuple(
-        Box((x0 - left) * across, (y0 - top) * down, (x1 - left) * across, (y1 - top) * down, finding)
-        for x0, y0, x1, y1 in drawn
-    )
+    if not drawn:
+        return ()
+    corners = to_view(torch.tensor(drawn), record, tuple(pixels.shape[-2:])).tolist()
+    return tuple(Box(x0, y0, x1, y1, finding) for x0, y0, x1, y1 in corners)
 
 
 def _retrieval_examples(

@@ -82,6 +82,16 @@ def test_voi_lut_counts_before_window(dicom):
     assert any("VOILUTSequence, 4 entries of 12 bits" in step for step in image.steps)
 
 
+@pytest.mark.parametrize("groups", [0x52009229, 0x52009230, None])
+def test_voi_lut_may_stand_in_the_functional_groups_of_a_frame(dicom, groups):
+    stored = np.array([[0, 10, 11, 12, 13, 200]], np.uint16)
+    lut = {0x00283010: ("SQ", [{0x00283002: ("US", [4, 10, 12]), 0x00283006: ("US", [0, 4095, 100, 2000])}])}
+    tags = {**WINDOW, **lut} if groups is None else {groups: ("SQ", [{0x00289132: ("SQ", [{**WINDOW, **lut}])}])}
+    path = dicom(stored, tags)
+    assert shown(path)[0] == pytest.approx(np.array([0, 0, 4095, 100, 2000, 2000]) / 4095)
+    assert shown(path, window=0)[0] == pytest.approx(linear(stored[0], 40, 400), abs=1e-6)
+
+
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
 def test_voi_lut_first_value_may_be_negative(dicom, syntax):
     # Implicit VR does not say whether the first mapped value is US or SS: the modality's lowest value decides.

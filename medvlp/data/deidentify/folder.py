@@ -169,6 +169,8 @@ class _Worker:
             if (self.out / place).read_bytes() == clean.data:
                 return {"kind": "copy", "of": place.as_posix()}
             place = place.with_name(f"{place.stem}.{self.secret.name(name, prefix='f')}.dcm")
+        if not (self.out / place).resolve().is_relative_to(self.out.resolve()):
+            raise UnreadableImage("bad_header", detail="its place leads out of the output")
         with written_whole(self.out / place) as temporary:
             temporary.write_bytes(clean.data)
         searched = clean.pixels

@@ -10,6 +10,7 @@ import torch
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
+from medvlp.core.places import turned_record
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.marks import placed
@@ -24,7 +25,8 @@ __all__ = ["Read"]
 class Read:
     """Path -> (1, size, size) float32 in [0, 1], 1 white; aspect kept, padded with black; a sample without it is kept.
 
-    Instead of a path the field may hold what somebody has read himself: pixels, (H, W) in [0, 1], or an `Image`.
+    Instead of a path the field may hold what somebody has read himself: pixels, (H, W) in [0, 1], or an `Image`, which
+    is its own source then; else that is the file, as it stores its pixels.
 
     The pixels are rounded to `bits`, so that what is cached is exactly what is read: training from the cache, training
     without it and serving see the same numbers. At 8 bits the rounding moves a pixel by at most 1/510 of the display
@@ -91,6 +93,8 @@ class Read:
         size = (image.pixels.shape[0], image.pixels.shape[1])
         facts = {"warnings": image.warnings, "modality": str(image.meta.get("Modality", ""))}
         record = ImageRecord(seed=0, box=corners, spacing=spacing, source=size, **facts)
+        if image.to_file is not None and image is not source:
+            record = turned_record(record, image.to_file, (self.size, self.size))
         return placed(sample, self.field, pixels, record)
 
 

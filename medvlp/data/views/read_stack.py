@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from medvlp.core.errors import DataError
+from medvlp.core.places import turned_record
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.data.views.read import check_read
-from medvlp.io.read import count_frames, frame_size, read_image
+from medvlp.io.read import count_frames, frame_hanging, frame_size, read_image
 from medvlp.io.resize import resize_pad
 
 __all__ = ["ReadStack"]
@@ -88,7 +89,11 @@ class ReadStack:
         frame = frame_size(paths[0]) if len(paths) == 1 else None
         if frame is None:  # pictures of a study differ in size: there is no one box that all were made of
             return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
-        fit = resize_pad(np.zeros(frame, np.float32), self.size).fit
+        hanging = frame_hanging(paths[0], preset=self.preset)
+        hung = frame[::-1] if hanging.transpose else frame
+        fit = resize_pad(np.zeros(hung, np.float32), self.size).fit
         box = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
-        record = ImageRecord(seed=0, box=box, source=(len(frames), *frame))
+        record = ImageRecord(seed=0, box=box, source=(len(frames), *hung))
+        if not hanging.identity:
+            record = turned_record(record, hanging.to_stored(*hung), (len(frames), self.size, self.size))
         return placed(sample, self.field, stack, record)

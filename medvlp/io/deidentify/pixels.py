@@ -39,9 +39,9 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
     """
     stated = str(dataset.get("BurnedInAnnotation", "")).upper()
-    # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired).
+    # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired), at bit 0 too if it has no Overlay Data.
     overlays = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
-    beside = any(dataset[tag].value for tag in overlays)
+    beside = any(dataset[tag].value or (tag.group, 0x3000) not in dataset for tag in overlays)
     scanned = str(dataset.SOPClassUID) in SLICES and list(dataset.get("ImageType", []))[:2] == _SCANNED
     search = mode != "keep" and (stated == "YES" or not scanned)
     if not search and not beside:
@@ -102,7 +102,8 @@ def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: 
     data = values.astype(f"{'>' if big else '<'}{'i' if layout.signed else 'u'}{width}").tobytes()
     dataset.add_new(0x7FE00010, "OB" if width == 1 else "OW", data + b"\0" * (len(data) % 2))
     dataset["PixelData"].is_undefined_length = False
-    dataset.PhotometricInterpretation = photometric
+    # What was read has three samples a pixel, however few colours the file held.
+    dataset.PhotometricInterpretation = "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
     if values.shape[-1] == 3 and values.ndim == 4:
         dataset.PlanarConfiguration = 0
     dataset.BitsStored, dataset.HighBit = layout.bits_stored, layout.bits_stored - 1

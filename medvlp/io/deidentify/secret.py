@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydicom.uid import UID_dictionary
+
 from medvlp.core.pseudonym import pseudonym
 
-_STANDARD = "1.2.840.10008."  # UIDs that the standard itself defines
 _MOST_DAYS = 3650
 
 
@@ -27,8 +29,8 @@ class Secret:
     key: bytes
 
     def uid(self, value: str) -> str:
-        """Return a UID under 2.25 (PS3.5 B.2); empty and the standard's own stay."""
-        if not value or value.startswith(_STANDARD):
+        """Return a UID under 2.25 (PS3.5 B.2); empty and those that the standard lists (PS3.6 Annex A) stay."""
+        if not value or value in UID_dictionary:
             return value
         digest = hmac.new(self.key, f"uid {value}".encode(), hashlib.sha256).digest()
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
@@ -52,6 +54,8 @@ class Secret:
             (2, '123000.5')
         """
         digits = value.replace(".", "", 2) if value[4:5] == "." else value  # ACR-NEMA wrote 2020.02.28
+        if not re.fullmatch("[0-9]{8}", digits[:8]):  # strptime takes 202011 for 1 January 2020
+            return ""
         try:
             day = datetime.strptime(digits[:8], "%Y%m%d") - timedelta(days=self.days(patient))
         except (ValueError, OverflowError):

@@ -12,12 +12,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import config, dcmread
 from typer.testing import CliRunner
 
 from medvlp.core.errors import UserError
 from medvlp.data.deidentify import deidentify_folder
-from medvlp.io.deidentify import Profile
+from medvlp.io.deidentify import Profile, Secret
 from tests.io.deidentify.planted import DATES, PLANTED, planted, report
 
 SECRETS = (*PLANTED, *DATES, "ZQFILE", "ZQFOLDER", "ZQSIGNER")
@@ -132,6 +132,48 @@ def test_two_files_of_one_identifier_are_both_kept_and_a_copy_once(tmp_path: Pat
     other.save_as(root / "c.dcm")
     run(tmp_path)
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*VR UI")
+@pytest.mark.parametrize("uids", [False, True])
+@pytest.mark.parametrize("study", ["1.2.840.10008./../../../esc", "1.2.840.10008.ZQNAME^ZQGIVEN", "/{root}/esc"])
+def test_what_is_no_uid_leads_nowhere_and_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: str, uids: bool
+) -> None:
+    monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
+    root = tmp_path / "deep" / "er"  # so that what leads out stays in the test's own folder
+    (root / "in").mkdir(parents=True)
+    dataset = dcmread(planted(root / "in"))
+    dataset.StudyInstanceUID = study.format(root=str(tmp_path).strip("/"))
+    dataset.FrameOfReferenceUID = "1.2.840.10008.ZQ4711001"
+    dataset.save_as(root / "in" / "planted.dcm")
+    done = run(root, profile=Profile(pixels="keep", uids=uids))
+    assert done.left == ({"bad_header": 1} if uids else {})
+    there = {path.name for folder in (root, root.parent, tmp_path) for path in folder.iterdir()}
+    assert there == {"deep", "er", "in", "out", "key", "out.private.jsonl"}
+    for name, data in bytes_of(root / "out").items():
+        assert not [word for word in SECRETS if word.encode() in data or word in name], name
+    lines = (root / "out.private.jsonl").read_text()
+    assert ("its StudyInstanceUID is no UID" in lines) == uids
+    assert "ZQ" not in lines
+
+
+def test_a_uid_that_the_standard_lists_stays(tmp_path: Path) -> None:
+    secret = Secret(b"k" * 32)
+    assert secret.uid("1.2.840.10008.1.2.1") == "1.2.840.10008.1.2.1"
+    assert secret.uid("1.2.840.10008.1.2.1.4711").startswith("2.25.")
+
+
+def test_a_link_in_the_output_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    planted(tmp_path / "in", name="a.dcm")
+    run(tmp_path)
+    (patient,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    patient.rename(tmp_path / "elsewhere")
+    patient.symlink_to(tmp_path / "elsewhere")
+    planted(tmp_path / "in", scanner=1, name="b.dcm")
+    assert run(tmp_path).left == {"bad_header": 1}
+    assert len(list((tmp_path / "elsewhere").rglob("*.dcm"))) == 1
 
 
 def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:

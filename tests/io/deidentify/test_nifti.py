@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 
 import nibabel as nib
@@ -52,6 +53,21 @@ def test_bytes_behind_the_voxels_stay_behind_and_missing_ones_are_told(tmp_path:
     path.write_bytes(whole[:-10])
     with pytest.raises(UnreadableImage, match="it lacks 10 bytes of its voxels"):
         deidentify_nifti(path, tmp_path / "out.nii")
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+@pytest.mark.parametrize("packed", [False, True])
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path, offset: float, packed: bool) -> None:
+    image = nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4))
+    image.header["descrip"] = WORD
+    data = bytearray(image.to_bytes())
+    data[108:112] = struct.pack("<f", offset)  # vox_offset
+    path, out = tmp_path / "a", tmp_path / "out"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(UnreadableImage, match=f"vox_offset is {offset:g}") as told:
+        deidentify_nifti(path, out)
+    assert told.value.reason == "bad_header"
+    assert not out.exists()
 
 
 def test_a_pair_and_a_cut_file_are_refused(tmp_path: Path) -> None:

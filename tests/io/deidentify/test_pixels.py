@@ -147,6 +147,71 @@ def test_an_overlay_in_unused_bits_is_wiped(tmp_path: Path, pixels: str, slice_:
     assert set(np.frombuffer(made.PixelData, "<u2")) == {100}
 
 
+def in_12_of_16_bits(folder: Path, position: int) -> Path:
+    """A slice whose 12 bits are the upper ones, and an overlay below them."""
+    path = planted(folder)
+    dataset = dcmread(path)
+    overlay = np.zeros((64, 64), "<u2")
+    overlay[20:30, 20:30] = 1 << position
+    dataset.Rows = dataset.Columns = 64
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 15, 0
+    dataset.PixelData = ((100 << 4) | overlay).astype("<u2").tobytes()
+    dataset.SOPClassUID, dataset.ImageType = "1.2.840.10008.5.1.4.1.1.2", ["ORIGINAL", "PRIMARY"]
+    dataset.add_new(0x60000010, "US", 64)
+    dataset.add_new(0x60000011, "US", 64)
+    dataset.add_new(0x60000100, "US", 16)
+    dataset.add_new(0x60000102, "US", position)
+    dcmwrite(path, dataset)
+    return path
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
+def test_an_overlay_below_the_stored_bits_is_wiped(tmp_path: Path, position: int) -> None:
+    path = in_12_of_16_bits(tmp_path, position)
+    before = dcmread(path).pixel_array >> 4
+    made = dcmread(io.BytesIO(deidentify_dicom(path, profile=Profile(), secret=SECRET).data))
+    assert (made.BitsStored, made.HighBit) == (12, 11)
+    assert np.array_equal(np.frombuffer(made.PixelData, "<u2").reshape(64, 64), before)
+    assert set(before.ravel()) == {100}
+
+
+def test_an_overlay_with_data_of_its_own_leaves_the_pixels_alone(tmp_path: Path) -> None:
+    path = in_12_of_16_bits(tmp_path, 0)
+    dataset = dcmread(path)
+    dataset.add_new(0x60003000, "OW", bytes(64 * 64 // 8))
+    dcmwrite(path, dataset)
+    made = dcmread(io.BytesIO(deidentify_dicom(path, profile=Profile(), secret=SECRET).data))
+    assert made.PixelData == dataset.PixelData
+    assert made.HighBit == 15
+
+
+def test_masked_colours_of_half_width_are_written_as_whole_ones(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    dataset = dcmread(path)
+    rows, columns = 64, 48
+    light = np.add.outer(np.arange(rows), 2 * np.arange(columns)).astype(np.uint8) + 40
+    red, blue = np.full((rows, columns // 2), 90, np.uint8), np.full((rows, columns // 2), 170, np.uint8)
+    red[:, ::3], blue[:, 1::3] = 120, 110
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = rows, columns, 3, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.PixelData = np.stack([light[:, ::2], light[:, 1::2], blue, red], axis=-1).tobytes()
+    region = Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 0, 20
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = columns - 1, rows - 1
+    dataset.SequenceOfUltrasoundRegions, dataset.BurnedInAnnotation = [region], ""
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit", "VOILUTSequence"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dcmwrite(path, dataset)
+    made = deidentify_dicom(path, profile=Profile(), secret=SECRET)
+    after = dcmread(io.BytesIO(made.data))
+    assert (made.pixels.frames, after.PhotometricInterpretation) == (1, "YBR_FULL")
+    assert len(after.PixelData) == rows * columns * 3
+    assert np.array_equal(after.pixel_array[20:], dcmread(path).pixel_array[20:])
+    assert len(np.unique(after.pixel_array[:20].reshape(-1, 3), axis=0)) == 1
+
+
 def test_outside_the_regions_of_an_ultrasound_all_is_dark(tmp_path: Path) -> None:
     path, _ = with_text(tmp_path)
     dataset = dcmread(path)
