@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import grid_sample
 
 from medvlp.core.errors import UserError
-from medvlp.core.places import turned_back
 from medvlp.core.sample import ImageRecord
+from medvlp.core.turns import turned_back
 
 #: ``own``: values mean the same in every picture (a cosine); ``peak``: only their order within a picture counts.
 Scale = Literal["own", "peak"]

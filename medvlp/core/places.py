@@ -62,20 +62,6 @@ def turned_record(record: ImageRecord, turn: Array, size: Sequence[int]) -> Imag
     return replace(record, box=(x0, y0, x1, y1), matrix=matrix, source=source)
 
 
-def turned_back(values: Array, turn: Array | Matrix) -> Array:
-    """Return (H, W), or (H, W, C), turned as a matrix turns its points, by the nearest quarter turn and mirror.
-
-    Example:
-        >>> turned_back(np.array([[1, 2, 3]]), ((0.0, 1.0, 0.0), (-1.0, 0.0, 3.0))).tolist()
-        [[3], [2], [1]]
-    """
-    (a, b), (d, e) = turn[0][:2], turn[1][:2]
-    if abs(b) + abs(d) > abs(a) + abs(e):
-        values, a, e = values.swapaxes(0, 1), b, d
-    values = values[:, ::-1] if a < 0 else values
-    return np.ascontiguousarray(values[::-1] if e < 0 else values)
-
-
 def view_to_source(record: ImageRecord, size: Sequence[int]) -> Array:
     """Return the affine map from points (x, y, 1) of a view, or (x, y, z, 1) of a stack, to its source.
 

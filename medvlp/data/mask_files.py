@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
-from medvlp.core.places import turned_back
 from medvlp.core.predictions import Mask
 from medvlp.core.sample import ImageRecord
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.image import Image
 from medvlp.io.member import below, size_and_time, url_of
 from medvlp.io.read import read_image
 from medvlp.io.volume_read import read_volume
@@ -120,15 +118,10 @@ def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tupl
         return Mask.of(found), np.array(volume.affine.to("RAS").matrix)
     image = read_image(path)
     if not values:
-        return Mask.of(_as_stored(image.pixels > 0.5, image)), None
+        return Mask.of(image.stored(image.pixels > 0.5)), None
     if image.meta.get("Mode") not in _GRAY or any("inverted" in step for step in image.steps):
         raise DataError(
             f"{path} is in colour or no plain picture, so its values are no numbers of masks: save them as gray values."
         )
     top = next((int(found[1]) for step in image.steps if (found := _TOP.match(step))), 1)
-    return Mask.of(_as_stored(np.isin(np.rint(image.pixels * top), values), image)), None
-
-
-def _as_stored(mask: NDArray[np.bool_], image: Image) -> NDArray[np.bool_]:
-    """Turn a mask back to how its file stores it: marks lie on the stored pixels of a picture."""
-    return mask if image.to_file is None else turned_back(mask, image.to_file)
+    return Mask.of(image.stored(np.isin(np.rint(image.pixels * top), values))), None

@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from medvlp.core.turns import turned_back
+
 SpacingKind = Literal["calibrated", "detector"] | None
 
 
@@ -49,3 +51,17 @@ class Image:
     def shape(self) -> tuple[int, ...]:
         """Shape of ``pixels``."""
         return tuple(self.pixels.shape)
+
+    def stored(self, shown: np.ndarray) -> np.ndarray:
+        """Turn an array (H, W), or (H, W, C), over ``pixels`` to how the file stores them.
+
+        Example:
+            >>> image = Image(np.zeros((1, 2), np.float32), to_file=np.array([[-1.0, 0, 2], [0, 1, 0], [0, 0, 1]]))
+            >>> image.stored(np.array([[1, 2]])).tolist()
+            [[2, 1]]
+        """
+        return shown if self.to_file is None else turned_back(shown, self.to_file)
+
+    def hung(self, stored: np.ndarray) -> np.ndarray:
+        """Turn an array (H, W), or (H, W, C), over the file's pixels to how ``pixels`` show them: undoes `stored`."""
+        return stored if self.to_file is None else turned_back(stored, np.linalg.inv(self.to_file))

@@ -151,3 +151,13 @@ def test_the_right_lung_of_a_film_hangs_at_the_left_however_its_file_is_stored(t
     assert found[0][:, :32].any()
     assert not found[0][:, 32:].any()
     assert all(torch.equal(each, found[0]) for each in found)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_pixels_go_back_to_the_file_and_hang_again(tmp_path: Path, orientation: str) -> None:
+    image = read_image(film(tmp_path, orientation))
+    stored = image.stored(image.pixels)
+    np.testing.assert_array_equal(stored > 0.5, square() > 0)
+    np.testing.assert_array_equal(image.hung(stored), image.pixels)
+    colours = np.stack([image.pixels, image.pixels / 2, image.pixels / 4], axis=2)
+    np.testing.assert_array_equal(image.hung(image.stored(colours)), colours)

@@ -22,6 +22,7 @@ from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
+from medvlp.io.read import read_image
 from medvlp.models.bundle import StoredAnswer
 
 MOST = 10  # as many as the command prints
@@ -167,12 +168,13 @@ def draw_maps(
     found = maps_of_findings(model, name, answer, sample, [(label, place) for label, place, _ in stated])
     if found is None:
         return drawn
-    gray = model.picture(source)
+    shown = read_image(source, preset=model.preset)
+    gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place, _), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
         with written_whole(path) as temporary:
-            Image.fromarray(overlay(gray, looked)).save(temporary, format="PNG")
+            Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak()))
     return drawn
 

@@ -18,7 +18,6 @@ from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
 from medvlp.core.map import Map
-from medvlp.core.places import turned_back
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
@@ -182,14 +181,13 @@ class VisionLanguageModel:
         raise UserError("This bundle's preprocessing reads no pictures: it was trained on something else.")
 
     def picture(self, image: str | Path) -> np.ndarray:
-        """Return (H, W) in [0, 1]: a file's pixels as it stores them, in the display values that the model is shown.
+        """Return (H, W) in [0, 1]: a file at its own size as it hangs, in the display values that the model is shown.
 
         Raises:
             UnreadableImage: if the file cannot be read as an image.
             UserError: for a model that reads no pictures.
         """
-        shown = read_image(image, preset=self.preset)
-        return shown.pixels if shown.to_file is None else turned_back(shown.pixels, shown.to_file)
+        return read_image(image, preset=self.preset).pixels
 
     def embed_image(self, images: Picture | Sequence[Picture]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of files or arrays."""
