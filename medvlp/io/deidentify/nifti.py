@@ -12,8 +12,8 @@ import nibabel as nib
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
-#: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
 _MOST_HEADER = 1 << 24
+#: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
 _TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 
 
