@@ -93,9 +93,9 @@ class Adapted(Answer):
         notes = tuple(f"No probe of {label}: {reason} in training." for label, reason in self.left_out.items())
         return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 
-    def spec(self, reads: str) -> HeadSpec:
+    def spec(self, reads: str, *, stage: str = "tower") -> HeadSpec:
         """Return the head as a model mounts it over the part that the features are; `tensors` are its weights."""
-        return HeadSpec(self.head, {"reads": reads, **_sizes(self.tensors)}, keep=True)
+        return HeadSpec(self.head, {"reads": reads, "stage": stage, **_sizes(self.tensors)}, keep=True)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,8 @@ def adapted_bundle(
 ) -> Bundle:
     """Return a bundle whose first answer are the findings of the adapter; its older answers follow.
 
+    What it was adapted to before, head and answer, is left out.
+
     Args:
         bundle: whose features were adapted; it stays as it is.
         answer: the adapter.
@@ -59,10 +62,14 @@ def adapted_bundle(
         features: key of the features.
         facts: what its provenance says of the adaptation.
     """
-    model = copy.deepcopy(bundle.model)
+    model: Any = copy.deepcopy(bundle.model)
     (key,) = keys(features)
     part = Key(key.view, NAME)
-    model.mount({str(part): answer.spec(key.part)}, Plan.of([part]))
+    for earlier in [name for name in model.heads if name.rpartition("/")[2] == NAME]:
+        model.unmount(earlier)
+    above = dict(model.heads.items()).get(f"{key.view}/{'raw' if key.part == 'embedding' else key.part}")
+    stage = "tower" if above is None else above.stage
+    model.mount({str(part): answer.spec(key.part, stage=stage)}, Plan.of([part]))
     own = {name: torch.from_numpy(np.asarray(value)).float() for name, value in tensors.items()}
     model.heads[str(part)].load_state_dict(own)
     findings = StoredAnswer(

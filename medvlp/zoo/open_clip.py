@@ -95,7 +95,8 @@ def open_clip(
     read, mean, std = _pixels(known, settings.get("preprocess_cfg", {}), preset)
     vision = _vision(weights, settings.get("model_cfg", {}), act, mean=mean, std=std)
     bert = "text.transformer.embeddings.word_embeddings.weight" in weights
-    text, heads, length = _bert_text(weights, settings, known) if bert else _causal_text(weights, act)
+    own = settings.get("model_cfg", {}).get("text_cfg", {})
+    text, heads, length = _bert_text(weights, own, known) if bert else _causal_text(weights, own, act)
     if bert and place is None and tokenizer is None:
         raise UserError(f"{file} brings no tokenizer: give tokenizer=FOLDER, or {known.words or 'the hub name of it'}.")
     vocabulary = text["config"]["vocab_size"]
@@ -183,7 +184,13 @@ def _vision(
     )
 
 
-def _causal_text(weights: Mapping[str, Tensor], act: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+def _causal_text(
+    weights: Mapping[str, Tensor], text: Mapping[str, Any], act: str
+) -> tuple[dict[str, Any], dict[str, Any], int]:
+    pool = text.get("pool_type", "argmax")
+    if text.get("no_causal_mask") or pool not in ("argmax", "eos"):
+        what = "sees later words" if text.get("no_causal_mask") else f"pools by {pool!r}"
+        raise DataError(f"The text tower {what}: only a causal one that pools where a text ends is read here.")
     try:
         vocabulary, width = weights["text.token_embedding.weight"].shape
         length = len(weights["text.positional_embedding"])
@@ -196,7 +203,7 @@ def _causal_text(weights: Mapping[str, Tensor], act: str) -> tuple[dict[str, Any
         "hidden_size": width,
         "intermediate_size": hidden,
         "num_hidden_layers": count(weights, rf"text\.transformer\.{_BLOCK}.*"),
-        "num_attention_heads": max(1, width // 64),
+        "num_attention_heads": text.get("heads", 8) if text else max(1, width // 64),  # 8: open_clip's own default
         "max_position_embeddings": length,
         "hidden_act": act,
         "layer_norm_eps": 1e-5,
@@ -205,9 +212,8 @@ def _causal_text(weights: Mapping[str, Tensor], act: str) -> tuple[dict[str, Any
 
 
 def _bert_text(
-    weights: Mapping[str, Tensor], settings: Mapping[str, Any], known: Known
+    weights: Mapping[str, Tensor], text: Mapping[str, Any], known: Known
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    text = settings.get("model_cfg", {}).get("text_cfg", {})
     pooler = text.get("hf_pooler_type", text.get("pooler_type", "cls_last_hidden_state_pooler"))
     if pooler != "cls_last_hidden_state_pooler" or any(".transformer.pooler." in name for name in weights):
         raise DataError(

@@ -44,7 +44,8 @@ def timm(
         architecture: timm's name; of a folder its own.
         image_size: side in pixels; None: the architecture's.
         channels: of the first layer; None: the folder's, or 3.
-        mean: subtracted from pixels in [0, 1]; None: the folder's, or ImageNet's.
+        mean: subtracted from pixels in [0, 1]; None: the folder's, or what timm says of its own weights of the
+            architecture (0.5 for many a ViT), or ImageNet's; the provenance tells which was taken.
         std: divided by; likewise.
         labels: names of the classifier's outputs, in their order; None: the classifier is left out.
         exclusive: whether they exclude each other (softmax).
@@ -107,7 +108,7 @@ def timm(
         release=Release(title=title, licence=licence, citation=citation),
         read=[view if view["fit"] == "crop" else {**view, "resize": side}],
         answers=answers,
-        facts={"architecture": name, "left_out": left},
+        facts={"architecture": name, "left_out": left, "mean": tower["mean"], "std": tower["std"]},
         limits="Whoever converted it said what its pixels and its outputs are; nothing in the weights tells.",
     )
 

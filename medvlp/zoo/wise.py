@@ -29,7 +29,7 @@ def wise(
         share: of the tuned weights; 0.5 is the paper's where nothing is known. Choose it on validation patients.
 
     Raises:
-        DataError: if the two have other towers, or other words.
+        DataError: if the two have other towers, or other words, or patches learnt what the tuned one knows more.
     """
     tuned, first = load_bundle(source), load_bundle(start)
     own, given = tuned.model.state_dict(), first.model.state_dict()
@@ -38,11 +38,19 @@ def wise(
     if lost or other or _words(source) != _words(start):
         what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
         raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
+    model: Any = tuned.model
+    of_heads = tuple(f"shared.{name}." for name in model.shared.only_of(set(model.heads)))
+    added = [name for name in own if name not in given and name.startswith(("patches.", "shared."))]
+    learnt = [name for name in added if not name.startswith(of_heads)]
+    if learnt:
+        raise DataError(
+            f"{source} learnt in patches, which {start} has not ({learnt[0]!r}): with no weights of theirs to mix, it "
+            "would stay what it is. Tune the towers themselves, or judge both bundles as they are."
+        )
     mixed = {
         name: given[name].lerp(tensor, share) if name in given and tensor.is_floating_point() else tensor
         for name, tensor in own.items()
     }
-    model: Any = tuned.model
     model.load_state_dict(mixed)
     mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
     card = f"{tuned.card.rstrip()}\n\nWeights: {share:g} of this model's, the rest of the one it was tuned from.\n"

@@ -92,12 +92,20 @@ def test_a_patient_in_two_folds_is_refused() -> None:
         Linear().fit_folds(replace(TABLE, patients=["one"] * 60), FOLDS, {})
 
 
+TOWER = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
+READ = [{"name": "read", "size": 32, "preset": "dicom_voi_v1"}]
+NORMED = {"name": "projection", "hidden": 16, "norm": "batch", "stage": "batch"}
+PLAIN = {"name": "vision", "vision": TOWER}
+BEHIND = {**PLAIN, "projection": NORMED}
+
+
+@pytest.mark.parametrize("spec", [PLAIN, BEHIND], ids=["within the tower", "behind a batch norm"])
 @pytest.mark.parametrize("adapter", QUICK, ids=lambda each: type(each).__name__)
-def test_a_bundle_scores_as_the_adapter_does_and_its_order_is_kept(adapter: Adapter, tmp_path: Path) -> None:
-    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
-    model = build_model({"name": "vision", "vision": tower}, tokenizer=None)
-    read = [{"name": "read", "size": 32, "preset": "dicom_voi_v1"}]
-    base = Bundle(model=model.eval(), tokenizer=None, preprocessing=read)
+def test_a_bundle_scores_as_the_adapter_does_and_its_order_is_kept(
+    adapter: Adapter, spec: dict[str, object], tmp_path: Path
+) -> None:
+    model = build_model(spec, tokenizer=None)
+    base = Bundle(model=model.eval(), tokenizer=None, preprocessing=READ)
     pictures = list(np.random.default_rng(0).random((60, 32, 32), dtype=np.float32))
     features = VisionLanguageModel(base).embed_image(pictures).astype(float)
     table = replace(TABLE, features=features)
@@ -114,6 +122,29 @@ def test_a_bundle_scores_as_the_adapter_does_and_its_order_is_kept(adapter: Adap
         slope, shift = np.polyfit(plain, odds, 1)
         assert slope > 0
         assert odds == pytest.approx(slope * plain + shift, abs=2e-3 * max(1.0, np.ptp(odds)))
+
+
+def test_a_bundle_that_was_adapted_is_adapted_again(tmp_path: Path) -> None:
+    model = build_model(PLAIN, tokenizer=None)
+    base = Bundle(model=model.eval(), tokenizer=None, preprocessing=READ)
+    pictures = list(np.random.default_rng(0).random((60, 32, 32), dtype=np.float32))
+    table = replace(TABLE, features=VisionLanguageModel(base).embed_image(pictures).astype(float))
+
+    def adapted(bundle: Bundle, adapter: Adapter, folder: Path) -> VisionLanguageModel:
+        folded = adapter.fit_folds(table, FOLDS, {})
+        tensors = scaled(folded, table.labels)
+        save_bundle(folder, adapted_bundle(bundle, folded.answer, tensors, features="image/embedding", facts={}))
+        return VisionLanguageModel(load_bundle(folder))
+
+    first = adapted(base, Linear(), tmp_path / "first")
+    second, alone = (
+        adapted(bundle, Tip(), tmp_path / name).ask("adapted", pictures).scores
+        for bundle, name in ((first.bundle, "second"), (base, "alone"))
+    )
+    assert second is not None
+    assert alone is not None
+    assert all(np.array_equal(second[name], alone[name]) for name in alone)
+    assert type(first.bundle.model.heads["image/adapted"]).__name__ == "LinearHead"
 
 
 def test_scaled_scores_of_the_folds_are_log_odds() -> None:

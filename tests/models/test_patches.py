@@ -192,6 +192,12 @@ def test_faulty_patches_are_refused_and_leave_the_model_as_it_was(spec: dict, se
     assert torch.equal(first["image"].part("embedding"), second["image"].part("embedding"))
 
 
+def test_lora_where_timm_calls_no_linear_layer_is_refused() -> None:
+    beit = dual({**DUAL, "vision": {**VIT, "architecture": "beit_base_patch16_224"}})
+    with pytest.raises(ConfigError, match=r"patches\[0\].on .* no such site"):
+        apply_patches(beit, [{**LORA, "on": "linear[*qkv*]"}])
+
+
 def test_noise_where_rows_are_reordered_is_refused() -> None:
     patched = model()
     apply_patches(patched, [{**NOISE, "kind": "text", "on": "block.after[0]"}])

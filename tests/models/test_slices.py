@@ -137,6 +137,24 @@ def test_half_of_the_slices_at_the_same_places_keep_their_places() -> None:
     assert head.place is not None
 
 
+def test_slices_in_bfloat16_lie_where_they_lie_in_float32_however_far_the_origin_is() -> None:
+    torch.manual_seed(4)
+    level, z = torch.zeros(40), 1.25 * torch.arange(40)
+    near, far = (torch.stack([level, level, z + start], -1)[None] for start in (0, -1230))
+    slices = torch.randn(1, 40, W).bfloat16()
+    middle = SlicePooler(width=W, layers=0, pool="middle")
+    one, other = (pooled(middle, rows_of(values, place=far))[1] for values in (slices, slices.float()))
+    assert one.argmax() == other.argmax() == pooled(middle, rows_of(slices.float(), place=near))[1].argmax()
+    head = SlicePooler(width=W, heads=4)
+    assert head.place is not None
+    given: list[torch.Tensor] = []
+    head.place.register_forward_pre_hook(lambda _, along: given.append(along[0]))
+    for values, place in ((slices.float(), near), (slices.float(), far), (slices, far)):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=values.dtype == torch.bfloat16):
+            pooled(head, rows_of(values, place=place))
+    assert max((along - given[0]).abs().max() for along in given) < 1e-6
+
+
 def test_max_and_middle_are_what_they_say() -> None:
     slices = torch.tensor([[[1.0, 5.0], [2.0, 0.0], [9.0, -1.0]]]).repeat(1, 1, W // 2)
     value, weights = pooled(SlicePooler(width=W, layers=0, heads=4, pool="max"), rows_of(slices))

@@ -124,6 +124,33 @@ def test_widths_and_grids_of_other_families(
     assert rows.tokens.shape == (1, grid[0] * grid[1], token_width)
 
 
+NARROW = {"embed_dim": 16, "depth": 2, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "qkv"),
+    [
+        ("vit_tiny_patch16_224", NARROW, True),
+        ("beit_base_patch16_224", NARROW, False),
+        ("eva_giant_patch14_224", {**NARROW, "patch_size": 16}, False),
+        ("swinv2_tiny_window8_256", {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2]}, False),
+    ],
+)
+def test_what_stands_at_a_published_linear_layer_is_asked(
+    architecture: str, options: dict[str, object], qkv: bool
+) -> None:
+    """Of those with q_bias timm multiplies the weight of qkv without calling the layer."""
+    tower = TimmEncoder(architecture=architecture, image_size=64, options=options)
+    asked: set[str] = set()
+    sites = {name: site for name, site in tower.sites().items() if name.startswith("linear[")}
+    for name, site in sites.items():
+        site.module.register_forward_hook(lambda *_, name=name: asked.add(name))
+    tower(images(1, 64), parts=frozenset({"pooled"}))
+    assert asked == set(sites)
+    assert any(name.endswith("qkv]") for name in sites) == qkv
+    assert any(name.endswith("fc1]") for name in sites)
+
+
 def test_a_blank_row_is_one_black_image_of_the_towers_size() -> None:
     blank = vit(channels=3).blank(torch.device("cpu"))
     assert blank.shape == (1, 3, 64, 64)

@@ -12,7 +12,7 @@ from medvlp.core import Context, Part
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
-from medvlp.models.heads._regions import map_of, within
+from medvlp.models.heads._regions import centres, map_of, sines, within
 from medvlp.objectives._regions import plane, random_boxes, regions_of
 
 HEIGHT, WIDTH = 20, 40
@@ -122,3 +122,11 @@ def test_boxes_are_refused_where_tokens_fill_a_volume() -> None:
 
 def test_a_map_of_tokens_runs_along_the_rows() -> None:
     assert map_of(torch.arange(6.0).view(1, 6, 1), (2, 3))[0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_places_of_cells_are_as_exact_in_half_precision() -> None:
+    tokens, grid = torch.zeros(1, 14 * 14, 4), (14, 14)
+    exact = sines(centres(grid, like=tokens), 128)
+    for half in (tokens.bfloat16(), tokens.half()):
+        torch.testing.assert_close(sines(centres(grid, like=half), 128), exact, atol=1e-5, rtol=0)
+    torch.testing.assert_close(sines(centres(grid, like=tokens.double()), 128), exact.double(), atol=1e-4, rtol=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,10 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
-from tests.models.words import DUAL, VISION, dual
+from tests.models.words import DUAL, VISION, HashWords, SpokenWords, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
 from tests.zoo.test_image_towers import dino_folder
-from tests.zoo.test_transformers import SIDE, clip_folder, siglip_folder, theirs
+from tests.zoo.test_transformers import SIDE, SIZES, clip_folder, siglip_folder, theirs
 
 
 @pytest.fixture
@@ -51,6 +53,70 @@ def test_clip_goes_back_to_transformers_and_says_what_stays(bundle: Path, tmp_pa
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.preprocessing == load_bundle(bundle).preprocessing
+
+
+def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:
+    """The small CLIP with another tokenizer, and what `text` says of its text tower."""
+    made = load_bundle(bundle)
+    spec: dict[str, Any] = dict(made.model.spec)  # type: ignore[attr-defined]
+    tower = {**spec["text"], "config": {"model_type": "clip_text_model", **SIZES}, **text}
+    model = natural(build_model({**spec, "text": tower}, tokenizer=words))
+    return replace(made, model=model, tokenizer=words, hash="")
+
+
+def test_texts_of_another_tokenizer_end_where_transformers_and_open_clip_pool(bundle: Path, tmp_path: Path) -> None:
+    from transformers import CLIPModel
+
+    words = train_wordpiece(TEXTS * 3, vocab_size=96, max_length=24)
+    ours = kept(with_words(bundle, words), tmp_path / "words")
+    ids = words(TEXTS)
+    expected = ours.embed_text(TEXTS)
+    assert min(np.abs(expected[i] - expected[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-2
+    export(ours.bundle, to="transformers", out=tmp_path / "hf")
+    with torch.inference_mode():
+        model = CLIPModel.from_pretrained(tmp_path / "hf").eval()
+        found = model.get_text_features(input_ids=ids.ids, attention_mask=ids.mask.long()).pooler_output
+    assert np.abs(units(found) - expected).max() < 1e-5
+    assert model.config.text_config.bos_token_id == words.start_id
+    export(ours.bundle, to="open_clip", out=tmp_path / "oc")
+    settings = json.loads((tmp_path / "oc" / "open_clip_config.json").read_text())["model_cfg"]
+    assert (settings["text_cfg"]["pool_type"], settings["text_cfg"]["eos_id"]) == ("eos", words.stop_id)
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
+    other, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'oc'}")
+    tokens = torch.nn.functional.pad(ids.ids, (0, settings["text_cfg"]["context_length"] - ids.ids.shape[1]))
+    with torch.inference_mode():
+        assert np.abs(units(other.eval().encode_text(tokens)) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("form", ["transformers", "open_clip"])
+def test_texts_that_are_pooled_otherwise_go_to_neither(bundle: Path, tmp_path: Path, form: str) -> None:
+    words = train_wordpiece(TEXTS * 3, vocab_size=96, max_length=24)
+    for changes, said in (
+        ({"pool": "mean"}, "pool: mean"),
+        ({"states": [-1, -2]}, r"states: \[-1, -2\]"),
+        (
+            {"fill": True, "config": {"model_type": "clip_text_model", **SIZES, "max_position_embeddings": 24}},
+            "fill: true",
+        ),
+    ):
+        with pytest.raises(
+            UserError, match=rf"{form}'s? form has no place for a text tower with {said}: it makes .* last"
+        ):
+            export(with_words(bundle, words, **changes), to=form, out=tmp_path / "out")
+    with pytest.raises(UserError, match="finds the end of a text by a token that stands there alone"):
+        export(with_words(bundle, HashWords()), to=form, out=tmp_path / "out")
+
+
+class ReadWords(SpokenWords):
+    """Texts end with the id 2."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(str(number) for number in ids)
+
+
+def test_transformers_takes_no_texts_that_end_with_the_id_2(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no place for a tokenizer that ends texts with the id 2"):
+        export(with_words(bundle, ReadWords()), to="transformers", out=tmp_path / "out")
 
 
 def test_siglip_goes_back_to_transformers(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
         model.fc = torch.nn.Identity()
         features = model((images - mean) / std)
     assert np.abs(ours.embed_prepared(list(images)) - units(features)).max() < 1e-5
+    assert (bundle.provenance["mean"], bundle.provenance["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     if labels is None:
         assert (ours.bundle.labels, bundle.provenance["left_out"]) == ((), ["fc.weight", "fc.bias"])
     else:
@@ -121,6 +122,17 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
         convert(tmp_path / "r18.pth", name="timm", options={})
     with pytest.raises(DataError, match="do not fit"):
         convert(tmp_path / "r18.pth", name="timm", options={"architecture": "resnet34", "image_size": 64})
+
+
+def test_statistics_that_nobody_gave_are_those_of_timms_own_weights(tmp_path: Path) -> None:
+    """Most of timm's ViTs were trained on pixels from -1 to 1."""
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    made = convert(tmp_path / "vit.pth", name="timm", options={"architecture": "vit_tiny_patch16_224"})
+    assert (made.provenance["mean"], made.provenance["std"]) == ([0.5] * 3, [0.5] * 3)
+    given = {"architecture": "vit_tiny_patch16_224", "mean": [0.4], "std": [0.2]}
+    other = convert(tmp_path / "vit.pth", name="timm", options=given)
+    assert (other.provenance["mean"], other.provenance["std"]) == ([0.4], [0.2])
 
 
 def test_a_folder_of_timm_brings_its_own_pixels(tmp_path: Path) -> None:

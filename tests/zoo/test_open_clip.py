@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.zoo import convert
-from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, spoilt, units
+from tests.zoo.small import TEXTS, bert_words, changed, clip_words, kept, natural, pictures, spoilt, units
 
 open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
 SIDE = 32
@@ -87,6 +87,30 @@ def test_prefixes_buffers_and_two_tables_of_positions(tmp_path: Path) -> None:
     torch.save(two, tmp_path / "long.pt")
     second = convert(tmp_path / "long.pt", name="open_clip", options={"release": "long_clip"})
     assert agrees(second, tmp_path / "second", expected) < 1e-5
+
+
+def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path) -> None:
+    """ViTamin-XL has 16 heads at a width of 1152."""
+    words = clip_words()
+    folder = tmp_path / "clip"
+    words.save_pretrained(folder)
+    text = {**WORDS, "vocab_size": len(words), "width": 96, "heads": 2}
+    model = natural(open_clip.model.CLIP(32, VISION, text))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+
+    def told(**more: object) -> Any:
+        settings = {"embed_dim": 32, "vision_cfg": VISION, "text_cfg": {**text, **more}}
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings, "preprocess_cfg": {}}))
+        return convert(folder, name="open_clip", options={})
+
+    ids = [torch.tensor(row) for row in words(TEXTS)["input_ids"]]
+    tokens = torch.nn.utils.rnn.pad_sequence([*ids, torch.zeros(77, dtype=torch.int64)], batch_first=True)[:-1]
+    assert agrees(told(), tmp_path / "bundle", theirs(model, *OPENAI, tokens)) < 1e-5
+    assert told(pool_type="eos", eos_id=len(words) - 1).model.spec == told().model.spec
+    with pytest.raises(DataError, match="text tower sees later words: only a causal one that pools where a text ends"):
+        told(no_causal_mask=True)
+    with pytest.raises(DataError, match="text tower pools by 'last'"):
+        told(pool_type="last")
 
 
 def biomed(folder: Path) -> Any:

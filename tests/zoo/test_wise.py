@@ -14,8 +14,11 @@ from medvlp.core.files import sha256_of
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.models.architectures._towers import TowerModel
-from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
+from tests.models.words import DUAL, VIT
 
 if TYPE_CHECKING:
     from medvlp.runs.train import Trained
@@ -60,6 +63,24 @@ def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path
     save_bundle(tmp_path / "mixed", found)
     kept = load_bundle(tmp_path / "mixed").model.state_dict()
     assert bool((kept["heads.image/grade.output.weight"] == 3.0).all())
+
+
+def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
+    words = train_wordpiece(["left effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+    lora = {"name": "lora", "kind": "image", "on": "linear[blocks.*.attn.qkv]", "rank": 2}
+    codes = {"name": "fdt", "codes": 4, "shared": "codes"}
+    runs = {"start": {}, "lora": {"patches": [lora]}, "heads": {"heads": {"image/fdt": codes, "text/fdt": codes}}}
+    for name, more in runs.items():
+        model = build_model({**DUAL, "vision": VIT, **more}, tokenizer=words)
+        save_bundle(tmp_path / name, Bundle(model=model, tokenizer=words, preprocessing=[]))
+    options = {"start": str(tmp_path / "start")}
+    with pytest.raises(
+        DataError, match=r"lora learnt in patches, .* \('patches\..*Tune the towers themselves, or judge"
+    ):
+        convert(tmp_path / "lora", name="wise", options=options)
+    # What heads of the tuned alone share is theirs, and stays as it is.
+    found = convert(tmp_path / "heads", name="wise", options=options).model.state_dict()
+    assert any(name.startswith("shared.codes.") for name in found)
 
 
 def test_a_bundle_of_other_words_or_towers_is_refused(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:

@@ -100,6 +100,16 @@ class HeadedModel(Model):
             released: Mapping[str, object] = self.spec.get("heads") or {}  # pyrefly: ignore
             self.spec["heads"] = {**released, name: self.released_head(name)}
 
+    def unmount(self, name: str) -> None:
+        """Take a mounted head away, which no other may read: its name is free again."""
+        del self.heads[name], self._head_specs[name]  # pyrefly: ignore
+        self._loaded.pop(name, None)
+        self.training_only.discard(name)
+        self.shared.forget(name)
+        released: Mapping[str, object] = self.spec.get("heads") or {}  # pyrefly: ignore
+        self.spec["heads"] = {other: options for other, options in released.items() if other != name}
+        self._recipes.clear()
+
     def released_head(self, name: str) -> Mapping[str, object]:
         """Return the options from which a bundle rebuilds a head."""
         return {**self._head_specs[name], **self.heads[name].released()}

@@ -124,12 +124,24 @@ def _mlp_of(block: nn.Module) -> MlpSite | None:
 
 
 def linear_sites(root: nn.Module) -> dict[str, Site]:
-    """Return ``linear[NAME]`` for every linear layer, named as inside the root."""
+    """Return ``linear[NAME]`` for every linear layer that is called, named as inside the root."""
+    passed_over = {id(layer) for module in root.modules() for layer in _uncalled(module)}
     return {
         f"linear[{name}]": Site(module, "after")
         for name, module in root.named_modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, nn.Linear) and id(module) not in passed_over
     }
+
+
+def _uncalled(module: nn.Module) -> list[nn.Module]:
+    """Return layers of a module whose weights it multiplies by itself: a patch behind them would never be asked."""
+    if isinstance(module, nn.MultiheadAttention):
+        return [module.out_proj]
+    # timm's BEiT, EVA and Swin V2 keep the biases of q, k and v apart, and join them in one product with qkv's weight.
+    biases = dict(module.named_parameters(recurse=False))
+    if "q_bias" in biases and not vars(module).get("qkv_bias_separate", False):
+        return [layer for name, layer in module.named_children() if name == "qkv"]
+    return []
 
 
 def level_name(index: int) -> str:

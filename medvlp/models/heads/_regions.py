@@ -39,13 +39,15 @@ def within(maps: Tensor, boxes: Tensor, row: Tensor, *, size: int = 1) -> Tensor
 
 
 def centres(grid: Sequence[int], *, like: Tensor) -> Tensor:
-    """Middles (x, y) of the cells in [0, 1], row by row: (N, 2)."""
-    y, x = ((torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) / n for n in grid)
+    """Middles (x, y) of the cells in [0, 1], row by row: (N, 2), in float32 at least."""
+    wide = torch.promote_types(like.dtype, torch.float32)
+    y, x = ((torch.arange(n, dtype=wide, device=like.device) + 0.5) / n for n in grid)
     return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))], dim=1)
 
 
 def sines(points: Tensor, width: int) -> Tensor:
     """Sines and cosines of x and y in [0, 1], (n, width): wavelengths from one picture down to a sixteenth of it."""
-    steps = torch.linspace(0, math.log(16), width // 4, dtype=points.dtype, device=points.device).exp()
-    angles = (points[:, :, None] * (2 * math.pi * steps)).flatten(1)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    wide = points.to(torch.promote_types(points.dtype, torch.float32))
+    steps = torch.linspace(0, math.log(16), width // 4, dtype=wide.dtype, device=wide.device).exp()
+    angles = (wide[:, :, None] * (2 * math.pi * steps)).flatten(1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(points.dtype)

@@ -95,7 +95,8 @@ class BoxQueries(Head):
                 "Head 'box_queries' needs the image tokens in a grid, and these have none: drop the patch."
             )
         tokens = self.input(tokens)
-        token_place = self.place(sines(centres(encoded.grid, like=tokens), tokens.shape[2])).expand_as(tokens)
+        cells = sines(centres(encoded.grid, like=tokens), tokens.shape[2]).to(tokens)
+        token_place = self.place(cells).expand_as(tokens)
         for layer in self.encoder:
             tokens = layer(tokens + token_place, src_key_padding_mask=~mask)
         rows = len(tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,7 @@ class CacheHead(Head):
         classes: K.
         rows: number of keys.
         reads: part that is classified.
+        stage: ``tower`` or ``batch``, see `Head`.
 
     Example:
         >>> head = CacheHead(in_width=2, classes=1, rows=1)
@@ -49,9 +50,11 @@ class CacheHead(Head):
         classes: Annotated[int, Field(ge=1)],
         rows: Annotated[int, Field(ge=1)],
         reads: str = "pooled",
+        stage: Literal["tower", "batch"] = "tower",
     ) -> None:
         super().__init__()
         self.reads = (reads,)
+        self.stage = stage
         self.width = classes
         self.output = zeroed(nn.Linear(in_width, classes))
         self.keys = nn.Parameter(torch.zeros(rows, in_width))

@@ -64,5 +64,5 @@ class Prompter(Head):
         return self.box(self._asked(self.phrase(phrases)[:, None], tokens, grid)).sigmoid()
 
     def _asked(self, prompt: Tensor, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
-        placed = tokens + self.place(sines(centres(grid, like=tokens), _SINES))
+        placed = tokens + self.place(sines(centres(grid, like=tokens), _SINES).to(tokens))
         return self.output(self.norm(self.block(torch.cat([prompt, placed], dim=1))).mean(dim=1))

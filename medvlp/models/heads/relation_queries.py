@@ -131,7 +131,7 @@ class RelationQueries(Head):
         if encoded.grid is None or len(encoded.grid) != 2:
             raise ConfigError("Head 'relation_queries' needs the image tokens in a grid, and these have none.")
         rows, width = len(tokens), tokens.shape[2]
-        place = self.place(sines(centres(encoded.grid, like=tokens), width)).expand_as(tokens)
+        place = self.place(sines(centres(encoded.grid, like=tokens), width).to(tokens)).expand_as(tokens)
         texts = self.words(self.book.to(tokens)).expand(rows, -1, -1)
         for at, layer in enumerate(self.encoder):
             if at % self.every == 0:

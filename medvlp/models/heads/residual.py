@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,7 @@ class ResidualHead(Head):
         classes: K.
         hidden: width of the bottleneck.
         reads: part that is classified.
+        stage: ``tower`` or ``batch``, see `Head`.
 
     Example:
         >>> head = ResidualHead(in_width=2, classes=1, hidden=1)
@@ -47,9 +48,11 @@ class ResidualHead(Head):
         classes: Annotated[int, Field(ge=1)],
         hidden: Annotated[int, Field(ge=1)] = 64,
         reads: str = "pooled",
+        stage: Literal["tower", "batch"] = "tower",
     ) -> None:
         super().__init__()
         self.reads = (reads,)
+        self.stage = stage
         self.width = classes
         self.down = nn.Linear(in_width, hidden, bias=False)
         self.up = zeroed(nn.Linear(hidden, in_width, bias=False))

@@ -15,6 +15,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.text.tokenizers import SpeakingTokenizer
 from medvlp.zoo._pixels import IMAGENET
 
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
@@ -111,6 +112,48 @@ def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
         what = ", ".join(changes) or f"{tower.get('name')}, patches or surgery"
         raise UserError(f"{form} has no place for this image tower ({what}): only a plain tower of timm goes there.")
     return tower
+
+
+def refuse_pooling(bundle: Bundle, form: str, *, pool: str, fill: bool = False) -> None:
+    """Refuse a text tower that makes the vector of a text otherwise than a form does.
+
+    Args:
+        bundle: with texts.
+        form: its name, for the sentence.
+        pool: how it makes that vector, by our name.
+        fill: whether texts filled up to the longest belong there.
+
+    Raises:
+        UserError: if the tower pools otherwise, reads other states than the last, or fills texts up and `fill` is not.
+    """
+    model: Any = bundle.model
+    text: dict[str, Any] = dict(model.spec["text"])
+    other = [f"pool: {text.get('pool', 'cls')}"] if text.get("pool", "cls") != pool else []
+    other += [f"states: {list(text['states'])}"] if text.get("states") is not None else []
+    other += ["fill: true"] if text.get("fill") and not fill else []
+    if other:
+        raise UserError(
+            f"{form} has no place for a text tower with {', '.join(other)}: it makes a text's vector by pool: {pool} "
+            "of the last state. Such a tower goes to onnx."
+        )
+
+
+def ends_of(bundle: Bundle, form: str) -> tuple[int, int]:
+    """Return the ids of the first and of the last token of every text.
+
+    Raises:
+        UserError: if texts do not end in a token that stands nowhere else: by it a form finds their last state.
+    """
+    words = bundle.tokenizer
+    if isinstance(words, SpeakingTokenizer):
+        made = words(["effusion"])
+        *before, last = made.ids[made.mask].tolist()
+        if last == words.stop_id and last not in before:
+            return words.start_id, words.stop_id
+    raise UserError(
+        f"{form} finds the end of a text by a token that stands there alone, and this tokenizer puts none there: such "
+        "a model goes to onnx."
+    )
 
 
 def created_by_timm(tower: Mapping[str, Any]) -> dict[str, Any]:

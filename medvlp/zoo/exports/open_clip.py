@@ -13,7 +13,7 @@ from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import open_clip as clip
-from medvlp.zoo.exports._export import not_held, plain_tower, with_channels, write_pair
+from medvlp.zoo.exports._export import ends_of, not_held, plain_tower, refuse_pooling, with_channels, write_pair
 
 __all__ = ["open_clip"]
 
@@ -36,6 +36,10 @@ def open_clip(
             f"open_clip's form has no place for {tower['architecture']!r} with the text tower "
             f"{text.get('model_type')!r}: CLIP with a causal text tower goes there; others go to timm or onnx."
         )
+    refuse_pooling(bundle, "open_clip's form", pool="last")
+    _, stop = ends_of(bundle, "open_clip's form")
+    # By itself it takes the largest id for the end of a text.
+    end = {} if stop == text["vocab_size"] - 1 else {"pool_type": "eos", "eos_id": stop}
     width, hidden = options["embed_dim"], int(options["embed_dim"] * options["mlp_ratio"])
     if text["hidden_act"] != options["act_layer"]:
         raise UserError("open_clip's form has one activation for both towers, and this model has two.")
@@ -58,6 +62,7 @@ def open_clip(
             "layers": text["num_hidden_layers"],
             "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
             "hf_tokenizer_name": "",
+            **end,
         },
     }
     mean, std = with_channels(tower)

@@ -15,7 +15,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import dinov2
 from medvlp.zoo import transformers as pairs
-from medvlp.zoo.exports._export import not_held, plain_tower, processor_of, write_pair
+from medvlp.zoo.exports._export import ends_of, not_held, plain_tower, processor_of, refuse_pooling, write_pair
 
 __all__ = ["transformers"]
 
@@ -23,6 +23,7 @@ _KINDS = {
     ("vit_base_patch16_clip_quickgelu_224", "clip_text_model"): "clip",
     ("vit_base_patch16_siglip_224", "siglip_text_model"): "siglip",
 }
+_FORM = "transformers' form"
 _ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
 
 
@@ -35,7 +36,7 @@ def transformers(
     """
     from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel
 
-    tower = plain_tower(bundle, "transformers' form")
+    tower = plain_tower(bundle, _FORM)
     model: Any = bundle.model
     options: dict[str, Any] = dict(tower.get("options") or {})
     text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
@@ -43,10 +44,15 @@ def transformers(
     dino = not model.reads_text and "init_values" in options and tower["architecture"] == "vit_base_patch16_224"
     if (kind is None and not dino) or "embed_dim" not in options:
         raise UserError(
-            f"transformers' form has no place for a model of {tower['architecture']!r} with the text tower "
+            f"{_FORM} has no place for a model of {tower['architecture']!r} with the text tower "
             f"{text.get('model_type')!r}: CLIP, SigLIP and DINOv2 go there, as the importers of these names make them; "
             "others go to timm or onnx."
         )
+    words = {k: v for k, v in text.items() if k != "model_type"}
+    if kind is not None:
+        refuse_pooling(bundle, _FORM, pool="last" if kind == "clip" else "pooler", fill=kind == "siglip")
+    if kind == "clip":
+        words |= _ends(bundle)
     vision = {
         "hidden_size": options["embed_dim"],
         "num_hidden_layers": options["depth"],
@@ -56,7 +62,6 @@ def transformers(
         "hidden_act": _ACTIVATIONS[options["act_layer"]],
     }
     hidden = int(options["embed_dim"] * options["mlp_ratio"])
-    words = {k: v for k, v in text.items() if k != "model_type"}
     if dino:
         ratio = hidden / options["embed_dim"]  # a whole number in this library
         made: Any = Dinov2Model(Dinov2Config(**vision, mlp_ratio=round(ratio), qkv_bias=options.get("qkv_bias", True)))
@@ -77,3 +82,14 @@ def transformers(
     if shown is not None:
         write_json(folder / "preprocessor_config.json", shown)
     return not_held(bundle, held=lambda head: head.endswith("/raw"), pixels=shown is None)
+
+
+def _ends(bundle: Bundle) -> dict[str, int]:
+    """Return by which ids CLIP knows the first and the last token of a text."""
+    start, stop = ends_of(bundle, _FORM)
+    if stop == 2:
+        raise UserError(
+            f"{_FORM} has no place for a tokenizer that ends texts with the id 2: for CLIP it then takes the largest "
+            "id for the end, as of older files. Such a model goes to onnx."
+        )
+    return {"bos_token_id": start, "eos_token_id": stop}
