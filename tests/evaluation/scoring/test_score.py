@@ -258,9 +258,11 @@ def test_stated_prevalences_follow_bayes(result: Result) -> None:
 
 
 def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.DataFrame, result: Result) -> None:
-    labels, scores, _ = _known(table, "effusion", "validate")
+    labels, scores, patients = _known(table, "effusion", "validate")
     truth, values, _ = _known(table, "effusion", "test")
-    sets = fit_sets(labels, scores, level=0.9).sets(values)
+    rule = fit_sets(labels, scores, patients=patients, level=0.9)
+    assert result.fitted["effusion"]["conformal"] == rule.to_dict()
+    sets = rule.sets(values)
     at = {"split": "test", "operating_point": "conformal_0.9"}
     assert result.find("conformal_coverage", "effusion", **at).value == pytest.approx(sets.covered(truth).mean())
     assert result.find("abstention", "effusion", **at).value == pytest.approx((~sets.answered).mean())
@@ -268,6 +270,13 @@ def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.
     north = result.find("conformal_coverage", "effusion", group="site=north", **at)
     south = result.find("conformal_coverage", "effusion", group="site=south", **at)
     assert north.counts.n + south.counts.n == len(truth)
+
+
+def test_few_validation_patients_promise_nothing_however_many_rows_they_have(table: pd.DataFrame) -> None:
+    four = [f"V{each % 4}" for each in range(len(table))]
+    table = table.assign(patient_id=table["patient_id"].where(table["split"] == "test", four))
+    found = score_predictions(table, options=ScoreOptions(resamples=0)).fitted["effusion"]["conformal"]
+    assert (found["present_from"], found["absent_to"]) == (None, None)
 
 
 def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(table: pd.DataFrame) -> None:
