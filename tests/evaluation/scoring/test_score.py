@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -345,6 +346,23 @@ def test_other_intervals_are_said_to_be_what_they_are(table: pd.DataFrame, form)
     row = found.find("brier", "effusion", split="test", calibration="platt")
     assert row.interval.form == ("logit" if form == "logit" else "percentile")
     assert row.interval.low < row.value < row.interval.high
+
+
+@pytest.mark.parametrize("form", ["percentile", "bca", "logit"])
+def test_a_value_at_the_end_of_its_range_has_no_interval_without_width(form) -> None:
+    names = [f"P{each}" for each in range(40)]
+    table = pd.DataFrame({"id": names, "patient_id": names, "split": ["validate"] * 20 + ["test"] * 20})
+    for finding, shift in (("effusion", 0.0), ("nodule", 0.1)):
+        table[f"label:{finding}"] = [0.0, 1.0] * 20
+        table[f"score:{finding}"] = 0.1 + 0.6 * table[f"label:{finding}"] + np.arange(40) / 200 + shift
+    found = score_predictions(table, options=ScoreOptions(resamples=100, interval=form))
+    for metric, label in (("f1", "effusion"), ("mcc", "effusion"), ("sensitivity", "macro"), ("f1", "macro")):
+        row = found.find(metric, label, split="test", operating_point="youden")
+        assert (row.value, row.interval.low, row.reason) == (pytest.approx(1.0), None, "separated")
+    assert [row for row in found.metrics if row.value == 1 and row.interval.low == 1] == []
+    few = found.find("f1", "effusion", split="test", operating_point="youden")
+    few = with_draws(replace(few, reason="too_few_positives"), np.ones(9), form=form, patients=4)
+    assert (few.interval.low, few.reason) == (None, "too_few_positives")
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
