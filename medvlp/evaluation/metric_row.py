@@ -16,6 +16,7 @@ from medvlp.statistics.proportions import Share
 
 # How intervals of shares are made, of any number of patients.
 _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
+_ROUNDED = 1e-12  # by so much a mean of ones may miss 1
 
 
 def without_interval(row: Metric) -> Metric:
@@ -42,8 +43,27 @@ def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Me
     return replace(row, reason=reason, interval=interval)
 
 
+def is_separated(value: float, draws: FloatArray, *, ends: Sequence[float] = (0.0, 1.0)) -> bool:
+    """Return whether a value stands at an end of its range and every draw does: no sign of how sure it is.
+
+    Example:
+        >>> is_separated(1.0, np.array([1.0, 1.0])), is_separated(1.0, np.array([0.9, 1.0]))
+        (True, False)
+    """
+    drawn = draws[~np.isnan(draws)]
+    at_end = any(abs(value - end) < _ROUNDED for end in ends)
+    return at_end and len(drawn) > 0 and float(np.ptp(drawn)) < _ROUNDED
+
+
+def separated(row: Metric) -> Metric:
+    """Return a row whose draws have no spread without an interval; that is why, unless its patients are too few."""
+    return without_interval(row if row.reason in TOO_FEW else replace(row, reason="separated"))
+
+
 def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, signed: bool = False) -> Metric:
     """Return a row whose value lies in [0, 1] with its interval from bootstrap draws; unchanged without draws.
+
+    At an end of the range an interval of draws without spread would have no width: there is none (`is_separated`).
 
     Args:
         row: with a value.
@@ -55,10 +75,12 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
     assert row.value is not None, "the caller has set it"
     if not len(draws):
         return row
+    low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
+    if is_separated(row.value, draws, ends=(low, 1.0)):
+        return separated(row)
     if form != "logit":
         found = percentile_interval(draws, level=row.interval.level)
         return with_interval(row, found, method="patient_bootstrap", form="percentile")
-    low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
     found = logit_interval(
         (draws - low) / width, value=(row.value - low) / width, level=row.interval.level, patients=patients
     )

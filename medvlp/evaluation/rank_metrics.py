@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from medvlp.evaluation.metric_row import with_interval, without_interval
+from medvlp.evaluation.metric_row import is_separated, separated, with_interval, without_interval
 from medvlp.evaluation.predictions import Policy, groups_of, known_rows
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric
@@ -176,7 +176,7 @@ def _with_interval(row: Metric, estimate: Estimate | None, at: int, form: Form, 
     value = float(estimate.point[at])
     if not len(estimate.draws) or row.reason in TOO_FEW:
         return without_interval(replace(row, value=value))
-    if value in (0.0, 1.0) and bool(np.nanmin(estimate.draws[:, at]) == np.nanmax(estimate.draws[:, at])):
+    if is_separated(value, estimate.draws[:, at]):
         return _without_spread(row, value, estimate.smaller)
     moved = estimate.influence
     speed = 0.0 if moved is None else acceleration(moved[:, at], clusters)
@@ -198,6 +198,6 @@ def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
     of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
     """
     if not table_of_ranks()[row.metric.removesuffix(ALIKE)].exact or row.label in AVERAGES or smaller < 1:
-        return without_interval(replace(row, value=value, reason="separated"))
+        return separated(replace(row, value=value))
     found = clopper_pearson(smaller * value, smaller, level=row.interval.level)
     return with_interval(replace(row, value=value), found, method="exact", form="clopper_pearson")

@@ -149,7 +149,7 @@ def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluato
     sets = {}
     for kind in sorted(set(kinds[known])):
         own = known & (kinds == kind)
-        sets[kind] = fit_sets(truth[own], moved[own], level=COVERAGE)
+        sets[kind] = fit_sets(truth[own], moved[own], patients=people[own], level=COVERAGE)
     return SentenceEvaluator(mean_image, *_fitted(rows), sets)
 
 

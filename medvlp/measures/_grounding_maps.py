@@ -165,7 +165,7 @@ def maps_of(
             )
 
 
-def choice_rows(maps: Sequence[DrawnMap]) -> list[Metric]:
+def choice_rows(maps: Sequence[DrawnMap], *, split: str) -> list[Metric]:
     """Return the mean over findings of the pointing game on validation pictures, by which a default map is chosen."""
     hits: dict[str, list[float]] = {}
     for case in (each.case() for each in maps):
@@ -182,7 +182,7 @@ def choice_rows(maps: Sequence[DrawnMap]) -> list[Metric]:
             value=value,
             counts=Counts(n=sum(map(len, hits.values())), patients=patients, labels_used=len(hits)),
             interval=ConfidenceInterval(method="none", form="none"),
-            split="validate",
+            split=split,
             policy="none",
         )
     ]

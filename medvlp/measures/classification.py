@@ -82,8 +82,9 @@ def group_columns(evaluation: Evaluation) -> dict[str, Any]:
     groups: dict[str, Any] = {f"group:{n}": manifest.column(n) for n in evaluation.options.groups if n in manifest}
     for label in evaluation.labels:
         if f"size.{label}" in manifest:
-            sizes = np.nan_to_num(np.asarray(manifest.column(f"size.{label}"), dtype=float))
-            positive = np.asarray(manifest.column(f"label.{label}"), dtype=float) == 1
-            if len(np.unique(sizes[positive & (sizes > 0)])) >= 3:
+            sizes = np.asarray(manifest.column(f"size.{label}"), dtype=float)
+            # A positive of unknown size is in no third.
+            positive = (np.asarray(manifest.column(f"label.{label}"), dtype=float) == 1) & (sizes > 0)
+            if len(np.unique(sizes[positive])) >= 3:
                 groups[f"group:size@{label}"] = size_terciles(sizes, positive)
     return groups

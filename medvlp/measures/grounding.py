@@ -169,11 +169,12 @@ class Grounding(Measure):
         thresholds: dict[str, float] = {}
         chosen: list[Metric] = []
         model, seed = evaluation.model.model, evaluation.options.seed
-        if "validate" in evaluation.splits and evaluation.options.split != "validate":
-            validate = evaluation.prepared("validate")
-            tuning = questions_of(validate, regions, findings, self.cases)
-            of_validation = list(maps_of(drawer, model, validate, tuning, self.most_pixels))
-            thresholds, chosen = thresholds_of(iter(of_validation)), choice_rows(of_validation)
+        if evaluation.validation is not None:
+            held = evaluation.validation.prepared
+            tuning = questions_of(held, regions, findings, self.cases)
+            of_validation = list(maps_of(drawer, model, held, tuning, self.most_pixels))
+            thresholds = thresholds_of(iter(of_validation))
+            chosen = choice_rows(of_validation, split=str(evaluation.options.fit))
         measured = partial(self._measured(evaluation), scale=drawer.scale)
         titled = {"name": f"grounding_{name}", "title": f"Grounding: {name}"}
         own = measured((each.case() for each in drawn), thresholds=thresholds, **titled)

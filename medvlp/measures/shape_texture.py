@@ -108,11 +108,13 @@ class ShapeTexture(Measure):
     def _shares(self, evaluation: Evaluation, asked: ChangedPictures, pictures: dict[int, Pixels]) -> list[Metric]:
         manifest, rows = evaluation.judged.manifest, list(pictures)
         people = np.unique(np.asarray(manifest.column("id.patient"), str), return_inverse=True)[1]
-        pairs = {
-            label: found
+        truths = {
+            label: np.asarray(manifest.column(f"label.{label}"), float)[rows]
             for label in asked.answer.labels
             if f"label.{label}" in manifest
-            if (found := _pairs(np.asarray(manifest.column(f"label.{label}"), float)[rows], rows, self.pairs))
+        }
+        pairs = {
+            label: found for label, truth in truths.items() if (found := _pairs(truth, people[rows], rows, self.pairs))
         }
 
         def mixed() -> Iterator[Sample]:
@@ -137,12 +139,18 @@ class ShapeTexture(Measure):
         return made
 
 
-def _pairs(truth: np.ndarray, rows: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Return pairs (row with the finding, row without it), evenly from both."""
-    sides = [[rows[int(i)] for i in np.flatnonzero(truth == value)] for value in (1, 0)]
-    count = min(most, *(len(side) for side in sides))
-    a, b = ([side[i] for i in evenly(len(side), count)] if count else [] for side in sides)
-    return list(zip(a, b, strict=True))
+def _pairs(truth: np.ndarray, people: np.ndarray, rows: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Return pairs (row with the finding, row without it) of two patients, evenly from both sides, no row twice."""
+    present, absent = (np.flatnonzero(truth == value).tolist() for value in (1, 0))
+    count = min(most, len(present), len(absent))
+    pairs: dict[int, int] = {}
+    for at, place in zip(evenly(len(present), count), evenly(len(absent), count), strict=True):
+        own = present[at]
+        others = [each for each in absent[place:] + absent[:place] if people[each] != people[own]]
+        free = next((each for each in others if each not in pairs.values()), None)
+        if free is not None:
+            pairs[own] = free
+    return [(rows[a], rows[b]) for a, b in pairs.items()]
 
 
 def _pixels(sample: Sample) -> Pixels:

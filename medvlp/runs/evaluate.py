@@ -169,14 +169,25 @@ def _leaks(manifest: Manifest) -> Mapping[str, object]:
 
 
 def judged_manifest(data: DataConfig, options: EvaluationConfig) -> tuple[Manifest, Manifest]:
-    """Return all of the data, and what ``where`` selects of it; where no studies are known, each record is one."""
+    """Return all of the data, and what ``where`` selects of it; a record of which no study is known is one itself."""
     whole = open_manifest(data)
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
-    elif "sets" in whole.meta:
-        pairs = zip(whole.column("id.study"), whole.column("id"), strict=True)
-        whole = whole.with_column("id.study", [record if study is None else study for study, record in pairs])
+    elif whole.arrow("id.study").null_count:
+        whole = whole.with_column("id.study", _filled(whole.column("id.study").tolist(), whole.column("id").tolist()))
     return whole, whole.where(options.where) if options.where else whole
+
+
+def _filled(studies: Sequence[str | None], records: Sequence[str]) -> list[str]:
+    """Return the studies, where one is blank the record's id, changed where a study is called that already."""
+    known, filled = set(studies), []
+    for study, record in zip(studies, records, strict=True):
+        name = record if study is None else study
+        while study is None and name in known:
+            name = f"record {name}"
+        known.add(name)
+        filled.append(name)
+    return filled
 
 
 def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:

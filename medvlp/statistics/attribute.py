@@ -18,7 +18,7 @@ def attribute_scores(values: Sequence[object], train_values: Sequence[object], t
     scored as all training rows together. An AUROC of this score is what a model may reach by recognising the value.
 
     Args:
-        values: N values of the rows to score; None is blank.
+        values: N values of the rows to score; None and NaN are blank.
         train_values: M values of training rows.
         train_labels: ``(M,)`` 1, 0; -1 and NaN take no part.
 
@@ -33,11 +33,20 @@ def attribute_scores(values: Sequence[object], train_values: Sequence[object], t
     if truth.shape != (len(train_values),):
         raise DataError(f"There are {len(train_values)} training values and labels {truth.shape}: give one a row.")
     known = np.isin(truth, (0.0, 1.0))
-    names = np.array([None if value is None else str(value) for value in train_values], dtype=object)
+    names = np.array([_name(value) for value in train_values], dtype=object)
 
     def rate(chosen: np.ndarray) -> float:
         return (float(truth[chosen].sum()) + 1) / (float(chosen.sum()) + 2)
 
     rates = {name: rate(known & (names == name)) for name in set(names[known]) - {None}}
     everybody = rate(known)
-    return np.array([everybody if value is None else rates.get(str(value), everybody) for value in values])
+    return np.array([rates.get(name, everybody) for name in map(_name, values)])
+
+
+def _name(value: object) -> str | None:
+    """Return what a value is told by: a whole float as the whole number, for gaps make floats; a blank is None."""
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return None if value is None else str(value)

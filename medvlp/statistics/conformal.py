@@ -3,8 +3,9 @@
 Two quantiles of validation scores, one a class, so that the guarantee holds for positives and for negatives apart: of
 new cases of either class, at least the level asked for have their class in the set, whatever the scores are worth
 (Vovk 2012; Sadinle, Lei and Wasserman 2019). A set of one is an answer, every other one an abstention. The guarantee
-is over patients like those of validation and on average over them; `coverage` says what it came to, and in which group
-it did not hold.
+is over new patients like those of validation, any one row of each, and on average over them; rows of one patient are
+alike, so each patient counts once however many rows it has (Lee, Barber and Willett 2023). `conformal_coverage` says
+what it came to, and in which group it did not hold.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ from medvlp.statistics.conformal_sets import SetRule
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
 
 
-def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> SetRule:
-    """Choose both quantiles on validation rows.
+def fit_sets(labels: ArrayLike, scores: ArrayLike, *, patients: ArrayLike | None = None, level: float = 0.9) -> SetRule:
+    """Choose both quantiles on validation rows, for a promise to new patients.
 
-    Of n positives the ``ceil((n + 1) level)`` highest scores are kept; where that is more than n there are too few to
-    promise anything, and every set holds the class.
+    Each of the P patients with a positive weighs ``1 / (P + 1)``, divided among their positives, and one more patient,
+    the new one, stands behind them all. The highest scores are kept until they weigh the level; where all of them do
+    not there are too few patients to promise anything, and every set holds the class. With one row a patient the
+    ``ceil((P + 1) level)`` highest are kept.
 
     Args:
         labels: ``(n,)`` of 0 and 1.
         scores: ``(n,)`` finite.
+        patients: ``(n,)`` identifiers of one sortable type; None where each row is a patient of its own.
         level: coverage asked for, between 0 and 1.
 
     Raises:
         UndefinedMetricError: if a class is missing.
-        DataError: if the level is not between 0 and 1, labels are not 0 or 1, or a score is NaN or infinite.
+        DataError: if the level is not between 0 and 1, labels are not 0 or 1, a score is NaN or infinite, or there is
+            not one patient a row.
 
     Example:
         >>> rule = fit_sets([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.5, 0.8, 0.9], level=0.7)
@@ -41,24 +46,29 @@ def fit_sets(labels: ArrayLike, scores: ArrayLike, *, level: float = 0.9) -> Set
         raise DataError(f"A coverage of {level:g} cannot be promised: give a level between 0 and 1, such as 0.9.")
     truth = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
+    people = np.arange(len(truth)) if patients is None else np.asarray(patients)
+    if people.shape != truth.shape:
+        raise DataError(f"Patients have shape {people.shape}, labels have {len(truth)} rows: give one patient a row.")
     if not truth.any() or truth.all():
         missing = "positives" if not truth.any() else "negatives"
         raise UndefinedMetricError(
             f"No conformal set can be fitted: the {len(truth)} validation rows hold no {missing}.",
             reason=f"no_{missing}",
         )
-    positive, negative = np.sort(values[truth])[::-1], np.sort(values[~truth])
     return SetRule(
         level,
-        _retained(positive, level),
-        _retained(negative, level),
-        positives=len(positive),
-        negatives=len(negative),
+        _retained(values[truth], people[truth], level, sign=-1),
+        _retained(values[~truth], people[~truth], level, sign=1),
+        positives=int(truth.sum()),
+        negatives=int((~truth).sum()),
     )
 
 
-def _retained(outermost_last: FloatArray, level: float) -> float | None:
-    """Return the score of the last kept row of one class, sorted from the safest to the most surprising."""
-    n = len(outermost_last)
-    rank = int(np.ceil((n + 1) * level - 1e-9))
-    return None if rank > n else float(outermost_last[rank - 1])
+def _retained(scores: FloatArray, patients: np.ndarray, level: float, *, sign: int) -> float | None:
+    """Return the score of the last kept row of one class, from the safest (lowest times `sign`) on."""
+    code = np.unique(patients, return_inverse=True)[1]
+    rows = np.bincount(code)
+    order = np.argsort(sign * scores, kind="stable")
+    share = np.cumsum(1 / rows[code[order]]) / (len(rows) + 1)
+    enough = np.flatnonzero(share >= level - 1e-9)
+    return float(scores[order[enough[0]]]) if len(enough) else None

@@ -44,8 +44,8 @@ class SetRule:
 
     Attributes:
         level: coverage asked for.
-        present_from: None where every set holds "present": too few positives to leave it out of any.
-        absent_to: None where every set holds "absent".
+        present_from: None where every set holds "present": too few patients with it to leave it out of any.
+        absent_to: None where every set holds "absent", too few patients without it.
         positives, negatives: validation rows.
     """
 

@@ -179,6 +179,14 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
         evaluate_few_shot(scores, labels, people[:-1], **options)
 
 
+def test_a_number_is_the_same_value_where_gaps_made_it_a_float_and_a_gap_is_none() -> None:
+    scores = attribute_scores(np.array([1.0, 2.0, np.nan, 1.0]), np.array([1, 1, 2, 2]), [1, 1, 0, 0])
+    assert scores.tolist() == [0.75, 0.25, 0.5, 0.75]
+    # In training a gap is no value either: what is unknown scores as all rows together.
+    train = [1.0, 1.0, np.nan, 0.5]
+    assert attribute_scores([np.nan, 1, 0.5], train, [1, 1, 0, 0]) == pytest.approx([3 / 6, 3 / 4, 1 / 3])
+
+
 def test_an_attribute_scores_by_its_training_rate_alone() -> None:
     views, labels = ["AP"] * 6 + ["PA"] * 4 + [None], [1, 1, 1, 0, -1, np.nan, 0, 0, 0, 1, 1]
     scores = attribute_scores(["PA", "AP", None, "LL"], views, labels)

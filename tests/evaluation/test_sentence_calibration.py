@@ -55,6 +55,13 @@ def test_calibrated_probabilities_are_the_posterior() -> None:
     assert apart.mean() < 0.02
 
 
+def test_few_patients_promise_nothing_however_many_sentences_they_have() -> None:
+    rows = drawn(200, sight=1.0).assign(patient_id=[str(i % 4) for i in range(200)])
+    sets = _fit_checker(rows, np.zeros(4, np.float32)).sets
+    assert set(sets) == {"side", "negation"}
+    assert {(rule.present_from, rule.absent_to) for rule in sets.values()} == {(None, None)}
+
+
 def test_who_sees_nothing_is_left_with_the_prior() -> None:
     table = drawn(500, sight=0.0).assign(seen=0.0)
     found = [fit_sentence_calibration(table, sees=sees).probabilities(table) for sees in (True, False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
-from medvlp.measures.classification import Classification
+from medvlp.measures.classification import Classification, group_columns
 
 
 def cohort(**labels: object) -> Manifest:
@@ -33,6 +34,14 @@ def test_each_finding_is_measured_on_its_known_rows_and_the_macro_is_their_mean(
         assert found[f"{metric}/macro"] == np.mean([found[f"{metric}/edema"], found[f"{metric}/mass"]])
     # One class only, or no column: no number, not a wrong one.
     assert {name.partition("/")[2] for name in found} == {"edema", "mass", "macro"}
+
+
+def test_a_positive_of_unknown_size_is_in_no_third() -> None:
+    manifest = cohort(mass=[1, 1, 1, 1, 1, 0]).with_column("size.mass", [None, np.nan, 3.0, 9.0, 30.0, None])
+    judged = SimpleNamespace(manifest=manifest)
+    evaluation = SimpleNamespace(judged=judged, options=SimpleNamespace(groups=[]), labels=["mass"])
+    thirds = [None, None, "1 small", "2 medium", "3 large", None]
+    assert {name: each.tolist() for name, each in group_columns(evaluation).items()} == {"group:size@mass": thirds}
 
 
 def test_without_any_known_finding_there_is_no_number() -> None:

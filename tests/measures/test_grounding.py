@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,19 @@ import pytest
 import yaml
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.map import Map
+from medvlp.core.protocols import Model
+from medvlp.core.sample import Sample
 from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import Prepared, prepare
+from medvlp.data.views.read import Read
+from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
+from medvlp.evaluation.grounding.gain import CHOICE
 from medvlp.evaluation.grounding.regions import Region, Regions
+from medvlp.measures._grounding_maps import Drawer, Question
+from medvlp.measures.grounding import Grounding
 from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
+from tests.data.films import film, write
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +72,68 @@ def test_a_bundle_is_judged_beside_its_controls(judged: Evaluated) -> None:
     assert judged.page.is_file()
 
 
-def test_the_operating_point_is_fitted_on_the_validation_pictures(judged: Evaluated) -> None:
-    rows = judged.found["grounding_hires_cam"].metrics
-    assert {row.operating_point for row in rows if row.metric == "sensitivity"} <= {"youden_validate"}
-    assert not [r for r in judged.found["grounding_centre"].metrics if r.metric == "sensitivity"]
+def test_nothing_is_chosen_where_training_pictures_are_judged(judged: Evaluated) -> None:
+    for name in ("grounding_hires_cam", "grounding_centre"):
+        assert not [row for row in judged.found[name].metrics if row.metric in ("sensitivity", CHOICE)]
+
+
+class Corner(Grounding):
+    """A map that is strongest in a corner, and stronger in pictures of an odd number, those with a mass."""
+
+    def _labels(self, evaluation: Evaluation) -> list[str]:
+        return ["mass"]
+
+    def _drawers(self, evaluation: Evaluation, questions: list[Question]) -> dict[str, Drawer]:
+        def draw(model: Model, sample: Sample, findings: Sequence[str]) -> list[Map]:
+            values = np.zeros((4, 4), np.float32)
+            values[0, 0] = 1 + int(sample.id) % 2
+            return [Map(values) for _ in findings]
+
+        return {"corner": Drawer("zero_shot", draw)}
+
+
+class Unencoded(Evaluation):
+    """An evaluation of a model that is asked for maps alone."""
+
+    def _encoded(self, prepared: Prepared, *, texts: bool) -> Any:
+        return None
+
+
+def chosen_in(folder: Path, *, fit: str | None, patients: Sequence[int]) -> tuple[set[str | None], list[str]]:
+    """Return operating points, and the splits in which a default map was chosen; numbers 4 to 7 are of `held`."""
+    numbers = range(8)
+    manifest = Manifest.of(
+        {
+            "id": [str(number) for number in numbers],
+            "image": [write(folder, f"{number}.png", film(number)) for number in numbers],
+            "id.patient": [f"p{patient}" for patient in patients],
+            "split": ["test"] * 4 + ["held"] * 4,
+            "label.mass": [float(number % 2) for number in numbers],
+            "boxes.mass": [[[0.0, 0.0, 60.0, 60.0]] if number % 2 else [] for number in numbers],
+        },
+        root=folder,
+    )
+    model = SimpleNamespace(answers={}, features="", model=SimpleNamespace(vision_kind="image"))
+    evaluation = Unencoded(
+        model,  # type: ignore[arg-type]
+        whole=manifest,
+        manifest=manifest,
+        open=lambda split: prepare(manifest.where({"split": split}), [Read(size=32)], cache=folder / "cache"),
+        others=lambda where: manifest,
+        where={},
+        options=EvaluationOptions(resamples=10, split="test", fit=fit, min_positives=1),
+        recipe="",
+        synthetic=True,
+    )
+    rows = next(iter(Corner(sanity=0).run(evaluation))).metrics
+    return {row.operating_point for row in rows}, [row.split for row in rows if row.metric == CHOICE]
+
+
+def test_what_is_chosen_is_chosen_on_the_split_that_is_named_and_on_other_patients(tmp_path: Path) -> None:
+    assert chosen_in(tmp_path, fit="held", patients=range(8)) == ({None, "youden_validate"}, ["held"])
+    assert chosen_in(tmp_path, fit=None, patients=range(8)) == ({None}, [])
+    assert chosen_in(tmp_path, fit="validate", patients=range(8)) == ({None}, [])
+    assert chosen_in(tmp_path, fit="held", patients=[0, 1, 2, 3, 3, 5, 6, 7]) == ({None}, [])
 
 
 def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:

@@ -237,6 +237,19 @@ def test_the_same_hospital_by_two_layouts_is_recognised_by_its_files(
     assert compared(tiny_run, own)["caveats"] == []
 
 
+def test_a_record_without_a_study_is_a_study_of_its_own(tmp_path: Path) -> None:
+    def studies(**columns: list[str | None]) -> list[str]:
+        rows = pd.DataFrame({"name": list("abcd"), "note": "No effusion.", "who": list("ABCA"), **columns})
+        rows.to_csv(tmp_path / "notes.csv", index=False)
+        names = {"id": "name", "text": "note", "id.patient": "who", **{f"id.{name}": name for name in columns}}
+        config = judging(tmp_path, Path("unused"), {"root": str(tmp_path), "layout": {"name": "csv", "columns": names}})
+        return judged_manifest(config.data, config.evaluation)[0].column("id.study").tolist()
+
+    assert studies() == ["a", "b", "c", "d"]
+    assert studies(study=["S1", None, None, "S1"]) == ["S1", "b", "c", "S1"]
+    assert studies(study=["S1", None, None, "b"]) == ["S1", "record b", "c", "b"]  # two patients, two studies
+
+
 def test_predictions_of_a_training_file_say_that_it_is_one(run: Trained, films: Path, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere.png"
     other.write_bytes((films / "3.png").read_bytes())

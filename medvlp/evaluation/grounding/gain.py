@@ -2,7 +2,8 @@
 
 The two are compared on the same pictures, and a map is worth showing where the interval of their difference lies above
 0. The interval is Newcombe's for paired shares (Statistics in Medicine 1998, method 10: the distances of two Wilson
-limits, squared and added with their correlation); unlike a bootstrap it does not vanish where all of few cases agree.
+limits, squared and added with their correlation, which is corrected for continuity where it is positive); unlike a
+bootstrap it does not vanish where all of few cases agree.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *,
     """
     (low, value, high), (least, other, most) = (_limits(each, patient, level) for each in (second, first))
     spread = float(first.std() * second.std())
-    alike = 0.0 if spread == 0 else float(np.mean((first - first.mean()) * (second - second.mean()))) / spread
+    together = float(np.mean((first - first.mean()) * (second - second.mean())))
+    if together > 0:
+        together = max(together - 1 / (2 * len(first)), 0.0)
+    alike = 0.0 if spread == 0 else together / spread
 
     def reach(mine: float, theirs: float) -> float:
         return float(np.sqrt(max(mine**2 - 2 * alike * mine * theirs + theirs**2, 0.0)))

@@ -59,5 +59,5 @@ def fit_finding(validation: Finding, options: ScoreOptions) -> FittedFinding:
     return FittedFinding(
         points=tuple(fit_operating_point(truth, scores, parse_rule(rule)) for rule in options.points),
         calibrators=calibrators,
-        sets=fit_sets(truth, scores, level=options.coverage),
+        sets=fit_sets(truth, scores, patients=validation.patient, level=options.coverage),
     )

@@ -10,10 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import SplitData, average_weights
-from medvlp.statistics.bootstrap import percentile_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
@@ -52,8 +51,5 @@ def oracle_rows(data: SplitData) -> list[Metric]:
             made.append((row, float(weights @ point[averaged, column]), draws[:, averaged, column] @ weights))
         for row, value, drawn in made:
             row = replace(row, value=value, operating_point=rule)
-            if len(drawn):
-                interval = percentile_interval(drawn, level=row.interval.level)
-                row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
-            rows.append(row)
+            rows.append(with_draws(row, drawn, form="percentile", patients=row.counts.patients))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -258,9 +259,11 @@ def test_stated_prevalences_follow_bayes(result: Result) -> None:
 
 
 def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.DataFrame, result: Result) -> None:
-    labels, scores, _ = _known(table, "effusion", "validate")
+    labels, scores, patients = _known(table, "effusion", "validate")
     truth, values, _ = _known(table, "effusion", "test")
-    sets = fit_sets(labels, scores, level=0.9).sets(values)
+    rule = fit_sets(labels, scores, patients=patients, level=0.9)
+    assert result.fitted["effusion"]["conformal"] == rule.to_dict()
+    sets = rule.sets(values)
     at = {"split": "test", "operating_point": "conformal_0.9"}
     assert result.find("conformal_coverage", "effusion", **at).value == pytest.approx(sets.covered(truth).mean())
     assert result.find("abstention", "effusion", **at).value == pytest.approx((~sets.answered).mean())
@@ -268,6 +271,13 @@ def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.
     north = result.find("conformal_coverage", "effusion", group="site=north", **at)
     south = result.find("conformal_coverage", "effusion", group="site=south", **at)
     assert north.counts.n + south.counts.n == len(truth)
+
+
+def test_few_validation_patients_promise_nothing_however_many_rows_they_have(table: pd.DataFrame) -> None:
+    four = [f"V{each % 4}" for each in range(len(table))]
+    table = table.assign(patient_id=table["patient_id"].where(table["split"] == "test", four))
+    found = score_predictions(table, options=ScoreOptions(resamples=0)).fitted["effusion"]["conformal"]
+    assert (found["present_from"], found["absent_to"]) == (None, None)
 
 
 def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(table: pd.DataFrame) -> None:
@@ -336,6 +346,23 @@ def test_other_intervals_are_said_to_be_what_they_are(table: pd.DataFrame, form)
     row = found.find("brier", "effusion", split="test", calibration="platt")
     assert row.interval.form == ("logit" if form == "logit" else "percentile")
     assert row.interval.low < row.value < row.interval.high
+
+
+@pytest.mark.parametrize("form", ["percentile", "bca", "logit"])
+def test_a_value_at_the_end_of_its_range_has_no_interval_without_width(form) -> None:
+    names = [f"P{each}" for each in range(40)]
+    table = pd.DataFrame({"id": names, "patient_id": names, "split": ["validate"] * 20 + ["test"] * 20})
+    for finding, shift in (("effusion", 0.0), ("nodule", 0.1)):
+        table[f"label:{finding}"] = [0.0, 1.0] * 20
+        table[f"score:{finding}"] = 0.1 + 0.6 * table[f"label:{finding}"] + np.arange(40) / 200 + shift
+    found = score_predictions(table, options=ScoreOptions(resamples=100, interval=form))
+    for metric, label in (("f1", "effusion"), ("mcc", "effusion"), ("sensitivity", "macro"), ("f1", "macro")):
+        row = found.find(metric, label, split="test", operating_point="youden")
+        assert (row.value, row.interval.low, row.reason) == (pytest.approx(1.0), None, "separated")
+    assert [row for row in found.metrics if row.value == 1 and row.interval.low == 1] == []
+    few = found.find("f1", "effusion", split="test", operating_point="youden")
+    few = with_draws(replace(few, reason="too_few_positives"), np.ones(9), form=form, patients=4)
+    assert (few.interval.low, few.reason) == (None, "too_few_positives")
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
