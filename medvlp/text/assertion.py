@@ -106,6 +106,8 @@ def _reached(
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
         or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
+    if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
+        return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):
         return reached
     return [  # an adjective dates the finding that it stands before, and what is written onto that

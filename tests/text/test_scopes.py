@@ -138,6 +138,16 @@ STATEMENTS = {
     "Pleural effusion, if present, is small.": {"effusion": "uncertain"},
     "No large effusion; trace effusion possible.": {"effusion": "uncertain"},
     "Lung volumes are low, accentuating the cardiac silhouette; no edema.": {"edema": "absent"},
+    "Non-displaced fractures of the left fifth and sixth ribs.": {"rib_fracture": "present"},
+    "5 mm non-calcified nodule in the right upper lobe.": {"nodule": "present"},
+    "Non-calcified granuloma at the left apex.": {"granuloma": "present"},
+    "Non-loculated right pleural effusion.": {"effusion": "present"},
+    "Non-specific opacity at the left base.": {"lung_opacity": "present"},
+    "Small non-tension pneumothorax.": {"pneumothorax": "present"},
+    "Non-resolving consolidation.": {"consolidation": "present"},
+    "Non-small cell lung cancer.": {"lung_tumor": "present"},
+    "Non-enlarged heart is seen.": {"cardiomegaly": "absent"},
+    "Non-visualization of the chest tube.": {"chest_tube": "absent"},
 }
 
 
