@@ -65,7 +65,7 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     cues = [found for found in _cues().find(dated) if not used.issuperset(found.at)]
     # A full stop ends a sentence that goes on in small letters: "no effusion. heart normal".
     abbreviated = word_class("abbreviated")
-    ends = {p for p in range(1, len(words) - 1) if words[p] == "." and words[p - 1] not in abbreviated}
+    ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
     stops = _places_of("stop", cues) | ends
     causes = _places_of("cause", cues)
     marks: list[list[Assertion]] = [[] for _ in terms]
@@ -116,7 +116,7 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years and months as such; "may" is one behind "in" or "since"."""
+    """Return the tokens with years and months as such, and a last mark; "may" is a month behind "in" or "since"."""
     dated = []
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
@@ -126,6 +126,8 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif word in word_class("months") or (word == "may" and before in word_class("of_time")):
             word = "month_"
         dated.append(Token(word, token.start, token.end))
+    if dated and dated[-1].word.isalpha():  # the full stop that a line of a list lacks
+        dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
 
 

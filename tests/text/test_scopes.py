@@ -148,6 +148,12 @@ STATEMENTS = {
     "Non-small cell lung cancer.": {"lung_tumor": "present"},
     "Non-enlarged heart is seen.": {"cardiomegaly": "absent"},
     "Non-visualization of the chest tube.": {"chest_tube": "absent"},
+    "Pneumothorax: No. Effusion: No.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax: no\nEffusion: no": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax: no; effusion: small, on the left.": {"pneumothorax": "absent", "effusion": "present"},
+    "Pneumothorax: no, effusion: no.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Chest tube: no pneumothorax.": {"chest_tube": "present", "pneumothorax": "absent"},
+    "There is no pneumothorax, nor is there a pleural effusion.": {"pneumothorax": "absent", "effusion": "absent"},
 }
 
 
