@@ -73,7 +73,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
-            if not (beside or graded or verb) and (named or not used.issuperset(found.at)):
+            without = kind == "side" and _has_none(words, found.first)
+            if not (beside or graded or verb or without) and (named or not used.issuperset(found.at)):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -88,6 +89,14 @@ def _is_verb(words: list[str], place: int) -> bool:
     """Return whether a word is no side but the verb of "drain left in place"; "on the left in place" has a side."""
     in_place = words[place : place + 3] in (["left", "in", "place"], ["left", "in", "situ"])
     return in_place and words[place - 1 : place] not in (["the"], ["on"])
+
+
+def _has_none(words: list[str], place: int) -> bool:
+    """Return whether a side is that without: "left effusion, none on the right", not "effusion: none on the right"."""
+    back = words[:place]
+    while back and back[-1] in ("on", "in", "at", "the", *word_class("detected")):
+        back.pop()
+    return back[-1:] == ["none"] and back[-2:-1] in ([], [","], ["and"], ["with"])
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:

@@ -55,6 +55,23 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("sentence", "presence", "side"),
+    [
+        ("Small left effusion, none on the right.", "present", "left"),
+        ("Effusion on the left, none on the right.", "present", "left"),
+        ("Left effusion, with none on the right.", "present", "left"),
+        ("Left effusion and none seen on the right.", "present", "left"),
+        ("None on the left, effusion on the right.", "present", "right"),
+        ("Effusion: none on the right.", "absent", "right"),
+        ("Effusion: none.", "absent", ""),
+    ],
+)
+def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presence: str, side: str) -> None:
+    mention = only(sentence)
+    assert (mention.presence, mention.side) == (presence, side)
+
+
+@pytest.mark.parametrize(
     ("sentence", "size", "count"),
     [
         ("A 5 mm nodule.", 5.0, None),
