@@ -74,7 +74,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
             without = kind == "side" and _has_none(words, found.first)
-            if not (beside or graded or verb or without) and (named or not used.issuperset(found.at)):
+            # "not increased" says nothing of a course where "increased" is a word of the finding.
+            inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
+            if not (beside or graded or verb or without) and (named or not inside):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
