@@ -79,6 +79,9 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
                 for index in reached:
                     marks[index].append(Assertion(cue.presence, said))
     unchanged = [found.first for found in cues if _denies_nothing(words, found)]
+    for index, term in enumerate(terms):
+        if _denies_normal(words, term):
+            marks[index].append(Assertion("absent", "not"))
     for index in _alternatives(words, unchanged, stops, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [
@@ -134,6 +137,12 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:
     """Return whether a cue is of the kind of "no change in", behind which "or" joins what is there."""
     return words[found.first] in word_class("bare_denials") and any(cue.presence is None for cue in found.values)
+
+
+def _denies_normal(words: list[str], term: Found[Term]) -> bool:
+    """Return whether a "not" stands in a gap of what calls something normal: "the lungs are not clear"."""
+    gaps = set(range(term.first, term.last)).difference(term.at)
+    return any(value.kind == "normal" for value in term.values) and any(words[place] == "not" for place in gaps)
 
 
 def _alternatives(

@@ -157,6 +157,18 @@ STATEMENTS = {
 }
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The lungs are not clear.",
+        "The right costophrenic angle is not clear.",
+        "The left ribs are not intact.",
+    ],
+)
+def test_what_is_not_normal_is_not_denied(sentence: str) -> None:
+    assert not any(mention.presence == "absent" for mention in read_report(sentence))
+
+
 @pytest.mark.parametrize("sentence", STATEMENTS)
 def test_each_finding_is_asserted_as_a_reader_takes_it(sentence: str) -> None:
     said: dict[str, set[str]] = {}
