@@ -154,6 +154,7 @@ STATEMENTS = {
     "Pneumothorax: no, effusion: no.": {"pneumothorax": "absent", "effusion": "absent"},
     "Chest tube: no pneumothorax.": {"chest_tube": "present", "pneumothorax": "absent"},
     "There is no pneumothorax, nor is there a pleural effusion.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax? No. Effusion? No. A nodule.": {"pneumothorax": "absent", "effusion": "absent", "nodule": "present"},
 }
 
 
