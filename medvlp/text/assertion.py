@@ -193,7 +193,8 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
             word in ("there", "without") or (word == "with" and words[place - 1] not in word_class("likened"))
         ):
             return place
-        if kind == "absent" and place > start + 1 and word in word_class("states") and words[place - 1] != "to":
+        stated = word in word_class("states") and words[place - 1] != "to" and said != "neither"
+        if kind == "absent" and place > start + 1 and stated:
             return place
         if word == "," and not _list_goes_on(words, place, stops):
             return place

@@ -155,6 +155,7 @@ STATEMENTS = {
     "Chest tube: no pneumothorax.": {"chest_tube": "present", "pneumothorax": "absent"},
     "There is no pneumothorax, nor is there a pleural effusion.": {"pneumothorax": "absent", "effusion": "absent"},
     "Pneumothorax? No. Effusion? No. A nodule.": {"pneumothorax": "absent", "effusion": "absent", "nodule": "present"},
+    "Neither the right nor the left lung shows consolidation.": {"consolidation": "absent"},
 }
 
 
