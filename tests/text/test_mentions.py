@@ -120,6 +120,7 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
         ("The nodule is not significantly larger.", "stable"),
         ("The pneumothorax is no worse.", "stable"),
         ("Non-resolving consolidation.", "stable"),
+        ("Pleural effusions have neither increased nor decreased.", "stable"),
         ("Left effusion, larger than the right.", ""),
         ("Effusion.", ""),
     ],
