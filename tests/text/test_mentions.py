@@ -121,6 +121,7 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
         ("The pneumothorax is no worse.", "stable"),
         ("Non-resolving consolidation.", "stable"),
         ("Pleural effusions have neither increased nor decreased.", "stable"),
+        ("The effusion seen on the prior study has not changed.", "stable"),
         ("Left effusion, larger than the right.", ""),
         ("Effusion.", ""),
     ],
