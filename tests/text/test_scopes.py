@@ -156,6 +156,9 @@ STATEMENTS = {
     "There is no pneumothorax, nor is there a pleural effusion.": {"pneumothorax": "absent", "effusion": "absent"},
     "Pneumothorax? No. Effusion? No. A nodule.": {"pneumothorax": "absent", "effusion": "absent", "nodule": "present"},
     "Neither the right nor the left lung shows consolidation.": {"consolidation": "absent"},
+    "No more than a trace left effusion.": {"effusion": "present"},
+    "The nasogastric tube has been replaced by a chest tube.": {"nasogastric_tube": "absent", "chest_tube": "present"},
+    "Opacity, favor atelectasis over pneumonia.": {"atelectasis": "uncertain", "pneumonia": "uncertain"},
 }
 
 
