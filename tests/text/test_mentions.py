@@ -150,6 +150,12 @@ def test_a_fracture_at_a_rib_is_a_rib_fracture() -> None:
     assert only("Fracture of the right clavicle.").finding == "clavicle_fracture"
 
 
+def test_the_place_of_an_exception_is_not_that_of_the_rest() -> None:
+    clear, _, nodule = read_report("Both lungs are clear except for a nodule in the left apex.")
+    assert (clear.presence, clear.side, clear.anatomy) == ("absent", "bilateral", "")
+    assert (nodule.presence, nodule.side, nodule.anatomy) == ("present", "left", "lung apex")
+
+
 def test_sections_are_chosen_and_what_the_visit_is_for_is_no_finding() -> None:
     text = "INDICATION: Pneumonia.\nFINDINGS: Left effusion.\nIMPRESSION: Effusion."
     assert [(m.finding, m.section) for m in read_report(text)] == [("effusion", "findings"), ("effusion", "impression")]
