@@ -159,6 +159,8 @@ STATEMENTS = {
     "No more than a trace left effusion.": {"effusion": "present"},
     "The nasogastric tube has been replaced by a chest tube.": {"nasogastric_tube": "absent", "chest_tube": "present"},
     "Opacity, favor atelectasis over pneumonia.": {"atelectasis": "uncertain", "pneumonia": "uncertain"},
+    "The interstitial markings are not increased.": {"interstitial_lung_disease": "absent"},
+    "Heart size is not increased.": {"cardiomegaly": "absent"},
 }
 
 
