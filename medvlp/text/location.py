@@ -63,11 +63,12 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
-            # "larger than right" compares with the other side, and not with a prior
+            # "larger than right" or "larger than 5 mm" compares with the other side or a size, and not with a prior
+            behind = words[found.last + 2 : found.last + 5]
             beside = (
                 kind == "change"
                 and following == "than"
-                and {"left", "right"} & {*words[found.last + 2 : found.last + 5]}
+                and ({"left", "right"} & {*behind} or not _MILLIMETRES.keys().isdisjoint(behind[1:2]))
             )
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.

@@ -123,6 +123,7 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
         ("Pleural effusions have neither increased nor decreased.", "stable"),
         ("The effusion seen on the prior study has not changed.", "stable"),
         ("Left effusion, larger than the right.", ""),
+        ("Nodules larger than 5 mm.", ""),
         ("Effusion.", ""),
     ],
 )
