@@ -65,7 +65,7 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     cues = [found for found in _cues().find(dated) if not used.issuperset(found.at)]
     # A full stop ends a sentence that goes on in small letters: "no effusion. heart normal".
     abbreviated = word_class("abbreviated")
-    ends = {p for p in range(1, len(words) - 1) if words[p] == "." and words[p - 1] not in abbreviated}
+    ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
     stops = _places_of("stop", cues) | ends
     causes = _places_of("cause", cues)
     marks: list[list[Assertion]] = [[] for _ in terms]
@@ -79,6 +79,9 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
                 for index in reached:
                     marks[index].append(Assertion(cue.presence, said))
     unchanged = [found.first for found in cues if _denies_nothing(words, found)]
+    for index, term in enumerate(terms):
+        if _denies_normal(words, term):
+            marks[index].append(Assertion("absent", "not"))
     for index in _alternatives(words, unchanged, stops, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [
@@ -106,6 +109,8 @@ def _reached(
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
         or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
+    if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
+        return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):
         return reached
     return [  # an adjective dates the finding that it stands before, and what is written onto that
@@ -114,7 +119,7 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years and months as such; "may" is one behind "in" or "since"."""
+    """Return the tokens with years and months as such, and a last mark; "may" is a month behind "in" or "since"."""
     dated = []
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
@@ -124,12 +129,20 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif word in word_class("months") or (word == "may" and before in word_class("of_time")):
             word = "month_"
         dated.append(Token(word, token.start, token.end))
+    if dated and dated[-1].word.isalpha():  # the full stop that a line of a list lacks
+        dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
 
 
 def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:
     """Return whether a cue is of the kind of "no change in", behind which "or" joins what is there."""
     return words[found.first] in word_class("bare_denials") and any(cue.presence is None for cue in found.values)
+
+
+def _denies_normal(words: list[str], term: Found[Term]) -> bool:
+    """Return whether a "not" stands in a gap of what calls something normal: "the lungs are not clear"."""
+    gaps = set(range(term.first, term.last)).difference(term.at)
+    return any(value.kind == "normal" for value in term.values) and any(words[place] == "not" for place in gaps)
 
 
 def _alternatives(
@@ -180,7 +193,8 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
             word in ("there", "without") or (word == "with" and words[place - 1] not in word_class("likened"))
         ):
             return place
-        if kind == "absent" and place > start + 1 and word in word_class("states") and words[place - 1] != "to":
+        stated = word in word_class("states") and words[place - 1] != "to" and said != "neither"
+        if kind == "absent" and place > start + 1 and stated:
             return place
         if word == "," and not _list_goes_on(words, place, stops):
             return place

@@ -63,17 +63,21 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
-            # "larger than right" compares with the other side, and not with a prior
+            # "larger than right" or "larger than 5 mm" compares with the other side or a size, and not with a prior
+            behind = words[found.last + 2 : found.last + 5]
             beside = (
                 kind == "change"
                 and following == "than"
-                and {"left", "right"} & {*words[found.last + 2 : found.last + 5]}
+                and ({"left", "right"} & {*behind} or not _MILLIMETRES.keys().isdisjoint(behind[1:2]))
             )
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
-            if not (beside or graded or verb) and (named or not used.issuperset(found.at)):
+            without = kind == "side" and _has_none(words, found.first)
+            # "not increased" says nothing of a course where "increased" is a word of the finding.
+            inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
+            if not (beside or graded or verb or without) and (named or not inside):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -88,6 +92,14 @@ def _is_verb(words: list[str], place: int) -> bool:
     """Return whether a word is no side but the verb of "drain left in place"; "on the left in place" has a side."""
     in_place = words[place : place + 3] in (["left", "in", "place"], ["left", "in", "situ"])
     return in_place and words[place - 1 : place] not in (["the"], ["on"])
+
+
+def _has_none(words: list[str], place: int) -> bool:
+    """Return whether a side is that without: "left effusion, none on the right", not "effusion: none on the right"."""
+    back = words[:place]
+    while back and back[-1] in ("on", "in", "at", "the", *word_class("detected")):
+        back.pop()
+    return back[-1:] == ["none"] and back[-2:-1] in ([], [","], ["and"], ["with"])
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:

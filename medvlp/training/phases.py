@@ -45,7 +45,7 @@ class PhasePlan:
         objectives: by name; the names are unique over the run.
         weights: by objective name.
         optimiser: options; a phase with its own has its own warm-up and horizon.
-        own_optimiser: whether moments and horizon start afresh.
+        own_optimiser: whether moments and horizon start afresh; moments do also behind a phase with another algorithm.
         batches: from a number of samples seen, this process's batches, without end.
         follows: name of the state that decides which samples a batch holds, where one does: its feature passes come
             before batches are made, which begin anew after each.

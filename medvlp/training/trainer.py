@@ -196,7 +196,8 @@ class Trainer:
             batch_views=phase.batch_views,
         )
         optimiser = optimiser_of(self._trained, self.setup.phases, index)
-        fresh = phase.own_optimiser and self._phase != index
+        before = self.setup.phases[max(index - 1, 0)].optimiser.name  # its moments mean nothing to another algorithm
+        fresh = self._phase != index and (phase.own_optimiser or before != phase.optimiser.name)
         if not fresh:
             load_optimiser_state(optimiser, self._moments)
         self._phase = index

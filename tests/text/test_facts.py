@@ -89,6 +89,9 @@ def test_facts_confirm_each_other_as_their_mentions_do() -> None:
         ("Pneumonia.", "Possible pneumonia.", False),
         ("History of pneumonia.", "Pneumonia.", False),
         ("No effusion.", "Effusion.", False),
+        ("Edema has not improved.", "Edema has improved.", False),
+        ("The right effusion has not increased.", "The right effusion has increased.", False),
+        ("The right effusion has not increased.", "The right effusion is stable.", True),
     ],
 )
 def test_what_is_said_is_not_more_than_what_is_known(known: str, said: str, true: bool) -> None:

@@ -18,6 +18,7 @@ from medvlp.text.mentions import read_report
         "ET tube 3 cm above carina.",
         "PA and lateral chest x-ray. Heart size normal, lungs clear.",
         "XXXX, de novo nodule per Dr. Müller in the right lung.",
+        "Small non-tension pneumothorax.",
         "",
     ],
 )

@@ -55,6 +55,23 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("sentence", "presence", "side"),
+    [
+        ("Small left effusion, none on the right.", "present", "left"),
+        ("Effusion on the left, none on the right.", "present", "left"),
+        ("Left effusion, with none on the right.", "present", "left"),
+        ("Left effusion and none seen on the right.", "present", "left"),
+        ("None on the left, effusion on the right.", "present", "right"),
+        ("Effusion: none on the right.", "absent", "right"),
+        ("Effusion: none.", "absent", ""),
+    ],
+)
+def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presence: str, side: str) -> None:
+    mention = only(sentence)
+    assert (mention.presence, mention.side) == (presence, side)
+
+
+@pytest.mark.parametrize(
     ("sentence", "size", "count"),
     [
         ("A 5 mm nodule.", 5.0, None),
@@ -96,7 +113,17 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
         ("No significant change in the effusion.", "stable"),
         ("The effusion has decreased.", "improved"),
         ("Worsening edema.", "worse"),
+        ("The right effusion has not increased.", "stable"),
+        ("Edema has not improved.", "stable"),
+        ("No interval increase in the left effusion.", "stable"),
+        ("Edema without further worsening.", "stable"),
+        ("The nodule is not significantly larger.", "stable"),
+        ("The pneumothorax is no worse.", "stable"),
+        ("Non-resolving consolidation.", "stable"),
+        ("Pleural effusions have neither increased nor decreased.", "stable"),
+        ("The effusion seen on the prior study has not changed.", "stable"),
         ("Left effusion, larger than the right.", ""),
+        ("Nodules larger than 5 mm.", ""),
         ("Effusion.", ""),
     ],
 )
@@ -122,6 +149,12 @@ def test_a_fracture_at_a_rib_is_a_rib_fracture() -> None:
     assert only("Fractures of the left fifth to seventh ribs.").finding == "rib_fracture"
     assert only("Cortical step of the sixth rib, consistent with a fracture.").finding == "rib_fracture"
     assert only("Fracture of the right clavicle.").finding == "clavicle_fracture"
+
+
+def test_the_place_of_an_exception_is_not_that_of_the_rest() -> None:
+    clear, _, nodule = read_report("Both lungs are clear except for a nodule in the left apex.")
+    assert (clear.presence, clear.side, clear.anatomy) == ("absent", "bilateral", "")
+    assert (nodule.presence, nodule.side, nodule.anatomy) == ("present", "left", "lung apex")
 
 
 def test_sections_are_chosen_and_what_the_visit_is_for_is_no_finding() -> None:

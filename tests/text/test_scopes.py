@@ -138,7 +138,42 @@ STATEMENTS = {
     "Pleural effusion, if present, is small.": {"effusion": "uncertain"},
     "No large effusion; trace effusion possible.": {"effusion": "uncertain"},
     "Lung volumes are low, accentuating the cardiac silhouette; no edema.": {"edema": "absent"},
+    "Non-displaced fractures of the left fifth and sixth ribs.": {"rib_fracture": "present"},
+    "5 mm non-calcified nodule in the right upper lobe.": {"nodule": "present"},
+    "Non-calcified granuloma at the left apex.": {"granuloma": "present"},
+    "Non-loculated right pleural effusion.": {"effusion": "present"},
+    "Non-specific opacity at the left base.": {"lung_opacity": "present"},
+    "Small non-tension pneumothorax.": {"pneumothorax": "present"},
+    "Non-resolving consolidation.": {"consolidation": "present"},
+    "Non-small cell lung cancer.": {"lung_tumor": "present"},
+    "Non-enlarged heart is seen.": {"cardiomegaly": "absent"},
+    "Non-visualization of the chest tube.": {"chest_tube": "absent"},
+    "Pneumothorax: No. Effusion: No.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax: no\nEffusion: no": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax: no; effusion: small, on the left.": {"pneumothorax": "absent", "effusion": "present"},
+    "Pneumothorax: no, effusion: no.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Chest tube: no pneumothorax.": {"chest_tube": "present", "pneumothorax": "absent"},
+    "There is no pneumothorax, nor is there a pleural effusion.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Pneumothorax? No. Effusion? No. A nodule.": {"pneumothorax": "absent", "effusion": "absent", "nodule": "present"},
+    "Neither the right nor the left lung shows consolidation.": {"consolidation": "absent"},
+    "No more than a trace left effusion.": {"effusion": "present"},
+    "The nasogastric tube has been replaced by a chest tube.": {"nasogastric_tube": "absent", "chest_tube": "present"},
+    "Opacity, favor atelectasis over pneumonia.": {"atelectasis": "uncertain", "pneumonia": "uncertain"},
+    "The interstitial markings are not increased.": {"interstitial_lung_disease": "absent"},
+    "Heart size is not increased.": {"cardiomegaly": "absent"},
 }
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The lungs are not clear.",
+        "The right costophrenic angle is not clear.",
+        "The left ribs are not intact.",
+    ],
+)
+def test_what_is_not_normal_is_not_denied(sentence: str) -> None:
+    assert not any(mention.presence == "absent" for mention in read_report(sentence))
 
 
 @pytest.mark.parametrize("sentence", STATEMENTS)

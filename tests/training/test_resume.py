@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.journal import read_journal
+from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.trainer import Trainer
 from tests.training.runs import BATCH, END, MODEL, final_hashes, finish, make_setup, run_in_this_process, weights_of
 from tests.training.world import worst
@@ -54,6 +57,29 @@ def test_phases_patches_and_the_average_take_part(whole: Path) -> None:
     own, average = checkpoint.weights, checkpoint.states
     name = "towers.text.word.weight"
     assert not torch.equal(own[f"model.{name}"], average[f"average|model.{name}"])
+
+
+SLOTS = {"adamw": {"exp_avg", "exp_avg_sq", "step"}, "lamb": {"exp_avg", "exp_avg_sq", "step of its group"}}
+SLOTS |= {"lion": {"exp_avg"}}
+
+
+def of_two_algorithms(run: Path, first: str, second: str) -> Trainer:
+    """A run whose first phase has an optimiser of its own, and whose second has none."""
+    setup = make_setup(run)
+    options = [OptimiserOptions(name=name, rate=1e-3, warmup=8) for name in (first, second)]
+    one, two = (replace(p, optimiser=o) for p, o in zip(setup.phases, options, strict=True))
+    return Trainer(replace(setup, phases=[replace(one, own_optimiser=True), replace(two, own_optimiser=False)]))
+
+
+@pytest.mark.parametrize(("first", "second"), list(permutations(SLOTS, 2)))
+def test_no_moments_of_one_algorithm_are_given_to_another(tmp_path: Path, first: str, second: str) -> None:
+    of_two_algorithms(tmp_path / "whole", first, second).fit()
+    moments = load_checkpoint(latest(tmp_path / "whole")).optimiser
+    assert {name.rpartition("|")[2] for name in moments} == SLOTS[second]
+    with pytest.raises(UserError, match="after 40 samples"):
+        of_two_algorithms(tmp_path / "cut", first, second).fit(stop_at=40)
+    of_two_algorithms(tmp_path / "cut", first, second).fit()
+    assert final_hashes(tmp_path / "cut") == final_hashes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
