@@ -114,7 +114,9 @@ class Compared(Objective):
             return self._similarity(ctx, columns, rows).turned()
         own = {part: ctx[f"{rows}/{part}"] for part in self.score.reads}
         everybody = {part: ctx.all(f"{columns}/{part}") for part in self.score.reads}
-        name = f"scores of {rows} and {columns} by {self.score_spec}"
+        # Objectives share a score that is computed alike; one with parameters learns its own.
+        learned = any(True for _ in self.score.parameters())
+        name = f"scores of {rows} and {columns} by {id(self.score) if learned else self.score_spec}"
         two_way = self.two_way and collectives.world_size() == 1
         return ctx.once(name, lambda: Similarity(own, everybody, self.score, ctx.scale, two_way=two_way))
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.fields import parse_field
 from medvlp.core.keys import parse_key
 from medvlp.core.step_index import IntArray
 from medvlp.text.facts import KNOWN, confirmed, stated_field
@@ -22,7 +23,8 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
     Args:
         ctx: the step.
         rows: key of the rows.
-        columns: key of the columns; the view of one of the two is the text field, of the other its picture.
+        columns: key of the columns; the view of one of the two is the text field, or another text of it, of the other
+            its picture. Of two texts the columns state the facts if theirs is the text field, else the rows.
         text: the text field.
         part: some of the own rows.
 
@@ -38,7 +40,9 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
         [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     """
     own = ctx.index.own(rows)
-    picture, of_text = (rows, columns) if parse_key(columns).view == text else (columns, rows)
+    one, other = parse_key(rows).view, parse_key(columns).view
+    columns_state = other == text or (_is_text(other) and not _is_text(one))
+    picture, of_text = (rows, columns) if columns_state else (columns, rows)
     lacks, states = ctx.once(f"facts of {of_text} and {picture}", lambda: _facts(ctx, picture, of_text, text))
     if picture == rows:
         lacks = lacks[own][part]
@@ -46,6 +50,10 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
         states = states[own][part]
     found = (lacks @ states.T == 0) & states.any(dim=1)
     return found if picture == rows else found.T
+
+
+def _is_text(view: str) -> bool:
+    return parse_field(view).kind == "text"
 
 
 def _facts(ctx: Context, picture: str, of_text: str, text: str) -> tuple[Tensor, Tensor]:

@@ -141,7 +141,8 @@ class CgtGan(Objective):
 
     def _words(self, ctx: Context) -> Any:  # noqa: ANN401
         """Return the tokenizer of what is written."""
-        words, there = cast("Any", ctx.state[self.clip]).model.tokenizer, ctx.batch[self.text].tokens
+        words, texts = cast("Any", ctx.state[self.clip]).model.tokenizer, ctx.batch.columns.get(self.text)
+        there = {} if texts is None else texts.tokens
         if not hasattr(words, "stop_id") or (there and words.identity not in there):
             raise ConfigError(
                 f"State {self.clip!r} scores what this model writes, and its tokenizer is another, or has no first and "

@@ -98,20 +98,20 @@ class Cloc(Objective):
         tokens, grid = ctx[self.key][found.row], plane(ctx, self.key)
         boxes, own = found.boxes.to(tokens), texts[found.label]
         rows = unit(prompter.of_boxes(tokens, grid, boxes))
-        everybody = ctx.gather(rows, found.owner)
-        label = ctx.gather(found.label, found.owner).values
-        share = len(everybody.owner.unique()) / max(len(ctx.all_owner(self.key)), 1)
-        # A box is itself: the place among those of its picture tells it from the others.
+        everybody, label = ctx.gather(rows, found.owner).values, ctx.gather(found.label, found.owner).values
+        # A box is itself: its picture and the place among those of its picture tell it from the others.
         number = torch.arange(len(found.row), device=found.row.device) - torch.searchsorted(found.row, found.row)
-        name = found.owner * self.most + number
-        itself = name[:, None] == ctx.gather(name, found.owner).values
+        name = ctx.own(self.key)[found.row] * self.most + number
+        names = ctx.gather(name, found.owner).values
+        itself = name[:, None] == names
+        share = len((names // self.most).unique()) / max(len(ctx.all_owner(self.key)), 1)
         alike = (texts @ texts.T).detach() > self.same_above
         alike |= torch.eye(len(texts), dtype=torch.bool, device=alike.device)
         exclude = alike[found.label][:, label] & ~itself
         apart = (prompter.boxes_of(tokens, grid, own) - boxes).square().mean(dim=1)
         terms = {
             "region_to_text": contrast(ctx.scale(rows @ texts[label].T), itself, exclude=exclude).times(0.5),
-            "text_to_region": contrast(ctx.scale(own @ everybody.values.T), itself, exclude=exclude).times(0.5),
+            "text_to_region": contrast(ctx.scale(own @ everybody.T), itself, exclude=exclude).times(0.5),
             "place": Term.of(apart).times(self.place),
         }
         return {name: term.times(share) for name, term in terms.items()}

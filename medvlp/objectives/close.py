@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -32,7 +33,8 @@ class Close(Objective):
 
     Args:
         text: view that is read.
-        target: view whose words are written, where it is another text of the sample; None: the same.
+        target: view whose words are written, where it is another text of the sample: each is written from the first
+            vector of its sample; None: the same.
         std: s, 0.04 to 0.14 for the D = 768 of the paper, more for smaller D.
         copies: vectors that are read, each with noise of its own; the paper has one.
         decoder: head that writes, with its options: ``{name: limber, prompt: vector, path: ...}`` for a language model.
@@ -88,11 +90,13 @@ class Close(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         read, written = f"{self.text}/embedding", f"{self.target}/ids"
-        row = first_of(ctx.owner(read), ctx.owner(written))
+        owner = ctx.owner(written)
+        own = torch.arange(len(owner), device=owner.device)
+        row = own if self.target == self.text else first_of(ctx.owner(read), owner)
         there = row >= 0
         ids, mask = ctx[written][there], ctx[f"{self.target}/mask"][there]
         # Of a sample all texts have the same noise: a draw belongs to the sample.
-        draws = ctx.uniform(2 * self.copies * ctx[read].shape[1], name="close")[ctx.owner(written)[there]]
+        draws = ctx.uniform(2 * self.copies * ctx[read].shape[1], name="close")[owner[there]]
         memory = noisy(ctx[read][row[there]], draws, std=self.std)
         logits = cast("Speaker", ctx.heads[self.head]).forward_logits(memory, None, ids)
         return {"next_token": next_token(logits, ids, mask)}

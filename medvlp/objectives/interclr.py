@@ -17,7 +17,7 @@ from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._draws import drawn
-from medvlp.objectives._rows import first_of
+from medvlp.objectives._rows import first_partners
 from medvlp.state.clusters import Clusters
 from medvlp.state.queue import Queue
 
@@ -121,17 +121,17 @@ class InterClr(Objective):
         if self.inter:
             centroids = clusters.centroids(labels_of=self.labels_of, features_of=self.space).to(rows)
             place = {each: i for i, each in enumerate(ctx.batch.ids)}
-            at = torch.tensor([place[each] for each in ctx.ids(self.own)], device=rows.device)
+            at = torch.tensor([place[each] for each in ctx.ids(self.own)], dtype=torch.int64, device=rows.device)
             draws = ctx.uniform(1 + self.negatives, name="interclr")[at]
             terms["inter"] = self._inter(rows, members, centroids, draws).times(self.inter)
         return terms
 
     def _intra(self, ctx: Context, rows: Tensor, members: Tensor) -> Term:
-        other = unit(ctx[self.other])
-        at = first_of(ctx.owner(self.other), ctx.owner(self.own))
-        positive = (rows * other[at]).sum(dim=1, keepdim=True)
+        own, other = first_partners(ctx.owner(self.own), ctx.owner(self.other))
+        rows = rows[own]
+        positive = (rows * unit(ctx[self.other])[other]).sum(dim=1, keepdim=True)
         scores = torch.cat([positive, rows @ members.T], dim=1) / self.temperature
-        return contrast(scores, torch.where(at >= 0, 0, -1))
+        return contrast(scores, torch.zeros_like(own))
 
     def _inter(self, rows: Tensor, members: Tensor, centroids: Tensor, draws: Tensor) -> Term:
         cosines, same = rows @ members.T, cluster_of(rows, centroids)[:, None] == cluster_of(members, centroids)[None]

@@ -22,7 +22,7 @@ class Maccap(Close):
 
     Args:
         text: view that is read.
-        target: view whose words are written; None: the same.
+        target: view whose words are written, each text from the first vector of its sample; None: the same.
         std: of the noise in training, and in the answer.
         copies: C, and the regions that are looked at.
         decoder: head that writes: ``{name: limber, prompt: queries, length: 32, layers: 3, path: ...}`` is the paper's.

@@ -128,6 +128,8 @@ class Mgca(Objective):
 
 def _clipped(attention: Tensor, real: Tensor) -> Tensor:
     """Return attention (R, N) within the 10th and 90th percentile of a row's real tokens; 0 on the others."""
+    if not len(attention):  # of no rows there is no quantile
+        return attention
     known = attention.masked_fill(~real, float("nan"))
     low, high = (known.nanquantile(q, dim=1, keepdim=True) for q in (0.1, 0.9))
     return attention.clamp(low, high).masked_fill(~real, 0.0)

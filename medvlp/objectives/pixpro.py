@@ -98,7 +98,8 @@ class PixPro(Objective):
             student, taught = self._keys(a, b)
             row, column = partners(ctx, student, taught)
             cosine = unit(ctx[student])[row] @ unit(ctx[taught].detach())[column].transpose(1, 2)
-            near = self._near(ctx, student, taught, row, column)
+            # Without a pair nobody need know where views lie.
+            near = self._near(ctx, student, taught, row, column) if len(row) else torch.zeros_like(cosine).bool()
             mean = torch.where(near, cosine, 0.0).sum(dim=(1, 2)) / near.sum(dim=(1, 2)).clamp(min=1)
             overlap = near.any(dim=2).any(dim=1)
             terms[f"{a}_to_{b}"] = Term.of(-mean, overlap).times(1 / len(self.directions))

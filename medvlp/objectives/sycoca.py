@@ -97,7 +97,9 @@ class Sycoca(Caption):
         mask = ctx[f"{self._text}/mask"][text[rows]]
         hidden = hidden if len(rows) else hidden.expand(0, tokens.shape[1]).to(tokens.device)
         made = cast("Any", ctx.heads["patch_filler"]).pixels(tokens, hidden, grid, words, mask)
-        errors = (wide(made) - patches_of(ctx[self._pixels][rows], grid, self.side)).square().mean(dim=2)
+        # A step without pictures does not know how large they are.
+        true = patches_of(ctx[self._pixels][rows], grid, self.side) if len(rows) else torch.zeros_like(made)
+        errors = (wide(made) - true).square().mean(dim=2)
         term = Term.of(errors.flatten(), hidden.flatten())
         return {**super().forward(ctx), "patches": term.times(self.weight)}
 

@@ -158,6 +158,20 @@ def test_the_reward_waits_for_its_weight() -> None:
     assert late["style"].sum.item() == pytest.approx(0.5 * early["style"].sum.item(), rel=1e-12)
 
 
+def test_without_texts_the_critic_learns_nothing_real_and_all_else_goes_on() -> None:
+    whole, objective = context(), CgtGan(samples=2, longest=4, weight=0.5)
+    parts = {
+        key: part if key.view != "text" else Part(part.values[:0], part.owner[:0]) for key, part in whole.parts.items()
+    }
+    batch = Batch(whole.batch.ids, whole.batch.positions, {})
+    lacking = Context(parts=parts, batch=batch, heads=whole.heads, states=whole.state)
+    expected, got = objective(whole), objective(lacking)
+    assert (got["real"].value().item(), got["real"].count.item()) == (0, 0)
+    for name in ("reward", "style", "fake"):
+        torch.testing.assert_close(got[name].sum, expected[name].sum, rtol=1e-12, atol=0)
+        assert got[name].count == expected[name].count
+
+
 def test_what_ends_is_real_up_to_its_first_end_and_other_tokenizers_are_refused() -> None:
     ids, mask = whole_texts(torch.tensor([[4, 2, 2], [4, 5, 6]]), start=1, stop=2)
     assert ids.tolist() == [[1, 4, 2, 2], [1, 4, 5, 6]]

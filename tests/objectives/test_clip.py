@@ -15,6 +15,8 @@ from medvlp.objectives import Clip, Siglip
 from tests.models.words import DUAL, dual
 from tests.objectives.world import rows
 
+TOKENS = {"raw": (4,), "local": (5, 4)}
+
 
 class Times(torch.nn.Module):
     """A fixed scale and bias."""
@@ -147,6 +149,25 @@ def test_gradients_are_the_derivatives():
 
     raw = [rows(4, seed).requires_grad_() for seed in (0, 1)]
     assert torch.autograd.gradcheck(total, raw)
+
+
+def test_two_learned_scores_learn_what_each_learns_alone():
+    """A score with parameters is its objective's own, though another's has the same options."""
+    sizes = {"width": 4, "layers": 1, "heads": 2, "feedforward": 8, "hidden": [6], "dropout": 0.0}
+    torch.manual_seed(0)
+    first, second = (
+        build("objectives", {"name": "clip", "score": {"name": "cross_decoder", **sizes}}, where="x") for _ in range(2)
+    )
+    parts = {f"{view}/{part}": torch.randn(3, *size) for view in ("image", "text") for part, size in TOKENS.items()}
+
+    def learned(*before: torch.nn.Module) -> tuple[Tensor, list[Tensor]]:
+        ctx = Context.of(parts, {"text": list("abc")})
+        for objective in before:
+            objective(ctx)
+        loss = value(second, ctx)
+        return loss, list(torch.autograd.grad(loss, list(second.parameters())))
+
+    torch.testing.assert_close(learned(first), learned())
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from medvlp.core import Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.core.sample import Column
+from medvlp.core.sample import Batch, Column
 from medvlp.models.build import build_model
 from medvlp.models.heads.prompter import Prompter
 from medvlp.objectives._contrast import contrast
@@ -21,7 +22,7 @@ from tests.objectives.cases import FINDINGS
 from tests.objectives.cases._boxes import BANKS, boxed
 from tests.objectives.cases.dito import GRID
 from tests.objectives.pictures import FLOAT32, batch_of
-from tests.objectives.regions import BOXES, LABELS, SIDE, context, rand
+from tests.objectives.regions import BOXES, LABELS, SIDE, Tenfold, context, rand
 
 
 def prompter() -> Prompter:
@@ -61,6 +62,28 @@ def test_the_loss_by_hand() -> None:
             loss[name] += float((torch.stack(scores).logsumexp(0) - own).detach()) / 6 / 2
     terms = {name: term.value().item() for name, term in cloc(same_above=1.0)(ctx).items()}
     assert terms == pytest.approx({name: 0.75 * v for name, v in {**loss, "place": place}.items()}, rel=1e-6)
+
+
+def test_two_pictures_of_one_sample_are_two_pictures() -> None:
+    """A frontal and a lateral picture of one study teach what they teach as pictures of two studies."""
+    head, tokens = prompter(), rand(2, 12, 6, seed=1)
+    boxes = {"effusion": (0, [2.0, 2, 8, 8]), "nodule": (1, [4.0, 4, 12, 10])}
+
+    def terms(owner: Tensor) -> dict[str, tuple[float, float]]:
+        columns = {"image": Column(torch.zeros(2, 1, SIDE, SIDE), owner)}
+        for label, (picture, box) in boxes.items():
+            sample = owner[picture : picture + 1]
+            place = (owner[:picture] == sample).sum()[None]
+            columns[f"boxes.{label}"] = Column(torch.tensor([box]), sample, place=place)
+        parts = {parse_key("image/tokens"): Part(tokens, owner, (3, 4))}
+        parts[parse_key("bank.phrases/embedding")] = Part(unit(rand(3, 5, seed=9)), torch.full((3,), -1))
+        ids = ("a", "b")[: int(owner.max()) + 1]
+        batch = Batch(ids, torch.arange(len(ids)), columns)
+        ctx = Context(parts=parts, batch=batch, scale=Tenfold(), heads={"cloc": head})
+        return {name: (term.value().item(), term.count.item()) for name, term in cloc()(ctx).items()}
+
+    one, two = terms(torch.tensor([0, 0])), terms(torch.tensor([0, 1]))
+    assert one == {name: (pytest.approx(value, rel=1e-12), count) for name, (value, count) in two.items()}
 
 
 def test_whole_pictures_as_boxes_are_clip_of_prompted_vectors() -> None:

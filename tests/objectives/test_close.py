@@ -56,7 +56,16 @@ def test_without_noise_it_is_the_caption_of_a_texts_own_vector() -> None:
     assert (term.sum.item(), term.count.item()) == (pytest.approx(other.sum.item(), rel=1e-12), other.count.item())
 
 
-def test_each_text_is_written_from_the_first_vector_of_its_sample() -> None:
+def test_each_of_two_texts_is_written_from_its_own_vector() -> None:
+    ctx = context((0, 0, 1))
+    for objective in (Close(std=0), Maccap(std=0, copies=2)):
+        objective(ctx)
+        read: Any = ctx.heads["captioner"].read
+        copies = read.shape[1]
+        torch.testing.assert_close(read, ctx["text/embedding"][:, None].expand(-1, copies, -1))
+
+
+def test_another_text_is_written_from_the_first_vector_of_its_sample() -> None:
     ctx = context((0, 0, 2), (2, 0, 1))  # sample 1 has no vector
     term = Close(std=0, target="text.other")(ctx)["next_token"]
     decoder, total, count = ctx.heads["captioner"], 0.0, 0
@@ -87,11 +96,11 @@ def test_noise_is_of_the_sample_and_of_each_copy_and_none_without_variance() -> 
     ctx = context((0, 1, 1))
     Maccap(copies=3)(ctx)
     read: Any = ctx.heads["captioner"].read
-    noise = read * (1 / read.norm(dim=2, keepdim=True)) - ctx["text/embedding"][[0, 1, 1]][:, None]
+    noise = read * (1 / read.norm(dim=2, keepdim=True)) - ctx["text/embedding"][[0, 1, 2]][:, None]
     assert (noise[:, 0] - noise[:, 1]).abs().max() > 1e-3
     again = context((0, 1, 1))
     Maccap(copies=3)(again)
     assert torch.equal(again.heads["captioner"].read, read)
     Maccap(copies=3, std=0)(ctx)
     still = ctx.heads["captioner"].read
-    torch.testing.assert_close(still, ctx["text/embedding"][[0, 1, 1]][:, None].expand(-1, 3, -1))
+    torch.testing.assert_close(still, ctx["text/embedding"][[0, 1, 2]][:, None].expand(-1, 3, -1))

@@ -34,6 +34,7 @@ REPORTS = (
     "As discussed with the referring team.",
 )
 LABELS = ({}, {}, {"label.nodule": 0.0}, {}, {"label.effusion": 1.0, "label.pneumothorax": 0.0}, {}, {})
+LESS, MORE = "Left effusion.", "Left effusion. Nodule in the right upper lobe."
 VIEWS = [
     Rewrite(probability=0.5),
     OtherSide(stated="text.stated", unsided=2),
@@ -88,6 +89,20 @@ def test_a_text_is_true_of_a_sample_if_its_whole_report_or_labels_confirm_every_
         assert torch.equal(turned, got.T)
     assert others > 50
     assert missing > 0 or field == "text.stated"
+
+
+def test_another_text_of_the_field_states_as_the_field_does() -> None:
+    """The short report is true of the long one's picture, and not the other way, whichever views are compared."""
+    made = [Facts()(Sample(t, {"text": t}), torch.Generator()) for t in (LESS, MORE)]
+    keys = ("image/embedding", "text/embedding", "image.strong/rocket", "text.strong/rocket")
+    ctx = Context.of(dict.fromkeys(keys, torch.eye(2)), collate(made, torch.arange(2)))
+
+    def true(rows: str, columns: str) -> list[list[int]]:
+        return related(ctx, "true_of", rows=rows, columns=columns, text="text").int().tolist()
+
+    assert true("image/embedding", "text/embedding") == [[1, 0], [1, 1]]
+    assert true("image.strong/rocket", "text.strong/rocket") == [[1, 0], [1, 1]]
+    assert true("text.strong/rocket", "image.strong/rocket") == [[1, 1], [0, 1]]
 
 
 def test_facts_are_of_texts() -> None:

@@ -65,6 +65,8 @@ class Language(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor | None, past: Any = None) -> Tensor:  # noqa: ANN401
         """Return logits; `mask` (R, P + L) is True on what is real, `past` holds the P tokens before these."""
+        if not len(vectors):  # transformers shapes no texts: one of zeros stands in
+            return self(nn.functional.pad(vectors, (0, 0, 0, 0, 0, 1)), None, past)[:0]
         length = vectors.shape[1] + (0 if past is None else past.get_seq_length())
         if self.positions is not None and length > self.positions:
             raise ConfigError(
