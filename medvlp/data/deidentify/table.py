@@ -14,7 +14,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts._table import read_table
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import Profile
-from medvlp.io.deidentify.secret import Secret
+from medvlp.io.deidentify.secret import Secret, is_uid
 from medvlp.text.deidentify import deidentify_text
 from medvlp.text.report_words import BARE, is_clinical
 
@@ -126,7 +126,7 @@ def _made(value: str, kind: Kind, patient: str, known: KnownWords, profile: Prof
     if kind in ("patient", "accession", "id"):
         return secret.name(value, prefix=kind[0])
     if kind == "uid":
-        return value if profile.uids else secret.uid(value)
+        return value if profile.uids and is_uid(value) else secret.uid(value)
     if kind == "date":
         return _date(value, patient, profile, secret)
     return deidentify_text(value, known) if kind == "text" else value

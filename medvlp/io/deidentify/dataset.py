@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag
 
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import CLEANED, Action, Profile, rules
-from medvlp.io.deidentify.secret import Secret
+from medvlp.io.deidentify.secret import Secret, is_uid
 
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -149,6 +149,9 @@ def _element(dataset: Dataset, element: DataElement, action: Action, file: _File
         element.value, action = "090Y", "clean"
     elif vr == "PN":
         element.value, action = "REMOVED", "dummy"
+    elif vr == "UI" and not all(is_uid(str(value)) for value in _values(element) if value):
+        _replace(element, lambda value: str(value) if is_uid(str(value)) else file.secret.uid(str(value)))
+        action = "uid"
     else:
         action = "keep"
     if action != "keep":

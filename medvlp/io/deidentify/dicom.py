@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -27,8 +26,6 @@ from medvlp.io.sniff import open_regular
 #: Objects whose content is a document or a film: no rule tells what of them identifies (PS3.3 A.45, A.32.5 to A.32.8).
 _DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.", "1.2.840.10008.5.1.4.1.1.77.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.2.1",
               "1.2.840.10008.5.1.4.1.1.77.1.4.1")  # fmt: skip
-_PLACE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _IMPLEMENTATION = UID("2.25.197245936573021538861370459215790348612")
 
 
@@ -61,8 +58,7 @@ def deidentify_dicom(
         clean: makes kept free text free of identifiers; by default the words known from the header are cut out.
 
     Raises:
-        UnreadableImage: it cannot be read, its pixels cannot be searched, it is a document, or a UID that is kept is
-            none.
+        UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
     """
     with open_regular(path) as stream, refusing(path), _quiet() as warned:
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
@@ -84,21 +80,12 @@ def deidentify_dicom(
             dataset, profile=profile, secret=secret, clean=clean or (lambda text, known: known.scrub(text)),
             pixels_seen=searched.seen,
         )  # fmt: skip
-        _check_place(dataset)
         dataset.file_meta = _meta(dataset)
         dataset.preamble = b"\0" * 128
         buffer = io.BytesIO()
         dcmwrite(buffer, dataset, enforce_file_format=True)
     names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
     return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
-
-
-def _check_place(dataset: Dataset) -> None:
-    """Refuse what is no UID (PS3.5 9.1) where the file's place is made of it: it may lead elsewhere, or hold a name."""
-    for name in _PLACE:
-        value = str(dataset.get(name) or "")
-        if value and (len(value) > 64 or not _UID.fullmatch(value)):
-            raise UnreadableImage("bad_header", detail=f"its {name} is no UID")
 
 
 @contextmanager

@@ -14,6 +14,19 @@ from pydicom.uid import UID_dictionary
 from medvlp.core.pseudonym import pseudonym
 
 _MOST_DAYS = 3650
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+# A DA, or a DT: what follows the day is a time and a zone (PS3.5 6.2), no second day.
+_DATE = re.compile(r"[0-9]{8}(?:[ T]?[0-9:]*(?:\.[0-9]*)?(?:[+-][0-9:]{4,5}|Z)? *)")
+
+
+def is_uid(value: str) -> bool:
+    """Return whether a value has the form of a UID (PS3.5 9.1): if not it may hold a name, or lead out of a folder.
+
+    Example:
+        >>> is_uid("1.2.840.10008.1.2"), is_uid("1.2.840.10008.DOE^JANE"), is_uid("/tmp")
+        (True, False, False)
+    """
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +67,7 @@ class Secret:
             (2, '123000.5')
         """
         digits = value.replace(".", "", 2) if value[4:5] == "." else value  # ACR-NEMA wrote 2020.02.28
-        if not re.fullmatch("[0-9]{8}", digits[:8]):  # strptime takes 202011 for 1 January 2020
+        if not _DATE.fullmatch(digits):  # strptime takes 202011 for 1 January 2020
             return ""
         try:
             day = datetime.strptime(digits[:8], "%Y%m%d") - timedelta(days=self.days(patient))

@@ -117,7 +117,9 @@ def test_dates_keep_their_intervals_within_a_patient_and_times_of_day_stay(tmp_p
     assert sr.ContentSequence[2].Date == sr.StudyDate
 
 
-@pytest.mark.parametrize("value", ["202011", "202012", "2020022", "2020.1", "20200230", " 2020021"])
+@pytest.mark.parametrize(
+    "value", ["202011", "202012", "2020022", "2020.1", "20200230", " 2020021", "20200101-20200202"]
+)
 def test_what_is_no_whole_date_becomes_empty(value: str) -> None:
     assert SECRET.date(value, "1") == ""
 
