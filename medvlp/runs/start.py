@@ -39,7 +39,7 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
     """
     starts = [0, *(phase.until for phase in config.phases[:-1])]
     for name, state in states.items():
-        if not isinstance(state, Frozen) or not state.begin:
+        if not isinstance(state, Frozen) or not 0 < state.begin <= config.phases[-1].until:
             continue
         last = max(i for i, start in enumerate(starts) if start < state.begin)
         if not config.phases[last].patches and not any(phase.surgery for phase in config.phases[: last + 1]):

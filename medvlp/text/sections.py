@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from medvlp.text.sentences import sentence_spans
 
@@ -122,6 +123,11 @@ def split_sections(report: str) -> dict[str, str]:
 
 def section_spans(report: str) -> list[tuple[str, int, int]]:
     r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice."""
+    return list(_spans(report))
+
+
+@lru_cache(maxsize=256)  # views and readers ask for the sections of one report several times in a row
+def _spans(report: str) -> tuple[tuple[str, int, int], ...]:
     text = _same_length(report)
     headers = _headers(text)
     edges = [_Header(0, 0, ""), *headers]
@@ -131,12 +137,12 @@ def section_spans(report: str) -> list[tuple[str, int, int]]:
     ]
     spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
     if not spans or spans[-1][0] not in _OPENING or any(name in ("findings", "impression") for name, _, _ in spans):
-        return spans
+        return tuple(spans)
     name, start, end = spans.pop()
     gap = _BLANK_LINE.search(text, start, end)
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
-    return spans + [cut for cut in cuts if _body(text[cut[1] : cut[2]])]
+    return (*spans, *(cut for cut in cuts if _body(text[cut[1] : cut[2]])))
 
 
 def report_sentences(report: str) -> list[tuple[int, int]]:

@@ -118,7 +118,7 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
             reason = ""
             try:
                 found = dcmread(base / path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-                tags = {k: str(found.get(k)).strip() for k in _KEYWORDS if found.get(k) not in (None, "")}
+                tags = {k: str(value).strip() for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
             except InvalidDicomError:
                 reason = "not_dicom"
             except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
