@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medvlp.core.places import to_view
 from medvlp.core.sample import ImageRecord
+from medvlp.core.turns import nearest_turn
 
 Box = tuple[float, float, float, float]
 
@@ -72,10 +73,10 @@ def _as_stored(boxes: Sequence[Box], record: ImageRecord) -> list[Box]:
         return list(boxes)
     (a, b, _), (d, e, _) = record.matrix
     a, d = (-a, -d) if record.flip else (a, d)  # that the view is a mirror image says nothing of the file
-    if abs(b) + abs(d) > abs(a) + abs(e):
-        boxes, a, e = [(y0, x0, y1, x1) for x0, y0, x1, y1 in boxes], b, d
-    boxes = [(1 - x1, y0, 1 - x0, y1) for x0, y0, x1, y1 in boxes] if a < 0 else boxes
-    return [(x0, 1 - y1, x1, 1 - y0) for x0, y0, x1, y1 in boxes] if e < 0 else list(boxes)
+    swaps, across, down = nearest_turn(((a, b), (d, e)))
+    boxes = [(y0, x0, y1, x1) for x0, y0, x1, y1 in boxes] if swaps else boxes
+    boxes = [(1 - x1, y0, 1 - x0, y1) for x0, y0, x1, y1 in boxes] if across else boxes
+    return [(x0, 1 - y1, x1, 1 - y0) for x0, y0, x1, y1 in boxes] if down else list(boxes)
 
 
 def inside(corners: Tensor, size: tuple[int, int]) -> Tensor:

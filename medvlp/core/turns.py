@@ -7,6 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def nearest_turn(turn: np.ndarray | Sequence[Sequence[float]]) -> tuple[bool, bool, bool]:
+    """Return whether a matrix of points (x, y, 1) swaps x and y, and mirrors what is then x, and y: as near as may be.
+
+    Example:
+        >>> nearest_turn(((0.0, 1.0, 0.0), (-1.0, 0.0, 3.0)))
+        (True, False, True)
+    """
+    (a, b), (d, e) = turn[0][:2], turn[1][:2]
+    swaps = bool(abs(b) + abs(d) > abs(a) + abs(e))
+    return swaps, bool((b if swaps else a) < 0), bool((d if swaps else e) < 0)
+
+
 def turned_back(values: np.ndarray, turn: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
     """Return (H, W), or (H, W, C), turned as a matrix turns its points, by the nearest quarter turn and mirror.
 
@@ -14,8 +26,7 @@ def turned_back(values: np.ndarray, turn: np.ndarray | Sequence[Sequence[float]]
         >>> turned_back(np.array([[1, 2, 3]]), ((0.0, 1.0, 0.0), (-1.0, 0.0, 3.0))).tolist()
         [[3], [2], [1]]
     """
-    (a, b), (d, e) = turn[0][:2], turn[1][:2]
-    if abs(b) + abs(d) > abs(a) + abs(e):
-        values, a, e = values.swapaxes(0, 1), b, d
-    values = values[:, ::-1] if a < 0 else values
-    return np.ascontiguousarray(values[::-1] if e < 0 else values)
+    swaps, across, down = nearest_turn(turn)
+    values = values.swapaxes(0, 1) if swaps else values
+    values = values[:, ::-1] if across else values
+    return np.ascontiguousarray(values[::-1] if down else values)

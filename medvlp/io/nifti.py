@@ -138,6 +138,14 @@ def read_nifti(stream: BinaryIO) -> Volume:
     return Volume(voxels=result, affine=head.affine, meta=head.meta, steps=head.steps, warnings=tuple(notes))
 
 
+def voxel_offset(header: nib.Nifti1Header) -> int:
+    """Return where the voxels begin, in bytes; `UnreadableImage` where that is within the header, or far behind it."""
+    offset = int(header["vox_offset"])
+    if not len(header.binaryblock) <= offset <= 1 << 24:
+        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
+    return offset
+
+
 def read_head(source: NiftiSource) -> NiftiHead:
     """Read and check a header; the source then stands at the first voxel."""
     first = source.exactly(4)
@@ -156,9 +164,7 @@ def read_head(source: NiftiSource) -> NiftiHead:
         detail = f"its voxels are {dtype}, not single numbers of up to 64 bits"
         raise UnreadableImage("unsupported_format", detail=detail)
     prove_size(*shape[::-1])
-    offset = int(header["vox_offset"])
-    if not len(block) <= offset <= 1 << 24:
-        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
+    offset = voxel_offset(header)
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     slope, inter = (slope, inter) if slope else (1.0, 0.0)
     if not (np.isfinite(slope) and np.isfinite(inter)):

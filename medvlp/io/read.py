@@ -110,16 +110,19 @@ def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
         return layout.rows, layout.columns
 
 
-def frame_hanging(path: str | os.PathLike[str], *, preset: str) -> Hanging:
-    """Return how `read_image` turns the frames of a DICOM file, all of them alike; of another format, not at all."""
+def frame_hanging(path: str | os.PathLike[str], *, preset: str) -> tuple[tuple[int, int], Hanging] | None:
+    """Return `frame_size`, and how `read_image` turns the frames, all of them alike; None of another format."""
     from medvlp.io.dicom_file import parse
+    from medvlp.io.dicom_layout import check_layout
     from medvlp.io.geometry import Hanging, hanging_of
 
     with open_regular(path) as stream, refusing(path):
-        if not preset_info(preset).hang or is_archive(stream) or sniff(stream) != "dicom":
-            return Hanging()
-        header = parse(stream).header
-        return hanging_of(header, (header.text("Modality") or "").upper(), [])
+        if is_archive(stream) or sniff(stream) != "dicom":
+            return None
+        parsed = parse(stream)
+        layout, modality = check_layout(parsed, []), (parsed.header.text("Modality") or "").upper()
+        hanging = hanging_of(parsed.header, modality, []) if preset_info(preset).hang else Hanging()
+        return (layout.rows, layout.columns), hanging
 
 
 def _layout(stream: BinaryIO) -> Layout:

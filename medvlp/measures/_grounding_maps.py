@@ -220,6 +220,5 @@ def training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str]
 def _size(path: Path) -> tuple[int, int]:
     """Height and width as the file stores them, in whose pixels regions are drawn."""
     image = read_image(path)
-    height, width = image.pixels.shape[:2]
-    turned = image.to_file is not None and image.to_file[0, 0] == 0
-    return (int(width), int(height)) if turned else (int(height), int(width))
+    height, width = image.stored(image.pixels).shape[:2]
+    return int(height), int(width)

@@ -17,7 +17,7 @@ from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.data.views.read import check_read
-from medvlp.io.read import count_frames, frame_hanging, frame_size, read_image
+from medvlp.io.read import count_frames, frame_hanging, read_image
 from medvlp.io.resize import resize_pad
 
 __all__ = ["ReadStack"]
@@ -86,10 +86,10 @@ class ReadStack:
         place = torch.zeros(len(frames), 3)
         place[:, 2] = torch.arange(len(frames))
         stack = MadeStack(make, place, (1, self.size, self.size))
-        frame = frame_size(paths[0]) if len(paths) == 1 else None
-        if frame is None:  # pictures of a study differ in size: there is no one box that all were made of
+        found = frame_hanging(paths[0], preset=self.preset) if len(paths) == 1 else None
+        if found is None:  # pictures of a study differ in size: there is no one box that all were made of
             return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
-        hanging = frame_hanging(paths[0], preset=self.preset)
+        frame, hanging = found
         hung = frame[::-1] if hanging.transpose else frame
         fit = resize_pad(np.zeros(hung, np.float32), self.size).fit
         box = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))

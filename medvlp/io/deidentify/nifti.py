@@ -10,9 +10,9 @@ from typing import BinaryIO, cast
 import nibabel as nib
 
 from medvlp.io.errors import UnreadableImage, refusing
+from medvlp.io.nifti import voxel_offset
 from medvlp.io.sniff import open_regular
 
-_MOST_HEADER = 1 << 24
 #: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
 _TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 
@@ -39,9 +39,7 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         header = kind.from_fileobj(source, check=False)
         if bytes(header["magic"].tobytes())[:2] == b"ni":
             raise UnreadableImage("unsupported_format", detail="it is the header of a pair of files")
-        start = int(header["vox_offset"])
-        if not len(header.binaryblock) <= start <= _MOST_HEADER:
-            raise UnreadableImage("bad_header", detail=f"vox_offset is {start}: it does not lie behind the header")
+        start = voxel_offset(header)
         emptied = [name for name in _TEXT if name in tuple(header) and bytes(header[name].tobytes()).strip(b"\0 ")]
         for name in emptied:
             header[name] = b""
