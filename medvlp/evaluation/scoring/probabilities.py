@@ -76,7 +76,7 @@ class _Masses:
     def errors(self, weights: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return binned and smooth error under patient weights ``(P, B)``, of so many rows."""
         binned = np.abs(np.asarray(self.bins @ weights)).sum(axis=0) / rows
-        return binned, smooth_errors(np.asarray(self.cells @ weights) / rows, steps=14)
+        return binned, smooth_errors((np.asarray(self.cells @ weights) / rows).astype(np.float32), steps=9)
 
     def statistic(self, weights: FloatArray) -> FloatArray:
         """Return the four numbers of resamples ``(B, 4)``, NaN without rows."""

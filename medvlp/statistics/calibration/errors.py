@@ -132,7 +132,7 @@ def smooth_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> flo
     residual = (truth - values) / len(truth)
     mass: FloatArray = np.bincount(cell, weights=residual * (1 - share), minlength=_GRID).astype(np.float64)
     mass += np.bincount(np.minimum(cell + 1, _GRID - 1), weights=residual * share, minlength=_GRID)
-    return float(smooth_errors(mass[:, None], steps=40)[0])
+    return float(smooth_errors(mass[:, None])[0])
 
 
 def smoothing_grid(probabilities: FloatArray, cells: int) -> tuple[NDArray[np.int64], FloatArray]:
@@ -142,17 +142,29 @@ def smoothing_grid(probabilities: FloatArray, cells: int) -> tuple[NDArray[np.in
     return cell, place - cell
 
 
-def smooth_errors(mass: FloatArray, *, steps: int) -> FloatArray:
-    """Return the smooth error of residual masses on the grid, ``(cells, B)`` to ``(B,)``, by bisection."""
+def smooth_errors(mass: FloatArray, *, steps: int = 16) -> FloatArray:
+    """Return the smooth error of residual masses on the grid, ``(cells, B)`` to ``(B,)``.
+
+    The integral less the width falls with the width; its zero is found by the Illinois form of false position (Dowell
+    and Jarratt, BIT 1971): 9 steps find it to 1e-5, the default to rounding.
+    """
     waves = dct(mass, axis=0, type=2, norm="ortho")
-    frequency = (np.pi * np.arange(len(mass)))[:, None] ** 2 / 2
-    low, high = np.zeros(mass.shape[1]), np.ones(mass.shape[1])
+    frequency = ((np.pi * np.arange(len(mass)))[:, None] ** 2 / 2).astype(mass.dtype)
+    low, high = np.zeros_like(mass[0]), np.ones_like(mass[0])
+    over, under = np.abs(mass).sum(axis=0), np.abs(mass.sum(axis=0)) - 1
+    was_over = was_under = np.zeros(mass.shape[1], np.bool_)
     for _ in range(steps):
-        middle = (low + high) / 2
-        smoothed = idct(waves * np.exp(-frequency * middle**2), axis=0, type=2, norm="ortho")
-        wider = np.abs(smoothed).sum(axis=0) > middle
-        low, high = np.where(wider, middle, low), np.where(wider, high, middle)
-    return (low + high) / 2
+        gap = np.where(over > under, over - under, 1)  # both are 0 where there is no residual at all
+        width = (high * over - low * under) / gap
+        smoothed = idct(waves * np.exp(-frequency * width**2), axis=0, type=2, norm="ortho")
+        excess = np.abs(smoothed).sum(axis=0) - width
+        is_over = excess > 0
+        # An end that stays twice counts half, so that the other one moves too.
+        over = np.where(is_over, excess, np.where(was_under, over / 2, over))
+        under = np.where(is_over, np.where(was_over, under / 2, under), excess)
+        low, high = np.where(is_over, width, low), np.where(is_over, high, width)
+        was_over, was_under = is_over, ~is_over
+    return width
 
 
 def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[FloatArray, FloatArray]:
