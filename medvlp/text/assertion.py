@@ -119,7 +119,10 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years and months as such, and a last mark; "may" is a month behind "in" or "since"."""
+    """Return the tokens with years, months and "(-)" as such, and a last mark.
+
+    "may" is a month behind "in" or "since".
+    """
     dated = []
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
@@ -128,6 +131,8 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             word = "year_"
         elif word in word_class("months") or (word == "may" and before in word_class("of_time")):
             word = "month_"
+        elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
+            word = "negative"
         dated.append(Token(word, token.start, token.end))
     if dated and dated[-1].word.isalpha():  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))

@@ -149,6 +149,8 @@ STATEMENTS = {
     "Non-enlarged heart is seen.": {"cardiomegaly": "absent"},
     "Non-visualization of the chest tube.": {"chest_tube": "absent"},
     "Pneumothorax: No. Effusion: No.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Consolidation (-), effusion (+).": {"consolidation": "absent", "effusion": "present"},
+    "Effusion neg, consolidation present.": {"effusion": "absent", "consolidation": "present"},
     "Pneumothorax: no\nEffusion: no": {"pneumothorax": "absent", "effusion": "absent"},
     "Pneumothorax: no; effusion: small, on the left.": {"pneumothorax": "absent", "effusion": "present"},
     "Pneumothorax: no, effusion: no.": {"pneumothorax": "absent", "effusion": "absent"},
