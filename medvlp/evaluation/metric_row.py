@@ -90,7 +90,7 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
-    """Return a row with its value and the percentile interval of its draws.
+    """Return a row with its value and the percentile interval of its draws; none where all of them are 0, or 1.
 
     Args:
         row: with all that is known without a number; its `level` is that of the interval.
@@ -103,10 +103,15 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
         >>> row = metric_row(row, 0.5, np.arange(101.0))
         >>> row.value, row.interval.high, row.interval.method, row.interval.resamples
         (0.5, 97.5, 'patient_bootstrap', 101)
+        >>> metric_row(row, 1.0, np.ones(101)).reason
+        'no_spread'
     """
     row = replace(row, value=None if value is None or np.isnan(value) else float(value))
     if draws is None or not len(draws):
         return without_interval(row)
+    rank = row.metric.endswith("_rank")  # 1 is no end of a scale of shares there
+    if row.value is not None and not rank and is_separated(row.value, draws):
+        return without_interval(replace(row, reason=row.reason or "no_spread"))
     found = percentile_interval(draws, level=row.interval.level)
     interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")
     return replace(row, interval=replace(interval, resamples=found.used, skipped=found.skipped))
