@@ -99,6 +99,59 @@ def test_a_frame_that_failed_is_asked_for_again_and_one_that_came_is_not(told, w
     assert got == [64, "There is no such picture in this session.", 64, 64, 64, 3]
 
 
+# A page of nothing but what is written into it, and a server whose answers come when `answers[n]` is called.
+_PAGE = """
+    const made = new Map();
+    const element = (id) => ({ id, dataset: {}, childNodes: [], classList: { toggle() {} }, hidden: false,
+      addEventListener() {}, setAttribute() {}, scrollIntoView() {}, click() {}, querySelectorAll: () => [],
+      append(...more) { this.childNodes.push(...more); }, replaceChildren(...more) { this.childNodes = more; },
+      querySelector(what) { return found(`${id} ${what}`); }, closest: () => element("label") });
+    const found = (id) => { if (!made.has(id)) made.set(id, element(id)); return made.get(id); };
+    const body = found("body");
+    globalThis.document = { getElementById: found, createElement: element, createElementNS: element, body };
+    const text = (node) => (typeof node === "string" ? node : node.childNodes.map(text).join(""));
+    const answers = [];
+    globalThis.fetch = async (path, { method }) => {
+      if (method) return { ok: true, json: async () => ({ event_id: answers.push(null) - 1 }) };
+      const result = await new Promise((done) => { answers[Number(path.split("/").at(-1))] = done; });
+      return { ok: true, text: async () => `event: complete\\ndata: ${JSON.stringify([result])}` };
+    };
+    const pane = { index: 0, window: null, map: null, setMap() {} };
+    const { Says } = await import("./says.js");
+    const says = new Says({ pane: () => pane, panes: () => [pane], weighed() {} });
+    const study = (key) => ({ key, series: [{ kind: "image", count: 1 }] });
+    const settled = () => new Promise((done) => setTimeout(done, 5));
+"""
+
+
+def test_of_two_questions_the_later_ones_answer_stays(told):
+    assert told(
+        _PAGE
+        + """
+        says.study = study("a"); says.series = 0;
+        const answer = (statement) => ({ margin: 1, statement, denial: "none", calibrated: false });
+        says.ask("first"); says.ask("second"); await settled();
+        answers[1](answer("second")); await settled();
+        answers[0](answer("first")); await settled();
+        console.log(JSON.stringify(text(found("ask .body"))));
+    """
+    ).startswith("The picture is nearer to “second”")
+
+
+def test_an_export_is_confirmed_though_another_picture_is_looked_at_since(told):
+    said = told(
+        _PAGE
+        + """
+        says.study = study("a"); says.series = 0;
+        says.export("sr", true); await settled();
+        await says.about(study("b"), 0);
+        answers[0]({ sent: "one report" }); await settled();
+        console.log(JSON.stringify(text(found("export .body"))));
+    """
+    )
+    assert said == "Of the export before: The archive took one report."
+
+
 def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
     did = told("""
         import { KEYS, listen } from "./keys.js";

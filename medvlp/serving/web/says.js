@@ -16,7 +16,7 @@ const SVG = "http://www.w3.org/2000/svg";
 export class Says {
   /** @param on {pane, panes, act, weighed}: the pane that is looked at, all of them, a way to act, and who is told the weights of slices. */
   constructor(on) {
-    Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0 });
+    Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0, asked: {} });
     $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
     this.#form("ask", () => this.ask($("sentence").value));
     this.#form("report", () => this.report($("text").value));
@@ -37,6 +37,12 @@ export class Says {
     $(id).scrollIntoView({ block: "nearest" });
   }
   #wrong(id, error) { this.#answer(id, h("p", { className: "wrong", role: "alert" }, error.message)); }
+  /** Say that a section is asked; the function says whether its answer is still waited for: no later one, no other picture. */
+  #asks(id, note) {
+    const turn = this.turn, asked = this.asked[id] = (this.asked[id] ?? 0) + 1;
+    this.#answer(id, h("p", { className: "fine" }, note));
+    return () => turn === this.turn && asked === this.asked[id];
+  }
 
   /** Until a study is open there is nothing to ask. */
   #off(off) { for (const id of ["ask", "report", "similar"]) $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = off; }); }
@@ -245,27 +251,25 @@ export class Says {
 
   async ask(sentence) {
     if (!this.study) return;
-    const turn = this.turn;
-    this.#answer("ask", h("p", { className: "fine" }, "comparing ..."));
+    const waits = this.#asks("ask", "comparing ...");
     try {
       const told = await this.#call("ask", sentence), yes = told.margin > 0;
-      if (turn !== this.turn) return;
+      if (!waits()) return;
       this.#answer("ask", h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
         h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
-    } catch (error) { if (turn === this.turn) this.#wrong("ask", error); }
+    } catch (error) { if (waits()) this.#wrong("ask", error); }
   }
 
   async report(text) {
     if (!this.study) return;
-    const turn = this.turn;
-    this.#answer("report", h("p", { className: "fine" }, "reading ..."));
+    const waits = this.#asks("report", "reading ...");
     try {
       const told = await this.#call("check_report", text);
-      if (turn !== this.turn) return;
+      if (!waits()) return;
       this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors }));
-    } catch (error) { if (turn === this.turn) this.#wrong("report", error); }
+    } catch (error) { if (waits()) this.#wrong("report", error); }
   }
 
   /** How good such checks were found to be. */
@@ -283,34 +287,35 @@ export class Says {
       h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
   }
 
-  /** A file of what is shown, given to the browser to save; or sent to the archive. */
+  /** A file of what is shown, given to the browser to save; or sent to the archive. It is told of though another picture is looked at since. */
   async export(kind, send) {
-    const turn = this.turn, pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null;
-    this.#answer("export", h("p", { className: "fine" }, "writing ..."));
+    const pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null, waits = this.#asks("export", "writing ...");
+    const tell = (className, text) => {
+      const now = waits(), line = h("p", { className, ...(className === "wrong" && { role: "alert" }) }, now ? text : `Of the export before: ${text}`);
+      if (now) this.#answer("export", line); else this.#body("export").append(line);
+    };
     try {
       const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
-      if (turn !== this.turn) return;
-      if (send) { this.#answer("export", h("p", { className: "fine" }, `The archive took ${made.sent}.`)); return; }
+      if (send) { tell("fine", `The archive took ${made.sent}.`); return; }
       const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
       h("a", { href, download: made.filename }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10000);
-      this.#answer("export", h("p", { className: "fine" }, `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`));
-    } catch (error) { if (turn === this.turn) this.#wrong("export", error); }
+      tell("fine", `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`);
+    } catch (error) { tell("wrong", error.message); }
   }
 
   /** Cases like the picture, or like a sentence where one is given. */
   async similar(sentence) {
     if (!this.study) return;
-    const turn = this.turn;
-    this.#answer("similar", h("p", { className: "fine" }, "searching ..."));
+    const waits = this.#asks("similar", "searching ...");
     try {
       const told = await this.#call("similar", sentence, 6);
-      if (turn !== this.turn) return;
+      if (!waits()) return;
       const searched = `${this.told[this.model].index.cases} cases were searched`;
       this.#answer("similar", ...told.cases.map((each) => h("details", { className: "case" }, h("summary", {},
         h("span", { className: "fine" }, `${each.id} · similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`),
         h("p", {}, each.report ?? "")))),
       h("p", { className: "fine" }, told.folded ? `${searched}, ${told.folded} of the same studies or pictures are folded.` : `${searched}.`));
-    } catch (error) { if (turn === this.turn) this.#wrong("similar", error); }
+    } catch (error) { if (waits()) this.#wrong("similar", error); }
   }
 }
