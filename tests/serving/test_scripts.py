@@ -138,7 +138,7 @@ def test_of_two_questions_the_later_ones_answer_stays(told):
     ).startswith("The picture is nearer to “second”")
 
 
-def test_an_export_is_confirmed_though_another_picture_is_looked_at_since(told):
+def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since(told):
     said = told(
         _PAGE
         + """

@@ -287,9 +287,9 @@ export class Says {
       h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
   }
 
-  /** A file of what is shown, given to the browser to save; or sent to the archive. It is told of though another picture is looked at since. */
+  /** A file of what is shown, given to the browser to save, or sent to the archive. Once another picture is looked at no file is given, and what the archive did is still told. */
   async export(kind, send) {
-    const pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null, waits = this.#asks("export", "writing ...");
+    const turn = this.turn, pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null, waits = this.#asks("export", "writing ...");
     const tell = (className, text) => {
       const now = waits(), line = h("p", { className, ...(className === "wrong" && { role: "alert" }) }, now ? text : `Of the export before: ${text}`);
       if (now) this.#answer("export", line); else this.#body("export").append(line);
@@ -297,11 +297,12 @@ export class Says {
     try {
       const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
       if (send) { tell("fine", `The archive took ${made.sent}.`); return; }
+      if (turn !== this.turn) return;
       const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
       h("a", { href, download: made.filename }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10000);
       tell("fine", `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`);
-    } catch (error) { tell("wrong", error.message); }
+    } catch (error) { if (send || turn === this.turn) tell("wrong", error.message); }
   }
 
   /** Cases like the picture, or like a sentence where one is given. */
