@@ -33,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Seeds())
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What opens a browser is slow."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give a worker whole files, whose fixtures it makes once; tests that start several processes go to one worker.

@@ -44,6 +44,7 @@ def pydicoms(path, frames):
             return None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_stored_values_are_pydicoms():
     compared, refused = 0, {}

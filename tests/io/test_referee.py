@@ -49,6 +49,7 @@ def dicom_files() -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*.dcm"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_file_with_pixels_is_equal_or_listed_with_its_outcome():
     found = {path.name: outcome(path) for path in dicom_files()}

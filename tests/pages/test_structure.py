@@ -111,6 +111,7 @@ def test_flags_and_caveats_stand_before_the_numbers(page: str) -> None:
     assert len(re.findall("<li>", head[tiles : head.index("</ul>", tiles)])) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
 def test_on_a_narrow_screen_nothing_runs_out_of_the_page(page: str, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(page, encoding="utf-8")

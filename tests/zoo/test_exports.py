@@ -263,6 +263,7 @@ def test_a_projection_that_norms_has_no_place_in_monai(tmp_path: Path, projectio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra bench)")
@@ -280,6 +281,7 @@ def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Pat
         assert np.abs(found - ours.embed_text(TEXTS[:count])).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
     export(load_bundle(bundle), to="openvino", out=tmp_path / "out")
