@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from medvlp.serving.browse.shelf import Shelf
@@ -11,7 +12,7 @@ from medvlp.serving.launch import Options, Running, hosts_of, prepare
 
 
 def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -> Running:
-    """Open the explorer and return at once.
+    """Open the explorer and return once it answers.
 
     Args:
         folder: where runs, manifests, tables of features and bundles are looked for.
@@ -44,6 +45,8 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+    while thread.is_alive() and not server.started:
+        time.sleep(0.01)
 
     def stop() -> None:
         server.should_exit = True
