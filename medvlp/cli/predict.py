@@ -131,6 +131,8 @@ def _show(result: Mapping[str, Any]) -> None:
         typer.echo(f"  not scored: unlike the pictures that this model was trained on ({why})")
     else:
         _show_scores(result)
+        if result.get("maps") == []:
+            typer.echo("  no map: nothing is said to be present")
     for warning in result["warnings"]:
         typer.echo(f"  note: {warning}")
 
