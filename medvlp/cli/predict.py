@@ -89,7 +89,9 @@ def predict(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         if tables:
-            typer.echo(f"{tables[0]}: {written} rows.")
+            held = sum(bool(result.get("abstained")) for result in found["results"])
+            marked = f", {held} of them held back by the gate (group:gate): unlike those of training" if held else ""
+            typer.echo(f"{tables[0]}: {written} rows{marked}.")
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
     if unreadable:
         raise typer.Exit(3)
