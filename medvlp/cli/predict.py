@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,9 +89,7 @@ def predict(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         if tables:
-            held = sum(bool(result.get("abstained")) for result in found["results"])
-            marked = f", {held} of them held back by the gate (group:gate): unlike those of training" if held else ""
-            typer.echo(f"{tables[0]}: {written} rows{marked}.")
+            typer.echo(f"{tables[0]}: {written} rows{_held_back(found['results'])}.")
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
     if unreadable:
         raise typer.Exit(3)
@@ -110,6 +108,11 @@ def _outputs(out: list[Path], inputs: list[Path], maps: Path | None) -> tuple[li
     for folder in [*folders, *([] if maps is None else [maps])]:
         check_place(folder)
     return tables, folders
+
+
+def _held_back(results: Sequence[Mapping[str, Any]]) -> str:
+    held = sum(bool(result.get("abstained")) for result in results)
+    return f", {held} of them held back by the gate (group:gate): unlike those of training" if held else ""
 
 
 def _show_all(found: Mapping[str, Any], *, gate: bool, rows: bool) -> None:
