@@ -10,7 +10,9 @@ import typer
 
 
 def deidentify(
-    source: Annotated[Path, typer.Argument(help="Folder, file or archive: DICOM, NIfTI, .csv and .txt.", metavar="IN")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder, file or archive: DICOM, NIfTI, tables and texts.", metavar="IN")
+    ],
     out: Annotated[Path, typer.Argument(help="A new folder; files get new names in it.")],
     dates: Annotated[
         Literal["shift", "remove", "retain"], typer.Option(help="Shifted by days of the patient's own, or else.")

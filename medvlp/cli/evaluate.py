@@ -16,7 +16,7 @@ def evaluate(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Of a suite: data sets at a time, each a process.")] = 1,
 ) -> None:
-    """Judge a model on a data set, or on all of a suite: results.json with intervals, per-case predictions, a page.
+    """Judge a model on a data set, or on all of a suite: results with intervals, per-case predictions, a page.
 
     A suite goes on where it was stopped: what is judged is not judged again unless bundle, data or configuration
     changed. A run that fails is listed and the rest go on; then the exit code is 1.

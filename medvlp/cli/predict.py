@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,7 +89,7 @@ def predict(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         if tables:
-            typer.echo(f"{tables[0]}: {written} rows.")
+            typer.echo(f"{tables[0]}: {written} rows{_held_back(found['results'])}.")
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
     if unreadable:
         raise typer.Exit(3)
@@ -108,6 +108,11 @@ def _outputs(out: list[Path], inputs: list[Path], maps: Path | None) -> tuple[li
     for folder in [*folders, *([] if maps is None else [maps])]:
         check_place(folder)
     return tables, folders
+
+
+def _held_back(results: Sequence[Mapping[str, Any]]) -> str:
+    held = sum(bool(result.get("abstained")) for result in results)
+    return f", {held} of them held back by the gate (group:gate): unlike those of training" if held else ""
 
 
 def _show_all(found: Mapping[str, Any], *, gate: bool, rows: bool) -> None:
@@ -131,6 +136,8 @@ def _show(result: Mapping[str, Any]) -> None:
         typer.echo(f"  not scored: unlike the pictures that this model was trained on ({why})")
     else:
         _show_scores(result)
+        if result.get("maps") == []:
+            typer.echo("  no map: nothing is said to be present")
     for warning in result["warnings"]:
         typer.echo(f"  note: {warning}")
 

@@ -13,7 +13,9 @@ def split(
     manifest: Annotated[Path, typer.Argument(help="Manifest, or CSV with its column names.")],
     rule: Annotated[
         str,
-        typer.Option(help="patient, study, site, time, stratified, kfold, ids, or a published split's name: official."),
+        typer.Option(
+            help="patient, study, site, time, stratified, kfold, held_out, ids, or a published one: official."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Manifest with the split, Parquet.")] = None,
     ids: Annotated[Path | None, typer.Option(help="Also write the lists of ids: .json with its hash, or .csv.")] = None,

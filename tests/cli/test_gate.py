@@ -54,6 +54,9 @@ def test_a_bundle_is_given_a_gate_and_predict_abstains(cli, tmp_path):
     text = cli("predict", tmp_path / "gated", own, tmp_path / "blank.png").out
     assert text.count("effusion") == 1
     assert "not scored: unlike the pictures that this model was trained on (the picture is blank; " in text
+    table = tmp_path / "scores.csv"
+    said = cli("predict", tmp_path / "gated", own, tmp_path / "blank.png", "--out", table).out
+    assert said.startswith(f"{table}: 2 rows, 1 of them held back by the gate (group:gate)")
     cli("gate", run, "--rate", "0.1")
     made = load_bundle(run / "bundle").gate
     assert made is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +26,8 @@ from medvlp.core.protocols import Model
 from medvlp.data.manifest import Manifest
 from medvlp.data.picture_files import picture_files
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, StoredAnswer, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
+from medvlp.statistics.conformal_sets import SetRule
 from medvlp.text.wordpiece import train_wordpiece
 from tests.data.volumes import write_ct
 from tests.models.words import DUAL, VISION, dual
@@ -99,6 +101,23 @@ def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Pat
     assert plain.code == 3
     assert f"{films / '1.png'} cannot be read (truncated): " in plain.err
     assert plain.out.count(".png\n") == 4
+
+
+def test_maps_are_of_what_is_said_to_be_present(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    def asked(name: str, rules: Mapping[str, SetRule]) -> str:
+        stored = load_bundle(bundle)
+        points = {"findings": {}, "conformal": {label: rule.to_dict() for label, rule in rules.items()}}
+        answers = (replace(stored.answers[0], operating_points=points),)
+        save_bundle(tmp_path / name, replace(stored, answers=answers))
+        return cli("predict", tmp_path / name, films / "0.png", "--maps", tmp_path / f"{name}_maps").out
+
+    # A score between 0 and 1 is above the first rule's limits and below the second's.
+    low, high = SetRule(0.9, 0.0, 0.0, positives=50, negatives=50), SetRule(0.9, 1.0, 1.0, positives=50, negatives=50)
+    said = asked("one", {"effusion": low, "edema": high})
+    assert [path.name for path in (tmp_path / "one_maps").iterdir()] == ["001_effusion.png"]
+    assert "no map" not in said
+    assert "  no map: nothing is said to be present\n" in asked("none", {"effusion": high, "edema": high})
+    assert not (tmp_path / "none_maps").exists()
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

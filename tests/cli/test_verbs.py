@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from medvlp.answers.asking.model import load
@@ -261,6 +262,21 @@ def test_evaluate_and_report_write_results_and_pages(
     told = cli("report", out, "--out", tmp_path / "page.html")
     assert told.out == f"Open {tmp_path / 'page.html'}\n"
     assert "<html" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_is_judged_on_its_own_test_patients(
+    cli: Cli, tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    kept = tiny_run.run / "manifest.parquet"
+    words = [f"model={tiny_run.bundle}", f"out={tmp_path}", f"data.manifest={kept}", f"data.root={tiny_cohort.root}"]
+    words += ["evaluation.resamples=100", "evaluation.gallery=0", "evaluation.measures.probes=null"]
+    told = cli("evaluate", "evaluate/run.yaml", *words)
+    assert told.code == 0, told.err
+    assert (tmp_path / "report.html").is_file()
+    cases = pq.read_table(tmp_path / "results" / "predictions.parquet").to_pandas()
+    manifest = Manifest.load(kept)
+    test = np.array(manifest.column("id"))[np.array(manifest.column("split")) == "test"]
+    assert set(cases["id"][cases["split"] == "test"]) == set(test)
 
 
 # the machine ---------------------------------------------------------------------------------------------------------

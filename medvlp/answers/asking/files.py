@@ -12,7 +12,7 @@ import numpy as np
 
 from medvlp.answers.applied.decisions import Decisions, read_decisions
 from medvlp.answers.asking.ask import ask_samples
-from medvlp.answers.asking.maps import draw_maps
+from medvlp.answers.asking.maps import draw_maps, stated_of
 from medvlp.answers.asking.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.answers.asking.places import written_places
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
@@ -56,7 +56,8 @@ def predict_files(
         question: for answers that take one.
         decoding: how words of a report are chosen; None: as the bundle's answer does.
         name: of the model, for the output.
-        maps: folder for a picture of each thing that is stated, with where it was seen.
+        maps: folder for a picture of each thing that is stated, with where it was seen; none of a picture that the
+            gate holds back.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
         progress: called with (done, total) files.
 
@@ -185,7 +186,9 @@ def _asked(
         file = read.row if isinstance(read.row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
-        facts = read.facts if maps is None else read.facts | {"maps": _drawn(model, answers, said, i, read, maps)}
+        facts = read.facts
+        if maps is not None:
+            facts = facts | {"maps": _drawn(model, answers, said, decisions, i, read, maps)}
         results[read.number] = {
             **({} if file is None else {"path": str(file.files[0])}),
             **({} if file is None or file.id == str(file.files[0]) else {"id": file.id}),
@@ -299,18 +302,22 @@ def _drawn(
     model: VisionLanguageModel,
     answers: Mapping[str, Answer],
     said: Mapping[str, Predictions],
+    decisions: Mapping[str, Decisions],
     row: int,
     read: _Read,
     folder: Path,
 ) -> list[dict[str, Any]]:
     if isinstance(read.row, Prepared):
         raise UserError("A map is drawn on a file, and this picture was prepared: give its path.")
+    if read.facts.get("abstained"):
+        return []
     path = read.row.files[0]
     sample, number = model.sample(path, name=str(row)), read.number + 1
+    stated = {name: stated_of(said[name].rows([row]), decisions.get(name)) for name in answers}
     return [
         each.plain()
         for name, answer in answers.items()
-        for each in draw_maps(model, name, answer, said[name].rows([row]), sample, path, folder, number=number)
+        for each in draw_maps(model, name, answer, stated[name], sample, path, folder, number=number)
     ]
 
 

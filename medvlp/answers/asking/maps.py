@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from medvlp.answers.applied.decisions import Decisions
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.prompting.class_vectors import Words, direction_of, directions
 from medvlp.core.answers import Answer, Ask
@@ -137,7 +138,7 @@ def draw_maps(
     model: VisionLanguageModel,
     name: str,
     answer: Answer,
-    said: Predictions,
+    stated: Sequence[tuple[str, str]],
     sample: Sample,
     source: Path,
     folder: Path,
@@ -152,25 +153,24 @@ def draw_maps(
         model: a loaded bundle.
         name: of one of its answers.
         answer: it.
-        said: of this picture alone.
+        stated: findings and their places, see `stated_of`.
         sample: the picture as the model sees it.
         source: its file.
         folder: made if absent.
         number: of the picture.
 
     Returns:
-        At most ten; none where the answer has no maps or states nothing.
+        None where the answer has no maps or states nothing.
     """
     drawn: list[DrawnMap] = []
-    stated = _stated(said)
     if not stated or type(answer).look is Answer.look:
         return drawn
-    found = maps_of_findings(model, name, answer, sample, [(label, place) for label, place, _ in stated])
+    found = maps_of_findings(model, name, answer, sample, stated)
     if found is None:
         return drawn
     shown = read_image(source, preset=model.preset)
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
-    for (label, place, _), looked in zip(stated, found, strict=True):
+    for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
         with written_whole(path) as temporary:
@@ -193,9 +193,30 @@ def overlay(gray: np.ndarray, looked: Map) -> np.ndarray:
     return np.rint(255 * mixed.clip(0, 1)).astype(np.uint8)
 
 
-def _stated(said: Predictions) -> list[tuple[str, str, float]]:
+def stated_of(said: Predictions, decisions: Decisions | None) -> list[tuple[str, str]]:
+    """Return at most ten findings, with their places or "", that an answer states of one picture, the surest first.
+
+    A finding is stated where it is said to be present; of one without thresholds, at a score of 0.5.
+
+    Args:
+        said: of this picture alone.
+        decisions: the answer's, where the bundle has them.
+
+    Example:
+        >>> from medvlp.statistics.conformal_sets import SetRule
+        >>> said = Predictions(("a",), scores={"edema": np.array([0.6]), "effusion": np.array([0.7])})
+        >>> rule = SetRule(0.9, 0.4, 0.65, positives=50, negatives=50)
+        >>> stated_of(said, None), stated_of(said, Decisions({}, {"edema": rule}, {}))
+        ([('effusion', ''), ('edema', '')], [('effusion', '')])
+    """
     if said.pairs is not None:
-        return said.pairs.stated(0, most=MOST)
-    scores: Mapping[str, Any] = said.scores or {}
-    there = sorted(((name, float(values[0])) for name, values in scores.items()), key=lambda item: -item[1])
-    return [(name, "", score) for name, score in there if score >= 0.5][:MOST]
+        return [(label, place) for label, place, _ in said.pairs.stated(0, most=MOST)]
+    there = sorted(
+        ((name, float(values[0])) for name, values in (said.scores or {}).items()), key=lambda item: -item[1]
+    )
+    return [(name, "") for name, score in there if _is_stated(name, score, decisions)][:MOST]
+
+
+def _is_stated(name: str, score: float, decisions: Decisions | None) -> bool:
+    category = None if decisions is None else decisions.category(name, score)
+    return score >= 0.5 if category is None else category == "present"

@@ -1,8 +1,8 @@
 """``hospital``: a tree of DICOM files and a table of reports, joined by accession number or study UID.
 
 Nothing is dropped silently: images without a report, reports without an image, reports whose patient is not the
-image's, and files that are no wanted image are listed in the manifest's `meta`. No raw patient identifier enters the
-manifest.
+image's, and files that are no wanted image are listed in the manifest's `meta`. Patients, studies and records are keyed
+hashes in the manifest; the paths of files and the words of reports stand in it as they are.
 """
 
 from __future__ import annotations

@@ -1,0 +1,51 @@
+"""Every command line of README and manual is one that the program takes: its options, and keys of the configuration."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from typing import Any
+
+import pytest
+import typer
+
+from medvlp.cli.main import app
+from medvlp.config.tree import load_config
+from medvlp.runs.evaluate import load_evaluation
+from medvlp.runs.grid.suite import is_suite
+from tests.test_readme import BLOCK, PAGES
+
+# A command at the start of a line or behind another; what stands three spaces behind it explains it.
+COMMAND = re.compile(r"(?:^|&& )(?:\.venv/bin/)?medvlp ((?:(?! {3}| &&).)+)", re.MULTILINE)
+LINES = [
+    (page, line)
+    for page, text in PAGES.items()
+    for kind, block in BLOCK.findall(text)
+    if kind in ("sh", "text")
+    for line in COMMAND.findall(block)
+]
+
+
+@cache
+def program() -> Any:
+    return typer.main.get_command(app)
+
+
+def test_the_command_lines_of_the_manual_are_found() -> None:
+    assert len(LINES) > 90
+    assert ("docs/howto/reading_room.md", "demo runs/quickstart/run/bundle") in LINES
+
+
+@pytest.mark.parametrize(("page", "line"), LINES)
+def test_a_command_line_is_taken_with_its_options_and_its_keys(page: str, line: str) -> None:
+    words, command, verb = shlex.split(line.partition(" > ")[0]), program(), ""
+    while hasattr(command, "commands"):
+        verb = words.pop(0)
+        command = command.commands[verb]
+    given = command.make_context(verb, words).params
+    config, overrides = given.get("config") or "", given.get("overrides") or []
+    if "/" in config and verb == "train":
+        load_config(config, overrides)
+    elif "/" in config and verb == "evaluate" and not is_suite(config):
+        load_evaluation(config, overrides)
