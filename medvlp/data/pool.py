@@ -184,7 +184,11 @@ class Pool:
         return descriptor
 
     def _forget_lost_rows(self) -> None:
-        """Drop index entries whose rows are not in the files (cut off by somebody): they are made again."""
+        """Drop index entries whose rows are not in the files (cut off by somebody): they are made again.
+
+        The index is read before the files: what another process stores meanwhile is not taken for lost.
+        """
+        last = self._database.execute("SELECT COALESCE(MAX(row), -1) FROM rows").fetchone()[0]
         for name, array in self.arrays.items():
             if array.depth is not None:
                 self._forget_lost_stacks(name, array)
@@ -192,13 +196,14 @@ class Pool:
             path = self.folder / f"{name}.bin"
             rows = path.stat().st_size // array.row_bytes if path.exists() else 0
             with self._database:
-                self._database.execute("DELETE FROM rows WHERE row >= ?", (rows,))
+                self._database.execute("DELETE FROM rows WHERE row BETWEEN ? AND ?", (rows, last))
 
     def _forget_lost_stacks(self, name: str, array: Array) -> None:
         folder = self.folder / name
+        known = self._database.execute("SELECT row, changes FROM rows").fetchall()
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
         lost = []
-        for row, changes in self._database.execute("SELECT row, changes FROM rows"):
+        for row, changes in known:
             depth = depths_of(changes).get(name)
             if depth is not None and sizes.get(stack_file(row), 0) != stored_size(depth, array.shape, array.bits):
                 lost.append((row,))

@@ -20,6 +20,7 @@ from medvlp.data import prepare as module
 from medvlp.data.cache import Cache, cache_info, clear_cache, locked
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import apply_views
+from medvlp.data.pool import Pool
 from medvlp.data.prepare import Prepared, pool_name, prepare
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.read import Read
@@ -141,6 +142,43 @@ def test_two_processes_that_prepare_at_once_read_the_same(
     for index in range(4):
         expected = apply_views(late.records.sample(index), PREFIX).fields["image"]
         assert torch.equal(pixels(late, index), expected)  # type: ignore[arg-type]
+
+
+def test_what_another_process_stores_while_a_pool_is_opened_is_not_taken_for_lost(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(4)
+    prepare(manifest.take([0]), PREFIX, cache=cache)
+    looked_at = Path.stat
+
+    def filled_meanwhile(path: Path, **options: bool) -> os.stat_result:
+        found = looked_at(path, **options)
+        if path.name == "image.bin":
+            monkeypatch.undo()
+            prepare(manifest, PREFIX, cache=cache)
+            monkeypatch.setattr(Path, "stat", lambda one, **more: found if one == path else looked_at(one, **more))
+        return found
+
+    monkeypatch.setattr(Path, "stat", filled_meanwhile)
+    Pool(cache.pools / pool_name(PREFIX), PREFIX)
+    monkeypatch.undo()
+    assert [pool.records for pool in cache_info(cache).pools] == [4]
+
+
+def test_records_that_vanish_from_the_cache_meanwhile_are_not_left_out_in_silence(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = Pool.fill
+
+    def lost(pool: Pool, *given: object, **options: object) -> Iterator[object]:
+        yield from filled(pool, *given, **options)  # type: ignore[arg-type]
+        pool._database.execute("DELETE FROM rows WHERE row = 2")
+
+    monkeypatch.setattr(Pool, "fill", lost)
+    with pytest.raises(DataError, match="lost records while it was in use: start again, they will be made again"):
+        prepare(cohort(4), PREFIX, cache=cache)
+    monkeypatch.undo()
+    assert len(prepare(cohort(4), PREFIX, cache=cache)) == 4
 
 
 def test_rows_that_somebody_cut_off_are_made_again(cohort: Cohort, cache: Cache) -> None:
