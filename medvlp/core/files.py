@@ -114,6 +114,12 @@ def make_folder(folder: Path) -> None:
         refuse_write(error, folder)
 
 
+def remove_left(folder: Path) -> None:
+    """Remove what writers that were killed left of files in a folder; nobody else may be writing there."""
+    for left in folder.rglob(".*.part"):
+        left.unlink()
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is synced and renamed over it, on failure it is removed.
