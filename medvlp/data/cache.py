@@ -157,10 +157,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def hold(path: Path) -> int:
-    """Share a lock for as long as the returned descriptor is open: says that a pool is in use."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
+    """Share a lock for as long as the returned descriptor is open: says that a pool is in use; its folder is made."""
+    while True:
+        private_folder(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)  # somebody evicted the pool meanwhile
 
 
 def _is_held(path: Path) -> bool:
@@ -198,7 +202,15 @@ def _bytes_in(path: Path) -> int:
 
 
 def _remove(path: Path, pool: PoolInfo) -> int:
-    if pool.held:
+    """Remove a pool, unless somebody holds it by now, and return the bytes freed."""
+    if pool.held or not path.is_dir():
         return 0
-    shutil.rmtree(path, ignore_errors=True)
+    descriptor = os.open(path / "held", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(descriptor)
     return pool.bytes

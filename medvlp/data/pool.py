@@ -58,7 +58,7 @@ class Pool:
     """An open pool; it is held (not evicted) until the object is gone."""
 
     def __init__(self, folder: Path, views: Sequence[View]) -> None:
-        self.folder = private_folder(folder)
+        self.folder = folder
         self.views = tuple(views)
         self._held = hold(folder / "held")
         (folder / "used").touch(mode=0o600)

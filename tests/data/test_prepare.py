@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ import torch
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.sample import Sample
+from medvlp.data import cache as cache_module
 from medvlp.data import prepare as module
 from medvlp.data.cache import Cache, cache_info, clear_cache, locked
 from medvlp.data.manifest import Manifest
@@ -231,6 +233,37 @@ def test_the_longest_unused_pool_is_evicted_and_a_held_one_never(cohort: Cohort,
     assert names[1] not in {pool.name for pool in cache_info(cache).pools}
     assert names[0] in {pool.name for pool in cache_info(cache).pools}
     assert pixels(kept[0], 3).shape == (1, 64, 64)
+
+
+def test_a_pool_that_was_taken_into_use_since_it_was_looked_at_is_not_evicted(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(2)
+    prepare(manifest, PREFIX, cache=cache)
+    known = cache_info(cache)
+    assert [pool.held for pool in known.pools] == [False]
+    prepared = prepare(manifest, PREFIX, cache=cache)
+    monkeypatch.setattr(cache_module, "cache_info", lambda asked: known)
+    assert clear_cache(cache) < known.bytes
+    assert pixels(prepared, 0).shape == (1, 16, 16)
+    assert (cache.pools / pool_name(PREFIX) / "index.sqlite").exists()
+
+
+def test_a_pool_that_is_evicted_while_it_is_opened_is_made_again(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(2)
+    prepare(manifest, PREFIX, cache=cache)
+    lock = fcntl.flock
+
+    def evicted(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_SH:
+            monkeypatch.undo()
+            clear_cache(cache)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", evicted)
+    assert len(prepare(manifest, PREFIX, cache=cache)) == 2
 
 
 def test_clearing_frees_what_nobody_holds(cohort: Cohort, cache: Cache) -> None:
