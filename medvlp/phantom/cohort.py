@@ -44,7 +44,7 @@ _PACKAGES: Final = (
     "numpy", "scipy", "pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "nibabel", "pyarrow",
 )  # fmt: skip
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Modality = Literal["cxr", "ct"]
 

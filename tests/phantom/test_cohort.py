@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import resource
 import select
 import shutil
 import signal
@@ -133,6 +134,16 @@ def test_a_full_disk_is_one_sentence_and_the_cohort_can_go_on(
     assert not (folder / f"{trap.views[0]}.dcm").exists()
     small(tmp_path / "h")
     assert tree_hashes(tmp_path / "h") == tree_hashes(reference.root)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match="is full after 0 of"):
+            small(tmp_path / "h")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import refuse_write
 
 
 class Journal:
@@ -28,7 +29,7 @@ class Journal:
         self.lines: dict[str, dict[str, Any]] = {}
         self.places: dict[str, str] = {}  # output -> file
         descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        self._handle = os.fdopen(descriptor, "a", encoding="utf-8")
+        self._handle = os.fdopen(descriptor, "ab", buffering=0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read(asked)
@@ -81,9 +82,13 @@ class Journal:
             self.places[line["out"]] = line["file"]
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._handle.write(json.dumps(line, ensure_ascii=True) + "\n")
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        try:
+            while data:
+                data = data[self._handle.write(data) :]
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            refuse_write(error, self.path)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.lines.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import resource
 import shutil
 import stat
 import zipfile
@@ -258,3 +259,25 @@ def test_a_second_command_on_one_output_is_refused_and_nothing_half_written_stay
     (tmp_path / "out" / ".f1.nii.gz.7.part").write_bytes(b"half")
     run(tmp_path, progress=both)
     assert not [name for name in bytes_of(tmp_path / "out") if name.endswith(".part")]
+
+
+def test_a_disk_that_is_full_when_the_list_is_written_is_one_sentence_and_the_rest_is_done_next_time(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        (tmp_path / "in" / f"{number:02d}.txt").write_text(f"Clear lungs {number}.")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"^The disk is full: .*out.private.jsonl could not be written; nothing"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    done = run(tmp_path)
+    assert (done.written, 0 < done.again < 12) == (12, True)
+    before = bytes_of(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out.private.jsonl").unlink()
+    run(tmp_path)
+    assert bytes_of(tmp_path / "out") == before
