@@ -10,6 +10,7 @@ that is prepared in this way shares it, record by record.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, UserError
 
 _GIB = 1 << 30
 
@@ -143,6 +144,21 @@ def open_database(path: Path, table: str) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise DataError(f"{path} is damaged ({error}): remove it, it will be made again.") from None
     return database
+
+
+@contextmanager
+def full_disk_refused(folder: Path) -> Iterator[None]:
+    """Turn a full disk into a sentence."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.errno not in full if isinstance(error, OSError) else "full" not in str(error):
+            raise
+        raise UserError(
+            f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "
+            "prepared is kept."
+        ) from error
 
 
 @contextmanager

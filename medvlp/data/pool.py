@@ -25,10 +25,10 @@ from medvlp.core.files import read_json, write_json
 from medvlp.core.sample import Sample, Stack
 from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
-from medvlp.data.cache import hold, open_database, private_folder
+from medvlp.data.cache import full_disk_refused, hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks
 from medvlp.data.pipeline import Records, added_fields, apply_views
-from medvlp.data.pool_rows import Array, Job, Row, depths_of, full_disk_refused, open_arrays, stack_file, write_rows
+from medvlp.data.pool_rows import Array, Job, Row, depths_of, open_arrays, stack_file, write_rows
 from medvlp.data.quantise import Bits
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import LazyStack, stored_size
