@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -114,6 +116,12 @@ def make_folder(folder: Path) -> None:
         refuse_write(error, folder)
 
 
+def remove_left(folder: Path) -> None:
+    """Remove what writers that were killed left of files in a folder; nobody else may be writing there."""
+    for left in folder.rglob(".*.part"):
+        left.unlink()
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is synced and renamed over it, on failure it is removed.
@@ -144,16 +152,30 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, folder: Path) -> None:
-    """Sync a finished temporary folder and rename it into place; an older folder of that name is removed last."""
+    """Sync a finished temporary folder and rename it into place; an older folder of that name is removed last.
+
+    Where the system can swap two folders (Linux), one of the two is there at any moment.
+    """
     for path in [*sorted(temporary.rglob("*")), temporary]:
         _sync(path)
-    older = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(older, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, older)
-    os.replace(temporary, folder)
+    older = temporary
+    if not (folder.exists() and _swapped(temporary, folder)):
+        older = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(older, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, older)
+        os.replace(temporary, folder)
     _sync(folder.parent)
     shutil.rmtree(older, ignore_errors=True)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _sync(path: Path) -> None:

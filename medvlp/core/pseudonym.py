@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from medvlp.core.errors import DataError
@@ -31,12 +32,17 @@ def secret_key(path: Path | None = None) -> bytes:
     path = path or default_key_file()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:  # another process was first
-            return secret_key(path)
-        with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-            handle.write(secrets.token_hex(_BYTES) + "\n")
+            descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+                handle.write(secrets.token_hex(_BYTES) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+            with suppress(FileExistsError):  # another process was first
+                os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (UnicodeDecodeError, ValueError):

@@ -10,6 +10,7 @@ that is prepared in this way shares it, record by record.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, UserError
 
 _GIB = 1 << 30
 
@@ -146,6 +147,21 @@ def open_database(path: Path, table: str) -> sqlite3.Connection:
 
 
 @contextmanager
+def full_disk_refused(folder: Path) -> Iterator[None]:
+    """Turn a full disk into a sentence."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.errno not in full if isinstance(error, OSError) else "full" not in str(error):
+            raise
+        raise UserError(
+            f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "
+            "prepared is kept."
+        ) from error
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file alone; other processes wait."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
@@ -157,10 +173,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def hold(path: Path) -> int:
-    """Share a lock for as long as the returned descriptor is open: says that a pool is in use."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
+    """Share a lock for as long as the returned descriptor is open: says that a pool is in use; its folder is made."""
+    while True:
+        private_folder(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)  # somebody evicted the pool meanwhile
 
 
 def _is_held(path: Path) -> bool:
@@ -198,7 +218,15 @@ def _bytes_in(path: Path) -> int:
 
 
 def _remove(path: Path, pool: PoolInfo) -> int:
-    if pool.held:
+    """Remove a pool, unless somebody holds it by now, and return the bytes freed."""
+    if pool.held or not path.is_dir():
         return 0
-    shutil.rmtree(path, ignore_errors=True)
+    descriptor = os.open(path / "held", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(descriptor)
     return pool.bytes

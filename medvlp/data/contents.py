@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from medvlp.core.files import sha256_of
-from medvlp.data.cache import Cache, open_database
+from medvlp.data.cache import Cache, full_disk_refused, open_database
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.data.shard_index import indexed_hashes
 from medvlp.io.errors import UnreadableImage
@@ -110,6 +110,7 @@ class HashMemory:
     """Hashes that were computed before, in the cache."""
 
     def __init__(self, cache: Cache) -> None:
+        self._folder = cache.folder
         self._database = open_database(cache.files / "contents.sqlite", _TABLE)
 
     def get(self, stamp: Stamp) -> str:
@@ -122,7 +123,7 @@ class HashMemory:
     def put(self, rows: Sequence[tuple[Stamp | None, str]]) -> None:
         """Remember hashes; rows without a stamp or a hash are passed over."""
         values = [(*stamp, sha) for stamp, sha in rows if stamp and sha]
-        with self._database:
+        with full_disk_refused(self._folder), self._database:
             self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +15,7 @@ from typing import Protocol, TypeVar
 from threadpoolctl import threadpool_limits
 
 from medvlp.core.errors import UserError
+from medvlp.core.processes import end_with_parent
 
 # Told (done, total) as work goes on.
 Progress = Callable[[int, int], None]
@@ -106,17 +106,9 @@ def _begin(shared: object) -> None:
     else:
         os.environ["OMP_NUM_THREADS"] = "1"
     leave_signals_to_parent()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # and its decoder with it
     global _shared
     _shared = shared
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever, and its decoder with it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _call(work: Callable[[S, T], R], chunk: T) -> R:

@@ -25,10 +25,10 @@ from medvlp.core.files import read_json, write_json
 from medvlp.core.sample import Sample, Stack
 from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
-from medvlp.data.cache import hold, open_database, private_folder
+from medvlp.data.cache import full_disk_refused, hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks
 from medvlp.data.pipeline import Records, added_fields, apply_views
-from medvlp.data.pool_rows import Array, Job, Row, depths_of, full_disk_refused, open_arrays, stack_file, write_rows
+from medvlp.data.pool_rows import Array, Job, Row, depths_of, open_arrays, stack_file, write_rows
 from medvlp.data.quantise import Bits
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import LazyStack, stored_size
@@ -58,7 +58,7 @@ class Pool:
     """An open pool; it is held (not evicted) until the object is gone."""
 
     def __init__(self, folder: Path, views: Sequence[View]) -> None:
-        self.folder = private_folder(folder)
+        self.folder = folder
         self.views = tuple(views)
         self._held = hold(folder / "held")
         (folder / "used").touch(mode=0o600)
@@ -184,7 +184,11 @@ class Pool:
         return descriptor
 
     def _forget_lost_rows(self) -> None:
-        """Drop index entries whose rows are not in the files (cut off by somebody): they are made again."""
+        """Drop index entries whose rows are not in the files (cut off by somebody): they are made again.
+
+        The index is read before the files: what another process stores meanwhile is not taken for lost.
+        """
+        last = self._database.execute("SELECT COALESCE(MAX(row), -1) FROM rows").fetchone()[0]
         for name, array in self.arrays.items():
             if array.depth is not None:
                 self._forget_lost_stacks(name, array)
@@ -192,13 +196,14 @@ class Pool:
             path = self.folder / f"{name}.bin"
             rows = path.stat().st_size // array.row_bytes if path.exists() else 0
             with self._database:
-                self._database.execute("DELETE FROM rows WHERE row >= ?", (rows,))
+                self._database.execute("DELETE FROM rows WHERE row BETWEEN ? AND ?", (rows, last))
 
     def _forget_lost_stacks(self, name: str, array: Array) -> None:
         folder = self.folder / name
+        known = self._database.execute("SELECT row, changes FROM rows").fetchall()
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
         lost = []
-        for row, changes in self._database.execute("SELECT row, changes FROM rows"):
+        for row, changes in known:
             depth = depths_of(changes).get(name)
             if depth is not None and sizes.get(stack_file(row), 0) != stored_size(depth, array.shape, array.bits):
                 lost.append((row,))

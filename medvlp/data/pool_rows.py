@@ -6,13 +6,10 @@ file a row (`medvlp.data.stacks`). What else the prefix changed (words, geometry
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.views import View
+from medvlp.data.cache import full_disk_refused
 from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.quantise import Bits, decode, encode, stored_dtype
 from medvlp.data.quarantine import Quarantined, quarantined
@@ -203,18 +201,3 @@ def _other_bits(name: str, array: Array) -> ConfigError:
         f"The prefix says that {name!r} has {array.bits} bits and gives other values: a view after `read` must not "
         "change pixels, or `read` must have bits: 32."
     )
-
-
-@contextmanager
-def full_disk_refused(folder: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if error.errno not in full if isinstance(error, OSError) else "full" not in str(error):
-            raise
-        raise UserError(
-            f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "
-            "prepared is kept."
-        ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import ReadsBeside, View
@@ -138,6 +138,10 @@ def prepare(
     pool.finish()
     readable = np.array([place is not None and index not in failed for index, place in enumerate(found)])
     lost = tuple(failed[index] for index in sorted(failed))
+    if int(readable.sum()) + len(failed) < len(manifest):
+        raise DataError(
+            f"The cache pool {pool.folder} lost records while it was in use: start again, they will be made again."
+        )
     refuse_too_many(lost, total=len(manifest), cap=cap)
     good = [place for place, here in zip(found, readable, strict=True) if place is not None and here]
     if not good:

@@ -24,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import check_place, make_folder, read_json, write_json, written_whole
+from medvlp.core.files import check_place, read_json, remove_left, sha256_of, write_json, written_whole
+from medvlp.core.processes import exclusive
 from medvlp.core.provenance import hash_of
+from medvlp.data.contents import stamp_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path, within
 from medvlp.data.parallel import Progress, notify
@@ -59,7 +61,8 @@ class Sharded:
 def shard_manifest(manifest: Manifest, out: Path, *, size: int = 1 << 30, progress: Progress | None = None) -> Sharded:
     """Write ``shard-000000.tar`` ..., ``index.parquet`` (`medvlp.data.shard_index`) and ``manifest.parquet``.
 
-    Start it again after an interruption: a shard is complete or absent. A record one of whose files cannot be opened is
+    Start it again after an interruption: a shard is complete or absent, and one whose files changed meanwhile is made
+    again. A record one of whose files cannot be opened is
     left out and listed in ``quarantine.csv``; whether pixels can be decoded is `medvlp data index`'s to find.
 
     Args:
@@ -68,7 +71,7 @@ def shard_manifest(manifest: Manifest, out: Path, *, size: int = 1 << 30, progre
         size: bytes after which a shard is closed.
 
     Raises:
-        UserError: the folder holds something else, or cannot be written.
+        UserError: the folder holds something else, cannot be written, or another process is packing into it.
         DataError: no record can be read, or a stack file is among the files.
     """
     columns = manifest.file_columns
@@ -77,15 +80,26 @@ def shard_manifest(manifest: Manifest, out: Path, *, size: int = 1 << 30, progre
         raise DataError("The manifest names no files, so there is nothing to put into shards: train on it as it is.")
     source, table, parts = hash_of([manifest.hash, size]), out / "manifest.parquet", out / "parts"
     check_place(out)
-    if table.is_file():
-        return _finished(table, source)
-    _begin(out, parts, source)
-    reader = _Reader(manifest, columns, masks)
+    if not table.is_file():
+        _check_begun(out, parts, source)
+        reader = _Reader(manifest, columns, masks)
+        with exclusive(parts, what="command", otherwise="name another folder"):
+            if not table.is_file():  # whoever held the folder may have finished
+                write_json(parts / "source.json", _begun(source))
+                _pack(manifest, out, parts, reader, source, size, progress)
+    done = _finished(table, source)
+    shutil.rmtree(parts, ignore_errors=True)
+    return done
+
+
+def _pack(
+    manifest: Manifest, out: Path, parts: Path, reader: _Reader, source: str, size: int, progress: Progress | None
+) -> None:
     row, number = 0, 0
     while row < len(manifest):
         part, name = parts / f"{number:06}.parquet", f"shard-{number:06}.tar"
-        if not part.is_file():
-            shard = _Shard(name, row, {each: [] for each in (*columns, *masks)})
+        if not _is_made(part, row, reader):
+            shard = _Shard(name, row, {each: [] for each in reader.types})
             with written_whole(out / name) as temporary:
                 _write(shard, temporary, reader, size, lambda done: notify(progress, done, len(manifest)))
             if not shard.rows:  # all that was left could not be read
@@ -93,12 +107,15 @@ def shard_manifest(manifest: Manifest, out: Path, *, size: int = 1 << 30, progre
             shard.save(part, reader, bytes=(out / name).stat().st_size if shard.rows else 0)
         row, number = int(_facts(part)["stop"]), number + 1
         notify(progress, row, len(manifest))
-    return _finish(manifest, out, parts, source)
+    _finish(manifest, out, parts, source, count=number)
 
 
 @dataclass
 class _Shard:
-    """What one shard holds: rows of the manifest, where each file of theirs lies, and the index's rows."""
+    """What one shard holds: rows of the manifest, where each file of theirs lies, and the index's rows.
+
+    `stamps` are sizes and times of the files of all rows from `start` to `stop`, as they were before they were read.
+    """
 
     name: str
     start: int
@@ -106,6 +123,7 @@ class _Shard:
     rows: list[int] = field(default_factory=list)
     index: list[tuple[str, str, str, int, int, bytes]] = field(default_factory=list)
     bad: list[Quarantined] = field(default_factory=list)
+    stamps: list[object] = field(default_factory=list)
     stop: int = 0
 
     def save(self, part: Path, reader: _Reader, *, bytes: int) -> None:
@@ -114,6 +132,7 @@ class _Shard:
             rows = zip(*self.index, strict=True) if self.index else [[]] * len(SCHEMA)
             pq.write_table(pa.table([list(each) for each in rows], schema=SCHEMA), temporary, compression="zstd")
         facts = {"stop": self.stop, "name": self.name, "bytes": bytes, "bad": [asdict(each) for each in self.bad]}
+        facts |= {"start": self.start, "files": hash_of(self.stamps)}
         values = {name: pa.array(found, reader.types[name]) for name, found in self.places.items()}
         made = pa.table({"row": pa.array(self.rows, pa.int64()), **values})
         with written_whole(part) as temporary:
@@ -159,6 +178,14 @@ class _Reader:
         words = {name: value for name, value in words.items() if value is not None}
         return [*found, (".json", json.dumps(words, ensure_ascii=False).encode())], named
 
+    def stamps(self, row: int) -> list[object]:
+        """Return size and time of each file of a record, None of one that is not there."""
+        paths = [path for name in self._columns for path in self.manifest.paths(row, name)]
+        masks = (self.manifest.arrow(name)[row].as_py() for name in self._masks)
+        paths += [within(self.manifest.root, mask_path(value)[0]) for value in masks if value]
+        found = map(stamp_of, paths)
+        return [None if stamp is None else stamp[1:] for stamp in found]  # a moved archive is the same one
+
 
 def _content(path: Path) -> tuple[bytes, str]:
     """Return the bytes of a file, or of a zip of a folder's files, and the ending that says what they are."""
@@ -190,6 +217,7 @@ def _write(shard: _Shard, path: Path, reader: _Reader, size: int, tell: Callable
         shard.stop = shard.start
         while shard.stop < len(reader.manifest) and tar.tell() < size:
             row, shard.stop = shard.stop, shard.stop + 1
+            shard.stamps.append(reader.stamps(row))
             try:
                 members, named = reader(row)
             except UnreadableImage as error:
@@ -216,22 +244,36 @@ def _add(shard: _Shard, tar: io.BufferedWriter, key: str, ending: str, data: byt
     return place
 
 
-def _begin(out: Path, parts: Path, source: str) -> None:
+def _begun(source: str) -> dict[str, object]:
+    return {"source": source, "code": sha256_of(Path(__file__))}
+
+
+def _check_begun(out: Path, parts: Path, source: str) -> None:
     if (parts / "source.json").is_file():
-        if read_json(parts / "source.json") != {"source": source}:
-            raise UserError(f"{out} was begun with another manifest or size: use the same, or another folder.")
-    elif out.exists() and any(out.iterdir()):
+        if read_json(parts / "source.json") != _begun(source):
+            raise UserError(
+                f"{out} was begun with another manifest or size, or by another version of medvlp: use the same, or "
+                "another folder."
+            )
+    elif any(each != parts for each in out.glob("*")) or any(each.name[0] != "." for each in parts.glob("*")):
         raise UserError(f"{out} holds other files: name a new folder for the shards.")
-    make_folder(parts)
-    write_json(parts / "source.json", {"source": source})
+
+
+def _is_made(part: Path, row: int, reader: _Reader) -> bool:
+    """Whether a shard is there that begins at a row, and whose files are still those that it was made of."""
+    if not part.is_file():
+        return False
+    facts = _facts(part)
+    stamps = [reader.stamps(each) for each in range(row, facts["stop"])]
+    return facts["start"] == row and facts["files"] == hash_of(stamps)
 
 
 def _facts(part: Path) -> dict[str, Any]:
     return json.loads((pq.read_schema(part).metadata or {})[b"medvlp"])
 
 
-def _finish(manifest: Manifest, out: Path, parts: Path, source: str) -> Sharded:
-    files = sorted(parts.glob("*.parquet"))
+def _finish(manifest: Manifest, out: Path, parts: Path, source: str, *, count: int) -> None:
+    files = [parts / f"{number:06}.parquet" for number in range(count)]
     facts = [_facts(file) for file in files]
     bad = tuple(Quarantined(**entry) for each in facts for entry in each["bad"])
     made = pa.concat_tables([pq.read_table(file).replace_schema_metadata(None) for file in files])
@@ -252,11 +294,11 @@ def _finish(manifest: Manifest, out: Path, parts: Path, source: str) -> Sharded:
     sharded.root = out
     listed = [asdict(entry) for entry in bad]
     sharded.meta |= {"shards": {"source": source, "count": len(sizes), "quarantined": listed}}
+    for tar in out.glob("shard-*.tar"):  # of files that were larger when a run was interrupted
+        if tar.name not in sizes:
+            tar.unlink()
+    remove_left(out)
     sharded.save(out / "manifest.parquet")
-    shutil.rmtree(parts)
-    for left in out.glob(".*.part"):  # of a run that was killed while it wrote
-        left.unlink()
-    return Sharded(out / "manifest.parquet", len(sizes), len(sharded), bad)
 
 
 def _finished(table: Path, source: str) -> Sharded:

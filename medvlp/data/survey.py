@@ -19,7 +19,7 @@ from typing import Any, overload
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import code_hash, hash_of
-from medvlp.data.cache import Cache, open_database
+from medvlp.data.cache import Cache, full_disk_refused, open_database
 from medvlp.data.contents import HashMemory, Stamp, decoder_versions, stamp_of
 from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
@@ -128,7 +128,7 @@ class Survey(Sequence[ImageFacts | None]):
             self.stamps[at] = stamp
             rows.append((*stamp, self._version, *astuple(facts)))
         database = self._database()
-        with database:
+        with full_disk_refused(self._cache.folder), database:
             marks = ", ".join("?" * (4 + len(fields(ImageFacts))))
             database.executemany(
                 f"INSERT OR REPLACE INTO facts (path, size, mtime, version, {_WHOLE}) VALUES ({marks})", rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,12 +118,14 @@ class CaseIndex:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the folder."""
+        """Write the folder; killed on the way it is the older index, or none, never half of each."""
         make_folder(folder)
-        self.table.save(folder / "features.parquet")
-        for name, each in self.lists.items():
-            with written_whole(folder / _file(name)) as temporary:
+        with ExitStack() as files:
+            self.table.save(files.enter_context(written_whole(folder / "features.parquet")))
+            for name, each in self.lists.items():
+                temporary = files.enter_context(written_whole(folder / _file(name)))
                 save_file({"centroids": each.centroids, "place": each.place}, temporary)
+            (folder / "index.json").unlink(missing_ok=True)  # what it tells of goes now
         write_json(folder / "index.json", {**self.meta, "schema": SCHEMA, "cases": len(self)})
 
     @classmethod

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.files import make_folder
+from medvlp.core.files import remove_left
 from medvlp.core.keys import Plan, keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
+from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.sample import Batch, Column, Stack
@@ -77,7 +78,7 @@ def write_slice_features(
     Raises:
         ConfigError: if the model has no tower for slices, or the views make no stack.
         DataError: if no volume can be read.
-        UserError: if the disk is full.
+        UserError: if the disk is full, or another process writes into the folder.
     """
     keep_freed_memory()
     meta = {
@@ -85,7 +86,21 @@ def write_slice_features(
         "preprocessing": json.dumps([view_spec(view) for view in views]),
         "code": pool_name(views),
     }
-    make_folder(folder)
+    with exclusive(folder, what="command", otherwise="name another folder"):
+        remove_left(folder)
+        return _written(model, manifest, views, folder, meta, workers=workers, progress=progress)
+
+
+def _written(
+    model: Model,
+    manifest: Manifest,
+    views: Sequence[View],
+    folder: Path,
+    meta: Mapping[str, str],
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> SliceFeatures:
     ids = manifest.column("id")
     names = [f"{hashlib.sha256(str(value).encode()).hexdigest()[:20]}.safetensors" for value in ids]
     there = [_is_made(folder / name, {**meta, "source": _source(manifest, row)}) for row, name in enumerate(names)]

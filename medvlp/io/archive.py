@@ -13,7 +13,6 @@ import os
 import stat
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
+from medvlp.core.passing import passing_folder, remove_passing
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.member import size_and_time
 from medvlp.io.sniff import open_regular
@@ -62,7 +62,7 @@ def members(path: str | os.PathLike[str]) -> tuple[Member, ...]:
             that stands twice), ``too_large``, ``archive`` (a kind that is not opened), ``corrupt`` or ``truncated``.
 
     Example:
-        >>> import zipfile
+        >>> import tempfile, zipfile
         >>> folder = tempfile.mkdtemp()
         >>> with zipfile.ZipFile(Path(folder, "a.zip"), "w") as archive:
         ...     archive.writestr("series/1.dcm", b"12")
@@ -80,7 +80,7 @@ def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
     Only this user may look into the folder, its files are plain and not executable; a refusal leaves nothing behind.
 
     Example:
-        >>> import zipfile
+        >>> import tempfile, zipfile
         >>> folder = tempfile.mkdtemp()
         >>> with zipfile.ZipFile(Path(folder, "a.zip"), "w") as archive:
         ...     archive.writestr("series/1.dcm", b"12")
@@ -88,7 +88,8 @@ def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
         ...     [file.read_bytes() for file in inside.glob("series/*")]
         [b'12']
     """
-    with tempfile.TemporaryDirectory(prefix="medvlp-") as folder:  # made with mode 0700
+    folder = passing_folder("archive")
+    try:
         with opened(path) as found:
             budget = Budget(size_and_time(path)[0])
             for member, opener in found:
@@ -101,7 +102,9 @@ def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
                 with file, opener() as source:
                     for chunk in budget.chunks(source):
                         file.write(chunk)
-        yield Path(folder)
+        yield folder
+    finally:
+        remove_passing(folder)
 
 
 @contextmanager

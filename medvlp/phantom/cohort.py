@@ -16,7 +16,8 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from threadpoolctl import threadpool_limits
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.processes import end_with_parent, exclusive
 from medvlp.phantom._files import write_atomically
+from medvlp.phantom.facts import Study
 from medvlp.phantom.sampling import age_at, sample_cohort
 from medvlp.phantom.truth import write_tables
 from medvlp.phantom.write_study import StudyJob, write_study
@@ -41,7 +44,7 @@ _PACKAGES: Final = (
     "numpy", "scipy", "pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "nibabel", "pyarrow",
 )  # fmt: skip
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Modality = Literal["cxr", "ct"]
 
@@ -121,10 +124,25 @@ def make_cohort(
         raise ConfigError(f"{name}={value} is too small for a phantom cohort: use at least {least}.")
     recipe = _recipe(patients=patients, modality=modality, seed=seed, image_size=image_size)
     out = Path(out)
+    rows = out / "truth" / ".rows"
     finished = _finished(out, recipe)
-    if finished is not None:
-        return finished
-    studies = sample_cohort(patients=patients, seed=seed, modality=modality)
+    if finished is None:
+        studies = sample_cohort(patients=patients, seed=seed, modality=modality)
+        with exclusive(rows, what="command", otherwise="choose another folder"):
+            finished = _finished(out, recipe) or _make(out, recipe, studies, workers=workers, progress=progress)
+    shutil.rmtree(rows, ignore_errors=True)  # also of a run that was killed when all else was there
+    return finished
+
+
+def _make(
+    out: Path,
+    recipe: dict[str, Any],
+    studies: Sequence[Study],
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> CohortSummary:
+    modality, seed, image_size = recipe["modality"], recipe["seed"], recipe["image_size"]
     rows = out / "truth" / ".rows"
     with _disk(out, len(studies)):
         if not (rows / "recipe.json").exists():
@@ -141,8 +159,7 @@ def make_cohort(
         images = sum(len(document["images"]) for document in documents)
         facts = recipe | {"synthetic": True, "note": NOTE, "studies": len(studies), "images": images}
         write_atomically(out / "cohort.json", _json(facts))
-    shutil.rmtree(rows)
-    return CohortSummary(out, modality, seed, image_size, patients, len(studies), images, len(todo))
+    return CohortSummary(out, modality, seed, image_size, recipe["patients"], len(studies), images, len(todo))
 
 
 def _recipe(**choices: int | str) -> dict[str, Any]:
@@ -188,7 +205,8 @@ def _finished(out: Path, recipe: dict[str, Any]) -> CohortSummary | None:
             counts = (int(found[key]) for key in ("seed", "image_size", "patients", "studies", "images"))
             return CohortSummary(out, found["modality"], *counts, made=0)
         return None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    begun = out / "truth" / ".rows"  # and nothing else: killed before its recipe was written
+    if out.exists() and (not out.is_dir() or any(each.is_file() and each.parent != begun for each in out.rglob("*"))):
         raise DataError(f"{out} is not empty and holds no phantom cohort: choose a new or empty folder.")
     return None
 
@@ -225,7 +243,10 @@ def _render(
         return
     # Spawned, not forked: a fork would inherit the locks of whatever threads torch or BLAS run in the caller.
     context = multiprocessing.get_context("spawn")
-    with _single_threaded(), concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with (
+        _single_threaded(),
+        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool,
+    ):
         # All studies of a patient in one process, where they share their bones.
         visits = itertools.groupby(todo, key=lambda job: job.study.patient.id)
         futures = [pool.submit(_made, list(jobs), rows) for _, jobs in visits]
@@ -236,6 +257,12 @@ def _render(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    """In a worker: the interrupt key is the parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _made(jobs: list[StudyJob], rows: Path) -> int:

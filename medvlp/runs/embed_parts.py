@@ -6,16 +6,25 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import make_folder, read_json, write_json
 from medvlp.core.progress import progress
+from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.table import FeatureTable
+from medvlp.data.contents import stamp_of
+from medvlp.data.manifest import Manifest
 from medvlp.runs.cluster import start_ray
 from medvlp.runs.embed import Asked, Embedder
+from medvlp.training.distributed import processes
+
+# What decides the numbers of a part; parts of one version of it are not joined to those of another.
+_CODE = ("core", "data", "features", "io", "models", "text")
 
 
 def embed_in_parts(
@@ -31,9 +40,10 @@ def embed_in_parts(
 ) -> FeatureTable | None:
     """Embed a manifest in parts of `size` records, each a file in the folder ``OUT.parts`` until all are there.
 
-    A run that ended early goes on with the parts that are missing. Processes that torchrun started share the parts
-    by their rank, each reading its own; with `ray`, the machines of the Ray cluster that is found do (one is started
-    on this machine where none is), and a part whose worker died is given to another. The folder must be seen by all.
+    A run that ended early goes on with the parts that are missing, or whose files changed since. Processes that
+    torchrun started share the parts by their rank, each reading its own; with `ray`, the machines of the Ray cluster
+    that is found do (one is started on this machine where none is), and a part whose worker died is given to another.
+    The folder must be seen by all.
 
     Returns:
         The table, written to `out`; None on another rank than 0.
@@ -46,10 +56,14 @@ def embed_in_parts(
     opened = Embedder.open(asked)
     folder = (out.parent / f"{out.name}.parts").resolve()
     make_folder(folder)
-    _same_work(folder, {**opened.meta, "size": size})
+    _same_work(folder, {**opened.meta, "size": size, "code": code_hash(*_CODE)})
     parts = [_Part(folder / f"{at:09d}.parquet", at, at + size) for at in range(0, len(opened.manifest), size)]
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    own = [part for part in parts[rank::world] if not part.path.is_file()]
+    own = [part for part in parts[rank::world] if not _is_made(part, opened)]
+    for part in own:
+        part.path.unlink(missing_ok=True)
+    with processes("cpu") if "MASTER_ADDR" in os.environ else nullcontext():
+        collectives.barrier()  # only now may the first process join the parts and remove their folder
     with progress("Embedding", unit="parts") as tell:
         tell(0, len(own))
         made = _by_ray(asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
@@ -62,7 +76,11 @@ def embed_in_parts(
     table = _joined([FeatureTable.load(part.path) for part in parts])
     opened.refuse_empty(table, manifest)
     table.save(out)
-    shutil.rmtree(folder)
+    # At once: parts without the note of what they are of would be taken for those of the next model.
+    gone = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone)
     return table
 
 
@@ -80,22 +98,39 @@ def _same_work(folder: Path, work: dict[str, object]) -> None:
     note = folder / "parts.json"
     if not note.is_file():
         write_json(note, work)
-    elif read_json(note) != work:
-        raise UserError(
-            f"{folder} holds parts of another model, manifest or size: remove it, or name another file to write."
-        )
+    elif (found := read_json(note)) != work:
+        same = all(found.get(name) == value for name, value in work.items() if name != "code")
+        other = "parts that another version of medvlp made" if same else "parts of another model, manifest or size"
+        raise UserError(f"{folder} holds {other}: remove it, or name another file to write.")
 
 
 def _write(opened: Embedder, part: _Part, workers: int) -> Path:
-    opened.rows(part.start, part.stop, workers=workers).save(part.path)
+    files = _files(opened.manifest, part)
+    found = opened.rows(part.start, part.stop, workers=workers)
+    replace(found, meta={**found.meta, "files": files}).save(part.path)
     return part.path
+
+
+def _is_made(part: _Part, opened: Embedder) -> bool:
+    """Whether a part is there, of the files as they are now."""
+    if not part.path.is_file():
+        return False
+    return FeatureTable.load(part.path).meta["files"] == _files(opened.manifest, part)
+
+
+def _files(manifest: Manifest, part: _Part) -> str:
+    """Return the hash of sizes and times of a part's files."""
+    rows = range(part.start, min(part.stop, len(manifest)))
+    stamps = [stamp_of(path) for row in rows for name in manifest.file_columns for path in manifest.paths(row, name)]
+    return hash_of([None if stamp is None else stamp[1:] for stamp in stamps])  # a moved archive is the same one
 
 
 def _joined(parts: list[FeatureTable]) -> FeatureTable:
     """Parts end to end; what was left out of each is left out of the whole."""
     left = {name: [each for part in parts for each in _names(part, name)] for name in ("left_out", "empty")}
     filled = [part for part in parts if len(part)]
-    return replace(FeatureTable.join(filled) if filled else parts[0], meta={**parts[0].meta, **left})
+    meta = {name: value for name, value in parts[0].meta.items() if name != "files"}
+    return replace(FeatureTable.join(filled) if filled else parts[0], meta={**meta, **left})
 
 
 def _names(part: FeatureTable, name: str) -> list[str]:

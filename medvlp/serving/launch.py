@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import UserError
+from medvlp.core.passing import passing_folder, remove_passing
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import ROOM, Passwords
 from medvlp.serving.sessions import Limits, Sessions
@@ -96,7 +95,7 @@ class Running:
     def close(self) -> None:
         """Stop serving and remove the private folder."""
         self._stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_passing(self.folder)
 
 
 def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Running:
@@ -113,7 +112,7 @@ def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Runn
     try:
         return _launch(options, readers, passwords, port, folder)
     except BaseException:  # who interrupts the start leaves nothing behind either
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_passing(folder)
         raise
 
 
@@ -127,7 +126,7 @@ def prepare(options: Options, name: str) -> tuple[Passwords | None, int, Path]:
         raise UserError(f'The {name} needs gradio: pip install "openmedvlp[demo]".')
     passwords = Passwords(options.auth) if options.auth else None
     port = free_port(options.host, options.port)
-    folder = Path(tempfile.mkdtemp(prefix=f"medvlp-{name.split()[-1]}-"))
+    folder = passing_folder(name.split()[-1])
     os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
     return passwords, port, folder
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
+from contextlib import suppress
 
 import pytest
 
+from medvlp.core import files
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of, write_json, write_text, written_whole
 
@@ -111,3 +114,30 @@ def test_compiled_writers_tell_the_systems_error_only_in_words(tmp_path):
         refuse_write(RuntimeError("I/O error: File too large (os error 27)"), tmp_path / "weights")
     with pytest.raises(RuntimeError, match="something else"):
         refuse_write(RuntimeError("something else"), tmp_path / "weights")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a folder is moved away before the next")
+def test_a_folder_is_there_while_it_is_replaced(tmp_path, monkeypatch):
+    for name in ("a", ".a.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+
+    def killed(*names):
+        raise KeyboardInterrupt
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, killed)
+    with suppress(KeyboardInterrupt):
+        put_in_place(tmp_path / ".a.part", tmp_path / "a")
+    assert (tmp_path / "a" / "x").read_text() == ".a.part"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_where_names_cannot_be_swapped_a_folder_is_replaced_too(tmp_path, monkeypatch):
+    for name in ("a", ".a.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(name)
+    monkeypatch.setattr(files, "_swapped", lambda one, other: False)
+    put_in_place(tmp_path / ".a.part", tmp_path / "a")
+    assert (tmp_path / "a" / "x").read_text() == ".a.part"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hmac
 import math
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -335,3 +337,17 @@ def test_an_unfinished_or_changed_phantom_is_one_sentence(phantom: Path, tmp_pat
             index_cohort("phantom", phantom)
     finally:
         os.replace(aside, victim)
+
+
+def test_a_key_that_could_not_be_written_whole_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after SIGKILL or on a full disk: the next command makes one, and does not refuse half a key for ever."""
+
+    def full(count: int) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(secrets, "token_hex", full)
+    with pytest.raises(OSError, match="No space left"):
+        secret_key(tmp_path / "key")
+    monkeypatch.undo()
+    assert secret_key(tmp_path / "key") == secret_key(tmp_path / "key")
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
@@ -16,10 +17,12 @@ import torch
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.sample import Sample
+from medvlp.data import cache as cache_module
 from medvlp.data import prepare as module
 from medvlp.data.cache import Cache, cache_info, clear_cache, locked
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import apply_views
+from medvlp.data.pool import Pool
 from medvlp.data.prepare import Prepared, pool_name, prepare
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.read import Read
@@ -143,6 +146,43 @@ def test_two_processes_that_prepare_at_once_read_the_same(
         assert torch.equal(pixels(late, index), expected)  # type: ignore[arg-type]
 
 
+def test_what_another_process_stores_while_a_pool_is_opened_is_not_taken_for_lost(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(4)
+    prepare(manifest.take([0]), PREFIX, cache=cache)
+    looked_at = Path.stat
+
+    def filled_meanwhile(path: Path, **options: bool) -> os.stat_result:
+        found = looked_at(path, **options)
+        if path.name == "image.bin":
+            monkeypatch.undo()
+            prepare(manifest, PREFIX, cache=cache)
+            monkeypatch.setattr(Path, "stat", lambda one, **more: found if one == path else looked_at(one, **more))
+        return found
+
+    monkeypatch.setattr(Path, "stat", filled_meanwhile)
+    Pool(cache.pools / pool_name(PREFIX), PREFIX)
+    monkeypatch.undo()
+    assert [pool.records for pool in cache_info(cache).pools] == [4]
+
+
+def test_records_that_vanish_from_the_cache_meanwhile_are_not_left_out_in_silence(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = Pool.fill
+
+    def lost(pool: Pool, *given: object, **options: object) -> Iterator[object]:
+        yield from filled(pool, *given, **options)  # type: ignore[arg-type]
+        pool._database.execute("DELETE FROM rows WHERE row = 2")
+
+    monkeypatch.setattr(Pool, "fill", lost)
+    with pytest.raises(DataError, match="lost records while it was in use: start again, they will be made again"):
+        prepare(cohort(4), PREFIX, cache=cache)
+    monkeypatch.undo()
+    assert len(prepare(cohort(4), PREFIX, cache=cache)) == 4
+
+
 def test_rows_that_somebody_cut_off_are_made_again(cohort: Cohort, cache: Cache) -> None:
     manifest = cohort(5)
     before = [pixels(prepare(manifest, PREFIX, cache=cache), i) for i in range(5)]
@@ -193,6 +233,37 @@ def test_the_longest_unused_pool_is_evicted_and_a_held_one_never(cohort: Cohort,
     assert names[1] not in {pool.name for pool in cache_info(cache).pools}
     assert names[0] in {pool.name for pool in cache_info(cache).pools}
     assert pixels(kept[0], 3).shape == (1, 64, 64)
+
+
+def test_a_pool_that_was_taken_into_use_since_it_was_looked_at_is_not_evicted(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(2)
+    prepare(manifest, PREFIX, cache=cache)
+    known = cache_info(cache)
+    assert [pool.held for pool in known.pools] == [False]
+    prepared = prepare(manifest, PREFIX, cache=cache)
+    monkeypatch.setattr(cache_module, "cache_info", lambda asked: known)
+    assert clear_cache(cache) < known.bytes
+    assert pixels(prepared, 0).shape == (1, 16, 16)
+    assert (cache.pools / pool_name(PREFIX) / "index.sqlite").exists()
+
+
+def test_a_pool_that_is_evicted_while_it_is_opened_is_made_again(
+    cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cohort(2)
+    prepare(manifest, PREFIX, cache=cache)
+    lock = fcntl.flock
+
+    def evicted(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_SH:
+            monkeypatch.undo()
+            clear_cache(cache)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", evicted)
+    assert len(prepare(manifest, PREFIX, cache=cache)) == 2
 
 
 def test_clearing_frees_what_nobody_holds(cohort: Cohort, cache: Cache) -> None:

@@ -143,6 +143,48 @@ def test_a_killed_run_goes_on_to_the_same_bytes(films: Manifest, tmp_path: Path)
     assert sharded(films, out)[0] == done  # asked for again, nothing is done
 
 
+def _stopped(manifest: Manifest, out: Path, row: int) -> None:
+    def tell(done: int, total: int) -> None:
+        if done == row:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shard_manifest(manifest, out, size=SMALL, progress=tell)
+
+
+@pytest.mark.parametrize("factor", [1, 40])
+def test_shards_whose_files_changed_meanwhile_are_made_again(films: Manifest, tmp_path: Path, factor: int) -> None:
+    """Also where there are fewer then: the files are larger first, and smaller when the run goes on."""
+    small = [films.path(row).read_bytes() for row in range(12)]
+    for row in range(12):
+        films.path(row).write_bytes(small[row] + bytes(factor * 100))
+    _stopped(films, tmp_path / "out", 11)
+    films.path(0).write_bytes(small[0])
+    for row in range(12) if factor > 1 else ():
+        films.path(row).write_bytes(small[row])
+    sharded(films, tmp_path / "out")
+    sharded(films, tmp_path / "whole")
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert all((tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+
+
+def test_a_second_command_in_one_folder_is_refused(films: Manifest, tmp_path: Path) -> None:
+    def both(done: int, total: int) -> None:
+        with pytest.raises(UserError, match=r"^Another command is at work in .*: wait for it, or name another folder"):
+            sharded(films, tmp_path / "out")
+
+    shard_manifest(films, tmp_path / "out", size=SMALL, progress=both)
+
+
+def test_a_run_killed_while_it_tidied_up_is_finished_by_the_next(films: Manifest, tmp_path: Path) -> None:
+    done, _ = sharded(films, tmp_path / "out")
+    (tmp_path / "out" / "parts").mkdir()
+    (tmp_path / "out" / "parts" / "000001.index").touch()
+    assert sharded(films, tmp_path / "out")[0] == done
+    assert not (tmp_path / "out" / "parts").exists()
+
+
 def test_another_manifest_is_not_mixed_into_a_folder(films: Manifest, tmp_path: Path) -> None:
     sharded(films, tmp_path / "out")
     with pytest.raises(UserError, match=r"out holds shards of another manifest or size: name a new folder\."):

@@ -100,6 +100,24 @@ def test_only_what_is_missing_is_made_and_a_moved_archive_is_known(tmp_path: Pat
     assert torch.equal(lazy(prepared, 5).take().pixels, fresh(prepared, 5).pixels)
 
 
+def test_what_another_process_stores_while_a_pool_is_opened_is_not_taken_for_lost(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = volume_cohort(tmp_path / "ct")
+    prepare(manifest.take([0]), PREFIX, cache=cache)
+    listed = os.scandir
+
+    def filled_meanwhile(path: Path) -> list[os.DirEntry[str]]:
+        found = list(listed(path))
+        monkeypatch.undo()
+        prepare(manifest, PREFIX, cache=cache)
+        return found
+
+    monkeypatch.setattr(os, "scandir", filled_meanwhile)
+    Pool(cache.pools / pool_name(PREFIX), PREFIX)
+    assert [pool.records for pool in cache_info(cache).pools] == [len(DEPTHS)]
+
+
 @pytest.mark.parametrize("spoil", ["cut", "gone"])
 def test_slices_that_somebody_lost_are_made_again(tmp_path: Path, cache: Cache, spoil: str) -> None:
     manifest = volume_cohort(tmp_path / "ct")

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import medvlp.data.survey as module
-from medvlp.core.errors import DataError
-from medvlp.data.cache import Cache, clear_cache
+from medvlp.core.errors import DataError, UserError
+from medvlp.data.cache import Cache, clear_cache, open_database
 from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.manifest import Manifest
 from medvlp.data.survey import Survey, survey_images
@@ -296,3 +296,24 @@ def test_a_killed_index_goes_on_where_it_was_and_leaves_no_process(
     assert kept.items() <= after.items()
     assert len(Manifest.load(out)) == 250
     assert not any(alive(pid) for pid in workers)
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_looked_at_is_kept(
+    films: list[Path], cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def small(path: Path, table: str) -> sqlite3.Connection:
+        database = open_database(path, table)
+        database.execute("PRAGMA max_page_count = 6")
+        return database
+
+    monkeypatch.setattr(module, "_CHUNK", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "open_database", small)
+        with pytest.raises(UserError, match=r"^The disk of the cache .* is full: make room, or set MEDVLP_CACHE"):
+            survey_images(films, cache=cache, progress=lambda done, total: told.append(done))
+    done = told[-1]
+    assert 0 < done < 9
+    survey_images(films, cache=cache, progress=lambda done, total: told.append(done))
+    assert told[told.index(done) + 1 :] == list(range(done, 10))  # none of the others is read again

@@ -154,3 +154,24 @@ def test_lists_that_are_not_the_tables_are_refused_before_faiss_sees_them(
         file.unlink()
     with pytest.raises(UserError, match=r"The index .* cannot be searched \(.*\): make it again with medvlp embed"):
         CaseIndex.load(tmp_path, model="m")
+
+
+def test_an_index_killed_while_it_replaces_another_is_none(
+    large: tuple[CaseIndex, CaseIndex, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, listed, _ = large
+    exact.save(tmp_path)
+
+    def full(path: Path, value: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(case_index, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        listed.save(tmp_path)
+    assert CaseIndex.load(tmp_path, model="m").meta["search"] == {}  # the older one, whole
+    monkeypatch.undo()
+    monkeypatch.setattr(case_index, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        listed.save(tmp_path)
+    with pytest.raises(UserError, match="is no index of cases: make one with medvlp embed"):
+        CaseIndex.load(tmp_path, model="m")

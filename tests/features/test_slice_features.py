@@ -121,3 +121,16 @@ def test_a_tower_of_pictures_looks_at_each_slice(folder: Path) -> None:
 
 def _files(manifest: Manifest) -> list[Path]:
     return [path for row in range(len(manifest)) for path in manifest.paths(row, "stack")]
+
+
+def test_a_second_command_in_one_folder_is_refused_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
+    manifest, model = volume_cohort(tmp_path / "ct").take([0, 1]), build_model(STACKS, tokenizer=WORDS).eval()
+
+    def both(done: int, total: int) -> None:
+        with pytest.raises(UserError, match=r"^Another command is at work in .*: wait for it, or name another folder"):
+            write_slice_features(model, manifest, VIEWS, tmp_path / "out")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".a.safetensors.7.part").write_bytes(b"half")
+    write_slice_features(model, manifest, VIEWS, tmp_path / "out", progress=both)
+    assert not list((tmp_path / "out").glob("*.part"))

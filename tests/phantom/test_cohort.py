@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import resource
+import select
 import shutil
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -130,6 +136,16 @@ def test_a_full_disk_is_one_sentence_and_the_cohort_can_go_on(
     assert tree_hashes(tmp_path / "h") == tree_hashes(reference.root)
 
 
+def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match="is full after 0 of"):
+            small(tmp_path / "h")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -238,3 +254,52 @@ def test_ct_cohorts_are_the_same_bytes_again(volumes: CohortSummary, tmp_path: P
     small(tmp_path / "again", modality="ct")
     assert tree_hashes(tmp_path / "again") == tree_hashes(volumes.root)
     shutil.rmtree(tmp_path / "again")
+
+
+def test_a_second_command_in_one_folder_is_refused_and_one_killed_at_its_first_or_last_breath_is_tidied_up(
+    reference: CohortSummary, tmp_path: Path, tree_hashes: Hashes
+) -> None:
+    rows = tmp_path / "h" / "truth" / ".rows"
+    rows.mkdir(parents=True)
+    (rows / ".recipe.json.part").write_text("{")
+
+    def both(done: int, total: int) -> None:
+        with pytest.raises(UserError, match=r"^Another command is at work in .*: wait for it, or choose another"):
+            small(tmp_path / "h")
+
+    small(tmp_path / "h", progress=both)
+    assert tree_hashes(tmp_path / "h") == tree_hashes(reference.root)
+    rows.mkdir()
+    (rows / "S1.json").write_text("{}")
+    assert small(tmp_path / "h").made == 0
+    assert tree_hashes(tmp_path / "h") == tree_hashes(reference.root)
+
+
+def _killed_with_workers(out: Path, tell: int) -> None:
+    def progress(done: int, total: int) -> None:
+        if done:
+            os.write(tell, json.dumps([each.pid for each in multiprocessing.active_children()]).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    small(out, workers=2, progress=progress)
+
+
+@pytest.mark.pool
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    told, tell = os.pipe()
+    command = multiprocessing.get_context("fork").Process(target=_killed_with_workers, args=(tmp_path / "h", tell))
+    command.start()
+    command.join()
+    assert command.exitcode == -signal.SIGKILL
+    workers = json.loads(os.read(told, 1000))
+    assert len(workers) == 2
+    for end in (told, tell):
+        os.close(end)
+    for worker in workers:
+        with suppress(ProcessLookupError):  # gone already
+            ended = os.pidfd_open(worker)
+            there = not select.select([ended], [], [], 60)[0]
+            os.close(ended)
+            if there:
+                os.kill(worker, signal.SIGKILL)
+            assert not there

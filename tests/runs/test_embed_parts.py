@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import load_bundle, save_bundle
+from medvlp.runs import embed_parts
 from medvlp.runs.embed import embed_manifest
 from medvlp.runs.embed_parts import embed_in_parts
 from medvlp.runs.train import Trained
@@ -73,6 +76,10 @@ def test_parts_that_are_there_are_not_made_again_and_are_of_the_same_work(
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="holds parts of another model, manifest or size: remove it"):
         embed_in_parts(tiny_run.bundle, manifest, out, size=4, root=None, workers=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(embed_parts, "code_hash", lambda *folders: "of other code")
+        with pytest.raises(UserError, match="holds parts that another version of medvlp made: remove it"):
+            embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0)
     kept = {name: (tmp_path / "t.parquet.parts" / name).stat().st_mtime_ns for name in made}
     assert kept == made
     same(embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0), whole)
@@ -94,6 +101,82 @@ def test_parts_of_one_model_are_not_joined_to_those_of_another(
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="holds parts of another model, manifest or size: remove it"):
         embed_in_parts(tmp_path / "b", manifest, out, size=8, root=None, workers=0)
+
+
+def test_parts_whose_files_changed_are_made_again(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Manifest.load(manifest)
+    for row in (0, 2, 3):
+        path = table.path(row)
+        assert path is not None
+        other = tmp_path / "elsewhere" / path.relative_to(table.root)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(table.paths(8, "image")[0], other)
+    out = tmp_path / "t.parquet"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0) is None
+    monkeypatch.setattr(FeatureTable, "join", _killed)
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name)
+    with pytest.raises(KeyboardInterrupt):
+        embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=tmp_path / "elsewhere", workers=0)
+    monkeypatch.undo()
+    same(embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0), whole)
+
+
+def test_parts_of_a_run_killed_while_it_removed_them_are_not_taken_for_those_of_another_model(
+    tiny_run: Trained, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(tiny_run.bundle)
+    with torch.no_grad():
+        for each in bundle.model.parameters():
+            each.mul_(0.5)
+    save_bundle(tmp_path / "b", replace(bundle, provenance={"importer": "timm"}))
+    out = tmp_path / "t.parquet"
+
+    def killed(folder: Path, **options: bool) -> None:
+        if folder.exists():
+            (folder / "parts.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0)
+    monkeypatch.undo()
+    whole = embed_manifest(tmp_path / "b", manifest, root=None, workers=0)
+    same(embed_in_parts(tmp_path / "b", manifest, out, size=8, root=None, workers=0), whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "t.parquet"]
+
+
+def test_a_process_that_comes_late_makes_nothing_again(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts are there; the first process may join and remove them once the other one has seen that."""
+    out, came = tmp_path / "t.parquet", []
+
+    def embed(rank: int) -> FeatureTable | None:
+        monkeypatch.setenv("RANK", str(rank))
+        return embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0)
+
+    def late() -> None:
+        came.append("the other process")
+        monkeypatch.setattr(collectives, "barrier", lambda: None)
+        assert embed(1) is None
+        monkeypatch.setenv("RANK", "0")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert embed(1) is None
+    monkeypatch.setattr(collectives, "barrier", late)
+    same(embed(0), whole)
+    if not came:
+        late()
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def _killed(*given: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import make_folder, write_json, write_text, written_whole
+from medvlp.core.files import make_folder, remove_left, write_json, write_text, written_whole
+from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
@@ -61,7 +62,7 @@ def deidentify_folder(
 
     Nothing of the source is changed. What cannot be cleaned is not written: the journal names it with the reason.
     Names of files and folders are new, since old ones tell names. Start it again after an interruption: what is done
-    is not done again.
+    is not done again, but where the file or this program changed; what an earlier version of it became goes then.
 
     Args:
         source: a folder, a file, or a zip or tar archive.
@@ -82,6 +83,7 @@ def deidentify_folder(
     worker = _Worker(out, profile, Secret(key), tuple(keep_columns), journal)
     again = 0
     try:
+        remove_left(out)
         files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if not path.is_dir())
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
@@ -138,7 +140,10 @@ class _Worker:
             line = {"reason": error.reason, "detail": error.detail}
         except DataError:
             line = {"reason": "table", "detail": "it is no table that can be cleaned"}
-        self.journal.add({"file": name, "stamp": stamp, **line})
+        line = {"file": name, "stamp": stamp, **line}
+        if stale := self.journal.stale(line):
+            (self.out / stale).unlink(missing_ok=True)
+        self.journal.add(line)
         return 0
 
     def _clean(self, path: Path, name: str) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _stamp(path: Path) -> str:
         facts = path.stat()
     except OSError:
         return ""
-    return f"{facts.st_size}-{facts.st_mtime_ns}"
+    return f"{facts.st_size}-{facts.st_mtime_ns}-{code_hash('data/deidentify', 'io', 'text')}"
 
 
 def _flat(done: Counter[tuple[str, str]]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import refuse_write
 
 
 class Journal:
@@ -17,16 +19,26 @@ class Journal:
 
     Args:
         asked: options and the key's fingerprint; another run on the same output must ask for the same.
+
+    Raises:
+        UserError: if it was begun otherwise, or another process writes it.
     """
 
     def __init__(self, path: Path, asked: dict[str, Any]) -> None:
         self.path = path
         self.lines: dict[str, dict[str, Any]] = {}
         self.places: dict[str, str] = {}  # output -> file
-        if path.exists():
-            self._read(asked)
         descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        self._handle = os.fdopen(descriptor, "a", encoding="utf-8")
+        self._handle = os.fdopen(descriptor, "ab", buffering=0)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read(asked)
+        except BlockingIOError:
+            self.close()
+            raise UserError(f"Another command writes {path}: wait for it, or name another output folder.") from None
+        except BaseException:
+            self.close()
+            raise
         if path.stat().st_size == 0:
             self._write(asked)
 
@@ -47,9 +59,16 @@ class Journal:
             self._keep(line)
 
     def done(self, name: str, stamp: str) -> bool:
-        """Whether a file of this name, size and time was done; what could not be read is tried again."""
+        """Whether a file of this name and stamp was done; what could not be read, or is no copy now, is tried again."""
         line = self.lines.get(name)
-        return line is not None and line["stamp"] == stamp and "reason" not in line
+        if line is None or "reason" in line or ("of" in line and line["of"] not in self.places):
+            return False
+        return line["stamp"] == stamp
+
+    def stale(self, line: dict[str, Any]) -> str:
+        """Return the output of an earlier run of which a file's new line says nothing; empty where there is none."""
+        before = str(self.lines.get(line["file"], {}).get("out", ""))
+        return before if before != line.get("out") and self.places.get(before) == line["file"] else ""
 
     def add(self, line: dict[str, Any]) -> None:
         """Record the outcome of one file, after it was written."""
@@ -57,14 +76,19 @@ class Journal:
         self._write(line)
 
     def _keep(self, line: dict[str, Any]) -> None:
+        self.places.pop(self.stale(line), None)
         self.lines[line["file"]] = line
         if "out" in line:
             self.places[line["out"]] = line["file"]
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._handle.write(json.dumps(line, ensure_ascii=True) + "\n")
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        data = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        try:
+            while data:
+                data = data[self._handle.write(data) :]
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            refuse_write(error, self.path)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.lines.values())

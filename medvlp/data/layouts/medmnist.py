@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import make_folder
+from medvlp.core.files import make_folder, read_json, sha256_of, write_json, written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, write_volume
@@ -43,7 +44,7 @@ def index(
         file: its name without the ending, where the folder holds several.
         labels: names of the classes in their order; by default those of the card (chestmnist, pneumoniamnist), else
             ``class_0``, ``class_1`` ...
-        unpack: folder that pictures are written to; default ``root/NAME``. Those that are there stay.
+        unpack: folder that pictures are written to; default ``root/NAME``. Those of the same file that are there stay.
 
     Raises:
         DataError: if there is no such file, it holds no set, or it has another number of classes than names.
@@ -55,6 +56,7 @@ def index(
     except (KeyError, ValueError, OSError) as error:
         raise DataError(f"{path} is no set of MedMNIST ({error}): download the file again.") from None
     folder = (unpack or root) / path.stem
+    _forget_other(folder, path)
     kind = "volume" if arrays["train"][0].ndim == 4 and arrays["train"][0].shape[-1] > 4 else "image"
     names = _names(path, labels, arrays["train"][1])
     total, rows = sum(len(images) for images, _ in arrays.values()), list[Row]()
@@ -65,7 +67,7 @@ def index(
         for at, (pixels, values) in enumerate(zip(images, flags, strict=True)):
             target = folder / part / f"{at:06d}{'.nii.gz' if kind == 'volume' else '.png'}"
             if not target.is_file():
-                write_volume(target, pixels) if kind == "volume" else Image.fromarray(pixels).save(target)
+                write_volume(target, pixels) if kind == "volume" else _write_picture(target, pixels)
             row: Row = {"id": f"{path.stem}-{part}-{at:06d}", kind: target.relative_to(folder).as_posix()}
             truth_of = {f"label.{label}": int(value) for label, value in zip(names, values, strict=True)}
             rows.append(row | {"split": part} | truth_of)
@@ -73,6 +75,21 @@ def index(
     return manifest_of(
         rows, root=folder, layout="medmnist", files=None, skipped={}, field=kind, meta={"set": path.stem}
     )
+
+
+def _forget_other(folder: Path, file: Path) -> None:
+    """Remove what was unpacked of another file of this name, and note which one it is of now."""
+    note, source = folder / "source.json", {"sha256": sha256_of(file)}
+    if note.is_file() and read_json(note) == source:
+        return
+    for part in _PARTS:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    write_json(note, source)
+
+
+def _write_picture(path: Path, pixels: np.ndarray) -> None:
+    with written_whole(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _file(root: Path, name: str | None) -> Path:

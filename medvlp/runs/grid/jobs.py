@@ -7,7 +7,6 @@ checkpoint or with the pixels that it had cached.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import multiprocessing
 import os
@@ -15,11 +14,9 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from pathlib import Path
@@ -27,7 +24,8 @@ from typing import Any
 
 from medvlp.core.console import show_messages, silent
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import make_folder, read_json, write_json
+from medvlp.core.files import read_json, write_json
+from medvlp.core.processes import end_with_parent
 from medvlp.core.progress import duration, progress
 from medvlp.core.provenance import code_hash
 from medvlp.data.cache import locked
@@ -131,7 +129,7 @@ def _done(run: Run) -> int:
 
 
 def _in_process(run: Run, threads: int | None) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # the next pool would find it still writing
     _write_to(run.log)
     show_messages()
     if threads is not None:
@@ -169,7 +167,10 @@ def _train_and_evaluate(run: Run) -> None:
         made = _evaluated(run)
         if made.get(split) == evaluation.identity:
             continue
-        shutil.rmtree(evaluation.results, ignore_errors=True)  # of another configuration or other data
+        # Results of another configuration or other data; half of the new ones are never taken for whole old ones.
+        made = {name: each for name, each in made.items() if name != split}
+        _write_state(run, {"evaluated": made})
+        shutil.rmtree(evaluation.results, ignore_errors=True)
         # A page is three quarters of the time: `medvlp report` draws that of a trained run one looks at.
         done = evaluate(evaluation.config, page=run.training is None)
         if run.training is None and not done.found:
@@ -179,14 +180,6 @@ def _train_and_evaluate(run: Run) -> None:
         data = next((result.data for result in done.found.values()), "")
         made = {**made, split: evaluation.identity}
         _write_state(run, {"evaluated": made, "data": data, "code": code_hash()})
-
-
-def _end_with_parent() -> None:
-    """A job must not outlive its pool: the next one would find it still writing."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_to(log: Path) -> None:
@@ -246,24 +239,6 @@ def _read_state(run: Run) -> dict[str, object]:
 
 def _write_state(run: Run, facts: Mapping[str, object]) -> None:
     write_json(run.state, {**_read_state(run), **facts})
-
-
-@contextmanager
-def exclusive(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
-    """Hold a folder, made where it is not there, that nobody else may work in at the same time.
-
-    Raises:
-        UserError: if another `what` is at work, with what to do `otherwise`.
-    """
-    make_folder(folder)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise UserError(f"Another {what} is at work in {folder}: wait for it, or {otherwise}.") from None
-    finally:
-        os.close(descriptor)
 
 
 def _context() -> Any:  # noqa: ANN401

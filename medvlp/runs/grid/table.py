@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of, write_json
+from medvlp.core.processes import exclusive
 from medvlp.core.provenance import code_hash
 from medvlp.data.cards import cards, load_card
 from medvlp.data.reproduction import claims_on, load_reproduction
@@ -32,7 +33,7 @@ from medvlp.evaluation.suite import (
 )
 from medvlp.evaluation.tables import write_tables
 from medvlp.pages.grid import render_suite, render_sweep
-from medvlp.runs.grid.jobs import carry_out, data_changed, exclusive, run_state
+from medvlp.runs.grid.jobs import carry_out, data_changed, run_state
 from medvlp.runs.grid.plan import Cell, Plan, Run
 from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
 from medvlp.runs.grid.sweep import SweepConfig, changes_of, load_sweep
@@ -75,8 +76,8 @@ def sweep(
     for line in _changed(plan):
         logger.info(line)
     if not only_table:
-        write_json(plan.out / "sweep.json", plan.config.model_dump(mode="json"))
         with exclusive(plan.out, what="sweep", otherwise="choose another --out"):
+            write_json(plan.out / "sweep.json", plan.config.model_dump(mode="json"))
             waiting = [run for run in plan.runs if run_state(run).state != "finished"]
             logger.info(
                 f"{len(plan.cells)} cells x {len(plan.config.seeds)} seeds: {len(plan.runs)} runs, "
@@ -96,8 +97,8 @@ def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1
     plan = load_suite(path, words)
     if plan.config.reproduces is not None:
         load_reproduction(plan.config.reproduces)  # a wrong name is told before hours of work
-    write_json(plan.out / "suite.json", plan.config.model_dump(mode="json"))
     with exclusive(plan.out, what="suite", otherwise="choose another out"):
+        write_json(plan.out / "suite.json", plan.config.model_dump(mode="json"))
         there = [run for run in plan.runs if not run.absent]
         waiting = [run for run in there if run_state(run).state != "finished" or data_changed(run)]
         logger.info(

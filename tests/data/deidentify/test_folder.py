@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import resource
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 
 from medvlp.core.errors import UserError
 from medvlp.data.deidentify import deidentify_folder
+from medvlp.data.deidentify import folder as folder_module
 from medvlp.io.deidentify import Profile, Secret
 from tests.io.deidentify.planted import DATES, PLANTED, planted, report
 
@@ -209,3 +212,72 @@ def test_the_command_exits_with_3_where_files_are_left_out(tmp_path: Path, caplo
     (tmp_path / "in" / "ZQFOLDER_ZQNAME" / "cut.dcm").unlink()
     told = CliRunner().invoke(app, [*words[:2], str(tmp_path / "new"), *words[3:], "--retain", "patient"])
     assert told.exit_code == 0
+
+
+def test_what_a_file_became_before_it_changed_does_not_stay(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    one = planted(root, name="a.dcm")
+    (root / "b.dcm").write_bytes(one.read_bytes())  # a copy
+    run(tmp_path)
+    (before,) = (tmp_path / "out").rglob("*.dcm")
+    other = dcmread(one)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = f"{other.SOPInstanceUID}.1"
+    other.save_as(one)
+    run(tmp_path)
+    again = bytes_of(tmp_path / "out")
+    (tmp_path / "out.private.jsonl").unlink()
+    shutil.rmtree(tmp_path / "out")
+    run(tmp_path)
+    assert again == bytes_of(tmp_path / "out")  # that of an undisturbed run
+    assert before.exists()  # the copy's
+    for path in root.iterdir():
+        path.write_bytes(b"no picture any more")
+    run(tmp_path)
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_files_of_another_version_of_the_rules_are_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital(tmp_path)
+    run(tmp_path)
+    before = bytes_of(tmp_path / "out")
+    assert run(tmp_path).again > 0
+    monkeypatch.setattr(folder_module, "code_hash", lambda *folders: "of other rules")
+    assert run(tmp_path).again == 0
+    assert bytes_of(tmp_path / "out") == before
+
+
+def test_a_second_command_on_one_output_is_refused_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    hospital(tmp_path)
+
+    def both(done: int, total: int) -> None:
+        with pytest.raises(UserError, match=r"^Another command writes .*: wait for it, or name another output folder"):
+            run(tmp_path)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out.private.jsonl").touch()  # of a command that was killed at once
+    (tmp_path / "out" / ".f1.nii.gz.7.part").write_bytes(b"half")
+    run(tmp_path, progress=both)
+    assert not [name for name in bytes_of(tmp_path / "out") if name.endswith(".part")]
+
+
+def test_a_disk_that_is_full_when_the_list_is_written_is_one_sentence_and_the_rest_is_done_next_time(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        (tmp_path / "in" / f"{number:02d}.txt").write_text(f"Clear lungs {number}.")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"^The disk is full: .*out.private.jsonl could not be written; nothing"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    done = run(tmp_path)
+    assert (done.written, 0 < done.again < 12) == (12, True)
+    before = bytes_of(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out.private.jsonl").unlink()
+    run(tmp_path)
+    assert bytes_of(tmp_path / "out") == before

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
@@ -69,3 +70,31 @@ def test_faults_are_one_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "breastmnist.npz", images=np.zeros(3))
     with pytest.raises(DataError, match="is no set of MedMNIST"):
         index_cohort("medmnist", tmp_path)
+
+
+def test_a_picture_is_whole_or_absent_and_of_the_file_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "pneumoniamnist.npz", (28, 28))
+    written = Image.Image.save
+
+    def half(image: Image.Image, path: Path, **options: str) -> None:
+        written(image, path, **options)
+        Path(path).write_bytes(Path(path).read_bytes()[:40])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        index_cohort("medmnist", tmp_path)
+    monkeypatch.undo()
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".part")]
+    manifest = index_cohort("medmnist", tmp_path)
+    first = manifest.path(0)
+    assert first is not None
+    before = first.stat().st_mtime_ns
+    index_cohort("medmnist", tmp_path)
+    assert first.stat().st_mtime_ns == before
+    arrays = dict(np.load(tmp_path / "pneumoniamnist.npz"))
+    np.savez(tmp_path / "pneumoniamnist.npz", **{**arrays, "train_images": 255 - arrays["train_images"]})
+    index_cohort("medmnist", tmp_path)
+    assert np.allclose(read_image(first).pixels, 1 - arrays["train_images"][0] / 255)

@@ -9,6 +9,8 @@ import pytest
 
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json
+from medvlp.core.processes import exclusive
+from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.suite import is_suite, load_suite
@@ -172,3 +174,30 @@ def test_a_suite_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="A suite starts processes of its own: leave torchrun out"):
         evaluate_suite("evaluate/suites/cxr.yaml")
+
+
+def test_half_of_other_results_are_never_taken_for_whole_ones(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged, then killed while it was judged in another way, then asked for in the first way again."""
+    first, other = lay().runs[0], lay(overrides={"evaluation.resamples": 177}).runs[0]
+    write_json(first.folder / "suite.json", {"evaluated": {"test": first.identity}})
+    (first.folder / "results").mkdir()
+    assert run_state(first).state == "finished"
+
+    def killed(config: Any, *, page: bool) -> None:
+        write_json(Path(config.out) / "results" / "half.json", {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "evaluate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        jobs._train_and_evaluate(other)
+    assert run_state(other).state == "begun"
+    assert run_state(first).state == "begun"
+
+
+def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = lay()
+    with exclusive(plan.out, what="suite", otherwise=""), pytest.raises(UserError, match="Another suite is at work"):
+        evaluate_suite(tmp_path / "s.yaml", ["name=Other"])
+    assert not (plan.out / "suite.json").exists()

@@ -1,0 +1,44 @@
+"""Processes beside each other: a worker ends with its parent, and in a folder one command is at work at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medvlp.core.errors import UserError
+from medvlp.core.files import make_folder
+
+
+def end_with_parent() -> None:
+    """In a worker: end when the parent does, however it ends; else it would wait for work for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def exclusive(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
+    """Hold a folder, made where it is not there, that nobody else may work in at the same time.
+
+    Raises:
+        UserError: if another `what` is at work, with what to do `otherwise`.
+    """
+    make_folder(folder)
+    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"Another {what} is at work in {folder}: wait for it, or {otherwise}.") from None
+    finally:
+        os.close(descriptor)

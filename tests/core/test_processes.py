@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import signal
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import UserError
+from medvlp.core.processes import end_with_parent, exclusive
+
+
+def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "a", what="sweep", otherwise="choose another --out"),
+        pytest.raises(UserError, match=r"^Another sweep is at work in .*a: wait for it, or choose another --out\.$"),
+        exclusive(tmp_path / "a", what="sweep", otherwise="choose another --out"),
+    ):
+        pass
+    with exclusive(tmp_path / "a", what="sweep", otherwise="choose another --out"):
+        pass
+
+
+def _worker(ours: int, go_on: int) -> None:
+    end_with_parent()
+    os.write(ours, b"begun")
+    os.read(go_on, 1)  # for ever: nobody writes
+
+
+def _parent(ours: int, begun: int, go_on: int) -> None:
+    multiprocessing.get_context("fork").Process(target=_worker, args=(ours, go_on)).start()
+    os.read(begun, 5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.pool
+def test_a_worker_ends_with_a_parent_that_is_killed() -> None:
+    begun, ours = os.pipe()
+    go_on, kept = os.pipe()
+    parent = multiprocessing.get_context("fork").Process(target=_parent, args=(ours, begun, go_on))
+    parent.start()
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    os.close(ours)
+    assert select.select([begun], [], [], 60)[0]
+    assert os.read(begun, 1) == b""  # the last process that could write is gone
+    for end in (begun, go_on, kept):
+        os.close(end)
