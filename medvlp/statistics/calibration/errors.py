@@ -11,6 +11,8 @@ whose width equals the error that it finds.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct, idct
@@ -142,7 +144,7 @@ def smoothing_grid(probabilities: FloatArray, cells: int) -> tuple[NDArray[np.in
     return cell, place - cell
 
 
-def smooth_errors(mass: FloatArray, *, steps: int = 16) -> FloatArray:
+def smooth_errors(mass: NDArray[np.floating[Any]], *, steps: int = 16) -> FloatArray:
     """Return the smooth error of residual masses on the grid, ``(cells, B)`` to ``(B,)``.
 
     The integral less the width falls with the width; its zero is found by the Illinois form of false position (Dowell
@@ -151,6 +153,7 @@ def smooth_errors(mass: FloatArray, *, steps: int = 16) -> FloatArray:
     waves = dct(mass, axis=0, type=2, norm="ortho")
     frequency = ((np.pi * np.arange(len(mass)))[:, None] ** 2 / 2).astype(mass.dtype)
     low, high = np.zeros_like(mass[0]), np.ones_like(mass[0])
+    width = low
     over, under = np.abs(mass).sum(axis=0), np.abs(mass.sum(axis=0)) - 1
     was_over = was_under = np.zeros(mass.shape[1], np.bool_)
     for _ in range(steps):
@@ -164,7 +167,7 @@ def smooth_errors(mass: FloatArray, *, steps: int = 16) -> FloatArray:
         under = np.where(is_over, np.where(was_over, under / 2, under), excess)
         low, high = np.where(is_over, width, low), np.where(is_over, high, width)
         was_over, was_under = is_over, ~is_over
-    return width
+    return width.astype(np.float64)
 
 
 def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[FloatArray, FloatArray]:
