@@ -223,6 +223,36 @@ def test_a_number_that_is_reached_is_a_label(table: Path) -> None:
     assert manifest.column("label.born").tolist()[::2] == [1.0, 1.0]
 
 
+def test_a_number_that_is_nan_reaches_nothing_and_its_label_is_blank(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("note,grade\na,1\nb,2\nc,nan\nd,NaN\ne,\n")
+    columns = {"text": "note", "label.severe": "grade>=2", "label.mild": "grade >= 0"}
+    manifest = index_cohort("csv", tmp_path, {"columns": columns})
+    assert manifest.arrow("label.severe").to_pylist() == [0, 1, None, None, None]
+    assert manifest.arrow("label.mild").to_pylist() == [1, 1, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ("a,Left effusion\nseen today.,1,F\n", 3),  # the break stands in the second of four values
+        ("a,Left effusion\n\nand edema,\nboth new.,1,F\n", 5),
+        ("a,Clear.,1,F\nb,Edema\n12 rows\n", 4),
+    ],
+)
+def test_a_report_torn_by_a_line_break_without_quotes_is_refused(tmp_path: Path, rows: str, line: int) -> None:
+    (tmp_path / "t.csv").write_text(f"id,note,label,sex\n{rows}")
+    with pytest.raises(DataError, match=f"line {line}: . values under 4 columns: quote values that hold a line break"):
+        index_cohort("csv", tmp_path, {"columns": {"id": "id", "text": "note", "label.effusion": "label"}})
+
+
+def test_a_row_whose_last_blanks_were_left_away_is_no_torn_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,note,label,sex\na,Clear.,1\nb,Edema.,0\nc,Effusion.,1,F\nd,Clear.\n")
+    columns = {"id": "id", "text": "note", "label.edema": "label", "sex": "sex"}
+    manifest = index_cohort("csv", tmp_path, {"columns": columns})
+    assert manifest.arrow("sex").to_pylist() == [None, None, "F", None]
+    assert manifest.arrow("label.edema").to_pylist() == [1, 0, 1, None]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -24,7 +24,7 @@ class Table:
     """Rows of strings.
 
     Attributes:
-        rows: values, stripped; short rows are filled up with blanks.
+        rows: values, stripped; short rows, unless a line break tore them, are filled up with blanks.
         lines: line of the file at which each row ends, for messages.
     """
 
@@ -102,7 +102,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = tuple(name.strip() for name in next(reader, []))
-        rows, lines = [], []
+        rows, lines, counts = [], [], []
         for row in reader:
             if not any(value.strip() for value in row):
                 continue
@@ -113,14 +113,33 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
                 )
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
             lines.append(reader.line_num)
+            counts.append(len(row))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}, is not CSV ({error}): export the table again.") from None
     if not names or not rows:
         raise DataError(f"{path} has no rows: export the table again.")
+    _refuse_torn(path, counts, lines, len(names))
     twice = sorted({name for name in names if names.count(name) > 1}) if whole else ()
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
+
+
+def _refuse_torn(path: Path, counts: Sequence[int], lines: Sequence[int], width: int) -> None:
+    """Refuse what a line break without quotes tears: half a report would be a record, without what stood behind it.
+
+    Pieces of a row are one value alone, or short rows, one after the other, that have the values of one row together.
+    """
+    for at, count in enumerate(counts):
+        first, more = at, count - 1
+        while count < width and more < width - 1 and first and counts[first - 1] < width:
+            first -= 1
+            more += counts[first] - 1
+        if count < width and (count == 1 or (first < at and more == width - 1)):
+            raise DataError(
+                f"{path}, line {lines[at]}: {count} values under {width} columns: quote values that hold a line break, "
+                "and write a separator for each blank."
+            )
 
 
 def linked(columns: Sequence[Sequence[str] | None]) -> list[str]:

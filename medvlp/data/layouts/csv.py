@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,7 +145,8 @@ def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[st
     column, found = source.column(name), []
     for row in keep:
         try:
-            found.append(str(int(float(column[row]) >= least)) if column[row] else "")
+            number = float(column[row] or "nan")  # "nan" is a blank, here as in a column of labels
+            found.append("" if math.isnan(number) else str(int(number >= least)))
         except ValueError:
             raise DataError(
                 f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach "
