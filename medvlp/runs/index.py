@@ -48,6 +48,16 @@ def usual_workers() -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+def check_manifest_name(out: Path) -> None:
+    """Refuse to write Parquet under another ending: whoever reads the file would take it for what its name says.
+
+    Raises:
+        ConfigError: if the name does not end in ``.parquet``, or is that of a folder.
+    """
+    if out.suffix != ".parquet" or out.is_dir():
+        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+
+
 def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int = 0) -> Manifest:
     """Index a folder by a layout, or by that of a data set, with ``key.path=value`` options of it.
 
@@ -100,8 +110,7 @@ def index_to_files(
         DataError: if the folder is not of that layout, or no file can be read.
         UserError: if Ray is asked for and not installed.
     """
-    if out.suffix != ".parquet" or out.is_dir():
-        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+    check_manifest_name(out)
     page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
     check_outputs([out, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)

@@ -85,6 +85,28 @@ def test_what_cannot_be_split_is_one_sentence(cli: Cli, table: Path) -> None:
         assert sentence in cli("data", "split", table, *words).refused()
 
 
+def test_the_cohort_that_is_split_is_never_written_over(cli: Cli, table: Path, tmp_path: Path) -> None:
+    before, rule = table.read_bytes(), ("--rule", "patient")
+    made = tmp_path / "made.parquet"
+    Manifest.load(table).save(made)
+    over = "is read by this command and would be written over"
+    assert over in cli("data", "split", table, *rule, "--ids", table).refused()
+    assert over in cli("data", "split", made, *rule, "--out", made).refused()
+    assert (
+        "would be written twice"
+        in cli(
+            "data", "split", table, *rule, "--out", tmp_path / "o.parquet", "--ids", tmp_path / "o.parquet"
+        ).refused()
+    )
+    for name in ("m.csv", "o.csv", "."):
+        assert (
+            "give --out a file name that ends in .parquet"
+            in cli("data", "split", table, *rule, "--out", tmp_path / name).refused()
+        )
+    assert table.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "made.parquet"]
+
+
 def test_stored_lists_mean_the_same_records_whatever_is_chosen(table: Path) -> None:
     manifest = Manifest.load(table)
     make_split(manifest, "patient").save(table.with_name("s.json"))
