@@ -17,6 +17,7 @@ from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
 from medvlp.data.splits import split_by_patient
+from medvlp.io import read_image
 from tests.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
@@ -138,6 +139,49 @@ def test_the_same_instance_twice_is_one_record_and_listed(hospital: Path, tmp_pa
     write_dicom(hospital / "d/1/b.dcm", patient="MRN1", accession="A1", study="1.2.1", SOPInstanceUID=uid)
     manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
     assert manifest.meta["skipped"]["repeated"] == ["d/1/b.dcm"]  # type: ignore[index]
+
+
+def test_an_image_of_another_patient_is_listed_once_though_both_numbers_say_so(hospital: Path, tmp_path: Path) -> None:
+    numbers = {"AccessionNumber": "A9", "StudyInstanceUID": "1.2.9"}
+    rows = [{**numbers, "PatientID": "MRN1", "Report": "Clear."}]
+    write_table(hospital / "both.csv", rows)
+    write_dicom(hospital / "b/own.dcm", patient="MRN1", accession="A9", study="1.2.9")
+    write_dicom(hospital / "b/other.dcm", patient="MRN2", accession="A9", study="1.2.9")
+    options = {"key_file": str(tmp_path / "key"), "reports": "both.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("image").tolist() == ["b/own.dcm"]
+    assert manifest.meta["images_of_another_patient_than_the_report"] == ["b/other.dcm"]
+
+
+def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:
+    write_dicom(hospital / "d/1/PA2.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    whole = (hospital / "d/1/PA2.dcm").read_bytes()
+    (hospital / "d/1/PA2.dcm").write_bytes(whole[132:])
+    assert read_image(hospital / "d/1/PA2.dcm").pixels.shape == (2, 2)
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
+    records = {str(record["image"]): record for record in map(manifest.record, range(len(manifest)))}
+    assert records["d/1/PA2.dcm"]["id.patient"] == records["d/1/PA.dcm"]["id.patient"]
+
+
+def test_links_that_lead_out_of_a_hospital_are_listed_and_not_followed(hospital: Path, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "elsewhere/x.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    (hospital / "d/1/x.dcm").symlink_to(tmp_path / "elsewhere/x.dcm")
+    (hospital / "d/1/same.dcm").symlink_to(hospital / "d/1/PA.dcm")
+    (hospital / "d/2/more").symlink_to(tmp_path / "elsewhere")
+    (hospital / "d/gone.dcm").symlink_to("nowhere.dcm")
+    (hospital / "all").symlink_to(tmp_path / "elsewhere")
+    key = {"key_file": str(tmp_path / "key")}
+    manifest = index_cohort("hospital", hospital, key)
+    skipped = manifest.meta["skipped"]
+    assert {reason: skipped[reason] for reason in skipped if reason not in ("not_dicom", "other_modality")} == {  # type: ignore[index, attr-defined]
+        "linked_folder": ["all", "d/2/more"],
+        "outside_the_root": ["d/1/x.dcm"],
+        "repeated": ["d/1/same.dcm"],
+        "unreadable": ["d/gone.dcm"],
+    }
+    assert len(manifest) == 3
+    with pytest.raises(DataError, match=r"/all leads out of .*: give a root that holds the images themselves"):
+        index_cohort("hospital", hospital, {**key, "images": "all"})
 
 
 def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class _Reports:
             # Accession numbers are given anew by each system: a number alone does not make it the same patient.
             who = header.get("PatientID")
             mine = [place for place in found if not self.patients[place] or not who or self.patients[place] == who]
-            if found and not mine:
+            if found and not mine and header.path not in self.contradicted[-1:]:  # by either number once
                 self.contradicted.append(header.path)
             if mine:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
