@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from medvlp.data.manifest import Manifest
+from medvlp.data.spellings import notes_of
 from medvlp.text.language import is_english
 
 
 def oddities(manifest: Manifest) -> tuple[str, ...]:
-    """Return a sentence for each: files named by several rows, rows without a patient, empty and foreign reports.
+    """Return a sentence for each: files of several rows, patients that are none or several, empty and foreign reports.
 
     Args:
         manifest: as an index made it.
@@ -38,6 +39,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
             f"{blank} of {total} rows have no patient: a split by patient refuses them, fill them in or keep rows that "
             "have one."
         )
+    found += notes_of(manifest)
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)

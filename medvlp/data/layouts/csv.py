@@ -16,6 +16,7 @@ from medvlp.data.layouts._files import Root
 from medvlp.data.layouts._table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
+from medvlp.data.spellings import patient_notes
 
 __all__ = ["index"]
 
@@ -79,7 +80,9 @@ def index(
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
+    meta: dict[str, object] = {"layout": "csv", "table": source.path.name}
     if pseudonymise:
+        meta["patient_notes"] = list(patient_notes(values.get("id.patient", ())))
         key = secret_key(key_file)
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
             if name in values:
@@ -94,7 +97,7 @@ def index(
             typed[name] = box_cells(name, column) if kind == "boxes" else mask_cells(name, column, run_lengths)
     if coco is not None:
         typed |= coco_columns(root / coco, values.get("image", []))
-    manifest = Manifest.of(typed, root=root / images, meta={"layout": "csv", "table": source.path.name})
+    manifest = Manifest.of(typed, root=root / images, meta=meta)
     _refuse_all_missing(manifest)
     return manifest
 

@@ -18,6 +18,7 @@ from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of, study_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.spellings import patient_notes
 
 __all__ = ["index"]
 
@@ -91,6 +92,7 @@ def index(
         "images_of_another_patient_than_the_report": book.contradicted,
         "reports_of_several_rows": book.several,
         "skipped": scan.skipped,
+        "patient_notes": list(patient_notes(header.get("PatientID") for header in scan.headers)),
     }
     return Manifest.of(columns_of(rows), root=root, meta=meta)
 
