@@ -57,7 +57,7 @@ as different patients and a split may part them, so write each in one way.
 
 def notes_of(manifest: Manifest) -> tuple[str, ...]:
     """Return `patient_notes` of a cohort; a layout that writes keyed hashes looked at the names before."""
-    kept = manifest.meta.get("patient_notes")
-    if isinstance(kept, list):
-        return tuple(map(str, kept))
+    said = manifest.meta.get("patient_notes")
+    if isinstance(said, list):
+        return tuple(map(str, said))
     return patient_notes(manifest.arrow("id.patient").to_pylist()) if "id.patient" in manifest else ()
