@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from posixpath import normpath
 
 from medvlp.data.manifest import Manifest
 from medvlp.data.spellings import notes_of
@@ -25,7 +26,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
     """
     found, total = [], len(manifest)
     for name in manifest.file_columns:
-        counts = Counter(str(value) for value in manifest.arrow(name).to_pylist() if value)
+        counts = Counter(normpath(str(value)) for value in manifest.arrow(name).to_pylist() if value)
         several = {path: count for path, count in counts.items() if count > 1}
         if several:
             what = name.partition(".")[0]
@@ -33,6 +34,10 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
                 f"{sum(several.values())} rows name {'an' if what == 'image' else 'a'} {what} that another row names "
                 f"too ({next(iter(several))!r} first): each row is a record of its own."
             )
+    read = [manifest.arrow(name).to_pylist() for name in (*manifest.file_columns, *manifest.names_of("text"))]
+    nothing = sum(not any(row) for row in zip(*read, strict=True)) if not manifest.names_of("vector") else 0
+    if nothing:
+        found.append(f"{nothing} of {total} rows have neither a file nor a report: nothing can be learned from them.")
     if "id.patient" in manifest and manifest.arrow("id.patient").null_count:
         blank = manifest.arrow("id.patient").null_count
         found.append(

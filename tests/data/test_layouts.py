@@ -267,6 +267,14 @@ def test_a_number_that_is_reached_is_a_label(table: Path) -> None:
     assert manifest.column("label.born").tolist()[::2] == [1.0, 1.0]
 
 
+def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").touch()
+    (tmp_path / "t.csv").write_text("file\nimg\\a.png\n")
+    with pytest.raises(DataError, match=r"check `columns` and `images`, and write paths with / instead of \\\.$"):
+        index_cohort("csv", tmp_path, {"columns": {"image": "file"}})
+
+
 def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("note,patient,patient,x,x\nClear.,p1,q1,1,2\n")
     assert len(index_cohort("csv", tmp_path, {"columns": {"text": "note"}})) == 1

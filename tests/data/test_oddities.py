@@ -44,3 +44,11 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
     (tmp_path / "t.csv").write_text("who,note\n" + "".join(f"{name},Clear.\n" for name in patients))
     options = {"columns": {"patient_id": "who", "text": "note"}, "pseudonymise": True, "key_file": tmp_path / "key"}
     assert oddities(index_cohort("csv", tmp_path, options)) == told
+
+
+def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_told() -> None:
+    columns = {"id": list("abcde"), "image": ["x/1.png", "./x/1.png", "x//1.png", None, None], "text": [*"ABCD", " "]}
+    assert oddities(Manifest.of(columns, root=Path()))[:2] == (
+        "3 rows name an image that another row names too ('x/1.png' first): each row is a record of its own.",
+        "1 of 5 rows have neither a file nor a report: nothing can be learned from them.",
+    )

@@ -174,7 +174,8 @@ def _refuse_all_missing(manifest: Manifest) -> None:
         else:
             paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
         if paths and not any(path.is_file() for path in paths):
+            hint = ", and write paths with / instead of \\" if "\\" in str(paths[0]) else ""
             raise DataError(
                 f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "
-                "`columns` and `images`."
+                f"`columns` and `images`{hint}."
             )
