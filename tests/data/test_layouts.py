@@ -352,6 +352,7 @@ def test_a_wrong_column_is_one_sentence(table: Path, options: dict[str, object],
 
 
 def test_the_only_table_is_found_and_of_several_one_must_be_named(table: Path) -> None:
+    (table / "._metadata.csv").write_bytes(b"\x00\x05\x16\x07")
     assert len(index_cohort("csv", table, {"columns": COLUMNS})) == 3
     (table / "second.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"must say which one is meant \(there: metadata.csv, second.csv\)"):

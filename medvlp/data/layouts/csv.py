@@ -103,10 +103,11 @@ def index(
 
 
 def _only_table(root: Path) -> Path:
-    found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
+    there = (path for path in root.glob("*") if not path.name.startswith("."))  # "._t.csv" is what macOS leaves
+    found = sorted(path for path in there if path.suffix.lower() in (".csv", ".tsv"))
     if len(found) != 1:
-        there = ", ".join(path.name for path in found) or "none"
-        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {there}).")
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {names}).")
     return found[0]
 
 
