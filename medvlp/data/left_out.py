@@ -9,8 +9,13 @@ from pathlib import Path
 from medvlp.core.files import written_whole
 from medvlp.data.manifest import Manifest
 
-# What a layout that joins reports and images could not join.
-_UNJOINED = ("images_without_report", "reports_without_image", "images_of_another_patient_than_the_report")
+# What a layout that joins reports and images could not join, or joined and cannot vouch for.
+_UNJOINED = (
+    "images_without_report",
+    "reports_without_image",
+    "images_of_another_patient_than_the_report",
+    "reports_at_several_patients",
+)
 
 
 def left_out(manifest: Manifest) -> dict[str, list[object]]:

@@ -16,6 +16,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
+from medvlp.data.left_out import left_out
 from medvlp.data.splits import split_by_patient
 from medvlp.io import read_image
 from tests.phantom.planted import read_planted
@@ -151,6 +152,19 @@ def test_an_image_of_another_patient_is_listed_once_though_both_numbers_say_so(h
     manifest = index_cohort("hospital", hospital, options)
     assert manifest.column("image").tolist() == ["b/own.dcm"]
     assert manifest.meta["images_of_another_patient_than_the_report"] == ["b/other.dcm"]
+
+
+def test_a_report_at_images_of_two_patients_is_listed_where_the_table_names_none(
+    hospital: Path, tmp_path: Path
+) -> None:
+    numbers = ({"AccessionNumber": "A8", "Report": "Clear."}, {"AccessionNumber": "A9", "Report": "Edema."})
+    write_table(hospital / "bare.csv", list(numbers))
+    for name, patient, accession in (("a", "MRN1", "A8"), ("b", "MRN1", "A9"), ("c", "MRN2", "A9"), ("d", "", "A8")):
+        write_dicom(hospital / f"b/{name}.dcm", patient=patient, accession=accession, study=f"1.2.{accession[1]}")
+    options = {"key_file": str(tmp_path / "key"), "reports": "bare.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.meta["reports_at_several_patients"] == [3]
+    assert left_out(manifest) == {"reports_at_several_patients": [3]}
 
 
 def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:
