@@ -32,7 +32,7 @@ def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
         ...     print(sentence)
         1 patients stand under 2 names that differ in blanks, case, leading zeros or a decimal point alone: they count \
 as different patients and a split may part them, so write each in one way.
-        1 rows name a patient 'NA', which looks like a blank: all of them count as one patient, so leave it blank.
+        1 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.
     """
     there = [name for name in patients if name]
     ways: dict[str, set[str]] = {}
@@ -49,7 +49,7 @@ as different patients and a split may part them, so write each in one way.
         )
     if blank:
         notes.append(
-            f"{len(blank)} rows name a patient {blank[0]!r}, which looks like a blank: all of them count as one "
+            f"{len(blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal ones count as one "
             "patient, so leave it blank."
         )
     return tuple(notes)

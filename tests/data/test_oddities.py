@@ -38,7 +38,7 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
         "1 of 11 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
         "2 patients stand under 5 names that differ in blanks, case, leading zeros or a decimal point alone: they "
         "count as different patients and a split may part them, so write each in one way.",
-        "2 rows name a patient 'N/A', which looks like a blank: all of them count as one patient, so leave it blank.",
+        "2 rows name a patient 'N/A', which looks like a blank: equal ones count as one patient, so leave it blank.",
     )
     # The same is told where the names became keyed hashes.
     (tmp_path / "t.csv").write_text("who,note\n" + "".join(f"{name},Clear.\n" for name in patients))

@@ -100,11 +100,11 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(f"{path} is not in the encoding {encoding}: save it as UTF-8, or set encoding.") from None
-    above, told = 0, ""
+    above, separator = 0, ""
     while found := _ABOVE.match(text):
-        above, told, text = above + 1, found[1] or told, text[found.end() :]
+        above, separator, text = above + 1, found[1] or separator, text[found.end() :]
     header = text.split("\n", 1)[0]
-    delimiter = told or max(",;\t", key=header.count)
+    delimiter = separator or max(",;\t", key=header.count)
     # A report may be longer than the module's default limit of 131,072 characters.
     csv.field_size_limit(1 << 24)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
