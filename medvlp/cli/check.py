@@ -40,7 +40,7 @@ def check(
     ] = False,
 ) -> None:
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
-    from medvlp.core.files import write_json
+    from medvlp.core.files import check_outputs, write_json
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
     from medvlp.data.leakage.check import check_cohorts
@@ -48,6 +48,7 @@ def check(
     from medvlp.runs.cluster import over_ray
     from medvlp.runs.index import usual_workers
 
+    check_outputs([] if notes is None else [notes], inputs=cohorts)
     wanted = parse_columns(columns or [])
     manifests = [open_cohort(path, root=root, columns=wanted) for path in cohorts]
     with progress("Comparing") as tell:

@@ -104,6 +104,9 @@ def index(
         typer.echo(f"Mind: {sentence}")
     if done.quarantine is not None:
         typer.echo(f"{done.quarantine}: {len(done.quarantined)} records left out, because a file cannot be read.")
+    if done.left_out_table is not None:
+        reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in done.left_out.items())
+        typer.echo(f"{done.left_out_table}: {sum(done.left_out.values())} files or rows listed apart ({reasons}).")
     if done.changed is not None:
         typer.echo(f"Against the manifest that was there: {done.changed}.")
     if done.page is not None:

@@ -31,9 +31,14 @@ def split(
     """Split a cohort and print what is in each part."""
     from dataclasses import asdict
 
+    from medvlp.core.files import check_outputs
     from medvlp.data.splits import part_facts, part_table, split_hash
+    from medvlp.runs.index import check_manifest_name
     from medvlp.runs.split import split_cohort
 
+    if out is not None:
+        check_manifest_name(out)
+    check_outputs([each for each in (out, ids) if each is not None], inputs=[manifest])
     done = split_cohort(
         manifest,
         rule=rule,

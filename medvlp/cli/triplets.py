@@ -38,6 +38,7 @@ def triplets(
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
+    from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
@@ -45,6 +46,7 @@ def triplets(
     from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
     from medvlp.text.triplet_files import write_triplets
 
+    check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
     with progress("Reading", unit="reports") as tell:

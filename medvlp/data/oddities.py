@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from posixpath import normpath
 
 from medvlp.data.manifest import Manifest
+from medvlp.data.spellings import notes_of
 from medvlp.text.language import is_english
 
 
 def oddities(manifest: Manifest) -> tuple[str, ...]:
-    """Return a sentence for each: files named by several rows, rows without a patient, empty and foreign reports.
+    """Return a sentence for each: files of several rows, patients that are none or several, empty and foreign reports.
 
     Args:
         manifest: as an index made it.
@@ -24,7 +26,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
     """
     found, total = [], len(manifest)
     for name in manifest.file_columns:
-        counts = Counter(str(value) for value in manifest.arrow(name).to_pylist() if value)
+        counts = Counter(normpath(str(value)) for value in manifest.arrow(name).to_pylist() if value)
         several = {path: count for path, count in counts.items() if count > 1}
         if several:
             what = name.partition(".")[0]
@@ -32,12 +34,17 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
                 f"{sum(several.values())} rows name {'an' if what == 'image' else 'a'} {what} that another row names "
                 f"too ({next(iter(several))!r} first): each row is a record of its own."
             )
+    read = [manifest.arrow(name).to_pylist() for name in (*manifest.file_columns, *manifest.names_of("text"))]
+    nothing = sum(not any(row) for row in zip(*read, strict=True)) if not manifest.names_of("vector") else 0
+    if nothing:
+        found.append(f"{nothing} of {total} rows have neither a file nor a report: nothing can be learned from them.")
     if "id.patient" in manifest and manifest.arrow("id.patient").null_count:
         blank = manifest.arrow("id.patient").null_count
         found.append(
             f"{blank} of {total} rows have no patient: a split by patient refuses them, fill them in or keep rows that "
             "have one."
         )
+    found += notes_of(manifest)
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.data.cards import DataCard
+from medvlp.data.left_out import left_out as listed_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort
 from medvlp.data.summary import CohortSummary
@@ -19,8 +20,6 @@ from medvlp.features.drawing import png_uri
 
 _SHEET = 32
 _FEW = 4  # labels told under a picture
-# What a layout that joins reports and images could not join.
-_UNJOINED = ("images_without_report", "reports_without_image", "images_of_another_patient_than_the_report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +104,9 @@ def left_out(looked: ReadableCohort | None, manifest: Manifest) -> tuple[list[Le
     quarantined = looked.quarantined if looked is not None else ()
     hints = {entry.reason: entry.hint for entry in reversed(quarantined)}
     counts = Counter(entry.reason for entry in quarantined)
-    skipped = manifest.meta.get("skipped")
-    listed = dict(skipped) if isinstance(skipped, Mapping) else {}
-    listed |= {name: manifest.meta[name] for name in _UNJOINED if name in manifest.meta}
     return (
         [LeftOut(reason, count, hints[reason]) for reason, count in counts.most_common()],
-        [
-            LeftOut(str(reason).replace("_", " "), len(some), "")
-            for reason, some in listed.items()
-            if isinstance(some, list) and some
-        ],
+        [LeftOut(reason.replace("_", " "), len(some), "") for reason, some in listed_left_out(manifest).items()],
     )
 
 

@@ -22,6 +22,7 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import normal
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.runs.index import check_manifest_name
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
@@ -67,10 +68,11 @@ def curate(
         progress: called with (done, total).
 
     Raises:
-        ConfigError: for an unknown rule or option.
+        ConfigError: for an unknown rule or option, or another ending than ``.parquet``.
         DataError: if a column that the rule reads or the split is missing, or no record stays.
     """
     listed = out.with_suffix(".left_out.csv")
+    check_manifest_name(out)
     check_outputs([out, listed], inputs=[path])
     spec: dict[str, object] = {"name": rule}
     for text in options:

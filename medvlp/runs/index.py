@@ -15,6 +15,7 @@ from medvlp.core.registry import build, schema
 from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
+from medvlp.data.left_out import left_out, write_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined, write_quarantine
@@ -32,6 +33,8 @@ class Indexed:
         quarantine: the table of them; None where there is none.
         page: the summary page; None where none was asked for.
         changed: against the manifest that was there before; None where there was none to compare with.
+        left_out: reason -> how many files or lines of a table the layout made no record of, or could not join.
+        left_out_table: the table of them; None where there is none.
         oddities: what whoever uses it has to know, a sentence each.
     """
 
@@ -40,12 +43,24 @@ class Indexed:
     quarantine: Path | None
     page: Path | None
     changed: Difference | None
+    left_out: dict[str, int]
+    left_out_table: Path | None
     oddities: tuple[str, ...] = ()
 
 
 def usual_workers() -> int:
     """One process a core that this one may use, at most 8: a disk has no use for more."""
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def check_manifest_name(out: Path) -> None:
+    """Refuse to write Parquet under another ending: whoever reads the file would take it for what its name says.
+
+    Raises:
+        ConfigError: if the name does not end in ``.parquet``, or is that of a folder.
+    """
+    if out.suffix != ".parquet" or out.is_dir():
+        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
 
 
 def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int = 0) -> Manifest:
@@ -87,7 +102,8 @@ def index_to_files(
     Args:
         name: layout, or data set that has one.
         root: folder.
-        out: manifest; the quarantine table is ``OUT`` with the ending ``.quarantine.csv``.
+        out: manifest; the quarantine table is ``OUT`` with the ending ``.quarantine.csv``, the table of what the layout
+            left out ``OUT`` with ``.left_out.csv``.
         options: of the layout, ``key.path=value``.
         page: HTML file, or a folder for it; None for no page.
         survey: open every file; without it nothing is known of sizes, and nothing is quarantined.
@@ -100,8 +116,7 @@ def index_to_files(
         DataError: if the folder is not of that layout, or no file can be read.
         UserError: if Ray is asked for and not installed.
     """
-    if out.suffix != ".parquet" or out.is_dir():
-        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+    check_manifest_name(out)
     page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
     check_outputs([out, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)
@@ -122,8 +137,19 @@ def index_to_files(
         )
     table = out.with_suffix(".quarantine.csv")
     write_quarantine(table, quarantined)
+    gone, left = left_out(manifest), out.with_suffix(".left_out.csv")
+    write_left_out(left, gone)
     manifest.save(out)
-    return Indexed(manifest, quarantined, table if quarantined else None, page, changed, oddities(manifest))
+    return Indexed(
+        manifest=manifest,
+        quarantined=quarantined,
+        quarantine=table if quarantined else None,
+        page=page,
+        changed=changed,
+        left_out={reason: len(some) for reason, some in gone.items()},
+        left_out_table=left if gone else None,
+        oddities=oddities(manifest),
+    )
 
 
 def _change(out: Path, manifest: Manifest) -> Difference | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from medvlp.config.yaml import override
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
+from medvlp.data.spellings import notes_of
 from medvlp.data.splits import Split, make_split, subset
 from medvlp.data.splits.own import of_column
 
@@ -63,7 +64,7 @@ def split_cohort(
         spec = override(spec, text)
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
-    notes, placed = split.caveats(manifest), split.apply(manifest)
+    notes, placed = (*split.caveats(manifest), *notes_of(manifest)), split.apply(manifest)
     if share is not None or per_class is not None:
         placed = subset(placed, share=share, per_class=per_class, seed=seed or 0)
         split = of_column(placed, name=split.name)

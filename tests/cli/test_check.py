@@ -87,3 +87,10 @@ def test_mistakes_are_one_sentence(cli: Cli, tmp_path: Path) -> None:
     assert "has no column that a check can use" in cli("data", "check", tmp_path / "a.csv").refused()
     assert "has no column 'split'" in cli("data", "check", tmp_path / "b.csv").refused()
     assert "does not exist" in cli("data", "check", tmp_path / "c.parquet").refused()
+
+
+def test_notes_are_never_written_over_the_cohort_that_is_checked(cli: Cli, table: Path) -> None:
+    before = table.read_bytes()
+    assert "would be written over" in cli("data", "check", table, "--no-images", "--notes", table).refused()
+    assert "is a folder: name a file" in cli("data", "check", table, "--no-images", "--notes", table.parent).refused()
+    assert table.read_bytes() == before

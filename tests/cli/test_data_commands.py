@@ -15,6 +15,7 @@ from PIL import Image
 
 from medvlp.data.cards import cards, load_card
 from medvlp.data.manifest import Manifest
+from tests.data.films import film, write
 
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
@@ -75,6 +76,26 @@ def test_info_of_a_general_layout_tells_its_options(cli: Cli) -> None:
     assert "encoding: of the table (default 'utf-8-sig')" in told
     assert "workers" not in cli("data", "info", "hospital").out
     assert json.loads(cli("data", "info", "csv", "--json").out) == {"layout": "csv"}
+
+
+def test_index_tells_and_lists_what_the_layout_made_no_record_of(cli: Cli, tmp_path: Path) -> None:
+    for name in ("edema", "normal"):
+        (tmp_path / "films" / name).mkdir(parents=True)
+        write(tmp_path / "films" / name, "a.png", film(len(name)))
+    (tmp_path / "films" / "edema" / "notes.txt").write_text("x")
+    (tmp_path / "films" / "loose.png").write_text("x")
+    words = ("data", "index", "image_folder", tmp_path / "films", "--no-page", "--workers", "0")
+    told = cli(*words, "--out", tmp_path / "m.parquet")
+    table = tmp_path / "m.left_out.csv"
+    assert f"{table}: 2 files or rows listed apart (1 no picture, 1 no class folder)." in told.out.splitlines()
+    assert sorted(table.read_text(encoding="utf-8").splitlines()) == [
+        "no_class_folder,loose.png", "no_picture,edema/notes.txt", "reason,file_or_line",
+    ]  # fmt: skip
+    (tmp_path / "films" / "edema" / "notes.txt").unlink()
+    (tmp_path / "films" / "loose.png").unlink()
+    told = cli(*words, "--out", tmp_path / "m.parquet")
+    assert "listed apart" not in told.out
+    assert not table.exists()
 
 
 @pytest.mark.parametrize("words", [["info"], ["index", ".", "--out", "m.parquet"]], ids=["info", "index"])

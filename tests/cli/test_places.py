@@ -12,6 +12,7 @@ import pytest
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import check_outputs, check_place, check_replaced, written_whole
+from tests.data.films import film, write
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Ran
@@ -35,6 +36,11 @@ def commands(nowhere: Path, there: Path) -> dict[str, tuple[object, ...]]:
         "page": ("score", there / "p.csv", "--out", there / "r.json", "--page", nowhere / "r.html"),
         "index": ("data", "index", "csv", there, "--out", nowhere / "m.parquet"),
         "label": ("data", "label", there / "r.csv", "--vocabulary", "nih14", "--out", nowhere / "l.csv"),
+        "split": ("data", "split", there / "m.parquet", "--rule", "patient", "--out", nowhere / "s.parquet"),
+        "ids": ("data", "split", there / "m.parquet", "--rule", "patient", "--ids", nowhere / "s.json"),
+        "notes": ("data", "check", there / "m.parquet", "--notes", nowhere / "n.json"),
+        "triplets": ("data", "triplets", there / "r.csv", "--out", nowhere / "t.jsonl"),
+        "inspect": ("inspect", there / "a.dcm", "--png", nowhere / "a.png"),
         "phantom": ("phantom", nowhere / "hospital", "--patients", "1"),
         "train": ("train", "pretrain/csv.yaml", f"run={nowhere}", f"data.root={there}"),
         "convert": ("convert", there / "weights.pth", "--from", "medslip", "--out", nowhere),
@@ -50,6 +56,15 @@ def test_every_command_looks_at_its_place_before_it_works(cli: Cli, nowhere: Pat
     assert "cannot be written ([Errno 20] Not a directory" in told
     assert told.endswith("choose a folder you may write to.")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_picture_is_never_written_over_the_file_that_is_inspected(cli: Cli, tmp_path: Path) -> None:
+    place = tmp_path / write(tmp_path, "a.png", film(1))
+    before = place.read_bytes()
+    for what in (place, tmp_path):  # the file, or the folder of slices that it is one of
+        assert "is read by this command and would be written over" in cli("inspect", what, "--png", place).refused()
+    assert "is a folder: name a file" in cli("inspect", place, "--png", tmp_path).refused()
+    assert place.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,38 @@ def test_what_cannot_be_split_is_one_sentence(cli: Cli, table: Path) -> None:
         assert sentence in cli("data", "split", table, *words).refused()
 
 
+def test_the_cohort_that_is_split_is_never_written_over(cli: Cli, table: Path, tmp_path: Path) -> None:
+    before, rule = table.read_bytes(), ("--rule", "patient")
+    made = tmp_path / "made.parquet"
+    Manifest.load(table).save(made)
+    over = "is read by this command and would be written over"
+    assert over in cli("data", "split", table, *rule, "--ids", table).refused()
+    assert over in cli("data", "split", made, *rule, "--out", made).refused()
+    assert (
+        "would be written twice"
+        in cli(
+            "data", "split", table, *rule, "--out", tmp_path / "o.parquet", "--ids", tmp_path / "o.parquet"
+        ).refused()
+    )
+    for name in ("m.csv", "o.csv", "."):
+        assert (
+            "give --out a file name that ends in .parquet"
+            in cli("data", "split", table, *rule, "--out", tmp_path / name).refused()
+        )
+    assert table.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv", "made.parquet"]
+
+
+def test_a_patient_under_two_names_is_told_by_split_and_by_check(cli: Cli, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    rows = [("a", "07", "train"), ("b", "7", "test"), ("c", "8", "train"), ("d", "8.0", "train"), ("e", "9", "test")]
+    table.write_text("id,text,id.patient,part\n" + "".join(f"{name},Clear.,{who},{side}\n" for name, who, side in rows))
+    told = cli("data", "split", table, "--rule", "patient", "--fractions", "train=.5,test=.5").out
+    assert "note: 2 patients stand under 4 names that differ in blanks, case, leading zeros or a decimal point" in told
+    told = cli("data", "check", table, "--column", "split=part").out
+    assert "note: 1 patients stand on several sides under names that differ in blanks, case, leading zeros or" in told
+
+
 def test_stored_lists_mean_the_same_records_whatever_is_chosen(table: Path) -> None:
     manifest = Manifest.load(table)
     make_split(manifest, "patient").save(table.with_name("s.json"))

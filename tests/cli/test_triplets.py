@@ -61,6 +61,16 @@ def test_bad_input_exits_2_with_one_sentence(cli, tmp_path):
     assert not out.exists()
 
 
+def test_the_reports_are_never_written_over(cli, tmp_path):
+    table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
+    table.write_text("id,text\ns1,Clear.\n")
+    assert "would be written over" in cli("data", "triplets", table, "--out", table).refused()
+    assert "would be written over" in cli("data", "triplets", table, "--out", out, "--matrix", table).refused()
+    assert "is a folder: name a file" in cli("data", "triplets", table, "--out", tmp_path).refused()
+    assert table.read_text() == "id,text\ns1,Clear.\n"
+    assert not out.exists()
+
+
 def test_a_vocabulary_chooses_the_observations(cli, tmp_path):
     table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
     table.write_text("id,text\ns1,Left lower lobe pneumonia. Hiatal hernia.\n")

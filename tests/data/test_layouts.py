@@ -18,7 +18,9 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
+from medvlp.data.left_out import left_out
 from medvlp.data.splits import split_by_patient
+from medvlp.io import read_image
 from tests.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
@@ -142,6 +144,62 @@ def test_the_same_instance_twice_is_one_record_and_listed(hospital: Path, tmp_pa
     assert manifest.meta["skipped"]["repeated"] == ["d/1/b.dcm"]  # type: ignore[index]
 
 
+def test_an_image_of_another_patient_is_listed_once_though_both_numbers_say_so(hospital: Path, tmp_path: Path) -> None:
+    numbers = {"AccessionNumber": "A9", "StudyInstanceUID": "1.2.9"}
+    rows = [{**numbers, "PatientID": "MRN1", "Report": "Clear."}]
+    write_table(hospital / "both.csv", rows)
+    write_dicom(hospital / "b/own.dcm", patient="MRN1", accession="A9", study="1.2.9")
+    write_dicom(hospital / "b/other.dcm", patient="MRN2", accession="A9", study="1.2.9")
+    options = {"key_file": str(tmp_path / "key"), "reports": "both.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("image").tolist() == ["b/own.dcm"]
+    assert manifest.meta["images_of_another_patient_than_the_report"] == ["b/other.dcm"]
+
+
+def test_a_report_at_images_of_two_patients_is_listed_where_the_table_names_none(
+    hospital: Path, tmp_path: Path
+) -> None:
+    numbers = ({"AccessionNumber": "A8", "Report": "Clear."}, {"AccessionNumber": "A9", "Report": "Edema."})
+    write_table(hospital / "bare.csv", list(numbers))
+    for name, patient, accession in (("a", "MRN1", "A8"), ("b", "MRN1", "A9"), ("c", "MRN2", "A9"), ("d", "", "A8")):
+        write_dicom(hospital / f"b/{name}.dcm", patient=patient, accession=accession, study=f"1.2.{accession[1]}")
+    options = {"key_file": str(tmp_path / "key"), "reports": "bare.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.meta["reports_at_several_patients"] == [3]
+    assert left_out(manifest) == {"reports_at_several_patients": [3]}
+
+
+def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:
+    write_dicom(hospital / "d/1/PA2.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    whole = (hospital / "d/1/PA2.dcm").read_bytes()
+    (hospital / "d/1/PA2.dcm").write_bytes(whole[132:])
+    assert read_image(hospital / "d/1/PA2.dcm").pixels.shape == (2, 2)
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
+    records = {str(record["image"]): record for record in map(manifest.record, range(len(manifest)))}
+    assert records["d/1/PA2.dcm"]["id.patient"] == records["d/1/PA.dcm"]["id.patient"]
+
+
+def test_links_that_lead_out_of_a_hospital_are_listed_and_not_followed(hospital: Path, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "elsewhere/x.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    (hospital / "d/1/x.dcm").symlink_to(tmp_path / "elsewhere/x.dcm")
+    (hospital / "d/1/same.dcm").symlink_to(hospital / "d/1/PA.dcm")
+    (hospital / "d/2/more").symlink_to(tmp_path / "elsewhere")
+    (hospital / "d/gone.dcm").symlink_to("nowhere.dcm")
+    (hospital / "all").symlink_to(tmp_path / "elsewhere")
+    key = {"key_file": str(tmp_path / "key")}
+    manifest = index_cohort("hospital", hospital, key)
+    skipped = manifest.meta["skipped"]
+    assert {reason: skipped[reason] for reason in skipped if reason not in ("not_dicom", "other_modality")} == {  # type: ignore[index, attr-defined]
+        "linked_folder": ["all", "d/2/more"],
+        "outside_the_root": ["d/1/x.dcm"],
+        "repeated": ["d/1/same.dcm"],
+        "unreadable": ["d/gone.dcm"],
+    }
+    assert len(manifest) == 3
+    with pytest.raises(DataError, match=r"/all leads out of .*: give a root that holds the images themselves"):
+        index_cohort("hospital", hospital, {**key, "images": "all"})
+
+
 def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path, tmp_path: Path) -> None:
     key = {"key_file": str(tmp_path / "key")}
     with pytest.raises(DataError, match="has no column 'Reports': did you mean 'Report'"):
@@ -251,6 +309,7 @@ def test_a_wrong_column_is_one_sentence(table: Path, options: dict[str, object],
 
 
 def test_the_only_table_is_found_and_of_several_one_must_be_named(table: Path) -> None:
+    (table / "._metadata.csv").write_bytes(b"\x00\x05\x16\x07")
     assert len(index_cohort("csv", table, {"columns": COLUMNS})) == 3
     (table / "second.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"must say which one is meant \(there: metadata.csv, second.csv\)"):

@@ -67,6 +67,24 @@ def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> Non
     assert manifest.record(1) == {"id": "2", "id.patient": "8"}
 
 
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("id,text\na,Größe\n".encode("cp1252"), "is not in the encoding UTF-8: save it as UTF-8"),
+        ("id,text,größe\na,b,1\n".encode("cp1252"), "is not in the encoding UTF-8: save it as UTF-8"),
+        (b"id,text\n" + b"a,b\n" * 4000 + b"c,Gr\xf6\xdfe\n", "is not in the encoding UTF-8: save it as UTF-8"),
+        ("id,text\na,b\n".encode("utf-16"), "is not in the encoding UTF-8: save it as UTF-8"),
+        (b"id,text,id.patient,id.patient\na,b,p,q\n", "names the column 'id.patient' twice: rename or drop one"),
+        (b"id,text\na\n", "cannot be read"),
+    ],
+    ids=["value", "header", "late value", "utf-16", "twice", "short"],
+)
+def test_a_csv_that_is_no_manifest_is_one_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
+    (tmp_path / "m.csv").write_bytes(data)
+    with pytest.raises(DataError, match=sentence):
+        Manifest.load(tmp_path / "m.csv")
+
+
 def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
     whole = small().table
     pieces = pa.concat_tables([whole.slice(0, 1), whole.slice(1)]).select(["sex", "label.f", "text", "id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
 
@@ -27,3 +28,27 @@ def test_repeated_files_missing_patients_empty_and_foreign_reports_are_counted()
 def test_of_a_cohort_in_order_nothing_is_said() -> None:
     columns = {"id": ["a", "b"], "image": ["1.png", "2.png"], "id.patient": ["p", "p"], "text": ["Clear.", "No mass."]}
     assert oddities(Manifest.of(columns, root=Path())) == ()
+
+
+def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Path) -> None:
+    patients = ["007", "7", "7.0", "mrn 81", "MRN81", "P12", "p13", "70", "N/A", "nan", ""]
+    columns = {"id": [str(row) for row in range(len(patients))], "text": ["Clear."] * len(patients)}
+    told = oddities(Manifest.of({**columns, "id.patient": patients}, root=Path()))
+    assert told == (
+        "1 of 11 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+        "2 patients stand under 5 names that differ in blanks, case, leading zeros or a decimal point alone: they "
+        "count as different patients and a split may part them, so write each in one way.",
+        "2 rows name a patient 'N/A', which looks like a blank: equal ones count as one patient, so leave it blank.",
+    )
+    # The same is told where the names became keyed hashes.
+    (tmp_path / "t.csv").write_text("who,note\n" + "".join(f"{name},Clear.\n" for name in patients))
+    options = {"columns": {"patient_id": "who", "text": "note"}, "pseudonymise": True, "key_file": tmp_path / "key"}
+    assert oddities(index_cohort("csv", tmp_path, options)) == told
+
+
+def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_told() -> None:
+    columns = {"id": list("abcde"), "image": ["x/1.png", "./x/1.png", "x//1.png", None, None], "text": [*"ABCD", " "]}
+    assert oddities(Manifest.of(columns, root=Path()))[:2] == (
+        "3 rows name an image that another row names too ('x/1.png' first): each row is a record of its own.",
+        "1 of 5 rows have neither a file nor a report: nothing can be learned from them.",
+    )

@@ -114,6 +114,21 @@ def test_folds_partition_the_cohort_and_the_next_one_validates(stratify: bool) -
         assert max(map(len, tests)) - min(map(len, tests)) <= 3  # a patient
 
 
+@pytest.mark.parametrize("patients", [5, 6, 8, 11])
+def test_no_fold_is_empty_however_few_the_patients(patients: int) -> None:
+    names = [f"p{number}" for number in range(patients) for _ in range(2)]
+    columns = {"id": [f"r{number}" for number in range(2 * patients)], "text": ["x"] * 2 * patients}
+    manifest = Manifest.of({**columns, "id.patient": names}, root=Path())
+    tested: list[str] = []
+    for fold in range(5):
+        parts = make_split(manifest, {"name": "kfold", "folds": 5, "fold": fold, "seed": 3}).parts
+        who = {part: {names[int(row[1:])] for row in rows} for part, rows in parts.items()}
+        assert all(who.values())
+        assert sum(map(len, who.values())) == patients
+        tested += parts["test"]
+    assert sorted(tested) == sorted(columns["id"])
+
+
 def test_a_fold_that_is_not_there_and_more_folds_than_patients_are_refused() -> None:
     with pytest.raises(ConfigError, match="Fold 5 of 5 is none: take 3 folds or more, and a fold from 0 to 4"):
         make_split(cohort([1] * 9), {"name": "kfold", "fold": 5})

@@ -84,7 +84,9 @@ def deidentify_folder(
     again = 0
     try:
         remove_left(out)
-        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if not path.is_dir())
+        # A link to a folder is not followed, since it may lead anywhere: it is taken as a file, refused and listed.
+        inside = (path for path in source.rglob("*") if path.is_symlink() or not path.is_dir())
+        files = [source] if source.is_file() else sorted(inside)
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
             again += worker.take(path, name)
@@ -138,8 +140,8 @@ class _Worker:
                     line = {"kind": "archive"}
         except UnreadableImage as error:
             line = {"reason": error.reason, "detail": error.detail}
-        except DataError:
-            line = {"reason": "table", "detail": "it is no table that can be cleaned"}
+        except DataError as error:
+            line = {"reason": "table", "detail": str(error)}  # the journal is private
         line = {"file": name, "stamp": stamp, **line}
         if stale := self.journal.stale(line):
             (self.out / stale).unlink(missing_ok=True)

@@ -8,9 +8,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medvlp.core.errors import DataError
+from medvlp.data.layouts._files import linked_folders
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.sniff import open_regular, sniff
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
@@ -67,6 +74,10 @@ def scan_tree(
     if not top.is_dir():
         raise DataError(f"The folder {root / folder} does not exist: check the root of the data.")
     base = root.resolve()
+    if not top.is_relative_to(base):
+        raise DataError(
+            f"The folder {root / folder} leads out of {root}: give a root that holds the images themselves."
+        )
     paths = sorted(
         Path(place, name).relative_to(base).as_posix()
         for place, folders, names in os.walk(top)
@@ -75,7 +86,8 @@ def scan_tree(
     )
     chunks = chunked(paths, _CHUNK)
     headers: list[Header] = []
-    skipped: dict[str, list[str]] = {}
+    linked = linked_folders(base, str(top.relative_to(base)))
+    skipped: dict[str, list[str]] = {"linked_folder": linked} if linked else {}
     seen: set[str] = set()
     done = 0
     for chunk in run_chunks(_read, base, chunks, workers=workers):
@@ -107,7 +119,6 @@ def _refusal(tags: dict[str, str], modalities: Sequence[str], seen: set[str]) ->
 
 
 def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], str]]:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     out = []
@@ -117,11 +128,28 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
             tags: dict[str, str] = {}
             reason = ""
             try:
-                found = dcmread(base / path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-                tags = {k: str(value).strip() for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
-            except InvalidDicomError:
+                if (base / path).is_symlink() and not (base / path).resolve().is_relative_to(base):
+                    reason = "outside_the_root"
+                else:
+                    found = _header(base / path)
+                    tags = {k: str(value).strip() for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
+            except (InvalidDicomError, UnreadableImage):
                 reason = "not_dicom"
             except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
                 reason = "unreadable"
             out.append((path, tags, reason))
     return out
+
+
+def _header(path: Path) -> Dataset:
+    """The tags of a file; one without preamble is told by its first elements, as `medvlp.io` tells it."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+    except InvalidDicomError:
+        with open_regular(path) as stream:
+            if sniff(stream) != "dicom":
+                raise
+        return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=True)

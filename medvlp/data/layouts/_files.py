@@ -62,6 +62,19 @@ def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[s
     return found
 
 
+def linked_folders(root: Path, folder: str = ".") -> list[str]:
+    """List the links to folders below a folder, which are not followed: they may lead out of the root, or in a circle.
+
+    Returns:
+        paths relative to root, with forward slashes.
+    """
+    found = []
+    for place, below, _ in os.walk(os.path.join(root, folder)):  # noqa: PTH118
+        links = (os.path.join(place, name) for name in below if not name.startswith("."))  # noqa: PTH118
+        found += [os.path.relpath(link, root).replace(os.sep, "/") for link in links if os.path.islink(link)]  # noqa: PTH114
+    return sorted(found)
+
+
 def by_stem(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Return name without folder and ending -> path, and the paths whose name stood before."""
     files: dict[str, str] = {}

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from medvlp.core.suggest import did_you_mean
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
+_ABOVE = re.compile(r"(?:[ \t,;]*|sep=(.))\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Table:
     """Rows of strings.
 
     Attributes:
-        rows: values, stripped; short rows are filled up with blanks.
+        rows: values, stripped; short rows, unless a line break tore them, are filled up with blanks.
         lines: line of the file at which each row ends, for messages.
     """
 
@@ -34,9 +36,11 @@ class Table:
     lines: tuple[int, ...]
 
     def column(self, name: str) -> list[str]:
-        """Values of one column; a `DataError` names the nearest where there is none of that name."""
+        """Values of one column; a `DataError` where two have that name, or none has, which then names the nearest."""
         if name not in self.names:
             raise DataError(f"{self.path} has no column {name!r}: {did_you_mean(name, [n for n in self.names if n])}.")
+        if self.names.count(name) > 1:
+            raise DataError(f"{self.path} names the column {name!r} twice: rename or drop one.")
         at = self.names.index(name)
         return [row[at] for row in self.rows]
 
@@ -75,7 +79,8 @@ def parse_columns(words: Sequence[str], *, short: bool = True) -> dict[str, str]
 def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
-    A file whose name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values, and a name given twice.
+    Blank lines above the header, and Excel's ``sep=;``, which then names the separator, are passed over. A file whose
+    name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values, and a name given twice.
 
     Example:
         >>> import tempfile
@@ -95,32 +100,56 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(f"{path} is not in the encoding {encoding}: save it as UTF-8, or set encoding.") from None
+    above, separator = 0, ""
+    while found := _ABOVE.match(text):
+        above, separator, text = above + 1, found[1] or separator, text[found.end() :]
     header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
+    delimiter = separator or max(",;\t", key=header.count)
     # A report may be longer than the module's default limit of 131,072 characters.
     csv.field_size_limit(1 << 24)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         names = tuple(name.strip() for name in next(reader, []))
-        rows, lines = [], []
+        rows, lines, counts = [], [], []
         for row in reader:
             if not any(value.strip() for value in row):
                 continue
             if len(row) > len(names) or (whole and len(row) < len(names)):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(row)} values under {len(names)} columns: quote values "
-                    f"that hold {delimiter!r} or a line break."
+                    f"{path}, line {above + reader.line_num}: {len(row)} values under {len(names)} columns: quote "
+                    f"values that hold {delimiter!r} or a line break."
                 )
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
-            lines.append(reader.line_num)
+            lines.append(above + reader.line_num)
+            counts.append(len(row))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}, is not CSV ({error}): export the table again.") from None
+        raise DataError(
+            f"{path}, line {above + reader.line_num}, is not CSV ({error}): export the table again."
+        ) from None
     if not names or not rows:
         raise DataError(f"{path} has no rows: export the table again.")
+    _refuse_torn(path, counts, lines, len(names))
     twice = sorted({name for name in names if names.count(name) > 1}) if whole else ()
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
+
+
+def _refuse_torn(path: Path, counts: Sequence[int], lines: Sequence[int], width: int) -> None:
+    """Refuse what a line break without quotes tears: half a report would be a record, without what stood behind it.
+
+    Pieces of a row are one value alone, or short rows, one after the other, that have the values of one row together.
+    """
+    for at, count in enumerate(counts):
+        first, more = at, count - 1
+        while count < width and more < width - 1 and first and counts[first - 1] < width:
+            first -= 1
+            more += counts[first] - 1
+        if count < width and (count == 1 or (first < at and more == width - 1)):
+            raise DataError(
+                f"{path}, line {lines[at]}: {count} values under {width} columns: quote values that hold a line break, "
+                "and write a separator for each blank."
+            )
 
 
 def linked(columns: Sequence[Sequence[str] | None]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from medvlp.data.layouts._files import Root
 from medvlp.data.layouts._table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
+from medvlp.data.spellings import patient_notes
 
 __all__ = ["index"]
 
@@ -78,7 +80,9 @@ def index(
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
+    meta: dict[str, object] = {"layout": "csv", "table": source.path.name}
     if pseudonymise:
+        meta["patient_notes"] = list(patient_notes(values.get("id.patient", ())))
         key = secret_key(key_file)
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
             if name in values:
@@ -93,16 +97,17 @@ def index(
             typed[name] = box_cells(name, column) if kind == "boxes" else mask_cells(name, column, run_lengths)
     if coco is not None:
         typed |= coco_columns(root / coco, values.get("image", []))
-    manifest = Manifest.of(typed, root=root / images, meta={"layout": "csv", "table": source.path.name})
+    manifest = Manifest.of(typed, root=root / images, meta=meta)
     _refuse_all_missing(manifest)
     return manifest
 
 
 def _only_table(root: Path) -> Path:
-    found = sorted(path for path in root.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
+    there = (path for path in root.glob("*") if not path.name.startswith("."))  # "._t.csv" is what macOS leaves
+    found = sorted(path for path in there if path.suffix.lower() in (".csv", ".tsv"))
     if len(found) != 1:
-        there = ", ".join(path.name for path in found) or "none"
-        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {there}).")
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{root} must hold one CSV table, or `table` must say which one is meant (there: {names}).")
     return found[0]
 
 
@@ -144,7 +149,8 @@ def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[st
     column, found = source.column(name), []
     for row in keep:
         try:
-            found.append(str(int(float(column[row]) >= least)) if column[row] else "")
+            number = float(column[row] or "nan")  # "nan" is a blank, here as in a column of labels
+            found.append("" if math.isnan(number) else str(int(number >= least)))
         except ValueError:
             raise DataError(
                 f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach "
@@ -169,7 +175,8 @@ def _refuse_all_missing(manifest: Manifest) -> None:
         else:
             paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
         if paths and not any(path.is_file() for path in paths):
+            hint = ", and write paths with / instead of \\" if "\\" in str(paths[0]) else ""
             raise DataError(
                 f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "
-                "`columns` and `images`."
+                f"`columns` and `images`{hint}."
             )

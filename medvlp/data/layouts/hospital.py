@@ -1,8 +1,9 @@
 """``hospital``: a tree of DICOM files and a table of reports, joined by accession number or study UID.
 
 Nothing is dropped silently: images without a report, reports without an image, reports whose patient is not the
-image's, and files that are no wanted image are listed in the manifest's `meta`. Patients, studies and records are keyed
-hashes in the manifest; the paths of files and the words of reports stand in it as they are.
+image's, reports at images of several patients (where the table names none), and files that are no wanted image are
+listed in the manifest's `meta`. Patients, studies and records are keyed hashes in the manifest; the paths of files and
+the words of reports stand in it as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of, study_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.spellings import patient_notes
 
 __all__ = ["index"]
 
@@ -90,7 +92,9 @@ def index(
         "reports_without_image": [table.lines[place] for place in unused],  # lines of the table, no identifiers
         "images_of_another_patient_than_the_report": book.contradicted,
         "reports_of_several_rows": book.several,
+        "reports_at_several_patients": [table.lines[place] for place in book.shared],
         "skipped": scan.skipped,
+        "patient_notes": list(patient_notes(header.get("PatientID") for header in scan.headers)),
     }
     return Manifest.of(columns_of(rows), root=root, meta=meta)
 
@@ -143,6 +147,7 @@ class _Reports:
         self.used: set[int] = set()
         self.contradicted: list[str] = []
         self.several = 0
+        self._owners: dict[int, set[str]] = {}
 
     def text_of(self, header: Header) -> str | None:
         """The report of an image's study: rows of the same number are joined in their order (addenda)."""
@@ -151,14 +156,20 @@ class _Reports:
             # Accession numbers are given anew by each system: a number alone does not make it the same patient.
             who = header.get("PatientID")
             mine = [place for place in found if not self.patients[place] or not who or self.patients[place] == who]
-            if found and not mine:
+            if found and not mine and header.path not in self.contradicted[-1:]:  # by either number once
                 self.contradicted.append(header.path)
             if mine:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
                 self.several += len(texts) > 1 and not self.used.issuperset(mine)
                 self.used.update(mine)
+                self._owners.setdefault(mine[0], set()).update([who] if who else [])
                 return "\n".join(texts)
         return None
+
+    @property
+    def shared(self) -> list[int]:
+        """Rows whose text stands at images of several patients: the table does not say whose it is."""
+        return sorted(place for place, owners in self._owners.items() if len(owners) > 1)
 
     def row_of(self, place: int, key: bytes) -> dict[str, object]:
         """A row of the manifest for a report without image."""

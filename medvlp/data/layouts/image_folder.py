@@ -12,7 +12,7 @@ from pathlib import Path
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts._dicom_tree import Scan, scan_tree
-from medvlp.data.layouts._files import OnProgress, Root, finding_name, list_files, skip
+from medvlp.data.layouts._files import OnProgress, Root, finding_name, linked_folders, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
@@ -74,7 +74,8 @@ def index(
     """
     if not (root / images).is_dir():
         raise DataError(f"The folder {root / images} does not exist: check the root of the data.")
-    skipped: dict[str, list[str]] = {}
+    linked = linked_folders(root, images)
+    skipped: dict[str, list[str]] = {"linked_folder": linked} if linked else {}
     start = "" if images in ("", ".") else f"{images.rstrip('/')}/"
     places = {path: path.removeprefix(start).split("/")[:-1] for path in list_files(root, [images])}
     # The first folders are splits where all are called so, and classes lie in them.

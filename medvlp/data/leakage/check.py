@@ -14,7 +14,7 @@ from medvlp.data.cache import Cache
 from medvlp.data.contents import content_hashes
 from medvlp.data.leakage.crossing import named_crossing, packed_crossing
 from medvlp.data.leakage.leak import Leak
-from medvlp.data.leakage.notes import Note, card_notes, shared_image_notes
+from medvlp.data.leakage.notes import Note, card_notes, shared_image_notes, spelling_notes
 from medvlp.data.leakage.rows import Entry, Rows, identifier_leaks, image_leaks, refuse_unsplit, rows_of, shared
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, Workers
@@ -149,7 +149,8 @@ def check_cohorts(
         things = [str(entry.path) for entry in entries]
         seen = _Images(image_leaks(rows, entries, things), shared_image_notes(rows, entries, things, names), 0, None)
     of_texts, text_notes = text_leaks(rows)
-    notes = [*_unknown_patients(rows), *card_notes(rows), *seen.notes, *shortcut_notes(rows, seen.sizes), *text_notes]
+    notes = [*_unknown_patients(rows), *spelling_notes(rows), *card_notes(rows), *seen.notes]
+    notes += [*shortcut_notes(rows, seen.sizes), *text_notes]
     leaks = [*identifier_leaks(rows), *seen.leaks, *of_texts]
     records = sum(side is not None for side in rows.splits)
     return Checked(tuple(leaks), tuple(notes), records, seen.count)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from medvlp.data.cards import cards, load_card
 from medvlp.data.leakage.rows import Entry, Rows
+from medvlp.data.spellings import spelling
 
 ADVICE: Mapping[str, str] = {
     "patient": "Split by patient (`medvlp.data.split_by_patient`), so that all records of a patient stand on one side.",
@@ -23,6 +24,7 @@ ADVICE: Mapping[str, str] = {
     "unreadable": "`medvlp data index` lists each with its reason.",
     "blank": "Look at these files; they should mostly be left out.",
     "unknown_patient": "Without `id.patient` only copies are found, not other images of the same patient.",
+    "patient_spelling": "Where they are one person, write them in one way and split again.",
 }
 """Kind of leak or note -> what to do."""
 
@@ -56,6 +58,24 @@ def card_notes(rows: Rows) -> list[Note]:
         sentence += f"; {', '.join(here)} is checked with it here." if here else "."
         notes.append(Note("overlap", sentence, {"data_set": name, "others": others, "here": here}))
     return notes
+
+
+def spelling_notes(rows: Rows) -> list[Note]:
+    """Return how many patients stand on several sides under names that differ as `medvlp.data.spellings` says."""
+    names, sides = defaultdict(set), defaultdict(set)
+    for who, side in zip(rows.patients, rows.splits, strict=True):
+        if who is not None and side is not None:
+            key = (who[0], spelling(str(who[1])))
+            names[key].add(who)
+            sides[key].add(side)
+    count = sum(len(names[key]) > 1 and len(sides[key]) > 1 for key in names)
+    if not count:
+        return []
+    words = (
+        f"{count} patients stand on several sides under names that differ in blanks, case, leading zeros or a decimal "
+        "point alone."
+    )
+    return [Note("patient_spelling", words, {"patients": count})]
 
 
 def shared_image_notes(rows: Rows, entries: Sequence[Entry], things: Sequence[str], names: Sequence[str]) -> list[Note]:

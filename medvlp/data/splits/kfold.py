@@ -27,7 +27,8 @@ def kfold(
 
     Run it with ``fold`` 0 to k - 1 and the same seed: every record is in the test exactly once. A patient's fold is the
     whole part of k u with u = SHA-256(seed, patient) / 2^256: folds are equal on average, and adding patients moves
-    nobody. With `stratify` folds are balanced by size and label instead, and depend on the whole cohort.
+    nobody. Where that leaves a fold empty, as it may with few patients, they are cut by the rank of their places into
+    folds of equal size. With `stratify` folds are balanced by size and label instead, and depend on the whole cohort.
 
     Args:
         manifest: with the column `by`, no value missing.
@@ -65,6 +66,8 @@ def kfold(
         )
     else:
         number, used, notes = np.minimum((groups.places * folds).astype(np.int64), folds - 1), (), ()
+        if len(np.unique(number)) < folds:
+            number = np.arange(len(groups)) * folds // len(groups)
     role = np.full(folds, "train", dtype=object)
     if validation:
         role[(fold + 1) % folds] = "validate"

@@ -178,6 +178,23 @@ def test_a_link_in_the_output_leads_nowhere(tmp_path: Path) -> None:
     assert len(list((tmp_path / "elsewhere").rglob("*.dcm"))) == 1
 
 
+def test_linked_folders_and_tables_that_cannot_be_read_are_listed_with_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    planted(tmp_path / "elsewhere", name="film.dcm")
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "old.csv").write_bytes("PatientID,Report\n1,Größe normal\n".encode("cp1252"))
+    (tmp_path / "in" / "torn.csv").write_text("PatientID,Report,label\n1,Clear\nMr. ZQNAME seen,1\n")
+    done = run(tmp_path)
+    lines = (json.loads(line) for line in done.journal.read_text(encoding="utf-8").splitlines()[1:])
+    listed = {line["file"]: (line["reason"], line["detail"]) for line in lines}
+    assert listed["more"] == ("directory", "it is a folder")
+    assert listed["old.csv"][0] == listed["torn.csv"][0] == "table"
+    assert "is not in the encoding utf-8-sig: save it as UTF-8" in listed["old.csv"][1]
+    assert "line 3: 2 values under 3 columns" in listed["torn.csv"][1]
+    assert done.left == {"directory": 1, "table": 2}
+
+
 def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()

@@ -43,6 +43,14 @@ def test_classes_are_labels_and_splits_are_told_from_classes(tmp_path: Path) -> 
     assert "id.patient" not in manifest
 
 
+def test_a_class_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "classes/normal/a.png", "elsewhere/b.png", "elsewhere/c.png")
+    (tmp_path / "classes" / "edema").symlink_to(tmp_path / "elsewhere")
+    manifest = index_cohort("image_folder", tmp_path / "classes")
+    assert manifest.column("image").tolist() == ["normal/a.png"]
+    assert manifest.meta["skipped"] == {"linked_folder": ["edema"]}
+
+
 def test_a_class_that_is_called_test_is_no_split(tmp_path: Path) -> None:
     touch(tmp_path, "test/a.png", "control/b.png")
     manifest = index_cohort("image_folder", tmp_path)

@@ -1,0 +1,63 @@
+"""Patients that a table may write in several ways: 007, 7 and 7.0 are three to a computer, and one to a hospital.
+
+Whether they are one nobody can tell from here, so nothing is merged: it is said, without a number of a patient.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from medvlp.data.manifest import Manifest
+
+_LIKE_BLANK = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "unk", "missing", "-", "--", "?")
+
+
+def spelling(patient: str) -> str:
+    """Return what is left of an identifier without blanks, case, leading zeros and a decimal point.
+
+    Example:
+        >>> [spelling(name) for name in ("007", "7.0", " P 01", "p01", "0")]
+        ['7', '7', 'p01', 'p01', '0']
+    """
+    plain = re.sub(r"\s+", "", patient).casefold()
+    return re.sub(r"^0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", plain))
+
+
+def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
+    """Return a sentence on patients written in several ways, and one on rows whose patient looks like a blank.
+
+    Example:
+        >>> for sentence in patient_notes(["007", "7", "7", "NA", "P2", None]):
+        ...     print(sentence)
+        1 patients stand under 2 names that differ in blanks, case, leading zeros or a decimal point alone: they count \
+as different patients and a split may part them, so write each in one way.
+        1 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.
+    """
+    there = [name for name in patients if name]
+    ways: dict[str, set[str]] = {}
+    for name in there:
+        ways.setdefault(spelling(name), set()).add(name)
+    several = [names for names in ways.values() if len(names) > 1]
+    blank = [name for name in there if name.strip().casefold() in _LIKE_BLANK]
+    notes = []
+    if several:
+        notes.append(
+            f"{len(several)} patients stand under {sum(map(len, several))} names that differ in blanks, case, leading "
+            "zeros or a decimal point alone: they count as different patients and a split may part them, so write each "
+            "in one way."
+        )
+    if blank:
+        notes.append(
+            f"{len(blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal ones count as one "
+            "patient, so leave it blank."
+        )
+    return tuple(notes)
+
+
+def notes_of(manifest: Manifest) -> tuple[str, ...]:
+    """Return `patient_notes` of a cohort; a layout that writes keyed hashes looked at the names before."""
+    said = manifest.meta.get("patient_notes")
+    if isinstance(said, list):
+        return tuple(map(str, said))
+    return patient_notes(manifest.arrow("id.patient").to_pylist()) if "id.patient" in manifest else ()

@@ -1,0 +1,69 @@
+"""``csv`` on tables as hospitals export them: what can be read as it is meant, and what is refused in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.layouts import index_cohort
+
+
+def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").touch()
+    (tmp_path / "t.csv").write_text("file\nimg\\a.png\n")
+    with pytest.raises(DataError, match=r"check `columns` and `images`, and write paths with / instead of \\\.$"):
+        index_cohort("csv", tmp_path, {"columns": {"image": "file"}})
+
+
+def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("note,patient,patient,x,x\nClear.,p1,q1,1,2\n")
+    assert len(index_cohort("csv", tmp_path, {"columns": {"text": "note"}})) == 1
+    for column in ("patient", "{note}/{patient}"):
+        with pytest.raises(DataError, match="names the column 'patient' twice: rename or drop one"):
+            index_cohort("csv", tmp_path, {"columns": {"text": "note", "patient_id": column}})
+
+
+@pytest.mark.parametrize("above", ["sep=;\n", "\n\n", "SEP=;\r\n\r\n", ";;\n", "\ufeffsep=;\n"])
+def test_what_excel_writes_above_the_header_is_passed_over(tmp_path: Path, above: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"{above}note;a,b,c\n1,2;x\nClear.;y\n", encoding="utf-8", newline="")
+    columns = {"text": "note", "kind": "a,b,c"}
+    if "sep" in above.lower():  # without that line the comma stands most often in the header
+        manifest = index_cohort("csv", tmp_path, {"columns": columns})
+        assert manifest.column("text").tolist() == ["1,2", "Clear."]
+    table.write_text(f"{above}note;kind\nClear.;x\nClear.;x;y\n", encoding="utf-8", newline="")
+    with pytest.raises(DataError, match=f"line {3 + above.count(chr(10))}: 3 values under 2 columns"):
+        index_cohort("csv", tmp_path, {"columns": {"text": "note"}})
+
+
+def test_a_number_that_is_nan_reaches_nothing_and_its_label_is_blank(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("note,grade\na,1\nb,2\nc,nan\nd,NaN\ne,\n")
+    columns = {"text": "note", "label.severe": "grade>=2", "label.mild": "grade >= 0"}
+    manifest = index_cohort("csv", tmp_path, {"columns": columns})
+    assert manifest.arrow("label.severe").to_pylist() == [0, 1, None, None, None]
+    assert manifest.arrow("label.mild").to_pylist() == [1, 1, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ("a,Left effusion\nseen today.,1,F\n", 3),  # the break stands in the second of four values
+        ("a,Left effusion\n\nand edema,\nboth new.,1,F\n", 5),
+        ("a,Clear.,1,F\nb,Edema\n12 rows\n", 4),
+    ],
+)
+def test_a_report_torn_by_a_line_break_without_quotes_is_refused(tmp_path: Path, rows: str, line: int) -> None:
+    (tmp_path / "t.csv").write_text(f"id,note,label,sex\n{rows}")
+    with pytest.raises(DataError, match=f"line {line}: . values under 4 columns: quote values that hold a line break"):
+        index_cohort("csv", tmp_path, {"columns": {"id": "id", "text": "note", "label.effusion": "label"}})
+
+
+def test_a_row_whose_last_blanks_were_left_away_is_no_torn_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,note,label,sex\na,Clear.,1\nb,Edema.,0\nc,Effusion.,1,F\nd,Clear.\n")
+    columns = {"id": "id", "text": "note", "label.edema": "label", "sex": "sex"}
+    manifest = index_cohort("csv", tmp_path, {"columns": columns})
+    assert manifest.arrow("sex").to_pylist() == [None, None, "F", None]
+    assert manifest.arrow("label.edema").to_pylist() == [1, 0, 1, None]
