@@ -266,6 +266,7 @@ def _phase_plan(
     loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
     phase = config.phases[at]
+    sampler = phase.sampler or config.data.sampler
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     return PhasePlan(
         until=phase.until,
@@ -274,7 +275,7 @@ def _phase_plan(
         optimiser=phase.optimiser or config.optimiser,
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
-        follows=str((phase.sampler or {}).get("state") or ""),
+        follows=str(sampler.get("state") or ""),
         episode=lambda first, last: loader(first).episode(first, last),
         replays=lambda start: loader(start).replayed(),
         trainable=phase.trainable,
