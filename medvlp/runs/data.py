@@ -38,6 +38,8 @@ def open_manifest(data: DataConfig) -> Manifest:
         opened = {name: _opened(each, name=f"{name}: ") for name, each in data.sets.items()}
         manifest = _selected(join_sets(opened), data)
     else:
+        if data.part is not None and data.split != DataConfig(root=data.root).split:
+            raise ConfigError("data.part says in which part all records stand: leave data.split out.")
         manifest = _opened(data)
     if data.subset is not None:
         chosen = data.subset
