@@ -326,7 +326,7 @@ class Built:
         load_weights(trainer.root, weights, source=outcome.best)
         model: Model = self.parts.model
         average = self.setup.states.get("average")
-        if isinstance(average, Ema):
+        if self.config.training.average is not None and isinstance(average, Ema):
             own = {k.removeprefix("average|"): v for k, v in checkpoint.states.items() if k.startswith("average|")}
             average.load_state_dict(own)
             model = average.model

@@ -97,6 +97,21 @@ def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trai
         assert torch.equal(tensor, states[f"average|model.{name}"]), name
 
 
+def test_a_teacher_called_average_is_not_released_and_not_replaced(tree: dict[str, Any]) -> None:
+    tree["states"] = {"average": {"name": "ema", "horizon": 1e9}}
+    tree["training"]["average"] = None
+    tree["phases"][0]["until"] = 16
+    done = train(config_of(tree))
+    student = load_file(done.outcome.best / "weights.safetensors")
+    released = load_file(done.bundle / "model.safetensors")
+    names = [name for name in released if f"model.{name}" in student and released[name].dim() > 1]
+    assert names
+    assert all(torch.equal(released[name], student[f"model.{name}"]) for name in names)
+    tree["training"]["average"] = 64
+    with pytest.raises(ConfigError, match=r"training: average is kept as a state of that name, and states has one"):
+        config_of(tree)
+
+
 def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
     tree: dict[str, Any], tiny_run: Trained, tmp_path: Path
 ) -> None:
