@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
-from medvlp.statistics.operating_points import DEFAULT_PREVALENCES
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
@@ -255,8 +255,18 @@ class EvaluationConfig(Node):
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     points: list[str] = Field(default_factory=list)
-    prevalences: list[float] = list(DEFAULT_PREVALENCES)
+    prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=list(DEFAULT_PREVALENCES))
     into_bundle: bool = False
+
+    @field_validator("points")
+    @classmethod
+    def _points_are_rules(cls, points: list[str]) -> list[str]:
+        for point in points:
+            try:
+                parse_rule(point)
+            except ConfigError as error:
+                raise ValueError(str(error).rstrip(".")) from None
+        return points
 
 
 class GateConfig(Node):

@@ -361,7 +361,8 @@ class Built:
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
-            chosen = {"data": self.manifest.hash, "calibration": self.config.evaluation.calibration}
+            options = self.config.evaluation
+            chosen = {"data": self.manifest.hash, "calibration": options.calibration, "points": options.points}
             bundle = fitted_bundle(bundle, self.splits["validate"], **chosen)
         bundle = dataclasses.replace(bundle, card=training_card(bundle, outcome, self.tree, self.parts.answers))
         save_bundle(self.run / "bundle", bundle)
