@@ -235,7 +235,8 @@ class Built:
     def _validator(self) -> Validator | None:
         if "validate" not in self.splits:
             return None
-        return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
+        answers = {name: each.answer for name, each in self.parts.answers.items()}
+        return Validator(self.splits["validate"], answers, measures=self.config.evaluation.measures)
 
     def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]

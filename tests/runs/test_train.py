@@ -15,7 +15,7 @@ from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.runs.build import build_parts
-from medvlp.runs.train import dry_run, train
+from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
@@ -33,6 +33,19 @@ def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
 
 def config_of(tree: dict[str, Any]) -> RunConfig:
     return check_config(tree, source="test")
+
+
+def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
+    tree["data"]["split"] = {"name": "patient", "fractions": {"train": 0.8, "test": 0.2}}
+    tree["training"]["patience"] = 3
+    with pytest.raises(UserError, match=r"training\.patience counts validations, and no record is in the split 'val"):
+        dry_run(config_of(tree))
+
+
+def test_validation_measures_with_the_options_of_the_evaluation(tree: dict[str, Any]) -> None:
+    tree["evaluation"]["measures"] = {"detection": {"iou": [0.7]}}
+    validate: Any = Built(config_of(tree), keep=False).setup.validate
+    assert validate._measures == {"detection": {"iou": [0.7]}}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
