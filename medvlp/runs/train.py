@@ -158,6 +158,11 @@ class Built:
                 "name the training records so, or leave the split column out."
             )
         names = [name for name in ("train", "validate") if name in there]
+        if options.patience is not None and "validate" not in there:
+            raise UserError(
+                "training.patience counts validations, and no record is in the split 'validate': split some off, or "
+                "leave patience out."
+            )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
