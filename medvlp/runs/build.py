@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
@@ -42,6 +43,8 @@ from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
 from medvlp.training.task import make_plan
 
+logger = logging.getLogger(__name__)
+
 Words = Mapping[str, Sequence[Tokenizer]]
 
 
@@ -56,9 +59,7 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     """
     folder = run / "tokenizer"
     if config.tokenizer.name == "transformers":
-        if config.tokenizer.path is None:
-            raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
-        return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
+        return TransformersTokenizer(path_of(config.tokenizer), max_length=config.tokenizer.max_length)
     # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
     old = latest(run) is not None and folder.is_dir()
     if not keep:
@@ -72,8 +73,24 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     return load_tokenizer(folder) if folder.is_dir() else None
 
 
+def path_of(tokenizer: TokenizerConfig) -> str:
+    """Return where a tokenizer of transformers lies.
+
+    Raises:
+        ConfigError: if it is not said; before anything is read, for whoever asks at the start.
+    """
+    if tokenizer.path is None:
+        raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
+    return tokenizer.path
+
+
 def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
     given = None if config.init_from is None else load_bundle(config.init_from).tokenizer
+    if given is not None and given.max_length != config.tokenizer.max_length:
+        logger.info(
+            f"Words are those of {config.init_from}, texts of {given.max_length} tokens: tokenizer.max_length "
+            f"{config.tokenizer.max_length} and vocab_size are not used."
+        )
     # A bundle of pictures alone has no words: a model that reads some learns them here.
     if given is not None or (config.init_from is not None and "text" not in config.model):
         return given

@@ -39,7 +39,7 @@ from medvlp.measures._points import first_choice
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
-from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
@@ -133,6 +133,8 @@ class Built:
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
+        if config.tokenizer.name == "transformers":
+            path_of(config.tokenizer)
         self.tracking = Tracking(options.track, self.tree) if collectives.rank() == 0 else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
