@@ -230,8 +230,8 @@ class EvaluationConfig(Node):
             are left out.
         labels: findings of the probes, where not those of the model's answers; all of a model without any.
         features: folder in which feature tables are kept and found again; null to make them anew each time.
-        decoding: how the words of reports are chosen, see `medvlp.core.decoding.Decoding`: ``beams=4``; empty: as the
-            model's answer does.
+        decoding: how the words of reports and of written answers are chosen, see `medvlp.core.decoding.Decoding`:
+            ``beams=4``; empty: as the model's answer does.
         gallery: pictures with boxes and heat maps on the page.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
