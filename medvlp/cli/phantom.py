@@ -13,7 +13,9 @@ def phantom(
     patients: Annotated[int, typer.Option(min=1, help="Synthetic patients, each with 1 to 4 studies.")] = 200,
     modality: Annotated[Literal["cxr", "ct"], typer.Option(help="Radiographs (DICOM) or CT (NIfTI).")] = "cxr",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    image_size: Annotated[int, typer.Option(min=64, max=2048, help="Rows and columns of a radiograph.")] = 256,
+    image_size: Annotated[
+        int, typer.Option(min=64, max=2048, help="Height of a radiograph; a CT is half as wide and deep.")
+    ] = 256,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Write a synthetic hospital: files, reports and the truth. It proves the machinery, never clinical performance."""
