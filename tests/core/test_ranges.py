@@ -57,6 +57,11 @@ def test_an_option_that_another_makes_idle_is_refused(spec: dict[str, Any], sent
         build("objectives", spec, where="here")
 
 
+def test_a_recipe_says_itself_what_becomes_of_denials() -> None:
+    with pytest.raises(ConfigError, match="positive_only of answer 'zero_shot' is of its own formula"):
+        build("answers", {"name": "zero_shot", "positive_only": True, "recipe": {"name": "sigmoid"}}, where="here")
+
+
 def test_a_ramp_arrives_behind_where_it_begins() -> None:
     with pytest.raises(ValueError, match="a ramp that begins at 100 samples cannot have arrived at 50"):
         Ramp(start=0.0, end=1.0, begin=100, until=50)
