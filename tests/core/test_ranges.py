@@ -10,6 +10,7 @@ from medvlp.config.tree import EvaluationConfig, checked
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.core.schedules import Ramp
+from medvlp.models.encoders._timm import channel_statistic
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ from medvlp.core.schedules import Ramp
         ("measures", {"name": "detection", "iou": [1.5]}, "iou"),
         ("measures", {"name": "relations", "k": [0]}, "k"),
         ("measures", {"name": "relations", "iou": [-0.5]}, "iou"),
+        ("measures", {"name": "blind_pairs", "by": "quantile", "alike": -0.5}, "alike -0.5"),
         ("adaptation", {"name": "residual", "hidden": 0}, "hidden"),
         ("adaptation", {"name": "residual", "rate": -1e-3}, "rate"),
         ("adaptation", {"name": "tip_tuned", "rate": 0}, "rate"),
@@ -55,6 +57,12 @@ def test_what_makes_no_sense_is_refused(folder: str, spec: dict[str, Any], optio
 def test_an_option_that_another_makes_idle_is_refused(spec: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         build("objectives", spec, where="here")
+
+
+@pytest.mark.parametrize("std", [[0.0], [0.2, -0.1, 0.2]])
+def test_pixels_are_divided_by_numbers_above_0(std: list[float]) -> None:
+    with pytest.raises(ConfigError, match="and pixels are divided by it: use more than 0"):
+        channel_statistic(std, (0.25,), channels=len(std), name="std")
 
 
 def test_a_recipe_says_itself_what_becomes_of_denials() -> None:

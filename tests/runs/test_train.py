@@ -68,6 +68,17 @@ def test_a_run_stopped_and_resumed_with_other_workers_is_the_same(tree: dict[str
     assert all(torch.equal(own[key], expected[key]) for key in own)
 
 
+def test_a_run_does_not_go_on_by_another_metric_than_its_best_was_chosen_by(tree: dict[str, Any]) -> None:
+    tree["evaluation"]["choose"] = "retrieval/recall@1"
+    with pytest.raises(UserError, match="Training was interrupted"):
+        train(config_of(tree), stop_at=40)
+    tree["evaluation"]["choose"] = "retrieval/recall@10"
+    with pytest.raises(UserError, match=r"was chosen by retrieval/recall@1 so far, and retrieval/recall@10 cannot be"):
+        train(config_of(tree))
+    tree["evaluation"]["choose"] = "retrieval/recall@1"
+    assert train(config_of(tree)).outcome.samples_seen == 64
+
+
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
     recipe = recipe_of(config_of(tree))
     tree["training"] |= {"workers": 2, "chunks": 4, "keep": 9, "log_every": 1, "checkpoint_every": 1, "device": "cpu"}
