@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,11 +38,14 @@ from medvlp.models.encoders._timm import channel_statistic
         ("data/views", {"name": "resample", "size": 0}, "size"),
         ("data/views", {"name": "read", "resize": -1}, "resize"),
         ("data/splits", {"name": "stratified", "seed": -1}, "seed"),
+        ("data/splits", {"name": "kfold", "seed": -1}, "seed"),
+        ("data/splits", {"name": "ids", "stored": "s.json", "by": "id.patient"}, "leave out column, by and repeat"),
+        ("data/layouts", {"name": "csv", "columns": {}, "key_file": "secret"}, "none are made: set pseudonymise"),
     ],
 )
 def test_what_makes_no_sense_is_refused(folder: str, spec: dict[str, Any], option: str) -> None:
     with pytest.raises(ConfigError, match=option):
-        build(folder, spec, where="here", given={"manifest": None})
+        build(folder, spec, where="here", given={"manifest": None, "root": Path(), "progress": None})
 
 
 @pytest.mark.parametrize(
