@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from medvlp.config.choices import GroupConfig, Node, SubsetConfig
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
@@ -23,9 +22,58 @@ Component = dict[str, Any]
 Config = TypeVar("Config", bound=BaseModel)
 
 
+class Node(BaseModel):
+    """A frozen part of a tree; unknown keys are errors."""
+
+    # Constants: the end of a ramp may be .inf, and would else be written as null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
 def _named(value: object) -> object:
     """A component may be given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
+
+
+class GroupConfig(Node):
+    """What becomes of rows that are one study, see `medvlp.data.grouping`.
+
+    Attributes:
+        keep: ``one`` of several reconstructions, a ``stack`` of all pictures, each picture as a ``pair`` with
+            another of its study, ``image.other``, that `where` may leave out as a row, or each picture in a stack with
+            the patient's ``prior`` (`medvlp.data.priors`), among the selected rows and within the part of the split.
+        by: what the rows have in common; of ``prior`` always ``id.patient``.
+        prefer: for ``one``: values of `column`, best first; the first row where none is named.
+        column: attribute that tells reconstructions apart.
+    """
+
+    keep: Literal["one", "stack", "pair", "prior"]
+    by: str = "id.study"
+    prefer: list[str] = Field(default_factory=list)
+    column: str = "kernel"
+
+
+class SubsetConfig(Node):
+    """A part of the training patients, see `medvlp.data.splits.subset`.
+
+    Attributes:
+        share: of the training patients: 0.01, 0.1 ...
+        per_class: instead, patients of each class.
+        labels: findings for `per_class`; all where none is named.
+        seed: another seed, another choice.
+    """
+
+    share: float | None = Field(default=None, gt=0, le=1)
+    per_class: int | None = Field(default=None, ge=1)
+    labels: list[str] = Field(default_factory=list)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SubsetConfig:
+        if (self.share is None) == (self.per_class is None):
+            raise ValueError("give share or per_class, one of them")
+        if self.labels and self.per_class is None:
+            raise ValueError("labels are the classes of per_class, and a share has none: leave labels out")
+        return self
 
 
 class DataConfig(Node):
@@ -109,10 +157,6 @@ class DataConfig(Node):
     def _one_or_several(self) -> DataConfig:
         if not self.sets and not self.root:
             raise ValueError("give root, the folder of the data set, or several data sets under sets")
-        if self.columns is not None and self.layout is not None:
-            raise ValueError("columns is short for the layout csv, and there is a layout: give one of the two")
-        if self.table is not None and self.columns is None:
-            raise ValueError("table goes with columns, which say what is in it: give both, or a layout of your own")
         own = self._named(_OF_A_SET)
         if self.sets and own:
             raise ValueError(f"{own[0]} is said of one data set, and there are several: put it into each of sets")
@@ -164,12 +208,6 @@ class TokenizerConfig(Node):
     vocab_size: int = Field(default=4096, ge=64)
     max_length: int = Field(default=256, ge=8)
     path: str | None = None
-
-    @model_validator(mode="after")
-    def _path_is_read(self) -> TokenizerConfig:
-        if self.path is not None and self.name != "transformers":
-            raise ValueError(f"path is read by name: transformers, and the name is {self.name}: change one of them")
-        return self
 
 
 class BankConfig(Node):

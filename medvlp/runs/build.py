@@ -58,8 +58,9 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     None where there are no texts; a new one is written into the run's folder where `keep` says so.
     """
     folder = run / "tokenizer"
-    if config.tokenizer.name == "transformers":
-        return TransformersTokenizer(path_of(config.tokenizer), max_length=config.tokenizer.max_length)
+    path = path_of(config.tokenizer)
+    if path is not None:
+        return TransformersTokenizer(path, max_length=config.tokenizer.max_length)
     # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
     old = latest(run) is not None and folder.is_dir()
     if not keep:
@@ -73,14 +74,18 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     return load_tokenizer(folder) if folder.is_dir() else None
 
 
-def path_of(tokenizer: TokenizerConfig) -> str:
-    """Return where a tokenizer of transformers lies.
+def path_of(tokenizer: TokenizerConfig) -> str | None:
+    """Return where a tokenizer of transformers lies; None for one that is trained here.
 
     Raises:
-        ConfigError: if it is not said; before anything is read, for whoever asks at the start.
+        ConfigError: if it is not said, or is said of the other; before anything is read, for whoever asks at the start.
     """
-    if tokenizer.path is None:
+    if tokenizer.name == "transformers" and tokenizer.path is None:
         raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
+    if tokenizer.name != "transformers" and tokenizer.path is not None:
+        raise ConfigError(
+            f"tokenizer.path is read by name: transformers, and the name is {tokenizer.name}: change one of them."
+        )
     return tokenizer.path
 
 

@@ -133,8 +133,7 @@ class Built:
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
-        if config.tokenizer.name == "transformers":
-            path_of(config.tokenizer)
+        path_of(config.tokenizer)
         self.tracking = Tracking(options.track, self.tree) if collectives.rank() == 0 else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))

@@ -7,32 +7,45 @@ from typing import Any
 
 import pytest
 
-from medvlp.config.tree import DataConfig, check_config
+from medvlp.config.tree import DataConfig, SubsetConfig, check_config, checked
 from medvlp.core.errors import ConfigError
 from medvlp.runs.data import open_manifest
+from medvlp.runs.train import dry_run
 from tests.tiny import tiny_tree
 
 
 @pytest.mark.parametrize(
-    ("part", "options", "sentence"),
+    ("options", "sentence"),
     [
-        ("data", {"columns": {"image": "file"}}, "data: columns is short for the layout csv, and there is a layout"),
-        ("data", {"table": "t.csv"}, "data: table goes with columns, which say what is in it"),
-        ("data", {"group": {"keep": "stack", "prefer": ["B30f"]}}, "choose one of several rows, and keep is stack"),
-        ("data", {"group": {"keep": "pair", "column": "reconstruction"}}, "prefer and column choose one of several"),
-        ("data", {"group": {"keep": "prior", "by": "id.site"}}, "an earlier picture is one of the same patient"),
-        ("data", {"subset": {"share": 0.1, "labels": ["effusion"]}}, "labels are the classes of per_class"),
-        ("tokenizer", {"path": "words"}, "path is read by name: transformers, and the name is clinical_wordpiece"),
+        ({"columns": {"image": "file"}}, r"data\.columns is short for the layout csv, and there is a layout"),
+        ({"table": "t.csv"}, r"data\.table goes with data\.columns, which say what is in it"),
+        ({"group": {"keep": "stack", "prefer": ["B30f"]}}, "choose one of several rows, and keep is stack"),
+        ({"group": {"keep": "pair", "column": "reconstruction"}}, "prefer and column choose one of several"),
+        ({"group": {"keep": "prior", "by": "id.site"}}, "an earlier picture is one of the same patient"),
+        (
+            {"part": "test", "split": "patient"},
+            r"data\.part says in which part all records stand: leave data\.split out",
+        ),
     ],
 )
-def test_what_nothing_would_read_is_refused(part: str, options: dict[str, Any], sentence: str) -> None:
-    tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
-    check_config(tree, source="")
+@pytest.mark.parametrize("several", [False, True])
+def test_what_nothing_would_read_is_refused(options: dict[str, Any], sentence: str, several: bool) -> None:
+    tree = {"root": "nowhere", "layout": "image_folder", **options}
+    if several and "part" in options:
+        with pytest.raises(ConfigError, match="part says where all records stand: leave split out"):
+            checked(DataConfig, {"sets": {"here": tree}}, source="")
+        return
     with pytest.raises(ConfigError, match=sentence):
-        check_config({**tree, part: {**tree[part], **options}}, source="")
+        open_manifest(checked(DataConfig, {"sets": {"here": tree}} if several else tree, source=""))
 
 
-def test_a_part_for_all_records_leaves_nothing_to_split(tmp_path: Path) -> None:
-    data = DataConfig(root=str(tmp_path), layout={"name": "image_folder"}, part="test", split={"name": "patient"})
-    with pytest.raises(ConfigError, match=r"data\.part says in which part all records stand: leave data\.split out"):
-        open_manifest(data)
+def test_labels_of_a_share_are_refused() -> None:
+    with pytest.raises(ConfigError, match="labels are the classes of per_class"):
+        checked(SubsetConfig, {"share": 0.1, "labels": ["effusion"]}, source="")
+
+
+def test_a_path_that_no_tokenizer_reads_is_refused() -> None:
+    tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    tree["tokenizer"] = {"path": "words"}
+    with pytest.raises(ConfigError, match="is read by name: transformers, and the name is clinical_wordpiece"):
+        dry_run(check_config(tree, source=""))
