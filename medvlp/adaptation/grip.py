@@ -52,7 +52,7 @@ class Grip(Adapter):
         rounds: Annotated[int, Field(ge=1)] = 10,
         epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40),
         prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
-        rate: float = 1e-1,
+        rate: Annotated[float, Field(gt=0)] = 1e-1,
         refit: bool = True,
     ) -> None:
         self.rounds, self.epochs, self.prior, self.rate, self.refit = rounds, epochs, prior, rate, refit

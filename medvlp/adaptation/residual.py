@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
 from medvlp.adaptation._training import trained
@@ -45,8 +46,8 @@ class Residual(Adapter):
         *,
         ratios: Positive = (0.2, 0.6),
         epochs: Epochs = (10, 40),
-        hidden: int = 64,
-        rate: float = 1e-3,
+        hidden: Annotated[int, Field(ge=1)] = 64,
+        rate: Annotated[float, Field(gt=0)] = 1e-3,
         refit: bool = True,
     ) -> None:
         self.ratios, self.epochs, self.hidden, self.rate, self.refit = ratios, epochs, hidden, rate, refit

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
 from medvlp.adaptation._training import trained
@@ -42,7 +44,7 @@ class TipTuned(Adapter):
         sharpness: Positive = (1.0, 3.0),
         weights: Positive = (0.03, 0.3),
         epochs: Epochs = (5, 20),
-        rate: float = 1e-3,
+        rate: Annotated[float, Field(gt=0)] = 1e-3,
         refit: bool = True,
     ) -> None:
         self.sharpness, self.weights, self.epochs, self.rate, self.refit = sharpness, weights, epochs, rate, refit

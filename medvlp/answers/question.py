@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medvlp.answers._writer import Writer, memories, refuse_ragged, towers_of
 from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, Plan, keys
 from medvlp.core.modes import evaluating
@@ -92,7 +93,9 @@ class Question(Answer):
             )
         column = rows.table[self.reads]
         if isinstance(begun, Writer):
-            return Predictions(tuple(rows.table.ids), text=_written(begun, column, questions))
+            return Predictions(
+                tuple(rows.table.ids), text=_written(begun, column, questions, rows.table.ids, ask.decoding)
+            )
         shares = self._shares(begun, column, questions)
         there = ~np.isnan(shares[:, 0])
         best = np.where(there, np.nan_to_num(shares).argmax(axis=1), -1)
@@ -124,12 +127,20 @@ class Question(Answer):
         return rows.part("tokens"), rows.part("mask")
 
 
-def _written(writer: Writer, column: NDArray[np.float32], questions: Sequence[str]) -> tuple[str, ...]:
+def _written(
+    writer: Writer,
+    column: NDArray[np.float32],
+    questions: Sequence[str],
+    ids: Sequence[str],
+    decoding: Decoding | None,
+) -> tuple[str, ...]:
     """Write after each question; pictures with the same question are written together."""
     texts = [""] * len(questions)
     for question in dict.fromkeys(questions):
         asked = np.array([i for i, text in enumerate(questions) if text == question])
         for index, memory in memories(column[asked], writer.device):
-            for row, text in zip(asked[index].tolist(), writer.write(memory, after=question), strict=True):
+            places = asked[index].tolist()
+            own = [ids[row] for row in places]
+            for row, text in zip(places, writer.write(memory, after=question, decoding=decoding, ids=own), strict=True):
                 texts[row] = text
     return tuple(texts)

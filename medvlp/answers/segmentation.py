@@ -24,6 +24,8 @@ from medvlp.core.sample import Batch, Column, ImageRecord
 
 __all__ = ["Segmentation", "window_that_fits"]
 
+_Side = Annotated[int, Field(ge=1)]
+
 _FINEST = 8  # times that logits are enlarged at most, for memory
 
 
@@ -63,7 +65,7 @@ class Segmentation(Answer):
         part: str = "segmentation",
         exclusive: bool = False,
         threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5,
-        window: tuple[int, int, int] | None = None,
+        window: tuple[_Side, _Side, _Side] | None = None,
         overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25,
     ) -> None:
         self.labels = tuple(labels)

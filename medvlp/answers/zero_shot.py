@@ -87,6 +87,8 @@ class ZeroShot(Answer):
         self.recipe: RecipeScores | None = None
         self._source = source
         self._positive_only = positive_only
+        if recipe is not None and positive_only:
+            raise ConfigError("positive_only of answer 'zero_shot' is of its own formula, and a recipe has another.")
         if recipe is not None:
             made: Recipe = build(_RECIPES, recipe, where="recipe")
             spec = fill(_RECIPES, recipe, where="recipe")

@@ -42,7 +42,7 @@ def adapt(
         list[str] | None,
         typer.Option(help="Try these, in this order; default: all but grip, from cheap to dear."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of split, folds and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, folds and bootstrap.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
 ) -> None:
     """Adapt a model to labelled films: check, split by patient, choose an adapter, release a bundle, judge it once.

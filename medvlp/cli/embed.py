@@ -50,6 +50,10 @@ def embed(
         )
     if (ray and parts is None) or (parts is not None and (out is None or slices is not None)):
         raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
+    if window and slices is None:
+        raise UserError("--window says in what slices are shown, and none are embedded: add --slices, or leave it out.")
+    if backend != "torch" and slices is not None:
+        raise UserError(f"Slices are embedded by torch: leave --backend {backend} out.")
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)

@@ -14,7 +14,7 @@ def phantom(
     modality: Annotated[Literal["cxr", "ct"], typer.Option(help="Radiographs (DICOM) or CT (NIfTI).")] = "cxr",
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     image_size: Annotated[
-        int, typer.Option(min=64, max=2048, help="Rows and columns of a radiograph; of a CT slice half of it.")
+        int, typer.Option(min=64, max=2048, help="Height of a radiograph in pixels; of a CT slice half of it.")
     ] = 256,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:

@@ -28,7 +28,7 @@ def predict(
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
     decoding: Annotated[
-        str, typer.Option(help="How words of reports are chosen: beams=4, or temperature=0.7,top_p=0.9,seed=1.")
+        str, typer.Option(help="How words are chosen that are written: beams=4, or temperature=0.7,top_p=0.9,seed=1.")
     ] = "",
     maps: Annotated[
         Path | None, typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size.")

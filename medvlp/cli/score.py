@@ -68,7 +68,9 @@ def score(
     ] = 10,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     name: Annotated[str, typer.Option(help="Words for the result.")] = "",
-    vocabulary: Annotated[str, typer.Option(help="Of reports: whose findings are counted.")] = "chexpert14",
+    vocabulary: Annotated[
+        str | None, typer.Option(help="Of reports: whose findings are counted; default: chexpert14.")
+    ] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
 ) -> None:
     """Statistics of anybody's predictions or reports: results.json, page and tables, all with intervals."""
@@ -83,6 +85,8 @@ def score(
 
     if out.suffix != ".json":
         raise ConfigError(f"The results {out} are written as JSON: give --out a file name that ends in .json.")
+    if no_page and page is not None:
+        raise ConfigError("--page and --no-page exclude each other: leave one of them out.")
     target, usual = page or out.with_suffix(".html"), ScoreOptions()
     written = [out, out.with_suffix(".parquet"), *(table or []), *([] if no_page else [target])]
     check_outputs(written, inputs=[predictions, *([] if fit is None else [fit])])
@@ -116,7 +120,7 @@ def _result(
     fit: Path | None,
     columns: list[str],
     options: ScoreOptions,
-    vocabulary: str,
+    vocabulary: str | None,
     *,
     title: str,
     synthetic: bool,
@@ -132,9 +136,13 @@ def _result(
     named = parse_columns(columns, short=False)
     given: dict[str, Any] = {"columns": named, "options": options, "title": title, "synthetic": synthetic}
     if predictions.suffix != ".json":
-        texts = score_reports(predictions, vocabulary=vocabulary, **given) if fit is None else None
+        texts = score_reports(predictions, vocabulary=vocabulary or "chexpert14", **given) if fit is None else None
+        if texts is None and vocabulary is not None:
+            raise ConfigError(
+                f"{predictions} holds no reports, of which alone --vocabulary says anything: leave it out."
+            )
         return (score_file(predictions, fit=fit, **given), False) if texts is None else (texts, True)
-    if fit is not None or named or options != ScoreOptions() or title or synthetic:
+    if fit is not None or named or options != ScoreOptions() or title or synthetic or vocabulary is not None:
         raise ConfigError(
             f"{predictions} is made again as it was made, so no options go with it: score its predictions "
             f"(the .parquet file beside it) to change them."

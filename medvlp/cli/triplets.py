@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+_SECTIONS = "findings,impression"
+
 
 def triplets(
     reports: Annotated[Path, typer.Argument(help="CSV with columns id and text, or RadGraph's JSON.")],
@@ -19,7 +21,7 @@ def triplets(
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Column of a CSV: FIELD=COLUMN, e.g. text=Report.")
     ] = None,
-    sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = "findings,impression",
+    sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = _SECTIONS,
     vocabulary: Annotated[
         str | None, typer.Option(help="CSV: label list whose labels are the observations; default: all findings.")
     ] = None,
@@ -38,6 +40,7 @@ def triplets(
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
+    from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
@@ -46,11 +49,21 @@ def triplets(
     from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
     from medvlp.text.triplet_files import write_triplets
 
+    of_csv = {"--column": columns, "--sections": sections != _SECTIONS, "--vocabulary": vocabulary}
+    of_graphs = {
+        "--linked-observations": linked_observations,
+        "--nested-modifiers": nested_modifiers,
+        "--across-sentences": across_sentences,
+    }
+    graphs = reports.suffix.lower() == ".json"
+    for option, given in (of_csv if graphs else of_graphs).items():
+        if given:
+            raise UserError(f"{option} is read of {'a CSV' if graphs else 'RadGraph'}, not of {reports}: leave it out.")
     check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
     with progress("Reading", unit="reports") as tell:
-        if reports.suffix.lower() == ".json":
+        if graphs:
             read = studies_of_radgraph(
                 reports,
                 linked_observations=linked_observations,

@@ -42,6 +42,7 @@ def recipe_of(config: RunConfig) -> str:
         tree.pop(key)
     for key in _NOT_RECIPE_TRAINING:
         tree["training"].pop(key)
+    tree["training"]["recompute"] = False  # out of memory, a run goes on with it, and with the recipe that it had
     for data in (tree["data"], *tree["data"]["sets"].values()):
         for key in ("cache", "hashes"):
             data.pop(key)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
-from medvlp.statistics.operating_points import DEFAULT_PREVALENCES
+from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
@@ -71,6 +71,8 @@ class SubsetConfig(Node):
     def _one_of_both(self) -> SubsetConfig:
         if (self.share is None) == (self.per_class is None):
             raise ValueError("give share or per_class, one of them")
+        if self.labels and self.per_class is None:
+            raise ValueError("labels are the classes of per_class, and a share has none: leave labels out")
         return self
 
 
@@ -266,8 +268,8 @@ class EvaluationConfig(Node):
             are left out.
         labels: findings of the probes, where not those of the model's answers; all of a model without any.
         features: folder in which feature tables are kept and found again; null to make them anew each time.
-        decoding: how the words of reports are chosen, see `medvlp.core.decoding.Decoding`: ``beams=4``; empty: as the
-            model's answer does.
+        decoding: how the words of reports and of written answers are chosen, see `medvlp.core.decoding.Decoding`:
+            ``beams=4``; empty: as the model's answer does.
         gallery: pictures with boxes and heat maps on the page.
         fit: split on which thresholds, calibrations and conformal sets are chosen, where the data has it; null: none.
         calibration: map to probabilities that a bundle keeps.
@@ -283,7 +285,7 @@ class EvaluationConfig(Node):
     split: str = "test"
     where: dict[str, Any] = Field(default_factory=dict)
     min_positives: int = Field(default=30, ge=1)
-    groups: list[str] = ["sex", "age", "view_position", "site", "scanner", "source"]
+    groups: list[str] = Field(default=["sex", "age", "view_position", "site", "scanner", "source"])
     labels: list[str] = Field(default_factory=list)
     features: str | None = None
     decoding: str = ""
@@ -291,8 +293,18 @@ class EvaluationConfig(Node):
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
     points: list[str] = Field(default_factory=list)
-    prevalences: list[float] = list(DEFAULT_PREVALENCES)
+    prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=list(DEFAULT_PREVALENCES))
     into_bundle: bool = False
+
+    @field_validator("points")
+    @classmethod
+    def _points_are_rules(cls, points: list[str]) -> list[str]:
+        for point in points:
+            try:
+                parse_rule(point)
+            except ConfigError as error:
+                raise ValueError(str(error).rstrip(".")) from None
+        return points
 
 
 class GateConfig(Node):
@@ -342,6 +354,13 @@ class RunConfig(Node):
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     init_from: str | None = None
+
+    @field_validator("training")
+    @classmethod
+    def _average_is_no_state(cls, training: TrainingOptions, info: ValidationInfo) -> TrainingOptions:
+        if training.average is not None and "average" in info.data.get("states", {}):
+            raise ValueError("average is kept as a state of that name, and states has one: give that another name")
+        return training
 
     @field_validator("phases")
     @classmethod

@@ -21,13 +21,13 @@ def first_line(doc: str) -> str:
 
 
 def arguments(doc: str) -> dict[str, str]:
-    r"""Return the descriptions in the "Args" section by name; `doc` has no indentation, as of `inspect.getdoc`.
+    r"""Return what "Args" says, or of a dataclass "Attributes", by name; `doc` has no indentation, as of `getdoc`.
 
     Example:
         >>> arguments("Do.\n\nArgs:\n    rate: how fast,\n        in samples.")
         {'rate': 'how fast, in samples'}
     """
-    found = section(doc, "Args")
+    found = section(doc, "Args") or section(doc, "Attributes")
     parts = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", found, re.MULTILINE | re.DOTALL)
     return {name: " ".join(words.split()).replace("``", "").rstrip(".") for name, words in parts}
 

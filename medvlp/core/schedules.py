@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Ramp(BaseModel):
@@ -30,6 +30,12 @@ class Ramp(BaseModel):
     until: int = Field(gt=0)
     shape: Literal["linear", "cosine"] = "linear"
 
+    @model_validator(mode="after")
+    def _ends_behind_its_begin(self) -> Ramp:
+        if self.until < self.begin:
+            raise ValueError(f"a ramp that begins at {self.begin} samples cannot have arrived at {self.until}")
+        return self
+
 
 Number = float | Ramp
 
@@ -47,6 +53,16 @@ def value_at(number: Number, samples: int) -> float:
     if number.shape == "cosine":
         done = 0.5 - 0.5 * math.cos(math.pi * done)
     return number.start + (number.end - number.start) * done
+
+
+def ends_of(number: Number) -> tuple[float, ...]:
+    """Return the values between which a number moves: both ends of a ramp, else itself.
+
+    Example:
+        >>> ends_of(Ramp(start=0.0, end=1.0, until=100)), ends_of(0.5)
+        ((0.0, 1.0), (0.5,))
+    """
+    return (number.start, number.end) if isinstance(number, Ramp) else (float(number),)
 
 
 def mean_between(number: Number, first: int, last: int) -> float:

@@ -13,10 +13,16 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
 
+Options = Mapping[str, Mapping[str, Any] | None]
+
+_USUAL: Options = {}
+
 _TRUTH = ("label", "boxes", "mask")  # kinds of fields that say what is true of a finding
 
 
-def point_values(name: str, answer: Answer, said: Predictions, cohort: Manifest) -> dict[str, float]:
+def point_values(
+    name: str, answer: Answer, said: Predictions, cohort: Manifest, *, options: Options = _USUAL
+) -> dict[str, float]:
     """Return ``ANSWER/METRIC`` or ``ANSWER/METRIC/LABEL`` -> value, by every measure that reads what was said.
 
     Args:
@@ -24,12 +30,14 @@ def point_values(name: str, answer: Answer, said: Predictions, cohort: Manifest)
         answer: itself.
         said: by it, a row a record.
         cohort: the records; boxes of findings that the answer does not name are no miss of it.
+        options: of measures by name, as `EvaluationConfig.measures` has them; one that the final evaluation leaves out
+            is measured as usual here.
     """
     others = [n for n in cohort.names_of("boxes") if answer.labels and n.partition(".")[2] not in answer.labels]
     cohort = cohort.without(*others) if others else cohort
     return {
         f"{name}/{metric}": value
-        for measure in _with_points()
+        for measure in _with_points(options)
         if measure.suits(answer)
         for metric, value in measure.values(said, cohort).items()
     }
@@ -83,8 +91,8 @@ def _metrics(answer: Answer) -> list[str]:
     return [point for measure in _with_points() if measure.suits(answer) for point in measure.points]
 
 
-def _with_points() -> Iterator[Measure]:
+def _with_points(options: Options = _USUAL) -> Iterator[Measure]:
     for name in available("measures"):
         made: Any = component("measures", name)
         if made.points:  # one without may have options that it cannot be without
-            yield build("measures", {"name": name}, where=f"measures.{name}")
+            yield build("measures", {"name": name, **(options.get(name) or {})}, where=f"evaluation.measures.{name}")

@@ -73,6 +73,8 @@ class BlindPairs(Measure):
         for name in patterns:
             if name not in PATTERNS:
                 raise ConfigError(f"There is no pattern {name!r} of blind pairs: {did_you_mean(name, PATTERNS)}.")
+        if by == "quantile" and not (0 <= alike <= 1 and 0 <= apart <= 1):
+            raise ConfigError(f"alike {alike} and apart {apart} of blind pairs are shares by quantile: 0 to 1 each.")
         self.other, self.ours, self.by, self.words, self.most = other, ours, by, dict(words), most
         self.alike, self.apart, self.patterns = alike, apart, patterns or tuple(PATTERNS)
 

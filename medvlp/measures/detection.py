@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.predictions import BoxSet, Predictions
@@ -24,6 +25,7 @@ from medvlp.measures._truth import drawn_in_file, drawn_labels
 __all__ = ["Detection"]
 
 _ANY = (1 << 24, 1 << 24)  # larger than any file: drawn boxes stay as they are
+_Share = Annotated[float, Field(gt=0, le=1)]
 _TRAINING = 400  # pictures whose boxes the control is fitted on
 
 
@@ -47,7 +49,7 @@ class Detection(Measure):
     points: ClassVar[tuple[str, ...]] = ("ap",)
     order: ClassVar[int] = 16
 
-    def __init__(self, *, iou: tuple[float, ...] = (0.3, 0.5)) -> None:
+    def __init__(self, *, iou: Annotated[tuple[_Share, ...], Field(min_length=1)] = (0.3, 0.5)) -> None:
         self.iou = iou
 
     def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:

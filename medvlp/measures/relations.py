@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from medvlp.core.predictions import Predictions, RelationSet
 from medvlp.data.manifest import Manifest
@@ -51,7 +52,11 @@ class Relations(Measure):
     order: ClassVar[int] = 17
 
     def __init__(
-        self, *, k: tuple[int, ...] = (5, 1, 20), iou: tuple[float, ...] = (0.0, 0.5), file: str | None = None
+        self,
+        *,
+        k: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (5, 1, 20),
+        iou: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.0, 0.5),
+        file: str | None = None,
     ) -> None:
         self.k, self.iou, self.file = k, iou, file
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
@@ -43,6 +44,9 @@ class Cacr(Compared):
         form: see above.
         temperature: T of the form ``rbf``.
 
+    Raises:
+        ConfigError: for an option of the other form.
+
     Returns:
         ``image_attraction``, ``image_repulsion`` and those of the texts, each at half weight, or ``image`` and ``text``
         of the form ``rbf``; a row without positive does not attract, one without negative does not repel.
@@ -74,6 +78,10 @@ class Cacr(Compared):
         form: Literal["euclidean", "rbf"] = "euclidean",
         temperature: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
+        idle = ("repulsion", "prior") if form == "rbf" else ("temperature",)
+        given = {"repulsion": repulsion != 2, "prior": prior != 0, "temperature": temperature != 1}
+        if any(given[name] for name in idle):
+            raise ConfigError(f"Objective 'cacr' of the form {form!r} has no {' and no '.join(idle)}: leave it out.")
         super().__init__(objective="cacr", image=image, text=text, score="dot", positives=positives, exclude=exclude)
         self.attraction = attraction
         self.repulsion = repulsion

@@ -62,7 +62,7 @@ class Caption(Objective):
         ``next_token``; with `findings` also ``binary``, see `Classify`.
 
     Raises:
-        ConfigError: if questions are to be answered from findings.
+        ConfigError: if questions are to be answered from findings, or another decoder is given sizes or findings.
 
     Example:
         >>> sorted(map(str, Caption().needs()))
@@ -94,6 +94,11 @@ class Caption(Objective):
             raise ConfigError(
                 "Objective 'caption' tells findings to its own decoder, which alone stands on a text tower: leave out "
                 "decoder, or findings and words."
+            )
+        if decoder is not None and (width, layers, heads) != (None, 2, 4):
+            raise ConfigError(
+                "width, layers and heads of objective 'caption' are of its own decoder: leave them out, or say them "
+                "under decoder."
             )
         self.classify = Classify(labels=findings, view=image) if findings else None
         self.threshold = threshold

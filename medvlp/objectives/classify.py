@@ -91,6 +91,12 @@ class Classify(Labelled):
                 f"uncertain of objective 'classify' names {name!r}, which is none of its labels: "
                 f"{did_you_mean(name, labels)}."
             )
+        shares = [*uncertain.values(), *([] if blank is None else [blank])]
+        if exclusive and any(0 < share < 1 for share in shares):
+            raise ConfigError(
+                "Of classes that exclude each other objective 'classify' takes the one that is present, and no share: "
+                "let uncertain and blank be 0 or 1, or set exclusive: false."
+            )
         self.uncertain, self.blank = uncertain, blank
         if "labels" in schema("models/heads", self.head.name).model_fields:  # a head that knows them by name checks
             self.head = replace(self.head, options={**self.head.options, "labels": list(labels)})

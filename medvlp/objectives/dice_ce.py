@@ -17,6 +17,8 @@ from medvlp.objectives._labelled import Labelled
 
 __all__ = ["DiceCe"]
 
+_Side = Annotated[int, Field(ge=1)]
+
 
 class DiceCe(Labelled):
     r"""Soft Dice (Milletari et al. 2016) plus cross entropy over the pixels of each view, class by class.
@@ -73,7 +75,7 @@ class DiceCe(Labelled):
         exclusive: bool = False,
         smooth: Annotated[float, Field(gt=0)] = 1e-5,
         scores: Annotated[float, Field(ge=0)] = 0.0,
-        window: tuple[int, int, int] | None = None,
+        window: tuple[_Side, _Side, _Side] | None = None,
     ) -> None:
         super().__init__(objective="dice_ce", labels=labels, view=view, part=part, head=decoder, more=int(exclusive))
         self.exclusive = exclusive

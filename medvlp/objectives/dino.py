@@ -13,7 +13,7 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
-from medvlp.core.schedules import Number, value_at
+from medvlp.core.schedules import Number, ends_of, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
@@ -85,6 +85,9 @@ class Dino(Objective):
         head: str = "dino",
     ) -> None:
         super().__init__()
+        for end in ends_of(teacher_temperature):
+            if not end > 0:
+                raise ConfigError(f"teacher_temperature of objective 'dino' is {end}: use a number above 0.")
         self.large, self.views = tuple(large), (*large, *small)
         if not large or len(set(self.views)) < len(self.views):
             raise ConfigError(

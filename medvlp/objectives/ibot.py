@@ -13,7 +13,7 @@ from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
-from medvlp.core.schedules import Number, value_at
+from medvlp.core.schedules import Number, ends_of, value_at
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
@@ -78,6 +78,9 @@ class Ibot(Objective):
         head: str = "ibot",
     ) -> None:
         super().__init__()
+        for end in ends_of(teacher_temperature):
+            if not end > 0:
+                raise ConfigError(f"teacher_temperature of objective 'ibot' is {end}: use a number above 0.")
         self.teacher = teacher
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature

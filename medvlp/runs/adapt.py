@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medvlp.adaptation.release import adapted_bundle, scaled
+from medvlp.adaptation._release import adapted_bundle, scaled
 from medvlp.answers.asking.model import load, prompt_sets
 from medvlp.answers.prompting.class_vectors import unit_mean
 from medvlp.config.tree import EvaluationConfig, GateConfig

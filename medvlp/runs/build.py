@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
@@ -42,6 +43,8 @@ from medvlp.training.checkpoints import latest
 from medvlp.training.phases import PhasePlan
 from medvlp.training.task import make_plan
 
+logger = logging.getLogger(__name__)
+
 Words = Mapping[str, Sequence[Tokenizer]]
 
 
@@ -55,10 +58,9 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     None where there are no texts; a new one is written into the run's folder where `keep` says so.
     """
     folder = run / "tokenizer"
-    if config.tokenizer.name == "transformers":
-        if config.tokenizer.path is None:
-            raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
-        return TransformersTokenizer(config.tokenizer.path, max_length=config.tokenizer.max_length)
+    path = path_of(config.tokenizer)
+    if path is not None:
+        return TransformersTokenizer(path, max_length=config.tokenizer.max_length)
     # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
     old = latest(run) is not None and folder.is_dir()
     if not keep:
@@ -72,8 +74,28 @@ def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool 
     return load_tokenizer(folder) if folder.is_dir() else None
 
 
+def path_of(tokenizer: TokenizerConfig) -> str | None:
+    """Return where a tokenizer of transformers lies; None for one that is trained here.
+
+    Raises:
+        ConfigError: if it is not said, or is said of the other; before anything is read, for whoever asks at the start.
+    """
+    if tokenizer.name == "transformers" and tokenizer.path is None:
+        raise ConfigError("tokenizer.path is missing: give the folder or name of the transformers tokenizer.")
+    if tokenizer.name != "transformers" and tokenizer.path is not None:
+        raise ConfigError(
+            f"tokenizer.path is read by name: transformers, and the name is {tokenizer.name}: change one of them."
+        )
+    return tokenizer.path
+
+
 def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
     given = None if config.init_from is None else load_bundle(config.init_from).tokenizer
+    if given is not None and given.max_length != config.tokenizer.max_length:
+        logger.info(
+            f"Words are those of {config.init_from}, texts of {given.max_length} tokens: tokenizer.max_length "
+            f"{config.tokenizer.max_length} and vocab_size are not used."
+        )
     # A bundle of pictures alone has no words: a model that reads some learns them here.
     if given is not None or (config.init_from is not None and "text" not in config.model):
         return given
@@ -266,6 +288,7 @@ def _phase_plan(
     loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
     phase = config.phases[at]
+    sampler = phase.sampler or config.data.sampler
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     return PhasePlan(
         until=phase.until,
@@ -274,7 +297,7 @@ def _phase_plan(
         optimiser=phase.optimiser or config.optimiser,
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
-        follows=str((phase.sampler or {}).get("state") or ""),
+        follows=str(sampler.get("state") or ""),
         episode=lambda first, last: loader(first).episode(first, last),
         replays=lambda start: loader(start).replayed(),
         trainable=phase.trainable,

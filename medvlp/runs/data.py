@@ -34,6 +34,8 @@ def open_manifest(data: DataConfig) -> Manifest:
         ConfigError: if it is not said how the cohort is indexed.
         DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
     """
+    for each in data.sets.values() or [data]:
+        _refuse_idle(each)
     if data.sets:
         opened = {name: _opened(each, name=f"{name}: ") for name, each in data.sets.items()}
         manifest = _selected(join_sets(opened), data)
@@ -52,6 +54,23 @@ def open_manifest(data: DataConfig) -> Manifest:
     for sentence in leak_caveats(manifest):
         logger.info(sentence)
     return manifest
+
+
+def _refuse_idle(data: DataConfig) -> None:
+    """Refuse, before anything is read, options that nothing would read beside the others."""
+    group = data.group
+    if data.columns is not None and data.layout is not None:
+        raise ConfigError("data.columns is short for the layout csv, and there is a layout: give one of the two.")
+    if data.table is not None and data.columns is None:
+        raise ConfigError("data.table goes with data.columns, which say what is in it: give both, or a layout.")
+    if group is not None and group.keep != "one" and (group.prefer or group.column != "kernel"):
+        raise ConfigError(
+            f"data.group: prefer and column choose one of several rows, and keep is {group.keep}: leave them out."
+        )
+    if group is not None and group.keep == "prior" and group.by not in ("id.study", "id.patient"):
+        raise ConfigError("data.group: an earlier picture is one of the same patient whatever by says: leave by out.")
+    if data.part is not None and data.split != DataConfig(root=data.root).split:
+        raise ConfigError("data.part says in which part all records stand: leave data.split out.")
 
 
 def _opened(data: DataConfig, name: str = "") -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ from medvlp.evaluation.scoring.fitted import fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.statistics.operating_points import DEFAULT_RULES
 
 # Of fewer cases of a class a threshold or a calibration is mostly noise: the bundle keeps none of that finding.
 _LEAST = 10
 
 
-def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration: str) -> Bundle:
+def fitted_bundle(
+    bundle: Bundle, prepared: Prepared, *, data: str, calibration: str, points: Sequence[str] = ()
+) -> Bundle:
     """Return a bundle with what is chosen on prepared validation pictures, for the scores that `predict` gives.
 
     Args:
@@ -37,6 +40,7 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         prepared: validation pictures with labels; without any, the bundle is returned as it is.
         data: hash of the data.
         calibration: map that is stored.
+        points: further rules of thresholds beside the usual ones.
     """
     manifest = prepared.manifest
     if "id.patient" not in manifest or not manifest.file_columns:
@@ -52,9 +56,10 @@ def fitted_bundle(bundle: Bundle, prepared: Prepared, *, data: str, calibration:
         return bundle
     rows = (prepared.sample(index) for index in range(len(prepared)))
     answered = ask_samples(chosen, model.model, rows, asks={name: ask for name, ask in asks.items() if ask is not None})
+    options = ScoreOptions(points=tuple(dict.fromkeys((*DEFAULT_RULES, *points))))
     for name, each in answered.items():
         table = numeric_columns(pd.DataFrame(scored_rows(manifest, each.scores or {})))
-        held_out = split_data(table, checked_findings(table), name="validate", options=ScoreOptions())
+        held_out = split_data(table, checked_findings(table), name="validate", options=options)
         fitted = {finding.name: fit_finding(finding, held_out.options).to_dict() for finding in held_out.findings}
         bundle = _with_fitted(bundle, name, fitted, data, calibration)
     return bundle

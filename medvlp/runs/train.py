@@ -39,7 +39,7 @@ from medvlp.measures._points import first_choice
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
-from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
@@ -133,6 +133,7 @@ class Built:
         self.tree: dict[str, Any] = full_tree(config)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
+        path_of(config.tokenizer)
         self.tracking = Tracking(options.track, self.tree) if collectives.rank() == 0 else None
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
@@ -158,6 +159,11 @@ class Built:
                 "name the training records so, or leave the split column out."
             )
         names = [name for name in ("train", "validate") if name in there]
+        if options.patience is not None and "validate" not in there:
+            raise UserError(
+                "training.patience counts validations, and no record is in the split 'validate': split some off, or "
+                "leave patience out."
+            )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
@@ -235,7 +241,8 @@ class Built:
     def _validator(self) -> Validator | None:
         if "validate" not in self.splits:
             return None
-        return Validator(self.splits["validate"], {n: each.answer for n, each in self.parts.answers.items()})
+        answers = {name: each.answer for name, each in self.parts.answers.items()}
+        return Validator(self.splits["validate"], answers, measures=self.config.evaluation.measures)
 
     def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
@@ -326,7 +333,7 @@ class Built:
         load_weights(trainer.root, weights, source=outcome.best)
         model: Model = self.parts.model
         average = self.setup.states.get("average")
-        if isinstance(average, Ema):
+        if self.config.training.average is not None and isinstance(average, Ema):
             own = {k.removeprefix("average|"): v for k, v in checkpoint.states.items() if k.startswith("average|")}
             average.load_state_dict(own)
             model = average.model
@@ -361,7 +368,8 @@ class Built:
             seen=self._seen(),
         )
         if "validate" in self.splits and self.config.evaluation.fit == "validate":
-            chosen = {"data": self.manifest.hash, "calibration": self.config.evaluation.calibration}
+            options = self.config.evaluation
+            chosen = {"data": self.manifest.hash, "calibration": options.calibration, "points": options.points}
             bundle = fitted_bundle(bundle, self.splits["validate"], **chosen)
         bundle = dataclasses.replace(bundle, card=training_card(bundle, outcome, self.tree, self.parts.answers))
         save_bundle(self.run / "bundle", bundle)

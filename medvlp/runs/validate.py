@@ -10,7 +10,7 @@ from medvlp.core.protocols import Model
 from medvlp.data.loader import in_order
 from medvlp.data.prepare import Prepared
 from medvlp.features.feature_pass import feature_pass
-from medvlp.measures._points import point_values
+from medvlp.measures._points import Options, point_values
 
 
 class Validator:
@@ -19,11 +19,13 @@ class Validator:
     Args:
         prepared: validation records.
         answers: of the model, by name.
+        measures: options of measures by name, those of the final evaluation.
     """
 
-    def __init__(self, prepared: Prepared, answers: Mapping[str, Answer]) -> None:
+    def __init__(self, prepared: Prepared, answers: Mapping[str, Answer], *, measures: Options) -> None:
         self._prepared = prepared
         self._answers = answers
+        self._measures = measures
 
     def __call__(self, model: Model, samples_seen: int) -> dict[str, float]:
         """Return ``ANSWER/METRIC[/LABEL]``; what the data or the model lacks is left out."""
@@ -47,5 +49,5 @@ class Validator:
             else:
                 rows = (self._prepared.sample(index) for index in range(len(self._prepared)))
                 predictions = ask_samples({name: answer}, model, rows, asks={name: ask})[name]
-            found |= point_values(name, answer, predictions, manifest)
+            found |= point_values(name, answer, predictions, manifest, options=self._measures)
         return found

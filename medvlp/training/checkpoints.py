@@ -32,7 +32,7 @@ class Checkpoint:
         weights: parameters and buffers of the task (model and objectives) by name.
         optimiser: as `optimiser_state` gives it.
         states: ``"state|tensor"`` -> tensor.
-        trainer: plain data: samples seen, phase, guard, best so far, recipe hash, heads that were left out.
+        trainer: plain data: samples seen, phase, guard, best so far and by what, recipe hash, heads that were left out.
     """
 
     weights: Mapping[str, Tensor]
@@ -80,6 +80,20 @@ def refuse_other_recipe(run: Path, recipe: str) -> None:
         raise UserError(
             f"{run} holds a run of another configuration (recipe {found}, now {recipe}): choose another run folder, "
             "or resume with the config.yaml that lies in it."
+        )
+
+
+def refuse_other_choice(trainer: Mapping[str, Any], choose: str, *, run: Path) -> None:
+    """Refuse to go on by another metric than that by which the best checkpoint was chosen so far; the two are no match.
+
+    Raises:
+        UserError: if a best one was chosen, by another metric.
+    """
+    before = trainer.get("choose", choose)
+    if trainer["best_value"] is not None and before != choose:
+        raise UserError(
+            f"The best checkpoint of {run} was chosen by {before} so far, and {choose or 'nothing'} cannot be compared "
+            f"with it: resume with evaluation.choose={before}, or choose another run folder."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from fnmatch import fnmatch
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,10 +53,10 @@ class OptimiserOptions(BaseModel):
     schedule: Literal["cosine", "constant"] = "cosine"
     final: float = Field(default=0.01, ge=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
     eps: float = Field(default=1e-8, gt=0)
     clip: float | None = Field(default=1.0, gt=0)
-    rates: dict[str, float] = Field(default_factory=dict)
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     no_decay: list[str] = Field(default_factory=list)
 

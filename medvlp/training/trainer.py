@@ -36,6 +36,7 @@ from medvlp.training.checkpoints import (
     load_weights,
     point_best,
     prune,
+    refuse_other_choice,
     refuse_other_recipe,
 )
 from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
@@ -324,6 +325,7 @@ class Trainer:
                 "data": self.setup.data,
                 "best": self._best_name,
                 "best_value": self.best_value,
+                "choose": self.setup.choose,
                 "stale": self.stale,
                 "guard": self.guard.state(),
             }
@@ -341,8 +343,7 @@ class Trainer:
         """
         if not self._resumed:
             self._resumed = True
-            folder = latest(self.setup.run)
-            if folder is not None:
+            if (folder := latest(self.setup.run)) is not None:
                 self._take_up(folder)
             collectives.barrier()  # nobody writes before everybody has looked
 
@@ -355,6 +356,7 @@ class Trainer:
                 f"The training records of {self.setup.run} are not those that it was trained on (hash "
                 f"{trainer['data']}, now {self.setup.data}): restore the data, or choose another run folder."
             )
+        refuse_other_choice(trainer, self.setup.choose, run=self.setup.run)
         self._phase = trainer["phase"]
         if self._phase >= 0:
             self.stand_at(self._phase)
@@ -378,8 +380,7 @@ class Trainer:
         return link.resolve() if link.is_symlink() else latest(self.setup.run)
 
     def _ended_early(self) -> bool:
-        patience = self.setup.options.patience
-        return patience is not None and self.stale >= patience
+        return self.stale >= (self.setup.options.patience or math.inf)
 
     # interruption ---------------------------------------------------------------------------------------------------
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from medvlp.adaptation._adapter import Adapter
+from medvlp.adaptation._release import adapted_bundle, scaled
 from medvlp.adaptation.ensemble import Ensemble
 from medvlp.adaptation.gda import Gda
 from medvlp.adaptation.linear import Linear
-from medvlp.adaptation.release import adapted_bundle, scaled
 from medvlp.adaptation.residual import Residual
 from medvlp.adaptation.tip import Tip
 from medvlp.adaptation.tip_tuned import TipTuned
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import build
+from medvlp.core.registry import available, build
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from tests.adaptation.worlds import gaussians
@@ -157,3 +157,8 @@ def test_scaled_scores_of_the_folds_are_log_odds() -> None:
         chance = 1 / (1 + np.exp(-(slope * folded.scores[name] + shift)))
         high = chance > 0.5
         assert far.labels[name][high].mean() == pytest.approx(chance[high].mean(), abs=0.05)
+
+
+def test_what_is_listed_as_a_probe_is_one() -> None:
+    for name in available("adaptation"):
+        assert hasattr(build("adaptation", {"name": name}, where="here"), "fit")

@@ -11,6 +11,7 @@ import torch
 
 from medvlp.answers.question import Question
 from medvlp.core.answers import Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
@@ -90,3 +91,14 @@ def test_heads_of_another_list_are_refused() -> None:
     model: Any = build_model(spec, tokenizer=WORDS, seed=3)
     with pytest.raises(ConfigError, match=r"'question' does not classify 2 answers: list the answers that"):
         Question(answers=["yes", "no"]).check(model)
+
+
+def test_words_of_an_answer_are_chosen_as_it_was_asked() -> None:
+    model, answer = learned(OPEN)
+    table = feature_pass(model, [batch()], answer.needs(model))
+    told = {}
+    for name, decoding in (("none", None), ("hot", Decoding(temperature=50.0, seed=1))):
+        ask = Ask(questions=ASKED, decoding=decoding)
+        told[name] = answer.answer(Rows(table), ask, answer.begin(model, ask)).text
+    assert told["none"] == TRUTH
+    assert told["hot"] != TRUTH

@@ -24,7 +24,7 @@ import pandas as pd
 from _report import print_report
 
 from medvlp.adaptation._adapter import Adapted, Candidate, applied
-from medvlp.adaptation.release import scaled
+from medvlp.adaptation._release import scaled
 from medvlp.core.answers import ProbeTable
 from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable

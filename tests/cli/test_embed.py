@@ -61,3 +61,11 @@ def test_records_with_nothing_to_embed_are_left_out_and_named(cli: Cli, tiny_run
     assert list(table.ids) == ["film", "words"]
     assert np.isfinite(table["image/embedding"]).all(axis=1).tolist() == [True, False]
     assert np.isfinite(table["text/embedding"]).all(axis=1).tolist() == [False, True]
+
+
+def test_options_of_slices_go_with_slices_and_engines_with_tables(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    words = ("embed", tiny_run.bundle, tmp_path / "m.parquet")
+    table = cli(*words, "--out", tmp_path / "e.parquet", "--window", "ct_lung_v1").refused()
+    assert table.startswith("medvlp: --window says in what slices are shown, and none are embedded")
+    slices = cli(*words, "--slices", tmp_path / "s", "--window", "ct_lung_v1", "--backend", "openvino").refused()
+    assert slices == "medvlp: Slices are embedded by torch: leave --backend openvino out."

@@ -133,6 +133,19 @@ def test_another_engine_gives_the_scores_and_says_how_well_it_agrees(
         assert result["scores"] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--question", "is there an effusion?"), "takes a question (zero_shot): leave --question out"),
+        (("--decoding", "beams=4"), "writes words (zero_shot): leave --decoding out"),
+    ],
+)
+def test_an_option_that_nothing_asked_heeds_is_refused(
+    cli: Cli, bundle: Path, films: Path, options: tuple[str, str], sentence: str
+) -> None:
+    assert sentence in cli("predict", bundle, films / "0.png", *options).refused()
+
+
 def test_an_engine_that_nobody_knows_is_a_sentence(cli: Cli, bundle: Path, films: Path) -> None:
     told = cli("predict", bundle, films / "0.png", "--backend", "tensorrt")
     assert told.code == 2

@@ -68,6 +68,17 @@ def test_flags_are_told(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     assert "Flag: " not in few.out
 
 
+def test_options_that_say_nothing_of_the_table_are_refused(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "r.json", "--resamples", 20)
+    both = cli("score", predictions, *out, "--no-page", "--page", tmp_path / "p.html").refused()
+    assert "--page and --no-page exclude each other" in both
+    words = ("--no-page", "--vocabulary", "padchest")
+    assert "holds no reports, of which alone --vocabulary says" in cli("score", predictions, *out, *words).refused()
+    cli("score", predictions, *out, "--no-page")
+    again = cli("score", tmp_path / "r.json", "--out", tmp_path / "again.json", *words).refused()
+    assert "is made again as it was made, so no options go with it" in again
+
+
 def test_without_validation_it_says_that_nothing_was_chosen(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     pd.read_csv(predictions).drop(columns="split").to_csv(predictions, index=False)
     ran = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 20)

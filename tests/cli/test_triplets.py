@@ -37,6 +37,15 @@ def test_reports_become_triplets_a_matrix_and_medslips_folder(cli, tmp_path):
     assert lists == {"train": {"a.png": {"labels_id": 0}}, "test": {"b.png": {"labels_id": 1}}}
 
 
+def test_an_option_of_the_other_kind_of_reports_is_refused(cli, tmp_path):
+    table, out = tmp_path / "r.csv", ("--out", tmp_path / "t.jsonl")
+    table.write_text("id,text\ns1,Left effusion.\n")
+    told = cli("data", "triplets", table, *out, "--nested-modifiers").refused()
+    assert told == f"medvlp: --nested-modifiers is read of RadGraph, not of {table}: leave it out."
+    told = cli("data", "triplets", SMALL, *out, "--sections", "impression").refused()
+    assert told.startswith("medvlp: --sections is read of a CSV, not of ")
+
+
 def test_the_guides_write_triplets_as_json_lines():
     pages = [*(Path(__file__).parents[2] / "docs").rglob("*.md")]
     written = [name for page in pages for name in re.findall(r"medvlp data triplets .*--out (\S+)", page.read_text())]

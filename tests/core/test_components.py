@@ -72,6 +72,12 @@ def test_options_are_the_constructors_and_examples_are_accepted(kind: str, name:
         assert found.example.startswith(">>>") or not found.example
 
 
+def test_every_option_is_explained() -> None:
+    kinds = ("data/views", "features/maps", "objectives", "measures", "models/patches")
+    told = [(kind, name, each) for kind in kinds for name in available(kind) for each in describe(kind, name).options]
+    assert [f"{kind}/{name}: {each.name}" for kind, name, each in told if not each.about] == []
+
+
 def test_a_component_of_another_package_is_listed_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "other_package", sys.modules[__name__])
     point = EntryPoint("borrowed", "other_package:Borrowed", "medvlp.objectives")

@@ -76,6 +76,14 @@ def test_average_precision_counts_false_boxes_of_cases_known_to_be_empty_and_non
     assert found["ap/macro"] == found["ap/mass"]
 
 
+def test_the_overlap_that_chooses_a_checkpoint_is_the_one_that_is_asked_for() -> None:
+    data, said = cohort(**{"boxes.mass": TRUE}), Predictions(IDS, boxes=SAID)
+    options: dict[str, Any] = {"detection": {"iou": [0.95]}, "segmentation": None}
+    found = point_values("boxes", Boxes(labels=["mass"]), said, data, options=options)
+    assert found["boxes/ap/mass"] == Detection(iou=(0.95,)).values(said, data)["ap/mass"]
+    assert found["boxes/ap/mass"] < Detection().values(said, data)["ap/mass"]
+
+
 def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
     data = cohort(**{"boxes.mass": TRUE, "boxes.fracture": [[[0, 0, 5, 5]]] * 5})
     said = Predictions(IDS, boxes=SAID)

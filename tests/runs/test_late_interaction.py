@@ -48,7 +48,7 @@ def done(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -
     tree["data"]["split"] = SPLIT
     tree["phases"][0]["objectives"] = [{"name": "clip", "score": "late_interaction"}]
     tree["training"]["average"] = None
-    tree["evaluation"]["choose"] = "zero_shot/auroc/macro"
+    tree["evaluation"] |= {"choose": "zero_shot/auroc/macro", "points": ["sensitivity_0.75"]}
     return train(check_config(tree, source="t"))
 
 
@@ -129,6 +129,8 @@ def test_thresholds_are_fitted_to_its_scores(done: Trained, validation: Loop) ->
     for label in decisions.calibrators:
         chosen = fit_operating_point(validation.truth(label), scores[label], parse_rule("youden"))
         assert decisions.thresholds[label]["youden"] == pytest.approx(chosen.threshold, abs=1e-6)
+        further = fit_operating_point(validation.truth(label), scores[label], parse_rule("sensitivity_0.75"))
+        assert decisions.thresholds[label]["sensitivity_0.75"] == pytest.approx(further.threshold, abs=1e-6)
 
 
 def test_files_are_scored_by_it(done: Trained, model: VisionLanguageModel, validation: Loop) -> None:

@@ -86,6 +86,14 @@ def test_a_batch_of_the_stage_has_one_label(tree: dict[str, Any]) -> None:
     assert max(map(len, mixed)) > 1
 
 
+def test_the_sampler_of_the_data_waits_for_the_pass_of_its_state_as_that_of_a_phase_does(tree: dict[str, Any]) -> None:
+    tree["data"]["sampler"] = tree["phases"][1].pop("sampler")
+    tree["phases"] = [{**tree["phases"][1], "until": 16, "surgery": [], "trainable": ["*"]}]
+    setup = Built(check_config(tree, source="test")).setup
+    assert setup.phases[0].follows == "mcl"
+    assert Trainer(setup).fit().samples_seen == 16
+
+
 def test_what_only_trains_is_the_newest_expert_then_the_router(tree: dict[str, Any]) -> None:
     setup = Built(check_config(tree, source="test")).setup
     trainer = Trainer(setup)

@@ -15,7 +15,7 @@ from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.runs.build import build_parts
-from medvlp.runs.train import dry_run, train
+from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
@@ -33,6 +33,19 @@ def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
 
 def config_of(tree: dict[str, Any]) -> RunConfig:
     return check_config(tree, source="test")
+
+
+def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
+    tree["data"]["split"] = {"name": "patient", "fractions": {"train": 0.8, "test": 0.2}}
+    tree["training"]["patience"] = 3
+    with pytest.raises(UserError, match=r"training\.patience counts validations, and no record is in the split 'val"):
+        dry_run(config_of(tree))
+
+
+def test_validation_measures_with_the_options_of_the_evaluation(tree: dict[str, Any]) -> None:
+    tree["evaluation"]["measures"] = {"detection": {"iou": [0.7]}}
+    validate: Any = Built(config_of(tree), keep=False).setup.validate
+    assert validate._measures == {"detection": {"iou": [0.7]}}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -55,9 +68,21 @@ def test_a_run_stopped_and_resumed_with_other_workers_is_the_same(tree: dict[str
     assert all(torch.equal(own[key], expected[key]) for key in own)
 
 
+def test_a_run_does_not_go_on_by_another_metric_than_its_best_was_chosen_by(tree: dict[str, Any]) -> None:
+    tree["evaluation"]["choose"] = "retrieval/recall@1"
+    with pytest.raises(UserError, match="Training was interrupted"):
+        train(config_of(tree), stop_at=40)
+    tree["evaluation"]["choose"] = "retrieval/recall@10"
+    with pytest.raises(UserError, match=r"was chosen by retrieval/recall@1 so far, and retrieval/recall@10 cannot be"):
+        train(config_of(tree))
+    tree["evaluation"]["choose"] = "retrieval/recall@1"
+    assert train(config_of(tree)).outcome.samples_seen == 64
+
+
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
     recipe = recipe_of(config_of(tree))
     tree["training"] |= {"workers": 2, "chunks": 4, "keep": 9, "log_every": 1, "checkpoint_every": 1, "device": "cpu"}
+    tree["training"] |= {"recompute": True}  # what a run that is out of memory is told to go on with
     tree["evaluation"] |= {"resamples": 200}
     tree["run"], tree["data"]["cache"] = "elsewhere", None
     tree["phases"][0]["objectives"][0] |= {"positives": "same_report"}  # its default
@@ -94,6 +119,21 @@ def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trai
     released = load_file(tiny_run.bundle / "model.safetensors")
     for name, tensor in released.items():
         assert torch.equal(tensor, states[f"average|model.{name}"]), name
+
+
+def test_a_teacher_called_average_is_not_released_and_not_replaced(tree: dict[str, Any]) -> None:
+    tree["states"] = {"average": {"name": "ema", "horizon": 1e9}}
+    tree["training"]["average"] = None
+    tree["phases"][0]["until"] = 16
+    done = train(config_of(tree))
+    student = load_file(done.outcome.best / "weights.safetensors")
+    released = load_file(done.bundle / "model.safetensors")
+    names = [name for name in released if f"model.{name}" in student and released[name].dim() > 1]
+    assert names
+    assert all(torch.equal(released[name], student[f"model.{name}"]) for name in names)
+    tree["training"]["average"] = 64
+    with pytest.raises(ConfigError, match=r"training: average is kept as a state of that name, and states has one"):
+        config_of(tree)
 
 
 def test_a_run_from_a_bundle_starts_with_its_weights_and_words(

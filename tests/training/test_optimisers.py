@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from medvlp.core.errors import ConfigError, UserError
@@ -50,6 +51,12 @@ def test_a_rate_pattern_scales_the_rate_of_what_it_matches() -> None:
     rates = {name: group["lr"] for group in optimiser.param_groups for name in group["names"]}
     assert rates["0.weight"] == pytest.approx(1e-2)
     assert rates["2.weight"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("options", [{"betas": (0.9, 1.0)}, {"betas": (1.5, 0.9)}, {"rates": {"2.*": -0.1}}])
+def test_moments_decay_and_no_rate_climbs(options: Any) -> None:
+    with pytest.raises(ValidationError):
+        OptimiserOptions(**options)
 
 
 def test_one_step_is_adamw_by_its_formula() -> None:

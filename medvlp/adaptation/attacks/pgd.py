@@ -54,7 +54,7 @@ class Pgd(Attack):
         epsilon: float = 8.0,
         norm: Norm = "linf",
         steps: Annotated[int, Field(ge=0)] = 10,
-        step: float | None = None,
+        step: Annotated[float, Field(gt=0)] | None = None,
         seed: int = 0,
     ) -> None:
         self.ball, self.steps, self.seed = Ball(epsilon, norm), steps, seed

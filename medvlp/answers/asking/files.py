@@ -54,7 +54,7 @@ def predict_files(
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
             every answer of the bundle that needs no question, and with a question those that take one.
         question: for answers that take one.
-        decoding: how words of a report are chosen; None: as the bundle's answer does.
+        decoding: how words of reports and written answers are chosen; None: as the bundle's answer does.
         name: of the model, for the output.
         maps: folder for a picture of each thing that is stated, with where it was seen; none of a picture that the
             gate holds back.
@@ -81,7 +81,8 @@ def predict_files(
         ConfigError: for an unknown recipe, or one that this model cannot serve.
         DataError: if the recipe has no score for these images.
         UnreadableImage: if no file can be read; the first one's.
-        UserError: if nothing can be asked, or maps of what the model or the answer has none of.
+        UserError: if nothing can be asked, a question or words of what takes or writes none, or maps of what the model
+            or the answer has none of.
     """
     rows: list[PictureFile | Prepared] = []
     for path in paths:
@@ -172,6 +173,10 @@ def _asked(
     tick: Callable[[], None],
 ) -> _Answered:
     answers = _chosen(model, recipe, question)
+    if question and all(each.asks != "question" for each in answers.values()):
+        raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
+    if decoding is not None and all("text" not in each.gives for each in answers.values()):
+        raise UserError(f"Nothing that is asked here writes words ({', '.join(answers)}): leave --decoding out.")
     if maps is not None:
         _refuse_maps(model, answers, maps)
     asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}

@@ -11,16 +11,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.text.prompts import PromptSet
 
 FloatArray = NDArray[np.float64]
 Scale = float | Literal["model"]
+Factor = Annotated[float, Field(gt=0)] | Literal["model"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, softmax
+from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, class_vector, dots, softmax
 from medvlp.core.errors import DataError
 
 __all__ = ["MulticlassSoftmax"]
@@ -34,8 +34,8 @@ class MulticlassSoftmax(Recipe):
     name = "multiclass-softmax"
     denials = False
 
-    def __init__(self, *, scale: Scale = "model") -> None:
-        self.scale: Scale = scale
+    def __init__(self, *, scale: Factor = "model") -> None:
+        self.scale: Factor = scale
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F); rows add to 1."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, pair_probability
+from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, class_vector, dots, pair_probability
 from medvlp.core.errors import DataError
 
 __all__ = ["OrganQuery"]
@@ -38,10 +38,10 @@ class OrganQuery(Recipe):
 
     name = "organ-query"
 
-    def __init__(self, *, organs: Mapping[str, str], head: str = "organs", scale: Scale = "model") -> None:
+    def __init__(self, *, organs: Mapping[str, str], head: str = "organs", scale: Factor = "model") -> None:
         self.organs = organs
         self.head = head
-        self.scale: Scale = scale
+        self.scale: Factor = scale
 
     @property
     def image_parts(self) -> tuple[str, ...]:

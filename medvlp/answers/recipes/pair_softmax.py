@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability
+from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability
 
 __all__ = ["PairSoftmax"]
 
@@ -30,8 +30,8 @@ class PairSoftmax(Recipe):
 
     name = "pair-softmax"
 
-    def __init__(self, *, scale: Scale = "model") -> None:
-        self.scale: Scale = scale
+    def __init__(self, *, scale: Factor = "model") -> None:
+        self.scale: Factor = scale
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F)."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability
+from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability
 
 __all__ = ["PromptEnsemble"]
 
@@ -30,8 +30,8 @@ class PromptEnsemble(Recipe):
 
     name = "prompt-ensemble"
 
-    def __init__(self, *, scale: Scale = "model", weights: Mapping[str, list[float]] | None = None) -> None:
-        self.scale: Scale = scale
+    def __init__(self, *, scale: Factor = "model", weights: Mapping[str, list[float]] | None = None) -> None:
+        self.scale: Factor = scale
         self.weights = weights or {}
 
     def scores(self, given: Given) -> FloatArray:

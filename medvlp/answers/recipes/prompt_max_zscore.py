@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, dots, unit_rows
 from medvlp.core.errors import DataError
@@ -44,7 +46,7 @@ class PromptMaxZscore(Recipe):
     def __init__(
         self,
         *,
-        sharpness: float = 4.0,
+        sharpness: Annotated[float, Field(ge=0)] = 4.0,
         local: bool = True,
         statistics: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, class_vector, dots, pair_probability
+from medvlp.answers.prompting.recipe import (
+    Factor,
+    FloatArray,
+    Given,
+    Recipe,
+    Scale,
+    class_vector,
+    dots,
+    pair_probability,
+)
 from medvlp.core.errors import DataError
 
 __all__ = ["Sigmoid"]
@@ -34,8 +43,8 @@ class Sigmoid(Recipe):
     name = "sigmoid"
     denials = False
 
-    def __init__(self, *, scale: Scale = "model", bias: Scale = "model") -> None:
-        self.scale: Scale = scale
+    def __init__(self, *, scale: Factor = "model", bias: Scale = "model") -> None:
+        self.scale: Factor = scale
         self.bias: Scale = bias
 
     def scores(self, given: Given) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, Scale, dots, pair_probability, unit_rows
+from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability, unit_rows
 from medvlp.core.errors import DataError
 
 __all__ = ["XattnSim"]
@@ -39,11 +39,11 @@ class XattnSim(Recipe):
     def __init__(
         self,
         *,
-        scale: Scale = "model",
+        scale: Factor = "model",
         temperature: Annotated[float, Field(gt=0)] = 0.1,
         offset: float = 0.0,
     ) -> None:
-        self.scale: Scale = scale
+        self.scale: Factor = scale
         self.temperature = temperature
         self.offset = offset
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
@@ -66,6 +66,7 @@ def index(
     down the columns]``. A blank is unknown; an empty list, a black mask and a label of 0 say that there is none.
 
     Raises:
+        ConfigError: for a secret without pseudonyms.
         DataError: for a column that the table lacks, a value that it cannot have, no row left, or no file that exists.
 
     Example:
@@ -75,6 +76,10 @@ def index(
         >>> index(root, columns={"text": "note", "patient_id": "who"}).record(0)
         {'id': 'row-000001', 'text': 'Clear lungs.', 'id.patient': '7'}
     """
+    if key_file is not None and not pseudonymise:
+        raise ConfigError(
+            "key_file of layout 'csv' is the secret of pseudonyms, and none are made: set pseudonymise or leave it out."
+        )
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _matching(source, where or {})
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}

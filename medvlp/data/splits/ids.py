@@ -38,7 +38,7 @@ def by_ids(
         repeat: allow an id in several parts; its record is then repeated, and the leak check refuses it.
 
     Raises:
-        ConfigError: if not exactly one of `stored`, `table` and `files` is given.
+        ConfigError: if not exactly one of `stored`, `table` and `files` is given, or `stored` with how lists are read.
         DataError: if a file cannot be read, no listed id is in the manifest, or one stands in several parts.
 
     Example:
@@ -51,6 +51,8 @@ def by_ids(
     """
     if sum(each is not None for each in (stored, table, files)) != 1:
         raise ConfigError("A split by ids is given by stored, table or files: name exactly one of them.")
+    if stored is not None and (column is not None or by is not None or repeat):
+        raise ConfigError("A stored split holds the records' own ids: leave out column, by and repeat.")
     if stored is not None:
         return load_split(find_file(stored, manifest.root))
     if table is not None:

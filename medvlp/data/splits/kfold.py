@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.splits._groups import Cohort, grouped
@@ -20,7 +23,7 @@ def kfold(
     validation: bool = True,
     stratify: bool = False,
     labels: tuple[str, ...] = (),
-    seed: int = 0,
+    seed: Annotated[int, Field(ge=0)] = 0,
     by: str = "id.patient",
 ) -> Split:
     """One of k splits: a fold is the test, the next one the validation, the others train.
@@ -36,7 +39,8 @@ def kfold(
         fold: which is the test, from 0.
         validation: whether the fold after it validates; otherwise it trains too.
         stratify: distribute labels evenly, as the rule ``stratified`` does.
-        labels: findings that are stratified; all that enough patients have where none is named.
+        labels: findings that are stratified, also without `stratify`; all that enough patients have where none is
+            named.
         seed: another seed, other folds.
         by: column whose equal values stay together.
 

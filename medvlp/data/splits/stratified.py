@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
@@ -26,7 +28,7 @@ def stratified(
     *,
     labels: tuple[str, ...] = (),
     fractions: dict[str, float] | None = None,
-    seed: int = 0,
+    seed: Annotated[int, Field(ge=0)] = 0,
     pairs: bool = False,
     by: str = "id.patient",
 ) -> Split:

@@ -43,7 +43,7 @@ class Read:
 
     Raises:
         UnreadableImage: as `medvlp.io.read_image`.
-        ConfigError: for a field of another kind, a size below 8, or a preset that does not exist.
+        ConfigError: for a field of another kind, a size below 8, a resize below 1, or a preset that does not exist.
 
     Example:
         >>> Read(size=32)(Sample("a", {"text": "no image"}), torch.Generator()).fields
@@ -62,6 +62,8 @@ class Read:
 
     def __post_init__(self) -> None:
         check_read("read", "image", self.field, self.size, self.preset)
+        if self.resize is not None and self.resize < 1:
+            raise ConfigError(f"read brings a picture to a side of resize={self.resize}: use 1 pixel or more.")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the file that the field names."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
+from medvlp.data.views._options import require
 
 __all__ = ["Resample"]
 
@@ -27,6 +28,9 @@ class Resample:
         align_corners: the middles of the corner pixels stay where they are, instead of the corners of the picture.
         field: the image field.
 
+    Raises:
+        ConfigError: for a side below 1.
+
     Example:
         >>> sample = Sample("a", {"image": torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])})
         >>> Resample(size=3, align_corners=True)(sample, torch.Generator()).fields["image"][0, 0].tolist()
@@ -39,6 +43,9 @@ class Resample:
     mode: Literal["bilinear", "bicubic"] = "bilinear"
     align_corners: bool = False
     field: str = "image"
+
+    def __post_init__(self) -> None:
+        require(self, self.size >= 1, "takes a side of 1 pixel or more")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Scale the picture, and with it what is marked on it."""

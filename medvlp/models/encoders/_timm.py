@@ -115,6 +115,8 @@ def channel_statistic(given: Sequence[float] | None, default: Sequence[float], *
         raise ConfigError(
             f"{name} of the image tower has {len(given)} numbers: give one, or one a channel ({channels})."
         )
+    if given is not None and name == "std" and not min(given) > 0:
+        raise ConfigError(f"std of the image tower is {list(given)}, and pixels are divided by it: use more than 0.")
     values = torch.tensor(list(default if given is None else given), dtype=torch.float64)
     if len(values) != channels:
         values = values.mean().expand(channels)

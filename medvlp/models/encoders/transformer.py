@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Trunk
@@ -46,13 +48,13 @@ class TextTransformer(TextTower):
         self,
         *,
         words: Annotated[Tokenizer, FromModel("tokenizer")],
-        width: int = 192,
-        layers: int = 4,
-        heads: int = 4,
-        mlp_ratio: float = 4.0,
+        width: Annotated[int, Field(ge=1)] = 192,
+        layers: Annotated[int, Field(ge=1)] = 4,
+        heads: Annotated[int, Field(ge=1)] = 4,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
         pool: TextPool = "mean",
         causal: bool = False,
-        dropout: float = 0.0,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         tokenizer: str | None = None,
     ) -> None:
         if causal and pool == "cls":

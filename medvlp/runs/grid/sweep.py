@@ -21,6 +21,7 @@ from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
+from medvlp.core.registry import component
 from medvlp.core.resources import resource_folder
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
@@ -283,6 +284,8 @@ def _identity(config: RunConfig) -> str:
     """Return the hash of the recipe, of what chooses the checkpoint, and of the files that the configuration names."""
     options, answers = config.evaluation, files_hashed(config.answers, resource_folder("configs"))
     released = {"choose": options.choose, "where": options.where, "answers": answers}
+    choosing = {name: own for name, own in options.measures.items() if own and component("measures", name).points}
+    released |= {"measures": choosing} if choosing else {}
     banks = {name: bank.sha256 for name, bank in build_banks(config).items()}
     start = None if config.init_from is None else Path(config.init_from) / "MANIFEST.sha256"
     bundle = sha256_of(start) if start is not None and start.is_file() else None

@@ -1,0 +1,51 @@
+"""An option of a configuration that another one makes idle is refused, not passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medvlp.config.tree import DataConfig, SubsetConfig, check_config, checked
+from medvlp.core.errors import ConfigError
+from medvlp.runs.data import open_manifest
+from medvlp.runs.train import dry_run
+from tests.tiny import tiny_tree
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"columns": {"image": "file"}}, r"data\.columns is short for the layout csv, and there is a layout"),
+        ({"table": "t.csv"}, r"data\.table goes with data\.columns, which say what is in it"),
+        ({"group": {"keep": "stack", "prefer": ["B30f"]}}, "choose one of several rows, and keep is stack"),
+        ({"group": {"keep": "pair", "column": "reconstruction"}}, "prefer and column choose one of several"),
+        ({"group": {"keep": "prior", "by": "id.site"}}, "an earlier picture is one of the same patient"),
+        (
+            {"part": "test", "split": "patient"},
+            r"data\.part says in which part all records stand: leave data\.split out",
+        ),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_what_nothing_would_read_is_refused(options: dict[str, Any], sentence: str, several: bool) -> None:
+    tree = {"root": "nowhere", "layout": "image_folder", **options}
+    if several and "part" in options:
+        with pytest.raises(ConfigError, match="part says where all records stand: leave split out"):
+            checked(DataConfig, {"sets": {"here": tree}}, source="")
+        return
+    with pytest.raises(ConfigError, match=sentence):
+        open_manifest(checked(DataConfig, {"sets": {"here": tree}} if several else tree, source=""))
+
+
+def test_labels_of_a_share_are_refused() -> None:
+    with pytest.raises(ConfigError, match="labels are the classes of per_class"):
+        checked(SubsetConfig, {"share": 0.1, "labels": ["effusion"]}, source="")
+
+
+def test_a_path_that_no_tokenizer_reads_is_refused() -> None:
+    tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    tree["tokenizer"] = {"path": "words"}
+    with pytest.raises(ConfigError, match="is read by name: transformers, and the name is clinical_wordpiece"):
+        dry_run(check_config(tree, source=""))
