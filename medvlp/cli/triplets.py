@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,7 +41,6 @@ def triplets(
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
-    from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.layouts._table import parse_columns
@@ -56,9 +56,7 @@ def triplets(
         "--across-sentences": across_sentences,
     }
     graphs = reports.suffix.lower() == ".json"
-    for option, given in (of_csv if graphs else of_graphs).items():
-        if given:
-            raise UserError(f"{option} is read of {'a CSV' if graphs else 'RadGraph'}, not of {reports}: leave it out.")
+    _refuse_given(of_csv if graphs else of_graphs, f"{'a CSV' if graphs else 'RadGraph'}, not of {reports}")
     check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
@@ -93,3 +91,11 @@ def triplets(
         save_medslip_folder(found, medslip, images=read.images)
         lists = ", ".join(f"{split} {len(paths)}" for split, paths in read.images.items())
         typer.echo(f"{medslip}: {len(found.study_ids)} studies, images: {lists or 'none named'}.")
+
+
+def _refuse_given(options: Mapping[str, object], source: str) -> None:
+    from medvlp.core.errors import UserError
+
+    for option, given in options.items():
+        if given:
+            raise UserError(f"{option} is read of {source}: leave it out.")
