@@ -292,9 +292,9 @@ def _identity(config: RunConfig) -> str:
     return hash_of([recipe_of(config), released, banks, bundle])
 
 
-def _chooses(measure: Any) -> bool:
+def _chooses(measure: object) -> bool:
     """Whether a measure has points by which a checkpoint can be chosen."""
-    return bool(measure.points)
+    return bool(getattr(measure, "points", ()))
 
 
 def _name(labels: Mapping[str, str]) -> str:
