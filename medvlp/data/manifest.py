@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from medvlp.core.errors import DataError
@@ -28,8 +27,9 @@ from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data import _mapped
-from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
+from medvlp.data._columns import PATH_KINDS, Column, characters, normal
 from medvlp.data._groups import GROUP, write_groups
+from medvlp.data._text_table import read_text_table
 from medvlp.data.cache import Cache
 from medvlp.io.member import below, url_of
 
@@ -105,7 +105,7 @@ class Manifest:
         mapped = None
         try:
             if path.suffix.lower() in (".csv", ".tsv"):
-                table = _read_text_table(path)
+                table = read_text_table(path)
             else:
                 schema = pq.read_schema(path)
                 if pq.read_metadata(path).num_rows >= _mapped.LARGE and "id" in schema.names:
@@ -384,14 +384,3 @@ def _refuse_repeated(ids: pa.Array, source: str) -> None:
             f"{source}: {len(repeated)} ids stand more than once, the first is {first['values']!r} ({first['counts']} "
             "times): ids must be unique."
         )
-
-
-def _read_text_table(path: Path) -> pa.Table:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    with open(path, encoding="utf-8-sig", newline="") as handle:
-        header = handle.readline().rstrip("\r\n").split(delimiter)
-    types = {name.strip('"'): pa.string() for name in header}
-    convert = pyarrow.csv.ConvertOptions(column_types=types)
-    read = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
-    return pa.table({name: plain_numbers(name, read[name].to_pylist()) for name in read.column_names})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,35 @@ def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> Non
     manifest = Manifest.load(tmp_path / "m.csv")
     assert manifest.record(0) == {"id": "1", "text": "two\nlines", "label.f": -1.0, "id.patient": "007", "age": 33.0}
     assert manifest.record(1) == {"id": "2", "id.patient": "8"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_has_the_separator_that_its_header_has(tmp_path: Path, separator: str) -> None:
+    with open(tmp_path / "m.csv", "w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle, delimiter=separator)
+        writer.writerows([("id", "text", "age"), ("a", f"two{separator} or three", 33), ("b", "", 7)])
+    manifest = Manifest.load(tmp_path / "m.csv")
+    assert manifest.record(0) == {"id": "a", "text": f"two{separator} or three", "age": 33.0}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "is not in UTF-8: save it"),
+        ("id,text\na,kräftig\n".encode("latin-1"), "is not in UTF-8: save it"),
+        ("id,tëxt\na,b\n".encode("latin-1"), "is not in UTF-8: save it"),
+        (b"id,text,text\na,b,c\n", "names the column 'text' twice: rename or drop one"),
+        (b"id,text\na,b\nc,Ms Meier, born 1950\n", "has a row of 3 values under 2 columns: quote values that hold ','"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_a_text_table_that_is_none_is_one_sentence_without_a_word_of_a_report(
+    tmp_path: Path, data: bytes, told: str
+) -> None:
+    (tmp_path / "m.csv").write_bytes(data)
+    with pytest.raises(DataError, match=told) as refused:
+        Manifest.load(tmp_path / "m.csv")
+    assert "Meier" not in str(refused.value)
 
 
 def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
