@@ -263,6 +263,21 @@ def test_evaluate_and_report_write_results_and_pages(
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
+def test_a_page_is_written_over_no_file_of_the_run_that_it_shows(
+    cli: Cli, tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    run = tmp_path / "run"
+    for name in ("config.yaml", "log.jsonl", "results/zero_shot.json", "bundle/card.md", "report.html"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}")
+    before = tree_hashes(run)
+    for words in (("--out", run / "config.yaml"), ("--card", run / "bundle/card.md"), ("--sheet", run / "log.jsonl")):
+        assert "is read by this command and would be written over" in cli("report", run, *words).refused()
+    assert tree_hashes(run) == before
+    # An older page may: what stops this one is that there is nothing in the results.
+    assert "is not a results file" in cli("report", run, "--out", run / "report.html").refused()
+
+
 # the machine ---------------------------------------------------------------------------------------------------------
 
 

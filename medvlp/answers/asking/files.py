@@ -104,7 +104,7 @@ def predict_files(
             out=out,
             tick=tick,
         )
-        for single, own in model.by_kind(kinds)
+        for single, own in _of_kinds(model, kinds, recipe, question, out)
     ]
     failed = {number: error for each in asked for number, error in each.failed.items()}
     results = {number: result for each in asked for number, result in each.results.items()}
@@ -151,6 +151,24 @@ class _Read:
     row: PictureFile | Prepared
     warnings: tuple[str, ...]
     facts: dict[str, Any]
+
+
+def _of_kinds(
+    model: VisionLanguageModel, kinds: Sequence[str], recipe: str | None, question: str | None, out: Path | None
+) -> list[tuple[VisionLanguageModel, list[int]]]:
+    """Return the model as one of each kind that occurs; refuse a question that nothing takes, a folder for no masks."""
+    found = list(model.by_kind(kinds))
+    answers = {name: each for single, _ in found for name, each in _chosen(single, recipe, question).items()}
+    if question and not any(each.asks == "question" for each in answers.values()):
+        raise UserError(
+            f"None of {', '.join(answers)} takes a question, so it would not be read: leave --question out."
+        )
+    if out is not None and not any("masks" in each.gives for each in answers.values()):
+        raise UserError(
+            f"{', '.join(answers)} draws no masks, so nothing would be written to {out}: leave --out out, or end it in "
+            ".csv for a table of the scores."
+        )
+    return found
 
 
 def _unreadable(row: PictureFile | Prepared, error: DataError) -> dict[str, str]:
