@@ -27,6 +27,7 @@ from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.pages.gallery_files import write_gallery
 from medvlp.pages.run_folder import write_report_page
+from medvlp.runs._earlier import forget_earlier
 from medvlp.runs.data import build_views, open_manifest, open_split
 from medvlp.runs.fitting import store_fitted
 from medvlp.runs.gallery import gallery_of
@@ -80,6 +81,8 @@ def evaluate(
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
+    They replace those of an earlier evaluation in the same folder, also those that are not made this time.
+
     Args:
         config: what is judged on what.
         page: whether the page is drawn now; `medvlp report` draws it from what is stored.
@@ -104,8 +107,10 @@ def evaluate(
     if config.evaluation.into_bundle or keep:
         chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
         store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
-    if config.evaluation.gallery and evaluation.shows:
+    shown = bool(config.evaluation.gallery and evaluation.shows)
+    if shown:
         write_gallery(out, *gallery_of(evaluation, count=config.evaluation.gallery))
+    forget_earlier(out, results=found, cases=["predictions"] if scored else [], gallery=shown)
     own = {"data": config.data, "options": config.evaluation, "results": found}
     evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
     if page:

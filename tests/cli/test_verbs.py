@@ -21,6 +21,7 @@ from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
+from medvlp.pages.record import DataFacts, ModelFacts, Record
 from medvlp.runs.data import open_split
 from medvlp.training.journal import read_journal
 from tests.tiny import tiny_tree, write_tree
@@ -246,8 +247,15 @@ def test_evaluate_and_report_write_results_and_pages(
         "evaluation.split=train",
         "data.allow_leaks=true",
     ]
+    # Of an evaluation of other data that went to the same folder.
+    (out / "results").mkdir(parents=True)
+    (out / "results" / "linear_probe.json").write_text("{}")
+    Record(model=ModelFacts(name="b"), data=DataFacts(manifest="d"), results=("linear_probe",)).write(
+        out / "evaluation.json"
+    )
     told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.measures.probes=null")
     assert told.code == 0, told.err
+    assert not (out / "results" / "linear_probe.json").exists()
     results = json.loads((out / "results" / "zero_shot.json").read_text())
     assert {"schema", "recipe", "data", "metrics", "cases"} <= results.keys()
     assert (out / "results" / results["cases"]["path"]).is_file()

@@ -1,0 +1,48 @@
+"""An evaluation into the folder of an earlier one leaves none of that one's numbers for its page to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvlp.pages.record import DataFacts, ModelFacts, Record
+from medvlp.runs._earlier import forget_earlier
+
+NAMES = ("zero_shot.json", "predictions.parquet", "thumbnail.json", "thumbnail.parquet", "gallery.json")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    (folder / "gallery").mkdir(parents=True)
+    for name in (*NAMES, "gallery/picture-000.png", "mine.json", "mine.parquet"):
+        (folder / name).write_text("{}")
+    record = Record(model=ModelFacts(name="b"), data=DataFacts(manifest="d"), results=("zero_shot", "thumbnail"))
+    record.write(tmp_path / "evaluation.json")
+    return tmp_path
+
+
+def _there(out: Path) -> set[str]:
+    return {str(path.relative_to(out / "results")) for path in (out / "results").rglob("*") if path.is_file()}
+
+
+def test_results_and_pictures_that_are_not_made_again_go_and_what_somebody_put_there_stays(out: Path) -> None:
+    forget_earlier(out, results=["retrieval"], cases=[], gallery=False)
+    assert _there(out) == {"mine.json", "mine.parquet"}
+
+
+def test_what_is_made_again_stays(out: Path) -> None:
+    forget_earlier(out, results=["zero_shot"], cases=["predictions"], gallery=True)
+    expected = {"zero_shot.json", "predictions.parquet", "gallery.json", "gallery/picture-000.png"}
+    assert _there(out) == {*expected, "mine.json", "mine.parquet"}
+
+
+@pytest.mark.parametrize("record", [None, "{"])
+def test_where_nobody_knows_what_an_earlier_one_wrote_nothing_is_removed(out: Path, record: str | None) -> None:
+    before = _there(out)
+    (out / "evaluation.json").unlink()
+    if record is not None:
+        (out / "evaluation.json").write_text(record)
+    forget_earlier(out, results=[], cases=[], gallery=False)
+    assert _there(out) == before
