@@ -41,9 +41,13 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what is in a file, and what reading it did."""
+    from medvlp.core.files import check_outputs
     from medvlp.io.inspection import Look, look
     from medvlp.io.png import write_png
 
+    if png is not None:
+        inside = [each for each in path.iterdir() if each.suffix != ".png"] if path.is_dir() else []
+        check_outputs([png], inputs=[path, *inside])
     wanted = Look(str(path), member, preset, _number_or_name(window), _number_or_name(series))
     seen = look(wanted)
     found = seen.document

@@ -112,6 +112,17 @@ def test_inspect_tells_one_document(cli: Cli, film: Path, tmp_path: Path) -> Non
     assert (tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_inspect_draws_no_picture_over_what_it_reads(cli: Cli, film: Path, tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    slice_ = Path(shutil.copy(film, series / "1.dcm"))
+    before = film.read_bytes()
+    for source, place in ((film, film), (series, slice_)):
+        told = cli("inspect", source, "--png", place).refused()
+        assert f"{place} is read by this command and would be written over" in told
+    assert film.read_bytes() == slice_.read_bytes() == before
+
+
 def test_inspect_of_what_cannot_be_read_exits_2_in_both_forms(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("hello")
