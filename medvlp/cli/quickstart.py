@@ -21,7 +21,7 @@ def quickstart(
         bool, typer.Option("--full", help="The longer recipe on more patients, for a better model.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Draws another hospital and another training.")] = 0,
-    patients: Annotated[int | None, typer.Option(help="Synthetic patients; 900, with --full 2500.")] = None,
+    patients: Annotated[int | None, typer.Option(min=1, help="Synthetic patients; 900, with --full 2500.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of the training.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, as for train.")] = None,
 ) -> None:

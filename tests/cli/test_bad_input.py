@@ -129,6 +129,16 @@ def test_the_quick_start_refuses_before_it_makes_a_hospital(cli: Cli, tmp_path: 
     told = cli("quickstart", "--out", out, "model.vision.architectur=resnet10t").refused()
     assert "model.vision.architectur is not a known key: did you mean 'architecture'?" in told
     assert not out.exists()
+    # 0 is no number that is left out, for which 900 would stand.
+    assert cli("quickstart", "--out", out, "--patients", 0).code == 2
+    assert not out.exists()
+
+
+def test_a_part_of_a_tree_in_the_wrong_place_does_not_bury_the_sentence(cli: Cli, config: Path) -> None:
+    told = cli("evaluate", config).refused()  # the model of a training is a tree, that of an evaluation a folder
+    assert "model is {'name': 'dual', " in told
+    assert " ...: input should be a valid string." in told
+    assert len(told) < 2000
 
 
 def test_a_missing_configuration_has_the_nearest_name(cli: Cli, tmp_path: Path) -> None:
