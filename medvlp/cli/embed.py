@@ -50,6 +50,10 @@ def embed(
         )
     if (ray and parts is None) or (parts is not None and (out is None or slices is not None)):
         raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
+    if window and slices is None:
+        raise UserError("--window is of slices: give --slices FOLDER, or leave it out.")
+    if out is not None and out.suffix != ".parquet":
+        raise UserError(f"The features {out} are written as Parquet: give --out a file name that ends in .parquet.")
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)

@@ -102,7 +102,8 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path} does not exist: give a predictions table, CSV or Parquet.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {fault}: give a predictions table, CSV or Parquet.")
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)
     except (OSError, ValueError) as error:

@@ -295,6 +295,14 @@ def test_a_bundle_with_a_flipped_byte_is_refused(cli: Cli, finished: Path, name:
     assert f"{finished / 'bundle' / name} is damaged or was changed since it was released" in told
 
 
+def test_a_bundle_whose_list_of_files_is_no_text_is_refused(cli: Cli, finished: Path) -> None:
+    listed = finished / "bundle" / "MANIFEST.sha256"
+    listed.write_bytes(b"\x89PNG\xff\xfe")
+    told = cli("predict", finished / "bundle", "x.dcm").refused()
+    assert str(finished / "bundle") in told
+    assert told.endswith(": get the bundle again.")
+
+
 def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(
     cli: Cli, tiny_run: Trained, tmp_path: Path, config: Path
 ) -> None:

@@ -61,3 +61,18 @@ def test_records_with_nothing_to_embed_are_left_out_and_named(cli: Cli, tiny_run
     assert list(table.ids) == ["film", "words"]
     assert np.isfinite(table["image/embedding"]).all(axis=1).tolist() == [True, False]
     assert np.isfinite(table["text/embedding"]).all(axis=1).tolist() == [False, True]
+
+
+def test_what_would_be_written_in_another_form_or_not_be_used_is_refused(cli: Cli, tmp_path: Path) -> None:
+    asked = ("embed", tmp_path / "bundle", tmp_path / "m.parquet")
+    told = cli(*asked, "--out", tmp_path / "t.csv").refused()
+    assert "written as Parquet: give --out a file name that ends in .parquet" in told
+    told = cli(*asked, "--out", tmp_path / "t.parquet", "--window", "ct_lung_v1").refused()
+    assert "--window is of slices: give --slices FOLDER" in told
+
+
+def test_a_folder_in_place_of_a_table_is_called_one(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    told = cli("embed", tiny_run.bundle, tmp_path, "--out", tmp_path / "t.parquet").refused()
+    assert f"The manifest {tmp_path} is a folder: name a file in it, or make it with `medvlp data index`" in told
+    told = cli("score", tmp_path, "--out", tmp_path / "r.json").refused()
+    assert f"{tmp_path} is a folder: give a predictions table" in told
