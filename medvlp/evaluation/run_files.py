@@ -19,7 +19,7 @@ def result_paths(run: Path) -> list[Path]:
     return [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
 
 
-def kept_files(run: Path) -> list[Path]:
+def own_files(run: Path) -> list[Path]:
     """Return the files of a run or suite that no page may be written over: what it was made with, found and released.
 
     Pages, cards and pictures that were drawn of it are none of them.
