@@ -54,6 +54,8 @@ def embed(
         raise UserError("--window says in what slices are shown, and none are embedded: add --slices, or leave it out.")
     if backend != "torch" and slices is not None:
         raise UserError(f"Slices are embedded by torch: leave --backend {backend} out.")
+    if out is not None and out.suffix != ".parquet":
+        raise UserError(f"The features {out} are written as Parquet: give --out a file name that ends in .parquet.")
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)

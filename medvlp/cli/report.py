@@ -22,10 +22,11 @@ def report(
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
     from medvlp.core.files import check_outputs, write_text
+    from medvlp.evaluation.run_files import own_files
     from medvlp.pages.checklist import read_study
     from medvlp.pages.run_folder import read_run, write_report_page
 
-    read = [source] if study is None else [source, study]
+    read = [source, *own_files(source), *([] if study is None else [study])]
     check_outputs([out, *(path for path in (sheet, card) if path is not None)], inputs=read)
     facts = {} if study is None else read_study(study)
     if card is not None:

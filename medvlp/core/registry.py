@@ -155,6 +155,9 @@ def json_schema(folder: str) -> dict[str, object]:
     return {"oneOf": choices, "$defs": shared}
 
 
+_SHOWN = 120  # characters of a value: what a whole part of a tree holds would bury the sentence
+
+
 def validation_sentences(error: ValidationError, *, where: str, model: type[BaseModel]) -> list[str]:
     """Turn a pydantic error into one sentence a fault, with the path and the nearest right name."""
     sentences = []
@@ -169,7 +172,9 @@ def validation_sentences(error: ValidationError, *, where: str, model: type[Base
             # Of a whole part of a tree: what it holds would bury the sentence.
             sentences.append(f"{path}: {fault['ctx']['error']}.")
         else:
-            sentences.append(f"{path} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+            shown = repr(fault["input"])
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
+            sentences.append(f"{path} is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
     return sentences
 
 

@@ -101,7 +101,8 @@ class Manifest:
         """
         path = Path(path)
         if not path.is_file():
-            raise DataError(f"The manifest {path} does not exist: make it with `medvlp data index`.")
+            fault = "is a folder: name a file in it, or" if path.is_dir() else "does not exist:"
+            raise DataError(f"The manifest {path} {fault} make it with `medvlp data index`.")
         mapped = None
         try:
             if path.suffix.lower() in (".csv", ".tsv"):

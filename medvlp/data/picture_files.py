@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 MANIFESTS: tuple[str, ...] = (".parquet", ".csv", ".tsv")
 ENDINGS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz")
@@ -107,4 +110,10 @@ def _rows(manifest: Manifest, source: Path, fields: Sequence[str]) -> list[Pictu
             found.append(PictureFile(str(column["id"][row]), files, patient, split, known))
     if not found:
         raise DataError(f"No row of {source} names a file in {' or '.join(columns)}: index the data again.")
+    without = len(manifest) - len(found)
+    if without:
+        logger.warning(
+            "%s: %d of %d rows name no file in %s and are left out.",
+            *(source, without, len(manifest), " or ".join(columns)),
+        )
     return found

@@ -25,6 +25,8 @@ from medvlp.statistics.metrics import FloatArray, checked_scores
 
 Policy = Literal["u_ignore", "u_zeros", "u_ones"]
 _KEYS = ("id", "patient_id", "split")
+_FIELDS = (*_KEYS, "reference", "written", "has_prior")
+_NAMED = ("label:", "score:", "group:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +98,30 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     Raises:
         DataError: if the file is missing, no table, names a column twice, has rows of another length than its header,
             or lacks a column that is named.
+        ConfigError: if a field is none of a predictions table.
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path} does not exist: give a predictions table, CSV or Parquet.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {fault}: give a predictions table, CSV or Parquet.")
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a table ({' '.join(str(error).split())}): write it as CSV (UTF-8) or Parquet."
         ) from error
+    given: dict[str, list[str]] = {}  # column -> fields: where each image is a patient, one column may be both
     for field, column in (columns or {}).items():
+        if field not in _FIELDS and not field.startswith(_NAMED):
+            raise ConfigError(
+                f"--column {field}={column} is of no use here: {did_you_mean(field, [*_FIELDS, *_NAMED])}."
+            )
         if column not in table:
             raise DataError(f"{path} has no column {column!r}: {did_you_mean(column, list(map(str, table.columns)))}.")
         table = table.drop(columns=field, errors="ignore") if field != column else table
-    table = table.rename(columns={column: field for field, column in (columns or {}).items()})
+        given.setdefault(column, []).append(field)
+    table = table.rename(columns={column: fields[0] for column, fields in given.items()})
+    table = table.assign(**{copy: table[first] for first, *more in given.values() for copy in more})
     for column in _KEYS:
         if column in table and pd.api.types.infer_dtype(table[column]) == "string":
             # "P1 " and "P1" are one patient, and a split "test " is the test split.

@@ -19,6 +19,17 @@ def result_paths(run: Path) -> list[Path]:
     return [path for path in sorted((run / "results").glob("*.json")) if path.stem != GALLERY]
 
 
+def own_files(run: Path) -> list[Path]:
+    """Return the files of a run or suite that no page may be written over: what it was made with, found and released.
+
+    Pages, cards and pictures that were drawn of it are none of them.
+    """
+    if not run.is_dir():
+        return []
+    own = [path for path in run.iterdir() if path.suffix in (".yaml", ".json", ".jsonl", ".parquet")]
+    return own + [path for name in ("results", "bundle", "checkpoints") for path in (run / name).rglob("*")]
+
+
 def read_config(path: Path) -> dict[str, object]:
     """Return the tree of a run; empty where it kept none."""
     if not path.is_file():
@@ -26,7 +37,7 @@ def read_config(path: Path) -> dict[str, object]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML ({error}): restore it or remove it.") from error
+        raise DataError(f"{path} is not YAML ({' '.join(str(error).split())}): restore it or remove it.") from error
     return tree if isinstance(tree, dict) else {}
 
 
@@ -35,7 +46,7 @@ def read_log(path: Path) -> list[Mapping[str, object]]:
     if not path.is_file():
         return []
     rows: list[Mapping[str, object]] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for at, line in enumerate(lines):
         try:
             row = json.loads(line) if line.strip() else {}

@@ -20,7 +20,7 @@ def check_manifest(folder: Path) -> None:
         )
         raise UserError(f"{folder} is not a bundle (it has no MANIFEST.sha256): {mend}")
     listed = set()
-    for line in manifest.read_text(encoding="utf-8").splitlines():
+    for line in manifest.read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
         listed.add(name)
         fault = _fault(folder, name, expected)

@@ -92,7 +92,8 @@ def read_study(path: Path) -> Mapping[str, str]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"The study file {path} cannot be read as YAML ({error}): give lines of `fact: text`."
+            f"The study file {path} cannot be read as YAML ({' '.join(str(error).split())}): give lines of "
+            "`fact: text`."
         ) from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"The study file {path} is not a mapping: give lines of `fact: text`.")

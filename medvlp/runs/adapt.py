@@ -123,6 +123,7 @@ def adapt(options: AdaptOptions) -> Adaptation:
     evaluation = open_evaluation(run, memory=memory)
     if not evaluation.sees:
         raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
+    write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
     logger.info(part_line(part_facts(evaluation.manifest)))
     train = evaluation.part("train")
     table = ProbeTable(
@@ -232,8 +233,18 @@ def _release(
 
 
 def _refuse_other(options: AdaptOptions) -> None:
-    """Refuse a folder with another run in it; note what this one is."""
-    asked = {
+    """Refuse a folder with another run in it, such as the one whose bundle is adapted."""
+    path = options.out / "adapt.json"
+    other = read_json(path) != _asked(options) if path.is_file() else (options.out / "bundle").exists()
+    if other:
+        raise UserError(
+            f"{options.out} holds a run of other films, another model or other options: choose another --out."
+        )
+
+
+def _asked(options: AdaptOptions) -> dict[str, object]:
+    """Return by what a run is known again."""
+    return {
         "images": str(options.images.resolve()),
         "labels": str(options.labels.resolve()),
         "model": str(options.model.resolve()),
@@ -241,10 +252,3 @@ def _refuse_other(options: AdaptOptions) -> None:
         "folds": options.folds,
         "seed": options.seed,
     }
-    path = options.out / "adapt.json"
-    if path.is_file() and read_json(path) != asked:
-        raise UserError(
-            f"{options.out} holds a run of other films, another model or other options: choose another --out."
-        )
-    make_folder(options.out)
-    write_json(path, asked)

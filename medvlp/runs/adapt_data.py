@@ -61,7 +61,7 @@ def read_films(
 
     Raises:
         UserError: if a column is missing.
-        DataError: if no column holds labels, or no file can be read.
+        DataError: if no column holds labels, two are of one finding, or no file can be read.
     """
     source = read_table(table)
     if "path" not in source.names:
@@ -85,7 +85,11 @@ def read_films(
         logger.info(f"Not labels of 1, 0, -1 or blank, and left out: {', '.join(left)}.")
     if not labels:
         raise DataError(f"{table} has no column of labels: write 1, 0, -1 (uncertain) or blank, one column a finding.")
-    columns |= {f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}": name for name in labels}
+    for name in labels:
+        label = f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"
+        if label in columns or source.names.count(name) > 1:
+            raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
+        columns[label] = name
     manifest = index(images, columns=columns, table=str(table.resolve()))
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:

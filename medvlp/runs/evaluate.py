@@ -14,21 +14,20 @@ from medvlp.config.yaml import load_tree
 from medvlp.core.console import silent
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
-from medvlp.core.files import check_place, read_json
+from medvlp.core.files import check_place
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.results import Result, write_result
-from medvlp.evaluation.run_files import GALLERY
 from medvlp.evaluation.suite import Wanted
 from medvlp.measures import chosen_measures
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.pages.gallery_files import write_gallery
-from medvlp.pages.record import Record
 from medvlp.pages.run_folder import write_report_page
+from medvlp.runs._earlier import forget_earlier
 from medvlp.runs.data import build_views, open_manifest, open_split
 from medvlp.runs.fitting import store_fitted
 from medvlp.runs.gallery import gallery_of
@@ -82,6 +81,8 @@ def evaluate(
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
+    They replace those of an earlier evaluation in the same folder, also those that are not made this time.
+
     Args:
         config: what is judged on what.
         page: whether the page is drawn now; `medvlp report` draws it from what is stored.
@@ -114,26 +115,6 @@ def evaluate(
     if page:
         write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
-
-
-def forget_earlier(out: Path) -> None:
-    """Remove the results that an earlier evaluation wrote into a folder, and at last its record, which names them.
-
-    So no page shows results of two evaluations, whenever the second one is killed; other files stay.
-
-    Raises:
-        DataError: if the record is damaged.
-    """
-    if not (out / "evaluation.json").is_file():
-        return
-    for name in Record.read(out / "evaluation.json").results:
-        path = out / "results" / f"{name}.json"
-        cases = read_json(path).get("cases") if path.is_file() else None
-        path.unlink(missing_ok=True)
-        if isinstance(cases, Mapping):
-            (path.parent / str(cases["path"])).unlink(missing_ok=True)
-    (out / "results" / f"{GALLERY}.json").unlink(missing_ok=True)
-    (out / "evaluation.json").unlink()
 
 
 def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) -> Evaluation:

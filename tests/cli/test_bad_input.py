@@ -129,6 +129,16 @@ def test_the_quick_start_refuses_before_it_makes_a_hospital(cli: Cli, tmp_path: 
     told = cli("quickstart", "--out", out, "model.vision.architectur=resnet10t").refused()
     assert "model.vision.architectur is not a known key: did you mean 'architecture'?" in told
     assert not out.exists()
+    # 0 is no number that is left out, for which 900 would stand.
+    assert cli("quickstart", "--out", out, "--patients", 0).code == 2
+    assert not out.exists()
+
+
+def test_a_part_of_a_tree_in_the_wrong_place_does_not_bury_the_sentence(cli: Cli, config: Path) -> None:
+    told = cli("evaluate", config).refused()  # the model of a training is a tree, that of an evaluation a folder
+    assert "model is {'name': 'dual', " in told
+    assert " ...: input should be a valid string." in told
+    assert len(told) < 2000
 
 
 def test_a_missing_configuration_has_the_nearest_name(cli: Cli, tmp_path: Path) -> None:
@@ -283,6 +293,14 @@ def test_a_bundle_with_a_flipped_byte_is_refused(cli: Cli, finished: Path, name:
     flip(finished / "bundle" / name)
     told = cli("predict", finished / "bundle", "x.dcm").refused()
     assert f"{finished / 'bundle' / name} is damaged or was changed since it was released" in told
+
+
+def test_a_bundle_whose_list_of_files_is_no_text_is_refused(cli: Cli, finished: Path) -> None:
+    listed = finished / "bundle" / "MANIFEST.sha256"
+    listed.write_bytes(b"\x89PNG\xff\xfe")
+    told = cli("predict", finished / "bundle", "x.dcm").refused()
+    assert str(finished / "bundle") in told
+    assert told.endswith(": get the bundle again.")
 
 
 def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(

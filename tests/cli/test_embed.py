@@ -69,3 +69,16 @@ def test_options_of_slices_go_with_slices_and_engines_with_tables(cli: Cli, tiny
     assert table.startswith("medvlp: --window says in what slices are shown, and none are embedded")
     slices = cli(*words, "--slices", tmp_path / "s", "--window", "ct_lung_v1", "--backend", "openvino").refused()
     assert slices == "medvlp: Slices are embedded by torch: leave --backend openvino out."
+
+
+def test_a_table_is_written_under_the_ending_of_its_form(cli: Cli, tmp_path: Path) -> None:
+    asked = ("embed", tmp_path / "bundle", tmp_path / "m.parquet")
+    told = cli(*asked, "--out", tmp_path / "t.csv").refused()
+    assert "written as Parquet: give --out a file name that ends in .parquet" in told
+
+
+def test_a_folder_in_place_of_a_table_is_called_one(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    told = cli("embed", tiny_run.bundle, tmp_path, "--out", tmp_path / "t.parquet").refused()
+    assert f"The manifest {tmp_path} is a folder: name a file in it, or make it with `medvlp data index`" in told
+    told = cli("score", tmp_path, "--out", tmp_path / "r.json").refused()
+    assert f"{tmp_path} is a folder: give a predictions table" in told

@@ -159,6 +159,23 @@ def test_nothing_that_can_be_read_is_a_mistake_as_before(cli: Cli, bundle: Path,
     assert told == f"medvlp: The folder {films / 'empty'} holds no picture: name one that does, or single files."
 
 
+def test_what_the_model_would_not_read_or_write_is_refused(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    asked = ("predict", bundle, films / "0.png")
+    told = cli(*asked, "--out", tmp_path / "scores.json").refused()
+    assert "draws no masks, so nothing would be written to" in told
+    assert "end it in .csv for a table of the scores" in told
+    told = cli(*asked, "--question", "Is there an effusion?").refused()
+    assert "takes a question" in told
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_rows_of_a_manifest_without_a_file_are_told(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    Manifest.of({"id": ["a", "b", "c"], "image": ["0.png", None, "2.png"]}, root=films).save(tmp_path / "m.parquet")
+    told = cli("predict", bundle, tmp_path / "m.parquet", "--out", tmp_path / "p.csv")
+    assert (told.code, told.out.splitlines()[0]) == (0, f"{tmp_path / 'p.csv'}: 2 rows.")
+    assert told.err == f"{tmp_path / 'm.parquet'}: 1 of 3 rows name no file in image and are left out.\n"
+
+
 def test_scores_of_a_manifest_are_a_table_that_score_reads(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
     out = tmp_path / "predictions.csv"
     told = cli("predict", bundle, films.parent / "manifest.parquet", "--out", out)

@@ -168,6 +168,23 @@ def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path
     assert "does not exist: run `medvlp evaluate`" in cli("compare", tmp_path / "a.json", tmp_path / "b.json").refused()
 
 
+def test_a_misspelt_field_is_no_field_that_is_left_aside(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    pd.read_csv(predictions).rename(columns={"split": "fold"}).to_csv(predictions, index=False)
+    out = ("--out", tmp_path / "r.json", "--resamples", 0, "--no-page")
+    # Left aside, validation rows would be judged as test rows.
+    told = cli("score", predictions, *out, "--column", "spilt=fold").refused()
+    assert "--column spilt=fold is of no use here: did you mean 'split'?" in told
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_one_column_may_name_image_and_patient(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    pd.read_csv(predictions).drop(columns="patient_id").rename(columns={"id": "Film"}).to_csv(predictions, index=False)
+    out = ("--out", tmp_path / "r.json", "--resamples", 0, "--no-page")
+    assert cli("score", predictions, *out, "--column", "id=Film", "--column", "patient_id=Film").code == 0
+    counts = load_result(tmp_path / "r.json").find("auroc", "nodule", split="test").counts
+    assert counts.n == counts.patients
+
+
 def _reports(path: Path, **columns: object) -> Path:
     table = pd.DataFrame({
         "id": ["a", "b", "c"],

@@ -22,6 +22,7 @@ from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
+from medvlp.pages.record import DataFacts, ModelFacts, Record
 from medvlp.runs.data import open_split
 from medvlp.training.journal import read_journal
 from tests.tiny import tiny_tree, write_tree
@@ -110,6 +111,17 @@ def test_inspect_tells_one_document(cli: Cli, film: Path, tmp_path: Path) -> Non
     assert plain.code == 0
     assert "kind     image" in plain.out
     assert (tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_inspect_draws_no_picture_over_what_it_reads(cli: Cli, film: Path, tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    series.mkdir()
+    slice_ = Path(shutil.copy(film, series / "1.dcm"))
+    before = film.read_bytes()
+    for source, place in ((film, film), (series, slice_)):
+        told = cli("inspect", source, "--png", place).refused()
+        assert f"{place} is read by this command and would be written over" in told
+    assert film.read_bytes() == slice_.read_bytes() == before
 
 
 def test_inspect_of_what_cannot_be_read_exits_2_in_both_forms(cli: Cli, tmp_path: Path) -> None:
@@ -247,8 +259,15 @@ def test_evaluate_and_report_write_results_and_pages(
         "evaluation.split=train",
         "data.allow_leaks=true",
     ]
+    # Of an evaluation of other data that went to the same folder.
+    (out / "results").mkdir(parents=True)
+    (out / "results" / "linear_probe.json").write_text("{}")
+    Record(model=ModelFacts(name="b"), data=DataFacts(manifest="d"), results=("linear_probe",)).write(
+        out / "evaluation.json"
+    )
     told = cli("evaluate", "evaluate/phantom.yaml", *words, "evaluation.measures.probes=null")
     assert told.code == 0, told.err
+    assert not (out / "results" / "linear_probe.json").exists()
     results = json.loads((out / "results" / "zero_shot.json").read_text())
     assert {"schema", "recipe", "data", "metrics", "cases"} <= results.keys()
     assert (out / "results" / results["cases"]["path"]).is_file()
@@ -277,6 +296,21 @@ def test_a_run_is_judged_on_its_own_test_patients(
     manifest = Manifest.load(kept)
     test = np.array(manifest.column("id"))[np.array(manifest.column("split")) == "test"]
     assert set(cases["id"][cases["split"] == "test"]) == set(test)
+
+
+def test_a_page_is_written_over_no_file_of_the_run_that_it_shows(
+    cli: Cli, tmp_path: Path, tree_hashes: Callable[[Path], dict[str, str]]
+) -> None:
+    run = tmp_path / "run"
+    for name in ("config.yaml", "log.jsonl", "results/zero_shot.json", "bundle/card.md", "report.html"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}")
+    before = tree_hashes(run)
+    for words in (("--out", run / "config.yaml"), ("--card", run / "bundle/card.md"), ("--sheet", run / "log.jsonl")):
+        assert "is read by this command and would be written over" in cli("report", run, *words).refused()
+    assert tree_hashes(run) == before
+    # An older page may: what stops this one is that there is nothing in the results.
+    assert "is not a results file" in cli("report", run, "--out", run / "report.html").refused()
 
 
 # the machine ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -67,22 +68,35 @@ def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> Non
     assert manifest.record(1) == {"id": "2", "id.patient": "8"}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_has_the_separator_that_its_header_has(tmp_path: Path, separator: str) -> None:
+    with open(tmp_path / "m.csv", "w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle, delimiter=separator)
+        writer.writerows([("id", "text", "age"), ("a", f"two{separator} or three", 33), ("b", "", 7)])
+    manifest = Manifest.load(tmp_path / "m.csv")
+    assert manifest.record(0) == {"id": "a", "text": f"two{separator} or three", "age": 33.0}
+
+
 @pytest.mark.parametrize(
-    ("data", "sentence"),
+    ("data", "told"),
     [
-        ("id,text\na,Größe\n".encode("cp1252"), "is not in the encoding UTF-8: save it as UTF-8"),
-        ("id,text,größe\na,b,1\n".encode("cp1252"), "is not in the encoding UTF-8: save it as UTF-8"),
-        (b"id,text\n" + b"a,b\n" * 4000 + b"c,Gr\xf6\xdfe\n", "is not in the encoding UTF-8: save it as UTF-8"),
-        ("id,text\na,b\n".encode("utf-16"), "is not in the encoding UTF-8: save it as UTF-8"),
-        (b"id,text,id.patient,id.patient\na,b,p,q\n", "names the column 'id.patient' twice: rename or drop one"),
-        (b"id,text\na\n", "cannot be read"),
+        (b"\x89PNG\r\n\x1a\n", "is not in UTF-8: save it"),
+        ("id,text\na,kräftig\n".encode("latin-1"), "is not in UTF-8: save it"),
+        ("id,tëxt\na,b\n".encode("latin-1"), "is not in UTF-8: save it"),
+        (b"id,text,text\na,b,c\n", "names the column 'text' twice: rename or drop one"),
+        ("id,text\na,b\n".encode("utf-16"), "is not in UTF-8: save it"),
+        (b"id,text\n" + b"a,b\n" * 4000 + b"c,Gr\xf6\xdfe\n", "is not in UTF-8: save it"),
+        (b"id,text\na,b\nc,Ms Meier, born 1950\n", "has a row of 3 values under 2 columns: quote values that hold ','"),
+        (b"", "cannot be read"),
     ],
-    ids=["value", "header", "late value", "utf-16", "twice", "short"],
 )
-def test_a_csv_that_is_no_manifest_is_one_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
+def test_a_text_table_that_is_none_is_one_sentence_without_a_word_of_a_report(
+    tmp_path: Path, data: bytes, told: str
+) -> None:
     (tmp_path / "m.csv").write_bytes(data)
-    with pytest.raises(DataError, match=sentence):
+    with pytest.raises(DataError, match=told) as refused:
         Manifest.load(tmp_path / "m.csv")
+    assert "Meier" not in str(refused.value)
 
 
 def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:

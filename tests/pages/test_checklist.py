@@ -94,5 +94,6 @@ def test_a_study_tells_what_a_run_cannot_know_and_wins(tmp_path: Path, inputs: R
 def test_a_study_of_another_form_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError, match=sentence) as refused:
         read_study(path)
+    assert "\n" not in str(refused.value)

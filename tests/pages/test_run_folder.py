@@ -115,8 +115,9 @@ def test_damage_is_named(run) -> None:
         read_run(run)
     (run / "log.jsonl").unlink()
     (run / "config.yaml").write_text("a: [1")
-    with pytest.raises(DataError, match=r"config\.yaml is not YAML"):
+    with pytest.raises(DataError, match=r"config\.yaml is not YAML") as refused:
         read_run(run)
+    assert "\n" not in str(refused.value)
     (run / "config.yaml").unlink()
     (run / "results" / "gallery" / "picture-000.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"gallery\.json or a picture that it names cannot be read"):

@@ -203,9 +203,29 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
         "finding by words. Name others, such as --adapter linear."
     )
     assert not (tmp_path / "no").exists(), "these are told before any table or film is read"
+    for names in (["effusion", "effusion"], ["Pleural effusion", "pleural-effusion"]):
+        twice = tmp_path / "twice.csv"
+        write(twice, [[row[0], row[1], row[2], row[3]] for row in rows], ["path", "patient_id", *names])
+        assert f"has two columns of the finding '{names[1]}': rename or drop one" in refused(twice)
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
+
+
+def test_a_call_with_a_mistake_keeps_its_folder_for_the_mended_one(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    with pytest.raises(UserError, match="does not exist"):
+        adapt(options(folder, tmp_path / "run", labels=tmp_path / "lables.csv"))
+    table.write_text("path,effusion\n")
+    with pytest.raises(UserError, match="has no rows"):  # and not: a run of other films
+        adapt(options(folder, tmp_path / "run", labels=table))
+
+
+def test_a_folder_with_a_bundle_of_another_run_is_not_taken(folder: Path) -> None:
+    released = (folder / "bundle" / "MANIFEST.sha256").read_bytes()
+    with pytest.raises(UserError, match="holds a run of other films, another model or other options"):
+        adapt(options(folder, folder))
+    assert (folder / "bundle" / "MANIFEST.sha256").read_bytes() == released
 
 
 def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest() -> None:

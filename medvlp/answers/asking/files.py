@@ -106,7 +106,7 @@ def predict_files(
             out=out,
             tick=tick,
         )
-        for single, own in model.by_kind(kinds)
+        for single, own in _of_kinds(model, kinds, recipe, question, decoding, out)
     ]
     failed = {number: error for each in asked for number, error in each.failed.items()}
     results = {number: result for each in asked for number, result in each.results.items()}
@@ -155,6 +155,29 @@ class _Read:
     facts: dict[str, Any]
 
 
+def _of_kinds(
+    model: VisionLanguageModel,
+    kinds: Sequence[str],
+    recipe: str | None,
+    question: str | None,
+    decoding: Decoding | None,
+    out: Path | None,
+) -> list[tuple[VisionLanguageModel, list[int]]]:
+    """Return the model as one of each kind that occurs; refuse what no answer of theirs would read or write."""
+    found = list(model.by_kind(kinds))
+    answers = {name: each for single, _ in found for name, each in _chosen(single, recipe, question).items()}
+    if question and not any(each.asks == "question" for each in answers.values()):
+        raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
+    if decoding is not None and not any("text" in each.gives for each in answers.values()):
+        raise UserError(f"Nothing that is asked here writes words ({', '.join(answers)}): leave --decoding out.")
+    if out is not None and not any("masks" in each.gives for each in answers.values()):
+        raise UserError(
+            f"{', '.join(answers)} draws no masks, so nothing would be written to {out}: leave --out out, or end it in "
+            ".csv for a table of the scores."
+        )
+    return found
+
+
 def _unreadable(row: PictureFile | Prepared, error: DataError) -> dict[str, str]:
     assert isinstance(row, PictureFile), "what is prepared has been read"
     entry = quarantined(row.id, error)
@@ -173,10 +196,6 @@ def _asked(
     tick: Callable[[], None],
 ) -> _Answered:
     answers = _chosen(model, recipe, question)
-    if question and all(each.asks != "question" for each in answers.values()):
-        raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
-    if decoding is not None and all("text" not in each.gives for each in answers.values()):
-        raise UserError(f"Nothing that is asked here writes words ({', '.join(answers)}): leave --decoding out.")
     if maps is not None:
         _refuse_maps(model, answers, maps)
     asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}
