@@ -50,12 +50,9 @@ def embed(
         )
     if (ray and parts is None) or (parts is not None and (out is None or slices is not None)):
         raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
-    if window and slices is None:
-        raise UserError("--window says in what slices are shown, and none are embedded: add --slices, or leave it out.")
-    if backend != "torch" and slices is not None:
-        raise UserError(f"Slices are embedded by torch: leave --backend {backend} out.")
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"The features {out} are written as Parquet: give --out a file name that ends in .parquet.")
+    _refuse_idle(slices is not None, window, backend)
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)
@@ -91,3 +88,12 @@ def embed(
         names = [entry.id for entry in done.left_out]
         left = f" Left out, because they cannot be read: {names}." if names else ""
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")
+
+
+def _refuse_idle(slices: bool, window: list[str] | None, backend: str) -> None:
+    from medvlp.core.errors import UserError
+
+    if window and not slices:
+        raise UserError("--window says in what slices are shown, and none are embedded: add --slices, or leave it out.")
+    if backend != "torch" and slices:
+        raise UserError(f"Slices are embedded by torch: leave --backend {backend} out.")

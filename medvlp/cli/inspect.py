@@ -46,8 +46,7 @@ def inspect(
     from medvlp.io.png import write_png
 
     if png is not None:
-        inside = [each for each in path.iterdir() if each.suffix != ".png"] if path.is_dir() else []
-        check_outputs([png], inputs=[path, *inside])
+        check_outputs([png], inputs=[path, *(path.iterdir() if path.is_dir() else ())])
     wanted = Look(str(path), member, preset, _number_or_name(window), _number_or_name(series))
     seen = look(wanted)
     found = seen.document

@@ -203,10 +203,13 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
         "finding by words. Name others, such as --adapter linear."
     )
     assert not (tmp_path / "no").exists(), "these are told before any table or film is read"
-    for names in (["effusion", "effusion"], ["Pleural effusion", "pleural-effusion"]):
+    for names, told in (
+        (["effusion", "effusion"], "names the column 'effusion' twice: rename or drop one"),
+        (["Pleural effusion", "pleural-effusion"], "has two columns of the finding 'pleural-effusion': rename or drop"),
+    ):
         twice = tmp_path / "twice.csv"
         write(twice, [[row[0], row[1], row[2], row[3]] for row in rows], ["path", "patient_id", *names])
-        assert f"has two columns of the finding '{names[1]}': rename or drop one" in refused(twice)
+        assert told in refused(twice)
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)

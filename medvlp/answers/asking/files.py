@@ -171,10 +171,8 @@ def _of_kinds(
     if decoding is not None and not any("text" in each.gives for each in answers.values()):
         raise UserError(f"Nothing that is asked here writes words ({', '.join(answers)}): leave --decoding out.")
     if out is not None and not any("masks" in each.gives for each in answers.values()):
-        raise UserError(
-            f"{', '.join(answers)} draws no masks, so nothing would be written to {out}: leave --out out, or end it in "
-            ".csv for a table of the scores."
-        )
+        idle = f"{', '.join(answers)} draws no masks, so nothing would be written to {out}"
+        raise UserError(f"{idle}: leave --out out, or end it in .csv for a table of the scores.")
     return found
 
 
