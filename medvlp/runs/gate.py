@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from medvlp.config.recipe import resumed
-from medvlp.config.tree import GateConfig
+from medvlp.config.tree import GateConfig, checked
 from medvlp.core.errors import DataError
 from medvlp.core.files import check_replaced
 from medvlp.data.prepare import Prepared
@@ -57,13 +57,15 @@ def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -
     `rate`, the share of pictures of its own kind that are flagged, is that of the run's configuration by default.
 
     Raises:
-        UserError: if it is no run folder, or its bundle is damaged.
+        UserError: if it is no run folder, its bundle is damaged, or the rate is out of range.
         DataError: if no gate can be learnt.
     """
     check_replaced(out or run / "bundle", mark="MANIFEST.sha256", inputs=[run])
     config = resumed(run)
     bundle = load_bundle(run / "bundle")
-    options = config.gate if rate is None else config.gate.model_copy(update={"rate": rate})
+    options = config.gate
+    if rate is not None:
+        options = checked(GateConfig, {**options.model_dump(), "rate": rate}, source="--rate")
     manifest = open_manifest(config.data)
     shown = {"train": manifest, "validate": manifest.where(config.evaluation.where)}
     there = set(manifest.column("split").tolist())

@@ -70,4 +70,6 @@ def test_what_cannot_have_a_gate_is_told(cli, tmp_path):
         "100 training and 49 validation pictures, there are 20 and 5."
     )
     assert "its rate must be above 0" in cli("gate", run, "--rate", "0").refused()
+    for rate in ("nan", "2", "-1"):
+        assert "medvlp: --rate: rate is " in cli("gate", run, "--rate", rate).refused()
     assert "is not a run folder" in cli("gate", tmp_path).refused()

@@ -18,6 +18,7 @@ from medvlp.core.suggest import did_you_mean
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
+_END = "\x03"  # a last row, which a quote that is never closed would swallow
 _ABOVE = re.compile(r"(?:[ \t,;]*|sep=(.))\n", re.IGNORECASE)
 
 
@@ -103,15 +104,22 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     above, separator = 0, ""
     while found := _ABOVE.match(text):
         above, separator, text = above + 1, found[1] or separator, text[found.end() :]
+    none = DataError(f"{path} has no rows: export the table again.")
+    if not text.strip():
+        raise none
     header = text.split("\n", 1)[0]
     delimiter = separator or max(",;\t", key=header.count)
     # A report may be longer than the module's default limit of 131,072 characters.
     csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=delimiter)
     try:
         names = tuple(name.strip() for name in next(reader, []))
         rows, lines, counts = [], [], []
+        begin, last = above + 1, reader.line_num
         for row in reader:
+            if row == [_END]:
+                break
+            begin, last = above + last + 1, reader.line_num
             if not any(value.strip() for value in row):
                 continue
             if len(row) > len(names) or (whole and len(row) < len(names)):
@@ -122,12 +130,14 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
             lines.append(above + reader.line_num)
             counts.append(len(row))
+        else:
+            raise DataError(f"{path}, line {begin}: a quote opens and is never closed: close it, or write it twice.")
     except csv.Error as error:
         raise DataError(
             f"{path}, line {above + reader.line_num}, is not CSV ({error}): export the table again."
         ) from None
-    if not names or not rows:
-        raise DataError(f"{path} has no rows: export the table again.")
+    if not rows:
+        raise none
     _refuse_torn(path, counts, lines, len(names))
     twice = sorted({name for name in names if names.count(name) > 1}) if whole else ()
     if twice:

@@ -67,3 +67,18 @@ def test_a_row_whose_last_blanks_were_left_away_is_no_torn_one(tmp_path: Path) -
     manifest = index_cohort("csv", tmp_path, {"columns": columns})
     assert manifest.arrow("sex").to_pylist() == [None, None, "F", None]
     assert manifest.arrow("label.edema").to_pylist() == [1, 0, 1, None]
+
+
+def test_a_quote_that_is_never_closed_swallows_no_record(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text('note,kind\nClear.,x\n"No effusion.,y\nNodule.,z\n')
+    with pytest.raises(DataError, match="line 3: a quote opens and is never closed: close it, or write it twice"):
+        index_cohort("csv", tmp_path, {"columns": {"text": "note"}})
+    for text, told in (('note,"kind\nClear.,x\n', "line 1: a quote"), ("", "no rows"), ("note,kind\n", "no rows")):
+        table.write_text(text)
+        with pytest.raises(DataError, match=told):
+            index_cohort("csv", tmp_path, {"columns": {"text": "note"}})
+    table.write_text('note,kind\n"Clear,\nas before.",x\n"A ""ring"" sign.","z"')
+    manifest = index_cohort("csv", tmp_path, {"columns": {"text": "note", "kind": "kind"}})
+    assert manifest.column("text").tolist() == ["Clear,\nas before.", 'A "ring" sign.']
+    assert manifest.column("kind").tolist() == ["x", "z"]
