@@ -86,7 +86,9 @@ def test_it_is_evaluated_with_an_interval(run: Path, squares: Path, tmp_path: Pa
     row = found.find("dice", "square")
     assert row.value == pytest.approx(np.mean(values), abs=1e-6)
     assert (row.counts.n, row.counts.patients) == (len(values), len(values))
-    assert row.interval.low is not None
-    assert row.interval.low <= row.value <= row.interval.high
+    if row.reason == "no_spread":  # every resample of these few pictures gives that end of the scale
+        assert row.value in (0, 1)
+    else:
+        assert row.interval.low <= row.value <= row.interval.high
     assert found.find("lowest_dice", "square").value == pytest.approx(min(values), abs=1e-6)
     assert len(Manifest.load(squares / "squares.parquet").split_of("test")) > len(values)  # some have no square

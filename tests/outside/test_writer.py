@@ -94,6 +94,8 @@ def test_it_is_evaluated_with_an_interval_beside_reports_of_no_picture(
     row = found["report"].find("f1", "micro")
     said, truth = written(run, files(squares, "test")), reports(squares, "test")
     assert row.value == pytest.approx(agreement(said, truth))
-    assert row.interval.low is not None
-    assert row.interval.low <= row.value <= row.interval.high
+    if row.reason == "no_spread":  # every resample of these few pictures gives that end of the scale
+        assert row.value in (0, 1)
+    else:
+        assert row.interval.low <= row.value <= row.interval.high
     assert any(result.role == "control" for name, result in found.items() if name.startswith("report"))
