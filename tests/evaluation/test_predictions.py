@@ -35,7 +35,7 @@ def test_csv_and_parquet_are_the_same_table(tmp_path: Path) -> None:
         ("id,id,patient_id\n1,2,3\n", "names the column 'id' twice"),
         ("id, id,patient_id\n1,2,3\n", "names the column 'id' twice"),
         (b"\xff\xfe\x00", "is not in the encoding utf-8-sig: save it as UTF-8"),
-        ('id,patient_id\n"1,2\n3', "line 3: 1 values under 2 columns"),
+        ('id,patient_id\n"1,2\n3', "line 2: a quote opens and is never closed"),
         ("id,patient_id\n1,2,3\n4,5,6\n", "line 2: 3 values under 2 columns: quote values that hold ','"),
         ("id,patient_id\n1,2\n4\n", "line 3: 1 values under 2 columns"),
     ],

@@ -18,7 +18,7 @@ from medvlp.core.suggest import did_you_mean
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
-_END = "\x03"  # a last row, which a quote that is never closed would swallow
+_END = "\x03end\x03"  # a last row, which a quote that is never closed would swallow
 _ABOVE = re.compile(r"(?:[ \t,;]*|sep=(.))\n", re.IGNORECASE)
 
 
@@ -114,12 +114,14 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     reader = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=delimiter)
     try:
         names = tuple(name.strip() for name in next(reader, []))
+        _refuse_open(path, names, line=above + 1)
         rows, lines, counts = [], [], []
-        begin, last = above + 1, reader.line_num
+        last = reader.line_num
         for row in reader:
             if row == [_END]:
                 break
-            begin, last = above + last + 1, reader.line_num
+            _refuse_open(path, row, line=above + last + 1)
+            last = reader.line_num
             if not any(value.strip() for value in row):
                 continue
             if len(row) > len(names) or (whole and len(row) < len(names)):
@@ -130,8 +132,6 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
             lines.append(above + reader.line_num)
             counts.append(len(row))
-        else:
-            raise DataError(f"{path}, line {begin}: a quote opens and is never closed: close it, or write it twice.")
     except csv.Error as error:
         raise DataError(
             f"{path}, line {above + reader.line_num}, is not CSV ({error}): export the table again."
@@ -143,6 +143,11 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
+
+
+def _refuse_open(path: Path, row: Sequence[str], *, line: int) -> None:
+    if row and row[-1].endswith(_END):
+        raise DataError(f"{path}, line {line}: a quote opens and is never closed: close it, or write it twice.")
 
 
 def _refuse_torn(path: Path, counts: Sequence[int], lines: Sequence[int], width: int) -> None:
