@@ -16,7 +16,7 @@ from typing import NoReturn
 from medvlp.core.errors import DataError, UserError
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, or a share of it
 
 
 def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
@@ -64,7 +64,7 @@ def check_place(folder: Path) -> None:
             made.append(each)
         os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             refuse_write(error, folder)
         raise UserError(f"{folder} cannot be written ({error}): choose a folder you may write to.") from error
     finally:
@@ -198,8 +198,8 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
     # Writers in compiled code (safetensors) report the system's error only as words.
-    full = any(f"(os error {code})" in str(error) for code in _FULL)
-    if full or getattr(error, "errno", None) in _FULL:
+    full = any(f"(os error {code})" in str(error) for code in FULL)
+    if full or getattr(error, "errno", None) in FULL:
         raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "
             "start the same command again."

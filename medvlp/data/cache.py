@@ -10,7 +10,6 @@ that is prepared in this way shares it, record by record.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import FULL
 
 _GIB = 1 << 30
 
@@ -152,8 +152,7 @@ def full_disk_refused(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if error.errno not in full if isinstance(error, OSError) else "full" not in str(error):
+        if error.errno not in FULL if isinstance(error, OSError) else "full" not in str(error):
             raise
         raise UserError(
             f"The disk of the cache {folder} is full: make room, or set MEDVLP_CACHE to a folder elsewhere; what was "

@@ -8,7 +8,7 @@ A folder (of a volume's slices) is known by the names and contents of the files 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -64,6 +64,11 @@ def stamp_of(path: Path | None) -> Stamp | None:
         return None
     name = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
     return name, *(_listing(path) if path.is_dir() else facts)
+
+
+def stamps_anywhere(paths: Iterable[Path | None]) -> list[tuple[int, int] | None]:
+    """Return size and time of each file, None of one that is not there: the same when a folder was moved."""
+    return [None if stamp is None else stamp[1:] for stamp in map(stamp_of, paths)]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import check_place, read_json, remove_left, sha256_of, write_json, written_whole
 from medvlp.core.processes import exclusive
 from medvlp.core.provenance import hash_of
-from medvlp.data.contents import stamp_of
+from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path, within
 from medvlp.data.parallel import Progress, notify
@@ -183,8 +183,7 @@ class _Reader:
         paths = [path for name in self._columns for path in self.manifest.paths(row, name)]
         masks = (self.manifest.arrow(name)[row].as_py() for name in self._masks)
         paths += [within(self.manifest.root, mask_path(value)[0]) for value in masks if value]
-        found = map(stamp_of, paths)
-        return [None if stamp is None else stamp[1:] for stamp in found]  # a moved archive is the same one
+        return [*stamps_anywhere(paths)]
 
 
 def _content(path: Path) -> tuple[bytes, str]:

@@ -27,7 +27,7 @@ from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.sample import Batch, Column, Stack
 from medvlp.core.views import View
-from medvlp.data.contents import stamp_of
+from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, leave_signals_to_parent, start_method
 from medvlp.data.pipeline import Records, apply_views, view_spec
@@ -181,8 +181,7 @@ def _encoded(model: Model, stack: LazyStack | Stack) -> Tensor:
 def _source(manifest: Manifest, row: int) -> str:
     """Say of what a file was made, without naming anybody: a hash of its source's sizes and times."""
     paths = [path for name in ("volume", "stack") if name in manifest for path in manifest.paths(row, name)]
-    stamps = [stamp_of(path) for path in paths]
-    return hash_of([None if stamp is None else stamp[1:] for stamp in stamps])  # a moved archive is the same one
+    return hash_of(stamps_anywhere(paths))
 
 
 def _is_made(path: Path, meta: Mapping[str, str]) -> bool:

@@ -7,7 +7,6 @@ last. Whatever interrupts it, the same command goes on where it stopped.
 from __future__ import annotations
 
 import concurrent.futures
-import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -26,6 +25,7 @@ from typing import Any, Final, Literal
 from threadpoolctl import threadpool_limits
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import FULL
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.processes import end_with_parent, exclusive
 from medvlp.phantom._files import write_atomically
@@ -44,7 +44,6 @@ _PACKAGES: Final = (
     "numpy", "scipy", "pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "nibabel", "pyarrow",
 )  # fmt: skip
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Modality = Literal["cxr", "ct"]
 
@@ -297,7 +296,7 @@ def _disk(out: Path, total: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         done = len(list((out / "truth" / ".rows").glob("S*.json")))
         raise UserError(

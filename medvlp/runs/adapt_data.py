@@ -87,7 +87,7 @@ def read_films(
         raise DataError(f"{table} has no column of labels: write 1, 0, -1 (uncertain) or blank, one column a finding.")
     for name in labels:
         label = f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"
-        if label in columns or source.names.count(name) > 1:
+        if label in columns:  # a name that stands twice was refused when it was read
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name
     manifest = index(images, columns=columns, table=str(table.resolve()))

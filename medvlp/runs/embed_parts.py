@@ -17,7 +17,7 @@ from medvlp.core.files import make_folder, read_json, write_json
 from medvlp.core.progress import progress
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.table import FeatureTable
-from medvlp.data.contents import stamp_of
+from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
 from medvlp.runs.cluster import start_ray
 from medvlp.runs.embed import Asked, Embedder
@@ -121,8 +121,8 @@ def _is_made(part: _Part, opened: Embedder) -> bool:
 def _files(manifest: Manifest, part: _Part) -> str:
     """Return the hash of sizes and times of a part's files."""
     rows = range(part.start, min(part.stop, len(manifest)))
-    stamps = [stamp_of(path) for row in rows for name in manifest.file_columns for path in manifest.paths(row, name)]
-    return hash_of([None if stamp is None else stamp[1:] for stamp in stamps])  # a moved archive is the same one
+    paths = (path for row in rows for name in manifest.file_columns for path in manifest.paths(row, name))
+    return hash_of(stamps_anywhere(paths))
 
 
 def _joined(parts: list[FeatureTable]) -> FeatureTable:
