@@ -40,6 +40,19 @@ def torch_generator(seed: int, position: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, position, name))
 
 
+def some_of(count: int, most: int, generator: torch.Generator) -> list[int]:
+    """Return at most so many of the numbers below `count`, each as likely as another, in their order.
+
+    Example:
+        >>> some_of(3, 5, torch_generator(0, 0, "sentences"))
+        [0, 1, 2]
+    """
+    import torch
+
+    order = torch.rand(count, generator=generator).tolist()
+    return sorted(sorted(range(count), key=order.__getitem__)[:most])
+
+
 def hashed_uniform(seed: int, name: str, count: int, position: np.ndarray, *more: np.ndarray) -> np.ndarray:
     """Return (R, count) draws in [0, 1), float32: each row a hash (splitmix64, Steele et al. 2014) of its own numbers.
 

@@ -77,7 +77,12 @@ def load_evaluation(path: str | Path, overrides: Sequence[str] = ()) -> Evaluati
 
 
 def evaluate(
-    config: EvaluationRun, *, page: bool = True, keep: bool = False, memory: Remembered | None = None
+    config: EvaluationRun,
+    *,
+    page: bool = True,
+    keep: bool = False,
+    memory: Remembered | None = None,
+    whole: Manifest | None = None,
 ) -> Evaluated:
     """Run all that the data allows, and write results, predictions, pictures and the page.
 
@@ -88,13 +93,14 @@ def evaluate(
         page: whether the page is drawn now; `medvlp report` draws it from what is stored.
         keep: whether what was chosen goes into the bundle, as by ``evaluation.into_bundle``, which insists on it.
         memory: as for `open_evaluation`.
+        whole: the same.
 
     Raises:
         ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
     """
     measures = chosen_measures(config.evaluation.measures)
     check_place(Path(config.out))
-    evaluation = open_evaluation(config, memory=memory)
+    evaluation = open_evaluation(config, memory=memory, whole=whole)
     found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
     out = Path(config.out)
     scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
@@ -117,13 +123,21 @@ def evaluate(
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 
-def open_evaluation(config: EvaluationRun, *, memory: Remembered | None = None) -> Evaluation:
-    """Load the bundle and the data, and encode what is judged; `memory` holds what the same towers gave before."""
+def open_evaluation(
+    config: EvaluationRun, *, memory: Remembered | None = None, whole: Manifest | None = None
+) -> Evaluation:
+    """Load the bundle and the data, and encode what is judged.
+
+    Args:
+        config: what is judged on what.
+        memory: what the same towers gave before.
+        whole: what `config.data` describes, where it is open already.
+    """
     keep_freed_memory()
     model, options = load(config.model), config.evaluation
     if memory is not None and isinstance(model.model, TowerModel):
         model.model.requires_grad_(False).remembered = memory
-    whole, manifest = judged_manifest(config.data, options)
+    whole, manifest = judged_manifest(config.data, options, whole=whole)
     prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
     known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options)
@@ -172,9 +186,11 @@ def _leaks(manifest: Manifest) -> Mapping[str, object]:
     return noted if isinstance(noted, Mapping) else {}
 
 
-def judged_manifest(data: DataConfig, options: EvaluationConfig) -> tuple[Manifest, Manifest]:
+def judged_manifest(
+    data: DataConfig, options: EvaluationConfig, *, whole: Manifest | None = None
+) -> tuple[Manifest, Manifest]:
     """Return all of the data, and what ``where`` selects of it; a record of which no study is known is one itself."""
-    whole = open_manifest(data)
+    whole = open_manifest(data) if whole is None else whole
     if "id.study" not in whole:
         whole = whole.with_column("id.study", whole.column("id"))
     elif whole.arrow("id.study").null_count:

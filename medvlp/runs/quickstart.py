@@ -48,7 +48,7 @@ def run_quickstart(out: Path, *, seed: int = 0, patients: int, config: str, over
         workers=WORKERS,
     )
     with silent():
-        judged = evaluate(judging, keep=True)
+        judged = evaluate(judging, keep=True, whole=trained.manifest)
     for line in summary_lines(judged.results.parent):
         logger.info(f"    {line}")
     return judged.page

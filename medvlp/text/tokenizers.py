@@ -93,13 +93,11 @@ class SpeakingTokenizer(Protocol):
 
 def pad_batch(rows: Sequence[Sequence[int]], *, pad_id: int, truncated: int) -> TokenBatch:
     """Pad rows of ids to one length, a multiple of 8."""
-    longest = max((len(row) for row in rows), default=1)
-    length = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
+    sizes = [len(row) for row in rows]
+    length = -(-max([1, *sizes]) // _MULTIPLE) * _MULTIPLE
+    mask = torch.arange(length) < torch.tensor(sizes, dtype=torch.int64)[:, None]
     ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
-    mask = torch.zeros((len(rows), length), dtype=torch.bool)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
-        mask[place, : len(row)] = True
+    ids[mask] = torch.tensor([number for row in rows for number in row], dtype=torch.int64)
     return TokenBatch(ids, mask, truncated)
 
 

@@ -23,6 +23,7 @@ from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, write_c
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"
 _FILE = "tokenizer.json"
+_WORDS = 1 << 16  # whose ids are remembered
 
 
 class WordPieceTokenizer:
@@ -42,6 +43,7 @@ class WordPieceTokenizer:
         if max_length < 3:
             raise ConfigError(f"max_length is {max_length}, but [CLS], [SEP] and one word need 3: set it to 3 or more.")
         self._inner = inner
+        self._known: dict[str, tuple[int, ...]] = {}
         self.max_length = max_length
         self.vocab_size = inner.get_vocab_size()
         self.pad_id, self.unknown_id, self.cls_id, self.sep_id, self.mask_id = range(len(SPECIAL_TOKENS))
@@ -55,10 +57,23 @@ class WordPieceTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Return the ids of the texts; see `medvlp.text.tokenizers.Tokenizer`."""
-        rows = [encoding.ids for encoding in self._inner.encode_batch(list(texts))]
+        rows = [self._ids(text) for text in texts]
         cut = [row if len(row) <= self.max_length else [*row[: self.max_length - 1], self.sep_id] for row in rows]
         over = sum(len(row) > self.max_length for row in rows)
         return pad_batch(cut, pad_id=self.pad_id, truncated=over)
+
+    def _ids(self, text: str) -> list[int]:
+        """Return what the tokenizer says of a text. No piece crosses a space, and reports use few words over again."""
+        ids = [self.cls_id]
+        for word in text.split(" "):
+            known = self._known.get(word)
+            if known is None:
+                if len(self._known) >= _WORDS:
+                    self._known.clear()
+                known = self._known[word] = tuple(self._inner.encode(word, add_special_tokens=False).ids)
+            ids += known
+        ids.append(self.sep_id)
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of ids, special tokens left out; normalised, single spaces also around punctuation."""
@@ -144,9 +159,10 @@ def read_wordpiece(folder: str | Path, *, max_length: int) -> WordPieceTokenizer
         raise DataError(
             f"{path} cannot be read as a tokenizer ({type(error).__name__}): copy or train it again."
         ) from error
-    if first != SPECIAL_TOKENS:
+    if first != SPECIAL_TOKENS or not isinstance(inner.pre_tokenizer, pre_tokenizers.BertPreTokenizer):
         raise DataError(
-            f"{path} does not begin with {', '.join(SPECIAL_TOKENS)}: it was not written by clinical_wordpiece."
+            f"{path} does not begin with {', '.join(SPECIAL_TOKENS)}, or has other rules than a WordPiece tokenizer's: "
+            f"it was not written by clinical_wordpiece."
         )
     return WordPieceTokenizer(inner, max_length=max_length)
 

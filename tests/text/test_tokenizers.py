@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
@@ -118,6 +121,20 @@ def test_reports_longer_than_77_tokens_are_whole_by_default() -> None:
     assert int(batch.mask.sum()) > 77
 
 
+@given(
+    texts=st.lists(
+        st.one_of(st.text(max_size=60), st.text("aeio \u0301\u00e9\u4e2d\t\n.-[]SEP", max_size=60)), max_size=4
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_words_one_by_one_are_what_the_tokenizer_makes_of_a_whole_text(texts: list[str]) -> None:
+    words = train_wordpiece(CORPUS, vocab_size=400, max_length=256)
+    whole = [encoding.ids for encoding in words._inner.encode_batch([*texts, *CORPUS])]
+    for _ in range(2):  # the second time from memory
+        made = words([*texts, *CORPUS])
+        assert [row[mask].tolist() for row, mask in zip(made.ids, made.mask, strict=True)] == whole
+
+
 def test_no_text_gives_an_empty_batch(wordpiece: WordPieceTokenizer) -> None:
     assert wordpiece([]).ids.shape == (0, 8)
     assert int(wordpiece([""]).mask.sum()) == 2
@@ -164,6 +181,12 @@ def test_broken_folders_are_refused(tmp_path: Path, wordpiece: WordPieceTokenize
     wordpiece.save(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match=r"tokenizer.json cannot be read as a tokenizer"):
+        load_tokenizer(tmp_path)
+    wordpiece.save(tmp_path)
+    rules = json.loads((tmp_path / "tokenizer.json").read_text())
+    rules["pre_tokenizer"] = {"type": "Punctuation", "behavior": "Isolated"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(DataError, match=r"has other rules than a WordPiece tokenizer's"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.yaml").write_text(yaml.safe_dump({"name": "other", "max_length": 8}))
     with pytest.raises(DataError, match=r"names the tokenizer 'other', but this version knows"):

@@ -10,6 +10,7 @@ import torch
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
+from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import texts_of
@@ -83,9 +84,7 @@ class OtherSide:
 
 
 def _drawn(statements: list[_T], most: int, generator: torch.Generator) -> list[_T]:
-    """Return at most so many, each as likely as another, in their order."""
-    order = torch.rand(len(statements), generator=generator).argsort()
-    return [statements[i] for i in order[:most].sort().values.tolist()]
+    return [statements[i] for i in some_of(len(statements), most, generator)]
 
 
 @lru_cache(maxsize=1 << 14)

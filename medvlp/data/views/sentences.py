@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 
 from medvlp.core.fields import parse_field
+from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import with_report
@@ -73,8 +74,7 @@ class Sentences:
             most = min(self.most or len(parts), len(parts))
             least = min(self.least, most)
             count = least + min(int(size * (most - least + 1)), most - least)
-            chosen = torch.rand(len(parts), generator=generator).argsort()[:count].sort().values.tolist()
-            fields[self.field] = " ".join(parts[i] for i in chosen)
+            fields[self.field] = " ".join(parts[i] for i in some_of(len(parts), count, generator))
         if self.extra and parts:
             drawn = (torch.rand(self.extra, generator=generator) * len(parts)).long().tolist()
             fields[self.field] = (str(fields[self.field]), *(parts[i] for i in drawn))

@@ -20,6 +20,8 @@ from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
+_LEAST_SPREAD = 1e-7  # of log-odds beside their size; less is rounding
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationLine:
@@ -76,21 +78,30 @@ def calibration_line(
         )
     code = np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     z = log_odds(values, "probability")
-    design = np.stack([z, np.ones(len(z))], axis=1)
-    line = fit_logistic(design, truth)
+    # About their middle, in units of their spread: of nearly equal probabilities (a calibrator's that found nothing)
+    # slope and intercept as such are each other's rounding, and their Wald test no number.
+    centre, spread = float(z.mean()), float(z.std())
+    if spread <= _LEAST_SPREAD * abs(centre):
+        raise UndefinedMetricError(
+            f"A calibration line is not defined: the {len(truth)} probabilities are all equal.", reason="separated"
+        )
+    design = np.stack([(z - centre) / spread, np.ones(len(z))], axis=1)
+    fit = fit_logistic(design, truth)
     large = fit_logistic(design[:, 1:], truth, offset=z)
-    covariance = _sandwich(line.inverse, design, truth - expit(design @ line.coefficients), code)
+    around = _sandwich(fit.inverse, design, truth - expit(design @ fit.coefficients), code)
     variance = _sandwich(large.inverse, design[:, 1:], truth - expit(z + large.coefficients[0]), code)
+    off = fit.coefficients - np.array([spread, centre])
+    back = np.array([[1 / spread, 0.0], [-centre / spread, 1.0]])
+    line, covariance = back @ fit.coefficients, back @ around @ back.T
     reach = float(ndtri((1 + level) / 2))
-    off = line.coefficients - np.array([1.0, 0.0])
     fewest = min(count_patients(code[truth == each]) for each in (0.0, 1.0))
     return CalibrationLine(
-        slope=float(line.coefficients[0]),
+        slope=float(line[0]),
         intercept=float(large.coefficients[0]),
-        slope_interval=_around(float(line.coefficients[0]), reach * float(np.sqrt(covariance[0, 0]))),
+        slope_interval=_around(float(line[0]), reach * float(np.sqrt(covariance[0, 0]))),
         intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0]))),
-        p=None if fewest < LEAST_PATIENTS else float(chdtrc(2, off @ np.linalg.solve(covariance, off))),
-        line=line.coefficients,
+        p=None if fewest < LEAST_PATIENTS else float(chdtrc(2, off @ np.linalg.solve(around, off))),
+        line=line,
         covariance=covariance,
     )
 

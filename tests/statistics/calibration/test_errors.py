@@ -107,6 +107,25 @@ def test_the_line_is_found_and_tested() -> None:
     assert max(sure.p, many.p) < 1e-10
 
 
+def test_nearly_equal_probabilities_have_the_line_of_their_log_odds() -> None:
+    """What a calibrator gives that found nothing; slope and p are those of the same scores in other units."""
+    generator = np.random.default_rng(8)
+    z, patients = generator.normal(size=400), np.arange(400) // 2
+    y = generator.random(400) < expit(z - 1.8)
+    wide = calibration_line(y, expit(z - 1.8), patients)
+    for spread in (1e-2, 1e-4, 1e-6):
+        near = calibration_line(y, expit(spread * z - 1.8), patients)
+        assert near.slope * spread == pytest.approx(wide.slope, rel=1e-6)
+        assert near.slope_interval.low * spread == pytest.approx(wide.slope_interval.low, rel=1e-5)
+        # That the scores should tell as much as they do is refuted the more clearly the less they say they do: the
+        # test is then of "the slope is 0 and the rate that of -1.8".
+        assert 0 <= near.p < min(wide.p, 1e-6)
+    with pytest.raises(UndefinedMetricError, match="400 probabilities are all equal"):
+        calibration_line(y, np.full(400, 0.2), patients)
+    with pytest.raises(UndefinedMetricError, match="400 probabilities are all equal"):
+        calibration_line(y, expit(1e-12 * z - 1.8), patients)
+
+
 def test_the_line_of_copied_images_is_as_uncertain_as_that_of_the_patients() -> None:
     generator = np.random.default_rng(5)
     z = generator.normal(size=300)
