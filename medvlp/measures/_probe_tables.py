@@ -13,6 +13,9 @@ from medvlp.evaluation.evaluation import Evaluation, Part
 from medvlp.evaluation.probe_tables import thumbnails
 from medvlp.evaluation.shown import shown_pixels
 
+# Pictures are read, then averaged: the threads of the one and of the other, in turns for each, wait for one another.
+_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class ProbeTables:
@@ -54,5 +57,9 @@ def _tables(evaluation: Evaluation, features: Callable[[Part], np.ndarray]) -> P
 
 
 def _thumbnails(part: Part) -> np.ndarray:
-    shown = (part.prepared.sample(index) for index in range(len(part.prepared)))
-    return np.concatenate([thumbnails(np.asarray(shown_pixels(sample))[None]) for sample in shown])
+    rows: list[np.ndarray] = []
+    for start in range(0, len(part.prepared), _AT_ONCE):
+        indices = range(start, min(start + _AT_ONCE, len(part.prepared)))
+        shown = [np.asarray(shown_pixels(part.prepared.sample(index))) for index in indices]
+        rows += [thumbnails(pixels[None]) for pixels in shown]
+    return np.concatenate(rows)
