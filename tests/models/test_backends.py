@@ -16,6 +16,8 @@ from medvlp.models.backends import compiled, engines, use_backend
 from medvlp.models.build import build_model
 from tests.models.words import DUAL, VISION, HashWords
 
+pytestmark = pytest.mark.slow  # each compiles towers
+
 ENGINES = list(engines.ENGINES)
 RESNET = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 1, "unshuffle": 2, "columns": 2}
 RESNET |= {"coordinates": True, "options": {"channels": [8, 8, 16, 16], "stem_width": 8}}

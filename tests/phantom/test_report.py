@@ -109,6 +109,7 @@ def test_no_statement_about_a_finding_is_worded_alike_in_both_halves() -> None:
     assert not usual & kept
 
 
+@pytest.mark.slow
 def test_held_out_forms_are_made_of_words_that_the_other_half_uses() -> None:
     usual, kept = (
         Counter(word for report in reports(mark) for word in re.findall("[a-z]+", read_by_a_model(report).lower()))

@@ -39,6 +39,7 @@ def files(folder: Path, *, temporal: bool) -> tuple[Any, Any, Any]:
     return image, text, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", [False, True])
 def test_it_computes_what_hi_ml_computes(tmp_path: Path, temporal: bool) -> None:
     image, text, words = files(tmp_path, temporal=temporal)
@@ -60,6 +61,7 @@ def test_it_computes_what_hi_ml_computes(tmp_path: Path, temporal: bool) -> None
     assert not any(text.endswith(".") for each in prompts for text in (*each["positive"], *each["negative"]))
 
 
+@pytest.mark.slow
 def test_other_weights_and_a_single_file_are_refused(tmp_path: Path) -> None:
     image, _, _ = files(tmp_path, temporal=False)
     with pytest.raises(UserError, match="BioViL is two files: give text=FOLDER"):
