@@ -57,6 +57,26 @@ def test_terms_are_findings_and_rows_that_say_nothing_have_no_labels(root: Path)
     assert by_people.record(2)["label.scoliosis"] == 0
 
 
+@pytest.mark.parametrize(
+    ("term", "findings"),
+    [
+        ("loculated fissural effusion", {"effusion"}),
+        ("empyema", {"effusion"}),
+        ("hydropneumothorax", {"effusion", "pneumothorax"}),
+        ("interstitial pattern", {"infiltration"}),
+        ("alveolar pattern", {"infiltration"}),
+        ("air bronchogram", {"infiltration", "consolidation"}),
+        ("calcified pleural thickening", {"pleural_thickening"}),
+        ("fissure thickening", {"pleural_thickening"}),
+        ("asbestosis signs", {"fibrosis"}),
+    ],
+)
+def test_a_term_below_another_in_the_tree_is_that_finding_too(tmp_path: Path, term: str, findings: set[str]) -> None:
+    write(tmp_path, [f"['{term}']"])
+    record = index_cohort("padchest", tmp_path, {"require_files": False}).record(0)
+    assert {name.removeprefix("label.") for name, value in record.items() if value == 1} == findings
+
+
 def test_a_list_that_is_none_is_refused_and_all_findings_have_words(root: Path) -> None:
     assert set(load_card("padchest").vocabularies["terms"]) <= set(caption_findings())
     write(root, ["__import__('os').getcwd()"])
