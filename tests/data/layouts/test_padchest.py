@@ -12,8 +12,8 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
 from medvlp.text.captions import caption_findings
 
-HEAD = ["", "ImageID", "ImageDir", "StudyID", "PatientID", "PatientSex_DICOM", "Projection", "Report", "MethodLabel"]
-HEAD += ["Labels", "Localizations"]
+HEAD = ["", "ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "PatientSex_DICOM"]
+HEAD += ["Projection", "Report", "MethodLabel", "Labels", "Localizations"]
 
 
 def write(root: Path, labels: list[str]) -> None:
@@ -21,9 +21,9 @@ def write(root: Path, labels: list[str]) -> None:
     for i, text in enumerate(labels):
         view, method = ["PA", "L", "AP_horizontal"][i % 3], "Physician" if i % 2 == 0 else "RNN_model"
         rows.append(
-            [str(i), f"{i}_x.png", str(i % 2), f"s{i}", f"p{i // 2}", "FM"[i % 2], view, " sin hallazg .", method]
+            [str(i), f"{i}_x.png", str(i % 2), "20140915", f"s{i}", f"p{i // 2}", ["1930.0", ""][i % 2], "FM"[i % 2]]
         )
-        rows[-1] += [text, "[]"]
+        rows[-1] += [view, " sin hallazg .", method, text, "[]"]
     with open(root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv", "w", newline="") as stream:
         csv.writer(stream).writerows(rows)
 
@@ -75,6 +75,12 @@ def test_a_term_below_another_in_the_tree_is_that_finding_too(tmp_path: Path, te
     write(tmp_path, [f"['{term}']"])
     record = index_cohort("padchest", tmp_path, {"require_files": False}).record(0)
     assert {name.removeprefix("label.") for name, value in record.items() if value == 1} == findings
+
+
+def test_an_age_is_of_the_study_and_lying_is_told_from_standing(root: Path) -> None:
+    manifest = index_cohort("padchest", root)
+    assert [manifest.record(i).get("age") for i in range(4)] == [84, None, 84, None]
+    assert manifest.column("position").tolist() == [None, None, "supine", None]
 
 
 def test_a_list_that_is_none_is_refused_and_all_findings_have_words(root: Path) -> None:
