@@ -10,7 +10,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
 from medvlp.data.layouts._published import find_table, published_manifest, years
-from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.layouts._table import Table, linked, read_table
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -29,7 +29,7 @@ def index(
 ) -> Manifest:
     """Index PadChest.
 
-    Columns: ``id`` and ``image`` (16-bit PNG), ``id.patient``,
+    Columns: ``id`` and ``image`` (16-bit PNG), ``id.patient`` (two numbers that share a study are one patient),
     ``id.study``, ``text`` (the report, Spanish, stemmed), ``label.FINDING`` (1 where a term of the finding is among
     Labels, else 0; missing where nothing was labelled, or the image is unchanged from a prior, excluded or suboptimal),
     ``view_position`` (PA, AP, LATERAL, COSTAL; the release's ``AP_horizontal`` is AP), ``position`` (supine for it),
@@ -50,7 +50,7 @@ def index(
     paths = [next(iter(files.get(name, ())), None) for name in names]
     columns: dict[str, Sequence[object]] = {
         "id": names,
-        "id.patient": table.column("PatientID"),
+        "id.patient": linked([table.column("PatientID"), table.column("StudyID")]),
         "id.study": table.column("StudyID"),
         "image": paths,
         "text": table.column("Report"),

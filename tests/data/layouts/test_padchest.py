@@ -83,6 +83,14 @@ def test_an_age_is_of_the_study_and_lying_is_told_from_standing(root: Path) -> N
     assert manifest.column("position").tolist() == [None, None, "supine", None]
 
 
+def test_a_study_of_two_patient_numbers_is_of_one_patient(root: Path) -> None:
+    table = root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+    table.write_text(table.read_text().replace(",s2,p1,", ",s1,p1,"))  # the release has one such study
+    manifest = index_cohort("padchest", root)
+    assert manifest.column("id.study").tolist() == ["s0", "s1", "s1", "s3"]
+    assert set(manifest.column("id.patient")) == {"p0"}
+
+
 def test_a_list_that_is_none_is_refused_and_all_findings_have_words(root: Path) -> None:
     assert set(load_card("padchest").vocabularies["terms"]) <= set(caption_findings())
     write(root, ["__import__('os').getcwd()"])
