@@ -94,7 +94,8 @@ class DataConfig(Node):
         patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
             one. Results then say so.
         namespace: name of the numbering of its patients: 17 is another patient in another numbering. By default a
-            public layout's name; tables and folders of anybody's own are taken for one numbering.
+            public layout's name, or of the set whose images these are; tables and folders of anybody's own are taken
+            for one numbering.
         group: what becomes of rows that are one study; by default each stays a sample.
         split: component of `medvlp.data.splits`: ``{name: patient, seed: 3}``, ``{name: official}``, or a published
             one's name with its ``card``. Fractions alone, ``{train: 0.8, test: 0.2}``, are drawn by patient where the

@@ -27,7 +27,16 @@ def one(root: Path, part: str, *, layout: str = "", patient: str = "7", **more: 
 
 @pytest.mark.parametrize(
     ("layouts", "leaks"),
-    [(("csv", "csv"), 1), (("openi", "openi"), 1), (("openi", "csv"), 0), (("openi", "vindr_cxr"), 0)],
+    [
+        (("csv", "csv"), 1),
+        (("openi", "openi"), 1),
+        (("openi", "csv"), 0),
+        (("openi", "vindr_cxr"), 0),
+        (("mimic_cxr", "ms_cxr"), 1),  # a set made of another's images has its patients' numbers
+        (("nih_chestxray14", "rsna_pneumonia"), 1),
+        (("rsna_pneumonia", "chestx_det"), 1),
+        (("mimic_cxr", "nih_chestxray14"), 0),
+    ],
 )
 def test_a_number_is_one_patient_within_one_numbering(tmp_path: Path, layouts: tuple[str, str], leaks: int) -> None:
     sets = {"here": one(tmp_path, "train", layout=layouts[0]), "there": one(tmp_path, "test", layout=layouts[1])}

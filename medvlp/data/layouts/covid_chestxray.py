@@ -20,7 +20,7 @@ __all__ = ["index"]
 
 _CARD = "covid_chestxray"
 _UNKNOWN = {"", "todo", "unknown"}
-_VIEWS = {"AP Supine": "AP", "AP Erect": "AP", "APS": "AP", "L": "LATERAL"}
+_VIEWS = {"APS": "AP", "L": "LATERAL"}
 _NUMBERS = ("age", "offset")
 _WORDS = ("sex", "survival", "intubated", "went_icu", "modality", "license")
 _NEEDED = (
@@ -95,8 +95,8 @@ def _row(of: dict[str, str], path: str, patient: str) -> Row:
         "image": path,
         "text": of["clinical_notes"],
         "text.other_notes": of["other_notes"],
-        "view_position": _VIEWS.get(view, view),
-        "position": next((word for word in ("supine", "erect") if word in view.lower()), ""),
+        "view_position": "AP" if view.startswith("AP ") else _VIEWS.get(view, view),
+        "position": "supine" if view == "APS" else next((w for w in ("supine", "erect") if w in view.lower()), ""),
         **{name: of.get(name, "") for name in _WORDS},
         "site": of["location"],
         "source": urlsplit(of["url"]).hostname or "",

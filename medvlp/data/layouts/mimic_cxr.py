@@ -156,6 +156,7 @@ def _numbers(table: Table, subjects: Sequence[str], studies: Sequence[str]) -> d
     if "StudyDate" not in table.names or "StudyTime" not in table.names:
         return {}
     # hhmmss.fff, published without its leading zeros
-    times = (".".join((time.partition(".")[0].zfill(6), time.partition(".")[2])) for time in table.column("StudyTime"))
+    parts = (time.partition(".") for time in table.column("StudyTime"))
+    times = (f"{whole.zfill(6)}.{rest}" if whole else "" for whole, _, rest in parts)
     when = dict(zip(studies, zip(table.column("StudyDate"), times, strict=True), strict=True))
     return {"study_number": study_numbers(subjects, studies, when)}

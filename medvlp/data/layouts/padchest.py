@@ -9,8 +9,8 @@ from typing import Literal
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
-from medvlp.data.layouts._published import find_table, published_manifest
-from medvlp.data.layouts._table import Table, read_table
+from medvlp.data.layouts._published import find_table, published_manifest, years
+from medvlp.data.layouts._table import Table, linked, read_table
 from medvlp.data.manifest import Manifest
 
 __all__ = ["index"]
@@ -29,10 +29,11 @@ def index(
 ) -> Manifest:
     """Index PadChest.
 
-    Columns: ``id`` and ``image`` (16-bit PNG), ``id.patient``, ``id.study``, ``text`` (the report, Spanish, stemmed),
-    ``label.FINDING`` (1 where a term of the finding is among Labels, else 0; missing where nothing was labelled, or the
-    image is unchanged from a prior, excluded or suboptimal), ``view_position`` (PA, AP, LATERAL, COSTAL; the release's
-    ``AP_horizontal`` is AP), ``sex``, ``labelled_by`` (Physician, RNN_model).
+    Columns: ``id`` and ``image`` (16-bit PNG), ``id.patient`` (two numbers that share a study are one patient),
+    ``id.study``, ``text`` (the report, Spanish, stemmed), ``label.FINDING`` (1 where a term of the finding is among
+    Labels, else 0; missing where nothing was labelled, or the image is unchanged from a prior, excluded or suboptimal),
+    ``view_position`` (PA, AP, LATERAL, COSTAL; the release's ``AP_horizontal`` is AP), ``position`` (supine for it),
+    ``sex``, ``age`` (year of the study less the year of birth), ``labelled_by`` (Physician, RNN_model).
 
     Args:
         root: folder of the table, and of the archives ``0`` to ``54`` unpacked, or of all images.
@@ -49,13 +50,15 @@ def index(
     paths = [next(iter(files.get(name, ())), None) for name in names]
     columns: dict[str, Sequence[object]] = {
         "id": names,
-        "id.patient": table.column("PatientID"),
+        "id.patient": linked([table.column("PatientID"), table.column("StudyID")]),
         "id.study": table.column("StudyID"),
         "image": paths,
         "text": table.column("Report"),
         **_labels(table),
         "view_position": [_VIEWS.get(view) for view in table.column("Projection")],
+        "position": ["supine" if view == "AP_horizontal" else None for view in table.column("Projection")],
         "sex": [sex if sex in ("F", "M") else None for sex in table.column("PatientSex_DICOM")],
+        **_ages(table),
         "labelled_by": methods,
     }
     reasons = [
@@ -68,6 +71,21 @@ def index(
     return published_manifest(
         columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=twice
     )
+
+
+def _ages(table: Table) -> dict[str, list[int | None]]:
+    """Years from birth (1930.0, a year alone; blank for 6 images) to the study (20140915); no dates enter."""
+    if "StudyDate_DICOM" not in table.names or "PatientBirth" not in table.names:
+        return {}
+    spans = [
+        (day[:4], birth.partition(".")[0])
+        for day, birth in zip(table.column("StudyDate_DICOM"), table.column("PatientBirth"), strict=True)
+    ]
+    known = [day.isdecimal() and birth.isdecimal() for day, birth in spans]
+    ages = [
+        years(str(int(day) - int(birth))) if sure else None for (day, birth), sure in zip(spans, known, strict=True)
+    ]
+    return {"age": ages}
 
 
 def _labels(table: Table) -> dict[str, list[int | None]]:

@@ -18,13 +18,17 @@ from medvlp.data.manifest import Manifest
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
 _GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
+# Sets made of another's images, whose patients and studies have that one's numbers.
+_NUMBERED_BY = {"ms_cxr": "mimic_cxr", "rsna_pneumonia": "nih_chestxray14", "chestx_det": "nih_chestxray14"}
 
 
 def namespace_of(manifest: Manifest) -> str:
     """Return the name of the numbering of a manifest's patients and studies; those of two numberings are never equal.
 
-    It is what ``data.namespace`` said, else the layout's name. Layouts of anybody's tables and folders have no name:
-    their numberings are taken for one, so that two parts of a cohort are compared. Synthetic people differ by the seed.
+    It is what ``data.namespace`` said, else the layout's name, or that of the set whose images these are: MS-CXR's
+    patients are MIMIC-CXR's, RSNA Pneumonia's and ChestX-Det10's are NIH's. Layouts of anybody's tables and folders
+    have no name: their numberings are taken for one, so that two parts of a cohort are compared. Synthetic people
+    differ by the seed.
 
     Example:
         >>> m = Manifest.of({"id": ["a"], "text": ["x"]}, root=Path("."), meta={"layout": "phantom", "seed": 3})
@@ -36,7 +40,7 @@ def namespace_of(manifest: Manifest) -> str:
         return str(given)
     if layout == "phantom" and manifest.meta.get("seed") is not None:
         return f"{layout}/{manifest.meta['seed']}"
-    return "" if layout in _GENERAL else layout
+    return "" if layout in _GENERAL else _NUMBERED_BY.get(layout, layout)
 
 
 def named_values(manifest: Manifest, name: str) -> list[tuple[str, str] | None]:

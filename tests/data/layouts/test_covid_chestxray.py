@@ -86,6 +86,24 @@ def test_x_rays_are_rows_and_all_else_is_listed(collection: Path) -> None:
     assert with_ct.meta["skipped"]["volume"] == ["volumes/e.nii.gz"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("view", "wanted"),
+    [
+        ("AP semi erect", ("AP", "erect")),  # as one film of the collection says
+        ("AP erect", ("AP", "erect")),
+        ("AP Supine", ("AP", "supine")),
+        ("APS", ("AP", "supine")),
+        ("PA", ("PA", None)),
+        ("L", ("LATERAL", None)),
+    ],
+)
+def test_every_way_to_say_ap_is_ap(collection: Path, view: str, wanted: tuple[str, str | None]) -> None:
+    table = collection / "metadata.csv"
+    table.write_text(table.read_text().replace("AP Supine", view))
+    record = index_cohort("covid_chestxray", collection).record(2)
+    assert (record["view_position"], record.get("position")) == wanted
+
+
 def test_one_address_is_one_patient_but_not_that_of_a_collection(collection: Path) -> None:
     patients = index_cohort("covid_chestxray", collection).column("id.patient").tolist()
     assert patients[0] == patients[1]

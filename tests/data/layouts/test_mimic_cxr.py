@@ -124,6 +124,12 @@ def test_a_day_s_times_are_ordered_though_their_zeros_are_lost(jpg: Path) -> Non
     assert index_cohort("mimic_cxr", jpg).column("study_number").tolist()[:3] == [2, 2, 1]
 
 
+def test_a_study_without_a_time_is_neither_before_nor_behind_another_of_its_day(jpg: Path) -> None:
+    text = METADATA.replace("21800506,90514.5", "21800626,")
+    pack(jpg / "mimic-cxr-2.0.0-metadata.csv.gz", text)
+    assert index_cohort("mimic_cxr", jpg).column("study_number").tolist()[:3] == [1, 1, 1]
+
+
 def test_a_blank_view_stays_missing_and_frontal_only_lists_it_apart(jpg: Path) -> None:
     manifest = index_cohort("mimic_cxr", jpg)
     assert manifest.column("view_position").tolist() == ["PA", "LATERAL", "AP", None, "AP"]

@@ -105,6 +105,20 @@ def test_coded_terms_are_labels_with_their_qualifiers_left_open(release: Path) -
     assert found["CXR11"] == {}  # nobody coded it
 
 
+@pytest.mark.parametrize(
+    ("term", "findings"),
+    [
+        ("Hydropneumothorax/left/large", {"effusion", "pneumothorax"}),
+        ("Hemopneumothorax/right/moderate", {"effusion", "pneumothorax"}),
+        ("Hemothorax/left/small", {"effusion"}),
+    ],
+)
+def test_air_with_fluid_and_blood_in_the_pleura_are_an_effusion(tmp_path: Path, term: str, findings: set[str]) -> None:
+    (tmp_path / "1.xml").write_text(report(1, (), (term,), findings="Fluid."))
+    record = index_cohort("openi", tmp_path, {"rows": "report", "labels": "mesh"}).record(0)
+    assert {name.removeprefix("label.") for name, value in record.items() if value == 1} == findings
+
+
 def test_gold_labels_join_by_report_and_leave_the_others_missing(release: Path, tmp_path: Path) -> None:
     words = (
         "filename,Atelectasis,Cardiomegaly,Effusion,Infiltration,Mass,Nodule,Pneumonia,Pneumothorax,Consolidation,Edema,"
