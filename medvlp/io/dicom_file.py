@@ -111,7 +111,7 @@ def _at_pixels() -> Callable[[BaseTag, str | None, int], bool]:
         seen += 1
         if seen > _MAX_ELEMENTS:
             raise UnreadableImage("too_large", detail=f"it has more than {_MAX_ELEMENTS} elements before its pixels")
-        return tag > 0x7FE00002  # behind the extended offset tables
+        return tag > 0x7FE00003  # behind the extended offset tables and the length of all fragments
 
     return stop
 
@@ -188,9 +188,11 @@ def _inflate(stream: BinaryIO) -> io.BytesIO:
     try:
         while not inflater.eof:
             piece = inflater.unconsumed_tail or stream.read(_CHUNK)
-            if not piece:
+            part = inflater.decompress(piece, _CHUNK)
+            # All bytes may be taken while the last values are still to be given: the room for them was full.
+            if not (piece or part or inflater.eof):
                 raise UnreadableImage("truncated", detail="its deflated data set is cut off")
-            data.write(inflater.decompress(piece, _CHUNK))
+            data.write(part)
             if data.tell() > limit:
                 raise UnreadableImage("too_large", detail=f"its deflated data set is larger than {limit} bytes")
     except zlib.error:
