@@ -203,7 +203,7 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
         if name == "qform" and header["pixdim"][0] == 0:
             header["pixdim"][0] = 1  # nifti1.h, method 2: qfac 0 is taken for 1
         try:
-            form = np.asarray(read(), np.float64)
+            form = np.asarray(read(), np.float64) * [[scale], [scale], [scale], [1.0]]
         except Exception:
             form = np.full((4, 4), np.nan)
         if np.isfinite(form).all() and abs(np.linalg.det(form[:3, :3])) > 1e-12:
@@ -212,12 +212,12 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
             notes.append(f"the {name} is singular or not finite and was passed over")
     if len(forms) == 2:
         corners = np.array([(x, y, z, 1) for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float)
-        apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max()) * scale
+        apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max())
         if apart > 1e-3:
             notes.append(f"sform and qform differ by up to {apart:.3g} mm: the sform was used")
     for name, affine in forms.items():
         steps.append(f"place: {name}")
-        return affine * [[scale], [scale], [scale], [1.0]]
+        return affine
     sizes = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise UnreadableImage("bad_affine", detail="it has no sform, no qform and no voxel sizes")

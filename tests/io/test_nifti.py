@@ -154,6 +154,13 @@ def test_metres_become_millimetres(tmp_path):
     assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
 
 
+def test_small_voxels_in_metres_keep_their_place(tmp_path):
+    small = AFFINE / 10  # 0.08 x 0.05 x 0.25 mm, in metres a volume of 1e-12
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=small / 1000, units=1)))
+    assert volume.world_of(3, 2, 1) == pytest.approx(small @ [1, 2, 3, 1], abs=1e-4)
+    assert volume.affine.codes == "LAS"
+
+
 def test_trailing_dimensions_of_1_are_dropped(tmp_path):
     volume = read_volume(write(tmp_path, nifti(VOXELS, dim=[5, 2, 3, 4, 1, 1])))
     assert volume.shape == (4, 3, 2)
