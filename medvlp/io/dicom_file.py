@@ -177,6 +177,14 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
                 syntax = ""
 
 
+def inflated(stream: BinaryIO) -> io.BytesIO | None:
+    """Return the data set of a deflated file, within a cap on its size; else None, and the stream at its start."""
+    if _file_meta(stream, []) == _DEFLATED:
+        return _inflate(stream)
+    stream.seek(0)
+    return None
+
+
 def _inflate(stream: BinaryIO) -> io.BytesIO:
     """Inflate the rest of a deflated data set (PS3.5 A.5), within a cap on size and ratio."""
     start = stream.tell()
