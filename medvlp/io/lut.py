@@ -130,7 +130,7 @@ def percentile_range(values: np.ndarray, low: float, high: float) -> tuple[float
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np.ndarray:
+def padding_mask(values: np.ndarray, value: float, limit: float | None = None) -> np.ndarray:
     """Return where stored values are padding: equal to ``value``, or between it and ``limit``, both included.
 
     PS3.3 C.7.5.1.1.2; the limit may lie on either side of the value.

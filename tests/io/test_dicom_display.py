@@ -239,3 +239,17 @@ def test_float_pixel_data(dicom, tmp_path):
     image = read_image(path)
     assert image.pixels[0].tolist() == [0, 0.5, 1, 0]
     assert "1 pixels are not finite: shown black" in image.warnings
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_float_padding_is_left_out_of_the_range_and_black(dicom, syntax):
+    # (0028,0122) and (0028,0124), PS3.3 C.7.6.24: the values are floats, in either VR encoding.
+    values = np.array([[-1e30, -2e30, 0.5, 2.5, 1.5]], np.float32)
+    tags = {0x00280103: None, 0x00280101: None, 0x00280102: None, 0x00280004: ("CS", "MONOCHROME1")}
+    tags |= {0x00280122: ("FL", float(values[0, 0])), 0x00280124: ("FL", float(values[0, 1]))}
+    path = dicom(values.tobytes(), tags, rows=1, columns=5, bits=32, syntax=syntax)
+    data = path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF")
+    path.write_bytes(data.replace(b"\xe0\x7f\x10\x00", b"\xe0\x7f\x08\x00"))
+    image = read_image(path)
+    assert image.pixels[0].tolist() == [0, 0, 1, 0, 0.5]
+    assert any("FloatPixelPaddingValue -1e+30" in step and "2 pixels masked" in step for step in image.steps)
