@@ -161,5 +161,5 @@ def _header(path: Path) -> Dataset:
         data_set = inflated(stream)
         if data_set is None:
             return dcmread(stream, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=True)
-    tags = [BaseTag(tag) for name in _KEYWORDS if (tag := tag_for_keyword(name)) is not None]
+    tags: list[BaseTag | int] = [BaseTag(tag) for name in _KEYWORDS if (tag := tag_for_keyword(name)) is not None]
     return read_dataset(data_set, False, True, stop_when=lambda tag, *_: tag > _BEFORE_PIXELS, specific_tags=tags)
