@@ -140,6 +140,17 @@ def padding_mask(values: np.ndarray, value: float, limit: float | None = None) -
     return (values >= min(value, limit)) & (values <= max(value, limit))
 
 
+def bytes_of(data: bytes, order: str) -> np.ndarray:
+    r"""Return bytes that stand two in each 16-bit word, the first in its low half, as OW holds them (PS3.5 8.1.1).
+
+    Example:
+        >>> bytes_of(b"\1\2\3\4", "<").tolist(), bytes_of(b"\2\1\4\3", ">").tolist()
+        ([1, 2, 3, 4], [1, 2, 3, 4])
+    """
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), order + "u2")
+    return words.astype("<u2").view(np.uint8)
+
+
 def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: str) -> LookupTable:
     """Build the table of a sequence called `name`, or refuse it as ``bad_lut``.
 
@@ -157,7 +168,7 @@ def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: 
     if len(data) in (2 * count, 2 * count + 1):
         entries = np.frombuffer(data[: 2 * count], order + "u2")
     elif bits <= 8 and len(data) in (count, count + 1):
-        entries = np.frombuffer(data[:count], np.uint8)
+        entries = bytes_of(data, order)[:count]
     else:
         raise UnreadableImage("bad_lut", detail=f"LUTData of {name} has {len(data)} bytes for {count} entries")
     if int(entries.max()) >= 1 << bits:
