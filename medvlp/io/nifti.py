@@ -140,10 +140,10 @@ def read_nifti(stream: BinaryIO) -> Volume:
 
 def voxel_offset(header: nib.Nifti1Header) -> int:
     """Return where the voxels begin, in bytes; `UnreadableImage` where that is within the header, or far behind it."""
-    offset = int(header["vox_offset"])
+    offset = float(header["vox_offset"])
     if not len(header.binaryblock) <= offset <= 1 << 24:
-        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
-    return offset
+        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset:g}")
+    return int(offset)
 
 
 def read_head(source: NiftiSource) -> NiftiHead:
@@ -159,7 +159,10 @@ def read_head(source: NiftiSource) -> NiftiHead:
     notes: list[str] = []
     steps: list[str] = []
     shape = _shape(header, steps)
-    dtype = header.get_data_dtype()
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError:
+        raise UnreadableImage("bad_header", detail=f"datatype is {header['datatype']}, which is none") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         detail = f"its voxels are {dtype}, not single numbers of up to 64 bits"
         raise UnreadableImage("unsupported_format", detail=detail)

@@ -187,6 +187,22 @@ def test_damaged_gzip_does_not_pass_its_checksum(tmp_path):
     assert refused(path) == "corrupt"
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (70, struct.pack("<h", 999), "datatype is 999, which is none"),
+        (108, struct.pack("<f", np.nan), "vox_offset is nan"),
+        (108, struct.pack("<f", np.inf), "vox_offset is inf"),
+    ],
+)
+def test_header_that_makes_no_sense_is_told_by_its_field(tmp_path, place, value, said):
+    data = bytearray(nifti(VOXELS))
+    data[place : place + len(value)] = value
+    with pytest.raises(UnreadableImage, match=said) as refusal:
+        read_volume(write(tmp_path, bytes(data)))
+    assert refusal.value.reason == "bad_header"
+
+
 def test_header_that_claims_more_than_the_file_holds(tmp_path):
     assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 500, 500, 500]))) == "truncated"
     assert refused(write(tmp_path, nifti(VOXELS, dim=[3, 30000, 30000, 30000]))) == "too_large"
