@@ -7,6 +7,7 @@ import numpy as np
 from medvlp.io.dicom_header import Header
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.image import Account
+from medvlp.io.lut import bytes_of
 
 MADE_GRAY = "the image is coloured: it was made gray by its luma"
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the weights of DICOM's own YBR_FULL
@@ -85,7 +86,7 @@ def _entries(header: Header, colour: str, count: int, bits: int) -> np.ndarray:
     segmented = header.raw(f"Segmented{colour}PaletteColorLookupTableData")
     if plain:
         if bits == 8 and len(plain) in (count, count + 1):
-            return np.frombuffer(plain[:count], np.uint8)
+            return bytes_of(plain, header.order)[:count]
         if len(plain) < 2 * count:
             raise UnreadableImage("bad_lut", detail=f"the {colour} palette has {len(plain)} bytes for {count} entries")
         words = np.frombuffer(plain[: 2 * count], header.order + "u2")
@@ -93,8 +94,8 @@ def _entries(header: Header, colour: str, count: int, bits: int) -> np.ndarray:
         return words >> 8 if bits == 8 and int(words.max()) > 255 else words
     if not segmented:
         raise UnreadableImage("bad_lut", detail=f"the {colour} palette has no data")
-    dtype = np.dtype("u1" if bits == 8 else f"{header.order}u2")
-    words = np.frombuffer(segmented[: len(segmented) // dtype.itemsize * dtype.itemsize], dtype)
+    whole = segmented[: len(segmented) // 2 * 2]
+    words = bytes_of(segmented, header.order) if bits == 8 else np.frombuffer(whole, f"{header.order}u2")
     entries = expand_segments(tuple(words.tolist()))
     if len(entries) != count:
         detail = f"the segmented {colour} palette gives {len(entries)} of {count} entries"

@@ -103,7 +103,9 @@ def _apply(display: Callable[[np.ndarray], np.ndarray], values: np.ndarray, low:
 
 
 def _padding(stored: Stored, layout: Layout, header: Header, account: Account) -> np.ndarray | None:
-    if layout.kind != "int" or not header.has("PixelPaddingValue"):
+    if layout.kind != "int":
+        return _float_padding(stored.values, layout, header, account)
+    if not header.has("PixelPaddingValue"):
         return None
     try:
         value, limit = (
@@ -119,6 +121,17 @@ def _padding(stored: Stored, layout: Layout, header: Header, account: Account) -
     where = stored.values if storable or stored.container is None else stored.container
     mask = padding_mask(where, value, limit)
     name = f"PixelPaddingValue {value}" + ("" if limit is None else f", PixelPaddingRangeLimit {limit}")
+    account.steps.append(f"padding: {name}, {int(mask.sum())} pixels masked")
+    return mask
+
+
+def _float_padding(values: np.ndarray, layout: Layout, header: Header, account: Account) -> np.ndarray | None:
+    prefix = "FloatPixelPadding" if layout.kind == "float32" else "DoubleFloatPixelPadding"
+    value, limit = (next(iter(header.valid_numbers(prefix + end)), None) for end in ("Value", "RangeLimit"))
+    if value is None:
+        return None
+    mask = padding_mask(values, value, limit)
+    name = f"{prefix}Value {value:g}" + ("" if limit is None else f", {prefix}RangeLimit {limit:g}")
     account.steps.append(f"padding: {name}, {int(mask.sum())} pixels masked")
     return mask
 

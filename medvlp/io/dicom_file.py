@@ -111,7 +111,7 @@ def _at_pixels() -> Callable[[BaseTag, str | None, int], bool]:
         seen += 1
         if seen > _MAX_ELEMENTS:
             raise UnreadableImage("too_large", detail=f"it has more than {_MAX_ELEMENTS} elements before its pixels")
-        return tag > 0x7FE00002  # behind the extended offset tables
+        return tag > 0x7FE00003  # behind the extended offset tables and the length of all fragments
 
     return stop
 
@@ -177,6 +177,14 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
                 syntax = ""
 
 
+def inflated(stream: BinaryIO) -> io.BytesIO | None:
+    """Return the data set of a deflated file, within a cap on its size; else None, and the stream at its start."""
+    if _file_meta(stream, []) == _DEFLATED:
+        return _inflate(stream)
+    stream.seek(0)
+    return None
+
+
 def _inflate(stream: BinaryIO) -> io.BytesIO:
     """Inflate the rest of a deflated data set (PS3.5 A.5), within a cap on size and ratio."""
     start = stream.tell()
@@ -188,9 +196,11 @@ def _inflate(stream: BinaryIO) -> io.BytesIO:
     try:
         while not inflater.eof:
             piece = inflater.unconsumed_tail or stream.read(_CHUNK)
-            if not piece:
+            part = inflater.decompress(piece, _CHUNK)
+            # All bytes may be taken while the last values are still to be given: the room for them was full.
+            if not (piece or part or inflater.eof):
                 raise UnreadableImage("truncated", detail="its deflated data set is cut off")
-            data.write(inflater.decompress(piece, _CHUNK))
+            data.write(part)
             if data.tell() > limit:
                 raise UnreadableImage("too_large", detail=f"its deflated data set is larger than {limit} bytes")
     except zlib.error:

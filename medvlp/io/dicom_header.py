@@ -24,7 +24,8 @@ TAGS: dict[str, int] = {
     FrameOfReferenceUID TemporalPositionIdentifier StackID TemporalPositionIndex NominalCardiacTriggerDelayTime
     ImagerPixelSpacing NominalScannedPixelSpacing PatientOrientation Laterality ImageLaterality SamplesPerPixel
     PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing PixelAspectRatio
-    BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit BurnedInAnnotation
+    BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit FloatPixelPaddingValue
+    FloatPixelPaddingRangeLimit DoubleFloatPixelPaddingValue DoubleFloatPixelPaddingRangeLimit BurnedInAnnotation
     PixelSpacingCalibrationType WindowCenter WindowWidth RescaleIntercept RescaleSlope RescaleType
     WindowCenterWidthExplanation VOILUTFunction Units RedPaletteColorLookupTableDescriptor
     GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
@@ -87,7 +88,7 @@ class Header:
         vr = self.dataset.get_item(TAGS[keyword]).VR  # pyrefly: ignore[missing-attribute]  (raw() has found it)
         if vr in _TEXTUAL or (vr in (None, "UN") and TAGS[keyword] in _DECIMAL):
             return tuple(_number(text) for text in self.texts(keyword) if text)
-        code = _BINARY.get(vr, "h" if signed else "H")
+        code = _BINARY.get(vr) or _BINARY.get(dictionary_VR(TAGS[keyword]), "h" if signed else "H")
         count = len(raw) // struct.calcsize(code)
         if count == 0:
             raise ValueError("too short")

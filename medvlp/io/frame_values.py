@@ -203,7 +203,8 @@ def _levels(stored: Stored, shown: Shown, notes: list[str]) -> _Levels:
     display = shown.display or (lambda numbers: np.zeros(numbers.shape))
     rescale = (1.0, 0.0) if isinstance(apply, LookupTable) else (apply.slope, apply.intercept)
     low, high = (values.min(), values.max()) if shown.display is None else (shown.low, shown.high)
-    if values.dtype.kind == "f" or high - low > 65534 or not -32768 <= low <= high <= 65535:
+    largest = 32767 if low < 0 else 65535
+    if values.dtype.kind == "f" or high - low > 65534 or not -32768 <= low <= high <= largest:
         return _rounded(values, mask, display, rescale, float(low), float(high), notes)
     low, high = int(low), int(high)
     numbers = np.arange(low, high + 1)

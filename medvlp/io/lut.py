@@ -130,7 +130,7 @@ def percentile_range(values: np.ndarray, low: float, high: float) -> tuple[float
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np.ndarray:
+def padding_mask(values: np.ndarray, value: float, limit: float | None = None) -> np.ndarray:
     """Return where stored values are padding: equal to ``value``, or between it and ``limit``, both included.
 
     PS3.3 C.7.5.1.1.2; the limit may lie on either side of the value.
@@ -138,6 +138,17 @@ def padding_mask(values: np.ndarray, value: int, limit: int | None = None) -> np
     if limit is None:
         return values == value
     return (values >= min(value, limit)) & (values <= max(value, limit))
+
+
+def bytes_of(data: bytes, order: str) -> np.ndarray:
+    r"""Return bytes that stand two in each 16-bit word, the first in its low half, as OW holds them (PS3.5 8.1.1).
+
+    Example:
+        >>> bytes_of(b"\1\2\3\4", "<").tolist(), bytes_of(b"\2\1\4\3", ">").tolist()
+        ([1, 2, 3, 4], [1, 2, 3, 4])
+    """
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), order + "u2")
+    return words.astype("<u2").view(np.uint8)
 
 
 def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: str) -> LookupTable:
@@ -157,7 +168,7 @@ def lookup_table(descriptor: tuple[int, ...], data: bytes, order: str, *, name: 
     if len(data) in (2 * count, 2 * count + 1):
         entries = np.frombuffer(data[: 2 * count], order + "u2")
     elif bits <= 8 and len(data) in (count, count + 1):
-        entries = np.frombuffer(data[:count], np.uint8)
+        entries = bytes_of(data, order)[:count]
     else:
         raise UnreadableImage("bad_lut", detail=f"LUTData of {name} has {len(data)} bytes for {count} entries")
     if int(entries.max()) >= 1 << bits:

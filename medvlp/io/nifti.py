@@ -140,10 +140,10 @@ def read_nifti(stream: BinaryIO) -> Volume:
 
 def voxel_offset(header: nib.Nifti1Header) -> int:
     """Return where the voxels begin, in bytes; `UnreadableImage` where that is within the header, or far behind it."""
-    offset = int(header["vox_offset"])
+    offset = float(header["vox_offset"])
     if not len(header.binaryblock) <= offset <= 1 << 24:
-        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset}")
-    return offset
+        raise UnreadableImage("bad_header", detail=f"vox_offset is {offset:g}")
+    return int(offset)
 
 
 def read_head(source: NiftiSource) -> NiftiHead:
@@ -159,7 +159,10 @@ def read_head(source: NiftiSource) -> NiftiHead:
     notes: list[str] = []
     steps: list[str] = []
     shape = _shape(header, steps)
-    dtype = header.get_data_dtype()
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError:
+        raise UnreadableImage("bad_header", detail=f"datatype is {header['datatype']}, which is none") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         detail = f"its voxels are {dtype}, not single numbers of up to 64 bits"
         raise UnreadableImage("unsupported_format", detail=detail)
@@ -203,7 +206,7 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
         if name == "qform" and header["pixdim"][0] == 0:
             header["pixdim"][0] = 1  # nifti1.h, method 2: qfac 0 is taken for 1
         try:
-            form = np.asarray(read(), np.float64)
+            form = np.asarray(read(), np.float64) * [[scale], [scale], [scale], [1.0]]
         except Exception:
             form = np.full((4, 4), np.nan)
         if np.isfinite(form).all() and abs(np.linalg.det(form[:3, :3])) > 1e-12:
@@ -212,12 +215,12 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
             notes.append(f"the {name} is singular or not finite and was passed over")
     if len(forms) == 2:
         corners = np.array([(x, y, z, 1) for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])], float)
-        apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max()) * scale
+        apart = float(np.abs((forms["sform"] - forms["qform"]) @ corners.T).max())
         if apart > 1e-3:
             notes.append(f"sform and qform differ by up to {apart:.3g} mm: the sform was used")
     for name, affine in forms.items():
         steps.append(f"place: {name}")
-        return affine * [[scale], [scale], [scale], [1.0]]
+        return affine
     sizes = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise UnreadableImage("bad_affine", detail="it has no sform, no qform and no voxel sizes")

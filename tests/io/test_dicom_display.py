@@ -239,3 +239,40 @@ def test_float_pixel_data(dicom, tmp_path):
     image = read_image(path)
     assert image.pixels[0].tolist() == [0, 0.5, 1, 0]
     assert "1 pixels are not finite: shown black" in image.warnings
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_float_padding_is_left_out_of_the_range_and_black(dicom, syntax):
+    # (0028,0122) and (0028,0124), PS3.3 C.7.6.24: the values are floats, in either VR encoding.
+    values = np.array([[-1e30, -2e30, 0.5, 2.5, 1.5]], np.float32)
+    tags = {0x00280103: None, 0x00280101: None, 0x00280102: None, 0x00280004: ("CS", "MONOCHROME1")}
+    tags |= {0x00280122: ("FL", float(values[0, 0])), 0x00280124: ("FL", float(values[0, 1]))}
+    path = dicom(values.tobytes(), tags, rows=1, columns=5, bits=32, syntax=syntax)
+    data = path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF")
+    path.write_bytes(data.replace(b"\xe0\x7f\x10\x00", b"\xe0\x7f\x08\x00"))
+    image = read_image(path)
+    assert image.pixels[0].tolist() == [0, 0, 1, 0, 0.5]
+    assert any("FloatPixelPaddingValue -1e+30" in step and "2 pixels masked" in step for step in image.steps)
+
+
+@pytest.mark.parametrize("name", [0x00283000, 0x00283010])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_tables_of_bytes_are_words_in_the_byte_order_of_the_file(dicom, name, syntax):
+    # OW: 16-bit words, the first of two entries in the low byte (PS3.5 8.1.1).
+    entries = np.array([0, 60, 120, 255], np.uint8)
+    words = entries.view("<u2").astype(">u2" if syntax.endswith(".2.2") else "<u2").tobytes()
+    table = {0x00283002: ("US", [4, 0, 8]), 0x00283004: ("LO", "US"), 0x00283006: ("OW", words)}
+    values = np.array([[0, 1], [2, 3]], np.uint8)
+    assert shown(dicom(values, {name: ("SQ", [table])}, syntax=syntax)) == pytest.approx(entries.reshape(2, 2) / 255)
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+def test_palettes_of_bytes_are_words_in_the_byte_order_of_the_file(dicom, segmented):
+    entries = [0, 60, 120, 255]
+    data = np.array([0, 4, *entries] if segmented else entries, np.uint8).view("<u2").astype(">u2").tobytes()
+    first = 0x00281221 if segmented else 0x00281201
+    tags = {0x00280004: ("CS", "PALETTE COLOR")}
+    tags |= {0x00281101 + n: ("US", [4, 0, 8]) for n in range(3)} | {first + n: ("OW", data) for n in range(3)}
+    values = np.array([[0, 1], [2, 3]], np.uint8)
+    path = dicom(values, tags, syntax="1.2.840.10008.1.2.2")
+    assert shown(path) == pytest.approx(np.array(entries).reshape(2, 2) / 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import imagecodecs
 import jpeg_ls
@@ -341,6 +342,28 @@ def test_rle_that_lies_about_its_size(dicom):
 def test_deflate_bomb_is_refused(dicom):
     # 100 MB of zeros deflate to 100 kB.
     assert refused(dicom(b"\0" * 100_000_000, rows=10000, columns=10000, bits=8, syntax=DEFLATED)) == "too_large"
+
+
+def test_deflated_file_may_end_behind_any_byte(dicom):
+    # Black at the end packs to so few bits that the decoder takes the last byte with values still to be given.
+    black = np.zeros((6143, 1024), np.uint8)
+    size = len(inflated(dicom(black, {0x00204000: ("LT", b"")}, syntax=DEFLATED)))
+    for beyond in (0, 32, 64):  # of whole MiB, the pieces in which it is inflated
+        comment = b" " * ((6 << 20) + beyond - size)
+        path = dicom(black, {0x00204000: ("LT", comment)}, syntax=DEFLATED)
+        assert len(inflated(path)) == (6 << 20) + beyond
+        assert read_image(path).pixels.shape == black.shape
+
+
+def inflated(path):
+    data = path.read_bytes()
+    start = 132 + 12 + struct.unpack("<I", data[140:144])[0]  # group 2 begins with its own length
+    return zlib.decompress(data[start:], -zlib.MAX_WBITS)
+
+
+def test_length_of_all_fragments_may_stand_before_the_pixels(dicom):
+    path = dicom(GRAY12, {0x7FE00003: ("UV", struct.pack("<Q", GRAY12.nbytes))})
+    assert read_image(path).pixels == pytest.approx(unit(GRAY12), abs=1e-7)
 
 
 def test_video_names_what_it_is(dicom):

@@ -85,6 +85,12 @@ def test_a_modality_table_gives_modality_values(dicom):
     np.testing.assert_array_equal(frame.values, table[GRAY8])
 
 
+def test_signed_values_beyond_32767_stay_the_brightest(dicom):
+    path = dicom(np.array([[-1000, 0], [20000, 40000]], np.int32), {0x00280103: ("US", 1)})
+    the_same(path)
+    assert read_frame_values(path).levels().tolist() == [[0, 6], [131, 255]]
+
+
 @pytest.mark.parametrize(
     ("array", "mode"), [(GRAY8, "L"), (GRAY12 * 16, "I;16"), (np.dstack([GRAY8] * 3) // [1, 2, 3], "RGB")]
 )

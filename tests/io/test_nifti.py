@@ -154,6 +154,13 @@ def test_metres_become_millimetres(tmp_path):
     assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
 
 
+def test_small_voxels_in_metres_keep_their_place(tmp_path):
+    small = AFFINE / 10  # 0.08 x 0.05 x 0.25 mm, in metres a volume of 1e-12
+    volume = read_volume(write(tmp_path, nifti(VOXELS, sform=small / 1000, units=1)))
+    assert volume.world_of(3, 2, 1) == pytest.approx(small @ [1, 2, 3, 1], abs=1e-4)
+    assert volume.affine.codes == "LAS"
+
+
 def test_trailing_dimensions_of_1_are_dropped(tmp_path):
     volume = read_volume(write(tmp_path, nifti(VOXELS, dim=[5, 2, 3, 4, 1, 1])))
     assert volume.shape == (4, 3, 2)
@@ -178,6 +185,22 @@ def test_damaged_gzip_does_not_pass_its_checksum(tmp_path):
     data[-6] ^= 1  # in the CRC
     path.write_bytes(bytes(data))
     assert refused(path) == "corrupt"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (70, struct.pack("<h", 999), "datatype is 999, which is none"),
+        (108, struct.pack("<f", np.nan), "vox_offset is nan"),
+        (108, struct.pack("<f", np.inf), "vox_offset is inf"),
+    ],
+)
+def test_header_that_makes_no_sense_is_told_by_its_field(tmp_path, place, value, said):
+    data = bytearray(nifti(VOXELS))
+    data[place : place + len(value)] = value
+    with pytest.raises(UnreadableImage, match=said) as refusal:
+        read_volume(write(tmp_path, bytes(data)))
+    assert refusal.value.reason == "bad_header"
 
 
 def test_header_that_claims_more_than_the_file_holds(tmp_path):

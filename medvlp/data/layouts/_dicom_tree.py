@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._files import linked_folders
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.io.dicom_file import inflated
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular, sniff
 
@@ -26,6 +27,7 @@ _KEYWORDS = (
 )  # fmt: skip
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+_BEFORE_PIXELS = 0x7FE00000
 _CHUNK = 32
 
 
@@ -133,7 +135,7 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
                 else:
                     found = _header(base / path)
                     tags = {k: str(value).strip() for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
-            except (InvalidDicomError, UnreadableImage):
+            except InvalidDicomError:
                 reason = "not_dicom"
             except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
                 reason = "unreadable"
@@ -142,14 +144,22 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
 
 
 def _header(path: Path) -> Dataset:
-    """The tags of a file; one without preamble is told by its first elements, as `medvlp.io` tells it."""
+    """The tags of a file, told by its first bytes and inflated within a cap, as `medvlp.io` does it."""
     from pydicom import dcmread
+    from pydicom.datadict import tag_for_keyword
     from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_dataset
+    from pydicom.tag import BaseTag
 
-    try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-    except InvalidDicomError:
-        with open_regular(path) as stream:
-            if sniff(stream) != "dicom":
-                raise
-        return dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=True)
+    with open_regular(path) as stream:
+        try:
+            kind = sniff(stream)
+        except UnreadableImage:
+            kind = ""
+        if kind != "dicom":
+            raise InvalidDicomError
+        data_set = inflated(stream)
+        if data_set is None:
+            return dcmread(stream, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=True)
+    tags: list[BaseTag | int] = [BaseTag(tag) for name in _KEYWORDS if (tag := tag_for_keyword(name)) is not None]
+    return read_dataset(data_set, False, True, stop_when=lambda tag, *_: tag > _BEFORE_PIXELS, specific_tags=tags)

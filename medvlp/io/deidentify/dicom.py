@@ -20,6 +20,7 @@ from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.pixels import Searched, clean_pixels
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
+from medvlp.io.dicom_file import inflated
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
@@ -61,6 +62,8 @@ def deidentify_dicom(
         UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
     """
     with open_regular(path) as stream, refusing(path), _quiet() as warned:
+        inflated(stream)  # refuses what swells without end, which pydicom would hold
+        stream.seek(0)
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
         dataset.decode()
         if any("End of file" in str(each.message) for each in warned):

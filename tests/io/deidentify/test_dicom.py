@@ -174,6 +174,12 @@ def test_what_was_done_is_counted_without_values(tmp_path: Path) -> None:
     assert not [word for word in PLANTED if word in str(made.done)]
 
 
+def test_what_swells_without_end_is_refused(dicom) -> None:
+    path = dicom(b"\0" * 100_000_000, rows=10000, columns=10000, bits=8, syntax="1.2.840.10008.1.2.1.99")
+    with pytest.raises(UnreadableImage, match="its deflated data set is larger than"):
+        deidentify_dicom(path, profile=Profile(), secret=SECRET)
+
+
 def test_documents_and_damage_are_refused_without_a_value(tmp_path: Path) -> None:
     path = planted(tmp_path)
     dataset = dcmread(path)
