@@ -15,6 +15,7 @@ RESEARCH = (
     "Research use only: not a medical device, not for clinical use. A score is not a probability unless this card says "
     "on which cases it was calibrated."
 )
+SYNTHETIC = "Trained on synthetic data: it proves the machinery and knows nothing of patients."
 # Licences that the hub knows by these names; others are "other" with their own name.
 _KNOWN = (
     "apache-2.0",
