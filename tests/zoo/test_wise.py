@@ -15,7 +15,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from tests.models.words import DUAL, VIT
@@ -63,6 +63,18 @@ def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path
     save_bundle(tmp_path / "mixed", found)
     kept = load_bundle(tmp_path / "mixed").model.state_dict()
     assert bool((kept["heads.image/grade.output.weight"] == 3.0).all())
+
+
+def test_a_head_that_scores_other_findings_is_refused(tmp_path: Path) -> None:
+    for name, labels in (("start", ["edema", "mass"]), ("tuned", ["edema", "nodule"]), ("same", ["edema", "mass"])):
+        model = build_model({"name": "vision", "vision": VIT}, tokenizer=None)
+        model.mount({"image/findings": HeadSpec("linear", {"classes": 2}, keep=True)}, Plan.of(keys("image/findings")))
+        asked = StoredAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)
+        save_bundle(tmp_path / name, Bundle(model=model, tokenizer=None, preprocessing=[], answers=(asked,)))
+    options = {"start": str(tmp_path / "start")}
+    with pytest.raises(DataError, match=r"'findings' scores edema, nodule in .*tuned and edema, mass in .*start: "):
+        convert(tmp_path / "tuned", name="wise", options=options)
+    assert convert(tmp_path / "same", name="wise", options=options).labels == ("edema", "mass")
 
 
 def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
