@@ -33,7 +33,8 @@ def tuned(tiny_run: Trained, tmp_path: Path) -> Path:
         for parameter in bundle.model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
     judged = tuple(replace(answer, operating_points={"x": {}}, calibration={"x": {}}) for answer in bundle.answers)
-    save_bundle(tmp_path / "tuned", replace(bundle, answers=judged))
+    card = "# Card\n\n## Probabilities and thresholds\n\nThey stand in `bundle.yaml`.\n\n## Limits\n\nFew.\n"
+    save_bundle(tmp_path / "tuned", replace(bundle, answers=judged, card=card))
     return tmp_path / "tuned"
 
 
@@ -49,6 +50,7 @@ def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(tiny_run: Tra
                 torch.testing.assert_close(tensor, 0.75 * given[name] + 0.25 * own[name])
         assert all(a.operating_points is None and a.calibration is None for a in found.answers)
         assert found.gate is None
+        assert found.card.startswith("# Card\n\n## Limits\n\nFew.\n\nWeights: ")
         assert found.provenance["wise"]["share"] == share  # type: ignore[index]
 
 
