@@ -244,11 +244,11 @@ def _release(
 
 def _of_films(evaluation: Evaluation, train: Prepared) -> dict[str, object]:
     """Return the provenance of the base with what these films add: flaws of their split, and their modalities."""
-    told, manifest = evaluation.model.bundle.provenance, evaluation.manifest
+    before, manifest = evaluation.model.bundle.provenance, evaluation.manifest
     judged = _leaks(evaluation)["model"]["caveats"]  # of who was in the base's training: no flaw of this one
-    flaws = [str(told.get("split_flaw", ""))]
+    flaws = [str(before.get("split_flaw", ""))]
     flaws += [s for s in (*split_caveats(manifest), *leak_caveats(manifest)) if s not in judged and s not in flaws[0]]
-    known: Any = told.get("modalities", ())
+    known: Any = before.get("modalities", ())
     own = {"split_flaw": " ".join(filter(None, flaws)), "modalities": sorted({*known, *modalities_of(train)})}
     return {name: value for name, value in own.items() if value}
 

@@ -61,8 +61,8 @@ def wise(
     }
     model.load_state_dict(mixed)
     mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
-    told = f"Weights: {share:g} of this model's, the rest of the one it was tuned from."
-    card = f"{unjudged(tuned.card).rstrip()}\n\n{told}\n"
+    line = f"Weights: {share:g} of this model's, the rest of the one it was tuned from."
+    card = f"{unjudged(tuned.card).rstrip()}\n\n{line}\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
     provenance = {**tuned.provenance, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
