@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
+from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows, WordsMissingError
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, keys
@@ -201,7 +201,9 @@ class Adapter(ABC):
     def _words(self, names: Sequence[str], bank: Mapping[str, np.ndarray]) -> FloatArray | None:
         there = bool(names) and all(name in bank for name in names)
         if self.needs_words and not there:
-            raise DataError(f"{self.title} starts from words, and not every finding has a text vector: use another.")
+            raise WordsMissingError(
+                f"{self.title} starts from words, and not every finding has a text vector: use another."
+            )
         return np.stack([np.asarray(bank[name], dtype=np.float64) for name in names]) if there else None
 
     def _choice(

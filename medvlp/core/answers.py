@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
@@ -174,6 +174,10 @@ class ProbeTable:
     patients: Sequence[str]
 
 
+class WordsMissingError(DataError):
+    """A probe starts from words, and not every finding has a text vector."""
+
+
 class Probe(Protocol):
     """A classifier on frozen features: tables in, an answer out; built by name from `medvlp.adaptation`."""
 
@@ -188,5 +192,6 @@ class Probe(Protocol):
 
         Raises:
             DataError: if the tables do not fit together, or nothing can be fitted.
+            WordsMissingError: if it starts from words, and not every finding has a text vector.
         """
         ...

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
 
 from medvlp.answers.prompting.class_vectors import unit_mean
-from medvlp.core.answers import FEATURES, Answer, Ask, Probe, Rows
+from medvlp.core.answers import FEATURES, Answer, Ask, Probe, Rows, WordsMissingError
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
@@ -22,6 +23,8 @@ __all__ = ["Probes"]
 
 class Probes(Measure):
     """One result ``PROBE_probe`` for each probe on frozen features, and the first one on thumbnails as a control.
+
+    Thumbnails have no words: where all probes start from them, the control is the linear one.
 
     They are fitted on the split train and chosen on validate, where the data has both beside what is judged, and then,
     unless a probe has ``refit: false``, fitted on both; results say which. Only their ranking is judged: a threshold or
@@ -61,8 +64,21 @@ class Probes(Measure):
             yield _result(evaluation, answer, tables, own, title_of(own, answer), control=False)
         if evaluation.shows:
             tables = thumbnail_tables(evaluation)
-            answer = next(iter(self.probes.values())).fit(tables.train, tables.validation, {})
+            answer = _without_words([*self.probes.values(), _linear()], tables)
             yield _result(evaluation, answer, tables, "thumbnail", "Control: 16 x 16 thumbnail", control=True)
+
+
+def _linear() -> Probe:
+    return build("adaptation", {"name": "linear"}, where="evaluation.measures.probes")
+
+
+def _without_words(probes: Sequence[Probe], tables: ProbeTables) -> Answer:
+    """Fit the first probe that does not start from words; the last never does."""
+    *first, last = probes
+    for probe in first:
+        with suppress(WordsMissingError):
+            return probe.fit(tables.train, tables.validation, {})
+    return last.fit(tables.train, tables.validation, {})
 
 
 def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:

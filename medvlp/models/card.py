@@ -6,6 +6,7 @@ key: a licence is its author's to give, and a hub shows a card without one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ RESEARCH = (
     "Research use only: not a medical device, not for clinical use. A score is not a probability unless this card says "
     "on which cases it was calibrated."
 )
+SYNTHETIC = "Trained on synthetic data: it proves the machinery and knows nothing of patients."
+FITTED = "Probabilities and thresholds"
+"""Heading of what a card says of them."""
 # Licences that the hub knows by these names; others are "other" with their own name.
 _KNOWN = (
     "apache-2.0",
@@ -102,6 +106,16 @@ class ModelCard:
             metrics = [{"type": each.metric, "name": each.name, "value": round(each.value, 4)} for each in mine]
             found.append({"task": dict(task), "dataset": dataset, "metrics": metrics})
         return found
+
+
+def unjudged(card: str) -> str:
+    r"""Return a card without what it says of probabilities and thresholds, of a bundle that has none any more.
+
+    Example:
+        >>> unjudged("# A\n\n## Probabilities and thresholds\n\nChosen.\n\n## Limits\n\nFew.\n")
+        '# A\n\n## Limits\n\nFew.\n'
+    """
+    return re.sub(rf"\n## {FITTED}\n.*?(?=\n## |\Z)", "", card, flags=re.DOTALL)
 
 
 def fact_list(facts: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,18 @@ from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
 from medvlp.core.files import check_place, make_folder, read_json, write_json
 from medvlp.core.provenance import code_hash, environment
-from medvlp.data.leakage import seen_of
-from medvlp.data.splits import part_facts, part_line
+from medvlp.data.leakage import leak_caveats, seen_of
+from medvlp.data.prepare import Prepared
+from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.measures._probe_tables import labels_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
-from medvlp.models.card import RESEARCH, ModelCard, fact_list
+from medvlp.models.card import RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.runs.adapt_choice import ADAPTERS, Tried, adapters_of, choose_adapter, fittable, folds_of
 from medvlp.runs.adapt_data import Films, data_of, read_films
 from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
-from medvlp.runs.gate import learn_gate
+from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 
 logger = logging.getLogger(__name__)
@@ -193,22 +195,29 @@ def _release(
         "adapter": chosen.name,
         "folds": options.folds,
         "data": evaluation.manifest.hash,
+        "split": split_hash(evaluation.manifest),
+        "leaks_allowed": options.allow_leaks,
         "auroc_of_folds": {each.name: round(each.macro, 4) for each in tried},
         "code": code_hash(),
     }
     answer, scores = chosen.folded.answer, scaled(chosen.folded, table.labels)
     bundle = adapted_bundle(base, answer, scores, features=evaluation.features, facts=facts)
+    bundle = replace(bundle, provenance={**bundle.provenance, **_of_films(evaluation, splits["train"])})
     seen = seen_of(
         {name: each.manifest for name, each in splits.items()},
         salt=f"{evaluation.recipe} {evaluation.manifest.hash}",
+        near=bool(_leaks(evaluation).get("near_images")),
         base=base.seen,
         knows_base=base.seen is not None,
     )
     gate = learn_gate(splits, GateConfig(), base.model.vision_kind)
+    synthetic = bool(base.provenance.get("synthetic"))
     card = ModelCard(
         name="Model card",
+        prompted=any(each.prompts for each in evaluation.answers.values()),
+        synthetic=synthetic,
         sections=[
-            ("Use", RESEARCH),
+            ("Use", f"{SYNTHETIC if synthetic else ''}\n\n{RESEARCH}"),
             (
                 "What it is",
                 f"{answer.title.partition(',')[0]} on the frozen features of a released model, fitted to "
@@ -220,6 +229,7 @@ def _release(
                 f"Mean AUROC on {options.folds} folds of the training patients: "
                 + ", ".join(f"{each.name} {each.macro:.3f}" for each in tried),
             ),
+            ("Limits", str(bundle.provenance.get("split_flaw", ""))),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],
     ).text()
@@ -230,6 +240,22 @@ def _release(
     ]
     write_json(options.out / "adapters.json", {"chosen": chosen.name, "tried": rows})
     write_json(options.out / "environment.json", environment())
+
+
+def _of_films(evaluation: Evaluation, train: Prepared) -> dict[str, object]:
+    """Return the provenance of the base with what these films add: flaws of their split, and their modalities."""
+    before, manifest = evaluation.model.bundle.provenance, evaluation.manifest
+    judged = _leaks(evaluation)["model"]["caveats"]  # of who was in the base's training: no flaw of this one
+    flaws = [str(before.get("split_flaw", ""))]
+    flaws += [s for s in (*split_caveats(manifest), *leak_caveats(manifest)) if s not in judged and s not in flaws[0]]
+    known: Any = before.get("modalities", ())
+    own = {"split_flaw": " ".join(filter(None, flaws)), "modalities": sorted({*known, *modalities_of(train)})}
+    return {name: value for name, value in own.items() if value}
+
+
+def _leaks(evaluation: Evaluation) -> Mapping[str, Any]:
+    found: Any = evaluation.manifest.meta["leaks"]
+    return found
 
 
 def _refuse_other(options: AdaptOptions) -> None:

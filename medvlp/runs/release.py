@@ -15,7 +15,7 @@ from medvlp.core.views import View
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.models.bundle import Bundle, load_bundle
-from medvlp.models.card import RESEARCH, ModelCard, fact_list
+from medvlp.models.card import FITTED, RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.training.setup import Outcome
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
     towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
     kind = "A vision-language model" if bundle.model.reads_text else "An image model"
     objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
-    trained = "Trained on synthetic data: it proves the machinery and knows nothing of patients." if synthetic else ""
+    trained = SYNTHETIC if synthetic else ""
     flaw = str(bundle.provenance.get("split_flaw", ""))
     return ModelCard(
         name="Model card",
@@ -84,7 +84,7 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
             ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            ("Probabilities and thresholds", _FITTED if any(each.calibration for each in bundle.answers) else ""),
+            (FITTED, _FITTED if any(each.calibration for each in bundle.answers) else ""),
             ("Limits", flaw),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],

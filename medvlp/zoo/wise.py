@@ -11,6 +11,7 @@ from pydantic import Field
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.models.card import unjudged
 
 __all__ = ["wise"]
 
@@ -29,7 +30,8 @@ def wise(
         share: of the tuned weights; 0.5 is the paper's where nothing is known. Choose it on validation patients.
 
     Raises:
-        DataError: if the two have other towers, or other words, or patches learnt what the tuned one knows more.
+        DataError: if the two have other towers, or other words, a head of both scores other findings in each, or
+            patches learnt what the tuned one knows more.
     """
     tuned, first = load_bundle(source), load_bundle(start)
     own, given = tuned.model.state_dict(), first.model.state_dict()
@@ -38,6 +40,12 @@ def wise(
     if lost or other or _words(source) != _words(start):
         what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
         raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
+    before, after = _findings(first), _findings(tuned)
+    for part in (each for each in after if after[each] != before.get(each, after[each])):
+        raise DataError(
+            f"The head {part!r} scores {', '.join(after[part])} in {source} and {', '.join(before[part])} in {start}: "
+            "numbers of different findings have no mean. Tune one whose head has the same findings in the same order."
+        )
     model: Any = tuned.model
     of_heads = tuple(f"shared.{name}." for name in model.shared.only_of(set(model.heads)))
     added = [name for name in own if name not in given and name.startswith(("patches.", "shared."))]
@@ -53,10 +61,17 @@ def wise(
     }
     model.load_state_dict(mixed)
     mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
-    card = f"{tuned.card.rstrip()}\n\nWeights: {share:g} of this model's, the rest of the one it was tuned from.\n"
+    line = f"Weights: {share:g} of this model's, the rest of the one it was tuned from."
+    card = f"{unjudged(tuned.card).rstrip()}\n\n{line}\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
     provenance = {**tuned.provenance, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
+
+
+def _findings(bundle: Bundle) -> dict[str, list[str]]:
+    """Return the findings of each head that scores them, in the order of its outputs."""
+    own = (each.options for each in bundle.answers if each.component == "findings")
+    return {str(options.get("part", "findings")): list(options["labels"]) for options in own}
 
 
 def _words(bundle: Path) -> list[str]:

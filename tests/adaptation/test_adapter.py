@@ -18,11 +18,12 @@ from medvlp.adaptation.tip import Tip
 from medvlp.adaptation.tip_tuned import TipTuned
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.answers import ProbeTable
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.registry import available, build
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from tests.adaptation.worlds import gaussians
+from tests.models.words import DUAL, VISION, dual
 
 TABLE = gaussians(3, rows=60)
 FOLDS = np.arange(60) % 3
@@ -145,6 +146,22 @@ def test_a_bundle_that_was_adapted_is_adapted_again(tmp_path: Path) -> None:
     assert alone is not None
     assert all(np.array_equal(second[name], alone[name]) for name in alone)
     assert type(first.bundle.model.heads["image/adapted"]).__name__ == "LinearHead"
+
+
+def test_a_model_of_films_and_volumes_that_was_adapted_to_films_answers_of_volumes_as_before() -> None:
+    model = dual({**DUAL, "stack": {"name": "slices", "slice": VISION}}).eval()
+    prompts = [{"name": "p", "label": "edema", "positive": ["edema"], "negative": ["no edema"]}]
+    older = StoredAnswer("zero_shot", "zero_shot", {"prompts": prompts}, ["edema"], {"name": "dot"})
+    base = Bundle(model=model, tokenizer=None, preprocessing=READ, answers=(older,))
+    table = replace(TABLE, features=TABLE.features[:, : model.embed_dim])
+    folded = Linear().fit_folds(table, FOLDS, {})
+    made = adapted_bundle(base, folded.answer, scaled(folded, table.labels), features="image/embedding", facts={})
+    asked = VisionLanguageModel(made)
+    assert list(asked.of_kind("image").answers) == ["adapted", "zero_shot"]
+    volumes = asked.of_kind("stack")
+    assert list(volumes.answers) == ["zero_shot"]
+    with pytest.raises(UserError, match=r"This bundle cannot be asked 'adapted': .*zero_shot"):
+        volumes.ask("adapted", "volume.nii.gz")
 
 
 def test_scaled_scores_of_the_folds_are_log_odds() -> None:

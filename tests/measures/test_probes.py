@@ -13,9 +13,10 @@ from medvlp.core.errors import DataError
 from medvlp.core.resources import resource_folder
 from medvlp.evaluation.results import load_result
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, save_bundle
 from medvlp.runs.evaluate import evaluate, load_evaluation
 from medvlp.statistics.metrics import auroc
+from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import VISION
 
 COLUMNS = "{id: name, image: file, id.patient: who, view_position: view, split: part, label.edema: edema}"
@@ -114,6 +115,24 @@ def test_labels_of_the_test_choose_nothing_and_kept_features_change_nothing(bund
         scores = [column for column in result.cases if column.startswith(("score:", "few_shot:"))]
         assert scores
         pd.testing.assert_frame_equal(result.cases[scores], found[1][name].cases[scores])
+
+
+def test_the_control_of_a_probe_that_starts_from_words_is_the_linear_one(tmp_path: Path) -> None:
+    films = write_films(tmp_path / "films")
+    words = train_wordpiece(["edema", "no edema"] * 2, vocab_size=64, max_length=16)
+    model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=words).eval()
+    prompts = [{"name": "p", "label": "edema", "positive": ["edema"], "negative": ["no edema"]}]
+    asked_for = StoredAnswer("zero_shot", "zero_shot", {"prompts": prompts}, ["edema"], {"name": "dot"})
+    made = Bundle(model, words, preprocessing=[{"name": "read", "size": 32}], answers=(asked_for,))
+    save_bundle(tmp_path / "b", made)
+    off = ["evaluation.measures.few_shot=null", "evaluation.measures.attributes=null"]
+    scores = []
+    for name in ("ensemble", "linear"):
+        told = asked(films, tmp_path / "b", tmp_path / name, *off, f"evaluation.measures.probes.probes=[{name}]")
+        found = evaluate(load_evaluation(CONFIG, told), page=False).found
+        assert f"{name}_probe" in found
+        scores.append(found["thumbnail"].cases["score:edema"].to_numpy())
+    assert np.array_equal(*scores)
 
 
 def test_what_the_data_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:

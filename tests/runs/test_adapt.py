@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from medvlp.runs.adapt_choice import ADAPTERS, choose_adapter, folds_of
 from tests.adaptation.worlds import gaussians
 from tests.messages import messages
 from tests.once import made_once
+from tests.serving.room_files import film
 
 PATIENTS = 90
 
@@ -37,12 +41,12 @@ def films(folder: Path) -> Path:
     images.mkdir(parents=True)
     draw, rows = np.random.default_rng(0), []
     for patient in range(PATIENTS):
-        for film in range(1 + (patient % 3 == 0)):
+        for number in range(1 + (patient % 3 == 0)):
             effusion = patient % 2
             pixels = draw.integers(0, 120, size=(48, 48))
             if effusion:
                 pixels[28:44, 4:20] += 100
-            name = f"{patient:03d}_{film}.png"
+            name = f"{patient:03d}_{number}.png"
             Image.fromarray(pixels.astype(np.uint8)).save(images / name)
             mark = "-1" if patient == 7 else "" if patient == 9 else str(effusion)
             rare = "1" if patient < 2 else "0"
@@ -110,6 +114,58 @@ def test_the_bundle_answers_with_thresholds_calibration_gate_and_what_it_has_see
     told = [scores[f"{p:03d}_0.png"] for p in range(PATIENTS) if p != 4]
     truth = [p % 2 for p in range(PATIENTS) if p != 4]
     assert np.mean((np.array(told) > 0.5) == truth) > 0.9
+
+
+@pytest.fixture(scope="module")
+def doubtful(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model of synthetic CT, adapted to films in DICOM of which 24 stand there twice, under another patient."""
+    root = tmp_path_factory.mktemp("doubtful")
+    rows = []
+    for path, patient, *rest in list(csv.reader((folder / "labels.csv").open()))[1:]:
+        if path != "004_0.png":
+            pixels = np.asarray(Image.open(folder / "films" / path)).astype(np.uint16)
+            film(root / f"{path[:5]}.dcm", pixels)
+            rows.append([f"{path[:5]}.dcm", patient, *rest])
+    for path, patient, *rest in rows[:24]:
+        shutil.copy(root / path, root / f"again_{path}")
+        rows.append([f"again_{path}", f"again {patient}", *rest])
+    write(root / "labels.csv", rows)
+    told = {"synthetic": True, "leaks_allowed": False, "split_flaw": "One was known.", "modalities": ["CT"]}
+    save_bundle(root / "base", replace(load_bundle(folder / "bundle"), provenance=told))
+    more = {"images": root, "labels": root / "labels.csv", "model": root / "base", "adapters": ("linear",)}
+    return load_bundle(adapt(options(folder, root / "run", allow_leaks=True, **more)).bundle)
+
+
+def test_the_card_says_what_the_model_is_and_that_its_base_was_trained_on_synthetic_data(
+    run: tuple[Path, list[str]], doubtful: Bundle
+) -> None:
+    plain = load_bundle(run[0] / "bundle").card
+    assert "zero-shot" not in plain  # it takes no words
+    assert "ynthetic" not in plain
+    assert "- synthetic-data\n" in doubtful.card
+    assert "Trained on synthetic data: it proves the machinery and knows nothing of patients." in doubtful.card
+
+
+def test_the_bundle_tells_of_leaks_that_were_let_pass_and_of_new_modalities(
+    run: tuple[Path, list[str]], doubtful: Bundle
+) -> None:
+    plain: Any = load_bundle(run[0] / "bundle").provenance
+    assert plain["adapted"]["leaks_allowed"] is False
+    assert "split_flaw" not in plain
+    assert "modalities" not in plain  # of PNG files nobody knows them
+    told: Any = doubtful.provenance
+    assert told["adapted"]["leaks_allowed"] is True
+    assert told["split_flaw"].startswith("One was known. The split leaks (")
+    assert "Not known whether" not in told["split_flaw"]
+    assert "## Limits\n\nOne was known. The split leaks (" in doubtful.card
+    assert told["modalities"] == ["CR", "CT"]
+
+
+def test_near_copies_of_what_it_was_fitted_to_are_known_again(run: tuple[Path, list[str]]) -> None:
+    seen = load_bundle(run[0] / "bundle").seen
+    assert seen is not None
+    for name in ("train", "validate"):
+        assert len(seen.hashes[f"{name}.near"]) == seen.hashes[f"{name}.image"].shape[0]
 
 
 def test_the_page_and_the_results_are_of_test_patients_alone(run: tuple[Path, list[str]]) -> None:

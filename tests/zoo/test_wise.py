@@ -15,7 +15,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from tests.models.words import DUAL, VIT
@@ -33,7 +33,8 @@ def tuned(tiny_run: Trained, tmp_path: Path) -> Path:
         for parameter in bundle.model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
     judged = tuple(replace(answer, operating_points={"x": {}}, calibration={"x": {}}) for answer in bundle.answers)
-    save_bundle(tmp_path / "tuned", replace(bundle, answers=judged))
+    card = "# Card\n\n## Probabilities and thresholds\n\nThey stand in `bundle.yaml`.\n\n## Limits\n\nFew.\n"
+    save_bundle(tmp_path / "tuned", replace(bundle, answers=judged, card=card))
     return tmp_path / "tuned"
 
 
@@ -49,6 +50,7 @@ def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(tiny_run: Tra
                 torch.testing.assert_close(tensor, 0.75 * given[name] + 0.25 * own[name])
         assert all(a.operating_points is None and a.calibration is None for a in found.answers)
         assert found.gate is None
+        assert found.card.startswith("# Card\n\n## Limits\n\nFew.\n\nWeights: ")
         assert found.provenance["wise"]["share"] == share  # type: ignore[index]
 
 
@@ -63,6 +65,18 @@ def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path
     save_bundle(tmp_path / "mixed", found)
     kept = load_bundle(tmp_path / "mixed").model.state_dict()
     assert bool((kept["heads.image/grade.output.weight"] == 3.0).all())
+
+
+def test_a_head_that_scores_other_findings_is_refused(tmp_path: Path) -> None:
+    for name, labels in (("start", ["edema", "mass"]), ("tuned", ["edema", "nodule"]), ("same", ["edema", "mass"])):
+        model = build_model({"name": "vision", "vision": VIT}, tokenizer=None)
+        model.mount({"image/findings": HeadSpec("linear", {"classes": 2}, keep=True)}, Plan.of(keys("image/findings")))
+        asked = StoredAnswer("findings", "findings", {"labels": labels, "part": "findings"}, labels)
+        save_bundle(tmp_path / name, Bundle(model=model, tokenizer=None, preprocessing=[], answers=(asked,)))
+    options = {"start": str(tmp_path / "start")}
+    with pytest.raises(DataError, match=r"'findings' scores edema, nodule in .*tuned and edema, mass in .*start: "):
+        convert(tmp_path / "tuned", name="wise", options=options)
+    assert convert(tmp_path / "same", name="wise", options=options).labels == ("edema", "mass")
 
 
 def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.keys import Plan
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.suggest import did_you_mean
@@ -98,9 +100,14 @@ class VisionLanguageModel:
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
 
     def of_kind(self, kind: str) -> VisionLanguageModel:
-        """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone."""
+        """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone.
+
+        An answer that the other kind alone can give, as that of a head which stands on films, is left out.
+        """
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
+        if len(self.model.kinds) > 1:
+            asked.answers = {name: each for name, each in self.answers.items() if _gives(asked.model, each)}
         if kind != self.model.vision_kind:
             asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
@@ -233,7 +240,7 @@ class VisionLanguageModel:
         view = self.model.vision_kind
         reads = {str(key) for answer in self.answers.values() for key in answer.needs(self.model)}
         plain = not any(True for _ in self.model.heads[f"{view}/raw"].parameters())
-        return plain or not self.answers or f"{view}/embedding" in reads
+        return plain or not self.bundle.answers or f"{view}/embedding" in reads
 
     @property
     def cosines(self) -> bool:
@@ -327,6 +334,15 @@ class VisionLanguageModel:
     def scale(self) -> float:
         """The model's logit scale."""
         return logit_scale(self.model)
+
+
+def _gives(model: Model, answer: Answer) -> bool:
+    """Whether a model gives what an answer reads."""
+    try:
+        model.check(Plan.of(answer.needs(model)))
+    except ConfigError:
+        return False
+    return True
 
 
 def _pixels(array: np.ndarray) -> np.ndarray:
