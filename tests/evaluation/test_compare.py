@@ -225,6 +225,16 @@ def test_a_difference_that_every_resample_repeats_has_no_test() -> None:
         assert row.reason == "no_spread"
 
 
+def test_two_scores_that_tell_nothing_differ_by_the_rounding_of_their_fits_and_not_surely(first: Result) -> None:
+    """Both maps say the share of the validation rows; that rounding may have one sign in every resample."""
+    columns = [f"score:{name}" for name in ("effusion", "lung_mass", "edema")]
+    sides = [first.cases.assign(**dict.fromkeys(columns, score)) for score in (1.0, 0.5)]
+    found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=80)
+    rows = [row for row in found.metrics if row.calibration in ("platt", "dirichlet", "isotonic")]
+    assert len(rows) == 12
+    assert {row.test.p for row in rows} == {1.0}
+
+
 def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
     draws = np.array([-1.0] * 3 + [1.0] * 96 + [np.nan])
     assert bootstrap_p(draws) == pytest.approx(2 * 4 / 100)
