@@ -15,7 +15,7 @@ from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.probability_metrics import brier, brier_parts, log_loss
-from medvlp.statistics.table import call_metrics
+from medvlp.statistics.table import Confusion, call_metrics
 from tests.statistics.calls import threshold_metric
 
 
