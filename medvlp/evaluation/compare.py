@@ -25,6 +25,8 @@ from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 
+_ROUNDING = 1e-9  # of two fits of one thing, which are iterated to 1e-10
+
 
 def bootstrap_p(draws: FloatArray) -> float:
     """Return the two-sided p value of "no difference": twice the smaller share of draws on one side of 0, 0 included.
@@ -184,9 +186,13 @@ def _row(data: SplitData, found: Difference) -> Metric:
         return with_interval(row, found_interval, method="delong_clustered", form="wald")
     if not len(found.draws):
         return row
+    draws = np.where(np.abs(found.draws) < _ROUNDING, 0.0, found.draws)
+    drawn = draws[~np.isnan(draws)]
+    if len(drawn) and np.ptp(drawn) < _ROUNDING and drawn[0]:  # as DeLong's test without a variance
+        return replace(row, reason="no_spread")
     interval = percentile_interval(found.draws, level=row.interval.level)
     row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
-    return replace(row, test=replace(row.test, p=None if interval.low is None else bootstrap_p(found.draws)))
+    return replace(row, test=replace(row.test, p=None if interval.low is None else bootstrap_p(draws)))
 
 
 def _corrected(rows: Sequence[Metric]) -> list[Metric]:

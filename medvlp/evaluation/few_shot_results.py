@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.metric_row import is_separated, separated, with_interval
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
 from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
@@ -210,6 +210,8 @@ def _measured(row: Metric, column: _Column, form: Form, seed: int) -> Metric:
     # The same draws of draws for every finding and number of shots, as the same patients are drawn for all.
     drawn = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(column.resampled), draws))
     means = np.take_along_axis(column.resampled, drawn, axis=1).mean(axis=1)
+    if is_separated(value, means):
+        return separated(row)
     found = interval_of(means, value=value, form=form, level=row.interval.level, patients=column.smaller)
     return with_interval(row, found, method="patient_draw_bootstrap", form=form)
 

@@ -90,7 +90,7 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
-    """Return a row with its value and the percentile interval of its draws; none where all of them are 0, or 1.
+    """Return a row with its value and the percentile interval of its draws; none where all of them are the same.
 
     Args:
         row: with all that is known without a number; its `level` is that of the interval.
@@ -107,10 +107,13 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
         'no_spread'
     """
     row = replace(row, value=None if value is None or np.isnan(value) else float(value))
+    if row.value is None:
+        row = replace(row, reason=row.reason or "no_rows")
     if draws is None or not len(draws):
         return without_interval(row)
-    rank = row.metric.endswith("_rank")  # 1 is no end of a scale of shares there
-    if row.value is not None and not rank and is_separated(row.value, draws):
+    rank = row.metric.endswith("_rank")  # a median rank may well be the same in all of them
+    drawn = draws[~np.isnan(draws)]
+    if row.value is not None and not rank and len(drawn) and float(np.ptp(drawn)) < _ROUNDED:
         return without_interval(replace(row, reason=row.reason or "no_spread"))
     found = percentile_interval(draws, level=row.interval.level)
     interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")
@@ -121,6 +124,8 @@ def with_share(row: Metric, share: Share) -> Metric:
     """Return a row with a share and its Wilson interval, that of clusters where patients have several rows."""
     method = "wilson_clustered" if share.clustered else "wilson"
     found = share.wilson(level=row.interval.level)
+    if share.value is None:
+        row = replace(row, reason=row.reason or "no_rows")
     return with_interval(replace(row, value=share.value), found, method=method, form="score")
 
 

@@ -166,7 +166,9 @@ def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
 def _mcc(t: Confusion) -> FloatArray:
     # Roots first: the product of four counts leaves the range in which whole numbers are exact.
     scale = np.sqrt(t.tp + t.fp) * np.sqrt(t.tp + t.fn) * np.sqrt(t.tn + t.fp) * np.sqrt(t.tn + t.fn)
-    return _share(t.tp * t.tn - t.fp * t.fn, scale)
+    value = _share(t.tp * t.tn - t.fp * t.fn, scale)
+    # Calls that are all right are 1 exactly, whatever the roots round to.
+    return np.where(np.abs(value) > 1 - 1e-12, np.sign(value), value)
 
 
 METRICS: dict[str, MetricKind] = {

@@ -209,6 +209,32 @@ def test_two_scores_that_both_divide_the_classes_have_a_difference_and_no_test()
     )
 
 
+def test_a_difference_that_every_resample_repeats_has_no_test() -> None:
+    """All right on one side, all wrong on the other, in 10 patients: no sign of how sure that is."""
+    names, rising = [f"{i:02}" for i in range(40)], np.linspace(0.05, 0.95, 10)
+    table = pd.DataFrame({"id": names, "patient_id": names, "split": ["validate"] * 20 + ["test"] * 20})
+    for name in ("edema", "mass"):
+        table[f"label:{name}"] = ([0] * 10 + [1] * 10) * 2
+    good = np.concatenate([rising / 2, 0.5 + rising / 2] * 2)
+    bad = np.where(np.arange(40) < 20, good, 1 - good)
+    sides = [table.assign(**{f"score:{name}": scores for name in ("edema", "mass")}) for scores in (good, bad)]
+    found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=50)
+    for metric, label, point in (("sensitivity", "edema", "youden"), ("auroc", "macro", None)):
+        row = found.find(f"{metric}_difference", label, operating_point=point)
+        assert (row.value, row.test.p, row.interval.low, row.interval.method) == (-1.0, None, None, "none")
+        assert row.reason == "no_spread"
+
+
+def test_two_scores_that_tell_nothing_differ_by_the_rounding_of_their_fits_and_not_surely(first: Result) -> None:
+    """Both maps say the share of the validation rows; that rounding may have one sign in every resample."""
+    columns = [f"score:{name}" for name in ("effusion", "lung_mass", "edema")]
+    sides = [first.cases.assign(**dict.fromkeys(columns, score)) for score in (1.0, 0.5)]
+    found = compare_results(*(score_predictions(side, options=FAST) for side in sides), resamples=80)
+    rows = [row for row in found.metrics if row.calibration in ("platt", "dirichlet", "isotonic")]
+    assert len(rows) == 12
+    assert {row.test.p for row in rows} == {1.0}
+
+
 def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
     draws = np.array([-1.0] * 3 + [1.0] * 96 + [np.nan])
     assert bootstrap_p(draws) == pytest.approx(2 * 4 / 100)

@@ -179,6 +179,17 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
         evaluate_few_shot(scores, labels, people[:-1], **options)
 
 
+def test_draws_that_all_divide_the_classes_leave_no_interval() -> None:
+    """No resample differs: an interval from 1 to 1 would be a claim that 20 patients of a class do not bear."""
+    truth, people = np.arange(40) >= 20, [str(row) for row in range(40)]
+    scores = {name: {1: np.stack([truth + 0.01 * np.arange(40)] * 3)} for name in ("edema", "mass")}
+    options = {"seed": 0, "recipe": "", "data": "", "resamples": 50}
+    found = evaluate_few_shot(scores, dict.fromkeys(scores, truth), people, people, **options)
+    for label in ("edema", "mass", "macro"):
+        row = found.find("auroc@1", label)
+        assert (row.value, row.interval.low, row.interval.high, row.reason) == (1.0, None, None, "separated")
+
+
 def test_a_number_is_the_same_value_where_gaps_made_it_a_float_and_a_gap_is_none() -> None:
     scores = attribute_scores(np.array([1.0, 2.0, np.nan, 1.0]), np.array([1, 1, 2, 2]), [1, 1, 0, 0])
     assert scores.tolist() == [0.75, 0.25, 0.5, 0.75]

@@ -7,7 +7,9 @@ import pytest
 from sklearn.metrics import f1_score
 
 from medvlp.core.errors import DataError
+from medvlp.evaluation.metric_row import metric_row
 from medvlp.evaluation.report_text import compare_reports, evaluate_reports
+from medvlp.evaluation.results import Counts, Metric
 
 REFERENCE = "There is a small left pleural effusion. No pneumothorax."
 
@@ -164,3 +166,15 @@ def test_reports_that_cannot_be_read_do_not_agree() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(DataError, match="2 references, 1 reports, 2 patients"):
         evaluate_reports(["a", "b"], ["a"], ["p", "q"], seed=0, recipe="", data="")
+
+
+def test_one_patient_has_numbers_and_no_interval_and_what_nobody_said_is_no_case() -> None:
+    """Every resample of one patient is that patient: an interval from a number to itself would be a claim."""
+    options = {"seed": 0, "recipe": "", "data": "", "resamples": 9}
+    found = evaluate_reports(["Left effusion.", "Edema."], ["Effusion. Edema.", "Edema."], ["p", "p"], **options)
+    row = found.find("f1", "micro")
+    assert row.value == pytest.approx(0.75)
+    assert (row.interval.low, row.interval.method, row.reason) == (None, "none", "no_spread")
+    silent = Metric(metric="f1_difference", label="x", value=None, counts=Counts(n=1, patients=1))
+    row = metric_row(silent, float("nan"), np.full(9, np.nan))
+    assert (row.value, row.reason) == (None, "no_rows")

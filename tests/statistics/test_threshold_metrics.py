@@ -15,7 +15,7 @@ from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.probability_metrics import brier, brier_parts, log_loss
-from medvlp.statistics.table import call_metrics
+from medvlp.statistics.table import Confusion, call_metrics
 from tests.statistics.calls import threshold_metric
 
 
@@ -131,6 +131,13 @@ def test_the_parts_of_a_brier_score_add_up_and_mean_what_they_say() -> None:
     assert min(parts.miscalibration, parts.discrimination) >= 0
     constant = brier_parts(y, np.full(500, y.mean()))
     assert (constant.miscalibration, constant.discrimination) == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_calls_that_are_all_right_or_all_wrong_have_an_mcc_of_1_or_minus_1_and_no_more() -> None:
+    counts, none = np.arange(1.0, 60.0), np.zeros((59, 59))
+    right = np.meshgrid(counts, counts)
+    assert (Confusion(tp=right[0], fp=none, fn=none, tn=right[1]).metric("mcc") == 1).all()
+    assert (Confusion(tp=none, fp=right[0], fn=right[1], tn=none).metric("mcc") == -1).all()
 
 
 def test_undefined_metrics_say_why() -> None:

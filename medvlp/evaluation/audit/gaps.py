@@ -19,6 +19,7 @@ from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share, share_of
@@ -48,20 +49,23 @@ def area_gaps(data: SplitData, part: Part) -> Gaps:
         gap, area = (data.row(mine, metric, group=part.name) for metric in ("auroc_gap", "auroc"))
         if enough:
             one, other = (patient_area(each, data.clusters.patients) for each in (mine, theirs))
+            if theirs.few in TOO_FEW:
+                gap = replace(gap, reason=theirs.few)
             gap, area = _gap(gap, one, other), _area(area, one)
             if finding.name in taking_part:
-                both.append((mine, one, other))
+                both.append((mine, one, other, gap.reason))
         else:
             gap, area = (replace(row, reason="n_too_small") for row in (gap, area))
         gaps.append(gap)
         areas.append(area)
     if len(data.findings) > 1:
-        findings = [mine for mine, _, _ in both]
+        findings = [mine for mine, *_ in both]
         gap, area = (
             replace(data.average_row(findings, metric, "macro"), group=part.name) for metric in ("auroc_gap", "auroc")
         )
         if both:
-            one, other = mean_area([one for _, one, _ in both]), mean_area([other for _, _, other in both])
+            one, other = mean_area([one for _, one, *_ in both]), mean_area([other for *_, other, _ in both])
+            gap = replace(gap, reason=mean_reason([reason for *_, reason in both]))
             gap, area = _gap(gap, one, other), _area(area, one)
         else:
             gap, area = (replace(row, reason="n_too_small") for row in (gap, area))
@@ -133,9 +137,12 @@ def corrected(rows: Sequence[Metric]) -> list[Metric]:
 
 def _gap(row: Metric, one: Area, other: Area) -> Metric:
     found = gap_between(one, other, level=row.interval.level)
-    row = replace(row, value=found.value, test=replace(row.test, first=other.value, second=one.value, p=found.p))
+    row = replace(row, value=found.value, test=replace(row.test, first=other.value, second=one.value))
+    if row.reason in TOO_FEW:
+        return row
     if found.p is None:
         return replace(row, reason="separated")
+    row = replace(row, test=replace(row.test, p=found.p))
     return with_interval(row, found.interval, method="delong_clustered", form="square_and_add")
 
 

@@ -17,7 +17,6 @@ from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import count_patients
 from medvlp.statistics.calibration.line import CalibrationLine, calibration_line
-from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.metrics import UndefinedMetricError
 
 # The map that is tested: on the rows it was fitted on, its line is the diagonal.
@@ -32,7 +31,8 @@ class LineTest:
         finding: whose rows.
         calibration: ``"none"``, or the map.
         line: on these rows.
-        p: of "the line is as it should be"; None where a class has too few patients for a test.
+        p: of "the line is as it should be"; None where a class has too few patients for a test, or no patient moves
+            the line.
     """
 
     finding: Finding
@@ -84,12 +84,12 @@ def _p(
     here: CalibrationLine, finding: Finding, there: CalibrationLine | None = None, other: Finding | None = None
 ) -> float | None:
     """Wald's test of both coefficients; F instead of chi square, because the variance is of few patients of a class."""
+    if here.p is None or (there is not None and there.p is None):
+        return None
     off, covariance, freedom = here.line - np.array([1.0, 0.0]), here.covariance, _smaller(finding)
     if there is not None and other is not None:
         off, covariance = here.line - there.line, covariance + there.covariance
         freedom = min(freedom, _smaller(other))
-    if freedom < LEAST_PATIENTS:
-        return None
     statistic = float(off @ np.linalg.solve(covariance, off)) / 2
     return float(fdtrc(2, freedom - 1, statistic))
 

@@ -21,6 +21,7 @@ from medvlp.evaluation.audit.parts import Part
 from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.split import Finding, SplitData
+from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.metrics import FloatArray
 
 # Rows that the effect of one other label needs, so that taking it off does not take off chance as well.
@@ -99,6 +100,8 @@ def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
         return replace(row, reason="n_too_small")
     area: Area = patient_area(cases, data.clusters.patients)
     row = replace(row, value=area.value)
+    if row.reason in TOO_FEW:
+        return row
     found = area_interval(area, level=row.interval.level)
     if found.low is None:
         return replace(row, reason="separated")

@@ -53,7 +53,7 @@ def boxes_of_region(case: Case) -> list[Box]:
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes.
+    """Return the intersection over union of two boxes; 0 where neither has an area.
 
     Example:
         >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2)).__round__(4)
@@ -62,7 +62,8 @@ def box_iou(one: Box, other: Box) -> float:
     across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
     down = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return across * down / (sum(areas) - across * down)
+    either = sum(areas) - across * down
+    return across * down / either if either > 0 else 0.0
 
 
 def match(predicted: Sequence[tuple[float, Box]], truths: Sequence[Box], *, iou: float) -> list[bool]:

@@ -110,7 +110,7 @@ def contrast_to_noise(evidence: FloatArray, region: NDArray[np.bool_]) -> float:
     inside, outside = evidence[seen & region], evidence[seen & ~region]
     if not len(inside) or not len(outside):
         return np.nan
-    difference, noise = inside.mean() - outside.mean(), np.sqrt(inside.var() + outside.var())
-    if noise == 0:
-        return 0.0 if difference == 0 else np.nan
-    return float(difference / noise)
+    # Not by the variance: a mean of equal numbers rounds.
+    if inside.min() == inside.max() and outside.min() == outside.max():
+        return 0.0 if inside[0] == outside[0] else np.nan
+    return float((inside.mean() - outside.mean()) / np.sqrt(inside.var() + outside.var()))

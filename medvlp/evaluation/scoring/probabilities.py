@@ -31,6 +31,7 @@ from medvlp.statistics.calibration.fit import scale_of
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.confusion import call_counts
 from medvlp.statistics.decision_curve import net_benefit
+from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.intervals import recentred_interval
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.probability_metrics import brier_parts, log_losses
@@ -215,11 +216,12 @@ def _rows(data: SplitData, each: Calibrated, errors: _Errors) -> list[Metric]:
         replace(slope, value=line.slope, test=replace(slope.test, p=line.p)),
         replace(intercept, value=line.intercept),
     )
-    return [
-        *rows,
-        with_interval(slope, line.slope_interval, method="sandwich", form="wald"),
-        with_interval(intercept, line.intercept_interval, method="sandwich", form="wald"),
-    ]
+    for row, found in ((slope, line.slope_interval), (intercept, line.intercept_interval)):
+        if found.low is None:
+            rows.append(replace(row, reason=row.reason if row.reason in TOO_FEW else "no_spread"))
+        else:
+            rows.append(with_interval(row, found, method="sandwich", form="wald"))
+    return rows
 
 
 def _masses(data: SplitData, each: Calibrated) -> _Masses:

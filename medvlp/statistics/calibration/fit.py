@@ -13,6 +13,8 @@ from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_
 
 # Squares of scores, and of their reciprocals, stay within what a float64 holds.
 _LARGEST = 1e100
+# A mean logarithm of less tells nothing that its own rounding would not.
+_LEAST_MEAN = 1e-12
 
 
 def scale_of(scores: FloatArray) -> Scale:
@@ -111,11 +113,15 @@ def _platt(z: FloatArray, target: FloatArray) -> tuple[float, float]:
 
 
 def _two_class_dirichlet(z: FloatArray, target: FloatArray) -> tuple[float, float, float]:
-    """Minimise over a, b >= 0 and c; the softened targets keep the minimum finite."""
+    """Minimise over a, b >= 0 and c; the softened targets keep the minimum finite.
+
+    Of scores so far from 0 that ln p is 0 on all rows, or ln (1 - p) is, its coefficient is not told: it is 0.
+    """
     positives, n = target.sum(), len(target)
     soft = np.where(target == 1, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
     design = np.stack([-np.logaddexp(0, -z), np.logaddexp(0, z), np.ones(n)], axis=1)
-    scale = np.maximum(np.abs(design).mean(axis=0), 1e-300)
+    scale = np.abs(design).mean(axis=0)
+    scale = np.where(scale > _LEAST_MEAN, scale, np.inf)
     scaled = design / scale
 
     def loss(beta: FloatArray) -> tuple[float, FloatArray]:

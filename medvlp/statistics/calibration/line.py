@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
 from scipy.special import chdtrc, expit, ndtri
 
 from medvlp.statistics.bootstrap import Interval, count_patients
@@ -21,6 +22,7 @@ from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_
 from medvlp.statistics.probability_metrics import checked_probabilities
 
 _LEAST_SPREAD = 1e-7  # of log-odds beside their size; less is rounding
+_LEAST_ERROR = 1e-9  # of the variance between patients beside the model's own; less is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,10 @@ class CalibrationLine:
     Attributes:
         slope: 1 where the model is as sure as it should be.
         intercept: 0 where it calls as many as there are (slope held at 1).
-        slope_interval, intercept_interval: at the level asked for.
+        slope_interval, intercept_interval: at the level asked for; without limits where no patient moves the line (all
+            of them have the same rows).
         p: of the joint test that the line is the diagonal (Wald, two degrees of freedom); None where a class has so few
-            patients that the errors between them are not known.
+            patients that the errors between them are not known, or where no patient moves the line.
         line: ``(2,)`` slope, and the intercept that goes with it.
         covariance: ``(2, 2)`` of these.
     """
@@ -95,12 +98,15 @@ def calibration_line(
     line, covariance = back @ fit.coefficients, back @ around @ back.T
     reach = float(ndtri((1 + level) / 2))
     fewest = min(count_patients(code[truth == each]) for each in (0.0, 1.0))
+    moved = bool(eigh(around, fit.inverse, eigvals_only=True)[0] > _LEAST_ERROR)
+    large_moved = bool(variance[0, 0] > _LEAST_ERROR * large.inverse[0, 0])
+    tested = moved and fewest >= LEAST_PATIENTS
     return CalibrationLine(
         slope=float(line[0]),
         intercept=float(large.coefficients[0]),
-        slope_interval=_around(float(line[0]), reach * float(np.sqrt(covariance[0, 0]))),
-        intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0]))),
-        p=None if fewest < LEAST_PATIENTS else float(chdtrc(2, off @ np.linalg.solve(around, off))),
+        slope_interval=_around(float(line[0]), reach * float(np.sqrt(covariance[0, 0])), moved),
+        intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0])), large_moved),
+        p=float(chdtrc(2, off @ np.linalg.solve(around, off))) if tested else None,
         line=line,
         covariance=covariance,
     )
@@ -112,5 +118,5 @@ def _sandwich(inverse: FloatArray, design: FloatArray, residual: FloatArray, cod
     return inverse @ (scores.T @ scores) @ inverse * (patients / max(patients - 1, 1))
 
 
-def _around(centre: float, reach: float) -> Interval:
-    return Interval(centre - reach, centre + reach, 0, 0)
+def _around(centre: float, reach: float, moved: bool) -> Interval:
+    return Interval(centre - reach, centre + reach, 0, 0) if moved else Interval(None, None, 0, 0)

@@ -15,6 +15,7 @@ from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.predictions import groups_of
 from medvlp.evaluation.results import Metric, load_result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions, split_data
+from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
 
 FAST = ScoreOptions(resamples=0)
@@ -260,3 +261,21 @@ def test_a_column_of_one_value_or_of_one_finding_is_not_audited() -> None:
 def test_a_group_of_one_patient_is_refused() -> None:
     with pytest.raises(ConfigError, match="min_group is 1: a group needs 2 patients with a finding and 2 without"):
         ScoreOptions(min_group=1)
+
+
+def test_a_group_of_fewer_than_five_patients_of_a_class_is_neither_tested_nor_told_an_interval() -> None:
+    """Asked for by a small min_group: the number is there, on the side of the few and on that of all others."""
+    table = _table().drop(columns="group:site")
+    women = table["group:sex"] == "F"
+    few = [table.index[women & (table[f"label:{each}"] == 1)][3:] for each in ("effusion", "edema")]
+    table = table.drop(index=few[0].union(few[1])).assign(**{"group:source": lambda rows: rows["group:sex"]})
+    audit = _audit(table, ScoreOptions(resamples=0, min_group=2, shortcuts=("source",)))
+    gaps = [row for row in audit.rows if row.metric == "auroc_gap" and row.group in ("sex=F", "sex=M")]
+    assert len(gaps) == 6
+    shortcuts = [row for row in audit.rows if row.metric == "shortcut_auroc_positives"]
+    assert len(shortcuts) == 4
+    for row in (*gaps, *shortcuts):
+        assert row.value is not None
+        assert row.interval.low is row.test.p is None
+        assert row.reason in TOO_FEW
+    assert not [flag for flag in audit.flags if flag.kind == "subgroup_gap"]

@@ -13,6 +13,7 @@ from medvlp.evaluation.grounding.baselines import centre_prior, constant_box, fi
 from medvlp.evaluation.grounding.box_ap import (
     Detections,
     box_average_precision,
+    box_iou,
     boxes_of_map,
     boxes_of_region,
     match,
@@ -173,6 +174,15 @@ def test_contrast_to_noise_by_hand() -> None:
     assert np.isnan(contrast_to_noise(np.array([1.0, 0.0]), np.array([True, False])))
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, -0.7])
+def test_a_flat_map_has_no_contrast_whatever_its_value(value: float) -> None:
+    """The mean of many equal numbers is not that number to the last bit."""
+    region = np.zeros((64, 64), dtype=bool)
+    region[3:10, 5:17] = True
+    assert contrast_to_noise(np.full((64, 64), value), region) == 0.0
+    assert np.isnan(contrast_to_noise(np.where(region, value, 0.2), region))
+
+
 # boxes ----------------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +250,13 @@ def test_the_constant_box_is_one_of_the_training_boxes_and_overlaps_them_most() 
     assert fit_constant_box([[left], [left, right], [right, odd], [left]]) == left
     with pytest.raises(DataError, match="no training boxes"):
         fit_constant_box([[], []])
+
+
+def test_a_box_without_an_area_overlaps_nothing() -> None:
+    line, box = (0.2, 0.2, 0.2, 0.6), (0.1, 0.1, 0.5, 0.5)
+    assert box_iou(line, line) == box_iou(line, box) == 0.0
+    assert fit_constant_box([[line], [box]]) == box
+    assert match([(0.9, line)], [line], iou=0.5) == [False]
 
 
 def test_a_constant_box_that_is_the_truth_is_found_whole() -> None:

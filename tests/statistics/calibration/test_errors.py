@@ -126,6 +126,15 @@ def test_nearly_equal_probabilities_have_the_line_of_their_log_odds() -> None:
         calibration_line(y, expit(1e-12 * z - 1.8), patients)
 
 
+@pytest.mark.parametrize("of_each", [(0.3, 0.7, 0.5, 0.6), (0.3, 0.7, 0.5, 0.55)])
+def test_patients_with_the_same_rows_leave_a_line_without_interval_or_test(of_each: tuple[float, ...]) -> None:
+    """No patient moves the line: what is left of their differences is rounding."""
+    line = calibration_line(np.tile([0, 1, 1, 0], 10), np.tile(of_each, 10), np.repeat(np.arange(10), 4))
+    assert np.isfinite([line.slope, line.intercept]).all()
+    assert line.p is None
+    assert line.slope_interval.low is line.intercept_interval.high is None
+
+
 def test_the_line_of_copied_images_is_as_uncertain_as_that_of_the_patients() -> None:
     generator = np.random.default_rng(5)
     z = generator.normal(size=300)

@@ -92,6 +92,19 @@ def test_classes_that_a_score_divides_still_give_finite_numbers(name) -> None:
     assert np.isfinite(flat.probabilities([0.0, 1.0])).all()
 
 
+@pytest.mark.parametrize("middle", [1000.0, -1000.0])
+def test_of_scores_far_from_0_dirichlet_is_the_map_that_they_bear(middle: float) -> None:
+    """There ln p is 0 on all rows (or ln (1 - p) is): its coefficient is not told, and other scores stay scores."""
+    labels, z = _rows()
+    map_ = fit_calibrator("dirichlet", labels, z + middle, scale="log_odds")
+    assert min(abs(map_.parameters[key][0]) for key in ("present", "absent")) == 0.0
+    assert max(abs(map_.parameters[key][0]) for key in ("present", "absent")) < 10
+    platt = fit_calibrator("platt", labels, z + middle, scale="log_odds")
+    np.testing.assert_allclose(map_.probabilities(z + middle), platt.probabilities(z + middle), atol=1e-4)
+    p = map_.probabilities([middle - 20, middle, middle + 20, 0.0])
+    assert ((p > 0) & (p < 1))[:3].all()
+
+
 @pytest.mark.parametrize("name", CALIBRATORS)
 def test_plain_data_gives_the_same_map(name) -> None:
     labels, z = _rows(500)
