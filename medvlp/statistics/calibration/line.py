@@ -98,7 +98,7 @@ def calibration_line(
     line, covariance = back @ fit.coefficients, back @ around @ back.T
     reach = float(ndtri((1 + level) / 2))
     fewest = min(count_patients(code[truth == each]) for each in (0.0, 1.0))
-    moved = bool(eigh(around, fit.inverse, eigvals_only=True)[0] > _LEAST_ERROR)
+    moved = bool(np.min(eigh(around, fit.inverse, eigvals_only=True)) > _LEAST_ERROR)
     large_moved = bool(variance[0, 0] > _LEAST_ERROR * large.inverse[0, 0])
     tested = moved and fewest >= LEAST_PATIENTS
     return CalibrationLine(
