@@ -3,8 +3,9 @@
 A preset belongs to the model that was trained with it and is stored in its checkpoint. A published preset never
 changes: another behaviour is another version under another name.
 
-Stored bits are cut out at the high bit and sign extended by Pixel Representation; padding (value or range) is left out
-of statistics and black in the result; then come Modality LUT or rescale, values of interest, polarity and hanging.
+Stored bits are cut out at the high bit and sign extended by Pixel Representation; padding (value or range) of an image
+is left out of statistics and black in the result; then come Modality LUT or rescale, values of interest, polarity and
+hanging. A volume keeps its voxels as they are stored, those of padding too: they count as values, and its steps say so.
 
 ``dicom_voi_v1``
     VOI LUT Sequence, else the first window by its VOI LUT Function, else minimum to maximum; inverted once if
@@ -21,8 +22,8 @@ of statistics and black in the result; then come Modality LUT or rescale, values
     polarity are not looked at; hung as stored; colour, PNG, JPEG and TIFF refused.
 ``mr_percentile_v1``
     Percentiles 0.5 (black) and 99.5 (white), linear between order statistics, of the values of this image, or of the
-    whole volume, that are finite, not padding and not 0; minimum to maximum of all values if the two are equal, black
-    if all values are. The rest as CT.
+    whole volume, that are finite, not 0 and, in an image, not padding; minimum to maximum of all values if the two are
+    equal, black if all values are. The rest as CT.
 
 Sources: ``dicom_voi_v1`` PS3.3 C.11; ``mimic_jpg_v1`` and ``chexpert_jpg_v1`` what the makers of both data sets say
 they ran (GitHub, MIT-LCP/mimic-cxr issue 16; stanfordmlgroup/chexpert-labeler issue 11); CT windows those customary in
@@ -62,7 +63,7 @@ class FixedWindow:
 
 @dataclass(frozen=True)
 class Percentiles:
-    """From the ``low`` to the ``high`` percentile of the values that are neither 0 nor padding."""
+    """From the ``low`` to the ``high`` percentile of the values that are not 0 nor, in an image, padding."""
 
     low: float
     high: float

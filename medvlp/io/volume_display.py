@@ -122,4 +122,7 @@ def _refuse_other_modality(recipe: Preset, modality: str) -> None:
 def _uncertain(volume: Volume, recipe: Preset) -> list[str]:
     modality = str(volume.meta.get("Modality", ""))
     _refuse_other_modality(recipe, modality)
-    return unit_warnings([recipe], modality, has_air=lambda: not (volume.voxels >= AIR_BELOW).all())
+    notes = unit_warnings([recipe], modality, has_air=lambda: not (volume.voxels >= AIR_BELOW).all())
+    if isinstance(recipe.curve, Percentiles) and any(step.startswith("padding: ") for step in volume.steps):
+        notes.append("the file names a padding value, and voxels of padding count for the percentiles")
+    return notes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from openjpeg.utils import encode_array
 
-from medvlp.io import inspect, read_volume
+from medvlp.io import inspect, read_volume, window
 from medvlp.io.volume import SeriesInfo
 from tests.io.conftest import BIG, DEFLATED, IMPLICIT, RLE
 from tests.io.ct_series import (
@@ -66,6 +66,20 @@ def test_every_orientation_is_in_place_and_slices_ascend_along_rows_x_columns(di
     assert volume.affine.to("LPS").matrix[:3, 2] @ normal > 0
     assert volume.geometry.orientation == volume.affine.codes == codes
     assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_padding_of_a_volume_counts_for_its_percentiles_and_that_is_said(dicom, tmp_path, padded):
+    def resonance(k, tags):
+        tags.update({0x00080060: ("CS", "MR"), RESCALE_TYPE: None})
+        if padded:
+            tags[0x00280120] = ("SS", -2000)
+
+    volume = read_volume(write_series(dicom, tmp_path / "series", change=resonance))
+    shown = window(volume, "mr_percentile_v1")
+    said = "the file names a padding value, and voxels of padding count for the percentiles"
+    assert shown.warnings == (*volume.warnings, *([said] if padded else []))
+    assert (window(volume.voxels, "mr_percentile_v1") == shown.voxels).all()
 
 
 def test_names_and_instance_numbers_do_not_order(dicom, tmp_path):
