@@ -117,16 +117,18 @@ class WrittenReports(Measure):
         if "train" not in evaluation.splits - {evaluation.options.split}:
             return
         train = evaluation.part("train")
-        texts = [text if isinstance(text, str) else "" for text in train.manifest.column("text")]
-        if evaluation.validation is not None:
-            chosen = [str(t) for t in evaluation.validation.manifest.column("text") if isinstance(t, str) and t.strip()]
-            yield "constant", ("one report for everybody", [self._constant(texts, chosen)] * len(rows))
+        texts = _texts(train.manifest)
+        told = np.array([bool(text.strip()) for text in texts])
+        if evaluation.validation is not None and told.any():
+            chosen = [text for text in _texts(evaluation.validation.manifest) if text.strip()]
+            if chosen:
+                yield "constant", ("one report for everybody", [self._constant(texts, chosen)] * len(rows))
         if evaluation.sees:
-            seen = evaluation.judged.table[evaluation.features][rows]
-            yield (
-                "nearest",
-                ("report of the nearest training picture", _nearest(seen, train.table[evaluation.features], texts)),
-            )
+            seen, known = (part.table[evaluation.features] for part in (evaluation.judged, train))
+            usable = np.flatnonzero(np.isfinite(known).all(axis=1) & told)
+            if len(usable):
+                found = [texts[usable[at]] for at in _nearest(seen[rows], known[usable])]
+                yield "nearest", ("report of the nearest training picture", found)
 
     def _constant(self, texts: Sequence[str], references: Sequence[str]) -> str:
         """Return the training report with the highest micro F1 against all validation reports."""
@@ -162,11 +164,13 @@ def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:
     return np.flatnonzero(np.array(there) & np.array([bool(text.strip()) for text in written]))
 
 
-def _nearest(seen: np.ndarray, known: np.ndarray, texts: Sequence[str]) -> list[str]:
-    usable = np.flatnonzero(np.isfinite(known).all(axis=1) & np.array([bool(text.strip()) for text in texts]))
-    rows, columns = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (seen, known[usable]))
-    found = nearest(torch.from_numpy(rows), torch.from_numpy(columns), 1)
-    return [texts[usable[at]] for at in found.rows[:, 0].tolist()]
+def _texts(manifest: Manifest) -> list[str]:
+    return [text if isinstance(text, str) else "" for text in manifest.column("text")]
+
+
+def _nearest(seen: np.ndarray, known: np.ndarray) -> list[int]:
+    rows, columns = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (seen, known))
+    return nearest(torch.from_numpy(rows), torch.from_numpy(columns), 1).rows[:, 0].tolist()
 
 
 def _other_patients(patients: Sequence[str], *, seed: int) -> list[int]:

@@ -32,7 +32,7 @@ KINDS = ("Left effusion.", "No effusion. Right pneumothorax.", "Cardiomegaly.", 
 VECTORS = np.eye(4, 5)
 
 
-def part(count: int, split: str, *, seed: int) -> Any:
+def part(count: int, split: str, *, seed: int, silent: bool = False) -> Any:
     """Records whose feature is near the vector of their report's kind."""
     draw = np.random.default_rng(seed)
     kinds = np.arange(count) % 4 if split != "validate" else np.zeros(count, dtype=int)
@@ -40,13 +40,17 @@ def part(count: int, split: str, *, seed: int) -> Any:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = [f"{split}{i}" for i in range(count)]
     columns = {"id": ids, "id.patient": [f"{split}{i // 2}" for i in range(count)], "split": [split] * count}
-    columns["text"] = [KINDS[kind] for kind in kinds]
+    columns["text"] = ["" if silent else KINDS[kind] for kind in kinds]
     manifest = Manifest.of(columns, root=Path())
     return SimpleNamespace(manifest=manifest, table=FeatureTable(ids, {KEY: vectors.astype(np.float32)}))
 
 
-def results(written: list[str], *, compares: bool = True) -> dict[str, Result]:
-    judged, train, validation = part(24, "test", seed=0), part(40, "train", seed=1), part(8, "validate", seed=2)
+def results(written: list[str], *, compares: bool = True, silent: str = "") -> dict[str, Result]:
+    judged = part(24, "test", seed=0)
+    train, validation = (
+        part(count, split, seed=seed, silent=split == silent)
+        for count, split, seed in ((40, "train", 1), (8, "validate", 2))
+    )
 
     def embed_text(texts: list[str]) -> np.ndarray:
         return np.stack([VECTORS[KINDS.index(text)] if text in KINDS else VECTORS[3] for text in texts])
@@ -94,6 +98,12 @@ def test_controls_stand_beside_what_was_written_with_paired_differences() -> Non
         assert (difference.interval.low is None) == (control == "nearest")
         expected = 1.0 - row(found[f"report_{control}"], "f1", "micro").value
         assert difference.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("silent", "left"), [("train", {"shuffled"}), ("validate", {"shuffled", "nearest"})])
+def test_controls_that_need_reports_of_a_split_without_any_are_left_out(silent: str, left: set[str]) -> None:
+    found = results([KINDS[i % 4] for i in range(24)], silent=silent)
+    assert set(found) == {"report", *(f"report_{control}" for control in left)}
 
 
 @pytest.mark.filterwarnings("ignore:A report is not in English")
