@@ -10,7 +10,9 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.build import build_model
+from medvlp.models.encoders._sites import TokenSite
 from medvlp.models.patches import apply_patches
+from medvlp.models.patches.token_dropout import TokenDropout
 from tests.models.words import DUAL, VIT, HashWords, dual, images, pairs
 
 PLAN = Plan.of(keys("image/embedding", "image/tokens", "text/embedding", "text/tokens"))
@@ -121,6 +123,15 @@ def test_removed_tokens_are_gone_class_tokens_stay_and_the_grid_with_them() -> N
     for row in range(3):
         places = [(whole[row] - token).abs().sum(dim=1).argmin().item() for token in seen[0][row]]
         assert places == sorted(set(places))
+
+
+@pytest.mark.parametrize(("rate", "count", "left"), [(0.7, 10, 3), (0.9, 10, 1), (0.5, 9, 5), (0.75, 196, 49)])
+def test_what_is_left_of_the_tokens_is_the_rounded_up_share_and_no_token_of_rounding(
+    rate: float, count: int, left: int
+) -> None:
+    site = TokenSite(torch.nn.Identity(), "after", prefix=1, removable=True)
+    patch = TokenDropout(site=site, uniform=lambda n: torch.rand(2, n), rate=rate)
+    assert patch(torch.rand(2, 1 + count, 4), torch.zeros(0)).shape == (2, 1 + left, 4)
 
 
 def test_nothing_is_dropped_or_added_in_evaluation() -> None:
