@@ -118,14 +118,14 @@ class WrittenReports(Measure):
             return
         train = evaluation.part("train")
         texts = _texts(train.manifest)
-        told = np.array([bool(text.strip()) for text in texts])
-        if evaluation.validation is not None and told.any():
+        has_text = np.array([bool(text.strip()) for text in texts])
+        if evaluation.validation is not None and has_text.any():
             chosen = [text for text in _texts(evaluation.validation.manifest) if text.strip()]
             if chosen:
                 yield "constant", ("one report for everybody", [self._constant(texts, chosen)] * len(rows))
         if evaluation.sees:
             seen, known = (part.table[evaluation.features] for part in (evaluation.judged, train))
-            usable = np.flatnonzero(np.isfinite(known).all(axis=1) & told)
+            usable = np.flatnonzero(np.isfinite(known).all(axis=1) & has_text)
             if len(usable):
                 found = [texts[usable[at]] for at in _nearest(seen[rows], known[usable])]
                 yield "nearest", ("report of the nearest training picture", found)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel
+from medvlp.core.registry import FromModel, fill
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.card import unjudged
 
@@ -69,9 +69,13 @@ def wise(
 
 
 def _findings(bundle: Bundle) -> dict[str, list[str]]:
-    """Return the findings of each head that scores them, in the order of its outputs."""
-    own = (each.options for each in bundle.answers if each.component == "findings")
-    return {str(options.get("part", "findings")): list(options["labels"]) for options in own}
+    """Return the findings of each head that an answer with findings reads, in the order of its outputs."""
+    found = {}
+    for each in bundle.answers:
+        options = fill("answers", {"name": each.component, **each.options}, where=f"answers.{each.name}")
+        if "part" in options and each.labels:
+            found[str(options["part"])] = list(each.labels)
+    return found
 
 
 def _words(bundle: Path) -> list[str]:
