@@ -14,7 +14,7 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.metric_row import repeats, with_interval
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
@@ -187,8 +187,7 @@ def _row(data: SplitData, found: Difference) -> Metric:
     if not len(found.draws):
         return row
     draws = np.where(np.abs(found.draws) < _ROUNDING, 0.0, found.draws)
-    drawn = draws[~np.isnan(draws)]
-    if len(drawn) and np.ptp(drawn) < _ROUNDING and drawn[0]:  # as DeLong's test without a variance
+    if repeats(draws, within=_ROUNDING) and np.nanmin(np.abs(draws)) > 0:  # as DeLong's test without a variance
         return replace(row, reason="no_spread")
     interval = percentile_interval(found.draws, level=row.interval.level)
     row = with_interval(row, interval, method="patient_bootstrap", form="percentile")

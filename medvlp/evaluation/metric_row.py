@@ -50,9 +50,18 @@ def is_separated(value: float, draws: FloatArray, *, ends: Sequence[float] = (0.
         >>> is_separated(1.0, np.array([1.0, 1.0])), is_separated(1.0, np.array([0.9, 1.0]))
         (True, False)
     """
+    return any(abs(value - end) < _ROUNDED for end in ends) and repeats(draws)
+
+
+def repeats(draws: FloatArray, *, within: float = _ROUNDED) -> bool:
+    """Return whether all draws that are defined are one number, but for so much.
+
+    Example:
+        >>> repeats(np.array([0.5, np.nan, 0.5])), repeats(np.array([0.5, 0.6]))
+        (True, False)
+    """
     drawn = draws[~np.isnan(draws)]
-    at_end = any(abs(value - end) < _ROUNDED for end in ends)
-    return at_end and len(drawn) > 0 and float(np.ptp(drawn)) < _ROUNDED
+    return len(drawn) > 0 and float(np.ptp(drawn)) < within
 
 
 def separated(row: Metric) -> Metric:
@@ -112,8 +121,7 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
     if draws is None or not len(draws):
         return without_interval(row)
     rank = row.metric.endswith("_rank")  # a median rank may well be the same in all of them
-    drawn = draws[~np.isnan(draws)]
-    if row.value is not None and not rank and len(drawn) and float(np.ptp(drawn)) < _ROUNDED:
+    if row.value is not None and not rank and repeats(draws):
         return without_interval(replace(row, reason=row.reason or "no_spread"))
     found = percentile_interval(draws, level=row.interval.level)
     interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from medvlp.models.bundle import check_manifest, save_bundle
 from medvlp.models.card import RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.runs.adapt_choice import ADAPTERS, Tried, adapters_of, choose_adapter, fittable, folds_of
 from medvlp.runs.adapt_data import Films, data_of, read_films
-from medvlp.runs.evaluate import EvaluationRun, evaluate, open_evaluation
+from medvlp.runs.evaluate import EvaluationRun, evaluate, leaks_of, open_evaluation
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 
@@ -206,7 +205,7 @@ def _release(
     seen = seen_of(
         {name: each.manifest for name, each in splits.items()},
         salt=f"{evaluation.recipe} {evaluation.manifest.hash}",
-        near=bool(_leaks(evaluation).get("near_images")),
+        near=bool(leaks_of(evaluation.manifest).get("near_images")),
         base=base.seen,
         knows_base=base.seen is not None,
     )
@@ -245,17 +244,12 @@ def _release(
 def _of_films(evaluation: Evaluation, train: Prepared) -> dict[str, object]:
     """Return the provenance of the base with what these films add: flaws of their split, and their modalities."""
     before, manifest = evaluation.model.bundle.provenance, evaluation.manifest
-    judged = _leaks(evaluation)["model"]["caveats"]  # of who was in the base's training: no flaw of this one
+    judged = leaks_of(manifest)["model"]["caveats"]  # of who was in the base's training: no flaw of this one
     flaws = [str(before.get("split_flaw", ""))]
     flaws += [s for s in (*split_caveats(manifest), *leak_caveats(manifest)) if s not in judged and s not in flaws[0]]
     known: Any = before.get("modalities", ())
     own = {"split_flaw": " ".join(filter(None, flaws)), "modalities": sorted({*known, *modalities_of(train)})}
     return {name: value for name, value in own.items() if value}
-
-
-def _leaks(evaluation: Evaluation) -> Mapping[str, Any]:
-    found: Any = evaluation.manifest.meta["leaks"]
-    return found
 
 
 def _refuse_other(options: AdaptOptions) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -142,7 +143,7 @@ def open_evaluation(
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
     known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options)
     for each in (whole, manifest):
-        each.meta["leaks"] = {**_leaks(each), "model": known}
+        each.meta["leaks"] = {**leaks_of(each), "model": known}
     unhashed = {"features"} if options.decoding else {"features", "decoding"}
     several = ["set"] if "sets" in manifest.meta and "set" not in options.groups else []
 
@@ -181,7 +182,8 @@ def open_evaluation(
     )
 
 
-def _leaks(manifest: Manifest) -> Mapping[str, object]:
+def leaks_of(manifest: Manifest) -> Mapping[str, Any]:
+    """Return what was found of leaks in the data, and of the model's training; empty where nothing was looked for."""
     noted = manifest.meta.get("leaks")
     return noted if isinstance(noted, Mapping) else {}
 

@@ -17,7 +17,6 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.keys import Plan
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -339,7 +338,7 @@ class VisionLanguageModel:
 def _gives(model: Model, answer: Answer) -> bool:
     """Whether a model gives what an answer reads."""
     try:
-        model.check(Plan.of(answer.needs(model)))
+        answer.check(model)
     except ConfigError:
         return False
     return True
