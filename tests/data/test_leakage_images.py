@@ -95,6 +95,22 @@ def test_several_copies_of_one_film_do_not_hide_each_other(tmp_path: Path, cache
     assert {(leak.a, leak.b) for leak in leaks} == {("0.png", copy) for copy in copies}
 
 
+def test_pictures_that_are_all_alike_are_no_copies_but_a_copy_among_them_is(tmp_path: Path, cache: Cache) -> None:
+    shared = np.asarray(film(100), dtype=float)
+
+    def alike(number: int) -> Image.Image:
+        return Image.fromarray(np.rint(0.62 * shared + 0.38 * np.asarray(film(number))).astype(np.uint8))
+
+    names = [write(tmp_path, f"{number}.png", alike(number)) for number in range(20)]
+    names.append(write(tmp_path, "copy.png", compressed(alike(3), 40)))
+    pictures = {number: np.asarray(alike(number)) for number in range(20)}
+    pairs = np.array(list(combinations(range(20), 2)))
+    reached = register(pictures, pairs, np.ones(len(pairs))).correlation
+    assert (reached > 0.64).sum() > 20, "many pairs must be asked for their likes"
+    manifest = Manifest.of({"id": names, "image": names, "split": ["train"] * 10 + ["test"] * 11}, root=tmp_path)
+    assert [(leak.a, leak.b) for leak in check_split(manifest, near=True, cache=cache)] == [("3.png", "copy.png")]
+
+
 def test_processes_find_what_one_finds(planted: Manifest, found: dict[str, Leak], cache: Cache) -> None:
     assert {leak.b: leak for leak in check_split(planted, near=True, cache=cache, workers=2)} == found
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 
 import numpy as np
 
@@ -81,21 +81,39 @@ def near_image_leaks(
         return [], blanks
     hashes = learnt_hasher(films, features, survey)(features)
     pairs = _proposed(films, hashes, sides)
-    signs = _signs(hashes, pairs)
-    found = _registered(survey, films, pairs, signs, workers=workers, progress=progress)
-    leaks = []
-    for at in np.flatnonzero(found.correlation >= _ALIKE):
-        a, b = pairs[at]
-        value = float(found.correlation[at])
-        whose = rows.patients[films[a].row]
-        if whose is not None and whose == rows.patients[films[b].row]:
-            same = value >= _OF_PATIENT
-        else:
-            same = value >= _CERTAIN or _stands_out(value, rows, survey, films, hashes, pairs[at])
-        if same:
-            detail = _detail(value, signs[at], found.placement[at, 0::2])
+    compared = _Compared(survey, films, [rows.patients[film.row] for film in films], hashes, pairs)
+    chunks, leaks = chunked(range(len(pairs)), _PAIRS), []
+    for chunk, copies in zip(chunks, run_chunks(_copies, compared, chunks, workers=workers), strict=True):
+        for number, detail in copies:
+            a, b = pairs[number]
             leaks.append(rows.leak("near_image", films[a].row, films[b].row, detail))
+        notify(progress, chunk[-1] + 1, len(pairs))
     return leaks, blanks
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Compared:
+    """What pairs of films are compared by: sent to each worker once.
+
+    Attributes:
+        patients: of each film; None where unknown.
+        hashes: ``(N, D)``.
+        pairs: ``(P, 2)`` numbers of films.
+    """
+
+    survey: Survey
+    films: Sequence[Film]
+    patients: Sequence[object]
+    hashes: np.ndarray
+    pairs: np.ndarray
+
+    def register(self, pairs: np.ndarray, *, give_up: bool = True) -> Registered:
+        pictures = {int(number): _picture(self.survey, self.films[number].entry) for number in np.unique(pairs)}
+        return register(pictures, pairs, self.signs(pairs), give_up=give_up)
+
+    def signs(self, pairs: np.ndarray) -> np.ndarray:
+        """Return -1 where one of two is the negative of the other, else 1."""
+        return np.where((self.hashes[pairs[:, 0]] * self.hashes[pairs[:, 1]]).sum(axis=1) < 0, -1.0, 1.0)
 
 
 def _look(films: Sequence[Film], survey: Survey) -> tuple[np.ndarray, np.ndarray]:
@@ -126,55 +144,44 @@ def _proposed(films: Sequence[Film], hashes: np.ndarray, sides: np.ndarray) -> n
     return np.stack(np.divmod(np.unique(np.concatenate(codes)), len(films)), axis=1)
 
 
-def _signs(hashes: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return np.where((hashes[pairs[:, 0]] * hashes[pairs[:, 1]]).sum(axis=1) < 0, -1.0, 1.0)
+def _copies(compared: _Compared, chunk: Sequence[int]) -> list[tuple[int, str]]:
+    """Return which pairs of a chunk are one film, with what is told of each."""
+    pairs = compared.pairs[chunk[0] : chunk[-1] + 1]
+    found, signs = compared.register(pairs), compared.signs(pairs)
+    copies = []
+    for at in np.flatnonzero(found.correlation >= _ALIKE):
+        value = float(found.correlation[at])
+        first, second = (compared.patients[number] for number in pairs[at])
+        if first is not None and first == second:
+            same = value >= _OF_PATIENT
+        else:
+            same = value >= _CERTAIN or _stands_out(value, compared, pairs[at])
+        if same:
+            copies.append((chunk[int(at)], _detail(value, signs[at], found.placement[at, 0::2])))
+    return copies
 
 
-def _registered(
-    survey: Survey,
-    films: Sequence[Film],
-    pairs: np.ndarray,
-    signs: np.ndarray,
-    *,
-    workers: Workers,
-    progress: Progress | None,
-) -> Registered:
-    shared = (survey, [film.entry for film in films], pairs, signs)
-    chunks = chunked(range(len(pairs)), _PAIRS)
-    parts = []
-    for chunk, part in zip(chunks, run_chunks(_register, shared, chunks, workers=workers), strict=True):
-        parts.append(part)
-        notify(progress, chunk[-1] + 1, len(pairs))
-    correlations = [np.zeros(0), *(part.correlation for part in parts)]
-    placements = [np.zeros((0, 4)), *(part.placement for part in parts)]
-    return Registered(np.concatenate(correlations), np.concatenate(placements))
-
-
-def _register(shared: tuple[Survey, list[int], np.ndarray, np.ndarray], chunk: Sequence[int]) -> Registered:
-    survey, entries, pairs, signs = shared
-    rows = slice(chunk[0], chunk[-1] + 1)
-    images = {int(number): _picture(survey, entries[number]) for number in np.unique(pairs[rows])}
-    return register(images, pairs[rows], signs[rows])
-
-
-def _stands_out(
-    value: float, rows: Rows, survey: Survey, films: Sequence[Film], hashes: np.ndarray, pair: np.ndarray
-) -> bool:
+def _stands_out(value: float, compared: _Compared, pair: np.ndarray) -> bool:
     """Whether a correlation is far above those of either picture with its likes on any side."""
+    films, patients, hashes = compared.films, compared.patients, compared.hashes
     keys = {films[number].key for number in pair}
-    own = {rows.patients[films[number].row] for number in pair} - {None}
+    own = {patients[number] for number in pair} - {None}
     likes = []
     for number in pair:
         order = np.argsort(-np.abs(hashes @ hashes[number]), kind="stable")[: 8 * _LIKES]
-        others = (at for at in order if films[at].key not in keys and rows.patients[films[at].row] not in own)
-        likes += [(number, at) for at in islice(others, _LIKES)]
-    usual = _FEW
-    if likes:
-        pairs = np.array(likes)
-        images = {int(number): _picture(survey, films[number].entry) for number in np.unique(pairs)}
-        reached = register(images, pairs, _signs(hashes, pairs), give_up=False).correlation
-        highest = np.sort(reached[reached < _OWN_COPIES])[-_HIGHEST:]
-        usual = float(highest.mean()) if len(highest) else _FEW
+        others = (at for at in order if films[at].key not in keys and patients[at] not in own)
+        likes.append([(number, at) for at in islice(others, _LIKES)])
+    reached = np.zeros(0)
+    # The nearest first: what three of them reach already is not undone by the others.
+    for some in chunked([like for both in zip_longest(*likes) for like in both if like is not None], _LIKES // 2):
+        more = compared.register(np.array(some), give_up=False).correlation
+        reached = np.sort(np.append(reached, more[more < _OWN_COPIES]))[-_HIGHEST:]
+        if len(reached) == _HIGHEST and not _is_far_above(value, float(reached.mean())):
+            return False
+    return _is_far_above(value, float(reached.mean()) if len(reached) else _FEW)
+
+
+def _is_far_above(value: float, usual: float) -> bool:
     return value >= usual + _STANDS_OUT * (1 - usual)
 
 
