@@ -1,8 +1,8 @@
 """Metrics of the ranking of thousands of resamples: the rows are sorted once, a resample only counts.
 
 A resample gives every patient a weight. With the rows in the order of their scores, two running sums (all rows, and
-positive rows) hold every count that any metric needs, in whole numbers. One pass over a vector that stays in the
-processor's cache replaced a histogram of all resamples together: a tenth of the time at 100,000 rows.
+positive rows) hold every count that any metric needs, in whole numbers. As many resamples are counted at once as the
+processor's cache holds: of 200 rows some hundred, of 100,000 one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from medvlp.statistics.table import Levels, rank_metrics
 
 Counts = NDArray[np.int32]
 Places = NDArray[np.intp]
+_AT_ONCE = 1 << 15  # running sums of 4 bytes that stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,22 @@ class RankedRows:
     called: Places
     hits: Places
 
-    def levels(self, weights: Counts) -> Levels | None:
-        """Return the rows under patient weights ``(P,)``; None where a class has no weight."""
-        rows, positives = _running(weights.take(self.patient)), _running(weights.take(self.positive))
-        total, negatives = int(positives[-1]), int(rows[-1]) - int(positives[-1])
-        if total == 0 or negatives == 0:
-            return None
-        hit, called, before = positives.take(self.hits), rows.take(self.called), rows.take(self.before)
+    def levels(self, weights: Counts) -> Levels:
+        """Return the rows under patient weights ``(..., P)``."""
+        rows, positives = (_running(weights.take(codes, axis=-1)) for codes in (self.patient, self.positive))
+        total = positives[..., -1].astype(np.int64)
+        hit, called, before = (
+            sums.take(places, axis=-1)
+            for sums, places in ((positives, self.hits), (rows, self.called), (rows, self.before))
+        )
         earlier = np.empty_like(hit)
-        earlier[0], earlier[1:] = 0, hit[:-1]
+        earlier[..., 0], earlier[..., 1:] = 0, hit[..., :-1]
         gained = (hit - earlier).astype(np.float64)
-        return Levels(gained, hit, called, called - hit + (before - earlier), total, negatives)
+        return Levels(gained, hit, called, called - hit + (before - earlier), total, rows[..., -1] - total)
 
     def values(self, weights: Counts) -> tuple[float, ...]:
         """Return every metric of `rank_metrics` under patient weights ``(P,)``; NaN where a class has no weight."""
-        metrics, levels = rank_metrics().values(), self.levels(weights)
-        return tuple(float("nan") if levels is None else each.value(levels) for each in metrics)
+        return tuple(self.draws(weights[None])[0].tolist())
 
     def tuned(self, weights: Counts) -> tuple[float, float, float, float]:
         """Return what a threshold tuned on these very rows reaches: F1 and accuracy at the largest F1, sensitivity and
@@ -74,8 +75,18 @@ class RankedRows:
         return float(f1[best]), accuracy, hit[cut] / total, 1 - (called[cut] - hit[cut]) / (n - total)
 
     def draws(self, weights: Counts) -> FloatArray:
-        """Return the K metrics of `rank_metrics` of every resample: weights ``(B, P)``, result ``(B, K)``."""
-        return np.array([self.values(row) for row in weights]).reshape(len(weights), len(rank_metrics()))
+        """Return the K metrics of `rank_metrics` of every resample: weights ``(B, P)``, result ``(B, K)``.
+
+        NaN where a class has no weight.
+        """
+        metrics, made = rank_metrics().values(), []
+        height = max(1, _AT_ONCE // (len(self.patient) + 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for start in range(0, len(weights), height):
+                levels = self.levels(weights[start : start + height])
+                values = np.stack([each.value(levels) for each in metrics], axis=-1)
+                made.append(np.where((levels.positives * levels.negatives)[:, None] > 0, values, np.nan))
+        return np.concatenate(made) if made else np.zeros((0, len(metrics)))
 
 
 def rank_rows(labels: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np.int64]) -> RankedRows:
@@ -112,8 +123,8 @@ def rank_rows(labels: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np
 
 
 def _running(counts: Counts) -> Counts:
-    """Return the running sum with a leading 0."""
-    sums = np.empty(len(counts) + 1, np.int32)
-    sums[0] = 0
-    np.cumsum(counts, out=sums[1:], dtype=np.int32)
+    """Return the running sums along the last axis with a leading 0."""
+    sums = np.empty((*counts.shape[:-1], counts.shape[-1] + 1), np.int32)
+    sums[..., 0] = 0
+    np.cumsum(counts, axis=-1, out=sums[..., 1:], dtype=np.int32)
     return sums

@@ -24,22 +24,22 @@ Places = NDArray[np.integer]
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Weighted rows of both classes at the G distinct scores that a positive has, highest first.
+    """Rows of both classes, weighted in B ways, at the G distinct scores that a positive has, highest first.
 
     Attributes:
-        gained: ``(G,)`` positive rows at each level.
-        hit: ``(G,)`` positive rows at the level or above.
-        called: ``(G,)`` rows at the level or above.
-        false: ``(G,)`` negative rows at the level or above, those above once more.
-        positives, negatives: their sums.
+        gained: ``(B, G)`` positive rows at each level.
+        hit: ``(B, G)`` positive rows at the level or above.
+        called: ``(B, G)`` rows at the level or above.
+        false: ``(B, G)`` negative rows at the level or above, those above once more.
+        positives, negatives: ``(B,)`` their sums; what is returned where one is 0 does not count.
     """
 
     gained: FloatArray
     hit: Places
     called: Places
     false: Places
-    positives: int
-    negatives: int
+    positives: Places
+    negatives: Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,13 @@ class RankMetric:
     """A number of a ranking.
 
     Attributes:
-        value: of one weighting.
+        value: of each of B weightings, ``(B,)``.
         influence: derivative in the weight of each row at equal weights, ``(n,)``.
         chance: prevalence -> what a random ranking is expected to reach.
         exact: where a score divides the classes, Clopper and Pearson's limit holds for it (see `without_spread`).
     """
 
-    value: Callable[[Levels], float]
+    value: Callable[[Levels], FloatArray]
     influence: Callable[[Moves], FloatArray]
     chance: Callable[[float], float]
     exact: bool = False
@@ -128,14 +128,15 @@ def call_metrics() -> dict[str, Callable[[Confusion], FloatArray]]:
     return {name: kind.calls for name, kind in METRICS.items() if kind.calls is not None}
 
 
-def _auroc(rows: Levels) -> float:
+def _auroc(rows: Levels) -> FloatArray:
     """Return ``sum_g p_g (N - (FP_g + FP_before_g) / 2) / (P N)``."""
-    return float(rows.gained @ (rows.negatives - 0.5 * rows.false)) / (rows.positives * rows.negatives)
+    below = rows.negatives[:, None] - 0.5 * rows.false
+    return np.einsum("bg,bg->b", rows.gained, below) / (rows.positives * rows.negatives)
 
 
-def _average_precision(rows: Levels) -> float:
+def _average_precision(rows: Levels) -> FloatArray:
     """Return ``sum_g (p_g / P) TP_g / (TP_g + FP_g)``; a level that no resampled row reaches adds nothing."""
-    return float(rows.gained @ (rows.hit / np.maximum(rows.called, 1))) / rows.positives
+    return np.einsum("bg,bg->b", rows.gained, rows.hit / np.maximum(rows.called, 1)) / rows.positives
 
 
 def _auroc_moves(rows: Moves) -> FloatArray:

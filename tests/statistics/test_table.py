@@ -15,10 +15,10 @@ from medvlp.evaluation.words import name_of
 from medvlp.statistics.table import METRICS, Confusion, Levels, MetricKind, Moves, RankMetric
 
 
-def halved(rows: Levels) -> float:
+def halved(rows: Levels) -> np.ndarray:
     """Share of (positive, negative) pairs that are ranked right, ties counting nothing."""
-    false = np.asarray(rows.called) - np.asarray(rows.hit)  # negatives at or above each level of a positive
-    return float(rows.gained @ (rows.negatives - false)) / (rows.positives * rows.negatives)
+    below = rows.negatives[:, None] - (rows.called - rows.hit)  # negatives below each level of a positive
+    return (rows.gained * below).sum(axis=1) / (rows.positives * rows.negatives)
 
 
 def halved_moves(rows: Moves) -> np.ndarray:
