@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label, maximum
+from scipy.ndimage import find_objects, label
 
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.measures import scaled
@@ -40,7 +40,7 @@ def boxes_of_map(case: Case, *, share: float = 0.5) -> list[tuple[float, Box]]:
     parts, count = label(scaled(evidence, "peak") >= share)
     if not count:
         return []
-    tops = np.atleast_1d(maximum(evidence, parts, np.arange(1, count + 1)))
+    tops = [evidence[place][parts[place] == at].max() for at, place in enumerate(find_objects(parts), 1)]
     return [(float(top), box) for top, box in zip(tops, _around(parts, case.step), strict=True)]
 
 
