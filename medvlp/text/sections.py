@@ -56,12 +56,12 @@ _NOT_INSIDE = frozenset(  # words of ordinary sentences: headers only at the sta
     ("note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed")
 )
 _ANY = "|".join(re.escape(title).replace(r"\ ", r"[ \t]+") for title in sorted(_NAME, key=len, reverse=True))
-_MARK = r"(?:\(?\d{1,2}[.)][ \t]*|[-•][ \t]+)?"
+_MARK = r"(?:\(?\d{1,2}[.)][ \t]*+|[-•][ \t]++)?"
 _AT_LINE = re.compile(
-    rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
+    rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_OWN_LINE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_OWN_LINE = re.compile(rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture

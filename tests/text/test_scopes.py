@@ -200,3 +200,8 @@ def test_each_finding_is_asserted_as_a_reader_takes_it(sentence: str) -> None:
 )
 def test_a_mention_tells_which_words_decided(sentence: str, cue: str) -> None:
     assert read_report(sentence)[0].cue == cue
+def test_a_long_text_in_small_letters_is_read_to_its_end() -> None:  # no full stop ends a sentence there
+    said = [each.presence for each in read_report("left effusion. no pneumothorax. " * 2_000)]
+    assert said == ["present", "absent"] * 2_000
+
+

@@ -52,6 +52,8 @@ def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
         "Findings: Clear lungs. Impression: Normal.",
         "findings: Clear lungs.\nimpression: Normal.",
         "PA AND LATERAL VIEWS OF THE CHEST: Clear lungs.\nIMPRESSION: Normal.",
+        "\ufeffFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
+        "FINDINGS: Clear lungs.\n".join((" " * 20_000, "\t" * 20_000)) + "IMPRESSION: Normal.",
     ],
 )
 def test_every_header_convention_gives_the_same_sections(text: str) -> None:
