@@ -48,6 +48,16 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Chest tube left in place, right effusion.", {"chest_tube": "", "effusion": "right"}),
         ("Central line left in place.", {"central_line": ""}),
         ("Left in place: central line.", {"central_line": ""}),
+        ("Left PICC with tip in the right atrium.", {"central_line": "left"}),
+        ("Left pacemaker with leads in the right atrium and right ventricle.", {"pacemaker": "left"}),
+        ("Right PICC ends in the left brachiocephalic vein.", {"central_line": "right"}),
+        ("Left subclavian line ends at the right upper or mid atrium.", {"central_line": "left"}),
+        ("Opacity overlying the left ventricle.", {"lung_opacity": "left"}),
+        ("Left lower lobe pneumonia and atelectasis in the right base.", {"pneumonia": "left", "atelectasis": "right"}),
+        ("Right pneumothorax and effusion at the left base.", {"pneumothorax": "right", "effusion": "left"}),
+        ("Edema and bilateral effusions, left more than right.", {"edema": "bilateral", "effusion": "bilateral"}),
+        ("Right basilar opacity/atelectasis.", {"lung_opacity": "right", "atelectasis": "right"}),
+        ("Leftward shift of the mediastinum.", {"mediastinal_shift": "left"}),
     ],
 )
 def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> None:
