@@ -149,6 +149,12 @@ def test_comparisons_are_marked_and_say_that_the_finding_is_there(sentence: str,
         ("Soft tissue edema of the chest wall.", "edema"),
         ("No mass effect.", "mass"),
         ("Patient with cystic fibrosis.", "fibrosis"),
+        ("There is a 5 mm left thyroid nodule.", "nodule"),
+        ("Left adrenal mass.", "mass"),
+        ("No suspicious lytic or blastic lesions.", "lung_lesion"),
+        ("Adequate opacification of the pulmonary arteries.", "lung_opacity"),
+        ("Good contrast opacification, no filling defect.", "lung_opacity"),
+        ("The pulmonary arteries are well opacified.", "lung_opacity"),
     ],
 )
 def test_what_only_sounds_like_a_finding_is_none(sentence: str, finding: str) -> None:
