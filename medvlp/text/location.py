@@ -52,14 +52,19 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
     words = [token.word for token in tokens]
     said: list[dict[str, list[str]]] = [{} for _ in terms]
     placed: set[int] = set()  # terms whose own place is said
+    named: set[int] = set()  # terms whose side stands in front of them
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
         for place, index in enumerate(_owners(fact, words, terms)):
             elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
-            tip = fact.kind == "side" and _is_chamber(words, fact.at + 1) and _is_device(terms[index])
+            # A line that is called left stays so wherever its tip lies, and none is right for "the right atrium".
+            behind = (fact.at > terms[index].last and index in named) or _is_chamber(words, fact.at + 1)
+            tip = fact.kind == "side" and behind and _is_device(terms[index])
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
             if place == 0 and fact.kind in _WHERE and fact.value != "lung":
                 placed.add(index)
+            if fact.kind == "side" and fact.at < terms[index].first:
+                named.add(index)
     for index in range(1, len(terms)):
         _inherit(said, index, words, terms)
     return [_place(each) for each in said]
@@ -84,7 +89,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             without = kind == "side" and _has_none(words, found.first)
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
-            if not (beside or graded or verb or without) and (named or not inside):
+            view = kind == "side" and _is_view(words, found.last + 1)
+            if not (beside or graded or verb or without or view) and (named or not inside):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -110,10 +116,17 @@ def _has_none(words: list[str], place: int) -> bool:
 
 
 def _is_chamber(words: list[str], place: int) -> bool:
-    """Return whether a side is that of a chamber or vessel: no line is right for its tip "in the right atrium"."""
+    """Return whether a side is that of a chamber or vessel."""
     while place < len(words) and (words[place] == "or" or words[place] in word_class("regions")):
         place += 1
     return not word_class("of_heart").isdisjoint(words[place : place + 1])
+
+
+def _is_view(words: list[str], place: int) -> bool:
+    """Return whether a side is that of a view: "on the left lateral decubitus film"."""
+    while place < len(words) and words[place] in ("lateral", "anterior", "posterior", "oblique", "side", "down"):
+        place += 1
+    return not word_class("views").isdisjoint(words[place : place + 1])
 
 
 def _is_device(term: Found[Term]) -> bool:

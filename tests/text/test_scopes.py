@@ -193,6 +193,9 @@ STATEMENTS = {
     "Heart size is normal to mildly enlarged.": {"cardiomegaly": "uncertain"},
     "No enlarged axillary, mediastinal, or hilar lymph nodes.": {"lymphadenopathy": "absent"},
     "Nodule seen in the right or": {"nodule": "uncertain"},
+    "Infection is less likely.": {"pneumonia": "uncertain"},
+    "Pneumonia is felt to be less likely.": {"pneumonia": "uncertain"},
+    "Effusion is small if any, beside a displaced fracture.": {"effusion": "uncertain", "fracture": "present"},
 }
 
 
