@@ -113,6 +113,8 @@ def _reached(
         return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):
         return reached
+    if reached and said in word_class("prior") and _passes_noun(words[found.last + 1 : terms[reached[0]].first]):
+        return []
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1
     ]
@@ -162,11 +164,24 @@ def _alternatives(
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
         after = next((index for index, term in enumerate(terms) if term.first > place), None)
+        if before is not None and _joins_places(words, terms[before].last, place):
+            continue
         if after is not None and terms[after].first - place <= _ALTERNATIVE_WITHIN:
             found.update(() if _parted(words[place + 1 : terms[after].first]) else (after,))
         if before is not None and word != "/":
             found.update(() if _parted(words[terms[before].last + 1 : place]) else (before,))
     return found
+
+
+def _passes_noun(between: list[str]) -> bool:
+    """Return whether an adjective would pass an "and" to reach a finding: "prior surgery and pacemaker"."""
+    return "and" in between and word_class("regions").isdisjoint(between)
+
+
+def _joins_places(words: list[str], before: int, place: int) -> bool:
+    """Return whether an "or" is one between places: "ends in the upper or mid atrium"."""
+    region = not word_class("regions").isdisjoint(words[place + 1 : place + 2])
+    return region and not word_class("prepositions").isdisjoint(words[before:place])
 
 
 def _parted(between: list[str]) -> bool:
@@ -188,9 +203,12 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
         stops: places of words that end every scope.
     """
     lists_on = word_class("differential").intersection(said.split())  # "the differential includes A, B and C"
+    asked = kind == "conditional" and said.endswith((" for", "out", "exclude"))
     for place in range(start, len(words)):
         word, first = words[place], place == start
-        if place in stops:
+        if place in stops or (asked and word in word_class("shows")):  # "CT to rule out an embolus shows pneumonia"
+            return place
+        if first and word == "and" and "if any" in said:  # "small, if any, and the heart ..."
             return place
         if kind == "conditional" or (word in (",", "and") and (first or lists_on)):
             continue
@@ -217,7 +235,7 @@ def backward_start(words: list[str], place: int, said: str, stops: set[int]) -> 
         if words[place + 1] == ",":
             place = _before_insertion(words, place)
     joined = False
-    trailing = said in ("if any", "if present", "if real")  # "effusions are small, if any"
+    trailing = said.removesuffix(" ,").endswith(("if any", "if present", "if real"))  # "effusions are small, if any"
     shared = trailing or (place >= 0 and words[place] == "and")  # "effusions were drained and are not seen"
     while place >= 0:
         word = words[place]

@@ -68,7 +68,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
-        r"[\w.+-]+@[\w-]+\.[\w.-]+",
+        r"(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+",
         r"(?i:https?://|www\.)\S+",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+{_MONTH}[\s,-]+\d{{2,4}}\b",
@@ -77,16 +77,16 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}\b",
-        rf"(?i)\b(?:{_LABEL})(?:\s*(?:no|nr|number|num)\b\.?)?\s*[:#=]*\s*[#:]?\s*(?=[\w/-]*\d)[\w/-]+",
+        rf"(?i)\b(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
         r"\b[A-Za-z]{0,4}-?\d[\d-]{3,}\d\b",
         rf"{_TITLE}[ \t]+{name}",
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
         rf"\b{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"\b{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
-        rf"(?i:\b(?:{_BY})\b[ \t]*[:\-]?[ \t]*)(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
-        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*[:\-]?[ \t]*)(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak})(?=[\s,.;]|$)",
         rf"\b(?:[A-Z][\w'’.]+[ \t]+){{1,4}}{_PLACE}\b",
         r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",
         r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o)\b)",

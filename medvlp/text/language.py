@@ -15,7 +15,8 @@ def is_english(text: str) -> bool:
     German, Spanish, French, Portuguese, Italian and Dutch are known by their small words and by their accents.
     """
     # Capitals are abbreviations ("ET tube"), unless all is written so.
-    words = [word.lower() for word in _WORD.findall(text) if not word.isupper() or text.isupper()]
+    capitals = text.isupper()
+    words = [word.lower() for word in _WORD.findall(text) if capitals or not word.isupper()]
     english, foreign = word_class("english"), word_class("other")
     other = sum(word in foreign or not word.isascii() for word in words)
     return other <= sum(word in english for word in words)

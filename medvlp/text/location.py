@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from medvlp.core.triplet import Side
-from medvlp.text.ontology import Term, lines, load, word_class
+from medvlp.text.ontology import Term, ancestors, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
 _KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
+_WHERE = frozenset(("side", "anatomy"))
 _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
@@ -50,9 +51,20 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
     """Return what a sentence says of the place, size and course of each of its terms."""
     words = [token.word for token in tokens]
     said: list[dict[str, list[str]]] = [{} for _ in terms]
+    placed: set[int] = set()  # terms whose own place is said
+    named: set[int] = set()  # terms whose side stands in front of them
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
-        for index in _owners(fact, words, terms):
-            said[index].setdefault(fact.kind, []).append(fact.value)
+        for place, index in enumerate(_owners(fact, words, terms)):
+            elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
+            # A line that is called left stays so wherever its tip lies, and none is right for "the right atrium".
+            behind = (fact.at > terms[index].last and index in named) or _is_chamber(words, fact.at + 1)
+            tip = fact.kind == "side" and behind and _is_device(terms[index])
+            if not elsewhere and not tip:
+                said[index].setdefault(fact.kind, []).append(fact.value)
+            if place == 0 and fact.kind in _WHERE and fact.value != "lung":
+                placed.add(index)
+            if fact.kind == "side" and fact.at < terms[index].first:
+                named.add(index)
     for index in range(1, len(terms)):
         _inherit(said, index, words, terms)
     return [_place(each) for each in said]
@@ -77,7 +89,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             without = kind == "side" and _has_none(words, found.first)
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
-            if not (beside or graded or verb or without) and (named or not inside):
+            view = kind == "side" and _is_view(words, found.last + 1)
+            if not (beside or graded or verb or without or view) and (named or not inside):
                 yield _Fact(kind, found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
@@ -100,6 +113,24 @@ def _has_none(words: list[str], place: int) -> bool:
     while back and back[-1] in ("on", "in", "at", "the", *word_class("detected")):
         back.pop()
     return back[-1:] == ["none"] and back[-2:-1] in ([], [","], ["and"], ["with"])
+
+
+def _is_chamber(words: list[str], place: int) -> bool:
+    """Return whether a side is that of a chamber or vessel."""
+    while place < len(words) and (words[place] == "or" or words[place] in word_class("regions")):
+        place += 1
+    return not word_class("of_heart").isdisjoint(words[place : place + 1])
+
+
+def _is_view(words: list[str], place: int) -> bool:
+    """Return whether a side is that of a view: "on the left lateral decubitus film"."""
+    while place < len(words) and words[place] in ("lateral", "anterior", "posterior", "oblique", "side", "down"):
+        place += 1
+    return not word_class("views").isdisjoint(words[place : place + 1])
+
+
+def _is_device(term: Found[Term]) -> bool:
+    return any("support_devices" in ancestors(value.finding) for value in term.values)
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:
@@ -181,7 +212,8 @@ def _inherit(said: list[dict[str, list[str]]], index: int, words: list[str], ter
         between = words[terms[earlier].last + 1 : terms[index].first]
         if not (word_class("apart") | word_class("hard_ends")).isdisjoint(between):
             return
-        explains = not word_class("same").isdisjoint(between)  # "opacity in the left base, likely atelectasis"
+        # "opacity in the left base, likely atelectasis", "left basilar opacity/atelectasis"
+        explains = between == ["/"] or not word_class("same").isdisjoint(between)
         if explains or not word_class("beside").isdisjoint(between):
             for kind in ("side", "anatomy", "severity", "texture") if explains else ("side",):
                 if kind in said[earlier]:

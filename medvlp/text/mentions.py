@@ -11,12 +11,13 @@ from medvlp.text.assertion import Presence, assertions
 from medvlp.text.language import is_english
 from medvlp.text.location import places
 from medvlp.text.ontology import Term, findings, terms, word_class
-from medvlp.text.phrases import tokens_of
+from medvlp.text.phrases import Token, tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
+_LONGEST = 200  # words of a sentence that are read together: the time grows with their square
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,24 @@ def sentences_of_image(report: str) -> list[str]:
 def mentions_of_sentence(text: str, start: int, end: int, section: str, *, before: bool) -> list[Mention]:
     """Return the mentions of one sentence of a text; `before` makes history of what is said to be there."""
     words = text[start:end]
-    tokens = tokens_of(words)
+    sentence = " ".join(words.split())
+    stretches = _stretches(tokens_of(words))
+    return [each for tokens in stretches for each in _of_stretch(text, start, tokens, sentence, section, before=before)]
+
+
+def _stretches(tokens: tuple[Token, ...]) -> Iterator[tuple[Token, ...]]:
+    """Yield the words of a sentence, cut behind a mark where there are more than are read together."""
+    while len(tokens) > _LONGEST:
+        words = [token.word for token in tokens[:_LONGEST]]
+        cut = next((_LONGEST - words[::-1].index(mark) for mark in (".", ";", ",") if mark in words), _LONGEST)
+        yield tokens[:cut]
+        tokens = tokens[cut:]
+    yield tokens
+
+
+def _of_stretch(
+    text: str, start: int, tokens: tuple[Token, ...], sentence: str, section: str, *, before: bool
+) -> list[Mention]:
     found = terms().find(tokens)
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
@@ -133,7 +151,7 @@ def mentions_of_sentence(text: str, start: int, end: int, section: str, *, befor
                     side=place.side if finding.sided else "", anatomy=place.anatomy,
                     severity=place.severity or finding.grades.get(place.texture, ""), size_mm=place.size_mm,
                     count=place.count, change=place.change, text=text[first:last], start=first, end=last,
-                    sentence=" ".join(words.split()), section=section,
+                    sentence=sentence, section=section,
                     cue=assertion.cue or ("" if value.kind == "term" else " ".join(token.word for token in named)),
                 )
             )  # fmt: skip

@@ -96,7 +96,7 @@ def plain(word: str) -> str:
 
 
 def tokens_of(text: str) -> tuple[Token, ...]:
-    """Return words, numbers and marks; a hyphen inside a word only parts it, and lobes are written out."""
+    """Return words, numbers and marks; a hyphen inside a word only parts it; "isn't" and lobes are written out."""
     tokens = []
     for match in _TOKEN.finditer(text):
         mark = match[0]
@@ -105,6 +105,9 @@ def tokens_of(text: str) -> tuple[Token, ...]:
             if before and after < len(text) and text[before - 1].isalnum() and text[after].isalnum():
                 continue
         word = plain(mark)
+        if word.endswith("n't"):  # "isn't"
+            tokens += [Token(plain(word[:-3]), match.start(), match.end()), Token("not", match.start(), match.end())]
+            continue
         tokens += [Token(each, match.start(), match.end()) for each in _WRITTEN_OUT.get(word, (word,))]
     return tuple(tokens)
 

@@ -8,9 +8,10 @@ A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ..
   often have their line breaks removed).
 
 What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
-begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``), which are
-parts of the section they stand in. Where a report has neither findings nor impression, the paragraphs behind its last
-opening section (indication, comparison ...) are its findings.
+begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``) and findings
+(``PNEUMOTHORAX: NONE``), which are parts of the section they stand in. Where a report has no findings, the paragraphs
+behind its last opening section (comparison, technique ... ; indication where there is no impression either) are its
+findings.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from medvlp.text.ontology import terms
+from medvlp.text.phrases import tokens_of
 from medvlp.text.sentences import sentence_spans
 
 _TITLES: dict[str, tuple[str, ...]] = {
@@ -49,19 +52,20 @@ _NAME = {title: name for name, titles in _TITLES.items() for title in titles}
 _ANATOMY = re.compile(  # any of these words makes "LINES, TUBES AND DEVICES:" a part of its section
     r"\b(lungs?|hearts?|pleural?|mediastin(um|al)|hil(a|um|ar)|bones?|osseous|skeletal|lines|tubes|devices|hardware|"
     r"abdomen|airways?|trachea|aorta|diaphragm|vessels|vasculature|cardiac|cardiomediastinal|spine|ribs|wall|"
-    r"tissues?|catheters?)\b",
+    r"tissues?|catheters?|lymph|nodes?|neck|thyroid|pericardi(um|al)|coronar(y|ies)|arter(y|ies)|axillae?|breasts?|"
+    r"esophagus|liver|spleen|adrenals?|kidneys?|parenchyma|thorax)\b",
     re.IGNORECASE,
 )
 _NOT_INSIDE = frozenset(  # words of ordinary sentences: headers only at the start of a line
     ("note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed")
 )
 _ANY = "|".join(re.escape(title).replace(r"\ ", r"[ \t]+") for title in sorted(_NAME, key=len, reverse=True))
-_MARK = r"(?:\(?\d{1,2}[.)][ \t]*|[-•][ \t]+)?"
+_MARK = r"(?:\(?\d{1,2}[.)][ \t]*+|[-•][ \t]++)?"
 _AT_LINE = re.compile(
-    rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
+    rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_OWN_LINE = re.compile(rf"^[ \t]*{_MARK}[*#_ \t]*(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_OWN_LINE = re.compile(rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
@@ -136,13 +140,17 @@ def _spans(report: str) -> tuple[tuple[str, int, int], ...]:
         for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
     ]
     spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
-    if not spans or spans[-1][0] not in _OPENING or any(name in ("findings", "impression") for name, _, _ in spans):
+    names = [name for name, _, _ in spans]
+    at = names.index("impression") - 1 if "impression" in names else len(names) - 1
+    # Before an impression, what stands behind an indication is told of the patient or of the films.
+    opening = _OPENING if at == len(names) - 1 else _OPENING - {"indication"}
+    if at < 0 or "findings" in names or names[at] not in opening:
         return tuple(spans)
-    name, start, end = spans.pop()
+    name, start, end = spans[at]
     gap = _BLANK_LINE.search(text, start, end)
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
-    return (*spans, *(cut for cut in cuts if _body(text[cut[1] : cut[2]])))
+    return (*spans[:at], *(cut for cut in cuts if _body(text[cut[1] : cut[2]])), *spans[at + 1 :])
 
 
 def report_sentences(report: str) -> list[tuple[int, int]]:
@@ -155,8 +163,8 @@ def report_sentences(report: str) -> list[tuple[int, int]]:
 
 
 def _same_length(report: str) -> str:
-    """Return the report with plain line ends and without page banners; every other character keeps its place."""
-    text = report.replace("\r\n", " \n").replace("\r", "\n")
+    """Return the report with plain line ends, without page banners and marks of byte order, in the same length."""
+    text = report.replace("\r\n", " \n").replace("\r", "\n").replace("\ufeff", " ")
     return _BANNER.sub(lambda found: " " * len(found[0]), text)
 
 
@@ -200,7 +208,7 @@ def _headers(text: str) -> list[_Header]:
     starts = set(found)
     for match in _UNKNOWN.finditer(text):
         title = match["title"].strip()
-        if match.start("title") not in starts and not _ANATOMY.search(title):
+        if match.start("title") not in starts and not _ANATOMY.search(title) and not _is_finding(title):
             view = bool(_CHEST_VIEW.search(title))
             header = _Header(match.start(), match.end(), "findings" if view else "other", keep=not view)
             found.setdefault(match.start("title"), header)
@@ -209,6 +217,12 @@ def _headers(text: str) -> list[_Header]:
         if not headers or header.start >= headers[-1].end:
             headers.append(header)
     return headers
+
+
+def _is_finding(title: str) -> bool:
+    """Return whether a title is a finding of a list, as in ``PLEURAL EFFUSION: NONE``."""
+    tokens = tokens_of(title)
+    return len(tokens) == sum(len(found.at) for found in terms().find(tokens))
 
 
 def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:

@@ -100,7 +100,7 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         return False
     if not end[0].startswith("."):
         return re.match(r"No(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
-    words = text[start : end.start()].split()
+    words = text[start : end.start()].rsplit(maxsplit=2)
     last = words[-1].lower().lstrip("(\"'") if words else ""
     if last in ("no", "nos"):
         return not following[0].isdigit()

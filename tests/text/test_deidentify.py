@@ -100,6 +100,13 @@ def test_reports_of_the_synthetic_hospital_lose_less_than_one_word_in_a_hundred(
     assert lost < 0.01 * words
 
 
+def test_blanks_and_words_without_end_are_gone_through_once() -> None:
+    blanks = " " * 20_000
+    assert deidentify_text(f"MRN{blanks}12345") == "XXXX"
+    assert deidentify_text(f"MRN{blanks}none{'a' * 20_000}") == f"MRN{blanks}none{'a' * 20_000}"
+    assert deidentify_text(f"Read by{blanks}small nodule. jane.doe@clinic.org") == f"Read by{blanks}small nodule. XXXX"
+
+
 def test_known_words_go_in_any_case_but_not_inside_other_words() -> None:
     known = KnownWords()
     known.add_name("Lung^Ann")

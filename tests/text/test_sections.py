@@ -52,6 +52,8 @@ def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
         "Findings: Clear lungs. Impression: Normal.",
         "findings: Clear lungs.\nimpression: Normal.",
         "PA AND LATERAL VIEWS OF THE CHEST: Clear lungs.\nIMPRESSION: Normal.",
+        "\ufeffFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
+        "FINDINGS: Clear lungs.\n".join((" " * 20_000, "\t" * 20_000)) + "IMPRESSION: Normal.",
     ],
 )
 def test_every_header_convention_gives_the_same_sections(text: str) -> None:
@@ -87,6 +89,16 @@ def test_names_of_anatomy_stay_in_their_section() -> None:
     assert sections["impression"] == "Normal."
 
 
+def test_lymph_nodes_and_what_is_listed_behind_them_are_findings() -> None:
+    listed = "LUNGS: Clear.\nLYMPH NODES: No adenopathy.\nCHEST WALL: Normal.\nBONES: Old rib fracture."
+    assert split_sections(f"FINDINGS:\n{listed}\nIMPRESSION: Normal.") == {"findings": listed, "impression": "Normal."}
+
+
+def test_a_list_of_findings_in_capitals_is_no_list_of_headers() -> None:
+    listed = "PLEURAL EFFUSION: NONE\nPNEUMOTHORAX: NONE\nRIB FRACTURES: LEFT"
+    assert split_sections(f"{listed}\nNOTIFICATION: By phone.") == {"": listed, "other": "By phone."}
+
+
 def test_numbered_impressions_are_one_section() -> None:
     assert (
         split_sections("IMPRESSION: 1. Edema.\n2. No pneumothorax.")["impression"] == "1. Edema.\n2. No pneumothorax."
@@ -112,6 +124,10 @@ def test_paragraphs_behind_the_opening_sections_are_the_findings_of_a_report_wit
         "findings": "Small left effusion. No edema.\nNormal heart.",
     }
     assert split_sections("INDICATION: Cough.\n\nFever.") == {"indication": "Cough.\nFever."}
+    ends = "IMPRESSION: Normal."
+    assert split_sections(f"COMPARISON: None.\n\nNo edema.\nLungs.\n\n{ends}")["findings"] == "No edema.\nLungs."
+    assert "findings" not in split_sections(f"COMPARISON: None.\n\n{ends}")
+    assert "findings" not in split_sections(f"HISTORY: Cough.\n\nPneumonia in the past.\n\n{ends}")
 
 
 def test_sections_keep_their_places_in_the_report() -> None:
