@@ -97,7 +97,8 @@ class Segmentation(Answer):
                 record, logits = record_of(sample, view), self.logits(model, batch)
                 inside = self._inside(_finer(logits, record) if view == "image" else logits)
                 found = {name: inside[self.labels.index(name)] for name in wanted}
-                masks.append({n: Mask.of(to_source(m, record, tuple(m.shape)).numpy()) for n, m in found.items()})
+                whole = {name: to_source(mask, record, tuple(mask.shape)).numpy() for name, mask in found.items()}
+                masks.append({name: Mask.of(mask, world=record.world) for name, mask in whole.items()})
         return Predictions(tuple(sample.id for sample in rows.samples), masks=tuple(masks))
 
     def released(self) -> Mapping[str, object]:

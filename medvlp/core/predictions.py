@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
+
+if TYPE_CHECKING:
+    from medvlp.core.sample import Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +22,7 @@ class Mask:
     Attributes:
         shape: (H, W) of an image's file, (Z, Y, X) of a volume.
         runs: lengths of 0 and 1 in turn, first 0, along the last axis first (C order); they fill the shape.
+        world: voxel (i, j, k) of a volume -> RAS mm, (3, 4); None where there is no place.
 
     Raises:
         DataError: if the runs do not fill the shape.
@@ -31,17 +35,18 @@ class Mask:
 
     shape: tuple[int, ...]
     runs: NDArray[np.int64]
+    world: Matrix | None = None
 
     def __post_init__(self) -> None:
         if int(self.runs.sum()) != int(np.prod(self.shape)):
             raise DataError(f"The runs of a mask cover {int(self.runs.sum())} pixels, its shape is {self.shape}.")
 
     @classmethod
-    def of(cls, values: NDArray[np.bool_]) -> Mask:
+    def of(cls, values: NDArray[np.bool_], *, world: Matrix | None = None) -> Mask:
         """Compress an array."""
         flat = np.asarray(values, dtype=bool).reshape(-1)
         edges = np.flatnonzero(np.diff(flat, prepend=False)) if len(flat) else np.zeros(0, np.int64)
-        return cls(tuple(values.shape), np.diff(np.concatenate([[0], edges, [len(flat)]])).astype(np.int64))
+        return cls(tuple(values.shape), np.diff(np.concatenate([[0], edges, [len(flat)]])).astype(np.int64), world)
 
     def array(self) -> NDArray[np.bool_]:
         """Return the pixels, bool of `shape`."""

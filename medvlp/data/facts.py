@@ -14,10 +14,11 @@ from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.io.resize import resize_pad
 from medvlp.io.volume import Volume
+from medvlp.io.volume_display import AIR_BELOW
 
 THUMB_EDGE = 128
 """Longest side of a small picture in pixels."""
-_AIR_BELOW = -200.0  # Hounsfield units: only CT has values like these
+_NO_SERIES = ("no_series", "no_geometry", "not_a_volume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,12 @@ def _content(path: Path) -> Image | Volume:
     try:
         image = read_image(path)
     except UnreadableImage as error:
-        if error.reason != "volume":
+        if error.reason not in ("volume", "several_images"):
             raise
-        return read_volume(path)
+        try:
+            return read_volume(path)
+        except UnreadableImage as other:  # several pictures that are no slices stay what they are
+            raise (error if error.reason == "several_images" and other.reason in _NO_SERIES else other) from None
     if int(image.meta.get("NumberOfFrames", 1)) < 2:
         return image
     try:
@@ -125,7 +129,7 @@ def _middle(volume: Volume) -> Image:
     if volume.meta.get("Modality") in ("CT", "MR"):
         return middle_axial(volume, volume_preset(volume, None))
     # A file that does not name its modality (NIfTI): only CT has negative values like those of air.
-    is_ct = not volume.meta.get("Modality") and float(volume.voxels.min()) < _AIR_BELOW
+    is_ct = not volume.meta.get("Modality") and bool((volume.voxels < AIR_BELOW).any())
     return middle_axial(volume, "ct_mediastinum_v1" if is_ct else "mr_percentile_v1")
 
 

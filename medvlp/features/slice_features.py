@@ -35,7 +35,7 @@ from medvlp.data.prepare import pool_name
 from medvlp.data.quarantine import Quarantined, quarantined
 from medvlp.data.stack_files import FileStack, write_stack_file
 from medvlp.data.stacks import LazyStack
-from medvlp.models.encoders.inflated import InflatedEncoder
+from medvlp.models.encoders.slices import SliceEncoder
 
 _CHUNK = 16  # slices that are read and encoded at a time
 
@@ -133,7 +133,7 @@ def _written(
 def slice_tower(model: Model) -> torch.nn.Module:
     """Return the tower that encodes single slices; a model without one, or one that looks at neighbours, is refused."""
     towers = dict(model.named_modules())
-    if isinstance(towers.get("towers.stack"), InflatedEncoder):
+    if "towers.stack.slice" in towers and type(towers["towers.stack"]) is not SliceEncoder:
         raise ConfigError(
             "This model's tower looks at several slices at once, so a slice has no features of its own: embed with "
             "--out, or choose a model whose vision is slices."

@@ -164,8 +164,9 @@ def read_head(source: NiftiSource) -> NiftiHead:
     except KeyError:
         raise UnreadableImage("bad_header", detail=f"datatype is {header['datatype']}, which is none") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        detail = f"its voxels are {dtype}, not single numbers of up to 64 bits"
-        raise UnreadableImage("unsupported_format", detail=detail)
+        detail = f"its voxels are {'colours' if dtype.names else dtype}, not single numbers of up to 64 bits"
+        hint = "save its values as single numbers, such as int16 or float32"
+        raise UnreadableImage("unsupported_format", detail=detail, hint=hint)
     prove_size(*shape[::-1])
     offset = voxel_offset(header)
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])

@@ -102,13 +102,24 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
     tall, wide = rows * spacing[0], columns * spacing[1]
     per_length = size / max(tall, wide)
     scale = per_length * (spacing[0] if tall >= wide else spacing[1])
-    height = min(size, max(1, round(tall * per_length)))
-    width = min(size, max(1, round(wide * per_length)))
+    height, width = min(size, whole(tall * per_length)), min(size, whole(wide * per_length))
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)
     view[top : top + height, left : left + width] = resampled(pixels, height, width)
     fit = Fit(scale, top, left, height, width, source_height=rows, source_width=columns)
     return Resized(view, fit)
+
+
+def whole(count: float) -> int:
+    """Return the nearest whole number, at least 1, of what spacings in mm come to.
+
+    A thousandth counts for nothing: single precision, in which NIfTI keeps spacings, decides no half.
+
+    Example:
+        >>> whole(0.2), whole(2.5000002), whole(2.4999998)
+        (1, 2, 2)
+    """
+    return max(1, round(round(count, 3)))
 
 
 @lru_cache(maxsize=256)

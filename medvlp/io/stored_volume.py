@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlp.io.affine import Affine
-from medvlp.io.volume import Volume
+from medvlp.io.volume import GeometryReport, Volume
 from medvlp.io.volume_slices import slices_of
+
+_CUT = {"sagittal": 0, "coronal": 1, "axial": 2}  # index of a hung volume that runs across a plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,8 @@ class StoredVolume:
         affine: (4, 4), index (column, row, slice, 1) of ``values`` -> RAS mm.
         spacing: mm between slices, rows and columns.
         oblique: largest angle in degrees between an axis of the volume and the patient's.
+        acquired: number of the index (column, row, slice) that runs across the slices as they were acquired.
+        geometry: how they lay in their files, where those were slices.
     """
 
     values: np.ndarray
@@ -32,13 +36,17 @@ class StoredVolume:
     affine: np.ndarray
     spacing: tuple[float, float, float]
     oblique: float
+    acquired: int
+    geometry: GeometryReport | None
 
     def volume(self, meta: dict[str, str | int | float]) -> Volume:
-        """Return the volume again, in hanging order, with the facts of its file."""
+        """Return the volume again, with the facts of its file, stacked as it was acquired."""
         voxels = np.empty(self.values.shape, np.float32)
         for stored, out in zip(self.values, voxels, strict=True):
             out[...] = stored * self.slope + self.intercept
-        return Volume(voxels, Affine(self.affine), meta)
+        order = [*(n for n in range(3) if n != self.acquired), self.acquired]
+        turned = voxels.transpose([2 - n for n in reversed(order)])  # an array is (k, j, i)
+        return Volume(turned, Affine(self.affine[:, [*order, 3]]), meta, geometry=self.geometry)
 
 
 def stored_volume(volume: Volume) -> StoredVolume:
@@ -62,7 +70,8 @@ def stored_volume(volume: Volume) -> StoredVolume:
     half = np.eye(4)
     half[:3, 3] = 0.5  # ``matrix`` counts from the corner of the first voxel
     affine = volume.affine.to("RAS").matrix @ np.linalg.inv(half) @ slices.matrix @ half
-    return StoredVolume(values, slope, intercept, error, affine, spacing, turned)
+    cut = _CUT[slices_of(volume).plane]
+    return StoredVolume(values, slope, intercept, error, affine, spacing, turned, cut, volume.geometry)
 
 
 def _whole(hung: np.ndarray, values: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlp.core.sample import ImageRecord, Sample
+from medvlp.core.sample import ImageRecord, Matrix, Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 
@@ -22,7 +22,9 @@ def drawn_labels(kind: str, labels: Sequence[str], cohort: Manifest) -> list[str
     return [label for label in labels if f"{kind}.{label}" in cohort]
 
 
-def drawn_in_file(sample: Sample, kind: str, label: str, shape: Sequence[int]) -> np.ndarray | None:
+def drawn_in_file(
+    sample: Sample, kind: str, label: str, shape: Sequence[int], world: Matrix | None = None
+) -> np.ndarray | None:
     """Return a finding's mask over a whole file, bool, or its boxes (n, 4) or (n, 6); None where they are not known.
 
     Args:
@@ -30,9 +32,11 @@ def drawn_in_file(sample: Sample, kind: str, label: str, shape: Sequence[int]) -
         kind: ``boxes`` or ``mask``.
         label: the finding.
         shape: (H, W) of the file, (Z, Y, X) of a volume.
+        world: of a volume, by which a mask in another grid finds its place; None: it is in the volume's own.
     """
     drawn = sample.fields.get(f"{kind}.{label}")
     if not isinstance(drawn, Drawn):
         return None
-    whole = ImageRecord(seed=0, box=(0.0, 0.0, float(shape[-1]), float(shape[-2])), source=tuple(shape))
+    box = (0.0, 0.0, float(shape[-1]), float(shape[-2]))
+    whole = ImageRecord(seed=0, box=box, source=tuple(shape), world=world)
     return drawn.on(whole, shape).numpy()

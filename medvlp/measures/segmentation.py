@@ -71,8 +71,10 @@ class Segmentation(Measure):
             sample = records.sample(index)
             for label in drawn:
                 predicted = each.get(label)
-                truth = None if predicted is None else drawn_in_file(sample, "mask", label, predicted.shape)
-                if predicted is not None and truth is not None:
+                if predicted is None:
+                    continue
+                truth = drawn_in_file(sample, "mask", label, predicted.shape, predicted.world)
+                if truth is not None:
                     rows.append((str(cohort.column("id")[index]), index, label, *self._counts(truth, predicted)))
         return pd.DataFrame(rows, columns=["id", "row", "label", "present", "pixels", "predicted", "dice"])
 

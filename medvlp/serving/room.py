@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 from anyio import to_thread
 
 from medvlp.core.errors import UserError
@@ -244,12 +242,7 @@ class Room:
             return self.readers[model].prepare(source)
         if not kinds & {"volume", "stack"}:
             raise UserError("This model looks at pictures, and this is a volume: open a radiograph.")
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:  # models read volumes from files
-            path = Path(folder, "volume.nii")
-            image = nibabel.Nifti1Image(np.ascontiguousarray(source.values.transpose(2, 1, 0)), source.affine)
-            image.header.set_slope_inter(source.slope, source.intercept)
-            nibabel.save(image, path)
-            return self.readers[model].prepare(path)
+        return self.readers[model].prepare(source.volume(held[series].meta))
 
 
 def _limited(text: str, most: int) -> str:

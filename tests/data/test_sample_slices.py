@@ -74,6 +74,15 @@ def test_a_denser_stack_of_the_same_body_gives_slices_at_the_same_places() -> No
     assert float((a - b).abs().max()) <= 4
 
 
+@pytest.mark.parametrize("step", [0.7, 1.25, 3.27, 5.0])
+def test_single_precision_chooses_no_slice(step: float) -> None:
+    """Eight of sixteen: every point lies in the middle between two slices, which a file's rounding must not decide."""
+    exact = torch.arange(16.0)[:, None] * torch.tensor([0.0, 0.0, step]) + torch.tensor([-20.0, 30.0, -310.03])
+    for seed in range(20):
+        rounded = exact + torch.rand(exact.shape, generator=torch.Generator().manual_seed(seed)) * 6e-5
+        assert chosen(SampleSlices(count=8), rounded) == list(range(0, 16, 2))
+
+
 def test_where_slices_lie_densely_no_more_are_taken() -> None:
     """40 slices in 4 mm, then 8 in 80 mm: a choice by number would take most from the 4 mm."""
     position = places([0.1] * 40 + [10.0] * 8, 48)

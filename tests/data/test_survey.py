@@ -25,6 +25,8 @@ from medvlp.data.cache import Cache, clear_cache, open_database
 from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.manifest import Manifest
 from medvlp.data.survey import Survey, survey_images
+from tests.io.conftest import dicom_writer
+from tests.io.ct_series import write_series
 
 NOISE = np.random.Generator(np.random.Philox(11)).integers(0, 256, (256, 128), dtype=np.uint8)
 
@@ -103,6 +105,31 @@ def test_a_volume_is_shown_by_its_middle_axial_slice(tmp_path: Path) -> None:
     voxels[..., 4] = -1000
     nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "air.nii.gz")
     assert not read_facts(tmp_path / "air.nii.gz").picture.any()
+
+
+def test_voxels_that_are_not_finite_hide_no_air(tmp_path: Path) -> None:
+    """Programs that resample leave NaN around a body: it is a CT still, and black as air is."""
+    import nibabel
+
+    voxels = np.full((8, 8, 3), -1000, np.float32)
+    voxels[2:5, 1:4] = 40
+    for name, outside in (("air.nii.gz", -1000), ("nan.nii.gz", np.nan)):
+        voxels[0] = outside
+        nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / name)
+    assert read_facts(tmp_path / "nan.nii.gz").pixels == read_facts(tmp_path / "air.nii.gz").pixels
+
+
+def test_a_zipped_series_is_the_volume_of_its_folder_and_other_zips_are_several_images(tmp_path: Path) -> None:
+    series = write_series(dicom_writer(tmp_path), tmp_path / "series")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", series)
+    facts, own = read_facts(tmp_path / "ct.zip"), read_facts(series)
+    assert (facts.pixels, facts.depth, facts.reason) == (own.pixels, own.depth, "")
+    assert own.depth > 1
+    (tmp_path / "films").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(NOISE).save(tmp_path / "films" / name)
+    shutil.make_archive(str(tmp_path / "two"), "zip", tmp_path / "films")
+    assert read_facts(tmp_path / "two.zip").reason == "several_images"
 
 
 def test_a_volume_without_air_is_shown_by_its_percentiles(tmp_path: Path) -> None:

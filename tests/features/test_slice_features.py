@@ -134,3 +134,16 @@ def test_a_second_command_in_one_folder_is_refused_and_what_a_killed_one_left_go
     (tmp_path / "out" / ".a.safetensors.7.part").write_bytes(b"half")
     write_slice_features(model, manifest, VIEWS, tmp_path / "out", progress=both)
     assert not list((tmp_path / "out").glob("*.part"))
+
+
+VIT = {"name": "timm", "architecture": "vit_tiny_patch16_224", "image_size": 32, "channels": 1}
+VIT |= {"options": {"embed_dim": 16, "depth": 1, "num_heads": 2}}
+
+
+@pytest.mark.parametrize(
+    "vision", [{"name": "inflated", "slice": VISION}, {"name": "x_clip", "slice": VIT}, {"name": "ila", "slice": VIT}]
+)
+def test_a_tower_whose_slices_know_of_each_other_makes_no_features_of_one(vision: dict[str, Any]) -> None:
+    model = build_model({**STACKS, "vision": vision}, tokenizer=WORDS)
+    with pytest.raises(ConfigError, match="looks at several slices at once"):
+        slice_tower(model)

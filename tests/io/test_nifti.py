@@ -282,6 +282,12 @@ def test_colours_complex_long_and_single_bits_are_refused(tmp_path, kind):
     )
 
 
+def test_colours_are_called_so_and_the_mend_is_no_other_format(tmp_path):
+    path = write(tmp_path, nifti(np.zeros((4, 3, 2, 4), np.float64), dim=[3, 2, 3, 4], kind=128))
+    with pytest.raises(UnreadableImage, match=r"its voxels are colours, not single .*; save its values as single num"):
+        read_volume(path)
+
+
 def test_one_slice_is_a_volume_of_one_slice(tmp_path):
     assert (read_volume(write(tmp_path, nifti(VOXELS[0]))).voxels == VOXELS[:1]).all()
 

@@ -96,6 +96,14 @@ def test_enlarging_interpolates_between_pixel_centres():
     assert resized.pixels.tolist() == [[0, 0.25, 0.75, 1]] * 4
 
 
+def test_single_precision_decides_no_half():
+    """12 rows of 0.8 mm and 9 columns of 0.9 mm make 13.5 columns of 16, in DICOM's digits and in NIfTI's."""
+    pixels = np.ones((12, 9), np.float32)
+    for spacing in ((0.8, 0.9), (float(np.float32(0.8)), float(np.float32(0.9)))):
+        fit = resize_pad(pixels, 16, spacing=spacing).fit
+        assert (fit.height, fit.width) == (16, 14)
+
+
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="resize_pad needs pixels"):
         resize_pad(np.zeros((2, 2, 3), np.float32), 4)

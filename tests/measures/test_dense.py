@@ -6,10 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
+from medvlp.answers.asking.places import write_mask
 from medvlp.answers.boxes import Boxes
+from medvlp.core.errors import UserError
 from medvlp.core.predictions import BoxSet, Mask, Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import runs_of
@@ -47,6 +50,35 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     table = Segmentation()._cases(Predictions(IDS, masks=masks), data)
     assert table["id"].tolist() == ["a", "b", "c", "d"]
     assert table["present"].tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_volume_s_mask_in_another_grid_counts_where_it_lies_in_the_patient(
+    tmp_path: Path, order: tuple[int, int, int]
+) -> None:
+    """Drawn on the same voxels, stored with its axes turned and in another order: it is still the same organ."""
+    affine = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 3, -50], [0, 0, 0, 1]])
+    voxels = np.zeros((8, 8, 8), np.uint8)
+    voxels[1:4, 2:7, 3:5] = 1
+    drawn = nibabel.Nifti1Image(voxels, affine)
+    ends = np.array([[order[axis], 1 - 2 * (axis != 2)] for axis in range(3)])
+    drawn.as_reoriented(ends).to_filename(tmp_path / "organ.nii.gz")
+    data = Manifest.of({"id": ["a"], "volume": ["a.nii"], "mask.organ": ["organ.nii.gz"]}, root=tmp_path)
+    said = Mask.of(voxels.T > 0, world=tuple(map(tuple, affine[:3].tolist())))
+    assert Segmentation().values(Predictions(("a",), masks=({"organ": said},)), data)["dice/organ"] == 1
+
+
+def test_a_volume_s_mask_is_written_where_the_model_read_it_and_none_without_a_place(tmp_path: Path) -> None:
+    """The series is not read again: slices that were made where some were missing are in the grid too."""
+    affine = np.array([[-2.0, 0.1, 0, 30], [0, -2, 0, 40], [0, 0, 3, -50], [0, 0, 0, 1]])
+    voxels = np.random.default_rng(0).random((3, 4, 5)) > 0.5
+    mask = Mask.of(voxels, world=tuple(map(tuple, affine[:3].tolist())))
+    path = write_mask(mask, tmp_path / "series with a gap", tmp_path / "out" / "001_organ")
+    written = nibabel.load(path)
+    np.testing.assert_allclose(written.affine, affine, atol=1e-6)
+    assert np.array_equal(np.asarray(written.dataobj).T > 0, voxels)
+    with pytest.raises(UserError, match="cine has no place in a patient, which a NIfTI file of its masks needs"):
+        write_mask(Mask.of(voxels), tmp_path / "cine", tmp_path / "out" / "001_organ")
 
 
 def boxes(*rows: tuple[float, float, float, float, float, str]) -> BoxSet:

@@ -165,6 +165,16 @@ def test_max_and_middle_are_what_they_say() -> None:
     assert (value[0, :2].tolist(), weights.tolist()) == ([2.0, 0.0], [[0.0, 1.0, 0.0]])
 
 
+def test_of_two_slices_at_the_middle_rounding_chooses_none() -> None:
+    """Four slices have no middle one: the first of the two is taken, whatever the last digit of their places."""
+    slices = torch.arange(4.0)[None, :, None].expand(1, 4, W)
+    head = SlicePooler(width=W, layers=0, pool="middle")
+    for seed in range(20):
+        noise = torch.rand(1, 4, 3, generator=torch.Generator().manual_seed(seed)) * 6e-5
+        place = torch.tensor([0.0, 0.0, 3.27]) * torch.arange(4.0)[:, None] + torch.tensor([0.0, 0.0, -310.03]) + noise
+        assert pooled(head, rows_of(slices, place=place))[1].tolist() == [[0.0, 1.0, 0.0, 0.0]]
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_half_precision_stays_finite_and_close(pool: str) -> None:
     torch.manual_seed(4)

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from medvlp.core.errors import UserError
-from medvlp.io import read_frame_values
+from medvlp.io import UnreadableImage, read_frame_values
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
@@ -23,7 +23,7 @@ from medvlp.serving.samples import Sample, Samples
 from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
 from tests.serving.exports.test_pacs import archive, needs_orthanc, pacs
-from tests.serving.room_files import SECRETS, film, leafed, nifti
+from tests.serving.room_files import CT, SECRETS, dataset, film, leafed, mr_volumes, nifti
 
 __all__ = ["archive"]  # a fixture
 
@@ -43,6 +43,36 @@ def test_what_was_read_for_the_viewer_gives_the_model_the_same(room, reader, fil
     assert room.findings(token, key, 0, 0)["findings"] == reader.findings(reader.prepare(films[1]))["findings"]
     with pytest.raises(KeyError):
         room.findings(room.sessions.start(), key, 0, 0)
+
+
+@pytest.mark.parametrize("voxel", [(2, 2, 2), (1.2, 1, 1)])
+def test_a_model_sees_the_slices_of_a_series_as_they_were_acquired(of_volumes, tmp_path, voxel):
+    """Sagittal slices, as far apart as their pixels: what the command line shows a model, the page shows it too."""
+    folder, tags = tmp_path / "sagittal", {"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"}
+    folder.mkdir()
+    for k in range(6):
+        pixels = np.random.default_rng(k).integers(0, 1500, (9, 12)).astype(np.int16)
+        made = dataset(
+            CT, "CT", pixels, ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[k * voxel[2], 0, 0],
+            PixelSpacing=[voxel[1], voxel[0]], SliceThickness=voxel[2], RescaleSlope=1, RescaleIntercept=-1024, **tags,
+        )  # fmt: skip
+        made.save_as(folder / f"{k}.dcm", enforce_file_format=True)
+    own = of_volumes.prepare(folder)
+    (tmp_path / "private").mkdir()
+    room = Room((of_volumes,), Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path / "private")
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([folder]))
+    assert len(own.pixels.position) == 6
+    assert room.slices(token, key, 0, 0)["place_mm"] == of_volumes.slices(own)["place_mm"]
+    assert room.findings(token, key, 0, 0)["findings"] == of_volumes.findings(own)["findings"]
+
+
+def test_a_model_of_ct_refuses_an_mr_series_on_the_page_too(of_volumes, tmp_path):
+    room = Room((of_volumes,), Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([mr_volumes(tmp_path / "mr", 1)]))
+    with pytest.raises(UnreadableImage, match="ct_lung_v1 is for Modality CT, its Modality is MR"):
+        room.findings(token, key, 0, 0)
 
 
 def test_a_model_of_pictures_says_so_of_a_volume(room, tmp_path):

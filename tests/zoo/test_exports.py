@@ -22,6 +22,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
+from medvlp.zoo.exports._export import not_held
 from tests.models.words import DUAL, VISION, HashWords, SpokenWords, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
 from tests.zoo.test_image_towers import dino_folder
@@ -261,6 +262,20 @@ def test_a_projection_that_norms_has_no_place_in_monai(tmp_path: Path, projectio
     ):
         export(Bundle(model, None, preprocessing=[]), to="monai", out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_model_of_volumes_alone_has_no_place_in_a_graph(tmp_path: Path, form: str) -> None:
+    model = build_model({**DUAL, "vision": {"name": "slices", "slice": VISION}}, tokenizer=HashWords())
+    with pytest.raises(UserError, match=r"^The form holds a plain model of images: one of volumes, or with patches,"):
+        export(Bundle(model, None, preprocessing=[]), to=form, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_that_a_tower_of_volumes_stays_behind_is_said() -> None:
+    model = build_model({**DUAL, "stack": {"name": "slices", "slice": VISION}}, tokenizer=HashWords())
+    assert "the tower of stacks" in not_held(Bundle(model, None, preprocessing=[]))
+    assert "the tower of stacks" not in not_held(Bundle(dual(DUAL), None, preprocessing=[]))
 
 
 @pytest.mark.slow

@@ -31,12 +31,13 @@ from medvlp.features.embed import embed, logit_scale
 from medvlp.features.heat_map import heat_map
 from medvlp.io.image import Image
 from medvlp.io.read import holds, read_image
+from medvlp.io.volume import Volume
 from medvlp.models.backends import CompiledTower, use_backend
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
 
-Picture = str | Path | np.ndarray | Image
+Picture = str | Path | np.ndarray | Image | Volume
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class VisionLanguageModel:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
             return self.model.vision_kind
-        if isinstance(image, tuple):
+        if isinstance(image, tuple | Volume):
             return "stack"
         return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
 
@@ -124,7 +125,8 @@ class VisionLanguageModel:
         A model of volumes takes whatever `medvlp.io.read_volume` reads; one of both looks what the file is.
 
         Args:
-            image: a path, the files of a study, an array, or a `medvlp.io.image.Image` of the model's `preset`.
+            image: a path, the files of a study, an array, a `medvlp.io.Volume`, or a `medvlp.io.image.Image` of the
+                model's `preset`.
             name: of the sample.
 
         Raises:
@@ -153,10 +155,12 @@ class VisionLanguageModel:
         value = tuple(map(str, value)) if isinstance(value, tuple) else value
         if isinstance(value, Image):
             value = replace(value, pixels=_pixels(value.pixels))
-        elif not isinstance(value, str | tuple):
+        elif not isinstance(value, str | tuple | Volume):
             value = _pixels(np.asarray(value))
         kind = self.model.vision_kind
-        if kind == "stack" and not isinstance(value, str | tuple):
+        if kind == "image" and isinstance(value, Volume):
+            raise UserError("This model was trained on pictures: give it a picture, not a volume.")
+        if kind == "stack" and not isinstance(value, str | tuple | Volume):
             raise UserError("This model was trained on volumes: give the path of one, not an array.")
         sample = Sample(id=name, fields={opened_field(self._views, kind): value})
         generator = torch.Generator()

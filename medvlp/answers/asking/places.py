@@ -46,12 +46,12 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
     """Write a mask beside others; returns the file, ``STEM.png`` or ``STEM.nii.gz``.
 
     Args:
-        mask: in the pixels of an image's file, or the voxels (z, y, x) of a volume as `medvlp.io.read_volume` gives it.
-        source: that file.
+        mask: in the pixels of an image's file, or the voxels (z, y, x) of a volume as the model read it.
+        source: that file, for the sentence of an error.
         stem: without suffix; the folder is made if absent.
 
     Raises:
-        UserError: if the folder is a file, or the volume has another shape than the mask.
+        UserError: if the folder is a file, or the mask of a volume has no place.
     """
     if stem.parent.exists() and not stem.parent.is_dir():
         raise UserError(f"{stem.parent} is a file, and masks go to a folder: name another.")
@@ -62,13 +62,12 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
         return path
     import nibabel
 
-    from medvlp.io.volume_read import read_volume
-
-    volume = read_volume(source)
-    if volume.shape != mask.shape:
-        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask about the file as it is.")
+    if mask.world is None:
+        raise UserError(f"{source} has no place in a patient, which a NIfTI file of its masks needs: leave --out out.")
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
     with written_whole(path) as temporary:
-        temporary.write_bytes(gzip.compress(nibabel.Nifti1Image(voxels, volume.affine.to("RAS").matrix).to_bytes()))
+        temporary.write_bytes(
+            gzip.compress(nibabel.Nifti1Image(voxels, np.array([*mask.world, (0, 0, 0, 1)])).to_bytes())
+        )
     return path

@@ -20,7 +20,7 @@ from medvlp.data.views._options import volume_in
 from medvlp.data.views._volume_records import slices_record
 from medvlp.io.ct_rate import ct_rate_hu
 from medvlp.io.presets import preset_names
-from medvlp.io.resize import resample_weights, resize_pad
+from medvlp.io.resize import resample_weights, resize_pad, whole
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW, curve_of, unit_warnings, volume_recipe
 from medvlp.io.volume_read import read_volume
@@ -106,7 +106,7 @@ class ReadVolume:
         slices = self._opened(source, sample)
         modality = str(slices.meta.get("Modality", ""))
         curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
-        wanted = self.slice_mm and max(1, round(len(slices) * slices.step / self.slice_mm))
+        wanted = self.slice_mm and whole(len(slices) * slices.step / self.slice_mm)
         thick = resample_weights(len(slices), wanted) if wanted else None
         depth = len(slices) if thick is None else thick.indptr.size - 1
         # Middles of equal parts of the reach; of as many parts as slices, the slices themselves.

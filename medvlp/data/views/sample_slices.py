@@ -17,6 +17,8 @@ from medvlp.data.views._options import require
 
 __all__ = ["SampleSlices"]
 
+_ALIKE = 1e-3  # mm: single precision, in which NIfTI keeps places, does not tell two slices apart
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSlices:
@@ -124,10 +126,10 @@ def _reach(along: Tensor) -> tuple[float, float]:
 def _nearest(along: Tensor, points: Tensor) -> Tensor:
     """Return the slice nearest to each ascending point, each slice once: one that is taken gives way to the next.
 
-    There are at least as many slices as points.
+    Of two that are equally near it is the first. There are at least as many slices as points.
     """
     after = torch.searchsorted(along, points).clamp(1, len(along) - 1)
-    nearest = torch.where(points - along[after - 1] <= along[after] - points, after - 1, after)
+    nearest = torch.where(points - along[after - 1] <= along[after] - points + _ALIKE, after - 1, after)
     chosen = nearest.tolist()
     for k in range(1, len(chosen)):
         chosen[k] = max(chosen[k], chosen[k - 1] + 1)

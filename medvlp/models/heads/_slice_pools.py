@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from medvlp.models.encoders._blocks import refuse_heads, zeroed
 
+_ALIKE = 1e-4  # of the reach: single precision, in which NIfTI keeps places, chooses no slice
+
 
 class Pool(nn.Module, ABC):
     """One way; padded slices have no weight and no influence."""
@@ -45,11 +47,12 @@ class MaxPool(Pool):
 
 
 class MiddlePool(Pool):
-    """The slice nearest to the middle of the volume."""
+    """The slice nearest to the middle of the volume; of two that are equally near, by rounding or less, the first."""
 
     def forward(self, slices: Tensor, mask: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pool`."""
-        nearest = (along - 0.5).abs().masked_fill(~mask, torch.inf).argmin(1)
+        apart = (along - 0.5).abs().masked_fill(~mask, torch.inf)
+        nearest = (apart <= apart.amin(1, keepdim=True) + _ALIKE).int().argmax(1)
         weights = torch.nn.functional.one_hot(nearest, mask.shape[1]).to(slices.dtype)
         return slices[torch.arange(len(slices), device=slices.device), nearest], weights
 

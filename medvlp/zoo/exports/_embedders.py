@@ -81,11 +81,11 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
         write: writes one graph and returns what runs what was written.
     """
     model: Any = bundle.model
-    tower = model.towers["image"]
-    facts: dict[str, Any] = {"pixels": [tower.channels, tower.image_size, tower.image_size]}
-    facts["scale"] = model.logit_scale.value.item()
     with traced():
-        for each in embedders(bundle):
+        graphs = list(embedders(bundle))
+        facts: dict[str, Any] = {"pixels": list(graphs[0].inputs[0].shape[1:])}
+        facts["scale"] = model.logit_scale.value.item()
+        for each in graphs:
             run = write(each)
             more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)
             facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())

@@ -200,6 +200,7 @@ def not_held(
     behind = [f"the preset from file to display values ({', '.join(presets)})"] if presets else []
     if pixels:
         behind.append("how a picture is brought to its size, " + ", ".join(str(dict(v)) for v in bundle.preprocessing))
+    behind += [f"the tower of {kind}s" for kind in model.kinds if kind != model.vision_kind]
     lost = [name for name in model.spec.get("heads", {}) if not held(name)]
     behind += [f"heads ({', '.join(lost)})"] if lost else []
     behind += [
