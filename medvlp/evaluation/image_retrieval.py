@@ -50,23 +50,18 @@ def by_study(embedding: ArrayLike, studies: Sequence[str]) -> tuple[NDArray[np.f
     return unit_embeddings(total, "Study"), first[order]
 
 
-def expected_hits(scores: FloatArray, relevant: NDArray[np.bool_], k: int) -> tuple[float, float]:
+def expected_hits(ascending: FloatArray, relevant: FloatArray, k: int) -> tuple[float, float]:
     """Return the chance of a relevant item in the top k, and the expected share of relevant items there.
 
     Args:
-        scores: (C,).
-        relevant: (C,) bool.
+        ascending: (C,) scores, sorted.
+        relevant: those of the relevant items, sorted.
         k: from 1 to C.
 
     Example:
-        >>> expected_hits(np.array([0.9, 0.5, 0.5]), np.array([False, True, False]), 2)
+        >>> expected_hits(np.array([0.5, 0.5, 0.9]), np.array([0.5]), 2)
         (0.5, 0.25)
     """
-    return _hits(np.sort(scores), np.sort(scores[relevant]), k)
-
-
-def _hits(ascending: FloatArray, relevant: FloatArray, k: int) -> tuple[float, float]:
-    """Return `expected_hits` of the sorted scores of all items, and of the relevant ones."""
     edge = ascending[len(ascending) - k]
     (below, through), (before, until) = (
         (int(np.searchsorted(each, edge)), int(np.searchsorted(each, edge, side="right")))
@@ -80,22 +75,17 @@ def _hits(ascending: FloatArray, relevant: FloatArray, k: int) -> tuple[float, f
     return float(random_recall([open_relevant], tied, left)[0]), share
 
 
-def expected_average_precision(scores: FloatArray, relevant: NDArray[np.bool_]) -> float:
+def expected_average_precision(ascending: FloatArray, relevant: FloatArray) -> float:
     """Return the average precision of one ranking, its expectation where scores are tied.
 
     Args:
-        scores: (C,).
-        relevant: (C,) bool, at least one.
+        ascending: (C,) scores, sorted.
+        relevant: those of the relevant items, sorted; at least one.
 
     Example:
-        >>> expected_average_precision(np.array([0.9, 0.5, 0.5]), np.array([False, True, False])).__round__(4)
+        >>> expected_average_precision(np.array([0.5, 0.5, 0.9]), np.array([0.5])).__round__(4)
         0.4167
     """
-    return _average_precision(np.sort(scores), np.sort(scores[relevant]))
-
-
-def _average_precision(ascending: FloatArray, relevant: FloatArray) -> float:
-    """Return `expected_average_precision` of the sorted scores of all items, and of the relevant ones."""
     first = np.flatnonzero(np.append(True, relevant[1:] != relevant[:-1]))
     level = relevant[first]  # a score that no relevant item has adds nothing
     found = np.diff(np.append(first, len(relevant)))
@@ -171,9 +161,9 @@ def evaluate_image_retrieval(
             chosen.append(at)
             own = scores[others]
             ascending, found = np.sort(own), np.sort(own[relevant])  # once, for all numbers
-            numbers = {"average_precision": _average_precision(ascending, found), "relevant": float(len(found))}
+            numbers = {"average_precision": expected_average_precision(ascending, found), "relevant": float(len(found))}
             for k in ks:
-                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = _hits(ascending, found, k)
+                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = expected_hits(ascending, found, k)
             numbers["share"] = float(relevant.mean())
             for key, value in numbers.items():
                 cases.setdefault(key, []).append(value)
