@@ -36,6 +36,7 @@ SCALE = 100.0
 """Of cosines, as CLIP's temperature ends."""
 Epochs = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 """Epochs after which something trained is tried; 0 is where it starts."""
+_ROWS = 512  # that a head sees at a time: some compare each with every row that they remember
 
 
 class Adapted(Answer):
@@ -313,11 +314,14 @@ def head_with(head: str, tensors: Candidate) -> Head:
 
 
 def applied(head: str, tensors: Candidate, rows: FloatArray) -> FloatArray:
-    """Return (N, K) of a head with these tensors over rows (N, D), in float64."""
+    """Return (N, K) of a head with these tensors over rows (N, D), in float64, some rows at a time."""
     own = head_with(head, tensors)
     with torch.inference_mode():
-        encoded = Encoded(owner=torch.arange(len(rows)), pooled=torch.from_numpy(rows))
-        return own(encoded, "logits")["logits"].numpy()
+        parts = [
+            own(Encoded(owner=torch.arange(len(part)), pooled=part), "logits")["logits"]
+            for part in torch.from_numpy(rows).split(_ROWS)
+        ]
+        return torch.cat(parts).numpy()
 
 
 def width_of(tensors: Candidate) -> int:

@@ -6,7 +6,7 @@ neighbour: no threshold and no calibration may be chosen on the scores of valida
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -31,8 +31,8 @@ class Neighbours:
     """The training rows that may vote on a finding, and how many do.
 
     Attributes:
-        features: ``(T, D)`` at unit length.
-        present: ``(T,)`` 1 or 0.
+        features: ``(T, D)`` at unit length, the same array for all findings.
+        present: ``(T,)`` 1 or 0; rows with another value do not vote.
         k: how many vote.
         validation_auroc: with that k; NaN where validation has one class only and the middle one was taken.
     """
@@ -83,18 +83,24 @@ class KnnProbe(Answer):
         Raises:
             DataError: if they have another width than those of training, or are not finite.
         """
-        own = self.neighbours[label]
-        rows = _unit(checked_features(features, own.features.shape[1]))
-        return _votes(rows, own.features, own.present, [own.k], self.temperature)[0]
+        return self._all_votes([label], features)[label]
 
     def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
         """Return the votes of all findings, or of those asked for."""
-        wanted = ask.findings or self.labels
-        scores = {label: self.votes(label, rows.table[FEATURES]) for label in self.labels if label in wanted}
+        wanted = [label for label in self.labels if label in (ask.findings or self.labels)]
+        scores = self._all_votes(wanted, rows.table[FEATURES])
         notes = tuple(
             f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items()
         )
         return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
+
+    def _all_votes(self, labels: Sequence[str], features: np.ndarray) -> dict[str, FloatArray]:
+        if not labels:
+            return {}
+        training = self.neighbours[labels[0]].features
+        rows = _unit(checked_features(features, training.shape[1]))
+        asked = {label: (self.neighbours[label].present, [self.neighbours[label].k]) for label in labels}
+        return {label: votes[0] for label, votes in _votes(rows, training, asked, self.temperature)}
 
 
 class Knn:
@@ -136,36 +142,50 @@ class Knn:
         features, held_out = (_unit(rows) for rows in checked_tables(train, validation))
         found: dict[str, Neighbours] = {}
         left_out: dict[str, str] = {}
+        asked: dict[str, tuple[FloatArray, list[int]]] = {}
         for name, labels in train.labels.items():
             known = np.isin(labels, (0.0, 1.0))
             if len(np.unique(labels[known])) < 2:
                 left_out[name] = "no_negatives" if (labels[known] == 1).any() else "no_positives"
                 continue
             # Of equal ones the first is chosen: the largest k stands first.
-            ks = sorted({min(k, int(known.sum())) for k in self.neighbours}, reverse=True)
-            votes = _votes(held_out, features[known], labels[known], ks, self.temperature)
+            asked[name] = labels, sorted({min(k, int(known.sum())) for k in self.neighbours}, reverse=True)
+        for name, votes in _votes(held_out, features, asked, self.temperature):
+            labels, ks = asked[name]
             best, value = best_by_auroc(validation.labels[name], list(votes))
-            found[name] = Neighbours(features[known], labels[known], ks[best], value)
+            found[name] = Neighbours(features, labels, ks[best], value)
+        found = {name: found[name] for name in asked}
         if not found:
             raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
         if self.refit:
             both = both_tables(train, validation)
             rows = _unit(both.features)
             for name, own in found.items():
-                known = np.isin(both.labels[name], (0.0, 1.0))
-                found[name] = replace(own, features=rows[known], present=both.labels[name][known])
+                found[name] = replace(own, features=rows, present=both.labels[name])
         return KnnProbe(found, self.temperature, left_out, refitted=self.refit)
 
 
 def _votes(
-    rows: FloatArray, training: FloatArray, present: FloatArray, ks: list[int], temperature: float
-) -> FloatArray:
-    """Return (len(ks), N) shares of the votes of rows (N, D)."""
-    near = nearest(torch.tensor(rows), torch.tensor(training), max(ks))
-    cosine, chosen = near.scores.numpy(), near.rows.numpy()
-    weight = np.exp((cosine - cosine[:, :1]) / temperature)  # less the nearest one's: the share is the same
-    shares = np.cumsum(weight * present[chosen], axis=1) / np.cumsum(weight, axis=1)
-    return shares[:, [k - 1 for k in ks]].T
+    rows: FloatArray, training: FloatArray, asked: Mapping[str, tuple[FloatArray, list[int]]], temperature: float
+) -> Iterator[tuple[str, FloatArray]]:
+    """Yield each finding asked, with its labels (T,) and ks, and the shares (len(ks), N) of the votes of rows (N, D).
+
+    Findings that the same rows are labelled for are looked up together: the search costs most, and is the same.
+    """
+    together: dict[bytes, list[str]] = {}
+    for name, (labels, _) in asked.items():
+        together.setdefault(np.packbits(np.isin(labels, (0.0, 1.0))).tobytes(), []).append(name)
+    queries, table = torch.tensor(rows), torch.from_numpy(training)
+    for names in together.values():
+        most = max(k for name in names for k in asked[name][1])
+        known = torch.from_numpy(np.isin(asked[names[0]][0], (0.0, 1.0)))
+        near = nearest(queries, table, most, usable=known)
+        cosine, chosen = near.scores.numpy(), near.rows.numpy()
+        weight = np.exp((cosine - cosine[:, :1]) / temperature)  # less the nearest one's: the share is the same
+        for name in names:
+            labels, ks = asked[name]
+            shares = np.cumsum(weight * labels[chosen], axis=1) / np.cumsum(weight, axis=1)
+            yield name, shares[:, [k - 1 for k in ks]].T
 
 
 def _unit(rows: FloatArray) -> FloatArray:

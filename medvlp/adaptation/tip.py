@@ -53,12 +53,18 @@ class Tip(Adapter):
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]
     ) -> list[Candidate]:
         """The same cache with each sharpness and weight."""
-        start = start_of(rows, labels, words)
-        return [cache_of(rows, labels, words, start, sharpness=s, weight=a) for s, a in grid]
+        cache, classes = cache_of(rows, labels, words, start_of(rows, labels, words)), np.ones(labels.shape[1])
+        return [{**cache, "sharpness": s * classes, "weight": a * classes} for s, a in grid]
 
 
 def cache_of(
-    rows: FloatArray, labels: FloatArray, words: FloatArray | None, start: Candidate, *, sharpness: float, weight: float
+    rows: FloatArray,
+    labels: FloatArray,
+    words: FloatArray | None,
+    start: Candidate,
+    *,
+    sharpness: float = 1.0,
+    weight: float = 1.0,
 ) -> Candidate:
     """Return the tensors of the head ``cache`` that remembers rows (N, D) with labels (N, K), NaN unknown."""
     standard = own_standard(rows, words)

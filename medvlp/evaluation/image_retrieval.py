@@ -7,7 +7,7 @@ expectation over the order of ties (McSherry and Najork, ECIR 2008, eq. 9).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,49 +50,53 @@ def by_study(embedding: ArrayLike, studies: Sequence[str]) -> tuple[NDArray[np.f
     return unit_embeddings(total, "Study"), first[order]
 
 
-def expected_hits(scores: FloatArray, relevant: NDArray[np.bool_], k: int) -> tuple[float, float]:
+def expected_hits(ascending: FloatArray, relevant: FloatArray, k: int) -> tuple[float, float]:
     """Return the chance of a relevant item in the top k, and the expected share of relevant items there.
 
     Args:
-        scores: (C,).
-        relevant: (C,) bool.
+        ascending: (C,) scores, sorted.
+        relevant: those of the relevant items, sorted.
         k: from 1 to C.
 
     Example:
-        >>> expected_hits(np.array([0.9, 0.5, 0.5]), np.array([False, True, False]), 2)
+        >>> expected_hits(np.array([0.5, 0.5, 0.9]), np.array([0.5]), 2)
         (0.5, 0.25)
     """
-    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above, tied = scores > edge, scores == edge
-    left = k - int(above.sum())
-    sure, open_relevant = int((above & relevant).sum()), int((tied & relevant).sum())
-    share = (sure + left * open_relevant / int(tied.sum())) / k
-    hit = 1.0 if sure else float(random_recall([open_relevant], int(tied.sum()), left)[0])
-    return hit, share
+    edge = ascending[len(ascending) - k]
+    (below, through), (before, until) = (
+        (int(np.searchsorted(each, edge)), int(np.searchsorted(each, edge, side="right")))
+        for each in (ascending, relevant)
+    )
+    left, tied = k - (len(ascending) - through), through - below
+    sure, open_relevant = len(relevant) - until, until - before
+    share = (sure + left * open_relevant / tied) / k
+    if sure or not open_relevant or left == tied:
+        return float(sure + open_relevant > 0), share
+    return float(random_recall([open_relevant], tied, left)[0]), share
 
 
-def expected_average_precision(scores: FloatArray, relevant: NDArray[np.bool_]) -> float:
+def expected_average_precision(ascending: FloatArray, relevant: FloatArray) -> float:
     """Return the average precision of one ranking, its expectation where scores are tied.
 
     Args:
-        scores: (C,).
-        relevant: (C,) bool, at least one.
+        ascending: (C,) scores, sorted.
+        relevant: those of the relevant items, sorted; at least one.
 
     Example:
-        >>> expected_average_precision(np.array([0.9, 0.5, 0.5]), np.array([False, True, False])).__round__(4)
+        >>> expected_average_precision(np.array([0.5, 0.5, 0.9]), np.array([0.5])).__round__(4)
         0.4167
     """
-    order = np.argsort(-scores, kind="stable")
-    listed, hit = scores[order], relevant[order].astype(np.float64)
-    first = np.flatnonzero(np.concatenate([[True], listed[1:] != listed[:-1]]))
-    size = np.diff(np.concatenate([first, [len(listed)]]))
-    found = np.add.reduceat(hit, first)
-    before = np.cumsum(found) - found
-    group = np.repeat(np.arange(len(first)), size)
-    within = np.arange(len(listed)) - first[group]  # places in the tie that come before
+    first = np.flatnonzero(np.append(True, relevant[1:] != relevant[:-1]))
+    level = relevant[first]  # a score that no relevant item has adds nothing
+    found = np.diff(np.append(first, len(relevant)))
+    through = np.searchsorted(ascending, level, side="right")
+    size = through - np.searchsorted(ascending, level)
+    group = np.repeat(np.arange(len(level)), size)
+    within = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)  # places in the tie that come before
     r, n = found[group], size[group]
-    mates = np.where(n > 1, within * (r - 1) / np.maximum(n - 1, 1), 0.0)
-    return float(((r / n) * (before[group] + mates + 1) / (np.arange(len(listed)) + 1)).sum() / hit.sum())
+    before, above = (len(relevant) - first - found)[group], (len(ascending) - through)[group]
+    mates = within * (r - 1) / np.maximum(n - 1, 1)
+    return float(((r / n) * (before + mates + 1) / (above + within + 1)).sum() / len(relevant))
 
 
 def evaluate_image_retrieval(
@@ -155,28 +159,26 @@ def evaluate_image_retrieval(
             if not relevant.any():
                 continue
             chosen.append(at)
-            own = scores[others].astype(np.float64)
-            numbers = {
-                "average_precision": expected_average_precision(own, relevant),
-                "relevant": float(relevant.sum()),
-            }
+            own = scores[others]
+            ascending, found = np.sort(own), np.sort(own[relevant])  # once, for all numbers
+            numbers = {"average_precision": expected_average_precision(ascending, found), "relevant": float(len(found))}
             for k in ks:
-                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = expected_hits(own, relevant, k)
-                numbers[f"chance@{k}"] = float(random_recall([relevant.sum()], len(own), k)[0])
+                numbers[f"recall@{k}"], numbers[f"precision@{k}"] = expected_hits(ascending, found, k)
             numbers["share"] = float(relevant.mean())
             for key, value in numbers.items():
                 cases.setdefault(key, []).append(value)
     asked = np.array(chosen, dtype=np.int64)
     frame = pd.DataFrame({key: np.array(values) for key, values in cases.items()})
+    chances = {} if frame.empty else {k: random_recall(frame["relevant"], pool[asked], k) for k in ks}
     frame.insert(0, "patient_id", people[asked])
     frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
-    metrics = _rows(frame, ks, pool, seed=seed, resamples=resamples, level=level, split=split)
+    metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, level=level, split=split)
     return Result(
         name=name,
         recipe=recipe,
         data=data,
         metrics=metrics,
-        cases=frame.drop(columns=[c for c in frame if str(c).startswith("chance@")]),
+        cases=frame,
         title=title,
         synthetic=synthetic,
     )
@@ -184,6 +186,7 @@ def evaluate_image_retrieval(
 
 def _rows(
     frame: pd.DataFrame,
+    chances: Mapping[int, FloatArray],
     ks: Sequence[int],
     pool: NDArray[np.int64],
     *,
@@ -217,7 +220,7 @@ def _rows(
     for at, each in enumerate(names):
         chance = frame["share"].mean() if each.startswith("precision") else None
         if each.startswith("recall"):
-            chance = frame[f"chance@{each.split('@')[1]}"].mean()
+            chance = chances[int(each.split("@")[1])].mean()
         found.append(
             metric_row(
                 Metric(

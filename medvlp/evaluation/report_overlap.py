@@ -13,6 +13,8 @@ import numpy as np
 
 from medvlp.statistics.metrics import FloatArray
 
+_BLOCK_ROWS = 1024
+
 
 def rouge_l(reference: str, written: str) -> float:
     """Return ROUGE-L: the F1 of the longest common subsequence of words.
@@ -49,8 +51,12 @@ def finds_own(reports: FloatArray, pictures: FloatArray, patients: Sequence[str]
         >>> finds_own(near, np.array([[1.0, 0.0], [0.0, 1.0]]), ["p", "q"], k=1).tolist()
         [1.0, 0.0]
     """
-    scores = reports @ pictures.T
-    own = scores.diagonal()[:, None]
-    names = np.asarray(patients).astype(str)
-    other = names[:, None] != names[None, :]
-    return (((scores >= own) & other).sum(axis=1) < k).astype(float)
+    _, person = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    found = [np.zeros(0)]
+    for start in range(0, len(reports), _BLOCK_ROWS):  # never all products at once
+        rows = slice(start, start + _BLOCK_ROWS)
+        scores = reports[rows] @ pictures.T
+        own = scores.diagonal(offset=start)[:, None]
+        nearer = (scores >= own) & (person[rows, None] != person)
+        found.append((nearer.sum(axis=1) < k).astype(float))
+    return np.concatenate(found)

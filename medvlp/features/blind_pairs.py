@@ -17,6 +17,7 @@ __all__ = ["BlindPairs", "blind_pairs"]
 
 _BLOCK = 1024
 _MOST = 2048  # records whose pairs give the quantiles
+_PAIRS = 2**24  # that are held: half of those of 8,000 pictures
 By = Literal["cosine", "quantile"]
 
 
@@ -64,7 +65,7 @@ def blind_pairs(
         patients: id -> patient; pairs of one patient are left out.
 
     Raises:
-        DataError: if the tables have no records in common, or no such column.
+        DataError: if the tables have no records in common, or no such column, or there are more than 2^24 such pairs.
 
     References:
         Tong et al. 2024, Eyes Wide Shut, on CLIP-blind pairs.
@@ -90,7 +91,7 @@ def blind_pairs(
     if by == "quantile":
         alike, apart = _quantile(units[0], alike), _quantile(units[-1], apart)
     who = np.array([ids[row] if patients is None else patients[ids[row]] for row in there.tolist()])
-    found = []
+    found, count = [], 0
     for start in range(0, len(there), _BLOCK):
         block = slice(start, start + _BLOCK)
         cosines = [each[block] @ each.T for each in units]
@@ -100,6 +101,12 @@ def blind_pairs(
         row, column = np.nonzero(chosen if far is None else chosen & (far < apart))
         of_other = np.full(len(row), np.nan) if far is None else far[row, column]
         found.append(np.stack([row + start, column, near[row, column], of_other]))
+        count += len(row)
+        if count > _PAIRS:
+            raise DataError(
+                f"More than {_PAIRS:,} pairs of {len(there):,} records are alike above {alike:.3f}, as films often "
+                "are: give other limits, or by: quantile with a share of pairs close to 1."
+            )
     row, column, near, far = np.concatenate(found, axis=1)
     order = np.argsort(np.nan_to_num(far) - near, kind="stable")
     first, second = (tuple(ids[i] for i in there[side[order].astype(int)].tolist()) for side in (row, column))

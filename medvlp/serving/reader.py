@@ -118,7 +118,7 @@ class Reader:
         """
         prepared = self.model.prepare(image)
         files = [Path(image)] if isinstance(image, str | Path) else image if isinstance(image, tuple) else []
-        return prepared.warned(of_training(self.model, [file for file in files if file.is_file()]))
+        return prepared.warned(of_training(self.model, [[file for file in files if file.is_file()]])[0])
 
     def findings(self, prepared: Prepared) -> dict[str, Any]:
         """Return what the bundle says of each finding, and why nothing where its gate holds the picture back."""

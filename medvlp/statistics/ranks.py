@@ -67,7 +67,8 @@ def rank_queries(similarity: ArrayLike, query_group: ArrayLike, candidate_group:
             f"The similarity has shape {scores.shape}, the groups ask for ({len(query)}, {len(candidate)}): "
             f"give one row a query and one column a candidate."
         )
-    if np.isnan(scores).any():
+    blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(query), _BLOCK_ROWS)]
+    if any(np.isnan(scores[rows]).any() for rows in blocks):
         raise DataError("The similarity holds NaN: mend the model, a rank cannot be made of it.")
     order = np.argsort(candidate, kind="stable")
     in_order = candidate[order]
@@ -75,17 +76,25 @@ def rank_queries(similarity: ArrayLike, query_group: ArrayLike, candidate_group:
     relevant = last - first
     if (relevant == 0).any():
         raise DataError(f"{int((relevant == 0).sum())} queries have no relevant candidate: leave them out.")
+    above, tied, tied_relevant = np.zeros((3, len(query)), dtype=np.int64)
+    for rows in blocks:  # half of all candidates may be relevant to each query: pairs are listed for some queries
+        above[rows], tied[rows], tied_relevant[rows] = _counted(scores[rows], order, first[rows], relevant[rows])
+    return Ranks(above, tied, tied_relevant, relevant, len(candidate))
+
+
+def _counted(
+    scores: NDArray[np.floating], order: NDArray[np.int64], first: NDArray[np.int64], relevant: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many others stand above and on the best relevant candidate of each query, and relevant ones on it."""
     # One flat list of (query, relevant candidate) pairs: the loop over queries, without the loop.
     start = np.cumsum(relevant) - relevant
     within = np.arange(relevant.sum()) - np.repeat(start, relevant)
-    pairs = scores[np.repeat(np.arange(len(query)), relevant), order[np.repeat(first, relevant) + within]]
-    best = np.maximum.reduceat(pairs, start) if len(query) else np.empty(0)
-    tied_relevant = (
-        np.add.reduceat((pairs == np.repeat(best, relevant)).astype(np.int64), start) if len(query) else start
-    )
+    pairs = scores[np.repeat(np.arange(len(scores)), relevant), order[np.repeat(first, relevant) + within]]
+    best = np.maximum.reduceat(pairs, start)
+    tied_relevant = np.add.reduceat((pairs == np.repeat(best, relevant)).astype(np.int64), start)
     higher = np.count_nonzero(scores > best[:, None], axis=1)
     equal = np.count_nonzero(scores == best[:, None], axis=1)
-    return Ranks(higher, equal - tied_relevant, tied_relevant, relevant, len(candidate))
+    return higher, equal - tied_relevant, tied_relevant
 
 
 def rank_embeddings(query: NDArray[np.floating], candidate: NDArray[np.floating], group: NDArray[np.int64]) -> Ranks:
@@ -110,12 +119,12 @@ def rank_embeddings(query: NDArray[np.floating], candidate: NDArray[np.floating]
     )
 
 
-def random_recall(relevant: ArrayLike, pool: int, k: int) -> FloatArray:
+def random_recall(relevant: ArrayLike, pool: ArrayLike, k: int) -> FloatArray:
     """Return the recall at k of a random ranking: ``1 - C(pool - relevant, k) / C(pool, k)`` (hypergeometric).
 
     Args:
         relevant: ``(Q,)`` relevant candidates of each query.
-        pool: candidates.
+        pool: candidates, of all queries or ``(Q,)`` of each.
         k: length of the list that is looked at.
 
     Example:
@@ -123,7 +132,7 @@ def random_recall(relevant: ArrayLike, pool: int, k: int) -> FloatArray:
         [0.5, 0.7778]
     """
     count = np.asarray(relevant, dtype=np.int64)
-    return _chance_of_a_hit(count, pool - count, np.full_like(count, k))
+    return _chance_of_a_hit(count, np.asarray(pool) - count, np.full_like(count, k))
 
 
 def label_groups(labels: ArrayLike, studies: int) -> NDArray[np.int64]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from medvlp.adaptation import knn
 from medvlp.adaptation.knn import Knn, KnnProbe
 from medvlp.core.answers import FEATURES, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
+from medvlp.features.nearest import Neighbours, nearest
 from medvlp.statistics.metrics import auroc
 
 
@@ -85,6 +89,32 @@ def test_k_is_the_best_on_validation_and_the_largest_of_equal_ones() -> None:
         for each in ("abcd", "efgh")
     ]
     assert Knn(neighbours=(1, 2)).fit(*easy, {}).neighbours["edema"].k == 2
+
+
+def test_findings_that_the_same_rows_are_labelled_for_share_one_search_and_one_array(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, validation, test = table(0), table(1), table(2)
+    alone = Knn(neighbours=(3, 9)).fit(train, validation, {}).votes("edema", test.features)
+    for number, each in enumerate((train, validation)):
+        other = np.random.default_rng(number).integers(0, 2, 90).astype(float)
+        each.labels["mass"] = np.where(np.isin(each.labels["edema"], (0, 1)), other, -1)
+        each.labels["nodule"] = other
+    calls = []
+
+    def counted(*args: Any, **options: Any) -> Neighbours:
+        calls.append(args[2])
+        return nearest(*args, **options)
+
+    monkeypatch.setattr(knn, "nearest", counted)
+    probe = Knn(neighbours=(3, 9)).fit(train, validation, {})
+    assert calls == [9, 9]  # one of edema and mass, one of the nodule, which is known of every row
+    said = probe.answer(Rows(FeatureTable(test.patients, {FEATURES: test.features})), Ask(), None).scores
+    assert said is not None
+    assert list(said) == ["edema", "mass", "nodule"]
+    assert len(calls) == 4
+    assert said["edema"].tolist() == alone.tolist()
+    assert len({id(own.features) for own in probe.neighbours.values()}) == 1
 
 
 def test_findings_of_one_class_are_left_out_by_name() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
+from torch import Tensor
 
 from medvlp.adaptation._training import weights_of
 from medvlp.adaptation.linear import Linear
 from medvlp.adaptation.residual import Residual
 from medvlp.adaptation.tip import Tip
 from medvlp.adaptation.tip_tuned import TipTuned
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
+from medvlp.models.heads.cache import CacheHead
 from tests.adaptation.worlds import gaussians
 
 TRAIN, VALIDATION = gaussians(0), gaussians(1)
@@ -33,6 +38,26 @@ def test_scores_are_the_papers_sum_by_hand() -> None:
                     near = np.exp(-sharp * (1 - row @ key / np.linalg.norm(row)))
                     total += weight * near * (2 * value - 1) * sum(counts.values()) / counts[value] / 2
             assert said == pytest.approx(total, abs=1e-8)
+
+
+def test_a_large_cache_is_held_once_and_meets_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Tip(sharpness=(1.0, 5.5), weights=(0.5, 2.0), refit=False)
+    labels = np.stack(list(TRAIN.labels.values()), axis=1)
+    made = probe.candidates(TRAIN.features, labels, None, probe.grid(None))
+    assert len({id(each["keys"]) for each in made}) == 1
+    fitted = probe.fit(TRAIN, VALIDATION, {})
+    whole, most = fitted.log_odds(VALIDATION.features), []
+    forward = CacheHead.forward
+
+    def counted(head: CacheHead, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
+        most.append(len(encoded.owner))
+        return forward(head, encoded, name)
+
+    monkeypatch.setattr(CacheHead, "forward", counted)
+    monkeypatch.setattr("medvlp.adaptation._adapter._ROWS", 7)
+    assert fitted.log_odds(VALIDATION.features) == pytest.approx(whole, abs=1e-12)
+    assert max(most) == 7
+    assert sum(most) == len(whole)
 
 
 def test_equal_classes_weigh_one_as_in_the_paper() -> None:

@@ -112,8 +112,9 @@ def test_a_file_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
     seen = seen_of({"train": films(tmp_path, ["a.png"], layout="openi")}, salt="run")
     found = seen.overlap(films(tmp_path / "there", ["b.png", "c.png", "gone.png"]))
     assert (found.found, found.first, found.counted()) == ({"image": 1}, "b.png", "1 image (1 of 3 records)")
-    assert seen.has_file(tmp_path / "there" / "b.png")
-    assert not seen.has_file(tmp_path / "there" / "c.png")
+    files = [tmp_path / "there" / name for name in ("b.png", "c.png", "none.png", "b.png")]
+    assert seen.has_files(files) == [True, False, False, True]
+    assert seen.has_files([]) == []
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,10 @@ def test_average_precision_hits_and_share_equal_brute_force(seed: int) -> None:
         values.append(found[listed].mean())
         hits.append([listed[:k].any() for k in range(1, 7)])
         shares.append([listed[:k].mean() for k in range(1, 7)])
-    assert expected_average_precision(scores, relevant) == pytest.approx(np.mean(values), abs=1e-12)
+    ranked = np.sort(scores), np.sort(scores[relevant])
+    assert expected_average_precision(*ranked) == pytest.approx(np.mean(values), abs=1e-12)
     for k in range(1, 7):
-        hit, share = expected_hits(scores, relevant, k)
+        hit, share = expected_hits(*ranked, k)
         assert hit == pytest.approx(np.mean([each[k - 1] for each in hits]), abs=1e-12)
         assert share == pytest.approx(np.mean([each[k - 1] for each in shares]), abs=1e-12)
 
@@ -101,3 +102,21 @@ def test_a_report_with_the_same_labels_answers_the_query_of_the_label_equal_rows
     assert found.find("recall@1", "image_to_report").value == pytest.approx(1 / 3)
     assert found.find("recall@1", "image_to_report", group="label_equal").value == 1.0
     assert found.find("recall@1", "image_to_report", group="label_equal").chance == pytest.approx((2 + 2 + 1) / 9)
+
+
+def test_each_query_has_the_numbers_of_its_ranking() -> None:
+    draws = np.random.default_rng(4)
+    unit, group = draws.choice([-0.5, 0.5], (60, 4)), draws.integers(0, 2, 60)  # their products are exact
+    people = draws.integers(0, 20, 60)
+    found = evaluate_image_retrieval(
+        unit, group[:, None], people.astype(str).tolist(), seed=0, recipe="", data="", ks=(1, 5), resamples=0
+    )
+    assert found.cases is not None
+    for row in found.cases.to_dict("records"):
+        at = int(row["id"])
+        others = people != people[at]
+        scores, relevant = (unit @ unit[at])[others], (group == group[at])[others]
+        ranked = np.sort(scores), np.sort(scores[relevant])
+        assert row["average_precision"] == pytest.approx(expected_average_precision(*ranked), abs=1e-12)
+        for k in (1, 5):
+            assert (row[f"recall@{k}"], row[f"precision@{k}"]) == pytest.approx(expected_hits(*ranked, k))

@@ -57,3 +57,13 @@ def test_a_report_finds_its_picture_among_those_of_other_patients() -> None:
         assert got[i] == float(i in near[:3])
     same = np.ones((30, 4))  # one report for everybody, pictures all alike: nobody is found
     assert finds_own(same, same, patients, k=3).sum() == 0
+
+
+def test_many_reports_are_compared_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(1)
+    reports, pictures = draws.integers(-2, 3, (2, 50, 4)).astype(float)  # products are exact, and often equal
+    patients = draws.integers(0, 12, 50).astype(str).tolist()
+    whole = finds_own(reports, pictures, patients, k=5)
+    assert 0 < whole.sum() < 50
+    monkeypatch.setattr("medvlp.evaluation.report_overlap._BLOCK_ROWS", 16)
+    assert finds_own(reports, pictures, patients, k=5).tolist() == whole.tolist()

@@ -9,6 +9,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.retrieval import evaluate_retrieval
+from medvlp.statistics import ranks
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 from medvlp.statistics.ranks import random_recall, rank_queries
 
@@ -164,3 +165,25 @@ def test_bad_input_is_refused_in_one_sentence(change: dict, sentence: str) -> No
         rank_queries([[np.nan, 0]], [0], [0, 1])
     with pytest.raises(DataError, match=r"similarity has shape \(1, 2\)"):
         rank_queries([[1, 0]], [0], [0])
+
+
+def test_a_large_matrix_is_ranked_some_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(3)
+    scores, group = draws.integers(0, 9, (40, 40)) / 8, draws.integers(0, 3, 40)
+    whole = ranks.rank_queries(scores.T, group, group)
+    sizes: list[tuple[int, ...]] = []
+    counted = ranks._counted
+
+    def watched(part: np.ndarray, *rest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        sizes.append(part.shape)
+        return counted(part, *rest)
+
+    monkeypatch.setattr(ranks, "_BLOCK_ROWS", 16)
+    monkeypatch.setattr(ranks, "_counted", watched)
+    parts = ranks.rank_queries(scores.T, group, group)
+    assert sizes == [(16, 40), (16, 40), (8, 40)]
+    for name in ("above", "tied", "tied_relevant", "relevant"):
+        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+    scores[0, 39] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        ranks.rank_queries(scores.T, group, group)

@@ -73,3 +73,15 @@ def test_tables_that_do_not_fit_are_refused() -> None:
         blind_pairs(ours, FeatureTable(["x"], {"image/embedding": np.ones((1, 2))}))
     with pytest.raises(DataError, match="no vectors of pictures among text/embedding: make it anew"):
         blind_pairs(FeatureTable(list(ours.ids), {"text/embedding": np.ones((COUNT, 2))}), other)
+
+
+def test_more_pairs_than_can_be_held_are_refused_before_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medvlp.features.blind_pairs._PAIRS", 9)
+    monkeypatch.setattr("medvlp.features.blind_pairs._BLOCK", 2)
+    assert len(blind_pairs(_like(4), None).first) == 6
+    with pytest.raises(DataError, match=r"More than 9 pairs of 30 records are alike above 0.950, .*give other limits"):
+        blind_pairs(_like(30), None)
+
+
+def _like(count: int) -> FeatureTable:
+    return FeatureTable([str(i) for i in range(count)], {"image/embedding": np.ones((count, 2))})

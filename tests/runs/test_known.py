@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from medvlp.config.tree import check_config
 from medvlp.core.errors import DataError
 from medvlp.core.files import sha256_of
 from medvlp.data.leakage import check_cohorts
+from medvlp.data.leakage.seen import Seen
 from medvlp.models.bundle import load_bundle, load_seen, save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate, judged_manifest, open_evaluation
 from medvlp.runs.known import UNKNOWN, compare_with_training
@@ -250,12 +252,22 @@ def test_a_record_without_a_study_is_a_study_of_its_own(tmp_path: Path) -> None:
     assert studies(study=["S1", None, None, "b"]) == ["S1", "record b", "c", "b"]  # two patients, two studies
 
 
-def test_predictions_of_a_training_file_say_that_it_is_one(run: Trained, films: Path, tmp_path: Path) -> None:
+def test_predictions_of_a_training_file_say_that_it_is_one(
+    run: Trained, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = tmp_path / "elsewhere.png"
     other.write_bytes((films / "3.png").read_bytes())
-    found = predict_files(load(run.bundle), [other, films / "25.png"])["results"]
+    looked, has_files = [], Seen.has_files
+
+    def counted(seen: Seen, paths: Sequence[Path]) -> list[bool]:
+        looked.append(len(paths))
+        return has_files(seen, paths)
+
+    monkeypatch.setattr(Seen, "has_files", counted)
+    found = predict_files(load(run.bundle), [films / "24.png", other, films / "25.png"])["results"]
     told = "the model was trained or chosen on this very file: what it says of it is no test of the model"
-    assert [told in each["warnings"] for each in found] == [True, False]
+    assert [told in each["warnings"] for each in found] == [False, True, False]
+    assert looked == [3]  # once for all: each look-up goes through all hashes of the training data
 
 
 def test_the_check_of_two_manifests_agrees(run: Trained, films: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,7 @@ def _asked(
     scoring = [key for key, each in said.items() if each.scores is not None]
     decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
     notes = list(dict.fromkeys(note for each in said.values() for note in each.notes))
+    trained = of_training(model, [read.row.files if isinstance(read.row, PictureFile) else () for read in files])
     results = {}
     for i, read in enumerate(files):
         file = read.row if isinstance(read.row, PictureFile) else None
@@ -221,17 +222,16 @@ def _asked(
             **({} if file is None else written_places(said.values(), i, file.files[0], out, number=read.number + 1)),
             **({"answers": own} if own else {}),
             **facts,
-            "warnings": [*read.warnings, *(() if file is None else of_training(model, file.files)), *notes],
+            "warnings": [*read.warnings, *trained[i], *notes],
         }
     return _Answered(scoring[0] if scoring else next(iter(answers)), results, failed)
 
 
-def of_training(model: VisionLanguageModel, files: Sequence[Path]) -> list[str]:
-    """Return a warning if the model was trained or selected on this file, where the bundle knows."""
-    seen = model.bundle.seen
-    if seen is None or not any(seen.has_file(path) for path in files):
-        return []
-    return ["the model was trained or chosen on this very file: what it says of it is no test of the model"]
+def of_training(model: VisionLanguageModel, rows: Sequence[Sequence[Path]]) -> list[list[str]]:
+    """Return of each row's files a warning if the model was trained or selected on one, where the bundle knows."""
+    known = iter(seen.has_files([path for files in rows for path in files]) if (seen := model.bundle.seen) else ())
+    words = "the model was trained or chosen on this very file: what it says of it is no test of the model"
+    return [[words] if any(list(islice(known, len(files)))) else [] for files in rows]
 
 
 def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None) -> dict[str, Answer]:

@@ -186,8 +186,9 @@ def _images(
     same = {(leak.a, leak.b) for leak in leaks}
     pixels = ["" if each is None or each.reason else each.pixels for each in facts]
     # Two empty slices have the same pixels without being one film.
+    place = {key: at for at, key in enumerate(pixels)}  # of equal pixels any: a search for each is quadratic in copies
     repeated = {key for key, count in Counter(pixels).items() if key and count > 1}
-    empty = {key for key in repeated if is_blank(survey, pixels.index(key))}
+    empty = {key for key in repeated if is_blank(survey, place[key])}
     things = [key if key and key not in empty else None for key in pixels]
     by_pixels = shared("image", things, [entry.row for entry in entries], rows, detail="same pixels, other files")
     leaks += [leak for leak in by_pixels if (leak.a, leak.b) not in same]

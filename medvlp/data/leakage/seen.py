@@ -114,11 +114,12 @@ class Seen:
         ids = manifest.column("id")
         return Overlap(found, len(rows), len(manifest), str(ids[min(rows)]) if rows else "")
 
-    def has_file(self, path: Path, *, cache: Cache | None = None) -> bool:
-        """Whether a file, byte for byte, is one of them."""
-        sha = content_hashes([path.resolve()], cache=cache or Cache.default())[0]
+    def has_files(self, paths: Sequence[Path], *, cache: Cache | None = None) -> list[bool]:
+        """Which files, byte for byte, are among them; all are looked up together, which takes little more than one."""
+        hashes = content_hashes([path.resolve() for path in paths], cache=cache or Cache.default())
         known = np.concatenate([self.hashes.get(f"{part}.image", _NONE) for part in PARTS])
-        return bool(sha) and bool(np.isin(_hashed([f"image {sha}"], self.key), known)[0])
+        there = np.isin(_hashed([f"image {sha}" for sha in hashes], self.key), known)
+        return [bool(sha) and found for sha, found in zip(hashes, there.tolist(), strict=True)]
 
     def joined(self, other: Seen) -> Seen:
         """Return the union with another record of training data."""
