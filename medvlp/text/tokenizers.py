@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CARD = "tokenizer.yaml"
+_FEWEST = 2  # words that a tokenizer knows
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
 
@@ -134,7 +135,7 @@ class TransformersTokenizer:
         max_length: longest sequence, special tokens included.
 
     Raises:
-        UserError: if there is no such tokenizer here and it cannot be fetched.
+        UserError: if there is no such tokenizer here and it cannot be fetched, or it has no vocabulary.
         ConfigError: if it knows no padding token, or `max_length` leaves no room for a word.
     """
 
@@ -156,6 +157,12 @@ class TransformersTokenizer:
             raise ConfigError(
                 f"The tokenizer {path_or_name} has no padding token: use one that has, or add it and save it."
             )
+        # transformers makes an empty tokenizer of a folder that has its settings and no vocabulary.
+        if len(self._inner) - len(set(self._inner.all_special_ids)) < _FEWEST:
+            raise UserError(
+                f"The tokenizer {path_or_name} knows no words beside its special tokens: give the folder that has its "
+                "vocabulary too (tokenizer.json, vocab.txt or spiece.model)."
+            )
         specials = self._inner.num_special_tokens_to_add()
         if max_length <= specials:
             raise ConfigError(
@@ -165,6 +172,7 @@ class TransformersTokenizer:
         self.max_length = max_length
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
+        self.pads_in_front = self._inner.padding_side == "left"  # as it was made; here texts are padded behind
         self._rules = hash_of_rules(_rules_of(self._inner))
         first, last = self._inner.cls_token_id, self._inner.sep_token_id
         self.start_id = int(first if first is not None else self._inner.bos_token_id or 0)
