@@ -35,7 +35,7 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str, *, told: Mapping[str
         kinds = weights[f"{prefix}embeddings.token_type_embeddings.weight"].shape[0]
     except (KeyError, ValueError):
         raise DataError(f"The checkpoint has no BERT under {prefix!r}: it is another model.") from None
-    kind = told.get("model_type", "roberta" if kinds == 1 else "bert")
+    kind = told.get("model_type", "bert")
     if kind not in ("bert", "cxr-bert"):
         raise DataError(f"The text tower is of the type {kind!r}, which shares names with BERT: BERT is read.")
     pattern = prefix.replace(".", r"\.") + r"encoder\.layer\.(\d+)\..*"

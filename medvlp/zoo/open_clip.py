@@ -175,7 +175,7 @@ def _side(settings: Mapping[str, Any], otherwise: int) -> int:
     sides = {given} if isinstance(given, int) else set(given)
     if len(sides) > 1:
         raise DataError(f"The image tower takes pictures of {given}: only squares are read here.")
-    return int(sides.pop())
+    return sides.pop()
 
 
 def _vision(
@@ -255,7 +255,9 @@ def _bert_text(
             f"The text tower pools by {pooler!r} or brings a pooler of its own, an older form of the release: name the "
             "released one, which takes the first token of the last layer."
         )
-    config = bert_config(weights, "text.transformer.", told=told_of(text.get("hf_model_name")))
+    kinds = weights.get("text.transformer.embeddings.token_type_embeddings.weight", ())
+    told = told_of(text.get("hf_model_name")) or ({"model_type": "roberta"} if len(kinds) == 1 else {})
+    config = bert_config(weights, "text.transformer.", told=told)
     hidden = weights.get("text.proj.0.weight")
     more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
     length = min(config["max_position_embeddings"], text.get("context_length", known.length))
