@@ -212,8 +212,9 @@ def test_other_weights_and_no_weights_are_refused(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "a.pt")
     for what, bytes_ in spoilt(tmp_path / "a.pt", tmp_path / "trace"):
         (tmp_path / "bad.pt").write_bytes(bytes_)
-        with pytest.raises(UserError, match="cannot be read as weights alone"):
+        with pytest.raises(UserError, match="cannot be read as weights alone") as refused:
             pytest.fail(f"{what}: {convert(tmp_path / 'bad.pt', name='open_clip', options={})} was taken")
+        assert "weights_only" not in str(refused.value), "torch's advice to read it without care is not passed on"
     assert not (tmp_path / "trace").exists(), "code of the file was run"
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "a.pt")
     with pytest.raises(DataError, match=r"has no weights under visual\."):
