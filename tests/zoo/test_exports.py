@@ -119,6 +119,21 @@ def test_transformers_takes_no_texts_that_end_with_the_id_2(bundle: Path, tmp_pa
         export(with_words(bundle, ReadWords()), to="transformers", out=tmp_path / "out")
 
 
+@pytest.mark.parametrize("form", ["transformers", "open_clip"])
+@pytest.mark.parametrize("view", [{"fit": "squeeze", "resize": 40}, {"fit": "crop", "resize": 40}, {"bits": 16}])
+def test_pixels_that_the_form_would_make_otherwise_are_left_to_the_reader(
+    bundle: Path, tmp_path: Path, form: str, view: dict[str, object]
+) -> None:
+    made = load_bundle(bundle)
+    made = replace(made, preprocessing=[{**made.preprocessing[0], **view}])
+    behind = export(made, to=form, out=tmp_path / "out")
+    assert any(each.startswith("how a picture is brought to its size") for each in behind)
+    assert not (tmp_path / "out" / "preprocessor_config.json").exists()
+    if form == "open_clip":
+        told = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())["preprocess_cfg"]
+        assert told.keys() == {"mean", "std"}
+
+
 def test_siglip_goes_back_to_transformers(tmp_path: Path) -> None:
     from transformers import AutoModel
 
@@ -282,6 +297,16 @@ def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_graph_of_siglip_brings_scale_and_bias_of_its_logits(tmp_path: Path) -> None:
+    for needed in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed (extra bench)")
+    siglip_folder(tmp_path / "siglip")
+    export(convert(tmp_path / "siglip", name="transformers", options={}), to="onnx", out=tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
+    assert (facts["scale"], facts["bias"]) == (pytest.approx(np.exp(2.0)), pytest.approx(-3.0))
+
+
+@pytest.mark.slow
 def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
     export(load_bundle(bundle), to="openvino", out=tmp_path / "out")
@@ -290,6 +315,7 @@ def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path:
     assert words is not None
     facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
     assert max(facts["image_parity"], facts["text_parity"]) < 1e-5
+    assert "bias" not in facts
     graphs = {
         name: openvino_core().compile_model(
             tmp_path / "out" / f"{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}

@@ -73,7 +73,7 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
 
 
 def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run]) -> None:
-    """Write each graph, the tokenizer, and ``embedding.json``: sizes, scale, and how far each graph is from the model.
+    """Write each graph, the tokenizer, and ``embedding.json``: sizes, scale and bias of logits, parity.
 
     Args:
         bundle: the model.
@@ -84,6 +84,8 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
     tower = model.towers["image"]
     facts: dict[str, Any] = {"pixels": [tower.channels, tower.image_size, tower.image_size]}
     facts["scale"] = model.logit_scale.value.item()
+    if model.logit_scale.bias is not None:
+        facts["bias"] = model.logit_scale.bias.item()
     with traced():
         for each in embedders(bundle):
             run = write(each)

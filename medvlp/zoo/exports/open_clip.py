@@ -13,7 +13,15 @@ from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import open_clip as clip
-from medvlp.zoo.exports._export import ends_of, not_held, plain_tower, refuse_pooling, with_channels, write_pair
+from medvlp.zoo.exports._export import (
+    ends_of,
+    not_held,
+    only_read,
+    plain_tower,
+    refuse_pooling,
+    with_channels,
+    write_pair,
+)
 
 __all__ = ["open_clip"]
 
@@ -66,11 +74,13 @@ def open_clip(
         },
     }
     mean, std = with_channels(tower)
-    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
-    fit = _FITS.get(str(views[0].get("fit")), "") if len(views) == 1 else ""
-    shown = {"mean": mean, "std": std}
+    view = only_read(bundle)
+    fit = _FITS.get(str(view.get("fit")), "") if view.get("resample") in ("bilinear", "bicubic") else ""
+    if view.get("resize") not in (None, view.get("size")):  # it cuts out of no larger picture
+        fit = ""
+    shown: dict[str, object] = {"mean": mean, "std": std}
     if fit:
-        shown |= {"interpolation": views[0]["resample"], "resize_mode": fit}
+        shown |= {"interpolation": view["resample"], "resize_mode": fit}
     write_json(folder / "open_clip_config.json", {"model_cfg": settings, "preprocess_cfg": shown})
     like = _names(settings, hidden=hidden, inner=text["intermediate_size"])
     write_pair(bundle, folder / "open_clip_model.safetensors", like, clip.ours_of)
