@@ -11,8 +11,8 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import read_json
 from medvlp.text.tokenizers import TransformersTokenizer
 
-# Weights as safetensors or as torch's own, never code.
-_WANTED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
+# Weights as safetensors or as torch's own, the card, never code.
+_WANTED = ("README.md", "*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 

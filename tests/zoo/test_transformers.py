@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
+from medvlp.zoo.exports import export
 from tests.zoo.small import TEXTS, changed, clip_words, kept, natural, pictures, read, spoilt, units, write
 
 SIZES = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -239,6 +241,27 @@ def test_a_configuration_that_does_not_hold_together_is_refused(tmp_path: Path) 
     edit(folder / "tokenizer_config.json", lambda told: told.update({"padding_side": "left"}))
     with pytest.raises(DataError, match=r"pads texts in front \(padding_side: left\), which moves their words"):
         convert(folder, name="transformers", options={})
+
+
+def test_the_licence_is_that_of_the_card_beside_the_weights(tmp_path: Path) -> None:
+    clip_folder(tmp_path / "clip")
+    card = tmp_path / "clip" / "README.md"
+    for stated, found in (
+        ("license: cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("license: other\nlicense_name: hers", "hers"),
+        ("tags: []", "not stated"),
+        ("license: [", "not stated"),
+    ):
+        card.write_text(f"---\n{stated}\n---\n# Weights\n")
+        made = convert(tmp_path / "clip", name="transformers", options={})
+        assert made.provenance["licence"] == found
+        assert f"Licence of the weights: {found.replace('not stated', 'none is stated')}" in made.card
+    card.write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    known = convert(tmp_path / "clip", name="transformers", options={"release": "pubmedclip"})
+    assert known.provenance["licence"] == "MIT", "what is known of a release"
+    save_bundle(tmp_path / "bundle", convert(tmp_path / "clip", name="transformers", options={}))
+    export(load_bundle(tmp_path / "bundle"), to="transformers", out=tmp_path / "out")
+    assert convert(tmp_path / "out", name="transformers", options={}).provenance["licence"] == "cc-by-nc-4.0"
 
 
 def test_a_folder_without_vocabulary_has_no_tokenizer(tmp_path: Path) -> None:
