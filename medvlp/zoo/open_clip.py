@@ -108,7 +108,7 @@ def open_clip(
     else:
         words = clip_tokenizer(tokenizer, length=length, vocabulary=vocabulary)
     # By itself it takes the largest id for the end of a text.
-    end = own.get("eos_id", 2) if own.get("pool_type") == "eos" else vocabulary - 1
+    end = own.get("eos_id", 2) if own.get("pool_type") == "eos" else words.vocab_size - 1
     if not bert and words.stop_id != end:
         raise DataError(
             f"The text tower pools where the id {end} stands, and the tokenizer ends texts with {words.stop_id}: the "

@@ -107,6 +107,22 @@ def test_texts_that_are_pooled_otherwise_go_to_neither(bundle: Path, tmp_path: P
         export(with_words(bundle, HashWords()), to=form, out=tmp_path / "out")
 
 
+def test_towers_that_open_clip_makes_otherwise_do_not_go_there(bundle: Path, tmp_path: Path) -> None:
+    words = train_wordpiece(TEXTS * 3, vocab_size=96, max_length=24)
+    text = {"config": {"model_type": "clip_text_model", **SIZES, "layer_norm_eps": 1e-3}}
+    with pytest.raises(UserError, match=r"norms with the epsilon 1e-05, and the text tower with 0\.001: such"):
+        export(with_words(bundle, words, **text), to="open_clip", out=tmp_path / "out")
+    # One that was trained here says less of itself than the importers do.
+    made = with_words(bundle, words)
+    spec: dict[str, Any] = dict(made.model.spec)  # type: ignore[attr-defined]
+    small = {"embed_dim": 64, "depth": 1, "num_heads": 2}
+    tower = {"name": "timm", "architecture": spec["vision"]["architecture"], "image_size": 32, "channels": 3}
+    own = build_model({**spec, "vision": {**tower, "options": small}}, tokenizer=words)
+    for form in ("transformers", "open_clip"):
+        with pytest.raises(UserError, match=rf"^{form}'s? form has no place for .* as the importers of"):
+            export(replace(made, model=own), to=form, out=tmp_path / "out")
+
+
 class ReadWords(SpokenWords):
     """Texts end with the id 2."""
 

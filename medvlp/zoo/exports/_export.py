@@ -18,6 +18,8 @@ from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.tokenizers import SpeakingTokenizer
 from medvlp.zoo._pixels import IMAGENET
 
+# What importers of transformers say of the towers that they make, by timm's names; exporters read it there.
+SIZES = frozenset({"embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "act_layer"})
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
