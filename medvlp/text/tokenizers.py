@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CARD = "tokenizer.yaml"
+# Classes that come as code beside a vocabulary and are one of transformers' own by another name.
+_RENAMED = {"CXRBertTokenizer": "BertTokenizer"}
 _FEWEST = 2  # words that a tokenizer knows
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
@@ -244,7 +246,7 @@ def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:
     local = Path(path_or_name).is_dir()
     try:
         return _fetch(path_or_name, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if local:
             raise UserError(
                 f"The folder {path_or_name} holds no tokenizer that transformers can read ({type(error).__name__}): "
@@ -260,9 +262,17 @@ def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:
 
 
 def _fetch(path_or_name: str, *, local_files_only: bool) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
+    import transformers
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    found = AutoTokenizer.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
+    told = get_tokenizer_config(path_or_name, local_files_only=local_files_only)
+    mapped = told.get("auto_map") or {}  # a list in older files
+    code = (mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped) or [""]
+    own = str(code if isinstance(code, str) else code[0]).rpartition(".")[2] or told.get("tokenizer_class")
+    reader = getattr(transformers, _RENAMED.get(str(own), "AutoTokenizer"))
+    found = reader.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
+    if isinstance(getattr(found, "init_kwargs", None), dict):
+        found.init_kwargs.pop("auto_map", None)  # the code that it names is not written with it
     if found is None:
         raise OSError(f"transformers has no tokenizer class for {path_or_name}")
     return found
