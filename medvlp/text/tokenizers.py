@@ -265,10 +265,10 @@ def _fetch(path_or_name: str, *, local_files_only: bool) -> PreTrainedTokenizerB
     import transformers
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    told = get_tokenizer_config(path_or_name, local_files_only=local_files_only)
-    mapped = told.get("auto_map") or {}  # a list in older files
+    settings = get_tokenizer_config(path_or_name, local_files_only=local_files_only)
+    mapped = settings.get("auto_map") or {}  # a list in older files
     code = (mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped) or [""]
-    own = str(code if isinstance(code, str) else code[0]).rpartition(".")[2] or told.get("tokenizer_class")
+    own = str(code if isinstance(code, str) else code[0]).rpartition(".")[2] or settings.get("tokenizer_class")
     reader = getattr(transformers, _RENAMED.get(str(own), "AutoTokenizer"))
     found = reader.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
     if isinstance(getattr(found, "init_kwargs", None), dict):

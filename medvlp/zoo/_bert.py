@@ -19,10 +19,10 @@ BERT_EXTRAS = {
 }
 
 
-def bert_config(weights: Mapping[str, Tensor], prefix: str, *, told: Mapping[str, Any] = {}) -> dict[str, Any]:
+def bert_config(weights: Mapping[str, Tensor], prefix: str, *, beside: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Return the configuration of the BERT under a prefix.
 
-    Weights tell neither heads nor activation nor epsilon: `told`, the configuration beside them, does; where there is
+    Weights tell neither heads nor activation nor epsilon: `beside`, the configuration beside them, does; where there is
     none, heads are 64 wide and the rest is BERT's own, as of every BERT of these projects.
 
     Raises:
@@ -35,7 +35,7 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str, *, told: Mapping[str
         kinds = weights[f"{prefix}embeddings.token_type_embeddings.weight"].shape[0]
     except (KeyError, ValueError):
         raise DataError(f"The checkpoint has no BERT under {prefix!r}: it is another model.") from None
-    kind = told.get("model_type", "bert")
+    kind = beside.get("model_type", "bert")
     if kind not in ("bert", "cxr-bert"):
         raise DataError(f"The text tower is of the type {kind!r}, which shares names with BERT: BERT is read.")
     pattern = prefix.replace(".", r"\.") + r"encoder\.layer\.(\d+)\..*"
@@ -44,15 +44,15 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str, *, told: Mapping[str
         "vocab_size": vocabulary,
         "hidden_size": width,
         "num_hidden_layers": count(weights, pattern),
-        "num_attention_heads": told.get("num_attention_heads", max(1, width // 64)),
+        "num_attention_heads": beside.get("num_attention_heads", max(1, width // 64)),
         "intermediate_size": hidden,
         "max_position_embeddings": positions,
         "type_vocab_size": kinds,
-        **{key: told[key] for key in ("hidden_act", "layer_norm_eps") if key in told},
+        **{key: beside[key] for key in ("hidden_act", "layer_norm_eps") if key in beside},
     }
 
 
-def told_of(name: str | None) -> dict[str, Any]:
+def config_of(name: str | None) -> dict[str, Any]:
     """Return the configuration of a BERT by hub name or folder; empty where it is not on this machine."""
     from transformers import AutoConfig
 

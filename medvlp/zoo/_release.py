@@ -155,11 +155,11 @@ def _licence_beside(file: Path) -> str:
     if not any((place / name).is_file() for name in ("config.json", "open_clip_config.json")):
         return ""  # a file among others, whose README.md need not be its own
     try:
-        told = metadata_load(place / "README.md") or {}
+        card = metadata_load(place / "README.md") or {}
     except (OSError, ValueError, yaml.YAMLError):
         return ""
-    stated = told.get("license")
-    stated = told.get("license_name", stated) if stated == "other" else stated
+    stated = card.get("license")
+    stated = card.get("license_name", stated) if stated == "other" else stated
     return stated if isinstance(stated, str) else ""
 
 

@@ -68,8 +68,8 @@ def biovil(
     weights = _one_picture(image) if temporal else dict(image)
     weights = folded(weights, "projector.model.0", "projector.model.1") | words
     joint = len(weights["projector.model.0.weight"])
-    told = settings_in(place) if (place / "config.json").is_file() else {}
-    config = bert_config(weights, "bert.", told=told)
+    beside = settings_in(place) if (place / "config.json").is_file() else {}
+    config = bert_config(weights, "bert.", beside=beside)
     tokenizer = tokenizer_in(place, length=config["max_position_embeddings"], vocabulary=config["vocab_size"])
     size = 448 if temporal else 480
     tower = {"name": "timm", "architecture": "resnet50", "image_size": size, "channels": 3, "mean": [0.0], "std": [1.0]}

@@ -16,7 +16,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config, told_of
+from medvlp.zoo._bert import BERT_EXTRAS, bert_config, config_of
 from medvlp.zoo._bpe import clip_tokenizer
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, count, renamed, split_rows, without
@@ -256,8 +256,8 @@ def _bert_text(
             "released one, which takes the first token of the last layer."
         )
     kinds = weights.get("text.transformer.embeddings.token_type_embeddings.weight", ())
-    told = told_of(text.get("hf_model_name")) or ({"model_type": "roberta"} if len(kinds) == 1 else {})
-    config = bert_config(weights, "text.transformer.", told=told)
+    beside = config_of(text.get("hf_model_name")) or ({"model_type": "roberta"} if len(kinds) == 1 else {})
+    config = bert_config(weights, "text.transformer.", beside=beside)
     hidden = weights.get("text.proj.0.weight")
     more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
     length = min(config["max_position_embeddings"], text.get("context_length", known.length))

@@ -102,7 +102,7 @@ def timm(
         importer="timm",
         source=file,
         release=Release(title=title, licence=licence, citation=citation),
-        read=[_view(shown, side, preset, told=bool(settings))],
+        read=[_view(shown, side, preset, known=bool(settings))],
         answers=answers,
         facts={"architecture": name, "left_out": left, "mean": tower["mean"], "std": tower["std"]},
         limits="Whoever converted it said what its pixels and its outputs are; nothing in the weights tells.",
@@ -114,7 +114,7 @@ def _by_channel(values: Any, channels: int) -> list[float]:  # noqa: ANN401
     return given if len(given) in (1, channels) else [sum(given) / len(given)]
 
 
-def _view(shown: Mapping[str, Any], side: int, preset: str, *, told: bool) -> dict[str, object]:
+def _view(shown: Mapping[str, Any], side: int, preset: str, *, known: bool) -> dict[str, object]:
     """Return the view that brings a picture to its size as timm does; the nearest where nobody told how (a file).
 
     Raises:
@@ -122,12 +122,12 @@ def _view(shown: Mapping[str, Any], side: int, preset: str, *, told: bool) -> di
     """
     crop, share = shown.get("crop_mode") or "center", float(shown.get("crop_pct") or 0.875)
     resample = shown.get("interpolation") or "bilinear"
-    if told and (resample not in ("bicubic", "bilinear", "lanczos") or crop not in ("center", "squash")):
+    if known and (resample not in ("bicubic", "bilinear", "lanczos") or crop not in ("center", "squash")):
         raise DataError(
             f"Pictures are brought to their size by crop_mode {crop!r} and interpolation {resample!r}: center or "
             "squash, by bicubic, bilinear or lanczos, are known here."
         )
-    if told and crop == "squash" and share != 1:
+    if known and crop == "squash" and share != 1:
         raise DataError(f"Pictures are squashed and {share:g} of them cut out: only the whole (crop_pct 1) is read.")
     fit = {"fit": "crop", "resize": int(side / share)} if crop == "center" else {"fit": "squeeze", "resize": side}
     return {"name": "read", "size": side, "preset": preset, "resample": resample, **fit}
