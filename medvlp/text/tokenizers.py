@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CARD = "tokenizer.yaml"
+# Classes that come as code beside a vocabulary and are one of transformers' own by another name.
+_RENAMED = {"CXRBertTokenizer": "BertTokenizer"}
+_FEWEST = 2  # words that a tokenizer knows
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
 
@@ -134,7 +137,7 @@ class TransformersTokenizer:
         max_length: longest sequence, special tokens included.
 
     Raises:
-        UserError: if there is no such tokenizer here and it cannot be fetched.
+        UserError: if there is no such tokenizer here and it cannot be fetched, or it has no vocabulary.
         ConfigError: if it knows no padding token, or `max_length` leaves no room for a word.
     """
 
@@ -156,6 +159,12 @@ class TransformersTokenizer:
             raise ConfigError(
                 f"The tokenizer {path_or_name} has no padding token: use one that has, or add it and save it."
             )
+        # transformers makes an empty tokenizer of a folder that has its settings and no vocabulary.
+        if len(self._inner) - len(set(self._inner.all_special_ids)) < _FEWEST:
+            raise UserError(
+                f"The tokenizer {path_or_name} knows no words beside its special tokens: give the folder that has its "
+                "vocabulary too (tokenizer.json, vocab.txt or spiece.model)."
+            )
         specials = self._inner.num_special_tokens_to_add()
         if max_length <= specials:
             raise ConfigError(
@@ -165,6 +174,7 @@ class TransformersTokenizer:
         self.max_length = max_length
         self.vocab_size = len(self._inner)
         self.pad_id = int(self._inner.pad_token_id)
+        self.pads_in_front = self._inner.padding_side == "left"  # as it was made; here texts are padded behind
         self._rules = hash_of_rules(_rules_of(self._inner))
         first, last = self._inner.cls_token_id, self._inner.sep_token_id
         self.start_id = int(first if first is not None else self._inner.bos_token_id or 0)
@@ -236,7 +246,7 @@ def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:
     local = Path(path_or_name).is_dir()
     try:
         return _fetch(path_or_name, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if local:
             raise UserError(
                 f"The folder {path_or_name} holds no tokenizer that transformers can read ({type(error).__name__}): "
@@ -252,9 +262,17 @@ def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:
 
 
 def _fetch(path_or_name: str, *, local_files_only: bool) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
+    import transformers
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    found = AutoTokenizer.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
+    settings = get_tokenizer_config(path_or_name, local_files_only=local_files_only)
+    mapped = settings.get("auto_map") or {}  # a list in older files
+    code = (mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped) or [""]
+    own = str(code if isinstance(code, str) else code[0]).rpartition(".")[2] or settings.get("tokenizer_class")
+    reader = getattr(transformers, _RENAMED.get(str(own), "AutoTokenizer"))
+    found = reader.from_pretrained(path_or_name, local_files_only=local_files_only, trust_remote_code=False)
+    if isinstance(getattr(found, "init_kwargs", None), dict):
+        found.init_kwargs.pop("auto_map", None)  # the code that it names is not written with it
     if found is None:
         raise OSError(f"transformers has no tokenizer class for {path_or_name}")
     return found

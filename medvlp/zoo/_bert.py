@@ -19,11 +19,14 @@ BERT_EXTRAS = {
 }
 
 
-def bert_config(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
-    """Return the configuration of the BERT under a prefix; heads are 64 wide, as of every BERT of these projects.
+def bert_config(weights: Mapping[str, Tensor], prefix: str, *, beside: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """Return the configuration of the BERT under a prefix.
+
+    Weights tell neither heads nor activation nor epsilon: `beside`, the configuration beside them, does; where there is
+    none, heads are 64 wide and the rest is BERT's own, as of every BERT of these projects.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or it is RoBERTa or another one that counts places otherwise.
     """
     try:
         vocabulary, width = weights[f"{prefix}embeddings.word_embeddings.weight"].shape
@@ -32,17 +35,34 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
         kinds = weights[f"{prefix}embeddings.token_type_embeddings.weight"].shape[0]
     except (KeyError, ValueError):
         raise DataError(f"The checkpoint has no BERT under {prefix!r}: it is another model.") from None
+    kind = beside.get("model_type", "bert")
+    if kind not in ("bert", "cxr-bert"):
+        raise DataError(f"The text tower is of the type {kind!r}, which shares names with BERT: BERT is read.")
     pattern = prefix.replace(".", r"\.") + r"encoder\.layer\.(\d+)\..*"
     return {
         "model_type": "bert",
         "vocab_size": vocabulary,
         "hidden_size": width,
         "num_hidden_layers": count(weights, pattern),
-        "num_attention_heads": max(1, width // 64),
+        "num_attention_heads": beside.get("num_attention_heads", max(1, width // 64)),
         "intermediate_size": hidden,
         "max_position_embeddings": positions,
         "type_vocab_size": kinds,
+        **{key: beside[key] for key in ("hidden_act", "layer_norm_eps") if key in beside},
     }
+
+
+def config_of(name: str | None) -> dict[str, Any]:
+    """Return the configuration of a BERT by hub name or folder; empty where it is not on this machine."""
+    from transformers import AutoConfig
+
+    if not name:
+        return {}
+    try:
+        found = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return {}
+    return dict(found.to_dict())
 
 
 def bert_and_words(

@@ -11,8 +11,8 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import read_json
 from medvlp.text.tokenizers import TransformersTokenizer
 
-# Weights as safetensors or as torch's own, never code.
-_WANTED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
+# Weights as safetensors or as torch's own, the card, never code.
+_WANTED = ("README.md", "*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -71,13 +71,18 @@ def tokenizer_in(folder: Path, *, length: int, vocabulary: int) -> TransformersT
     """Return the tokenizer of a folder.
 
     Raises:
-        DataError: if it knows more words than the text tower has vectors.
+        DataError: if it knows more words than the text tower has vectors, or pads texts in front.
     """
     words = TransformersTokenizer(folder, max_length=length)
     if words.vocab_size > vocabulary:
         raise DataError(
             f"The tokenizer in {folder} has {words.vocab_size} ids and the weights {vocabulary}: give the folder with "
             "the tokenizer that the model was trained with."
+        )
+    if words.pads_in_front:
+        raise DataError(
+            f"The tokenizer in {folder} pads texts in front (padding_side: left), which moves their words to other "
+            "places: only texts that are padded behind are read here."
         )
     return words
 

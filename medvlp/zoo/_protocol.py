@@ -7,12 +7,11 @@ is opened, by torch's reader of weights alone, which refuses all but tensors and
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -56,23 +55,34 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         raise UserError(f"{path} does not exist: name the checkpoint's file.")
     try:
         held = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, SafetensorError, ValueError, KeyError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except Exception as error:  # whatever the readers raise at a damaged or hostile file means the same to the user
         raise UserError(
-            f"{path} cannot be read as weights alone ({reason}): get the file again, or, if it comes from a project "
-            "you trust, save its state dict by itself."
+            f"{path} cannot be read as weights alone ({_reason(error)}): get the file again, or, if it comes from a "
+            "project you trust, save its state dict by itself."
         ) from None
     within: Mapping[str, object] = held if isinstance(held, Mapping) else {}
     key = next((key for key in inside if isinstance(within.get(key), Mapping)), None)
     found = {f"{part}.": within.get(part) for part in parts} or {"": held if key is None else within[key]}
     named: dict[str, Tensor] = {}
     for start, weights in found.items():
-        if not isinstance(weights, Mapping) or not weights or not all(isinstance(t, Tensor) for t in weights.values()):
+        if not isinstance(weights, Mapping) or not weights or not all(map(_is_plain, weights.values())):
             wanted = ", ".join(parts or inside) or "its top"
             raise UserError(f"{path} holds no state dict (looked under {wanted}): name another file.")
         prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
         named |= {f"{start}{str(name).removeprefix(prefix)}": tensor for name, tensor in weights.items()}
     return named
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong in a line; torch's own first one is advice to read the file without care."""
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    line = re.split(r"[.\s]*(?:In PyTorch 2\.6|Please use)", text.strip().partition("\n")[0])[0]
+    return line or type(error).__name__
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor with numbers of its own: neither sparse, nor quantised, nor a shape alone."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_quantized or value.is_meta)
 
 
 def _load_pickled(path: Path) -> object:
@@ -100,7 +110,7 @@ def load_strictly(
         own: names of ours that a foreign checkpoint does not have: they keep what the model was built with.
 
     Raises:
-        DataError: naming the first few that do not fit.
+        DataError: naming the first few that do not fit, or hold what is no number.
     """
     target = model.state_dict()
     renamed: dict[str, Tensor] = {}
@@ -119,11 +129,10 @@ def load_strictly(
         for name, tensor in renamed.items()
         if tensor.shape != target[name].shape
     ]
-    faults = [
-        f"{len(names)} {what}, such as {', '.join(names[:_SHOWN])}"
-        for what, names in (("are missing", missing), ("are not expected", unexpected), ("differ in shape", shapes))
-        if names
-    ]
+    infinite = [name for name, tensor in renamed.items() if not bool(tensor.isfinite().all())]
+    found = {"are missing": missing, "are not expected": unexpected, "differ in shape": shapes}
+    found["are infinite or no numbers (nan)"] = infinite
+    faults = [f"{len(names)} {what}, such as {', '.join(names[:_SHOWN])}" for what, names in found.items() if names]
     if faults:
         raise DataError(
             f"The weights of {source} do not fit: {'; '.join(faults)}. It is another version or another model: name "

@@ -112,25 +112,24 @@ def imported(
     model.eval()
     finish(model)
     asked = zero_shot(release) if answers is None else answers
+    licence = release.licence or _licence_beside(source)
     provenance: dict[str, object] = {
         "converted_from": importer,
         "release": release.title,
         "source": source.name,
         "source_sha256": sha256_of(source),
-        "licence": release.licence or "not stated",
+        "licence": licence or "not stated",
         "citation": release.citation or "not stated",
         "synthetic": False,
         **{name: value for name, value in (facts or {}).items() if value not in ((), [], "")},
     }
     words = f"{release.title}. {release.citation}" if release.citation else release.title
-    stated = (
-        f"Licence of the weights: {release.licence or 'none is stated; ask their authors before you pass them on'}."
-    )
+    stated = f"Licence of the weights: {licence or 'none is stated; ask their authors before you pass them on'}."
     card = ModelCard(
         name=f"{release.title}, converted",
         prompted=tokenizer is not None,
         tags=[importer.replace("_", "-")],
-        licence=release.licence,
+        licence=licence,
         sections=[
             ("What it is", " ".join(filter(None, (f"{words.rstrip('.')}.", stated, release.about)))),
             ("Use", RESEARCH),
@@ -146,6 +145,22 @@ def imported(
         provenance=provenance,
         card=card,
     )
+
+
+def _licence_beside(file: Path) -> str:
+    """Return the licence that the card in a folder of the hub's form states; empty where there is none."""
+    from huggingface_hub.repocard import metadata_load
+
+    place = file.parent
+    if not any((place / name).is_file() for name in ("config.json", "open_clip_config.json")):
+        return ""  # a file among others, whose README.md need not be its own
+    try:
+        card = metadata_load(place / "README.md") or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return ""
+    stated = card.get("license")
+    stated = card.get("license_name", stated) if stated == "other" else stated
+    return stated if isinstance(stated, str) else ""
 
 
 def _plain(prompts: PromptSet) -> dict[str, object]:

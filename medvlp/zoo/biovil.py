@@ -16,7 +16,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
-from medvlp.zoo._folder import folder_at, tokenizer_in, weights_in
+from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, folded, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported, reworded, zero_shot
@@ -68,7 +68,8 @@ def biovil(
     weights = _one_picture(image) if temporal else dict(image)
     weights = folded(weights, "projector.model.0", "projector.model.1") | words
     joint = len(weights["projector.model.0.weight"])
-    config = bert_config(weights, "bert.")
+    beside = settings_in(place) if (place / "config.json").is_file() else {}
+    config = bert_config(weights, "bert.", beside=beside)
     tokenizer = tokenizer_in(place, length=config["max_position_embeddings"], vocabulary=config["vocab_size"])
     size = 448 if temporal else 480
     tower = {"name": "timm", "architecture": "resnet50", "image_size": size, "channels": 3, "mean": [0.0], "std": [1.0]}

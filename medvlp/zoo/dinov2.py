@@ -71,7 +71,7 @@ def dinov2(
     file = weights_in(place)
     weights, left = without(read_checkpoint(file), {r"embeddings\.mask_token": None})
     weights = _joined(weights)
-    read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
+    read, mean, std = read_by_processor(place, preset=preset)
     width, side = settings.get("hidden_size", 768), int(str(read["size"]))
     if side != settings.get("image_size", 224):
         raise DataError(

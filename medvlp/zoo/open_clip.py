@@ -16,7 +16,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
-from medvlp.zoo._bert import BERT_EXTRAS, bert_config
+from medvlp.zoo._bert import BERT_EXTRAS, bert_config, config_of
 from medvlp.zoo._bpe import clip_tokenizer
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, count, renamed, split_rows, without
@@ -80,7 +80,7 @@ def open_clip(
 
     Raises:
         UserError: if a file is missing or cannot be read, or the tokenizer is.
-        DataError: if the weights are another architecture.
+        DataError: if the weights are another architecture, or its configuration says what is not read here.
     """
     known = RELEASES[release]
     place = None if source.is_file() else folder_at(source)
@@ -90,6 +90,7 @@ def open_clip(
     weights = _straight(weights)
     if not any(name.startswith("visual.") for name in weights):
         raise DataError(f"{file} has no weights under visual.: it is not in OpenAI's or open_clip's layout.")
+    _refuse_unread(settings.get("model_cfg", {}))
     quick = settings.get("model_cfg", {}).get("quick_gelu", not settings)
     act = activation or ("quick_gelu" if quick else "gelu")
     read, mean, std = _pixels(known, settings.get("preprocess_cfg", {}), preset)
@@ -106,6 +107,13 @@ def open_clip(
         words = tokenizer_in(folder_at(Path(str(tokenizer))), length=length, vocabulary=vocabulary)
     else:
         words = clip_tokenizer(tokenizer, length=length, vocabulary=vocabulary)
+    # By itself it takes the largest id for the end of a text.
+    end = own.get("eos_id", 2) if own.get("pool_type") == "eos" else words.vocab_size - 1
+    if not bert and words.stop_id != end:
+        raise DataError(
+            f"The text tower pools where the id {end} stands, and the tokenizer ends texts with {words.stop_id}: the "
+            "two do not belong together."
+        )
     side: Any = vision["image_size"]
     joint = next((len(weights[n]) for n in ("visual.proj", "visual.head.proj.weight") if n in weights), 0)
     views = [view if "size" in view else {**view, "size": side} for view in read]
@@ -143,6 +151,33 @@ def _straight(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return split_rows(held, r"(text\..*\.attn)\.in_proj_(.*)", into)
 
 
+def _refuse_unread(model: Mapping[str, Any]) -> None:
+    """Refuse what a configuration says beside sizes that no weight tells of: it would be left aside unseen."""
+    vision, text = model.get("vision_cfg", {}), model.get("text_cfg", {})
+    words = {k: v for k, v in (text.get("tokenizer_kwargs") or {}).items() if v and (k, v) != ("clean", "whitespace")}
+    said = {f"text_cfg.{key}": text.get(key) for key in ("act_kwargs", "norm_kwargs", "tokenizer_mode")}
+    said |= {"text_cfg.tokenizer_kwargs": words}
+    if "timm_model_name" not in vision:
+        said |= {f"vision_cfg.{key}": vision.get(key) for key in ("act_kwargs", "norm_kwargs")}
+        said |= {"vision_cfg.pool_type": vision.get("pool_type", "tok").replace("tok", "")}
+    for key, value in said.items():
+        if value:
+            raise DataError(f"{_CONFIG} sets {key} to {value!r}, which is not read here: it would be another model.")
+
+
+def _side(settings: Mapping[str, Any], otherwise: int) -> int:
+    """Return the side of a picture in pixels.
+
+    Raises:
+        DataError: if it is no square.
+    """
+    given = settings.get("image_size", otherwise)
+    sides = {given} if isinstance(given, int) else set(given)
+    if len(sides) > 1:
+        raise DataError(f"The image tower takes pictures of {given}: only squares are read here.")
+    return sides.pop()
+
+
 def _vision(
     weights: Mapping[str, Tensor], model: Mapping[str, Any], act: str, *, mean: list[float], std: list[float]
 ) -> dict[str, Any]:
@@ -156,7 +191,7 @@ def _vision(
         return {
             "name": "timm",
             "architecture": settings["timm_model_name"],
-            "image_size": settings.get("image_size", 224),
+            "image_size": _side(settings, 224),
             "channels": 3,
             "pool": settings.get("timm_pool") or None,
             "mean": mean,
@@ -176,7 +211,7 @@ def _vision(
         heads=width // settings.get("head_width", 64),
         hidden=len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
         patch=patch,
-        image_size=side * patch,
+        image_size=_side(settings, side * patch),
         activation=act,
         eps=1e-5,
         mean=mean,
@@ -220,7 +255,9 @@ def _bert_text(
             f"The text tower pools by {pooler!r} or brings a pooler of its own, an older form of the release: name the "
             "released one, which takes the first token of the last layer."
         )
-    config = bert_config(weights, "text.transformer.")
+    kinds = weights.get("text.transformer.embeddings.token_type_embeddings.weight", ())
+    beside = config_of(text.get("hf_model_name")) or ({"model_type": "roberta"} if len(kinds) == 1 else {})
+    config = bert_config(weights, "text.transformer.", beside=beside)
     hidden = weights.get("text.proj.0.weight")
     more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
     length = min(config["max_position_embeddings"], text.get("context_length", known.length))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._folder import folder_at, settings_in, weights_in
@@ -56,7 +57,7 @@ def timm(
 
     Raises:
         UserError: if a file is missing or cannot be read, or no architecture is named.
-        DataError: if the weights are not those of the architecture.
+        DataError: if the weights are not those of the architecture, or no view makes its pixels.
     """
     place = None if source.is_file() else folder_at(source)
     settings: dict[str, Any] = {} if place is None else settings_in(place)
@@ -64,12 +65,16 @@ def timm(
     name = architecture or settings.get("architecture")
     if name is None:
         raise UserError(f"{source} does not say what it is: give architecture=NAME, one of timm's (resnet50 ...).")
-    shown = {**_defaults(str(name)), **settings.get("pretrained_cfg", {})}
+    # A folder of before 2023 says of pixels beside the name; what a folder leaves out is timm's own default.
+    shown = {**_defaults(None if settings else str(name)), **settings.get("pretrained_cfg", settings)}
     # With what timm makes it; what has no weights of its own, such as an activation, stands nowhere else.
     made = dict(settings.get("model_args") or {})
-    channels = channels or made.get("in_chans", 3)
+    depth, *sides = shown.get("input_size") or (3, 224, 224)
+    channels = channels or made.get("in_chans", depth)
     options = {key: value for key, value in made.items() if key not in _OWN}
-    side = image_size or int(shown.get("input_size", (3, 224, 224))[-1])
+    if image_size is None and len(set(sides)) > 1:
+        raise DataError(f"{source} takes pictures of {sides}: only squares are read here.")
+    side = image_size or int(sides[-1])
     tower = {
         "name": "timm",
         "architecture": name,
@@ -90,15 +95,6 @@ def timm(
     if labels is not None:
         asked = {"labels": labels, "part": "findings", "exclusive": exclusive}
         answers = [StoredAnswer("findings", "findings", asked, labels)]
-    filters = {"bicubic": "bicubic", "bilinear": "bilinear", "lanczos": "lanczos"}
-    view = {
-        "name": "read",
-        "size": side,
-        "preset": preset,
-        "fit": "crop" if shown.get("crop_mode", "center") == "center" else "squeeze",
-        "resample": filters.get(str(shown.get("interpolation")), "bilinear"),
-        "resize": int(side / float(shown.get("crop_pct", 0.875))),
-    }
     return imported(
         {"name": "vision", "vision": tower, "heads": heads},
         weights,
@@ -106,7 +102,7 @@ def timm(
         importer="timm",
         source=file,
         release=Release(title=title, licence=licence, citation=citation),
-        read=[view if view["fit"] == "crop" else {**view, "resize": side}],
+        read=[_view(shown, side, preset, known=bool(settings))],
         answers=answers,
         facts={"architecture": name, "left_out": left, "mean": tower["mean"], "std": tower["std"]},
         limits="Whoever converted it said what its pixels and its outputs are; nothing in the weights tells.",
@@ -118,8 +114,30 @@ def _by_channel(values: Any, channels: int) -> list[float]:  # noqa: ANN401
     return given if len(given) in (1, channels) else [sum(given) / len(given)]
 
 
-def _defaults(architecture: str) -> dict[str, Any]:
-    from timm.models import get_pretrained_cfg, is_model
+def _view(shown: Mapping[str, Any], side: int, preset: str, *, known: bool) -> dict[str, object]:
+    """Return the view that brings a picture to its size as timm does; the nearest where nobody told how (a file).
 
+    Raises:
+        DataError: if a folder tells what no view of ours does.
+    """
+    crop, share = shown.get("crop_mode") or "center", float(shown.get("crop_pct") or 0.875)
+    resample = shown.get("interpolation") or "bilinear"
+    if known and (resample not in ("bicubic", "bilinear", "lanczos") or crop not in ("center", "squash")):
+        raise DataError(
+            f"Pictures are brought to their size by crop_mode {crop!r} and interpolation {resample!r}: center or "
+            "squash, by bicubic, bilinear or lanczos, are known here."
+        )
+    if known and crop == "squash" and share != 1:
+        raise DataError(f"Pictures are squashed and {share:g} of them cut out: only the whole (crop_pct 1) is read.")
+    fit = {"fit": "crop", "resize": int(side / share)} if crop == "center" else {"fit": "squeeze", "resize": side}
+    return {"name": "read", "size": side, "preset": preset, "resample": resample, **fit}
+
+
+def _defaults(architecture: str | None) -> dict[str, Any]:
+    """Return what timm says of its own weights of an architecture, or of any where None."""
+    from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
+
+    if architecture is None:
+        return PretrainedCfg().to_dict()
     found = get_pretrained_cfg(architecture) if is_model(architecture) else None
     return {} if found is None else found.to_dict()

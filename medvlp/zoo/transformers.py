@@ -85,8 +85,8 @@ def transformers(
             f"{place} holds a model of type {kind!r}, and this importer reads 'clip' and 'siglip': run "
             "`medvlp components zoo` for the others."
         )
-    read, mean, std = read_by_processor(settings_in(place, "preprocessor_config.json"), preset=preset)
-    vision, text = _filled(settings, kind, "vision"), _filled(settings, kind, "text")
+    read, mean, std = read_by_processor(place, preset=preset)
+    vision, text = _filled(settings, kind, place)
     weights, left = without(read_checkpoint(file, inside=("state_dict",)), _KNOWN)
     weights = _joined(weights)
     tower = vit(
@@ -104,11 +104,17 @@ def transformers(
     )
     if read["size"] != vision["image_size"]:
         raise DataError(
-            f"preprocessor_config.json of {place} makes {read['size']} pixels and config.json asks for "
+            f"The preprocessor of {place} makes {read['size']} pixels and config.json asks for "
             f"{vision['image_size']}: the two do not belong together."
         )
     words = tokenizer_in(place, length=text["max_position_embeddings"], vocabulary=text["vocab_size"])
     clip = kind == "clip"
+    end = text.get("eos_token_id", 2)
+    if clip and end not in (2, words.stop_id):  # 2 stands for the largest id, as of older files
+        raise DataError(
+            f"config.json of {place} takes the id {end} for the end of a text, and its tokenizer writes "
+            f"{words.stop_id} there: the two do not belong together."
+        )
     spec = {
         "name": "dual",
         "vision": tower,
@@ -145,15 +151,30 @@ def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return split_rows(with_fused_vision(weights), r"(vision_model\.head\.attention)\.in_proj_(.*)", into)
 
 
-def _filled(settings: dict[str, Any], kind: str, part: str) -> dict[str, Any]:
-    """Return the configuration of a tower with every default, as transformers fills it in, plain values only."""
+def _filled(settings: dict[str, Any], kind: str, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configurations of both towers with every default, as transformers fills it in, plain values only."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    given = settings.get(f"{part}_config") or {}
-    full = AutoConfig.for_model(f"{kind}_{part}_model", **{k: v for k, v in given.items() if k != "model_type"})
-    return {k: v for k, v in full.to_dict().items() if isinstance(v, bool | int | float | str) and k in _SIZES}
+    # Files of CLIP of 2022 say it in `..._config_dict`, which counts where there are both.
+    given = {k: v for k, v in settings.items() if k in _PARTS[: 4 if kind == "clip" else 2]}
+    try:
+        full = AutoConfig.for_model(kind, **given)
+        both = [
+            {k: v for k, v in part.to_dict().items() if isinstance(v, bool | int | float | str) and k in _SIZES}
+            for part in (full.vision_config, full.text_config)
+        ]
+    except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"config.json of {place} describes no model of type {kind!r} ({reason}).") from None
+    if "image_size" not in both[0]:
+        raise DataError(
+            f"config.json of {place} takes pictures of {full.vision_config.image_size}: one number is known here."
+        )
+    return both[0], both[1]
 
 
+_PARTS = ("text_config", "vision_config", "text_config_dict", "vision_config_dict")
 _SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "layer_norm_eps",
     "image_size", "patch_size", "vocab_size", "max_position_embeddings", "eos_token_id", "bos_token_id", "pad_token_id",

@@ -77,13 +77,14 @@ def bert_words(folder: Path) -> Any:
 
 
 def changed(weights: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield what no importer may take: a weight renamed, dropped, added or turned."""
+    """Yield what no importer may take: a weight renamed, dropped, added, without numbers or turned."""
     names = [n for n, t in weights.items() if t.dim() >= 2 and t.shape[0] != t.shape[1]]
     name = names[len(names) // 2]
     others = {n: t for n, t in weights.items() if n != name}
     yield "renamed", {**others, f"{name}_of_another": weights[name]}
     yield "dropped", others
     yield "added", {**weights, f"{name}2": weights[name].clone()}
+    yield "no number", {**others, name: weights[name] * float("nan")}
     yield "turned", {**others, name: weights[name].transpose(0, 1).contiguous()}
 
 
@@ -116,3 +117,5 @@ def spoilt(path: Path, trace: Path) -> Iterator[tuple[str, bytes]]:
     torch.save({"weights": torch.zeros(1), "more": Runs(str(trace))}, stream)
     yield "code", stream.getvalue()
     yield "words", b"not weights at all"
+    yield "pickle", b"\x80\x02a."  # whose reader stumbles
+    yield "header", (10 * 2**30).to_bytes(8, "little") + b"{}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo import convert
 from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, units
 
@@ -71,3 +73,24 @@ def test_other_weights_and_a_single_file_are_refused(tmp_path: Path) -> None:
         torch.save(held, tmp_path / "image.pt")
         with pytest.raises(DataError, match="do not fit"):
             pytest.fail(f"{what}: {convert(tmp_path / 'image.pt', name='biovil', options=options)} was taken")
+
+
+def test_the_class_of_the_releases_tokenizer_is_berts_and_its_code_is_not_run(tmp_path: Path) -> None:
+    words = bert_words(tmp_path / "text")
+    (tmp_path / "text" / "tokenizer.json").unlink()
+    told = {"tokenizer_class": "CXRBertTokenizer", "do_lower_case": True}
+    told["auto_map"] = {"AutoTokenizer": ["configuration_cxrbert.CXRBertTokenizer", None]}
+    (tmp_path / "text" / "tokenizer_config.json").write_text(json.dumps(told))
+    (tmp_path / "text" / "config.json").write_text('{"model_type": "cxr-bert"}')
+    (tmp_path / "text" / "configuration_cxrbert.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')")
+    made = TransformersTokenizer(tmp_path / "text")
+    assert made(["No Effusion"]).ids[0, :12].tolist() == words("No Effusion")["input_ids"]
+    made.save(tmp_path / "kept")
+    assert "auto_map" not in (tmp_path / "kept" / "tokenizer_config.json").read_text()
+    assert torch.equal(TransformersTokenizer(tmp_path / "kept")(TEXTS).ids, made(TEXTS).ids)
+    assert not (tmp_path / "trace").exists(), "code of the folder was run"
+    told["auto_map"] = {"AutoTokenizer": ["configuration_cxrbert.Another", None]}
+    (tmp_path / "text" / "tokenizer_config.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match="holds no tokenizer that transformers can read"):
+        TransformersTokenizer(tmp_path / "text")
+    assert not (tmp_path / "trace").exists()

@@ -108,6 +108,22 @@ def test_texts_that_are_pooled_otherwise_go_to_neither(bundle: Path, tmp_path: P
         export(with_words(bundle, HashWords()), to=form, out=tmp_path / "out")
 
 
+def test_towers_that_open_clip_makes_otherwise_do_not_go_there(bundle: Path, tmp_path: Path) -> None:
+    words = train_wordpiece(TEXTS * 3, vocab_size=96, max_length=24)
+    text = {"config": {"model_type": "clip_text_model", **SIZES, "layer_norm_eps": 1e-3}}
+    with pytest.raises(UserError, match=r"norms with the epsilon 1e-05, and the text tower with 0\.001: such"):
+        export(with_words(bundle, words, **text), to="open_clip", out=tmp_path / "out")
+    # One that was trained here says less of itself than the importers do.
+    made = with_words(bundle, words)
+    spec: dict[str, Any] = dict(made.model.spec)  # type: ignore[attr-defined]
+    small = {"embed_dim": 64, "depth": 1, "num_heads": 2}
+    tower = {"name": "timm", "architecture": spec["vision"]["architecture"], "image_size": 32, "channels": 3}
+    own = build_model({**spec, "vision": {**tower, "options": small}}, tokenizer=words)
+    for form in ("transformers", "open_clip"):
+        with pytest.raises(UserError, match=rf"^{form}'s? form has no place for .* as the importers of"):
+            export(replace(made, model=own), to=form, out=tmp_path / "out")
+
+
 class ReadWords(SpokenWords):
     """Texts end with the id 2."""
 
@@ -118,6 +134,21 @@ class ReadWords(SpokenWords):
 def test_transformers_takes_no_texts_that_end_with_the_id_2(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no place for a tokenizer that ends texts with the id 2"):
         export(with_words(bundle, ReadWords()), to="transformers", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["transformers", "open_clip"])
+@pytest.mark.parametrize("view", [{"fit": "squeeze", "resize": 40}, {"fit": "crop", "resize": 40}, {"bits": 16}])
+def test_pixels_that_the_form_would_make_otherwise_are_left_to_the_reader(
+    bundle: Path, tmp_path: Path, form: str, view: dict[str, object]
+) -> None:
+    made = load_bundle(bundle)
+    made = replace(made, preprocessing=[{**made.preprocessing[0], **view}])
+    behind = export(made, to=form, out=tmp_path / "out")
+    assert any(each.startswith("how a picture is brought to its size") for each in behind)
+    assert not (tmp_path / "out" / "preprocessor_config.json").exists()
+    if form == "open_clip":
+        told = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())["preprocess_cfg"]
+        assert told.keys() == {"mean", "std"}
 
 
 def test_siglip_goes_back_to_transformers(tmp_path: Path) -> None:
@@ -297,6 +328,16 @@ def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_graph_of_siglip_brings_scale_and_bias_of_its_logits(tmp_path: Path) -> None:
+    for needed in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed (extra bench)")
+    siglip_folder(tmp_path / "siglip")
+    export(convert(tmp_path / "siglip", name="transformers", options={}), to="onnx", out=tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
+    assert (facts["scale"], facts["bias"]) == (pytest.approx(np.exp(2.0)), pytest.approx(-3.0))
+
+
+@pytest.mark.slow
 def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed (extra serve)")
     export(load_bundle(bundle), to="openvino", out=tmp_path / "out")
@@ -305,6 +346,7 @@ def test_openvino_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path:
     assert words is not None
     facts = json.loads((tmp_path / "out" / "embedding.json").read_text())
     assert max(facts["image_parity"], facts["text_parity"]) < 1e-5
+    assert "bias" not in facts
     graphs = {
         name: openvino_core().compile_model(
             tmp_path / "out" / f"{name}.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.sample import Sample
@@ -149,6 +150,52 @@ def test_a_folder_of_timm_brings_its_own_pixels(tmp_path: Path) -> None:
     assert {k: bundle.preprocessing[0][k] for k in ("size", "resize", "fit", "resample")} == {
         "size": 224, "resize": 248, "fit": "crop", "resample": "bicubic"
     }  # fmt: skip
+
+
+def timm_folder(folder: Path, **shown: object) -> None:
+    folder.mkdir(exist_ok=True)
+    write(folder / "model.safetensors", timm.create_model("resnet10t", num_classes=0).state_dict())
+    told = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 0, **shown}
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": told}))
+
+
+@pytest.mark.parametrize("shown", [{}, {"crop_pct": None}, {"crop_mode": "squash", "crop_pct": 1.0}])
+def test_a_picture_is_brought_to_its_size_as_timm_does_it(tmp_path: Path, shown: dict[str, object]) -> None:
+    """What a folder leaves out is timm's default of any weights, not that of the architecture's own."""
+    from medvlp.runs.data import build_views
+
+    timm_folder(tmp_path / "timm", **shown)
+    model = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    (read,) = build_views(convert(tmp_path / "timm", name="timm", options={}).preprocessing, where="preprocessing")
+    levels = np.random.default_rng(0).integers(0, 256, (97, 161), dtype=np.uint8)
+    theirs = transform(Image.fromarray(levels).convert("RGB")) * 0.5 + 0.5
+    ours = read(Sample("a", {"image": levels.astype(np.float32) / 255}), torch.Generator()).fields["image"]
+    assert torch.equal((ours * 255).round(), (theirs[:1] * 255).round())
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        ({"crop_mode": "border"}, "by crop_mode 'border' and interpolation 'bicubic': center or squash, by bicubic"),
+        ({"interpolation": "nearest"}, "and interpolation 'nearest': center or squash"),
+        ({"crop_mode": "squash", "crop_pct": 0.9}, "are squashed and 0.9 of them cut out: only the whole"),
+        ({"input_size": [3, 64, 32]}, r"takes pictures of \[64, 32\]: only squares are read here"),
+    ],
+)
+def test_a_size_that_no_view_makes_is_refused(tmp_path: Path, shown: dict[str, object], said: str) -> None:
+    timm_folder(tmp_path / "timm", **shown)
+    with pytest.raises(DataError, match=said):
+        convert(tmp_path / "timm", name="timm", options={})
+
+
+def test_a_timm_folder_of_older_form_says_of_pixels_beside_the_name(tmp_path: Path) -> None:
+    write(tmp_path / "model.safetensors", timm.create_model("resnet10t", num_classes=0, in_chans=1).state_dict())
+    told = {"input_size": [1, 96, 96], "mean": [0.3], "std": [0.2], "interpolation": "bilinear", "crop_pct": 0.95}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", **told}))
+    made = convert(tmp_path, name="timm", options={})
+    assert (made.provenance["mean"], made.provenance["std"]) == ([0.3], [0.2])
+    assert (made.model.spec["vision"]["channels"], made.preprocessing[0]["resize"]) == (1, 101)
 
 
 def test_the_picture_behind_a_squeezed_and_a_cut_view_is_found_again() -> None:

@@ -113,12 +113,12 @@ def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path)
         told(pool_type="last")
 
 
-def biomed(folder: Path) -> Any:
-    from transformers import BertConfig
+def biomed(folder: Path, *, kind: str = "bert", **more: object) -> Any:
+    from transformers import AutoConfig
 
     words = bert_words(folder)
-    sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 1}
-    BertConfig(**sizes, vocab_size=len(words)).save_pretrained(folder / "bert")
+    sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 1, **more}
+    AutoConfig.for_model(kind, **sizes, vocab_size=len(words)).save_pretrained(folder / "bert")
     options = {"hf_model_pretrained": False, "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
     text = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": str(folder), **options, "context_length": 64}
     vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
@@ -157,6 +157,44 @@ def test_biomedclip_computes_what_open_clip_computes_of_its_folder(tmp_path: Pat
         convert(tmp_path / "unimed.pt", name="open_clip", options={"release": "unimed_clip"})
 
 
+def test_what_the_weights_of_bert_do_not_tell_its_configuration_does(tmp_path: Path) -> None:
+    """Heads, activation and epsilon have no weights, and RoBERTa has the names of BERT."""
+    told = {"num_attention_heads": 4, "hidden_act": "relu", "layer_norm_eps": 1e-3}
+    model, words = biomed(tmp_path / "biomed", **told)
+    ids = words(TEXTS, padding="max_length", max_length=64, truncation=True, return_tensors="pt")["input_ids"]
+    bundle = convert(tmp_path / "biomed", name="open_clip", options={})
+    assert agrees(bundle, tmp_path / "bundle", theirs(model, *OPENAI, ids, side=224), side=224) < 1e-5
+    biomed(tmp_path / "roberta", kind="roberta", type_vocab_size=1)
+    with pytest.raises(DataError, match="text tower is of the type 'roberta', which shares names with BERT"):
+        convert(tmp_path / "roberta", name="open_clip", options={})
+    (tmp_path / "roberta" / "bert" / "config.json").unlink()
+    with pytest.raises(DataError, match="of the type 'roberta'"):  # its weights tell it too
+        convert(tmp_path / "roberta", name="open_clip", options={})
+
+
+UNREAD = {
+    "pool_type": ({"pool_type": "avg"}, {}, "sets vision_cfg.pool_type to 'avg', which is not read here"),
+    "norm": ({"norm_kwargs": {"eps": 1e-2}}, {}, r"sets vision_cfg.norm_kwargs to {'eps': 0.01}"),
+    "activation": ({}, {"act_kwargs": {"approximate": "tanh"}}, "sets text_cfg.act_kwargs to"),
+    "words": ({}, {"tokenizer_kwargs": {"clean": "canonicalize"}}, "sets text_cfg.tokenizer_kwargs to"),
+    "no square": ({"image_size": [64, 16]}, {}, r"takes pictures of \[64, 16\]: only squares are read here"),
+    "end": ({}, {"pool_type": "eos", "eos_id": 70}, "pools where the id 70 stands, and the tokenizer ends texts with"),
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_what_no_weight_tells_is_refused_where_it_is_another_model(tmp_path: Path, case: str) -> None:
+    vision, text, said = UNREAD[case]
+    words = clip_words()
+    words.save_pretrained(tmp_path)
+    both = {**VISION, **vision}, {**WORDS, "vocab_size": len(words), **text}
+    torch.save(open_clip.model.CLIP(32, *both).state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    told = {"embed_dim": 32, "vision_cfg": both[0], "text_cfg": both[1]}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": told}))
+    with pytest.raises(DataError, match=said):
+        convert(tmp_path, name="open_clip", options={})
+
+
 def test_an_older_form_with_a_pooler_is_refused(tmp_path: Path) -> None:
     model, _ = biomed(tmp_path / "biomed")
     pooler = {"text.transformer.pooler.dense.weight": torch.zeros(64, 64)}
@@ -174,8 +212,9 @@ def test_other_weights_and_no_weights_are_refused(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "a.pt")
     for what, bytes_ in spoilt(tmp_path / "a.pt", tmp_path / "trace"):
         (tmp_path / "bad.pt").write_bytes(bytes_)
-        with pytest.raises(UserError, match="cannot be read as weights alone"):
+        with pytest.raises(UserError, match="cannot be read as weights alone") as refused:
             pytest.fail(f"{what}: {convert(tmp_path / 'bad.pt', name='open_clip', options={})} was taken")
+        assert "weights_only" not in str(refused.value), "torch's advice to read it without care is not passed on"
     assert not (tmp_path / "trace").exists(), "code of the file was run"
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "a.pt")
     with pytest.raises(DataError, match=r"has no weights under visual\."):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert
+from medvlp.zoo.exports import export
 from tests.zoo.small import TEXTS, changed, clip_words, kept, natural, pictures, read, spoilt, units, write
 
 SIZES = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -158,3 +164,109 @@ def test_what_is_no_folder_or_another_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(DataError, match=r"holds a model of type 'bert', and this importer reads 'clip' and 'siglip'"):
         convert(tmp_path / "bert", name="transformers", options={})
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    told = json.loads(file.read_text())
+    change(told)
+    file.write_text(json.dumps(told))
+
+
+REFUSED = {
+    "rescale": ({"rescale_factor": 1 / 127.5}, "multiplies pixels of 0 to 255 by 0.00784314: only 1/255 is known"),
+    "wide cut": ({"crop_size": {"height": 32, "width": 28}}, "cuts {'height': 32, 'width': 28} out of it: squeezed to"),
+    "no cut": ({"do_center_crop": False}, "brings a picture to {'shortest_edge': 32}: squeezed to a square"),
+    "longest": ({"size": {"longest_edge": 32}}, "brings a picture to {'longest_edge': 32} and cuts"),
+    "both": ({"size": {"shortest_edge": 32, "longest_edge": 40}}, "brings a picture to {'shortest_edge': 32, 'longest"),
+    "another's defaults": (
+        {"image_processor_type": "SiglipImageProcessor", "image_std": ...},
+        "does not say image_std",
+    ),
+    "no number": ({"image_mean": 0.5}, "does not say what a processor of pictures needs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_pixels_that_no_view_makes_are_refused(tmp_path: Path, case: str) -> None:
+    changes, said = REFUSED[case]
+    clip_folder(tmp_path / "clip")
+    file = tmp_path / "clip" / "preprocessor_config.json"
+    edit(file, lambda told: told.update({k: v for k, v in changes.items() if v is not ...}))
+    edit(file, lambda told: [told.pop(k) for k, v in changes.items() if v is ...])
+    with pytest.raises(DataError, match=f"^preprocessor_config.json .*{re.escape(said)}"):
+        convert(tmp_path / "clip", name="transformers", options={})
+
+
+def test_the_processor_of_transformers_5_lies_in_another_file(tmp_path: Path) -> None:
+    from transformers import CLIPImageProcessor, CLIPProcessor
+
+    clip_folder(tmp_path / "clip")
+    processor = CLIPImageProcessor.from_pretrained(tmp_path / "clip", image_mean=[0.1, 0.2, 0.3])
+    CLIPProcessor(image_processor=processor, tokenizer=clip_words()).save_pretrained(tmp_path / "clip")
+    assert (tmp_path / "clip" / "processor_config.json").is_file()
+    # Where there are both, transformers takes the newer one; alone it is enough.
+    for _ in range(2):
+        made = convert(tmp_path / "clip", name="transformers", options={})
+        assert made.model.spec["vision"]["mean"] == pytest.approx([0.1, 0.2, 0.3])
+        (tmp_path / "clip" / "preprocessor_config.json").unlink(missing_ok=True)
+
+
+def test_towers_that_older_files_describe_apart_are_those(tmp_path: Path) -> None:
+    from transformers import CLIPModel
+
+    clip_folder(tmp_path / "clip")
+    apart = lambda told, part: told.update({f"{part}_dict": {**told[part], "hidden_act": "gelu"}})  # noqa: E731
+    for part in ("text_config", "vision_config"):
+        edit(tmp_path / "clip" / "config.json", lambda told, part=part: apart(told, part))
+    ours = kept(convert(tmp_path / "clip", name="transformers", options={}), tmp_path / "bundle")
+    image, text = theirs(CLIPModel.from_pretrained(tmp_path / "clip").eval(), tmp_path / "clip", padding=True)
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+    assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+
+
+def test_a_configuration_that_does_not_hold_together_is_refused(tmp_path: Path) -> None:
+    for number, (part, change, said) in enumerate(
+        [
+            ("text_config", {"eos_token_id": 70}, "takes the id 70 for the end of a text, and its tokenizer writes"),
+            ("text_config", {"num_attention_heads": 5}, "describes no model of type 'clip' .* is not a multiple of"),
+            ("vision_config", {"image_size": [32, 16]}, r"takes pictures of \[32, 16\]: one number is known here"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        clip_folder(folder)
+        edit(folder / "config.json", lambda told, part=part, change=change: told[part].update(change))
+        with pytest.raises(DataError, match=rf"config\.json of .* {said}"):
+            convert(folder, name="transformers", options={})
+    edit(folder / "config.json", lambda told: told["vision_config"].update({"image_size": 32}))
+    edit(folder / "tokenizer_config.json", lambda told: told.update({"padding_side": "left"}))
+    with pytest.raises(DataError, match=r"pads texts in front \(padding_side: left\), which moves their words"):
+        convert(folder, name="transformers", options={})
+
+
+def test_the_licence_is_that_of_the_card_beside_the_weights(tmp_path: Path) -> None:
+    clip_folder(tmp_path / "clip")
+    card = tmp_path / "clip" / "README.md"
+    for stated, found in (
+        ("license: cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("license: other\nlicense_name: hers", "hers"),
+        ("tags: []", "not stated"),
+        ("license: [", "not stated"),
+    ):
+        card.write_text(f"---\n{stated}\n---\n# Weights\n")
+        made = convert(tmp_path / "clip", name="transformers", options={})
+        assert made.provenance["licence"] == found
+        assert f"Licence of the weights: {found.replace('not stated', 'none is stated')}" in made.card
+    card.write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    known = convert(tmp_path / "clip", name="transformers", options={"release": "pubmedclip"})
+    assert known.provenance["licence"] == "MIT", "what is known of a release"
+    save_bundle(tmp_path / "bundle", convert(tmp_path / "clip", name="transformers", options={}))
+    export(load_bundle(tmp_path / "bundle"), to="transformers", out=tmp_path / "out")
+    assert convert(tmp_path / "out", name="transformers", options={}).provenance["licence"] == "cc-by-nc-4.0"
+
+
+def test_a_folder_without_vocabulary_has_no_tokenizer(tmp_path: Path) -> None:
+    """transformers makes an empty one of it, to which every text is the same unknown words."""
+    clip_folder(tmp_path / "clip")
+    (tmp_path / "clip" / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="knows no words beside its special tokens: give the folder that has its vocab"):
+        convert(tmp_path / "clip", name="transformers", options={})

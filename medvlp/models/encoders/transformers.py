@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
@@ -173,7 +174,7 @@ def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa:
         if kind in _OWN_CLASS:
             return getattr(transformers, _OWN_CLASS[str(kind)])(settings)
         return transformers.AutoModel.from_config(settings, trust_remote_code=False)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"transformers cannot build a text tower from {dict(config)} ({reason}): mend config."

@@ -73,7 +73,7 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
 
 
 def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run]) -> None:
-    """Write each graph, the tokenizer, and ``embedding.json``: sizes, scale, and how far each graph is from the model.
+    """Write each graph, the tokenizer, and ``embedding.json``: sizes, scale and bias of logits, parity.
 
     Args:
         bundle: the model.
@@ -85,6 +85,8 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
         graphs = list(embedders(bundle))
         facts: dict[str, Any] = {"pixels": list(graphs[0].inputs[0].shape[1:])}
         facts["scale"] = model.logit_scale.value.item()
+        if model.logit_scale.bias is not None:
+            facts["bias"] = model.logit_scale.bias.item()
         for each in graphs:
             run = write(each)
             more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)

@@ -18,6 +18,8 @@ from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.tokenizers import SpeakingTokenizer
 from medvlp.zoo._pixels import IMAGENET
 
+# What importers of transformers say of the towers that they make, by timm's names; exporters read it there.
+SIZES = frozenset({"embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "act_layer"})
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
@@ -172,11 +174,19 @@ def with_channels(tower: Mapping[str, Any]) -> tuple[list[float], list[float]]:
     return (mean * 3, std * 3) if len(mean) == 1 else (mean, std)
 
 
+def only_read(bundle: Bundle) -> Mapping[str, Any]:
+    """Return the view ``read`` where it alone makes the pixels, with 8 bits, as other libraries do; else nothing."""
+    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
+    return views[0] if len(views) == 1 and views[0].get("bits", 8) == 8 else {}
+
+
 def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``preprocessor_config.json`` that makes the bundle's pixels; None where there is none such."""
-    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
-    view: Any = views[0] if len(views) == 1 else {}
+    view = only_read(bundle)
+    cut = view.get("resize") not in (None, view.get("size"))
     if view.get("fit") not in ("crop_floor", "squeeze") or view.get("resample") not in _FILTERS:
+        return None
+    if cut and view["fit"] == "squeeze":
         return None
     mean, std = with_channels(tower)
     side, common = view["size"], {"image_mean": mean, "image_std": std, "resample": _FILTERS[view["resample"]]}

@@ -13,7 +13,16 @@ from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import open_clip as clip
-from medvlp.zoo.exports._export import ends_of, not_held, plain_tower, refuse_pooling, with_channels, write_pair
+from medvlp.zoo.exports._export import (
+    SIZES,
+    ends_of,
+    not_held,
+    only_read,
+    plain_tower,
+    refuse_pooling,
+    with_channels,
+    write_pair,
+)
 
 __all__ = ["open_clip"]
 
@@ -31,10 +40,12 @@ def open_clip(
     model: Any = bundle.model
     options: dict[str, Any] = dict(tower.get("options") or {})
     text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
-    if tower["architecture"] != "vit_base_patch16_clip_quickgelu_224" or text.get("model_type") != "clip_text_model":
+    clip_like = tower["architecture"] == "vit_base_patch16_clip_quickgelu_224" and options.keys() >= SIZES
+    if not clip_like or text.get("model_type") != "clip_text_model":
         raise UserError(
             f"open_clip's form has no place for {tower['architecture']!r} with the text tower "
-            f"{text.get('model_type')!r}: CLIP with a causal text tower goes there; others go to timm or onnx."
+            f"{text.get('model_type')!r}: CLIP with a causal text tower, as the importers of it make it, goes there; "
+            "others go to timm or onnx."
         )
     refuse_pooling(bundle, "open_clip's form", pool="last")
     _, stop = ends_of(bundle, "open_clip's form")
@@ -43,6 +54,11 @@ def open_clip(
     width, hidden = options["embed_dim"], int(options["embed_dim"] * options["mlp_ratio"])
     if text["hidden_act"] != options["act_layer"]:
         raise UserError("open_clip's form has one activation for both towers, and this model has two.")
+    if text["layer_norm_eps"] != 1e-5:
+        raise UserError(
+            f"open_clip's form norms with the epsilon 1e-05, and the text tower with {text['layer_norm_eps']:g}: "
+            "such a model goes to transformers or onnx."
+        )
     settings = {
         "embed_dim": model.embed_dim,
         "quick_gelu": options["act_layer"] == "quick_gelu",
@@ -66,11 +82,13 @@ def open_clip(
         },
     }
     mean, std = with_channels(tower)
-    views = [view for view in bundle.preprocessing if view.get("name") in ("read", "resample")]
-    fit = _FITS.get(str(views[0].get("fit")), "") if len(views) == 1 else ""
-    shown = {"mean": mean, "std": std}
+    view = only_read(bundle)
+    fit = _FITS.get(str(view.get("fit")), "") if view.get("resample") in ("bilinear", "bicubic") else ""
+    if view.get("resize") not in (None, view.get("size")):  # it cuts out of no larger picture
+        fit = ""
+    shown: dict[str, object] = {"mean": mean, "std": std}
     if fit:
-        shown |= {"interpolation": views[0]["resample"], "resize_mode": fit}
+        shown |= {"interpolation": view["resample"], "resize_mode": fit}
     write_json(folder / "open_clip_config.json", {"model_cfg": settings, "preprocess_cfg": shown})
     like = _names(settings, hidden=hidden, inner=text["intermediate_size"])
     write_pair(bundle, folder / "open_clip_model.safetensors", like, clip.ours_of)

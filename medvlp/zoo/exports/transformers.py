@@ -15,7 +15,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo import dinov2
 from medvlp.zoo import transformers as pairs
-from medvlp.zoo.exports._export import ends_of, not_held, plain_tower, processor_of, refuse_pooling, write_pair
+from medvlp.zoo.exports._export import SIZES, ends_of, not_held, plain_tower, processor_of, refuse_pooling, write_pair
 
 __all__ = ["transformers"]
 
@@ -42,7 +42,7 @@ def transformers(
     text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
     kind = _KINDS.get((tower["architecture"], str(text.get("model_type"))))
     dino = not model.reads_text and "init_values" in options and tower["architecture"] == "vit_base_patch16_224"
-    if (kind is None and not dino) or "embed_dim" not in options:
+    if (kind is None and not dino) or not options.keys() >= SIZES:
         raise UserError(
             f"{_FORM} has no place for a model of {tower['architecture']!r} with the text tower "
             f"{text.get('model_type')!r}: CLIP, SigLIP and DINOv2 go there, as the importers of these names make them; "
