@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result, load_result
 from medvlp.measures import check_choice, chosen_measures, first_choice, point_values
-from medvlp.runs.evaluate import evaluate, load_evaluation
+from medvlp.runs.evaluate import evaluate, load_evaluation, results_of
+from tests.messages import messages
 from tests.plugins import installed
 
 if TYPE_CHECKING:
@@ -77,6 +79,30 @@ def test_one_that_cannot_be_without_options_measures_who_gives_them_and_nobody_e
         # What is not usual, or comes later in the order of measures, does not choose unasked.
         everything = {**options, "aa_needy": {"finding": "effusion"}, "mean_score": None}
         assert first_choice(answers, ["label.effusion"], options=everything) == "mine/mean_score/macro"
+
+
+class Climbing(Measure):
+    """One whose result would be written elsewhere."""
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        yield Result(name="findings/climbs", metrics=(), recipe="", data="")
+
+
+class Twice(Measure):
+    """One that yields two results of one name, of which one would be lost."""
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        for recipe in ("first", "second"):
+            yield Result(name="twice", metrics=(), recipe=recipe, data="")
+
+
+def test_results_have_the_names_of_files_and_each_its_own() -> None:
+    evaluation: Any = SimpleNamespace(marked=lambda result: result)
+    with pytest.raises(ConfigError, match="Climbing names a result 'findings/climbs': give it that of a file"):
+        results_of([Climbing()], evaluation)
+    with messages() as told:
+        assert results_of([Twice()], evaluation)["twice"].recipe == "second"
+    assert told == ["Two results are named 'twice': that of Twice is kept."]
 
 
 @pytest.mark.slow
