@@ -50,8 +50,8 @@ class Ask:
 
     def __post_init__(self) -> None:
         for name in ("findings", "sentences", "questions"):
-            told = getattr(self, name)
-            object.__setattr__(self, name, (told,) if isinstance(told, str) else tuple(told))
+            words = getattr(self, name)
+            object.__setattr__(self, name, (words,) if isinstance(words, str) else tuple(words))
         object.__setattr__(self, "boxes", tuple(map(tuple, self.boxes)))
 
     def rows(self, index: Sequence[int]) -> Ask:
