@@ -124,7 +124,8 @@ def _refuse_unreleased(declared: Declared) -> None:
     """Make an answer again from what it would release: after hours of training nobody wants to learn that none can."""
     try:
         options = json.loads(json.dumps(dict(declared.answer.released())))
-        _made(declared.name, AnswerSpec(declared.component, options, module=declared.module))
+        given = {} if declared.module is None else {"score": declared.module}
+        build("answers", {"name": declared.component, **options}, where=f"answers.{declared.name}", given=given)
     except (ConfigError, TypeError) as error:
         raise ConfigError(
             f"answers.{declared.name}: a bundle could not make {declared.component!r} again from its released() "
