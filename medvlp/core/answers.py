@@ -32,7 +32,7 @@ Asks = Literal["nothing", "findings", "sentences", "question", "box"]
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of all rows, or of each.
+    """What is asked of all rows, or of each; lists are kept as tuples, and one string as a tuple of it.
 
     Attributes:
         findings: of those that the answer knows; all where none is named.
@@ -47,6 +47,12 @@ class Ask:
     questions: tuple[str, ...] = ()
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     decoding: Decoding | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("findings", "sentences", "questions"):
+            words = getattr(self, name)
+            object.__setattr__(self, name, (words,) if isinstance(words, str) else tuple(words))
+        object.__setattr__(self, "boxes", tuple(map(tuple, self.boxes)))
 
     def rows(self, index: Sequence[int]) -> Ask:
         """Return what is asked of some rows.

@@ -56,22 +56,46 @@ def component(folder: str, name: str) -> Callable[..., Any]:
     """Import one component: the first name of the ``__all__`` of its file, or the one public class or function there.
 
     Raises:
-        ConfigError: if there is no such file, with the nearest name, or it does not tell which it is.
+        ConfigError: if there is no such file, with the nearest name, it does not tell which it is, another package has
+            one of this name too, or brings one that cannot be imported.
     """
     if name not in available(folder):
         raise ConfigError(
             f"There is no {folder} component named {name!r}: {did_you_mean(name, available(folder))}; "
             f"`medvlp components {folder}` lists all."
         )
-    for point in _points(folder):
-        if point.name == name:
+    place = f"medvlp.{folder.replace('/', '.')}.{name}"
+    points = {point.value: point for point in _points(folder) if point.name == name}
+    known = [*points, *([place] if importlib.util.find_spec(place) is not None else [])]
+    if len(known) > 1:
+        raise ConfigError(
+            f"There are {len(known)} {folder} components named {name!r} ({', '.join(known)}): rename all but one, or "
+            "uninstall its package."
+        )
+    for point in points.values():
+        try:
             return point.load()
-    module = importlib.import_module(f"medvlp.{folder.replace('/', '.')}.{name}")
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"The {folder} component {name!r} of another package, {point.value}, cannot be imported ({error}): "
+                "mend its entry point, or uninstall that package."
+            ) from error
+    module = importlib.import_module(place)
     public = getattr(module, "__all__", None)
     public = _own(module) if public is None else public
     if not public:
         raise ConfigError(f"The {folder} module {name!r} names no component: put it first in its __all__.")
     return getattr(module, public[0])
+
+
+@cache
+def name_of(folder: str, kind: type) -> str:
+    """Return what a configuration calls a component's class: its file, or its entry point; else where it is defined."""
+    inside, name = f"medvlp.{folder.replace('/', '.')}.", kind.__qualname__
+    if kind.__module__.startswith(inside):
+        return kind.__module__.removeprefix(inside)
+    points = (point for point in _points(folder) if point.attr == name)
+    return next((point.name for point in points if point.load() is kind), f"{kind.__module__}.{name}")
 
 
 def _own(module: ModuleType) -> list[str]:

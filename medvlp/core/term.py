@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from medvlp.core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Term:
@@ -53,3 +55,24 @@ class Term:
 
 
 Terms = Mapping[str, Term]
+
+
+def checked_terms(found: object, name: str) -> Terms:
+    """Return what an objective gave, if it is terms.
+
+    Raises:
+        ConfigError: if it is something else, such as a mean, which would be wrong over processes and chunks.
+    """
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"The objective {name!r} gave {_words(found)}: let it return {{name: Term.of(rows)}}.")
+    for part, term in found.items():
+        if not isinstance(term, Term):
+            raise ConfigError(f"The term {name}/{part} is {_words(term)}: make it Term.of(rows), a sum and a count.")
+        for each in (term.sum, term.count):
+            if not isinstance(each, Tensor) or each.dim():
+                raise ConfigError(f"The term {name}/{part} holds {_words(each)}: its sum and count are tensors ().")
+    return found
+
+
+def _words(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"

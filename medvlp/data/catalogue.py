@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
-from medvlp.core.docstrings import first_line
+from medvlp.core.components import entries as layouts
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import available, component
+from medvlp.core.registry import available
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import cards, load_card
 
@@ -46,9 +45,9 @@ def catalogue() -> tuple[Entry, ...]:
         for card in known
     ]
     carded = {card.layout for card in known} | {card.name for card in known}
-    for name in set(available("data/layouts")) - carded:
-        title = first_line(sys.modules[component("data/layouts", name).__module__].__doc__ or "")
-        entries.append(Entry(name, ("any",), "yours", title, name))
+    for layout in layouts("data/layouts"):
+        if layout.name not in carded:
+            entries.append(Entry(layout.name, ("any",), "yours", layout.summary, layout.name))
     return tuple(sorted(entries, key=lambda entry: entry.name))
 
 

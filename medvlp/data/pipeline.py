@@ -21,6 +21,7 @@ import torch
 from medvlp.core.errors import ConfigError
 from medvlp.core.provenance import hash_of
 from medvlp.core.randomness import seed_of, torch_generator
+from medvlp.core.registry import name_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import View
 from medvlp.data._columns import PATH_KINDS
@@ -53,8 +54,8 @@ def replay_tag(prefix: Sequence[View], suffix: Sequence[View]) -> str:
 
 
 def view_name(view: View) -> str:
-    """Return a view's component name: its file."""
-    return type(view).__module__.rpartition(".")[2]
+    """Return a view's component name; of a class that is no component, where it is defined."""
+    return name_of("data/views", type(view))
 
 
 def view_spec(view: View) -> dict[str, object]:

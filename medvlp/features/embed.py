@@ -40,7 +40,7 @@ def embed_parts(
         batch: how many are encoded at a time.
 
     Raises:
-        UserError: for no values.
+        UserError: for no values, or a text that is no string.
         ConfigError: for a part that the model does not make.
     """
     plan = Plan.of(keys(*(f"{view}/{part}" for part in parts)))
@@ -49,6 +49,9 @@ def embed_parts(
     rows: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     with evaluating(model), torch.inference_mode():
         for group in in_groups(values, batch):
+            odd = [each for each in group if view == "text" and not isinstance(each, str)]
+            if odd:
+                raise UserError(f"A text to embed is {odd[0]!r}, and no string: leave it out, or write it in words.")
             samples = [Sample(str(i), {view: value}) for i, value in enumerate(group)]
             encoded = model.finish(model(collate(samples, torch.arange(len(samples))).to(device), plan), plan)
             for part in parts:

@@ -18,6 +18,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.map import Map
+from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 
@@ -26,7 +27,7 @@ def heat_map(model: Model, image: Tensor, vector: Tensor) -> Map:
     """Explain one pair; where the map is exact, the sum of its values is the score, the cosine of the pair.
 
     Args:
-        model: in evaluation mode.
+        model: is explained in evaluation mode, whatever mode it is in.
         image: (C, H, W) as the model's preprocessing gives it.
         vector: (D,) direction in the embedding space: a text's embedding, or a difference of two.
 
@@ -56,7 +57,9 @@ class TokenGradient:
 
 def token_gradients(model: Model, image: Tensor, vectors: Tensor) -> list[TokenGradient]:
     """Return the gradient of each of `vectors` (K, D); the image is encoded once. Errors as `heat_map`."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        # Copies: what was made in inference mode takes no gradient.
+        image, vectors = image.clone(), vectors.clone()
         # The image asks for the gradient, so that a frozen model explains itself too.
         encoded = encoded_images(model, image[None], "tokens", "raw", gradient=True)
         tokens, raw = encoded.part("tokens"), encoded.part("raw").float()
@@ -81,4 +84,5 @@ def encoded_images(model: Model, images: Tensor, *parts: str, gradient: bool = F
     model.check(plan)
     values = images.to(next(model.parameters()).device)
     batch = Batch.of({"image": values.requires_grad_() if gradient else values})
-    return model.finish(model(batch, plan), plan)["image"]
+    with evaluating(model):
+        return model.finish(model(batch, plan), plan)["image"]

@@ -8,7 +8,7 @@ from typing import Any
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError
 from medvlp.core.predictions import Predictions
-from medvlp.core.registry import available, build, component
+from medvlp.core.registry import available, build, component, schema
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
@@ -43,12 +43,13 @@ def point_values(
     }
 
 
-def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
+def check_choice(choose: str, answers: Mapping[str, Answer], *, options: Options = _USUAL) -> None:
     """Refuse a choice of the best checkpoint that no answer of the model gives.
 
     Args:
         choose: ``ANSWER/METRIC[/LABEL]``.
         answers: by name.
+        options: as of `point_values`.
 
     Raises:
         ConfigError: naming what there is to choose by.
@@ -59,7 +60,7 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
         raise ConfigError(
             f"evaluation.choose is {choose!r}, and no objective teaches {name!r}: {did_you_mean(name, answers)}."
         )
-    metrics = _metrics(answers[name])
+    metrics = [point for each in _with_points(options) if each.suits(answers[name]) for point in each.points]
     if metric not in metrics:
         raise ConfigError(
             f"evaluation.choose is {choose!r}, and the answer {name!r} is measured by no {metric!r} while training: "
@@ -72,27 +73,30 @@ def check_choice(choose: str, answers: Mapping[str, Answer]) -> None:
         )
 
 
-def first_choice(answers: Mapping[str, Answer], fields: Collection[str]) -> str | None:
+def first_choice(answers: Mapping[str, Answer], fields: Collection[str], *, options: Options = _USUAL) -> str | None:
     """Return what chooses the best checkpoint where nobody says: the first metric of the first answer that has one.
+
+    Of the usual measures, in their order.
 
     Args:
         answers: by name.
         fields: of the data; an answer about findings that the data has no labels of is passed over.
+        options: as of `point_values`.
     """
     for name, answer in answers.items():
         if answer.labels and not any(f"{kind}.{label}" in fields for label in answer.labels for kind in _TRUTH):
             continue
-        for metric in _metrics(answer):
-            return f"{name}/{metric}/macro" if answer.labels else f"{name}/{metric}"
+        suited = (each for each in _with_points(options) if each.usual and each.suits(answer))
+        for measure in sorted(suited, key=lambda each: each.order):
+            return f"{name}/{measure.points[0]}/macro" if answer.labels else f"{name}/{measure.points[0]}"
     return None
 
 
-def _metrics(answer: Answer) -> list[str]:
-    return [point for measure in _with_points() if measure.suits(answer) for point in measure.points]
-
-
 def _with_points(options: Options = _USUAL) -> Iterator[Measure]:
+    """Measures that have points, but those which cannot be without options that nobody gives."""
     for name in available("measures"):
         made: Any = component("measures", name)
-        if made.points:  # one without may have options that it cannot be without
-            yield build("measures", {"name": name, **(options.get(name) or {})}, where=f"evaluation.measures.{name}")
+        given = options.get(name)
+        bare = not any(field.is_required() for field in schema("measures", name).model_fields.values())
+        if made.points and (given is not None or bare):
+            yield build("measures", {"name": name, **(given or {})}, where=f"evaluation.measures.{name}")

@@ -18,6 +18,7 @@ from medvlp.statistics.metrics import auroc, average_precision
 
 __all__ = ["Classification", "group_columns"]
 
+_SIZE = "group:size@"
 _POINTS = {"auroc": auroc, "average_precision": average_precision}
 
 
@@ -70,7 +71,9 @@ class Classification(Measure):
                 continue
             held = None if validation is None else evaluation.predictions(name, validation)
             chosen_on = None if held is None else held.scores
-            yield evaluation.scores(name, scores, title, groups=groups, chosen_on=chosen_on, notes=said.notes)
+            other = {f"{_SIZE}{label}" for label in evaluation.labels if label not in scores}
+            own = {column: values for column, values in groups.items() if column not in other}
+            yield evaluation.scores(name, scores, title, groups=own, chosen_on=chosen_on, notes=said.notes)
             for own, some, missing in label_sets(self.label_sets, scores, evaluation.manifest):
                 notes = (*missing, *said.notes)
                 yield evaluation.scores(f"{name}_{own}", some, f"{title}, {own}", notes=notes)
@@ -86,5 +89,5 @@ def group_columns(evaluation: Evaluation) -> dict[str, Any]:
             # A positive of unknown size is in no third.
             positive = (np.asarray(manifest.column(f"label.{label}"), dtype=float) == 1) & (sizes > 0)
             if len(np.unique(sizes[positive])) >= 3:
-                groups[f"group:size@{label}"] = size_terciles(sizes, positive)
+                groups[f"{_SIZE}{label}"] = size_terciles(sizes, positive)
     return groups

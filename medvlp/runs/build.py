@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
 from medvlp.core import collectives
@@ -199,7 +201,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         patches.remove()
     answers = declare([phase.values() for phase in objectives], config.answers, model)
     if config.evaluation.choose is not None:
-        check_choice(config.evaluation.choose, {name: each.answer for name, each in answers.items()})
+        asked = {name: each.answer for name, each in answers.items()}
+        check_choice(config.evaluation.choose, asked, options=config.evaluation.measures)
     return Parts(model, tokenizer, states, objectives, weights, answers, views)
 
 
@@ -241,17 +244,31 @@ def build_objectives(
             name = str(spec.get("as", filled["name"]))
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")
+            if hasattr(nn.ModuleDict(), name):
+                raise ConfigError(f"{where}: torch's modules have a {name!r} of their own: give another, `as: NAME`.")
             if name in here:
                 raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
             if name not in built or built[name][0] != filled:
                 unique = name if name not in built else f"{name}-{i}"
-                built[unique] = (filled, build("objectives", options, where=where, given=given))
+                built[unique] = (filled, _objective(options, where, given))
                 name = unique
             here[name] = built[name][1]
             rates[name] = _weight(spec.get("weight", 1.0), f"{where}.weight")
         objectives.append(here)
         weights.append(rates)
     return objectives, weights
+
+
+def _objective(options: Mapping[str, object], where: str, given: Mapping[str, object]) -> Objective:
+    """Build an objective, and refuse what the engine would pass over."""
+    made = build("objectives", options, where=where, given=given)
+    if not isinstance(made, Objective):
+        raise ConfigError(f"{where}: {options['name']!r} makes no Objective: derive its class from that.")
+    if made.scope not in ("batch", "sample"):
+        raise ConfigError(f"{where}: the scope of {options['name']!r} is {made.scope!r}: make it 'batch' or 'sample'.")
+    if not all(isinstance(key, Key) for key in made.needs()):
+        raise ConfigError(f"{where}: {options['name']!r} needs words and no keys: let needs() return keys(...).")
+    return made
 
 
 def build_phases(

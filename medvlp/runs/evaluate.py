@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
+from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.suite import Wanted
 from medvlp.measures import chosen_measures
@@ -35,6 +38,8 @@ from medvlp.runs.gallery import gallery_of
 from medvlp.runs.known import compare_with_training
 from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationRun(Node):
@@ -102,7 +107,7 @@ def evaluate(
     measures = chosen_measures(config.evaluation.measures)
     check_place(Path(config.out))
     evaluation = open_evaluation(config, memory=memory, whole=whole)
-    found = {result.name: evaluation.marked(result) for measure in measures for result in measure.run(evaluation)}
+    found = results_of(measures, evaluation)
     out = Path(config.out)
     scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
     first = next(iter([*scored, *found]), "")
@@ -210,6 +215,19 @@ def _filled(studies: Sequence[str | None], records: Sequence[str]) -> list[str]:
         known.add(name)
         filled.append(name)
     return filled
+
+
+def results_of(measures: Iterable[Measure], evaluation: Evaluation) -> dict[str, Result]:
+    """Return what measures yield by name, which is that of a file."""
+    found: dict[str, Result] = {}
+    for measure in measures:
+        for result in measure.run(evaluation):
+            if not re.fullmatch(r"\w[^/\\]*", result.name):
+                raise ConfigError(f"{type(measure).__name__} names a result {result.name!r}: give it that of a file.")
+            if result.name in found:
+                logger.warning(f"Two results are named {result.name!r}: that of {type(measure).__name__} is kept.")
+            found[result.name] = evaluation.marked(result)
+    return found
 
 
 def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:

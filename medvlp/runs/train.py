@@ -203,7 +203,8 @@ class Built:
         rehearse_surgery(self.parts.model, config.phases)
         refuse_late_copies(self.parts.model, self.parts.states, config)
         answers = {name: each.answer for name, each in self.parts.answers.items()}
-        self.choose = config.evaluation.choose or first_choice(answers, self._fields) or ""
+        measures = config.evaluation.measures
+        self.choose = config.evaluation.choose or first_choice(answers, self._fields, options=measures) or ""
         if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
             logger.info(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
         self.setup = self._setup(self._precision)
@@ -233,6 +234,7 @@ class Built:
             data=self.splits["train"].manifest.hash,
             validate=self._validator(),
             choose=self.choose,
+            asked=config.evaluation.choose is not None,
             feature_pass=self._features,
             released=released,
             tracking=self.tracking,

@@ -32,6 +32,7 @@ class Setup:
         data: hash of the training records: a checkpoint taken on other records is refused.
         validate: model -> metrics on validation data; called on the first process only.
         choose: metric by which the best checkpoint is chosen; larger is better.
+        asked: whether somebody asked for it: a validation that measures others and not it then ends the run.
         feature_pass: (model, needs, batches) -> table of this process's rows, for `refresh`; without batches over its
             part of all training records.
         released: gives the model that is validated: an average of the weights, or the model itself.
@@ -49,6 +50,7 @@ class Setup:
     data: str = ""
     validate: Callable[[Model, int], Mapping[str, float]] | None = None
     choose: str = ""
+    asked: bool = True
     feature_pass: Callable[[Model, frozenset[Key], Iterable[Batch] | None], FeatureTable] | None = None
     released: Callable[[], Model] | None = None
     tracking: Tracking | None = None

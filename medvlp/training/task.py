@@ -39,7 +39,7 @@ from medvlp.core.protocols import Model, Objective, State, Teacher
 from medvlp.core.randomness import seed_of
 from medvlp.core.sample import Batch
 from medvlp.core.step_index import Exchange
-from medvlp.core.term import Term
+from medvlp.core.term import Term, checked_terms
 from medvlp.core.views import BatchView
 from medvlp.training._batch_norm import moved_once, untracked
 from medvlp.training._leaves import Cursor, leaves_of
@@ -306,7 +306,7 @@ class Task(nn.Module):
             f"{name}/{part}": term
             for name, objective in self.objectives.items()
             if objective.scope == scope
-            for part, term in objective(ctx).items()
+            for part, term in checked_terms(objective(ctx), name).items()
         }
 
     def _totals(self, terms: Mapping[str, Term], asked: bool) -> tuple[dict[str, tuple[float, float]], float, bool]:

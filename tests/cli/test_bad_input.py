@@ -71,6 +71,7 @@ def flip(path: Path) -> None:
         (["phases.0.objectives=[{name: clip, positivs: own}]"], "positivs is not a known key: did you mean 'posi"),
         (["phases.0.objectives=[{name: clip, weight: heavy}]"], "weight is 'heavy': give a number or a ramp"),
         (["phases.0.objectives=[{name: clip, as: a.b}]"], "objectives[0].as is 'a.b': use letters"),
+        (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),
         (["phases.0.trainable=[model.tower.*]"], "'model.tower.*', which matches no parameter"),
         (["phases.0.refresh=[{state: clusters, every: 8}]"], "phases[0].refresh[0].state is 'clusters'"),

@@ -114,6 +114,36 @@ def test_a_class_without_constructor_has_no_options(name):
         fill("objectives", {"name": name, "rate": 1}, where="x")
 
 
+def test_two_components_of_one_name_are_refused_whoever_brings_them():
+    with (
+        installed(clip=f"objectives {__name__}:Part"),
+        pytest.raises(
+            ConfigError, match=r"There are 2 objectives components named 'clip' \(.*:Part, medvlp\.objectives\.clip\)"
+        ),
+    ):
+        component("objectives", "clip")
+    with (
+        installed(bare=f"objectives {__name__}:Part"),
+        pytest.raises(ConfigError, match=r"There are 2 objectives components named 'bare' \(.*\): rename all but one"),
+    ):
+        component("objectives", "bare")
+
+
+@pytest.mark.parametrize("place", ["no_such_package.loss:Loss", f"{__name__}:NoSuchClass"])
+def test_a_component_that_cannot_be_imported_is_one_sentence(place):
+    with (
+        installed(torn=f"objectives {place}"),
+        pytest.raises(ConfigError, match=rf"objectives component 'torn' of another package, {place}, cannot be impo"),
+    ):
+        component("objectives", "torn")
+
+
+def test_a_class_is_called_what_a_configuration_calls_it():
+    assert registry.name_of("objectives", Part) == "part"
+    assert registry.name_of("objectives", component("objectives", "clip")) == "clip"
+    assert registry.name_of("objectives", dict) == "builtins.dict"
+
+
 def test_folders_that_do_not_exist_are_refused():
     with pytest.raises(ConfigError, match="There is no component folder 'objektives' in medvlp"):
         registry.available("objektives")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medvlp.core.term import Term
+from medvlp.core.errors import ConfigError
+from medvlp.core.term import Term, checked_terms
 
 
 def test_terms_of_chunks_add_up_to_the_term_of_the_whole():
@@ -30,6 +31,22 @@ def test_the_count_carries_no_gradient():
     weight = torch.tensor([1.0, 2.0], requires_grad=True)
     assert not Term.of(torch.ones(2), weight).count.requires_grad
     assert Term.of(torch.ones(2), weight).sum.item() == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (torch.ones(2).mean(), r"'mine' gave a tensor \(\): let it return \{name: Term"),
+        (None, "'mine' gave NoneType"),
+        ({"loss": torch.ones(2).mean()}, r"The term mine/loss is a tensor \(\): make it Term\.of\(rows\)"),
+        ({"loss": Term(torch.ones(2), torch.tensor(2.0))}, r"mine/loss holds a tensor \(2,\): its sum and count"),
+        ({"loss": Term(torch.ones(()), 2)}, "mine/loss holds int: its sum and count are tensors"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_term_is_refused(found, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        checked_terms(found, "mine")
+    assert checked_terms({"loss": Term.of(torch.ones(2))}, "mine")["loss"].value() == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -347,6 +347,26 @@ def test_a_prefix_that_cannot_be_cached_rightly_is_refused(cohort: Cohort, cache
         prepare(cohort(2), [Read(size=16), Darken()], cache=cache)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Invert:
+    """A second view of one file, with the options of the first."""
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        return Sample(sample.id, {**sample.fields, "image": 1 - sample.fields["image"]})  # type: ignore[operator]
+
+
+def test_two_views_of_one_file_have_pools_of_their_own(cohort: Cohort, cache: Cache) -> None:
+    """As of another package, which names its components by entry points."""
+    manifest = cohort(1)
+    for view in (Darken(), Invert()):
+        prefix = [Read(size=16, bits=32), view]
+        prepared = prepare(manifest, prefix, cache=cache)
+        expected = apply_views(prepared.records.sample(0), prefix).fields["image"]
+        assert torch.equal(pixels(prepared, 0), expected)  # type: ignore[arg-type]
+
+
 def test_a_full_disk_is_one_sentence_and_what_was_prepared_is_kept(cohort: Cohort, cache: Cache) -> None:
     manifest = cohort(40)
     prepare(manifest.take([0, 1, 2]), [Read(size=64)], cache=cache)

@@ -55,6 +55,17 @@ def test_of_a_transformer_that_pools_its_tokens_it_is_the_gradient_times_the_tok
     assert np.abs(found.values).max() > 0
 
 
+def test_a_model_in_training_is_explained_as_in_evaluation_and_left_as_it_was() -> None:
+    """A tower with BatchNorm would be normalised by the one picture, and would keep its mean."""
+    model = model_of({**VISION, "norm": "keep"})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = heat_map(model, images(1, SIDE)[0], torch.eye(8)[0])
+    found = heat_map(model.train(), images(1, SIDE)[0], torch.eye(8)[0])
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+
+
 def test_a_frozen_model_explains_itself_and_is_left_without_gradients() -> None:
     model = model_of(VISION)
     expected = heat_map(model, images(1, SIDE)[0], torch.eye(8)[0]).values

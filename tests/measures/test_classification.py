@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from medvlp.answers.findings import Findings
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.measures.classification import Classification, group_columns
@@ -48,3 +50,22 @@ def test_without_any_known_finding_there_is_no_number() -> None:
     said = Predictions(tuple("abcdef"), scores={"edema": np.arange(6.0)})
     assert Classification().values(said, cohort(mass=[0, 1, 0, 1, 0, 1])) == {}
     assert Classification().values(said, cohort(edema=[0] * 6)) == {}
+
+
+def test_an_answer_of_some_findings_is_not_grouped_by_the_size_of_others() -> None:
+    """Whose labels its table lacks: a model of prompts and of a head for one finding could not be evaluated."""
+    manifest = cohort(mass=[1, 1, 1, 0, 0, 0], edema=[0, 1, 0, 1, 0, 1])
+    manifest = manifest.with_column("size.mass", [3.0, 9.0, 30.0, None, None, None])
+    some, every = ({name: np.arange(6.0) for name in names} for names in (("edema",), ("edema", "mass")))
+    said = [
+        (name, Findings(labels=list(s)), Predictions(tuple("abcdef"), scores=s))
+        for name, s in (("head", some), ("prompts", every))
+    ]
+    told: dict[str, set[str]] = {}
+    evaluation: Any = SimpleNamespace(
+        judged=SimpleNamespace(manifest=manifest), manifest=manifest, labels=["edema", "mass"], validation=None,
+        options=SimpleNamespace(groups=[]), giving=lambda part: said,
+        scores=lambda name, scores, title, *, groups, **more: told.update({name: set(groups)}),
+    )  # fmt: skip
+    list(Classification().run(evaluation))
+    assert told == {"head": set(), "prompts": {"group:size@mass"}}

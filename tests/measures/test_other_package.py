@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import yaml
 
+from medvlp.core.errors import ConfigError
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import available
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.results import load_result
-from medvlp.measures import check_choice, chosen_measures, point_values
-from medvlp.runs.evaluate import evaluate, load_evaluation
+from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.results import Result, load_result
+from medvlp.measures import check_choice, chosen_measures, first_choice, point_values
+from medvlp.runs.evaluate import evaluate, load_evaluation, results_of
+from tests.messages import messages
 from tests.plugins import installed
 
 if TYPE_CHECKING:
@@ -39,6 +44,65 @@ def test_it_is_chosen_takes_options_and_measures_a_model_in_training() -> None:
     said = Predictions(("a", "b"), scores={"effusion": np.array([0.25, 0.75])})
     cohort = Manifest.of({"id": ["a", "b"], "text": ["", ""]}, root=Path())
     assert point_values("mine", answer, said, cohort) == {"mine/mean_score/effusion": 0.5}
+
+
+class Needy(Measure):
+    """One that cannot be without an option, and is not usual."""
+
+    reads = frozenset({"scores"})
+    points = ("needy",)
+    usual = False
+
+    def __init__(self, *, finding: str) -> None:
+        self.finding = finding
+
+    def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
+        return {f"needy/{self.finding}": 1.0}
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        yield from ()
+
+
+def test_one_that_cannot_be_without_options_measures_who_gives_them_and_nobody_else() -> None:
+    from medvlp.answers.findings import Findings
+
+    answers = {"mine": Findings(labels=["effusion"])}
+    said = Predictions(("a", "b"), scores={"effusion": np.array([0.25, 0.75])})
+    cohort = Manifest.of({"id": ["a", "b"], "text": ["", ""]}, root=Path())
+    options = {"needy": {"finding": "effusion"}}
+    with installed(aa_needy=f"measures {__name__}:Needy", needy=f"measures {__name__}:Needy"):
+        assert "mine/needy/effusion" not in point_values("mine", answers["mine"], said, cohort)
+        assert point_values("mine", answers["mine"], said, cohort, options=options)["mine/needy/effusion"] == 1
+        check_choice("mine/needy/effusion", answers, options=options)
+        with pytest.raises(ConfigError, match="'mine' is measured by no 'needy' while training"):
+            check_choice("mine/needy/effusion", answers)
+        # What is not usual, or comes later in the order of measures, does not choose unasked.
+        everything = {**options, "aa_needy": {"finding": "effusion"}, "mean_score": None}
+        assert first_choice(answers, ["label.effusion"], options=everything) == "mine/mean_score/macro"
+
+
+class Climbing(Measure):
+    """One whose result would be written elsewhere."""
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        yield Result(name="findings/climbs", metrics=(), recipe="", data="")
+
+
+class Twice(Measure):
+    """One that yields two results of one name, of which one would be lost."""
+
+    def run(self, evaluation: Evaluation) -> Iterator[Result]:
+        for recipe in ("first", "second"):
+            yield Result(name="twice", metrics=(), recipe=recipe, data="")
+
+
+def test_results_have_the_names_of_files_and_each_its_own() -> None:
+    evaluation: Any = SimpleNamespace(marked=lambda result: result)
+    with pytest.raises(ConfigError, match="Climbing names a result 'findings/climbs': give it that of a file"):
+        results_of([Climbing()], evaluation)
+    with messages() as told:
+        assert results_of([Twice()], evaluation)["twice"].recipe == "second"
+    assert told == ["Two results are named 'twice': that of Twice is kept."]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from medvlp.core.answers import ProbeTable
-from medvlp.core.registry import available, build
+from medvlp.core.registry import FromModel, available, build
+from medvlp.data.catalogue import catalogue
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
@@ -99,6 +100,22 @@ def test_a_bundle_of_the_encoder_gives_what_its_weights_say(run: Path, films: Pa
     tiles = pixels.reshape(2, 4, 8, 4, 8).mean((2, 4)).reshape(2, 16)
     by_hand = tiles @ weights["towers.image.output.weight"].T + weights["towers.image.output.bias"]
     np.testing.assert_allclose(told, by_hand.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_form_made_for_one_size_refuses_a_tower_that_tells_none(run: Path, cli: Cli, tmp_path: Path) -> None:
+    told = cli("export", run / "bundle", "--to", "onnx", "--out", tmp_path / "onnx").refused()
+    assert "MeanPixels, the tower of images, tells none: give it the attributes channels and image_size" in told
+
+
+def nothing(root: Annotated[Path, FromModel("root")]) -> None:
+    """A layout that returns nothing."""
+
+
+def test_a_layout_that_makes_no_manifest_is_one_sentence(films: Path, cli: Cli, tmp_path: Path) -> None:
+    with installed(nothing=f"data/layouts {__name__}:nothing"):
+        told = cli("data", "index", "nothing", films, "--out", tmp_path / "m.parquet").refused()
+        assert "The layout 'nothing' gave NoneType and no Manifest: let it return Manifest.of(...)" in told
+        assert next(entry.title for entry in catalogue() if entry.name == "nothing") == "A layout that returns nothing"
 
 
 def test_the_view_is_replayed_from_its_generator() -> None:

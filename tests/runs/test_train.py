@@ -14,11 +14,14 @@ from safetensors.torch import load_file
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.runs.build import build_parts
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import Objective
+from medvlp.runs.build import build_objectives, build_parts
 from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
+from tests.plugins import installed
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -33,6 +36,47 @@ def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
 
 def config_of(tree: dict[str, Any]) -> RunConfig:
     return check_config(tree, source="test")
+
+
+class Typo(Objective):
+    """An objective of another package whose scope is neither: no term of it would be asked for."""
+
+    scope = "samples"  # type: ignore[assignment]
+
+    def needs(self) -> frozenset[Key]:
+        return keys("image/embedding")
+
+
+class Words(Typo):
+    """One that names its needs as words."""
+
+    scope = "sample"
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset({"image/embedding"})  # type: ignore[arg-type]
+
+
+class Plain:
+    """What is no objective at all."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("Typo", "the scope of 'mine' is 'samples': make it 'batch' or 'sample'"),
+        ("Words", r"'mine' needs words and no keys: let needs\(\) return keys"),
+        ("Plain", "'mine' makes no Objective: derive its class from that"),
+    ],
+)
+def test_an_objective_that_the_engine_would_pass_over_is_refused(
+    tree: dict[str, Any], kind: str, sentence: str
+) -> None:
+    tree["phases"][0]["objectives"] = [{"name": "mine"}]
+    with (
+        installed(mine=f"objectives {__name__}:{kind}"),
+        pytest.raises(ConfigError, match=rf"phases\[0\]\.objectives\[0\]: {sentence}"),
+    ):
+        build_objectives(config_of(tree).phases, {})
 
 
 def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:

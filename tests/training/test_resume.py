@@ -184,6 +184,13 @@ def test_a_metric_that_is_not_measured_is_refused_after_saving(tmp_path: Path) -
     assert latest(tmp_path / "run").name == "step-00000003"
 
 
+def test_a_metric_that_nobody_asked_for_may_be_missing(tmp_path: Path) -> None:
+    """Another package's measure gives some number of the answer, where the data lacks the labels of ours."""
+    setup = make_setup(tmp_path / "run", validate=lambda model, n: {"score/a": 0.5})
+    outcome = Trainer(type(setup)(**{**vars(setup), "choose": "score/b", "asked": False})).fit()
+    assert (outcome.samples_seen, outcome.best_value) == (80, None)
+
+
 # refusals ----------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,8 @@ def declare(
         model: which is asked.
 
     Raises:
-        ConfigError: for a faulty option, an answer that the model cannot give, or one that reads what no term trains.
+        ConfigError: for a faulty option, an answer that the model cannot give or a bundle could not make again, or one
+            that reads what no term trains.
     """
     found: dict[str, AnswerSpec] = {}
     for objectives in reversed(phases):
@@ -73,6 +75,7 @@ def declare(
     trained = {key for objectives in phases for objective in objectives for key in objective.needs()}
     for name, each in made.items():
         each.answer.check(model)
+        _refuse_unreleased(each)
         if name not in taught:
             _refuse_untrained(name, each.answer, model, {(key.view, _base(key.part)) for key in trained if not key.who})
     return made
@@ -115,6 +118,19 @@ def _refuse_untrained(name: str, answer: Answer, model: Model, trained: set[tupl
                 f"answers.{name} reads {str(key)!r}, which no term of the recipe trains: leave it out, or add an "
                 "objective that needs it."
             )
+
+
+def _refuse_unreleased(declared: Declared) -> None:
+    """Make an answer again from what it would release: after hours of training nobody wants to learn that none can."""
+    try:
+        options = json.loads(json.dumps(dict(declared.answer.released())))
+        given = {} if declared.module is None else {"score": declared.module}
+        build("answers", {"name": declared.component, **options}, where=f"answers.{declared.name}", given=given)
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(
+            f"answers.{declared.name}: a bundle could not make {declared.component!r} again from its released() "
+            f"({str(error).rstrip('.')}): let that return the options of its constructor as plain data."
+        ) from None
 
 
 def stored_answer(declared: Declared) -> StoredAnswer:

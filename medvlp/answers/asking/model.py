@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,6 @@ class VisionLanguageModel:
         self.compiled: list[CompiledTower] = []
         self._begun: dict[tuple[int, str, Ask], tuple[Answer, Any]] = {}
 
-    # kinds ----------------------------------------------------------------------------------------------------------
-
     def kind_of(self, image: Picture | tuple[Path, ...]) -> str:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:
@@ -116,8 +114,6 @@ class VisionLanguageModel:
         """Yield this model as one of each kind that occurs, with the places where it does."""
         for kind in dict.fromkeys(kinds):
             yield self.of_kind(kind), [i for i, each in enumerate(kinds) if each == kind]
-
-    # embeddings -----------------------------------------------------------------------------------------------------
 
     def prepare(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Prepared:
         """Run the model's preprocessing on a file, on what was read of it, or on (H, W) pixels in [0, 1], 1 white.
@@ -201,19 +197,19 @@ class VisionLanguageModel:
 
     def embed_image(self, images: Picture | Sequence[Picture]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of files or arrays."""
-        many = [images] if isinstance(images, Picture) else list(images)
-        return self.embed_prepared([self.prepare(image).pixels for image in many])
+        return self.embed_prepared([self.prepare(image).pixels for image in _several(images)])
 
     def embed_prepared(self, pixels: Sequence[Tensor | Stack]) -> np.ndarray:
         """Return (N, D) float32 unit embeddings of prepared pixels.
 
         Raises:
-            UserError: if the model was trained by a score that reads no embedding.
+            UserError: for no pixels, or if the model was trained by a score that reads no embedding.
         """
         self.require_embedding()
-        kinds = ["stack" if isinstance(each, Stack) else "image" for each in pixels]
-        if len(self.model.kinds) == 1:
-            kinds = [self.model.vision_kind] * len(pixels)
+        if not pixels:
+            raise UserError("There is no picture to embed: give at least one.")
+        one = self.model.vision_kind if len(self.model.kinds) == 1 else ""
+        kinds = [one or ("stack" if isinstance(each, Stack) else "image") for each in pixels]
         rows: dict[int, np.ndarray] = {}
         for single, own in self.by_kind(kinds):
             some = [pixels[i] for i in own]
@@ -261,8 +257,10 @@ class VisionLanguageModel:
         """Return where in an image the score of a text comes from, over the model's view of it and placed in its file.
 
         Raises:
-            UserError: for a model of volumes, which has weights of slices instead (`slice_weights`).
+            UserError: for several texts, or a model of volumes, which has weights of slices (`slice_weights`).
         """
+        if not isinstance(text, str):
+            raise UserError("A heat map is of one text: ask for those of several one after the other.")
         seen = self.prepare(image)
         if isinstance(seen.pixels, Stack):
             raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")
@@ -281,7 +279,9 @@ class VisionLanguageModel:
         """
         if name not in self.answers:
             raise UserError(f"This bundle cannot be asked {name!r}: {did_you_mean(name, self.answers)}.")
-        many = [images] if isinstance(images, Picture) else list(images)
+        many = _several(images)
+        if not many:
+            raise UserError(f"There is no picture to ask {name!r} about: give at least one.")
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
         samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
@@ -304,7 +304,7 @@ class VisionLanguageModel:
         The last 16 are kept: an answer that is asked the same again finds it.
         """
         key = (id(answer), self.model.vision_kind, ask)
-        if key not in self._begun:
+        if key not in self._begun or self._begun[key][0] is not answer:  # a copied model has the ids of its original
             while len(self._begun) > 15:
                 del self._begun[next(iter(self._begun))]
             self._begun[key] = answer, answer.begin(self.model, ask)  # holds the answer: its id stays its own
@@ -348,6 +348,11 @@ def _gives(model: Model, answer: Answer) -> bool:
     return True
 
 
+def _several(images: Picture | Iterable[Picture]) -> list[Picture]:
+    """Return pictures as a list: what is no collection is one picture, to be taken or refused as what it is."""
+    return [images] if isinstance(images, Picture | Tensor) or not isinstance(images, Iterable) else list(images)
+
+
 def _pixels(array: np.ndarray) -> np.ndarray:
     if array.ndim != 2 or not array.size:
         raise UserError(f"An image as an array has the shape (H, W), not {array.shape}: give gray pixels.")
@@ -388,8 +393,9 @@ def load(
         >>> load(folder).score(np.zeros((40, 30)), ["pleural effusion", "clear lungs"]).shape
         (1, 2)
     """
-    loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=device)
-    loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
+    with torch.inference_mode(False):  # a map needs gradients, whatever mode it was loaded in
+        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=device)
+        loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
     return loaded
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from medvlp.data.manifest import Manifest
     from medvlp.data.parallel import Progress
 
-__all__ = ["index_cohort"]
+__all__ = ["index_cohort", "indexed"]
 
 
 def index_cohort(
@@ -35,7 +35,22 @@ def index_cohort(
         >>> len(manifest), manifest.names
         (2, ('id', 'text', 'id.patient'))
     """
-    from medvlp.core.registry import build
+    return indexed({**(options or {}), "name": layout}, Path(root), where="data.layout", progress=progress)
 
-    spec = {**(options or {}), "name": layout}
-    return build("data/layouts", spec, where="data.layout", given={"root": Path(root), "progress": progress})
+
+def indexed(spec: Mapping[str, object], root: Path, *, where: str, progress: Progress | None) -> Manifest:
+    """Return what a layout, ``{name: ..., option: ...}``, makes of a folder; `where` is for error sentences.
+
+    Raises:
+        ConfigError: for a faulty specification.
+        DataError: as the layout says, or if it makes no manifest.
+    """
+    from medvlp.core.errors import DataError
+    from medvlp.core.registry import build
+    from medvlp.data.manifest import Manifest
+
+    made = build("data/layouts", spec, where=where, given={"root": root, "progress": progress})
+    if not isinstance(made, Manifest):
+        kind = type(made).__name__
+        raise DataError(f"The layout {spec['name']!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
+    return made

@@ -56,20 +56,30 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
     """Yield the graph of pictures, and that of texts where the model reads any.
 
     Raises:
-        UserError: if the model is of volumes, or has patches.
+        UserError: if the model is of volumes, has patches, or does not tell the size of its pictures.
     """
     model: Any = bundle.model
     if model.vision_kind != "image" or model.spec.get("patches"):
         raise UserError("The form holds a plain model of images: one of volumes, or with patches, has no place there.")
-    tower = model.towers["image"]
-    rows, side = torch.export.Dim("rows", min=1), tower.image_size
-    pixels = torch.rand(2, tower.channels, side, side, generator=torch.Generator().manual_seed(0))
+    rows = torch.export.Dim("rows", min=1)
+    pixels = torch.rand(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     yield Embedder("image", _Image(model, "image").eval(), (pixels,), ["pixels"], ({0: rows},))
     if model.reads_text:
         ids = torch.randint(0, model.tokenizer.vocab_size, (2, 12))
         mask = torch.arange(12)[None] < torch.tensor([[12], [7]])
         sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=model.tokenizer.max_length)}
         yield Embedder("text", _Text(model, "text").eval(), (ids, mask), ["ids", "mask"], (sizes, sizes))
+
+
+def _shape(model: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    """Return (C, H, W) of the pictures of a model."""
+    tower = model.towers["image"]
+    if not (hasattr(tower, "channels") and hasattr(tower, "image_size")):
+        raise UserError(
+            f"The form is made for pictures of one size, and {type(tower).__name__}, the tower of images, tells none: "
+            "give it the attributes channels and image_size."
+        )
+    return tower.channels, tower.image_size, tower.image_size
 
 
 def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from medvlp.answers.asking.declared import (
     open_answers,
     stored_answer,
 )
+from medvlp.answers.findings import Findings
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Objective
@@ -24,6 +26,7 @@ from medvlp.models.bundle import StoredAnswer
 from medvlp.models.scores.late_interaction import LateInteraction
 from medvlp.objectives import Clip, Siglip
 from tests.models.words import dual
+from tests.plugins import installed
 
 PROMPTS = [{"name": "v", "label": "edema", "positive": ["edema"], "negative": ["no edema"]}]
 
@@ -82,6 +85,36 @@ def test_faulty_options_and_answers_that_the_model_cannot_give_are_refused() -> 
     ):
         with pytest.raises(ConfigError, match=sentence):
             made([Clip()], **overrides)
+
+
+class Forgetful(Findings):
+    """An answer of another package that releases what its constructor does not take back."""
+
+    def released(self) -> dict[str, object]:
+        return {"part": self.part}
+
+
+class Arrays(Findings):
+    """One that releases what no bundle can hold."""
+
+    def released(self) -> dict[str, object]:
+        return {"labels": np.array(self.labels)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("Forgetful", r"\(answers\.mine\.labels is missing: give it a value\)"),
+        ("Arrays", r"\(Object of type ndarray is not JSON serializable\)"),
+    ],
+)
+def test_an_answer_that_no_bundle_could_make_again_is_refused_before_training(kind: str, sentence: str) -> None:
+    mine = {"name": "own", "labels": ["edema"], "part": "embedding"}
+    with (
+        installed(own=f"answers {__name__}:{kind}"),
+        pytest.raises(ConfigError, match=rf"a bundle could not make 'own' again from its released\(\) {sentence}"),
+    ):
+        made([Clip()], mine=mine)
 
 
 def test_an_answer_that_no_term_trains_is_refused() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 import pytest
+import torch
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
@@ -111,6 +113,18 @@ def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: 
         predict_files(model, [], recipe="zero")
     with pytest.raises(UserError, match="There is no text to embed"):
         model.embed_text([])
+    with pytest.raises(UserError, match="There is no picture to embed: give at least one"):
+        model.score([], TEXTS)
+    with pytest.raises(UserError, match="There is no picture to ask 'zero_shot' about: give at least one"):
+        model.ask("zero_shot", [])
+    for missing in (None, math.nan, ("a", "b")):  # of no row, of the word "nan", of two rows
+        with pytest.raises(UserError, match=r"A text to embed is .*, and no string"):
+            model.embed_text(["a", missing, "b"])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="A heat map is of one text"):
+        model.explain(np.zeros((4, 4)), TEXTS)  # type: ignore[arg-type]
+    for single in (PIL.Image.new("L", (4, 4), 9), None):
+        with pytest.raises(UserError, match="An image as an array"):
+            model.embed_image(single)  # type: ignore[arg-type]
     for array in (np.zeros((2, 2, 3)), np.full((4, 4), 255.0), np.full((4, 4), np.nan)):
         with pytest.raises(UserError, match="An image as an array"):
             model.embed_image(array)
@@ -142,6 +156,40 @@ def test_an_answer_says_of_files_what_it_says_in_the_document(model: VisionLangu
     assert some.scores is not None
     np.testing.assert_array_equal(some.scores["effusion"], said.scores["effusion"])
     assert list(some.scores) == ["effusion"]
+
+
+def test_lists_and_single_words_ask_what_tuples_do(model: VisionLanguageModel, films: list[Path]) -> None:
+    assert Ask(findings=["effusion"]) == Ask(findings=("effusion",)) == Ask(findings="effusion")  # type: ignore[arg-type]
+    expected = model.score(films, TEXTS[0])
+    said = model.ask("retrieval", films, Ask(sentences=TEXTS[0])).similarity  # type: ignore[arg-type]
+    assert said is not None
+    np.testing.assert_allclose(said, expected, atol=1e-6)
+
+
+def test_it_is_asked_and_explained_in_any_mode_of_torch(tiny_run: Trained, films: list[Path]) -> None:
+    model = medvlp.load(tiny_run.bundle)
+    expected, scores = model.explain(films[0], TEXTS[0]).values, model.score(films, TEXTS)
+    with torch.inference_mode():
+        loaded = medvlp.load(tiny_run.bundle)
+        for each in (model, loaded):
+            np.testing.assert_allclose(each.explain(films[0], TEXTS[0]).values, expected, atol=1e-6)
+    np.testing.assert_allclose(loaded.explain(films[0], TEXTS[0]).values, expected, atol=1e-6)
+    model.model.train()
+    np.testing.assert_allclose(model.explain(films[0], TEXTS[0]).values, expected, atol=1e-6)
+    assert model.model.training
+    np.testing.assert_allclose(model.score(films, TEXTS), scores, atol=1e-6)
+
+
+def test_what_a_copy_was_asked_is_made_by_the_copy(model: VisionLanguageModel, films: list[Path]) -> None:
+    """The ids of the original's answers, by which their prompts' vectors are kept, may come again in the copy."""
+    expected = model.ask("zero_shot", films).scores
+    other = VisionLanguageModel(model.bundle)
+    kept = {(id(other.answers["zero_shot"]), *key[1:]): (each, None) for key, (each, _) in model._begun.items()}
+    other._begun = kept
+    assert expected is not None
+    found = other.ask("zero_shot", films).scores
+    assert found is not None
+    np.testing.assert_array_equal(found["effusion"], expected["effusion"])
 
 
 @pytest.mark.parametrize("recipe", [None, "chexzero_v1"])
