@@ -212,7 +212,9 @@ def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path,
     with pytest.raises(DataError, match=r"None of the 5 images .* joins a report of .* by AccessionNumber"):
         index_cohort("hospital", hospital, {**key, "reports": "other.csv"})
     (hospital / "latin.csv").write_bytes("AccessionNumber,Report\nA1,Ödem\n".encode("latin-1"))
-    with pytest.raises(DataError, match="not in the encoding utf-8-sig: save it as UTF-8; the layout csv has an option encoding"):
+    with pytest.raises(
+        DataError, match="not in the encoding utf-8-sig: save it as UTF-8; the layout csv has an option encoding"
+    ):
         index_cohort("hospital", hospital, {**key, "reports": "latin.csv"})
     manifest = index_cohort("hospital", hospital, {**key, "reports": "latin.csv", "encoding": "latin-1"})
     assert set(manifest.column("text")) == {"Ödem"}

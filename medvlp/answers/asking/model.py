@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvlp.answers.asking._arrays import gray_pixels
 from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
@@ -150,9 +151,9 @@ class VisionLanguageModel:
         value: object = str(image) if isinstance(image, str | Path) else image
         value = tuple(map(str, value)) if isinstance(value, tuple) else value
         if isinstance(value, Image):
-            value = replace(value, pixels=_pixels(value.pixels))
+            value = replace(value, pixels=gray_pixels(value.pixels))
         elif not isinstance(value, str | tuple | Volume):
-            value = _pixels(np.asarray(value))
+            value = gray_pixels(np.asarray(value))
         kind = self.model.vision_kind
         if kind == "image" and isinstance(value, Volume):
             raise UserError("This model was trained on pictures: give it a picture, not a volume.")
@@ -351,18 +352,6 @@ def _gives(model: Model, answer: Answer) -> bool:
 def _several(images: Picture | Iterable[Picture]) -> list[Picture]:
     """Return pictures as a list: what is no collection is one picture, to be taken or refused as what it is."""
     return [images] if isinstance(images, Picture | Tensor) or not isinstance(images, Iterable) else list(images)
-
-
-def _pixels(array: np.ndarray) -> np.ndarray:
-    if array.ndim != 2 or not array.size:
-        raise UserError(f"An image as an array has the shape (H, W), not {array.shape}: give gray pixels.")
-    pixels = array.astype(np.float32)
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-        raise UserError(
-            f"An image as an array holds values in [0, 1], 1 white, not {array.min():g} to {array.max():g}: "
-            "give the path of its file, or scale it as a display would."
-        )
-    return pixels
 
 
 def load(

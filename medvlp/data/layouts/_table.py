@@ -100,7 +100,9 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
-        raise DataError(f"{path} is not in the encoding {encoding}: save it as UTF-8; the layout csv has an option encoding.") from None
+        raise DataError(
+            f"{path} is not in the encoding {encoding}: save it as UTF-8; the layout csv has an option encoding."
+        ) from None
     above, separator = 0, ""
     while found := _ABOVE.match(text):
         above, separator, text = above + 1, found[1] or separator, text[found.end() :]
