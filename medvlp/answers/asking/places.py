@@ -14,6 +14,7 @@ from PIL import Image
 from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.core.predictions import Mask, Predictions
+from medvlp.io.errors import UnreadableImage
 
 
 def written_places(
@@ -46,12 +47,13 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
     """Write a mask beside others; returns the file, ``STEM.png`` or ``STEM.nii.gz``.
 
     Args:
-        mask: in the pixels of an image's file, or the voxels (z, y, x) of a volume as the model read it.
-        source: that file, for the sentence of an error.
+        mask: in the pixels of an image's file, or the voxels (z, y, x) of a volume: by its `world` as the model read
+            it, without one as `medvlp.io.read_volume` gives it.
+        source: that file.
         stem: without suffix; the folder is made if absent.
 
     Raises:
-        UserError: if the folder is a file, or the mask of a volume has no place.
+        UserError: if the folder is a file, or the mask of a volume has no place or another shape than its file.
     """
     if stem.parent.exists() and not stem.parent.is_dir():
         raise UserError(f"{stem.parent} is a file, and masks go to a folder: name another.")
@@ -62,12 +64,25 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
         return path
     import nibabel
 
-    if mask.world is None:
-        raise UserError(f"{source} has no place in a patient, which a NIfTI file of its masks needs: leave --out out.")
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
     with written_whole(path) as temporary:
-        temporary.write_bytes(
-            gzip.compress(nibabel.Nifti1Image(voxels, np.array([*mask.world, (0, 0, 0, 1)])).to_bytes())
-        )
+        temporary.write_bytes(gzip.compress(nibabel.Nifti1Image(voxels, _matrix(mask, source)).to_bytes()))
     return path
+
+
+def _matrix(mask: Mask, source: Path) -> np.ndarray:
+    """Return voxel -> RAS mm of a mask, (4, 4): its own, or that of the file whose voxels it counts."""
+    if mask.world is not None:
+        return np.array([*mask.world, (0, 0, 0, 1)])
+    from medvlp.io.volume_read import read_volume
+
+    try:
+        volume = read_volume(source)
+    except UnreadableImage:
+        raise UserError(
+            f"{source} has no place in a patient, which a NIfTI file of its masks needs: leave --out out."
+        ) from None
+    if volume.shape != mask.shape:
+        raise UserError(f"{source} has {volume.shape} voxels, its mask {mask.shape}: ask about the file as it is.")
+    return np.array(volume.affine.to("RAS").matrix)
