@@ -17,7 +17,7 @@ COMPONENTS = {
     "coarse_image": "models/heads tests.methods.diva:CoarseImage",
     "reconstruct": "objectives tests.methods.diva:Reconstruct",
     "experts": "models/patches tests.methods.experts:Experts",
-    "router_balance": "objectives tests.methods.experts:RouterBalance",
+    "expert_balance": "objectives tests.methods.experts:RouterBalance",
     "context_tokens": "models/patches tests.methods.context_tokens:ContextTokens",
 }
 
@@ -27,7 +27,7 @@ _DISTILL = {"name": "distill", "teacher": "frozen", "bank": "words", "texts": "s
 _MASK = {"name": "masked_image", "kind": "image", "view": "image.local", "ratio": [0.3, 0.6]}
 _FILL = {"name": "ibot", "teacher": "frozen", "view": "image.local", "hidden": 8, "bottleneck": 4, "prototypes": 6}
 _MOE = [{"name": "experts", "kind": kind, "experts": 3} for kind in ("image", "text")]
-_BALANCE = {"name": "router_balance", "views": ["image", "text"]}
+_BALANCE = {"name": "expert_balance", "views": ["image", "text"]}
 _FDT = {"projection": {"name": "fdt", "codes": 12, "temperature": 1.0}, "embed_dim": 8}
 MAPLE = [
     {"name": "maple", "kind": kind, "on": on, "view": view, "depth": 2}

@@ -51,12 +51,13 @@ def furthest(films: list[Path], theirs: Callable[[Image.Image], np.ndarray], *vi
         ("BitImageProcessorPil", {"size": {"shortest_edge": 518}, "crop_size": {"height": 518, "width": 518}}),
     ],
 )
-def test_of_transformers(films: list[Path], name: str, options: dict[str, object]) -> None:
+def test_of_transformers(films: list[Path], tmp_path: Path, name: str, options: dict[str, object]) -> None:
     """By Pillow, as where these models were trained; by tensors transformers itself differs from that by 2/255."""
     import transformers
 
     processor = getattr(transformers, name)(**options)
-    view, mean, std = read_by_processor(processor.to_dict(), preset="dicom_voi_v1")
+    processor.save_pretrained(tmp_path)
+    view, mean, std = read_by_processor(tmp_path, preset="dicom_voi_v1")
     assert (mean, std) == (list(processor.image_mean), list(processor.image_std))
 
     def theirs(picture: Image.Image) -> np.ndarray:
