@@ -103,6 +103,7 @@ def test_a_bundle_of_the_encoder_gives_what_its_weights_say(run: Path, films: Pa
 
 
 def test_a_form_made_for_one_size_refuses_a_tower_that_tells_none(run: Path, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra serve)")
     told = cli("export", run / "bundle", "--to", "onnx", "--out", tmp_path / "onnx").refused()
     assert "MeanPixels, the tower of images, tells none: give it the attributes channels and image_size" in told
 

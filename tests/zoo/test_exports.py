@@ -295,8 +295,9 @@ def test_a_projection_that_norms_has_no_place_in_monai(tmp_path: Path, projectio
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_a_model_of_volumes_alone_has_no_place_in_a_graph(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize(("form", "needs"), [("onnx", "onnxscript"), ("openvino", "openvino")])
+def test_a_model_of_volumes_alone_has_no_place_in_a_graph(tmp_path: Path, form: str, needs: str) -> None:
+    pytest.importorskip(needs, reason=f"{needs} is not installed (extra serve)")
     model = build_model({**DUAL, "vision": {"name": "slices", "slice": VISION}}, tokenizer=HashWords())
     with pytest.raises(UserError, match=r"^The form holds a plain model of images: one of volumes, or with patches,"):
         export(Bundle(model, None, preprocessing=[]), to=form, out=tmp_path / "out")
