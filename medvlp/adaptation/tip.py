@@ -53,31 +53,29 @@ class Tip(Adapter):
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]
     ) -> list[Candidate]:
         """The same cache with each sharpness and weight."""
-        cache, classes = cache_of(rows, labels, words, start_of(rows, labels, words)), np.ones(labels.shape[1])
-        return [{**cache, "sharpness": s * classes, "weight": a * classes} for s, a in grid]
+        cache = cache_of(rows, labels, words, start_of(rows, labels, words))
+        return [with_strength(cache, sharpness=s, weight=a) for s, a in grid]
 
 
-def cache_of(
-    rows: FloatArray,
-    labels: FloatArray,
-    words: FloatArray | None,
-    start: Candidate,
-    *,
-    sharpness: float = 1.0,
-    weight: float = 1.0,
-) -> Candidate:
-    """Return the tensors of the head ``cache`` that remembers rows (N, D) with labels (N, K), NaN unknown."""
+def cache_of(rows: FloatArray, labels: FloatArray, words: FloatArray | None, start: Candidate) -> Candidate:
+    """Return the tensors of the head ``cache`` that remembers rows (N, D) with labels (N, K), NaN unknown.
+
+    `with_strength` adds those that are missing.
+    """
     standard = own_standard(rows, words)
     keys = standard(rows)
     keys /= np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-12)
     share = weights_of(labels)
-    classes = np.ones(labels.shape[1])
     return {
         **start,
         "keys": keys,
         "values": np.where(np.isfinite(labels), np.where(labels == 1, share, -share), 0.0),
-        "weight": weight * classes,
-        "sharpness": sharpness * classes,
         "mean": standard.mean,
         "scale": standard.scale,
     }
+
+
+def with_strength(cache: Candidate, *, sharpness: float, weight: float) -> Candidate:
+    """Return a cache that counts so much and so sharply for every finding; its keys and values are shared."""
+    classes = np.ones(cache["values"].shape[1])
+    return {**cache, "weight": weight * classes, "sharpness": sharpness * classes}

@@ -10,7 +10,7 @@ from pydantic import Field
 from medvlp.adaptation._adapter import Adapter, Candidate, Epochs, Positive
 from medvlp.adaptation._training import trained
 from medvlp.adaptation.linear import start_of
-from medvlp.adaptation.tip import cache_of
+from medvlp.adaptation.tip import cache_of, with_strength
 from medvlp.statistics.metrics import FloatArray
 
 __all__ = ["TipTuned"]
@@ -53,9 +53,9 @@ class TipTuned(Adapter):
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float, int]]
     ) -> list[Candidate]:
         """Each cache after so many epochs, in one training a cache."""
-        start, made = start_of(rows, labels, words), {}
+        untuned, made = cache_of(rows, labels, words, start_of(rows, labels, words)), {}
         for s, a in dict.fromkeys((s, a) for s, a, _ in grid):
-            cache = cache_of(rows, labels, words, start, sharpness=s, weight=a)
+            cache = with_strength(untuned, sharpness=s, weight=a)
             at = [epochs for s_, a_, epochs in grid if (s_, a_) == (s, a)]
             found = trained(self.head, cache, rows, labels, only=["keys"], epochs=at, rate=self.rate)
             made |= {(s, a, epochs): tensors for epochs, tensors in found.items()}

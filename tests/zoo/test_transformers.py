@@ -215,9 +215,11 @@ def test_towers_that_older_files_describe_apart_are_those(tmp_path: Path) -> Non
     from transformers import CLIPModel
 
     clip_folder(tmp_path / "clip")
-    apart = lambda told, part: told.update({f"{part}_dict": {**told[part], "hidden_act": "gelu"}})  # noqa: E731
     for part in ("text_config", "vision_config"):
-        edit(tmp_path / "clip" / "config.json", lambda told, part=part: apart(told, part))
+        edit(
+            tmp_path / "clip" / "config.json",
+            lambda told, part=part: told.update({f"{part}_dict": {**told[part], "hidden_act": "gelu"}}),
+        )
     ours = kept(convert(tmp_path / "clip", name="transformers", options={}), tmp_path / "bundle")
     image, text = theirs(CLIPModel.from_pretrained(tmp_path / "clip").eval(), tmp_path / "clip", padding=True)
     assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5

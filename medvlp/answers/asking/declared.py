@@ -100,9 +100,12 @@ def check_overrides(overrides: Mapping[str, Mapping[str, Any] | None]) -> None:
 
 
 def _made(name: str, spec: AnswerSpec) -> Declared:
-    given = {} if spec.module is None else {"score": spec.module}
-    answer = build("answers", {"name": spec.name, **spec.options}, where=f"answers.{name}", given=given)
-    return Declared(name, spec.name, answer, spec.score, spec.module)
+    return Declared(name, spec.name, _built(name, spec.name, spec.options, spec.module), spec.score, spec.module)
+
+
+def _built(name: str, component: str, options: Mapping[str, object], score: nn.Module | None) -> Answer:
+    given = {} if score is None else {"score": score}
+    return build("answers", {"name": component, **options}, where=f"answers.{name}", given=given)
 
 
 def _base(part: str) -> str:
@@ -124,8 +127,7 @@ def _refuse_unreleased(declared: Declared) -> None:
     """Make an answer again from what it would release: after hours of training nobody wants to learn that none can."""
     try:
         options = json.loads(json.dumps(dict(declared.answer.released())))
-        given = {} if declared.module is None else {"score": declared.module}
-        build("answers", {"name": declared.component, **options}, where=f"answers.{declared.name}", given=given)
+        _built(declared.name, declared.component, options, declared.module)
     except (ConfigError, TypeError) as error:
         raise ConfigError(
             f"answers.{declared.name}: a bundle could not make {declared.component!r} again from its released() "
@@ -153,18 +155,17 @@ def open_answer(stored: StoredAnswer) -> Answer:
         ConfigError: for a component that is not installed here.
         UserError: if the weights of its score do not fit.
     """
-    given: dict[str, object] = {}
+    score: nn.Module | None = None
     if stored.score is not None:
-        score: nn.Module = build("models/scores", stored.score, where=f"answers.{stored.name}.score")
-        if _shapes(score.state_dict()) != _shapes(stored.weights):
+        made: nn.Module = build("models/scores", stored.score, where=f"answers.{stored.name}.score")
+        if _shapes(made.state_dict()) != _shapes(stored.weights):
             raise UserError(
                 f"The weights of the score of the answer {stored.name!r} are missing or of another shape: get the "
                 "bundle again."
             )
-        score.load_state_dict(dict(stored.weights))
-        given["score"] = score.eval()
-    spec = {"name": stored.component, **stored.options}
-    return build("answers", spec, where=f"answers.{stored.name}", given=given)
+        made.load_state_dict(dict(stored.weights))
+        score = made.eval()
+    return _built(stored.name, stored.component, stored.options, score)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
