@@ -25,12 +25,17 @@ PAGES = ("README.md", "docs/start/table.md", "docs/start/hospital.md", "docs/sta
 KEPT = ("PATH", "LANG", "PIP_CACHE_DIR", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
+_COMMANDS = r"^```sh\n(?P<lines>.*?)^```$"
+_FILE = r"One file, `(?P<name>[\w/]+\.py)`[^`]*(?:`[^`\n]+`[^`]*)*\n\n```python\n(?P<source>.*?)^```$"
+
+
 @dataclass(frozen=True)
 class Command:
-    """One line of a fenced ``sh`` block."""
+    """One line of a fenced ``sh`` block, and the files that the page asks for between the line before and this one."""
 
     page: str
     line: str
+    files: dict[str, str]
 
     @property
     def unset(self) -> list[str]:
@@ -39,26 +44,24 @@ class Command:
 
 
 def commands(root: Path = ROOT) -> list[Command]:
-    """Return the commands of all pages in order."""
-    found = []
+    """Return the commands of all pages in order; a file is a block of Python whose paragraph names a new file."""
+    found, files = [], {}
     for page in PAGES:
         text = (root / page).read_text(encoding="utf-8")
-        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-            found += [Command(page, line) for line in block.splitlines() if line.strip()]
+        for block in re.finditer(f"{_COMMANDS}|{_FILE}", text, re.DOTALL | re.MULTILINE):
+            if block["name"]:
+                files[block["name"]] = block["source"]
+                continue
+            for line in filter(str.strip, block["lines"].splitlines()):
+                found.append(Command(page, line, files))
+                files = {}
     return found
 
 
-def files(root: Path = ROOT) -> dict[str, str]:
-    """Return what README asks to be written: a block of Python whose paragraph names a new file, by that file."""
-    text = (root / "README.md").read_text(encoding="utf-8")
-    found = re.findall(
-        r"One file, `([\w/]+\.py)`[^`]*(?:`[^`\n]+`[^`]*)*\n\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
-    )
-    return dict(found)
-
-
 def run(command: Command, folder: Path, home: Path) -> dict[str, object]:
-    """Run one command in a folder as a newcomer would, and return how it ended."""
+    """Write the files of one command, run it in a folder as a newcomer would, and return how it ended."""
+    for name, source in command.files.items():
+        (folder / name).write_text(source, encoding="utf-8")
     given = {name: os.environ[name] for name in os.environ if name in KEPT or name in command.line}
     start = time.perf_counter()
     done = subprocess.run(
@@ -98,8 +101,6 @@ def main() -> None:
     home.mkdir(parents=True, exist_ok=True)
     if not clone.is_dir():
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    for name, source in files().items():
-        (clone / name).write_text(source, encoding="utf-8")
     failed = 0
     for each in chosen:
         done = {"left_out": f"not set: {', '.join(each.unset)}"} if each.unset else run(each, clone, home)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +152,15 @@ def test_a_signal_is_handled_after_engines_have_gone() -> None:
     pytest.importorskip("openvino", reason="an engine that computes towers, in the extra `serve`")
     ran = subprocess.run([sys.executable, "-c", _SIGNAL_AFTER_TWO_ENGINES], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "handled\n")
+
+
+def test_openvino_makes_no_identifier_for_reports_of_usage(tmp_path: Path) -> None:
+    """Its import sends an event under a number of this machine, unless this is a build of continuous integration."""
+    pytest.importorskip("openvino_telemetry", reason="what comes with openvino, an engine of the extra `serve`")
+    away = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    start = "from medvlp.models.backends.engines import openvino; openvino()"
+    ran = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, env=away)
+    assert (ran.returncode, [path.name for path in tmp_path.rglob("*openvino*")]) == (0, []), ran.stderr
 
 
 def test_what_cannot_be_is_said() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -82,12 +83,13 @@ def openvino_core() -> Core:
     """Return the one core of OpenVINO that a process may have.
 
     Each core gives the thread a stack for signals and gives back the former when it goes, which may be that of a core
-    that went before: the next signal would then end the process.
+    that went before: the next signal would then end the process. OpenVINO's own reports of usage are off.
 
     Raises:
         UserError: if it is not installed.
     """
     needs("openvino")
+    sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # what sends them counts as not installed
     import openvino as ov
 
     return ov.Core()
