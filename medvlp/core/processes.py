@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -27,18 +28,30 @@ def _wait_for_parent() -> None:
 
 
 @contextmanager
-def exclusive(folder: Path, *, what: str, otherwise: str) -> Iterator[None]:
+def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -> Iterator[None]:
     """Hold a folder, made where it is not there, that nobody else may work in at the same time.
 
+    A disk without locks lets everybody in.
+
+    Args:
+        folder: to hold.
+        what: is at work, for the message.
+        otherwise: what to do instead of waiting, for the message.
+        lock: file of the lock; another name is for work that may go on within other work in the same folder.
+
     Raises:
-        UserError: if another `what` is at work, with what to do `otherwise`.
+        UserError: if another `what` is at work.
     """
     make_folder(folder)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    descriptor = os.open(folder / lock, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another {what} is at work in {folder}: wait for it, or {otherwise}.") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
         yield
-    except BlockingIOError:
-        raise UserError(f"Another {what} is at work in {folder}: wait for it, or {otherwise}.") from None
     finally:
         os.close(descriptor)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import check_place, write_json, write_text
 from medvlp.core.keys import Key, Plan
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.provenance import code_hash, environment
 from medvlp.core.sample import REPLAY, Batch
@@ -88,20 +90,22 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
         if collectives.rank() == 0:
             check_place(run)
         built = Built(config)
-        trainer = Trainer(built.setup)
-        trainer.resume()
-        same = built.is_as_written()
-        if collectives.rank() == 0:
-            built.write_run_files()
-        before = trainer.samples_seen
-        outcome = trainer.fit(stop_at=stop_at)
-        # A run that was killed while it released has all its samples and no bundle.
-        complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
-        if collectives.rank() == 0 and not complete:
-            if outcome.best_value is None:
-                logger.info(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
-            built.release(outcome, trainer)
-        collectives.barrier()
+        alone = exclusive(run, what="training", otherwise="choose another run", lock=".training.lock")
+        with alone if collectives.rank() == 0 else nullcontext():
+            trainer = Trainer(built.setup)
+            trainer.resume()
+            same = built.is_as_written()
+            if collectives.rank() == 0:
+                built.write_run_files()
+            before = trainer.samples_seen
+            outcome = trainer.fit(stop_at=stop_at)
+            # A run that was killed while it released has all its samples and no bundle.
+            complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
+            if collectives.rank() == 0 and not complete:
+                if outcome.best_value is None:
+                    logger.info(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
+                built.release(outcome, trainer)
+            collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest, complete)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import select
@@ -20,6 +22,18 @@ def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) 
     ):
         pass
     with exclusive(tmp_path / "a", what="sweep", otherwise="choose another --out"):
+        pass
+
+
+def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        exclusive(tmp_path, what="training", otherwise=""),
+        exclusive(tmp_path, what="training", otherwise=""),
+    ):
         pass
 
 

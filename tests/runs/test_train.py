@@ -15,6 +15,7 @@ from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key, keys
+from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Objective
 from medvlp.runs.build import build_objectives, build_parts
 from medvlp.runs.train import Built, dry_run, train
@@ -121,6 +122,17 @@ def test_a_run_does_not_go_on_by_another_metric_than_its_best_was_chosen_by(tree
         train(config_of(tree))
     tree["evaluation"]["choose"] = "retrieval/recall@1"
     assert train(config_of(tree)).outcome.samples_seen == 64
+
+
+def test_two_trainings_do_not_write_one_run(tree: dict[str, Any]) -> None:
+    run = Path(tree["run"])
+    with (
+        exclusive(run, what="training", otherwise="", lock=".training.lock"),
+        pytest.raises(UserError, match=r"^Another training is at work in .*: wait for it, or choose another run\.$"),
+    ):
+        train(config_of(tree))
+    assert not (run / "config.yaml").exists()
+    assert not (run / "checkpoints").exists()
 
 
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:

@@ -80,7 +80,11 @@ class VisionLanguageModel:
 
     def __init__(self, bundle: Bundle, *, device: str = "cpu", batch: int = 64) -> None:
         self.bundle = bundle
-        self.model = bundle.model.to(device).eval()
+        try:
+            self.model = bundle.model.to(device).eval()
+        except (AssertionError, RuntimeError) as error:  # of torch: a device that is not there, or without room
+            why = str(error).partition("\n")[0]
+            raise UserError(f"The model cannot be put on the device {device!r} ({why}): choose another.") from error
         self._batch = batch
         self._views: list[View] = [
             build("data/views", spec, where=f"preprocessing[{i}]") for i, spec in enumerate(bundle.preprocessing)

@@ -105,6 +105,12 @@ def test_a_heat_map_lies_over_the_models_view_and_sums_to_the_score(
     assert prepared.record.box[2] > prepared.record.box[0]
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused(device: str, tiny_run: Trained) -> None:
+    with pytest.raises(UserError, match=rf"The model cannot be put on the device '{device}' \(.*\): choose another"):
+        medvlp.load(tiny_run.bundle, device=device)
+
+
 def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("not an image")
     with pytest.raises(UnreadableImage, match=r"a\.txt cannot be read \(not_an_image\)"):
