@@ -60,7 +60,7 @@ class PeNet(Related):
 
     References:
         Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), its losses as its released
-        code weighs them.
+        code weighs them; there ``beyond`` is of sampled pairs without a relation too.
 
     Example:
         >>> objective = PeNet(labels=["effusion", "pleura"], predicates=["located_at"], drawn=["effusion"])
