@@ -36,13 +36,14 @@ class MaccapReport(Answer):
         weight: w.
         tries: how many times it is written.
         longest: most tokens of a report; None: as many as the tokenizer allows.
-        decoding: how words are chosen where who asks does not say it.
+        decoding: how words are chosen where who asks does not say it; the paper's 4 beams, ranked by the
+            mean of their log probabilities.
 
     Raises:
         ConfigError: if the projection does not read what the tower pools, or pools in another width than its tokens'.
 
     References:
-        Qiu et al. 2024 (MacCap), inference and caption reranking; how many tries it has is not known here.
+        Qiu et al. 2024 (MacCap), inference and caption reranking; its released code has 10 tries where it ranks them.
 
     Note:
         The cosine tells findings and not whether they are denied, so the text that it prefers may be the wrong one of
@@ -64,7 +65,7 @@ class MaccapReport(Answer):
         weight: Annotated[float, Field(ge=0)] = 1.0,
         tries: Annotated[int, Field(ge=1)] = 5,
         longest: Annotated[int, Field(ge=1)] | None = None,
-        decoding: str = "beams=4",
+        decoding: str = "beams=4,length_penalty=1",
     ) -> None:
         self.head, self.regions, self.longest = head, regions, longest
         self.std, self.weight, self.tries = std, weight, tries

@@ -63,7 +63,8 @@ class Matched:
 def match_pairs(found: Sequence[Tensor], truths: Sequence[Pairs | None], *, l1: float, giou: float) -> Matched:
     """Match stated pairs with queries, row by row: the assignment of the least cost by the Hungarian method.
 
-    The cost is - p(subject) - p(object) - mean p(stated predicates) + l1 |b - b'|_1 - giou GIoU, over known boxes.
+    The cost is - p(subject) - p(object) - (mean p of stated + mean 1 - p of unstated predicates) / 2, uncertain ones
+    left out, + l1 |b - b'|_1 - giou GIoU, each of the worse of two known boxes.
 
     Args:
         found: boxes (R, Q, 8), and logits of subjects (R, Q, E + 1), of objects and of predicates (R, Q, P).
@@ -94,12 +95,15 @@ def match_pairs(found: Sequence[Tensor], truths: Sequence[Pairs | None], *, l1: 
         raise DataError(f"A picture has {most} relations and {queries} queries look for them: raise queries.")
     row = torch.arange(len(boxes), device=boxes.device).repeat_interleave(counts)
     every = torch.arange(len(row), device=boxes.device)
-    stated = (true.predicates == PRESENT).to(boxes)
-    stated = stated / stated.sum(1, keepdim=True).clamp(min=1)
+    shares = [(true.predicates == which).to(boxes) for which in (PRESENT, 0.0)]
+    stated, other = (each / each.sum(1, keepdim=True).clamp(min=1) for each in shares)
     cost = -subjects.softmax(2)[row][every, :, true.subjects] - objects.softmax(2)[row][every, :, true.objects]
-    cost = cost - (predicates.sigmoid()[row] * stated[:, None]).sum(2)
+    holds = predicates.sigmoid()[row]
+    cost = cost - ((holds * stated[:, None]).sum(2) + ((1 - holds) * other[:, None]).sum(2)) / 2
     own, placed = boxes[row], true.boxes[:, None].expand(-1, queries, -1)
-    cost = cost + l1 * (own - placed).abs().nan_to_num(0).sum(2) - giou * overlaps(own, placed).nan_to_num(0).sum(2)
+    far = (own - placed).abs().nan_to_num(0).unflatten(2, (2, 4)).sum(3).amax(2)
+    # Where no box is known the overlap is the same for all queries, and no query is preferred.
+    cost = cost + l1 * far - giou * overlaps(own, placed).nan_to_num(1).amin(2)
     # A model that diverged is the guard's to tell of, from the loss.
     tables = cost.nan_to_num(1e6, 1e6, -1e6).cpu().split(counts.tolist()) if len(counts) else ()
     query = [torch.as_tensor(linear_sum_assignment(table.numpy())[1]) for table in tables]  # pairs come in their order

@@ -21,13 +21,13 @@ def alike(prototypes: Tensor) -> Tensor:
 
 
 def apart(prototypes: Tensor, distance: float) -> Tensor:
-    """Return the mean of what each lacks to a squared distance from its nearest other.
+    """Return the mean of what each lacks to a squared distance from its nearest other, which has no gradient of it.
 
     Example:
         >>> apart(torch.tensor([[0.0], [2.0], [9.0]]), 7.0).item()  # 3, 3 and nothing
         2.0
     """
-    squared = (prototypes[:, None] - prototypes[None]).square().sum(2)
+    squared = (prototypes[:, None] - prototypes.detach()[None]).square().sum(2)
     eye = torch.eye(len(prototypes), dtype=torch.bool, device=prototypes.device)
     return (distance - squared.masked_fill(eye, float("inf")).amin(dim=1)).clamp(min=0).mean()
 

@@ -15,7 +15,8 @@ from medvlp.core.sample import Batch, Column, Tokens
 def clip_agg(image: Tensor, corpus: Tensor, written: Tensor, *, sharpness: float, scale: float) -> Tensor:
     """Return the CLIP-agg reward of CgT-GAN, (R,): how near texts lie to what the corpus would hold of images.
 
-    e = sum_j softmax_j(t cos(v, c_j)) c_j; r = s/2 cos(e, c) + s/2 (1 - mean |e - c|).
+    e = sum_j softmax_j(t cos(v, c_j)) c_j; r = s/2 cos(e, c) + s/2 (1 - mean |e - c|). The authors' code has e and c as
+    long as the text tower makes them, where the second half counts more.
 
     Args:
         image: v, (R, D) unit vectors.

@@ -57,7 +57,8 @@ class CgtGan(Objective):
         ConfigError: if the state's model has another tokenizer, or one that has no first and last token.
 
     References:
-        Yu et al. 2023, CLIP-agg reward and training; Rennie et al. 2017, self-critical sequence training.
+        Yu et al. 2023, CLIP-agg reward and training; Rennie et al. 2017, self-critical sequence training, with the sum
+        over tokens; CgT-GAN's released code has their mean, whose gradient is shorter by the length of a text.
 
     Note:
         CLIP hardly tells "no effusion" from "effusion", nor left from right, and is the only teacher of what is true: a

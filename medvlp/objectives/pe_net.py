@@ -28,7 +28,7 @@ class PeNet(Related):
 
         predicate = - sum w log softmax(logits)_y / sum w                 w = no_object where unmatched
         alike     = (1 / K^2) sum_i |S_i|_2,  S = c^ sg(c^)^T, c^ of length 1
-        apart     = mean over k of max(0, distance - min over j of |c_k - c_j|^2)
+        apart     = mean over k of max(0, distance - min over j of |c_k - sg(c_j)|^2)
         beyond    = mean over matched pairs of max(0, |r - c_y|^2 - mean of its `nearest` nearest wrong |r - c_k|^2 + 1)
 
     all at weight 1. The prototypes' two are written as sums over pictures, which are means over equal numbers.
@@ -60,7 +60,7 @@ class PeNet(Related):
 
     References:
         Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), its losses as its released
-        code weighs them.
+        code weighs them; there ``beyond`` is of sampled pairs without a relation too.
 
     Example:
         >>> objective = PeNet(labels=["effusion", "pleura"], predicates=["located_at"], drawn=["effusion"])

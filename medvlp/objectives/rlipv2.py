@@ -28,12 +28,13 @@ class Rlipv2(Related):
     Stated pairs are matched one to one with pairs of queries (`_pairs`, the Hungarian method). In every layer of the
     decoders, summed over layers and pictures::
 
-        box       = l1 |b - b'|_1 over known boxes / their number            overlap = giou (1 - GIoU) likewise
-        entity    = - sum w log p(c) / sum w, of subjects and of objects; unmatched ones are "nothing", w = no_object
+        box       = l1 |b - b'|_1 over known boxes / half their number       overlap = giou (1 - GIoU) likewise
+        entity    = - sum w log p(c) / half of sum w, of subjects and objects; unmatched are "nothing", w = no_object
         predicate = soft_focal(logits, t) / stated predicates,               t = y min((1 + GIoU) / 2)
 
     where y is 1 for a stated predicate of a matched pair and 0 for all else, and the minimum is over the two boxes that
-    are known, 1 where none is: a predicate is believed as far as its boxes are right.
+    are known, 1 where none is: a predicate is believed as far as its boxes are right. The halves make of box, overlap
+    and entity a mean of subjects and one of objects, added.
 
     Args:
         labels: E entities, findings and places; the bank's first texts, in their order.
@@ -60,9 +61,8 @@ class Rlipv2(Related):
         query, which learns nothing.
 
     References:
-        Yuan et al. 2023 (RLIPv2); focal loss of Law and Deng 2018 (CornerNet), eq. 1. The softened verbs
-        (text similarity above 0.3), sampled negative texts and the tagger that makes pseudo-relations are left out. How
-        the released loss treats a target between 0 and 1 is as in `soft_focal`, not checked against the authors' code.
+        Yuan et al. 2023 (RLIPv2), costs and losses as in the authors' code. The softened verbs (text similarity above
+        0.3), sampled negative texts and the tagger that makes pseudo-relations are left out.
 
     Example:
         >>> objective = Rlipv2(labels=["effusion", "left_pleural_space"], predicates=["located_at"], drawn=["effusion"])
@@ -134,19 +134,18 @@ class Rlipv2(Related):
         counted = torch.ones_like(verbs).index_put(at, ((true.predicates != UNCERTAIN) & sure).to(verbs))
         focal = (soft_focal(verbs, soft) * counted * matched.known[:, None, None]).sum()
         sums = [(found - placed).abs().sum(), ((1 - overlap) * both).sum(), entity, focal]
-        return torch.stack([*sums, weights, both.sum().to(boxes), stated.sum()])
+        return torch.stack([*sums, weights / 2, both.sum().to(boxes) / 2, stated.sum()])
 
 
 def soft_focal(logits: Tensor, target: Tensor) -> Tensor:
-    r"""CornerNet's focal loss with a target t in [0, 1], element by element.
+    r"""Focal loss with a target t in [0, 1], element by element: |t - p|^2 (- t log p - (1 - t) log(1 - p)).
 
-    - t (1 - p)^2 log p - (1 - t)^4 p^2 log(1 - p): for t = 1 and t = 0 that of Law and Deng 2018, eq. 1, with
-    exponents 2 and 4.
+    It is 0 where p is t, which may be any number between, and for t = 1 and t = 0 the focal loss of Lin et al. 2017
+    with the exponent 2 (quality focal loss, Li et al. 2020, eq. 2).
 
     Example:
-        >>> [round(each, 4) for each in soft_focal(torch.zeros(2), torch.tensor([1.0, 0.0])).tolist()]  # ln 2 / 4
-        [0.1733, 0.1733]
+        >>> [round(each, 4) for each in soft_focal(torch.zeros(3), torch.tensor([1.0, 0.0, 0.5])).tolist()]  # ln 2 / 4
+        [0.1733, 0.1733, 0.0]
     """
-    p = logits.sigmoid()
-    there = target * (1 - p) ** 2 * F.logsigmoid(logits)
-    return -there - (1 - target) ** 4 * p**2 * F.logsigmoid(-logits)
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (target - logits.sigmoid()).square() * losses

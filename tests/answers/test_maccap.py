@@ -68,7 +68,9 @@ def test_without_variance_a_report_is_what_the_regions_say() -> None:
     from medvlp.answers._writer import Writer
     from medvlp.core.decoding import Decoding
 
-    assert texts == Writer.of(made, "captioner").write(aimed, decoding=Decoding(beams=4))
+    decoding = Decoding(beams=4, length_penalty=1.0)  # as transformers ranks beams where nothing else is said
+    assert Decoding.of(MaccapReport().decoding) == decoding
+    assert texts == Writer.of(made, "captioner").write(aimed, decoding=decoding)
 
 
 def test_a_tower_that_pools_another_width_than_its_tokens_is_refused() -> None:

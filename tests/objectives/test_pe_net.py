@@ -41,6 +41,12 @@ def test_its_gradient_passes_one_side_alone() -> None:
     torch.testing.assert_close(free.grad, other.grad)
 
 
+def test_a_prototype_is_driven_from_its_nearest_which_is_not_driven_from_it() -> None:
+    three = torch.tensor([[0.0], [2.0], [3.0]]).requires_grad_()  # nearest to 0 is 2, to 2 is 3, and to 3 is 2
+    apart(three, 7.0).backward()
+    torch.testing.assert_close(three.grad, torch.tensor([[2 * 2.0], [2 * 1.0], [-2 * 1.0]]) / 3)
+
+
 def test_distance_and_margin_by_hand() -> None:
     prototypes, vectors, target = rand(5, 3, seed=2), rand(6, 3, seed=3), torch.tensor([0, 1, 2, 3, 4, 0])
     near = [

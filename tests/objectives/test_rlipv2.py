@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -77,10 +78,16 @@ def test_hard_targets_give_the_focal_loss_of_corner_net() -> None:
             p = float(logit.sigmoid())
             log = float(torch.tensor(p if target else 1 - p, dtype=torch.float64).log())
             assert float(value) == pytest.approx(-((1 - p) ** 2) * log if target else -(p**2) * log)
-    # Between the two, what is nearly right as a positive is hardly a negative.
-    assert float(soft_focal(torch.zeros(1), torch.tensor([0.9]))) == pytest.approx(
-        float((0.9 + 0.1**4) * 0.25 * torch.tensor(2.0).log())
-    )
+
+
+def test_a_soft_target_is_where_the_focal_loss_is_least() -> None:
+    logits = torch.linspace(-5, 5, 401, dtype=torch.float64)
+    for target in (0.2, 0.5, 0.8):
+        losses = soft_focal(logits, torch.full_like(logits, target))
+        assert float(losses[losses.argmin()]) == pytest.approx(0.0, abs=1e-4)
+        assert float(logits[losses.argmin()].sigmoid()) == pytest.approx(target, abs=0.01)
+    # |0.9 - 1/2|^2 ln 2, as the cross entropy is ln 2 at p = 1/2 whatever the target.
+    assert float(soft_focal(torch.zeros(1), torch.tensor([0.9]))) == pytest.approx(0.16 * math.log(2), rel=1e-5)
 
 
 def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -> list[float]:
@@ -91,12 +98,15 @@ def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -
     ]
 
     def costs(q: int, t: int) -> tuple[float, float, list[float]]:
+        """What the worse of two boxes, the names and the predicates cost, the sum of distances, and the overlaps."""
         s, o, one, other = truth[t]
         known = [(boxes[q, :4], one), (boxes[q, 4:], other)]
         overlaps = [giou(a, b) for a, b in known if b is not None]
-        off = sum(float((a - b).abs().sum()) for a, b in known if b is not None)
-        sure = subjects[q].softmax(0)[s] + objects[q].softmax(0)[o] + verbs[q].sigmoid()[0]
-        return 2.5 * off - sum(overlaps) - float(sure), off, overlaps
+        off = [float((a - b).abs().sum()) for a, b in known if b is not None]
+        holds = verbs[q].sigmoid()
+        # Of the first pair the other predicate is uncertain, of the second it is not stated.
+        sure = subjects[q].softmax(0)[s] + objects[q].softmax(0)[o] + (holds[0] + (0 if t == 0 else 1 - holds[1])) / 2
+        return 2.5 * max(off) - min(overlaps) - float(sure), sum(off), overlaps
 
     best = min(itertools.permutations(range(QUERIES), 2), key=lambda qs: sum(costs(q, t)[0] for t, q in enumerate(qs)))
     box = overlap = entity = predicate = 0.0
@@ -129,7 +139,7 @@ def test_the_terms_by_hand() -> None:
             else:
                 sums[2] -= 0.1 * float(logits.log_softmax(1)[:, E].sum())
     weights = 2 * (2 + 0.1 * (QUERIES - 2)) + 2 * 0.1 * QUERIES
-    expected = [2.5 * sums[0] / 3, sums[1] / 3, sums[2] / weights, sums[3] / 2]
+    expected = [2.5 * sums[0] / 1.5, sums[1] / 1.5, sums[2] / (weights / 2), sums[3] / 2]
     for name, value in zip(("box", "overlap", "entity", "predicate"), expected, strict=True):
         assert float(terms[name].value()) == pytest.approx(value), name
 
@@ -174,7 +184,7 @@ def test_a_pair_that_is_only_uncertain_is_neither_taught_nor_denied(value: float
     assert boxes is not None
     assert not boxes.any()
     assert [float(terms[name].count) for name in ("box", "overlap", "predicate")] == [0, 0, 0]
-    assert float(terms["entity"].count) == pytest.approx(2 * 0.1 * (QUERIES - (not learns)))
+    assert float(terms["entity"].count) == pytest.approx(0.1 * (QUERIES - (not learns)))
 
 
 def test_of_two_boxes_without_a_place_nobody_knows_which_is_meant() -> None:

@@ -36,7 +36,8 @@ def affinity(tokens: Tensor, *, beta: float, gamma: float) -> Tensor:
 def global_affinity(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return weights (M, M), rows of sum 1, of the attention of a layer (heads, M, d), where values are alike.
 
-    Of each head's softmax the entries stay whose values have a cosine above min(0.9, 1.2 mean); heads are averaged.
+    Of each head's softmax the entries stay whose values have a cosine above min(0.9, 1.2 mean), the mean that of all
+    heads and cells with the cell that asks; heads are averaged.
 
     Example:
         >>> parts = torch.eye(2)[None]
@@ -45,7 +46,7 @@ def global_affinity(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     weights = (query @ key.transpose(1, 2) * query.shape[2] ** -0.5).softmax(dim=2)
     near = unit(value) @ unit(value).transpose(1, 2)
-    least = (1.2 * near.mean(dim=(1, 2), keepdim=True)).clamp(max=0.9)
+    least = (1.2 * near.mean(dim=(0, 2), keepdim=True)).clamp(max=0.9)
     own = torch.eye(near.shape[1], dtype=torch.bool, device=near.device)
     mean = torch.where((near > least) | own, weights, 0.0).mean(dim=0)
     return mean / mean.sum(dim=1, keepdim=True)

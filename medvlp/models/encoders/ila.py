@@ -40,8 +40,8 @@ class Ila(FrameEncoder):
 
     References:
         Tu et al. 2023 (ILA, ICCV), section 3, in the form of its released code: the masked maps are added, where the
-        paper pools them into one more token. Where a description leaves sizes open (the network of the points, the
-        activations), they are ours.
+        paper pools them into one more token. That code puts a linear layer and a norm in front of x_s and x_t, and its
+        networks of I and of the points have BatchNorms and further layers; their sizes are ours.
 
     Note:
         A point moves freely: where a cine shows nothing that moves, windows drift to borders and burnt-in text. Look at

@@ -55,7 +55,7 @@ class MofEncoder(Encoder):
 
     References:
         Tong et al. 2024, Eyes Wide Shut, additive and interleaved MoF. The paper gives the tokens to a language model
-        through adapters and has no pooled vector: ours is an addition. Not checked against the authors' code.
+        through adapters, of two layers in its scripts, and has no pooled vector: ours is an addition.
 
     Note:
         Freeze both towers and train adapters and projections, as the paper does: tuned on few reports the second

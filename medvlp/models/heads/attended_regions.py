@@ -26,7 +26,9 @@ class AttendedRegions(Head):
         count: K.
 
     References:
-        Qiu et al. 2024 (MacCap), sub-region feature aggregation.
+        Qiu et al. 2024 (MacCap), sub-region feature aggregation. Its released code takes a softmax of a once more,
+        which gives all tokens nearly the same weight, and means of the projected tokens at unit length, the class token
+        among them.
 
     Note:
         The attention of a tower trained on reports is no map of findings: where it looks is where words were learned.

@@ -39,7 +39,8 @@ class DenseClip(DenseHead):
     The whole method has four more parts, and each is said where the engine has it: learnt words before the text encoder
     are the patch ``{name: coop, view: bank.NAME}`` on a bank without vectors; the towers' rates are ``optimiser.rates:
     {"model.towers.image.*": 0.1}``; the text tower is frozen by ``trainable``; and z and g come through the projection
-    of a pretrained model with ``cells: image``. The paper's rate falls by a polynomial, ours by a cosine.
+    of a pretrained model with ``cells: image``. The paper's rate falls by a polynomial, ours by a cosine. In its code T
+    is as long as the text tower makes it, and T, g and z pass norms before the decoder, z and g a linear layer too.
 
     Args:
         bank: whose texts are the classes, in the order of the labels; with `exclusive` the first is the background's.

@@ -49,7 +49,8 @@ class Limber(Speaker):
 
     References:
         Merullo et al. 2023, section 3. CLOSE's T5 is an encoder and decoder; here any causal model takes its place. The
-        tanh is ClipCap's (Mokady et al. 2021), as known; not checked against CgT-GAN's code.
+        tanh is ClipCap's (Mokady et al. 2021) and CgT-GAN's; MacCap's code has ReLU, and its queries look at each other
+        before they look at the vectors.
 
     Note:
         A language model knows what reports are like and goes on fluently where the prompt tells it nothing: what it

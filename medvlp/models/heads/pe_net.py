@@ -48,7 +48,9 @@ class PeNet(Head):
         ConfigError: for a bank without vectors.
 
     References:
-        Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), as its released code does it.
+        Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), after its released code. There
+        h is one network of two layers with dropout, and n has weights of its own for s and o, and for r, which passes
+        it too.
 
     Note:
         A predicate's prototype is its words: "located at" of two findings is one thing, wherever the places are.

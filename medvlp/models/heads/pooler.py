@@ -20,7 +20,8 @@ __all__ = ["AttentionPooler"]
 class AttentionPooler(Head):
     """Q learned queries attend to the real tokens: (R, N, W) -> (R, Q, W'), or (R, W') for one query.
 
-    One cross-attention and one residual network with pre-norms, as the attentional pooler of CoCa (Yu et al. 2022).
+    The attentional pooler of CoCa (Yu et al. 2022) is the cross-attention; ours has residuals and a network behind it,
+    with pre-norms.
 
     Args:
         queries: Q.

@@ -39,7 +39,8 @@ class VideoPrompt(TextClassifier):
         Logits ``NAME`` (R, K), and ``NAME_texts`` (R, K, D).
 
     References:
-        Ni et al. 2022 (X-CLIP), eq. 9 and 10. ILA (Tu et al. 2023) has the same part.
+        Ni et al. 2022 (X-CLIP), eq. 9 and 10. ILA (Tu et al. 2023) has the same part. In the authors' code t is as long
+        as the text tower makes it, patches pass LN and Linear frame by frame and are averaged then, and GELU is quick.
 
     Note:
         A text that looks at the picture can drift towards whatever is there: "no effusion" and "effusion" of the same
