@@ -78,7 +78,8 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     """Return the temperature of each prototype, (L, C): d / log(n + 10), d the mean distance of its n rows.
 
     A prototype about which rows lie widely is compared softly (Li et al. 2021, PCL, eq. 12). At least 0.02, and 0.1
-    where there is no row yet. `distance` is the sum of distances by their weights, `weight` that of weights.
+    of no row or of one alone, which has no weight: nobody knows how widely others will lie. `distance` is the sum of
+    distances by their weights, `weight` that of weights.
 
     Example:
         >>> densities(torch.tensor([2.4, 0.0]), torch.tensor([2.0, 0.0]), torch.tensor([10, 0]))  # 1.2 / ln 20

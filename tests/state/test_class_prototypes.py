@@ -241,6 +241,21 @@ def test_density_is_the_mean_distance_over_the_log_of_the_count(momentum):
         assert state.density[0, c].item() == pytest.approx(mean[c] / np.log(seen[c] + 10), rel=1e-5)
 
 
+@pytest.mark.parametrize("by", ["refresh", "step"])
+def test_a_single_sample_does_not_make_its_prototype_sharp(by):
+    """It lies on its prototype whatever the finding looks like; the second sample is the first to tell a distance."""
+    state, first = ClassPrototypes(labels=["effusion"], momentum=0.9), torch.eye(3)[:1]
+    if by == "refresh":
+        state.refresh(table(first.tolist(), [1.0], trusted=[0.0]))
+    else:
+        step(state, first, {"effusion": [1.0]})
+    assert state.density[0, 1].item() == pytest.approx(0.1)
+    second = torch.eye(3)[1:2]
+    step(state, second, {"effusion": [1.0]})
+    distance = (second[0] - state.prototypes[0, 1]).norm().item()
+    assert state.density[0, 1].item() == pytest.approx(distance / np.log(2 + 10), rel=1e-5)
+
+
 def test_cleaning_waits_for_its_time_and_for_both_prototypes():
     rows, _, given = world(0.4)
     state = ClassPrototypes(labels=["effusion"], clean_from=100, momentum=0.999)
