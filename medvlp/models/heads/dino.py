@@ -20,7 +20,8 @@ __all__ = ["DinoHead"]
 class DinoHead(Head):
     """(R, ..., W) -> (R, ..., K): linear layers with GELU between, scaled to unit length, times unit prototypes.
 
-    Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them stand still at first
+    Layers begin with weights of spread 0.02 and without bias, so that at first rows tell directions, not what a bias
+    adds to all of them. Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them stand still at first
     by a phase with ``trainable: ["*", "!model.heads.*dino.prototypes"]``, as DINO does for an epoch.
 
     Args:
@@ -58,6 +59,9 @@ class DinoHead(Head):
         self.width = prototypes
         widths = [in_width, *[hidden] * (layers - 1), bottleneck]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        for layer in self.layers:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(unit(torch.randn(prototypes, bottleneck)))
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
