@@ -283,6 +283,16 @@ def test_a_label_stays_turns_or_is_dropped(label, probability, expected):
     torch.testing.assert_close(got, torch.tensor([float(expected)]).double(), equal_nan=True)
 
 
+@pytest.mark.parametrize(("probability", "expected"), [(0.39, 0), (0.3, 0), (0.41, 1), (0.1, 0)])
+def test_a_label_that_the_other_one_beats_turns_however_little_is_asked_of_one_that_stays(probability, expected):
+    """CAPro's and FoPro's correction comes first: with a small `keep`, `relabel` has its effect all the same."""
+    got = clean_labels(torch.ones(1), torch.tensor([probability]), keep=0.05, relabel=0.6)
+    assert got.tolist() == [expected]
+    assert clean_labels(torch.ones(1), torch.tensor([0.5]), keep=0.5, relabel=0.5).tolist() == [
+        1
+    ]  # neither is likelier
+
+
 # checkpoints and processes ------------------------------------------------------------------------------------------
 
 
