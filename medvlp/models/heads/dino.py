@@ -21,8 +21,9 @@ class DinoHead(Head):
     """(R, ..., W) -> (R, ..., K): linear layers with GELU between, scaled to unit length, times unit prototypes.
 
     Layers begin with weights of spread 0.02 and without bias, so that at first rows tell directions, not what a bias
-    adds to all of them. Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them stand still at first
-    by a phase with ``trainable: ["*", "!model.heads.*dino.prototypes"]``, as DINO does for an epoch.
+    adds to all of them. Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them
+    stand still at first by a phase with ``trainable: ["*", "!model.heads.*dino.prototypes"]``, as DINO does for an
+    epoch.
 
     Args:
         reads: part that is read; of ``tokens`` each is scored.
