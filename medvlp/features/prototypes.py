@@ -91,13 +91,13 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
 
 
 def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: float) -> Tensor:
-    """Turn, keep or drop labels by the probability that the finding is present.
+    """Keep, turn or drop labels by the probability that the finding is present.
 
     Args:
         labels: 1, 0 or NaN.
         probability: of 1, of the same shape.
-        keep: smallest probability of a label that stays where it is not turned.
-        relabel: smallest probability of the other label that takes its place, if that is the likelier one.
+        keep: smallest probability of a label that stays; below 1/2 one stays only if the other has not `relabel`.
+        relabel: smallest probability of the other label that takes its place.
 
     Example:
         >>> clean_labels(torch.ones(3), torch.tensor([0.5, 0.45, 0.4]), keep=0.5, relabel=0.6).tolist()
@@ -105,4 +105,4 @@ def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: f
     """
     own = torch.where(labels == 1, probability, 1 - probability)
     kept = torch.where(own >= keep, labels, torch.nan)
-    return torch.where((1 - own >= relabel) & (own < 0.5), 1 - labels, kept)
+    return torch.where((own < max(keep, 0.5)) & (1 - own >= relabel), 1 - labels, kept)

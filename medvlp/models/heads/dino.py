@@ -59,10 +59,11 @@ class DinoHead(Head):
         self.stage = stage
         self.width = prototypes
         widths = [in_width, *[hidden] * (layers - 1), bottleneck]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        for layer in self.layers:
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        linears = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        for linear in linears:
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        self.layers = nn.ModuleList(linears)
         self.prototypes = nn.Parameter(unit(torch.randn(prototypes, bottleneck)))
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
