@@ -78,7 +78,8 @@ def densities(distance: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     """Return the temperature of each prototype, (L, C): d / log(n + 10), d the mean distance of its n rows.
 
     A prototype about which rows lie widely is compared softly (Li et al. 2021, PCL, eq. 12). At least 0.02, and 0.1
-    where there is no row yet. `distance` is the sum of distances by their weights, `weight` that of weights.
+    of no row or of one alone, which has no weight: nobody knows how widely others will lie. `distance` is the sum of
+    distances by their weights, `weight` that of weights.
 
     Example:
         >>> densities(torch.tensor([2.4, 0.0]), torch.tensor([2.0, 0.0]), torch.tensor([10, 0]))  # 1.2 / ln 20
@@ -95,7 +96,7 @@ def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: f
     Args:
         labels: 1, 0 or NaN.
         probability: of 1, of the same shape.
-        keep: smallest probability of a label that stays.
+        keep: smallest probability of a label that stays; below 1/2 one stays only if the other has not `relabel`.
         relabel: smallest probability of the other label that takes its place.
 
     Example:
@@ -103,5 +104,5 @@ def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: f
         [1.0, nan, 0.0]
     """
     own = torch.where(labels == 1, probability, 1 - probability)
-    turned = torch.where(1 - own >= relabel, 1 - labels, torch.nan)
-    return torch.where(own >= keep, labels, turned)
+    kept = torch.where(own >= keep, labels, torch.nan)
+    return torch.where((own < max(keep, 0.5)) & (1 - own >= relabel), 1 - labels, kept)

@@ -188,8 +188,9 @@ def mergers(rows: np.ndarray, parts: dict[int, np.ndarray], prior: Prior) -> lis
 def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, mean: float) -> np.ndarray:
     """Return a temperature for each cluster, (K,): mean distance / log(n + 10), brought to a common mean.
 
-    Values outside the 10th and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3). At least 0.02, as
-    of a cluster of equal rows; the common mean of one without rows, which takes no part, and of all where none spreads.
+    A row that is alone does not tell how widely its cluster lies: it has the highest of them. Values outside the 10th
+    and 90th percentile are cut off there (Li et al. 2021, PCL, section 3.3). At least 0.02, as of a cluster of equal
+    rows; the common mean of one without rows, which takes no part, and of all where none spreads.
 
     Example:
         >>> rows = np.array([[0.0], [2.0], [9.0], [9.2]])
@@ -200,6 +201,7 @@ def densities(rows: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, me
     count = np.bincount(labels, minlength=len(centroids))
     there = count > 0
     found = np.bincount(labels, far, minlength=len(centroids)) / np.maximum(count, 1) / np.log(count + 10)
+    found = np.where(count == 1, found.max(), found)
     found = np.clip(found, *np.percentile(found[there], [10, 90]))
     if not found[there].any():
         return np.full(len(centroids), mean)

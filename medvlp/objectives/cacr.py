@@ -52,7 +52,8 @@ class Cacr(Compared):
         of the form ``rbf``; a row without positive does not attract, one without negative does not repel.
 
     References:
-        Zheng et al. 2023, section 3: contrastive attraction, contrastive repulsion and their sum.
+        Zheng et al. 2023, section 3: contrastive attraction, contrastive repulsion and their sum. Of several positives
+        in the form ``rbf`` their code leaves the others out of a positive's denominator; here all are in it.
 
     Note:
         Attraction is more than a plain one only with several positives a row: sentences or pictures of a study. The

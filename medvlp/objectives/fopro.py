@@ -60,7 +60,8 @@ class Fopro(NoisyLabels):
 
     References:
         Qin et al. 2022, equations 2 to 12. Left out: samples are not admitted by their distance to prototypes, the
-        network has one hidden layer, and the row that is drawn again is a constant.
+        network has one hidden layer, and the row that is drawn again is a constant. Prototypes follow the student's
+        rows, in the authors' code the teacher's; a label that the relation alone refuses is dropped, there turned.
 
     Note:
         The trusted samples say where the prototypes lie, for all sites: taken from one hospital they pull the others'

@@ -50,7 +50,8 @@ class Gpc(Objective):
         ConfigError: without two views, or if the state is another.
 
     References:
-        Zhao et al. 2023, equations 1 to 6; Vaze et al. 2022 (category discovery); Khosla et al. 2020.
+        Zhao et al. 2023, equations 1 to 6; Vaze et al. 2022 (category discovery); Khosla et al. 2020. In the authors'
+        code prototypes lie in the space of the tower's rows, here in that of the projected ones.
 
     Note:
         A study with two findings has no class of its own here and may found a group: discovered groups can be

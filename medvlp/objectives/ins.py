@@ -36,6 +36,7 @@ class Ins(NoisyLabels):
     a are all rows z of the step but the own one, all keys of the teacher, and the queue's; P those with the same c. Up
     to `alike_from` P is the sample's own key alone, among the queue's. A bag's mean is over its instances in the step.
     The authors' code gives a softmax of mean features to a cross entropy of logits; here mean logits meet the label.
+    Their beliefs begin at 1/2 in a bag with the finding, here at 1, its label.
 
     Args:
         labels: L findings, as in the state.

@@ -16,7 +16,7 @@ from medvlp.state._samples import packed, rows_of, unpacked
 
 
 class Beliefs:
-    """s <- phi s + (1 - phi) vote, of each sample and finding; s begins as the label (PiCO, Wang et al. 2022).
+    """s <- phi s + (1 - phi) vote, of each sample and finding, as PiCO's (Wang et al. 2022); s begins as the label.
 
     Further rows of one sample, such as crops, have beliefs of their own, by their order; see `row_names`.
 

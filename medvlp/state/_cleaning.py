@@ -27,11 +27,11 @@ class _Relation(Protocol):
 class Cleaning:
     """From some sample of the run on, the labels that objectives learn from and those that move prototypes.
 
-    A label stays if its probability is at least `keep`, turns to the other if that has `relabel`, and is dropped for
-    the step otherwise. The probability is that of softmax(z . mu / temperature) over absent and present, mixed with a
-    classifier's where `predictions` names one, alpha sigmoid(logit) + (1 - alpha) softmax with alpha = 1/2. FoPro's
-    relation network may take the place of that rule: a label stays where sigmoid(relation(z, mu of the label)) is at
-    least `related`.
+    A label stays if its probability is at least `keep` and 1/2. Else it turns to the other if that has `relabel`, stays
+    if its own is at least `keep`, and is dropped for the step otherwise. The probability is that of softmax(z . mu /
+    temperature) over absent and present, mixed with a classifier's where `predictions` names one, alpha sigmoid(logit)
+    + (1 - alpha) softmax with alpha = 1/2. FoPro's relation network may take the place of that rule: a label stays
+    where sigmoid(relation(z, mu of the label)) is at least `related`.
 
     With beliefs a label is not judged anew at each step: of each sample a belief follows what the prototypes say of it;
     targets are soft then, and a sample moves the prototype that is believed, or the one that the classifier predicts.

@@ -106,7 +106,7 @@ class MovingPrototypes(State):
             means = torch.where((sound_counts > 0)[:, :, None], of_sound, means)
         self.prototypes, self.seen = unit(means).float(), counts
         mean = mean_distances(rows, member, self.prototypes, counts)
-        self.spread = torch.stack([mean, (counts > 0).double()]).float()
+        self.spread = torch.stack([mean, (counts > 1).double()]).float()
 
     def hold(self, rows: Tensor, labels: Tensor) -> None:
         """Put a step's own unit rows (R, D) and labels (R, L) aside."""
@@ -125,7 +125,8 @@ class MovingPrototypes(State):
         self.seen = self.seen.to(rows.device) + member.sum(dim=0)
         weight, remaining = shares(member, self.momentum)
         far = torch.stack([(weight * distances(rows, self.prototypes)).sum(dim=0), weight.sum(dim=0)])
-        self.spread = (remaining * self.spread.to(rows.device) + far).float()
+        # The only row of a prototype lies on it, which says nothing of the next.
+        self.spread = (remaining * self.spread.to(rows.device) + far * (self.seen > 1)).float()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the prototypes, how many samples made them, and how widely those lie."""

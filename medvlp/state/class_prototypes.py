@@ -41,7 +41,7 @@ class ClassPrototypes(MovingPrototypes):
         trusted: label or number field that is 1 for samples whose labels are right.
         sure: labels that are beyond doubt; those of a negative bag, for instance, are absent for each of its instances.
         clean_from: samples seen by the run from which labels are cleaned; None: never.
-        keep: probability with which a label stays.
+        keep: probability with which a label stays; below 1/2 it stays only if the other has not `relabel`.
         relabel: probability with which the other label takes its place.
         follow: f, or a ramp of it; None: labels stay, turn or are dropped. `keep` and `relabel` are not used with it.
         predictions: key of a classifier's logits (R, L) on the same rows, such as ``image/findings``.

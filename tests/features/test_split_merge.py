@@ -117,13 +117,25 @@ def test_a_temperature_grows_with_the_spread_and_their_mean_is_given():
     assert found.mean() == pytest.approx(0.2)
 
 
+def test_a_row_that_is_alone_is_compared_as_softly_as_the_widest_cluster():
+    """Its distance of 0 from itself says nothing: the other clusters have what they have without it."""
+    rows, labels = blobs(np.eye(5)[:4], 20, seed=3)
+    rows[labels == 2] = np.eye(5)[2] + 4 * (rows[labels == 2] - np.eye(5)[2])
+    with_one, named = np.concatenate([rows, np.eye(5)[4:]]), np.concatenate([labels, [4]])
+    found = densities(with_one, named, np.eye(5), mean=0.1)
+    assert found.argmax() == 2
+    assert found[4] == found[2]
+    assert found.mean() == pytest.approx(0.1)
+
+
 def test_no_temperature_is_zero_whatever_lies_in_a_cluster():
-    """Two groups, twelve rows that lie alone, and a class without a row: the 90th percentile of twelve zeros is low."""
+    """Two groups, twelve of equal rows, and a class without a row: the 90th percentile of twelve zeros is low."""
     rows, labels = blobs(np.eye(16)[:2], 20, seed=3)
-    alone = np.eye(16)[2:14]
-    rows, labels = np.concatenate([rows, alone]), np.concatenate([labels, np.arange(3, 15)])
-    centroids = np.concatenate([np.eye(16)[:2], np.zeros((1, 16)), alone])
-    for own in (slice(None), slice(0, 40), slice(40, None)):  # all, the groups alone, and single rows alone
+    equal = np.eye(16)[2:14]
+    rows = np.concatenate([rows, equal, equal])
+    labels = np.concatenate([labels, np.arange(3, 15), np.arange(3, 15)])
+    centroids = np.concatenate([np.eye(16)[:2], np.zeros((1, 16)), equal])
+    for own in (slice(None), slice(0, 40), slice(40, None), slice(52, None)):  # all, groups, pairs, and single rows
         found = densities(rows[own], labels[own], centroids, mean=0.1)
         assert (found >= 0.02).all()
         assert found[2] == 0.1

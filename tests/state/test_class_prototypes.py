@@ -241,6 +241,21 @@ def test_density_is_the_mean_distance_over_the_log_of_the_count(momentum):
         assert state.density[0, c].item() == pytest.approx(mean[c] / np.log(seen[c] + 10), rel=1e-5)
 
 
+@pytest.mark.parametrize("by", ["refresh", "step"])
+def test_a_single_sample_does_not_make_its_prototype_sharp(by):
+    """It lies on its prototype whatever the finding looks like; the second sample is the first to tell a distance."""
+    state, first = ClassPrototypes(labels=["effusion"], momentum=0.9), torch.eye(3)[:1]
+    if by == "refresh":
+        state.refresh(table(first.tolist(), [1.0], trusted=[0.0]))
+    else:
+        step(state, first, {"effusion": [1.0]})
+    assert state.density[0, 1].item() == pytest.approx(0.1)
+    second = torch.eye(3)[1:2]
+    step(state, second, {"effusion": [1.0]})
+    distance = (second[0] - state.prototypes[0, 1]).norm().item()
+    assert state.density[0, 1].item() == pytest.approx(distance / np.log(2 + 10), rel=1e-5)
+
+
 def test_cleaning_waits_for_its_time_and_for_both_prototypes():
     rows, _, given = world(0.4)
     state = ClassPrototypes(labels=["effusion"], clean_from=100, momentum=0.999)
@@ -266,6 +281,16 @@ def test_a_label_stays_turns_or_is_dropped(label, probability, expected):
         torch.tensor([float(label)]).double(), torch.tensor([probability]).double(), keep=0.5, relabel=0.6
     )
     torch.testing.assert_close(got, torch.tensor([float(expected)]).double(), equal_nan=True)
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.39, 0), (0.3, 0), (0.41, 1), (0.1, 0)])
+def test_a_label_that_the_other_one_beats_turns_however_little_is_asked_of_one_that_stays(probability, expected):
+    """CAPro's and FoPro's correction comes first: with a small `keep`, `relabel` has its effect all the same."""
+    got = clean_labels(torch.ones(1), torch.tensor([probability]), keep=0.05, relabel=0.6)
+    assert got.tolist() == [expected]
+    assert clean_labels(torch.ones(1), torch.tensor([0.5]), keep=0.5, relabel=0.5).tolist() == [
+        1
+    ]  # neither is likelier
 
 
 # checkpoints and processes ------------------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ __all__ = ["DinoHead"]
 class DinoHead(Head):
     """(R, ..., W) -> (R, ..., K): linear layers with GELU between, scaled to unit length, times unit prototypes.
 
-    Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them stand still at first
-    by a phase with ``trainable: ["*", "!model.heads.*dino.prototypes"]``, as DINO does for an epoch.
+    Layers begin with weights of spread 0.02 and without bias, so that at first rows tell directions, not what a bias
+    adds to all of them. Prototypes have unit length by how they are used (a weight norm whose gain stays 1). Let them
+    stand still at first by a phase with ``trainable: ["*", "!model.heads.*dino.prototypes"]``, as DINO does for an
+    epoch.
 
     Args:
         reads: part that is read; of ``tokens`` each is scored.
@@ -57,7 +59,11 @@ class DinoHead(Head):
         self.stage = stage
         self.width = prototypes
         widths = [in_width, *[hidden] * (layers - 1), bottleneck]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        linears = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        for linear in linears:
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        self.layers = nn.ModuleList(linears)
         self.prototypes = nn.Parameter(unit(torch.randn(prototypes, bottleneck)))
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:

@@ -24,7 +24,7 @@ class PixelPropagation(Head):
         stage: that of the head it reads.
 
     References:
-        Xie et al. 2021 (PixPro), eq. 3 and 4.
+        Xie et al. 2021 (PixPro), eq. 3 and 4. Their code also brings each g(x_j) to unit length before the sum.
 
     Example:
         >>> import torch
