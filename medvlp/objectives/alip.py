@@ -32,7 +32,8 @@ class Alip(Compared):
         w^x = exp(2 (S_xv - H_xv)) and w^c = exp(2 (S_cv - H_cv)) where g < 1, else 1    (description gate)
 
     So a report that says something else than the caption counts less, and of the two the one that fits the image
-    counts more. H starts at 1 and follows the mean of each step's S over all processes, after the step.
+    counts more. H starts at 1 and follows the mean of each step's S over all processes, after the step; in the authors'
+    code it does so before the step's weights are taken.
 
     Args:
         image: view of the images.

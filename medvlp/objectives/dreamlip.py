@@ -31,7 +31,8 @@ class Dreamlip(Objective):
     s the model's logit scale, over the sentences of all images and processes. The other sentences of the same report
     are negatives: nothing else makes the region of one sentence another than the next one's. An equal sentence of
     another image is left out. It is the paper's local part; its global part, in which every sentence is a positive of
-    the image, is ``{name: clip, reading: each}`` beside it, with the rows that the view `sentences` makes by ``extra``.
+    the image, is ``{name: clip, reading: each}`` beside it, with the rows that the view `sentences` makes by ``extra``;
+    the authors' code compares an image with the n-th sentences alone, for each n.
 
     Args:
         image: view of the images.

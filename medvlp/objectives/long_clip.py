@@ -28,8 +28,9 @@ class LongClip(Compared):
         v' = mean + (v - mean) P,   P the projector on the first k principal components of everybody's v.
 
     A summary speaks of the few things by which most images differ, so only these are compared with it. v' is not
-    brought back to unit length. With no more than k + 1 images in a step v' is v: let the batch be larger than 33.
-    Stretch the text tower's positions first, by the surgery ``stretch_positions``.
+    brought back to unit length. The authors take the components of each process by itself. With no more than k + 1
+    images in a step v' is v: let the batch be larger than 33. Stretch the text tower's positions first, by the surgery
+    ``stretch_positions``.
 
     Args:
         image: view of the images.

@@ -36,8 +36,9 @@ class Matryoshka(Clip):
         ``image_to_text`` and ``text_to_image`` of the whole embedding; with ``_1``, ``_2`` ... behind, of its prefixes.
 
     References:
-        Kusupati et al. 2022, eq. 1, and what section 3 says of contrastive learning, as known from the paper; not
-        checked against the authors' code. No classifier stands on a prefix here: MRL and its efficient form are one.
+        Kusupati et al. 2022, eq. 1, and what section 3 says of contrastive learning, as known from the paper; the
+        authors' code has the sum for classifiers alone. None stands on a prefix here: MRL and its efficient form are
+        one.
 
     Note:
         A short prefix keeps what is frequent and large first; a rare or small finding is the first that goes. Measure

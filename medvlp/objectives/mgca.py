@@ -33,7 +33,9 @@ class Mgca(Objective):
     is the same with words and patches exchanged, and L = 1/2 (L_words + L_patches). Nothing is compared across studies,
     so the term costs next to nothing. It is the middle one of MGCA's three levels: `clip` is the instance level and
     `sinkhorn_prototypes` the disease level; the paper's weights are 1, 0.7 and 0.5, those of its published command
-    line 1, 1 and 1. As in the published code the attention has no matrices of its own.
+    line 1, 1 and 1; its code adds the directions of the first two levels up, of which this takes the mean, so that
+    there the third counts half as much beside them. As in that code the attention has no matrices of its own. Otherwise
+    than there padding is no negative of a word, and contexts have unit length in vision transformers too.
 
     Args:
         image: view of the images.

@@ -27,8 +27,8 @@ class RouterBalance(Objective):
 
     References:
         Fedus et al. 2022 (Switch Transformer), eq. 4, for one expert a token; Zhang et al. 2024 (CLIP-MoE), as in the
-        authors' code, where f is summed over the k experts of a token. There f and P are of the tokens of all layers
-        together, padding among them, so that each layer may have a favourite of its own.
+        authors' code, where f is summed over the k experts of a token. Theirs takes both shares over the tokens of all
+        layers together, so that one layer may make up for another; here each layer is balanced for itself.
 
     Note:
         A balanced router sends tokens of a rare finding to experts that common ones have shaped; a small weight leaves

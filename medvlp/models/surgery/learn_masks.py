@@ -31,7 +31,8 @@ class LearnMasks:
     ``open``, (R, 2, L): weights behind open gates, expected, and all weights, of each of the L gated layers. Freeze
     ``*.log_alpha`` in a last phase, then let ``weight_inheritance`` take out what is closed.
 
-    TinyCLIP also masks the width of the tokens and whole layers, which is left out here, and draws one mask a step.
+    TinyCLIP also masks the width of the tokens and whole layers, which is left out here, and draws one mask a step. Its
+    code holds log alpha within 4.6 of 0 and settles gates at sigmoid(1.2 log alpha), which is never quite 0 or 1.
 
     Args:
         kind: of the tower; the trunk of a single-tower model is shared, so that both kinds get the gates.
