@@ -30,9 +30,9 @@ class Unime(Compared):
     for another true text and left out. Which columns are kept is decided without gradient. With all other columns as
     negatives (k at least their number, an infinite margin) and one positive a row it is `clip`.
 
-    It differs from the authors' code where fewer than k columns are left: there some that were left out, or the own
-    one, fill the rest up; here fewer are used. The temperature is the model's: with
-    ``model.scale: {init: 50, min: 50, max: 50}`` the paper's 0.02.
+    The authors' code has the direction from queries to candidates alone, and where fewer than k columns are left it
+    fills up with some that were left out, or with the own one; here fewer are used. The temperature is the model's:
+    with ``model.scale: {init: 50, min: 50, max: 50}`` the paper's 0.02.
 
     Args:
         image: view of the images.
