@@ -33,7 +33,8 @@ class OptimiserOptions(BaseModel):
         warmup: samples of linear warm-up from 0.
         schedule: ``cosine`` to `final` at the end, or ``constant`` after the warm-up.
         final: fraction of the peak rate at the end.
-        weight_decay: decoupled; never on biases, norms, embeddings of positions, or scales (tensors of one axis).
+        weight_decay: decoupled; never on biases, norms, scales (tensors of one axis), embeddings of positions or
+            class tokens.
         betas: decay rates of the moments.
         eps: added to the root of the second moment; Lion has none.
         clip: largest gradient norm over all parameters; null for none.

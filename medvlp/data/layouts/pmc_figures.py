@@ -21,6 +21,7 @@ __all__ = ["index"]
 _MOST_BYTES = 64 << 20  # of an article
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif")
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[\]>]*>")
+_APART = frozenset(("break", "disp-formula", "label", "list-item", "p", "title"))  # words at their edges are two words
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
 
@@ -107,6 +108,9 @@ def read_article(data: bytes, *, source: str) -> Article:
         raise DataError(f"{source} is no XML ({error}): download the article again.") from None
     for each in list(tree.iter("alternatives")):  # one thing in several forms: LaTeX beside MathML, tif beside jpg
         each[:] = [next((form for form in each if form.tag != "tex-math"), each[0])] if len(each) else []
+    for each in tree.iter():
+        if each.tag in _APART:
+            each.text, each.tail = f" {each.text or ''}", f" {each.tail or ''}"
     meta = tree.find("front/article-meta")
     ids = (
         {} if meta is None else {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iter("article-id")}

@@ -90,3 +90,10 @@ def test_figures_of_one_id_or_none_and_things_in_several_forms(tmp_path: Path) -
         ("31_fig1_2", "g1.tif", "Lesion of 5 mm."),
         ("31_fig1_3", "g1.jpg", "Lesão."),
     ]
+
+
+def test_words_of_lines_and_list_items_are_not_joined() -> None:
+    items = "<list><list-item><p>a</p></list-item><list-item><p>b</p></list-item></list>"
+    caption = f"<title>Chest<break/>film</title><p>Of:{items} H<sub>2</sub>O</p>"
+    text = f"<article><body><fig><caption>{caption}</caption></fig></body></article>"
+    assert read_article(text.encode(), source="a.nxml").figures[0].caption == "Chest film Of: a b H2O"
