@@ -142,7 +142,7 @@ def _rows(
     article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], *, label: bool
 ) -> list[Row]:
     folder, stem = posixpath.split(path)
-    known, rows, taken = article.pmid or article.pmc or stem.removesuffix(".nxml"), [], set[str]()
+    known, rows, used = article.pmid or article.pmc or stem.removesuffix(".nxml"), [], set[str]()
     for figure in article.figures:
         name = f"{known}_{figure.id}"
         if not figure.caption or not figure.graphics:
@@ -151,15 +151,15 @@ def _rows(
         text = f"{figure.label} {figure.caption}".strip() if label else figure.caption
         for graphic in figure.graphics:
             wanted = posixpath.join(folder, graphic)
-            row: Row = {"id": _free(name, taken), "image": stems.get(wanted, f"{wanted}.jpg")}
-            taken.add(str(row["id"]))
+            row: Row = {"id": _free(name, used), "image": stems.get(wanted, f"{wanted}.jpg")}
+            used.add(str(row["id"]))
             rows.append(row | {"text": text, "figure": figure.label, "id.article": article.pmc or known})
     return rows
 
 
-def _free(name: str, taken: Set[str]) -> str:
-    """Return a name, or with _2 and so on behind it, that is not taken."""
-    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in taken)
+def _free(name: str, used: Set[str]) -> str:
+    """Return a name, or with _2 and so on behind it, that is not used."""
+    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in used)
 
 
 def _rank(path: str) -> int:
