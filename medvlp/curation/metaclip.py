@@ -26,10 +26,11 @@ class Metaclip(Curator[Counts]):
     r"""Keep a record by the rarest terms that its text states: a term of count c is drawn with t / max(c, t).
 
     Terms are looked up in each sentence, and a term counts where the sentence states it: "no pneumothorax" and
-    "possible pneumothorax" are no match of pneumothorax. With c_e the number of records of the pool that state e, a
-    record with terms E stays with probability 1 - prod_{e in E} (1 - t / max(c_e, t)): one of E's draws must succeed. A
-    record of a term with c_e <= t always stays; without any term it goes (``no_term``), as does one whose draws all
-    fail (``common``). Draws are a function of seed, record and term.
+    "possible pneumothorax" are no match of pneumothorax. Words are compared in any case, singular or plural; terms of a
+    file are found within others too, "effusion" in "pleural effusion". With c_e the number of records of the pool that
+    state e, a record with terms E stays with probability 1 - prod_{e in E} (1 - t / max(c_e, t)): one of E's draws must
+    succeed. A record of a term with c_e <= t always stays; without any term it goes (``no_term``), as does one whose
+    draws all fail (``common``). Draws are a function of seed, record and term.
 
     Args:
         cap: t, about as many records as a common term shall have; the paper's 20,000 are for 400 million.
@@ -79,7 +80,7 @@ class Metaclip(Curator[Counts]):
             raise ConfigError(f"{self.file} is no text in UTF-8: save the list of terms as such.") from None
         if not any(lines):
             raise ConfigError(f"{self.file} has no term: write one a line.")
-        words = {line: " ".join(t.word for t in tokens_of(line) if t.word.isalnum()) for line in lines if line}
+        words = {line: " ".join(t.word for t in tokens_of(line) if t.word not in "()[]") for line in lines if line}
         return Phrases((plain, Term(line, "term")) for line, plain in words.items())
 
     def matched(self, text: str) -> set[str]:
@@ -87,10 +88,16 @@ class Metaclip(Curator[Counts]):
         found: set[str] = set()
         for sentence in split_sentences(text):
             tokens = tokens_of(sentence)
-            each = self._phrases.find(tokens)
-            said = assertions(tokens, each)
-            for term, assertion in zip(each, said, strict=True):
-                if not self.stated or assertion.presence == "present":
+            longest = self._phrases.find(tokens)
+            said = assertions(tokens, longest)
+            left_out = {
+                place
+                for term, assertion in zip(longest, said, strict=True)
+                if self.stated and assertion.presence != "present"
+                for place in term.at
+            }
+            for term in longest if self.file is None else self._phrases.every(tokens):
+                if left_out.isdisjoint(term.at):
                     found |= {value.finding for value in term.values if value.kind == "term"}
         return found
 

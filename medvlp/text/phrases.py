@@ -150,14 +150,7 @@ class Phrases(Generic[T]):
 
     def find(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
         """Return the phrases of a sentence in the order of their first words, the longest where two share a word."""
-        words = [token.word for token in tokens]
-        found = [
-            Found(tuple(node.values), at)
-            for start, word in enumerate(words)
-            if word in self._root.following
-            for node, at in self._walk(self._root.following[word], words, (start,))
-        ]
-        found.sort(key=lambda each: (-len(each.at), each.last - each.first, each.first))
+        found = sorted(self.every(tokens), key=lambda each: (-len(each.at), each.last - each.first, each.first))
         used: set[int] = set()
         chosen: list[Found[T]] = []
         for each in found:
@@ -165,6 +158,16 @@ class Phrases(Generic[T]):
                 used.update(each.at)
                 chosen.append(each)
         return sorted(chosen, key=lambda each: each.at)
+
+    def every(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
+        """Return all phrases of a sentence, also those within or across others."""
+        words = [token.word for token in tokens]
+        return [
+            Found(tuple(node.values), at)
+            for start, word in enumerate(words)
+            if word in self._root.following
+            for node, at in self._walk(self._root.following[word], words, (start,))
+        ]
 
     def _walk(
         self, node: _Node[T], words: list[str], at: tuple[int, ...]

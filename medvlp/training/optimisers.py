@@ -21,6 +21,7 @@ from medvlp.training.rows import matches_nothing
 logger = logging.getLogger(__name__)
 
 _OF_GROUP = "step of its group"
+_UNDECAYED = ("position", "pos_embed", "cls_token", "reg_token", "dist_token")  # as timm's vision transformers say
 
 
 class OptimiserOptions(BaseModel):
@@ -33,7 +34,8 @@ class OptimiserOptions(BaseModel):
         warmup: samples of linear warm-up from 0.
         schedule: ``cosine`` to `final` at the end, or ``constant`` after the warm-up.
         final: fraction of the peak rate at the end.
-        weight_decay: decoupled; never on biases, norms, embeddings of positions, or scales (tensors of one axis).
+        weight_decay: decoupled; never on biases, norms, scales (tensors of one axis), embeddings of positions,
+            or class and register tokens.
         betas: decay rates of the moments.
         eps: added to the root of the second moment; Lion has none.
         clip: largest gradient norm over all parameters; null for none.
@@ -119,7 +121,7 @@ def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, ot
 
 
 def _decays(name: str, parameter: Tensor) -> bool:
-    return parameter.dim() > 1 and not any(word in name for word in ("position", "pos_embed", "cls_token"))
+    return parameter.dim() > 1 and not any(word in name for word in _UNDECAYED)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, samples: int, horizon: int) -> float:

@@ -96,3 +96,14 @@ def test_records_without_a_term_go_or_stay_as_asked(tmp_path: Path) -> None:
         Metaclip(terms=tmp_path / "empty.txt").matched("x")
     with pytest.raises(ConfigError, match="is no file"):
         Metaclip(terms=tmp_path / "nowhere.txt").matched("x")
+
+
+def test_terms_of_a_file_are_found_within_and_across_others_and_with_their_marks(tmp_path: Path) -> None:
+    """As of substrings: a longer term takes no occurrence from a shorter one; what is denied is so for both."""
+    file = tmp_path / "terms.txt"
+    file.write_text("effusion\nleft effusion\nchest x\nx-ray\nV/Q scan\n", encoding="utf-8")
+    every, stated = Metaclip(terms=file, stated=False), Metaclip(terms=file)
+    assert every.matched("No left effusion on chest x-ray.") == {"effusion", "left effusion", "chest x", "x-ray"}
+    assert stated.matched("No left effusion on chest x-ray.") & {"effusion", "left effusion"} == set()
+    assert stated.matched("Left effusion.") == {"effusion", "left effusion"}
+    assert every.matched("A V/Q scan was done.") == {"V/Q scan"}

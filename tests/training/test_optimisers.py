@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 from pydantic import ValidationError
 from torch import nn
@@ -206,3 +207,12 @@ def test_what_another_phase_may_bring_is_logged(caplog: pytest.LogCaptureFixture
         optimiser_of(net(), [phase(options), phase(options)], 0)
     with pytest.raises(ConfigError, match=r"^phases\[1\]\.optimiser\.rates has 'model\.patches\.\*'"):
         optimiser_of(net(), [reshaping, phase(options, own_optimiser=True)], 1)
+
+
+def test_of_a_vision_transformer_is_decayed_what_timm_decays() -> None:
+    vit = timm.create_model("vit_tiny_patch16_224", embed_dim=16, depth=1, num_heads=2, reg_tokens=2, img_size=32)
+    groups = timm.optim.param_groups_weight_decay(vit, 0.1, no_weight_decay_list=vit.no_weight_decay())
+    theirs = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    made = make_optimiser(vit, OptimiserOptions(weight_decay=0.1)).param_groups
+    assert {id(parameter) for group in made if group["weight_decay"] for parameter in group["params"]} == theirs
+    assert id(vit.reg_token) not in theirs

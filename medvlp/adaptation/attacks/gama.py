@@ -31,7 +31,9 @@ class Gama(Attack):
     ``L = (text_loss(a, p, n) - |a - f_g(x)|^2 + cos(M(x'), M(x))) / 3``
 
     is made small. Pictures (B, C, H, W) then get x' of their own, by a network that is the same for all. The paper's
-    surrogate f is a classifier and its guide f_g CLIP; here both are the surrogate, so that their widths agree.
+    surrogate f is a classifier and its guide f_g CLIP; here both are the surrogate, so that their widths agree. The
+    authors' code halves the text loss, takes the second term as a mean over the D numbers, weights both maps by the
+    mean channel of x, and p by the least absolute cosine.
 
     Args:
         epsilon: gray levels (1/255), in the largest norm.

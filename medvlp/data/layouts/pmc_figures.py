@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Set
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +21,7 @@ __all__ = ["index"]
 _MOST_BYTES = 64 << 20  # of an article
 _IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif")
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[\]>]*>")
+_APART = frozenset(("break", "disp-formula", "label", "list-item", "p", "title"))  # words at their edges are two words
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
 
@@ -42,11 +45,12 @@ class Article:
 
 
 def index(root: Root, *, label: bool = False, require_files: bool = True, progress: OnProgress = None) -> Manifest:
-    """Index the graphics of all figures with a caption, one row a graphic.
+    """Index the graphics of all figures with a caption, one row a graphic; of one in several forms the first.
 
     Articles are the unpacked packages of the open-access subset: an ``.nxml`` with its graphics beside it, at any
-    depth. Columns: ``id`` (``PMID_FIGURE``, with ``_2`` and so on for further graphics of a figure), ``image``,
-    ``text`` (the caption), ``figure`` (its label, such as "Figure 2"), ``id.article`` (``PMC...``, else the PubMed id).
+    depth. Columns: ``id`` (``PMID_FIGURE``, with ``_2`` and so on for further graphics of a figure, and for another
+    figure of its id), ``image``, ``text`` (the caption), ``figure`` (its label, such as "Figure 2"), ``id.article``
+    (``PMC...``, else the PubMed id).
     Nobody knows which patients are shown: split by article (``data.patient: id.article``).
 
     Args:
@@ -102,6 +106,11 @@ def read_article(data: bytes, *, source: str) -> Article:
         tree = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise DataError(f"{source} is no XML ({error}): download the article again.") from None
+    for each in list(tree.iter("alternatives")):  # one thing in several forms: LaTeX beside MathML, tif beside jpg
+        each[:] = [next((form for form in each if form.tag != "tex-math"), each[0])] if len(each) else []
+    for each in tree.iter():
+        if each.tag in _APART:
+            each.text, each.tail = f" {each.text or ''}", f" {each.tail or ''}"
     meta = tree.find("front/article-meta")
     ids = (
         {} if meta is None else {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iter("article-id")}
@@ -133,18 +142,24 @@ def _rows(
     article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], *, label: bool
 ) -> list[Row]:
     folder, stem = posixpath.split(path)
-    known, rows = article.pmid or article.pmc or stem.removesuffix(".nxml"), []
+    known, rows, used = article.pmid or article.pmc or stem.removesuffix(".nxml"), [], set[str]()
     for figure in article.figures:
         name = f"{known}_{figure.id}"
         if not figure.caption or not figure.graphics:
             skip(skipped, "no_caption" if figure.graphics else "no_graphic", name)
             continue
         text = f"{figure.label} {figure.caption}".strip() if label else figure.caption
-        for place, graphic in enumerate(figure.graphics, start=1):
+        for graphic in figure.graphics:
             wanted = posixpath.join(folder, graphic)
-            row: Row = {"id": name if place == 1 else f"{name}_{place}", "image": stems.get(wanted, f"{wanted}.jpg")}
+            row: Row = {"id": _free(name, used), "image": stems.get(wanted, f"{wanted}.jpg")}
+            used.add(str(row["id"]))
             rows.append(row | {"text": text, "figure": figure.label, "id.article": article.pmc or known})
     return rows
+
+
+def _free(name: str, used: Set[str]) -> str:
+    """Return a name, or with _2 and so on behind it, that is not used."""
+    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in used)
 
 
 def _rank(path: str) -> int:

@@ -41,14 +41,16 @@ class MaPLe(Patch):
     """Prompts in front of the first word and behind the last patch; in the first J blocks each meets its own.
 
     P_0 stands among the words of a text before its positions are added; at the input of block j < J of the text tower
-    P_j takes its place. The image tower's are F_j(P_j), F_j linear, behind the tokens with their positions. One list of
-    specifications serves both towers::
+    P_j takes its place. The image tower's are F_j(P_j), F_j linear, behind the tokens with their positions; where the
+    tower norms tokens before its first block, as CLIP's does, they stand behind that norm, and in the authors' code
+    before it. One list of specifications serves both towers::
 
         - {name: maple, kind: text, view: bank.findings, on: "words.input, block.before[*]"}
         - {name: maple, kind: image, view: image, on: "tokens.input, block.before[*]"}
 
     Their numbers are one module, `shared`: train it alone by ``trainable: ["model.shared.maple.*"]``. The paper: 2
-    prompts that start as "a photo", J = 9, SGD at 0.0035; J = 1 is shallow prompting.
+    prompts that start as "a photo" of "a photo of a", whose other words stand before the name (here: texts of the bank
+    that begin so), J = 9, SGD at 0.0035; J = 1 is shallow prompting.
 
     Args:
         kind: tower.

@@ -53,7 +53,7 @@ class Reparameterize:
         if self.kind not in model.towers:
             raise ConfigError(f"reparameterize finds no tower {self.kind!r}: {did_you_mean(self.kind, model.towers)}.")
         if model.spec.get("patches"):
-            raise ConfigError("reparameterize would fold layers that patches stand at: merge or leave out the patches.")
+            raise ConfigError("reparameterize would fold layers that patches stand at: leave out the patches.")
         tower = model.towers[self.kind]
         encoders = [module for module in tower.modules() if isinstance(module, TimmEncoder)]
         folding = [each for each in encoders if any(_folds(module) for module in each.backbone.modules())]

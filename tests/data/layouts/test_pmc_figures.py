@@ -68,3 +68,32 @@ def test_entities_are_refused_before_they_are_parsed() -> None:
 def test_a_folder_without_articles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no \.nxml"):
         index(tmp_path)
+
+
+def test_figures_of_one_id_or_none_and_things_in_several_forms(tmp_path: Path) -> None:
+    """A graphical abstract without an id is fig1, as the first figure is; a translation repeats a figure's id."""
+    (tmp_path / "a.nxml").write_text(
+        HEAD + '<article-id pub-id-type="pmid">31</article-id></article-meta></front><body>'
+        "<fig><caption><p>Abstract.</p></caption><graphic xlink:href='g0'/></fig>"
+        "<fig id='fig1'><caption><p>Lesion of <inline-formula><alternatives><tex-math>\\documentclass{minimal}"
+        "</tex-math><math><mi>5</mi></math></alternatives></inline-formula> mm.</p></caption><alternatives>"
+        "<graphic xlink:href='g1.tif'/><graphic xlink:href='g1.jpg'/></alternatives></fig></body><sub-article><body>"
+        "<fig id='fig1'><caption><p>Lesão.</p></caption><graphic xlink:href='g1'/></fig></body></sub-article>"
+        "</article>",
+        encoding="utf-8",
+    )
+    for name in ("g0.jpg", "g1.jpg", "g1.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    manifest = index(tmp_path)
+    assert [(r["id"], r["image"], r["text"]) for r in map(manifest.record, range(len(manifest)))] == [
+        ("31_fig1", "g0.jpg", "Abstract."),
+        ("31_fig1_2", "g1.tif", "Lesion of 5 mm."),
+        ("31_fig1_3", "g1.jpg", "Lesão."),
+    ]
+
+
+def test_words_of_lines_and_list_items_are_not_joined() -> None:
+    items = "<list><list-item><p>a</p></list-item><list-item><p>b</p></list-item></list>"
+    caption = f"<title>Chest<break/>film</title><p>Of:{items} H<sub>2</sub>O</p>"
+    text = f"<article><body><fig><caption>{caption}</caption></fig></body></article>"
+    assert read_article(text.encode(), source="a.nxml").figures[0].caption == "Chest film Of: a b H2O"
