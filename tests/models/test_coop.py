@@ -21,6 +21,8 @@ from tests.models.prompts import HAND, NAMES, WORDS, batch, drawn, logits, model
 from tests.models.test_patch_views import BERT, ROBERTA
 from tests.models.words import TEXT, VIT
 
+LAST = WORDS([""]).ids[0, -1].item()
+CLIP = {"name": "transformers", "config": {**BERT["config"], "model_type": "clip_text_model", "eos_token_id": LAST}}
 COOP = {"name": "coop", "view": "bank.names", "tokens": 3}
 
 
@@ -48,7 +50,15 @@ def test_started_as_words_and_not_stepped_it_is_the_hand_written_prompt_bit_for_
 
 
 @pytest.mark.parametrize(
-    "text", [BERT, {**BERT, "pool": "mean"}, {**ROBERTA, "pool": "mean"}, {**TEXT, "causal": True, "pool": "last"}]
+    "text",
+    [
+        BERT,
+        {**BERT, "pool": "mean"},
+        {**ROBERTA, "pool": "mean"},
+        {**TEXT, "causal": True, "pool": "last"},
+        {**CLIP, "pool": "pooler"},
+        {**CLIP, "pool": "last"},
+    ],
 )
 def test_other_text_towers_start_as_the_hand_written_prompt_too(text: dict[str, Any]) -> None:
     learned = model([{"name": "coop", "view": "bank.names", "words": "a photo of"}], text=text)

@@ -80,14 +80,16 @@ class TransformersEncoder(TextEncoder):
             self.backbone.pooler = None  # unused parameters would wait for gradients that never come
         self.width = self.token_width = int(settings.hidden_size)
         self.offers = frozenset({"pooled", "tokens", "mask", "layers", "ids"})
-        self._takes_words = "inputs_embeds" in inspect.signature(self.backbone.forward).parameters
+        takes_vectors = "inputs_embeds" in inspect.signature(self.backbone.forward).parameters
+        self._takes_words = takes_vectors or settings.model_type in _BY_IDS
 
     def _encoded(self, ids: Tensor, mask: Tensor | None, rows: Encoded, parts: frozenset[str]) -> Encoded:
         real, length = rows.part("mask"), ids.shape[1]
-        read = self._words(self._filled(ids, ids=True))
+        filled = self._filled(ids, ids=True)
+        passed = self._changed_words(filled)
         seen = self._added.mask(self._filled(real, ids=False))
         inner = "layers" in parts or self.states is not None
-        out = self.backbone(**read, attention_mask=seen.long(), output_hidden_states=inner)
+        out = self._read(filled, passed, attention_mask=seen.long(), output_hidden_states=inner)
         layers = torch.stack(out.hidden_states[1:], dim=1) if "layers" in parts else None
         tokens = out.last_hidden_state
         if self.states is not None:
@@ -121,16 +123,32 @@ class TransformersEncoder(TextEncoder):
         """See `TextEncoder`."""
         return self.backbone.get_input_embeddings()(ids)
 
-    def _words(self, ids: Tensor) -> dict[str, Tensor]:
-        """Return what the model reads: ids, or word vectors where a patch changed them."""
+    def _changed_words(self, ids: Tensor) -> Tensor | None:
+        """Return word vectors (R, L', W) where a patch changed those of ids (R, L)."""
         if not self._takes_words:
-            return {"input_ids": ids}
+            return None
         vectors = self.vectors(ids)
         passed = self.words_input(vectors)
         if passed is vectors:
-            return {"input_ids": ids}
+            return None
         refuse_too_long(passed.shape[1], ids.shape[1], limit=self.words.max_length)
-        return {"inputs_embeds": passed}
+        return passed
+
+    def _read(self, ids: Tensor, passed: Tensor | None, **options: Any) -> Any:  # noqa: ANN401
+        """Call the model on ids, or on word vectors in their place."""
+        if passed is None:
+            return self.backbone(input_ids=ids, **options)
+        if self.backbone.config.model_type not in _BY_IDS:
+            return self.backbone(inputs_embeds=passed, **options)
+        # Where it looks for the last token's id, a word that was put in has another, which is no largest one.
+        own = int(self.backbone.config.eos_token_id == 0)
+        where = self._added.where
+        spread = ids if where is None else torch.full_like(where, own, dtype=ids.dtype).masked_scatter(~where, ids)
+        hook = self.backbone.get_input_embeddings().register_forward_hook(lambda *_: passed)
+        try:
+            return self.backbone(input_ids=spread, **options)
+        finally:
+            hook.remove()
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
@@ -155,6 +173,7 @@ class TransformersEncoder(TextEncoder):
 # Towers of pairs, which transformers makes by their own class, or which pool without a module of that name.
 _OWN_CLASS = {"siglip_text_model": "SiglipTextModel"}
 _OWN_POOL = ("siglip_text_model", "clip_text_model")
+_BY_IDS = ("clip_text_model",)  # takes ids only, among which it looks for the last token
 _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
 
 
