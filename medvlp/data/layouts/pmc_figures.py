@@ -59,7 +59,7 @@ def index(root: Root, *, label: bool = False, require_files: bool = True, progre
         require_files: leave out, and list, graphics whose file is not there.
 
     Raises:
-        DataError: if there is no article, or one declares entities.
+        DataError: if there is no article.
     """
     files = list_files(root, suffixes=(".nxml", *_IMAGES))
     papers = [path for path in files if path.endswith(".nxml")]
@@ -135,7 +135,11 @@ def _read(path: Path, name: str, skipped: dict[str, list[str]]) -> Article | Non
     if path.stat().st_size > _MOST_BYTES:
         skip(skipped, "too_large", name)
         return None
-    return read_article(path.read_bytes(), source=name)
+    try:
+        return read_article(path.read_bytes(), source=name)
+    except DataError:
+        skip(skipped, "unreadable_article", name)
+        return None
 
 
 def _rows(

@@ -65,6 +65,15 @@ def test_entities_are_refused_before_they_are_parsed() -> None:
         read_article(b"<article>", source="a.nxml")
 
 
+def test_an_article_that_cannot_be_read_is_listed_and_the_others_are_read(tmp_path: Path) -> None:
+    for name, text in {"a": HEAD + BODY, "b": "<article>", "c": '<!DOCTYPE a [<!ENTITY b "b">]><article/>'}.items():
+        (tmp_path / f"{name}.nxml").write_text(text, encoding="utf-8")
+    (tmp_path / "d.nxml").write_bytes(b"<article>\xff</article>")
+    manifest = index(tmp_path, require_files=False)
+    assert len(manifest) > 0
+    assert manifest.meta["skipped"]["unreadable_article"] == ["b.nxml", "c.nxml", "d.nxml"]
+
+
 def test_a_folder_without_articles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no \.nxml"):
         index(tmp_path)
