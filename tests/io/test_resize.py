@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medvlp.io import resize_pad
+from medvlp.io.resize import fit_to
 
 side = st.integers(1, 40)
 
@@ -43,6 +44,14 @@ def test_shrinking_is_the_area_mean(rows, columns, size, seed):
     inside = resized.pixels[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
     if fit.height <= rows and fit.width <= columns:
         assert inside == pytest.approx(area_mean(pixels, fit.height, fit.width), abs=rounding(rows, columns))
+
+
+@settings(max_examples=40, deadline=None)
+@given(side, side, st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_by_area_as_released_models_see_it_a_picture_that_grows_is_the_area_mean_too(rows, columns, size, seed):
+    pixels = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
+    shown = fit_to(pixels, size, fit="squeeze", resample="area")[0]
+    assert shown == pytest.approx(area_mean(pixels, size, size), abs=rounding(rows, columns))
 
 
 @example(31, 38, 1)
