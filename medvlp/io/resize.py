@@ -175,7 +175,7 @@ def fit_to(
         fit: ``pad``: the longer side becomes `resize`, black around it; ``crop``: the shorter side does, and what is
             beyond the square is cut off (``crop``: at the middle as torchvision rounds it, ``crop_floor`` as
             transformers does); ``squeeze``: both do, the aspect is lost; ``square_pad`` and ``square_crop``: the
-            picture is padded with black, or cut, to a square first and scaled then.
+            picture is padded with black, or cut, to a square first and scaled then; by ``square_pad`` none is enlarged.
         resample: ``area``: the mean of the source's area under a pixel, as OpenCV also where the picture grows;
             ``bilinear``, ``bicubic``, ``lanczos`` as Pillow (wider filters where the picture shrinks); ``gaussian``: a
             blur, then a linear look-up, as scikit-image; beyond the edge lies gray, the 0 of torchxrayvision's -1024
@@ -194,7 +194,7 @@ def fit_to(
         (2, 2)
     """
     goal = resize or size
-    top, left, rows, columns = _square(pixels.shape, fit)
+    top, left, rows, columns = _square(pixels.shape, fit, goal)
     if fit.startswith("square"):
         pixels = _cut(pixels, top, left, rows, columns)
     becomes_goal = (min if fit.startswith("crop") else max)(rows, columns)
@@ -212,12 +212,12 @@ def fit_to(
     return _cut(scaled, down, right, size, size), corners
 
 
-def _square(shape: tuple[int, ...], fit: FitTo) -> tuple[int, int, int, int]:
+def _square(shape: tuple[int, ...], fit: FitTo, goal: int) -> tuple[int, int, int, int]:
     """Return top, left, rows and columns of what is scaled."""
     rows, columns = shape
     if not fit.startswith("square"):
         return 0, 0, rows, columns
-    side = (max if fit == "square_pad" else min)(rows, columns)
+    side = max(rows, columns, goal) if fit == "square_pad" else min(rows, columns)
     if fit == "square_pad":
         return -((side - rows) // 2), -((side - columns) // 2), side, side
     return rows // 2 - side // 2, columns // 2 - side // 2, side, side

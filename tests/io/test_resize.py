@@ -54,6 +54,15 @@ def test_by_area_as_released_models_see_it_a_picture_that_grows_is_the_area_mean
     assert shown == pytest.approx(area_mean(pixels, size, size), abs=rounding(rows, columns))
 
 
+def test_a_picture_smaller_than_the_square_that_it_is_padded_to_is_not_enlarged():
+    """As MedCLIP's processor: the canvas has at least the side that is wanted."""
+    pixels = np.float32([[0.2, 0.4, 0.6], [1, 0.8, 0]])
+    shown, corners = fit_to(pixels, 6, fit="square_pad", resample="bicubic")
+    assert shown[2:4, 1:4] == pytest.approx(pixels)
+    assert shown.sum() == pytest.approx(pixels.sum())
+    assert corners == (-1, -2, 5, 4)
+
+
 @example(31, 38, 1)
 @given(side, side, st.integers(1, 60))
 def test_a_constant_stays_constant_and_the_rest_is_black(rows, columns, size):
