@@ -10,12 +10,13 @@ from torch import Tensor
 
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import folded
-from medvlp.zoo._release import Release
+from medvlp.zoo._release import Release, reworded, zero_shot
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import padded_views
+from medvlp.zoo.gloria import padded_views, words_alone
 
 __all__ = ["mgca"]
 
+_RELEASE = Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044.")
 _TEXT = "text_encoder_q.model."
 _HEAD = r"{}_encoder_q\.global_embed\.head\.{}\.(.*)"
 
@@ -56,7 +57,7 @@ def _arranged(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 mgca = importer_of(
     BertPair(
         name="mgca",
-        release=Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044."),
+        release=_RELEASE,
         inside=("state_dict",),
         image="img_encoder_q.model.",
         text=_TEXT,
@@ -75,9 +76,11 @@ mgca = importer_of(
         tower=_tower,
         heads=_heads,
         length=112,
+        asked=lambda learnt, source: reworded(zero_shot(_RELEASE)[0], words_alone),
         limits=(
             "Words against regions, and its prototypes, are left out: they served the training. Its code reads every "
-            "word at the first place, so that the order of words counts for nothing in a text."
+            "word at the first place, so that the order of words counts for nothing in a text. It takes texts apart at "
+            "everything that is no letter or digit: so do the prompts here, and you should of your own."
         ),
     )
 )

@@ -196,6 +196,11 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     assert ours.prepare(pixels).pixels.shape[-2:] == (case.side, case.side)
     if importer in ("cxr_clip", "medclip"):
         assert ours.scale == pytest.approx(np.exp(2.5), rel=1e-6)
+    if importer == "mgca":  # which never read a full stop
+        sets = bundle.answers[0].options["prompts"]
+        prompts = [text for each in sets for text in (*each["positive"], *each["sided"])]
+        assert {"small left pleural effusion", "there is a {side} pleural effusion"} <= set(prompts)
+        assert not any("." in text for text in prompts)
     with pytest.raises(UserError, match="brings no tokenizer: give tokenizer=FOLDER with that of Bio_ClinicalBERT"):
         convert(tmp_path / "file", name=importer, options={})
     other = {"mgca": "gloria"}.get(importer, "mgca")
