@@ -66,11 +66,11 @@ class Resized:
     fit: Fit
 
 
-def resampled(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def resampled(pixels: np.ndarray, height: int, width: int, *, linear: bool = True) -> np.ndarray:
     """Return pixels (H, W) at another size, float32, each axis by `resample_weights`; the aspect need not be kept."""
     rows, columns = pixels.shape
-    smaller = resample_weights(rows, height) @ np.ascontiguousarray(pixels, np.float32)
-    return (resample_weights(columns, width) @ np.ascontiguousarray(smaller.T)).T
+    smaller = resample_weights(rows, height, linear=linear) @ np.ascontiguousarray(pixels, np.float32)
+    return (resample_weights(columns, width, linear=linear) @ np.ascontiguousarray(smaller.T)).T
 
 
 def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = (1.0, 1.0)) -> Resized:
@@ -123,16 +123,20 @@ def whole(count: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def resample_weights(source: int, target: int) -> csr_array:
-    """Return the ``(target, source)`` matrix that resamples one axis: area means when shrinking, else linear.
+def resample_weights(source: int, target: int, *, linear: bool = True) -> csr_array:
+    """Return the ``(target, source)`` matrix that resamples one axis: area means, or linear when enlarging.
 
     Each row sums to 1.
 
     Example:
         >>> resample_weights(4, 2).toarray().tolist()
         [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+        >>> resample_weights(2, 4).toarray().tolist()
+        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+        >>> resample_weights(2, 4, linear=False).toarray().tolist()
+        [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
     """
-    if target >= source:
+    if target >= source and linear:
         centres = (np.arange(target) + 0.5) * source / target - 0.5
         low = np.clip(np.floor(centres), 0, source - 1).astype(np.int64)
         high = np.minimum(low + 1, source - 1)
@@ -171,10 +175,11 @@ def fit_to(
         fit: ``pad``: the longer side becomes `resize`, black around it; ``crop``: the shorter side does, and what is
             beyond the square is cut off (``crop``: at the middle as torchvision rounds it, ``crop_floor`` as
             transformers does); ``squeeze``: both do, the aspect is lost; ``square_pad`` and ``square_crop``: the
-            picture is padded with black, or cut, to a square first and scaled then.
-        resample: ``area`` as `resize_pad`; ``bilinear``, ``bicubic``, ``lanczos`` as Pillow (wider filters where the
-            picture shrinks); ``gaussian``: a blur, then a linear look-up, as scikit-image; beyond the edge lies
-            gray, the 0 of torchxrayvision's -1024 to 1024.
+            picture is padded with black, or cut, to a square first and scaled then; by ``square_pad`` none is enlarged.
+        resample: ``area``: the mean of the source's area under a pixel, as OpenCV also where the picture grows;
+            ``bilinear``, ``bicubic``, ``lanczos`` as Pillow (wider filters where the picture shrinks); ``gaussian``: a
+            blur, then a linear look-up, as scikit-image; beyond the edge lies gray, the 0 of torchxrayvision's -1024
+            to 1024.
         resize: see `fit`; None: `size`.
         bits: 8: Pillow's filters see and give 256 levels, as where they are given files; else they compute in floats.
 
@@ -189,7 +194,7 @@ def fit_to(
         (2, 2)
     """
     goal = resize or size
-    top, left, rows, columns = _square(pixels.shape, fit)
+    top, left, rows, columns = _square(pixels.shape, fit, goal)
     if fit.startswith("square"):
         pixels = _cut(pixels, top, left, rows, columns)
     becomes_goal = (min if fit.startswith("crop") else max)(rows, columns)
@@ -207,12 +212,12 @@ def fit_to(
     return _cut(scaled, down, right, size, size), corners
 
 
-def _square(shape: tuple[int, ...], fit: FitTo) -> tuple[int, int, int, int]:
+def _square(shape: tuple[int, ...], fit: FitTo, goal: int) -> tuple[int, int, int, int]:
     """Return top, left, rows and columns of what is scaled."""
     rows, columns = shape
     if not fit.startswith("square"):
         return 0, 0, rows, columns
-    side = (max if fit == "square_pad" else min)(rows, columns)
+    side = max(rows, columns, goal) if fit == "square_pad" else min(rows, columns)
     if fit == "square_pad":
         return -((side - rows) // 2), -((side - columns) // 2), side, side
     return rows // 2 - side // 2, columns // 2 - side // 2, side, side
@@ -235,7 +240,7 @@ def _cut(pixels: np.ndarray, top: int, left: int, rows: int, columns: int) -> np
 def _scaled(pixels: np.ndarray, height: int, width: int, *, resample: Resample, bits: int) -> np.ndarray:
     rows, columns = pixels.shape
     if resample == "area":
-        return resampled(pixels, height, width)
+        return resampled(pixels, height, width, linear=False)
     if resample == "gaussian":
         sigma = [max(0.0, (n / m - 1) / 2) for n, m in ((rows, height), (columns, width))]
         blurred = ndimage.gaussian_filter(pixels, sigma, mode="constant", cval=0.5) if any(sigma) else pixels

@@ -35,9 +35,9 @@ class Book:
             DataError: if they are not as many as the model asks with.
         """
         if self.files:
-            parts = [_sentences(Path(each).expanduser(), self.option) for each in self.files]
+            parts = [self._sentences(Path(each).expanduser()) for each in self.files]
         elif self.stand_in and self.aspects == 1:
-            parts = [_sentences(resource("configs", self.stand_in), self.option)]
+            parts = [self._sentences(resource("configs", self.stand_in))]
         elif self.texts:
             parts = [[[text] for text in self.texts]]
         else:
@@ -50,15 +50,18 @@ class Book:
         if counts != {len(self.names)} or any(len(each) != self.aspects for each in texts):
             each = "one each" if self.aspects == 1 else f"{self.aspects} sentences each"
             raise DataError(
-                f"{self.option} {', '.join(self.files)} has {min(counts)} texts, and the model asks {len(self.names)} "
-                f"queries: give {each}."
+                f"{self.option} {', '.join(self.files)} has {' and '.join(map(str, sorted(counts)))} texts, and the "
+                f"model asks {len(self.names)} queries: give {each}."
             )
         return texts
 
-
-def _sentences(file: Path, option: str) -> list[list[str]]:
-    values = read_json(file).values() if file.suffix == ".json" else read_bank(file, name=option).texts
-    return [[str(sentence) for sentence in each] if isinstance(each, list) else [str(each)] for each in values]
+    def _sentences(self, file: Path) -> list[list[str]]:
+        """Return those of a file: by name where a JSON object knows every query (MAVL's knows more), else all."""
+        if file.suffix != ".json":
+            return [[text] for text in read_bank(file, name=self.option).texts]
+        held = read_json(file)
+        values = [held[name] for name in self.names] if held.keys() >= set(self.names) else list(held.values())
+        return [[str(sentence) for sentence in each] if isinstance(each, list) else [str(each)] for each in values]
 
 
 def read_books(

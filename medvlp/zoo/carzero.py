@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
 from medvlp.zoo._release import Release, asked_by_recipe, reworded
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import padded_views
+from medvlp.zoo.gloria import padded_views, words_alone
 
 __all__ = ["carzero"]
 
@@ -53,13 +52,9 @@ def _asked(learnt: Mapping[str, Tensor], source: Path) -> StoredAnswer:
     spec = {"name": "cross_decoder", "width": width, "layers": layers, "feedforward": feedforward, "hidden": hidden}
     score: nn.Module = build("models/scores", spec, where="score")
     load_strictly(score, weights, by_rules(_RULES), source=source)
-    plain = reworded(asked_by_recipe("carzero_v1"), _words)
+    plain = reworded(asked_by_recipe("carzero_v1"), words_alone)
     options = {"prompts": plain.options["prompts"], "positive_only": True}
     return replace(plain, options=options, score=spec, weights=dict(score.state_dict()))
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 carzero = importer_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._release import Release
 
-__all__ = ["gloria", "padded_views"]
+__all__ = ["gloria", "padded_views", "words_alone"]
 
 
 def padded_views(side: int) -> list[dict[str, Any]]:
@@ -18,6 +19,16 @@ def padded_views(side: int) -> list[dict[str, Any]]:
     views: list[dict[str, Any]] = [{"name": "read", "size": 224, "fit": "pad", "resample": "area", "resize": 256}]
     more = {"name": "resample", "size": side, "mode": "bilinear", "align_corners": True}
     return views if side == 224 else [*views, more]
+
+
+def words_alone(text: str) -> str:
+    """Return a text as GLoRIA, MGCA and CARZero take it apart: its words in small letters; a place to fill stays.
+
+    Example:
+        >>> words_alone("There is a {side} pleural effusion, small.")
+        'there is a {side} pleural effusion small'
+    """
+    return " ".join(re.findall(r"\{\w+\}|\w+", text.lower()))
 
 
 def _tower(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

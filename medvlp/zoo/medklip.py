@@ -51,7 +51,8 @@ _ASKING: Rules = [
 ]
 _DOC = """Import a checkpoint of {title} with a ResNet-50.
 
-Queries are mapped by position: row i of the book asks query i, whatever it is called.
+Queries are mapped by position: row i of the book asks query i, whatever it is called; of a JSON object that names every
+query, and maybe more, its own is taken.
 
 Args:
     source: the ``.pth`` file.

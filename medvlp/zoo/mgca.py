@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import folded
-from medvlp.zoo._release import Release
+from medvlp.zoo._release import Release, reworded, zero_shot
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import padded_views
+from medvlp.zoo.gloria import padded_views, words_alone
 
 __all__ = ["mgca"]
 
+_RELEASE = Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044.")
+_TEXT = "text_encoder_q.model."
 _HEAD = r"{}_encoder_q\.global_embed\.head\.{}\.(.*)"
 
 
@@ -35,22 +38,29 @@ def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
 
 
 def _arranged(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """ConVIRT's names as MGCA's, and BatchNorm in the layers in front of it."""
+    """ConVIRT's names as MGCA's, BatchNorm in the layers in front of it, and a BERT that adds what theirs does.
+
+    Theirs knows no kinds of tokens, and is handed them, all 0, as the places: every token stands at the first.
+    """
     held = dict(weights)
     for part in ("img", "text"):
         held = {name.replace(f"{part}_encoder.", f"{part}_encoder_q.", 1): t for name, t in held.items()}
         prefix = f"{part}_encoder_q.global_embed.head."
         held = folded(folded(held, f"{prefix}0", f"{prefix}1"), f"{prefix}3", f"{prefix}4")
+    places = held.get(f"{_TEXT}embeddings.position_embeddings.weight")
+    if places is not None:
+        held[f"{_TEXT}embeddings.position_embeddings.weight"] = places[:1].repeat(len(places), 1)
+        held[f"{_TEXT}embeddings.token_type_embeddings.weight"] = torch.zeros_like(places[:2])
     return held
 
 
 mgca = importer_of(
     BertPair(
         name="mgca",
-        release=Release(title="MGCA", citation="Wang et al., NeurIPS 2022, arXiv 2210.06044."),
+        release=_RELEASE,
         inside=("state_dict",),
         image="img_encoder_q.model.",
-        text="text_encoder_q.model.",
+        text=_TEXT,
         rules=[
             (_HEAD.format(part, number), rf"heads.{kind}/raw.{ours}.\1")
             for kind, part in (("image", "img"), ("text", "text"))
@@ -66,6 +76,11 @@ mgca = importer_of(
         tower=_tower,
         heads=_heads,
         length=112,
-        limits="Words against regions, and its prototypes, are left out: they served the training.",
+        asked=lambda learnt, source: reworded(zero_shot(_RELEASE)[0], words_alone),
+        limits=(
+            "Words against regions, and its prototypes, are left out: they served the training. Its code reads every "
+            "word at the first place, so that the order of words counts for nothing in a text. It takes texts apart at "
+            "everything that is no letter or digit: so do the prompts here, and you should of your own."
+        ),
     )
 )

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medvlp.io import resize_pad
+from medvlp.io.resize import fit_to
 
 side = st.integers(1, 40)
 
@@ -43,6 +44,23 @@ def test_shrinking_is_the_area_mean(rows, columns, size, seed):
     inside = resized.pixels[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
     if fit.height <= rows and fit.width <= columns:
         assert inside == pytest.approx(area_mean(pixels, fit.height, fit.width), abs=rounding(rows, columns))
+
+
+@settings(max_examples=40, deadline=None)
+@given(side, side, st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_by_area_as_released_models_see_it_a_picture_that_grows_is_the_area_mean_too(rows, columns, size, seed):
+    pixels = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
+    shown = fit_to(pixels, size, fit="squeeze", resample="area")[0]
+    assert shown == pytest.approx(area_mean(pixels, size, size), abs=rounding(rows, columns))
+
+
+def test_a_picture_smaller_than_the_square_that_it_is_padded_to_is_not_enlarged():
+    """As MedCLIP's processor: the canvas has at least the side that is wanted."""
+    pixels = np.float32([[0.2, 0.4, 0.6], [1, 0.8, 0]])
+    shown, corners = fit_to(pixels, 6, fit="square_pad", resample="bicubic")
+    assert shown[2:4, 1:4] == pytest.approx(pixels)
+    assert shown.sum() == pytest.approx(pixels.sum())
+    assert corners == (-1, -2, 5, 4)
 
 
 @example(31, 38, 1)

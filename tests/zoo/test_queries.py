@@ -179,6 +179,11 @@ def test_a_book_makes_the_vectors_or_they_are_asked_for(tmp_path: Path) -> None:
     assert (bank.names[8], bank.texts[8]) == ("effusion", "effusion is this effusion is white round")
     assert bank.vectors.shape == (75, ASPECTS * BOOK)
     assert torch.equal(bank.vectors[0, -BOOK:], bank.vectors[74, -BOOK:])  # "round" both times
+    # MAVL's own file describes a finding more: where a file knows every query, it is read by name.
+    looks = {"covid19": ["patchy", "round"], **json.loads((tmp_path / "looks.json").read_text())}
+    (tmp_path / "looks.json").write_text(json.dumps(looks))
+    named = convert(tmp_path / "file.pth", name="mavl", options={**plain, "book": books}).model.banks["existence"]
+    assert named.texts == bank.texts
     with pytest.raises(
         DataError, match=r"book .*book\.json has 75 texts, and the model asks 75 queries: give 3 sentences"
     ):
