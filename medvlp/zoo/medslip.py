@@ -22,7 +22,7 @@ from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.zoo._books import Book, read_books
 from medvlp.zoo._keys import count
 from medvlp.zoo._protocol import read_checkpoint
-from medvlp.zoo._queries import cut_resnet, trunk
+from medvlp.zoo._queries import cut_resnet, squeezed, trunk
 from medvlp.zoo._release import Release, imported
 
 __all__ = ["medslip"]
@@ -110,7 +110,7 @@ def medslip(
         importer="medslip",
         source=source,
         release=_RELEASE,
-        read=[{"name": "read", "size": image_size, "preset": "dicom_voi_v1"}],
+        read=[squeezed(image_size, "dicom_voi_v1", "bilinear")],
         banks=banks,
         own=own,
         finish=finish,
@@ -120,8 +120,8 @@ def medslip(
         ],
         facts={"text_vectors": banks["pathology"].encoder},
         limits=(
-            f"{note}Pictures are read as this project reads them (display values of the DICOM file, aspect kept, "
-            "padded); the released scripts squeeze them to a square and read DICOM without its display settings."
+            f"{note}Pictures are squeezed to a square, as by the released scripts, which read DICOM without its display "
+            "settings; here those count."
         ),
     )
 

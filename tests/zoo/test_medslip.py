@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch
@@ -137,6 +140,13 @@ def test_what_is_imported_computes_what_the_reference_computes(
     for stream in books:
         torch.testing.assert_close(getattr(looked, stream), expected[f"attention_{stream}"], rtol=2e-4, atol=2e-5)
     assert rows.grid == (4, 4)
+
+
+def test_a_picture_is_squeezed_as_in_the_training(files: dict[str, Any]) -> None:
+    seen = VisionLanguageModel(imported(files)).prepare(np.linspace(0, 1, 40 * 90, dtype=np.float32).reshape(40, 90))
+    shown = PIL.Image.fromarray(np.linspace(0, 1, 40 * 90, dtype=np.float32).reshape(40, 90))
+    expected = np.asarray(shown.resize((SIZE, SIZE), PIL.Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(np.asarray(seen.pixels)[0], expected, atol=1 / 255)
 
 
 def test_every_weight_finds_its_place_and_nothing_else_is_in_the_file(
