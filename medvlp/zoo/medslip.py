@@ -120,8 +120,8 @@ def medslip(
         ],
         facts={"text_vectors": banks["pathology"].encoder},
         limits=(
-            f"{note}Pictures are squeezed to a square, as by the released scripts, which read DICOM without its display "
-            "settings; here those count."
+            f"{note}Pictures are squeezed to a square, as by the released scripts, which read DICOM without its "
+            "display settings; here those count."
         ),
     )
 
