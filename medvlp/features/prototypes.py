@@ -104,5 +104,5 @@ def clean_labels(labels: Tensor, probability: Tensor, *, keep: float, relabel: f
         [1.0, nan, 0.0]
     """
     own = torch.where(labels == 1, probability, 1 - probability)
-    kept = torch.where(own >= keep, labels, torch.nan)
-    return torch.where((own < max(keep, 0.5)) & (1 - own >= relabel), 1 - labels, kept)
+    stays = torch.where(own >= keep, labels, torch.nan)
+    return torch.where((own < max(keep, 0.5)) & (1 - own >= relabel), 1 - labels, stays)

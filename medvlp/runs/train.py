@@ -90,8 +90,8 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
         if collectives.rank() == 0:
             check_place(run)
         built = Built(config)
-        alone = exclusive(run, what="training", otherwise="choose another run", lock=".training.lock")
-        with alone if collectives.rank() == 0 else nullcontext():
+        lock = exclusive(run, what="training", otherwise="choose another run", lock=".training.lock")
+        with lock if collectives.rank() == 0 else nullcontext():
             trainer = Trainer(built.setup)
             trainer.resume()
             same = built.is_as_written()

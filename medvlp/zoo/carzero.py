@@ -17,7 +17,7 @@ from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
 from medvlp.zoo._release import Release, asked_by_recipe, reworded
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import padded_views, words_alone
+from medvlp.zoo.gloria import bare_words, padded_views
 
 __all__ = ["carzero"]
 
@@ -52,7 +52,7 @@ def _asked(learnt: Mapping[str, Tensor], source: Path) -> StoredAnswer:
     spec = {"name": "cross_decoder", "width": width, "layers": layers, "feedforward": feedforward, "hidden": hidden}
     score: nn.Module = build("models/scores", spec, where="score")
     load_strictly(score, weights, by_rules(_RULES), source=source)
-    plain = reworded(asked_by_recipe("carzero_v1"), words_alone)
+    plain = reworded(asked_by_recipe("carzero_v1"), bare_words)
     options = {"prompts": plain.options["prompts"], "positive_only": True}
     return replace(plain, options=options, score=spec, weights=dict(score.state_dict()))
 

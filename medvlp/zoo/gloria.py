@@ -11,7 +11,7 @@ from torch import Tensor
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._release import Release
 
-__all__ = ["gloria", "padded_views", "words_alone"]
+__all__ = ["gloria", "padded_views", "bare_words"]
 
 
 def padded_views(side: int) -> list[dict[str, Any]]:
@@ -21,11 +21,11 @@ def padded_views(side: int) -> list[dict[str, Any]]:
     return views if side == 224 else [*views, more]
 
 
-def words_alone(text: str) -> str:
+def bare_words(text: str) -> str:
     """Return a text as GLoRIA, MGCA and CARZero take it apart: its words in small letters; a place to fill stays.
 
     Example:
-        >>> words_alone("There is a {side} pleural effusion, small.")
+        >>> bare_words("There is a {side} pleural effusion, small.")
         'there is a {side} pleural effusion small'
     """
     return " ".join(re.findall(r"\{\w+\}|\w+", text.lower()))

@@ -12,7 +12,7 @@ from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._keys import folded
 from medvlp.zoo._release import Release, reworded, zero_shot
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import padded_views, words_alone
+from medvlp.zoo.gloria import bare_words, padded_views
 
 __all__ = ["mgca"]
 
@@ -76,7 +76,7 @@ mgca = importer_of(
         tower=_tower,
         heads=_heads,
         length=112,
-        asked=lambda learnt, source: reworded(zero_shot(_RELEASE)[0], words_alone),
+        asked=lambda learnt, source: reworded(zero_shot(_RELEASE)[0], bare_words),
         limits=(
             "Words against regions, and its prototypes, are left out: they served the training. Its code reads every "
             "word at the first place, so that the order of words counts for nothing in a text. It takes texts apart at "
