@@ -54,8 +54,9 @@ class Group:
         name: ``"site=north"``.
         findings: that it divides.
         rows: ``(n,)`` rows of that value.
-        blank: ``(n,)`` rows of no value: of these the negatives are compared within every value.
-        only: the column divides one finding only.
+        blank: ``(n,)`` rows of no value.
+        only: the column divides one finding only, its positives: the negatives of no value are compared within every
+            value. Of another column rows without a value are in no group.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Group:
 
     def inside(self, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the rows of this group, given which are positive."""
-        return self.rows | (self.blank & ~positive)
+        return self.rows | (self.blank & ~positive) if self.only else self.rows
 
 
 def check_policy(policy: str) -> Policy:

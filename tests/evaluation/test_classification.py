@@ -102,9 +102,11 @@ def test_few_positive_patients_are_flagged_and_may_be_kept_out_of_macro() -> Non
     assert macro.value == result.find("auroc", "effusion").value
 
 
-def test_a_group_is_the_same_numbers_on_its_rows() -> None:
+@pytest.mark.parametrize("other", ["south", ""])
+def test_a_group_is_the_same_numbers_on_its_rows(other: str) -> None:
+    """Rows without a value are in no group, be they negative or positive."""
     table = _table()
-    table["group:site"] = np.where(np.arange(len(table)) % 3 == 0, "north", "south")
+    table["group:site"] = np.where(np.arange(len(table)) % 3 == 0, "north", other)
     north = table[(table["group:site"] == "north") & table["label:effusion"].isin([0, 1])]
     row = _evaluate(table).find("auroc", "effusion", group="site=north")
     assert row.value == pytest.approx(roc_auc_score(north["label:effusion"], north["score:effusion"]), abs=1e-12)

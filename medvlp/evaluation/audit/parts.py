@@ -22,14 +22,12 @@ class Part:
         column: ``"sex"``, ``"sex & site"``.
         rows: of the group.
         others: rows of another value; rows without one are in neither.
-        blank: rows without a value whose negatives stand on both sides.
     """
 
     name: str
     column: str
     rows: NDArray[np.bool_]
     others: NDArray[np.bool_]
-    blank: NDArray[np.bool_]
 
 
 def columns_of(groups: Sequence[Group]) -> dict[str, list[Part]]:
@@ -46,7 +44,7 @@ def columns_of(groups: Sequence[Group]) -> dict[str, list[Part]]:
     for group in groups:
         if not group.only:
             others = ~group.rows & ~group.blank
-            found.setdefault(group.column, []).append(Part(group.name, group.column, group.rows, others, group.blank))
+            found.setdefault(group.column, []).append(Part(group.name, group.column, group.rows, others))
     return {column: parts for column, parts in found.items() if len(parts) > 1}
 
 
@@ -54,8 +52,8 @@ def crossed(columns: Mapping[str, list[Part]]) -> list[Part]:
     """Return the parts of every two columns that have rows; a row without a value in either is in none.
 
     Example:
-        >>> rows, none = np.array([True, False]), np.zeros(2, bool)
-        >>> two = [Part("a=1", "a", rows, ~rows, none)], [Part("b=x", "b", rows, ~rows, none)]
+        >>> rows = np.array([True, False])
+        >>> two = [Part("a=1", "a", rows, ~rows)], [Part("b=x", "b", rows, ~rows)]
         >>> [part.name for part in crossed(dict(zip("ab", two)))]
         ['a & b=1 & x']
     """
@@ -68,15 +66,11 @@ def crossed(columns: Mapping[str, list[Part]]) -> list[Part]:
                 known = (one.rows | one.others) & (two.rows | two.others)
                 if rows.any():
                     value = f"{one.name.removeprefix(first + '=')} & {two.name.removeprefix(second + '=')}"
-                    found.append(
-                        Part(f"{column}={value}", column, rows, known & ~rows, np.zeros(len(rows), dtype=bool))
-                    )
+                    found.append(Part(f"{column}={value}", column, rows, known & ~rows))
     return found
 
 
 def sides(data: SplitData, part: Part, finding: Finding) -> tuple[Finding, Finding, bool]:
     """Return a finding's rows in a group, those in the others, and whether both are large enough for numbers."""
-    shared = part.blank[finding.at] & ~finding.truth
-    mine = finding.subset(part.rows[finding.at] | shared)
-    theirs = finding.subset(part.others[finding.at] | shared)
+    mine, theirs = (finding.subset(side[finding.at]) for side in (part.rows, part.others))
     return mine, theirs, not (data.too_small(mine) or data.too_small(theirs))

@@ -144,8 +144,9 @@ class SplitData:
         found = []
         for group in self.groups:
             if finding.name in group.findings:
-                inside = group.rows[finding.at] | (group.blank[finding.at] & ~finding.truth)
-                found.append((group.name, finding.subset(inside)))
+                positive = np.zeros(len(group.rows), dtype=bool)
+                positive[finding.at] = finding.truth
+                found.append((group.name, finding.subset(group.inside(positive)[finding.at])))
         return found
 
     def draws(self, statistics: Sequence[Statistic], *, height: int = 1) -> list[FloatArray]:
