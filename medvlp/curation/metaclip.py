@@ -14,7 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import seed_of
 from medvlp.text.assertion import assertions
 from medvlp.text.ontology import Term, terms
-from medvlp.text.phrases import Phrases, tokens_of
+from medvlp.text.phrases import Phrases, longest, tokens_of
 from medvlp.text.sentences import split_sentences
 
 __all__ = ["Metaclip"]
@@ -88,15 +88,15 @@ class Metaclip(Curator[Counts]):
         found: set[str] = set()
         for sentence in split_sentences(text):
             tokens = tokens_of(sentence)
-            longest = self._phrases.find(tokens)
-            said = assertions(tokens, longest)
+            every = self._phrases.every(tokens)
+            apart = longest(every)
             left_out = {
                 place
-                for term, assertion in zip(longest, said, strict=True)
+                for term, assertion in zip(apart, assertions(tokens, apart), strict=True)
                 if self.stated and assertion.presence != "present"
                 for place in term.at
             }
-            for term in longest if self.file is None else self._phrases.every(tokens):
+            for term in apart if self.file is None else every:
                 if left_out.isdisjoint(term.at):
                     found |= {value.finding for value in term.values if value.kind == "term"}
         return found

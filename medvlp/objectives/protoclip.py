@@ -34,8 +34,8 @@ class ProtoClip(Objective):
     are constants. The external term has hard labels.
 
     The paper's loss is this and `clip`. It differs from the authors' code: an episode is a stretch of the run's stream
-    (theirs draw with replacement), k-means starts by k-means++ (theirs by random rows),
-    an empty cluster takes the farthest row, and the output layer of the projections begins at N(0, 1 / fan in).
+    (theirs draw with replacement), k-means starts by k-means++ (theirs by random rows), an empty cluster takes the
+    farthest row, and the output layer of the projections begins at N(0, 1 / fan in).
 
     Args:
         state: a state `clusters` that reads ``image/HEAD`` and ``text/HEAD``.

@@ -125,6 +125,17 @@ def expand(line: str) -> Iterator[tuple[str, ...]]:
         yield tuple(word if set(word) == {"."} else plain(word) for word in words)
 
 
+def longest(found: Iterable[Found[T]]) -> list[Found[T]]:
+    """Return phrases in the order of their first words, the longest where two share a word."""
+    used: set[int] = set()
+    chosen: list[Found[T]] = []
+    for each in sorted(found, key=lambda each: (-len(each.at), each.last - each.first, each.first)):
+        if used.isdisjoint(each.at):
+            used.update(each.at)
+            chosen.append(each)
+    return sorted(chosen, key=lambda each: each.at)
+
+
 @dataclass(slots=True)
 class _Node(Generic[T]):
     following: dict[str, _Node[T]] = field(default_factory=dict)
@@ -150,14 +161,7 @@ class Phrases(Generic[T]):
 
     def find(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
         """Return the phrases of a sentence in the order of their first words, the longest where two share a word."""
-        found = sorted(self.every(tokens), key=lambda each: (-len(each.at), each.last - each.first, each.first))
-        used: set[int] = set()
-        chosen: list[Found[T]] = []
-        for each in found:
-            if used.isdisjoint(each.at):
-                used.update(each.at)
-                chosen.append(each)
-        return sorted(chosen, key=lambda each: each.at)
+        return longest(self.every(tokens))
 
     def every(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
         """Return all phrases of a sentence, also those within or across others."""

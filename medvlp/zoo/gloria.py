@@ -11,7 +11,7 @@ from torch import Tensor
 from medvlp.zoo._bert_pairs import BertPair, importer_of
 from medvlp.zoo._release import Release
 
-__all__ = ["gloria", "padded_views", "bare_words"]
+__all__ = ["bare_words", "gloria", "padded_views"]
 
 
 def padded_views(side: int) -> list[dict[str, Any]]:

@@ -141,13 +141,13 @@ class SplitData:
 
     def in_groups(self, finding: Finding) -> list[tuple[str, Finding]]:
         """Return the rows of a finding in each group that divides it."""
-        found = []
-        for group in self.groups:
-            if finding.name in group.findings:
-                positive = np.zeros(len(group.rows), dtype=bool)
-                positive[finding.at] = finding.truth
-                found.append((group.name, finding.subset(group.inside(positive)[finding.at])))
-        return found
+        positive = np.zeros(len(self.clusters.patient), dtype=bool)
+        positive[finding.at] = finding.truth
+        return [
+            (group.name, finding.subset(group.inside(positive)[finding.at]))
+            for group in self.groups
+            if finding.name in group.findings
+        ]
 
     def draws(self, statistics: Sequence[Statistic], *, height: int = 1) -> list[FloatArray]:
         """Return several statistics of every resample, ``(resamples, K)`` each; empty where no resamples are wanted.
