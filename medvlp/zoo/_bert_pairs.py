@@ -58,6 +58,23 @@ def importer_of(family: BertPair) -> Callable[..., Bundle]:
     return importer
 
 
+def padded_views(side: int) -> list[dict[str, Any]]:
+    """Return the long side at 256 on black, the middle 224 of it, and perhaps that once more stretched, as in MGCA."""
+    views: list[dict[str, Any]] = [{"name": "read", "size": 224, "fit": "pad", "resample": "area", "resize": 256}]
+    more = {"name": "resample", "size": side, "mode": "bilinear", "align_corners": True}
+    return views if side == 224 else [*views, more]
+
+
+def bare_words(text: str) -> str:
+    """Return a text as GLoRIA, MGCA and CARZero take it apart: its words in small letters; a place to fill stays.
+
+    Example:
+        >>> bare_words("There is a {side} pleural effusion, small.")
+        'there is a {side} pleural effusion small'
+    """
+    return " ".join(re.findall(r"\{\w+\}|\w+", text.lower()))
+
+
 _DOC = """Import a checkpoint of {title}.
 
 Args:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from medvlp.core.errors import DataError
 from medvlp.core.registry import build
 from medvlp.models.bundle import StoredAnswer
-from medvlp.zoo._bert_pairs import BertPair, importer_of
+from medvlp.zoo._bert_pairs import BertPair, bare_words, importer_of, padded_views
 from medvlp.zoo._keys import Rules, by_rules, count, without_twins
 from medvlp.zoo._protocol import load_strictly
 from medvlp.zoo._release import Release, asked_by_recipe, reworded
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import bare_words, padded_views
 
 __all__ = ["carzero"]
 

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from medvlp.zoo._bert_pairs import BertPair, importer_of
+from medvlp.zoo._bert_pairs import BertPair, importer_of, padded_views
 from medvlp.zoo._release import Release
 
-__all__ = ["bare_words", "gloria", "padded_views"]
-
-
-def padded_views(side: int) -> list[dict[str, Any]]:
-    """Return the long side at 256 on black, the middle 224 of it, and perhaps that once more stretched, as in MGCA."""
-    views: list[dict[str, Any]] = [{"name": "read", "size": 224, "fit": "pad", "resample": "area", "resize": 256}]
-    more = {"name": "resample", "size": side, "mode": "bilinear", "align_corners": True}
-    return views if side == 224 else [*views, more]
-
-
-def bare_words(text: str) -> str:
-    """Return a text as GLoRIA, MGCA and CARZero take it apart: its words in small letters; a place to fill stays.
-
-    Example:
-        >>> bare_words("There is a {side} pleural effusion, small.")
-        'there is a {side} pleural effusion small'
-    """
-    return " ".join(re.findall(r"\{\w+\}|\w+", text.lower()))
+__all__ = ["gloria"]
 
 
 def _tower(weights: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp.zoo._bert_pairs import BertPair, importer_of
+from medvlp.zoo._bert_pairs import BertPair, bare_words, importer_of, padded_views
 from medvlp.zoo._keys import folded
 from medvlp.zoo._release import Release, reworded, zero_shot
 from medvlp.zoo._vit import plain_vit
-from medvlp.zoo.gloria import bare_words, padded_views
 
 __all__ = ["mgca"]
 

@@ -72,6 +72,12 @@ def test_options_are_the_constructors_and_examples_are_accepted(kind: str, name:
         assert found.example.startswith(">>>") or not found.example
 
 
+@pytest.mark.parametrize(("kind", "name"), ALL, ids=lambda word: word)
+def test_a_component_is_called_as_its_file(kind: str, name: str) -> None:
+    built = component(kind, name).__name__.lower().replace("_", "")
+    assert built == "index" if kind == "data/layouts" else name.replace("_", "").rstrip("s") in built
+
+
 def test_every_option_is_explained() -> None:
     kinds = ("data/views", "features/maps", "objectives", "measures", "models/patches")
     told = [(kind, name, each) for kind in kinds for name in available(kind) for each in describe(kind, name).options]
