@@ -100,7 +100,9 @@ PLAIN = {"name": "vision", "vision": TOWER}
 BEHIND = {**PLAIN, "projection": NORMED}
 
 
-@pytest.mark.parametrize("spec", [PLAIN, BEHIND], ids=["within the tower", "behind a batch norm"])
+@pytest.mark.parametrize(
+    "spec", [pytest.param(PLAIN, marks=pytest.mark.slow), BEHIND], ids=["within the tower", "behind a batch norm"]
+)
 @pytest.mark.parametrize("adapter", QUICK, ids=lambda each: type(each).__name__)
 def test_a_bundle_scores_as_the_adapter_does_and_its_order_is_kept(
     adapter: Adapter, spec: dict[str, object], tmp_path: Path

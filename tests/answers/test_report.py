@@ -62,7 +62,9 @@ def said_by(model: Any, answer: Report) -> Predictions:
     return answer.answer(Rows(table), Ask(), answer.begin(model, Ask()))
 
 
-@pytest.mark.parametrize(("caption", "changes"), [(PLAIN, {}), (COCA, CAUSAL)], ids=["caption", "coca"])
+@pytest.mark.parametrize(
+    ("caption", "changes"), [(PLAIN, {}), pytest.param(COCA, CAUSAL, marks=pytest.mark.slow)], ids=["caption", "coca"]
+)
 def test_reports_that_were_learnt_by_heart_are_written_also_by_the_bundle(
     caption: dict[str, Any], changes: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_models_that_cannot_write_are_refused() -> None:
         Writer.of(model, "captioner").write(torch.zeros(1, 1, 16), after=" ".join(["lung"] * 20))
 
 
+@pytest.mark.slow
 def test_the_decoder_writes_what_the_classifier_finds_from_the_threshold_on() -> None:
     """All pictures are the same: only the findings that are told tell the reports apart."""
     caption = {**PLAIN, "findings": ["effusion", "nodule"], "threshold": 0.35}

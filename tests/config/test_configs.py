@@ -280,6 +280,7 @@ def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
     assert full_tree(config)["model"]
 
 
+@pytest.mark.slow
 def test_a_released_model_can_teach_with_a_bank_of_the_run(
     tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:

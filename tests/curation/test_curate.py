@@ -60,7 +60,7 @@ def test_what_one_part_gained_stays_when_another_is_curated(tmp_path: Path) -> N
     assert Manifest.load(again).column("text.retrieved1").tolist() == [*texts[:2:-1], *texts[3:5], None]
 
 
-@pytest.mark.parametrize("rule", ["align", "metaclip", "realsyn"])
+@pytest.mark.parametrize("rule", ["align", "metaclip", pytest.param("realsyn", marks=pytest.mark.slow)])
 def test_files_are_the_same_bytes_for_any_chunks_and_processes(
     rule: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

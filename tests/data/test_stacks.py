@@ -155,6 +155,7 @@ prepare(Manifest.load(manifest, root=folder), views, cache=Cache(cache))
 """
 
 
+@pytest.mark.slow
 def test_a_filling_killed_at_any_moment_is_resumed(tmp_path: Path) -> None:
     """SIGKILL while slices are written; what was indexed is whole, the rest is made again."""
     folder = tmp_path / "ct"

@@ -89,6 +89,7 @@ def test_reports_that_cannot_be_falsified_are_told() -> None:
         evaluate_sentence_check(np.eye(2), ["Hello."], ["a", "b"], embed, seed=0, recipe="", data="")
 
 
+@pytest.mark.slow
 def test_like_for_like_a_model_that_knows_is_perfect_and_one_that_knows_wordings_is_at_chance() -> None:
     knows = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
     row = knows.find("auroc", "sentence_alike")

@@ -184,6 +184,7 @@ def counted(matrix: Tensor, bounds: list[int]) -> list[Tensor]:
     return [made.said_pairs, made.said_pathology, made.said_anatomy]
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 def test_one_process_counts_as_two(pool: Any) -> None:
     matrix = torch.randint(-1, 2, (7, 4, 5), generator=torch.Generator().manual_seed(0)).float()

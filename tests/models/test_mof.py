@@ -102,6 +102,7 @@ def test_a_heat_map_sums_to_the_score(how: str) -> None:
     assert float(found.values.sum()) == pytest.approx(found.score, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_towers_start_as_those_of_bundles_and_are_released_without_them(tmp_path: Path) -> None:
     words = train_wordpiece(["left effusion", "no effusion"] * 2, vocab_size=64, max_length=12)
     given: Any = build_model({**DUAL, "vision": OTHER}, tokenizer=words, seed=5)

@@ -115,14 +115,14 @@ def run(name: str, case: str, view: str, folder: str) -> dict[str, Any]:
 
 HALF = [
     ("unime", "hard", "text"),
-    ("unime", "filtered", "image"),
-    ("simlap", "reports", "text"),
+    pytest.param("unime", "filtered", "image", marks=pytest.mark.slow),
+    pytest.param("simlap", "reports", "text", marks=pytest.mark.slow),
     ("koleo", "patients", "image"),
-    ("cloc", "boxes", "image"),
+    pytest.param("cloc", "boxes", "image", marks=pytest.mark.slow),
     ("grain", "boxes", "image"),
-    ("dito_detector", "proposals", "image"),
-    ("rlipv2", "boxes", "image"),
-    ("unime_distill", "stored", "vector.teacher"),
+    pytest.param("dito_detector", "proposals", "image", marks=pytest.mark.slow),
+    pytest.param("rlipv2", "boxes", "image", marks=pytest.mark.slow),
+    pytest.param("unime_distill", "stored", "vector.teacher", marks=pytest.mark.slow),
 ]
 
 

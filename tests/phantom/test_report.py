@@ -119,6 +119,7 @@ def test_held_out_forms_are_made_of_words_that_the_other_half_uses() -> None:
     assert unknown < 0.03 * kept.total()
 
 
+@pytest.mark.slow
 def test_almost_every_form_is_used() -> None:
     used = {form for mark in (False, True) for report in reports(mark) for form in report.forms}
     assert len(used) >= 0.97 * len(SENTENCE_FORMS)

@@ -211,6 +211,7 @@ def test_each_film_goes_through_the_network_once(folder: Path, tmp_path: Path) -
     assert sum(shown) == len(Manifest.load(tmp_path / "run" / "films.parquet"))
 
 
+@pytest.mark.slow
 def test_two_tables_train_here_and_test_there(folder: Path, tmp_path: Path) -> None:
     rows = list(csv.reader((folder / "labels.csv").open()))[1:]
     here, there = ([row for row in rows if (int(row[1][1:]) < 60) == first] for first in (True, False))

@@ -34,7 +34,7 @@ def phases(*objectives: Mapping[str, Any], refresh: list[dict[str, Any]]) -> lis
     return [{"until": 16, "objectives": [{"name": "clip"}, *objectives], "refresh": refresh}]
 
 
-@pytest.mark.parametrize("over", ["cohort", "episode"])
+@pytest.mark.parametrize("over", ["cohort", pytest.param("episode", marks=pytest.mark.slow)])
 def test_a_phase_fills_its_clusters_and_a_dry_run_does_too(tree: dict[str, Any], over: str) -> None:
     tree["phases"] = phases(PROTOCLIP, refresh=[{"state": "clusters", "every": 8, "over": over}])
     config = check_config(tree, source="test")

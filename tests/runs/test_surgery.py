@@ -39,6 +39,7 @@ def tree(tiny_cohort: CohortSummary, tmp_path: Path) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 def test_a_run_is_released_at_the_shape_of_its_best_checkpoint(tree: dict[str, Any]) -> None:
     config = check_config(tree, source="test")
     done = train(config)
@@ -70,6 +71,7 @@ def test_another_run_starts_from_the_changed_model(tree: dict[str, Any], tmp_pat
     assert load_checkpoint(latest(second.run)).weights[f"model.{POSITION}"].shape[0] == LENGTH
 
 
+@pytest.mark.slow
 def test_a_teacher_that_would_copy_a_changed_student_is_refused_before_the_first_batch(tree: dict[str, Any]) -> None:
     """Surgery stays and patches go with their phase; at a phase's end the student is as it is in that phase."""
     surgery, lora = {"surgery": [STRETCH]}, {"patches": [{"name": "lora", "kind": "text"}]}

@@ -93,7 +93,7 @@ def test_validation_measures_with_the_options_of_the_evaluation(tree: dict[str, 
     assert validate._measures == {"detection": {"iou": [0.7]}}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_workers_change_no_bit(tree: dict[str, Any], tiny_run: Trained, workers: int) -> None:
     tree["training"]["workers"] = workers
     train(config_of(tree))

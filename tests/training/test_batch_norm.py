@@ -72,7 +72,7 @@ def test_several_chunks_move_them_once(chunks: int) -> None:
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize(("processes", "chunks"), [(2, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize(("processes", "chunks"), [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (2, 2)])
 def test_several_processes_move_them_once_and_alike(pool: Any, processes: int, chunks: int) -> None:
     one, alike = step(1), step(processes * chunks)
     for got in pool.run(processes, step, chunks):

@@ -32,16 +32,15 @@ def check(case: str, got: dict[str, Any]) -> None:
     assert got["terms"] == pytest.approx(expected["terms"], rel=1e-10)
 
 
+@pytest.mark.parametrize("chunks", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", SOME)
-def test_one_chunk_is_several(case: str) -> None:
-    for chunks in (2, 4):
-        check(case, step(case, chunks))
+def test_one_chunk_is_several(case: str, chunks: int) -> None:
+    check(case, step(case, chunks))
 
 
+@pytest.mark.slow
 @pytest.mark.pool
-@pytest.mark.parametrize(
-    ("processes", "chunks"), [(2, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, 1), (2, 2)))]
-)
+@pytest.mark.parametrize(("processes", "chunks"), [(2, 1), (4, 1), (2, 2)])
 @pytest.mark.parametrize("case", SOME)
 def test_one_process_is_several(pool: Any, case: str, processes: int, chunks: int) -> None:
     for got in pool.run(processes, step, case, chunks):

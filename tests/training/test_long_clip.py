@@ -128,6 +128,7 @@ def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path) -> None:
     check_same(*(run_long_clip(str(tmp_path / str(chunks)), chunks) for chunks in (1, 4)))
 
 
+@pytest.mark.slow
 @pytest.mark.pool
 def test_one_process_is_two(pool: Any, tmp_path: Path) -> None:
     expected = run_long_clip(str(tmp_path / "one"))

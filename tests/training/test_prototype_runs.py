@@ -80,7 +80,7 @@ def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path, norm: str) -> None:
 
 
 @pytest.mark.pool
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("norm", [pytest.param("batch", marks=pytest.mark.slow), "layer"])
 def test_one_process_is_two(pool: Any, tmp_path: Path, norm: str) -> None:
     expected = run_in_this_process(str(tmp_path / "one"), 1, norm)
     got = pool.run(2, run_in_this_process, str(tmp_path / "two"), 2, norm)

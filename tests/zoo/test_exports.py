@@ -222,6 +222,7 @@ def monai_network(folder: Path) -> Any:
     return network, parser
 
 
+@pytest.mark.slow
 def test_clip_and_a_classifier_go_to_monai_with_all_between_pixels_and_findings(bundle: Path, tmp_path: Path) -> None:
     import torchvision
 

@@ -96,7 +96,7 @@ def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> N
     assert not (tmp_path / "trace").exists(), "code of the file was run"
 
 
-@pytest.mark.parametrize("labels", [None, ["effusion", "edema"]])
+@pytest.mark.parametrize("labels", [pytest.param(None, marks=pytest.mark.slow), ["effusion", "edema"]])
 def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[str] | None) -> None:
     import torchvision
 

@@ -137,6 +137,7 @@ def test_a_grid_that_is_none_is_one_sentence() -> None:
         view(Sample("a", {"volume": 3}), torch.Generator())
 
 
+@pytest.mark.slow
 def test_it_computes_what_its_parts_compute(tmp_path: Path, parts: dict[str, Any]) -> None:
     words = bert_words(tmp_path / "words")
     torch.save(weights(parts), tmp_path / "merlin.pt")

@@ -225,7 +225,7 @@ class Kad:
         return self.exist(self.decoder(norm(asked).expand(len(images), -1, -1), norm(self.local(images))))
 
 
-@pytest.mark.parametrize("stages", [4, 3])
+@pytest.mark.parametrize("stages", [4, pytest.param(3, marks=pytest.mark.slow)])
 def test_kad_asks_by_plain_names_through_its_own_text_tower(tmp_path: Path, stages: int) -> None:
     reference, words = Kad(stages), bert_words(tmp_path / "words")
     torch.save({**reference.parts(), "optimizer": {"lr": 1e-4}, "epoch": 1}, tmp_path / "best.pt")
