@@ -52,7 +52,7 @@ def embed(
         raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"The features {out} are written as Parquet: give --out a file name that ends in .parquet.")
-    _refuse_idle(slices is not None, window, backend)
+    _refuse_idle(slices is not None, window, backend, parts=parts)
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)
@@ -90,9 +90,12 @@ def embed(
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")
 
 
-def _refuse_idle(slices: bool, window: list[str] | None, backend: str) -> None:
+def _refuse_idle(slices: bool, window: list[str] | None, backend: str, *, parts: int | None) -> None:
     from medvlp.core.errors import UserError
+    from medvlp.core.processes import one_process
 
+    if parts is None:
+        one_process("medvlp embed without --parts")
     if window and not slices:
         raise UserError("--window says in what slices are shown, and none are embedded: add --slices, or leave it out.")
     if backend != "torch" and slices:

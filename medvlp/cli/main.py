@@ -36,11 +36,14 @@ from medvlp.cli import (
 )
 from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
+from medvlp.core.processes import one_process
 
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
 _SHOWN = ("quickstart", "train", "gate", "sweep", "demo")
 _SHOWN_ON_STDERR = ("adapt", "evaluate")
 _QUICK = "medvlp.runs.quickstart"
+# Commands whose work the processes of torchrun share.
+_SHARED = ("train", "embed", "doctor")
 
 app = typer.Typer(
     help="Train, adapt, evaluate and show vision-language models for medical images.",
@@ -60,6 +63,8 @@ def messages(
     if verbose and quiet:
         raise UserError("--verbose and --quiet exclude each other: leave one of them out.")
     verb = context.invoked_subcommand or ""
+    if verb not in _SHARED:
+        one_process(f"medvlp {verb}")
     shown = verb in _SHOWN or verb in _SHOWN_ON_STDERR
     show_messages(
         logging.DEBUG if verbose else logging.INFO if shown and not quiet else logging.WARNING,

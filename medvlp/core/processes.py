@@ -1,4 +1,4 @@
-"""Processes beside each other: a worker ends with its parent, and in a folder one command is at work at a time."""
+"""Processes beside each other: work that is of one, workers that end with their parent, a folder that one works in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,19 @@ from pathlib import Path
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import make_folder
+
+
+def one_process(what: str) -> None:
+    """Refuse to go on under torchrun, where each process would do all of `what` and write the same files (UserError).
+
+    Example:
+        >>> one_process("medvlp predict")
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise UserError(
+            f"{what} is the work of one process, and WORLD_SIZE is {world}: leave torchrun out, or unset WORLD_SIZE."
+        )
 
 
 def end_with_parent() -> None:

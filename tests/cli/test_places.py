@@ -58,6 +58,22 @@ def test_every_command_looks_at_its_place_before_it_works(cli: Cli, nowhere: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["adapt", "data", "evaluate", "predict", "quickstart", "score", "sweep"])
+def test_torchrun_is_refused_where_every_process_would_write_the_same_files(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = cli(name, *(["index"] if name == "data" else [])).refused()
+    assert f"medvlp {name} is the work of one process, and WORLD_SIZE is 2: leave torchrun out" in told
+
+
+def test_features_are_shared_by_processes_in_parts(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ("embed", tmp_path / "bundle", tmp_path / "m.parquet", "--out", tmp_path / "e.parquet")
+    assert "medvlp embed without --parts is the work of one process" in cli(*words).refused()
+    assert "is not a bundle" in cli(*words, "--parts", "2").refused()
+
+
 def test_a_picture_is_never_written_over_the_file_that_is_inspected(cli: Cli, tmp_path: Path) -> None:
     place = tmp_path / write(tmp_path, "a.png", film(1))
     before = place.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -71,7 +70,7 @@ def sweep(
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
     """
-    _check_processes("sweep", jobs)
+    _check_jobs(jobs)
     plan = load_sweep(path, words, out=out)
     for line in _changed(plan):
         logger.info(line)
@@ -93,7 +92,7 @@ def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
     """
-    _check_processes("suite", jobs)
+    _check_jobs(jobs)
     plan = load_suite(path, words)
     if plan.config.reproduces is not None:
         load_reproduction(plan.config.reproduces)  # a wrong name is told before hours of work
@@ -121,13 +120,9 @@ def plan_lines(plan: Plan[SweepConfig]) -> list[str]:
     return [*lines, *_changed(plan)]
 
 
-def _check_processes(kind: str, jobs: int) -> None:
+def _check_jobs(jobs: int) -> None:
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}: give 1 or more processes.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"A {kind} starts processes of its own: leave torchrun out, and give --jobs where there is room."
-        )
 
 
 def _changed(plan: Plan[SweepConfig]) -> list[str]:
