@@ -18,7 +18,7 @@ from medvlp.evaluation.metric_row import with_interval
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
-from medvlp.statistics.bootstrap import Interval
+from medvlp.statistics.bootstrap import Interval, count_patients
 from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
@@ -68,7 +68,9 @@ def area_gaps(data: SplitData, part: Part) -> Gaps:
             gap = replace(gap, reason=mean_reason([reason for *_, reason in both]))
             gap, area = _gap(gap, one, other), _area(area, one)
         else:
-            gap, area = (replace(row, reason="n_too_small") for row in (gap, area))
+            patients = count_patients(data.clusters.patient[part.rows])
+            counts = replace(gap.counts, n=int(part.rows.sum()), patients=patients)
+            gap, area = (replace(row, reason="n_too_small", counts=counts) for row in (gap, area))
         gaps.append(gap)
         areas.append(area)
     return Gaps(part, tuple(gaps), tuple(areas))

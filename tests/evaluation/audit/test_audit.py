@@ -99,6 +99,17 @@ def test_a_small_group_has_no_number_anywhere() -> None:
         assert {row.reason for row in rows} == {"n_too_small"}
 
 
+def test_a_mean_over_no_finding_counts_the_cases_of_its_group() -> None:
+    table = _table()
+    table["group:source"] = np.where(table["patient_id"] < 6, "clinic", "archive")
+    women = (table["patient_id"] < 6) & (table["group:sex"] == "F")
+    groups = {("auroc_gap", "source=clinic"): 12, ("auroc", "sex & source=F & clinic"): int(women.sum())}
+    for (metric, group), cases in groups.items():
+        row = _row(_audit(table), metric, group, "macro")
+        assert (row.value, row.reason) == (None, "n_too_small")
+        assert (row.counts.n, row.counts.patients, row.counts.positives) == (cases, cases // 2, 0)
+
+
 def test_the_worst_group_of_each_column_is_named_without_an_interval() -> None:
     audit = _audit(_table(women=0.3))
     worst = {str(row.group).partition("=")[0]: row for row in audit.rows if row.metric == "worst_auroc_gap"}
