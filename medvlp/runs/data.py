@@ -165,3 +165,16 @@ def open_split(
             cap=data.quarantine,
             progress=tell,
         )
+
+
+def warn_of_repeats(batch: int, records: int) -> None:
+    """Warn where a batch has more samples than there are records to train on.
+
+    Example:
+        >>> warn_of_repeats(8, 8)
+    """
+    if batch > records:
+        logger.warning(
+            f"training.batch {batch} is more than the {records} records to train on: a batch holds some of them twice "
+            f"or more, and a contrastive loss holds these against themselves; {records} or less would not."
+        )

@@ -42,7 +42,7 @@ from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
 from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of
-from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split
+from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, warn_of_repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.release import taught_answers, training_card
@@ -170,6 +170,7 @@ class Built:
             )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
+        warn_of_repeats(options.batch, len(self.splits["train"]))
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         self.prefix = build_views(config.data.prefix, where="data.prefix")

@@ -265,6 +265,16 @@ def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> N
     assert any("BatchNorm layers see one chunk of one process at a time: gradients are not exact" in w for w in told)
 
 
+def test_a_batch_of_more_samples_than_there_are_records_is_told(tree: dict[str, Any]) -> None:
+    records = len(Built(config_of(tree), keep=False).splits["train"])
+    for batch, expected in ((records, 0), (records + 1, 1)):
+        tree["training"]["batch"] = batch
+        with messages() as told:
+            Built(config_of(tree), keep=False)
+        sentence = f"training.batch {batch} is more than the {records} records to train on"
+        assert sum(sentence in word for word in told) == expected
+
+
 def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> None:
     tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1}
     tree["states"] = {"slow": {"name": "ema", "horizon": 100}}
