@@ -167,14 +167,16 @@ def open_split(
         )
 
 
-def warn_of_repeats(batch: int, records: int) -> None:
-    """Warn where a batch has more samples than there are records to train on.
+def repeats(batch: int, records: int) -> str:
+    """Return a sentence where a batch has more samples than there are records to train on, else "".
 
     Example:
-        >>> warn_of_repeats(8, 8)
+        >>> repeats(8, 8)
+        ''
     """
-    if batch > records:
-        logger.warning(
-            f"training.batch {batch} is more than the {records} records to train on: a batch holds some of them twice "
-            f"or more, and a contrastive loss holds these against themselves; {records} or less would not."
-        )
+    if batch <= records:
+        return ""
+    return (
+        f"training.batch {batch} is more than the {records} records to train on: a batch holds some of them twice or "
+        f"more, and a contrastive loss holds these against themselves; {records} or less would not."
+    )

@@ -42,7 +42,7 @@ from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
 from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of
-from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, warn_of_repeats
+from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.release import taught_answers, training_card
@@ -115,14 +115,14 @@ def dry_run(config: RunConfig) -> str:
         built = Built(config, keep=False)
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
+    terms = ", ".join(f"{name} {value:.4f}" for name, value in log.terms.items())
     return (
         f"Plan of the first phase (view: parts)\n{plan}\n"
         f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
         f"{part_line(part_facts(built.manifest))}\n"
         f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
-        f"One batch of {config.training.batch}: loss {log.loss:.4f} "
-        f"({', '.join(f'{name} {value:.4f}' for name, value in log.terms.items())}); nothing was changed."
-    )
+        f"One batch of {config.training.batch}: loss {log.loss:.4f} ({terms}); nothing was changed.\n{built.repeats}"
+    ).rstrip()
 
 
 class Built:
@@ -170,7 +170,9 @@ class Built:
             )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
-        warn_of_repeats(options.batch, len(self.splits["train"]))
+        self.repeats = repeats(options.batch, len(self.splits["train"]))
+        if self.repeats:
+            logger.info(self.repeats)
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         self.prefix = build_views(config.data.prefix, where="data.prefix")
