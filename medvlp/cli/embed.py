@@ -52,7 +52,7 @@ def embed(
         raise UserError("--ray needs --parts N, and --parts a table of records: --out FILE.")
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"The features {out} are written as Parquet: give --out a file name that ends in .parquet.")
-    _refuse_idle(slices is not None, window, backend, parts=parts)
+    _check_options(slices is not None, window, backend, parts=parts)
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)
@@ -90,7 +90,7 @@ def embed(
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")
 
 
-def _refuse_idle(slices: bool, window: list[str] | None, backend: str, *, parts: int | None) -> None:
+def _check_options(slices: bool, window: list[str] | None, backend: str, *, parts: int | None) -> None:
     from medvlp.core.errors import UserError
     from medvlp.core.processes import one_process
 

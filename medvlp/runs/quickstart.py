@@ -64,11 +64,11 @@ def summary_lines(results: Path) -> list[str]:
         for row in rows:
             shown = (row["metric"], row["label"]) in _HEADLINES and row.get("group") in (None, "report_group<=3")
             if shown and row["value"] is not None and not (own and row["label"] == "macro"):
-                low, high, used = row.get("low"), row.get("high"), row.get("min_positives") and row["labels_used"]
+                low, high, least = row.get("low"), row.get("high"), row.get("min_positives")
                 interval = f" [{low:.3f}, {high:.3f}]" if isinstance(low, float) and isinstance(high, float) else ""
                 group = f" ({row['group']})" if row.get("group") else ""
                 chance = f", chance {row['chance']:.4f}" if row.get("chance") is not None else ""
-                of = f" of the {used} findings with {row['min_positives']} positives or more" if used else ""
+                of = f" of the {row['labels_used']} findings with {least} positives or more" if least else ""
                 what = f"{path.stem}: {row['metric']} {row['label']}{of}{group}"
                 lines.append(f"{what} {row['value']:.3f}{interval}, n {row['n']}{chance}")
     return lines

@@ -121,7 +121,8 @@ def dry_run(config: RunConfig) -> str:
         f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
         f"{part_line(part_facts(built.manifest))}\n"
         f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
-        f"One batch of {config.training.batch}: loss {log.loss:.4f} ({terms}); nothing was changed.\n{built.repeats}"
+        f"One batch of {config.training.batch}: loss {log.loss:.4f} ({terms}); nothing was changed.\n"
+        f"{repeats(config.training.batch, len(built.splits['train']))}"
     ).rstrip()
 
 
@@ -170,9 +171,8 @@ class Built:
             )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
-        self.repeats = repeats(options.batch, len(self.splits["train"]))
-        if self.repeats:
-            logger.info(self.repeats)
+        if remark := repeats(options.batch, len(self.splits["train"])):
+            logger.info(remark)
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         self.prefix = build_views(config.data.prefix, where="data.prefix")

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import sha256_of, write_json
-from medvlp.core.processes import exclusive
+from medvlp.core.processes import exclusive, one_process
 from medvlp.core.provenance import code_hash
 from medvlp.data.cards import cards, load_card
 from medvlp.data.reproduction import claims_on, load_reproduction
@@ -70,7 +70,7 @@ def sweep(
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
     """
-    _check_jobs(jobs)
+    _check_processes("sweep", jobs)
     plan = load_sweep(path, words, out=out)
     for line in _changed(plan):
         logger.info(line)
@@ -92,7 +92,7 @@ def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1
     Raises:
         UserError: for a fault of the configuration, before anything runs; not for a run that fails.
     """
-    _check_jobs(jobs)
+    _check_processes("suite", jobs)
     plan = load_suite(path, words)
     if plan.config.reproduces is not None:
         load_reproduction(plan.config.reproduces)  # a wrong name is told before hours of work
@@ -120,9 +120,10 @@ def plan_lines(plan: Plan[SweepConfig]) -> list[str]:
     return [*lines, *_changed(plan)]
 
 
-def _check_jobs(jobs: int) -> None:
+def _check_processes(kind: str, jobs: int) -> None:
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}: give 1 or more processes.")
+    one_process(f"A {kind}, which starts processes of its own (--jobs),")
 
 
 def _changed(plan: Plan[SweepConfig]) -> list[str]:

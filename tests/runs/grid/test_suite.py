@@ -170,6 +170,15 @@ def test_a_bundle_that_is_none_and_a_card_that_is_none_are_told_first(lay: Calla
         evaluate_suite(tmp_path / "s.yaml", ["reproduces=medclip2"])
 
 
+def test_a_suite_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sentence = (
+        r"A suite, which starts processes of its own \(--jobs\), is the work of one process, .* leave torchrun out"
+    )
+    with pytest.raises(UserError, match=sentence):
+        evaluate_suite("evaluate/suites/cxr.yaml")
+
+
 def test_half_of_other_results_are_never_taken_for_whole_ones(
     lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:

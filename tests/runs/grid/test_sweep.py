@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.cells import RunState
 from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.sweep import changes_of, load_sweep
+from medvlp.runs.grid.table import sweep
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -203,3 +204,12 @@ def test_a_mistake_is_one_sentence(lay: Callable[..., Plan], keys: dict[str, Any
 def test_a_word_that_a_sweep_sets_itself_is_refused(lay: Callable[..., Plan]) -> None:
     with pytest.raises(ConfigError, match=r"the command line sets 'run', which a sweep sets itself: .* see --out"):
         lay("run=here")
+
+
+def test_a_sweep_is_not_started_by_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sentence = (
+        r"A sweep, which starts processes of its own \(--jobs\), is the work of one process, .* leave torchrun out"
+    )
+    with pytest.raises(UserError, match=sentence):
+        sweep("sweep/phantom_objectives.yaml", out=tmp_path)
