@@ -172,7 +172,7 @@ class TransformersTokenizer:
                 f"text: set it to {specials + 1} or more."
             )
         self.max_length = max_length
-        self.vocab_size = len(self._inner)
+        self.vocab_size = max(len(self._inner), max(self._inner.get_vocab().values()) + 1)  # some leave ids out
         self.pad_id = int(self._inner.pad_token_id)
         self.pads_in_front = self._inner.padding_side == "left"  # as it was made; here texts are padded behind
         self._rules = hash_of_rules(_rules_of(self._inner))
@@ -202,7 +202,7 @@ class TransformersTokenizer:
     def continuing(self) -> list[bool]:
         """Return of each id whether it goes on with the word before it, as WordPiece marks it (``##``)."""
         pieces = self._inner.convert_ids_to_tokens(list(range(self.vocab_size)))
-        return [piece.startswith("##") for piece in pieces]
+        return [piece is not None and piece.startswith("##") for piece in pieces]
 
     def save(self, folder: str | Path) -> None:
         """Write the tokenizer's own files and ``tokenizer.yaml`` into a folder."""

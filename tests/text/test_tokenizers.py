@@ -10,7 +10,10 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertTokenizerFast
+from tokenizers import Tokenizer as PlainTokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.text.saved_tokenizers import load_tokenizer
@@ -194,6 +197,16 @@ def test_broken_folders_are_refused(tmp_path: Path, wordpiece: WordPieceTokenize
     (tmp_path / "tokenizer.yaml").write_text("[]")
     with pytest.raises(DataError, match=r"lacks name or max_length"):
         load_tokenizer(tmp_path)
+
+
+def test_ids_that_a_tokenizer_leaves_out_count_as_ids_and_continue_no_word() -> None:
+    words = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "clear": 4, "lung": 5, "##s": 9}
+    inner = PlainTokenizer(WordPiece(words, unk_token="[UNK]"))
+    inner.pre_tokenizer = Whitespace()
+    gaps = TransformersTokenizer.of(PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]"), max_length=8)
+    assert gaps(["clear lungs"]).ids[0, :3].tolist() == [4, 5, 9]
+    assert gaps.vocab_size == 10
+    assert gaps.continuing() == [False] * 9 + [True]
 
 
 def test_a_tokenizer_is_known_by_what_it_makes_of_texts(
