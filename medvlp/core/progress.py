@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 EVERY = 15.0  # seconds between two lines
+_STRETCH = 4  # lines that a rate looks back
 
 
 class Tell(Protocol):
@@ -60,7 +62,8 @@ def progress(description: str, *, unit: str = "") -> Iterator[Tell]:
 class Lines:
     """Progress as lines, for logs: one every 15 seconds, none before.
 
-    The rate is that since the first call, so that work which was resumed is not counted as done now.
+    The rate is that of the last minute or so, as some stretches of work are slower than others; work that was resumed
+    is not counted as done now.
 
     Args:
         description: what is done.
@@ -81,18 +84,18 @@ class Lines:
     ) -> None:
         self._start, self._write, self._clock = f"{description}: ", write, clock
         self._unit = f" {unit}" if unit else ""
-        self._begin: tuple[float, int] | None = None
-        self._last = 0.0
+        self._lines: deque[tuple[float, int]] = deque(maxlen=_STRETCH)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Take note, and write a line where it is time."""
         now = self._clock()
-        if self._begin is None:
-            self._begin, self._last = (now, done), now
-        if now - self._last < EVERY:
+        if not self._lines:
+            self._lines.append((now, done))
+        if now - self._lines[-1][0] < EVERY:
             return
-        self._last = now
-        rate = (done - self._begin[1]) / (now - self._begin[0])
+        begin, before = self._lines[0]
+        rate = (done - before) / (now - begin)
+        self._lines.append((now, done))
         left = f", {_words(rate)}/s, {duration((total - done) / rate)} left" if rate > 0 else ""
         self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}{f', {note}' if note else ''}")
 
