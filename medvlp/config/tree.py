@@ -233,7 +233,8 @@ class BankConfig(Node):
 class PhaseConfig(Node):
     """One phase of a recipe; `until` counts samples seen by the whole run.
 
-    With a `sampler` of its own, or `where`, a phase begins an epoch of its own; null: that of the data goes on.
+    With a `sampler` of its own, or `where`, a phase begins an epoch of its own, always the same first one; without, it
+    goes on in the stream of the data, at the place of the samples seen.
     """
 
     until: int = Field(gt=0)

@@ -101,7 +101,10 @@ def _mask(manifest: Manifest, value: str | None, root: Path) -> str | None:
 
 
 def _column(name: str, parts: list[pa.Array | None], counts: list[int]) -> pa.Array:
-    types = list(dict.fromkeys(part.type for part in parts if part is not None and not pa.types.is_null(part.type)))
+    there = [part for part in parts if part is not None and not pa.types.is_null(part.type)]
+    # A set that knows nothing of a column takes the kind of the others.
+    types = list(dict.fromkeys(part.type for part in there if part.null_count < len(part)))
+    types = types or [part.type for part in there][:1]
     if len(types) > 1:
         numbers = all(pa.types.is_floating(each) or pa.types.is_integer(each) for each in types)
         lists = [each for each in types if pa.types.is_list(each)]
@@ -111,7 +114,7 @@ def _column(name: str, parts: list[pa.Array | None], counts: list[int]) -> pa.Ar
     kind = types[0] if types else pa.string()
     filled = []
     for part, count in zip(parts, counts, strict=True):
-        if part is None or pa.types.is_null(part.type):
+        if part is None or part.null_count == len(part):
             filled.append(pa.nulls(count, kind))
         elif pa.types.is_list(kind) and not pa.types.is_list(part.type):
             filled.append(pa.array([None if value is None else [value] for value in part.to_pylist()], kind))

@@ -20,7 +20,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher
+from medvlp.core.protocols import HeadSpec, Model, Objective, State
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
@@ -37,6 +37,8 @@ from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
+from medvlp.runs.needs import check_followed, check_need, check_refreshed
+from medvlp.runs.phases import phase_begin, phase_ends, sampler_of
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.saved_tokenizers import load_tokenizer
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer
@@ -178,14 +180,15 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         who += [(f"state {name!r}", each.needs() | each.refresh_needs()) for name, each in states.items()]
         for name, needs in who:
             for key in sorted(needs):
-                _check_need(key, name, states, there, f"phases[{i}]")
+                check_need(key, name, states, there, f"phases[{i}]")
         for j, refresh in enumerate(config.phases[i].refresh):
             if refresh.state not in states:
                 raise ConfigError(
                     f"phases[{i}].refresh[{j}].state is {refresh.state!r}: {did_you_mean(refresh.state, states)}."
                 )
             refreshed.add(refresh.state)
-        _check_refreshed(phase, states, refreshed, where=f"phases[{i}]")
+        check_refreshed(phase, states, refreshed, where=f"phases[{i}]")
+        check_followed(sampler_of(config, config.phases[i]), states, refreshed, where=f"phases[{i}]")
         heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
@@ -305,16 +308,18 @@ def _phase_plan(
     loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
     phase = config.phases[at]
-    sampler = phase.sampler or config.data.sampler
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
+    follows = str(sampler_of(config, phase).get("state") or "")
+    if not follows:
+        loader(phase_begin(config, phase))  # a faulty sampler is refused now, and not when its phase begins
     return PhasePlan(
-        until=phase.until,
+        until=phase_ends(config)[at],
         objectives=parts.objectives[at],
         weights=parts.weights[at],
         optimiser=phase.optimiser or config.optimiser,
         own_optimiser=phase.optimiser is not None,
         batches=lambda start: iter(loader(start)),
-        follows=str(sampler.get("state") or ""),
+        follows=follows,
         episode=lambda first, last: loader(first).episode(first, last),
         replays=lambda start: loader(start).replayed(),
         trainable=phase.trainable,
@@ -328,35 +333,6 @@ def _phase_plan(
 def _batch_views(phase: PhaseConfig, at: int) -> list[BatchView]:
     where = f"phases[{at}].batch_views"
     return [build("data/batch_views", spec, where=f"{where}[{j}]") for j, spec in enumerate(phase.batch_views)]
-
-
-def _check_refreshed(
-    objectives: Mapping[str, Objective], states: Mapping[str, State], refreshed: set[str], *, where: str
-) -> None:
-    for name, objective in objectives.items():
-        for key in sorted(objective.needs()):
-            if key.is_state and key.view not in refreshed and states[key.view].needs_refresh:
-                raise ConfigError(
-                    f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
-                    f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
-                )
-
-
-def _check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
-    if key.is_state:
-        if key.view not in states:
-            raise ConfigError(f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}.")
-        return
-    if key.who and not isinstance(states.get(key.who), Teacher):
-        teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
-        raise ConfigError(
-            f"{where}: {who} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
-            f"{did_you_mean(key.who, teachers)}."
-        )
-    if not key.is_bank and key.view not in there:
-        raise ConfigError(
-            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
-        )
 
 
 def _weight(value: Any, where: str) -> Number:  # noqa: ANN401

@@ -45,6 +45,7 @@ from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phas
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.runs.phases import phase_begin, sampler_of
 from medvlp.runs.release import taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
 from medvlp.runs.start import refuse_late_copies, rehearse_surgery, start_from
@@ -256,8 +257,7 @@ class Built:
     def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]
         # A phase with its own data begins its own first epoch; phases on the same data go on in the one stream.
-        own = phase.where or phase.sampler
-        begin = max((p.until for p in self.config.phases if p.until < phase.until), default=0) if own else 0
+        begin = phase_begin(self.config, phase) if phase.where or phase.sampler else 0
         options = self.config.training
 
         def loader(start: int) -> Loader:
@@ -271,7 +271,7 @@ class Built:
                 world=collectives.world_size(),
                 start=start,
                 origin=begin,
-                sampler=phase.sampler or self.config.data.sampler,
+                sampler=sampler_of(self.config, phase),
                 states=self.parts.states,
                 replays=self.config.data.replays,
                 prefix=self.prefix,

@@ -289,7 +289,7 @@ class Trainer:
         # Data may lack what a whole family of metrics needs (labels): then the last checkpoint is released.
         family = {name.split("/")[0] for name in metrics}
         unknown = value is None and self.setup.asked and self.setup.choose.split("/")[0] in family
-        better = value is not None and (self.best_value is None or value > self.best_value)
+        better = value is not None and (value > self.best_value if self.best_value is not None else value == value)
         self.stale = 0 if better or value is None else self.stale + 1
         if better:
             self.best_value = value

@@ -89,6 +89,14 @@ def test_what_a_set_does_not_know_is_blank_and_types_are_brought_together(tmp_pa
         )
 
 
+def test_a_column_in_which_a_set_knows_nothing_is_of_the_other_sets_kind(tmp_path: Path) -> None:
+    known = one(tmp_path, "train", **{"mask.x": [2, 2, 1, 3]})
+    blank = one(tmp_path, "test", **{"mask.x": None})
+    joined = join_sets({"a": known, "b": blank})
+    assert [joined.record(i).get("mask.x") for i in (0, 1)] == [[2, 2, 1, 3], None]
+    assert "mask.x" not in join_sets({"b": blank, "c": blank}).record(1)
+
+
 def test_what_is_to_be_known_of_a_set_is_still_told(tmp_path: Path) -> None:
     first, second = one(tmp_path, "train"), with_patients(one(tmp_path, "test"), "id")
     first.meta["split"] = {"name": "odd", "rule": "published", "flaw": "images on two sides"}

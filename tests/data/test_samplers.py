@@ -109,6 +109,8 @@ def test_a_balanced_epoch_has_each_values_share_and_each_of_its_records_as_often
     given = dict(zip((1.0, 0.0), weights or (1.0, 1.0), strict=True))
     given = {value: given[value] for value in there}
     assume(given)
+    size = sum(labels.count(value) for value in given)
+    assume(all(weight / sum(given.values()) * size >= 1 for weight in given.values()))
     stream = made(
         records(len(labels), label_effusion=labels),
         seed,
@@ -116,7 +118,7 @@ def test_a_balanced_epoch_has_each_values_share_and_each_of_its_records_as_often
         column="label.effusion",
         weights={int(value): weight for value, weight in given.items()},
     )
-    size, epochs = sum(labels.count(value) for value in given), 3
+    epochs = 3
     cuts = [*range(0, size * epochs, batch), size * epochs]
     run = np.concatenate([stream.indices(a, b) for a, b in itertools.pairwise(cuts)]).reshape(epochs, size)
     values = np.array(labels)[run]
@@ -138,12 +140,23 @@ def test_words_and_all_values_alike() -> None:
     assert abs(values.count("A") - values.count("B")) == 40  # 3 and 2 of the 5 places of each epoch
 
 
+def test_labels_are_named_as_numbers_or_as_a_configuration_that_was_written_names_them() -> None:
+    manifest = records(6, label_effusion=[1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    streams = [
+        made(manifest, 0, name="balanced", column="label.effusion", weights={yes: 2.0, no: 1.0}).indices(0, 12).tolist()
+        for yes, no in ((1, 0), (1.0, 0.0), ("1", "0"), ("1.0", "0.0"))
+    ]
+    assert all(stream == streams[0] for stream in streams)
+
+
 def test_what_a_sampler_refuses() -> None:
     manifest = records(3, label_effusion=[1.0, 0.0, float("nan")], site=[None] * 3)
     with pytest.raises(ConfigError, match=r"names '2', which no record has in 'label.effusion': \(allowed: 0, 1\)"):
         made(manifest, 0, name="balanced", column="label.effusion", weights={2: 1.0})
     with pytest.raises(ConfigError, match=r"weights of sampler 'balanced' gives '1' 0.0: use a number above 0"):
         made(manifest, 0, name="balanced", column="label.effusion", weights={1: 0.0})
+    with pytest.raises(ConfigError, match=r"gives '1' less than one record in an epoch of 2, so that it would never"):
+        made(manifest, 0, name="balanced", column="label.effusion", weights={0: 9.0, 1: 1.0})
     with pytest.raises(ConfigError, match=r"finds no value in column 'site': name another column"):
         made(manifest, 0, name="balanced", column="site")
     with pytest.raises(DataError, match=r"no column 'id.patiant'"):

@@ -9,8 +9,9 @@ import pytest
 
 from medvlp.config.recipe import recipe_of
 from medvlp.config.tree import check_config
-from medvlp.core.errors import ConfigError
-from medvlp.runs.train import dry_run, train
+from medvlp.core.errors import ConfigError, UserError
+from medvlp.runs.phases import phase_begin, phase_ends
+from medvlp.runs.train import Built, dry_run, train
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -55,3 +56,53 @@ def test_a_phase_has_views_of_its_batches(tree: dict[str, Any]) -> None:
     tree["phases"][0]["batch_views"] = [{"name": "mixup", "alfa": 5.0}]
     with pytest.raises(ConfigError, match=r"phases\[0\]\.batch_views\[0\]\.alfa is not a known key: did you mean"):
         dry_run(check_config(tree, source="test"))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sentence"),
+    [
+        ({"name": "balanced", "column": "label.efusion"}, r"label\.efusion"),
+        (
+            {"name": "within", "state": "mlc"},
+            r"phases\[1\]: the sampler 'within' follows the state 'mlc': did you mean",
+        ),
+        ({"name": "within", "state": "mcl"}, r"follows the state 'mcl', which nothing fills: give the phase refresh"),
+    ],
+)
+def test_a_faulty_sampler_of_a_later_phase_is_refused_before_the_first(
+    tree: dict[str, Any], sampler: dict[str, Any], sentence: str
+) -> None:
+    tree["states"] = {"mcl": {"name": "mcl", "clusters": 2}}
+    tree["phases"] = [
+        {"until": 8, "objectives": [{"name": "clip"}]},
+        {"until": 16, "objectives": [{"name": "clip"}], "sampler": sampler},
+    ]
+    for run in (train, dry_run):
+        with pytest.raises(UserError, match=sentence):
+            run(check_config(tree, source="test"))
+    assert not (Path(tree["run"]) / "checkpoints").exists()
+
+
+def test_a_phase_begins_where_the_batch_ends_in_which_the_one_before_it_does(tree: dict[str, Any]) -> None:
+    clip = {"objectives": [{"name": "clip"}]}
+    tree["training"]["batch"] = 8
+    tree["phases"] = [{"until": 20, **clip}, {"until": 33, **clip}, {"until": 50, **clip}]
+    config = check_config(tree, source="test")
+    assert phase_ends(config) == [24, 40, 50]
+    assert [phase_begin(config, phase) for phase in config.phases] == [0, 24, 40]
+    tree["phases"][1]["until"] = 23
+    with pytest.raises(
+        ConfigError, match=r"phases\[1\] ends after 23 samples, within the last batch of the phase before"
+    ):
+        phase_ends(check_config(tree, source="test"))
+
+
+def test_a_phase_behind_part_of_a_batch_has_whole_batches_of_its_own(tree: dict[str, Any]) -> None:
+    """Each batch of `within` has one value, wherever the phase before it ended."""
+    tree["training"]["batch"] = 4
+    clip = {"objectives": [{"name": "clip"}]}
+    tree["phases"] = [{"until": 6, **clip}, {"until": 16, **clip, "sampler": {"name": "within", "column": "sex"}}]
+    built = Built(check_config(tree, source="test"), keep=False)
+    sex = dict(zip(built.manifest.column("id").tolist(), built.manifest.column("sex").tolist(), strict=True))
+    batches = built.setup.phases[1].batches(8)
+    assert all(len({sex[each] for each in next(batches).ids}) == 1 for _ in range(6))

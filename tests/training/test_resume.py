@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -156,6 +157,13 @@ def test_the_best_is_kept_and_pointed_to_even_if_the_kill_came_before_the_link(t
     assert outcome.best is not None
     assert (outcome.best.name, outcome.best_value) == ("step-00000003", 0.0)
     assert load_checkpoint(outcome.best).trainer["samples_seen"] == 24
+
+
+def test_a_first_value_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
+    outcome = Trainer(
+        make_setup(tmp_path / "run", validate=lambda model, n: {"score": n if n > 24 else math.nan})
+    ).fit()
+    assert outcome.best_value == outcome.samples_seen == 80
 
 
 def test_patience_ends_the_run_and_a_second_start_does_not_go_on(tmp_path: Path) -> None:

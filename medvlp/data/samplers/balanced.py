@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated
 
 import numpy as np
@@ -29,7 +30,8 @@ class Balanced:
 
     Raises:
         DataError: if there is no such column.
-        ConfigError: for a weight that is not positive, or of a value that no record has; or a column without values.
+        ConfigError: for a weight that is not positive, gives a value less than one record an epoch, or is of a value
+            that no record has; or a column without values.
 
     Example:
         >>> from pathlib import Path
@@ -53,7 +55,7 @@ class Balanced:
                 rows.setdefault(_word(value), []).append(row)
         if not rows:
             raise ConfigError(f"sampler 'balanced' finds no value in column {column!r}: name another column.")
-        given = dict.fromkeys(rows, 1.0) if weights is None else {_word(v): w for v, w in weights.items()}
+        given = dict.fromkeys(rows, 1.0) if weights is None else {_named(v, rows): w for v, w in weights.items()}
         for value, weight in given.items():
             if value not in rows:
                 raise ConfigError(
@@ -66,6 +68,12 @@ class Balanced:
         self._names = [f"balanced {value}" for value in sorted(given)]
         self._seed = seed
         self._counts = _shares(np.array([given[value] for value in sorted(given)]), sum(map(len, self._rows)))
+        never = [value for value, count in zip(sorted(given), self._counts.tolist(), strict=True) if not count]
+        if never:
+            raise ConfigError(
+                f"weights of sampler 'balanced' gives {never[0]!r} less than one record in an epoch of "
+                f"{int(self._counts.sum())}, so that it would never come: give it more, or leave it out."
+            )
         self._made: dict[int, np.ndarray] = {}
         self._values = np.repeat(np.arange(len(self._rows)), self._counts)
 
@@ -109,3 +117,11 @@ def _shares(weights: np.ndarray, total: int) -> np.ndarray:
 def _word(value: object) -> str:
     """Return a value as it is named: 1 and 1.0 are one label."""
     return str(int(value)) if isinstance(value, (int, float, np.number)) and float(value).is_integer() else str(value)
+
+
+def _named(value: object, rows: Mapping[str, object]) -> str:
+    """Return the word of a key of `weights`: a run's config.yaml writes 1.0 as '1.0'."""
+    word = _word(value)
+    with suppress(ValueError):
+        return word if word in rows else _word(float(word))
+    return word

@@ -23,7 +23,7 @@ class ImgDiff:
     An epoch is a permutation of the records, each followed by a partner: one of the same patient, if there is one; else
     a finding is drawn, each as likely as another in which some record differs, so that rare findings have their part,
     and then one of those records. A record without a partner is followed by the next of the permutation. All that is
-    drawn is a function of the seed and the place.
+    drawn is a function of the seed and the place. Let the batch be even.
 
     Args:
         labels: findings that are compared (columns ``label.LABEL``); None: all of the manifest. The one that differs is

@@ -21,7 +21,8 @@ class MPerClass:
     A value sends its records in turn, from a drawn one on; one that has fewer than `m` sends some of them again, which
     random views make another picture. With `vectors` the permutation is one of clumps: a value is followed by the
     `together` - 1 that are nearest to it of those not placed yet, by the cosine of their mean vectors, so that a batch
-    holds its hardest negatives. Let the batch be a multiple of `m` times `together`.
+    holds its hardest negatives. Let the batch be a multiple of `m` times `together`; where the number of values is no
+    multiple of `together`, batches cut a clump in two from the second epoch on.
 
     Records without a value never come. The clumps of an epoch cost, for N values, N^2 / `together` cosines.
 

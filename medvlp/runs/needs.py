@@ -1,0 +1,56 @@
+"""What a recipe needs and does not get is refused, with a sentence, before any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key
+from medvlp.core.protocols import Objective, State, Teacher
+from medvlp.core.suggest import did_you_mean
+
+
+def check_refreshed(
+    objectives: Mapping[str, Objective], states: Mapping[str, State], refreshed: set[str], *, where: str
+) -> None:
+    """Refuse a phase whose objectives read a state that is empty; `refreshed` are those that were filled by then."""
+    for name, objective in objectives.items():
+        for key in sorted(objective.needs()):
+            if key.is_state and key.view not in refreshed and states[key.view].needs_refresh:
+                raise ConfigError(
+                    f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
+                    f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
+                )
+
+
+def check_followed(sampler: Mapping[str, Any], states: Mapping[str, State], refreshed: set[str], *, where: str) -> None:
+    """Refuse a phase whose sampler follows a state that there is not, or that is empty."""
+    name = sampler.get("state")
+    if name and name not in states:
+        raise ConfigError(
+            f"{where}: the sampler {sampler['name']!r} follows the state {name!r}: {did_you_mean(name, states)}."
+        )
+    if name and name not in refreshed and states[name].needs_refresh:
+        raise ConfigError(
+            f"{where}: the sampler {sampler['name']!r} follows the state {name!r}, which nothing fills: give the phase "
+            f"refresh: [{{state: {name}, every: SAMPLES}}]."
+        )
+
+
+def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
+    """Refuse what somebody (`who`) needs of a state, a teacher or the data, and is not `there`."""
+    if key.is_state:
+        if key.view not in states:
+            raise ConfigError(f"{where}: {who} needs the state {key.view!r}: {did_you_mean(key.view, states)}.")
+        return
+    if key.who and not isinstance(states.get(key.who), Teacher):
+        teachers = [n for n, state in states.items() if isinstance(state, Teacher)]
+        raise ConfigError(
+            f"{where}: {who} needs {str(key)!r} of a teacher {key.who!r}, which is not under states: "
+            f"{did_you_mean(key.who, teachers)}."
+        )
+    if not key.is_bank and key.view not in there:
+        raise ConfigError(
+            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
+        )
