@@ -1,4 +1,4 @@
-"""Rows written to Parquet as they come: the file does not tell in what pieces, and few of them are in memory."""
+"""Rows written to Parquet as they come: the file does not tell in what pieces, and few of them are in memory; read."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def write_groups(path: Path, pieces: Iterable[pa.Table], metadata: dict[str, str
             writer.write_table(table)
             count += len(table)
     return count
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a file whose facts may be long: half a million names of what was left out are above Arrow's own limit."""
+    return pq.ParquetFile(path, thrift_string_size_limit=(1 << 31) - 1)
 
 
 def _regrouped(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:

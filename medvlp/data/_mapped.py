@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import sha256_of, written_whole
 from medvlp.data import _columns
 from medvlp.data._columns import characters
+from medvlp.data._groups import open_parquet
 from medvlp.data.cache import Cache
 
 LARGE = 1 << 20
@@ -46,12 +46,12 @@ def mapped_table(path: Path, *, cache: Cache) -> pa.Table | None:
 
 
 def _write(path: Path, target: Path) -> None:
-    source = pq.ParquetFile(path)
+    source = open_parquet(path)
     schema, count = source.schema_arrow, source.metadata.num_rows
     # What a string becomes depends on no other row; numbers may, and are few bytes.
     words = [name for name, kind in zip(schema.names, schema.types, strict=True) if _is_words(name, kind)]
     whole = {
-        name: _columns.normal(name, pq.read_table(path, columns=[name])[name], None, "")
+        name: _columns.normal(name, source.read(columns=[name])[name], None, "")
         for name in schema.names
         if name not in words
     }

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from medvlp.core.errors import DataError
 from medvlp.core.fields import KINDS
@@ -28,7 +27,7 @@ from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data import _mapped
 from medvlp.data._columns import PATH_KINDS, Column, characters, normal
-from medvlp.data._groups import GROUP, write_groups
+from medvlp.data._groups import GROUP, open_parquet, write_groups
 from medvlp.data._text_table import read_text_table
 from medvlp.data.cache import Cache
 from medvlp.io.member import below, url_of
@@ -108,10 +107,11 @@ class Manifest:
             if path.suffix.lower() in (".csv", ".tsv"):
                 table = read_text_table(path)
             else:
-                schema = pq.read_schema(path)
-                if pq.read_metadata(path).num_rows >= _mapped.LARGE and "id" in schema.names:
-                    mapped = _mapped.mapped_table(path, cache=Cache.default())
-                table = pq.read_table(path) if mapped is None else mapped.replace_schema_metadata(schema.metadata)
+                with open_parquet(path) as file:
+                    schema = file.schema_arrow
+                    if file.metadata.num_rows >= _mapped.LARGE and "id" in schema.names:
+                        mapped = _mapped.mapped_table(path, cache=Cache.default())
+                    table = file.read() if mapped is None else mapped.replace_schema_metadata(schema.metadata)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"The manifest {path} cannot be read ({reason}): make it again.") from None

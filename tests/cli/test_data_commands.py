@@ -139,10 +139,13 @@ def test_index_says_what_is_odd(cli: Cli, films: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_a_label_that_is_no_number_is_told_with_its_row(cli: Cli, films: Path, tmp_path: Path) -> None:
+def test_a_label_that_is_no_number_is_told_with_its_line(cli: Cli, films: Path, tmp_path: Path) -> None:
     (films / "t.csv").write_text((films / "t.csv").read_text().replace("2.png,DOE^JANE-1,-1", "2.png,DOE^JANE-1,yes"))
-    told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey").refused()
-    assert "'label.edema' must hold numbers (row 3 holds 'yes'): leave unknown ones blank" in told
+    for more in ((), ("where={file: 2.png}",)):  # in the second it is the first row
+        words = ["data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey", *more]
+        told = cli(*words).refused()
+        assert "t.csv, line 4: the column 'label.edema' must hold numbers" in told
+        assert "is 'yes'): leave unknown ones blank" in told
 
 
 def test_index_again_tells_what_changed_and_reads_only_that(cli: Cli, films: Path, tmp_path: Path) -> None:

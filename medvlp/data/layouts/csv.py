@@ -83,6 +83,9 @@ def index(
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _matching(source, where or {})
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
+    for name, column in values.items():
+        if name.partition(".")[0] in ("label", "number"):
+            _refuse_words(source, keep, columns.get(name, name), name, column)
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     meta: dict[str, object] = {"layout": "csv", "table": source.path.name}
@@ -164,6 +167,18 @@ def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[st
     return found
 
 
+def _refuse_words(source: Table, keep: list[int], spec: str, name: str, values: list[str]) -> None:
+    """Refuse a value that is no number, by its line of the table: `where` and line breaks give rows other numbers."""
+    for row, value in zip(keep, values, strict=True):
+        try:
+            float(value or "nan")
+        except ValueError:
+            raise DataError(
+                f"{source.path}, line {source.lines[row]}: the column {name!r} must hold numbers ({spec} is "
+                f"{value!r}): leave unknown ones blank."
+            ) from None
+
+
 def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:
     paths = values.get("image", [])
     if paths and all(paths) and len(set(paths)) == len(paths):
@@ -176,12 +191,18 @@ def _refuse_all_missing(manifest: Manifest) -> None:
     for name in (n for kind in (*PATH_KINDS, "mask") for n in manifest.names_of(kind)):
         if name.startswith("mask"):
             values = (value for value in manifest.arrow(name).to_pylist() if isinstance(value, str))
-            paths = [manifest.root / mask_path(value)[0] for value in values]
+            paths = (manifest.root / mask_path(value)[0] for value in values)
         else:
-            paths = [path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None]
-        if paths and not any(path.is_file() for path in paths):
-            hint = ", and write paths with / instead of \\" if "\\" in str(paths[0]) else ""
-            raise DataError(
-                f"None of the {len(paths)} files of the column {name!r} exists, the first is {paths[0]}: check "
-                f"`columns` and `images`{hint}."
-            )
+            paths = (path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None)
+        gone: list[Path] = []
+        for path in paths:
+            if path.is_file():  # one is enough
+                break
+            gone.append(path)
+        else:
+            if gone:
+                hint = ", and write paths with / instead of \\" if "\\" in str(gone[0]) else ""
+                raise DataError(
+                    f"None of the {len(gone)} files of the column {name!r} exists, the first is {gone[0]}: check "
+                    f"`columns` and `images`{hint}."
+                )

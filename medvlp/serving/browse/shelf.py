@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medvlp.core.errors import UserError
+from medvlp.data._groups import open_parquet
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation import run_files
 from medvlp.evaluation.results import Result, load_result
@@ -139,7 +139,8 @@ def _walked(folder: Path) -> Iterator[tuple[str, Path]]:
 def _kind(path: Path) -> str:
     """A manifest says where its pictures lie, a table of features which model made it."""
     try:
-        meta = json.loads((pq.read_schema(path).metadata or {}).get(b"medvlp", b"{}"))
+        with open_parquet(path) as file:
+            meta = json.loads((file.schema_arrow.metadata or {}).get(b"medvlp", b"{}"))
     except (pa.ArrowInvalid, OSError, ValueError):
         return ""  # somebody else's, or being written
     return "manifest" if "root" in meta else "table" if "model" in meta else ""
