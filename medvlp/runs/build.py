@@ -17,7 +17,7 @@ from torch import nn
 from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import HeadSpec, Model, Objective, State
@@ -311,7 +311,10 @@ def _phase_plan(
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     follows = str(sampler_of(config, phase).get("state") or "")
     if not follows:
-        loader(phase_begin(config, phase))  # a faulty sampler is refused now, and not when its phase begins
+        try:
+            loader(phase_begin(config, phase))  # a faulty sampler is refused now, and not when its phase begins
+        except UserError as error:
+            raise type(error)(f"phases[{at}]: {error}") if phase.sampler or phase.where else error from None
     return PhasePlan(
         until=phase_ends(config)[at],
         objectives=parts.objectives[at],

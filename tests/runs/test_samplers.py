@@ -61,7 +61,7 @@ def test_a_phase_has_views_of_its_batches(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("sampler", "sentence"),
     [
-        ({"name": "balanced", "column": "label.efusion"}, r"label\.efusion"),
+        ({"name": "balanced", "column": "label.efusion"}, r"^phases\[1\]: .*label\.efusion"),
         (
             {"name": "within", "state": "mlc"},
             r"phases\[1\]: the sampler 'within' follows the state 'mlc': did you mean",
