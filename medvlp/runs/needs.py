@@ -17,25 +17,19 @@ def check_refreshed(
     """Refuse a phase whose objectives read a state that is empty; `refreshed` are those that were filled by then."""
     for name, objective in objectives.items():
         for key in sorted(objective.needs()):
-            if key.is_state and key.view not in refreshed and states[key.view].needs_refresh:
-                raise ConfigError(
-                    f"{where}: objective {name!r} needs the state {key.view!r}, which nothing fills: give the phase "
-                    f"refresh: [{{state: {key.view}, every: SAMPLES}}]."
-                )
+            if key.is_state:
+                _check_filled(key.view, states, refreshed, f"{where}: objective {name!r} needs")
 
 
 def check_followed(sampler: Mapping[str, Any], states: Mapping[str, State], refreshed: set[str], *, where: str) -> None:
     """Refuse a phase whose sampler follows a state that there is not, or that is empty."""
     name = sampler.get("state")
-    if name and name not in states:
-        raise ConfigError(
-            f"{where}: the sampler {sampler['name']!r} follows the state {name!r}: {did_you_mean(name, states)}."
-        )
-    if name and name not in refreshed and states[name].needs_refresh:
-        raise ConfigError(
-            f"{where}: the sampler {sampler['name']!r} follows the state {name!r}, which nothing fills: give the phase "
-            f"refresh: [{{state: {name}, every: SAMPLES}}]."
-        )
+    if not name:
+        return
+    follows = f"{where}: the sampler {sampler['name']!r} follows"
+    if name not in states:
+        raise ConfigError(f"{follows} the state {name!r}: {did_you_mean(name, states)}.")
+    _check_filled(name, states, refreshed, follows)
 
 
 def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:
@@ -53,4 +47,13 @@ def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str],
     if not key.is_bank and key.view not in there:
         raise ConfigError(
             f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
+        )
+
+
+def _check_filled(name: str, states: Mapping[str, State], refreshed: set[str], who: str) -> None:
+    """Refuse a state that is empty until it is refreshed, when somebody (`who`, with a verb) reads it before."""
+    if name not in refreshed and states[name].needs_refresh:
+        raise ConfigError(
+            f"{who} the state {name!r}, which nothing fills: give the phase "
+            f"refresh: [{{state: {name}, every: SAMPLES}}]."
         )

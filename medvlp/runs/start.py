@@ -14,6 +14,7 @@ from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.surgery import operate
 from medvlp.runs.build import operated
+from medvlp.runs.phases import phase_ends
 from medvlp.state._model_teacher import tensors_of
 from medvlp.state.frozen import Frozen
 from medvlp.training.checkpoints import load_weights
@@ -37,7 +38,7 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
     Raises:
         ConfigError: naming the state and the phase.
     """
-    starts = [0, *(phase.until for phase in config.phases[:-1])]
+    starts = [0, *phase_ends(config)[:-1]]
     for name, state in states.items():
         if not isinstance(state, Frozen) or not 0 < state.begin <= config.phases[-1].until:
             continue

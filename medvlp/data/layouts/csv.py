@@ -83,9 +83,9 @@ def index(
     source = read_table(root / table if table is not None else _only_table(root), encoding=encoding)
     keep = _matching(source, where or {})
     values = {SHORT_NAMES.get(name, name): _values(source, spec, keep) for name, spec in columns.items()}
-    for name, column in values.items():
+    for name, spec in columns.items():
         if name.partition(".")[0] in ("label", "number"):
-            _refuse_words(source, keep, columns.get(name, name), name, column)
+            _refuse_words(source, keep, spec, name, values[name])
     if same_patient:
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     meta: dict[str, object] = {"layout": "csv", "table": source.path.name}
