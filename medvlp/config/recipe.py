@@ -17,7 +17,7 @@ from medvlp.core.registry import fill
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "answers", "evaluation", "gate")
 _NOT_RECIPE_TRAINING = ("device", "parallel", "workers", "chunks", "keep", "log_every", "checkpoint_every")
-_NOT_RECIPE_TRAINING += ("remember", "track")
+_NOT_RECIPE_TRAINING += ("compile", "remember", "track")
 
 
 def resumed(run: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -33,8 +33,13 @@ def recomputable(model: nn.Module) -> list[nn.Module]:
     Raises:
         ConfigError: if the model has patches, some of which know what batch they act on only while it is encoded.
     """
+    return unpatched_blocks(model, "recompute")
+
+
+def unpatched_blocks(model: nn.Module, option: str) -> list[nn.Module]:
+    """Return `blocks_of` a model; with patches the option is refused."""
     if any(isinstance(each, Patch) for each in model.modules()):
-        raise ConfigError("training.recompute does not go with patches: leave one of them out.")
+        raise ConfigError(f"training.{option} does not go with patches: leave one of them out.")
     return blocks_of(model)
 
 
@@ -54,9 +59,16 @@ def recomputed(blocks: list[nn.Module]) -> Iterator[None]:
         >>> block[0].weight.grad is not None
         True
     """
+    with run_as(blocks, [_again(block, block.forward) for block in blocks]):
+        yield
+
+
+@contextmanager
+def run_as(blocks: Sequence[nn.Module], forwards: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    """Context manager: inside it blocks run other functions as their ``forward``; hooks and names stay."""
     before = [block.__dict__.get("forward") for block in blocks]
-    for block in blocks:
-        block.forward = _again(block, block.forward)
+    for block, forward in zip(blocks, forwards, strict=True):
+        block.forward = forward
     try:
         yield
     finally:

@@ -44,6 +44,7 @@ from medvlp.core.views import BatchView
 from medvlp.training._batch_norm import moved_once, untracked
 from medvlp.training._leaves import Cursor, leaves_of
 from medvlp.training._planned import with_planned
+from medvlp.training.compiling import compilable, compiled
 from medvlp.training.distributed import wrap
 from medvlp.training.precision import Precision
 from medvlp.training.recompute import recomputable, recomputed
@@ -89,6 +90,7 @@ class Task(nn.Module):
         seed: of the run.
         chunks: how many chunks a process's part of the batch is encoded in.
         recompute: whether blocks of towers are computed again for the backward pass, see `medvlp.training.recompute`.
+        compiles: whether they are compiled, see `medvlp.training.compiling`.
         precision: autocast of the towers; terms are float32.
         batch_views: what is done to a batch before it is encoded, in order.
     """
@@ -103,6 +105,7 @@ class Task(nn.Module):
         chunks: int,
         precision: Precision,
         recompute: bool = False,
+        compiles: bool = False,
         batch_views: Sequence[BatchView] = (),
     ) -> None:
         super().__init__()
@@ -118,6 +121,7 @@ class Task(nn.Module):
         self._wrapped: nn.Module | None = None
         self._exchange = Exchange(self.plan.fields)
         self._blocks = recomputable(model) if recompute else []
+        self._compiled = compilable(model) if compiles else {}
 
     def backward(
         self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
@@ -189,7 +193,8 @@ class Task(nn.Module):
 
     def _encode(self, chunk: _Chunk, *, wrapped: bool) -> dict[str, Encoded]:
         torch.manual_seed(seed_of(self.seed, int(chunk.batch.positions.numpy()[0]), "device generator"))
-        with self.precision.autocast(), recomputed(self._blocks):
+        # Inside out: what is compiled, what is computed again around it, what is sharded around both (in hooks).
+        with self.precision.autocast(), compiled(self._compiled), recomputed(self._blocks):
             return (self._ddp() if wrapped else self.model)(chunk.batch, chunk.plan)
 
     def _several_pictures(self) -> bool:

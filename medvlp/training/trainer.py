@@ -76,8 +76,6 @@ class Trainer:
         self._best_name = ""
         self._saved: int | None = None
 
-    # ----------------------------------------------------------------------------------------------------------------
-
     def fit(self, *, stop_at: int | None = None) -> Outcome:
         """Train to the end of the last phase.
 
@@ -193,6 +191,7 @@ class Trainer:
             seed=self.setup.seed,
             chunks=self.setup.options.chunks,
             recompute=self.setup.options.recompute,
+            compiles=self.setup.options.compile,
             precision=self.setup.precision,
             batch_views=phase.batch_views,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medvlp.state._anchors import Anchors
 from medvlp.state.attentive_mask import AttentiveMask
 from medvlp.training._parts import own_part
 from medvlp.training.checkpoints import latest, load_checkpoint
+from medvlp.training.compiling import compilable
 from medvlp.training.journal import LOG, read_journal
 from medvlp.training.optimisers import OptimiserOptions, make_optimiser, optimiser_state
 from medvlp.training.phases import Refresh
@@ -35,14 +37,17 @@ from tests.training.world import own_part as part_of
 ROWS = ("*", "!model.towers.text.position[:3]", "!model.towers.image.*")
 
 
-def steps(chunks: int, recompute: bool) -> dict[str, dict[str, Tensor]]:
+def steps(
+    chunks: int, recompute: bool, cases: Sequence[str] = tuple(CASES), compiles: bool = False
+) -> dict[str, dict[str, Tensor]]:
     """Case -> gradients of a second step, whole."""
     found = {}
-    for case, written in CASES.items():
-        task, root = make_task(*written, chunks=chunks, dtype=torch.float64)
+    for case in cases:
+        task, root = make_task(*CASES[case], chunks=chunks, dtype=torch.float64)
         if collectives.world_size() > 1:
             task.model = root["model"] = Twin(task.model, {}).trained
         task._blocks = recomputable(task.model) if recompute else []
+        task._compiled = compilable(task.model, backend="aot_eager") if compiles else {}
         batch, weights = part_of(whole_batch(torch.float64)), {name: 0.3 + i for i, name in enumerate(task.objectives)}
         task.backward(batch, weights, samples_seen=0)
         root.zero_grad(set_to_none=True)
@@ -61,6 +66,16 @@ def test_gradients_are_those_of_one_process(pool: Any, world: int, chunks: int, 
     expected = steps(1, False)
     for got in pool.run(world, steps, chunks, recompute):
         faults = {case: worst(expected[case], got[case], relative=1e-9, absolute=1e-11) for case in CASES}
+        assert not any(faults.values()), faults
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+def test_blocks_are_compiled_inside_what_is_computed_again_inside_what_is_sharded(pool: Any) -> None:
+    cases = ("clip", "single tower")
+    expected = steps(1, False, cases)
+    for got in pool.run(2, steps, 2, True, cases, True):
+        faults = {case: worst(expected[case], got[case], relative=1e-9, absolute=1e-11) for case in cases}
         assert not any(faults.values()), faults
 
 
