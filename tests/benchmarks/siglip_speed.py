@@ -14,20 +14,17 @@ the inputs, on the first process.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import socket
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from _report import allocated_mib, print_report
+from _world import in_world
 from open_clip.loss import SigLipLoss
 from torch import Tensor
 
@@ -76,9 +73,9 @@ def measured(works: dict[str, Work], repeats: int) -> dict[str, dict[str, float]
     }
 
 
-def process(rank: int, world: int, port: int, rows: int, repeats: int, connection: Any) -> None:
-    """Check and measure on one of the processes; the first sends what it found."""
-    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=world)
+def compared(rows: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Check and measure on one of the processes."""
+    rank, world = collectives.rank(), collectives.world_size()
     draws = torch.Generator().manual_seed(rank)
     image, text = (F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2))
     scale, bias = (torch.tensor(each, requires_grad=True) for each in (SCALE, BIAS))
@@ -95,28 +92,7 @@ def process(rank: int, world: int, port: int, rows: int, repeats: int, connectio
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-7)
     mib = {name: allocated_mib(work) for name, work in works.items()}
     result = measured(works, repeats)
-    if rank == 0:
-        connection.send({name: {**result[name], "mib": mib[name]} for name in works})
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def together(world: int, rows: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Start the processes and return what the first one found."""
-    context = multiprocessing.get_context("spawn")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    here, there = context.Pipe()
-    arguments = world, port, rows, repeats, there
-    workers = [context.Process(target=process, args=(rank, *arguments), daemon=True) for rank in range(world)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    if any(worker.exitcode for worker in workers):
-        sys.exit("A process failed: its message stands above.")
-    return here.recv()
+    return {name: {**result[name], "mib": mib[name]} for name in works}
 
 
 def main() -> None:
@@ -130,7 +106,7 @@ def main() -> None:
     found: dict[str, object] = {}
     for world in arguments.processes:
         for rows in arguments.rows:
-            result = together(world, rows, arguments.repeats)
+            result = in_world(compared, world, rows, arguments.repeats)
             ratio = {name: round(result["ours"][name] / result["peer"][name], 3) for name in result["ours"]}
             found[f"{world} processes, {rows} rows each"] = {**result, "ours_over_peer": ratio}
     n = {"width": WIDTH, "repeats": arguments.repeats}
