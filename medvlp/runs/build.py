@@ -37,7 +37,7 @@ from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
-from medvlp.runs.needs import check_followed, check_need, check_refreshed
+from medvlp.runs.needs import check_followed, check_need, check_refreshed, check_unpatched
 from medvlp.runs.phases import phase_begin, phase_ends, sampler_of
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.saved_tokenizers import load_tokenizer
@@ -163,6 +163,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     Raises:
         ConfigError: naming the phase, the need, and what is missing.
     """
+    check_unpatched(config)
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medvlp.config.tree import RunConfig
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Objective, State, Teacher
@@ -30,6 +31,14 @@ def check_followed(sampler: Mapping[str, Any], states: Mapping[str, State], refr
     if name not in states:
         raise ConfigError(f"{follows} the state {name!r}: {did_you_mean(name, states)}.")
     _check_filled(name, states, refreshed, follows)
+
+
+def check_unpatched(config: RunConfig) -> None:
+    """Refuse patches of a phase where blocks of towers are compiled or computed again."""
+    for option in ("recompute", "compile"):
+        for i, phase in enumerate(config.phases):
+            if getattr(config.training, option) and phase.patches:
+                raise ConfigError(f"phases[{i}].patches do not go with training.{option}: leave one of them out.")
 
 
 def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

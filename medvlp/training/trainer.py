@@ -25,8 +25,8 @@ from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
 from medvlp.core.suggest import did_you_mean
 from medvlp.training._batch_norm import running_statistics
-from medvlp.training._memory import is_out_of_memory, needs_chunks
 from medvlp.training._parts import clip_gradients, gathered
+from medvlp.training._remedies import remedy
 from medvlp.training.checkpoints import (
     Checkpoint,
     complete_weights,
@@ -222,9 +222,9 @@ class Trainer:
         try:
             log = task.backward(batch.to(self._device), weights, samples_seen=seen, asked=asked)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if (sentence := remedy(error, self.root, self.setup.options)) is None:
                 raise
-            raise UserError(needs_chunks(self.root, self.setup.options)) from error
+            raise UserError(sentence) from error
         self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip

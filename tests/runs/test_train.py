@@ -87,6 +87,19 @@ def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
         dry_run(config_of(tree))
 
 
+@pytest.mark.parametrize("option", ["recompute", "compile"])
+def test_patches_of_a_later_phase_are_refused_at_once_where_blocks_do_not_run_plainly(
+    tree: dict[str, Any], option: str
+) -> None:
+    last = tree["phases"][-1]
+    tree["phases"] = [*tree["phases"], {**last, "until": last["until"] + 64, "patches": [{"name": "lora"}]}]
+    tree["training"] |= {option: True}
+    with pytest.raises(
+        ConfigError, match=rf"phases\[{len(tree['phases']) - 1}\]\.patches do not go with training\.{option}"
+    ):
+        dry_run(check_config(tree, source="test"))
+
+
 def test_validation_measures_with_the_options_of_the_evaluation(tree: dict[str, Any]) -> None:
     tree["evaluation"]["measures"] = {"detection": {"iou": [0.7]}}
     validate: Any = Built(config_of(tree), keep=False).setup.validate
@@ -138,7 +151,7 @@ def test_two_trainings_do_not_write_one_run(tree: dict[str, Any]) -> None:
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
     recipe = recipe_of(config_of(tree))
     tree["training"] |= {"workers": 2, "chunks": 4, "keep": 9, "log_every": 1, "checkpoint_every": 1, "device": "cpu"}
-    tree["training"] |= {"recompute": True}  # what a run that is out of memory is told to go on with
+    tree["training"] |= {"recompute": True, "compile": True}  # recompute: what a run out of memory is told
     tree["evaluation"] |= {"resamples": 200}
     tree["run"], tree["data"]["cache"] = "elsewhere", None
     tree["phases"][0]["objectives"][0] |= {"positives": "same_report"}  # its default

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.build import build_model
 from medvlp.training.compiling import compilable
 from medvlp.training.recompute import blocks_of, recomputable
+from medvlp.training.trainer import Trainer
 from tests.models.words import DUAL, HashWords
+from tests.training.runs import make_setup
 from tests.training.test_recompute import MODELS
 from tests.training.world import make_task, own_part, whole_batch, worst
 
@@ -60,6 +63,18 @@ def test_blocks_of_all_towers_are_compiled_and_stay_as_they_are() -> None:
     names = set(model.state_dict())
     assert list(compilable(model, backend="eager")) == blocks_of(model) != []
     assert set(model.state_dict()) == names
+
+
+def test_what_cannot_be_compiled_is_told_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    trainer = Trainer(make_setup(tmp_path / "run", options={"compile": True}))
+    sentence = r"torch could not compile a block of a tower \(.+\): empty its cache .* resume"
+    with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}), pytest.raises(UserError, match=sentence):
+        trainer.fit()
 
 
 def test_patches_and_a_missing_compiler_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

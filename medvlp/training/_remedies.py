@@ -1,0 +1,38 @@
+"""What is said when a step fails for want of memory, or of something that torch compiled."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from medvlp.training._batch_norm import tracking_norms
+from medvlp.training.options import TrainingOptions
+
+
+def remedy(error: RuntimeError, root: nn.Module, options: TrainingOptions) -> str | None:
+    """Return what went wrong in a step and how to go on; None for what only its own message can tell."""
+    # The processor's allocator has no exception of its own.
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return _of_memory(root, options)
+    if options.compile:
+        from torch._dynamo.exc import TorchDynamoException
+
+        if isinstance(error, TorchDynamoException):
+            return (
+                f"torch could not compile a block of a tower ({str(error).strip().splitlines()[0]}): empty its cache "
+                "(the folder TORCHINDUCTOR_CACHE_DIR, by default torchinductor_USER among temporary files), which a "
+                "killed compiler leaves damaged, and resume; or leave training.compile out."
+            )
+    return None
+
+
+def _of_memory(root: nn.Module, options: TrainingOptions) -> str:
+    gradients = (
+        "its BatchNorm layers then see smaller chunks, which changes the gradients"
+        if tracking_norms(root)
+        else "the gradients stay the same"
+    )
+    return (
+        f"Out of memory with training.batch {options.batch} in {options.chunks} chunks: set "
+        f"training.chunks={options.chunks * 2} ({gradients}), or training.recompute=true, and resume."
+    )
