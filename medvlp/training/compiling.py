@@ -1,4 +1,4 @@
-"""Blocks of towers compiled by torch: fewer and larger kernels, which pays on a GPU and hardly on a processor."""
+"""Blocks of towers compiled by torch: fewer and larger kernels, for GPUs; a processor gains nothing."""
 
 from __future__ import annotations
 

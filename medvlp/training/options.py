@@ -17,8 +17,8 @@ class TrainingOptions(BaseModel):
         chunks: parts in which a process encodes its share, to fit memory; gradients are the same.
         recompute: compute what is inside the blocks of towers again for the backward pass instead of keeping it: less
             memory, about a third more time, the same gradients.
-        compile: let torch compile the blocks of towers, each in the first steps that meet its shapes: for GPUs, where
-            it saves time (a processor gains little). Results agree with plain ones to rounding.
+        compile: let torch compile the blocks of towers, each in the first steps that meet its shapes: for GPUs (a
+            processor gains nothing). Results agree with plain ones to rounding.
         parallel: what processes of ``torchrun`` divide: ``ddp`` the batch; ``fsdp`` also the weights that train, their
             gradients and moments, for models that fill a GPU. Checkpoints and gradients are the same.
         device: where; ``auto`` takes the first of cuda, mps, cpu.
