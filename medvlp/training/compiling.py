@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medvlp.core.errors import ConfigError
 from medvlp.training.recompute import run_as, unpatched_blocks
@@ -19,7 +20,7 @@ _FORMS = 64  # compiled forms of one forward function: its blocks, with and with
 
 
 def compilable(
-    model: nn.Module, *, backend: str | Callable[..., Any] = "inductor"
+    model: nn.Module, *, recompute: bool = False, backend: str | Callable[..., Any] = "inductor"
 ) -> Mapping[nn.Module, Callable[..., Any]]:
     """Return the blocks of all towers with their compiled ``forward``, which is made when it is first called.
 
@@ -29,10 +30,12 @@ def compilable(
 
     Args:
         model: as it is to train.
+        recompute: whether the blocks are computed again for the backward pass.
         backend: of `torch.compile`.
 
     Raises:
-        ConfigError: for a model with patches, or without the compiler that the backend calls.
+        ConfigError: for a model with patches, without the compiler that the backend calls, or for BatchNorm that is
+            computed again: its statistics move in the first pass only, so the second one would be compiled otherwise.
 
     Example:
         >>> model = nn.Linear(2, 2)  # no tower, so no block
@@ -40,6 +43,11 @@ def compilable(
         {}
     """
     blocks = unpatched_blocks(model, "compile")
+    if recompute and any(isinstance(each, _BatchNorm) for block in blocks for each in block.modules()):
+        raise ConfigError(
+            "training.compile does not go with training.recompute where a tower has BatchNorm: leave one of them out, "
+            "or let the tower have norm: group."
+        )
     if backend == "inductor" and blocks:
         _refuse_without_compiler(next(blocks[0].parameters()).device)
     options: dict[str, Any] = {"options": {"fallback_random": True}} if backend == "inductor" else {}

@@ -121,7 +121,7 @@ class Task(nn.Module):
         self._wrapped: nn.Module | None = None
         self._exchange = Exchange(self.plan.fields)
         self._blocks = recomputable(model) if recompute else []
-        self._compiled = compilable(model) if compiles else {}
+        self._compiled = compilable(model, recompute=recompute) if compiles else {}
 
     def backward(
         self, batch: Batch, weights: Mapping[str, float], *, samples_seen: int, asked: bool = False
