@@ -14,11 +14,10 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -29,18 +28,14 @@ import nibabel
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _report import allocated_mib
+from _report import allocated_mib, interleaved_ms
 from _world import in_world
 from contrast_speed import SCALE, TILE, WIDTH, Ours
 from shards_scale import picture, write_manifest
-from siglip_speed import measured, ours
-from torch import Tensor
+from siglip_speed import measured, our_work
 from volume_memory import SHAPE, ct_like, write_bundle
 
-from medvlp.core import Batch, collectives
 from medvlp.core.files import write_text
-from medvlp.core.step_index import Exchange
-from medvlp.models.scale import LogitScale
 
 ROWS, WORLDS, EACH = (512, 1024, 2048, 4096, 8192, 16384), (1, 2, 4), 512
 RECORDS, SLICES = (10**4, 10**5, 10**6, 10**7), (32, 64, 128, 256)
@@ -64,29 +59,14 @@ def loss_curve(folder: Path) -> Points:
         for name, entries in (("loss, whole matrix", rows * rows), ("loss, by tiles", TILE)):
             if name == "loss, by tiles" or rows <= DENSE_MOST:
                 work = partial(Ours(rows, entries), *inputs)
-                seconds = _processor_seconds(work, repeats=max(3, 2**13 // rows))
-                found[name][str(rows)] = {"seconds": seconds, "mib": allocated_mib(work)}
+                ms = interleaved_ms({name: work}, repeats=max(3, 2**13 // rows), clock=time.process_time)
+                found[name][str(rows)] = {"seconds": ms[name] / 1000, "mib": allocated_mib(work)}
     return found
-
-
-def _processor_seconds(work: Callable[[], object], *, repeats: int) -> float:
-    times = []
-    for _ in range(repeats + 1):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return round(statistics.median(times[1:]), 5)
 
 
 def one_of_world(rows: int) -> dict[str, float]:
     """On each process as many rows of its own: `siglip` against the rows of all."""
-    rank = collectives.rank()
-    draws = torch.Generator().manual_seed(rank)
-    image, text = (F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2))
-    batch = Batch.of({"text": [f"report {rank * rows + i}" for i in range(rows)]}, first=rank * rows)
-    work: Callable[[], tuple[Tensor, ...]] = partial(
-        ours, batch, Exchange(), LogitScale(init=SCALE, bias=-SCALE), image, text
-    )
+    _, _, work = our_work(rows)
     return {"seconds": measured({"ours": work}, 9)["ours"]["cpu_ms"] / 1000, "mib": allocated_mib(work)}
 
 

@@ -48,6 +48,15 @@ def ours(batch: Batch, exchange: Exchange, scale: LogitScale, image: Tensor, tex
     return *found[:2], found[2][0] / scale.value[0].detach(), found[3][0]  # of the scale, not of its logarithm
 
 
+def our_work(rows: int) -> tuple[Tensor, Tensor, Work]:
+    """Return a process's own images and texts, and `ours` on them."""
+    rank = collectives.rank()
+    draws = torch.Generator().manual_seed(rank)
+    image, text = (F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2))
+    batch = Batch.of({"text": [f"report {rank * rows + i}" for i in range(rows)]}, first=rank * rows)
+    return image, text, partial(ours, batch, Exchange(), LogitScale(init=SCALE, bias=BIAS), image, text)
+
+
 def theirs(loss: SigLipLoss, image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """Return the same of the peer's loss."""
     return torch.autograd.grad(loss(image, text, scale, bias), [image, text, scale, bias])
@@ -76,13 +85,9 @@ def measured(works: dict[str, Work], repeats: int) -> dict[str, dict[str, float]
 def compared(rows: int, repeats: int) -> dict[str, dict[str, float]]:
     """Check and measure on one of the processes."""
     rank, world = collectives.rank(), collectives.world_size()
-    draws = torch.Generator().manual_seed(rank)
-    image, text = (F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2))
+    image, text, work = our_work(rows)
     scale, bias = (torch.tensor(each, requires_grad=True) for each in (SCALE, BIAS))
-    batch = Batch.of({"text": [f"report {rank * rows + i}" for i in range(rows)]}, first=rank * rows)
-    works: dict[str, Work] = {
-        "ours": partial(ours, batch, Exchange(), LogitScale(init=SCALE, bias=BIAS), image, text),
-    }
+    works: dict[str, Work] = {"ours": work}
     for name, form in (("peer", "bidir"), ("peer_shift", "shift"), ("peer_gather", "gather")):
         loss = SigLipLoss(rank=rank, world_size=world, dist_impl=form)
         works[name] = partial(theirs, loss, image, text, scale, bias)
