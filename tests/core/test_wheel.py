@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import subprocess
 import sys
 import zipfile
@@ -28,9 +28,10 @@ print(load_config("pretrain/phantom_siglip.yaml").phases[0].objectives[0]["name"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for tool in ("pip", "hatchling"):
-        if importlib.util.find_spec(tool) is None:
-            pytest.skip(f"{tool} is not installed, which builds the wheel")
+    # Not find_spec("pip"): it takes setuptools's distutils from this process, which torch's compiler imports later.
+    installed = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    if absent := {"pip", "hatchling"} - installed:
+        pytest.skip(f"not installed, which builds the wheel: {', '.join(sorted(absent))}")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-q"]
     ran = subprocess.run([*command, "-w", str(folder)], capture_output=True, text=True, cwd=folder)
