@@ -132,7 +132,8 @@ class Compared(Objective):
             return pairs(ctx, self.positives, self.exclude, **both, text=text, part=part)
 
         whole = part == slice(None)  # a tile's are used once, and too many to keep
-        return ctx.once(f"pairs of {both} by {self.positives} without {self.exclude}", made) if whole else made()
+        name = f"pairs of {both} and {text} by {self.positives} without {self.exclude}"
+        return ctx.once(name, made) if whole else made()
 
     def _single(self, ctx: Context, rows: str, columns: str) -> Tensor | None:
         """Return the only positive of each own row, (R,), where all samples differ and nothing is excluded."""
@@ -140,7 +141,7 @@ class Compared(Objective):
             return None
         both = {"rows": f"{rows}/{self.score.reads[0]}", "columns": f"{columns}/{self.score.reads[0]}"}
         text = next((view for view in (columns, rows) if view != self.image), self.text)
-        name = f"own columns of {both} by {self.positives}"
+        name = f"own columns of {both} and {text} by {self.positives}"
         return ctx.once(name, lambda: own_columns(ctx, self.positives, **both, text=text))
 
     def _is_turned(self, rows: str, columns: str) -> bool:

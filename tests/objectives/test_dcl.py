@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medvlp.core import Batch
+from medvlp.core import Batch, Context
 from medvlp.core.registry import build
 from medvlp.objectives import Clip
 from medvlp.objectives.dcl import Dcl
@@ -101,6 +101,15 @@ def test_several_texts_of_a_sample_share_its_weight() -> None:
     below = torch.stack([10 * z[0, 2], 10 * z[1, 2], (10 * z[2, :2]).logsumexp(0)])
     expected = (below - w * 10 * p).mean() / 2
     torch.testing.assert_close(Dcl()(ctx)["image_to_text"].value(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_two_of_a_step_compare_pictures_each_by_its_own_text() -> None:
+    """Pictures of equal short texts are no negatives of the one, and are those of the other."""
+    vectors = {f"{view}/embedding": rows(4, seed) for seed, view in enumerate(("image", "text", "text.short"))}
+    fields = {"text": list("abcd"), "text.short": ["normal", "normal", "normal", "effusion"]}
+    pair = [Dcl(text=text, within=True) for text in fields]
+    one = Context.of(vectors, fields)
+    assert [value(each, one) for each in pair] == [value(each, Context.of(vectors, fields)) for each in pair]
 
 
 def test_needs_follow_the_options() -> None:
