@@ -123,7 +123,9 @@ def main_components(rows: Tensor, count: int) -> Tensor:
     wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
     mean = wide.mean(dim=0)
     centred = wide - mean
-    return mean + centred @ _Projector.apply(centred.T @ centred, count)
+    spread = centred.T @ centred
+    # A model that diverged is the guard's to tell of, from the loss.
+    return mean + centred @ _Projector.apply(spread, count) if bool(spread.isfinite().all()) else rows
 
 
 class _Projector(torch.autograd.Function):

@@ -71,6 +71,11 @@ def test_equal_images_leave_a_finite_gradient(width: int) -> None:
     assert bool(ours.grad.any())
 
 
+def test_a_model_that_diverged_is_told_of_by_its_loss() -> None:
+    """A decomposition of NaN is an error of the library that makes it."""
+    assert main_components(torch.full((8, 4), torch.nan), 2).isnan().all()
+
+
 def test_no_more_images_than_components_and_one_is_clip() -> None:
     """So a batch must exceed 33 for 32 components to do anything."""
     image, long, short = (rows(33, 40, seed) for seed in range(3))
