@@ -133,6 +133,8 @@ class Clip2scene(Objective):
 
     def _taught(self, ctx: Context, texts: Tensor, meaning: Tensor) -> tuple[Tensor, Tensor]:
         """Labels of the teacher, (R, s, h, w) int64, and which voxels are real."""
+        if not len(meaning):  # the batch may have no such field
+            return meaning.argmax(1), meaning[:, 0] > 0
         cells, column = ctx[self.cells], ctx.batch[self.view]
         assert isinstance(column.values, Tensor), "stacks are tensors"
         if self.cells.endswith("/tokens"):
@@ -144,7 +146,5 @@ class Clip2scene(Objective):
                 f"{len(scores)} rows of {self.slices!r} do not fit {int(there.sum())} slices of {self.view!r}: let the "
                 "view `every_slice` make them, last."
             )
-        if not len(meaning):
-            return meaning.argmax(1), meaning[:, 0] > 0
         maps, real = spread(map_of(scores, ctx.grid(self.cells)), there, meaning.shape[2:])
         return maps.argmax(1), real

@@ -156,6 +156,19 @@ def test_the_head_asks_by_the_texts_that_were_noted() -> None:
     assert "texts" in head.state_dict()
 
 
+def test_a_step_without_a_volume_teaches_nothing() -> None:
+    """No sample has the field, and so the batch has none."""
+    meaning, texts = rand(2, D, 3, 2, 2, seed=1), unit(rand(K, D, seed=4))
+    whole = context(meaning, meaning, rand(5, 4, D, seed=3), texts)
+    parts = {
+        key: part if key.is_bank else Part(part.values[:0], part.owner[:0], part.grid)
+        for key, part in whole.parts.items()
+    }
+    batch = Batch(("a",), torch.arange(1), {})
+    terms = objective()(Context(parts=parts, batch=batch, states=whole.state, heads=whole.heads))
+    assert {(float(term.sum), float(term.count)) for term in terms.values()} == {(0.0, 0.0)}
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs labels"):
         Clip2scene(teacher="frozen", bank="regions", labels=[])
