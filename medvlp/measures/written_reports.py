@@ -112,8 +112,9 @@ class WrittenReports(Measure):
     def _controls(
         self, evaluation: Evaluation, rows: np.ndarray, wrote: Sequence[str], patients: Sequence[str]
     ) -> Iterator[tuple[str, tuple[str, list[str]]]]:
-        order = _other_patients(patients, seed=evaluation.options.seed)
-        yield "shuffled", ("reports of other patients' pictures", [wrote[other] for other in order])
+        if len(set(patients)) > 1:
+            order = _other_patients(patients, seed=evaluation.options.seed)
+            yield "shuffled", ("reports of other patients' pictures", [wrote[other] for other in order])
         if "train" not in evaluation.splits - {evaluation.options.split}:
             return
         train = evaluation.part("train")

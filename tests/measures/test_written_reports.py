@@ -32,21 +32,21 @@ KINDS = ("Left effusion.", "No effusion. Right pneumothorax.", "Cardiomegaly.", 
 VECTORS = np.eye(4, 5)
 
 
-def part(count: int, split: str, *, seed: int, silent: bool = False) -> Any:
+def part(count: int, split: str, *, seed: int, silent: bool = False, each: int = 2) -> Any:
     """Records whose feature is near the vector of their report's kind."""
     draw = np.random.default_rng(seed)
     kinds = np.arange(count) % 4 if split != "validate" else np.zeros(count, dtype=int)
     vectors = VECTORS[kinds] + 0.1 * draw.normal(size=(count, 5))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = [f"{split}{i}" for i in range(count)]
-    columns = {"id": ids, "id.patient": [f"{split}{i // 2}" for i in range(count)], "split": [split] * count}
+    columns = {"id": ids, "id.patient": [f"{split}{i // each}" for i in range(count)], "split": [split] * count}
     columns["text"] = ["" if silent else KINDS[kind] for kind in kinds]
     manifest = Manifest.of(columns, root=Path())
     return SimpleNamespace(manifest=manifest, table=FeatureTable(ids, {KEY: vectors.astype(np.float32)}))
 
 
-def results(written: list[str], *, compares: bool = True, silent: str = "") -> dict[str, Result]:
-    judged = part(24, "test", seed=0)
+def results(written: list[str], *, compares: bool = True, silent: str = "", each: int = 2) -> dict[str, Result]:
+    judged = part(24, "test", seed=0, each=each)
     train, validation = (
         part(count, split, seed=seed, silent=split == silent)
         for count, split, seed in ((40, "train", 1), (8, "validate", 2))
@@ -104,6 +104,10 @@ def test_controls_stand_beside_what_was_written_with_paired_differences() -> Non
 def test_controls_that_need_reports_of_a_split_without_any_are_left_out(silent: str, left: set[str]) -> None:
     found = results([KINDS[i % 4] for i in range(24)], silent=silent)
     assert set(found) == {"report", *(f"report_{control}" for control in left)}
+
+
+def test_reports_of_a_single_patient_are_never_given_to_another_one() -> None:
+    assert set(results([KINDS[i % 4] for i in range(24)], each=24)) == {"report", "report_constant", "report_nearest"}
 
 
 @pytest.mark.filterwarnings("ignore:A report is not in English")
