@@ -12,6 +12,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.dual_stream import DualStream
+from medvlp.objectives._rows import first_partners
 
 Stream = Literal["pathology", "anatomy"]
 STREAMS: tuple[Stream, ...] = ("pathology", "anatomy")
@@ -48,9 +49,8 @@ def stated(ctx: Context, *, image: str, head: str, matrix: str) -> Stated:
             f"The field {matrix!r} has {tuple(column.values.shape[1:])} values a sample, and the head {head!r} has "
             f"{shape[0]} anatomies and {shape[1]} pathologies: make the matrix with the vocabulary of its books."
         )
-    same = owner[:, None] == column.owner[None, :]
-    rows = same.any(dim=1).nonzero().flatten()
-    values = column.values[same[rows].int().argmax(dim=1)].to(logits["anatomy"].values.dtype).view(-1, *shape)
+    rows, of_matrix = first_partners(owner, column.owner)
+    values = column.values[of_matrix].to(logits["anatomy"].values.dtype).view(-1, *shape)
     name = f"{parse_field(image).kind}/{head}"
     noting = ctx.heads[name] if name in ctx.heads else None  # noqa: SIM401 (torch's ModuleDict has no `get`)
     if isinstance(noting, DualStream):

@@ -34,16 +34,15 @@ def first_partners(owner: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sums_by_sample(rows: Tensor, owner: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the sum (S + 1, K) and the count (S + 1,) of each sample's rows (R, K); the last, of index -1, are 0.
+    """Return the sum (S, K) and the count (S,) of each sample's rows (R, K).
 
     Example:
-        >>> total, count = sums_by_sample(torch.ones(3, 1), torch.tensor([0, 0, -1]), 2)
+        >>> total, count = sums_by_sample(torch.ones(2, 1), torch.tensor([0, 0]), 2)
         >>> total.flatten().tolist(), count.tolist()
-        ([2.0, 0.0, 0.0], [2.0, 0.0, 0.0])
+        ([2.0, 0.0], [2.0, 0.0])
     """
-    there = (owner >= 0).to(rows)
-    total = rows.new_zeros(samples + 1, rows.shape[1]).index_add_(0, owner % (samples + 1), rows * there[:, None])
-    return total, rows.new_zeros(samples + 1).index_add_(0, owner % (samples + 1), there)
+    total = rows.new_zeros(samples, rows.shape[1]).index_add(0, owner, rows)
+    return total, torch.bincount(owner, minlength=samples).to(rows)
 
 
 def wide(logits: Tensor) -> Tensor:

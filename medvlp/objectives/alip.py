@@ -15,6 +15,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 from medvlp.objectives._tiles import by_tiles
 
@@ -127,7 +128,8 @@ class Alip(Compared):
         found = {view: f"{view}/embedding" for view in (self.text, self.caption, self.image)}
         count = max((int(ctx.all_owner(key).max()) + 1 for key in found.values() if len(ctx.all_owner(key))), default=0)
         # Detached, not under no_grad: the context keeps what it gathered, for the terms too.
-        x, c, v = (_mean_by_sample(ctx.all(key).detach(), ctx.all_owner(key), count) for key in found.values())
+        sums = (sums_by_sample(ctx.all(key).detach(), ctx.all_owner(key), count) for key in found.values())
+        x, c, v = (total / rows[:, None] for total, rows in sums)  # NaN where a sample has none
         return torch.stack([(x * c).sum(dim=1), (x * v).sum(dim=1), (c * v).sum(dim=1)])
 
     def _direction(self, ctx: Context, rows: str, columns: str, weight: Tensor) -> Term:
@@ -139,9 +141,3 @@ class Alip(Compared):
 
         of_row = weight[ctx.owner(f"{rows}/embedding")]
         return by_tiles(self._similarity(ctx, rows, columns), term, beside=[of_row])
-
-
-def _mean_by_sample(rows: Tensor, owner: Tensor, count: int) -> Tensor:
-    """Return the mean of each sample's rows, (count, D); NaN where it has none."""
-    sums = rows.new_zeros(count, rows.shape[1]).index_add(0, owner, rows)
-    return sums / torch.bincount(owner, minlength=count)[:, None]

@@ -43,5 +43,4 @@ class Autoencode(Objective):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         difference = wide(ctx[self._decoded]) - wide(ctx[self._gray])
-        there = ctx.owner(self._gray) >= 0
-        return {"pixels": Term.of(difference.square().mean(dim=(1, 2)), there)}
+        return {"pixels": Term.of(difference.square().mean(dim=(1, 2)))}

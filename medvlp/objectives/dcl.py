@@ -12,6 +12,7 @@ from medvlp.core.context import Context
 from medvlp.core.term import Term
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
+from medvlp.objectives._masked_softmax import masked_mean
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives._tiles import by_tiles, of_rows
 
@@ -93,7 +94,7 @@ class Dcl(Compared):
             decoupled = contrast(z, target, exclude=exclude, positive_in_denominator=False)
             if not extra:
                 return decoupled
-            return Term(decoupled.sum + (extra[0] * _mean(z, target)).sum(), decoupled.count)
+            return Term(decoupled.sum + (extra[0] * masked_mean(z, target)).sum(), decoupled.count)
 
         if self.sigma is None:
             return by_tiles(scores, term)
@@ -101,7 +102,7 @@ class Dcl(Compared):
         def near(cosines: Tensor, part: slice) -> Tensor:
             target, exclude = masks(part)
             others = ~target if exclude is None else ~target & ~exclude
-            mean = _mean(cosines, target[:, : cosines.shape[1]])
+            mean = masked_mean(cosines, target[:, : cosines.shape[1]])
             return torch.where(target.any(dim=1) & others.any(dim=1), mean, torch.nan)
 
         own = of_rows(plain, near)
@@ -116,7 +117,3 @@ class Dcl(Compared):
         assert self.sigma is not None
         everybody = ctx.gather(own, owner).values / self.sigma
         return 2 - len(everybody) * (own / self.sigma - everybody.logsumexp(dim=0)).exp()
-
-
-def _mean(z: Tensor, target: Tensor) -> Tensor:
-    return torch.where(target, z, 0.0).sum(dim=1) / target.sum(dim=1).clamp(min=1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.schedules import Number, Ramp, value_at
+from medvlp.core.schedules import Number, ends_of, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
@@ -74,7 +74,7 @@ class LightClip(Compared):
         super().__init__(
             objective="lightclip", image=image, text=text, score=score, positives=positives, exclude=exclude
         )
-        for end in (alpha.start, alpha.end) if isinstance(alpha, Ramp) else (alpha,):
+        for end in ends_of(alpha):
             if not 0 <= end < 1:
                 raise ConfigError(f"alpha of objective 'lightclip' is {end}: use a number in [0, 1).")
         self.alpha = alpha

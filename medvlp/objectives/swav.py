@@ -111,15 +111,14 @@ class Swav(SinkhornPrototypes):
         # Cross entropy is linear in its target: of a code only the prototype that it expects is compared with rows.
         expected = torch.cat([self._assigned(ctx, view, prototypes) @ weight.to(rows) for view in self.assigners])
         own = owner[: len(expected)]  # the assigners' rows come first
-        expected = expected * (own >= 0)[:, None]
         of_sample, count = sums_by_sample(expected, own, ctx.batch.size)
         target, count = of_sample[owner], count[owner]
         target[: len(own)] -= expected
-        count[: len(own)] -= (own >= 0).to(count)
+        count[: len(own)] -= 1
         rows = rows / self.temperature
         return {"swapped": Term(log_partition(rows, weight.to(rows), count) - (target * rows).sum(), count.sum())}
 
     def _of(self, ctx: Context, view: str) -> tuple[Tensor, Tensor]:
-        """Return unit rows of a view and the sample of each within this process, -1 for none."""
+        """Return unit rows of a view and the sample of each within this process."""
         key = self._key(view)
         return unit(ctx[key]), ctx.parts[parse_key(key)].owner
