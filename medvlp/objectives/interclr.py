@@ -12,7 +12,7 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, keys
+from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
@@ -120,9 +120,7 @@ class InterClr(Objective):
         terms = {"intra": self._intra(ctx, rows, members).times(1 - self.inter)}
         if self.inter:
             centroids = clusters.centroids(labels_of=self.labels_of, features_of=self.space).to(rows)
-            place = {each: i for i, each in enumerate(ctx.batch.ids)}
-            at = torch.tensor([place[each] for each in ctx.ids(self.own)], dtype=torch.int64, device=rows.device)
-            draws = ctx.uniform(1 + self.negatives, name="interclr")[at]
+            draws = ctx.uniform(1 + self.negatives, name="interclr")[ctx.parts[parse_key(self.own)].owner]
             terms["inter"] = self._inter(rows, members, centroids, draws).times(self.inter)
         return terms
 
