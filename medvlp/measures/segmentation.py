@@ -15,7 +15,7 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Metric, Result
-from medvlp.measures._truth import drawn_in_file, drawn_labels
+from medvlp.measures._truth import drawn_in_file
 
 __all__ = ["Segmentation", "dice"]
 
@@ -27,9 +27,6 @@ class Segmentation(Measure):
     such cases with any predicted pixel. A case of which nobody knows where the finding is counts nowhere. The lowest
     case stands in a row of its own, ``lowest_dice``.
 
-    Args:
-        least_pixels: smaller predicted masks are no alarm.
-
     Example:
         >>> dice(np.array([True, True, False]), np.array([True, False, False]))
         0.6666666666666666
@@ -38,9 +35,6 @@ class Segmentation(Measure):
     reads: ClassVar[frozenset[str]] = frozenset({"masks"})
     points: ClassVar[tuple[str, ...]] = ("dice",)
     order: ClassVar[int] = 15
-
-    def __init__(self, *, least_pixels: int = 1) -> None:
-        self.least_pixels = least_pixels
 
     def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
         """Return ``dice/LABEL`` and their mean ``dice/macro``, over cases in which the finding is drawn."""
@@ -66,7 +60,7 @@ class Segmentation(Measure):
         masks: Sequence = said.masks or ()
         records, rows = Records(cohort), []
         names = list(dict.fromkeys(label for each in masks for label in each))
-        drawn = drawn_labels("mask", names, cohort)
+        drawn = [label for label in names if f"mask.{label}" in cohort]
         for index, each in enumerate(masks):
             sample = records.sample(index)
             for label in drawn:
@@ -92,7 +86,7 @@ class Segmentation(Measure):
             patients = some["patient_id"].tolist()
             values = some["dice"].to_numpy(dtype=float)
             metrics.append(mean_metric("dice", label, values, patients, split=split, **evaluation.drawn))
-            alarm = np.where(some["present"], np.nan, some["predicted"] >= self.least_pixels)
+            alarm = np.where(some["present"], np.nan, some["predicted"] > 0)
             metrics.append(mean_metric("false_alarm", label, alarm, patients, split=split, **evaluation.drawn))
             if np.isfinite(values).any():
                 lowest = mean_metric("lowest_dice", label, np.array([np.nanmin(values)]), ["one"], seed=0, resamples=0)
