@@ -9,9 +9,9 @@ import numpy as np
 
 from medvlp.core.predictions import RelationSet
 from medvlp.core.sample import Sample
+from medvlp.evaluation.grounding.box_ap import box_iou
 from medvlp.measures._truth import drawn_in_file
 
-_ANY = (1 << 24, 1 << 24)  # larger than any file: drawn boxes stay as they are
 Words = tuple[str, str, str]
 Prior = dict[str, list[tuple[float, Words]]]
 
@@ -29,16 +29,11 @@ def recalled(found: RelationSet, triplet: Words, *, k: int, iou: float, sample: 
     if not iou or sample is None:
         return True
     boxes = found.boxes[found.triplets.index(triplet)].reshape(2, 4)
-    drawn = (drawn_in_file(sample, "boxes", triplet[at], _ANY) for at in (0, 2))
+    drawn = (drawn_in_file(sample, "boxes", triplet[at]) for at in (0, 2))
     return all(
-        some is None or not len(some) or max(_iou(box, one) for one in some) >= iou
+        some is None or not len(some) or max(box_iou(box, one) for one in some) >= iou
         for box, some in zip(boxes, drawn, strict=True)
     )
-
-
-def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    shared = np.prod(np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None))
-    return float(shared / max(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared, 1e-9))
 
 
 def prior_of(truth: Iterable[Sequence[Words]]) -> Prior:

@@ -7,23 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from medvlp.core.sample import ImageRecord, Matrix, Sample
-from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 
-
-def drawn_labels(kind: str, labels: Sequence[str], cohort: Manifest) -> list[str]:
-    """Return those of some findings that a cohort has boxes or masks of.
-
-    Args:
-        kind: ``boxes`` or ``mask``.
-        labels: findings.
-        cohort: its columns.
-    """
-    return [label for label in labels if f"{kind}.{label}" in cohort]
+ANY_SHAPE = (1 << 24, 1 << 24)  # larger than any file: drawn boxes stay as they are
 
 
 def drawn_in_file(
-    sample: Sample, kind: str, label: str, shape: Sequence[int], world: Matrix | None = None
+    sample: Sample, kind: str, label: str, shape: Sequence[int] = ANY_SHAPE, world: Matrix | None = None
 ) -> np.ndarray | None:
     """Return a finding's mask over a whole file, bool, or its boxes (n, 4) or (n, 6); None where they are not known.
 
@@ -31,7 +21,7 @@ def drawn_in_file(
         sample: a record, unread.
         kind: ``boxes`` or ``mask``.
         label: the finding.
-        shape: (H, W) of the file, (Z, Y, X) of a volume.
+        shape: (H, W) of the file, (Z, Y, X) of a volume; of boxes on pictures any will do.
         world: of a volume, by which a mask in another grid finds its place; None: it is in the volume's own.
     """
     drawn = sample.fields.get(f"{kind}.{label}")

@@ -20,11 +20,10 @@ from medvlp.evaluation.grounding.baselines import fit_constant_box
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.measures._grounding_maps import evenly
-from medvlp.measures._truth import drawn_in_file, drawn_labels
+from medvlp.measures._truth import drawn_in_file
 
 __all__ = ["Detection"]
 
-_ANY = (1 << 24, 1 << 24)  # larger than any file: drawn boxes stay as they are
 _Share = Annotated[float, Field(gt=0, le=1)]
 _TRAINING = 400  # pictures whose boxes the control is fitted on
 
@@ -65,7 +64,7 @@ class Detection(Measure):
         split = evaluation.options.split
         for name, answer, said in evaluation.giving("boxes"):
             manifest, boxes = evaluation.judged.manifest, said.boxes or ()
-            labels = drawn_labels("boxes", answer.labels, manifest)
+            labels = [label for label in answer.labels if f"boxes.{label}" in manifest]
             control = self._control(evaluation, labels)
             manifest = manifest.without(*(n for n in manifest.names_of("boxes") if n.partition(".")[2] not in labels))
             metrics, of_control, cases = [], [], self._cases(boxes, manifest, self.iou[0])
@@ -94,7 +93,7 @@ class Detection(Measure):
             sample = records.sample(index)
             names = np.array(each.labels, dtype=str)
             for label, cases in found.items():
-                truth = drawn_in_file(sample, "boxes", label, _ANY)
+                truth = drawn_in_file(sample, "boxes", label)
                 if truth is not None:
                     own = names == label
                     cases.add(str(patients[index]), truth, each.boxes[own], each.scores[own], iou=iou)
@@ -130,7 +129,7 @@ def _shares(train: Prepared, label: str) -> list[list[tuple[float, float, float,
 
 
 def _drawn(prepared: Prepared, index: int, label: str) -> np.ndarray | None:
-    boxes = drawn_in_file(prepared.records.sample(index, paths=False), "boxes", label, _ANY)
+    boxes = drawn_in_file(prepared.records.sample(index, paths=False), "boxes", label)
     return boxes if boxes is not None and len(boxes) else None
 
 

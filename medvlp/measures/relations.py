@@ -91,10 +91,10 @@ class Relations(Measure):
                 for iou in self.iou:
                     at = f"@{k}" + (f" iou {iou:g}" if iou else "")
                     own = self._table(sets, truth, manifest, k, iou)
-                    rows[True] += _rows("", at, own, facts)
+                    rows[True] += _rows(at, own, facts)
                     if others is not None:
                         other = self._table(others, truth, manifest, k, iou)
-                        rows[False] += _rows("", at, other, facts)
+                        rows[False] += _rows(at, other, facts)
                         rows[True].append(mean_metric(f"recall_difference{at}", "prior", (own - other)[:, 0], **facts))
             cases = {"id": manifest.column("id"), "patient_id": facts["patients"], "stated": [len(t) for t in truth]}
             for control, metrics in ((False, rows[True]), (True, rows[False])):
@@ -140,10 +140,10 @@ class Relations(Measure):
         return prior_of(self._truth(evaluation.prepared("train").manifest, *words))
 
 
-def _rows(prefix: str, at: str, table: np.ndarray, facts: dict[str, Any]) -> list[Any]:
+def _rows(at: str, table: np.ndarray, facts: dict[str, Any]) -> list[Any]:
     return [
-        mean_metric(f"{prefix}recall{at}", "all", table[:, 0], **facts),
-        mean_metric(f"{prefix}mean_recall{at}", "macro", table[:, 1:], **facts),
+        mean_metric(f"recall{at}", "all", table[:, 0], **facts),
+        mean_metric(f"mean_recall{at}", "macro", table[:, 1:], **facts),
     ]
 
 
