@@ -89,8 +89,8 @@ class Segmentation(Measure):
             alarm = np.where(some["present"], np.nan, some["predicted"] > 0)
             metrics.append(mean_metric("false_alarm", label, alarm, patients, split=split, **evaluation.drawn))
             if np.isfinite(values).any():
-                lowest = mean_metric("lowest_dice", label, np.array([np.nanmin(values)]), ["one"], seed=0, resamples=0)
-                metrics.append(lowest)
+                lowest = np.array([np.nanmin(values)])
+                metrics.append(mean_metric("lowest_dice", label, lowest, ["one"], split=split, seed=0, resamples=0))
         wide = table.pivot(index="row", columns="label", values="dice")[labels]
         owners = manifest.column("id.patient")[wide.index.to_numpy()].astype(str).tolist()
         metrics.append(mean_metric("dice", "macro", wide.to_numpy(), owners, split=split, **evaluation.drawn))

@@ -50,6 +50,17 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     table = Segmentation()._cases(Predictions(IDS, masks=masks), data)
     assert table["id"].tolist() == ["a", "b", "c", "d"]
     assert table["present"].tolist() == [True, True, False, True]
+    evaluation: Any = SimpleNamespace(
+        knows_patients=True,
+        judged=SimpleNamespace(manifest=data),
+        options=SimpleNamespace(split="test"),
+        giving=lambda part: [("masks", None, Predictions(IDS, masks=masks))],
+        drawn={"seed": 0, "resamples": 0},
+        source={"recipe": "", "data": "", "synthetic": False},
+    )
+    (result,) = Segmentation().run(evaluation)
+    assert result.find("lowest_dice", "mass").value == pytest.approx(min(by_hand))
+    assert {row.split for row in result.metrics} == {"test"}
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
