@@ -191,6 +191,8 @@ def test_dates_that_cannot_be_read_or_do_not_part_the_cohort_are_refused() -> No
         make_split(manifest, {"name": "time", "column": "id"})
     with pytest.raises(ConfigError, match="must begin one after the other"):
         make_split(manifest, {"name": "time", "column": "year", "cuts": {"validate": "2015", "test": "2013"}})
+    with pytest.raises(ConfigError, match="name train, which has all that is older: leave it out"):
+        make_split(manifest, {"name": "time", "column": "year", "cuts": {"train": "2012", "test": "2013"}})
     with pytest.raises(DataError, match="No patient begins in the time of 'test'"):
         make_split(manifest, {"name": "time", "column": "year", "cuts": {"test": "2050"}})
     with pytest.raises(DataError, match="are too few for the parts train, validate, test"):

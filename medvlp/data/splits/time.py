@@ -59,6 +59,8 @@ def by_time(
     if cuts is not None:
         if fractions is not None:
             raise ConfigError("A split by time has fractions and cuts: give one of them.")
+        if "train" in cuts:
+            raise ConfigError("The cuts of a split by time name train, which has all that is older: leave it out.")
         begins = {"train": 0} | {part: _day(str(date), "cuts") for part, date in cuts.items()}
     else:
         begins = _begins(first, checked_fractions(fractions))
