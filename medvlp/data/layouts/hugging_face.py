@@ -82,7 +82,8 @@ def _rows(path: Path, wanted: Mapping[str, str], folder: Path) -> Iterator[dict[
                 if isinstance(data, bytes):
                     row[name] = _stored(data, folder)
                 elif name == "label":
-                    row |= {f"label.{word}": None if value is None else int(value == at) for at, word in classes}
+                    known = value is not None and value >= 0  # the hub writes -1 where there is no label
+                    row |= {f"label.{word}": int(value == at) if known else None for at, word in classes}
                 elif value is not None:
                     row[name] = value
             yield row

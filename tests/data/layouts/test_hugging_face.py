@@ -51,6 +51,16 @@ def test_rows_have_part_picture_words_and_a_label_a_class(root: Path) -> None:
     assert [round(255 * float(read_image(manifest.root / path).pixels[0, 0])) for path in pictures] == [9, 0, 7, 7]
 
 
+def test_a_class_of_minus_one_is_no_label(root: Path) -> None:
+    path = root / "data" / "test-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("diagnosis")
+    pq.write_table(table.set_column(place, "diagnosis", pa.array([-1])), path)
+    manifest = index_cohort("hugging_face", root, {"columns": WANTED})
+    for name in ("label.normal", "label.bacterial_pneumonia"):
+        assert np.isnan(manifest.column(name)).tolist() == [True, False, False, False]
+
+
 def test_faults_are_one_sentence(root: Path) -> None:
     with pytest.raises(DataError, match="has no column 'captoin': did you mean 'caption'"):
         index_cohort("hugging_face", root, {"columns": {"image": "image", "text": "captoin"}})
