@@ -137,6 +137,18 @@ def test_workers_and_progress_do_not_change_the_index(hospital: Path, tmp_path: 
     assert several.column("image").tolist() == sorted(several.column("image").tolist())
 
 
+def test_studies_of_patients_that_nobody_names_have_no_order(hospital: Path, tmp_path: Path) -> None:
+    for number, year in (("5", "2020"), ("6", "2021")):
+        path = hospital / "d" / number / "PA.dcm"
+        write_dicom(path, patient="", accession="", study=f"1.2.{number}", StudyDate=f"{year}0101")
+    with open(hospital / "reports.csv", "a", encoding="utf-8") as handle:
+        handle.write(",1.2.5,,Fifth.\n,1.2.6,,Sixth.\n")
+    manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")})
+    unknown = [record for record in map(manifest.record, range(len(manifest))) if "id.patient" not in record]
+    assert [record["text"] for record in unknown] == ["Fifth.", "Sixth."]
+    assert not any("study_number" in record for record in unknown)
+
+
 def test_the_same_instance_twice_is_one_record_and_listed(hospital: Path, tmp_path: Path) -> None:
     uid = write_dicom(hospital / "d/1/a.dcm", patient="MRN1", accession="A1", study="1.2.1")
     write_dicom(hospital / "d/1/b.dcm", patient="MRN1", accession="A1", study="1.2.1", SOPInstanceUID=uid)

@@ -82,7 +82,7 @@ def index(
             "check `join` and `columns`, and that both come from the same system."
         )
     there = zip(rows, dates, strict=False)  # reports without an image, at the end, have no date
-    when = {str(row["id.study"]): date for row, date in there if row["id.study"] and date[0]}
+    when = {str(row["id.study"]): date for row, date in there if row["id.study"] and row["id.patient"] and date[0]}
     patients, studies = ([str(row[name]) for row in rows] for name in ("id.patient", "id.study"))
     numbers = study_numbers(patients, studies, when)
     rows = [{**row, "study_number": number} for row, number in zip(rows, numbers, strict=True)]
