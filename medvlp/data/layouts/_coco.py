@@ -27,14 +27,19 @@ def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[obj
     """
     found = _read(path)
     categories = {entry["id"]: finding_name(str(entry["name"])) for entry in found["categories"]}
-    named: dict[str, dict[str, Any]] = {str(entry["file_name"]).rpartition("/")[2]: entry for entry in found["images"]}
+    named: dict[str, list[dict[str, Any]]] = {}
+    for entry in found["images"]:
+        named.setdefault(str(entry["file_name"]).rpartition("/")[2], []).append(entry)
     drawn: dict[tuple[Any, str], list[dict[str, Any]]] = {}
     for place, entry in enumerate(found["annotations"]):
         if entry["category_id"] not in categories:
             raise DataError(f"{path}, annotations[{place}] is of a category that is not listed: mend the file.")
         drawn.setdefault((entry["image_id"], categories[entry["category_id"]]), []).append(entry)
-    listed = [named.get(str(image).rpartition("/")[2]) if image else None for image in images]
-    if not any(listed):
+    listed = [_entry(image, named, path) if image else None for image in images]
+    owners = {(image, entry["id"]) for image, entry in zip(images, listed, strict=True) if entry is not None}
+    if len(owners) > len({number for _, number in owners}):
+        raise DataError(f"{path} lists one picture by a name that several of yours have: write it with its folder.")
+    if not owners:
         raise DataError(f"{path} lists none of the {len(images)} pictures by the name of its file: check both.")
     masks = any("segmentation" in entry for entry in found["annotations"])
     columns: dict[str, list[object]] = {}
@@ -47,6 +52,19 @@ def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[obj
                 for some, image in zip(here, listed, strict=True)
             ]
     return columns
+
+
+def _entry(image: str, named: dict[str, list[dict[str, Any]]], path: Path) -> dict[str, Any] | None:
+    """The picture of that path: folders must agree as far as both have some, since names repeat in other folders."""
+    parts = image.split("/")[::-1]
+    found = [
+        entry
+        for entry in named.get(parts[0], [])
+        if all(one == other for one, other in zip(parts, str(entry["file_name"]).split("/")[::-1], strict=False))
+    ]
+    if len(found) > 1:
+        raise DataError(f"{path} lists {len(found)} pictures that {image!r} may be: give paths with their folders.")
+    return found[0] if found else None
 
 
 def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -100,7 +118,12 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
             f"{path} is no COCO annotation file ({type(error).__name__}: {error}): it has images, annotations and "
             "categories."
         ) from None
-    wanted = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
+    masks = any("segmentation" in entry for entry in parts["annotations"])
+    wanted = {
+        "images": ("id", "file_name", *(("height", "width") if masks else ())),
+        "annotations": ("image_id", "category_id", "bbox"),
+        "categories": ("id", "name"),
+    }
     for name, entries in parts.items():
         for place, entry in enumerate(entries):
             missing = [key for key in wanted[name] if key not in entry]

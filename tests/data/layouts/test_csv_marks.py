@@ -14,6 +14,7 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.core.sample import Sample
+from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts.csv import index
 from medvlp.data.marks import seen
 from medvlp.data.mask_files import mask_of
@@ -138,8 +139,10 @@ def test_coco_polygons_and_run_lengths_are_unions_and_unlisted_pictures_unknown(
         np.testing.assert_array_equal(mask_of(record["mask.mass"], tmp_path).pixels, own)
     assert not mask_of(second["mask.lung_nodule"], tmp_path).pixels.any()
     for change, sentence in (
-        ({"annotations": [{"image_id": 1, "category_id": 3}]}, r"annotations\[0\] is of a category that is not listed"),
+        ({"annotations": [{**entries[0], "category_id": 3}]}, r"annotations\[0\] is of a category that is not listed"),
         ({"annotations": [{"category_id": 3}]}, r"annotations\[0\] has no 'image_id': mend the file"),
+        ({"annotations": [{"image_id": 1, "category_id": 7}]}, r"annotations\[0\] has no 'bbox': mend the file"),
+        ({"images": [{"id": 1, "file_name": "0.png", "width": 12}]}, r"images\[0\] has no 'height': mend the file"),
         ({"images": [{"id": 1, "file_name": "z.png"}], "annotations": []}, "lists none of the 3 pictures by the name"),
         ({"annotations": [{**entries[2], "id": 5, "segmentation": {"size": [1, 1], "counts": [1]}}]},
          r"annotation 5 has run lengths of 1 pixels, its picture is \(16, 12\)"),
@@ -147,6 +150,20 @@ def test_coco_polygons_and_run_lengths_are_unions_and_unlisted_pictures_unknown(
         (tmp_path / "coco.json").write_text(json.dumps({**tree, **change}))
         with pytest.raises(DataError, match=sentence):
             index(tmp_path, columns={"image": "name"}, coco="coco.json")
+
+
+def test_pictures_of_one_name_in_two_folders_have_each_their_own_boxes(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{folder}/1.png"} for i, folder in enumerate(("a", "b"))]
+    drawn = [{"image_id": i, "category_id": 1, "bbox": [i, 0, 1, 1]} for i in range(2)]
+    tree = {"images": images, "annotations": drawn, "categories": [{"id": 1, "name": "Mass"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(tree))
+    boxes = coco_columns(tmp_path / "coco.json", ["set/b/1.png", "a/1.png", "c/1.png"])["boxes.mass"]
+    assert boxes == [[[1, 0, 2, 1]], [[0, 0, 1, 1]], None]
+    with pytest.raises(DataError, match=r"lists 2 pictures that '1.png' may be: give paths with their folders"):
+        coco_columns(tmp_path / "coco.json", ["1.png"])
+    (tmp_path / "coco.json").write_text(json.dumps({**tree, "images": [{"id": 0, "file_name": "1.png"}]}))
+    with pytest.raises(DataError, match="by a name that several of yours have: write it with its folder"):
+        coco_columns(tmp_path / "coco.json", ["a/1.png", "b/1.png"])
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal"])
