@@ -181,6 +181,12 @@ def test_few_records_and_uncertain_labels_prove_no_shortcut() -> None:
     assert associations(rows_of([table.with_column("label.edema", unsure)])) == []
 
 
+def test_positives_of_one_patient_alone_prove_no_shortcut() -> None:
+    table = shortcut_table(80, tied=True)
+    patients = ["one" if value else f"p{n}" for n, value in enumerate(table.column("label.edema"))]
+    assert associations(rows_of([table.with_column("id.patient", patients)])) == []
+
+
 def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path, cache: Cache) -> None:
     names, labels = [], []
     for number in range(60):

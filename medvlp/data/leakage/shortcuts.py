@@ -71,7 +71,7 @@ def shortcut_notes(rows: Rows, sizes: np.ndarray | None = None) -> list[Note]:
 
 def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> list[Association]:
     """Return every label with every column, strongest first, where at least 50 records of 20 patients, 20 of each
-    class, are there to judge by.
+    class and these of two patients, are there to judge by.
     """
     columns = {name: rows.column(name) for name in COLUMNS} | dict(more or {})
     columns = {name: values for name, values in columns.items() if len({v for v in values if v is not None}) > 1}
@@ -85,7 +85,8 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
         positive = label[known] == 1
         people, count = np.unique(patients[known], return_inverse=True)
         least = min(positive.sum(), (~positive).sum())
-        if len(known) < _FEWEST_RECORDS or least < _FEWEST_OF_CLASS or len(people) < _FEWEST_PATIENTS:
+        owners = min(len(np.unique(count[positive])), len(np.unique(count[~positive])))  # one alone has no variance
+        if len(known) < _FEWEST_RECORDS or least < _FEWEST_OF_CLASS or len(people) < _FEWEST_PATIENTS or owners < 2:
             continue
         folds = np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])[count]
         for column, values in columns.items():
