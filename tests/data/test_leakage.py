@@ -187,6 +187,12 @@ def test_positives_of_one_patient_alone_prove_no_shortcut() -> None:
     assert associations(rows_of([table.with_column("id.patient", patients)])) == []
 
 
+def test_unknown_patients_are_counted_among_the_records_with_a_side() -> None:
+    table = manifest(id__patient=["p", None, None, None], split=["train", "test", None, None])
+    (note,) = [note for note in check_cohorts([table], images=False).notes if note.kind == "unknown_patient"]
+    assert note.text.startswith("1 of 2 records name no patient")
+
+
 def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path, cache: Cache) -> None:
     names, labels = [], []
     for number in range(60):

@@ -226,10 +226,9 @@ def _sizes(rows: Rows, entries: Sequence[Entry], facts: Sequence[ImageFacts | No
 
 
 def _unknown_patients(rows: Rows) -> list[Note]:
-    without = sum(
-        who is None and side is not None for who, side in zip(rows.column("id.patient"), rows.splits, strict=True)
-    )
+    people = [who for who, side in zip(rows.column("id.patient"), rows.splits, strict=True) if side is not None]
+    without = people.count(None)
     if not without:
         return []
-    words = f"{without} of {len(rows)} records name no patient, so it cannot be seen whether one is on two sides."
+    words = f"{without} of {len(people)} records name no patient, so it cannot be seen whether one is on two sides."
     return [Note("unknown_patient", words, {"records": without})]
