@@ -171,7 +171,8 @@ def retrieve(images: FloatArray, sentences: FloatArray, *, nearest: int, cluster
     """
     asked, table = torch.from_numpy(images), torch.from_numpy(sentences)
     found = kmeans(table, min(clusters, len(table)), spherical=True, seed=seed)
-    own = nearest_rows(asked, found.centroids.double(), 1).rows[:, 0]
+    there = found.counts.nonzero()[:, 0]  # an empty cluster's centre is 0, nearer than any that lies opposite
+    own = there[nearest_rows(asked, found.centroids[there].double(), 1).rows[:, 0]]
     out = torch.full((len(asked), nearest), -1)
     for cluster in own.unique().tolist():
         inside, those = (found.labels == cluster).nonzero()[:, 0], (own == cluster).nonzero()[:, 0]

@@ -32,6 +32,11 @@ def test_one_cluster_is_exhaustive_search_and_several_find_nearly_as_much() -> N
     assert recall >= 0.9
 
 
+def test_an_image_opposite_to_all_sentences_has_the_nearest_of_them_though_a_cluster_is_empty() -> None:
+    sentences = np.eye(3)[[0, 0, 0, 1]]  # two different ones in three clusters
+    assert retrieve(np.array([[-0.6, -0.8, 0.0]]), sentences, nearest=3, clusters=3, seed=0).tolist() == [[0, 1, 2]]
+
+
 def test_sentences_are_filtered_by_length_address_repetition_and_information() -> None:
     sentences = [
         "No.",
