@@ -32,7 +32,7 @@ def find_table(root: Path, names: Sequence[str], *, what: str) -> Path:
     """Find a table by its names, as it is or gzipped, in `root` or one folder below it.
 
     Args:
-        names: in the order of preference, with ``*`` for what changes from release to release. A name in two folders is
+        names: in the order of preference, with ``*`` for what changes from release to release. Two tables of a name are
             a `DataError`, and so is none of them.
         what: the table is called in the error.
     """
@@ -49,9 +49,10 @@ def optional_table(root: Path, names: Sequence[str]) -> Path | None:
     """Find a table as `find_table` does, or give None where there is none."""
     for place in (place for name in names for place in (name, f"*/{name}")):
         found = sorted({path for end in ("", ".gz") for path in root.glob(place + end) if path.is_file()})
-        if len({path.parent for path in found}) > 1:
-            both = " and ".join(path.relative_to(root).as_posix() for path in found[:2])
-            raise DataError(f"{root} holds two releases ({both}): give the folder of one of them as root.")
+        one_each = {str(path).removesuffix(".gz"): path for path in found}
+        if len(one_each) > 1:
+            both = " and ".join(sorted(path.relative_to(root).as_posix() for path in one_each.values())[:2])
+            raise DataError(f"{root} holds two releases ({both}): give the folder of one of them alone as root.")
         if found:
             return found[0]
     return None

@@ -37,6 +37,12 @@ def test_a_table_is_found_at_the_root_or_one_folder_below_and_two_are_refused(tm
         find_table(tmp_path, ["labels.csv"], what="label table")
     (tmp_path / "labels.csv").touch()  # the root's own comes first
     assert find_table(tmp_path, ["labels.csv"], what="label table") == tmp_path / "labels.csv"
+    for name in ("v1.csv", "v1.csv.gz"):  # one table, packed and not
+        (tmp_path / name).touch()
+        assert find_table(tmp_path, ["v*.csv"], what="label table") == tmp_path / "v1.csv"
+    (tmp_path / "v2.csv").touch()
+    with pytest.raises(DataError, match=r"holds two releases \(v1.csv.gz and v2.csv\)"):
+        find_table(tmp_path, ["v*.csv"], what="label table")
 
 
 def test_listing_is_the_same_with_workers_and_tells_folders(tmp_path: Path) -> None:
