@@ -75,8 +75,8 @@ def index(
             here = some.get(name, [None] * len(some["id"]))
             columns[name] = [*columns.get(name, [None] * before), *here]
     reasons = [
-        "lateral_view" if frontal_only and not frontal else "missing_file" if require_files and path is None else ""
-        for frontal, path in zip(columns["frontal"], columns["image"], strict=True)
+        "lateral_view" if frontal_only and side is False else "missing_file" if require_files and path is None else ""
+        for side, path in zip(columns["frontal"], columns["image"], strict=True)
     ]
     meta = {
         "layout": "chexpert",

@@ -136,8 +136,9 @@ def test_a_study_without_images_is_listed(small: Path) -> None:
     write_table(
         small / "groundtruth.csv", f"Study,{FINDINGS}", ["CheXpert-v1.0/test/patient64999/study1" + ",0.0" * 14]
     )
-    manifest = index_cohort("chexpert", small)
-    assert manifest.meta["skipped"] == {"missing_file": ["test/patient64999/study1"]}
+    for options in ({}, {"parts": ["validate", "test"], "frontal_only": True}):
+        manifest = index_cohort("chexpert", small, options)
+        assert manifest.meta["skipped"] == {"missing_file": ["test/patient64999/study1"]}
 
 
 def test_other_labels_and_parts_can_be_chosen(small: Path) -> None:
