@@ -81,6 +81,8 @@ def _rows(path: Path, wanted: Mapping[str, str], folder: Path) -> Iterator[dict[
                 data = value.get("bytes") if isinstance(value, dict) else value
                 if isinstance(data, bytes):
                     row[name] = _stored(data, folder)
+                elif isinstance(value, dict) and "bytes" in value:
+                    raise DataError(f"{path} names pictures of {column!r} and does not hold them: embed their bytes.")
                 elif name == "label":
                     known = value is not None and value >= 0  # the hub writes -1 where there is no label
                     row |= {f"label.{word}": int(value == at) if known else None for at, word in classes}

@@ -66,5 +66,8 @@ def test_faults_are_one_sentence(root: Path) -> None:
         index_cohort("hugging_face", root, {"columns": {"image": "image", "text": "captoin"}})
     with pytest.raises(DataError, match="does not name the classes of 'subject'"):
         index_cohort("hugging_face", root, {"columns": {"image": "image", "label": "subject"}})
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "a/1.png"}]}), root / "data" / "train.parquet")
+    with pytest.raises(DataError, match=r"names pictures of 'image' and does not hold them: embed their bytes"):
+        index_cohort("hugging_face", root, {"columns": {"image": "image"}})
     with pytest.raises(DataError, match="holds no Parquet file"):
         index_cohort("hugging_face", root, {"columns": WANTED, "subset": "other"})
