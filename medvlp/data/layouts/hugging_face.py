@@ -84,6 +84,8 @@ def _rows(path: Path, wanted: Mapping[str, str], folder: Path) -> Iterator[dict[
                 elif isinstance(value, dict) and "bytes" in value:
                     raise DataError(f"{path} names pictures of {column!r} and does not hold them: embed their bytes.")
                 elif name == "label":
+                    if value is not None and value not in range(-1, len(classes)):
+                        raise DataError(f"{path}: {column!r} holds {value!r}, no class's number: use label.NAME.")
                     known = value is not None and value >= 0  # the hub writes -1 where there is no label
                     row |= {f"label.{word}": int(value == at) if known else None for at, word in classes}
                 elif value is not None:
@@ -96,7 +98,8 @@ def _classes(file: pyarrow.parquet.ParquetFile, path: Path, column: str | None) 
     if column is None:
         return []
     info = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-    names = info.get("info", {}).get("features", {}).get(column, {}).get("names")
+    feature = info.get("info", {}).get("features", {}).get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None  # a list: of several classes a row
     if not names:
         raise DataError(f"{path} does not name the classes of {column!r}: take it as label.NAME, a column a finding.")
     return [(at, str(name).strip().lower().replace(" ", "_")) for at, name in enumerate(names)]

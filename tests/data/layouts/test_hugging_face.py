@@ -66,6 +66,14 @@ def test_faults_are_one_sentence(root: Path) -> None:
         index_cohort("hugging_face", root, {"columns": {"image": "image", "text": "captoin"}})
     with pytest.raises(DataError, match="does not name the classes of 'subject'"):
         index_cohort("hugging_face", root, {"columns": {"image": "image", "label": "subject"}})
+    features = {"diagnosis": {"names": ["Normal", "Mass"]}, "several": [{"names": ["Normal", "Mass"]}]}
+    told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    table = pa.table({"caption": ["Film."], "diagnosis": ["Mass"], "several": [[0, 1]]}).replace_schema_metadata(told)
+    pq.write_table(table, root / "data" / "a.parquet")
+    for column, sentence in (("diagnosis", "holds 'Mass', no class's number"), ("several", "does not name")):
+        with pytest.raises(DataError, match=sentence):
+            index_cohort("hugging_face", root, {"columns": {"text": "caption", "label": column}})
+    (root / "data" / "a.parquet").unlink()
     pq.write_table(pa.table({"image": [{"bytes": None, "path": "a/1.png"}]}), root / "data" / "train.parquet")
     with pytest.raises(DataError, match=r"names pictures of 'image' and does not hold them: embed their bytes"):
         index_cohort("hugging_face", root, {"columns": {"image": "image"}})
