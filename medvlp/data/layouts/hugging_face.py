@@ -19,10 +19,10 @@ from medvlp.data.layouts._published import columns_of
 from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
+from medvlp.data.splits._lists import PART_WORDS
 
 __all__ = ["index"]
 
-_PARTS = {"train": "train", "validation": "validate", "valid": "validate", "val": "validate", "test": "test"}
 _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"))
 
 
@@ -57,7 +57,7 @@ def index(
     wanted = {SHORT_NAMES.get(name, name): column for name, column in columns.items()}
     rows: list[dict[str, Any]] = []
     for done, path in enumerate(paths, start=1):
-        part = _PARTS.get(path.name.partition("-")[0].removesuffix(".parquet"))
+        part = PART_WORDS.get(path.name.partition("-")[0].removesuffix(".parquet"))
         for at, row in enumerate(_rows(path, wanted, folder)):
             rows.append({"id": f"{path.stem}/{at:06d}", "split": part, **row})
         notify(progress, done, len(paths))

@@ -15,16 +15,12 @@ from medvlp.data.layouts._dicom_tree import Scan, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root, finding_name, linked_folders, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
+from medvlp.data.splits._lists import PART_WORDS
 
 __all__ = ["index"]
 
 _RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".ima")
-_SPLITS = {
-    "train": "train", "training": "train",
-    "val": "validate", "valid": "validate", "validate": "validate", "validation": "validate", "dev": "validate",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 def index(
@@ -80,7 +76,7 @@ def index(
     places = {path: path.removeprefix(start).split("/")[:-1] for path in list_files(root, [images])}
     # The first folders are splits where all are called so, and classes lie in them.
     inside = [folders for folders in places.values() if folders]
-    split = all(folders[0].lower() in _SPLITS for folders in inside) and any(len(folders) > 1 for folders in inside)
+    split = all(folders[0].lower() in PART_WORDS for folders in inside) and any(len(folders) > 1 for folders in inside)
     of_class = _classes(places, split, classes, skipped)
     finding = classes or {name: finding_name(name) for name in sorted(set(of_class.values()))}
     lacking = sorted(set(finding) - set(of_class.values()))
@@ -97,7 +93,7 @@ def index(
             match = pattern.search(path)
             row["id.patient"] = match and (match[1] if pattern.groups else match[0])
         if split:
-            row["split"] = _SPLITS[places[path][0].lower()]
+            row["split"] = PART_WORDS[places[path][0].lower()]
         rows.append(row | {f"label.{label}": int(label == finding[name]) for label in dict.fromkeys(finding.values())})
     if any(not path.lower().endswith(_RASTER) for path in of_class):
         scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
