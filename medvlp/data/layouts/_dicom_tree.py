@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._files import linked_folders
+from medvlp.data.layouts._files import linked_folders, list_files
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.io.dicom_file import inflated
 from medvlp.io.errors import UnreadableImage
@@ -80,12 +79,7 @@ def scan_tree(
         raise DataError(
             f"The folder {root / folder} leads out of {root}: give a root that holds the images themselves."
         )
-    paths = sorted(
-        Path(place, name).relative_to(base).as_posix()
-        for place, folders, names in os.walk(top)
-        for name in names
-        if not name.startswith(".")
-    )
+    paths = list_files(base, [str(top.relative_to(base))])
     chunks = chunked(paths, _CHUNK)
     headers: list[Header] = []
     linked = linked_folders(base, str(top.relative_to(base)))
