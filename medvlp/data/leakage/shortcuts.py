@@ -33,7 +33,6 @@ class Association:
 
     Attributes:
         auroc: cross-fitted by patient, with its 95 % interval `low` to `high`.
-        cramers_v: association of the two columns, 0 to 1.
         n: records with a known label.
     """
 
@@ -42,7 +41,6 @@ class Association:
     auroc: float
     low: float
     high: float
-    cramers_v: float
     n: int
     positives: int
     patients: int
@@ -61,8 +59,7 @@ def shortcut_notes(rows: Rows, sizes: np.ndarray | None = None) -> list[Note]:
         if found.auroc >= _STRONG and found.low >= _SURE:
             sentence = (
                 f"{found.column} alone ranks {found.label} with AUROC {found.auroc:.2f} ({found.low:.2f} to "
-                f"{found.high:.2f}; {found.positives} of {found.n} records, {found.patients} patients; Cramer's V "
-                f"{found.cramers_v:.2f})."
+                f"{found.high:.2f}; {found.positives} of {found.n} records, {found.patients} patients)."
             )
             facts = {name: getattr(found, name) for name in found.__dataclass_fields__}
             notes.append(Note("shortcut", sentence, facts))
@@ -102,7 +99,6 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
                     auroc=auroc,
                     low=max(0.0, auroc - _Z * error),
                     high=min(1.0, auroc + _Z * error),
-                    cramers_v=_cramers_v(codes, positive),
                     n=len(known),
                     positives=int(positive.sum()),
                     patients=len(people),
@@ -136,10 +132,3 @@ def _auroc(score: np.ndarray, positive: np.ndarray, patient: np.ndarray) -> tupl
     variance = with_high / (with_high - 1) * (of_high**2).sum() + with_low / (with_low - 1) * (of_low**2).sum()
     variance += 2 * people / (people - 1) * (of_high * of_low).sum()
     return auroc, float(np.sqrt(max(variance, 0.0)))
-
-
-def _cramers_v(codes: np.ndarray, positive: np.ndarray) -> float:
-    table = np.zeros((codes.max() + 1, 2))
-    np.add.at(table, (codes, positive.astype(int)), 1)
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    return float(np.sqrt(((table - expected) ** 2 / expected).sum() / table.sum()))
