@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import Root, by_name, list_files, read_records, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
+from medvlp.data.mask_files import runs_of
 
 __all__ = ["index"]
 
@@ -141,19 +144,11 @@ def _row(
 
 
 def _runs(polygons: list[list[tuple[float, float]]]) -> list[int]:
-    """The union of polygons as a manifest's run lengths: height, width, runs of 0 and 1 in turn down the columns."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
+    """The union of polygons as a manifest's run lengths."""
     drawn = [polygon for polygon in polygons if len(polygon) >= 3]
     if not drawn:
         return [_SIDE, _SIDE, _SIDE * _SIDE]
-    xs = [x for polygon in drawn for x, _ in polygon]
     canvas = Image.new("L", (_SIDE, _SIDE))
     for polygon in drawn:
         ImageDraw.Draw(canvas).polygon(polygon, fill=1)
-    first, last = max(0, int(min(xs)) - 1), min(_SIDE - 1, int(max(xs)) + 1)  # the other columns are empty
-    flat = np.asarray(canvas, dtype=bool)[:, first : last + 1].T.ravel()
-    changes = (np.flatnonzero(flat[1:] != flat[:-1]) + 1 + first * _SIDE).tolist()
-    edges = [0, *([first * _SIDE] if flat[0] else []), *changes, *([(last + 1) * _SIDE] if flat[-1] else [])]
-    return [_SIDE, _SIDE, *(after - before for before, after in pairwise([*edges, _SIDE * _SIDE]))]
+    return runs_of(np.asarray(canvas, dtype=bool))
