@@ -84,7 +84,7 @@ def read_headers(
     facts: dict[str, Header] = {}
     refused: dict[str, str] = {}
     for folder in folders:
-        scan = scan_tree(root, folder=folder, modalities=("CR", "DX", ""), workers=workers, progress=progress)
+        scan = scan_tree(root, folder=folder, modalities=("CR", "DX", "RG", ""), workers=workers, progress=progress)
         facts |= {header.path: header for header in scan.headers}
         refused |= {path: reason for reason, some in scan.skipped.items() for path in some}
     return facts, refused

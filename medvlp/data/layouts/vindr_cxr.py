@@ -15,9 +15,8 @@ from typing import Literal
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
-from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.layouts._published import Row, manifest_of, read_headers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -28,7 +27,6 @@ _CARD = "vindr_cxr"
 _KAGGLE = "train.csv"
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _SAME = {"Other disease": "Other diseases"}  # the test table's word
-_MODALITIES = ("CR", "DX", "RG", "")
 _SUFFIXES = (".dicom", ".dcm")  # of a converted copy nobody knows whether it still has the pixels of the boxes
 
 
@@ -191,10 +189,7 @@ def _labels(of: dict[str, _Reading], part: _Part, *, least: int) -> Row:
 
 
 def _add_headers(root: Path, rows: list[Row], workers: int, progress: Progress | None) -> None:
-    found: dict[str, Header] = {}
-    for folder in sorted({str(row["split"]) for row in rows}):
-        scan = scan_tree(root, folder=folder, modalities=_MODALITIES, workers=workers, progress=progress)
-        found |= {header.path: header for header in scan.headers}
+    found, _ = read_headers(root, sorted({str(row["split"]) for row in rows}), workers=workers, progress=progress)
     for row in rows:
         header = found.get(str(row["image"]))
         sex = header.get("PatientSex") if header else ""
