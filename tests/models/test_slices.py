@@ -15,6 +15,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.models.heads.slice_pooler import SlicePooler, _along
+from medvlp.models.patches import apply_patches
 from medvlp.text.wordpiece import train_wordpiece
 from tests.models.words import TEXT, VISION, VIT
 
@@ -254,6 +255,16 @@ def test_a_frozen_slice_tower_leaves_gradient_in_the_adapter_alone() -> None:
     with_gradient = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert not any(name.startswith("towers.stack") for name in with_gradient)
     assert any(name.startswith("heads.stack/volume") for name in with_gradient)
+
+
+def test_a_patch_in_a_frozen_slice_tower_learns() -> None:
+    model = build_model({**MODEL, "vision": {"name": "slices", "slice": {**VIT, "image_size": 32}}}, tokenizer=WORDS)
+    apply_patches(model, [{"name": "lora", "kind": "stack", "on": "linear[*qkv*]", "rank": 2}])
+    model.towers["stack"].requires_grad_(False)
+    plan = Plan.of(keys("stack/embedding"))
+    out = model.finish(model(stacks(), plan), plan)["stack"].part("embedding")
+    (out * torch.arange(8.0)).sum().backward()
+    assert all(patch.up.grad is not None and patch.up.grad.any() for patch in model.patches.values())
 
 
 def looked_ahead_and_trained(

@@ -128,8 +128,7 @@ class SliceEncoder(Encoder):
         if ahead and any(parameter.requires_grad for parameter in self.tower.parameters()):
             packed = self._encode(values[real], parts)
         else:
-            with torch.no_grad():
-                each = [self._encode(part, parts) for part in values[real].split(self.chunk)]
+            each = [self._encode(part, parts) for part in values[real].split(self.chunk)]
             packed = {name: torch.cat([one[name] for one in each]) for name in parts}
         return {name: unpacked(value, real) for name, value in packed.items()}
 
