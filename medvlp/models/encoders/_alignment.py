@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medvlp.core.errors import ConfigError
 from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.encoders._frames import Exchange, Frames
+from medvlp.models.encoders._volumes import at_few_slices
 
 
 class Alignment(Exchange):
@@ -46,8 +47,8 @@ class Alignment(Exchange):
         if self.frames.noting:
             cosine = F.cosine_similarity(seen[0].sum(2), seen[1].sum(2), dim=-1)
             self.frames.noted.append(F.pad(torch.where(both, cosine, 0.0), (0, 1)))
-        passed = self.along(_of_frames(*between, both).permute(0, 3, 1, 2).unflatten(3, (side, side)))
-        passed = self.widen(passed.flatten(3).permute(0, 2, 3, 1))  # (R, S, n, W)
+        found = _of_frames(*between, both).permute(0, 3, 1, 2).unflatten(3, (side, side))
+        passed = self.widen(at_few_slices(self.along, found).flatten(3).permute(0, 2, 3, 1))  # (R, S, n, W)
         moved = self.aligned(_of_frames(seen[0], seen[1], both)) + self.interactive(passed)
         there = (_beside(both) > 0)[:, :, None, None]
         change = self.frames.pack(torch.where(there, moved, 0.0))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.protocols import Site
-from medvlp.models.encoders._volumes import VolumeTower
+from medvlp.models.encoders._volumes import VolumeTower, at_few_slices
 
 __all__ = ["I3ResNet"]
 
@@ -61,7 +61,7 @@ class I3ResNet(VolumeTower):
         """See `VolumeTower`."""
         at = values.transpose(1, 2).expand(-1, 3, -1, -1, -1)
         at = at.flip(3, 4).transpose(3, 4) if self.ras else at
-        at = self.maxpool(self.bn1(self.conv1(at)).relu())
+        at = self.maxpool(self.bn1(at_few_slices(self.conv1, at)).relu())
         for stage in self.stages:
             at = stage(at)
         at = at.transpose(3, 4).flip(3, 4) if self.ras else at
@@ -86,5 +86,5 @@ class _Bottleneck(nn.Module):
             self.downsample = nn.Sequential(shortcut, nn.BatchNorm3d(4 * width))
 
     def forward(self, values: Tensor) -> Tensor:
-        at = self.bn2(self.conv2(self.bn1(self.conv1(values)).relu())).relu()
+        at = self.bn2(at_few_slices(self.conv2, self.bn1(self.conv1(values)).relu())).relu()
         return (self.bn3(self.conv3(at)) + self.downsample(values)).relu()

@@ -180,7 +180,7 @@ class Pyramid(nn.Module):
         for i in reversed(range(len(maps))):
             at = resize(real_only(self.inputs[i](maps[i]), real), sizes[i])
             below = at if below is None else at + resize(below, sizes[i])
-            seen = resize(real_only(self.outputs[i](below), real), sizes[0])
+            seen = resize(real_only(at_few_slices(self.outputs[i], below), real), sizes[0])
             total = seen if total is None else total + seen
         assert total is not None
         return total
