@@ -13,7 +13,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch
-from medvlp.models.heads._regions import map_of
+from medvlp.models.heads._regions import map_of, within
 from medvlp.models.heads.box_head import BoxHead
 from medvlp.objectives._regions import random_boxes
 from medvlp.objectives.clip import Clip
@@ -41,6 +41,13 @@ def context(head: BoxHead, **more: Tensor) -> Context:
     scale = torch.nn.Linear(1, 1)
     scale.forward = lambda scores: 10 * scores  # pyrefly: ignore
     return Context(parts=parts, batch=Batch.of({"text": REPORTS}, first=8), scale=scale, heads={"dito": head}, seed=3)
+
+
+def test_in_half_precision_a_box_reads_its_own_picture() -> None:
+    maps, box = torch.zeros(300, 1, 4, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(2, -1)
+    maps[257], maps[299] = 1.0, 2.0
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert within(maps.bfloat16(), box, torch.tensor([257, 299])).flatten().tolist() == [1.0, 2.0]
 
 
 def value(terms: Any) -> float:

@@ -33,9 +33,12 @@ def within(maps: Tensor, boxes: Tensor, row: Tensor, *, size: int = 1) -> Tensor
     """
     from torchvision.ops import roi_align
 
+    # In bfloat16 the number of a map above 256 is another one's, or nobody's.
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
     height, width = maps.shape[-2:]
-    cells = boxes.to(maps) * boxes.new_tensor([width, height, width, height]).to(maps)
-    return roi_align(maps, torch.cat([row.to(cells)[:, None], cells], dim=1), (size, size), aligned=True)
+    cells = boxes.to(wide) * wide.new_tensor([width, height, width, height])
+    found = roi_align(wide, torch.cat([row.to(wide)[:, None], cells], dim=1), (size, size), aligned=True)
+    return found.to(maps.dtype)
 
 
 def centres(grid: Sequence[int], *, like: Tensor) -> Tensor:
