@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from medvlp.adaptation._training import weights_of
@@ -13,7 +14,7 @@ from medvlp.adaptation.linear import Linear
 from medvlp.adaptation.residual import Residual
 from medvlp.adaptation.tip import Tip
 from medvlp.adaptation.tip_tuned import TipTuned
-from medvlp.core.encoded import Encoded
+from medvlp.core.encoded import Encoded, unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.models.heads.cache import CacheHead
@@ -38,6 +39,17 @@ def test_scores_are_the_papers_sum_by_hand() -> None:
                     near = np.exp(-sharp * (1 - row @ key / np.linalg.norm(row)))
                     total += weight * near * (2 * value - 1) * sum(counts.values()) / counts[value] / 2
             assert said == pytest.approx(total, abs=1e-8)
+
+
+def test_scores_in_half_precision_are_those_of_float32_to_its_precision() -> None:
+    head = CacheHead(in_width=4, classes=2, rows=3)
+    draw = torch.Generator().manual_seed(0)
+    own = {name: torch.rand(each.shape, generator=draw) for name, each in head.state_dict().items()}
+    head.load_state_dict({**own, "keys": unit(own["keys"]), "sharpness": torch.tensor([1.0, 3.0])})
+    rows = Encoded(owner=torch.arange(5), pooled=torch.rand(5, 4, generator=draw))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head(rows, "findings")["findings"]
+    torch.testing.assert_close(found.float(), head(rows, "findings")["findings"], rtol=0.03, atol=0.03)
 
 
 def test_a_large_cache_is_held_once_and_meets_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,5 +70,5 @@ class CacheHead(Head):
         near = torch.zeros_like(far[:, :1] * self.weight)
         for sharp in self.sharpness.unique():
             own = self.sharpness == sharp
-            near[:, own] = torch.exp(-sharp * far) @ self.values[:, own]
+            near[:, own] = (torch.exp(-sharp * far) @ self.values[:, own]).to(near.dtype)
         return {name: self.output(rows) + self.weight * near}
