@@ -10,7 +10,9 @@ from torch import nn
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import Site
 from medvlp.models.patches import apply_patches
+from medvlp.models.patches.dora import DoRA
 from medvlp.training.phases import set_trainable
 from tests.models.prompts import batch, drawn, logits, model
 from tests.models.words import DUAL, VIT, dual, pairs
@@ -64,6 +66,12 @@ def test_dora_is_the_layer_with_its_rows_turned_and_stretched() -> None:
             weight[row] = patch.magnitude[row] * moved[row] / moved[row].square().sum().sqrt()
     expected = merged(pairs(size=64), PLAN)["image"].part("embedding")
     torch.testing.assert_close(patched(pairs(size=64), PLAN)["image"].part("embedding"), expected)
+
+
+def test_dora_starts_as_a_layer_of_which_an_output_has_no_weights() -> None:
+    layer, x = nn.Linear(4, 3), torch.randn(5, 4)
+    nn.init.zeros_(layer.weight[1:])
+    assert torch.equal(DoRA(site=Site(layer, "after"), rank=2)(layer(x), x), layer(x))
 
 
 def test_the_length_by_which_dora_divides_is_a_constant_in_the_backward_pass() -> None:

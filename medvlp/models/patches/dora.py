@@ -57,4 +57,4 @@ class DoRA(LoRA):
 
 
 def _lengths(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, dim=1)
+    return torch.linalg.vector_norm(weight, dim=1).clamp(min=torch.finfo(weight.dtype).tiny)
