@@ -23,6 +23,7 @@ BERT = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
+SORTS = ("full_attention", "sliding_attention")
 AUTO = torch.export.Dim.AUTO
 SHORT, LONG = "small effusion", "no focal consolidation is seen in either lung and the heart is of normal size"
 
@@ -156,8 +157,22 @@ def test_a_pooler_that_is_not_used_is_left_out() -> None:
     assert not any("pooler" in name for name, _ in bert(pool="mean").named_parameters())
 
 
-def test_a_saved_folder_is_read_and_a_bundle_rebuilds_it_without_the_folder(tmp_path: Path) -> None:
-    first = bert()
+OTHERS = {  # what only lists and mappings of a configuration tell
+    "bert": {},
+    "longformer": {"model_type": "longformer", "attention_window": [4, 8]},
+    "modernbert": {
+        "model_type": "modernbert",
+        "rope_parameters": {name: {"rope_type": "default", "rope_theta": 3.0} for name in SORTS},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_saved_folder_is_read_and_a_bundle_rebuilds_it_without_the_folder(tmp_path: Path, kind: str) -> None:
+    first = TransformersEncoder(words=HashWords(), config={**BERT, **OTHERS[kind]}).eval()
+    with torch.no_grad():  # as large as trained ones: small weights hide a wrong place
+        for parameter in first.parameters():
+            parameter.mul_(10 if parameter.dim() > 1 else 1)
     first.backbone.save_pretrained(tmp_path)
     second = TransformersEncoder(words=HashWords(), path=str(tmp_path)).eval()
     texts = [SHORT, LONG]

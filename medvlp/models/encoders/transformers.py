@@ -23,7 +23,7 @@ from medvlp.text.tokenizers import Tokenizer
 
 __all__ = ["TransformersEncoder"]
 
-Value = bool | int | float | str | None
+Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 
 class TransformersEncoder(TextEncoder):
@@ -165,16 +165,18 @@ class TransformersEncoder(TextEncoder):
 
     def released(self) -> Mapping[str, object]:
         """See `Encoder`: the configuration in full, so that a bundle needs neither folder nor hub."""
-        settings = self.backbone.config.to_dict()
-        plain = {k: v for k, v in settings.items() if isinstance(v, Value) and k not in _NOT_ARCHITECTURE}
-        return {"path": None, "config": plain}
+        settings, other = self.backbone.config.to_dict(), self.backbone.config.to_diff_dict()
+        # Of lists and mappings (bases of rotary places, windows of attention) those that are not the type's own.
+        plain = {k: v for k, v in settings.items() if k in other or not isinstance(v, (list, tuple, dict))}
+        return {"path": None, "config": {k: v for k, v in plain.items() if k not in NOT_ARCHITECTURE}}
 
 
 # Towers of pairs, which transformers makes by their own class, or which pool without a module of that name.
 _OWN_CLASS = {"siglip_text_model": "SiglipTextModel"}
 _OWN_POOL = ("siglip_text_model", "clip_text_model")
 _BY_IDS = ("clip_text_model",)  # takes ids only, among which it looks for the last token
-_NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
+NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
+NOT_ARCHITECTURE += ("id2label", "label2id", "task_specific_params")
 
 
 def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa: ANN401  (known at run time only)

@@ -11,9 +11,7 @@ import transformers
 from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
-from medvlp.models.encoders.transformers import fetched
-
-_NOT_ARCHITECTURE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "auto_map")
+from medvlp.models.encoders.transformers import NOT_ARCHITECTURE, fetched
 
 
 class Language(nn.Module):
@@ -81,7 +79,7 @@ class Language(nn.Module):
     def released(self) -> dict[str, Any]:
         """Return its configuration as plain values, without where it was read from."""
         sizes = self.settings.to_diff_dict()
-        return {"model_type": self.settings.model_type} | {k: v for k, v in sizes.items() if k not in _NOT_ARCHITECTURE}
+        return {"model_type": self.settings.model_type} | {k: v for k, v in sizes.items() if k not in NOT_ARCHITECTURE}
 
     def _check(self, whole: Any, vocab_size: int) -> None:  # noqa: ANN401
         if vocab_size > self.words.weight.shape[0]:
