@@ -205,6 +205,10 @@ def test_weights_that_are_no_safetensors_are_not_read(tmp_path: Path) -> None:
         ),
         ({"config": {**BERT, "vocab_size": 10}}, "The tokenizer has 64 ids and the text tower 10"),
         ({"config": {**BERT, "max_position_embeddings": 8}}, "max_length is 24 and the text tower has 8 positions"),
+        (
+            {"config": {**BERT, "model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 24}},
+            "max_length is 24 and the text tower has 22 positions",
+        ),
         ({"config": {**BERT, "num_attention_heads": 3}}, "transformers cannot build a text tower from"),
         ({"config": {**BERT, "hidden_act": "geluu"}}, "transformers cannot build a text tower from"),
         ({"config": {"model_type": "clip_text_model", "hidden_size": "wide"}}, "cannot build a text tower from"),

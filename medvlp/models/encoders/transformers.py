@@ -67,7 +67,7 @@ class TransformersEncoder(TextEncoder):
         self.states = None if states is None else tuple(states)
         self.backbone: Any = fetched(path, what="text tower") if path is not None else _from_config(config or {}, words)
         settings = self.backbone.config
-        _check_fit(settings, words)
+        _check_fit(self.backbone, words)
         has_pooler = isinstance(dict(self.backbone.named_children()).get("pooler"), nn.Module)
         if pool == "pooler" and not (has_pooler or settings.model_type in _OWN_POOL):
             raise ConfigError(f"The text tower of type {settings.model_type!r} has no pooler: set pool to cls or mean.")
@@ -222,16 +222,20 @@ def fetched(path: str, *, what: str, loader: Any = transformers.AutoModel) -> An
         ) from error
 
 
-def _check_fit(settings: transformers.PretrainedConfig, words: Tokenizer) -> None:
-    sizes = settings.to_dict()
+def _check_fit(backbone: Any, words: Tokenizer) -> None:  # noqa: ANN401
+    sizes = backbone.config.to_dict()
     if "hidden_size" not in sizes:
-        raise ConfigError(f"transformers' {settings.model_type!r} is no plain text encoder: choose one such as 'bert'.")
+        raise ConfigError(f"transformers' {sizes['model_type']!r} is no plain text encoder: choose one such as 'bert'.")
     if words.vocab_size > sizes["vocab_size"]:
         raise ConfigError(
             f"The tokenizer has {words.vocab_size} ids and the text tower {sizes['vocab_size']}: use the tokenizer "
             f"that belongs to the tower."
         )
     positions = sizes.get("max_position_embeddings")
+    for name, places in backbone.named_modules():
+        if positions is not None and name.endswith("position_embeddings") and isinstance(places, nn.Embedding):
+            # RoBERTa-like models count positions from the padding's id on.
+            positions -= 0 if places.padding_idx is None else places.padding_idx + 1
     if positions is not None and words.max_length > positions:
         raise ConfigError(
             f"The tokenizer's max_length is {words.max_length} and the text tower has {positions} positions: set "
