@@ -94,7 +94,7 @@ class Gate:
         Blank ones are always flagged; flagged ones that would not be with black and white swapped are called inverted.
         """
         scores = self.scores(pixels)
-        reasons = [name for name, score in scores.items() if score > 1]
+        reasons = [name for name, score in scores.items() if not score <= 1]  # nor is what is no number
         if _blank(pixels):
             reasons.insert(0, "blank")
         elif reasons and max(self.scores(swapped(pixels)).values()) <= 1:

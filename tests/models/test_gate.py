@@ -51,6 +51,7 @@ def test_pictures_of_the_same_kind_pass_and_others_do_not(gate: Gate) -> None:
         "half": torch.cat([chests(1, seed=3)[0][..., :16], torch.zeros(1, SIDE, 16)], dim=2),
         "noise": torch.rand(1, SIDE, SIDE, generator=draw),
         "bright": chests(1, seed=3)[0] ** 0.3,
+        "no numbers": torch.full((1, SIDE, SIDE), float("nan")),
     }
     assert all(gate.verdict(picture).flagged for picture in odd.values())
     assert gate.verdict(odd["inverted"]).reasons[0] == "inverted"
