@@ -194,13 +194,14 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
         for name, graph in ({} if int8 is None else int8.graphs).items():
             (temporary / "int8").mkdir(exist_ok=True)
             (temporary / "int8" / f"{name}.onnx").write_bytes(graph)
-        (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
-        (temporary / "card.md").write_text(bundle.card)
+        whole = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
+        (temporary / "bundle.yaml").write_text(whole, encoding="utf-8")
+        (temporary / "card.md").write_text(bundle.card, encoding="utf-8")
         if bundle.tokenizer is not None:
             bundle.tokenizer.save(temporary / "tokenizer")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         lines = [f"{sha256_of(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files]
-        (temporary / "MANIFEST.sha256").write_text("".join(lines))
+        (temporary / "MANIFEST.sha256").write_text("".join(lines), encoding="utf-8")
         for path in files:  # safetensors writes for its owner alone; who may read the folder may read the weights
             path.chmod((temporary / "MANIFEST.sha256").stat().st_mode)
         put_in_place(temporary, folder)
