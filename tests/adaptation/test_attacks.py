@@ -107,6 +107,12 @@ def test_what_was_fitted_serves_a_batch_of_another_size(spec: dict[str, Any], mo
     assert torch.allclose(perturb(one)["image"].values, whole[2:3], atol=1 / 255)
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=IDS)
+def test_pictures_may_have_any_sides(spec: dict[str, Any], model: Model) -> None:
+    batch = Batch.of({"image": torch.rand(2, 1, 30, 30), "text": REPORTS[:2]})
+    assert made(spec).fit(model, [batch])(batch)["image"].values.shape == (2, 1, 30, 30)
+
+
 def test_gradient_steps_turn_a_picture_further_from_its_own_text_than_the_start(model: Model) -> None:
     batch = batch_of()
     text = cosine(model, batch, batch)

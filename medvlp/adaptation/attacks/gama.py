@@ -97,7 +97,7 @@ class Gama(Attack):
         least = some[(own @ some.T).argmin(dim=1)]
         with torch.no_grad():
             before = parts_of(model, with_pixels(batch, images), "image", "tokens")[0]
-        changed = with_pixels(batch, self.ball.add(images, made(images) - images))
+        changed = with_pixels(batch, self.ball.add(images, _drawn(made, images) - images))
         anchor, after = parts_of(model, changed, "image", "embedding", "tokens")
         away = (anchor - own).square().sum(dim=1).mean()
         maps = F.cosine_similarity(attended(after), attended(before), dim=1).mean()
@@ -144,12 +144,17 @@ def _moved(made: nn.Module, ball: Ball, batch: Batch) -> Batch:
     images = pixels_of(batch)
     device = next(made.parameters()).device
     with torch.no_grad(), torch.inference_mode(False):
-        wanted = made(images.to(device)).to(images.device)
+        wanted = _drawn(made, images.to(device)).to(images.device)
         return with_pixels(batch, ball.add(images, wanted - images))
 
 
+def _drawn(made: nn.Module, images: Tensor) -> Tensor:
+    """Return what the generator makes of (B, C, H, W), whose sides it brings up to multiples of 4."""
+    return made(images)[..., : images.shape[2], : images.shape[3]]
+
+
 def _generator(channels: int, width: int, blocks: int, *, seed: int) -> nn.Module:
-    """Return (B, C, H, W) -> the same shape in [0, 1]: two halvings, residual blocks, two doublings; sides of 4 n."""
+    """Return (B, C, H, W) -> the same shape in [0, 1]: two halvings, residual blocks, two doublings."""
     from monai.networks.nets.autoencoder import AutoEncoder
 
     with torch.random.fork_rng(devices=[]):
