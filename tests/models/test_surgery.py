@@ -183,9 +183,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"needs pre-norm transformer blocks, which the image tower has not"):
         operate(dual(), [{**grow, "kind": "image"}])
     patched = dual(patches=[{"name": "lora", "kind": "text", "on": "linear[*qkv]", "rank": 2}])
-    with pytest.raises(
-        ConfigError, match=r"would copy the patches that belong to the model: change a model without any"
-    ):
+    with pytest.raises(ConfigError, match=r"would change layers that patches stand at: change a model without any"):
         operate(patched, [{**grow, "after": [0]}])
     with pytest.raises(ConfigError, match=r"surgery: Linear has no towers: surgery needs a model of towers"):
         operate(torch.nn.Linear(1, 1), [STRETCH])

@@ -10,6 +10,7 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Encoder
 from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._blocks import Block
@@ -18,17 +19,22 @@ _OWN = ("attention.qkv", "attention.output", "mlp.0", "mlp.2")
 _TIMM = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
+def tower_of(model: TowerModel, kind: str, *, who: str) -> Encoder:
+    """Return the tower of a kind; none, or patches in the model, are refused (ConfigError)."""
+    if kind not in model.towers:
+        raise ConfigError(f"{who} finds no tower {kind!r}: {did_you_mean(kind, model.towers)}.")
+    if model.spec.get("patches"):
+        raise ConfigError(f"{who} would change layers that patches stand at: change a model without any.")
+    return model.towers[kind]
+
+
 def stack_of(model: TowerModel, kind: str, *, who: str) -> nn.ModuleList | nn.Sequential:
     """Return the container of a tower's blocks, which a shared trunk keeps outside the tower.
 
     Raises:
         ConfigError: if there is no such tower, its blocks are of another form, or patches stand in the model.
     """
-    if kind not in model.towers:
-        raise ConfigError(f"{who} finds no tower {kind!r}: {did_you_mean(kind, model.towers)}.")
-    if model.spec.get("patches"):
-        raise ConfigError(f"{who} would copy the patches that belong to the model: change a model without any.")
-    sites = model.towers[kind].sites()
+    sites = tower_of(model, kind, who=who).sites()
     blocks = [site.module for name, site in sites.items() if name.startswith("block.before[")]
     stacks = (module for module in model.modules() if isinstance(module, (nn.ModuleList, nn.Sequential)))
     found = next((s for s in stacks if len(s) and [id(b) for b in s] == [id(b) for b in blocks]), None)

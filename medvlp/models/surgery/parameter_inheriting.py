@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.surgery._blocks import tower_of
 from medvlp.text.tokenizers import with_length
 
 __all__ = ["ParameterInheriting"]
@@ -53,11 +52,8 @@ class ParameterInheriting:
     @torch.no_grad()
     def __call__(self, model: TowerModel) -> None:
         """Change the model's towers."""
-        if model.spec.get("patches"):
-            raise ConfigError("parameter_inheriting knows no fresh patches: change a model without any.")
-        for kind in self.kinds:
-            if kind not in model.towers:
-                raise ConfigError(f"parameter_inheriting finds no tower {kind!r}: {did_you_mean(kind, model.towers)}.")
+        for kind in self.kinds or model.towers:
+            tower_of(model, kind, who="parameter_inheriting")
         if self.beta == 1:
             return  # the very parameters stay
         # Who operates has seeded the draws, so that an average of the model meets the same fresh weights.

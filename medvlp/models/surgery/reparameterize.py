@@ -10,9 +10,9 @@ from torch import nn
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders.timm import TimmEncoder
+from medvlp.models.surgery._blocks import tower_of
 
 __all__ = ["Reparameterize"]
 
@@ -50,11 +50,7 @@ class Reparameterize:
 
     def __call__(self, model: TowerModel) -> None:
         """Change the model's tower."""
-        if self.kind not in model.towers:
-            raise ConfigError(f"reparameterize finds no tower {self.kind!r}: {did_you_mean(self.kind, model.towers)}.")
-        if model.spec.get("patches"):
-            raise ConfigError("reparameterize would fold layers that patches stand at: leave out the patches.")
-        tower = model.towers[self.kind]
+        tower = tower_of(model, self.kind, who="reparameterize")
         encoders = [module for module in tower.modules() if isinstance(module, TimmEncoder)]
         folding = [each for each in encoders if any(_folds(module) for module in each.backbone.modules())]
         if not folding:
@@ -92,7 +88,6 @@ def _fold(encoder: TimmEncoder) -> None:
             "norm keep or frozen."
         ) from None
     encoder.backbone = freeze_batch_norm_2d(folded) if frozen else folded
-    encoder.train(training)
     encoder.eval()
     after = encoder(seen, parts=frozenset({"tokens", "pooled"}))
     encoder.train(training)

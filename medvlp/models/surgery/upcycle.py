@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import nn
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._standing import Standing
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._sites import MlpSite
+from medvlp.models.surgery._blocks import tower_of
 from medvlp.models.surgery._experts import Experts
 
 __all__ = ["Upcycle"]
@@ -68,11 +68,7 @@ class Upcycle:
 
     def __call__(self, model: TowerModel) -> None:
         """Change the model's tower."""
-        if self.kind not in model.towers:
-            raise ConfigError(f"upcycle finds no tower {self.kind!r}: {did_you_mean(self.kind, model.towers)}.")
-        if model.spec.get("patches"):
-            raise ConfigError("upcycle would copy the patches that belong to the model: upcycle a model without any.")
-        tower = model.towers[self.kind]
+        tower = tower_of(model, self.kind, who="upcycle")
         sites = {name: site for name, site in tower.sites().items() if isinstance(site, MlpSite) and site.first is None}
         if not sites:
             raise ConfigError(
