@@ -38,10 +38,8 @@ medclip = importer_of(
         arranged=lambda weights: swin_as_timm(weights, _IMAGE, _IMAGE),
         text="text_model.model.",
         rules=[
-            (
-                r"vision_model\.model\.fc\.weight",
-                "heads.image/raw.output.weight",
-            ),  # the classifier's place, no classifier
+            # In the classifier's place, and no classifier.
+            (r"vision_model\.model\.fc\.weight", "heads.image/raw.output.weight"),
             (r"vision_model\.projection_head\.weight", "heads.image/raw.output.weight"),  # of the Swin
             (r"text_model\.projection_head\.weight", "heads.text/raw.output.weight"),
         ],

@@ -16,6 +16,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, is_range, renamed, split_rows, under, without
+from medvlp.zoo._open_clip_releases import RELEASES as OPEN_CLIP
 from medvlp.zoo._pixels import read_by_processor
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
@@ -25,12 +26,7 @@ __all__ = ["transformers", "ours_of"]
 
 RELEASES = {
     "other": Release(title="A model of pairs"),
-    "pubmedclip": Release(
-        title="PubMedCLIP",
-        licence="MIT",
-        citation="Eslami et al., Findings of EACL 2023, arXiv 2112.13906.",
-        about="Fine-tuned on figures of articles with their captions (ROCO).",
-    ),
+    "pubmedclip": OPEN_CLIP["pubmedclip"].release,
     "radclip": Release(
         title="RadCLIP",
         citation="Lu et al., arXiv 2403.09948.",

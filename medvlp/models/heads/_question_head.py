@@ -13,6 +13,7 @@ class QuestionHead(Head):
 
     Attributes:
         answers: C, how many logits it gives.
+        word_width: W' of the question's tokens.
     """
 
     stage = "call"
@@ -23,7 +24,7 @@ class QuestionHead(Head):
         if text is None:
             raise ConfigError("A question needs a text tower that reads it, and the model has none: give it one.")
         self.reads = (reads,)
-        self.answers = answers
+        self.answers, self.word_width = answers, text.token_width
 
     def forward_logits(self, memory: Tensor, mask: Tensor | None, words: Tensor, word_mask: Tensor) -> Tensor:
         """Return logits (R, C).

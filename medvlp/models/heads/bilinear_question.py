@@ -47,8 +47,7 @@ class BilinearQuestion(QuestionHead):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__(answers=answers, text=text, reads=reads)
-        assert text is not None
-        self.words = nn.GRU(text.token_width, width, batch_first=True)
+        self.words = nn.GRU(self.word_width, width, batch_first=True)
         self.fusion = BilinearAttention(image_width=memory_width, width=width, glimpses=glimpses, dropout=dropout)
         self.output = answer_network(width=width, answers=answers, dropout=dropout)
 

@@ -81,16 +81,15 @@ class ConditionalQuestion(QuestionHead):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__(answers=answers, text=text, reads=reads)
-        assert text is not None
         if closed >= answers:
             raise ConfigError(
                 f"closed is {closed} of {answers} answers, so that none is left for open questions: list answers of "
                 f"both kinds, closed ones first, or take bilinear_question."
             )
         self.closed = closed
-        self.words = nn.GRU(text.token_width, width, batch_first=True)
-        self.router = QuestionVector(in_width=text.token_width, width=width, layers=(256, 64, 1))
-        self.condition = QuestionVector(in_width=text.token_width, width=width, layers=(2 * width, width, width))
+        self.words = nn.GRU(self.word_width, width, batch_first=True)
+        self.router = QuestionVector(in_width=self.word_width, width=width, layers=(256, 64, 1))
+        self.condition = QuestionVector(in_width=self.word_width, width=width, layers=(2 * width, width, width))
         self.fusions = nn.ModuleList(
             BilinearAttention(image_width=memory_width, width=width, glimpses=glimpses, dropout=dropout)
             for _ in range(2)

@@ -48,9 +48,8 @@ class QuestionClassifier(QuestionHead):
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(answers=answers, text=text, reads=reads)
-        assert text is not None
         self.norm_image = nn.LayerNorm(memory_width)
-        self.enter = nn.Linear(text.token_width, width)
+        self.enter = nn.Linear(self.word_width, width)
         self.blocks = nn.ModuleList(
             CrossBlock(
                 width=width, context_width=memory_width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, causal=False

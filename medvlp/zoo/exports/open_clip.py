@@ -98,12 +98,8 @@ def open_clip(
 def _names(settings: dict[str, Any], *, hidden: int, inner: int) -> dict[str, Tensor]:
     """Return the names and shapes of open_clip's layout."""
     vision, text, joint = settings["vision_cfg"], settings["text_cfg"], settings["embed_dim"]
-    w, t, p, places = (
-        vision["width"],
-        text["width"],
-        vision["patch_size"],
-        (vision["image_size"] // vision["patch_size"]) ** 2,
-    )
+    w, t, p = vision["width"], text["width"], vision["patch_size"]
+    places = (vision["image_size"] // p) ** 2
     shapes: dict[str, tuple[int, ...]] = {
         "visual.class_embedding": (w,),
         "visual.positional_embedding": (places + 1, w),

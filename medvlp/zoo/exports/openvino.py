@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from torch import Tensor
 
 from medvlp.core.registry import FromModel
 from medvlp.models.backends.engines import openvino_core
@@ -37,11 +36,7 @@ def openvino(
         path = folder / f"{graph.name}.xml"
         ov.save_model(made, path, compress_to_fp16=False)
         compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda inputs: torch.from_numpy(compiled([_array(each) for each in inputs])[0])
+        return lambda inputs: torch.from_numpy(compiled([each.contiguous().numpy() for each in inputs])[0])
 
     write_graphs(bundle, folder, write)
     return not_held(bundle)
-
-
-def _array(tensor: Tensor) -> object:
-    return tensor.contiguous().numpy()
