@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
@@ -191,6 +192,22 @@ def test_weights_that_are_no_safetensors_are_not_read(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"cannot be read \(OSError\): give a folder with config.json and model.safetensors"
     ):
+        TransformersEncoder(words=HashWords(), path=str(tmp_path))
+
+
+def test_a_folder_that_lacks_weights_or_was_cut_off_is_refused(tmp_path: Path) -> None:
+    bert(pool="pooler").backbone.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    save_file({n: t for n, t in whole.items() if not n.startswith("pooler.")}, file, metadata={"format": "pt"})
+    TransformersEncoder(words=HashWords(), path=str(tmp_path))
+    with pytest.raises(UserError, match=r"lacks 2 weights, such as 'pooler\.dense\.bias', which would be"):
+        TransformersEncoder(words=HashWords(), path=str(tmp_path), pool="pooler")
+    save_file({f"_orig_mod.{n}": t for n, t in whole.items()}, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks \d+ weights"):
+        TransformersEncoder(words=HashWords(), path=str(tmp_path))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"cannot be read \("):
         TransformersEncoder(words=HashWords(), path=str(tmp_path))
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
@@ -65,7 +66,10 @@ class TransformersEncoder(TextEncoder):
         self.pool = pool
         self.fill = fill
         self.states = None if states is None else tuple(states)
-        self.backbone: Any = fetched(path, what="text tower") if path is not None else _from_config(config or {}, words)
+        spare = () if pool == "pooler" else ("pooler.",)
+        self.backbone: Any = (
+            _from_config(config or {}, words) if path is None else fetched(path, what="text tower", spare=spare)
+        )
         settings = self.backbone.config
         _check_fit(self.backbone, words)
         has_pooler = isinstance(dict(self.backbone.named_children()).get("pooler"), nn.Module)
@@ -202,24 +206,32 @@ def _from_config(config: Mapping[str, Value], words: Tokenizer) -> Any:  # noqa:
         ) from error
 
 
-def fetched(path: str, *, what: str, loader: Any = transformers.AutoModel) -> Any:  # noqa: ANN401
+def fetched(path: str, *, what: str, loader: Any = transformers.AutoModel, spare: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
     """Return the model of a folder or hub name, by safetensors alone and without code of its own.
 
     Args:
         path: folder with ``config.json`` and ``model.safetensors``, or a hub name.
         what: it is, for the error sentence.
         loader: one of transformers' ``AutoModel`` classes.
+        spare: how names of weights begin that need not be there; transformers draws those that are missing.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if it cannot be read, or lacks weights.
     """
+    options = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
     try:
-        return loader.from_pretrained(path, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        model, found = loader.from_pretrained(path, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"The {what} {path!r} cannot be read ({type(error).__name__}): give a folder with config.json and "
             f"model.safetensors, or run once with a network."
         ) from error
+    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(spare)):
+        raise UserError(
+            f"The {what} {path!r} lacks {len(missing)} weights, such as {missing[0]!r}, which would be drawn at "
+            f"random: give the whole model."
+        )
+    return model
 
 
 def _check_fit(backbone: Any, words: Tokenizer) -> None:  # noqa: ANN401
