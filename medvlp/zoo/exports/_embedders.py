@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
         write: writes one graph and returns what runs what was written.
     """
     model: Any = bundle.model
-    with traced():
+    with torch.no_grad():
         graphs = list(embedders(bundle))
         facts: dict[str, Any] = {"pixels": list(graphs[0].inputs[0].shape[1:])}
         facts["scale"] = model.logit_scale.value.item()
@@ -104,10 +103,3 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
     if model.reads_text:
         model.tokenizer.save(folder / "tokenizer")
     write_json(folder / "embedding.json", facts)
-
-
-@contextmanager
-def traced() -> Iterator[None]:
-    """Context manager: no gradients, and no inference mode, whose tensors cannot be traced."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield

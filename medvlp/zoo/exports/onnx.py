@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
 from medvlp.core.installed import needs
 from medvlp.core.registry import FromModel
+from medvlp.models.backends.engines import as_onnx, exported, onnx_session, session_graph
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
@@ -23,21 +21,13 @@ def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
     What the form cannot hold is returned, a phrase each.
     """
     needs("onnx", "onnxscript", "onnxruntime")
-    import onnxruntime
 
     def write(graph: Embedder) -> Run:
-        path = folder / f"{graph.name}.onnx"
-        torch.onnx.export(
-            graph.module, graph.inputs, path, input_names=graph.names, output_names=["unit_embedding"],
-            dynamic_shapes=graph.sizes, dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-        def run(inputs: tuple[Tensor, ...]) -> Tensor:
-            named = {name: each.numpy() for name, each in zip(graph.names, inputs, strict=True)}
-            return torch.from_numpy(session.run(None, named)[0])
-
-        return run
+        traced = exported(graph.module, graph.inputs, graph.sizes)
+        whole = as_onnx(traced, inputs=graph.names, outputs=["unit_embedding"]).SerializeToString()
+        (folder / f"{graph.name}.onnx").write_bytes(whole)
+        run = session_graph(onnx_session(whole))
+        return lambda inputs: run(inputs)[0]
 
     write_graphs(bundle, folder, write)
     return not_held(bundle)
