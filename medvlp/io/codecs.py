@@ -212,11 +212,11 @@ def decode_raster(stream: BinaryIO, *, kind: str, page: int, deep: bool) -> tupl
         facts: dict[str, object] = {
             "mode": picture.mode,
             "bits": int(np.max(tags.get(_BITS, 16))),
-            "orientation": int(picture.getexif().get(_ORIENTATION, 1)),
+            "orientation": int(picture.getexif().pop(_ORIENTATION, 1)),  # else Pillow turns a TIFF that it loads
             "white_is_zero": tags.get(_PHOTOMETRIC) == 0,
         }
         if not deep:
-            return _values(picture), facts
+            return _values(picture.copy() if kind == "tiff" else picture), facts  # a copy has the size that is stored
         import imagecodecs
 
         stream.seek(0)

@@ -71,12 +71,14 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation(tmp_path, orientation):
+def test_exif_orientation(tmp_path, form, orientation):
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    image = read_image(save(tmp_path, GRAY8, "PNG", exif=exif.tobytes()))
+    image = read_image(save(tmp_path, GRAY8, form, exif=exif.tobytes()))
     assert (image.pixels == (UPRIGHT[orientation](GRAY8) / 255).astype(np.float32)).all()
+    assert (image.stored(image.pixels) == (GRAY8 / 255).astype(np.float32)).all()
     assert any("EXIF" in step for step in image.steps) == (orientation != 1)
 
 
