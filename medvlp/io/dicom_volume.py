@@ -58,7 +58,8 @@ def read_dicom_volume(
         _check(stack, on_gap, on_tilt)
         account = _Account()
         account.steps.append(f"series {found.infos[chosen.number - 1].words}")
-        account.steps.append(f"units: {_units(chosen.slices)}")
+        unit = _units(chosen.slices)
+        account.steps.append(f"units: {unit}")
         voxels, duplicates = _read(stack, account)
         left_out = dict(Counter(found.left_out) + Counter(chosen.left_out))
         grid = _repair(voxels, stack, on_gap, on_tilt, account)
@@ -68,7 +69,7 @@ def read_dicom_volume(
             gaps=stack.gaps, tilt=stack.tilt, duplicates=duplicates, made=len(grid.made),
             orientation=grid.affine.codes, left_out=left_out, series=found.infos,
         )  # fmt: skip
-        meta = meta_of(stack.places[0][0].source.parsed, stack.places[0][0].groups)
+        meta = {**meta_of(stack.places[0][0].source.parsed, stack.places[0][0].groups), "Units": unit}
     return Volume(
         voxels=grid.voxels, affine=grid.affine.to("RAS"), meta=meta, steps=tuple(account.steps),
         warnings=(*dict.fromkeys(account.notes), *_warnings(stack, duplicates, left_out)), geometry=report,

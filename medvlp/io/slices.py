@@ -97,11 +97,13 @@ class Slice:
         """Unit of the values as the file states it, and the rescale that produced them."""
         sequence = "PixelValueTransformationSequence"
         rescaled = self.find("RescaleSlope", sequence) or self.find("RescaleIntercept", sequence)
-        kind = "table" if self.groups[-1].items("ModalityLUTSequence") else "rescaled" if rescaled else "stored"
+        tables = self.groups[-1].items("ModalityLUTSequence")
+        kind = "table" if tables else "rescaled" if rescaled else "stored"
         holder = self.find("RescaleType", sequence)
         named = holder.text("RescaleType") if holder else self.groups[-1].text("Units")
-        named = named or ("HU" if self.modality == "CT" and kind == "rescaled" else _UNSPECIFIED)
-        return named, kind
+        named = tables[0].text("ModalityLUTType") if tables else named
+        usual = "HU" if self.modality == "CT" and kind != "stored" else _UNSPECIFIED
+        return named.upper() if named else usual, kind
 
     @property
     def unit(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import overload
 
@@ -36,7 +36,7 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
 
     Raises:
         UserError: the preset is unknown, or none for volumes, or the volume holds display values already.
-        UnreadableImage: ``preset_mismatch``, the volume is of another modality.
+        UnreadableImage: ``preset_mismatch``, the volume is of another modality or in another unit.
 
     Example:
         >>> window(np.array([-1350.0, -600.0, 150.0]), "ct_lung_v1").tolist()
@@ -72,14 +72,16 @@ def volume_recipe(preset: str) -> Preset:
     return recipe
 
 
-def curve_of(preset: str, *, modality: str, values: Callable[[], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def curve_of(
+    preset: str, *, meta: Mapping[str, object], values: Callable[[], np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return what `window` does to a volume, as a map of single slices of any shape; what is not finite becomes 0.
 
-    `modality` is the file's, empty where it does not say; `values` gives all values of the volume, and is called only
-    where percentiles are needed. Errors as `window`.
+    `meta` is the volume's; `values` gives all its values, and is called only where percentiles are needed. Errors as
+    `window`.
     """
     recipe = volume_recipe(preset)
-    _refuse_other_modality(recipe, modality)
+    _refuse_mismatch(recipe, meta)
     curve, _ = _shown_by(recipe, values)
 
     def show(slices: np.ndarray) -> np.ndarray:
@@ -111,17 +113,22 @@ def _shown_by(recipe: Preset, values: Callable[[], np.ndarray]) -> tuple[Callabl
     return (lambda part: full_range(part, low, high)), step
 
 
-def _refuse_other_modality(recipe: Preset, modality: str) -> None:
+def _refuse_mismatch(recipe: Preset, meta: Mapping[str, object]) -> None:
+    modality, unit = str(meta.get("Modality", "")), str(meta.get("Units", "HU"))
     if modality and modality not in recipe.modalities:
         raise UnreadableImage(
             "preset_mismatch",
             detail=f"{recipe.name} is for Modality {' or '.join(recipe.modalities)}, its Modality is {modality}",
         )
+    if isinstance(recipe.curve, FixedWindow) and unit != "HU":
+        raise UnreadableImage(
+            "preset_mismatch", detail=f"{recipe.name} is for Hounsfield units, the unit of its values is {unit}"
+        )
 
 
 def _uncertain(volume: Volume, recipe: Preset) -> list[str]:
+    _refuse_mismatch(recipe, volume.meta)
     modality = str(volume.meta.get("Modality", ""))
-    _refuse_other_modality(recipe, modality)
     notes = unit_warnings([recipe], modality, has_air=lambda: not (volume.voxels >= AIR_BELOW).all())
     if isinstance(recipe.curve, Percentiles) and any(step.startswith("padding: ") for step in volume.steps):
         notes.append("the file names a padding value, and voxels of padding count for the percentiles")

@@ -80,7 +80,8 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     """Return the document of a volume; its first window is the file's own, else one that fits what it holds."""
     slices, rows, columns = stored.values.shape
     middle = stored.values[slices // 2] * stored.slope + stored.intercept
-    hounsfield = volume.meta.get("Modality") == "CT" or ("Modality" not in volume.meta and middle.min() < AIR_BELOW)
+    modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
+    hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool(middle.min() < AIR_BELOW)))
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
     own = [(f"window {n}" if n else "file", float(c), float(w), "LINEAR") for n, (c, w) in enumerate(written)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from medvlp.core.errors import UserError
-from medvlp.io import UnreadableImage, Volume, preset_info, preset_names, read_image, window
+from medvlp.io import UnreadableImage, Volume, open_slices, preset_info, preset_names, read_image, read_volume, window
 from medvlp.io.affine import Affine
 from medvlp.io.dicom_display import eight_bits, equalise
 from medvlp.io.presets import EqualisedJpeg, FileDisplay, FixedWindow, Percentiles
+from medvlp.io.volume_display import curve_of
+from tests.io.ct_series import RESCALE_INTERCEPT, RESCALE_SLOPE, RESCALE_TYPE, write_series
 
 CT = {0x00080060: ("CS", "CT"), 0x00281052: ("DS", [-1024]), 0x00281053: ("DS", [1])}
 MR = {0x00080060: ("CS", "MR")}
@@ -224,6 +228,30 @@ def test_volume_without_air_and_without_modality_is_doubted():
 def test_volume_of_another_modality_is_refused():
     with pytest.raises(UnreadableImage, match="ct_lung_v1 is for Modality CT, its Modality is MR"):
         window(volume([0, 1, 2, 3], Modality="MR"), "ct_lung_v1")
+
+
+@pytest.mark.parametrize(
+    ("changed", "unit"),
+    [
+        ({RESCALE_SLOPE: None, RESCALE_INTERCEPT: None, RESCALE_TYPE: None}, "unspecified"),
+        ({RESCALE_TYPE: ("LO", "US")}, "US"),
+        ({0x00283000: ("SQ", [{0x00283002: ("US", [2, 0, 16]), 0x00283004: ("LO", "OD"),
+                               0x00283006: ("OW", bytes(4))}])}, "OD"),
+        ({RESCALE_TYPE: ("LO", "hu")}, "HU"),
+        ({RESCALE_TYPE: None}, "HU"),  # PS3.3 C.8.2.1.1: of CT
+    ],
+)  # fmt: skip
+def test_a_ct_window_is_for_hounsfield_units_of_a_volume_as_of_an_image(dicom, tmp_path, changed, unit):
+    folder = write_series(dicom, tmp_path / "s", change=lambda k, tags: tags | changed)
+    slices = open_slices(folder)
+    assert slices.meta["Units"] == unit
+    for shown in (
+        lambda: window(read_volume(folder), "ct_lung_v1"),
+        lambda: curve_of("ct_lung_v1", meta=slices.meta, values=slices.values),
+        lambda: read_image(folder / "00.dcm", preset="ct_lung_v1"),
+    ):
+        with nullcontext() if unit == "HU" else pytest.raises(UnreadableImage, match="preset_mismatch"):
+            shown()
 
 
 def test_a_volume_is_put_in_a_window_once():

@@ -105,7 +105,7 @@ class ReadVolume:
             return sample
         slices = self._opened(source, sample)
         modality = str(slices.meta.get("Modality", ""))
-        curves = [curve_of(name, modality=modality, values=slices.values) for name in self.windows]
+        curves = [curve_of(name, meta=slices.meta, values=slices.values) for name in self.windows]
         wanted = self.slice_mm and whole(len(slices) * slices.step / self.slice_mm)
         thick = resample_weights(len(slices), wanted) if wanted else None
         depth = len(slices) if thick is None else thick.indptr.size - 1
