@@ -22,7 +22,7 @@ from medvlp.io.image import Account, Image
 from medvlp.io.sandbox.client import decode
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples a pixel, PNG 11.2.1
-_MAX_PAGES = 10_000
+_MAX_PAGES, _MAX_FIELDS = 10_000, 1024  # real pages have dozens of fields, which pages may share
 _WIDTH, _LENGTH, _BITS, _SAMPLES = 256, 257, 258, 277  # TIFF 6.0 section 8
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF field type -> struct's code
 
@@ -108,7 +108,9 @@ def _directory(stream: BinaryIO, offset: int, order: str, big: bool) -> tuple[di
     try:
         stream.seek(min(offset, size))
         (count,) = struct.unpack(order + count_code, stream.read(struct.calcsize("=" + count_code)))
-        table = stream.read(min(count * entry, size))
+        if count > _MAX_FIELDS:
+            raise UnreadableImage("corrupt", detail=f"a directory of its TIFF pages claims {count} fields")
+        table = stream.read(count * entry)
         (following,) = struct.unpack(order + word, stream.read(struct.calcsize("=" + word)))
     except struct.error:
         raise UnreadableImage("truncated", detail="a directory of its TIFF pages is cut off") from None

@@ -140,6 +140,13 @@ def test_tiff_page(tmp_path):
         read_image(path, frame=2)
 
 
+def test_a_tiff_page_has_no_more_fields_than_pages_have(tmp_path):
+    fields = struct.pack("<HHII", 256, 4, 1, 1) + struct.pack("<HHII", 257, 4, 1, 1) * 1024
+    (tmp_path / "many.tif").write_bytes(struct.pack("<2sHIH", b"II", 42, 8, 1025) + fields + bytes(4))
+    with pytest.raises(UnreadableImage, match="claims 1025 fields"):
+        read_image(tmp_path / "many.tif")
+
+
 def test_12_bits_in_a_16_bit_file_are_announced(tmp_path):
     image = read_image(save(tmp_path, (GRAY16 >> 4).astype(np.uint16), "PNG"))
     assert any("has fewer bits than it says" in note for note in image.warnings)
