@@ -87,6 +87,12 @@ class Frame:
     coloured: Image | None = None
     rgb: np.ndarray | None = None
 
+    @property
+    def memory(self) -> int:
+        """Bytes of its pixels, in all the forms that are held."""
+        held = (self.values, self.rgb, None if self.coloured is None else self.coloured.pixels)
+        return sum(pixels.nbytes for pixels in held if pixels is not None)
+
     def painted(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
         """Return `levels`, uint8 ``(H, W)``; of a picture with colours ``(H, W, 3)``, a window acts on each of them."""
         if self.rgb is None:

@@ -77,7 +77,7 @@ class Series:
         """Bytes of its values."""
         if isinstance(self.content, StoredVolume):
             return self.content.values.nbytes
-        return sum(f.values.nbytes + (0 if f.rgb is None else f.rgb.nbytes) for f in self.content)
+        return sum(frame.memory for frame in self.content) + sum(image.pixels.nbytes for image in self.images.values())
 
     def pixels(self, first: int, last: int) -> bytes:
         """Return the values of frames or slices ``first`` to ``last`` (not included), little endian 16 bits.
@@ -330,7 +330,7 @@ def _frames(
                 header = _header(path, frame.meta)
             if not frames:
                 first = path
-            room -= frame.values.nbytes
+            room -= frame.memory
             if not frames or frames[0].values.shape == frame.values.shape:
                 frames.append(frame)
                 headers.append(Origin(header, number))

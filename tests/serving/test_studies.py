@@ -126,6 +126,15 @@ def test_every_page_of_a_tiff_is_a_frame(tmp_path, monkeypatch):
     assert (reason, "only its first 2 frames are shown" in sentence) == ("too_large", True)
 
 
+def test_colours_count_in_all_forms_that_are_held(tmp_path, monkeypatch):
+    pages = [Image.fromarray(np.full((30, 20, 3), (50, 60, n), np.uint8)) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    each = 30 * 20 * (2 + 3 + 4)  # luma to show, three colours, luma for a model in single precision
+    assert read_study([tmp_path / "a.tif"]).memory == 3 * each
+    monkeypatch.setattr("medvlp.serving.studies._MOST_FRAME_BYTES", 2 * each)
+    assert len(read_study([tmp_path / "a.tif"]).series[0].content) == 2
+
+
 def test_a_frame_of_another_size_is_told_of(tmp_path):
     pages = [Image.fromarray(np.zeros(shape, np.uint8)) for shape in ((30, 20), (15, 10), (30, 20))]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
