@@ -14,7 +14,6 @@ from medvlp.io.image import Image
 from medvlp.io.read import read_image
 from medvlp.io.resize import resize_pad
 from medvlp.io.volume import Volume
-from medvlp.io.volume_display import AIR_BELOW
 
 THUMB_EDGE = 128
 """Longest side of a small picture in pixels."""
@@ -103,7 +102,9 @@ def _content(path: Path) -> Image | Volume:
 
 
 def _facts(sha: str, content: Image | Volume) -> ImageFacts:
-    image = content if isinstance(content, Image) else _middle(content)
+    from medvlp.io.middle_slice import usual_axial
+
+    image = content if isinstance(content, Image) else usual_axial(content)
     gray = np.rint(np.clip(image.pixels, 0, 1) * 255).astype(np.uint8)
     small = resize_pad(image.pixels, THUMB_EDGE)
     fit = small.fit
@@ -121,16 +122,6 @@ def _facts(sha: str, content: Image | Volume) -> ImageFacts:
         thumb_height=fit.height,
         thumb_width=fit.width,
     )
-
-
-def _middle(volume: Volume) -> Image:
-    from medvlp.io.middle_slice import middle_axial, volume_preset
-
-    if volume.meta.get("Modality") in ("CT", "MR"):
-        return middle_axial(volume, volume_preset(volume, None))
-    # A file that does not name its modality (NIfTI): only CT has negative values like those of air.
-    is_ct = not volume.meta.get("Modality") and bool((volume.voxels < AIR_BELOW).any())
-    return middle_axial(volume, "ct_mediastinum_v1" if is_ct else "mr_percentile_v1")
 
 
 def _kind(content: Image | Volume) -> str:

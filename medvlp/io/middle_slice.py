@@ -6,7 +6,7 @@ from medvlp.core.errors import UserError
 from medvlp.io.image import Image
 from medvlp.io.presets import volume_preset_names
 from medvlp.io.volume import Volume
-from medvlp.io.volume_display import window
+from medvlp.io.volume_display import AIR_BELOW, window
 from medvlp.io.volume_slices import slices_of
 
 _USUAL = {"CT": "ct_mediastinum_v1", "MR": "mr_percentile_v1"}
@@ -44,3 +44,17 @@ def middle_axial(volume: Volume, preset: str) -> Image:
         pixels=slices.read([middle])[0], spacing=slices.spacing, spacing_kind="calibrated", meta=slices.meta,
         steps=(*shown.steps, step), warnings=shown.warnings,
     )  # fmt: skip
+
+
+def usual_axial(volume: Volume) -> Image:
+    """Return `middle_axial` in the usual preset; of a file that names no modality (NIfTI) in that which its values fit.
+
+    Raises:
+        UnreadableImage: ``preset_mismatch``, it is neither CT nor MR.
+    """
+    modality = volume.meta.get("Modality")
+    if modality in _USUAL:
+        return middle_axial(volume, _USUAL[str(modality)])
+    # Only CT has negative values like those of air.
+    is_ct = not modality and bool((volume.voxels < AIR_BELOW).any())
+    return middle_axial(volume, _USUAL["CT" if is_ct else "MR"])

@@ -11,9 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom import dcmread
 
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
+from medvlp.data.manifest import Manifest
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import load_result
 from medvlp.io import read_image
@@ -24,6 +26,7 @@ from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, met
 from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
 from medvlp.serving.browse.thumbnails import Album, small
+from tests.serving.room_files import ct_slices, nifti
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,18 @@ def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_
     elsewhere = Album(Shelf(runs_folder, root=runs_folder).manifest_of(table["id"].tolist()))
     assert "give the folder of the data with --root" in elsewhere.html(table["id"][0])
     assert "No manifest" in Album(None).html("A1")
+
+
+def test_a_volume_is_shown_in_a_window_that_fits_it_or_says_why_not(tmp_path):
+    nifti(tmp_path / "ct.nii", to_left=True)
+    images = ct_slices(tmp_path / "pet")
+    for path in images.iterdir():
+        header = dcmread(path)
+        header.Modality = "PT"
+        header.save_as(path)
+    album = Album(Manifest.of({"id": ["a", "b"], "volume": ["ct.nii", "pet"]}, root=tmp_path))
+    assert "<img " in album.html("a")  # NIfTI names no modality
+    assert "It cannot be shown: mr_percentile_v1 is for Modality MR, its Modality is PT" in album.html("b")
 
 
 def test_the_map_holds_the_variance_that_its_two_components_hold(shelf):
