@@ -47,7 +47,7 @@ def shown_of(
     frames = frames_of(series)
     if not 0 <= frame < len(frames):
         raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
-    picture, origin = frames[frame], series.headers[frame]
+    picture = frames[frame]
     pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
     rows = found["findings"] if found else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}
@@ -59,8 +59,7 @@ def shown_of(
         model_hash=str(model["hash"]),
         preset=str(model["preset"] or ""),
         operating_point=", ".join(sorted(points)) or "the bundle's thresholds",
-        source=origin.header,
-        frame=origin.frame,
+        source=series.headers[frame],
         layer=None if mapped is None else _layer(picture, *mapped),
         refused=refused["sentence"] if refused else "",
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydicom import dcmread
@@ -41,13 +41,6 @@ _SEVERAL = ("several_volumes", "other_size", "no_geometry")
 _PIXELS = "<i2", "<u2"
 
 
-class Origin(NamedTuple):
-    """The header of a frame's DICOM file, None of another file, and the frame's number in that file, from 0."""
-
-    header: Dataset | None
-    frame: int
-
-
 @dataclass(frozen=True, eq=False)
 class Series:
     """What hangs in one place: the frames of a file, or a volume.
@@ -59,7 +52,8 @@ class Series:
         content: frames of pictures, or a volume.
         document: what the page is told.
         meta: allow-listed facts.
-        headers: of each frame, for exports that must refer to it; told to nobody else. Empty of a volume.
+        headers: of each frame's DICOM file, None of another file, for exports that must refer to it; told to nobody
+            else. Empty of a volume.
         images: preset -> its first frame as that preset reads it, where a model asks for another than the display's.
     """
 
@@ -69,7 +63,7 @@ class Series:
     content: tuple[Frame, ...] | StoredVolume
     document: dict[str, Any]
     meta: dict[str, str | int | float]
-    headers: tuple[Origin, ...] = ()
+    headers: tuple[Dataset | None, ...] = ()
     images: dict[str, Image] = field(default_factory=dict)
 
     @property
@@ -315,7 +309,7 @@ def _frames(
     paths: list[Path], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     frames: list[Frame] = []
-    headers: list[Origin] = []
+    headers: list[Dataset | None] = []
     first, room = paths[0], _MOST_FRAME_BYTES
     for path in paths:
         number, total, most, odd = 0, 1, 1, 0
@@ -333,7 +327,7 @@ def _frames(
             room -= frame.memory
             if not frames or frames[0].values.shape == frame.values.shape:
                 frames.append(frame)
-                headers.append(Origin(header, number))
+                headers.append(header)
             else:
                 odd += 1
             number, total = number + 1, frame.frames

@@ -14,11 +14,11 @@ _CATEGORY = {
     "not_for_this_picture": "NOT FOR THIS PICTURE",
 }  # fmt: skip
 _LEAST_WIDTH = 640  # pixels: a narrower picture could not hold the words
-_BACK, _INK, _ALERT, _BOX = (16, 18, 22), (225, 228, 232), (255, 196, 87), (86, 180, 233)
+_BACK, _INK, _ALERT = (16, 18, 22), (225, 228, 232), (255, 196, 87)
 
 
 def render(shown: Shown) -> np.ndarray:
-    """Return uint8 ``(H, W, 3)``: the source's pixels one to one, nothing drawn on them but the layer and the boxes.
+    """Return uint8 ``(H, W, 3)``: the source's pixels one to one, nothing drawn on them but the layer.
 
     The layer is tinted by a ramp from blue over magenta to yellow, which people with colour blindness can order.
 
@@ -40,10 +40,6 @@ def render(shown: Shown) -> np.ndarray:
     page.paste(Image.fromarray(_tinted(shown)), (0, banner))
     draw = ImageDraw.Draw(page)
     draw.text((size, size // 2), BANNER, fill=_ALERT, font=font)
-    for finding in shown.findings:
-        if finding.box is not None:
-            x0, y0, x1, y1 = finding.box
-            draw.rectangle((x0, y0 + banner, x1 - 1, y1 - 1 + banner), outline=_BOX, width=max(1, columns // 400))
     for number, text in enumerate(words):
         draw.text((size, banner + rows + size // 2 + number * line), text, fill=_INK, font=font)
     return np.asarray(page)

@@ -34,7 +34,6 @@ class Finding:
         threshold: probability from which it is "present"; None where there is none.
         sentence: the number in words.
         side: "left", "right" or "".
-        box: x0, y0, x1, y1 in pixels of the source, ends excluded; None without a place.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Finding:
     threshold: float | None = None
     sentence: str = ""
     side: Literal["left", "right", ""] = ""
-    box: tuple[float, float, float, float] | None = None
 
     @property
     def title(self) -> str:
@@ -79,7 +77,6 @@ class Shown:
         preset: recipe from stored values to the model's input.
         operating_point: how thresholds were chosen.
         source: header of its DICOM file; None for a picture that is none.
-        frame: of the source, from 0.
         layer: drawn on the picture.
         refused: why the model was not asked, in a sentence; "" where it was.
     """
@@ -91,7 +88,6 @@ class Shown:
     preset: str
     operating_point: str
     source: Dataset | None = None
-    frame: int = 0
     layer: Layer | None = None
     refused: str = ""
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import uuid
 
 import highdicom as hd
-import numpy as np
 from highdicom import sr
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -48,7 +46,7 @@ def sr_bytes(shown: Shown) -> bytes:
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=examination(str(header.get("Modality", ""))),
-        imaging_measurements=[_group(each, shown, header, algorithm) for each in shown.findings],
+        imaging_measurements=[_group(each, algorithm) for each in shown.findings],
         title=codes.DCM.ImagingMeasurementReport,
     )
     for line in (BANNER, *shown.made_by):
@@ -63,9 +61,7 @@ def sr_bytes(shown: Shown) -> bytes:
     return file_bytes(document)
 
 
-def _group(
-    finding: Finding, shown: Shown, header: Dataset, algorithm: sr.AlgorithmIdentification
-) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations:
+def _group(finding: Finding, algorithm: sr.AlgorithmIdentification) -> sr.MeasurementsAndQualitativeEvaluations:
     tracking = sr.TrackingIdentifier(uid=hd.UID(), identifier=finding.title[:64])
     side = side_of(finding)
     sites = [sr.FindingSite(anatomic_location=_CHEST, laterality=side)] if side is not None else None
@@ -74,25 +70,7 @@ def _group(
         sr.Measurement(name=name, value=value, unit=NO_UNIT) for name, value in numbers if value is not None
     ]
     evaluations = [sr.QualitativeEvaluation(name=PRESENCE, value=CATEGORIES[finding.category])]
-    if finding.box is not None:
-        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=tracking, referenced_region=_region(finding.box, shown, header),
-            finding_type=code_of(finding), finding_sites=sites, algorithm_id=algorithm, measurements=measurements,
-            qualitative_evaluations=evaluations,
-        )  # fmt: skip
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking, finding_type=code_of(finding), finding_sites=sites, algorithm_id=algorithm,
         measurements=measurements, qualitative_evaluations=evaluations,
     )  # fmt: skip
-
-
-def _region(box: tuple[float, float, float, float], shown: Shown, header: Dataset) -> sr.ImageRegion:
-    """The box as a closed line; DICOM counts from the corner of the first pixel, as the box does (PS3.3 C.18.6.1.1)."""
-    x0, y0, x1, y1 = box
-    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], np.float64)
-    frames = [shown.frame + 1] if int(header.get("NumberOfFrames", 1) or 1) > 1 else None
-    source = sr.SourceImageForRegion(
-        referenced_sop_class_uid=header.SOPClassUID, referenced_sop_instance_uid=header.SOPInstanceUID,
-        referenced_frame_numbers=frames,
-    )  # fmt: skip
-    return sr.ImageRegion(graphic_type=sr.GraphicTypeValues.POLYLINE, graphic_data=corners, source_image=source)

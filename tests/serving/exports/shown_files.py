@@ -22,7 +22,6 @@ FINDINGS = (
         0.3,
         "0.43, twice its base rate, above its threshold 0.30",
         "left",
-        (20, 40, 70, 90),
     ),
     Finding("rib_fracture", "absent", 0.02, 0.15, "0.02, near its base rate"),
     Finding("pneumothorax", "uncalibrated"),

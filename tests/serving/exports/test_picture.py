@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medvlp.serving.exports import Finding, Shown, export
+from medvlp.serving.exports import Shown, export
 from medvlp.serving.exports.picture import render
 from tests.serving.exports.shown_files import HASH, ct_slice, shown
 
@@ -35,17 +35,6 @@ def test_pixels_stand_one_to_one_and_are_tinted_only_where_the_layer_is() -> Non
     page = render(replace(plain, layer=Layer("effusion", mask, "drawn")))[top : top + 80, :120]
     assert ((page == pixels[..., None]).all(axis=-1) | mask).all()
     assert not (page[mask][:, 0] == page[mask][:, 2]).any()
-
-
-def test_a_box_is_drawn_at_its_first_and_last_pixel() -> None:
-    pixels = np.zeros((80, 120), np.uint8)
-    plain = Shown(pixels, (), "quickstart", HASH, "dicom_voi_v1", "youden")
-    top = place_of(render(plain), pixels)
-    assert top is not None
-    page = render(replace(plain, findings=(Finding("mass", "present", box=(10, 20, 40, 60)),)))[top : top + 80, :120]
-    drawn = np.argwhere(page.any(axis=-1))
-    assert drawn.min(axis=0).tolist() == [20, 10]
-    assert (drawn.max(axis=0) + 1).tolist() == [60, 40]
 
 
 def test_the_banner_is_above_every_picture_and_no_identifier_in_the_file(tmp_path: Path) -> None:
