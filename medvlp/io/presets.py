@@ -89,7 +89,6 @@ class Preset:
 
     Attributes:
         name: what configs and checkpoints call it; ends in its version.
-        version: counts published behaviours under one base name.
         description: one sentence.
         curve: how modality values become display values.
         modalities: of DICOM files that it fits; () fits all.
@@ -99,7 +98,6 @@ class Preset:
     """
 
     name: str
-    version: int
     description: str
     curve: Curve
     modalities: tuple[str, ...]
@@ -110,13 +108,13 @@ class Preset:
 
 def _jpeg(name: str, whose: str, curve: EqualisedJpeg) -> Preset:
     words = f"Chest radiographs as the JPEG files of {whose} were made of DICOM, before JPEG's own loss."
-    return Preset(name, 1, words, curve, ("CR", "DX", "RG"), rasters=True, polarity=True, hang=False)
+    return Preset(name, words, curve, ("CR", "DX", "RG"), rasters=True, polarity=True, hang=False)
 
 
 def _ct(part: str, center: float, width: float) -> Preset:
     window = FixedWindow(center, width)
     words = f"CT in the {part.replace('_', ' ')} window: {window.words}; images and volumes."
-    return Preset(f"ct_{part}_v1", 1, words, window, ("CT",), rasters=False, polarity=False, hang=False)
+    return Preset(f"ct_{part}_v1", words, window, ("CT",), rasters=False, polarity=False, hang=False)
 
 
 _DICOM = "DICOM's grayscale display pipeline (PS3.3 C.11.1, C.11.2, C.11.6), as a PACS shows the image."
@@ -126,11 +124,11 @@ _CT = {
     "brain": (40, 80), "stroke": (40, 40),
 }  # fmt: skip
 _ALL = (
-    Preset("dicom_voi_v1", 1, _DICOM, FileDisplay(), (), rasters=True, polarity=True, hang=True),
+    Preset("dicom_voi_v1", _DICOM, FileDisplay(), (), rasters=True, polarity=True, hang=True),
     _jpeg("mimic_jpg_v1", "MIMIC-CXR-JPG", EqualisedJpeg("minimum")),
     _jpeg("chexpert_jpg_v1", "CheXpert", EqualisedJpeg("zero")),
     *(_ct(part, *window) for part, window in _CT.items()),
-    Preset("mr_percentile_v1", 1, _MR, Percentiles(0.5, 99.5), ("MR",), rasters=False, polarity=False, hang=False),
+    Preset("mr_percentile_v1", _MR, Percentiles(0.5, 99.5), ("MR",), rasters=False, polarity=False, hang=False),
 )
 _PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 

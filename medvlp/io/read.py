@@ -14,7 +14,6 @@ from medvlp.io.presets import FileDisplay, Preset, preset_info
 from medvlp.io.sniff import open_regular, sniff
 
 if TYPE_CHECKING:
-    from medvlp.io.dicom_layout import Layout
     from medvlp.io.geometry import Hanging
 
 
@@ -101,17 +100,13 @@ def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
         return "volume" if error.reason in ("volume", "several_images") else "image"
 
 
-def frame_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Return rows and columns of a DICOM file's frames as stored, which are of one size; None of another format."""
-    with open_regular(path) as stream, refusing(path):
-        if is_archive(stream) or sniff(stream) != "dicom":
-            return None
-        layout = _layout(stream)
-        return layout.rows, layout.columns
+def frame_hanging(
+    path: str | os.PathLike[str], *, preset: str = "dicom_voi_v1"
+) -> tuple[tuple[int, int], Hanging] | None:
+    """Return rows and columns of a DICOM file's frames as stored, and how `read_image` turns them, all of them alike.
 
-
-def frame_hanging(path: str | os.PathLike[str], *, preset: str) -> tuple[tuple[int, int], Hanging] | None:
-    """Return `frame_size`, and how `read_image` turns the frames, all of them alike; None of another format."""
+    None of another format.
+    """
     from medvlp.io.dicom_file import parse
     from medvlp.io.dicom_layout import check_layout
     from medvlp.io.geometry import Hanging, hanging_of
@@ -125,13 +120,6 @@ def frame_hanging(path: str | os.PathLike[str], *, preset: str) -> tuple[tuple[i
         return (layout.rows, layout.columns), hanging
 
 
-def _layout(stream: BinaryIO) -> Layout:
-    from medvlp.io.dicom_file import parse
-    from medvlp.io.dicom_layout import check_layout
-
-    return check_layout(parse(stream), [])
-
-
 def _kind(stream: BinaryIO) -> str:
     kind = sniff(stream)
     if kind == "nifti":
@@ -142,7 +130,10 @@ def _kind(stream: BinaryIO) -> str:
 def _count(stream: BinaryIO) -> int:
     kind = _kind(stream)
     if kind == "dicom":
-        return _layout(stream).frames
+        from medvlp.io.dicom_file import parse
+        from medvlp.io.dicom_layout import check_layout
+
+        return check_layout(parse(stream), []).frames
     from medvlp.io.raster import probe_raster
 
     return probe_raster(stream, kind, 0).pages

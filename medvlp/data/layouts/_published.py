@@ -18,7 +18,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.raster import probe_raster
-from medvlp.io.read import frame_size
+from medvlp.io.read import frame_hanging
 
 Row = dict[str, object]
 
@@ -68,8 +68,9 @@ def lookup_table(root: Path, names: Sequence[str], key: str, value: str) -> dict
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
     try:
-        if (found := frame_size(path)) is not None:
-            return found[1], found[0]
+        if (found := frame_hanging(path)) is not None:
+            (rows, columns), _ = found
+            return columns, rows
         with open(path, "rb") as stream:
             header = probe_raster(stream, "png" if path.suffix == ".png" else "jpeg", 0)
     except (UnreadableImage, OSError):
