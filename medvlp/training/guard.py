@@ -46,11 +46,7 @@ class Guard:
     in_a_row: int = 0
 
     def refuses(self, *, loss: float, norm: float) -> str | None:
-        """Return why the step must be skipped, or None.
-
-        Raises:
-            UserError: after too many skipped steps in a row.
-        """
+        """Return why the step must be skipped, or None."""
         reason = self._reason(loss, norm)
         if reason is None:
             self.in_a_row = 0
@@ -64,12 +60,15 @@ class Guard:
             return None
         self.skipped += 1
         self.in_a_row += 1
+        return reason
+
+    def stop(self, reason: str) -> None:
+        """Stop the run (UserError) after too many skipped steps in a row."""
         if self.in_a_row >= self.options.most:
             raise UserError(
                 f"{self.in_a_row} training steps in a row were skipped because {reason}: lower optimiser.rate, or look "
                 "at the samples listed in skipped.jsonl."
             )
-        return reason
 
     def _reason(self, loss: float, norm: float) -> str | None:
         if not math.isfinite(loss):

@@ -145,6 +145,9 @@ class Trainer:
             rate = set_rate(optimiser, phase.optimiser, samples=seen - origin, horizon=horizon)
             last = stop_at is not None and seen + options.batch >= stop_at
             log, norm, skipped = self._step(task, optimiser, phase, batch, asked=last or self._asked.name is not None)
+            if skipped is not None:
+                self._write_skipped(batch, skipped)
+                self.guard.stop(skipped)
             self.samples_seen = seen + options.batch
             tell(self.samples_seen, self.setup.phases[-1].until, self._stalls.note)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
@@ -229,11 +232,7 @@ class Trainer:
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
         norm = clip_gradients(trained, clip if clip is not None else float("inf"))
-        try:
-            reason = self.guard.refuses(loss=log.loss, norm=norm)
-        except UserError:
-            self._write_skipped(batch, "the last of too many in a row")
-            raise
+        reason = self.guard.refuses(loss=log.loss, norm=norm)
         if reason is None:
             with self._held.still():
                 optimiser.step()
@@ -242,7 +241,6 @@ class Trainer:
             # A step that is not taken leaves nothing behind: one NaN in a running mean would never go away.
             for tensor, before in statistics:
                 tensor.copy_(before)
-            self._write_skipped(batch, reason)
         return log, norm, reason
 
     def _write_skipped(self, batch: Batch, reason: str) -> None:

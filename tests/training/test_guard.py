@@ -46,7 +46,8 @@ def test_its_memory_survives_a_checkpoint() -> None:
 
 def test_too_many_in_a_row_stop_the_run_with_one_sentence() -> None:
     guard = Guard(GuardOptions(most=3))
-    guard.refuses(loss=float("nan"), norm=1.0)
-    guard.refuses(loss=float("nan"), norm=1.0)
+    for _ in range(3):
+        guard.stop("nothing")
+        reason = guard.refuses(loss=float("nan"), norm=1.0)
     with pytest.raises(UserError, match=r"3 training steps in a row were skipped .* lower optimiser\.rate"):
-        guard.refuses(loss=float("nan"), norm=1.0)
+        guard.stop(str(reason))

@@ -75,3 +75,15 @@ def test_too_many_in_a_row_stop_the_run_and_keep_what_was_saved(tmp_path: Path) 
         finish(tmp_path, touch=spoil_all, options={"guard": {"most": 4}})
     assert latest(tmp_path).name in ("step-00000004", "step-00000006")
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_rehearsal_writes_no_run_and_goes_on_whatever_its_steps_are(tmp_path: Path) -> None:
+    """The plan of a training whose first loss was not finite ended with a traceback: it had no folder to write to."""
+    setup = make_setup(tmp_path / "run", touch=lambda position, pixels: pixels.fill_(float("nan")))
+    trainer = Trainer(setup)
+    _, step = trainer.rehearsal(0)
+    batch = next(iter(setup.phases[0].batches(0)))
+    for _ in range(setup.options.guard.most + 1):
+        step(batch)
+    assert trainer.guard.skipped == setup.options.guard.most + 1
+    assert not setup.run.exists()
