@@ -21,6 +21,8 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
     seen: set[object] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *name`: what is written out goes over it
+            continue
         if key_node.tag == "tag:yaml.org,2002:bool":  # YAML 1.1 reads the key `on` of a patch as true
             key_node.tag = "tag:yaml.org,2002:str"
         key = loader.construct_object(key_node)

@@ -14,6 +14,11 @@ def test_a_base_lies_under_and_overrides_lie_over(tmp_path: Path) -> None:
     assert load_tree(tmp_path / "child.yaml", ["a.x=5", "b.0=7"]) == {"a": {"x": 5, "y": 3}, "b": [7]}
 
 
+def test_an_anchor_is_merged_into_a_mapping_and_what_is_written_out_goes_over_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &x {k: 1, j: 2}\nb:\n  <<: *x\n  j: 3\n")
+    assert load_tree(tmp_path / "a.yaml") == {"a": {"k": 1, "j": 2}, "b": {"k": 1, "j": 3}}
+
+
 def test_a_component_of_another_name_replaces_the_whole_one_below() -> None:
     assert merge({"m": {"name": "a", "k": 1}}, {"m": {"name": "b"}}) == {"m": {"name": "b"}}
     assert merge({"m": {"name": "a", "k": 1}}, {"m": {"name": "a", "j": 2}}) == {"m": {"name": "a", "k": 1, "j": 2}}
