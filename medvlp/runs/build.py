@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
+from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig, checked
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.fields import parse_field
@@ -343,5 +343,5 @@ def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, Mapping):
-        return Ramp.model_validate(value)
+        return checked(Ramp, value, source=where)
     raise ConfigError(f"{where} is {value!r}: give a number or a ramp {{start, end, until}}.")

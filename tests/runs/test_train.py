@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 from medvlp.config.recipe import full_tree, recipe_of, resumed
-from medvlp.config.tree import RunConfig, check_config
+from medvlp.config.tree import PhaseConfig, RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
@@ -78,6 +78,13 @@ def test_an_objective_that_the_engine_would_pass_over_is_refused(
         pytest.raises(ConfigError, match=rf"phases\[0\]\.objectives\[0\]: {sentence}"),
     ):
         build_objectives(config_of(tree).phases, {})
+
+
+def test_a_weight_that_is_half_a_ramp_is_told_in_sentences() -> None:
+    phase = PhaseConfig(until=8, objectives=[{"name": "clip", "weight": {"start": 0.0, "endd": 1.0}}])
+    sentences = r"objectives\[0\]\.weight: end is missing: .* until is missing: .* endd is not .* did you mean 'end'"
+    with pytest.raises(ConfigError, match=sentences):
+        build_objectives([phase], {})
 
 
 def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
