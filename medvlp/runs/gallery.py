@@ -43,9 +43,7 @@ def gallery_of(evaluation: Evaluation, *, count: int) -> tuple[list[GalleryItem]
         gallery = [*_typical(asked, known, count=count), *_errors(asked, known, count=min(_HARDEST, count))]
     examples = []
     if evaluation.compares and "text/embedding" in evaluation.judged.table.columns:
-        prepared, table = evaluation.judged.prepared, evaluation.judged.table
-        first = ~pd.Series(prepared.manifest.column("id.study")).duplicated().to_numpy()
-        examples = _retrieval_examples(evaluation.model, prepared, table, first)
+        examples = _retrieval_examples(evaluation.model, evaluation.judged.prepared, evaluation.judged.table)
     return gallery, examples
 
 
@@ -98,7 +96,7 @@ def _typical(asked: _Asked, scores: Mapping[str, np.ndarray], *, count: int) -> 
     """Take for each finding the positive whose score is the median of its positives: neither the best nor the worst."""
     items = []
     for finding, values in list(scores.items())[:count]:
-        positive = np.flatnonzero(asked.labels(finding) == 1)
+        positive = np.flatnonzero((asked.labels(finding) == 1) & np.isfinite(values))
         if len(positive):
             index = int(positive[np.argsort(values[positive], kind="stable")[len(positive) // 2]])
             items.append(asked.item(index, finding, float(values[index])))
@@ -137,11 +135,13 @@ def _boxes(record: ImageRecord, pixels: Tensor, finding: str, known: object) -> 
 
 
 def _retrieval_examples(
-    model: VisionLanguageModel, prepared: Prepared, table: FeatureTable, first: np.ndarray, *, count: int = 4
+    model: VisionLanguageModel, prepared: Prepared, table: FeatureTable, *, count: int = 4
 ) -> list[RetrievalExample]:
-    """Take queries evenly over the studies, in order: not chosen by how well they went."""
-    rows = np.flatnonzero(first & np.isfinite(table["text/embedding"]).all(1))
-    images, texts = table[f"{model.model.vision_kind}/embedding"][rows], table["text/embedding"][rows]
+    """Take queries evenly over the studies with picture and text, in order: not chosen by how well they went."""
+    images, texts = table[f"{model.model.vision_kind}/embedding"], table["text/embedding"]
+    rows = np.flatnonzero(np.isfinite(images).all(1) & np.isfinite(texts).all(1))
+    rows = rows[~pd.Series(prepared.manifest.column("id.study")[rows]).duplicated().to_numpy()]
+    images, texts = images[rows], texts[rows]
     reports = [str(table.columns["text"][int(i)]) for i in rows]
     names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
     group = np.array([names[" ".join(r.lower().split())] for r in reports])
