@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from medvlp.answers._writer import draws_of
 from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.answers.asking.score_table import write_score_table
@@ -280,6 +281,23 @@ def test_how_words_are_chosen_is_told_to_who_writes(films: Path) -> None:
     for decoding in (None, Decoding(beams=4)):
         found = predict_files(model, [films / "0.png"], decoding=decoding)["results"]
         assert found[0]["text"] == str(decoding)
+
+
+class Drawn(Heard):
+    """Writes what it draws."""
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
+        draws = draws_of(rows.table.ids, 1, seed=0)
+        return Predictions(tuple(rows.table.ids), text=tuple(map(str, draws[:, 0].tolist())))
+
+
+def test_what_is_drawn_for_a_picture_hangs_on_its_name_and_not_on_its_place(films: Path) -> None:
+    """Samples were called 0, 1, ...: a picture's words were others where another one stood before it."""
+    model = VisionLanguageModel(Bundle(dual(DUAL), None, preprocessing=[READ]))
+    model.answers = {"drawn": Drawn()}
+    both = predict_files(model, [films / "0.png", films / "2.png"])["results"]
+    alone = predict_files(model, [films / "2.png"])["results"]
+    assert both[1]["text"] == alone[0]["text"] != both[0]["text"]
 
 
 def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -> None:

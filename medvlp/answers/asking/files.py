@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -276,11 +276,11 @@ def _samples(
     failed: dict[int, DataError],
     tick: Callable[[], None],
 ) -> Iterator[Sample]:
-    """Yield the samples of files that can be read, numbered by their place in `files`, to which each is added."""
+    """Yield the samples of files that can be read; what is known of each is added to `files`."""
     for number, row in rows.items():
         tick()
         try:
-            prepared = row if isinstance(row, Prepared) else model.prepare(row.source)
+            prepared = row if isinstance(row, Prepared) else model.prepare(row.source, name=row.id)
         except DataError as error:
             failed[number] = error
             continue
@@ -289,7 +289,7 @@ def _samples(
             ood = {"flagged": verdict.flagged, "score": round(verdict.score, 4), "reasons": list(verdict.reasons)}
             facts = {"abstained": verdict.flagged, "ood": ood}
         files.append(_Read(number, row, prepared.warnings, facts))
-        yield replace(prepared.sample, id=str(len(files) - 1))
+        yield prepared.sample
 
 
 def _said(
@@ -303,10 +303,10 @@ def _said(
     weights = model.model.slice_weights
 
     def watch(group: Sequence[Sample], table: FeatureTable) -> None:
-        for row, sample in enumerate(group):
+        for row, (sample, read) in enumerate(zip(group, files[-len(group) :], strict=True)):
             stack = stack_of(sample.fields.get("stack"))
             if weights is not None and stack is not None:
-                files[int(sample.id)].facts["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
+                read.facts["slices"] = _heaviest(stack, table[f"stack/{weights}"][row])
 
     return ask_samples(
         answers,
