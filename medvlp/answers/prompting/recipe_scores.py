@@ -83,11 +83,14 @@ class RecipeScores(Answer):
         return model.vision_kind, given_of(model, self.recipe, {})
 
     def answer(self, rows: Rows, ask: Ask, begun: tuple[str, Given]) -> Predictions:
-        """Return the scores, in the order of the recipe's prompts."""
-        view, given = begun
-        images = {part: rows.table[str(Key(view, part))] for part in self.recipe.recipe.image_parts}
-        found = self.recipe.recipe.scores(replace(given, images=images))
-        notes = (BATCH_SENTENCE.format(name=self.recipe.name),) if self.recipe.recipe.batch_dependent else ()
+        """Return the scores, in the order of the recipe's prompts; NaN where a row has no picture."""
+        (view, given), recipe = begun, self.recipe.recipe
+        images = {part: rows.table[str(Key(view, part))] for part in recipe.image_parts}
+        there = ~np.all([np.isnan(v).all(axis=tuple(range(1, v.ndim))) for v in images.values()], axis=0)
+        found = np.full((len(there), len(self.labels)), np.nan)
+        if there.any():
+            found[there] = recipe.scores(replace(given, images={part: v[there] for part, v in images.items()}))
+        notes = (BATCH_SENTENCE.format(name=self.recipe.name),) if recipe.batch_dependent else ()
         scores = {label: found[:, i] for i, label in enumerate(self.labels)}
         return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 

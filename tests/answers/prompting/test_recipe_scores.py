@@ -19,7 +19,9 @@ from medvlp.answers.prompting.recipe_scores import (
     single_prompt_scores,
     uncertain_scores,
 )
+from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.features.embed import embed_parts
 from medvlp.text.prompts import PromptSet
@@ -67,6 +69,23 @@ def test_zero_shot_is_the_ensemble_of_the_bundle(model: VisionLanguageModel, fil
     expected = model.ask("zero_shot", films).scores
     assert expected is not None
     np.testing.assert_allclose(scores_by(model, recipe, films), np.stack(list(expected.values()), axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["chexzero_v1", "gloria_v1"])
+def test_a_row_without_a_picture_has_no_score_and_changes_that_of_no_other(
+    model: VisionLanguageModel, films: list[Path], name: str
+) -> None:
+    answer = RecipeScores(load_recipe(name))
+    begun, seen = answer.begin(model.model, Ask()), model.embed_image(films[:3])
+    tables = (
+        FeatureTable(list("abcd")[: len(rows)], {"image/embedding": rows}) for rows in (seen, np.insert(seen, 1, np.nan, 0))
+    )
+    whole, with_gap = (answer.answer(Rows(table), Ask(), begun).scores for table in tables)
+    assert whole is not None
+    assert with_gap is not None
+    for label, values in whole.items():
+        assert np.isnan(with_gap[label][1])
+        np.testing.assert_array_equal(np.delete(with_gap[label], 1), values)
 
 
 def test_a_score_of_the_batch_says_so(model: VisionLanguageModel, films: list[Path]) -> None:
