@@ -18,6 +18,7 @@ from medvlp.evaluation.metric_row import repeats, with_interval
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import FITTED_SPLITS
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.statistics.bootstrap import Interval, percentile_interval
@@ -126,7 +127,7 @@ def _cases(result: Result, split: str | None) -> pd.DataFrame:
     splits = result.cases["split"].astype(str)
     wanted = split
     if wanted is None:
-        there = [each for each in splits.unique() if each not in ("train", "training", "validate")]
+        there = [each for each in splits.unique() if each not in FITTED_SPLITS]
         wanted = "test" if "test" in there else there[0] if len(there) == 1 else None
         if wanted is None:
             raise DataError(f"Result {result.name!r} has the splits {', '.join(splits.unique())}: name one by --split.")

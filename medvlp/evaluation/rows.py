@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.words import finding, group_words
 
+FITTED_SPLITS = ("train", "training", "validate")
+"""Names of splits that something was fitted or chosen on."""
+
 
 def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
     """Return the map that is released (`ScoreOptions.calibration`), of those that rows have numbers of.
@@ -85,10 +88,31 @@ def plain_auroc(row: Metric) -> bool:
     return row.metric == "auroc" and row.group is None
 
 
+def judged_split(rows: Iterable[Metric]) -> str:
+    """Return the split that numbers are shown of: ``test``, else the last one that nothing was fitted or chosen on.
+
+    Example:
+        >>> from medvlp.evaluation.results import Counts
+        >>> names, counts = ("external", "validate"), Counts(n=9, patients=9)
+        >>> judged_split([Metric(metric="auroc", label="x", value=0.8, counts=counts, split=name) for name in names])
+        'external'
+    """
+    there = list(dict.fromkeys(row.split for row in rows))
+    judged = [split for split in there if split not in FITTED_SPLITS] or there
+    return "test" if "test" in judged else judged[-1] if judged else ""
+
+
+def judged_rows(rows: Iterable[Metric]) -> list[Metric]:
+    """Return the rows of `judged_split`."""
+    rows = list(rows)
+    split = judged_split(rows)
+    return [row for row in rows if row.split == split]
+
+
 def only(result: Result, metric: str, label: str, group: str | None = None) -> Metric | None:
-    """Return the row, of the test split where there are several."""
-    rows = [r for r in result.metrics if (r.metric, r.label, r.group) == (metric, label, group)]
-    return next((r for r in rows if r.split == "test"), rows[-1] if rows else None)
+    """Return the row, of `judged_split` where there are several."""
+    rows = judged_rows(r for r in result.metrics if (r.metric, r.label, r.group) == (metric, label, group))
+    return rows[0] if rows else None
 
 
 def macro_of(result: Result) -> Metric | None:

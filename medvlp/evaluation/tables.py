@@ -11,7 +11,7 @@ from pathlib import Path
 from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_json, write_text
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.rows import released_map
+from medvlp.evaluation.rows import judged_split, released_map
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
 
@@ -80,28 +80,18 @@ class Table:
     words: int = 1
 
 
-def score_table(result: Result, *, split: str | None = None, point: str | None = None) -> Table:
-    """Return the table of a result: a row a finding, then the averages.
+def score_table(result: Result) -> Table:
+    """Return the table of a result's `judged_split`: a row a finding, then the averages.
 
-    Numbers that were tuned on the test rows are given only where nothing was chosen on validation rows, in a column
-    that says so.
+    Sensitivity, specificity, predictive values and F1 are those at the first operating point. Numbers that were tuned
+    on the test rows are given only where nothing was chosen on validation rows, in a column that says so.
 
     Args:
         result: of `medvlp score`.
-        split: which; by default ``test``, else the last one.
-        point: operating point of sensitivity, specificity, predictive values and F1; by default the first one.
-
-    Raises:
-        ConfigError: if the result has no such split or operating point.
     """
-    chosen = _split_of(result, split)
+    chosen = judged_split(result.metrics)
     rows = [row for row in result.metrics if row.split == chosen and row.group is None]
-    points = list(dict.fromkeys(row.operating_point for row in rows if row.metric == "sensitivity"))
-    if point is not None and point not in points:
-        raise ConfigError(
-            f"The result has no operating point {point!r}: choose one of {', '.join(map(str, points)) or 'none'}."
-        )
-    at = point or (points[0] if points else None)
+    at = next((row.operating_point for row in rows if row.metric == "sensitivity"), None)
     use = released_map(result, rows)
     shares = (("Sens.", "sensitivity"), ("Spec.", "specificity"), ("PPV", "ppv"), ("NPV", "npv"), ("F1", "f1"))
     wanted: list[tuple[str, str, str | None, str | None]]
@@ -254,13 +244,6 @@ def check_table_path(path: Path) -> None:
 
 _FEW = ("few_positives", "few_negatives")
 _WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
-
-
-def _split_of(result: Result, split: str | None) -> str:
-    there = list(dict.fromkeys(row.split for row in result.metrics))
-    if split is not None and split not in there:
-        raise ConfigError(f"The result has no split {split!r}: it has {', '.join(map(repr, there))}.")
-    return split if split is not None else "test" if "test" in there else there[-1] if there else ""
 
 
 def _counted(row: Metric) -> tuple[str | int, ...]:

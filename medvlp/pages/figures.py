@@ -12,7 +12,7 @@ from markupsafe import Markup
 from medvlp.evaluation import words
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import Result
-from medvlp.evaluation.rows import metric_rows, released_map
+from medvlp.evaluation.rows import judged_split, metric_rows, released_map
 from medvlp.evaluation.words import finding
 from medvlp.features.drawing import heat_map_layer, png_uri
 from medvlp.pages.charts import Series, curve_chart, series_chart
@@ -65,8 +65,9 @@ def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigu
     precision_recall: list[CurveFigure] = []
     if result.cases is None:
         return roc, precision_recall
-    rows = {row.label: (row, precision) for row, precision in metric_rows(result) if row.split in ("", "test")}
-    table = result.cases if "split" not in result.cases else result.cases[result.cases["split"].astype(str) == "test"]
+    split = judged_split(result.metrics)
+    rows = {row.label: (row, precision) for row, precision in metric_rows(result) if row.split == split}
+    table = result.cases if "split" not in result.cases else result.cases[result.cases["split"].astype(str) == split]
     policy = check_policy(str(result.options.get("policy", "u_ignore")))
     for at, (label, (row, precision)) in enumerate(rows.items()):
         if label == "macro" or row.value is None or f"score:{label}" not in table:

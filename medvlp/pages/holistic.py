@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.robustness.factors import LATERAL
-from medvlp.evaluation.rows import headline_of, macro_of, only, released_map
+from medvlp.evaluation.rows import headline_of, judged_rows, macro_of, only, released_map
 from medvlp.evaluation.words import finding, group_words, map_words
 
 _UNLIKE = ("inversion", LATERAL)  # no corruptions: pictures that a gate should hold back
@@ -131,7 +131,7 @@ def _clean(best: Result | None, results: Sequence[Result]) -> list[Axis]:
 
 
 def _calibration(best: Result | None) -> Axis:
-    own = [r for r in (best.metrics if best else ()) if r.group is None and r.split not in ("train", "validate")]
+    own = judged_rows(row for row in (best.metrics if best else ()) if row.group is None)
     used = None if best is None else released_map(best, own)
     row = next((r for r in own if (r.metric, r.label, r.calibration) == ("ece", "macro", used)), None)
     words = f"expected calibration error, {map_words(used)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.rows import headline_of, metric_rows
+from medvlp.evaluation.rows import FITTED_SPLITS, headline_of, metric_rows
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.models.card import RESEARCH, CardResult, ModelCard, fact_list
 from medvlp.pages.evaluated import evaluation_facts
@@ -77,7 +77,7 @@ def _table(best: Result) -> str:
 
 def _test_rows(best: Result) -> list[tuple[Metric, Metric | None]]:
     """Return the rows of cases that nothing was chosen on."""
-    return [(row, precision) for row, precision in metric_rows(best) if row.split not in ("train", "validate")]
+    return [(row, precision) for row, precision in metric_rows(best) if row.split not in FITTED_SPLITS]
 
 
 def _label(row: Metric) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
+from medvlp.evaluation.rows import judged_rows
 from medvlp.evaluation.words import finding, interval, map_words, name_of, number, rule_words
 from medvlp.pages.score_charts import decision_chart, reliability_chart
 from medvlp.statistics.bootstrap import patient_clusters
@@ -86,7 +87,7 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
         seed: of these.
         key: unique in the page; makes the charts' ids unique.
     """
-    rows = [row for row in result.metrics if row.group is None and row.split not in ("train", "validate")]
+    rows = judged_rows(row for row in result.metrics if row.group is None)
     called = [row for row in rows if row.metric == "sensitivity"]
     # A map's threshold is the map's (grounding shows it), not one that calls a finding.
     points = list(dict.fromkeys(p for row in called if not (p := row.operating_point or "").endswith("_validate")))

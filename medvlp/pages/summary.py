@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
-from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, released_map
+from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, released_map
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import mean_of_places
 from medvlp.statistics.few import TOO_FEW
@@ -128,8 +128,8 @@ def _weakest_group(best: Result) -> Tile | None:
 
     A mean over fewer findings may be higher or lower for that alone.
     """
-    everybody, macro = macro_of(best), [row for row in best.metrics if row.label == "macro" and row.group]
-    macro = [row for row in macro if row.value is not None and row.split in ("", "test")]
+    everybody, macro = macro_of(best), judged_rows(row for row in best.metrics if row.label == "macro" and row.group)
+    macro = [row for row in macro if row.value is not None]
     gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
     if gaps:
         row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
@@ -151,7 +151,7 @@ def _weakest_group(best: Result) -> Tile | None:
 
 
 def _calibration_tile(best: Result) -> Tile | None:
-    own = [row for row in best.metrics if row.group is None and row.split not in ("train", "validate")]
+    own = judged_rows(row for row in best.metrics if row.group is None)
     used = released_map(best, own)
     rows = [row for row in own if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
     if used is None or not rows or rows[-1].value is None:

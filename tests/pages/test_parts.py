@@ -15,6 +15,7 @@ import pytest
 from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.tables import score_table
 from medvlp.evaluation.words import number, percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
@@ -22,7 +23,7 @@ from medvlp.pages.figures import curves, label_of, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
-from medvlp.pages.summary import tiles_of
+from medvlp.pages.summary import summary_of, tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import Curve, roc_curve
 
@@ -145,3 +146,19 @@ def test_a_curve_is_of_the_cases_of_its_captions_number(policy: Policy, monkeypa
     assert np.trapezoid(curve.y, curve.x) == pytest.approx(row.value)
     assert n == row.counts.n == np.isin(label, (0, 1) if policy == "u_ignore" else (0, 1, -1)).sum()
     assert figure.caption == f"AUROC {number(row.value)}"
+
+
+@pytest.mark.parametrize("name", ["external", "test", "zurich"])
+def test_what_a_page_shows_is_of_no_split_that_something_was_chosen_on(name: str) -> None:
+    generator = np.random.default_rng(0)
+    label = np.arange(400) % 2
+    table = pd.DataFrame({"id": range(400), "patient_id": range(400), "split": np.repeat([name, "validate"], 200)})
+    table["label:edema"] = label
+    table["score:edema"] = label * np.repeat([0.3, 3.0], 200) + generator.normal(size=400)
+    result = score_predictions(table, options=ScoreOptions(resamples=20))
+    area = result.find("auroc", "edema", split=name)
+    assert f"on 200 {name} cases" in summary_of([result])
+    assert tiles_of([result])[0].value == number(area.value)
+    assert score_table(result).rows[0][4].value == area.value  # pyrefly: ignore
+    roc, _ = curves(result, resamples=10, seed=0)
+    assert [each.caption for each in roc] == [f"AUROC {number(area.value)}"]
