@@ -44,7 +44,7 @@ def csv_of_table(table: str) -> str:
         for cell, interval in zip(row, ranged, strict=True):
             line.append(_inert(cell.words))
             if interval and number == 0:
-                line += [f"{cell.words} low", f"{cell.words} high"]
+                line += [_inert(f"{cell.words} {end}") for end in ("low", "high")]
             elif interval:
                 line += cell.limits or ("", "")
         writer.writerow(line)

@@ -51,6 +51,8 @@ def test_every_named_table_can_be_saved_with_its_numbers(page: str, results: tup
 def test_a_table_runs_nothing_in_a_spreadsheet_and_keeps_words_beside_numbers() -> None:
     table = "<tr><th>A</th><th>B</th></tr><tr><th>=1+1</th><td>x<sup>2</sup><span class=small>n 3</span></td></tr>"
     assert csv_of_table(table) == "A,B\n'=1+1,x (n 3)\n"
+    headed = "<tr><th>=1+1</th></tr><tr><td>0.8<span class=small>0.7 to 0.9</span></td></tr>"
+    assert csv_of_table(headed) == "'=1+1,'=1+1 low,'=1+1 high\n0.8,0.7,0.9\n"
 
 
 @pytest.mark.parametrize("left", [0, 30, 90])
