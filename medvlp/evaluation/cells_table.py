@@ -23,11 +23,10 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
 from medvlp.evaluation.redraw import Redrawn, redraw
 from medvlp.evaluation.results import Metric, load_result
-from medvlp.statistics.bootstrap import bootstrap, percentile_interval
+from medvlp.statistics.bootstrap import bootstrap, bootstrap_p, percentile_interval
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 
-_ROUNDING = 1e-12
 _FEWEST = 6  # patients: below that resamples repeat each other and an interval means nothing
 _ENOUGH = 100  # resamples a comparison, so that the smallest p stays under 0.05 when it is corrected
 
@@ -110,21 +109,6 @@ def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
     count, mean, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(student.ppf((1 + level) / 2, count - 1)) * sd / math.sqrt(count)
     return Limits(low=mean - reach, high=mean + reach, method="student_t_over_seeds")
-
-
-def two_sided(draws: FloatArray) -> float | None:
-    """Return the p value of "no difference" from resampled differences; None where more than half are not defined.
-
-    Example:
-        >>> two_sided(np.full(99, 0.1)), two_sided(np.zeros(99))
-        (0.02, 1.0)
-    """
-    defined = draws[~np.isnan(draws)]
-    if 2 * len(defined) < len(draws) or not len(defined):
-        return None
-    # Seeds whose differences cancel leave rounding, which is no sign.
-    below, above = int((defined <= _ROUNDING).sum()), int((defined >= -_ROUNDING).sum())
-    return min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1))
 
 
 class _Seen:
@@ -265,8 +249,9 @@ def _difference(
     elif len({each.cases for each in redrawn if each is not None}) > 1:
         patients = _no_patients("other_cases")
     else:
-        moved, few = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0), _few(redrawn)
-        patients, p = _over_patients([moved], few=few, level=level), None if few else two_sided(moved)
+        moved = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0)
+        patients = _over_patients([moved], few=_few(redrawn), level=level)
+        p = None if patients.low is None else bootstrap_p(moved)
     return Difference(
         value=float(np.mean(own)), seeds=both, over_seeds=over_seeds(own, level=level), over_patients=patients, p=p
     )

@@ -14,33 +14,18 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.metric_row import repeats, with_interval
+from medvlp.evaluation.metric_row import repeats, with_interval, with_paired_test
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.rows import FITTED_SPLITS
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data
-from medvlp.statistics.bootstrap import Interval, percentile_interval
+from medvlp.statistics.bootstrap import bootstrap_p, percentile_interval
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
-from medvlp.statistics.metrics import FloatArray
 
 _ROUNDING = 1e-9  # of two fits of one thing, which are iterated to 1e-10
-
-
-def bootstrap_p(draws: FloatArray) -> float:
-    """Return the two-sided p value of "no difference": twice the smaller share of draws on one side of 0, 0 included.
-
-    One draw is added to each side, so that it is never 0.
-
-    Example:
-        >>> bootstrap_p(np.array([0.1, 0.2, 0.3])), bootstrap_p(np.zeros(5))
-        (0.5, 1.0)
-    """
-    defined = draws[~np.isnan(draws)]
-    smaller = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))
 
 
 def compare_results(
@@ -177,15 +162,9 @@ def _row(data: SplitData, found: Difference) -> Metric:
         test=replace(base.test, first=found.first, second=found.second),
         counts=replace(base.counts, prevalence=None),
     )
-    if row.reason in TOO_FEW:
-        return row
     if found.test is not None:
-        if found.test.p is None:
-            return replace(row, reason="separated")
-        found_interval = Interval(found.test.low, found.test.high, 0, 0)
-        row = replace(row, test=replace(row.test, p=found.test.p))
-        return with_interval(row, found_interval, method="delong_clustered", form="wald")
-    if not len(found.draws):
+        return with_paired_test(row, found.test)
+    if row.reason in TOO_FEW or not len(found.draws):
         return row
     draws = np.where(np.abs(found.draws) < _ROUNDING, 0.0, found.draws)
     if repeats(draws, within=_ROUNDING) and np.nanmin(np.abs(draws)) > 0:  # as DeLong's test without a variance

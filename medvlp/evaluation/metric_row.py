@@ -9,6 +9,7 @@ import numpy as np
 
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
+from medvlp.statistics.delong import PairedTest
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
@@ -96,6 +97,16 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
     if signed and found.low is not None and found.high is not None:
         found = replace(found, low=low + width * found.low, high=low + width * found.high)
     return with_interval(row, found, method="patient_bootstrap", form="logit")
+
+
+def with_paired_test(row: Metric, found: PairedTest) -> Metric:
+    """Return a row of a difference of two AUROCs with DeLong's interval and test; without both of too few patients."""
+    if row.reason in TOO_FEW:
+        return row
+    if found.p is None:
+        return replace(row, reason="separated")
+    row = replace(row, test=replace(row.test, p=found.p))
+    return with_interval(row, Interval(found.low, found.high, 0, 0), method="delong_clustered", form="wald")
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:

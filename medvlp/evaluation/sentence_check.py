@@ -28,7 +28,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metric_row import drawn_rows, share_row, with_draws
+from medvlp.evaluation.metric_row import drawn_rows, share_row, with_draws, with_paired_test
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
@@ -220,15 +220,7 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
             made.append(row)
             continue
         row = replace(row, value=test.difference, test=replace(row.test, first=test.first, second=test.second))
-        if test.p is None:
-            made.append(replace(row, reason="separated"))
-        else:
-            test_row = replace(
-                row,
-                interval=replace(row.interval, low=test.low, high=test.high, method="delong_clustered", form="wald"),
-                test=replace(row.test, p=test.p),
-            )
-            made.append(test_row)
+        made.append(with_paired_test(row, test))
     whole, kinds = made[0], made[1:]
     tests = sum(row.test.p is not None for row in kinds) or None
     corrected = holm([row.test.p for row in kinds])

@@ -20,6 +20,7 @@ from medvlp.statistics.metrics import FloatArray, ScoreLevels
 
 # Rows times resamples held at once; a block of the largest array stays near 100 MB.
 _BLOCK_ELEMENTS = 12_000_000
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +163,17 @@ def percentile_interval(draws: FloatArray, *, level: float = 0.95) -> Interval:
         return Interval(None, None, used, skipped)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), used, skipped)
+
+
+def bootstrap_p(draws: FloatArray) -> float:
+    """Return the two-sided p value of "no difference": twice the smaller share of draws on one side of 0, 0 included.
+
+    One draw is added to each side, so that it is never 0. What is 0 but for rounding is no sign.
+
+    Example:
+        >>> bootstrap_p(np.array([0.1, 0.2, 0.3])), bootstrap_p(np.zeros(5))
+        (0.5, 1.0)
+    """
+    defined = draws[~np.isnan(draws)]
+    smaller = min(int((defined <= _ROUNDING).sum()), int((defined >= -_ROUNDING).sum()))
+    return min(1.0, 2 * (smaller + 1) / (len(defined) + 1))

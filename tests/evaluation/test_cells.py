@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
-from medvlp.evaluation.cells_table import make_table, over_seeds, two_sided
+from medvlp.evaluation.cells_table import make_table, over_seeds
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.predictions import Policy
@@ -306,11 +306,6 @@ def test_five_patients_of_a_class_give_no_interval_over_patients_and_no_p(tmp_pa
     assert reading.difference is not None
     assert (reading.difference.over_patients.reason, reading.difference.p) == ("few_patients", None)
     assert "too few" in markdown(found)
-
-
-def test_rounding_is_no_sign() -> None:
-    assert two_sided(np.full(99, 5e-17)) == 1.0
-    assert two_sided(np.array([np.nan] * 60 + [1.0] * 39)) is None
 
 
 def test_a_measure_that_no_run_has_is_told_with_the_nearest_one(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.compare import bootstrap_p, compare_results
+from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
-from medvlp.statistics.bootstrap import patient_clusters, resample_patients
+from medvlp.statistics.bootstrap import bootstrap_p, patient_clusters, resample_patients
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.delong import compare_areas
 from medvlp.statistics.holm import holm
@@ -239,6 +239,7 @@ def test_a_bootstrap_p_is_twice_the_smaller_tail_and_never_0() -> None:
     draws = np.array([-1.0] * 3 + [1.0] * 96 + [np.nan])
     assert bootstrap_p(draws) == pytest.approx(2 * 4 / 100)
     assert bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert bootstrap_p(np.full(99, 5e-17)) == 1.0  # rounding is no sign
 
 
 def test_a_comparison_is_written_in_the_form_of_results(compared: Result, tmp_path) -> None:

@@ -148,6 +148,11 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
     assert row.value == pytest.approx(0.0, abs=1e-12)
     assert row.test.p == 1
 
+    few = told(reports[40:], [f"t{i % 4}" for i in range(40)], image[40:], validation)
+    row = few.find("auroc_difference", "sentence_calibrated")
+    assert (row.reason, row.interval.low, row.test.p) == ("too_few_positives", None, None)
+    assert row.value is not None
+
 
 def test_without_validation_nothing_is_calibrated_and_shared_patients_are_refused() -> None:
     for validation in (None, Studies(embed(["Hello."]), ["Hello."], ["v"])):
