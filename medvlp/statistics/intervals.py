@@ -135,8 +135,8 @@ def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95, pati
     return Interval(float(expit(centre - reach)), float(expit(centre + reach)), plain.used, plain.skipped)
 
 
-def recentred_interval(draws: FloatArray, *, value: float, level: float = 0.95, least: float = 0.0) -> Interval:
-    """Return the percentile interval moved so that the draws' mean lies on the estimate, cut off at `least`.
+def recentred_interval(draws: FloatArray, *, value: float, level: float = 0.95) -> Interval:
+    """Return the percentile interval moved so that the draws' mean lies on the estimate, cut off at 0.
 
     For errors of calibration: resampling adds noise to each bin, which an absolute value turns into bias, so the draws
     lie too high by about what the estimate was corrected for.
@@ -149,4 +149,4 @@ def recentred_interval(draws: FloatArray, *, value: float, level: float = 0.95, 
     if plain.low is None or plain.high is None:
         return plain
     shift = value - float(np.nanmean(draws))
-    return Interval(max(least, plain.low + shift), max(least, plain.high + shift), plain.used, plain.skipped)
+    return Interval(max(0.0, plain.low + shift), max(0.0, plain.high + shift), plain.used, plain.skipped)

@@ -1,7 +1,7 @@
-"""Brier score and log loss of probabilities, and what a Brier score is made of.
+"""Probabilities checked, their log losses, and what a Brier score is made of.
 
 A score is not a probability because it lies between 0 and 1, and one outside is never squashed into the range: it is
-refused. A probability of exactly 0 that proves wrong has an infinite log loss, which is refused too, not cut off.
+refused. A probability of exactly 0 that proves wrong has an infinite log loss, which is not cut off.
 """
 
 from __future__ import annotations
@@ -50,47 +50,6 @@ def checked_probabilities(probabilities: ArrayLike, *, rows: int, name: str = "P
     return values
 
 
-def brier(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the mean squared difference of probability and outcome.
-
-    Args:
-        labels: ``(n,)`` of 0 and 1.
-        probabilities: ``(n,)`` in [0, 1].
-        weights: ``(n,)`` non-negative row weights.
-
-    Raises:
-        UndefinedMetricError: if there are no rows (or no weight).
-        DataError: if labels are not 0 or 1, or a probability is NaN or outside [0, 1].
-
-    Example:
-        >>> round(brier([0, 1, 1], [0.1, 0.8, 0.4]), 4)
-        0.1367
-    """
-    truth, values, weight = _checked(labels, probabilities, weights, "The Brier score")
-    return float(np.sum(weight * (values - truth) ** 2) / weight.sum())
-
-
-def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the mean negative log-likelihood; arguments and errors as `brier`.
-
-    Raises:
-        UndefinedMetricError: also where it is infinite (reason ``"infinite"``): an outcome had probability 0.
-
-    Example:
-        >>> round(log_loss([0, 1], [0.1, 0.8]), 4)
-        0.1643
-    """
-    truth, values, weight = _checked(labels, probabilities, weights, "The log loss")
-    loss = log_losses(truth, values)
-    if np.isinf(loss[weight > 0]).any():
-        raise UndefinedMetricError(
-            f"The log loss is infinite: {int(np.isinf(loss).sum())} outcomes had probability 0; a calibrated model "
-            f"never says 0 or 1, or give the Brier score instead.",
-            reason="infinite",
-        )
-    return float(np.sum(weight * np.where(weight > 0, loss, 0.0)) / weight.sum())
-
-
 def log_losses(truth: ArrayLike, probabilities: FloatArray) -> FloatArray:
     """Return the negative log-likelihood of each row, infinite where an outcome had probability 0."""
     with np.errstate(divide="ignore"):
@@ -107,7 +66,10 @@ def brier_parts(labels: ArrayLike, probabilities: ArrayLike) -> BrierParts:
     """
     from scipy.optimize import isotonic_regression
 
-    truth, values, _ = _checked(labels, probabilities, None, "The Brier score")
+    truth = checked_labels(labels).astype(np.float64)
+    values = checked_probabilities(probabilities, rows=len(truth))
+    if not len(truth):
+        raise UndefinedMetricError("The Brier score of no rows is not defined: give rows.", reason="no_rows")
     distinct, place, rows = np.unique(values, return_inverse=True, return_counts=True)
     observed = np.bincount(place, weights=truth) / rows
     fitted = isotonic_regression(observed, weights=rows).x[place]
@@ -116,16 +78,3 @@ def brier_parts(labels: ArrayLike, probabilities: ArrayLike) -> BrierParts:
     best = float(np.mean((fitted - truth) ** 2))
     whole = float(np.mean((distinct[place] - truth) ** 2))
     return BrierParts(whole - best, uncertainty - best, uncertainty)
-
-
-def _checked(
-    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None, what: str
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    truth = checked_labels(labels).astype(np.float64)
-    values = checked_probabilities(probabilities, rows=len(truth))
-    weight = np.ones(len(truth)) if weights is None else checked_scores(weights, rows=len(truth), name="Weights")
-    if (weight < 0).any():
-        raise DataError("Weights hold negative values: a row's weight is 0 or more.")
-    if not weight.sum() > 0:
-        raise UndefinedMetricError(f"{what} of no rows is not defined: give rows.", reason="no_rows")
-    return truth, values, weight

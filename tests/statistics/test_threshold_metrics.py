@@ -14,7 +14,7 @@ from medvlp.statistics.confusion import call_counts
 from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
-from medvlp.statistics.probability_metrics import brier, brier_parts, log_loss
+from medvlp.statistics.probability_metrics import brier_parts
 from medvlp.statistics.table import Confusion, call_metrics
 from tests.statistics.calls import threshold_metric
 
@@ -70,29 +70,8 @@ def test_thousands_of_random_tables_equal_sums_by_hand_or_are_refused(cases: int
     assert refused > cases / 10
 
 
-@pytest.mark.parametrize("cases", CASES)
-def test_thousands_of_brier_scores_and_log_losses_equal_sums_by_hand_or_are_refused(cases: int) -> None:
-    for labels, _, p, weights in _cases(cases):
-        w = np.ones(len(p)) if weights is None else weights
-        if w.sum() == 0:
-            with pytest.raises(UndefinedMetricError, match="of no rows is not defined"):
-                brier(labels, p, weights)
-            continue
-        assert abs(brier(labels, p, weights) - math.fsum(w * (p - labels) ** 2) / math.fsum(w)) < 1e-12
-        of_truth = np.where(labels == 1, p, 1 - p)
-        if (of_truth[w > 0] == 0).any():
-            with pytest.raises(UndefinedMetricError, match="The log loss is infinite") as caught:
-                log_loss(labels, p, weights)
-            assert caught.value.reason == "infinite"
-            continue
-        expected = -math.fsum(each * math.log(q) for each, q in zip(w, of_truth, strict=True) if each > 0) / math.fsum(
-            w
-        )
-        assert abs(log_loss(labels, p, weights) - expected) < 1e-12
-
-
 def test_some_cases_equal_scikit_learn() -> None:
-    for labels, called, p, weights in _cases(60):
+    for labels, called, _, weights in _cases(60):
         pairs = {
             "sensitivity": lambda y, c, w: sk.recall_score(y, c, sample_weight=w),
             "ppv": lambda y, c, w: sk.precision_score(y, c, sample_weight=w),
@@ -106,19 +85,14 @@ def test_some_cases_equal_scikit_learn() -> None:
         except UndefinedMetricError:
             continue
         assert found == pytest.approx(pairs[name](labels, called, weights), abs=1e-12)
-        if 0 < labels.mean() < 1:
-            assert brier(labels, p, weights) == pytest.approx(
-                sk.brier_score_loss(labels, p, sample_weight=weights), abs=1e-12
-            )
 
 
 @pytest.mark.parametrize("probability", [1.0001, -1e-9])
 def test_what_is_no_probability_is_refused_and_never_squashed(probability: float) -> None:
-    for score in (brier, log_loss):
-        with pytest.raises(DataError, match=r"hold 1 values outside \[0, 1\].*they are not squashed here"):
-            score([0, 1], [0.5, probability])
+    with pytest.raises(DataError, match=r"hold 1 values outside \[0, 1\].*they are not squashed here"):
+        brier_parts([0, 1], [0.5, probability])
     with pytest.raises(DataError, match="NaN or infinite"):
-        brier([0, 1], [0.5, np.nan])
+        brier_parts([0, 1], [0.5, np.nan])
 
 
 def test_the_parts_of_a_brier_score_add_up_and_mean_what_they_say() -> None:
@@ -126,7 +100,8 @@ def test_the_parts_of_a_brier_score_add_up_and_mean_what_they_say() -> None:
     p = np.round(generator.random(500), 2)
     y = generator.random(500) < p**2
     parts = brier_parts(y, p)
-    assert parts.miscalibration - parts.discrimination + parts.uncertainty == pytest.approx(brier(y, p), abs=1e-12)
+    whole = parts.miscalibration - parts.discrimination + parts.uncertainty
+    assert whole == pytest.approx(sk.brier_score_loss(y, p), abs=1e-12)
     assert parts.uncertainty == pytest.approx(y.mean() * (1 - y.mean()))
     assert min(parts.miscalibration, parts.discrimination) >= 0
     constant = brier_parts(y, np.full(500, y.mean()))

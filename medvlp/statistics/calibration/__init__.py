@@ -6,12 +6,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "CalibrationLine": "line",
-        "DirichletMap": "dirichlet",
         "ReliabilityBin": "reliability",
         "calibration_line": "line",
         "expected_calibration_error": "errors",
         "fit_calibrator": "fit",
-        "fit_dirichlet": "dirichlet",
         "reliability_bins": "reliability",
         "scale_of": "fit",
         "smooth_calibration_error": "errors",

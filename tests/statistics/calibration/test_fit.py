@@ -7,13 +7,13 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.calibration import DirichletMap, fit_calibrator, fit_dirichlet, scale_of
+from medvlp.statistics.calibration import fit_calibrator, scale_of
 from medvlp.statistics.calibration.calibrators import CALIBRATORS, Calibrator, log_odds
 from medvlp.statistics.calibration.logistic import fit_logistic
 from medvlp.statistics.metrics import UndefinedMetricError, auroc
-from medvlp.statistics.probability_metrics import log_loss
 
 
 def _rows(n: int = 3000, seed: int = 0, temperature: float = 1.0):
@@ -172,26 +172,6 @@ def test_the_unit_of_a_column_does_not_matter() -> None:
     z, y = draws.normal(size=200), draws.integers(0, 2, 200).astype(np.float64)
     small, plain = (fit_logistic(np.stack([unit * z, np.ones(200)], axis=1), y) for unit in (1e-9, 1.0))
     assert 1e-9 * small.coefficients[0] == pytest.approx(plain.coefficients[0], rel=1e-6)
-
-
-def test_dirichlet_of_three_classes_mends_a_known_distortion() -> None:
-    generator = np.random.default_rng(5)
-    p = generator.dirichlet(np.ones(3), 6000)
-    classes = (p.cumsum(axis=1) < generator.random((6000, 1))).sum(axis=1)
-    sharp = p**2.5 / (p**2.5).sum(axis=1, keepdims=True)
-    map_ = fit_dirichlet(sharp, classes)
-    after = map_.probabilities(sharp)
-    assert after.sum(axis=1) == pytest.approx(np.ones(6000))
-    hot = np.eye(3)[classes]
-    assert -(hot * np.log(after)).sum() < -(hot * np.log(np.maximum(sharp, 1e-12))).sum()
-    assert np.diag(map_.weight) == pytest.approx([0.4] * 3, abs=0.08)
-    assert isinstance(map_, DirichletMap)
-    with pytest.raises(DataError, match="sum to 1"):
-        fit_dirichlet(p * 2, classes)
-    with pytest.raises(DataError, match="give one of 0 to 2"):
-        fit_dirichlet(p, classes + 1)
-    with pytest.raises(UndefinedMetricError, match="Class 2 has no validation row"):
-        fit_dirichlet(p, np.minimum(classes, 1))
 
 
 def test_the_logit_of_a_probability_is_its_log_odds() -> None:
