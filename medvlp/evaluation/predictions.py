@@ -123,8 +123,9 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
         given.setdefault(column, []).append(field)
     table = table.rename(columns={column: fields[0] for column, fields in given.items()})
     table = table.assign(**{copy: table[first] for first, *more in given.values() for copy in more})
-    for column in _KEYS:
-        if column in table and pd.api.types.infer_dtype(table[column]) == "string":
+    for column in map(str, table.columns):
+        words = column in _KEYS or column.startswith("group:")
+        if words and pd.api.types.infer_dtype(table[column]) == "string":
             # "P1 " and "P1" are one patient, and a split "test " is the test split.
             table[column] = table[column].str.strip()
     return table

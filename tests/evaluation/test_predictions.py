@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.evaluation.predictions import check_policy, checked_findings, known_rows, numeric_columns, read_predictions
+from medvlp.evaluation.predictions import (
+    check_policy,
+    checked_findings,
+    groups_of,
+    known_rows,
+    numeric_columns,
+    read_predictions,
+)
 
 CSV = "id,patient_id,label:edema,score:edema,group:site\n1,007,1,0.5,NA\n2,7,,0.25,b\n3,08,-1,,b\n"
 
@@ -65,6 +72,8 @@ def test_outer_blanks_are_no_part_of_a_name(tmp_path: Path) -> None:
     table = read_predictions(tmp_path / "a.csv")
     assert checked_findings(table) == ["edema"]
     assert table[["id", "patient_id", "split"]].to_numpy().tolist() == [["a", "P1", "test"], ["b", "P1", "test"]]
+    table.assign(**{"group:sex": ["F ", " F"]}).to_parquet(tmp_path / "a.parquet")
+    assert [group.name for group in groups_of(read_predictions(tmp_path / "a.parquet"), ["edema"])] == ["sex=F"]
 
 
 def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
