@@ -59,6 +59,12 @@ def test_a_report_finds_its_picture_among_those_of_other_patients() -> None:
     assert finds_own(same, same, patients, k=3).sum() == 0
 
 
+def test_equal_pictures_are_as_near_wherever_they_stand() -> None:
+    generator = np.random.default_rng(0)
+    reports, one = generator.normal(size=(1025, 512)), generator.normal(size=512)  # the last block is one row
+    assert finds_own(reports, np.tile(one, (1025, 1)), [str(row) for row in range(1025)], k=5).sum() == 0
+
+
 def test_many_reports_are_compared_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(1)
     reports, pictures = draws.integers(-2, 3, (2, 50, 4)).astype(float)  # products are exact, and often equal
