@@ -27,7 +27,8 @@ from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
 from medvlp.statistics.few import FEW_PATIENTS
-from medvlp.statistics.metrics import FloatArray, auroc_of_slots, score_levels
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc_of_slots, score_levels
+from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 
 AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 """Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
@@ -139,18 +140,16 @@ def measure_cases(cases: Iterable[Case], *, scale: Scale) -> pd.DataFrame:
 def youden_threshold(peaks: FloatArray, present: NDArray[np.bool_]) -> float | None:
     """Return the value with the largest sensitivity + specificity; None where one of the two is not defined.
 
-    It lies in the middle between two scores, the lowest such middle of equal ones.
+    It is that of the rule ``youden`` of `medvlp.statistics.operating_points`.
 
     Example:
         >>> youden_threshold(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, True]))
         0.4
     """
-    if present.all() or not present.any():
+    try:
+        return fit_operating_point(present, peaks, parse_rule("youden")).threshold
+    except UndefinedMetricError:
         return None
-    levels = np.unique(peaks)
-    middles = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
-    sums = [(peaks[present] >= m).mean() + (peaks[~present] < m).mean() for m in middles]
-    return float(middles[int(np.argmax(sums))])
 
 
 def grounding_rows(
