@@ -16,6 +16,7 @@ from medvlp.evaluation.tables import Table as Written
 from medvlp.evaluation.words import REASONS, finding, integer, name_of, percent
 from medvlp.pages.forest import Forest, ForestRow, Mark, mark_of, on_axis
 from medvlp.pages.render import environment
+from medvlp.statistics.table import METRICS
 
 _LEGEND = (("series0", "over patients"), ("series1", "over seeds"))
 _AUROC_TICKS = tuple((tick / 10, f"{tick / 10:.1f}") for tick in range(4, 11))
@@ -132,7 +133,8 @@ def _sweep_summary(table: Table) -> str:
     read = [(row, row.readings[0]) for row in table.rows if row.readings[0].mean is not None]
     if not read:
         return f"{words} Nothing is measured yet."
-    digits, least = digits_of(measure), measure.metric.endswith("_rank")
+    kind = METRICS.get(measure.metric)
+    digits, least = digits_of(measure), kind is not None and kind.better == "lower"
     best, reading = (min if least else max)(read, key=lambda pair: pair[1].mean or 0.0)
     words += f" {_title(measure)} is {'lowest' if least else 'highest'} for {best.name}: "
     words += f"{reading.mean:.{digits}f}, the mean of {_seeds(len(reading.values))}"

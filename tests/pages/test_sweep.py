@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -111,6 +112,11 @@ class _Text(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())
+
+
+def test_of_an_error_the_lowest_is_named_first() -> None:
+    error = MEASURES[0].model_copy(update={"metric": "brier"})
+    assert "brier score, macro is lowest for" in _Text(page_of(replace(table(), measures=(error, MEASURES[1])))).text
 
 
 def test_it_says_the_numbers_and_which_interval_is_which() -> None:
