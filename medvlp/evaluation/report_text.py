@@ -17,7 +17,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import report_labels
 from medvlp.text.mentions import Mention, read_report
@@ -259,7 +259,7 @@ def _metrics(
     found = []
     for at, (metric, label) in enumerate(every):
         value = None if np.isnan(point[at]) else float(point[at])
-        cases = int((bottom[at] > 0).sum()) if at < len(names) else len(patients)
+        there = bottom[at] > 0 if at < len(names) else np.ones(len(patients), bool)
         used = int((bottom[rows[metric]].sum(axis=1) > 0).sum()) if label == "macro" else None
         found.append(
             metric_row(
@@ -270,7 +270,9 @@ def _metrics(
                     split=split,
                     policy=policy,
                     reason="no_rows" if value is None else None,
-                    counts=Counts(n=cases, patients=clusters.patients, labels_used=used),
+                    counts=Counts(
+                        n=int(there.sum()), patients=count_patients(clusters.patient[there]), labels_used=used
+                    ),
                 ),
                 value,
                 None if draws is None or value is None else draws[:, at],
