@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.metric_row import metric_row
+from medvlp.evaluation.metric_row import drawn_rows, metric_row
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
-from medvlp.statistics.bootstrap import bootstrap, patient_clusters
+from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import label_groups, random_recall
 
@@ -215,27 +215,21 @@ def _rows(
         row = weights[clusters.patient]
         return (values.T @ row / row.sum(axis=0)).T
 
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(frame)) if resamples else None
-    found = []
-    for at, each in enumerate(names):
+    rows = []
+    for each in names:
         chance = frame["share"].mean() if each.startswith("precision") else None
         if each.startswith("recall"):
             chance = chances[int(each.split("@")[1])].mean()
-        found.append(
-            metric_row(
-                Metric(
-                    metric=each,
-                    label=_DIRECTION,
-                    value=None,
-                    split=split,
-                    policy="none",
-                    group="label_equal",
-                    chance=None if chance is None else float(chance),
-                    interval=ConfidenceInterval(level=level),
-                    counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
-                ),
-                float(values[:, at].mean()),
-                None if draws is None else draws[:, at],
-            )
+        row = Metric(
+            metric=each,
+            label=_DIRECTION,
+            value=None,
+            split=split,
+            policy="none",
+            group="label_equal",
+            chance=None if chance is None else float(chance),
+            interval=ConfidenceInterval(level=level),
+            counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
         )
-    return tuple(found)
+        rows.append(row)
+    return tuple(drawn_rows(rows, statistic, clusters, seed=seed, resamples=resamples, height=len(frame)))
