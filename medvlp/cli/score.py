@@ -105,9 +105,9 @@ def score(
         probabilities=probabilities,
     )
     result, reports = _result(predictions, fit, columns or [], options, vocabulary, title=name, synthetic=synthetic)
-    write_result(result, out)
     for path in table or []:
         write_table(score_table(result), path)
+    write_result(result, out)
     typer.echo(f"The numbers are in {out}.")
     _echo_remarks(result, reports=reports)
     if not no_page:

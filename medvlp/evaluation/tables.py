@@ -88,9 +88,14 @@ def score_table(result: Result) -> Table:
 
     Args:
         result: of `medvlp score`.
+
+    Raises:
+        ConfigError: if no finding was ranked, as in a table of written reports.
     """
     chosen = judged_split(result.metrics)
     rows = [row for row in result.metrics if row.split == chosen and row.group is None]
+    if not any(row.metric == "auroc" for row in rows):
+        raise ConfigError(f"Result {result.name!r} ranks no finding, which a table is of: leave --table out.")
     at = next((row.operating_point for row in rows if row.metric == "sensitivity"), None)
     use = released_map(result, rows)
     shares = (("Sens.", "sensitivity"), ("Spec.", "specificity"), ("PPV", "ppv"), ("NPV", "npv"), ("F1", "f1"))

@@ -10,6 +10,7 @@ import pytest
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
@@ -276,6 +277,12 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
     assert comparison_table(compared, metric="f1").caption == "f1 (youden): theirs against ours"
     assert len(comparison_table(compared, metric="f1").rows) == 4
     assert comparison_table(compared, metric="brier").caption == "brier (platt): theirs against ours"
+
+
+def test_written_reports_have_no_table_of_scores() -> None:
+    reports = evaluate_reports(["Edema."], ["Edema."], ["p"], seed=0, recipe="", data="", resamples=0)
+    with pytest.raises(ConfigError, match="ranks no finding, which a table is of: leave --table out"):
+        score_table(reports)
 
 
 def test_latex_takes_any_name() -> None:
