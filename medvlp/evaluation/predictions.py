@@ -21,7 +21,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._table import read_table
 from medvlp.evaluation.results import AVERAGES
-from medvlp.statistics.metrics import FloatArray, checked_scores
+from medvlp.statistics.metrics import FloatArray
 
 Policy = Literal["u_ignore", "u_zeros", "u_ones"]
 _KEYS = ("id", "patient_id", "split")
@@ -205,7 +205,13 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
     if policy != "u_ignore":
         labels = np.where(labels == -1.0, float(policy == "u_ones"), labels)
     known = np.isin(labels, (0.0, 1.0))
-    checked_scores(scores[known], rows=int(known.sum()), name=f"Column score:{finding}, rows with a known label,")
+    wrong = known & ~np.isfinite(scores)
+    if wrong.any():
+        first = f" (the first is id {table['id'].to_numpy()[wrong][0]})" if "id" in table else ""
+        raise DataError(
+            f"Column score:{finding} has NaN or infinity in {int(wrong.sum())} rows with a known label{first}: mend "
+            "the predictor or leave these rows out."
+        )
     return KnownRows(finding, known, labels == 1.0, scores)
 
 

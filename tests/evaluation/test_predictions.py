@@ -85,8 +85,16 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
 def test_a_missing_score_of_an_uncertain_row_matters_only_where_the_row_counts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV)
     table = read_predictions(tmp_path / "a.csv")
-    with pytest.raises(DataError, match="rows with a known label, hold 1 values that are NaN"):
+    with pytest.raises(DataError, match="NaN or infinity in 1 rows with a known label"):
         known_rows(table, "edema", policy="u_zeros")
+
+
+def test_a_score_that_is_no_number_is_told_by_its_id_wherever_the_row_stands() -> None:
+    scores = [0.5, None, 0.25, float("inf")]  # the second belongs to no known label
+    columns = {"id": ["c0", "c1", "c2", "c10"], "label:edema": [1, None, 0, 1], "score:edema": scores}
+    for table in (pd.DataFrame(columns), pd.DataFrame(columns).sort_values("id")):
+        with pytest.raises(DataError, match=r"score:edema has NaN or infinity in 1 rows .* \(the first is id c10\)"):
+            known_rows(table, "edema")
 
 
 def test_an_unknown_policy_is_refused() -> None:
