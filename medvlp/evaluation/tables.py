@@ -161,6 +161,7 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
         "paired, patients resampled together.",
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
         "corrected after Holm for the findings compared.",
+        *_legend(rows),
     ]
     columns = ("Finding", "n", "positive", "patients", first, second, "difference", "p", "p corrected")
     shown = metric if at is None else f"{metric} ({at})"
@@ -283,11 +284,16 @@ def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[
         notes.append(f"Brier score and calibration error (bias-corrected) {made}.")
     if any(row.metric == "oracle_f1" for row in rows) and point is None:
         notes.append("oracle: the threshold was tuned on these very cases, an upper bound and no result.")
-    if any(row.reason in _FEW for row in rows):
-        notes.append(f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.")
-    if any(row.reason in TOO_FEW for row in rows):
-        notes.append(f"** Fewer than {LEAST_PATIENTS} patients of one class: no interval.")
-    return tuple(notes)
+    return (*notes, *_legend(rows))
+
+
+def _legend(rows: Sequence[Metric]) -> list[str]:
+    """What the marks of `_cell` mean that stand in these rows."""
+    marks = {
+        f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.": _FEW,
+        f"** Fewer than {LEAST_PATIENTS} patients of one class: no interval.": TOO_FEW,
+    }
+    return [words for words, reasons in marks.items() if any(row.reason in reasons for row in rows)]
 
 
 def _text(entry: str | int | Cell, dash: str) -> str:

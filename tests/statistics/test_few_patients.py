@@ -188,8 +188,19 @@ def test_a_p_value_is_never_written_as_nothing() -> None:
     right, wrong = (score_predictions(each, options=ScoreOptions(resamples=0)) for each in (rows, turned))
     made = comparison_table(compare_results(wrong, right, resamples=0))
     assert "<0.0001" in to_markdown(made)
+    assert "optimistic" not in to_markdown(made)
     assert "0.0000" not in to_markdown(made)
     assert "$<$0.0001" in to_latex(made)
+
+
+def test_a_mark_of_a_comparison_is_explained_below_it() -> None:
+    rows = table({"rare": 9, "four": 4})
+    result = score_predictions(rows, options=ScoreOptions(resamples=100))
+    text = to_markdown(comparison_table(compare_results(result, result, resamples=100)))
+    assert ")* |" in text
+    assert "\n* 30 patients or fewer of one class: the interval is optimistic.\n" in text
+    assert "** |" in text
+    assert "\n** Fewer than 5 patients of one class: no interval.\n" in text
 
 
 def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
