@@ -25,8 +25,11 @@ def components(
 
     from medvlp.core.component_words import component_words, list_words, method_words
     from medvlp.core.components import KINDS, chosen, describe, entries
+    from medvlp.core.errors import UserError
     from medvlp.core.methods import methods
 
+    if by_method and word is not None:
+        raise UserError(f"--methods lists all methods, and {word} is not looked up: leave one of them out.")
     if by_method:
         known = methods()
         typer.echo(json.dumps([asdict(each) for each in known], ensure_ascii=False) if as_json else method_words(known))

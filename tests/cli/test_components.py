@@ -43,6 +43,11 @@ def test_a_name_of_two_kinds_tells_both(cli: Cli) -> None:
     assert "models/text_vectors/transformers: " in out
 
 
+def test_a_word_beside_the_list_of_methods_is_refused(cli: Cli) -> None:
+    told = cli("components", "clip", "--methods").refused()
+    assert told == "medvlp: --methods lists all methods, and clip is not looked up: leave one of them out."
+
+
 def test_an_unknown_word_is_one_sentence(cli: Cli) -> None:
     said = cli("components", "objectivs").refused()
     assert said.startswith("medvlp: There is no kind or component named 'objectivs': did you mean 'objectives'? ")
