@@ -109,6 +109,8 @@ def _journal_of(out: Path) -> Path:
 def _check(source: Path, out: Path) -> None:
     if not source.exists():
         raise UserError(f"{source} does not exist: check the path.")
+    if source.is_dir() and all(path.is_dir() and not path.is_symlink() for path in source.rglob("*")):
+        raise UserError(f"{source} holds no file: check the path.")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UserError(f"{out} lies in {source}, which is never written to: name a folder elsewhere.")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _journal_of(out).exists())):

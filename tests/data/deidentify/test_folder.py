@@ -203,6 +203,9 @@ def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         deidentify_folder(root, root / "out", key_file=tmp_path / "key")
     with pytest.raises(UserError, match="does not exist"):
         deidentify_folder(tmp_path / "none", tmp_path / "out", key_file=tmp_path / "key")
+    (tmp_path / "empty" / "inside").mkdir(parents=True)
+    with pytest.raises(UserError, match="empty holds no file"):
+        deidentify_folder(tmp_path / "empty", tmp_path / "out", key_file=tmp_path / "key")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     with pytest.raises(UserError, match="no run of this command made it"):
