@@ -38,6 +38,11 @@ def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
     """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
+    if explorer is None and root is not None:
+        raise UserError("--root says where the explorer's pictures lie: add --explorer RUNS, or leave it out.")
+    of_the_room = {"--index": index, "--dicomweb": dicomweb, "--audit": audit, "--schema": schema}
+    for option in [option for option, given in of_the_room.items() if given and explorer is not None]:
+        raise UserError(f"{option} is of the reading room, and the explorer has none: leave it or --explorer out.")
     from medvlp.serving.launch import Options, open_room
 
     if password is not None:

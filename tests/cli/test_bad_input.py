@@ -316,6 +316,12 @@ def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(
     assert "is not a bundle" in cli("embed", tmp_path, config, "--out", tmp_path / "t.parquet").refused()
 
 
+def test_the_explorer_refuses_what_only_the_reading_room_does(cli: Cli, tmp_path: Path) -> None:
+    told = cli("demo", "--explorer", tmp_path, "--audit", tmp_path / "log").refused()
+    assert "--audit is of the reading room, and the explorer has none" in told
+    assert "add --explorer RUNS" in cli("demo", "--root", tmp_path).refused()
+
+
 def test_an_evaluation_with_a_fault_is_refused(cli: Cli, tmp_path: Path) -> None:
     told = cli("evaluate", "evaluate/phantom.yaml", "evaluation.resample=10", "workers=none").refused()
     assert "evaluation.resample is not a known key: did you mean 'resamples'?" in told
