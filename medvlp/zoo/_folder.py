@@ -13,6 +13,7 @@ from medvlp.text.tokenizers import TransformersTokenizer
 
 # Weights as safetensors or as torch's own, the card, never code.
 _WANTED = ("README.md", "*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.pt")
+_FILES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -25,6 +26,8 @@ def folder_at(source: Path) -> Path:
     if source.is_dir():
         return source
     name = source.as_posix()
+    if source.suffix in _FILES and not source.exists():
+        raise UserError(f"{source} does not exist: check the path.")
     if source.exists() or not _HUB.fullmatch(name):
         raise UserError(f"{source} is no folder: give the folder with config.json and the weights, or a hub name.")
     from huggingface_hub import snapshot_download

@@ -322,6 +322,12 @@ def test_the_explorer_refuses_what_only_the_reading_room_does(cli: Cli, tmp_path
     assert "add --explorer RUNS" in cli("demo", "--root", tmp_path).refused()
 
 
+def test_a_checkpoint_that_is_not_there_is_no_name_on_a_hub(cli: Cli, tmp_path: Path) -> None:
+    for source in (tmp_path / "a.pth", "weights/a.pth"):
+        told = cli("convert", source, "--from", "timm", "--out", tmp_path / "b", "architecture=resnet10t").refused()
+        assert told == f"medvlp: {source} does not exist: check the path."
+
+
 def test_an_evaluation_with_a_fault_is_refused(cli: Cli, tmp_path: Path) -> None:
     told = cli("evaluate", "evaluate/phantom.yaml", "evaluation.resample=10", "workers=none").refused()
     assert "evaluation.resample is not a known key: did you mean 'resamples'?" in told
