@@ -16,9 +16,6 @@ from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
 app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
-app.command("split")(split)
-app.command("curate")(curate)
-app.command("triplets")(triplets)
 
 
 @app.command("list")
@@ -113,9 +110,12 @@ def index(
         typer.echo(f"Open {done.page}")
 
 
+app.command("split")(split)
 app.command("check")(check)
 app.command("deidentify")(deidentify)
+app.command("curate")(curate)
 app.command("shard")(shard)
+app.command("triplets")(triplets)
 
 
 @app.command("label")
