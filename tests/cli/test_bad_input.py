@@ -312,7 +312,9 @@ def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(
     assert "cannot be read (not_found)" in cli("predict", tiny_run.bundle, tmp_path / "x.dcm").refused()
     told = cli("predict", tiny_run.bundle, config).refused()
     assert f"{config} cannot be read (not_an_image)" in told
-    assert "There is no recipe 'few_shot'" in cli("predict", tiny_run.bundle, config, "--recipe", "few_shot").refused()
+    told = cli("predict", tiny_run.bundle, config, "--recipe", "few_shot").refused()
+    assert "There is no recipe 'few_shot'" in told
+    assert told.count(" zero_shot") == 1
     assert "is not a bundle" in cli("embed", tmp_path, config, "--out", tmp_path / "t.parquet").refused()
 
 

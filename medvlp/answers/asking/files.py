@@ -247,7 +247,7 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
     if recipe in model.answers:
         return {recipe: model.answers[recipe]}
     if not recipe.endswith((".yaml", ".yml")) and recipe not in recipe_names():
-        known = [*model.answers, *recipe_names()]
+        known = {*model.answers, *recipe_names()}
         raise ConfigError(f"There is no recipe {recipe!r}: {did_you_mean(recipe, known)}.")
     made = RecipeScores(load_recipe(recipe, own=prompt_sets(model.answers)))
     made = model.recipes.setdefault(f"{made.name} {made.recipe.hash}", made)  # whose prompts may be embedded already
