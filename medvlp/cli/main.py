@@ -47,6 +47,7 @@ _SHARED = ("train", "embed", "doctor")
 
 app = typer.Typer(
     help="Train, adapt, evaluate and show vision-language models for medical images.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

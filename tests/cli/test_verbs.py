@@ -98,6 +98,8 @@ def test_help_names_every_verb(cli: Cli) -> None:
     told = cli("--help")
     assert told.code == 0
     assert all(f"  {verb} " in told.out for verb in VERBS)
+    for words in ((), ("train",), ("data", "split")):
+        assert cli(*words, "-h").out == cli(*words, "--help").out
 
 
 # files ---------------------------------------------------------------------------------------------------------------
