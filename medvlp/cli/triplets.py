@@ -57,6 +57,14 @@ def triplets(
     }
     graphs = reports.suffix.lower() == ".json"
     _refuse_given(of_csv if graphs else of_graphs, f"{'a CSV' if graphs else 'RadGraph'}, not of {reports}")
+    if matrix is None and medslip is None:
+        of_matrices = {
+            "--uncertain": uncertain != "ignore",
+            "--both-sides": both_sides,
+            "--lemmas": lemmas != "own",
+            "--midlung-right": midlung_right,
+        }
+        _refuse_given(of_matrices, "matrices, and there are none without --matrix or --medslip")
     check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
@@ -98,4 +106,4 @@ def _refuse_given(options: Mapping[str, object], source: str) -> None:
 
     for option, given in options.items():
         if given:
-            raise UserError(f"{option} is read of {source}: leave it out.")
+            raise UserError(f"{option} is an option of {source}: leave it out.")

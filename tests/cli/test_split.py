@@ -72,7 +72,7 @@ def test_what_cannot_be_split_is_one_sentence(cli: Cli, table: Path) -> None:
     for words, sentence in (
         (("--rule", "patient", "--fractions", "train=.5"), "The split fractions {'train': 0.5} do not sum to 1"),
         (("--rule", "patient", "--fractions", "train"), "--fractions 'train' is not of the form"),
-        (("--rule", "pateint"), "is no rule (did you mean 'patient'"),
+        (("--rule", "pateint"), "is no rule: did you mean 'patient'?"),
         (
             ("--rule", "official", "--card", "phantom"),
             "the manifest has no column split: index it by the layout phantom",

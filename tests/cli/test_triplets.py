@@ -41,9 +41,11 @@ def test_an_option_of_the_other_kind_of_reports_is_refused(cli, tmp_path):
     table, out = tmp_path / "r.csv", ("--out", tmp_path / "t.jsonl")
     table.write_text("id,text\ns1,Left effusion.\n")
     told = cli("data", "triplets", table, *out, "--nested-modifiers").refused()
-    assert told == f"medvlp: --nested-modifiers is read of RadGraph, not of {table}: leave it out."
+    assert told == f"medvlp: --nested-modifiers is an option of RadGraph, not of {table}: leave it out."
     told = cli("data", "triplets", SMALL, *out, "--sections", "impression").refused()
-    assert told.startswith("medvlp: --sections is read of a CSV, not of ")
+    assert told.startswith("medvlp: --sections is an option of a CSV, not of ")
+    told = cli("data", "triplets", table, *out, "--both-sides").refused()
+    assert "--both-sides is an option of matrices, and there are none without --matrix or --medslip" in told
 
 
 def test_the_guides_write_triplets_as_json_lines():

@@ -302,7 +302,7 @@ def test_every_rule_says_what_it_cannot_do_without() -> None:
         make_split(bare, {"name": "patient", "fractions": {"train": 1.5, "test": -0.5}})
     with pytest.raises(ConfigError, match=r"data\.split\.sed is not a known key: did you mean 'seed'"):
         make_split(bare, {"name": "patient", "sed": 1})
-    with pytest.raises(DataError, match=r"The split 'pateint' is no rule \(did you mean 'patient'"):
+    with pytest.raises(DataError, match=r"'pateint' is no rule: did you mean 'patient'\?"):
         make_split(bare, "pateint")
     assert set(available("data/splits")) == {
         "held_out", "ids", "kfold", "own", "patient", "published", "site", "stratified", "study", "time"

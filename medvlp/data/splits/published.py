@@ -53,7 +53,8 @@ def published(
     """
     book = _card(manifest, split, card)
     if split not in book.splits:
-        raise DataError(f"The card {book.name} has no split {split!r}: {did_you_mean(split, book.splits)}.")
+        known = (*book.splits, *_rules())
+        raise DataError(f"The card {book.name} has no split {split!r}: {did_you_mean(split, known)}.")
     facts, given = book.splits[split], {str(name): Path(path) for name, path in (files or {}).items()}
     made = _made(manifest, split, book, facts, given, table)
     notes = (*made.notes, *_other_counts(made, facts))
@@ -76,11 +77,14 @@ def _card(manifest: Manifest, split: str, card: str | None) -> DataCard:
     layout = str(manifest.meta.get("card") or manifest.meta.get("layout") or "")
     if layout in cards():
         return load_card(layout)
-    rules = [name for name in available("data/splits") if name != "published"]
     raise DataError(
-        f"The split {split!r} is no rule ({did_you_mean(split, rules)}), and the manifest was made by the layout "
-        f"{layout or 'of no name'!r}, which has no card: write card: NAME for a published split."
+        f"The manifest was made by the layout {layout or 'of no name'!r}, which has no card (card: NAME names one), "
+        f"and {split!r} is no rule: {did_you_mean(split, _rules())}."
     )
+
+
+def _rules() -> list[str]:
+    return [name for name in available("data/splits") if name != "published"]
 
 
 def _made(
