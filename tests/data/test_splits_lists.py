@@ -123,12 +123,14 @@ def test_files_that_cannot_be_lists_are_refused(manifest: Manifest) -> None:
     (root / "c.csv").write_text("")
     (root / "d.txt").write_bytes(b"\xff\xfe\x00r")
     (root / "e.txt").write_text("\n\n")
+    (root / "f.csv").write_text("id,split\nr0,train,\n")  # the first value is no index
     for spec, told in (
         ({"table": "a.csv"}, "has no column 'split': "),
         ({"table": "a.csv", "split_column": "part"}, "has no column of ids by a usual name: set column to one of name"),
         ({"table": "a.csv", "split_column": "part", "column": "nam"}, "did you mean 'name'"),
         ({"table": "b.csv"}, "The column 'split' of .* is blank"),
-        ({"table": "c.csv"}, "is not a table"),
+        ({"table": "c.csv"}, "has no rows: export the table again"),
+        ({"table": "f.csv"}, "line 2: 3 values under 2 columns"),
         ({"files": {"test": "d.txt"}}, "is not UTF-8 text"),
         ({"files": {"test": "e.txt"}}, "lists nothing"),
         ({"files": {"test": "nowhere.txt"}}, "is neither in the working folder nor in"),

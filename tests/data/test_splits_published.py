@@ -42,17 +42,6 @@ splits:
         by: id.patient
         count: 10
         steps: {STEPS}
-  rows:
-    title: t
-    rule: fractions
-    unit: row
-    source: D paper
-    flaw: rows of one image stand on several sides.
-    options:
-      draw:
-        units: table_rows
-        count: 20
-        steps: {STEPS}
   file_rows:
     title: t
     rule: fractions
@@ -65,21 +54,6 @@ splits:
         file: rle.csv
         column: ImageId
         steps: {STEPS}
-  kept:
-    title: t
-    rule: fractions
-    unit: image
-    source: E paper
-    options:
-      draw:
-        units: rows
-        file: train.txt
-        column: 1
-        header: false
-        separator: " "
-        keep: [test]
-        steps:
-          - {{into: [train, validate], first: 0.8, seed: 0}}
 ---
 prose
 """
@@ -98,17 +72,14 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def release(tmp_path: Path, card: str) -> Manifest:
     """Ten patients of one image each; the first five images have three rows of a table, the others one."""
-    rows = [" ".join(str(3 * i + k) for k in range(3)) if i < 5 else str(10 + i) for i in range(10)]
     (tmp_path / "rle.csv").write_text(
         "ImageId, EncodedPixels\n" + "".join(f"i{i},1 2\n" * (3 if i < 5 else 1) for i in range(10))
     )
-    (tmp_path / "train.txt").write_text("".join(f"{i} i{i} positive cohen\n" for i in range(8)))
     columns = {
         "id": [f"i{i}" for i in range(10)],
         "text": ["x"] * 10,
         "id.patient": [f"p{9 - i}" for i in range(10)],
         "split": ["train"] * 6 + ["validate"] * 2 + ["test"] * 2,
-        "table_rows": rows,
     }
     return Manifest.of(columns, root=tmp_path, meta={"layout": card})
 
@@ -159,9 +130,8 @@ def test_a_draw_from_fewer_units_is_refused(release: Manifest) -> None:
         make_split(release.take(np.arange(9)), "sorted")
 
 
-@pytest.mark.parametrize("name", ["rows", "file_rows"])
-def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest, name: str) -> None:
-    split = make_split(release, name)
+def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest) -> None:
+    split = make_split(release, "file_rows")
     image = [f"i{i}" for i in range(10) for _ in range(3 if i < 5 else 1)]
     rows = drawn([str(i) for i in range(20)])
     assert {part: set(ids) for part, ids in split.parts.items()} == {
@@ -174,24 +144,6 @@ def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest, n
     assert told[0].endswith("has a known flaw: rows of one image stand on several sides.")
     assert told[0] == split_caveats(placed)[0]
     assert "records stand in more than one part and are repeated" in told[1]
-
-
-def test_rows_that_the_layout_did_not_keep_are_asked_for(release: Manifest) -> None:
-    bare = Manifest.of({"id": ["i0"], "text": ["x"]}, root=release.root, meta=release.meta)
-    with pytest.raises(DataError, match="has no column 'table_rows' that says which they were: index the release"):
-        make_split(bare, "rows")
-
-
-def test_a_draw_may_keep_the_test_of_the_release(release: Manifest) -> None:
-    from sklearn.model_selection import train_test_split
-
-    train, validate = train_test_split([f"i{i}" for i in range(8)], train_size=0.8, random_state=0)
-    split = make_split(release, "kept")
-    assert {part: set(ids) for part, ids in split.parts.items()} == {
-        "train": set(train),
-        "validate": set(validate),
-        "test": {"i8", "i9"},
-    }
 
 
 def test_lists_of_the_release_lie_in_its_root_or_where_the_user_says(release: Manifest, tmp_path: Path) -> None:
@@ -233,7 +185,7 @@ def test_every_draw_of_a_card_can_be_carried_out(name: str) -> None:
     for facts in load_card(name).splits.values():
         if "draw" in facts.options:
             draw = read_draw(facts.options["draw"], where=name)
-            assert set(draw.parts) | set(draw.keep) == set(facts.options["names"])
+            assert set(draw.parts) == set(facts.options["names"])
 
 
 def test_faults_of_a_draw_are_told() -> None:
@@ -242,8 +194,7 @@ def test_faults_of_a_draw_are_told() -> None:
     for wrong, told in (
         ({"by": "id", "steps": [{"of": "rest", "into": ["a", "b"], "second": 1, "seed": 0}]}, "a step cuts 'rest'"),
         ({"steps": [{"into": ["a", "b"], "second": 1, "seed": 0}]}, "give file or by"),
-        ({"by": "id", "steps": [{"into": ["a", "b"], "seed": 0}]}, "give second or first"),
-        ({"units": "table_rows", "steps": [{"into": ["a", "b"], "second": 1, "seed": 0}]}, "need a count"),
+        ({"by": "id", "steps": [{"into": ["a", "b"], "seed": 0}]}, r"steps\.0\.second"),
     ):
         with pytest.raises(DataError, match=told):
             read_draw(wrong, where="x")

@@ -23,21 +23,13 @@ class Step(BaseModel):
         of: the part that is cut; ``all`` are all units.
         into: names of what the function returns first and second.
         second: size of the second: a fraction (rounded up) or a number of units.
-        first: instead, fraction of the first (rounded down).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     of: str = "all"
     into: tuple[str, str]
-    second: float | int | None = None
-    first: float | None = None
+    second: float | int
     seed: int
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Step:
-        if (self.second is None) == (self.first is None):
-            raise ValueError("give second or first, one of them")
-        return self
 
 
 class Draw(BaseModel):
@@ -46,33 +38,24 @@ class Draw(BaseModel):
     Attributes:
         by: column of the manifest whose values are the units; found by trial where it is not said.
         units: ``sorted``: different values in the order of their characters, as pandas' ``groupby`` leaves them;
-            ``rows``: every row of `file`, in its order; ``table_rows``: the numbers 0 to `count` - 1, which the
-            manifest's column of that name gives for each record, several where a layout joined rows to one record.
+            ``rows``: every row of `file`, in its order.
         file: table of the release that lists the units; without it they are taken from the manifest.
-        column: of `file`, by name, or number from 0 where it has no header.
+        column: of `file`.
         count: units that were drawn from. Another number gives another split, and is refused.
         steps: the calls, in their order.
-        keep: parts that are taken as the release has them: its test, say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    function: Literal["train_test_split"] = "train_test_split"
     by: str | None = None
-    units: Literal["sorted", "rows", "table_rows"] = "sorted"
+    units: Literal["sorted", "rows"] = "sorted"
     file: str | None = None
-    column: str | int | None = None
-    header: bool = True
-    separator: str = ","
+    column: str | None = None
     count: int | None = None
     steps: tuple[Step, ...] = Field(min_length=1)
-    keep: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _units_are_somewhere(self) -> Draw:
-        if self.units == "table_rows":
-            if self.count is None:
-                raise ValueError("numbered rows need a count")
-        elif self.file is None and (self.units == "rows" or self.by is None):
+        if self.file is None and (self.units == "rows" or self.by is None):
             raise ValueError("units are the rows of a file, or the sorted values of a column: give file or by")
         known = {"all"}
         for step in self.steps:
@@ -115,8 +98,6 @@ def carry_out(draw: Draw, units: Sequence[str]) -> dict[str, list[str]]:
         )
     held = {"all": np.arange(len(units))}
     for step in draw.steps:
-        first, second = train_test_split(
-            held[step.of], train_size=step.first, test_size=step.second, random_state=step.seed
-        )
+        first, second = train_test_split(held[step.of], test_size=step.second, random_state=step.seed)
         held[step.into[0]], held[step.into[1]] = first, second
     return {part: [units[int(i)] for i in held[part]] for part in draw.parts}

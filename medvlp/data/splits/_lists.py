@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
-from medvlp.core.suggest import did_you_mean
+from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 
 # What others call the three parts.
@@ -47,13 +47,12 @@ def find_file(path: Path, root: Path) -> Path:
     raise DataError(f"The list {path} is neither in the working folder nor in {root}: give its path.")
 
 
-def read_list(path: Path, *, column: str | int | None = None, header: bool = True, separator: str = ",") -> list[str]:
+def read_list(path: Path, *, column: str | None = None) -> list[str]:
     r"""Read ids, one a line, or one column of a table; in the file's order, repeated ones too.
 
     Args:
         path: of the file; ``.csv`` and ``.tsv``, also with ``.gz``, are tables, and so is any where `column` is given.
-        column: its name, or number from 0 in a table without header; without it, the one column with a usual name.
-        header: whether the table's first line names the columns.
+        column: its name; without it, the one column with a usual name.
     """
     if column is None and not path.name.lower().endswith(_TABLES):
         try:
@@ -62,8 +61,8 @@ def read_list(path: Path, *, column: str | int | None = None, header: bool = Tru
             raise DataError(f"{path} is not UTF-8 text: give a list with one id a line.") from None
         found = [line for line in found if line]
     else:
-        table = _table(path, header=header, separator=separator)
-        found = [value for value in table[_column(table, column, path)] if value]
+        table = read_table(path)
+        found = [value for value in table.column(_column(table, column)) if value]
     if not found:
         raise DataError(f"{path} lists nothing: give a list with one id a line.")
     return found
@@ -77,10 +76,10 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
     """
     if path.suffix.lower() == ".json":
         return _parts_of_json(path)
-    table = _table(path, header=True, separator=",")
-    sides = table[_column(table, split_column, path)]
+    table = read_table(path)
+    sides = table.column(_column(table, split_column))
     parts: dict[str, list[str]] = {}
-    for name, side in zip(table[_column(table, column, path)], sides, strict=True):
+    for name, side in zip(table.column(_column(table, column)), sides, strict=True):
         if side and name:
             parts.setdefault(PART_WORDS.get(side.lower(), side), []).append(name)
     if not parts:
@@ -97,21 +96,6 @@ def _parts_of_json(path: Path) -> dict[str, list[str]]:
             raise DataError(f"{path}: {part!r} is no list of ids, or of records with an id: give part -> ids.")
         parts[PART_WORDS.get(part.lower(), part)] = [str(name) for name in found]
     return parts
-
-
-def match_rows(manifest: Manifest) -> Matched:
-    """Find the records that rows of the release's table became, by the numbers that the layout kept."""
-    column = "table_rows"
-    if column not in manifest:
-        raise DataError(
-            f"The split was drawn from rows of the release's table, and the manifest has no column {column!r} that "
-            "says which they were: index the release by its layout."
-        )
-    found: dict[str, list[str]] = {}
-    for record, numbers in zip(manifest.column("id").tolist(), manifest.column(column).tolist(), strict=True):
-        for number in () if numbers is None else str(numbers).removesuffix(".0").split():
-            found.setdefault(number, []).append(record)
-    return Matched(found, column)
 
 
 def match(manifest: Manifest, names: Sequence[str], *, by: str | None = None) -> Matched:
@@ -186,29 +170,14 @@ def _stem(name: str) -> str:
     return _SUFFIX.sub("", PurePosixPath(name).name)
 
 
-def _table(path: Path, *, header: bool, separator: str) -> dict[str | int, list[str]]:
-    import pandas as pd
-
-    try:
-        separator, first = "\t" if ".tsv" in path.name.lower() else separator, 0 if header else None
-        frame = pd.read_csv(path, sep=separator, header=first, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]}): export it again as CSV.") from None
-    names = [str(name).strip() if header else int(name) for name in frame.columns]
-    return {name: [value.strip() for value in frame.iloc[:, i]] for i, name in enumerate(names)}
-
-
-def _column(table: Mapping[str | int, list[str]], column: str | int | None, path: Path) -> str | int:
-    if column in table:
-        return column  # pyrefly: ignore
-    names = {str(name).lower().replace(" ", "_"): name for name in table}
-    if column is None:
-        usual = [names[name] for name in _ID_COLUMNS if name in names]
-        if usual:
-            return usual[0]
+def _column(table: Table, column: str | None) -> str:
+    """The column of that name in any case, or of a usual one where none is named."""
+    names = {name.lower().replace(" ", "_"): name for name in table.names}
+    if column is not None:
+        return column if column in table.names else names.get(column.lower(), column)
+    usual = [names[name] for name in _ID_COLUMNS if name in names]
+    if not usual:
         raise DataError(
-            f"{path} has no column of ids by a usual name: set column to one of {', '.join(map(str, table))}."
+            f"{table.path} has no column of ids by a usual name: set column to one of {', '.join(table.names)}."
         )
-    if str(column).lower() in names:
-        return names[str(column).lower()]
-    raise DataError(f"{path} has no column {column!r}: {did_you_mean(str(column), map(str, table))}.")
+    return usual[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Cohort
-from medvlp.data.splits._lists import Matched, find_file, match, read_list, read_parts, refuse_shared
+from medvlp.data.splits._lists import find_file, match, read_list, read_parts, refuse_shared
 from medvlp.data.splits._split import Split, load_split
 
 __all__ = ["by_ids", "listed"]
@@ -71,7 +71,6 @@ def listed(
     name: str,
     by: str | None,
     repeat: bool,
-    found: Matched | None = None,
 ) -> Split:
     """The split that lists of names mean.
 
@@ -80,12 +79,11 @@ def listed(
         name: of the split.
         by: column that the names are compared with, or None.
         repeat: allow an id in several parts.
-        found: what the names mean, where it is known.
 
     Raises:
         DataError: if no name is found, or an id stands in several parts and `repeat` is false.
     """
-    found = found or match(manifest, [entry for entries in lists.values() for entry in entries], by=by)
+    found = match(manifest, [entry for entries in lists.values() for entry in entries], by=by)
     parts = {
         part: tuple(sorted({record for entry in entries if entry in found.records for record in found.records[entry]}))
         for part, entries in lists.items()

@@ -13,7 +13,7 @@ from medvlp.data.cards import DataCard, SplitFacts, cards, load_card
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._draw import carry_out, read_draw
 from medvlp.data.splits._groups import Cohort
-from medvlp.data.splits._lists import find_file, match_rows, read_list, read_parts
+from medvlp.data.splits._lists import find_file, read_list, read_parts
 from medvlp.data.splits._split import Split
 from medvlp.data.splits.ids import listed
 from medvlp.data.splits.own import of_column
@@ -105,7 +105,7 @@ def _made(
     if facts.rule == "column" or (facts.rule == "lists" and name == "official" and "split" in manifest and not given):
         return _of_release(manifest, card, facts, where)
     if facts.rule == "fractions" and "draw" in facts.options:
-        return _drawn(manifest, name, card, facts, given, where)
+        return _drawn(manifest, name, facts, given, where)
     wanted: dict[str, Any] = dict(facts.options.get("files", {}))
     parts = {part: path for part, path in given.items() if part in wanted or not wanted}
     paths = parts or {part: Path(str(path)) for part, path in wanted.items()}
@@ -144,27 +144,16 @@ def _of_release(manifest: Manifest, card: DataCard, facts: SplitFacts, where: st
     return replace(split, parts=parts)
 
 
-def _drawn(
-    manifest: Manifest, name: str, card: DataCard, facts: SplitFacts, given: dict[str, Path], where: str
-) -> Split:
-    draw, found = read_draw(facts.options["draw"], where=f"the draw of {where}"), None
-    if draw.units == "table_rows":
-        units, found = [str(number) for number in range(draw.count or 0)], match_rows(manifest)
-    elif draw.file is not None:
+def _drawn(manifest: Manifest, name: str, facts: SplitFacts, given: dict[str, Path], where: str) -> Split:
+    draw = read_draw(facts.options["draw"], where=f"the draw of {where}")
+    if draw.file is not None:
         path = given.get(draw.file) or (next(iter(given.values())) if len(given) == 1 else Path(draw.file))
-        units = read_list(
-            find_file(path, manifest.root), column=draw.column, header=draw.header, separator=draw.separator
-        )
+        units = read_list(find_file(path, manifest.root), column=draw.column)
     else:
         units = [str(value) for value in manifest.column(str(draw.by)) if value is not None]
     if draw.units == "sorted":
         units = sorted(set(units))
-    lists = carry_out(draw, units)
-    made = listed(manifest, lists, name=name, by=draw.by, repeat=bool(facts.flaw), found=found)
-    if not draw.keep:
-        return made
-    release = _of_release(manifest, card, facts, where).parts
-    return replace(made, parts={**made.parts, **{part: release.get(part, ()) for part in draw.keep}})
+    return listed(manifest, carry_out(draw, units), name=name, by=draw.by, repeat=bool(facts.flaw))
 
 
 def _other_counts(split: Split, facts: SplitFacts) -> list[str]:
