@@ -71,7 +71,8 @@ def test_a_million_patients_are_eight_million_bytes() -> None:
 
 def test_a_number_is_a_patient_only_within_its_numbering() -> None:
     seen = seen_of({"train": people("ab", layout="csv")}, salt="run")
-    assert seen.overlap(people("b", layout="image_folder")).found == {"patient": 1}  # parts of one cohort, perhaps
+    for layout in ("image_folder", "hospital", "webdataset", "hugging_face"):  # parts of one cohort, perhaps
+        assert seen.overlap(people("b", layout=layout)).found == {"patient": 1}
     assert seen.overlap(people("b", layout="nih_chestxray14")).found == {}
     named = people("b", layout="csv")
     named.meta["namespace"] = "elsewhere"

@@ -17,7 +17,7 @@ from medvlp.data.leakage.leak import Leak
 from medvlp.data.manifest import Manifest
 
 # Layouts of anybody's tables and folders: two of them may well be two parts of one cohort.
-_GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital")
+_GENERAL = ("", "csv", "image_folder", "coco_captions", "hospital", "webdataset", "hugging_face")
 # Sets made of another's images, whose patients and studies have that one's numbers.
 _NUMBERED_BY = {"ms_cxr": "mimic_cxr", "rsna_pneumonia": "nih_chestxray14", "chestx_det": "nih_chestxray14"}
 
