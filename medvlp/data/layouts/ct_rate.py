@@ -18,7 +18,7 @@ from typing import Literal
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import Root, list_files, skip
-from medvlp.data.layouts._published import Row, manifest_of
+from medvlp.data.layouts._published import Row, manifest_of, years
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
@@ -26,7 +26,6 @@ __all__ = ["index"]
 
 _SPLITS = {"train": ("train", "train", "train"), "valid": ("validation", "validation", "valid")}
 _NAME = re.compile(r"((train|valid)_\d+)_([a-z]+)_(\d+)")
-_AGE = re.compile(r"(\d{1,3})Y")
 _TEXTS = {
     "text.indication": "ClinicalInformation_EN",
     "text.technique": "Technique_EN",
@@ -143,7 +142,6 @@ def _row(name: str, tables: dict[str, _Table], path: str) -> Row:
     facts, report, labels = (tables.get(kind, {}).get(name, {}) for kind in ("metadata", "reports", "labels"))
     given = {key: report.get(column, "") for key, column in _TEXTS.items()}
     texts = {key: "" if text.lower() in _NOT_GIVEN else text for key, text in given.items()}
-    age = _AGE.fullmatch(facts.get("PatientAge", ""))
     spacing = _pair(facts.get("XYSpacing", ""))
     return {
         "id": name,
@@ -158,7 +156,7 @@ def _row(name: str, tables: dict[str, _Table], path: str) -> Row:
         **texts,
         **{f"label.{finding}": labels.get(word) for finding, word in load_card("ct_rate").labels.items()},
         "sex": facts.get("PatientSex") if facts.get("PatientSex") in ("F", "M", "O") else None,
-        "age": int(age[1]) if age else None,
+        "age": years(facts.get("PatientAge", "")),
         "scanner": " ".join(filter(None, (facts.get("Manufacturer"), facts.get("ManufacturerModelName")))),
         "kernel": facts.get("ConvolutionKernel"),
         "number.rescale_slope": _number(facts.get("RescaleSlope", "")),
