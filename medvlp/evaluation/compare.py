@@ -6,7 +6,6 @@ compared; its macro average is one test of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.metric_row import repeats, with_interval, with_paired_test
+from medvlp.evaluation.metric_row import corrected, repeats, with_interval, with_paired_test
 from medvlp.evaluation.paired import Difference, paired_differences
 from medvlp.evaluation.predictions import check_policy, checked_findings
 from medvlp.evaluation.results import Metric, Result
@@ -23,7 +22,6 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.statistics.bootstrap import bootstrap_p, percentile_interval
 from medvlp.statistics.few import TOO_FEW
-from medvlp.statistics.holm import holm
 
 _ROUNDING = 1e-9  # of two fits of one thing, which are iterated to 1e-10
 
@@ -79,7 +77,7 @@ def compare_results(
         synthetic=first.synthetic or second.synthetic,
         recipe=hash_of([first.recipe, second.recipe, options.to_dict()]),
         data=first.data if first.data == second.data else hash_of([first.data, second.data]),
-        metrics=tuple(_corrected(rows)),
+        metrics=tuple(corrected(rows, _family)),
         options={
             "first": {"name": _title(first), "recipe": first.recipe, "data": first.data},
             "second": {"name": _title(second), "recipe": second.recipe, "data": second.data},
@@ -174,18 +172,9 @@ def _row(data: SplitData, found: Difference) -> Metric:
     return replace(row, test=replace(row.test, p=None if interval.low is None else bootstrap_p(draws)))
 
 
-def _corrected(rows: Sequence[Metric]) -> list[Metric]:
-    """Add the corrected p values: a family is one metric at one operating point or calibration, over findings."""
-    out = list(rows)
-    families: dict[tuple[str, str | None, str | None, bool], list[int]] = {}
-    for at, row in enumerate(rows):
-        key = (row.metric, row.operating_point, row.calibration, row.label == "macro")
-        families.setdefault(key, []).append(at)
-    for members in families.values():
-        tests = sum(rows[at].test.p is not None for at in members)
-        for at, value in zip(members, holm([rows[at].test.p for at in members]), strict=True):
-            out[at] = replace(rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests or None))
-    return out
+def _family(row: Metric) -> tuple[object, ...]:
+    """Tests that are corrected together: of one metric at one operating point or calibration, over findings."""
+    return row.metric, row.operating_point, row.calibration, row.label == "macro"
 
 
 def _title(result: Result) -> str:

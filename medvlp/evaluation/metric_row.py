@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.delong import PairedTest
 from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.holm import holm
 from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
@@ -239,3 +240,23 @@ def mean_metric(
     counts = Counts(n=len(table), patients=clusters.patients, labels_used=labels_used)
     row = replace(row, interval=replace(row.interval, level=level), counts=counts)
     return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(table))[0]
+
+
+def corrected(rows: Sequence[Metric], family: Callable[[Metric], Hashable | None]) -> list[Metric]:
+    """Return rows with p values corrected after Holm for all tests of their family.
+
+    Args:
+        rows: with single p values, or none.
+        family: that a row belongs to; None for a row that stays as it is.
+    """
+    families: dict[Hashable, list[int]] = {}
+    for at, row in enumerate(rows):
+        families.setdefault(family(row), []).append(at)
+    families.pop(None, None)
+    out = list(rows)
+    for members in families.values():
+        tests = sum(rows[at].test.p is not None for at in members)
+        for at, value in zip(members, holm([rows[at].test.p for at in members]), strict=True):
+            made = replace(rows[at].test, p_corrected=value, tests=None if value is None else tests)
+            out[at] = replace(rows[at], test=made)
+    return out

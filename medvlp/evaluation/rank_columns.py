@@ -64,7 +64,7 @@ def column_of(
         group: its name; None for everybody.
         inside: ``(n,)`` rows that are meant.
         clusters: patients of all rows.
-        keep_influence: whether BCa intervals will be asked for.
+        with_influence: whether BCa intervals will be asked for.
         least: patients of each class without which there is no number.
 
     Example:

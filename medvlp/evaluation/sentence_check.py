@@ -28,13 +28,12 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metric_row import drawn_rows, share_row, with_draws, with_paired_test
+from medvlp.evaluation.metric_row import corrected, drawn_rows, share_row, with_draws, with_paired_test
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.delong import compare_areas
 from medvlp.statistics.few import few_reason
-from medvlp.statistics.holm import holm
 from medvlp.statistics.intervals import DEFAULT_FORM
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.proportions import share_of
@@ -221,19 +220,7 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
             continue
         row = replace(row, value=test.difference, test=replace(row.test, first=test.first, second=test.second))
         made.append(with_paired_test(row, test))
-    whole, kinds = made[0], made[1:]
-    tests = sum(row.test.p is not None for row in kinds) or None
-    corrected = holm([row.test.p for row in kinds])
-    whole = replace(
-        whole, test=replace(whole.test, p_corrected=whole.test.p, tests=None if whole.test.p is None else 1)
-    )
-    return [
-        whole,
-        *(
-            replace(row, test=replace(row.test, p_corrected=p, tests=tests))
-            for row, p in zip(kinds, corrected, strict=True)
-        ),
-    ]
+    return corrected(made, lambda row: row.group is None)
 
 
 def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:

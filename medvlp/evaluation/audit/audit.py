@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medvlp.evaluation.audit.combined import AuditTest, gap_test, line_test, shortcut_test
-from medvlp.evaluation.audit.gaps import area_gaps, corrected, rate_gaps, worst_rows
+from medvlp.evaluation.audit.gaps import area_gaps, family, rate_gaps, worst_rows
 from medvlp.evaluation.audit.miscalibration import line_tests
 from medvlp.evaluation.audit.parts import Part, columns_of, crossed
 from medvlp.evaluation.audit.sentences import p_words
 from medvlp.evaluation.audit.shortcut import shortcut_rows
 from medvlp.evaluation.classification import split_rows
+from medvlp.evaluation.metric_row import corrected
 from medvlp.evaluation.predictions import checked_findings
 from medvlp.evaluation.results import Flag, FlagKind, Metric, Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
@@ -67,7 +68,7 @@ def audit_split(
     gaps = [row for part in parts for row in area_gaps(data, part).gaps]
     shortcuts = shortcut_rows(data, [part for part in parts if part.column in data.options.shortcuts])
     rates = [] if fitted is None else [row for part in parts for row in rate_gaps(data, part, fitted)]
-    made = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates])
+    made = corrected([*gaps, *_crossed_rows(data, columns), *shortcuts, *rates], family)
     single = {part.name: part.column for part in parts}
     worst = worst_rows([row for row in made if row.metric == "auroc_gap" and row.group in single], single)
 

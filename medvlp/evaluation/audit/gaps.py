@@ -20,7 +20,6 @@ from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import Interval, count_patients
 from medvlp.statistics.few import TOO_FEW, mean_reason
-from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share, share_of
 
@@ -119,22 +118,12 @@ def worst_rows(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[Metri
     return found
 
 
-def corrected(rows: Sequence[Metric]) -> list[Metric]:
-    """Add p values corrected after Holm: a family is one metric at one operating point, over findings and groups.
+def family(row: Metric) -> tuple[object, ...]:
+    """Tests that are corrected together: of one metric at one operating point, over findings and groups.
 
     Averages over findings are a family of their own. Two groups of one column are each other's others: both count.
     """
-    out = list(rows)
-    families: dict[tuple[str, str | None, bool], list[int]] = {}
-    for at, row in enumerate(rows):
-        families.setdefault((row.metric, row.operating_point, row.label == "macro"), []).append(at)
-    for members in families.values():
-        tests = sum(rows[at].test.p is not None for at in members)
-        for at, value in zip(members, holm([rows[at].test.p for at in members]), strict=True):
-            out[at] = replace(
-                rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests if value is not None else None)
-            )
-    return out
+    return row.metric, row.operating_point, row.label == "macro"
 
 
 def _gap(row: Metric, one: Area, other: Area) -> Metric:

@@ -15,9 +15,8 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.metric_row import share_row
+from medvlp.evaluation.metric_row import corrected, share_row
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.statistics.holm import holm
 from medvlp.statistics.proportions import share_of
 
 
@@ -91,12 +90,14 @@ def evaluate_robustness(
             if row.metric == "auroc_difference"
         ]
         rows += _flagged(condition, split)
+    # A finding's p values are corrected within its condition, those of the averages over conditions.
+    rows = corrected(rows, lambda row: row.label if row.label == "macro" else None)
     return Result(
         name="robustness",
         title="Robustness: one factor changed",
         recipe=recipe,
         data=data,
-        metrics=tuple(_corrected(rows)),
+        metrics=tuple(rows),
         cases=pd.concat([_cases_of(each) for each in (clean, *changed)], ignore_index=True),
         synthetic=synthetic,
     )
@@ -119,13 +120,3 @@ def _flagged(condition: Condition, split: str) -> list[Metric]:
         metric="flagged", label="gate", value=None, split=split, group=condition.group, counts=Counts(n=0, patients=0)
     )
     return [share_row(row, share)]
-
-
-def _corrected(rows: Sequence[Metric]) -> list[Metric]:
-    """Correct the macro averages' p values over conditions; a finding's are corrected within its condition."""
-    out = list(rows)
-    macros = [at for at, row in enumerate(rows) if row.label == "macro"]
-    tests = sum(rows[at].test.p is not None for at in macros)
-    for at, value in zip(macros, holm([rows[at].test.p for at in macros]), strict=True):
-        out[at] = replace(rows[at], test=replace(rows[at].test, p_corrected=value, tests=tests or None))
-    return out
