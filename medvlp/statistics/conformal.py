@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.statistics.conformal_sets import SetRule
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores
 
 
 def fit_sets(labels: ArrayLike, scores: ArrayLike, *, patients: ArrayLike | None = None, level: float = 0.9) -> SetRule:
@@ -49,12 +49,7 @@ def fit_sets(labels: ArrayLike, scores: ArrayLike, *, patients: ArrayLike | None
     people = np.arange(len(truth)) if patients is None else np.asarray(patients)
     if people.shape != truth.shape:
         raise DataError(f"Patients have shape {people.shape}, labels have {len(truth)} rows: give one patient a row.")
-    if not truth.any() or truth.all():
-        missing = "positives" if not truth.any() else "negatives"
-        raise UndefinedMetricError(
-            f"No conformal set can be fitted: the {len(truth)} validation rows hold no {missing}.",
-            reason=f"no_{missing}",
-        )
+    check_both_classes(truth, "No conformal set can be fitted on validation rows")
     return SetRule(
         level,
         _retained(values[truth], people[truth], level, sign=-1),

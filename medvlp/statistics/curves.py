@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.statistics.bootstrap import Clusters, bootstrap, slots_by_patient
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores, score_levels
+from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores, score_levels
 
 _GRID = np.linspace(0, 1, 101)
 # Vertices are ratios of counts: one that is meant to lie on the grid may miss it by rounding.
@@ -88,11 +88,7 @@ def _with_band(
 ) -> Curve:
     truth: NDArray[np.bool_] = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
-    if not truth.any() or truth.all():
-        raise UndefinedMetricError(
-            f"A curve is not defined: the {len(truth)} rows are of one class; leave this label out.",
-            reason="no_negatives" if truth.any() else "no_positives",
-        )
+    check_both_classes(truth, "A curve is not defined")
     levels = score_levels(truth, values)
     matrix = slots_by_patient(levels, clusters.patient, clusters.patients)
 

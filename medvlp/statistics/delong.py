@@ -18,7 +18,13 @@ from scipy.special import expit, logit, stdtr, stdtrit
 
 from medvlp.core.errors import DataError
 from medvlp.statistics.bootstrap import Interval
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.metrics import (
+    FloatArray,
+    UndefinedMetricError,
+    check_both_classes,
+    checked_labels,
+    checked_scores,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +90,8 @@ def delong(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike | None = No
     if identifiers.shape != truth.shape:
         raise DataError(f"Patients have shape {identifiers.shape}, labels have {len(truth)} rows: give one a row.")
     code = np.unique(identifiers, return_inverse=True)[1]
+    check_both_classes(truth, "DeLong's variance is not defined")
     positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
-        missing = "positives" if not positives else "negatives"
-        raise UndefinedMetricError(
-            f"DeLong's variance is not defined: the {len(truth)} rows hold no {missing}; leave this label out.",
-            reason=f"no_{missing}",
-        )
     with_positive, with_negative = len(np.unique(code[truth])), len(np.unique(code[~truth]))
     if min(with_positive, with_negative) < 2:
         raise UndefinedMetricError(

@@ -80,6 +80,24 @@ def checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     return positive
 
 
+def check_both_classes(labels: NDArray[np.bool_], what: str) -> None:
+    """Refuse rows of one class.
+
+    Args:
+        labels: ``(n,)`` booleans.
+        what: does not exist for them, as the beginning of a sentence.
+
+    Raises:
+        UndefinedMetricError: if a class has no rows.
+    """
+    missing = "positives" if not labels.any() else "negatives" if labels.all() else ""
+    if missing:
+        raise UndefinedMetricError(
+            f"{what}: the {len(labels)} rows hold no {missing}; give rows of both classes or leave this label out.",
+            reason=f"no_{missing}",
+        )
+
+
 def checked_scores(scores: ArrayLike, *, rows: int, name: str = "Scores") -> FloatArray:
     """Return scores as ``(rows,)`` float64; nothing is clipped or squashed, logits are as good as probabilities.
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import ConfigError
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores
 
 DEFAULT_PREVALENCES = (0.01, 0.05, 0.2)
 DEFAULT_RULES = ("youden", "sensitivity_0.9", "specificity_0.95", "max_f1")
@@ -98,13 +98,7 @@ def fit_operating_point(labels: ArrayLike, scores: ArrayLike, rule: Rule) -> Ope
     """
     truth = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
-    if not truth.any() or truth.all():
-        missing = "positives" if not truth.any() else "negatives"
-        raise UndefinedMetricError(
-            f"No threshold can be chosen: the {len(truth)} validation rows hold no {missing}; give rows of both "
-            f"classes or leave this label out.",
-            reason=f"no_{missing}",
-        )
+    check_both_classes(truth, "No threshold can be chosen on validation rows")
     ascending, place = np.unique(values, return_inverse=True)
     # Cut j calls the j highest distinct scores; cut 0 calls nothing.
     hit = np.append(0.0, np.cumsum(np.bincount(place, weights=truth)[::-1]))

@@ -51,6 +51,6 @@ def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
 
 
 def test_one_class_has_no_curve() -> None:
-    with pytest.raises(UndefinedMetricError, match="the 3 rows are of one class") as caught:
+    with pytest.raises(UndefinedMetricError, match="the 3 rows hold no positives") as caught:
         roc_curve([0, 0, 0], [1, 2, 3], patient_clusters(range(3)), resamples=5, seed=0)
     assert caught.value.reason == "no_positives"

@@ -218,7 +218,7 @@ def test_a_rule_that_makes_no_sense_is_refused(name: str) -> None:
 
 def test_a_threshold_of_one_class_is_refused() -> None:
     with pytest.raises(
-        UndefinedMetricError, match="No threshold can be chosen: the 2 validation rows hold no positives"
+        UndefinedMetricError, match="No threshold can be chosen on validation rows: the 2 rows hold no positives"
     ):
         fit_operating_point([0, 0], [0.1, 0.2], parse_rule("youden"))
 

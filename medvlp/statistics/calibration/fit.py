@@ -9,7 +9,7 @@ from scipy.optimize import minimize, minimize_scalar
 from medvlp.core.errors import DataError
 from medvlp.statistics.calibration.calibrators import Calibrator, CalibratorName, Scale, log_odds
 from medvlp.statistics.calibration.logistic import fit_logistic
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels, checked_scores
+from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores
 
 # Squares of scores, and of their reciprocals, stay within what a float64 holds.
 _LARGEST = 1e100
@@ -53,14 +53,7 @@ def fit_calibrator(name: CalibratorName, labels: ArrayLike, scores: ArrayLike, *
     """
     truth = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
-    positives = int(truth.sum())
-    if positives in (0, len(truth)):
-        missing = "positives" if not positives else "negatives"
-        raise UndefinedMetricError(
-            f"No calibration can be fitted: the {len(truth)} validation rows hold no {missing}; give rows of both "
-            f"classes or leave this label out.",
-            reason=f"no_{missing}",
-        )
+    check_both_classes(truth, "No calibration can be fitted on validation rows")
     z = log_odds(values, scale)
     largest = float(np.abs(z).max())
     if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
@@ -82,7 +75,7 @@ def fit_calibrator(name: CalibratorName, labels: ArrayLike, scores: ArrayLike, *
         parameters = {"score": score, "probability": probability}
     else:
         raise DataError(f"There is no calibration {name!r}: use temperature, platt, dirichlet or isotonic.")
-    return Calibrator(name, scale, parameters, n=len(truth), positives=positives)
+    return Calibrator(name, scale, parameters, n=len(truth), positives=int(truth.sum()))
 
 
 def _temperature(z: FloatArray, target: FloatArray) -> float:

@@ -18,7 +18,7 @@ from medvlp.statistics.bootstrap import Interval, count_patients
 from medvlp.statistics.calibration.calibrators import log_odds
 from medvlp.statistics.calibration.logistic import fit_logistic
 from medvlp.statistics.few import LEAST_PATIENTS
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, check_both_classes, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
 
 _LEAST_SPREAD = 1e-7  # of log-odds beside their size; less is rounding
@@ -72,13 +72,10 @@ def calibration_line(
         >>> round(line.slope, 1), line.p < 1e-6
         (0.5, True)
     """
-    truth = checked_labels(labels).astype(np.float64)
-    values = checked_probabilities(probabilities, rows=len(truth))
-    if not truth.any() or truth.all():
-        missing = "positives" if not truth.any() else "negatives"
-        raise UndefinedMetricError(
-            f"A calibration line is not defined: the {len(truth)} rows hold no {missing}.", reason=f"no_{missing}"
-        )
+    positive = checked_labels(labels)
+    values = checked_probabilities(probabilities, rows=len(positive))
+    check_both_classes(positive, "A calibration line is not defined")
+    truth = positive.astype(np.float64)
     code = np.arange(len(truth)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     z = log_odds(values, "probability")
     # About their middle, in units of their spread: of nearly equal probabilities (a calibrator's that found nothing)

@@ -142,7 +142,7 @@ def test_scores_of_another_kind_are_refused() -> None:
     with pytest.raises(DataError, match=r"outside \[0, 1\]"):
         fit_calibrator("platt", [0, 1], [0.1, 1.4], scale="probability")
     with pytest.raises(
-        UndefinedMetricError, match="No calibration can be fitted: the 2 validation rows hold no negatives"
+        UndefinedMetricError, match="No calibration can be fitted on validation rows: the 2 rows hold no negatives"
     ):
         fit_calibrator("platt", [1, 1], [0.1, 0.4], scale="probability")
 
