@@ -202,14 +202,18 @@ def _vision(
             "The image tower has no class token: of OpenAI's layout the transformers are read, the ResNets (RN50 ...) "
             "are not."
         )
-    width, _, patch, _ = weights["visual.conv1.weight"].shape
-    side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
+    try:
+        width, _, patch, _ = weights["visual.conv1.weight"].shape
+        side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
+        hidden = len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"])
+    except (KeyError, ValueError) as error:
+        raise DataError(f"The checkpoint has no image tower that is read here ({error}).") from None
     return vit(
         "clip",
         width=width,
         layers=count(weights, rf"visual\.transformer\.{_BLOCK}.*"),
         heads=width // settings.get("head_width", 64),
-        hidden=len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
+        hidden=hidden,
         patch=patch,
         image_size=_side(settings, side * patch),
         activation=act,
@@ -230,8 +234,8 @@ def _causal_text(
         vocabulary, width = weights["text.token_embedding.weight"].shape
         length = len(weights["text.positional_embedding"])
         hidden = len(weights["text.transformer.resblocks.0.mlp.c_fc.weight"])
-    except KeyError as error:
-        raise DataError(f"The checkpoint has no text tower that is read here (it lacks {error.args[0]}).") from None
+    except (KeyError, ValueError) as error:
+        raise DataError(f"The checkpoint has no text tower that is read here ({error}).") from None
     config = {
         "model_type": "clip_text_model",
         "vocab_size": vocabulary,

@@ -209,6 +209,11 @@ def test_other_weights_and_no_weights_are_refused(tmp_path: Path) -> None:
         torch.save(held, tmp_path / "a.pt")
         with pytest.raises(DataError, match=r"do not fit|is another|lacks"):
             pytest.fail(f"{what}: {convert(tmp_path / 'a.pt', name='open_clip', options={})} was taken")
+    cut_off = ("visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight")
+    for name in cut_off:
+        torch.save({n: t for n, t in weights.items() if n != name}, tmp_path / "a.pt")
+        with pytest.raises(DataError, match=f"no image tower that is read here .'{name}'"):
+            convert(tmp_path / "a.pt", name="open_clip", options={})
     torch.save(weights, tmp_path / "a.pt")
     for what, bytes_ in spoilt(tmp_path / "a.pt", tmp_path / "trace"):
         (tmp_path / "bad.pt").write_bytes(bytes_)
