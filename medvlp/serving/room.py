@@ -21,7 +21,7 @@ from medvlp.serving.first_look import MOST_BYTES, first_look
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
 from medvlp.serving.sessions import Sessions
-from medvlp.serving.studies import Study, read_study
+from medvlp.serving.studies import Series, Study, read_study
 from medvlp.serving.uploads import Upload
 
 _NO_UPLOADS = (
@@ -164,7 +164,7 @@ class Room:
     def similar(self, token: str, study: str, series: int, model: int, sentence: str, k: int) -> dict[str, Any]:
         """Return cases of the index that are like a picture, or like a sentence where one is given."""
         if sentence:
-            answer = self.readers[model].similar(None, _limited(sentence, 400), k)
+            answer = self._reader(model).similar(None, _limited(sentence, 400), k)
             self._audit.add("similar", model=str(self._described[model]["hash"]))
             return answer
         return self._asked(token, study, series, model, "similar", None, k)
@@ -187,13 +187,13 @@ class Room:
             UserError: it cannot be exported so.
             KeyError: there is no such study or series.
         """
-        whole = self.sessions.study(token, study)
-        held = whole.series[series]
+        whole, held = self.sessions.study(token, study), self._series(token, study, series)
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
         frame = int(view.get("frame", 0))
         if self.readers:
+            self._reader(model)
             described = self._described[model]
         if self.readers and frame != 0:
             if kind in ("sr", "seg", "fhir"):
@@ -216,12 +216,11 @@ class Room:
         return {"data": data, "filename": made.filename, "media_type": made.media_type}
 
     def _asked(self, token: str, study: str, series: int, model: int, what: str, *more: object) -> dict[str, Any]:
-        if not 0 <= model < len(self.readers):
-            raise UserError("No model is loaded: start with `medvlp demo BUNDLE`, or make one with medvlp quickstart.")
+        reader = self._reader(model)
         prepared = self._cached(
             token, study, ("prepared", series, model), lambda: self._prepare(token, study, series, model)
         )
-        asked: Callable[..., dict[str, Any]] = getattr(self.readers[model], what)
+        asked: Callable[..., dict[str, Any]] = getattr(reader, what)
         answer = self._cached(token, study, (what, series, model, *more), lambda: asked(prepared, *more))
         digest = self.sessions.study(token, study).digest
         self._audit.add(what, model=str(self._described[model]["hash"]), input=digest, series=series)
@@ -230,11 +229,20 @@ class Room:
     def _cached(self, token: str, study: str, key: tuple[object, ...], make: Callable[[], Any]) -> Any:  # noqa: ANN401
         return self.sessions.cached(token, (study, *key), make)
 
-    def _prepare(self, token: str, study: str, series: int, model: int) -> object:
+    def _reader(self, model: int) -> Reader:
+        if not 0 <= model < len(self.readers):
+            raise UserError("No model is loaded: start with `medvlp demo BUNDLE`, or make one with medvlp quickstart.")
+        return self.readers[model]
+
+    def _series(self, token: str, study: str, number: int) -> Series:
         held = self.sessions.study(token, study).series
-        if not 0 <= series < len(held):
-            raise KeyError(series)
-        source = held[series].source(self._described[model]["preset"])
+        if not 0 <= number < len(held):
+            raise KeyError(number)
+        return held[number]
+
+    def _prepare(self, token: str, study: str, series: int, model: int) -> object:
+        held = self._series(token, study, series)
+        source = held.source(self._described[model]["preset"])
         kinds = set(self._described[model]["kinds"])
         if not isinstance(source, StoredVolume):
             if "image" not in kinds:
@@ -242,7 +250,7 @@ class Room:
             return self.readers[model].prepare(source)
         if not kinds & {"volume", "stack"}:
             raise UserError("This model looks at pictures, and this is a volume: open a radiograph.")
-        return self.readers[model].prepare(source.volume(held[series].meta))
+        return self.readers[model].prepare(source.volume(held.meta))
 
 
 def _limited(text: str, most: int) -> str:

@@ -225,6 +225,23 @@ def test_a_search_by_a_sentence_is_logged_with_its_model_and_without_the_sentenc
     assert "effusion" not in log.read_text()
 
 
+def test_what_is_not_there_is_told_whatever_is_asked_of_it(tmp_path):
+    empty, one = (
+        Room(readers, Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path)
+        for readers in ((), (OfAnotherPreset(),))
+    )
+    for room, model in ((empty, 0), (one, 1), (one, -1)):
+        token = room.sessions.start()
+        key = room.sessions.add(token, read_study(leafed(tmp_path)))
+        with pytest.raises(UserError, match="No model is loaded"):
+            room.similar(token, "", 0, model, "Left pleural effusion.", 6)
+        for number in (1, -1):
+            with pytest.raises(KeyError):
+                room.export(token, key, number, model, "png", {}, send=False)
+    with pytest.raises(UserError, match="No model is loaded"):
+        one.export(token, key, 0, 1, "png", {}, send=False)
+
+
 def test_a_row_of_one_tabs_list_is_its_study_whatever_another_tab_searched(tmp_path):
     folder = tmp_path / "private"
     folder.mkdir()
