@@ -200,8 +200,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         if any(each.surgery for each in config.phases[: i + 1]):
             patches.remove()
             shaped = operated(model, config, i)
-        for checked in (plan, *map(Plan.of, passes)):
-            shaped.check(checked)
+        for wanted in (plan, *map(Plan.of, passes)):
+            shaped.check(wanted)
         patches.remove()
     answers = declare([phase.values() for phase in objectives], config.answers, model)
     if config.evaluation.choose is not None:

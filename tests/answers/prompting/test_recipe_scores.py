@@ -78,7 +78,8 @@ def test_a_row_without_a_picture_has_no_score_and_changes_that_of_no_other(
     answer = RecipeScores(load_recipe(name))
     begun, seen = answer.begin(model.model, Ask()), model.embed_image(films[:3])
     tables = (
-        FeatureTable(list("abcd")[: len(rows)], {"image/embedding": rows}) for rows in (seen, np.insert(seen, 1, np.nan, 0))
+        FeatureTable(list("abcd")[: len(rows)], {"image/embedding": rows})
+        for rows in (seen, np.insert(seen, 1, np.nan, 0))
     )
     whole, with_gap = (answer.answer(Rows(table), Ask(), begun).scores for table in tables)
     assert whole is not None
