@@ -196,6 +196,17 @@ STATEMENTS = {
     "Infection is less likely.": {"pneumonia": "uncertain"},
     "Pneumonia is felt to be less likely.": {"pneumonia": "uncertain"},
     "Effusion is small if any, beside a displaced fracture.": {"effusion": "uncertain", "fracture": "present"},
+    "The study is negative for pneumonia.": {"pneumonia": "absent"},
+    "The lungs are now cleared of consolidation.": {"consolidation": "absent"},
+    "Pneumonia is not likely, but edema is present.": {"pneumonia": "absent", "edema": "present"},
+    "Not likely pneumonia.": {"pneumonia": "absent"},
+    "I doubt pneumonia.": {"pneumonia": "uncertain"},
+    "A left effusion is doubtful.": {"effusion": "uncertain"},
+    "No doubt there is a left effusion.": {"effusion": "present"},
+    "Effusion cannot be reliably assessed.": {"effusion": "uncertain"},
+    "A pneumothorax cannot be identified.": {"pneumothorax": "absent"},
+    "No recurrence of the pneumothorax.": {"pneumothorax": "absent"},
+    "The effusion has not reaccumulated.": {"effusion": "absent"},
 }
 
 
