@@ -14,6 +14,10 @@ from medvlp.io.deidentify.known import REMOVED, KnownWords
 from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
+_MONTH_ALONE = (  # where no year follows, so that "marked 3" and "decreased 2" are none
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)\b\.?"
+)
 _LABEL = (
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
     r"visit|order|phone|telephone|tel|fax|pager|beeper|ext|passport|insurance|policy|nhs|chi"
@@ -73,6 +77,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+{_MONTH}[\s,-]+\d{{2,4}}\b",
         rf"(?i)\b{_MONTH},?\s+(?:19|20)\d\d\b",
+        rf"(?i)\b{_MONTH_ALONE}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
+        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?(?-i:(?!may\b)){_MONTH_ALONE}(?!\w)",
         r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])\b",
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
