@@ -12,7 +12,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.modes import evaluating
 from medvlp.core.parts import collect_parts
 from medvlp.core.protocols import Model, Teacher
-from medvlp.core.sample import Batch
+from medvlp.core.sample import Batch, Column
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable, concatenate_rows
 
@@ -49,6 +49,7 @@ def feature_pass(
     ids: list[str] = []
     columns: dict[str, list[np.ndarray]] = {}
     words: dict[str, list[str]] = {}
+    fields: dict[str, list[Column]] = {}
     with evaluating(model), torch.inference_mode():
         for batch in batches:
             moved = batch.to(device)
@@ -60,14 +61,18 @@ def feature_pass(
                 rows = _one_row_each(part.values, part.owner, batch.size, str(key))
                 columns.setdefault(str(key), []).append(rows)
             for name in plan.fields:
-                if name not in batch or isinstance(batch[name].values, tuple):
-                    words.setdefault(name, []).extend(batch.strings(name))
+                if name in batch and isinstance(batch[name].values, torch.Tensor):
+                    owner = batch[name].owner + len(ids) - batch.size
+                    fields.setdefault(name, []).append(Column(batch[name].values, owner))
                 else:
-                    columns.setdefault(name, []).append(np.asarray(batch[name].values))
+                    words.setdefault(name, []).extend(batch.strings(name))
             if tell is not None:
                 tell(len(ids))
     made: dict[str, np.ndarray | list[str]] = {name: concatenate_rows(pieces) for name, pieces in columns.items()}
-    return FeatureTable(ids, {**made, **words}, meta or {})
+    for name, pieces in fields.items():
+        values = torch.from_numpy(concatenate_rows([np.asarray(piece.values) for piece in pieces]))
+        made[name] = _one_row_each(values, torch.cat([piece.owner for piece in pieces]), len(ids), name)
+    return FeatureTable(ids, {**words, **made}, meta or {})
 
 
 def _one_row_each(values: torch.Tensor, owner: torch.Tensor, size: int, key: str) -> np.ndarray:

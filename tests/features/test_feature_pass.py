@@ -63,6 +63,15 @@ def test_a_sample_without_a_view_has_a_row_of_nan_and_words_stay_words() -> None
     assert table.columns["text"] == ["", "x", "y"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_sample_without_a_vector_has_a_row_of_nan_however_batches_are_cut(size: int) -> None:
+    vectors = Column(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0, 2]))
+    whole = Batch(tuple("abcd"), torch.arange(4), {"image": Column(images(4), torch.arange(4)), "vector.x": vectors})
+    cut = [whole.take(start, start + size) for start in range(0, 4, size)]
+    table = feature_pass(dual(), cut, keys("image/pooled", "vector.x"))
+    np.testing.assert_array_equal(table["vector.x"], [[1, 2], [np.nan] * 2, [3, 4], [np.nan] * 2])
+
+
 def test_fields_and_tokens_are_columns_too() -> None:
     table = feature_pass(dual(), batches(2), keys("image/pooled", "label.f", "id.study"))
     assert table["label.f"].tolist() == [0, 1, 2, 3, 4]
