@@ -80,13 +80,13 @@ def blind_pairs(
     tables = [ours] if other is None else [ours, other]
     known = set(tables[-1].ids)
     ids = [row for row in dict.fromkeys(ours.ids) if row in known]
-    if len(ids) < 2:
-        raise DataError(
-            f"Blind pairs need features of the same records, and the tables have {len(ids)} in common: embed the same "
-            "manifest with both models."
-        )
     rows = [_rows(table, ids) for table in tables]
     there = np.flatnonzero(np.all([np.isfinite(each).all(axis=1) for each in rows], axis=0))
+    if len(there) < 2:
+        raise DataError(
+            f"Blind pairs need features of the same records, and the tables have {len(there)} in common: embed the "
+            "same manifest with both models."
+        )
     units = [unit_embeddings(each[there].astype(np.float64), "Image") for each in rows]
     if by == "quantile":
         alike, apart = _quantile(units[0], alike), _quantile(units[-1], apart)

@@ -71,6 +71,8 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     ours, other = tables()
     with pytest.raises(DataError, match="the tables have 0 in common"):
         blind_pairs(ours, FeatureTable(["x"], {"image/embedding": np.ones((1, 2))}))
+    with pytest.raises(DataError, match="the tables have 0 in common"):  # no record has a picture
+        blind_pairs(ours, FeatureTable(list(ours.ids), {"image/embedding": np.full((COUNT, 2), np.nan)}))
     with pytest.raises(DataError, match="no vectors of pictures among text/embedding: make it anew"):
         blind_pairs(FeatureTable(list(ours.ids), {"text/embedding": np.ones((COUNT, 2))}), other)
 
