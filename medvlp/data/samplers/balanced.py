@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -98,10 +99,11 @@ class Balanced:
 
     def _in_turn(self, rows: np.ndarray, turns: np.ndarray, name: str) -> np.ndarray:
         rounds, places = np.divmod(turns, len(rows))
+        cuts = [0, *(np.flatnonzero(np.diff(rounds)) + 1).tolist(), len(turns)]
         out = np.empty_like(places)
-        for each in np.unique(rounds).tolist():
-            here = rounds == each
-            out[here] = rows[order(len(rows), seed=self._seed, epoch=each, name=name)[places[here]]]
+        for start, stop in pairwise(cuts):  # a rare value has thousands of rounds in an epoch
+            permuted = order(len(rows), seed=self._seed, epoch=int(rounds[start]), name=name)
+            out[start:stop] = rows[permuted[places[start:stop]]]
         return out
 
 
