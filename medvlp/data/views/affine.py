@@ -1,7 +1,6 @@
 """``affine``: a small random rotation, scaling and shift of the picture. It never mirrors.
 
 Left and right are words of the report: a flipped picture with an unflipped report teaches the opposite of the truth.
-The one view that mirrors, ``mirror``, changes the words with the picture and is off unless asked for.
 """
 
 from __future__ import annotations
