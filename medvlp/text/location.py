@@ -75,13 +75,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
-            # "larger than right" or "larger than 5 mm" compares with the other side or a size, and not with a prior
-            behind = words[found.last + 2 : found.last + 5]
-            beside = (
-                kind == "change"
-                and following == "than"
-                and ({"left", "right"} & {*behind} or not _MILLIMETRES.keys().isdisjoint(behind[1:2]))
-            )
+            beside = kind == "change" and _compares_within(words, found)
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
@@ -99,6 +93,15 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
                 yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
         elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
+
+
+def _compares_within(words: list[str], found: Found[str]) -> bool:
+    """Return whether "larger than right", "larger on the right", "larger than 5 mm" compares with no earlier film."""
+    following, behind = words[found.last + 1 : found.last + 2], words[found.last + 2 : found.last + 5]
+    side = not {"left", "right"}.isdisjoint(behind)
+    if following == ["than"]:
+        return side or not _MILLIMETRES.keys().isdisjoint(behind[1:2])
+    return side and following == ["on"] and words[found.last] in word_class("comparatives")
 
 
 def _is_verb(words: list[str], place: int) -> bool:
@@ -162,8 +165,10 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
         return inside
     before = [index for index, term in enumerate(terms) if term.last < at and hard.isdisjoint(words[term.last : at])]
     after = [index for index, term in enumerate(terms) if term.first > at and hard.isdisjoint(words[at : term.first])]
-    if after and _modifies(words, at, terms[after[0]].first) and not (before and _behind_preposition(words, at)):
-        return after[:1]
+    first = terms[after[0]].first if after else 0
+    if after and (_modifies(words, at, first) or _is_subject(words, at, first)):
+        if not (before and _behind_preposition(words, at)):
+            return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
         return before[-1:] if words[at - 1] == "," else []
     return _coordinated(before, words, terms) if before else after[:1]
@@ -190,7 +195,7 @@ def _parts() -> frozenset[str]:
 def _behind_preposition(words: list[str], at: int) -> bool:
     """Return whether a place is that of a phrase like "in the left lower lobe"."""
     back = words[max(0, at - 3) : at]
-    while back and back[-1] in _OF_PLACES:
+    while back and (back[-1] in _OF_PLACES or back[-1] in ("left", "right")):
         back.pop()
     return bool(back) and (back[-1] == "of" or back[-1] in word_class("prepositions"))
 
@@ -204,6 +209,14 @@ def _modifies(words: list[str], at: int, first: int) -> bool:
         if word == "and" and following not in ("left", "right", "upper", "lower", "mid", "middle"):
             return False
     return True
+
+
+def _is_subject(words: list[str], at: int, first: int) -> bool:
+    """Return whether a place shows or has a term: "... and the right lung shows a nodule"."""
+    between = words[at + 1 : first]
+    verb = next((place for place, word in enumerate(between) if word in _parts()), len(between))
+    has = between[verb : verb + 2] in (["has", "a"], ["has", "an"], ["have", "a"])
+    return has or not word_class("shows").isdisjoint(between[verb : verb + 1])
 
 
 def _inherit(said: list[dict[str, list[str]]], index: int, words: list[str], terms: Sequence[Found[Term]]) -> None:

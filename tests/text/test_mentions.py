@@ -62,6 +62,11 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Edema and bilateral effusions, left more than right.", {"edema": "bilateral", "effusion": "bilateral"}),
         ("Right basilar opacity/atelectasis.", {"lung_opacity": "right", "atelectasis": "right"}),
         ("Leftward shift of the mediastinum.", {"mediastinal_shift": "left"}),
+        ("Edema, R>L effusions.", {"edema": "", "effusion": "bilateral"}),
+        ("The left lung has a nodule and the right lung shows a mass.", {"nodule": "left", "mass": "right"}),
+        ("Right chest tube, and the left base shows edema.", {"chest_tube": "right", "edema": "left"}),
+        ("Effusions at the left and right base have increased with atelectasis.",
+         {"effusion": "bilateral", "atelectasis": "bilateral"}),
     ],
 )
 def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> None:
@@ -137,6 +142,8 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
         ("Pleural effusions have neither increased nor decreased.", "stable"),
         ("The effusion seen on the prior study has not changed.", "stable"),
         ("Left effusion, larger than the right.", ""),
+        ("Effusions, larger on the right.", ""),
+        ("The effusion has increased on the right.", "worse"),
         ("Nodules larger than 5 mm.", ""),
         ("Effusion.", ""),
     ],
