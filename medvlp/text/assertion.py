@@ -101,7 +101,15 @@ def _reached(
     if cue.reach == "backward":
         start = backward_start(words, found.first, said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
-        return reached[-1:] if said in word_class("nearest") else reached
+        if said in word_class("nearest"):
+            return reached[-1:]
+        # "effusion since the tube was removed": what was removed is the tube
+        subject = terms[reached[-1]] if reached and terms[reached[-1]].last == found.first - 1 else None
+        return [
+            index
+            for index in reached
+            if subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first])
+        ]
     end = forward_end(words, found.last + 1, str(cue.presence), said, stops)
     reached = [
         index
@@ -301,6 +309,9 @@ def _list_goes_on(words: list[str], comma: int, stops: set[int]) -> bool:
     segment = _segment(words, comma + 1, stops)
     if segment and segment[0] == "and":
         return _and_goes_on(words, comma + 1, stops)
+    clause = next((place for place in range(1, len(segment) - 1) if segment[place : place + 2] == ["and", "the"]), None)
+    segment = segment[:clause]  # "no effusion, edema and the heart is large"
+    verbs = verbs.union(("clear", "normal", "unremarkable"))  # "no effusion, lungs clear"
     return bool(segment) and segment[0] not in word_class("starters") and verbs.isdisjoint(segment)
 
 

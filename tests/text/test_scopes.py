@@ -207,6 +207,18 @@ STATEMENTS = {
     "A pneumothorax cannot be identified.": {"pneumothorax": "absent"},
     "No recurrence of the pneumothorax.": {"pneumothorax": "absent"},
     "The effusion has not reaccumulated.": {"effusion": "absent"},
+    "No effusion, consolidation and the heart is enlarged.": {
+        "effusion": "absent",
+        "consolidation": "absent",
+        "cardiomegaly": "present",
+    },
+    "No effusion, cardiomegaly and edema are stable.": {
+        "effusion": "absent",
+        "cardiomegaly": "present",
+        "edema": "present",
+    },
+    "No effusion, lungs clear.": {"effusion": "absent", "consolidation": "absent"},
+    "Increase in the effusion since the chest tube was removed.": {"effusion": "present", "chest_tube": "absent"},
 }
 
 
