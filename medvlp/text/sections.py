@@ -43,6 +43,8 @@ _TITLES: dict[str, tuple[str, ...]] = {
     ),
     "impression": (
         "impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation", "diagnosis",
+        "impression and recommendation", "impression and recommendations", "impression/recommendation",
+        "impression/recommendations", "impression/recommendation(s)", "conclusion and recommendation",
     ),
     "recommendation": ("recommendation", "recommendations", "recommendation(s)", "advice", "follow-up recommendations"),
     "addendum": ("addendum", "addenda"),

@@ -51,6 +51,8 @@ def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
         "FINDINGS: Clear lungs. IMPRESSION: Normal.",
         "Findings: Clear lungs. Impression: Normal.",
         "findings: Clear lungs.\nimpression: Normal.",
+        "FINDINGS: Clear lungs.\nIMPRESSION AND RECOMMENDATION: Normal.",
+        "FINDINGS: Clear lungs.\nIMPRESSION/RECOMMENDATION(S): Normal.",
         "PA AND LATERAL VIEWS OF THE CHEST: Clear lungs.\nIMPRESSION: Normal.",
         "\ufeffFINDINGS: Clear lungs.\nIMPRESSION: Normal.",
         "FINDINGS: Clear lungs.\n".join((" " * 20_000, "\t" * 20_000)) + "IMPRESSION: Normal.",
