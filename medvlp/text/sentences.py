@@ -202,7 +202,8 @@ def _denials(sentence: str) -> list[str]:
 
 def _is_complete(item: str) -> bool:
     words = item.split()
-    return len(words) <= 5 and not (len(words) == 1 and _DEPENDENT.fullmatch(words[0]) is not None)
+    adjective = re.fullmatch(r"\w{2,}(?:al|[^c]ar|ary|ous|ic|ior)|left|right", words[-1].lower())  # no scar
+    return len(words) <= 5 and not adjective and not (len(words) == 1 and _DEPENDENT.fullmatch(words[0]) is not None)
 
 
 def _agreeing(tail: str, item: str) -> str:
