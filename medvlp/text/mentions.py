@@ -170,8 +170,8 @@ def _presence(term: Term, said: Presence) -> Presence | None:
     """Return what is said of the finding itself; None where it is nothing."""
     if term.kind == "term":
         return said
-    if term.kind in ("term", "ignored"):
-        return said if term.kind == "term" else None
+    if term.kind == "ignored":
+        return None
     if term.kind == "doubtful":
         return "uncertain" if said == "present" else said
     if term.kind == "normal":
