@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.io.volume import Volume
 
@@ -16,6 +18,11 @@ def require(view: Any, fits: bool, takes: str) -> None:  # noqa: ANN401 (any dat
         given = ", ".join(f"{each.name}={getattr(view, each.name)!r}" for each in fields(view))
         name = type(view).__module__.rpartition(".")[2]
         raise ConfigError(f"{name} {takes}, not {given}: change these.")
+
+
+def are_texts(names: Sequence[str]) -> bool:
+    """Return whether names are those of text fields, none twice."""
+    return {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
 
 
 def volume_in(sample: Sample, field: str) -> str | Volume | None:

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
+from medvlp.data.views._options import are_texts, require
 
 __all__ = ["CopyText"]
 
@@ -36,8 +35,7 @@ class CopyText:
     to: str = "text.masked"
 
     def __post_init__(self) -> None:
-        kinds = {parse_field(self.field).kind, parse_field(self.to).kind}
-        require(self, kinds == {"text"} and self.field != self.to, "takes two different text fields")
+        require(self, are_texts([self.field, self.to]), "takes two different text fields")
 
     @property
     def adds(self) -> tuple[str, ...]:

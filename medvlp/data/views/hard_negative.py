@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
+from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import texts_of
 from medvlp.text.hard_negatives.copies import KINDS, Kind
 
@@ -51,9 +50,7 @@ class HardNegative:
     stated: str | None = None
 
     def __post_init__(self) -> None:
-        names = [self.field, *self.adds]
-        fits = {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
-        require(self, fits, "reads one text field and writes others")
+        require(self, are_texts([self.field, *self.adds]), "reads one text field and writes others")
         require(self, bool(self.kinds) and self.most >= 1, "needs at least one kind and one copy")
 
     @property

@@ -9,9 +9,8 @@ from typing import ClassVar
 import torch
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
+from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import texts_of
 
 __all__ = ["Misgraded"]
@@ -54,9 +53,7 @@ class Misgraded:
     shares: dict[str, dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        names = [self.field, *self.adds]
-        fits = {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
-        require(self, fits, "reads one text field and writes two others")
+        require(self, are_texts([self.field, *self.adds]), "reads one text field and writes two others")
 
     @property
     def adds(self) -> tuple[str, ...]:

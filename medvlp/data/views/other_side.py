@@ -9,11 +9,11 @@ from typing import ClassVar, TypeVar
 import torch
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.fields import parse_field
 from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
+from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import texts_of
+from medvlp.text.laterality import other_side, sided_statements, unsided_statements
 
 __all__ = ["OtherSide"]
 
@@ -55,9 +55,8 @@ class OtherSide:
     unsided: int = 0
 
     def __post_init__(self) -> None:
-        names = [self.field, *self.adds]
-        fits = {parse_field(name).kind for name in names} == {"text"} and len(set(names)) == len(names)
-        require(self, fits and self.most >= 1, "reads one text field, writes others and draws at least one sentence")
+        fits = are_texts([self.field, *self.adds]) and self.most >= 1
+        require(self, fits, "reads one text field, writes others and draws at least one sentence")
         if self.unsided < 0 or (self.unsided and self.stated is None):
             raise ConfigError(
                 f"other_side cannot draw unsided={self.unsided} sentences: use 0, or more with the field stated, and "
@@ -87,22 +86,6 @@ def _drawn(statements: list[_T], most: int, generator: torch.Generator) -> list[
     return [statements[i] for i in some_of(len(statements), most, generator)]
 
 
-@lru_cache(maxsize=1 << 14)
-def _other_side(text: str) -> str | None:
-    from medvlp.text.laterality import other_side
-
-    return other_side(text)
-
-
-@lru_cache(maxsize=1 << 14)
-def _sided(text: str) -> tuple[tuple[str, str], ...]:
-    from medvlp.text.laterality import sided_statements
-
-    return tuple(sided_statements(text))
-
-
-@lru_cache(maxsize=1 << 14)
-def _unsided(text: str) -> tuple[str, ...]:
-    from medvlp.text.laterality import unsided_statements
-
-    return tuple(unsided_statements(text))
+_other_side = lru_cache(maxsize=1 << 14)(other_side)
+_sided = lru_cache(maxsize=1 << 14)(sided_statements)
+_unsided = lru_cache(maxsize=1 << 14)(unsided_statements)

@@ -85,8 +85,7 @@ class Rewrite:
         return Sample(sample.id, fields, sample.records)
 
     def _rewritten(self, text: str, generator: torch.Generator) -> str:
-        from medvlp.text.rewriting import rewrite
-        from medvlp.text.rewriting._rewrite import same_meaning
+        from medvlp.text.rewriting import rewrite, same_meaning
 
         other = rewrite(
             text,
