@@ -166,9 +166,9 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     before = [index for index, term in enumerate(terms) if term.last < at and hard.isdisjoint(words[term.last : at])]
     after = [index for index, term in enumerate(terms) if term.first > at and hard.isdisjoint(words[at : term.first])]
     first = terms[after[0]].first if after else 0
-    if after and (_modifies(words, at, first) or _is_subject(words, at, first)):
-        if not (before and _behind_preposition(words, at)):
-            return after[:1]
+    belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
+    if belongs and not (before and _behind_preposition(words, at)):
+        return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
         return before[-1:] if words[at - 1] == "," else []
     return _coordinated(before, words, terms) if before else after[:1]

@@ -65,8 +65,10 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Edema, R>L effusions.", {"edema": "", "effusion": "bilateral"}),
         ("The left lung has a nodule and the right lung shows a mass.", {"nodule": "left", "mass": "right"}),
         ("Right chest tube, and the left base shows edema.", {"chest_tube": "right", "edema": "left"}),
-        ("Effusions at the left and right base have increased with atelectasis.",
-         {"effusion": "bilateral", "atelectasis": "bilateral"}),
+        (
+            "Effusions at the left and right base have increased with atelectasis.",
+            {"effusion": "bilateral", "atelectasis": "bilateral"},
+        ),
     ],
 )
 def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> None:
