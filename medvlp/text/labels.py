@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 from medvlp.text.language import is_english
-from medvlp.text.mentions import NOT_ENGLISH, Mention, read_report
+from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, ancestors, vocabulary
 from medvlp.text.phrases import tokens_of
 
@@ -29,9 +28,6 @@ def label_report(
         (-1.0, 0.0, None)
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
-    if not is_english(text):
-        warnings.warn(NOT_ENGLISH, stacklevel=2)
-        return report_labels(text, (), chosen)
     return report_labels(text, read_report(text, sections=sections), chosen)
 
 
