@@ -17,10 +17,7 @@ from medvlp.text.labels import label_mentions
 from medvlp.text.language import is_english
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
-
-_SECTIONS = (
-    "exam", "indication", "technique", "comparison", "findings", "impression", "recommendation", "addendum", "other",
-)  # fmt: skip
+from medvlp.text.sections import SECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +58,9 @@ def label_reports(
         DataError: if the table cannot be read, lacks a column, has an id twice or none, or there is no such section.
     """
     chosen = vocabulary(vocabulary_name)
-    unknown = [name for name in sections if name not in _SECTIONS]
+    unknown = [name for name in sections if name not in SECTIONS]
     if unknown or not sections:
-        raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(_SECTIONS)}.")
+        raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(SECTIONS)}.")
     table = read_table(reports).renamed(columns or {}, known=("id", "text"))
     for field in ("id", "text"):
         if field not in table.names:

@@ -50,6 +50,7 @@ _TITLES: dict[str, tuple[str, ...]] = {
     "addendum": ("addendum", "addenda"),
     "other": ("notification", "notifications", "wet read", "comment", "comments", "note", "signed", "dictated by"),
 }  # fmt: skip
+SECTIONS = tuple(_TITLES)
 _NAME = {title: name for name, titles in _TITLES.items() for title in titles}
 _ANATOMY = re.compile(  # any of these words makes "LINES, TUBES AND DEVICES:" a part of its section
     r"\b(lungs?|hearts?|pleural?|mediastin(um|al)|hil(a|um|ar)|bones?|osseous|skeletal|lines|tubes|devices|hardware|"
@@ -127,13 +128,9 @@ def split_sections(report: str) -> dict[str, str]:
     return sections
 
 
-def section_spans(report: str) -> list[tuple[str, int, int]]:
-    r"""Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice."""
-    return list(_spans(report))
-
-
 @lru_cache(maxsize=256)  # views and readers ask for the sections of one report several times in a row
-def _spans(report: str) -> tuple[tuple[str, int, int], ...]:
+def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
+    """Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice."""
     text = _same_length(report)
     headers = _headers(text)
     edges = [_Header(0, 0, ""), *headers]
