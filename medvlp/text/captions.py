@@ -12,6 +12,7 @@ import yaml
 
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
+from medvlp.text.sentences import indefinite
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +93,7 @@ def _sentence(generator: torch.Generator, topic: str, *findings: str) -> str:
     template = _one_of(words.templates["absent_together" if together else topic], generator)
     phrases = [words.phrases[name] for name in findings]
     listed = ", ".join(phrases[:-1]) + " or " + phrases[-1] if together else phrases[0]
-    article = ("an " if phrases[0][0] in "aeiou" else "a ") if findings[0] in words.countable else ""
+    article = f"{indefinite(phrases[0])} " if findings[0] in words.countable else ""
     text = template.replace("{a}", article).replace("{x}", listed).replace("{list}", listed)
     return text[0].upper() + text[1:]
 

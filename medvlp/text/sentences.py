@@ -20,6 +20,14 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def indefinite(phrase: str) -> str:
+    """Return ``a`` or ``an``, as the first word of a phrase is spoken."""
+    word = phrase.split()[0]
+    if word.isupper() and word != "PICC":  # spoken letter by letter
+        return "an" if word[0] in "AEFHILMNORSX" else "a"
+    return "an" if word[0].lower() in "aeiou" and word[:3] != "uni" else "a"
+
+
 def split_sentences(text: str) -> list[str]:
     """Split report prose into sentences, in order, with list marks removed and white space made single.
 

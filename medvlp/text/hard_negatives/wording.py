@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from medvlp.text.laterality import states_a_side, turned
-from medvlp.text.sentences import capital, split_clauses
+from medvlp.text.sentences import capital, indefinite, split_clauses
 
 # Nouns that stand without an article.
 _MASS = re.compile(
@@ -42,9 +42,7 @@ def article_of(phrase: str) -> str:
     plural = noun.endswith("s") and not noun.endswith(("is", "us", "ss"))
     if not noun or plural or _MASS.fullmatch(noun):
         return ""
-    first = phrase.split()[0]
-    vowel = first[0] in "AEFHILMNORSX" if first.isupper() and first != "PICC" else first[0].lower() in "aeiou"
-    return "an " if vowel else "a "
+    return f"{indefinite(phrase)} "
 
 
 _GRADED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -261,8 +259,7 @@ def change_device(sentence: str, device: str, other: str) -> str | None:
     name = DEVICES[other][0][0]
 
     def swap(match: re.Match[str]) -> str:
-        article = "" if not match["article"] else "an " if name[0] in "aeiou" else "a "
-        text = article + name
+        text = f"{indefinite(name)} {name}" if match["article"] else name
         return capital(text) if match[0][0].isupper() and match.start() == 0 else text
 
     return pattern.sub(swap, sentence)

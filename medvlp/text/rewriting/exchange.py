@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from medvlp.core.errors import ConfigError
-from medvlp.text.sentences import sentence_spans
+from medvlp.text.sentences import indefinite, sentence_spans
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,6 @@ _NEAR = 48  # characters: no context is longer
 _ARTICLE = re.compile(r"\b(?:a|an)(?=\s+$)", re.IGNORECASE)
 _SENTENCE_START = re.compile(r"(?:^|[.?!:]\s+|\n\s*|(?:^|\s)(?:\d{1,2}[.)]|[-*•])\s+)$")
 _HEADER_BEHIND = re.compile(r"[ \t]*(?::|[ \t][-–—]\s|$|\n)")
-_ABBREVIATED_VOWELS = frozenset("AEFHILMNORSX")  # letters whose names begin with a vowel
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +142,7 @@ def _with_article(before: str, phrase: str) -> str:
     article = _ARTICLE.search(before)
     if article is None:
         return before
-    word = phrase.split()[0]
-    abbreviated = word.isupper() and word not in ("PICC",)  # spoken as a word
-    vowel = word[0] in _ABBREVIATED_VOWELS if abbreviated else word[0].lower() in "aeiou" and word[:3] != "uni"
-    spelled = "an" if vowel else "a"
+    spelled = indefinite(phrase)
     if article[0][0] == "A":
         spelled = spelled.upper() if article[0] == "AN" else spelled.capitalize()
     return before[: article.start()] + spelled + before[article.end() :]
