@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Protocol
 
@@ -49,6 +49,15 @@ def epochs_of(start: int, stop: int, size: int) -> Iterator[tuple[int, np.ndarra
     for epoch in np.unique(epochs).tolist():
         here = epochs == epoch
         yield epoch, here, places[here]
+
+
+def rows_by_value(values: Iterable[object]) -> dict[object, list[int]]:
+    """Return the rows of each value, in the order in which values come first; rows without one are left out."""
+    rows: dict[object, list[int]] = {}
+    for row, value in enumerate(values):
+        if value is not None and value == value:
+            rows.setdefault(value, []).append(row)
+    return rows
 
 
 def rank_part(size: int, *, rank: int, world: int) -> slice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order
+from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 
 __all__ = ["Balanced"]
 
@@ -50,10 +51,7 @@ class Balanced:
         manifest: Annotated[Manifest, FromModel("manifest")],
         seed: Annotated[int, FromModel("seed")],
     ) -> None:
-        rows: dict[str, list[int]] = {}
-        for row, value in enumerate(manifest.column(column)):
-            if value is not None and value == value:
-                rows.setdefault(_word(value), []).append(row)
+        rows = {_word(value): found for value, found in rows_by_value(manifest.column(column)).items()}
         if not rows:
             raise ConfigError(f"sampler 'balanced' finds no value in column {column!r}: name another column.")
         given = dict.fromkeys(rows, 1.0) if weights is None else {_named(v, rows): w for v, w in weights.items()}
@@ -75,8 +73,8 @@ class Balanced:
                 f"weights of sampler 'balanced' gives {never[0]!r} less than one record in an epoch of "
                 f"{int(self._counts.sum())}, so that it would never come: give it more, or leave it out."
             )
-        self._made: dict[int, np.ndarray] = {}
         self._values = np.repeat(np.arange(len(self._rows)), self._counts)
+        self._epoch = lru_cache(maxsize=2)(self._drawn)  # a batch may lie in two
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
@@ -85,17 +83,15 @@ class Balanced:
             out[here] = self._epoch(epoch)[places]
         return out
 
-    def _epoch(self, epoch: int) -> np.ndarray:
-        """Return the records of an epoch; the last two are kept, since a batch may lie in both."""
-        if epoch not in self._made:
-            value = self._values[order(len(self._values), seed=self._seed, epoch=epoch)]
-            out = np.empty(len(value), dtype=np.int64)
-            for k, count in enumerate(self._counts.tolist()):
-                # Turns of a value are counted from the begin of the run.
-                turns = epoch * count + np.arange(count)
-                out[value == k] = self._in_turn(self._rows[k], turns, self._names[k])
-            self._made = {**{e: made for e, made in self._made.items() if e == epoch - 1}, epoch: out}
-        return self._made[epoch]
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """Return the records of an epoch."""
+        value = self._values[order(len(self._values), seed=self._seed, epoch=epoch)]
+        out = np.empty(len(value), dtype=np.int64)
+        for k, count in enumerate(self._counts.tolist()):
+            # Turns of a value are counted from the begin of the run.
+            turns = epoch * count + np.arange(count)
+            out[value == k] = self._in_turn(self._rows[k], turns, self._names[k])
+        return out
 
     def _in_turn(self, rows: np.ndarray, turns: np.ndarray, name: str) -> np.ndarray:
         rounds, places = np.divmod(turns, len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order
+from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 
 __all__ = ["MPerClass"]
 
@@ -57,10 +58,7 @@ class MPerClass:
         manifest: Annotated[Manifest, FromModel("manifest")],
         seed: Annotated[int, FromModel("seed")],
     ) -> None:
-        rows: dict[object, list[int]] = {}
-        for row, value in enumerate(manifest.column(column)):
-            if value is not None and value == value:
-                rows.setdefault(value, []).append(row)
+        rows = rows_by_value(manifest.column(column))
         if not rows:
             raise ConfigError(f"sampler 'm_per_class' finds no value in column {column!r}: name another column.")
         self._members = np.array([row for each in rows.values() for row in each], dtype=np.int64)
@@ -70,7 +68,7 @@ class MPerClass:
         self._together = together
         self._seed = seed
         self._means = None if vectors is None else self._mean_vectors(manifest, vectors)
-        self._made: dict[int, np.ndarray] = {}
+        self._order = lru_cache(maxsize=2)(self._drawn)  # a batch may lie in two epochs
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
@@ -83,14 +81,12 @@ class MPerClass:
             out[here] = self._members[self._first[value] + turns % self._count[value]]
         return out
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Return the values in the order of an epoch; the last two are kept, since a batch may lie in both."""
-        if epoch not in self._made:
-            made = order(len(self._count), seed=self._seed, epoch=epoch, name="m_per_class")
-            if self._means is not None and self._together > 1:
-                made = _clumps(made, self._means, self._together)
-            self._made = {**{e: before for e, before in self._made.items() if e == epoch - 1}, epoch: made}
-        return self._made[epoch]
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """Return the values in the order of an epoch."""
+        made = order(len(self._count), seed=self._seed, epoch=epoch, name="m_per_class")
+        if self._means is not None and self._together > 1:
+            made = _clumps(made, self._means, self._together)
+        return made
 
     def _mean_vectors(self, manifest: Manifest, field: str) -> np.ndarray:
         """Return the mean of each value's unit vectors at unit length, (V, D); 0 where there is none."""

@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order
+from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 
 __all__ = ["Within"]
 
@@ -76,11 +76,8 @@ class Within:
             values = [None if label < 0 else label for label in labels]
         else:
             values = manifest.column(str(column)).tolist()
-        rows: dict[object, list[int]] = {}
-        for row, value in enumerate(values):
-            if value is not None and value == value:
-                rows.setdefault(value, []).append(row)
-        self._rows = [np.array(each, dtype=np.int64) for each in rows.values() if len(each) >= least]
+        found = rows_by_value(values).values()
+        self._rows = [np.array(each, dtype=np.int64) for each in found if len(each) >= least]
         if not self._rows:
             raise ConfigError(
                 f"sampler 'within' finds no value of {state or column!r} with {least} records: lower least, use fewer "
