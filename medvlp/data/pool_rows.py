@@ -61,11 +61,10 @@ def depths_of(changes: str) -> dict[str, int]:
 
 def open_arrays(folder: Path, arrays: Mapping[str, Array]) -> dict[str, np.ndarray]:
     """Memory-map the fields of equal rows; those of stacks are opened one by one."""
-    return {n: open_array(folder / f"{n}.bin", array) for n, array in arrays.items() if array.depth is None}
+    return {n: _mapped(folder / f"{n}.bin", array) for n, array in arrays.items() if array.depth is None}
 
 
-def open_array(path: Path, array: Array) -> np.ndarray:
-    """Memory-map the rows of a file."""
+def _mapped(path: Path, array: Array) -> np.ndarray:
     rows = path.stat().st_size // array.row_bytes if path.exists() else 0
     if rows == 0:
         return np.zeros((0, *array.shape), stored_dtype(array.bits))
