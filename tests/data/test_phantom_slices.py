@@ -113,7 +113,7 @@ def test_what_cannot_be_taken_is_one_sentence(tiny_cohort: object) -> None:
     stack = Stack(torch.rand(3, 1, 2, 2), torch.zeros(3, 3))
     with pytest.raises(DataError, match="'a' asks for slice 3 of 3: slices are counted from 0"):
         TakeSlice()(Sample("a", {"stack": stack, "number.slice": 3.0}), torch.Generator())
-    with pytest.raises(ConfigError, match="take_slice makes an image of a stack and a number, not 'stack'"):
+    with pytest.raises(ConfigError, match="take_slice makes an image of a stack and a number"):
         TakeSlice(to="stack")
     with pytest.raises(DataError, match="radiographs, which have no slices: leave slices out"):
         index(tiny_cohort.root, slices=2)  # type: ignore[attr-defined]

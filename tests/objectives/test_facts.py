@@ -106,7 +106,7 @@ def test_another_text_of_the_field_states_as_the_field_does() -> None:
 
 
 def test_facts_are_of_texts() -> None:
-    with pytest.raises(ConfigError, match=r"facts reads a text field, not 'image': change it"):
+    with pytest.raises(ConfigError, match=r"facts reads a text field, not field='image': change these"):
         build("data/views", {"name": "facts", "field": "image"}, where="x")
 
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.data.views._options import require
 
 __all__ = ["EverySlice"]
 
@@ -38,8 +38,8 @@ class EverySlice:
     to: str = "image.slices"
 
     def __post_init__(self) -> None:
-        if (parse_field(self.field).kind, parse_field(self.to).kind) != ("stack", "image"):
-            raise ConfigError(f"every_slice makes images of a stack, not {self.to!r} of {self.field!r}: change these.")
+        fits = (parse_field(self.field).kind, parse_field(self.to).kind) == ("stack", "image")
+        require(self, fits, "makes images of a stack")
 
     @property
     def adds(self) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import WHOLE, labels_of, texts_of
 
 __all__ = ["Facts"]
@@ -42,8 +41,7 @@ class Facts:
     field: str = "text"
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "text":
-            raise ConfigError(f"facts reads a text field, not {self.field!r}: change it.")
+        require(self, are_texts([self.field]), "reads a text field")
 
     @property
     def adds(self) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from typing import ClassVar, TypeVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import are_texts, require
@@ -57,11 +56,8 @@ class OtherSide:
     def __post_init__(self) -> None:
         fits = are_texts([self.field, *self.adds]) and self.most >= 1
         require(self, fits, "reads one text field, writes others and draws at least one sentence")
-        if self.unsided < 0 or (self.unsided and self.stated is None):
-            raise ConfigError(
-                f"other_side cannot draw unsided={self.unsided} sentences: use 0, or more with the field stated, and "
-                f"change one."
-            )
+        fits = self.unsided == 0 or (self.unsided > 0 and self.stated is not None)
+        require(self, fits, "draws sentences without a side into the field stated alone")
 
     @property
     def adds(self) -> tuple[str, ...]:

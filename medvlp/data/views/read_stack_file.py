@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits
 from medvlp.data.stack_files import FileStack
+from medvlp.data.views._options import require
 
 __all__ = ["ReadStackFile"]
 
@@ -41,8 +42,7 @@ class ReadStackFile:
     field: str = "stack"
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "stack":
-            raise ConfigError(f"read_stack_file makes a stack field, not {self.field!r}: change field.")
+        require(self, parse_field(self.field).kind == "stack", "makes a stack field")
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Open the file."""

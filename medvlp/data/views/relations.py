@@ -14,6 +14,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.views._options import require
 from medvlp.data.views._report import WHOLE, texts_of
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
@@ -61,10 +62,8 @@ class Relations:
     to: str = "vector.relations"
 
     def __post_init__(self) -> None:
-        if parse_field(self.field).kind != "text" or parse_field(self.to).kind != "vector":
-            raise ConfigError(
-                f"relations reads a text and writes a vector field, not {self.field!r} and {self.to!r}: change these."
-            )
+        fits = parse_field(self.field).kind == "text" and parse_field(self.to).kind == "vector"
+        require(self, fits, "reads a text and writes a vector field")
         for words in (self.labels, self.predicates):
             if len(set(words)) < len(words):
                 raise ConfigError(f"relations knows the words {list(words)}: name each once.")

@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
@@ -57,11 +56,7 @@ class SampleSlices:
     def __post_init__(self) -> None:
         fits = parse_field(self.field).kind == "stack" and self.count >= 1 and (self.mm is None or self.mm > 0)
         require(self, fits, "takes at least one slice of a stack field and a length above 0")
-        if (self.how == "chunk") != (self.mm is not None):
-            raise ConfigError(
-                f"sample_slices has how={self.how!r} and mm={self.mm}: give a chunk its length, and nothing else one; "
-                "change one."
-            )
+        require(self, (self.how == "chunk") == (self.mm is not None), "gives a chunk its length, and nothing else one")
 
     @property
     def random(self) -> bool:

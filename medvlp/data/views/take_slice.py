@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.data.views._options import require
 
 __all__ = ["TakeSlice"]
 
@@ -46,11 +47,7 @@ class TakeSlice:
 
     def __post_init__(self) -> None:
         kinds = tuple(parse_field(name).kind for name in (self.at, self.field, self.to))
-        if kinds != ("number", "stack", "image"):
-            raise ConfigError(
-                f"take_slice makes an image of a stack and a number, not {self.to!r} of {self.field!r} and {self.at!r}"
-                ": change these."
-            )
+        require(self, kinds == ("number", "stack", "image"), "makes an image of a stack and a number")
 
     @property
     def numbers(self) -> tuple[str, ...]:
