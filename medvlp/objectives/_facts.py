@@ -43,7 +43,7 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
     one, other = parse_key(rows).view, parse_key(columns).view
     columns_state = other == text or (_is_text(other) and not _is_text(one))
     picture, of_text = (rows, columns) if columns_state else (columns, rows)
-    lacks, states = ctx.once(f"facts of {of_text} and {picture}", lambda: _facts(ctx, picture, of_text, text))
+    lacks, states = ctx.once(f"facts of {text} in {of_text} and {picture}", lambda: _facts(ctx, picture, of_text, text))
     if picture == rows:
         lacks = lacks[own][part]
     else:

@@ -64,6 +64,16 @@ def context(made: list[Sample], field: str) -> Context:
     return Context(parts=parts, batch=batch)
 
 
+def test_pictures_are_compared_by_the_text_that_is_asked_whatever_was_asked_before() -> None:
+    batch, key = collate(samples(0), torch.arange(len(REPORTS))), "image/embedding"
+    parts = {parse_key(key): Part(torch.eye(len(REPORTS)), torch.arange(len(REPORTS)))}
+    one = Context(parts=parts, batch=batch)
+    for field in ("text", "text.stated"):
+        fresh = Context(parts=parts, batch=batch)
+        found, wanted = (related(ctx, "true_of", rows=key, columns=key, text=field) for ctx in (one, fresh))
+        assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("field", ["text", "text.stated"])
 def test_a_text_is_true_of_a_sample_if_its_whole_report_or_labels_confirm_every_fact(field: str) -> None:
     """Against a loop over pairs, on reports of which views have left a part."""
