@@ -51,9 +51,11 @@ class Questions(Measure):
         return {f"accuracy{name}": float(part["right"].mean()) for name, part in parts.items() if len(part)}
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
-        """Yield the answers to questions, and the most frequent answers."""
+        """Yield the answers to questions, and the most frequent answers; nothing where no true answer is known."""
         manifest = evaluation.judged.manifest
         if _TRUTH not in manifest or not evaluation.knows_patients:
+            return
+        if manifest.arrow(_TRUTH).null_count == len(manifest):
             return
         for name, answer, said in evaluation.giving("text"):
             if not self.suits(answer) or said.text is None:
