@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -13,14 +13,11 @@ from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
+from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives._noisy_labels import NoisyLabels, binary, two_way
 from medvlp.state.class_prototypes import ClassPrototypes
 
 __all__ = ["Capro"]
-
-
-class _Classes(Protocol):
-    def scores(self, rows: Tensor, *, learn: bool) -> Tensor: ...
 
 
 class Capro(NoisyLabels):
@@ -125,5 +122,5 @@ class Capro(NoisyLabels):
 
     def _low(self, ctx: Context, rows: Tensor) -> Tensor:
         """Return the second classifier's scores, (R, L, 2)."""
-        scores = cast("_Classes", ctx.heads[f"{self.rows}_low"]).scores(unit(rows), learn=True)
+        scores = cast("Prototypes", ctx.heads[f"{self.rows}_low"]).scores(unit(rows), learn=True)
         return scores.unflatten(1, (-1, 2)) / self.temperature

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
@@ -15,16 +14,11 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.prompter import Prompter
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._regions import phrases, plane, regions_of
 
 __all__ = ["Cloc"]
-
-
-class _Prompter(Protocol):
-    def of_boxes(self, tokens: Tensor, grid: tuple[int, ...], boxes: Tensor) -> Tensor: ...
-
-    def boxes_of(self, tokens: Tensor, grid: tuple[int, ...], phrases: Tensor) -> Tensor: ...
 
 
 class Cloc(Objective):
@@ -92,7 +86,7 @@ class Cloc(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the three terms."""
-        prompter = cast("_Prompter", ctx.heads["cloc"])
+        prompter = cast("Prompter", ctx.heads["cloc"])
         texts = phrases(ctx, self.bank, self.labels, objective="cloc")
         found = regions_of(ctx, self.key, self.labels, most=self.most, name="boxes of cloc")
         tokens, grid = ctx[self.key][found.row], plane(ctx, self.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from torch import Tensor
@@ -14,16 +14,12 @@ from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.denoiser import Denoiser
 from medvlp.objectives._draws import normal
 
 __all__ = ["Denoise"]
 
 _STEPS = 1000
-
-
-class _Denoiser(Protocol):
-    def pictures(self, pixels: Tensor) -> Tensor: ...
-    def denoise(self, noisy: Tensor, steps: Tensor, vector: Tensor, tokens: Tensor | None) -> Tensor: ...
 
 
 class Denoise(Objective):
@@ -124,7 +120,7 @@ class Denoise(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        denoiser = cast("_Denoiser", ctx.heads[self.head])
+        denoiser = cast("Denoiser", ctx.heads[self.head])
         rows = ctx.rows(self.image, self._vector)
         vector, sample = ctx[self._vector][rows.row], ctx.parts[parse_key(self._vector)].owner[rows.row]
         if not len(vector):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
-from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
@@ -15,15 +14,12 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads._regions import map_of
+from medvlp.models.heads.box_head import BoxHead
 from medvlp.objectives._both_ways import both_ways
 from medvlp.objectives._regions import plane, random_boxes
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
 __all__ = ["Dito"]
-
-
-class _BoxHead(Protocol):
-    def forward_boxes(self, maps: Tensor, boxes: Tensor, row: Tensor) -> Tensor: ...
 
 
 class Dito(Objective):
@@ -111,7 +107,7 @@ class Dito(Objective):
         drawn = ctx.uniform(self.boxes, 4, name="boxes of dito")[sample]  # (R, Q, 4)
         boxes = random_boxes(drawn, area=self.area, ratio=self.ratio).flatten(0, 1)
         row = sample.new_tensor(range(len(sample))).repeat_interleave(self.boxes)
-        head = cast("_BoxHead", ctx.heads["dito"])
+        head = cast("BoxHead", ctx.heads["dito"])
         read = head.forward_boxes(map_of(tokens, plane(ctx, key)), boxes, row)
         relation: dict[str, Any] = {"text": self.text, "positives": self.positives, "exclude": self.exclude}
         terms: dict[str, Term] = {}

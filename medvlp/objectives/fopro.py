@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
+from medvlp.models.heads.relation import Relation
 from medvlp.objectives._noisy_labels import NoisyLabels, binary, two_way
 
 __all__ = ["Fopro"]
-
-
-class _Relation(Protocol):
-    def scores(self, rows: Tensor, prototypes: Tensor) -> Tensor: ...
 
 
 class Fopro(NoisyLabels):
@@ -102,7 +98,7 @@ class Fopro(NoisyLabels):
     def forward(self, ctx: Context) -> Terms:
         """Return the terms."""
         state, rows, targets = self.believed(ctx)
-        network = cast("_Relation", ctx.heads[self.relation])
+        network = cast("Relation", ctx.heads[self.relation])
         founded = state.founded.all(dim=1).to(rows.device)
         prototypes = state.prototypes.to(rows) if founded.any() else rows.new_zeros(*founded.shape, 2, self.width)
         asked = torch.where(founded, targets, torch.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -15,14 +15,11 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.schedules import Number, ends_of, value_at
 from medvlp.core.term import Terms
+from medvlp.models.heads.dino import DinoHead
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
 
 __all__ = ["Ibot"]
-
-
-class _Scores(Protocol):
-    def scores(self, values: Tensor) -> Tensor: ...
 
 
 class Ibot(Objective):
@@ -102,7 +99,7 @@ class Ibot(Objective):
         """Return the one term."""
         owner, hidden = ctx.owner(self._tokens), ctx[self._hidden]
         row, place = hidden.nonzero(as_tuple=True)
-        student = cast("_Scores", ctx.heads[self.head]).scores(ctx[self._tokens][row, place])
+        student = cast("DinoHead", ctx.heads[self.head]).scores(ctx[self._tokens][row, place])
         target = self._target(ctx, ctx[self._taught][row, place], owner[row])
         weight = 1 / hidden.sum(dim=1)[row].to(student)
         return {"hidden": contrast(student / self.student_temperature, target, row_weight=weight)}
@@ -116,7 +113,7 @@ class Ibot(Objective):
                 f"The teacher {self.teacher!r} has no head {self.head!r}: objective 'ibot' needs a state 'ema' that "
                 "follows the student."
             )
-        everybody = ctx.gather(cast("_Scores", model.heads[self.head]).scores(tokens), owner)
+        everybody = ctx.gather(cast("DinoHead", model.heads[self.head]).scores(tokens), owner)
         temperature = value_at(self.teacher_temperature, ctx.samples_seen)
         shares = sinkhorn(everybody.values, epsilon=temperature, iterations=self.iterations)
         return shares[torch.isin(everybody.owner, owner)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,10 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.word_filler import WordFiller
 from medvlp.objectives._rows import first_of, wide
 
 __all__ = ["MaskedWords"]
-
-
-class _Filler(Protocol):
-    def logits(self, tokens: Tensor, pictures: Tensor | None) -> Tensor: ...
-
-    def words(self, ids: Tensor) -> Tensor: ...
 
 
 class MaskedWords(Objective):
@@ -81,7 +76,7 @@ class MaskedWords(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        filler = cast("_Filler", ctx.heads[self.head])
+        filler = cast("WordFiller", ctx.heads[self.head])
         ids = ctx[f"{self.text}/ids"]
         where = ctx[f"{self.text}/hidden"] & ctx[f"{self.text}/mask"] & filler.words(ids)
         row, _ = where.nonzero(as_tuple=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, cast
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
@@ -15,13 +15,10 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
+from medvlp.models.heads.prototypes import Prototypes
 from medvlp.state.clusters import Clusters
 
 __all__ = ["Mlcd"]
-
-
-class _Classes(Protocol):
-    def scores(self, rows: Tensor, *, learn: bool) -> Tensor: ...
 
 
 class Mlcd(Objective):
@@ -104,7 +101,7 @@ class Mlcd(Objective):
         own = own if own.dim() == 2 else own[:, None]
         known = own.isfinite().all(dim=1)
         index = torch.where(known[:, None], own, 0.0).long()
-        scores = self.scale * cast("_Classes", ctx.heads[self.head]).scores(rows, learn=True)[:, :count]
+        scores = self.scale * cast("Prototypes", ctx.heads[self.head]).scores(rows, learn=True)[:, :count]
         positive = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, index, True)
         drawn = ctx.uniform_shared(self.classes, name=f"{self.head} classes") < self.sampled
         drawn = drawn[:count].to(positive.device)
