@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -97,7 +98,8 @@ class MaccapReport(Answer):
             for attempt in range(self.tries if self.std > 0 or (decoding and decoding.drawn) else 1):
                 draws = draws_of(ids, 2 * aimed[0].numel(), seed=0, name=f"noise {attempt}").to(regions)
                 memory = unit(aimed + self.std * normal_of(draws).view_as(aimed))
-                written = writer.write(memory, longest=self.longest, decoding=decoding, ids=ids)
+                chosen = None if decoding is None else replace(decoding, seed=decoding.seed + attempt)
+                written = writer.write(memory, longest=self.longest, decoding=chosen, ids=ids)
                 cosines = (embed(model, "text", written) * v.cpu().numpy()).sum(axis=1)
                 for place in np.flatnonzero(cosines > best).tolist():
                     texts[index[place]], best[place] = written[place], cosines[place]

@@ -57,6 +57,13 @@ def test_more_tries_never_lower_the_cosine_of_what_is_chosen() -> None:
     assert (found[2] > found[0] + 1e-4).any()
 
 
+def test_words_that_are_drawn_are_drawn_anew_in_each_try() -> None:
+    made = model()
+    one, many = (said(made, std=0.0, tries=tries, decoding="temperature=2")[1] for tries in (1, 6))
+    assert (many >= one - 1e-6).all()
+    assert (many > one + 1e-4).any()
+
+
 def test_without_variance_a_report_is_what_the_regions_say() -> None:
     made = model()
     texts, _ = said(made, std=0.0, tries=9)
