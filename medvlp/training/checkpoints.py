@@ -101,12 +101,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint after checking every file against its hash.
 
     Raises:
-        UserError: if a file is missing or differs from its hash.
+        UserError: if a file is missing, damaged or differs from its hash.
     """
     manifest = folder / "MANIFEST.json"
     if not manifest.is_file():
         raise UserError(f"{folder} is not a checkpoint (it has no MANIFEST.json): name a folder checkpoints/step-*.")
-    for name, expected in json.loads(manifest.read_text()).items():
+    for name, expected in read_json(manifest).items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != expected:
             raise UserError(
@@ -114,7 +114,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 "resume from another checkpoint of the run."
             )
     tensors = {part: load_file(folder / f"{part}.safetensors") for part in _PARTS}
-    return Checkpoint(**tensors, trainer=json.loads((folder / "trainer.json").read_text()))
+    return Checkpoint(**tensors, trainer=read_json(folder / "trainer.json"))
 
 
 def leave_unchanged(weights: Mapping[str, Tensor], model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:

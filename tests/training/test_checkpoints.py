@@ -45,6 +45,12 @@ def test_a_flipped_byte_is_refused_and_named(tmp_path: Path, name: str) -> None:
         load_checkpoint(tmp_path / "step-1")
 
 
+def test_a_torn_manifest_is_told(tmp_path: Path) -> None:
+    (tmp_path / "MANIFEST.json").write_text('{"weights.safetensors": "')
+    with pytest.raises(UserError, match=r"MANIFEST\.json is not JSON .* damaged"):
+        load_checkpoint(tmp_path)
+
+
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:
     assert latest(tmp_path) is None
     save_checkpoint(tmp_path / "checkpoints" / "step-00000001", checkpoint())
