@@ -171,7 +171,10 @@ class Task(nn.Module):
         if sums:  # of several chunks: what goes backward is made once more, with draws of its own in the heads
             again, _, _ = self._totals({name: Term(each, each) for name, each in sums.items()}, False)
             values |= {name: total / counts[name] if counts[name] else 0.0 for name, (total, _) in again.items()}
-        return StepLog(sum(weights[n.split("/")[0]] * value for n, value in values.items()), values, scale, others)
+        shares = {name: weights[name.split("/")[0]] for name in values}
+        # As in the gradient: of weight 0 no value counts, be it NaN.
+        weighted = sum((share * values[name] for name, share in shares.items() if share != 0), 0.0)
+        return StepLog(weighted, values, scale, others)
 
     def after_step(self, samples_seen: int) -> None:
         """Let the modules clamp or normalise and the states follow, after the optimiser's step."""

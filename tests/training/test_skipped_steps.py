@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from medvlp.core.context import Context
 from medvlp.core.errors import UserError
+from medvlp.core.keys import Key, keys
+from medvlp.core.protocols import Objective
+from medvlp.core.term import Term
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.journal import read_journal
 from medvlp.training.trainer import Trainer
@@ -75,6 +80,27 @@ def test_too_many_in_a_row_stop_the_run_and_keep_what_was_saved(tmp_path: Path) 
         finish(tmp_path, touch=spoil_all, options={"guard": {"most": 4}})
     assert latest(tmp_path).name in ("step-00000004", "step-00000006")
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
+
+
+class Undefined(Objective):
+    """A term without a value, as before what it compares with is there."""
+
+    def needs(self) -> frozenset[Key]:
+        return keys("image/embedding")
+
+    def forward(self, ctx: Context) -> dict[str, Term]:
+        return {"x": Term(ctx["image/embedding"].sum() * torch.nan, torch.ones(()))}
+
+
+def test_a_value_of_weight_0_decides_on_no_step(tmp_path: Path) -> None:
+    """A term that a ramp brings in later was left out of the gradient, but not of the loss that must be finite."""
+    setup = make_setup(tmp_path)
+    first = setup.phases[0]
+    objectives, weights = {**first.objectives, "later": Undefined()}, {**first.weights, "later": 0.0}
+    trainer = Trainer(replace(setup, phases=[replace(first, objectives=objectives, weights=weights)]))
+    _, step = trainer.rehearsal(0)
+    step(next(iter(first.batches(0))))
+    assert trainer.guard.skipped == 0
 
 
 def test_a_rehearsal_writes_no_run_and_goes_on_whatever_its_steps_are(tmp_path: Path) -> None:
