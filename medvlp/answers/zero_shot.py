@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 
-from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
-from medvlp.answers.prompting.recipe import Given, Recipe, pair_probability
+from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot
+from medvlp.answers.prompting.recipe import Given, Recipe, class_vector, pair_probability
 from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores, given_of
 from medvlp.answers.prompting.text_scores import TextScores, part_of
@@ -136,7 +136,7 @@ class ZeroShot(Answer):
     def margin(self, rows: Rows, model: Model, positive: Sequence[str], negative: Sequence[str]) -> np.ndarray:
         """Return f(v, positive) - f(v, negative), (N,), unscaled."""
         if self.score.cosine:
-            near, far = (unit_mean(list(embed(model, "text", list(texts)))) for texts in (positive, negative))
+            near, far = (class_vector(embed(model, "text", list(texts))) for texts in (positive, negative))
             return rows.table[f"{model.vision_kind}/embedding"] @ (near - far)
         found = TextScores(model, self.score).of(rows.table, [*positive, *negative])
         return np.mean([found[t] for t in positive], axis=0) - np.mean([found[t] for t in negative], axis=0)

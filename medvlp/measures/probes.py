@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medvlp.answers.prompting.class_vectors import unit_mean
+from medvlp.answers.prompting.recipe import class_vector
 from medvlp.core.answers import FEATURES, Answer, Ask, Probe, Rows, WordsMissingError
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
@@ -86,7 +86,7 @@ def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
     if not evaluation.compares:
         return {}
     embed = evaluation.model.embed_text
-    return {each.label: unit_mean(list(embed(each.positive))) for each in evaluation.prompts}
+    return {each.label: class_vector(embed(each.positive)) for each in evaluation.prompts}
 
 
 def _result(

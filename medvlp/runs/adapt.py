@@ -16,7 +16,7 @@ import numpy as np
 
 from medvlp.adaptation._release import adapted_bundle, scaled
 from medvlp.answers.asking.model import load, prompt_sets
-from medvlp.answers.prompting.class_vectors import unit_mean
+from medvlp.answers.prompting.recipe import class_vector
 from medvlp.config.tree import EvaluationConfig, GateConfig
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
@@ -180,8 +180,8 @@ def _bank(evaluation: Evaluation, labels: list[str]) -> dict[str, np.ndarray]:
     embed, found = evaluation.model.embed_text, {}
     for each in prompt_sets(evaluation.answers):
         if each.label in labels:
-            positive = unit_mean(list(embed(each.positive)))
-            found[each.label] = positive - (unit_mean(list(embed(each.negative))) if each.negative else 0.0)
+            positive = class_vector(embed(each.positive))
+            found[each.label] = positive - (class_vector(embed(each.negative)) if each.negative else 0.0)
     return found
 
 

@@ -1,9 +1,6 @@
-"""Zero-shot scores from prompt pairs: how much more an image is like "effusion" than like "no effusion".
+"""Class vectors of prompt pairs, and the scores of `medvlp.answers.zero_shot` by them.
 
-For each finding f with positive prompts P and negative prompts N, the class vectors are the unit means of the prompts'
-unit embeddings, and the score is softmax(s * v.p, s * v.n) at p = sigmoid(s * v.(p - n)), with v the image's embedding
-and s the model's logit scale (pairs as in BioViL, Boecking et al. 2022; ensembles as in CLIP, Radford et al. 2021).
-A monotone function of v.(p - n), so AUROC does not depend on s. It is a score, not a calibrated probability.
+A score is a monotone function of v.(p - n), so AUROC does not depend on the scale; it is no calibrated probability.
 """
 
 from __future__ import annotations
@@ -68,14 +65,9 @@ def make_zero_shot(prompts: Sequence[PromptSet], embed_text: EmbedText, *, scale
     """
     texts = sorted({text for each in prompts for text in (*each.positive, *each.negative)})
     vectors = dict(zip(texts, embed_text(texts), strict=True))
-    positive = np.stack([unit_mean([vectors[t] for t in each.positive]) for each in prompts])
-    negative = np.stack([unit_mean([vectors[t] for t in each.negative]) for each in prompts])
+    positive = np.stack([class_vector(np.stack([vectors[t] for t in each.positive])) for each in prompts])
+    negative = np.stack([class_vector(np.stack([vectors[t] for t in each.negative])) for each in prompts])
     return ZeroShotVectors(tuple(each.label for each in prompts), positive, negative, scale)
-
-
-def unit_mean(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of unit vectors (D,), at unit length: an ensemble of prompts."""
-    return class_vector(np.stack(vectors))
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ def direction_of(positive: Sequence[str], negative: Sequence[str], embed_text: E
         >>> words.on("own").tolist(), words.on("peak").tolist()
         ([1.0, 0.0], [1.0, -1.0])
     """
-    near, far = (unit_mean(list(embed_text(texts))) for texts in (positive, negative))
+    near, far = (class_vector(embed_text(texts)) for texts in (positive, negative))
     return Words(*(torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (near, near - far)))
 
 

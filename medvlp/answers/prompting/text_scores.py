@@ -13,7 +13,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model, Score
 from medvlp.core.sample import Batch
-from medvlp.core.table import FeatureTable
+from medvlp.core.table import FeatureTable, concatenate_rows
 from medvlp.features.embed import embed_parts
 
 _ROWS = 64  # pictures scored at a time: late interaction holds rows x texts x tokens
@@ -49,8 +49,8 @@ class TextScores:
             parts = embed_parts(self.model, "text", new, self._score.reads)
             for i, text in enumerate(new):
                 self._texts[text] = {name: values[i] for name, values in parts.items()}
-        rows = {name: [self._texts[text][name] for text in texts] for name in self._score.reads}
-        return {name: _stacked(values) for name, values in rows.items()}
+        rows = {name: [self._texts[text][name][None] for text in texts] for name in self._score.reads}
+        return {name: concatenate_rows(values) for name, values in rows.items()}
 
     def matrix(self, table: FeatureTable, columns: dict[str, np.ndarray]) -> np.ndarray:
         """Return (N, T) scores of the rows of a table against encoded texts."""
@@ -101,11 +101,6 @@ class TextScores:
 def part_of(value: object) -> Any:  # noqa: ANN401
     """Return a list of plain data as a tuple, anything else as it is."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
-    shape = np.max([each.shape for each in values], axis=0) if values[0].ndim else ()
-    return np.stack([np.pad(v, [(0, int(s) - own) for s, own in zip(shape, v.shape, strict=True)]) for v in values])
 
 
 def _tensor(values: np.ndarray, part: str) -> Tensor:

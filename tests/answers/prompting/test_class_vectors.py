@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot, unit_mean
+from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_shot
+from medvlp.answers.prompting.recipe import class_vector
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (
@@ -72,6 +73,6 @@ def test_swapping_prompts_gives_the_complement_and_the_direction_is_that_of_the_
 
 
 def test_an_ensemble_is_the_unit_mean_and_opposites_have_none() -> None:
-    np.testing.assert_allclose(unit_mean([np.array([1.0, 0]), np.array([0, 1.0])]), [0.5**0.5] * 2)
-    assert not unit_mean([np.array([1.0, 0]), np.array([-1.0, 0])]).any()
+    np.testing.assert_allclose(class_vector(np.eye(2)), [0.5**0.5] * 2)
+    assert not class_vector(np.array([[1.0, 0], [-1.0, 0]])).any()
     assert ZeroShotVectors(("a",), np.zeros((1, 2)), np.zeros((1, 2)), 3.0).scores(np.ones((1, 2))).item() == 0.5
