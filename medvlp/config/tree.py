@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
@@ -18,7 +27,6 @@ from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
 
-Component = dict[str, Any]
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -32,6 +40,10 @@ class Node(BaseModel):
 def _named(value: object) -> object:
     """A component may be given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
+
+
+Component = dict[str, Any]
+Named = Annotated[Component, BeforeValidator(_named)]
 
 
 class GroupConfig(Node):
@@ -125,7 +137,7 @@ class DataConfig(Node):
     root: str = ""
     sets: dict[str, DataConfig] = Field(default_factory=dict)
     part: Literal["train", "validate", "test"] | None = None
-    layout: Component | None = None
+    layout: Named | None = None
     manifest: str | None = None
     columns: dict[str, str] | None = None
     table: str | None = None
@@ -133,11 +145,11 @@ class DataConfig(Node):
     having: list[str] = Field(default_factory=list)
     patient: str | None = None
     namespace: str | None = Field(default=None, pattern=r"^[\w./-]+$")
-    split: Component = Field(
+    split: Annotated[Component, BeforeValidator(split_spec)] = Field(
         default_factory=lambda: {"name": "own", "fractions": {"train": 0.7, "validate": 0.12, "test": 0.18}}
     )
     group: GroupConfig | None = None
-    sampler: Component = Field(default_factory=lambda: {"name": "uniform"})
+    sampler: Named = Field(default_factory=lambda: {"name": "uniform"})
     one_of: str | None = None
     subset: SubsetConfig | None = None
     prefix: list[Component] = Field(default_factory=list)
@@ -148,11 +160,6 @@ class DataConfig(Node):
     near_images: bool | None = None
     hashes: bool = True
     cache: str | None = None
-
-    @field_validator("layout", "sampler", mode="before")
-    @classmethod
-    def _component_by_name(cls, value: object) -> object:
-        return _named(value)
 
     @model_validator(mode="after")
     def _one_or_several(self) -> DataConfig:
@@ -183,11 +190,6 @@ class DataConfig(Node):
         if value.get("sampler") is not None:
             raise ValueError("data has one_of and a sampler: give one of the two")
         return {**value, "one_of": None, "sampler": {"name": "one_of", "column": value["one_of"]}}
-
-    @field_validator("split", mode="before")
-    @classmethod
-    def _split_by_its_short_form(cls, value: object) -> object:
-        return split_spec(value)
 
 
 _OF_A_SET = ("root", "layout", "manifest", "columns", "table", "part", "patient", "namespace", "group", "split")
@@ -222,12 +224,7 @@ class BankConfig(Node):
     """
 
     file: str
-    encoder: Component | None = None
-
-    @field_validator("encoder", mode="before")
-    @classmethod
-    def _encoder_by_name(cls, value: object) -> object:
-        return _named(value)
+    encoder: Named | None = None
 
 
 class PhaseConfig(Node):
@@ -246,12 +243,7 @@ class PhaseConfig(Node):
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
-    sampler: Component | None = None
-
-    @field_validator("sampler", mode="before")
-    @classmethod
-    def _sampler_by_name(cls, value: object) -> object:
-        return _named(value)
+    sampler: Named | None = None
 
 
 class EvaluationConfig(Node):

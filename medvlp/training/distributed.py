@@ -63,7 +63,7 @@ def wrap(model: Model) -> nn.Module:
     Parameters that `forward` does not use (batch heads, scale) are left to the task. Buffers are not broadcast: the
     engine has no buffer that may differ between processes; running statistics of BatchNorm move alike on all of them.
     """
-    if collectives.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
+    if collectives.world_size() == 1:
         return model
     ddp = nn.parallel.DistributedDataParallel
     ddp._set_params_and_buffers_to_ignore_for_model(model, model.outside_forward())
