@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from medvlp.config.yaml import load_tree
+from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
@@ -40,6 +42,19 @@ class Node(BaseModel):
 def _named(value: object) -> object:
     """A component may be given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
+
+
+def _readable(read: Callable[[str], object]) -> AfterValidator:
+    """Refuse text at once that would be refused when it is read, after hours of training."""
+
+    def check(text: str) -> str:
+        try:
+            read(text)
+        except ConfigError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return text
+
+    return AfterValidator(check)
 
 
 Component = dict[str, Any]
@@ -282,23 +297,13 @@ class EvaluationConfig(Node):
     groups: list[str] = Field(default=["sex", "age", "view_position", "site", "scanner", "source"])
     labels: list[str] = Field(default_factory=list)
     features: str | None = None
-    decoding: str = ""
+    decoding: Annotated[str, _readable(Decoding.of)] = ""
     gallery: int = Field(default=12, ge=0)
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
-    points: list[str] = Field(default_factory=list)
+    points: list[Annotated[str, _readable(parse_rule)]] = Field(default_factory=list)
     prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=list(DEFAULT_PREVALENCES))
     into_bundle: bool = False
-
-    @field_validator("points")
-    @classmethod
-    def _points_are_rules(cls, points: list[str]) -> list[str]:
-        for point in points:
-            try:
-                parse_rule(point)
-            except ConfigError as error:
-                raise ValueError(str(error).rstrip(".")) from None
-        return points
 
 
 class GateConfig(Node):
