@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from medvlp.text.medslip_matrix import MedslipMatrix
 
 _SECTIONS = "findings,impression"
 
@@ -46,7 +49,7 @@ def triplets(
     from medvlp.data.layouts._table import parse_columns
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
     from medvlp.text.lemmas import spacy_lemmatiser
-    from medvlp.text.medslip_matrix import matrix_of, save_matrix, save_medslip_folder
+    from medvlp.text.medslip_matrix import matrix_of
     from medvlp.text.triplet_files import write_triplets
 
     of_csv = {"--column": columns, "--sections": sections != _SECTIONS, "--vocabulary": vocabulary}
@@ -92,13 +95,7 @@ def triplets(
     found = matrix_of(
         read.studies, uncertain=uncertain, midlung_right=midlung_right, both_sides=both_sides, lemmas=other_lemmas
     )
-    if matrix is not None:
-        save_matrix(found, matrix)
-        typer.echo(f"{matrix}: {found.values.shape[0]} matrices of {found.values.shape[1]} x {found.values.shape[2]}.")
-    if medslip is not None:
-        save_medslip_folder(found, medslip, images=read.images)
-        lists = ", ".join(f"{split} {len(paths)}" for split, paths in read.images.items())
-        typer.echo(f"{medslip}: {len(found.study_ids)} studies, images: {lists or 'none named'}.")
+    _write(found, matrix, medslip, read.images)
 
 
 def _refuse_given(options: Mapping[str, object], source: str) -> None:
@@ -107,3 +104,17 @@ def _refuse_given(options: Mapping[str, object], source: str) -> None:
     for option, given in options.items():
         if given:
             raise UserError(f"{option} is an option of {source}: leave it out.")
+
+
+def _write(
+    found: MedslipMatrix, matrix: Path | None, medslip: Path | None, images: Mapping[str, Mapping[str, str]]
+) -> None:
+    from medvlp.text.medslip_matrix import save_matrix, save_medslip_folder
+
+    if matrix is not None:
+        save_matrix(found, matrix)
+        typer.echo(f"{matrix}: {found.values.shape[0]} matrices of {found.values.shape[1]} x {found.values.shape[2]}.")
+    if medslip is not None:
+        save_medslip_folder(found, medslip, images=images)
+        lists = ", ".join(f"{split} {len(paths)}" for split, paths in images.items())
+        typer.echo(f"{medslip}: {len(found.study_ids)} studies, images: {lists or 'none named'}.")
