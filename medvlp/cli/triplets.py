@@ -61,12 +61,8 @@ def triplets(
     graphs = reports.suffix.lower() == ".json"
     _refuse_given(of_csv if graphs else of_graphs, f"{'a CSV' if graphs else 'RadGraph'}, not of {reports}")
     if matrix is None and medslip is None:
-        of_matrices = {
-            "--uncertain": uncertain != "ignore",
-            "--both-sides": both_sides,
-            "--lemmas": lemmas != "own",
-            "--midlung-right": midlung_right,
-        }
+        sides = {"--both-sides": both_sides, "--midlung-right": midlung_right}
+        of_matrices = {"--uncertain": uncertain != "ignore", "--lemmas": lemmas != "own", **sides}
         _refuse_given(of_matrices, "matrices, and there are none without --matrix or --medslip")
     check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
