@@ -180,5 +180,5 @@ def test_what_is_no_path_or_no_stack_field_is_refused() -> None:
     for options in ({"field": "image"}, {"size": 4}, {"preset": "none"}):
         with pytest.raises(ConfigError, match="change"):
             ReadStack(**options)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="change field"):
+    with pytest.raises(ConfigError, match="makes a stack field"):
         ReadStackFile(field="image")
