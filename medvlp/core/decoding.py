@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from medvlp.core.errors import ConfigError
@@ -47,10 +48,12 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.beams < 1 or not 0 < self.top_p <= 1 or (self.temperature is not None and self.temperature <= 0):
+        warm = self.temperature is None or 0 < self.temperature < math.inf
+        if self.beams < 1 or not math.isfinite(self.length_penalty) or not warm or not 0 < self.top_p <= 1:
             raise ConfigError(
-                f"Decoding with beams {self.beams}, temperature {self.temperature} and top_p {self.top_p} is none: "
-                f"beams is 1 or more, temperature above 0, top_p above 0 and at most 1."
+                f"Decoding with beams {self.beams}, length_penalty {self.length_penalty}, temperature "
+                f"{self.temperature} and top_p {self.top_p} is none: beams is 1 or more, length_penalty finite, "
+                f"temperature above 0 and finite, top_p above 0 and at most 1."
             )
         if self.drawn and self.beams > 1:
             raise ConfigError("Decoding is by beams or drawn at a temperature, not both: leave one of them out.")

@@ -206,6 +206,8 @@ def test_decodings_that_are_none_are_refused() -> None:
         "beam=4": "has no option 'beam': did you mean 'beams'",
         "beams=four": "sets beams to 'four', which is no number",
         "beams=0": "beams is 1 or more",
+        "temperature=nan": "temperature above 0 and finite",
+        "beams=2,length_penalty=nan": "length_penalty finite",
         "top_p=0.5": "with top_p draws words: set temperature too",
         "beams=2,temperature=1": "by beams or drawn at a temperature, not both",
     }.items():
