@@ -56,12 +56,13 @@ def index(
 
 
 def _row(entry: dict[str, object], split: str, images: str) -> Row:
-    name, question, answer = (str(entry[key]).strip() for key in ("img_name", "question", "answer"))
+    name = str(entry["img_name"]).strip()
+    question, answer = (None if entry[key] is None else str(entry[key]).strip() for key in ("question", "answer"))
     return {
         "id": f"{split}-{entry['qid']}",
         "id.study": name.partition("/")[0],
         "image": f"{images}/{name}",
-        "text": f"{question} {answer}".strip(),
+        "text": " ".join(filter(None, (question, answer))),
         "text.question": question,
         "text.answer": answer,
         **{key: str(entry.get(key) or "").strip() for key in _FACTS},

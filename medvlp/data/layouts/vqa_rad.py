@@ -70,12 +70,12 @@ def _parts(root: Path) -> list[tuple[Path, str]]:
 def _rows(entry: dict[str, Any], split: str, folder: str, frames: bool) -> list[Row]:
     phrase = str(entry["phrase_type"]).strip()
     side = split or ("test" if phrase.startswith("test") else "train")
-    question, answer = str(entry["question"]).strip(), str(entry["answer"]).strip()
+    question, answer = (None if entry[key] is None else str(entry[key]).strip() for key in ("question", "answer"))
     kinds = [part.strip().upper() for part in str(entry["question_type"]).split(",")]
     row: Row = {
         "id": str(entry["qid"]),
         "image": f"{folder}/{str(entry['image_name']).strip()}",
-        "text": f"{question} {answer}".strip(),
+        "text": " ".join(filter(None, (question, answer))),
         "text.question": question,
         "text.answer": answer,
         "answer_type": str(entry["answer_type"]).strip().upper(),
@@ -90,5 +90,5 @@ def _rows(entry: dict[str, Any], split: str, folder: str, frames: bool) -> list[
     frame = str(entry.get("question_frame") or "").strip()
     if not frames or side != "train" or frame in _NULL:
         return [row]
-    again = {"id": f"{row['id']}-frame", "text": f"{frame} {answer}".strip(), "text.question": frame}
+    again = {"id": f"{row['id']}-frame", "text": " ".join(filter(None, (frame, answer))), "text.question": frame}
     return [row, row | again | {"phrase_type": "frame"}]

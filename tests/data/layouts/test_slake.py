@@ -48,6 +48,12 @@ def test_english_questions_of_three_parts_with_images_as_studies(root: Path) -> 
     }
 
 
+def test_an_answer_that_is_null_is_missing(root: Path) -> None:
+    (root / "test.json").write_text(json.dumps([entry(0, 3, answer=None)]))
+    record = index_cohort("slake", root).record(2)
+    assert (record.get("text.answer"), record["text"]) == (None, "Is there an effusion?")
+
+
 def test_both_languages_and_faults(root: Path, tmp_path: Path) -> None:
     assert index_cohort("slake", root, {"language": "both"}).column("q_lang").tolist() == ["en", "zh", "en", "en"]
     (root / "test.json").write_text(json.dumps([{"qid": 1}]))

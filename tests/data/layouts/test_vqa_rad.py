@@ -72,6 +72,14 @@ def test_frames_are_further_rows_of_training_questions_only(public: Path) -> Non
     assert manifest.record(1)["phrase_type"] == "frame"
 
 
+def test_an_answer_that_is_null_is_missing(public: Path) -> None:
+    entries = [entry("0", answer=None, question_frame="Seen?"), entry("1")]
+    (public / "VQA_RAD Dataset Public.json").write_text(json.dumps(entries))
+    manifest = index_cohort("vqa_rad", public, {"frames": True})
+    assert manifest.column("text.answer").tolist() == [None, None, "No"]
+    assert manifest.column("text").tolist() == ["Is there an effusion?", "Seen?", "Is there an effusion? No"]
+
+
 def test_the_two_files_that_others_made_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "trainset.json").write_text(json.dumps([entry(1, phrase_type="frame")]))
     (tmp_path / "testset.json").write_text(json.dumps([entry(2)]))
