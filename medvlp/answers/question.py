@@ -29,7 +29,8 @@ class Question(Answer):
     """What a model answers to one question about every picture, or to one of each picture's own.
 
     With a list, each answer of it has a probability and the most probable is the text. Without one a generator goes on
-    after the question. A picture that is not there is answered by the empty text and scores that are not a number.
+    after the question. A picture that is not there, or of which nothing is asked, is answered by the empty text
+    and scores that are not a number.
 
     Args:
         head: name of the `question_classifier`, `bilinear_question`, `conditional_question` or `generator`.
@@ -119,6 +120,7 @@ class Question(Answer):
                 words, mask = self._encoded(model, [questions[i] for i in index], device)
                 logits = head.forward_logits(memory, None, words, mask)
                 shares[index] = logits.double().softmax(dim=1).cpu().numpy()
+        shares[np.array([not question.strip() for question in questions])] = np.nan
         return shares
 
     def _encoded(self, model: TowerModel, questions: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -136,7 +138,7 @@ def _written(
 ) -> tuple[str, ...]:
     """Write after each question; pictures with the same question are written together."""
     texts = [""] * len(questions)
-    for question in dict.fromkeys(questions):
+    for question in filter(str.strip, dict.fromkeys(questions)):
         asked = np.array([i for i, text in enumerate(questions) if text == question])
         for index, memory in memories(column[asked], writer.device):
             places = asked[index].tolist()

@@ -91,6 +91,9 @@ def test_the_same_picture_is_answered_as_it_was_asked_also_from_a_bundle(spec: d
         assert np.allclose(shares.sum(axis=1), 1)
         assert [LIST[i] for i in shares.argmax(axis=1)] == list(TRUTH)
         assert np.isnan([values[0] for values in gone.scores.values()]).all()
+    blank = answer.answer(rows, Ask(questions=("", " ", *ASKED[2:])), begun)  # nothing is asked of two
+    assert blank.text == ("", "", *TRUTH[2:])
+    assert all(np.isnan(values).tolist() == [True, True, False, False] for values in (blank.scores or {}).values())
     with pytest.raises(ConfigError, match="3 questions about 4 pictures: ask one of all, or each its own"):
         answer.answer(rows, Ask(questions=ASKED[:3]), begun)
 
@@ -111,3 +114,5 @@ def test_words_of_an_answer_are_chosen_as_it_was_asked() -> None:
         told[name] = answer.answer(Rows(table), ask, answer.begin(model, ask)).text
     assert told["none"] == TRUTH
     assert told["hot"] != TRUTH
+    blank = Ask(questions=("", " ", *ASKED[2:]), decoding=Decoding(temperature=50.0, seed=1))
+    assert answer.answer(Rows(table), blank, answer.begin(model, blank)).text == ("", "", *told["hot"][2:])

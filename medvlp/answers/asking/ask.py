@@ -33,8 +33,8 @@ def answered(answer: Answer, model: Model, table: FeatureTable, ask: Ask = Ask()
 def ask_of(answer: Answer, manifest: Manifest, decoding: Decoding | None = None) -> Ask | None:
     """Return what an answer must be told of each record of a cohort; None where the cohort does not say it.
 
-    Questions are the column ``text.question``. Findings are asked for by name: one that the model never learnt is
-    judged, though it is not stated unasked.
+    Questions are the column ``text.question``, empty where a record has none. Findings are asked for by name: one that
+    the model never learnt is judged, though it is not stated unasked.
     """
     if answer.asks != "question":
         return Ask(findings=answer.labels, decoding=decoding)
