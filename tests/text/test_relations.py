@@ -57,6 +57,10 @@ def test_the_view_reads_the_whole_report_or_a_file_and_knows_nothing_without(tmp
     assert isinstance(found, torch.Tensor)
     assert found.view(3, 3)[0].tolist() == [-1.0, 1.0, -1.0]
     assert "vector.relations" not in Relations(**words)(Sample("a", {}), draw).fields
+    impression = Sample("a", {**shortened.fields, "text.impression": "No effusion in the left pleural space."})
+    own = Relations(**words, field="text.impression").matrix(impression)
+    assert own is not None
+    assert own[0].tolist() == [[-1.0, 0.0, -1.0]]  # text.report is the whole of `text`, not of another field
     study = read_radgraph(RADGRAPH)[0]
     lines = tmp_path / "triplets.jsonl"
     write_triplets([of_radgraph(study)], lines)

@@ -28,10 +28,11 @@ __all__ = ["Relations"]
 class Relations:
     """Write `to`, (E P E,) float32: 1 present, 1/2 uncertain, 0 absent, -1 not mentioned; subject first, object last.
 
-    Statements are those of `file`, by ``id.study``, or where there is none what medvlp's reader finds in the whole
-    report: findings ``located_at`` their places. A RadGraph file (``.json``) also has ``modify`` and ``suggestive_of``
-    between its words; triplets (``.jsonl``, of `medvlp data triplets`) have places alone. A sample without report, or
-    whose study the file lacks, gets no matrix: nothing is known of it.
+    Statements are those of `file`, by ``id.study``, or where there is none what medvlp's reader finds in the report,
+    of ``text`` as it was before ``sentences`` or ``rewrite``: findings ``located_at`` their places. A RadGraph file
+    (``.json``) also has ``modify`` and ``suggestive_of`` between its words; triplets (``.jsonl``, of `medvlp data
+    triplets`) have places alone. A sample without report, or whose study the file lacks, gets no matrix: nothing is
+    known of it.
 
     Attributes:
         labels: E entities, findings and places, words joined by ``_``: ``effusion``, ``left_pleural_space``.
@@ -92,7 +93,8 @@ class Relations:
                 )
             stated = _of_file(self.file).get(study)
         else:
-            texts = texts_of(sample.fields, WHOLE if WHOLE in sample.fields else self.field)
+            whole = self.field == "text" and WHOLE in sample.fields
+            texts = texts_of(sample.fields, WHOLE if whole else self.field)
             stated = _of_report("\n".join(texts)) if any(map(str.strip, texts)) else None
         return None if stated is None else relation_matrix(stated, self.labels, self.predicates)
 
