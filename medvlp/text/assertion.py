@@ -8,7 +8,7 @@ subject. The idea is that of NegEx (Chapman et al., J Biomed Inform 2001) and Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -78,11 +78,14 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
                 reached = _reached(words, found, cue, said, limits, terms)
                 for index in reached:
                     marks[index].append(Assertion(cue.presence, said))
-    unchanged = [found.first for found in cues if _denies_nothing(words, found)]
+    unchanged = [found for found in cues if _denies_nothing(words, found)]
+    for place in _denied_again(words, unchanged, stops):
+        for index in _reached(words, Found((), (place,)), _Cue("absent", "forward"), "no", stops | causes, terms):
+            marks[index].append(Assertion("absent", "no"))
     for index, term in enumerate(terms):
         if _denies_normal(words, term):
             marks[index].append(Assertion("absent", "not"))
-    for index in _alternatives(words, unchanged, stops, terms):
+    for index in _alternatives(words, [found.first for found in unchanged], stops, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [
         next((m for presence in _STRONGEST_FIRST for m in said if m.presence == presence), Assertion("present", ""))
@@ -152,6 +155,19 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:
     """Return whether a cue is of the kind of "no change in", behind which "or" joins what is there."""
     return words[found.first] in word_class("bare_denials") and any(cue.presence is None for cue in found.values)
+
+
+def _denied_again(words: list[str], unchanged: Sequence[Found[_Cue]], stops: set[int]) -> Iterator[int]:
+    """Yield the places of "or" behind which a denial of change goes on: "no change in effusion or new nodule"."""
+    for found in unchanged:
+        if word_class("courses").isdisjoint(words[place] for place in found.at):  # "no doubt", "not only"
+            continue
+        for place in range(found.last + 1, len(words) - 2):
+            if place in stops:
+                break
+            new = words[place + 1] == "new" or words[place + 1 : place + 3] in (["a", "new"], ["any", "new"])
+            if words[place] == "or" and new and words[place - 1] not in ("old", "known", "prior", "existing"):
+                yield place
 
 
 def _denies_normal(words: list[str], term: Found[Term]) -> bool:
