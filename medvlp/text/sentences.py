@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from medvlp.text.ontology import terms, word_class
+from medvlp.text.phrases import tokens_of
+
 _NEVER_LAST = frozenset(
     ("dr", "mr", "mrs", "ms", "prof", "st", "vs", "approx", "cf", "fig", "figs", "incl", "resp", "e.g", "i.e", "dept")
 )
@@ -36,7 +39,8 @@ def split_sentences(text: str) -> list[str]:
     Smith``), before a lower-case letter or behind a list mark (``1.``), nor does a question mark before the answer
     ``No``. It does end one after a unit (``2 cm. The heart``) and where the space behind it was lost (``effusion.No``).
     A line break ends a sentence at a blank line, before a list mark, and after a short line without full stop unless
-    the next goes on in lower case; other breaks are those of wrapped lines.
+    the next goes on in lower case and is no finding beside one of which either is denied ("no effusion", "heart
+    enlarged"); other breaks are those of wrapped lines.
 
     Example:
         >>> split_sentences("1. A 1.2 cm nodule. 2. No change vs. the prior by Dr. J. Smith.")
@@ -80,7 +84,27 @@ def _blocks(text: str) -> list[str]:
 
 
 def _goes_on(before: str, line: str) -> bool:
-    return before[-1] in ".?!:;," or len(before) >= _WRAPPED or line[0].islower() or line[0].isdigit()
+    if before[-1] in ".?!:;," or len(before) >= _WRAPPED:
+        return True
+    return (line[0].islower() or line[0].isdigit()) and not _are_items(before, line)
+
+
+def _are_items(before: str, line: str) -> bool:
+    """Return whether two lines are items of a list, each with a finding, and one of them denies something."""
+    tokens, end = tokens_of(f"{before}\n{line}"), len(tokens_of(before))
+    words = [token.word for token in tokens]
+    if {"no", "not", "without", "never"}.isdisjoint(words) or "." in words[:-1] or {"or", "nor"} & set(words[end:]):
+        return False
+    if not {"longer", "more", *word_class("comparatives")}.isdisjoint(words[end + 1 : end + 2]):  # "no longer seen"
+        return False
+    found = terms().find(tokens)
+    firsts, lasts = [term.first for term in found], [term.last for term in found]
+    last = end - 2 if words[end - 1] in word_class("detected") else end - 1
+    ends = last in lasts or (last < end - 1 and words[last] in ("is", "are", "was", "were", "not"))
+    opens = (
+        words[end] in ("no", "left", "right", "bilateral", *word_class("starters")) and max(firsts, default=0) >= end
+    )
+    return ends and (opens or end in firsts) and not any(term.first < end <= term.last for term in found)
 
 
 def _of_block(block: str) -> list[str]:

@@ -126,6 +126,12 @@ STATEMENTS = {
     },
     "No change in old or new rib fractures.": {"rib_fracture": "present"},
     "No change in effusion or atelectasis.": {"effusion": "present", "atelectasis": "present"},
+    "effusion\nno pneumothorax\nheart enlarged": {
+        "effusion": "present",
+        "pneumothorax": "absent",
+        "cardiomegaly": "present",
+    },
+    "no pneumothorax\nor effusion\nis seen": {"effusion": "absent", "pneumothorax": "absent"},
     "Denies history of tuberculosis.": {"tuberculosis": "absent"},
     "Suspected aspiration pneumonia.": {"pneumonia": "uncertain"},
     "Concern is raised for pneumothorax.": {"pneumothorax": "uncertain"},
