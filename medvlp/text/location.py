@@ -171,7 +171,21 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
         return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
         return before[-1:] if words[at - 1] == "," else []
+    if fact.kind in _WHERE and after and not before and _is_of_clause_before(words, at, first):
+        return []
     return _coordinated(before, words, terms) if before else after[:1]
+
+
+def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:
+    """Return whether another side has the term at `first`: "the right hilum is clear and the left base shows edema"."""
+    states = {"clear", "normal", "unremarkable", *word_class("verbs")}
+    verb = next((place for place in range(at + 1, first) if words[place] in (",", *states)), first)
+    joint = next((place for place in range(verb + 1, first) if words[place] in (",", "and")), first)
+    said = [word for word in words[:joint] if word in ("left", "right")]
+    if words[verb] == "," or len(said) != 1:
+        return False
+    own = (place for place in range(joint, first) if words[place] in ("left", "right") and words[place] not in said)
+    return any(_modifies(words, place, first) or _is_subject(words, place, first) for place in own)
 
 
 def _coordinated(before: list[int], words: list[str], terms: Sequence[Found[Term]]) -> list[int]:

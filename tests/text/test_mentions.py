@@ -65,6 +65,12 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Edema, R>L effusions.", {"edema": "", "effusion": "bilateral"}),
         ("The left lung has a nodule and the right lung shows a mass.", {"nodule": "left", "mass": "right"}),
         ("Right chest tube, and the left base shows edema.", {"chest_tube": "right", "edema": "left"}),
+        ("The right hilum is clear and the left base shows edema.", {"edema": "left"}),
+        ("The right hilum and base are clear and there is left edema.", {"edema": "left"}),
+        ("Right hilum clear, left base shows edema.", {"edema": "left"}),
+        ("The left base is hazy and the right base is hazy, consistent with edema.", {"edema": "bilateral"}),
+        ("The left hemidiaphragm is elevated and there is atelectasis.", {"atelectasis": "left"}),
+        ("On the left, which is larger, and right effusions.", {"effusion": "bilateral"}),
         (
             "Effusions at the left and right base have increased with atelectasis.",
             {"effusion": "bilateral", "atelectasis": "bilateral"},
