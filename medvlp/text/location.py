@@ -16,6 +16,7 @@ _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
+_GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
 
@@ -217,12 +218,23 @@ def _behind_preposition(words: list[str], at: int) -> bool:
 def _modifies(words: list[str], at: int, first: int) -> bool:
     """Return whether a word stands in front of a term as one of its adjectives."""
     between = words[at + 1 : first]
-    for before, word, following in zip([words[at], *between], between, [*between[1:], ""], strict=False):
-        if word in _parts() or (word == "of" and before not in word_class("amounts")):
+    for place, word in enumerate(between, at + 1):
+        if _joins_grades(words, place):
+            continue
+        if word in _parts() or (word == "of" and words[place - 1] not in word_class("amounts")):
             return False
+        following = words[place + 1] if place + 1 < first else ""
         if word == "and" and following not in ("left", "right", "upper", "lower", "mid", "middle"):
             return False
     return True
+
+
+def _joins_grades(words: list[str], place: int) -> bool:
+    """Return whether grades are joined: "moderate to large", or of sides: "small right and large left effusions"."""
+    if words[place] == "and" and {words[place - 1], *words[place + 2 : place + 3]} == {"left", "right"}:
+        return {words[max(place - 2, 0)], words[place + 1]} <= set(_GRADES)
+    grades = [_GRADES.index(word) for word in (words[place - 1], words[place + 1]) if word in _GRADES]
+    return words[place] == "to" and len(grades) == 2 and grades[0] < grades[1]  # not "from large to small"
 
 
 def _is_subject(words: list[str], at: int, first: int) -> bool:

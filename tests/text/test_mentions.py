@@ -71,6 +71,9 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("The left base is hazy and the right base is hazy, consistent with edema.", {"edema": "bilateral"}),
         ("The left hemidiaphragm is elevated and there is atelectasis.", {"atelectasis": "left"}),
         ("On the left, which is larger, and right effusions.", {"effusion": "bilateral"}),
+        ("Edema, large right and small left effusions.", {"edema": "", "effusion": "bilateral"}),
+        ("Chest tube right and small left effusion.", {"chest_tube": "right", "effusion": "left"}),
+        ("Edema, left small to moderate effusion.", {"edema": "", "effusion": "left"}),
         (
             "Effusions at the left and right base have increased with atelectasis.",
             {"effusion": "bilateral", "atelectasis": "bilateral"},
@@ -125,6 +128,11 @@ def test_sizes_are_in_millimetres_and_counts_are_those_said(sentence: str, size:
         ("Severe pulmonary edema.", "severe"),
         ("Effusion, small in size.", "mild"),
         ("Mildly displaced rib fracture.", ""),
+        ("Moderate to large right and small left effusions.", "severe"),
+        ("Small right and moderate left effusions.", "moderate"),
+        ("Large right hilum and small left effusion.", "mild"),
+        ("Mild to moderate edema.", "moderate"),
+        ("Interval decrease from large to small effusion.", "mild"),
         ("Effusion.", ""),
     ],
 )
