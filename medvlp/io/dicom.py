@@ -152,6 +152,8 @@ def meta_of(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int |
     for source in (*frame_items(groups, "FrameVOILUTSequence"), parsed.header):
         if windows := windows_of(source, []):  # what is wrong with them was said when one was chosen
             meta["Windows"] = ", ".join(f"{window.center:g}/{window.width:g}" for window in windows)
+            if windows[0].function != "LINEAR":
+                meta["VOILUTFunction"] = windows[0].function
             break
     for keyword in META_TAGS:
         if not parsed.header.has(keyword):

@@ -83,8 +83,9 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
     hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool(middle.min() < AIR_BELOW)))
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
+    function = str(volume.meta.get("VOILUTFunction", "LINEAR"))
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
-    own = [(f"window {n}" if n else "file", float(c), float(w), "LINEAR") for n, (c, w) in enumerate(written)]
+    own = [(f"window {n}" if n else "file", float(c), float(w), function) for n, (c, w) in enumerate(written)]
     low, high = percentile_range(middle, 0.5, 99.5)
     wide = [("0.5 to 99.5 %", (low + high) / 2 + 0.5, high - low + 1, "LINEAR")]
     geometry: dict[str, Any] = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
@@ -105,5 +106,5 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
         "geometry": geometry, "affine": stored.affine.round(6).tolist(),
         "slope": stored.slope, "intercept": stored.intercept,
         "lo": int(stored.values.min()), "hi": int(stored.values.max()),
-        "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1],
+        "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1 or (each[2] > 0 and each[3] != "LINEAR")],
     }  # fmt: skip

@@ -50,6 +50,17 @@ def test_two_patients_are_never_hung_as_one(tmp_path):
         read_study([film(tmp_path / "a"), film(tmp_path / "b", PatientID="OTHER")])
 
 
+def test_windows_of_a_volume_have_the_files_voi_lut_function(tmp_path):  # PS3.3 C.11.2.1.3
+    for number, (function, width) in enumerate([("SIGMOID", 400), ("LINEAR_EXACT", 0.5), ("LINEAR", 400)]):
+        for path in ct_slices(tmp_path / str(number)).iterdir():
+            made = dcmread(path)
+            made.WindowCenter, made.WindowWidth, made.VOILUTFunction = [40, 50], [width, 80], function
+            made.save_as(path)
+        windows = read_study([tmp_path / str(number)]).series[0].document["windows"]
+        assert windows[:2] == [("file", 40, width, function), ("window 1", 50, 80, function)]
+        assert {each[3] for each in windows[2:]} == {"LINEAR"}
+
+
 def test_a_missing_slice_is_made_and_told(tmp_path):
     ct_slices(tmp_path / "ct")
     (tmp_path / "ct" / "9.dcm").unlink()
