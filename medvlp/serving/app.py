@@ -66,9 +66,11 @@ def _add_page(server: gradio.Server, room: Room) -> None:
 
     @server.get("/rr/web/{name}")
     def file(name: str) -> Response:
-        path = WEB / name  # the guard lets plain names of three kinds through
-        kind = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}[path.suffix]
-        return FileResponse(path, media_type=kind) if path.is_file() else _sentence(404, "There is nothing here.")
+        path = WEB / name  # a plain name: the guard lets no ".." through
+        kind = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}.get(path.suffix)
+        if kind is None or not path.is_file():
+            return _sentence(404, "There is nothing here.")
+        return FileResponse(path, media_type=kind)
 
     @server.get("/rr/room.json")
     def described() -> JSONResponse:

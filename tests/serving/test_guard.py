@@ -102,6 +102,12 @@ def test_only_listed_routes_are_there(served, path):
     assert client.post(path).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["index.html", "page.txt", "nothing", "nothing.js"])
+def test_the_pages_files_are_of_three_kinds(served, name):
+    answer = visitor(served[0]).get(f"/rr/web/{name}")
+    assert (answer.status_code, answer.json()) == (404, {"error": "There is nothing here."})
+
+
 def test_foreign_hosts_origins_and_sites_are_refused(served):
     client = visitor(served[0])
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
