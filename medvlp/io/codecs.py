@@ -23,6 +23,7 @@ from medvlp.io.errors import UnreadableImage
 
 _SOF_NAMES = {0xC0: "jpeg", 0xC1: "jpeg", 0xC2: "jpeg", 0xC3: "jpeg_lossless", 0xF7: "jpeg_ls"}
 _MAX_TILES = 65535
+_MAX_MARKERS = 4096  # before the start of frame, fill bytes counted: real files have dozens
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def _probe_j2k(data: bytes, start: int) -> Codestream:
 def _probe_jpeg(data: bytes) -> Codestream:
     """Walk the marker segments up to the start of frame, ITU-T T.81 B.2."""
     position, rgb = 2, None
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
+    for _ in range(_MAX_MARKERS):
+        if position + 4 > len(data) or data[position] != 0xFF:
             break
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte

@@ -387,6 +387,14 @@ def test_probe_reads_what_streams_say_of_themselves():
     assert (stream.codec, stream.rows, stream.columns, stream.samples) == ("jpeg_ls", 48, 40, 1)
 
 
+def test_fill_bytes_may_stand_before_a_marker_but_no_stream_is_made_of_them():  # ITU-T T.81 B.1.1.2
+    stream = bytes(imagecodecs.jpeg8_encode(GRAY8))
+    assert probe_codestream(stream[:2] + b"\xff" * 100 + stream[2:]) == probe_codestream(stream)
+    for filling in (b"\xff", b"\xff\xd0", b"\xff\xe1\0\2"):
+        with pytest.raises(UnreadableImage, match="no start of frame"):
+            probe_codestream(stream[:2] + filling * 5000 + stream[2:])
+
+
 def test_decode_rle_of_three_samples_and_two_bytes():
     values = RNG.integers(0, 65536, (5, 7, 3)).astype(np.uint16)
     decoded = decode_rle(rle(values), rows=5, columns=7, samples=3, bits_allocated=16)
