@@ -22,6 +22,7 @@ _IMPLICIT_LITTLE, _EXPLICIT_BIG, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008
 _MAX_INFLATED = 512 << 20  # bytes
 _CHUNK = 1 << 20
 _MAX_ELEMENTS = 100_000  # before the pixels; real files have hundreds, and each one takes time to step over
+_MAX_META = 256  # of group 0002, which defines about 20
 _MAX_INFLATE_RATIO = 100  # an X-ray deflates 2 to 5 times, an empty mask 100s: beyond 64 MiB that is a bomb
 _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
@@ -153,7 +154,7 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
         stream.seek(0)
         notes.append("the DICOM preamble is missing: the file was recognised by its first elements")
     syntax = ""
-    while True:
+    for _ in range(_MAX_META):
         start = stream.tell()
         element = stream.read(12)
         if len(element) < 8 or element[:2] != b"\x02\x00":
@@ -175,6 +176,7 @@ def _file_meta(stream: BinaryIO, notes: list[str]) -> str:
             if not _UID.fullmatch(syntax):
                 notes.append("Transfer Syntax UID is not a UID and was ignored")
                 syntax = ""
+    raise UnreadableImage("bad_header", detail=f"its file meta information has {_MAX_META} elements or more")
 
 
 def inflated(stream: BinaryIO) -> io.BytesIO | None:

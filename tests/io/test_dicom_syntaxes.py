@@ -380,6 +380,15 @@ def test_object_without_pixels(dicom):
     assert refused(path) == "no_pixels"
 
 
+def test_file_meta_information_has_an_end(dicom):
+    path = dicom(GRAY8)
+    data, private = path.read_bytes(), struct.pack("<HH2sH", 2, 0x0102, b"SH", 0)
+    path.write_bytes(data[:132] + 200 * private + data[132:])
+    assert read_image(path).shape == GRAY8.shape
+    path.write_bytes(data[:132] + 256 * private + data[132:])
+    assert refused(path) == "bad_header"
+
+
 def test_probe_reads_what_streams_say_of_themselves():
     stream = probe_codestream(j2k(GRAY12, 12))
     assert (stream.codec, stream.rows, stream.columns, stream.samples, stream.precision) == ("jpeg_2000", 48, 40, 1, 12)
