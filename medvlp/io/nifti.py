@@ -25,7 +25,7 @@ from medvlp.io.volume import Volume, prove_size
 
 _MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
 _FREE_BYTES = 64 << 20
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what follows a gzip member is copied, for each member: less than this of it
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _EXACT_IN_FLOAT32 = 1 << 24
 _PLAIN = (348, 540)  # a header begins with its own size

@@ -179,6 +179,15 @@ def test_cut_files_are_refused(tmp_path, packed):
         assert refused(path) == "truncated"
 
 
+def test_gzip_members_are_one_file_however_small_and_many(tmp_path):  # RFC 1952, 2.2
+    voxels = RNG.integers(-1000, 1000, (40, 30, 20)).astype(np.int16)
+    data = nifti(voxels)
+    small = [gzip.compress(data[at : at + 10]) + gzip.compress(b"") for at in range(352, len(data), 10)]
+    packed = b"".join([gzip.compress(data[:352]), *small])
+    assert len(packed) > 1 << 17  # it is read in several pieces
+    assert (read_volume(write(tmp_path, packed)).voxels == voxels).all()
+
+
 def test_damaged_gzip_does_not_pass_its_checksum(tmp_path):
     path = write(tmp_path, nifti(VOXELS), packed=True)
     data = bytearray(path.read_bytes())
