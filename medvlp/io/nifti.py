@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -45,18 +45,25 @@ class NiftiSource:
 
     def exactly(self, count: int) -> bytearray:
         """Return the next ``count`` bytes, or refuse the file as truncated."""
+        data = bytearray()
+        for piece in self.pieces(count):
+            data += piece
+        return data
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """Yield the next ``count`` bytes piece by piece, or refuse the file as truncated."""
         self._given += count
         if self.packed and self._given > self._most:
             raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {self._most}")
         if not self.packed and self._given > self.size:
             detail = f"its header needs {self._given} bytes, the file has {self.size}"
             raise UnreadableImage("truncated", detail=detail)
-        data = bytearray() if self.packed else bytearray(self._stream.read(count))
-        while self.packed and len(data) < count and (part := self._part(count - len(data))):
-            data += part
-        if len(data) < count:
-            raise UnreadableImage("truncated", detail="it ends before its last voxel")
-        return data
+        while count:
+            piece = self._part(count) if self.packed else self._stream.read(min(count, _CHUNK))
+            if not piece:
+                raise UnreadableImage("truncated", detail="it ends before its last voxel")
+            yield piece
+            count -= len(piece)
 
     def finish(self) -> None:
         """Check the gzip trailers (length and CRC), which damage in the middle does not survive."""
@@ -146,16 +153,21 @@ def voxel_offset(header: nib.Nifti1Header) -> int:
     return int(offset)
 
 
-def read_head(source: NiftiSource) -> NiftiHead:
-    """Read and check a header; the source then stands at the first voxel."""
+def open_header(source: NiftiSource) -> nib.Nifti1Header:
+    """Read the header of a file, not of a pair; the source then stands behind it."""
     first = source.exactly(4)
     two = 540 in (int.from_bytes(first, "little"), int.from_bytes(first, "big"))
     kind = nib.Nifti2Header if two else nib.Nifti1Header
-    block = bytes(first + source.exactly(536 if two else 344))
-    header = kind(block, check=False)
+    header = kind(bytes(first + source.exactly(536 if two else 344)), check=False)
     if bytes(header["magic"].tobytes()[:2]) == b"ni":
         hint = "convert the pair to one .nii file"
         raise UnreadableImage("unsupported_format", detail="it is the header of a .hdr/.img pair", hint=hint)
+    return header
+
+
+def read_head(source: NiftiSource) -> NiftiHead:
+    """Read and check a header; the source then stands at the first voxel."""
+    header = open_header(source)
     notes: list[str] = []
     steps: list[str] = []
     shape = _shape(header, steps)
@@ -174,8 +186,9 @@ def read_head(source: NiftiSource) -> NiftiHead:
     if not (np.isfinite(slope) and np.isfinite(inter)):
         raise UnreadableImage("bad_rescale", detail=f"scl_slope is {slope:g}, scl_inter is {inter:g}")
     affine = Affine(_affine(header, shape, notes, steps))
-    source.exactly(offset - len(block))
+    source.exactly(offset - len(header.binaryblock))
     steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
+    two = isinstance(header, nib.Nifti2Header)
     meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
     meta["AxisCodes"] = affine.codes
     return NiftiHead(shape, dtype, offset, slope, inter, affine, meta, tuple(steps), tuple(notes))

@@ -51,7 +51,7 @@ def test_bytes_behind_the_voxels_stay_behind_and_missing_ones_are_told(tmp_path:
     deidentify_nifti(path, tmp_path / "out.nii")
     assert WORD not in (tmp_path / "out.nii").read_bytes()
     path.write_bytes(whole[:-10])
-    with pytest.raises(UnreadableImage, match="it lacks 10 bytes of its voxels"):
+    with pytest.raises(UnreadableImage, match=rf"needs {len(whole)} bytes, the file has {len(whole) - 10};"):
         deidentify_nifti(path, tmp_path / "out.nii")
 
 
@@ -70,10 +70,24 @@ def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path, offset:
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("dim", "reason"), [((3, 640, 640, 640), "too_large"), ((3, 8, -8, 8), "bad_header"), ((3, 8, 0, 8), "bad_header")]
+)
+def test_voxels_that_a_small_gzip_file_cannot_hold_are_refused(
+    tmp_path: Path, dim: tuple[int, ...], reason: str
+) -> None:
+    data = bytearray(nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)).to_bytes() + bytes(1 << 20))
+    data[40:48] = struct.pack("<4h", *dim)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(data))
+    with pytest.raises(UnreadableImage) as refusal:
+        deidentify_nifti(tmp_path / "a.nii.gz", tmp_path / "out.nii.gz")
+    assert refusal.value.reason == reason
+
+
 def test_a_pair_and_a_cut_file_are_refused(tmp_path: Path) -> None:
     pair = nib.Nifti1Pair(np.zeros((2, 2, 2), np.int16), np.eye(4))
     pair.to_filename(tmp_path / "a.hdr")
-    with pytest.raises(UnreadableImage, match="the header of a pair of files"):
+    with pytest.raises(UnreadableImage, match=r"the header of a \.hdr/\.img pair"):
         deidentify_nifti(tmp_path / "a.hdr", tmp_path / "out.nii")
     path = planted(tmp_path / "b.nii.gz", nib.Nifti1Image)
     (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[:-30])
