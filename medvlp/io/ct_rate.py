@@ -58,7 +58,8 @@ def ct_rate_hu(volume: Volume, slope: float, intercept: float, spacing: tuple[fl
     if len(spacing) != 3 or not all(math.isfinite(size) and size > 0 for size in spacing):
         raise DataError(f"The spacing {spacing} is not three lengths in mm, z, y and x: check the side-car.")
     voxels, step = _in_hounsfield(volume.voxels, slope, intercept)
-    return _spaced(replace(volume, voxels=voxels, steps=(*volume.steps, step)), spacing)
+    meta = {**volume.meta, "Units": "HU"}
+    return _spaced(replace(volume, voxels=voxels, meta=meta, steps=(*volume.steps, step)), spacing)
 
 
 def _in_hounsfield(values: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, str]:

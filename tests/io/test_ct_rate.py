@@ -44,6 +44,7 @@ def test_raw_values_are_rescaled_and_hounsfield_units_left_alone(slope, intercep
     assert (done.voxels == truth).all()
     assert "not applied, the values are Hounsfield units already" in done.steps[0]
     assert raw.warnings == done.warnings == ()
+    assert raw.meta["Units"] == done.meta["Units"] == "HU"
 
 
 @pytest.mark.parametrize(
