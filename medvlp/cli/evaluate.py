@@ -21,10 +21,10 @@ def evaluate(
     A suite goes on where it was stopped: what is judged is not judged again unless bundle, data or configuration
     changed. A run that fails is listed and the rest go on; then the exit code is 1.
     """
+    from medvlp.core.errors import UserError
     from medvlp.runs.grid.suite import is_suite
 
     if is_suite(config):
-        from medvlp.core.errors import UserError
         from medvlp.runs.grid.table import evaluate_suite
 
         done = evaluate_suite(config, overrides or [], jobs=jobs)
@@ -33,6 +33,8 @@ def evaluate(
             raise UserError("No data set of this suite is there: say where one lies, roots.NAME=FOLDER.")
         end_grid(done, rest="")
         return
+    if jobs > 1:
+        raise UserError(f"--jobs is of a suite, and {config} is one evaluation: leave it out.")
     from medvlp.runs.evaluate import evaluate as run
     from medvlp.runs.evaluate import load_evaluation
 

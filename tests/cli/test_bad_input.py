@@ -334,6 +334,8 @@ def test_an_evaluation_with_a_fault_is_refused(cli: Cli, tmp_path: Path) -> None
     told = cli("evaluate", "evaluate/phantom.yaml", "evaluation.resample=10", "workers=none").refused()
     assert "evaluation.resample is not a known key: did you mean 'resamples'?" in told
     assert "workers is 'none'" in told
+    told = cli("evaluate", "evaluate/phantom.yaml", "--jobs", "2").refused()
+    assert told.endswith("--jobs is of a suite, and evaluate/phantom.yaml is one evaluation: leave it out.")
     told = cli("evaluate", "evaluate/phantom.yaml", f"model={tmp_path}").refused()
     assert "is not a bundle" in told
 
