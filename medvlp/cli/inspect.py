@@ -41,12 +41,15 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what is in a file, and what reading it did."""
+    from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs
     from medvlp.io.inspection import Look, look
     from medvlp.io.png import write_png
 
     if png is not None:
         check_outputs([png], inputs=[path, *(path.iterdir() if path.is_dir() else ())])
+        if png.suffix.lower() != ".png":
+            raise UserError(f"The picture {png} is written as PNG: give --png a file name that ends in .png.")
     wanted = Look(str(path), member, preset, _number_or_name(window), _number_or_name(series))
     seen = look(wanted)
     found = seen.document

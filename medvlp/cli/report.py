@@ -21,6 +21,7 @@ def report(
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
     """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
+    from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, write_text
     from medvlp.evaluation.run_files import own_files
     from medvlp.pages.checklist import read_study
@@ -28,6 +29,8 @@ def report(
 
     read = [source, *own_files(source), *([] if study is None else [study])]
     check_outputs([out, *(path for path in (sheet, card) if path is not None)], inputs=read)
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UserError(f"The pictures {sheet} are written as PNG: give --sheet a file name that ends in .png.")
     facts = {} if study is None else read_study(study)
     if card is not None:
         from medvlp.pages.hub_card import hub_card

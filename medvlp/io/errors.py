@@ -51,7 +51,7 @@ REASONS: dict[str, str] = {
     "other_size": "remove it from the folder, or choose one volume with series=",
     "mixed_units": "export the original series again: its slices must share one unit",
     "volume": "read it with medvlp.io.read_volume",
-    "not_a_volume": "read it with medvlp.io.read_image",
+    "not_a_volume": "images are read one by one: give a single file to medvlp inspect, or to medvlp.io.read_image",
     "bad_affine": "repair the header's sform or qform",
 }
 

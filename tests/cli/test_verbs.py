@@ -113,6 +113,9 @@ def test_inspect_tells_one_document(cli: Cli, film: Path, tmp_path: Path) -> Non
     assert plain.code == 0
     assert "kind     image" in plain.out
     assert (tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+    told = cli("inspect", film, "--png", tmp_path / "a.jpg").refused()
+    assert told.endswith("a.jpg is written as PNG: give --png a file name that ends in .png.")
+    assert "give a single file to medvlp inspect" in cli("inspect", film.parent).refused()
 
 
 def test_inspect_draws_no_picture_over_what_it_reads(cli: Cli, film: Path, tmp_path: Path) -> None:
@@ -310,6 +313,8 @@ def test_a_page_is_written_over_no_file_of_the_run_that_it_shows(
     before = tree_hashes(run)
     for words in (("--out", run / "config.yaml"), ("--card", run / "bundle/card.md"), ("--sheet", run / "log.jsonl")):
         assert "is read by this command and would be written over" in cli("report", run, *words).refused()
+    told = cli("report", run, "--sheet", tmp_path / "a.jpg").refused()
+    assert told.endswith("a.jpg are written as PNG: give --sheet a file name that ends in .png.")
     assert tree_hashes(run) == before
     # An older page may: what stops this one is that there is nothing in the results.
     assert "is not a results file" in cli("report", run, "--out", run / "report.html").refused()
