@@ -81,6 +81,11 @@ class Stack:
                 f"has (S, C, H, W) pixels and (S, 3) positions."
             )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pixels."""
+        return self.pixels.nbytes
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from medvlp.answers.asking.model import Prepared
 from medvlp.core.errors import UserError
 from medvlp.serving.studies import Study
 
@@ -20,7 +21,7 @@ class Limits:
 
     Attributes:
         upload: bytes of one upload.
-        session: bytes of values that one session holds; its oldest studies give way.
+        session: bytes of values that one session holds, prepared for a model too; its oldest studies give way.
         sessions: how many at a time.
         silence: seconds without a heartbeat after which a session is swept.
     """
@@ -132,15 +133,18 @@ class Sessions:
             return self._sessions[token or ""].studies[key]
 
     def cached(self, token: str, key: tuple[object, ...], make: Callable[[], object]) -> object:
-        """Return what was made of a study before, or make and keep it; ``key`` begins with the study's."""
+        """Return what was made of a study before, or make it and keep it if there is room; ``key[0]`` is its study."""
         with self._lock:
             cached = self._sessions[token].cached
             if key in cached:
                 return cached[key]
         made = make()  # without the lock: a model may take seconds
         with self._lock:
-            if token in self._sessions and key[0] in self._sessions[token].studies:
-                self._sessions[token].cached[key] = made
+            session = self._sessions.get(token)
+            if session is not None and key[0] in session.studies:
+                session.cached[key] = made
+                if self._held(session) > self.limits.session:
+                    del session.cached[key]
         return made
 
     def remember(self, token: str, name: str, note: object) -> None:
@@ -177,4 +181,5 @@ class Sessions:
 
     @staticmethod
     def _held(session: _Session) -> int:
-        return sum(study.memory for study in session.studies.values())
+        prepared = sum(made.pixels.nbytes for made in session.cached.values() if isinstance(made, Prepared))
+        return prepared + sum(study.memory for study in session.studies.values())

@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 
 import pytest
+import torch
 
+from medvlp.answers.asking.model import Prepared
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.sample import Sample
 from medvlp.serving.audit import AuditLog, verify
 from medvlp.serving.sessions import Limits, Sessions
 
@@ -82,6 +85,26 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
         sessions.add(token, Sized(11))
     with pytest.raises(UserError, match="close a tab"):
         sessions.start()
+
+
+def test_what_is_prepared_for_a_model_counts_and_is_prepared_again_where_there_is_no_room():
+    sessions = Sessions(Limits(session=1000))
+    token = sessions.start()
+    first = sessions.add(token, Sized(600))
+
+    def of(key: str, many: int) -> Prepared:
+        made = Prepared(Sample("a", {}), torch.zeros(many), None, (), "image")
+        return sessions.cached(token, (first, key), lambda: made)
+
+    picture = of("a", 75)
+    assert picture.pixels.nbytes == 300
+    assert of("a", 75) is picture
+    assert of("b", 75) is not of("b", 75)
+    assert sessions.cached(token, (first, "answer"), lambda: 1) == sessions.cached(token, (first, "answer"), dict) == 1
+    second = sessions.add(token, Sized(200))
+    with pytest.raises(KeyError):
+        sessions.study(token, first)
+    assert sessions.study(token, second).memory == 200
 
 
 def test_a_session_keeps_its_newest_notes_and_no_more_than_twenty():
