@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,7 +202,7 @@ def to_csv(table: Table) -> str:
     bounded = [any(isinstance(e := row[at], Cell) and e.low is not None for row in table.rows) for at in columns]
     header: list[str] = []
     for name, interval in zip(table.columns, bounded, strict=True):
-        header += [name, f"{name} low", f"{name} high"] if interval else [name]
+        header += map(inert, [name, f"{name} low", f"{name} high"] if interval else [name])
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -212,9 +213,19 @@ def to_csv(table: Table) -> str:
                 values = (entry.value, entry.low, entry.high) if interval else (entry.value,)
                 line += ["" if value is None else repr(float(value)) for value in values]
             else:
-                line.append(entry)
+                line.append(inert(str(entry)))
         writer.writerow(line)
     return buffer.getvalue()
+
+
+def inert(words: str) -> str:
+    """Return words for a cell of a CSV, with a quote before what a spreadsheet would run; a number stays one.
+
+    Example:
+        >>> inert("=1+1"), inert("-1+1"), inert("-0.12"), inert("-")
+        ("'=1+1", "'-1+1", '-0.12', '-')
+    """
+    return f"'{words}" if _FORMULA.match(words) else words
 
 
 def write_table(table: Table, path: Path) -> None:
@@ -248,6 +259,7 @@ def check_table_path(path: Path) -> None:
         raise ConfigError(f"The table {path} has an ending that says no form: use .md, .tex or .csv.")
 
 
+_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
 _FEW = ("few_positives", "few_negatives")
 _WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
 

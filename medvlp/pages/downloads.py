@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+from medvlp.evaluation.tables import inert
+
 _BOX = re.compile(r'<div class="scroll"[^>]*? aria-label="([^"]*)">\s*(<table.*?</table>)\s*</div>', re.DOTALL)
 _RANGE = re.compile(r"^(-?\d[\d.]*) to (-?\d[\d.]*)$")
-# A spreadsheet would run a cell that begins so.
-_FORMULA = ("=", "+", "@", "\t", "\r")
 
 
 def with_downloads(page: str) -> str:
@@ -42,9 +42,9 @@ def csv_of_table(table: str) -> str:
     for number, row in enumerate(rows):
         line: list[str] = []
         for cell, interval in zip(row, ranged, strict=True):
-            line.append(_inert(cell.words))
+            line.append(inert(cell.words))
             if interval and number == 0:
-                line += [_inert(f"{cell.words} {end}") for end in ("low", "high")]
+                line += [inert(f"{cell.words} {end}") for end in ("low", "high")]
             elif interval:
                 line += cell.limits or ("", "")
         writer.writerow(line)
@@ -59,10 +59,6 @@ def _linked(found: re.Match[str]) -> str:
         f'<a download="{name}.csv" href="data:text/csv;base64,{coded}">CSV<span class="unseen">: {found[1]}</span></a>'
     )
     return f'{found[0]}<p class="save">{link}</p>'
-
-
-def _inert(words: str) -> str:
-    return f"'{words}" if words.startswith(_FORMULA) else words
 
 
 @dataclass

@@ -13,7 +13,16 @@ from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
-from medvlp.evaluation.tables import Cell, comparison_table, score_table, to_csv, to_latex, to_markdown, write_table
+from medvlp.evaluation.tables import (
+    Cell,
+    Table,
+    comparison_table,
+    score_table,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_table,
+)
 from medvlp.statistics.bootstrap import bootstrap_p, patient_clusters, resample_patients
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.delong import compare_areas
@@ -246,6 +255,11 @@ def test_a_comparison_is_written_in_the_form_of_results(compared: Result, tmp_pa
     write_result(compared, tmp_path / "d.json")
     assert load_result(tmp_path / "d.json") == compared
     assert '"schema": "medvlp.results/1"' in result_text(compared)
+
+
+def test_a_name_in_a_table_runs_nothing_in_a_spreadsheet_and_a_negative_number_stays_one() -> None:
+    found = Table("", ("A", "@B", "C"), (("=1+1", "-2+3", Cell(-0.12, -0.2, -0.1)), ("-", 4, Cell(None))))
+    assert to_csv(found) == "A,'@B,C,C low,C high\n'=1+1,'-2+3,-0.12,-0.2,-0.1\n-,4,,,\n"
 
 
 def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp_path) -> None:
