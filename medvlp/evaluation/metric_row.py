@@ -129,11 +129,11 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
     """
     row = replace(row, value=None if value is None or np.isnan(value) else float(value))
     if row.value is None:
-        row = replace(row, reason=row.reason or "no_rows")
+        return without_interval(replace(row, reason=row.reason or "no_rows"))
     if draws is None or not len(draws):
         return without_interval(row)
     rank = row.metric.endswith("_rank")  # a median rank may well be the same in all of them
-    if row.value is not None and not rank and repeats(draws):
+    if not rank and repeats(draws):
         return without_interval(replace(row, reason=row.reason or "no_spread"))
     found = percentile_interval(draws, level=row.interval.level)
     interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.metric_row import drawn_rows, metric_row
+from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
+from medvlp.statistics.bootstrap import count_patients, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import report_labels
 from medvlp.text.mentions import Mention, read_report
@@ -253,32 +253,22 @@ def _metrics(
         ]
         return np.concatenate([single, np.stack(micro), np.stack(macro)]).T
 
-    point = statistic(np.ones((clusters.patients, 1)))[0]
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(patients)) if resamples else None
     every = [*names, *((k, "micro") for k in kinds), *((k, "macro") for k in kinds)]
     found = []
     for at, (metric, label) in enumerate(every):
-        value = None if np.isnan(point[at]) else float(point[at])
         there = bottom[at] > 0 if at < len(names) else np.ones(len(patients), bool)
         used = int((bottom[rows[metric]].sum(axis=1) > 0).sum()) if label == "macro" else None
         found.append(
-            metric_row(
-                Metric(
-                    metric=metric,
-                    label=label,
-                    value=None,
-                    split=split,
-                    policy=policy,
-                    reason="no_rows" if value is None else None,
-                    counts=Counts(
-                        n=int(there.sum()), patients=count_patients(clusters.patient[there]), labels_used=used
-                    ),
-                ),
-                value,
-                None if draws is None or value is None else draws[:, at],
+            Metric(
+                metric=metric,
+                label=label,
+                value=None,
+                split=split,
+                policy=policy,
+                counts=Counts(n=int(there.sum()), patients=count_patients(clusters.patient[there]), labels_used=used),
             )
         )
-    return tuple(found)
+    return tuple(drawn_rows(found, statistic, clusters, seed=seed, resamples=resamples, height=len(patients)))
 
 
 def _sides(mentions: Sequence[Mention]) -> dict[str, str]:

@@ -177,4 +177,4 @@ def test_one_patient_has_numbers_and_no_interval_and_what_nobody_said_is_no_case
     assert (row.interval.low, row.interval.method, row.reason) == (None, "none", "no_spread")
     silent = Metric(metric="f1_difference", label="x", value=None, counts=Counts(n=1, patients=1))
     row = metric_row(silent, float("nan"), np.full(9, np.nan))
-    assert (row.value, row.reason) == (None, "no_rows")
+    assert (row.value, row.interval.method, row.reason) == (None, "none", "no_rows")
