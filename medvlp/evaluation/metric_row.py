@@ -10,7 +10,7 @@ import numpy as np
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.delong import PairedTest
-from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.few import LEAST_PATIENTS, TOO_FEW
 from medvlp.statistics.holm import holm
 from medvlp.statistics.intervals import Form, logit_interval
 from medvlp.statistics.metrics import FloatArray
@@ -111,7 +111,9 @@ def with_paired_test(row: Metric, found: PairedTest) -> Metric:
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
-    """Return a row with its value and the percentile interval of its draws; none where all of them are the same.
+    """Return a row with its value and the percentile interval of its draws.
+
+    There is none where all draws are the same, and of fewer than `LEAST_PATIENTS` patients or too few of a class.
 
     Args:
         row: with all that is known without a number; its `level` is that of the interval.
@@ -135,9 +137,12 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
     rank = row.metric.endswith("_rank")  # a median rank may well be the same in all of them
     if not rank and repeats(draws):
         return without_interval(replace(row, reason=row.reason or "no_spread"))
+    if row.reason in TOO_FEW:
+        return without_interval(row)
+    if row.counts.patients < LEAST_PATIENTS:
+        return without_interval(replace(row, reason="too_few_patients"))
     found = percentile_interval(draws, level=row.interval.level)
-    interval = replace(row.interval, low=found.low, high=found.high, method="patient_bootstrap", form="percentile")
-    return replace(row, interval=replace(interval, resamples=found.used, skipped=found.skipped))
+    return with_interval(row, found, method="patient_bootstrap", form="percentile")
 
 
 def with_share(row: Metric, share: Share) -> Metric:

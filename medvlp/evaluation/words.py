@@ -15,6 +15,7 @@ REASONS = {
     "none_large_enough": "no finding has enough positive cases",
     "too_few_positives": "fewer than 5 positive patients: no interval",
     "too_few_negatives": "fewer than 5 negative patients: no interval",
+    "too_few_patients": "fewer than 5 patients: no interval",
     "rare_findings": "of a finding in this mean fewer than 5 patients are positive, or negative: the interval is "
     "optimistic",
     "few_positives": "30 positive patients or fewer: the interval is optimistic",

@@ -136,6 +136,10 @@ def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
     assert (prior.value, prior.counts.n) == (0.2, 5)
     assert found.find("measurement_error", "reports").value is None
     assert found.find("f1_absent", "pneumothorax").value == 0.0
+    assert (prior.counts.patients, prior.interval.low, prior.reason) == (4, None, "too_few_patients")
+    prior = evaluate_reports(REFERENCES, WRITTEN, list("abcde"), seed=0, recipe="", data="", resamples=50).find(
+        "prior_hallucination", "reports"
+    )
     assert prior.interval.low is not None
     assert prior.interval.high is not None
 

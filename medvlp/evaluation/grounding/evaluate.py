@@ -26,7 +26,7 @@ from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
-from medvlp.statistics.few import FEW_PATIENTS
+from medvlp.statistics.few import FEW_PATIENTS, few_reason
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc_of_slots, score_levels
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 
@@ -275,12 +275,14 @@ class _Rows:
         min_positives: int | None = None,
     ) -> list[Metric]:
         present = table["present"].to_numpy(dtype=bool)
-        patients = len(np.unique(clusters.patient[present]))
+        positive, negative = (len(np.unique(clusters.patient[each])) for each in (present, ~present))
+        many = FEW_PATIENTS + 1  # of the class that a number has not
         area = float(table.loc[present, "area"].mean()) if label != "macro" else None
         rows = []
         for name in names:
             dark, both = name.startswith("zero_region_specificity"), name.startswith(("box_ap", "zero_region_auroc"))
             chosen = ~present if dark else np.ones_like(present) if both else present
+            absent = dark or name == "zero_region_auroc"
             row = Metric(
                 metric=name,
                 label=label,
@@ -289,7 +291,7 @@ class _Rows:
                 policy="none",
                 group=group,
                 chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
-                reason="few_positives" if patients <= FEW_PATIENTS else None,
+                reason=few_reason(many if dark else positive, negative if absent else many),
                 operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
                 interval=ConfidenceInterval(level=self.level),
                 counts=Counts(

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metric_row import mean_metric
-from medvlp.evaluation.results import Counts, Metric, Result
+from medvlp.evaluation.results import Metric, Result
 from medvlp.statistics.metrics import FloatArray
 
 SURVIVES = 0.5
@@ -148,18 +148,8 @@ def _row(
     level: float,
     split: str,
 ) -> Metric:
-    if np.isnan(values).all():
-        return Metric(
-            metric=metric,
-            label=label,
-            value=None,
-            split=split,
-            policy="none",
-            reason="no_rows",
-            counts=Counts(n=0, patients=0),
-        )
     row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split, level=level)
-    reason, value = None, row.value or 0.0
+    reason, value = row.reason, row.value or 0.0
     if metric == "map_of_random_weights" and value > SURVIVES:
         reason = "survives_randomisation"
     if metric == "map_between_images" and value > INDEPENDENT:

@@ -47,7 +47,21 @@ def test_every_finding_its_pool_and_its_macro_average() -> None:
     assert value == pytest.approx({"mass": 2 / 3, "nodule": 0, "all": 0.5, "macro": 1 / 3})
     assert found.find("pointing_game", "all").chance == pytest.approx(0.2)
     assert found.find("pointing_game", "macro").counts.labels_used == 2
-    assert found.find("pointing_game", "all").reason == "few_positives"
+    row = found.find("pointing_game", "all")
+    assert (row.interval.low, row.interval.method, row.reason) == (None, "none", "too_few_positives")
+
+
+def test_few_patients_are_those_of_the_class_that_a_number_is_of() -> None:
+    """Five patients with a region and four without one, whose maps are dark or not."""
+    cases = [case(LEFT if at % 2 else RIGHT, at=at, boxes=BOX if at < 5 else ()) for at in range(9)]
+    found = evaluated(cases, thresholds={"mass": 0.5})
+    for metric, point, reason in (
+        ("pointing_game", None, "few_positives"),
+        ("zero_region_specificity", "youden_validate", "too_few_negatives"),
+        ("zero_region_auroc", None, "too_few_negatives"),
+    ):
+        row = found.find(metric, "mass", operating_point=point)
+        assert (row.reason, row.interval.low is None) == (reason, reason != "few_positives")
 
 
 def test_intervals_are_over_patients() -> None:
