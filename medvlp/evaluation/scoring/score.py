@@ -86,10 +86,11 @@ def score_predictions(
     if FIT_SPLIT in splits:
         held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
         fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
+    ranked = None if options.ranked is None else {_usual_name(split) for split in options.ranked}
     metrics: list[Metric] = []
     flags: list[Flag] = []
     for split, rows in splits.items():
-        if options.ranked is None or split in options.ranked:
+        if ranked is None or split in ranked:
             metrics += rank_metrics(
                 rows,
                 findings,

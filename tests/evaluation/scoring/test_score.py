@@ -113,6 +113,13 @@ def test_usual_names_of_the_validation_split_are_understood(table: pd.DataFrame,
     assert score_predictions(renamed, options=FAST).metrics == result.metrics
 
 
+def test_a_split_that_is_ranked_may_be_written_in_capitals(table: pd.DataFrame) -> None:
+    renamed = table.assign(split=table["split"].replace("test", "Test"))
+    options = [replace(FAST, ranked=(name,)) for name in ("test", "Test")]
+    one, other = (score_predictions(rows, options=each) for rows, each in zip((table, renamed), options, strict=True))
+    assert one.metrics == other.metrics
+
+
 def test_without_validation_nothing_has_a_threshold_but_what_says_so(table: pd.DataFrame) -> None:
     alone = table[table["split"] == "test"]
     found = score_predictions(alone.drop(columns="split"), options=FAST)
