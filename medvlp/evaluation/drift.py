@@ -26,7 +26,7 @@ from medvlp.statistics.ranks import weighted_medians
 _LEVELS = 1020  # a multiple of 255: 8-bit grays fall on levels exactly
 _LEAST_PATIENTS = 6  # a 95 % interval of a median needs as many: 2 / 2**6 < 0.05
 _BATCH = 32  # images in memory at once, by both presets
-_UNKNOWN = "the patients are not known: each image counts as one, and intervals are too narrow if it is not so"
+_UNKNOWN = "the patients are not known of {} images: each counts as one, and intervals are too narrow if it is not so"
 Reading = tuple[str, str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -34,7 +34,7 @@ def compare_presets(
     paths: Sequence[Path],
     presets: tuple[str, str],
     *,
-    patients: Sequence[str] | None = None,
+    patients: Sequence[str | None] | None = None,
     model: VisionLanguageModel | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -44,7 +44,7 @@ def compare_presets(
     Args:
         paths: image files.
         presets: two names, see ``medvlp.io.preset_names``.
-        patients: the patient of each image; default: each image is its own.
+        patients: the patient of each image; None, of one or of all: the image is its own.
         model: whose embeddings are compared; None leaves them out.
         seed: of the resampling.
         progress: called with (images done, images).
@@ -64,7 +64,8 @@ def compare_presets(
         preset_info(name)
     if presets[0] == presets[1]:
         raise UserError(f"Both presets are {presets[0]}: name two different ones.")
-    owners = [str(path) for path in paths] if patients is None else list(patients)
+    known = list(patients or [None] * len(paths))
+    owners = [str(path) if owner is None else owner for path, owner in zip(paths, known, strict=True)]
     cases, people, left_out, turned = [], [], [], 0
     readings = _readings(paths, owners, presets, left_out, progress)
     while group := list(islice(readings, _BATCH)):
@@ -90,12 +91,12 @@ def compare_presets(
         "turned": turned,
         "measures": [_measure(name, cases, people, seed) for name in cases[0] if name != "path"],
         "left_out": left_out,
-        "notes": [*notes, *([_UNKNOWN] if patients is None else [])],
+        "notes": [*notes, *([_UNKNOWN.format(known.count(None))] if None in known else [])],
         "cases": cases,
     }
 
 
-def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[list[Path], list[str] | None]:
+def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[list[Path], list[str | None] | None]:
     """Return image files and the patient of each, None where nobody says.
 
     Args:
@@ -110,7 +111,7 @@ def image_files(paths: Sequence[Path], *, root: Path | None = None) -> tuple[lis
         rows = range(len(manifest)) if "image" in manifest else ()
         there = [(k, path) for k in rows if (path := manifest.path(k)) is not None]
         owners = manifest.column("id.patient") if "id.patient" in manifest else None
-        found, patients = [path for _, path in there], None if owners is None else [str(owners[k]) for k, _ in there]
+        found, patients = [path for _, path in there], None if owners is None else [owners[k] for k, _ in there]
     else:
         found, patients = [path for each in paths for path in (files_below(each) if each.is_dir() else [each])], None
     if not found:

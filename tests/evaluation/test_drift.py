@@ -100,6 +100,15 @@ def test_files_of_folders_and_manifests(tmp_path):
     assert image_files([tmp_path / "m.parquet"]) == ([paths[2], paths[0]], ["p", "p"])
 
 
+def test_images_of_unknown_patients_are_no_one_patient(tmp_path):
+    columns = {"id": list("abc"), "image": [path.name for path in films(tmp_path, 3)], "id.patient": ["p", None, None]}
+    Manifest.of(columns, root=tmp_path).save(tmp_path / "m.parquet")
+    paths, patients = image_files([tmp_path / "m.parquet"])
+    drift = compare_presets(paths, PAIR, patients=patients)
+    assert {row["patients"] for row in drift["measures"]} == {3}
+    assert drift["notes"][-1].startswith("the patients are not known of 2 images: each counts as one")
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 4)), min_size=1, max_size=12))
 def test_weighted_median_is_the_median_of_repeated_values(pairs):
