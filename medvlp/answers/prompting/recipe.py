@@ -53,16 +53,16 @@ class Given:
         """The findings."""
         return tuple(each.label for each in self.prompts)
 
-    def image(self, part: str) -> np.ndarray:
+    def image(self, part: str, *, whole: bool = True) -> np.ndarray:
         """Return a part of the images.
 
         Raises:
-            DataError: if it was not stored, or holds NaN.
+            DataError: if it was not stored, or is `whole` and holds NaN.
         """
         if part not in self.images:
             have = ", ".join(sorted(self.images)) or "nothing"
             raise DataError(f"The recipe reads the images' {part!r}, but there is {have}: embed it, or choose another.")
-        if self.images[part].dtype.kind == "f" and not np.isfinite(self.images[part]).all():
+        if whole and self.images[part].dtype.kind == "f" and not np.isfinite(self.images[part]).all():
             raise DataError(f"The images' {part!r} holds NaN or infinite values: no score can be made of it.")
         return self.images[part]
 

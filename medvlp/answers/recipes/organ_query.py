@@ -21,8 +21,7 @@ class OrganQuery(Recipe):
 
     Args:
         organs: finding -> organ.
-        head: part of the images with the organs' embeddings (N, O, D); `head` with ``_mask`` behind, (N, O) bool, says
-            which were found, where it is stored.
+        head: part of the images with the organs' embeddings (N, O, D), NaN where one was not found.
         scale: s, or ``model`` for the model's own.
 
     Raises:
@@ -50,17 +49,16 @@ class OrganQuery(Recipe):
 
     def scores(self, given: Given) -> FloatArray:
         """Return (N, F)."""
-        pooled, names, scale = given.image(self.head), given.names.get(self.head, ()), given.scale_of(self.scale)
+        pooled, names = given.image(self.head, whole=False), given.names.get(self.head, ())
         if pooled.ndim != 3 or pooled.shape[1] != len(names):
             raise DataError(f"The head {self.head!r} gives {pooled.shape} for {len(names)} organs: it needs (N, O, D).")
-        found = given.images.get(f"{self.head}_mask")
-        columns = []
+        columns, scale = [], given.scale_of(self.scale)
         for each in given.prompts:
             organ = self.organs.get(each.label)
             if organ not in names:
                 raise DataError(f"{each.label!r} has the organ {organ!r}, the head gives {', '.join(names)}: map it.")
             at = names.index(organ)
-            lost = 0 if found is None else int((~np.asarray(found, dtype=bool)[:, at]).sum())
+            lost = int((~np.isfinite(pooled[:, at]).all(axis=1)).sum())
             if lost:
                 raise DataError(f"The {organ} was not found in {lost} of {len(pooled)} images: leave these out.")
             positive = class_vector(given.text("embedding", each.positive))

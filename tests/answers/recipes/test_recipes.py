@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvlp.answers.prompting.recipe import Given, Recipe, class_vector, dots
+from medvlp.answers.prompting.recipe_files import NamedRecipe
+from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.answers.recipes.prompt_max_zscore import PromptMaxZscore
+from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import available, build
+from medvlp.core.table import FeatureTable
 from medvlp.text.prompts import PromptSet
 
 PROMPTS = (
@@ -222,9 +226,14 @@ def test_what_a_recipe_cannot_score_is_refused_in_a_sentence() -> None:
         recipe("query_softmax", queries={}).scores(given)
     with pytest.raises(DataError, match="'edema' has the organ None, the head gives heart, lung"):
         recipe("organ_query", organs={"effusion": "lung", "nodule": "lung"}).scores(given)
-    lost = replace(given, images={**given.images, "organs_mask": np.array([[False, True]] + [[True, True]] * 6)})
+    organs = given.images["organs"].copy()
+    organs[0, 0] = np.nan
+    answer = RecipeScores(NamedRecipe("own", recipe("organ_query"), PROMPTS, {}, ""))
     with pytest.raises(DataError, match="The heart was not found in 1 of 7 images"):
-        recipe("organ_query").scores(lost)
+        answer.answer(Rows(FeatureTable(list("abcdefg"), {"image/organs": organs})), Ask(), ("image", given))
+    elsewhere = recipe("organ_query", organs=dict.fromkeys(LABELS, "lung"))
+    lost = replace(given, images={"organs": organs})
+    np.testing.assert_array_equal(elsewhere.scores(lost), elsewhere.scores(given))
     with pytest.raises(DataError, match="compares classes and has 1"):
         recipe("multiclass_softmax").scores(replace(given, prompts=PROMPTS[:1]))
     with pytest.raises(DataError, match="no statistics of 'nodule'"):
