@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlp.core.answers import ProbeTable
+from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation, Part
 from medvlp.evaluation.probe_tables import thumbnails
@@ -33,8 +34,18 @@ def can_probe(evaluation: Evaluation) -> bool:
 
 
 def deep_tables(evaluation: Evaluation) -> ProbeTables:
-    """Return what the model makes of the pictures."""
-    return _tables(evaluation, lambda part: part.table[evaluation.features])
+    """Return what the model makes of the pictures; records without one are refused (DataError)."""
+
+    def features(part: Part) -> np.ndarray:
+        rows = part.table[evaluation.features]
+        if blank := int(np.isnan(rows).all(axis=1).sum()):
+            raise DataError(
+                f"{blank} of {len(rows)} records have no picture for a probe to read: leave such records out by "
+                f"data.having=[{evaluation.manifest.file_columns[0]}]."
+            )
+        return rows
+
+    return _tables(evaluation, features)
 
 
 def thumbnail_tables(evaluation: Evaluation) -> ProbeTables:

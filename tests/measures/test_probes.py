@@ -150,6 +150,10 @@ def test_what_the_data_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:
         "no column 'view_postion' of evaluation.measures.attributes: did you mean 'view_position'",
         "evaluation.measures.attributes.columns=[view_postion]",
     )
+    table = pd.read_csv(films / "films.csv")
+    table.loc[table["part"] == "test", "file"] = [None, *table["file"][table["part"] == "test"][1:]]
+    table.to_csv(films / "films.csv", index=False)
+    refused(r"1 of 40 records have no picture for a probe to read: .* data\.having=\[image\]")
 
 
 def test_every_probe_configuration_is_read() -> None:
