@@ -106,7 +106,11 @@ def _boxes(table: Table, rows: Mapping[str, list[int]]) -> dict[str, list[list[f
     for name, some in rows.items():
         boxes[name] = []
         for row in some:
-            box = [float(side) for side in sides[row] if side]
+            try:
+                box = [float(side) for side in sides[row] if side]
+            except ValueError:
+                where = f"{table.path}, line {table.lines[row]}"
+                raise DataError(f"{where}: the box {', '.join(sides[row])} is no numbers.") from None
             if targets[row] != targets[some[0]] or (targets[row], len(box)) not in (("0", 0), ("1", 4)):
                 raise DataError(
                     f"{table.path}, line {table.lines[row]}: the rows of an image must have Target 1 and a box each, "

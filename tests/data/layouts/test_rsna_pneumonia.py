@@ -132,6 +132,12 @@ def test_rows_that_contradict_each_other_are_one_sentence(root: Path, old: str, 
         index_cohort("rsna_pneumonia", root)
 
 
+def test_a_box_that_is_no_numbers_is_one_sentence_with_its_line(root: Path) -> None:
+    (root / "stage_2_train_labels.csv").write_text(LABELS.replace("256.0,453.0", "wide,453.0"))
+    with pytest.raises(DataError, match=r"labels\.csv, line 5: the box 562\.0, 152\.0, wide, 453\.0 is no numbers"):
+        index_cohort("rsna_pneumonia", root)
+
+
 def test_what_is_wrong_is_one_sentence(root: Path) -> None:
     (root / "stage_2_detailed_class_info.csv").write_text(CLASSES.replace("Normal\n", "Norml\n"))
     with pytest.raises(DataError, match=r"is no class of the set: did you mean"):
