@@ -288,6 +288,9 @@ def test_held_out_takes_training_patients_only_and_keeps_them_whole() -> None:
         make_split(after.apply(manifest), "held_out")
     with pytest.raises(DataError, match="the manifest has no column 'split': use patient"):
         make_split(cohort([1] * 3), "held_out")
+    blank = Manifest.of({"id": ["a"], "text": ["x"], "id.patient": ["p"], "split": [None]}, root=Path())
+    with pytest.raises(DataError, match="and the manifest has a blank column 'split': use patient"):
+        make_split(blank, "held_out")
 
 
 def test_every_rule_says_what_it_cannot_do_without() -> None:

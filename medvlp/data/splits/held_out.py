@@ -52,9 +52,8 @@ def held_out(
         )
     sides, there = manifest.column("split").copy(), of_column(manifest, name="held_out")
     if "train" not in there.parts or "validate" in there.parts:
-        raise DataError(
-            f"held_out makes a part validate of the part train, and the manifest has {', '.join(there.parts)}: use own."
-        )
+        has = f"{', '.join(there.parts)}: use own" if there.parts else "a blank column 'split': use patient"
+        raise DataError(f"held_out makes a part validate of the part train, and the manifest has {has}.")
     groups = grouped(manifest, by=by, seed=seed)
     train = sides == "train"
     inside, code = np.unique(groups.code[train], return_inverse=True)
