@@ -52,7 +52,8 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         UserError: if the file is missing, damaged, holds anything but tensors and plain data, or holds no weights.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist: name the checkpoint's file.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {what}: name the checkpoint's file.")
     try:
         held = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
     except Exception as error:  # whatever the readers raise at a damaged or hostile file means the same to the user

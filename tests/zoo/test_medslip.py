@@ -205,6 +205,8 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path: Path) -> 
 def test_files_that_are_none_are_one_sentence(files: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pth does not exist: name the checkpoint's file"):
         read_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(UserError, match=r"^\S+ is a folder: name the checkpoint's file"):
+        read_checkpoint(tmp_path)
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(UserError, match=r"empty\.pth holds no state dict \(looked under model\): name another file"):
         read_checkpoint(tmp_path / "empty.pth", inside=("model",))
