@@ -16,6 +16,7 @@ import numpy as np
 from medvlp.core.errors import DataError
 from medvlp.data.mask_files import runs_of
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.member import size_and_time
 from medvlp.io.volume_read import read_volume
 from medvlp.io.volume_slices import open_slices
 
@@ -79,7 +80,8 @@ class PlantedTruth:
     def _volume(self, picture: Row, findings: Sequence[Row]) -> dict[str, tuple[list[list[float]], str]]:
         """Boxes and the file of the masks: a finding's voxels that no smaller one covers."""
         name = (Path("truth") / "ct_masks" / Path(picture["path"]).relative_to("ct")).as_posix()
-        places = _places(self._root / name)
+        file = self._root / name
+        places = _places(file, size_and_time(file) if file.exists() else None)
         values: dict[str, list[int]] = {}
         for place, row in enumerate(findings):
             if place + 1 in places:
@@ -91,8 +93,8 @@ class PlantedTruth:
 
 
 @lru_cache(maxsize=1)  # the slices of a volume are neighbouring rows
-def _places(path: Path) -> dict[int, list[float]]:
-    """Value in a file of masks -> the box around it, x0, y0, z0, x1, y1, z1 in voxels."""
+def _places(path: Path, stamp: tuple[int, int] | None) -> dict[int, list[float]]:
+    """Value in a file of masks -> the box around it, x0, y0, z0, x1, y1, z1 in voxels; kept by size and time too."""
     from scipy.ndimage import find_objects
 
     try:

@@ -14,6 +14,7 @@ import torch
 from medvlp.core.errors import DataError
 from medvlp.core.predictions import Mask
 from medvlp.data.collate import collate
+from medvlp.data.layouts._phantom_truth import PlantedTruth
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_of
@@ -23,6 +24,7 @@ from medvlp.data.views.sample_slices import SampleSlices
 from medvlp.data.views.take_slice import TakeSlice
 from medvlp.io.volume_read import read_volume
 from medvlp.phantom.cohort import CohortSummary, make_cohort
+from medvlp.phantom.write_nifti import write_nifti
 from tests.phantom.planted import read_planted
 
 
@@ -85,6 +87,19 @@ def test_findings_of_volumes_are_their_voxels(volumes: Path) -> None:
             tight = [[*some.min(0), *(some.max(0) + 1)] for some in around if len(some)]
             assert record[f"boxes.{finding}"] == tight
     assert drawn > 3
+
+
+def test_masks_that_were_made_again_are_read_again(tmp_path: Path) -> None:
+    planted = {"accession": "a", "name": "nodule", "side": "left", "lobe": "", "severity": "", "size_mm": 1.0}
+    truth = PlantedTruth(tmp_path, [planted], [], [])
+    file = tmp_path / "truth" / "ct_masks" / "p" / "a.nii.gz"
+    file.parent.mkdir(parents=True)
+    for at in (2, 4):
+        voxels = np.zeros((8, 8, 8), np.uint8)
+        voxels[at, at, at] = 1
+        write_nifti(file, voxels, np.eye(4))
+        found = truth.columns({"accession": "a", "view": "CT", "path": "ct/p/a.nii.gz"}, {"label.nodule": 1})
+        assert found["boxes.nodule"] == [[at, at, at, at + 1, at + 1, at + 1]]
 
 
 def test_stacks_and_slices_of_volumes_show_their_findings(volumes: Path) -> None:
