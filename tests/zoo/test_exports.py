@@ -22,6 +22,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
+from medvlp.zoo.exports._embedders import embedders
 from medvlp.zoo.exports._export import not_held
 from tests.models.words import DUAL, VISION, HashWords, SpokenWords, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
@@ -303,6 +304,13 @@ def test_a_model_of_volumes_alone_has_no_place_in_a_graph(tmp_path: Path, form: 
     with pytest.raises(UserError, match=r"^The form holds a plain model of images: one of volumes, or with patches,"):
         export(Bundle(model, None, preprocessing=[]), to=form, out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_head_that_reads_a_head_has_no_place_in_a_graph() -> None:
+    heads = {"image/local": {"name": "projection", "reads": "tokens", "width": 8}}
+    heads["image/raw"] = {"name": "identity", "reads": "local", "mean": True}
+    with pytest.raises(UserError, match=r"head image/raw of this model reads another, image/local: it cannot be expor"):
+        next(embedders(Bundle(dual(heads=heads), None, preprocessing=[])))
 
 
 def test_that_a_tower_of_volumes_stays_behind_is_said() -> None:

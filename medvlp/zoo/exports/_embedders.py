@@ -41,6 +41,12 @@ class _Image(nn.Module):
     def __init__(self, model: Any, kind: str) -> None:  # noqa: ANN401
         super().__init__()
         self.tower, self.head = model.towers[kind], model.heads[f"{kind}/raw"]
+        for read in self.head.reads:
+            if f"{kind}/{read}" in model.heads:
+                raise UserError(
+                    f"The form holds a tower and one head, and the head {kind}/raw of this model reads another, "
+                    f"{kind}/{read}: it cannot be exported as a graph."
+                )
 
     def forward(self, pixels: Tensor) -> Tensor:
         return unit(self.head(self.tower(pixels, parts=frozenset(self.head.reads)), "raw")["raw"])
@@ -55,7 +61,8 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
     """Yield the graph of pictures, and that of texts where the model reads any.
 
     Raises:
-        UserError: if the model is of volumes, has patches, or does not tell the size of its pictures.
+        UserError: if the model is of volumes, has patches or heads that read heads, or does not tell the size of its
+            pictures.
     """
     model: Any = bundle.model
     if model.vision_kind != "image" or model.spec.get("patches"):
