@@ -194,4 +194,6 @@ def prune(run: Path, *, keep: int) -> None:
     complete = sorted(path.parent for path in folder.glob("step-*/MANIFEST.json"))
     for old in complete[: max(len(complete) - keep, 0)]:
         if old.resolve() != best:
-            shutil.rmtree(old)
+            os.replace(old, old.with_name(f".{old.name}.old"))  # killed here, it leaves no half checkpoint
+    for gone in folder.glob(".step-*.old"):
+        shutil.rmtree(gone)

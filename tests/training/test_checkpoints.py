@@ -69,6 +69,26 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "best").resolve() == folders[1].resolve()
 
 
+def test_a_kill_while_old_checkpoints_are_removed_leaves_whole_ones_and_nothing_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        save_checkpoint(tmp_path / "checkpoints" / f"step-{i:08d}", checkpoint())
+
+    def killed(folder: Path) -> None:
+        (folder / "MANIFEST.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune(tmp_path, keep=1)
+    monkeypatch.undo()
+    for folder in (tmp_path / "checkpoints").glob("step-*"):
+        load_checkpoint(folder)
+    prune(tmp_path, keep=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
+
+
 def test_weights_of_another_model_are_refused_with_what_differs(tmp_path: Path) -> None:
     weights = {"weight": torch.zeros(2, 3), "scale": torch.zeros(1)}
     with pytest.raises(UserError, match=r"1 missing \(first: bias\); 1 unknown \(first: scale\); 1 of another shape"):
