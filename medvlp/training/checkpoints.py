@@ -7,6 +7,7 @@ validation chose.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -180,10 +181,19 @@ def latest(run: Path) -> Path | None:
 
 
 def point_best(folder: Path) -> None:
-    """Let ``best`` point to a checkpoint, atomically."""
+    """Let ``best`` point to a checkpoint, atomically.
+
+    Raises:
+        UserError: where the file system has no symbolic links.
+    """
     link = folder.parent / ".best.part"
     link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
+    try:
+        link.symlink_to(folder.name)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS, errno.ENOTSUP):
+            raise UserError(f"{link} cannot be a symbolic link on this disk: choose a run folder on another.") from None
+        refuse_write(error, link)
     os.replace(link, folder.parent / "best")
 
 

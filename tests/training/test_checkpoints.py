@@ -69,6 +69,18 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "best").resolve() == folders[1].resolve()
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_a_disk_without_symbolic_links_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refused(*where: object, **how: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "symlink", refused)
+    with pytest.raises(UserError, match=r"best\.part cannot be a symbolic link on this disk: choose a run folder on"):
+        point_best(tmp_path / "step-00000001")
+
+
 def test_a_kill_while_old_checkpoints_are_removed_leaves_whole_ones_and_nothing_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
