@@ -55,27 +55,32 @@ Words = Mapping[str, Sequence[Tokenizer]]
 # words --------------------------------------------------------------------------------------------------------------
 
 
-def open_tokenizer(config: RunConfig, run: Path, train: Prepared, *, keep: bool = True) -> Tokenizer | None:
+def open_tokenizer(config: RunConfig, run: Path, train: Prepared) -> Tokenizer | None:
     """Load the tokenizer of a run that has checkpoints; else take that of `init_from`, else train one on the reports.
 
     Token embeddings mean nothing to another tokenizer: a run that goes on, or starts from a bundle, must have the same.
-    None where there are no texts; a new one is written into the run's folder where `keep` says so.
+    None where there are no texts.
     """
-    folder = run / "tokenizer"
     path = path_of(config.tokenizer)
     if path is not None:
         return TransformersTokenizer(path, max_length=config.tokenizer.max_length)
+    made = None
+    if collectives.rank() == 0:
+        made = load_tokenizer(run / "tokenizer") if _has_words(run) else _new_tokenizer(config, train)
+    return collectives.broadcast_object(made)
+
+
+def save_words(config: RunConfig, run: Path, tokenizer: Tokenizer | None) -> None:
+    """Write the tokenizer of a run that begins into its folder; only who holds the folder may."""
+    if config.tokenizer.path is None and not _has_words(run):
+        shutil.rmtree(run / "tokenizer", ignore_errors=True)
+        if tokenizer is not None:
+            tokenizer.save(run / "tokenizer")
+
+
+def _has_words(run: Path) -> bool:
     # Without a checkpoint nothing was trained with what lies there, and it may be half written or of another recipe.
-    old = latest(run) is not None and folder.is_dir()
-    if not keep:
-        return load_tokenizer(folder) if old else _new_tokenizer(config, train)
-    if collectives.rank() == 0 and not old:
-        made = _new_tokenizer(config, train)
-        shutil.rmtree(folder, ignore_errors=True)
-        if made is not None:
-            made.save(folder)
-    collectives.barrier()
-    return load_tokenizer(folder) if folder.is_dir() else None
+    return latest(run) is not None and (run / "tokenizer").is_dir()
 
 
 def path_of(tokenizer: TokenizerConfig) -> str | None:

@@ -100,7 +100,7 @@ def plan(config: RunConfig, *, most: int = 1) -> TrainingPlan:
     with TemporaryDirectory() as folder, silent():
         training = config.training.model_copy(update={"batch": top, "workers": 0, "track": []})
         changed = config.model_copy(update={"run": str(Path(folder) / "run"), "training": training})
-        trainer = Trainer(Built(changed, keep=False).setup)
+        trainer = Trainer(Built(changed).setup)
         device = next(trainer.setup.model.parameters()).device
         costs, lengths, standing, gradients, reading = [], [], 0, 0, 0.0
         for index, phase in enumerate(trainer.setup.phases):

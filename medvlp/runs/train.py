@@ -41,7 +41,7 @@ from medvlp.measures._points import first_choice
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
-from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of, save_words
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
@@ -113,7 +113,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
 def dry_run(config: RunConfig) -> str:
     """Build everything, send one batch through the first phase, return the plan; only the pixel cache is written."""
     with silent():
-        built = Built(config, keep=False)
+        built = Built(config)
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
     terms = ", ".join(f"{name} {value:.4f}" for name, value in log.terms.items())
@@ -130,7 +130,7 @@ def dry_run(config: RunConfig) -> str:
 class Built:
     """Everything of a run, made once: data, words, model, setup."""
 
-    def __init__(self, config: RunConfig, *, keep: bool = True) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.run = Path(config.run)
         options = config.training
@@ -174,7 +174,7 @@ class Built:
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         if remark := repeats(options.batch, len(self.splits["train"])):
             logger.info(remark)
-        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"], keep=keep)
+        self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         self.prefix = build_views(config.data.prefix, where="data.prefix")
         self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*self.prefix, *self.suffix])]
@@ -296,7 +296,8 @@ class Built:
         return path.is_file() and {**read_yaml(path), "run": self.tree["run"]} == self.tree
 
     def write_run_files(self) -> None:
-        """Write config.yaml (full tree), environment.json and data.json."""
+        """Write config.yaml (full tree), environment.json, data.json and the words."""
+        save_words(self.config, self.run, self.tokenizer)
         write_text(self.run / "config.yaml", yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True))
         made = {"device": str(self._device), "precision": str(self._precision.dtype).removeprefix("torch.")}
         write_json(self.run / "environment.json", {**environment(), **made})

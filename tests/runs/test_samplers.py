@@ -102,7 +102,7 @@ def test_a_phase_behind_part_of_a_batch_has_whole_batches_of_its_own(tree: dict[
     tree["training"]["batch"] = 4
     clip = {"objectives": [{"name": "clip"}]}
     tree["phases"] = [{"until": 6, **clip}, {"until": 16, **clip, "sampler": {"name": "within", "column": "sex"}}]
-    built = Built(check_config(tree, source="test"), keep=False)
+    built = Built(check_config(tree, source="test"))
     sex = dict(zip(built.manifest.column("id").tolist(), built.manifest.column("sex").tolist(), strict=True))
     batches = built.setup.phases[1].batches(8)
     assert all(len({sex[each] for each in next(batches).ids}) == 1 for _ in range(6))

@@ -90,10 +90,10 @@ def test_a_teacher_that_would_copy_a_changed_student_is_refused_before_the_first
         tree["states"] = {"before": {"name": "frozen", "begin": begin}}
         config = check_config(tree, source="test")
         if refused is None:
-            Built(config, keep=False)
+            Built(config)
         else:
             with pytest.raises(ConfigError, match=rf"states\.before\.begin is {begin}, in phases\[{refused}\], where"):
-                Built(config, keep=False)
+                Built(config)
 
 
 def test_what_cannot_be_done_is_refused_before_the_first_batch(tree: dict[str, Any]) -> None:
