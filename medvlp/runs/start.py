@@ -1,4 +1,4 @@
-"""The first weights and shape of a run: a bundle's weights, whatever was done to its model, and what phases will do."""
+"""Where a run starts: at its end, or with a bundle's weights, whatever was done to its model, and what phases do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,43 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medvlp.config.recipe import full_tree
 from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.yaml import read_yaml
 from medvlp.core.errors import ConfigError
+from medvlp.core.files import read_json
 from medvlp.core.protocols import Model, State
+from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import load_model
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.surgery import operate
 from medvlp.runs.build import operated
+from medvlp.runs.data import open_manifest
 from medvlp.runs.phases import phase_ends
 from medvlp.state._model_teacher import tensors_of
 from medvlp.state.frozen import Frozen
-from medvlp.training.checkpoints import load_weights
+from medvlp.training.checkpoints import latest, load_checkpoint, load_weights
+from medvlp.training.setup import Outcome
+
+
+def finished(config: RunConfig) -> tuple[Outcome, Manifest] | None:
+    """Return the outcome and cohort of a run that this configuration and data finished, before anything is built."""
+    run, tree = Path(config.run), full_tree(config)
+    newest, written = latest(run), run / "config.yaml"
+    # A run that was killed while it released has all its samples and no bundle.
+    if newest is None or not written.is_file() or not (run / "bundle" / "MANIFEST.sha256").is_file():
+        return None
+    if {**read_yaml(written), "run": tree["run"]} != tree:  # wherever the folder now lies
+        return None
+    facts, patience = load_checkpoint(newest).trainer, config.training.patience
+    if facts["samples_seen"] < config.phases[-1].until and (patience is None or facts["stale"] < patience):
+        return None
+    manifest = open_manifest(config.data)
+    if read_json(run / "data.json")["manifest"] != manifest.hash:
+        return None
+    best = (newest.parent / facts["best"]).resolve() if facts["best"] else newest
+    return Outcome(facts["samples_seen"], best, facts["best_value"], facts["guard"]["skipped"]), manifest
 
 
 def rehearse_surgery(model: Model, phases: Sequence[PhaseConfig]) -> None:

@@ -17,7 +17,6 @@ import yaml
 from medvlp.answers.asking.declared import check_overrides, stored_answer
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import PhaseConfig, RunConfig
-from medvlp.config.yaml import read_yaml
 from medvlp.core import collectives
 from medvlp.core.console import silent
 from medvlp.core.errors import UserError
@@ -48,7 +47,7 @@ from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.phases import phase_begin, sampler_of
 from medvlp.runs.release import taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
-from medvlp.runs.start import refuse_late_copies, rehearse_surgery, start_from
+from medvlp.runs.start import finished, refuse_late_copies, rehearse_surgery, start_from
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -90,24 +89,22 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     with processes(config.training.device):
         if collectives.rank() == 0:
             check_place(run)
+        if (done := finished(config)) is not None:
+            return Trained(run, run / "bundle", *done, complete=True)
         built = Built(config)
         lock = exclusive(run, what="training", otherwise="choose another run", lock=".training.lock")
         with lock if collectives.rank() == 0 else nullcontext():
             trainer = Trainer(built.setup)
             trainer.resume()
-            same = built.is_as_written()
             if collectives.rank() == 0:
                 built.write_run_files()
-            before = trainer.samples_seen
             outcome = trainer.fit(stop_at=stop_at)
-            # A run that was killed while it released has all its samples and no bundle.
-            complete = same and 0 < before == outcome.samples_seen and (run / "bundle" / "MANIFEST.sha256").is_file()
-            if collectives.rank() == 0 and not complete:
+            if collectives.rank() == 0:
                 if outcome.best_value is None:
                     logger.info(f"Validation does not measure {built.choose!r}: the last checkpoint is released.")
                 built.release(outcome, trainer)
             collectives.barrier()
-    return Trained(run, run / "bundle", outcome, built.manifest, complete)
+    return Trained(run, run / "bundle", outcome, built.manifest)
 
 
 def dry_run(config: RunConfig) -> str:
@@ -289,11 +286,6 @@ class Built:
         return feature_pass(model, batches, needs, teachers=teachers)
 
     # files ----------------------------------------------------------------------------------------------------------
-
-    def is_as_written(self) -> bool:
-        """Return whether the run's folder, wherever it lies, was written by this very configuration."""
-        path = self.run / "config.yaml"
-        return path.is_file() and {**read_yaml(path), "run": self.tree["run"]} == self.tree
 
     def write_run_files(self) -> None:
         """Write config.yaml (full tree), environment.json, data.json and the words."""

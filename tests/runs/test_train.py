@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,16 @@ def test_two_trainings_do_not_write_one_run(tree: dict[str, Any]) -> None:
     ):
         train(config_of(tree))
     assert [path.name for path in run.iterdir()] == [".training.lock"]  # not even its words, which the other writes
+
+
+def test_a_finished_run_is_told_to_be_one_without_reading_its_pictures(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["data"]["near_images"] = False
+    first = train(config_of(tree))
+    shutil.rmtree(tmp_path / "cache")
+    again = train(config_of(tree))
+    assert again.complete
+    assert (again.outcome, again.manifest.hash) == (first.outcome, first.manifest.hash)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
