@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from medvlp.config.yaml import load_tree
+from medvlp.config.yaml import load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
@@ -393,5 +393,6 @@ def checked(model: type[Config], tree: Mapping[str, object], *, source: str | Pa
     try:
         return model.model_validate(tree)
     except ValidationError as error:
+        refuse_other_kind(tree, model.model_fields, source=source)
         sentences = " ".join(validation_sentences(error, where="", model=model))
         raise ConfigError(f"{source}: {sentences}" if source else sentences) from None

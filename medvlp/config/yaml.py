@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+# Key that only one kind of configuration has -> what it is of, and the command that takes it.
+_KINDS = {"axes": ("a sweep", "sweep"), "phases": ("a training", "train")}
+_KINDS |= {"runs": ("a suite", "evaluate"), "out": ("an evaluation", "evaluate")}
 
 
 def load_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -103,6 +107,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping at its top: write `key: value` lines.")
     return tree
+
+
+def refuse_other_kind(tree: Mapping[str, object], known: Collection[str], *, source: str | Path) -> None:
+    """Refuse a configuration (ConfigError) of another command than that whose keys are `known`."""
+    key = next((key for key in _KINDS if key in tree), None)
+    if key and key not in known and any(each in known for each in _KINDS):
+        what, command = _KINDS[key]
+        raise ConfigError(f"{source or 'config'}: this is the configuration of {what}: use `medvlp {command}`.")
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
@@ -136,10 +137,26 @@ def test_the_quick_start_refuses_before_it_makes_a_hospital(cli: Cli, tmp_path: 
 
 
 def test_a_part_of_a_tree_in_the_wrong_place_does_not_bury_the_sentence(cli: Cli, config: Path) -> None:
-    told = cli("evaluate", config).refused()  # the model of a training is a tree, that of an evaluation a folder
-    assert "model is {'name': 'dual', " in told
+    tree = yaml.safe_dump(yaml.safe_load(config.read_text())["model"], default_flow_style=True, width=10**6)
+    # The model of a training is a tree, that of an evaluation a folder.
+    told = cli("evaluate", "evaluate/phantom.yaml", f"model={tree}").refused()
+    assert "model is {" in told
     assert " ...: input should be a valid string." in told
     assert len(told) < 2000
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "sentence"),
+    [
+        ("train", "evaluate/phantom.yaml", "this is the configuration of an evaluation: use `medvlp evaluate`."),
+        ("train", "sweep/growclip.yaml", "this is the configuration of a sweep: use `medvlp sweep`."),
+        ("train", "evaluate/suites/cxr.yaml", "this is the configuration of a suite: use `medvlp evaluate`."),
+        ("sweep", "pretrain/csv.yaml", "this is the configuration of a training: use `medvlp train`."),
+        ("evaluate", "pretrain/csv.yaml", "this is the configuration of a training: use `medvlp train`."),
+    ],
+)
+def test_a_configuration_of_another_command_is_one_sentence(cli: Cli, command: str, config: str, sentence: str) -> None:
+    assert cli(command, config).refused() == f"medvlp: {config}: {sentence}"
 
 
 def test_a_missing_configuration_has_the_nearest_name(cli: Cli, tmp_path: Path) -> None:
