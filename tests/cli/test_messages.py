@@ -29,7 +29,7 @@ def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
     quiet = cli("--quiet", *words)
     assert (quiet.code, quiet.err) == (0, "")
     assert quiet.out == f"Released {tmp_path / 'run' / 'bundle'} after 8 samples.\n"
-    usual = cli(*words)
+    usual = cli(*words, f"run={tmp_path / 'usual'}")
     assert usual.out.startswith("Device cpu")
     assert cli("--quiet", "--verbose", *words).refused() == (
         "medvlp: --verbose and --quiet exclude each other: leave one of them out."
