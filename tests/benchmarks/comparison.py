@@ -1,11 +1,12 @@
-"""The comparison of methods, grown in parts: what a sweep has finished goes into docs/results/comparison.json.
+"""The comparisons of methods, grown in parts: what a sweep has finished goes into docs/results/comparison.json.
 
     python tests/benchmarks/comparison.py DIR [key=value ...]    the folder and the words that `medvlp sweep` was given
     python tests/benchmarks/comparison.py --missing              words that make what is not stored, a line a seed
 
-A cell is a method with a seed, stored with the hash of its configuration, in which the hospital's place does not count.
-One of another hash replaces it, one of the same leaves it as it is; all are of one hospital and one number of samples.
-Then `python docs/_make/results.py` writes the page, which mkdocs.yml names as soon as there is one.
+With `--sweep sweep/nih_methods.yaml` that of real films, in docs/results/comparison_nih.json. A cell is a method with a
+seed, stored with the hash of its configuration, in which the places of data and weights do not count. One of another
+hash replaces it, one of the same leaves it as it is; all are of one set of patients and one number of samples. Then
+`python docs/_make/results.py` writes the page, which mkdocs.yml names as soon as there is one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ from medvlp.runs.grid.sweep import SweepConfig, load_sweep  # noqa: E402
 from medvlp.statistics.holm import holm  # noqa: E402
 
 SWEEP = "compare/phantom.yaml"
-STORED = ROOT / "docs" / "results" / "comparison.json"
+FILMS = "sweep/nih_methods.yaml"
+STORED = {
+    name: ROOT / "docs" / "results" / f"{stem}.json"
+    for name, stem in ((SWEEP, "comparison"), (FILMS, "comparison_nih"))
+}
+PLACES = {SWEEP: ["data.root"], FILMS: ["data.root", "init_from", "tokenizer.path", "model.text.path"]}  # do not count
 CONTROLS = {"grounding_hires_cam": "grounding_centre"}  # stored and shown beside the number
 Stored = dict[str, Any]
 Key = tuple[str, int]
@@ -86,8 +92,9 @@ def judged(result: Result) -> str:
 
 
 def hashes(sweep: str | Path, words: Sequence[str] = ()) -> dict[Key, str]:
-    """Return the hash of each cell's configuration, wherever the hospital lies."""
-    plan = load_sweep(sweep, [*words, "data.root=hospital"])
+    """Return the hash of each cell's configuration, wherever data and weights lie."""
+    places = PLACES.get(str(sweep), PLACES[SWEEP])
+    plan = load_sweep(sweep, [*words, *(f"{key}=hospital" for key in places)])
     return {
         (cell.labels["method"], run.seed): hash_of([each.identity for each in run.evaluations.values()])
         for cell in plan.cells
@@ -167,13 +174,14 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
         [name, *(_difference(each, next(corrected), config.level) for each in found)] for name, found in apart.items()
     ]
     heads = [_head(measure) for measure in config.report]
+    words = " ".join(f"{key}=..." for key in PLACES.get(str(sweep), PLACES[SWEEP]))
     versions = {name: sorted({cell["versions"][name] for cell in cells}) for name in cells[0]["versions"]}
     return {
-        "title": "Methods on one budget",
+        "title": config.name,
         "benchmark": "tests/benchmarks/comparison.py",
         "command": [
-            f"medvlp sweep {sweep} --out DIR data.root=HOSPITAL",
-            "python tests/benchmarks/comparison.py DIR data.root=HOSPITAL",
+            f"medvlp sweep {sweep} --out DIR {words}",
+            f"python tests/benchmarks/comparison.py DIR {words} --sweep {sweep}",
         ],
         "n": {"test studies": cells[0]["n"], "methods": sum(map(bool, own.values())), "trained models": len(cells)},
         "seed": sorted({cell["seed"] for cell in cells}),
@@ -250,7 +258,7 @@ def _head(measure: Measure) -> str:
     return name.replace("_", " ")
 
 
-def write(stored: Stored, path: Path = STORED) -> None:
+def write(stored: Stored, path: Path) -> None:
     """Write the page's JSON, a cell a line, so that parts from several places can be merged."""
     cells = ",\n".join(f"  {json.dumps(cell, ensure_ascii=False)}" for cell in stored["cells"])
     text = json.dumps({**stored, "cells": []}, indent=1, ensure_ascii=False)
@@ -263,15 +271,17 @@ def main() -> None:
     arguments.add_argument("folder", type=Path, nargs="?", help="of the sweep; without it the tables are made again")
     arguments.add_argument("words", nargs="*", help="key=value, as the sweep was given them")
     arguments.add_argument("--missing", action="store_true", help="print words for `medvlp sweep`, write nothing")
-    asked = arguments.parse_args()
-    stored = json.loads(STORED.read_text(encoding="utf-8"))["cells"] if STORED.is_file() else []
+    arguments.add_argument("--sweep", choices=sorted(STORED), default=SWEEP)
+    asked = arguments.parse_intermixed_args()
+    path = STORED[asked.sweep]
+    stored = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.is_file() else []
     if asked.missing:
-        print("\n".join(missing(stored, hashes(SWEEP))))
+        print("\n".join(missing(stored, hashes(asked.sweep))))
         return
-    stored, said = merge(stored, finished_cells(SWEEP, asked.words, asked.folder) if asked.folder else [])
+    stored, said = merge(stored, finished_cells(asked.sweep, asked.words, asked.folder) if asked.folder else [])
     print("\n".join(said or ["Nothing is new."]))
     if stored:
-        write(document(stored))
+        write(document(stored, asked.sweep), path)
 
 
 if __name__ == "__main__":

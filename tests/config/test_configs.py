@@ -300,23 +300,39 @@ def test_a_sweep_is_laid_out_as_shipped(name: str) -> None:
     assert plan.reference in [cell.name for cell in plan.cells]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_of_one_seed_and_step_comes_to_its_table(name: str, world: World, tmp_path: Path) -> None:
+def small_sweep(name: str, folder: Path, world: World) -> Path:
+    """The same sweep over the recipe at toy size."""
     tree = read_yaml(find_config(f"sweep/{name}"))
-    base = toy(load_tree(tree["base"]), tmp_path, world)
-    tree["base"] = str(write_tree(tmp_path / "toy.yaml", base))
-    for choices in tree["axes"].values():
-        for choice in choices:
-            for phase in choice.get("overrides", {}).get("phases", ()):
-                phase["until"] = BATCH
+    tree["base"] = str(write_tree(folder / "toy.yaml", toy(load_tree(tree["base"]), folder, world)))
+    for overrides in (choice.get("overrides", {}) for choices in tree["axes"].values() for choice in choices):
+        for phase in overrides.get("phases", ()):
+            phase["until"] = BATCH
+        for view in overrides.get("data.suffix", ()):
+            view |= {"size": SIZE} if view["name"] == "crops" else {}
     for measure in tree["report"]:  # two test patients are too few for five
         measure["metric"] = measure["metric"].replace("@5", "@1")
-    config = write_tree(tmp_path / name, tree)
+    return write_tree(folder / name, tree)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "nih_methods.yaml"])
+def test_a_sweep_of_one_seed_and_step_comes_to_its_table(name: str, world: World, tmp_path: Path) -> None:
+    config = small_sweep(name, tmp_path, world)
     words = ["seeds=[0]", "resamples=100", "evaluation.resamples=100"]
     done = sweep(config, words, out=tmp_path / "out", jobs=2)
     assert (done.failed, done.unfinished) == ((), ())
     assert done.table is not None
     assert len(done.table.rows) == len(load_sweep(f"sweep/{name}").cells)
     assert len({row.identity for row in done.table.rows}) == len(done.table.rows)
-    assert {measure["metric"] for measure in tree["report"]} == {measure.metric for measure in done.table.measures}
+    asked = load_sweep(config).config.report
+    assert {measure.metric for measure in asked} == {measure.metric for measure in done.table.measures}
+
+
+@pytest.mark.slow
+def test_every_method_is_stepped_on_real_films_that_have_labels_alone(world: World, tmp_path: Path) -> None:
+    plan = load_sweep(small_sweep("nih_methods.yaml", tmp_path, world), ["seeds=[0]"], out=tmp_path / "out")
+    assert len(plan.runs) == 11
+    for run in plan.runs:
+        assert run.training is not None
+        outcome = train(run.training).outcome
+        assert (outcome.samples_seen, outcome.skipped) == (2 * BATCH, 0)

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from medvlp.core.errors import UserError
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.runs.grid.sweep import load_sweep
-from tests.benchmarks.comparison import document, finished_cells, hashes, judged, merge, missing, write
+from tests.benchmarks.comparison import FILMS, document, finished_cells, hashes, judged, merge, missing, write
 from tests.docs.test_results import ROOT, load
 from tests.finished import finish
 from tests.tiny import tiny_tree, write_tree
@@ -76,6 +76,8 @@ def test_finished_cells_are_merged_once_and_another_configuration_replaces_its_o
     assert merge(stored, first) == (stored, [])
     # The hospital may lie elsewhere; what is learned or measured may not differ.
     assert hashes(sweep, ["data.root=elsewhere"]) == hashes(sweep)
+    words = [f"{key}=elsewhere" for key in ("data.root", "init_from", "tokenizer.path", "model.text.path")]
+    assert hashes(FILMS, words) == hashes(FILMS) != hashes(FILMS, ["training.batch=32"])
     changed = cells(sweep, {("DCL", 0): 0.9}, "evaluation.resamples=120")
     again, said = merge(stored, changed)
     assert said == [f"DCL, seed 0: replaced, its configuration was {stored[1]['hash']} and is {again[1]['hash']}."]
