@@ -120,6 +120,7 @@ def render_cohort(page: CohortPage) -> str:
 
 _UNITS: Mapping[str, str] = {"age": "years", "year": ""}
 _NAMES: Mapping[str, str] = {
+    "set": "Data set",
     "view_position": "View",
     "sex": "Sex",
     "site": "Site",

@@ -17,7 +17,7 @@ from medvlp.data.cache import Cache
 from medvlp.data.cards import Count, DataCard, SplitFacts
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort, look_through
-from medvlp.data.summary import summarise
+from medvlp.data.summary import _CATEGORIES, summarise
 from medvlp.pages.cohort import cohort_page, render_cohort
 from medvlp.pages.cohort_content import against_card, shares
 from medvlp.pages.prose import to_html
@@ -145,6 +145,13 @@ def test_a_chart_holds_every_age(looked: ReadableCohort) -> None:
     assert 'aria-label="Histogram of age"' in text
     assert text.count("<svg") > 2
     assert "20–29" in text
+
+
+def test_each_column_that_is_counted_has_its_table() -> None:
+    values = {name: ["one", "two"] for name in _CATEGORIES}
+    cohort = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], **values, "deidentified": ["yes", "no"]}, root=Path())
+    text = render_cohort(cohort_page(cohort, title="Ours"))
+    assert text.count("<td>one</td>") == len(_CATEGORIES) - 1
 
 
 def test_without_a_survey_the_page_says_so(looked: ReadableCohort) -> None:
