@@ -109,8 +109,8 @@ class CohortSummary:
     texts: int
 
 
-def summarise(manifest: Manifest) -> CohortSummary:
-    """Count what is in a manifest.
+def summarise(manifest: Manifest, *, most: int = _MOST_VALUES) -> CohortSummary:
+    """Count what is in a manifest; of an attribute of words the `most` frequent values, and the others together.
 
     Example:
         >>> from pathlib import Path
@@ -126,7 +126,7 @@ def summarise(manifest: Manifest) -> CohortSummary:
         whole=_part("", manifest, everyone),
         splits=tuple(_part(name, manifest, mask) for name, mask in masks.items()),
         labels=tuple(_label(manifest, name, parts) for name in manifest.names_of("label")),
-        categories=tuple(_category(manifest, name, parts) for name in _CATEGORIES if name in manifest),
+        categories=tuple(_category(manifest, name, parts, most) for name in _CATEGORIES if name in manifest),
         numbers=tuple(
             counted
             for name in _NUMBERS
@@ -196,15 +196,15 @@ def _label(manifest: Manifest, name: str, masks: Sequence[np.ndarray]) -> LabelC
     )
 
 
-def _category(manifest: Manifest, name: str, masks: Sequence[np.ndarray]) -> Category:
+def _category(manifest: Manifest, name: str, masks: Sequence[np.ndarray], most: int) -> Category:
     values = manifest.arrow(name)
     counted = [Counter(values.filter(pa.array(mask)).to_pylist()) for mask in masks]
     whole = Counter(values.to_pylist())
     ordered = sorted(whole.items(), key=lambda item: (item[0] is None, -item[1], str(item[0])))
     # Records that do not say are never among "others".
     named = [item for item in ordered if item[0] is not None]
-    shown = named[:_MOST_VALUES] + [item for item in ordered if item[0] is None]
-    rest = named[_MOST_VALUES:]
+    shown = named[:most] + [item for item in ordered if item[0] is None]
+    rest = named[most:]
     return Category(
         name=name,
         rows=tuple(

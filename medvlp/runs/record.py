@@ -73,7 +73,7 @@ def cohort_of(manifest: Manifest) -> Cohort:
         >>> cohort_of(m).numbers[0].by_split
         ((40.0, 40.0, 40.0), (60.0, 60.0, 60.0))
     """
-    summary = summarise(manifest)
+    summary = summarise(manifest, most=200)  # a page says how many sites there are, and no more of a column of links
     splits = np.asarray(manifest.column("split")) if "split" in manifest else np.array([])
     rows = [splits == part.name for part in summary.splits]
     parts = [{key: getattr(part, key) for key in ("name", "records", "patients", "studies")} for part in summary.splits]

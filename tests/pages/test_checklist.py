@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import ConfigError
+from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.pages.checklist import answered, checklists, fact_names, read_study
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.inputs import ReportInputs
+from medvlp.runs.record import cohort_of
 
 # Collins et al., BMJ 2024, 385: e078378, table 2: 52 items.
 TRIPOD = (
@@ -49,6 +51,15 @@ def test_facts_are_those_of_the_run(inputs: ReportInputs) -> None:
     assert "The split has a flaw." in facts["limitations"]
     for unknown in ("ethics", "annotators", "external", "sample_size", "interpretation"):
         assert unknown not in facts
+
+
+def test_all_sites_of_the_judged_split_are_counted(inputs: ReportInputs) -> None:
+    assert inputs.record is not None
+    columns = {"id": list(map(str, range(16))), "text": ["x"] * 16, "site": [f"S{n:02}" for n in range(15)] + ["S00"]}
+    cohort = cohort_of(Manifest.of({**columns, "split": ["test"] * 14 + ["train"] * 2}, root=Path()))
+    facts = facts_of(replace(inputs, record=inputs.record.model_copy(update={"cohort": cohort})))
+    assert facts["setting"].startswith("14 sites: S00, S01, ")
+    assert facts["setting"].endswith("S12 and S13.")
 
 
 def test_data_is_called_internal_only_where_its_hash_is_that_of_the_training(inputs: ReportInputs) -> None:
