@@ -168,6 +168,23 @@ def test_an_image_of_another_patient_is_listed_once_though_both_numbers_say_so(h
     assert manifest.meta["images_of_another_patient_than_the_report"] == ["b/other.dcm"]
 
 
+def test_a_number_joins_patients_whose_zeros_a_spreadsheet_dropped(hospital: Path, tmp_path: Path) -> None:
+    rows = [("A1", "7", "Own."), ("A2", "8", "Of another."), ("A3", "7", "Of one."), ("A3", "9", "Of the other.")]
+    write_table(
+        hospital / "sheet.csv",
+        [dict(zip(("AccessionNumber", "PatientID", "Report"), row, strict=True)) for row in rows],
+    )
+    for number, patient in (("1", "007"), ("2", "007"), ("3", "")):
+        write_dicom(hospital / f"b/{number}.dcm", patient=patient, accession=f"A{number}", study=f"1.2.{number}")
+    options = {"key_file": str(tmp_path / "key"), "reports": "sheet.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("text").tolist() == ["Own."]
+    assert manifest.meta["images_of_another_patient_than_the_report"] == ["b/2.dcm", "b/3.dcm"]
+    (hospital / "b/1.dcm").unlink()
+    with pytest.raises(DataError, match=r"by AccessionNumber \(2 of another PatientID than the report's\): check"):
+        index_cohort("hospital", hospital, options)
+
+
 def test_a_report_at_images_of_two_patients_is_listed_where_the_table_names_none(
     hospital: Path, tmp_path: Path
 ) -> None:

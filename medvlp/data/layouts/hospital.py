@@ -19,7 +19,7 @@ from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of, study_numbers
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
-from medvlp.data.spellings import patient_notes
+from medvlp.data.spellings import patient_notes, spelling
 
 __all__ = ["index"]
 
@@ -77,9 +77,10 @@ def index(
     if keep_unjoined:
         rows += [book.row_of(place, key) for place in unused]
     if len(bare) == len(scan.headers):
+        why = f" ({len(book.contradicted)} of another PatientID than the report's)" if book.contradicted else ""
         raise DataError(
-            f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.keys}: "
-            "check `join` and `columns`, and that both come from the same system."
+            f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.keys}"
+            f"{why}: check `join` and `columns`, and that both come from the same system."
         )
     there = zip(rows, dates, strict=False)  # reports without an image, at the end, have no date
     when = {str(row["id.study"]): date for row, date in there if row["id.study"] and row["id.patient"] and date[0]}
@@ -153,9 +154,12 @@ class _Reports:
         """The report of an image's study: rows of the same number are joined in their order (addenda)."""
         for keyword, places in self._by.items():
             found = places.get(header.get(keyword), [])
-            # Accession numbers are given anew by each system: a number alone does not make it the same patient.
+            # Accession numbers are given anew by each system: a number alone does not make it the same patient. With it
+            # 7 and 007 are one (spreadsheets drop zeros), and an image of nobody has no report of several patients.
             who = header.get("PatientID")
-            mine = [place for place in found if not self.patients[place] or not who or self.patients[place] == who]
+            names = {place: spelling(self.patients[place]) for place in found}
+            mine = [place for place, name in names.items() if not name or not who or name == spelling(who)]
+            mine = mine if who or len({*names.values()} - {""}) < 2 else []
             if found and not mine and header.path not in self.contradicted[-1:]:  # by either number once
                 self.contradicted.append(header.path)
             if mine:
