@@ -16,6 +16,7 @@ from medvlp.text.mentions import read_report
     [
         ("Compared to 12/03/2019 and 2019-03-12.", ("12/03", "2019")),
         ("CT of March 3rd, 2021 and 4 Feb 2020; since June 2018", ("March", "2021", "Feb", "2020", "2018")),
+        ("Compared to 03/2019, 11/1998 and 2020/7.", ("2019", "11", "1998", "2020", "7")),
         ("Compared to March 12th, the 3rd of May and 4 Sept.", ("March", "12", "3rd", "Sept", "4")),
         ("Called at 08:15 AM to Dr. Miller-Jones", ("08:15", "Miller", "Jones")),
         ("Electronically signed by: Jane A. Doe, MD", ("Jane", "Doe")),
@@ -49,7 +50,7 @@ def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> N
         "Segment 5 may show a marked 3 mm nodule, decreased 2 mm.",
         "A 57-year-old man. No pneumothorax. ET tube 4.5 cm above the carina.",
         "FINDINGS: The lungs are clear. IMPRESSION: Normal chest radiograph.",
-        "SUVmax 12.5, slice 34/120, 2.5 mm slices, grade 3/6, C3-C4.",
+        "SUVmax 12.5, slice 34/120, 2.5 mm slices, grade 3/6, C3-C4, slice 14/2000, season 2018/2019.",
     ],
 )
 def test_findings_and_measures_stay(text: str) -> None:
