@@ -196,7 +196,7 @@ def _refuse_all_missing(manifest: Manifest) -> None:
             paths = (path for path in (manifest.path(i, name) for i in range(len(manifest))) if path is not None)
         gone: list[Path] = []
         for path in paths:
-            if path.is_file():  # one is enough
+            if path.is_file() or (path.is_dir() and not name.startswith("image")):  # one is enough
                 break
             gone.append(path)
         else:

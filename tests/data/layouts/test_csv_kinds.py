@@ -36,6 +36,16 @@ def test_a_folder_of_nifti_files_with_a_table_of_labels(tmp_path: Path) -> None:
         index_cohort("csv", tmp_path, {"columns": columns})
 
 
+def test_a_volume_may_be_a_folder_of_slices(tmp_path: Path) -> None:
+    (tmp_path / "ct" / "one").mkdir(parents=True)
+    (tmp_path / "t.csv").write_text("case,report\none,Clear lungs.\n")
+    columns = {"volume": "ct/{case}", "text": "report", "patient_id": "case"}
+    manifest = index_cohort("csv", tmp_path, {"columns": columns})
+    assert manifest.path(0, "volume") == (tmp_path / "ct" / "one").resolve()
+    with pytest.raises(DataError, match="None of the 1 files of the column 'image' exists"):
+        index_cohort("csv", tmp_path, {"columns": {"image": "ct/{case}"}})
+
+
 def test_questions_about_pictures_of_known_patients(tmp_path: Path) -> None:
     """Columns in the manner of MIMIC-CXR-VQA: several questions an image, several images a patient."""
     rows = ["subject_id,study_id,image_path,semantic_type,question,answer"]
