@@ -49,12 +49,16 @@ class Secret:
         return f"2.25.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
     def name(self, value: str, *, prefix: str) -> str:
-        """Return a pseudonym of at most 16 characters, as the shortest text attributes need; empty stays empty."""
-        return pseudonym(value, self.key, prefix=prefix)[:16]
+        """Return a pseudonym of at most 16 characters, as the shortest text attributes need; empty stays empty.
+
+        Blanks before and behind an identifier are no part of it (PS3.5 6.2, LO and SH).
+        """
+        return pseudonym(value.strip(), self.key, prefix=prefix)[:16]
 
     def days(self, patient: str) -> int:
         """Return by how many days the dates of a patient go back: 1 to 3,650."""
-        digest = hmac.new(self.key, f"days {patient}".encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+        message = f"days {patient.strip()}".encode("utf-8", "surrogateescape")
+        digest = hmac.new(self.key, message, hashlib.sha256).digest()
         return 1 + int.from_bytes(digest[:8], "big") % _MOST_DAYS
 
     def date(self, value: str, patient: str) -> str:

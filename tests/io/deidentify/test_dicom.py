@@ -87,6 +87,14 @@ def test_the_same_key_gives_the_same_identifiers_and_another_key_others(tmp_path
         assert first[name].value == again[name].value != other[name].value
 
 
+def test_blanks_around_an_identifier_are_no_part_of_it() -> None:
+    """PS3.5 6.2: LO and SH may be padded in front and behind; the table of reports has the same numbers without."""
+    secret = Secret(b"k" * 32)
+    assert secret.name(" 4711", prefix="p") == secret.name("4711 ", prefix="p") == secret.name("4711", prefix="p")
+    assert secret.date("20240229", " 4711") == secret.date("20240229", "4711")
+    assert secret.name(" ", prefix="p") == ""
+
+
 def test_references_between_files_are_kept(tmp_path: Path) -> None:
     path, other = planted(tmp_path), planted(tmp_path, scanner=1, name="other.dcm")
     dataset = dcmread(other)
