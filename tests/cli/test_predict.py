@@ -25,7 +25,7 @@ from medvlp.core.keys import Key
 from medvlp.core.predictions import Mask, Predictions
 from medvlp.core.protocols import Model
 from medvlp.data.manifest import Manifest
-from medvlp.data.picture_files import picture_files
+from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.statistics.conformal_sets import SetRule
@@ -204,6 +204,15 @@ def test_what_nobody_knows_is_blank_and_score_asks_for_it(cli: Cli, bundle: Path
     assert out.read_text().splitlines()[0] == "id,patient_id,label:effusion,score:effusion,label:edema,score:edema"
     told = cli("score", out, "--out", tmp_path / "r.json").refused()
     assert "2 rows without 'patient_id': fill or drop them" in told
+
+
+def test_rows_of_two_manifests_that_are_numbered_alike_keep_their_patients(tmp_path: Path) -> None:
+    both = (("p", 1.0), ("q", 0.0))
+    rows = [PictureFile("row-000001", (Path(f"{p}.png"),), patient=p, labels={"edema": v}) for p, v in both]
+    results = [{"path": f"{p}.png", "id": "row-000001", "scores": {"edema": 0.5}} for p in ("p", "q")]
+    write_score_table(tmp_path / "scores.csv", {"results": results}, rows)
+    lines = (tmp_path / "scores.csv").read_text().splitlines()[1:]
+    assert lines == ["row-000001,p,1,0.5", "row-000001,q,0,0.5"]
 
 
 def test_a_held_back_picture_is_a_group_of_the_table(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
         >>> write_score_table(file, found, [row]), file.read_text().splitlines()
         (1, ['id,patient_id,label:edema,score:edema', 'a,p,1,0.25'])
     """
-    known = {row.id: row for row in rows}
+    known = {(row.id, str(row.files[0])): row for row in rows}  # two manifests may both number their rows
     findings = list(dict.fromkeys(name for result in found["results"] for name in result.get("scores", {})))
     if not findings:
         raise UserError(f"This model gives no scores of findings, so {path} would be empty: leave --out {path} out.")
@@ -47,7 +47,7 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         for result in found["results"]:
-            row = known[result.get("id", result["path"])]
+            row = known[result.get("id", result["path"]), result["path"]]
             cells: list[object] = [row.id, row.patient or "", *([row.split or ""] if placed else [])]
             for name in findings:
                 label = row.labels.get(name)
