@@ -9,6 +9,8 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.sniff import open_regular, sniff
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def picture_files(
 ) -> list[PictureFile]:
     """Return the pictures of files, folders and manifests, in the order given; those of a folder by their names.
 
-    In a folder files with the endings of pictures are taken or, where none has one, all; hidden files never.
+    In a folder files with the endings of pictures and DICOM files are taken or, without any, all; hidden files never.
 
     Args:
         paths: files, folders, or manifests (Parquet, or CSV with a manifest's column names).
@@ -79,7 +81,16 @@ def files_below(folder: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     every = files_below(folder)
-    return [path for path in every if path.name.lower().endswith(ENDINGS)] or every
+    return [path for path in every if path.name.lower().endswith(ENDINGS) or _is_dicom(path)] or every
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes, as an archive's files without an ending are; no table of contents."""
+    try:
+        with open_regular(path) as stream:
+            return path.name.upper() != "DICOMDIR" and sniff(stream) == "dicom"
+    except UnreadableImage:
+        return False
 
 
 def _studies(folder: Path) -> list[Path]:

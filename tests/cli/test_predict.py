@@ -253,6 +253,17 @@ def test_folders_of_volumes_are_volumes_and_folders_of_pictures_are_studies(tmp_
         picture_files([tmp_path / "m.parquet"], fields=["image"], studies=False)
 
 
+def test_dicom_files_without_an_ending_are_pictures_beside_others(tmp_path: Path) -> None:
+    """What a PACS writes on a disc (PS3.10 8.2: names of eight letters, no ending) lies beside the viewer's icons."""
+    for name, data in (("IM000001", bytes(128) + b"DICM"), ("DICOMDIR", bytes(128) + b"DICM"), ("LIESMICH", b"Text.")):
+        (tmp_path / name).write_bytes(data)
+    asked: dict[str, Any] = {"fields": ["image"], "studies": False}
+    assert [each.id for each in picture_files([tmp_path], **asked)] == [str(tmp_path / "IM000001")]
+    (tmp_path / "icon.png").write_bytes(b"")
+    found = picture_files([tmp_path], **asked)
+    assert [each.source for each in found] == [tmp_path / "IM000001", tmp_path / "icon.png"]
+
+
 class Corner(Answer):
     """Marks the first pixel of whatever it sees."""
 
