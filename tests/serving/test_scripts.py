@@ -152,6 +152,36 @@ def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since
     assert said == "Of the export before: The archive took one report."
 
 
+# Two findings of one picture that have maps.
+_MAPS = """
+    document.createElement = (tag) => Object.assign(element(tag), { getContext: () => ({ fillRect() {} }) });
+    Object.assign(pane, { setMap(map) { pane.map = map; }, draw() {} });
+    const rows = ["effusion", "edema"].map((finding) => ({ finding, map: true }));
+    Object.assign(says, { study: study("a"), series: 0, rows });
+    const mapped = (low, high) => ({ method: "occlusion", rows: 1, columns: 1, values: "AA==", box: [0, 0, 1, 1],
+      hit_rate: { value: 1, low, high, n: 12, centre: 0.25 } });
+"""
+
+
+def test_a_hit_rate_without_an_interval_is_told_without_one(told):
+    """Of fewer than five patients there is none, nor where every map hit: a bootstrap of 12 of 12 has no spread."""
+    none, some = told(
+        _PAGE
+        + _MAPS
+        + """
+        const shown = [];
+        for (const [n, ends] of [[null, null], [0.6, 1]].entries()) {
+          says.choose(says.rows[n]); says.toggleMap(); await settled();
+          answers[n](mapped(...ends)); await settled();
+          shown.push(text(found("map .body")));
+        }
+        console.log(JSON.stringify(shown));
+    """
+    )
+    assert "in 100 of 100 test pictures (no interval, n 12), the centre of the picture in 25." in none
+    assert "in 100 of 100 test pictures (60 to 100, n 12)" in some
+
+
 def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
     did = told("""
         import { KEYS, listen } from "./keys.js";
