@@ -138,6 +138,17 @@ def test_of_two_questions_the_later_ones_answer_stays(told):
     ).startswith("The picture is nearer to “second”")
 
 
+def test_an_answer_may_quote_the_words_that_end_one(told):
+    quoted = "Cardiac event: complete heart block."
+    script = f"""
+        says.study = study("a"); says.series = 0;
+        says.report({json.dumps(quoted)}); await settled();
+        answers[0]({{ sentences: [{{ text: {json.dumps(quoted)}, verdict: "not_judged" }}] }}); await settled();
+        console.log(JSON.stringify(text(found("report .body"))));
+    """
+    assert told(_PAGE + script) == f"not judged{quoted}"
+
+
 def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since(told):
     said = told(
         _PAGE

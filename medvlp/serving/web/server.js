@@ -56,7 +56,7 @@ export async function call(name, ...data) {
   const started = await asked(`/gradio_api/call/${name}`, { method: "POST", headers, body });
   const { event_id: id } = await started.json();
   const told = await (await asked(`/gradio_api/call/${name}/${id}`)).text();
-  const at = told.lastIndexOf("event: complete");
+  const at = told.search(/^event: complete$/m); // not what an answer quotes, which stands behind "data:"
   if (at < 0) throw new Error("The server failed on this.");
   free.push(session); // not one that failed: what is left in its queue would answer the next call
   const [result] = JSON.parse(told.slice(told.indexOf("data:", at) + 5));
