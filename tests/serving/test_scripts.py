@@ -138,6 +138,20 @@ def test_of_two_questions_the_later_ones_answer_stays(told):
     ).startswith("The picture is nearer to “second”")
 
 
+def test_a_map_on_its_way_does_not_come_when_another_finding_is_chosen(told):
+    """What is exported is the chosen finding's map: another one's would be shown and not it."""
+    assert told(
+        _PAGE
+        + _MAPS
+        + """
+        says.choose(says.rows[0]); says.toggleMap(); await settled();
+        says.choose(says.rows[1]);
+        answers[0](mapped(0.6, 1)); await settled();
+        console.log(JSON.stringify([pane.map, found("map").hidden]));
+    """
+    ) == [None, True]
+
+
 def test_an_answer_may_quote_the_words_that_end_one(told):
     quoted = "Cardiac event: complete heart block."
     script = f"""

@@ -180,7 +180,7 @@ export class Says {
     if (this.chosen === each) return;
     this.chosen = each;
     for (const row of $("findings").querySelectorAll(".finding")) row.classList.toggle("chosen", row.dataset.finding === each.finding);
-    if (this.on.pane()?.map?.shown) this.#hideMap();
+    if (this.on.pane()) this.#hideMap(); // and what is said of one on its way
   }
 
   nextFinding() {
@@ -225,10 +225,10 @@ export class Says {
     const turn = this.turn, name = `${this.study.key}/${this.series}/${this.model}/${each.finding}`;
     try {
       if (!this.maps.has(name)) this.maps.set(name, await this.#call("where", each.finding, ""));
-      if (turn !== this.turn) return;
+      if (turn !== this.turn || this.chosen !== each) return;
       if (pane.index) body.replaceChildren(h("p", { className: "fine" }, `The map of ${words(each.finding)} is of the first image: leaf back to see it.`));
       else this.#showMap(pane, each, this.maps.get(name));
-    } catch (error) { if (turn === this.turn) this.#wrong("map", error); }
+    } catch (error) { if (turn === this.turn && this.chosen === each) this.#wrong("map", error); }
   }
 
   #showMap(pane, each, told) {
