@@ -207,6 +207,23 @@ def test_a_hit_rate_without_an_interval_is_told_without_one(told):
     assert "in 100 of 100 test pictures (60 to 100, n 12)" in some
 
 
+def test_the_heaviest_slice_is_named_by_the_number_that_the_pane_shows(told):
+    """An axial slice is counted from the feet, though the strip has the head at its left."""
+    assert told(
+        _PAGE
+        + """
+        const { drawStrip } = await import("./strip.js");
+        const said = [];
+        document.createElementNS = (_, tag) =>
+          Object.assign(element(tag), { setAttribute: (name, value) => name === "aria-label" && said.push(value) });
+        found("root svg").replaceWith = () => {};
+        const heaviest = { at: 10, weight: 0.5 };
+        drawStrip(found("root"), { cut: "axial", count: 60, bars: [heaviest], heaviest, even: 0.1 }, 10, () => {});
+        console.log(JSON.stringify(said));
+    """
+    ) == ["Weight of each slice; the heaviest is 11 of 60"]
+
+
 def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
     did = told("""
         import { KEYS, listen } from "./keys.js";

@@ -16,7 +16,7 @@ export function strip(told, series) {
 export function drawStrip(root, { cut, count, bars, heaviest, even }, index, go) {
   const place = (n) => (cut === "axial" ? count - 1 - n : n), top = heaviest.weight || 1, wide = Math.max(1, count / bars.length);
   const picture = svg("svg", { viewBox: `0 0 ${count} 24`, preserveAspectRatio: "none", role: "img",
-    "aria-label": `Weight of each slice; the heaviest is ${place(heaviest.at) + 1} of ${count}` });
+    "aria-label": `Weight of each slice; the heaviest is ${heaviest.at + 1} of ${count}` });
   for (const bar of bars) {
     const tall = (22 * bar.weight) / top;
     picture.append(svg("rect", { class: bar === heaviest ? "bar heaviest" : "bar", x: place(bar.at) + 0.5 - wide / 2, y: 24 - tall, width: wide * 0.9, height: tall }));
