@@ -99,6 +99,12 @@ def test_pictures_keep_their_levels(tmp_path, array, mode):
     the_same(tmp_path / "a.png")
 
 
+def test_the_tables_of_a_small_picture_of_many_values_count_in_its_memory(tmp_path):
+    """65536 numbers of 4 bytes and as many of one, for three pixels: what limits memory by pixels alone limits none."""
+    Pillow.fromarray(np.array([[0, 1, 65535]], np.uint16)).save(tmp_path / "a.png")
+    assert read_frame_values(tmp_path / "a.png").memory == 3 * 2 + 65536 * (4 + 1)
+
+
 def test_a_tiff_has_as_many_frames_as_pages(tmp_path):
     pages = [Pillow.fromarray(np.full((4, 5), 60 * n, np.uint8)) for n in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])

@@ -140,7 +140,8 @@ def test_every_page_of_a_tiff_is_a_frame(tmp_path, monkeypatch):
 def test_colours_count_in_all_forms_that_are_held(tmp_path, monkeypatch):
     pages = [Image.fromarray(np.full((30, 20, 3), (50, 60, n), np.uint8)) for n in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    each = 30 * 20 * (2 + 3 + 4)  # luma to show, three colours, luma for a model in single precision
+    # Luma to show, three colours, luma for a model in single precision; and how the one value of luma is shown.
+    each = 30 * 20 * (2 + 3 + 4) + (4 + 1)
     assert read_study([tmp_path / "a.tif"]).memory == 3 * each
     monkeypatch.setattr("medvlp.serving.studies._MOST_FRAME_BYTES", 2 * each)
     assert len(read_study([tmp_path / "a.tif"]).series[0].content) == 2
