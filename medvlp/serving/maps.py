@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from medvlp.answers.asking.model import Prepared
 from medvlp.core.map import Map
+from medvlp.core.places import turned_record
+from medvlp.io.frame_values import Frame
 
 
 def plain_map(made: Map, measured: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -31,3 +36,13 @@ def plain_map(made: Map, measured: Mapping[str, Any] | None) -> dict[str, Any]:
         "box": [float(each) for each in made.box or (0, 0, columns, rows)],
         "hit_rate": None if measured is None else dict(measured),
     }
+
+
+def over_hung(prepared: Prepared, frame: Frame) -> Prepared:
+    """Return a picture that a model was shown as it is stored, its maps placed over the frame as it hangs."""
+    if frame.hanging.identity or prepared.record is None or not isinstance(prepared.pixels, Tensor):
+        return prepared
+    to_hung = np.linalg.inv(frame.hanging.to_stored(*frame.values.shape))
+    record = turned_record(prepared.record, to_hung, prepared.pixels.shape[-2:])
+    records = {**prepared.sample.records, prepared.kind: record}
+    return replace(prepared, record=record, sample=replace(prepared.sample, records=records))

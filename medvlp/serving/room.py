@@ -18,6 +18,7 @@ from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import frames_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
 from medvlp.serving.first_look import MOST_BYTES, first_look
+from medvlp.serving.maps import over_hung
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
 from medvlp.serving.sessions import Sessions
@@ -247,7 +248,9 @@ class Room:
         if not isinstance(source, StoredVolume):
             if "image" not in kinds:
                 raise UserError("This model looks at volumes, and this is a picture: open a CT or MR series.")
-            return self.readers[model].prepare(source)
+            prepared = self.readers[model].prepare(source)
+            # No preset but the display's, which is the frame's own, turns a picture to hang.
+            return over_hung(prepared, frames_of(held)[0]) if source in held.images.values() else prepared
         if not kinds & {"volume", "stack"}:
             raise UserError("This model looks at pictures, and this is a volume: open a radiograph.")
         return self.readers[model].prepare(source.volume(held.meta))

@@ -10,14 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydicom import dcmread
 
+from medvlp.answers.asking.model import Prepared
 from medvlp.core.errors import UserError
+from medvlp.core.map import Map
+from medvlp.core.sample import Sample as Record
+from medvlp.data.views.read import Read
 from medvlp.io import UnreadableImage, read_frame_values
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
+from medvlp.serving.maps import plain_map
 from medvlp.serving.room import Room
 from medvlp.serving.samples import Sample, Samples
 from medvlp.serving.sessions import Sessions
@@ -112,6 +118,39 @@ def test_a_synthetic_study_is_shown_to_a_model_by_the_models_preset(tmp_path, mo
     key = room.sample(token, 0)["key"]
     assert room.findings(token, key, 0, 0)["refused"] is None
     assert model.shown == [room.sessions.study(token, key).series[0].images["mimic_jpg_v1"]]
+
+
+class OfBrightness(OfAnotherPreset):
+    """The same, whose map is how bright its view of the picture is."""
+
+    def prepare(self, source):
+        sample = Read(size=30, preset="mimic_jpg_v1")(Record("a", {"image": source}), torch.Generator())
+        return Prepared(sample, sample.fields["image"], sample.record("image"), (), "image")
+
+    def where(self, prepared, asked, method):
+        return plain_map(Map(prepared.pixels[0].numpy()).placed(prepared.sample.record("image")), None)
+
+
+@pytest.mark.parametrize("orientation", [["L", "F"], ["R", "F"], ["L", "H"], ["R", "H"], ["F", "L"], ["H", "R"]])
+def test_a_map_of_a_model_that_is_shown_films_as_they_are_stored_lies_on_the_hung_film(tmp_path, orientation):
+    """Presets of published JPEG files turn no film, the page does."""
+    hung = np.full((300, 200), 100, np.uint16)
+    hung[240:280, 150:190] = 4000  # at the feet, on the left
+    turns = {"R": lambda film: film[:, ::-1], "H": lambda film: film[::-1]}
+    stored = hung
+    for letter in orientation:
+        stored = turns.get(letter, lambda film: film)(stored)
+    stored = stored.T if orientation[0] in "FH" else stored
+    path = film(tmp_path / "a", np.ascontiguousarray(stored), PatientOrientation=orientation)
+    room = Room((OfBrightness(),), Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([path], presets=room.presets))
+    np.testing.assert_array_equal(room.sessions.study(token, key).series[0].content[0].values, hung)
+    told = room.where(token, key, 0, 0, "effusion", "")
+    grid = np.frombuffer(base64.b64decode(told["values"]), np.uint8).reshape(told["rows"], told["columns"])
+    across, down = Map(grid, tuple(told["box"])).peak()
+    assert 150 < across < 190
+    assert 240 < down < 280
 
 
 def test_an_exported_picture_is_what_was_painted(room, films):
