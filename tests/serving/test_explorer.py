@@ -158,6 +158,19 @@ def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_
     assert "No manifest" in Album(None).html("A1")
 
 
+def test_pictures_are_of_the_cohort_that_a_result_is_of_though_another_numbers_its_cases_alike(tmp_path):
+    made = [Manifest.of({"id": ["S0000001"], "image": [f"{name}.png"]}, root=tmp_path) for name in "ab"]
+    for name, manifest in zip("ab", made, strict=True):
+        (tmp_path / name).mkdir()
+        manifest.save(tmp_path / name / "manifest.parquet")
+    found = Shelf(tmp_path)
+    for near in ("", "a", "b"):
+        for manifest in made:
+            assert found.manifest_of(["S0000001"], near, data=manifest.hash).hash == manifest.hash
+    assert found.manifest_of(["S0000001"], "b", data="of neither").hash == made[1].hash
+    assert found.manifest_of(["S0000002"], data=made[0].hash) is None
+
+
 def test_a_volume_is_shown_in_a_window_that_fits_it_or_says_why_not(tmp_path):
     nifti(tmp_path / "ct.nii", to_left=True)
     images = ct_slices(tmp_path / "pet")

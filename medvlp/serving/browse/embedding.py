@@ -31,12 +31,14 @@ class Projection:
         points: (N, 2) along the first two principal components.
         share: of the variance that each of the two holds.
         rows: how many there were, of which N are drawn.
+        data: hash of the manifest that they are of.
     """
 
     ids: tuple[str, ...]
     points: NDArray[np.float64]
     share: tuple[float, float]
     rows: int
+    data: object = None
 
 
 def feature_columns(table: FeatureTable) -> list[str]:
@@ -66,7 +68,7 @@ def project(table: FeatureTable, column: str, *, most: int = _MOST_POINTS) -> Pr
         known_rows = np.sort(np.random.default_rng(0).choice(known_rows, most, replace=False))
     first, second = (round(float(share), 6) for share in fitted.explained_variance_ratio_)
     ids = tuple(str(table.ids[int(row)]) for row in known_rows)
-    return Projection(ids, fitted.transform(values[known_rows]), (first, second), len(table))
+    return Projection(ids, fitted.transform(values[known_rows]), (first, second), len(table), table.meta.get("data"))
 
 
 def colour_columns(table: FeatureTable, manifest: Manifest | None) -> dict[str, list[Any]]:

@@ -71,14 +71,15 @@ class Shelf:
         path = self.path("manifest", name)
         return _manifest(path, path.stat().st_mtime, self.root)
 
-    def manifest_of(self, ids: Sequence[str], near: str = "") -> Manifest | None:
-        """Return the manifest that knows some ids, one beside `near` first; None where none does."""
+    def manifest_of(self, ids: Sequence[str], near: str = "", *, data: object = None) -> Manifest | None:
+        """Return the manifest that knows some ids, that of the hash `data` first, then one beside `near`; else None."""
         names = sorted(self.names("manifest"), key=lambda name: not name.startswith(f"{near}/"))
-        for name in names:
-            manifest = self.manifest(name)
-            if set(ids) <= rows_of(manifest).keys():
-                return manifest
-        return None
+        # Ids alone tell no cohorts apart: those of one layout may be numbered alike.
+        knowing = (each for each in map(self.manifest, names) if set(ids) <= rows_of(each).keys())
+        first = next(knowing, None)
+        if first is None or not data or first.hash == data:
+            return first
+        return next((each for each in knowing if each.hash == data), first)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix() if path != self.folder else self.folder.resolve().name

@@ -16,6 +16,7 @@ from medvlp.core.resources import resource, resource_folder
 from medvlp.core.table import FeatureTable
 from medvlp.data.card_text import card_words, layout_words
 from medvlp.data.catalogue import card_of, catalogue, layout_of
+from medvlp.data.manifest import Manifest
 from medvlp.serving.browse.embedding import Projection, colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.mistakes import safely
 from medvlp.serving.browse.playground import Playground, answers_html, split_names
@@ -58,8 +59,8 @@ def map_tab(page: gradio.Blocks, shelf: Shelf) -> None:
             seen = gr.HTML('<p class="fine">Point at a case to see it.</p>', elem_id="map-case")
     points = gr.State(None)
 
-    def near(name: str) -> str:
-        return name.rpartition("/")[0]
+    def cohort(name: str, ids: list[str], data: object) -> Manifest | None:
+        return shelf.manifest_of(ids, name.rpartition("/")[0], data=data)
 
     @safely
     def choose(name: str | None) -> tuple[Any, ...]:
@@ -67,7 +68,7 @@ def map_tab(page: gradio.Blocks, shelf: Shelf) -> None:
             return gr.skip(), gr.skip()
         loaded = FeatureTable.load(shelf.path("table", name))
         columns = feature_columns(loaded)
-        colours = list(colour_columns(loaded, shelf.manifest_of(list(loaded.ids), near(name))))
+        colours = list(colour_columns(loaded, cohort(name, list(loaded.ids), loaded.meta.get("data"))))
         first = next((each for each in colours if each.startswith("label.")), next(iter(colours), None))
         return gr.Dropdown(choices=columns, value=columns[0]), gr.Dropdown(choices=colours, value=first)
 
@@ -77,7 +78,7 @@ def map_tab(page: gradio.Blocks, shelf: Shelf) -> None:
             return "", None
         loaded = FeatureTable.load(shelf.path("table", name))
         shown = project(loaded, what)
-        values = colour_columns(loaded, shelf.manifest_of(list(loaded.ids), near(name))).get(by or "")
+        values = colour_columns(loaded, cohort(name, list(loaded.ids), loaded.meta.get("data"))).get(by or "")
         row_of = {str(each): row for row, each in enumerate(loaded.ids)}
         own = None if values is None else [values[row_of[each]] for each in shown.ids]
         return map_svg(shown, own, by or "all"), shown
@@ -88,7 +89,7 @@ def map_tab(page: gradio.Blocks, shelf: Shelf) -> None:
         if shown is None or not 0 <= row < len(shown.ids):
             raise UserError("The map has changed: point again.")
         case = shown.ids[row]
-        picture = Album(shelf.manifest_of([case], near(name))).html(case)
+        picture = Album(cohort(name, [case], shown.data)).html(case)
         return f'<figure class="case">{picture}<figcaption>{escape(case)}</figcaption></figure>'
 
     point.__annotations__["event"] = gr.EventData  # gradio looks for the class, not its name
