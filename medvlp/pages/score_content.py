@@ -221,8 +221,12 @@ def _figure(
     curve = decision_curve(truth, values, clusters, thresholds=places, resamples=draws, seed=seed)
     error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
     around = "" if error is None or not interval(error) else f" ({interval(error)})"
-    better = places[curve.model > np.maximum(curve.everybody, 0)]
-    benefit = f"above both from {better[0]:.2f} to {better[-1]:.2f}" if len(better) else "never above both"
+    # Calling everybody by the model is not above calling everybody, whatever rounding adds.
+    better = np.flatnonzero(curve.model - np.maximum(curve.everybody, 0) > 1e-12)
+    benefit = "never above both"
+    if len(better):
+        parts = "in parts " if np.ptp(better) >= len(better) else ""
+        benefit = f"above both {parts}from {places[better[0]]:.2f} to {places[better[-1]]:.2f}"
     return ProbabilityFigure(
         name=finding(label),
         calibration=map_words(name),

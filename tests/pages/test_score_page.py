@@ -14,7 +14,7 @@ from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.words import interval, number
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
-from medvlp.pages.score_content import map_words, rule_words
+from medvlp.pages.score_content import _figure, map_words, rule_words
 
 
 def _score(seed: int, title: str) -> Result:
@@ -73,3 +73,22 @@ def test_a_comparison_alone_has_its_sentence(results: list[Result]) -> None:
         f"theirs against ours: AUROC of the macro average {number(row.test.first)} and {number(row.test.second)}"
         in page
     )
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (((0.3, 101, 232),), "never above both"),  # it calls everybody up to its one probability, and then nobody
+        (((0.1, 0, 10), (0.3, 0, 10), (0.5, 0, 10), (0.7, 6, 4)), "above both in parts from 0.11 to 0.60"),
+        (((0.1, 1, 9), (0.9, 9, 1)), "above both from 0.11 to 0.89"),
+    ],
+)
+def test_a_decision_curve_is_above_both_only_where_it_is(
+    groups: tuple[tuple[float, int, int], ...], words: str
+) -> None:
+    """Of groups of (probability, present, absent)."""
+    values = np.concatenate([np.full(present + absent, each) for each, present, absent in groups])
+    truth = np.concatenate([np.repeat([1, 0], [present, absent]) for _, present, absent in groups])
+    table = pd.DataFrame({"patient_id": np.arange(len(truth))})
+    known = np.ones(len(truth), bool)
+    assert _figure(table, [], known, "effusion", "none", values, truth, 50, 0, "k").benefit == words
