@@ -92,3 +92,10 @@ def test_a_decision_curve_is_above_both_only_where_it_is(
     table = pd.DataFrame({"patient_id": np.arange(len(truth))})
     known = np.ones(len(truth), bool)
     assert _figure(table, [], known, "effusion", "none", values, truth, 50, 0, "k").benefit == words
+
+
+def test_the_forest_names_the_level_of_its_intervals() -> None:
+    table = _score(0, "ours").cases
+    ninety = score_predictions(table, options=ScoreOptions(resamples=40, level=0.9), title="ours")
+    page = render_report(ReportInputs(title="a", results=(ninety,), resamples=20))
+    assert "Point and 90&nbsp;% interval;" in page[page.index('<section id="findings">') :]
