@@ -345,7 +345,7 @@ def _frames(
     words = (str(meta.get("Modality", meta.get("Format", ""))), written)
     title = " ".join(word for word in words if word) or "Picture"
     images = {}
-    for preset in presets:
+    for preset in {*presets} - {DISPLAY}:
         with suppress(UnreadableImage):  # `source` says so when that model is asked
             images[preset] = read_image(first, preset=preset, frame=0)
     yield Series(title, visit, view, tuple(frames), frame_document(frames), dict(meta), tuple(headers), images)

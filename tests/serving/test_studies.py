@@ -169,6 +169,8 @@ def test_each_frame_knows_its_file_even_where_the_first_file_is_damaged(tmp_path
     study = read_study(paths, presets=("mr_percentile_v1",))
     assert [header.SOPInstanceUID for header in study.series[0].headers] == uids[1:]
     assert list(study.series[0].images) == ["mr_percentile_v1"]
+    # What the display's preset reads the viewer has: it is not read and held again.
+    assert read_study(paths, presets=("dicom_voi_v1",)).memory == read_study(paths).memory
     assert [reason for reason, _, _ in refusals(study)] == ["bad_lut"]
 
 
