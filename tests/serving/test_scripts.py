@@ -163,6 +163,19 @@ def test_an_answer_may_quote_the_words_that_end_one(told):
     assert told(_PAGE + script) == f"not judged{quoted}"
 
 
+def test_a_probability_names_the_sentence_that_it_is_of_where_the_other_one_is_nearer(told):
+    assert told(
+        _PAGE
+        + """
+        says.study = study("a"); says.series = 0;
+        says.ask("Left effusion."); await settled();
+        answers[0]({ margin: -0.1, statement: "Left effusion.", denial: "No left effusion.", calibrated: true,
+          probability: 0.2, prior: 0.3 }); await settled();
+        console.log(JSON.stringify(text(found("ask .body"))));
+    """
+    ).endswith("“Left effusion.”Probability of “Left effusion.” 0.20, where base rates alone give 0.30.")
+
+
 def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since(told):
     said = told(
         _PAGE

@@ -258,7 +258,7 @@ export class Says {
       this.#answer("ask", h("div", { className: "answer" },
         h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
         h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
-        h("p", { className: "fine" }, told.calibrated ? `Probability ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
+        h("p", { className: "fine" }, told.calibrated ? `Probability of “${told.statement}” ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
     } catch (error) { if (waits()) this.#wrong("ask", error); }
   }
 
