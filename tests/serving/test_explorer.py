@@ -68,6 +68,16 @@ def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, 
     assert (live["state"], live["samples"], live["macro AUROC"]) == ("running", log[1]["samples_seen"], "")
 
 
+def test_the_metric_that_chose_is_the_checkpoints_though_another_has_the_same_value(tmp_path):
+    rows = [{"zero_shot/auroc/edema": 1.0, "zero_shot/auroc/macro": macro} for macro in (0.9, 1.0)]
+    log = [json.dumps({"kind": "validate", "samples_seen": 64 * at, **row}) for at, row in enumerate(rows, 1)]
+    best = tmp_path / "run" / "checkpoints" / "best"
+    best.mkdir(parents=True)
+    (best / "trainer.json").write_text('{"best_value": 1.0, "choose": "zero_shot/auroc/macro"}')
+    (tmp_path / "run" / "log.jsonl").write_text("\n".join(log) + "\n")
+    assert run_table(Shelf(tmp_path))["chosen by"].tolist() == ["zero_shot/auroc/macro"]
+
+
 def test_a_training_that_fell_silent_is_called_stopped(shelf):
     later = dict(zip(*run_table(shelf, now=time.time() + 700)[["run", "state"]].to_numpy().T, strict=True))
     assert later == {"live": "stopped", "tiny": "finished"}

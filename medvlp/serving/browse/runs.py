@@ -88,8 +88,7 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
     best = run / "checkpoints" / "best" / "trainer.json"
     saved: Mapping[str, Any] = read_json(best) if best.is_file() else {}
     value = saved.get("best_value")
-    logged = (key for row in log if row.get("kind") == "validate" for key, each in row.items() if each == value)
-    chosen = next((key for key in logged if value is not None), "")
+    chosen = "" if value is None else str(saved.get("choose", ""))
     headline = _headline(run)
     seen = log[-1].get("samples_seen", 0) if log else ""
     return (
