@@ -17,7 +17,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.results import load_result
+from medvlp.evaluation.results import Result, load_result
 from medvlp.io import read_image
 from medvlp.serving.browse.embedding import colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.errors import cards, error_table, findings_of, wrongness
@@ -147,6 +147,18 @@ def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):
         sign = 1 if labels[at] == 1 else -1
         lost = (sign * (rivals - scores[at]) > 0).mean() + (rivals == scores[at]).mean() / 2
         assert wrong == pytest.approx(lost)
+
+
+def test_an_uncertain_case_is_called_so_and_what_the_policy_counts_it_as():
+    columns = {"id": ["a", "b", "c"], "label:edema": [1.0, 0.0, -1.0], "score:edema": [0.9, 0.2, 0.1]}
+    for policy in ("u_ones", "u_zeros", "u_ignore"):
+        judged = Result(
+            name="r", recipe="", data="", metrics=(), options={"policy": policy}, cases=pd.DataFrame(columns)
+        )
+        html = cards(error_table(judged, "edema"), Album(None), "edema")
+        assert ("edema uncertain, counted as present" in html) == (policy == "u_ones")
+        assert ("edema uncertain, counted as absent" in html) == (policy == "u_zeros")
+        assert html.count("edema present") == html.count("edema absent") == 1
 
 
 def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_folder, result):

@@ -47,7 +47,7 @@ def findings_of(result: Result) -> list[str]:
 
 
 def error_table(result: Result, finding: str, *, kind: str = "all") -> pd.DataFrame:
-    """Return the cases of a finding, the most wrong first: ``id``, ``truth``, ``score``, ``wrong``, and groups.
+    """Return the cases of a finding, the most wrong first: id, truth, whether it is uncertain, score, wrong, groups.
 
     Args:
         result: with its cases.
@@ -62,16 +62,19 @@ def error_table(result: Result, finding: str, *, kind: str = "all") -> pd.DataFr
     known = known_rows(cases, finding, policy=check_policy(str(result.options.get("policy", "u_ignore"))))
     groups = [name for name in map(str, cases.columns) if name.startswith("group:") and "@" not in name]
     truth, scores = known.positive[known.known].astype(float), known.scores[known.known]
-    table = cases.loc[known.known, ["id", *groups]].assign(truth=truth, score=scores, wrong=wrongness(truth, scores))
+    uncertain = cases.loc[known.known, f"label:{finding}"].astype(float) == -1
+    found = {"truth": truth, "uncertain": uncertain, "score": scores, "wrong": wrongness(truth, scores)}
+    table = cases.loc[known.known, ["id", *groups]].assign(**found)
     table = table[table["truth"].isin(KINDS[kind])].sort_values("wrong", ascending=False, kind="stable")
-    return table[["id", "truth", "score", "wrong", *groups]].reset_index(drop=True)
+    return table[["id", "truth", "uncertain", "score", "wrong", *groups]].reset_index(drop=True)
 
 
 def cards(shown: pd.DataFrame, album: Album, finding: str) -> str:
     """Return HTML of some cases: picture, truth, score, how wrong, groups and allow-listed facts of the file."""
     parts = []
     for row in shown.to_dict("records"):
-        truth = f"{words(finding)} {'present' if row['truth'] == 1 else 'absent'}"
+        counted = "uncertain, counted as " if row["uncertain"] else ""
+        truth = f"{words(finding)} {counted}{'present' if row['truth'] == 1 else 'absent'}"
         groups = [str(value) for name, value in row.items() if str(name).startswith("group:") and value == value]
         side = ("below", "without") if row["truth"] == 1 else ("above", "with")
         parts.append(
