@@ -31,6 +31,8 @@ def robustness_rows(results: Sequence[Result]) -> list[RobustnessRow]:
         [('blur', '0.01 (standard deviation, of the side)')]
     """
     rows = [row for result in results if result.name == "robustness" for row in result.metrics]
+    labels = {row.label for row in rows if row.metric == "auroc_difference"}
+    mean = labels.pop() if len(labels) == 1 else "macro"  # a single finding is its own mean, one of several is none
     found = []
     for group in sorted(dict.fromkeys(row.group for row in rows), key=lambda group: group is not None):
         own = {(row.metric, row.label): row for row in rows if row.group == group}
@@ -39,8 +41,6 @@ def robustness_rows(results: Sequence[Result]) -> list[RobustnessRow]:
             factor, level = "lateral shown as frontal", ""
         elif factor in FACTORS:
             level = f"{level} ({FACTORS[factor].meaning})" if len(FACTORS[factor].levels) > 1 else ""
-        fall = own.get(("auroc_difference", "macro")) or next(
-            (row for (metric, _), row in own.items() if metric == "auroc_difference"), None
-        )
+        fall = own.get(("auroc_difference", mean))
         found.append(RobustnessRow(factor, level, fall, own.get(("flagged", "gate"))))
     return found

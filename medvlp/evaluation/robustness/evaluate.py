@@ -90,8 +90,10 @@ def evaluate_robustness(
             if row.metric == "auroc_difference"
         ]
         rows += _flagged(condition, split)
-    # A finding's p values are corrected within its condition, those of the averages over conditions.
-    rows = corrected(rows, lambda row: row.label if row.label == "macro" else None)
+    # A finding's p values are corrected within its condition, those of the averages over conditions; a single finding,
+    # which has no average, stands for itself.
+    single = len({row.label for row in rows if row.metric == "auroc_difference"}) == 1
+    rows = corrected(rows, lambda row: row.label if row.label == "macro" or single else None)
     return Result(
         name="robustness",
         title="Robustness: one factor changed",

@@ -173,6 +173,28 @@ def test_the_table_is_that_of_paired_comparisons_and_corrects_the_macros_togethe
     )
 
 
+def only(condition: Condition, *findings: str) -> Condition:
+    """The condition with some of its findings."""
+    wanted = [name for name in condition.cases if ":" not in name or name.partition(":")[2] in findings]
+    return Condition(condition.factor, condition.level, condition.cases[wanted], condition.flagged)
+
+
+def test_p_values_of_a_single_finding_are_corrected_for_all_conditions() -> None:
+    clean, changed = conditions()
+    found = evaluate_robustness(only(clean, "a"), [only(each, "a") for each in changed], resamples=50)
+    shown = [row.fall for row in robustness_rows([found]) if row.fall is not None]
+    assert [row.label for row in shown] == ["a"] * 3
+    assert [row.test.p_corrected for row in shown] == holm([row.test.p for row in shown])
+    assert {row.test.tests for row in shown} == {3}
+
+
+def test_one_of_several_findings_is_not_shown_as_their_mean() -> None:
+    clean, changed = conditions()
+    found = evaluate_robustness(clean, changed, resamples=50, min_positives=10_000)
+    assert {row.label for row in found.metrics if row.metric == "auroc_difference"} == {"a", "b"}
+    assert all(row.fall is None for row in robustness_rows([found]))
+
+
 def test_the_share_that_the_gate_flags_stands_beside() -> None:
     clean, changed = conditions()
     found = evaluate_robustness(clean, changed, resamples=100)
