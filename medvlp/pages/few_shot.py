@@ -57,8 +57,10 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
 
 def _about(rows: Sequence[Metric]) -> str:
     words = f"{max((row.counts.draws or 0 for row in rows), default=0)} draws"
-    macro = next((row for row in rows if row.label == "macro"), None)
-    if macro is None:
+    macros = [row.counts for row in rows if row.label == "macro"]
+    if not macros:
         return words
-    least = f" with at least {macro.counts.min_positives} positive" if macro.counts.min_positives else ""
-    return f"{words}; macro average over {macro.counts.labels_used} findings{least}"
+    least = f" with at least {macros[0].min_positives} positive" if macros[0].min_positives else ""
+    few, many = (end(counts.labels_used or 0 for counts in macros) for end in (min, max))
+    over = f"{many} findings" if few == many else f"{few} to {many} findings, not the same for all shots"
+    return f"{words}; macro average over {over}{least}"
