@@ -77,7 +77,9 @@ def compare_results(
         synthetic=first.synthetic or second.synthetic,
         recipe=hash_of([first.recipe, second.recipe, options.to_dict()]),
         data=first.data if first.data == second.data else hash_of([first.data, second.data]),
+        split=first.split if first.split == second.split else "",
         metrics=tuple(corrected(rows, _family)),
+        caveats=tuple(dict.fromkeys((*first.caveats, *second.caveats))),
         options={
             "first": {"name": _title(first), "recipe": first.recipe, "data": first.data},
             "second": {"name": _title(second), "recipe": second.recipe, "data": second.data},

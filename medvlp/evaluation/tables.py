@@ -163,6 +163,7 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
         "corrected after Holm for the findings compared.",
         *_legend(rows),
+        *result.caveats,
     ]
     columns = ("Finding", "n", "positive", "patients", first, second, "difference", "p", "p corrected")
     shown = metric if at is None else f"{metric} ({at})"

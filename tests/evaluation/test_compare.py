@@ -65,6 +65,15 @@ def _test_rows(result: Result, finding: str) -> pd.DataFrame:
     return rows[rows[f"label:{finding}"].isin([0, 1])].sort_values("id")
 
 
+def test_a_comparison_says_what_must_be_known_of_either_side(first: Result, second: Result) -> None:
+    leaks, trained = "The split leaks.", "The model's training: its split is not known."
+    sides = replace(first, split="h", caveats=(leaks, trained)), replace(second, split="h", caveats=(leaks,))
+    found = compare_results(*sides, resamples=0)
+    assert (found.caveats, found.split) == ((leaks, trained), "h")
+    assert comparison_table(found).notes[-2:] == (leaks, trained)
+    assert compare_results(sides[0], second, resamples=0).split == ""
+
+
 def test_aurocs_are_compared_by_clustered_delong(first: Result, second: Result, compared: Result) -> None:
     p = []
     for finding in ("effusion", "lung_mass", "edema"):

@@ -142,7 +142,7 @@ def recompute(result: Result) -> Result:
         role=result.role,
         synthetic=result.synthetic,
     )
-    return replace(again, name=result.name)
+    return replace(again, name=result.name, split=result.split, caveats=result.caveats)
 
 
 def _fitted_rows(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:

@@ -315,6 +315,8 @@ def test_stored_predictions_give_every_number_again_in_any_order(result: Result,
     stored = load_result(tmp_path / "r.json")
     assert stored == result
     assert recompute(stored) == result
+    marked = replace(stored, split="who stands where", caveats=("The split leaks.",))
+    assert recompute(marked) == marked
     shuffled = stored.cases.sample(frac=1, random_state=0)
     again = score_predictions(shuffled, options=FAST, data=result.data)
     assert (again.fitted, again.metrics) == (result.fitted, result.metrics)
