@@ -72,7 +72,8 @@ def _table(best: Result) -> str:
     for row, precision in _test_rows(best):
         cells = [_label(row), integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
-    return f"{name_of(best.name, best.title)}. In brackets: 95 % intervals over patients.\n\n" + "\n".join(rows)
+    level = f"{100 * best.metrics[0].interval.level:g} %"
+    return f"{name_of(best.name, best.title)}. In brackets: {level} intervals over patients.\n\n" + "\n".join(rows)
 
 
 def _test_rows(best: Result) -> list[tuple[Metric, Metric | None]]:

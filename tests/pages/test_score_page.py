@@ -12,6 +12,7 @@ from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.words import interval, number
+from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.score_content import _figure, map_words, rule_words
@@ -48,6 +49,14 @@ def test_it_says_the_numbers_with_their_intervals(page: str, results: list[Resul
         assert f"<summary>{rule_words(rule)}</summary>" in page
     for name in ("none", "platt", "isotonic"):
         assert f"<summary>Errors: {map_words(name)}</summary>" in page
+
+
+def test_the_page_and_the_card_name_the_level_of_their_intervals(results: list[Result]) -> None:
+    assert results[0].cases is not None
+    own = score_predictions(results[0].cases, options=ScoreOptions(resamples=20, level=0.9))
+    inputs = ReportInputs(title="90", results=(own,), resamples=20)
+    assert "Point and 90&nbsp;% interval" in render_report(inputs)
+    assert "In brackets: 90 % intervals over patients." in hub_card(inputs)
 
 
 def test_numbers_tuned_on_the_test_stand_apart_and_beside_the_auroc(page: str) -> None:
