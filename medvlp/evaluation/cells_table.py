@@ -21,6 +21,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
+from medvlp.evaluation.metric_row import repeats
 from medvlp.evaluation.redraw import Redrawn, redraw
 from medvlp.evaluation.results import Metric, load_result
 from medvlp.statistics.bootstrap import bootstrap, bootstrap_p, percentile_interval
@@ -28,6 +29,7 @@ from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
 
 _FEWEST = 6  # patients: below that resamples repeat each other and an interval means nothing
+_ROUNDING = 1e-9  # of a difference of two that are equal
 _ENOUGH = 100  # resamples a comparison, so that the smallest p stays under 0.05 when it is corrected
 
 
@@ -215,13 +217,17 @@ def _few(redrawn: Sequence[Redrawn | None]) -> bool:
     return any(each is not None and each.fewest < _FEWEST for each in redrawn)
 
 
-def _over_patients(draws: Sequence[FloatArray | None], *, few: bool, level: float) -> Limits:
+def _over_patients(draws: Sequence[FloatArray | None], *, few: bool, level: float, paired: bool = False) -> Limits:
     there = [each for each in draws if each is not None]
     if few or not draws or len(there) < len(draws):
         return _no_patients("few_patients" if few else "not_recomputed" if draws else "no_value")
-    interval = percentile_interval(np.mean(there, axis=0), level=level)
+    mean = np.mean(there, axis=0)
+    interval = percentile_interval(mean, level=level)
     if interval.low is None:
         return _no_patients("few_resamples")
+    # As in a comparison: of two that are always equal the difference is 0 for sure.
+    if repeats(mean) and not (paired and abs(interval.low) < _ROUNDING):
+        return _no_patients("no_spread")
     return Limits(low=interval.low, high=interval.high, method="patient_bootstrap_percentile")
 
 
@@ -250,7 +256,7 @@ def _difference(
         patients = _no_patients("other_cases")
     else:
         moved = np.mean([draws[i, seed] - draws[at, seed] for seed in both], axis=0)
-        patients = _over_patients([moved], few=_few(redrawn), level=level)
+        patients = _over_patients([moved], few=_few(redrawn), level=level, paired=True)
         p = None if patients.low is None else bootstrap_p(moved)
     return Difference(
         value=float(np.mean(own)), seeds=both, over_seeds=over_seeds(own, level=level), over_patients=patients, p=p

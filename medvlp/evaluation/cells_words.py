@@ -16,6 +16,7 @@ _REASONS = {
     "other_cases": "other cases",
     "few_patients": "too few",
     "few_resamples": "few resamples",
+    "no_spread": "no spread",
     "no_value": "",
 }
 

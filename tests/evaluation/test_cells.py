@@ -308,6 +308,24 @@ def test_five_patients_of_a_class_give_no_interval_over_patients_and_no_p(tmp_pa
     assert "too few" in markdown(found)
 
 
+def test_what_all_resamples_repeat_has_no_interval_of_no_width_and_no_p(tmp_path: Path) -> None:
+    """A score that divides the classes does so in every resample, which is no sign of how sure that is."""
+    divides = cases(strength=1000.0, draw=1)
+    knows_nothing = divides.assign(**{f"score:{finding}": 0.0 for finding in FINDINGS})
+    cells = [cell(tmp_path, n, {0: result(t)}) for n, t in {"flat": knows_nothing, "a": divides, "b": divides}.items()]
+    for reference in ("flat", "a"):
+        table = make_table(cells, [AUROC], title="", reference=reference, resamples=RESAMPLES)
+        flat, first, second = (row.readings[0] for row in table.rows)
+        assert (flat.mean, first.mean, second.mean) == (0.5, 1.0, 1.0)
+        for reading in (flat, first, second):
+            assert (reading.over_patients.low, reading.over_patients.reason) == (None, "no_spread")
+        assert second.difference is not None
+        less, p = second.difference.over_patients, second.difference.p
+        expected = (None, None, "no_spread", None) if reference == "flat" else (0.0, 0.0, "", 1.0)
+        assert (less.low, less.high, less.reason, p) == expected
+        assert "no spread" in markdown(table)
+
+
 def test_a_measure_that_no_run_has_is_told_with_the_nearest_one(tmp_path: Path) -> None:
     cells = [cell(tmp_path, "a", {0: result(cases(strength=0.7, draw=1))})]
     wrong = Measure(result="zero_shot", metric="auroc", label="nodul", split="test")
