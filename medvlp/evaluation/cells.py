@@ -49,7 +49,7 @@ class ReportedNumber(BaseModel):
 
 
 class Measure(ReportedNumber):
-    """A column of a sweep's table; each split named here is evaluated.
+    """A column of a sweep's table, at the first operating point or by the released calibration; its split is evaluated.
 
     Example:
         >>> Measure(result="zero_shot", metric="auroc", label="macro", split="test").name

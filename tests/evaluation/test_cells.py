@@ -326,6 +326,20 @@ def test_what_all_resamples_repeat_has_no_interval_of_no_width_and_no_p(tmp_path
         assert "no spread" in markdown(table)
 
 
+@pytest.mark.parametrize("metric", ["brier", "ece"])
+def test_a_calibrated_number_is_that_of_the_released_map(tmp_path: Path, metric: str) -> None:
+    table = cases(strength=1.0, draw=3, rows=200)
+    table["split"] = np.where(table["patient_id"].str[1:].astype(int) % 2, "test", "validate")
+    for finding in FINDINGS:
+        table[f"score:{finding}"] = 1 / (1 + np.exp(-3 * table[f"score:{finding}"]))
+    scored = score_predictions(table, options=ScoreOptions(resamples=0, calibration="isotonic"), name="zero_shot")
+    measure = Measure(result="zero_shot", metric=metric, label="macro", split="test")
+    reading = make_table([cell(tmp_path, "a", {0: scored})], [measure], title="").rows[0].readings[0]
+    values = {name: scored.find(metric, "macro", calibration=name).value for name in ("none", "platt", "isotonic")}
+    assert len(set(values.values())) == 3
+    assert reading.mean == values["isotonic"]
+
+
 def test_a_measure_that_no_run_has_is_told_with_the_nearest_one(tmp_path: Path) -> None:
     cells = [cell(tmp_path, "a", {0: result(cases(strength=0.7, draw=1))})]
     wrong = Measure(result="zero_shot", metric="auroc", label="nodul", split="test")
