@@ -205,7 +205,10 @@ def fit_to(
     else:
         height, width = (max(1, n * goal // becomes_goal) if same_aspect else goal for n in (rows, columns))
     scaled = _scaled(pixels, height, width, resample=resample, bits=bits)
-    down, right = (_start(n, size, floor=fit == "crop_floor") for n in (height, width))
+    around = max(goal, size) if fit == "pad" else size  # it is padded to that first, and cut then: two roundings
+    down, right = (
+        _start(n, around, floor=fit == "crop_floor") + _start(around, size, floor=False) for n in (height, width)
+    )
     per_row, per_column = rows / height, columns / width
     box = (left + right * per_column, top + down * per_row)
     corners = (*box, box[0] + size * per_column, box[1] + size * per_row)

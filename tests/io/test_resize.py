@@ -54,6 +54,17 @@ def test_by_area_as_released_models_see_it_a_picture_that_grows_is_the_area_mean
     assert shown == pytest.approx(area_mean(pixels, size, size), abs=rounding(rows, columns))
 
 
+@pytest.mark.parametrize("columns", range(20, 33))
+def test_what_is_padded_to_a_larger_square_and_cut_is_rounded_twice(columns):
+    """As GLoRIA, MGCA and CARZero: black on both sides, the smaller half in front, then the middle."""
+    pixels = np.random.default_rng(columns).random((32, columns)).astype(np.float32)
+    front, behind = (32 - columns) // 2, (33 - columns) // 2
+    padded = np.pad(pixels, ((0, 0), (front, behind)))
+    shown, corners = fit_to(pixels, 28, fit="pad", resample="area", resize=32)
+    assert np.array_equal(shown, padded[2:30, 2:30])
+    assert corners == (2 - front, 2, 30 - front, 30)
+
+
 def test_a_picture_smaller_than_the_square_that_it_is_padded_to_is_not_enlarged():
     """As MedCLIP's processor: the canvas has at least the side that is wanted."""
     pixels = np.float32([[0.2, 0.4, 0.6], [1, 0.8, 0]])
