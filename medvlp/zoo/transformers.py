@@ -14,6 +14,7 @@ from torch import Tensor
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
+from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
 from medvlp.zoo._keys import Rules, is_range, renamed, split_rows, under, without
 from medvlp.zoo._open_clip_releases import RELEASES as OPEN_CLIP
@@ -72,6 +73,8 @@ def transformers(
         UserError: if a file is missing or cannot be read.
         DataError: if the weights are not those of the configuration, or it is another kind of model.
     """
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
     place = folder_at(Path(folder) if folder is not None else source)
     file = source if folder is not None else weights_in(place)
     settings = settings_in(place)
@@ -105,6 +108,12 @@ def transformers(
         )
     words = tokenizer_in(place, length=text["max_position_embeddings"], vocabulary=text["vocab_size"])
     clip = kind == "clip"
+    if not clip and str(get_tokenizer_config(place).get("tokenizer_class")).startswith("Gemma"):
+        # SigLIP 2 was trained on small letters, and the tokenizer that its folder names leaves capitals.
+        from transformers import Siglip2Tokenizer
+
+        made = Siglip2Tokenizer.from_pretrained(place, local_files_only=True)
+        words = TransformersTokenizer.of(made, max_length=words.max_length)
     end = text.get("eos_token_id", 2)
     if clip and end not in (2, words.stop_id):  # 2 stands for the largest id, as of older files
         raise DataError(

@@ -119,6 +119,26 @@ def test_siglip_computes_what_transformers_computes(tmp_path: Path) -> None:
     assert "Health AI Developer Foundations" in bundle.card
 
 
+def test_siglip_2_reads_small_letters_whatever_tokenizer_its_folder_names(tmp_path: Path) -> None:
+    """Its releases name Gemma's tokenizer, which leaves capitals, and it was trained on texts without any."""
+    from transformers import GemmaTokenizer, SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    folder, letters = tmp_path / "siglip2", [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *letters]
+    marks = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}
+    words = GemmaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], **marks)
+    ends = {"eos_token_id": 1, "bos_token_id": 2, "pad_token_id": 0}
+    text = {**SIZES, "vocab_size": len(words), "max_position_embeddings": 64, **ends}
+    seen = {**SIZES, "image_size": SIDE, "patch_size": 8}
+    model = natural(SiglipModel(SiglipConfig(text_config=text, vision_config=seen)))
+    for part in (model, words, SiglipImageProcessor(size={"height": SIDE, "width": SIDE})):
+        part.save_pretrained(folder)
+    ours = kept(convert(folder, name="transformers", options={"release": "siglip"}), tmp_path / "bundle")
+    _, small = theirs(model, folder, padding="max_length", max_length=64)
+    for written in (TEXTS, [each.upper() for each in TEXTS]):
+        assert np.abs(ours.embed_text(written) - small).max() < 1e-5
+
+
 def test_buffers_of_older_versions_are_known_and_nothing_else_is_left_over(tmp_path: Path) -> None:
     clip_folder(tmp_path / "clip")
     file = tmp_path / "clip" / "model.safetensors"
