@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CARD = "tokenizer.yaml"
 # Classes that come as code beside a vocabulary and are one of transformers' own by another name.
 _RENAMED = {"CXRBertTokenizer": "BertTokenizer"}
+_OF_FILES = ("name_or_path", "vocab_file", "is_local", "local_files_only")  # what says only where they came from
 _FEWEST = 2  # words that a tokenizer knows
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
@@ -237,9 +238,14 @@ def hash_of_rules(rules: str) -> str:
 
 
 def _rules_of(inner: PreTrainedTokenizerBase) -> str:
+    """Return what its ids depend on: not where its files lie, how often they were saved, or what it cut last."""
     fast = getattr(inner, "backend_tokenizer", None)  # absent in tokenizers written in Python
-    vocabulary = sorted(inner.get_vocab().items()) if fast is None else fast.to_str()
-    return f"{type(inner).__name__} {vocabulary} {inner.special_tokens_map} {inner.init_kwargs}"
+    if fast is not None:
+        fast.no_truncation()  # each call says anew whether it cuts and pads
+        fast.no_padding()
+        return f"{type(inner).__name__} {fast.to_str()} {inner.pad_token_id} {inner.truncation_side}"
+    own = sorted((name, str(value)) for name, value in inner.init_kwargs.items() if name not in _OF_FILES)
+    return f"{type(inner).__name__} {sorted(inner.get_vocab().items())} {inner.special_tokens_map} {own}"
 
 
 def _from_pretrained(path_or_name: str) -> PreTrainedTokenizerBase:

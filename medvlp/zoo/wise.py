@@ -37,7 +37,8 @@ def wise(
     own, given = tuned.model.state_dict(), first.model.state_dict()
     lost = [name for name in given if name.startswith("towers.") and name not in own]
     other = [name for name in own if name in given and own[name].shape != given[name].shape]
-    if lost or other or _words(source) != _words(start):
+    words = [None if each.tokenizer is None else each.tokenizer.identity for each in (tuned, first)]
+    if lost or other or words[0] != words[1]:
         what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
         raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
     before, after = _findings(first), _findings(tuned)
@@ -76,8 +77,3 @@ def _findings(bundle: Bundle) -> dict[str, list[str]]:
         if "part" in options and each.labels:
             found[str(options["part"])] = list(each.labels)
     return found
-
-
-def _words(bundle: Path) -> list[str]:
-    lines = (bundle / "MANIFEST.sha256").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.partition("  ")[2].startswith("tokenizer/")]

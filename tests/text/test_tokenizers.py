@@ -219,6 +219,9 @@ def test_a_tokenizer_is_known_by_what_it_makes_of_texts(
     before = bert.identity
     bert(["No effusion. " * 30])  # a tokenizer of transformers remembers that it was asked to cut
     assert TransformersTokenizer(bert_folder, max_length=32).identity == bert.identity == before
+    bert.save(tmp_path / "first")
+    TransformersTokenizer(tmp_path / "first", max_length=32).save(tmp_path / "second")
+    assert TransformersTokenizer(tmp_path / "second", max_length=32).identity == before, "wherever its files lie"
     others = [
         train_wordpiece(CORPUS, vocab_size=400, max_length=16),
         train_wordpiece(CORPUS, vocab_size=400, max_length=32, lowercase=False),

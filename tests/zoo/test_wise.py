@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import sha256_of
 from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle, save_patches
 from medvlp.text import train_wordpiece
+from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo import convert
 from tests.models.words import DUAL, VIT
+from tests.zoo.small import clip_words
 
 if TYPE_CHECKING:
     from medvlp.runs.train import Trained
@@ -97,17 +98,36 @@ def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
     assert any(name.startswith("shared.codes.") for name in found)
 
 
-def test_a_bundle_of_other_words_or_towers_is_refused(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
+def test_a_bundle_of_other_towers_is_refused(tuned: Path, tmp_path: Path) -> None:
     starter = convert(Path("efficientnet_lite0"), name="starter", options={"random": 1})
     save_bundle(tmp_path / "other", starter)
     with pytest.raises(
         DataError, match=r"tuned was not tuned from .*other \('towers.image.* differs\): give start the"
     ):
         convert(tuned, name="wise", options={"start": str(tmp_path / "other")})
-    lines = (tuned / "MANIFEST.sha256").read_text().splitlines()
-    words = next(line.partition("  ")[2] for line in lines if "tokenizer/tokenizer.yaml" in line)
-    (tuned / words).write_text((tuned / words).read_text() + "\n")
-    changed = [f"{sha256_of(tuned / words)}  {words}" if line.endswith(words) else line for line in lines]
-    (tuned / "MANIFEST.sha256").write_text("\n".join(changed) + "\n")
+
+
+def test_a_bundle_of_other_words_is_refused(tmp_path: Path) -> None:
+    for lowercase in (True, False):
+        words = train_wordpiece(["left effusion"] * 2, vocab_size=64, max_length=16, lowercase=lowercase)
+        model = build_model({**DUAL, "vision": VIT}, tokenizer=words)
+        save_bundle(tmp_path / str(lowercase), Bundle(model=model, tokenizer=words, preprocessing=[]))
     with pytest.raises(DataError, match="their tokenizers differ"):
-        convert(tuned, name="wise", options={"start": str(tiny_run.bundle)})
+        convert(tmp_path / "True", name="wise", options={"start": str(tmp_path / "False")})
+
+
+def test_a_tokenizer_that_was_saved_again_is_the_same_one(tmp_path: Path) -> None:
+    """One of transformers has other files each time: it writes where it came from, and what it cut last."""
+    words = TransformersTokenizer.of(clip_words(), max_length=16)
+    model = build_model({**DUAL, "vision": VIT}, tokenizer=words)
+    save_bundle(tmp_path / "start", Bundle(model=model, tokenizer=words, preprocessing=[]))
+    tuned = load_bundle(tmp_path / "start")
+    with torch.no_grad():
+        next(tuned.model.parameters()).add_(1)
+    assert tuned.tokenizer is not None
+    assert tuned.tokenizer(["a report that is longer than sixteen letters"]).truncated == 1
+    save_bundle(tmp_path / "tuned", tuned)
+    found = convert(tmp_path / "tuned", name="wise", options={"start": str(tmp_path / "start")})
+    assert found.tokenizer is not None
+    assert found.tokenizer.identity == tuned.tokenizer.identity
+    assert save_patches(tmp_path / "patches", found, base=tmp_path / "start")
