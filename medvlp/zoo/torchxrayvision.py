@@ -65,6 +65,7 @@ def torchxrayvision(
         DataError: if the weights are not those of the architecture.
     """
     held, left = without(read_checkpoint(source), {"op_threshs": lambda tensor: tensor.shape == (18,)})
+    held = {name.removeprefix("model."): tensor for name, tensor in held.items()}  # so its ResNet has them
     architecture, size, last = ("resnet50", 512, "fc") if weights == "resnet50" else ("densenet121", 224, "classifier")
     chosen = list(_TRAINED[weights])
     for part in ("weight", "bias"):
@@ -77,7 +78,7 @@ def torchxrayvision(
     head = {"name": "linear", "classes": len(labels)}
     spec = {"name": "vision", "vision": {**tower, "std": [STD]}, "heads": {"image/findings": head}}
     own = "heads.image/findings.output."
-    rules = [(rf"{last}\.(.*)", rf"{own}\1"), (r"(?:model\.)?(.*)", r"towers.image.backbone.\1")]
+    rules = [(rf"{last}\.(.*)", rf"{own}\1"), ("(.*)", r"towers.image.backbone.\1")]
     return imported(
         spec,
         held,

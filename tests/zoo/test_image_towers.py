@@ -85,6 +85,22 @@ def test_torchxrayvision_computes_what_its_package_computes(tmp_path: Path) -> N
         assert list(_TRAINED[variant]) == trained, variant
 
 
+def test_the_resnet_of_torchxrayvision_is_read_bare_and_as_its_package_holds_it(tmp_path: Path) -> None:
+    import torchvision
+
+    model = torchvision.models.resnet50(num_classes=18)
+    model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    bare = natural(model).state_dict()
+    packed = {**{f"model.{name}": tensor for name, tensor in bare.items()}, "op_threshs": torch.full((18,), 0.5)}
+    made = []
+    for name, held in (("bare", bare), ("packed", packed)):
+        torch.save(held, tmp_path / f"{name}.pt")
+        made.append(convert(tmp_path / f"{name}.pt", name="torchxrayvision", options={"weights": "resnet50"}).model)
+    first, second = (each.state_dict() for each in made)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
     with pytest.raises(UserError, match=r"cannot be read as weights alone .* save its state dict by itself"):
