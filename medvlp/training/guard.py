@@ -18,7 +18,7 @@ class GuardOptions(BaseModel):
 
     Attributes:
         spike: skip when the gradient norm exceeds this many times the median of the last `window` steps; null: never.
-        window: steps remembered.
+        window: steps remembered, of those that had a gradient.
         most: skipped steps in a row that stop the run if they were not finite; as many spikes in a row are no spikes
             but another stretch of the loss, and the median is taken anew.
     """
@@ -50,7 +50,8 @@ class Guard:
         reason = self._reason(loss, norm)
         if reason is None:
             self.in_a_row = 0
-            self.norms.append(norm)
+            if norm:  # a batch without a box, or a pair, that teaches nothing does not tell how long gradients are
+                self.norms.append(norm)
             while len(self.norms) > self.options.window:
                 self.norms.popleft()
             return None

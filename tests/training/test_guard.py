@@ -25,6 +25,14 @@ def test_a_spike_is_measured_against_the_median_and_is_not_remembered() -> None:
     assert max(guard.norms) == 10.0
 
 
+def test_steps_without_a_gradient_are_no_measure_of_those_that_have_one() -> None:
+    """Where three batches of four hold no box, the fourth is no spike over a median of 0."""
+    guard = Guard(GuardOptions())
+    boxes = [float(step % 4 == 3) for step in range(200)]
+    assert [guard.refuses(loss=norm, norm=norm) for norm in boxes] == [None] * 200
+    assert guard.refuses(loss=1.0, norm=101.0) == "the gradient norm 101 is over 100 times the median 1"
+
+
 def test_many_spikes_in_a_row_are_another_stretch_of_the_loss() -> None:
     guard = Guard(GuardOptions(spike=5.0, most=3))
     for _ in range(20):
