@@ -246,6 +246,7 @@ def build_objectives(
     for i, phase in enumerate(phases):
         here: dict[str, Objective] = {}
         rates: dict[str, Number] = {}
+        names: set[str] = set()
         for j, spec in enumerate(phase.objectives):
             where = f"phases[{i}].objectives[{j}]"
             options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
@@ -255,8 +256,9 @@ def build_objectives(
                 raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")
             if hasattr(nn.ModuleDict(), name):
                 raise ConfigError(f"{where}: torch's modules have a {name!r} of their own: give another, `as: NAME`.")
-            if name in here:
+            if name in names:
                 raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
+            names.add(name)
             if name not in built or built[name][0] != filled:
                 unique = name if name not in built else f"{name}-{i}"
                 built[unique] = (filled, _objective(options, where, given))

@@ -88,6 +88,18 @@ def test_a_weight_that_is_half_a_ramp_is_told_in_sentences() -> None:
         build_objectives([phase], {})
 
 
+def phases_of(*phases: list[dict[str, Any]]) -> list[PhaseConfig]:
+    return [PhaseConfig(until=8 * (i + 1), objectives=each) for i, each in enumerate(phases)]
+
+
+def test_two_objectives_of_one_name_are_refused_in_every_phase() -> None:
+    """Named like one of an earlier phase, the first of the two was lost."""
+    two = [{"name": "clip", "text": "text.findings"}, {"name": "clip", "text": "text.impression"}]
+    sentence = r"phases\[1\]\.objectives\[1\]: the phase has two objectives named 'clip': give one of them `as: NAME`"
+    with pytest.raises(ConfigError, match=sentence):
+        build_objectives(phases_of([{"name": "clip"}], two), {})
+
+
 def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
     tree["data"]["split"] = {"name": "patient", "fractions": {"train": 0.8, "test": 0.2}}
     tree["training"]["patience"] = 3
