@@ -259,12 +259,13 @@ def build_objectives(
             if name in names:
                 raise ConfigError(f"{where}: the phase has two objectives named {name!r}: give one of them `as: NAME`.")
             names.add(name)
-            if name not in built or built[name][0] != filled:
+            earlier = (each for each in (name, *(f"{name}-{k}" for k in range(i))) if each in built)
+            unique = next((each for each in earlier if built[each][0] == filled), "")
+            if not unique:
                 unique = name if name not in built else f"{name}-{i}"
                 built[unique] = (filled, _objective(options, where, given))
-                name = unique
-            here[name] = built[name][1]
-            rates[name] = _weight(spec.get("weight", 1.0), f"{where}.weight")
+            here[unique] = built[unique][1]
+            rates[unique] = _weight(spec.get("weight", 1.0), f"{where}.weight")
         objectives.append(here)
         weights.append(rates)
     return objectives, weights

@@ -92,6 +92,15 @@ def phases_of(*phases: list[dict[str, Any]]) -> list[PhaseConfig]:
     return [PhaseConfig(until=8 * (i + 1), objectives=each) for i, each in enumerate(phases)]
 
 
+def test_an_objective_goes_on_as_one_module_in_every_phase_that_has_its_options() -> None:
+    """Its parameters are learned on, though another of its name came in between or first."""
+    plain, softened = {"name": "clip"}, {"name": "clip", "label_smoothing": 0.1}
+    objectives, _ = build_objectives(phases_of([plain], [softened], [softened], [plain]), {})
+    (first, second, third, fourth) = ([*phase.items()] for phase in objectives)
+    assert second == third != first == fourth
+    assert second[0][0] != first[0][0]
+
+
 def test_two_objectives_of_one_name_are_refused_in_every_phase() -> None:
     """Named like one of an earlier phase, the first of the two was lost."""
     two = [{"name": "clip", "text": "text.findings"}, {"name": "clip", "text": "text.impression"}]
