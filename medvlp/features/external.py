@@ -36,27 +36,29 @@ class External(BaseModel):
     fields: tuple[str, ...] = ()
     width: int | None = Field(default=None, ge=1)
 
-    def rows(self, table: FeatureTable) -> Tensor:
-        """Return the features of a table's samples, (R, D), NaN where the teacher has none.
+    def rows(self, table: FeatureTable, device: torch.device) -> Tensor:
+        """Return the features of a table's samples on a device, (R, D), NaN where the teacher has none.
+
+        All processes must call it, each with its own samples: what it tells the others lies on the device.
 
         Raises:
-            DataError: if its own table has none of the samples.
+            DataError: if its own table has none of the samples of all processes.
         """
-        if self.table is not None:
-            rows = _by_id(self.table, self.column, table.ids)
+        if self.table is None:
+            rows = torch.cat([_columns(name, torch.from_numpy(table[name])) for name in self.fields], dim=1).to(device)
         else:
-            rows = torch.cat([_columns(name, torch.from_numpy(table[name])) for name in self.fields], dim=1)
+            rows = _by_id(self.table, self.column, table.ids).to(device)
+            if not int(collectives.total(finite_rows(rows).sum())):
+                raise DataError(f"{self.table} has none of the training samples: give the table of this cohort.")
         return rows if self.width is None else _principal(unit(rows), self.width)
 
 
 def _by_id(path: Path, column: str, ids: Sequence[str]) -> Tensor:
     stored = FeatureTable.load(path)
     places = {each: i for i, each in enumerate(stored.ids)}
-    known = [places.get(each, -1) for each in ids]
-    if ids and max(known) < 0:
-        raise DataError(f"{path} has none of the training samples: give the table of this cohort.")
+    known = np.array([places.get(each, -1) for each in ids], dtype=np.int64)
     chosen = torch.from_numpy(stored[column][np.maximum(known, 0)].astype(np.float32))
-    return torch.where(torch.tensor(known)[:, None] >= 0, chosen, torch.nan)
+    return torch.where(torch.from_numpy(known)[:, None] >= 0, chosen, torch.nan)
 
 
 def _columns(name: str, values: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class Clusters(State):
         device = collectives.device_of(self._model)
         features = {space: unit(torch.from_numpy(table[key]).to(device)) for space, key in self.reads.items()}
         if self.external is not None:
-            features["external"] = self.external.rows(table).to(device)
+            features["external"] = self.external.rows(table, device)
         ids = collectives.gather_list(table.ids)
         count = self.clusters or max(2, len(ids) // self.samples_per_cluster)
         if self.nearest > count:

@@ -217,6 +217,25 @@ def test_one_process_is_two(pool, options):
             torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5)
 
 
+def outside_labels_of_part(path: str, width: int | None) -> list[float]:
+    """The clusters of all samples by an outside teacher, of whom this process has one half."""
+    own = np.arange(N // 2) + collectives.rank() * (N // 2) if collectives.world_size() > 1 else np.arange(N)
+    return labels_of(made(table().rows(own), clusters=2, external=External(table=path, width=width)), "external", ALL)
+
+
+@pytest.mark.pool
+@pytest.mark.parametrize("width", [None, 2])
+def test_an_outside_teacher_of_one_processs_samples_alone_is_one(pool, tmp_path, width):
+    """It knows a site, whose records stand together in the manifest: the other process has none of them."""
+    stored = FeatureTable(["s1", "s2", "s9"], {"text/embedding": np.eye(3, dtype=np.float32)[[0, 0, 1]]})
+    stored.save(tmp_path / "teacher.parquet")
+    path = str(tmp_path / "teacher.parquet")
+    expected = torch.tensor(outside_labels_of_part(path, width))
+    assert expected.isfinite().nonzero().flatten().tolist() == [1, 2, 9]
+    for labels in pool.run(2, outside_labels_of_part, path, width):
+        assert torch.equal(torch.tensor(labels).nan_to_num(-1), expected.nan_to_num(-1))
+
+
 def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="name one part of each view"):
         Clusters(reads=["image/proto", "image/raw"])
