@@ -45,7 +45,7 @@ class External(BaseModel):
             DataError: if its own table has none of the samples of all processes.
         """
         if self.table is None:
-            rows = torch.cat([_columns(name, torch.from_numpy(table[name])) for name in self.fields], dim=1).to(device)
+            rows = torch.cat([_columns(name, table[name]) for name in self.fields], dim=1).to(device)
         else:
             rows = _by_id(self.table, self.column, table.ids).to(device)
             if not int(collectives.total(finite_rows(rows).sum())):
@@ -61,12 +61,18 @@ def _by_id(path: Path, column: str, ids: Sequence[str]) -> Tensor:
     return torch.where(torch.from_numpy(known)[:, None] >= 0, chosen, torch.nan)
 
 
-def _columns(name: str, values: Tensor) -> Tensor:
+def _columns(name: str, values: np.ndarray) -> Tensor:
     """Columns of one field: labels as one of four, so that no order among them is supposed."""
     if parse_field(name).kind != "label":
-        return values.float().reshape(len(values), -1)
-    known = [(values == value).float() for value in (1, 0, -1)]
-    return torch.stack([*known, values.isnan().float()], dim=1)
+        # Where no sample of this process has a vector there are empty words: the others know how long it is.
+        there = values.dtype.kind == "f"
+        width = max(1, *collectives.gather_objects(values[:1].size if there else 0))
+        if not there:
+            return torch.full((len(values), width), torch.nan)
+        return torch.from_numpy(values).float().reshape(len(values), width)
+    labels = torch.from_numpy(values)
+    known = [(labels == value).float() for value in (1, 0, -1)]
+    return torch.stack([*known, labels.isnan().float()], dim=1)
 
 
 def _principal(rows: Tensor, width: int) -> Tensor:

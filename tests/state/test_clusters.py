@@ -236,6 +236,29 @@ def test_an_outside_teacher_of_one_processs_samples_alone_is_one(pool, tmp_path,
         assert torch.equal(torch.tensor(labels).nan_to_num(-1), expected.nan_to_num(-1))
 
 
+def stored_vectors_of_part() -> list[float]:
+    """The same by a field of vectors, which the second half of the samples lacks: a pass then gives empty words."""
+    several = collectives.world_size() > 1
+    vectors = np.eye(2, dtype=np.float32)[np.arange(N) % 2]
+    vectors[N // 2 :] = NAN
+    first = FeatureTable(ALL[: N // 2], {"vector.teacher": vectors[: N // 2]})
+    second = FeatureTable(ALL[N // 2 :], {"vector.teacher": [""] * (N // 2)})
+    whole = FeatureTable(ALL, {"vector.teacher": vectors})
+    clusters = Clusters(reads=(), clusters=2, external=External(fields=("vector.teacher",)))
+    clusters.refresh((first, second)[collectives.rank()] if several else whole)
+    return labels_of(clusters, "external", ALL)
+
+
+@pytest.mark.pool
+def test_vectors_that_one_processs_samples_all_lack_teach_the_others(pool):
+    expected = torch.tensor(stored_vectors_of_part()).nan_to_num(-1)
+    assert expected[: N // 2].unique().tolist() == [0, 1]
+    assert expected[N // 2 :].unique().tolist() == [-1]
+    assert all(
+        torch.equal(torch.tensor(labels).nan_to_num(-1), expected) for labels in pool.run(2, stored_vectors_of_part)
+    )
+
+
 def test_what_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="name one part of each view"):
         Clusters(reads=["image/proto", "image/raw"])
