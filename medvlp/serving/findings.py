@@ -85,7 +85,7 @@ def _row(
         "base_rate": base,
         "evidence": evidence,
         "map": False,
-        **_place(finding, result),
+        **({"side": None, "place": None} if category == "absent" else _place(finding, result)),
     }
     row["sentence"] = in_words(category, probability, base, limits)
     if refused is not None or raw != raw:

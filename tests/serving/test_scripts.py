@@ -176,6 +176,23 @@ def test_a_probability_names_the_sentence_that_it_is_of_where_the_other_one_is_n
     ).endswith("“Left effusion.”Probability of “Left effusion.” 0.20, where base rates alone give 0.30.")
 
 
+def test_a_pasted_report_does_not_go_over_to_the_next_study(told):
+    assert told(
+        _PAGE
+        + """
+        const seen = [];
+        says.models({ models: [{ name: "m", hash: "abcdefgh" }], exports: [] });
+        found("text").value = "pasted before the film";
+        for (const key of ["a", "a", "b"]) {
+          says.about(study(key), 0); await settled();
+          seen.push(found("text").value);
+          found("text").value = `report of ${key}`;
+        }
+        console.log(JSON.stringify(seen));
+    """
+    ) == ["pasted before the film", "report of a", ""]
+
+
 def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since(told):
     said = told(
         _PAGE

@@ -79,6 +79,8 @@ export class Says {
       $("findings-say").textContent = study && this.told.length ? "when all files are read" : "";
       return;
     }
+    if (this.patient && this.patient !== study.key) $("text").value = ""; // a pasted report is of the study it was pasted to
+    this.patient = study.key;
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
     if (!model) return;
