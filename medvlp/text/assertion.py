@@ -113,6 +113,11 @@ def _reached(
             for index in reached
             if subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first])
         ]
+    if said in word_class("gone") and (
+        words[found.last + 1 : found.last + 2] in ([","], [")"], ["and"], ["with"], ["without"])
+        or any(term.last == found.first - 1 for term in terms)
+    ):  # "tube removed, line in place": what is gone stands before it
+        return []
     end = forward_end(words, found.last + 1, str(cue.presence), said, stops)
     reached = [
         index
