@@ -44,6 +44,7 @@ STATEMENTS = {
     "Effusion resolved, atelectasis persists.": {"effusion": "absent", "atelectasis": "present"},
     "NG tube removed with ET tube unchanged.": {"nasogastric_tube": "absent", "endotracheal_tube": "present"},
     "Chest tube removal, small pneumothorax.": {"chest_tube": "absent", "pneumothorax": "present"},
+    "RLL opacity ? PNA.": {"lung_opacity": "present", "pneumonia": "uncertain"},
     "No acute cardiopulmonary process.": {"no_finding": "present"},
     "There is no longer any evidence of pneumothorax.": {"pneumothorax": "absent"},
     "Previously noted nodule is not seen on today's exam.": {"nodule": "absent"},
