@@ -52,6 +52,8 @@ STATEMENTS = {
     "History of pneumonia, now with cough.": {"pneumonia": "historical"},
     "Status post lobectomy for lung cancer.": {"lung_tumor": "historical"},
     "Please evaluate for pneumothorax.": {"pneumothorax": "conditional"},
+    "Follow-up is advised to document resolution of the pneumonia.": {"pneumonia": "conditional"},
+    "Repeat until complete clearing of the consolidation.": {"consolidation": "conditional"},
     "CT is recommended to exclude an underlying mass.": {"mass": "conditional"},
     "If there is clinical concern for pneumonia, repeat radiographs are advised.": {"pneumonia": "conditional"},
     "Effusion cannot be ruled out.": {"effusion": "uncertain"},
