@@ -152,7 +152,7 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             word = "negative"
         dated.append(Token(word, token.start, token.end))
-    if dated and dated[-1].word.isalpha():  # the full stop that a line of a list lacks
+    if dated and (dated[-1].word.isalpha() or dated[-1].word == "?"):  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
 

@@ -27,7 +27,7 @@ from medvlp.text.sentences import split_sentences
         ("- Edema\n- No effusion", ["Edema", "No effusion"]),
         ("Small effusion.No pneumothorax.", ["Small effusion.", "No pneumothorax."]),
         ("Is there edema? No! It is clear.", ["Is there edema?", "No!", "It is clear."]),
-        ("Basal opacity ? Pneumonia. Is it new? Yes.", ["Basal opacity ? Pneumonia.", "Is it new?", "Yes."]),
+        ("Basal opacity ? Pneumonia. Edema? Yes.", ["Basal opacity ? Pneumonia.", "Edema? Yes."]),
         ('Read as "normal." No change.', ['Read as "normal."', "No change."]),
         ("Unchanged from ___. No effusion.", ["Unchanged from ___.", "No effusion."]),
         ("Heart normal\nLungs clear", ["Heart normal", "Lungs clear"]),
