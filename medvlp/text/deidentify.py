@@ -64,10 +64,14 @@ def _capitalised(words: Iterable[str]) -> list[str]:
 def _patterns() -> tuple[re.Pattern[str], ...]:
     clinical = clinical_words()
     inside = _part(BARE, in_capitals=SMALL | clinical)
-    more = rf"(?:,?[ \t]+(?:{inside}|(?:van|von|de|der|la|al|el|bin)\b)){{0,3}}"
-    name = _part(BARE, in_capitals=SMALL) + more  # after a title or "read by" that can announce nothing else
+    of = r"(?:van|von|de|der|la|al|el|bin)\b"
+    more = rf"(?:,?[ \t]+(?:{inside}|{of})){{0,3}}"
+    # after a title or "read by" that can announce nothing else
+    name = rf"(?:{of}[ \t]+){{0,3}}" + _part(BARE, in_capitals=SMALL) + more
     seen = _part(BARE | PARTS, in_capitals=SMALL) + more
     weak = _part(BARE | clinical, in_capitals=SMALL) + more
+    others = rf"(?:(?:[ \t]*+[&/]|,?[ \t]+and\b)[ \t]*+{weak})*"  # "Drs. Smith and Jones"
+    small = rf"(?!{_one_of(BARE | SMALL | clinical)})[a-z][\w'’-]+"
     listed = inside + more
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
@@ -86,14 +90,15 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}\b",
         rf"(?i)\b(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
         r"\b[A-Za-z]{0,4}-?\d[\d-]{3,}\d\b",
-        rf"{_TITLE}[ \t]+{name}",
+        rf"{_TITLE}[ \t]+{name}{others}",
+        rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|[Mm]s\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
         rf"\b{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"\b{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
-        rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
-        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
         rf"\b(?:[A-Z][\w'’.]+[ \t]+){{1,4}}{_PLACE}\b",
         r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",
         r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o)\b)",

@@ -32,6 +32,9 @@ from medvlp.text.mentions import read_report
         ("Dr. J. Smith", ("Smith",)),
         ("Read by Jane A. Doe", ("Jane", "Doe")),
         ("Read by An Nguyen", ("An", "Nguyen")),
+        ("Drs. Smith, Jones and Lee; read by Doe and Poe", ("Smith", "Jones", "Lee", "Doe", "Poe")),
+        ("Discussed with Miller & Poe and Dr. van der Berg", ("Miller", "Poe", "Berg")),
+        ("discussed with dr. jane smith and dr de la cruz", ("jane", "smith", "cruz")),
         ("Dr. Jane Small; Radiologist: Head, Jane", ("Jane", "Small", "Head")),
         ("DISCUSSED WITH DR SMALL. MR SMITH HAS NO EFFUSION.", ("SMALL", "SMITH")),
         ("PATIENT JOHN SMITH PRESENTS WITH COUGH.", ("JOHN", "SMITH")),
@@ -89,6 +92,8 @@ def test_words_of_findings_are_no_names(text: str) -> None:
         ("Discussed with Dr. Smith. No pneumothorax.", "XXXX. No pneumothorax."),
         ("Seen by Dr. Smith. Pneumothorax is large.", "Seen by XXXX. Pneumothorax is large."),
         ("DR SMITH NOTIFIED OF RIGHT PNEUMOTHORAX.", "XXXX NOTIFIED OF RIGHT PNEUMOTHORAX."),
+        ("Read by Dr. Smith and Right effusion is new.", "XXXX and Right effusion is new."),
+        ("seen with dr. smith for left effusion.", "seen with XXXX for left effusion."),
     ],
 )
 def test_a_name_ends_where_the_finding_begins(text: str, made: str) -> None:
