@@ -15,7 +15,10 @@ from medvlp.text.mentions import read_report
     ("text", "gone"),
     [
         ("Compared to 12/03/2019 and 2019-03-12.", ("12/03", "2019")),
-        ("CT of March 3rd, 2021 and 4 Feb 2020; since June 2018", ("March", "2021", "Feb", "2020", "2018")),
+        (
+            "CT of March 3rd, 2021 and 4 Feb 2020; since June 2018, May of 2017",
+            ("2017", "March", "2021", "Feb", "2020", "2018"),
+        ),
         ("Compared to 03/2019, 11/1998 and 2020/7.", ("2019", "11", "1998", "2020", "7")),
         ("Compared to March 12th, the 3rd of May and 4 Sept.", ("March", "12", "3rd", "Sept", "4")),
         ("Called at 08:15 AM to Dr. Miller-Jones", ("08:15", "Miller", "Jones")),
@@ -26,6 +29,9 @@ from medvlp.text.mentions import read_report
         ("Transferred from Saint Mary Medical Center.", ("Saint", "Mary")),
         ("Mr. O'Brien lives at 12 Long Elm Street", ("Brien", "Elm")),
         ("A 93-year-old woman", ("93",)),
+        ("95F with cough; aged 92; Age: 101", ("95", "92", "101")),
+        ("Comparison: 03/2021, since 3/14 and on 12/3", ("2021", "3/14", "12/3")),
+        ("Tel: 020 7946 0958 or +44 20 7946 0958", ("7946", "0958", "44")),
         ("Seen with Prof. van Dyck; SSN: 123-45-6789", ("123-45",)),
         ("Tom Poe RT(R)", ("Tom", "Poe")),
         ("Jane Miller RN and Tom Poe DO.", ("Jane", "Miller", "Tom", "Poe")),
@@ -53,6 +59,7 @@ def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> N
         "Segment 5 may show a marked 3 mm nodule, decreased 2 mm.",
         "A 57-year-old man. No pneumothorax. ET tube 4.5 cm above the carina.",
         "FINDINGS: The lungs are clear. IMPRESSION: Normal chest radiograph.",
+        "Follow-up in 3/4 of cases, on 1/2 of films; ribs 5/6, a 65F, aged 65, +2.5 mm.",
         "SUVmax 12.5, slice 34/120, 2.5 mm slices, grade 3/6, C3-C4, slice 14/2000, season 2018/2019.",
     ],
 )
