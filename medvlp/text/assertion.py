@@ -332,7 +332,7 @@ def _list_goes_on(words: list[str], comma: int, stops: set[int]) -> bool:
         return _and_goes_on(words, comma + 1, stops)
     clause = next((place for place in range(1, len(segment) - 1) if segment[place : place + 2] == ["and", "the"]), None)
     segment = segment[:clause]  # "no effusion, edema and the heart is large"
-    verbs = verbs.union(("clear", "normal", "unremarkable"))  # "no effusion, lungs clear"
+    verbs = verbs.union(word_class("predicates"))  # "no effusion, lungs clear"
     return bool(segment) and segment[0] not in word_class("starters") and verbs.isdisjoint(segment)
 
 
@@ -341,5 +341,6 @@ def _and_goes_on(words: list[str], place: int, stops: set[int]) -> bool:
     segment = _segment(words, place + 1, stops)
     if not segment or segment[0] in word_class("starters"):
         return False
-    verb = next((index for index, word in enumerate(segment) if word in word_class("verbs")), None)
+    verbs = word_class("verbs") | word_class("predicates")
+    verb = next((index for index, word in enumerate(segment) if word in verbs), None)
     return verb is None or not word_class("detected").isdisjoint(segment[verb + 1 : verb + 3])

@@ -23,6 +23,9 @@ STATEMENTS = {
         "effusion": "absent",
         "edema": "present",
     },
+    "There is no pneumothorax, and right effusion persists.": {"pneumothorax": "absent", "effusion": "present"},
+    "No consolidation and cardiomegaly unchanged.": {"consolidation": "absent", "cardiomegaly": "present"},
+    "No pneumothorax, left effusion decreased.": {"pneumothorax": "absent", "effusion": "present"},
     "Left pleural effusion without pneumothorax.": {"effusion": "present", "pneumothorax": "absent"},
     "Interval resolution of right pneumothorax with persistent small effusion.": {
         "pneumothorax": "absent",
