@@ -212,7 +212,8 @@ def _behind_preposition(words: list[str], at: int) -> bool:
     back = words[max(0, at - 3) : at]
     while back and (back[-1] in _OF_PLACES or back[-1] in ("left", "right")):
         back.pop()
-    return bool(back) and (back[-1] == "of" or back[-1] in word_class("prepositions"))
+    own = {"due", "secondary", "removal"}.isdisjoint(back[-2:-1])  # not "due to left effusion"
+    return bool(back) and own and (back[-1] == "of" or back[-1] in word_class("prepositions"))
 
 
 def _modifies(words: list[str], at: int, first: int) -> bool:
