@@ -90,7 +90,8 @@ class Frame:
     @property
     def memory(self) -> int:
         """Bytes of its pixels, in all the forms that are held, and of its tables, which may be larger."""
-        held = (self.values, self.display, self.curve, self.rgb, self.coloured and self.coloured.pixels)
+        coloured = None if self.coloured is None else self.coloured.pixels
+        held = (self.values, self.display, self.curve, self.rgb, coloured)
         return sum(pixels.nbytes for pixels in held if pixels is not None)
 
     def painted(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
