@@ -93,13 +93,17 @@ def judged(result: Result) -> str:
 
 def hashes(sweep: str | Path, words: Sequence[str] = ()) -> dict[Key, str]:
     """Return the hash of each cell's configuration, wherever data and weights lie."""
-    places = PLACES.get(str(sweep), PLACES[SWEEP])
-    plan = load_sweep(sweep, [*words, *(f"{key}=hospital" for key in places)])
+    plan = load_sweep(sweep, [*words, *_placed(sweep, "hospital")])
     return {
         (cell.labels["method"], run.seed): hash_of([each.identity for each in run.evaluations.values()])
         for cell in plan.cells
         for run in cell.runs
     }
+
+
+def _placed(sweep: str | Path, place: str) -> list[str]:
+    """Return words that say where data and weights of a sweep lie: all in one place."""
+    return [f"{key}={place}" for key in PLACES.get(str(sweep), PLACES[SWEEP])]
 
 
 def _number(run: Run, measure: Measure) -> Stored | None:
@@ -174,7 +178,7 @@ def document(cells: Sequence[Stored], sweep: str | Path = SWEEP) -> Stored:
         [name, *(_difference(each, next(corrected), config.level) for each in found)] for name, found in apart.items()
     ]
     heads = [_head(measure) for measure in config.report]
-    words = " ".join(f"{key}=..." for key in PLACES.get(str(sweep), PLACES[SWEEP]))
+    words = " ".join(_placed(sweep, "..."))
     versions = {name: sorted({cell["versions"][name] for cell in cells}) for name in cells[0]["versions"]}
     return {
         "title": config.name,
