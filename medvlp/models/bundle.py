@@ -278,6 +278,12 @@ def load_seen(folder: str | Path) -> Seen | None:
     return _seen(upgraded(_described_in(folder / "bundle.yaml")), folder)
 
 
+def load_provenance(folder: str | Path) -> dict[str, object]:
+    """Return where a bundle says that it comes from, without building its model."""
+    check_manifest(Path(folder))
+    return upgraded(_described_in(Path(folder) / "bundle.yaml"))["provenance"]
+
+
 def _described_in(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))

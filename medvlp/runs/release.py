@@ -14,7 +14,7 @@ from medvlp.answers.asking.declared import Declared
 from medvlp.core.views import View
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.models.bundle import Bundle, load_bundle, load_provenance
 from medvlp.models.card import FITTED, RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.training.setup import Outcome
 
@@ -65,6 +65,15 @@ def _texts(prepared: Prepared, writers: Sequence[View]) -> Iterator[str]:
             yield text
 
 
+def origin_of(start: Path | None) -> dict[str, object]:
+    """Return whose weights training started from, their licence and citation; those of the first of several starts."""
+    known = {} if start is None else load_provenance(start)
+    found = {
+        name: known.get(f"start_{name}", known.get(name)) for name in ("release", "package", "licence", "citation")
+    }
+    return {f"start_{name}": value for name, value in found.items() if value is not None}
+
+
 def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Mapping[str, Declared]) -> str:
     """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
     synthetic = bool(bundle.provenance["synthetic"])
@@ -75,13 +84,15 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
     objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
     trained = SYNTHETIC if synthetic else ""
     flaw = str(bundle.provenance.get("split_flaw", ""))
+    given = bundle.provenance.get("start_licence")
+    owed = "" if given is None else f" Licence of the weights that training started from: {given}."
     return ModelCard(
         name="Model card",
         prompted=any(each.answer.prompts for each in answers.values()),
         synthetic=synthetic,
         sections=[
             ("Use", f"{trained}\n\n{RESEARCH}"),
-            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}."),
+            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}.{owed}"),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
             (FITTED, _FITTED if any(each.calibration for each in bundle.answers) else ""),

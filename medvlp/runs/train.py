@@ -45,7 +45,7 @@ from medvlp.runs.data import build_views, fitted_views, open_manifest, open_spli
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.phases import phase_begin, sampler_of
-from medvlp.runs.release import taught_answers, training_card
+from medvlp.runs.release import origin_of, taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
 from medvlp.runs.start import finished, refuse_late_copies, rehearse_surgery, start_from
 from medvlp.runs.validate import Validator
@@ -341,6 +341,7 @@ class Built:
             model = average.model
         facts = self.data_facts()
         flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))
+        start = None if self.config.init_from is None else Path(self.config.init_from)
         provenance: Mapping[str, object] = {
             "recipe": self.recipe,
             "code": code_hash(),
@@ -353,8 +354,8 @@ class Built:
             **({"split_flaw": flaw} if flaw else {}),
             **({"modalities": found} if (found := modalities_of(self.splits["train"])) else {}),
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
+            **origin_of(start),
         }
-        start = None if self.config.init_from is None else Path(self.config.init_from)
         declared = [*self.parts.answers.values()]
         taught = taught_answers(declared, self.splits["train"], suffix=self.suffix, start=start)
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)

@@ -10,6 +10,7 @@ import torch
 from medvlp.config.tree import check_config
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.runs.release import origin_of
 from medvlp.runs.train import train
 from tests.config.test_configs import tiny_bert
 from tests.messages import messages
@@ -18,10 +19,12 @@ from tests.tiny import VISION, tiny_tree
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
 
+WHOSE = {"release": "Towers", "licence": "CC-BY-NC-4.0"}
+
 
 def test_a_model_of_words_from_a_tower_a_text_encoder_and_labels(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     seen = build_model({"name": "vision", "vision": VISION}, tokenizer=None, seed=5)
-    save_bundle(tmp_path / "tower", Bundle(model=seen.eval(), tokenizer=None, preprocessing=[]))
+    save_bundle(tmp_path / "tower", Bundle(model=seen.eval(), tokenizer=None, preprocessing=[], provenance=WHOSE))
     bert = str(tiny_bert(tmp_path / "bert"))
     tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
     tree["init_from"] = str(tmp_path / "tower")
@@ -43,6 +46,9 @@ def test_a_model_of_words_from_a_tower_a_text_encoder_and_labels(tiny_cohort: Co
         own = released.model.towers[kind].state_dict()
         assert own.keys() == expected.state_dict().keys()
         assert all(torch.equal(own[name], tensor) for name, tensor in expected.state_dict().items())
+    whose = {"start_release": "Towers", "start_licence": "CC-BY-NC-4.0"}
+    assert origin_of(done.bundle) == whose == {n: v for n, v in released.provenance.items() if n.startswith("start_")}
+    assert "Licence of the weights that training started from: CC-BY-NC-4.0." in released.card
     asked = next(answer for answer in released.answers if answer.name == "zero_shot")
     assert set(asked.labels) == {"effusion", "edema"}
     assert any("no training text names it" in text and "pneumonia" in text for text in told)
