@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from medvlp.text.location import denied_side
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
@@ -102,6 +103,9 @@ def _reached(
 ) -> list[int]:
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
+        side = next((at for at in range(found.last + 1, len(words)) if words[at] not in ("on", "in", "the")), None)
+        if cue.presence == "absent" and side is not None and denied_side(words, side):
+            return []  # "nodule on the left, not seen on the right"
         start = backward_start(words, found.first, said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):
@@ -184,10 +188,10 @@ def _denies_normal(words: list[str], term: Found[Term]) -> bool:
 def _alternatives(
     words: list[str], unchanged: Sequence[int], stops: set[int], terms: Sequence[Found[Term]]
 ) -> set[int]:
-    """Return the terms that are one of two readings: "atelectasis or pneumonia", "scar versus nodule"."""
+    """Return the terms that are one of two readings: "atelectasis or pneumonia", "more likely than a nodule"."""
     found: set[int] = set()
     for place, word in enumerate(words):
-        if word not in ("or", "versus", "/"):
+        if word not in ("or", "versus", "/") and words[max(place - 1, 0) : place + 1] != ["likely", "than"]:
             continue
         if any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
             continue

@@ -17,6 +17,7 @@ _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "ce
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
+_OTHER = {"left": "right", "right": "left"}
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
 
@@ -81,7 +82,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
-            without = kind == "side" and _has_none(words, found.first)
+            without = kind == "side" and denied_side(words, found.first)
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
@@ -111,12 +112,18 @@ def _is_verb(words: list[str], place: int) -> bool:
     return in_place and words[place - 1 : place] not in (["the"], ["on"])
 
 
-def _has_none(words: list[str], place: int) -> bool:
-    """Return whether a side is that without: "left effusion, none on the right", not "effusion: none on the right"."""
+def denied_side(words: list[str], place: int) -> bool:
+    """Return whether a side is that without: "left effusion, none on the right", "on the left, absent on the right".
+
+    Not so in "effusion: none on the right", which denies the effusion.
+    """
     back = words[:place]
     while back and back[-1] in ("on", "in", "at", "the", *word_class("detected")):
         back.pop()
-    return back[-1:] == ["none"] and back[-2:-1] in ([], [","], ["and"], ["with"])
+    if back[-1:] == ["none"]:
+        return back[-2:-1] in ([], [","], ["and"], ["with"])
+    said = back[-1:] in (["not"], ["absent"]) and back[-2:-1] in ([","], ["but"], ["and"])
+    return said and _OTHER.get(words[place], "") in back
 
 
 def _is_chamber(words: list[str], place: int) -> bool:
@@ -170,6 +177,8 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
+    if after and _opens_clause(words, at):
+        return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
         return before[-1:] if words[at - 1] == "," else []
     if fact.kind in _WHERE and after and not before and _is_of_clause_before(words, at, first):
@@ -182,8 +191,9 @@ def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:
     states = {"clear", "normal", "unremarkable", *word_class("verbs")}
     verb = next((place for place in range(at + 1, first) if words[place] in (",", *states)), first)
     joint = next((place for place in range(verb + 1, first) if words[place] in (",", "and")), first)
+    joint = next((place for place in range(at + 1, verb) if words[place] == "with"), joint)
     said = [word for word in words[:joint] if word in ("left", "right")]
-    if words[verb] == "," or len(said) != 1:
+    if "," in words[verb:joint] or len(said) != 1:
         return False
     own = (place for place in range(joint, first) if words[place] in ("left", "right") and words[place] not in said)
     return any(_modifies(words, place, first) or _is_subject(words, place, first) for place in own)
@@ -236,6 +246,11 @@ def _joins_grades(words: list[str], place: int) -> bool:
         return {words[max(place - 2, 0)], words[place + 1]} <= set(_GRADES)
     grades = [_GRADES.index(word) for word in (words[place - 1], words[place + 1]) if word in _GRADES]
     return words[place] == "to" and len(grades) == 2 and grades[0] < grades[1]  # not "from large to small"
+
+
+def _opens_clause(words: list[str], at: int) -> bool:
+    """Return whether a place stands in front of what it has: "... and on the left there is a nodule"."""
+    return words[at + 1 : at + 2] in (["a"], ["an"]) or words[at + 1 : at + 3] in (["there", "is"], ["there", "are"])
 
 
 def _is_subject(words: list[str], at: int, first: int) -> bool:

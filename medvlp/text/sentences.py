@@ -236,7 +236,9 @@ def _denials(sentence: str) -> list[str]:
 
 def _is_complete(item: str) -> bool:
     words = item.split()
-    adjective = re.fullmatch(r"\w{2,}(?:al|[^c]ar|ary|ous|ic|ior)|left|right", words[-1].lower())  # no scar
+    course = "old|(?:enlarg|evolv|grow|increas|worsen)ing|(?:displac|enlarg|heal|increas)ed"
+    adjective = re.fullmatch(rf"\w{{2,}}(?:al|[^c]ar|ary|ous|ic|ior)|left|right|{course}", words[-1].lower())  # no scar
+    adjective = adjective or _REACHING.match(f"{words[-1]} .")
     return len(words) <= 5 and not adjective and not (len(words) == 1 and _DEPENDENT.fullmatch(words[0]) is not None)
 
 

@@ -43,6 +43,8 @@ def test_what_is_said_in_one_breath_is_said_alone(sentence: str, clauses: list[s
         "No change in the effusion or edema.",
         "No pleural effusion or thickening.",
         "No hilar or mediastinal adenopathy.",
+        "No new or enlarging nodules.",
+        "No acute or displaced fracture.",
         "No effusion or fracture of the left ribs.",
         "No opacity to suggest pneumonia or edema.",
         "Increased effusion or collapse.",

@@ -78,6 +78,11 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Chest tube right and small left effusion.", {"chest_tube": "right", "effusion": "left"}),
         ("Edema, left small to moderate effusion.", {"edema": "", "effusion": "left"}),
         (
+            "On the right there is an effusion, on the left a pneumothorax.",
+            {"effusion": "right", "pneumothorax": "left"},
+        ),
+        ("Right mastectomy with left effusion.", {"effusion": "left"}),
+        (
             "Effusions at the left and right base have increased with atelectasis.",
             {"effusion": "bilateral", "atelectasis": "bilateral"},
         ),
@@ -95,6 +100,9 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
         ("Left effusion, with none on the right.", "present", "left"),
         ("Left effusion and none seen on the right.", "present", "left"),
         ("None on the left, effusion on the right.", "present", "right"),
+        ("There is a nodule in the left lower lobe, not seen on the right.", "present", "left"),
+        ("Effusion is seen on the left, absent on the right.", "present", "left"),
+        ("Effusion is not seen on the right.", "absent", "right"),
         ("Effusion: none on the right.", "absent", "right"),
         ("Effusion: none.", "absent", ""),
     ],

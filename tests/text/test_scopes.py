@@ -221,6 +221,7 @@ STATEMENTS = {
     "Previous CABG and dual-channel pacer.": {"pacemaker": "present"},
     "Previous left and right effusions.": {"effusion": "historical"},
     "Subclavian line ends at the right upper or mid atrium.": {"central_line": "present"},
+    "Pneumonia is more likely than atelectasis.": {"pneumonia": "uncertain", "atelectasis": "uncertain"},
     "Opacity in the right base or pneumonia.": {"lung_opacity": "uncertain", "pneumonia": "uncertain"},
     "Evidence of prior granulomatous disease.": {"granuloma": "present"},
     "No prior granulomatous disease.": {"granuloma": "absent"},
