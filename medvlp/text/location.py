@@ -122,8 +122,10 @@ def denied_side(words: list[str], place: int) -> bool:
         back.pop()
     if back[-1:] == ["none"]:
         return back[-2:-1] in ([], [","], ["and"], ["with"])
-    said = back[-1:] in (["not"], ["absent"]) and back[-2:-1] in ([","], ["but"], ["and"])
-    return said and _OTHER.get(words[place], "") in back
+    said = back[-1:] in (["not"], ["absent"], ["resolved"], ["cleared"])
+    while back[-2:-1] in (["has"], ["have"], ["is"], ["are"]):
+        del back[-2]
+    return said and back[-2:-1] in ([","], ["but"], ["and"]) and _OTHER.get(words[place], "") in back
 
 
 def _is_chamber(words: list[str], place: int) -> bool:

@@ -102,6 +102,7 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
         ("None on the left, effusion on the right.", "present", "right"),
         ("There is a nodule in the left lower lobe, not seen on the right.", "present", "left"),
         ("Effusion is seen on the left, absent on the right.", "present", "left"),
+        ("Effusion has increased on the left and has resolved on the right.", "present", "left"),
         ("Effusion is not seen on the right.", "absent", "right"),
         ("Effusion: none on the right.", "absent", "right"),
         ("Effusion: none.", "absent", ""),
