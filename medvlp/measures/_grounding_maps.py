@@ -166,26 +166,28 @@ def maps_of(
 
 
 def choice_rows(maps: Sequence[DrawnMap], *, split: str) -> list[Metric]:
-    """Return the mean over findings of the pointing game on validation pictures, by which a default map is chosen."""
+    """Return the pointing game on validation pictures, by which maps are chosen: of each finding, and their mean."""
     hits: dict[str, list[float]] = {}
-    for case in (each.case() for each in maps):
+    people: dict[str, set[str]] = {}
+    for each in maps:
+        case = each.case()
         if case.present:
             hits.setdefault(case.finding, []).append(pointing(case.evidence, case.region))
+            people.setdefault(case.finding, set()).add(each.patient)
     if not hits:
         return []
-    value = float(np.mean([np.mean(some) for some in hits.values()]))
-    patients = len({each.patient for each in maps})
-    return [
-        Metric(
-            metric=CHOICE,
-            label="macro",
-            value=value,
-            counts=Counts(n=sum(map(len, hits.values())), patients=patients, labels_used=len(hits)),
-            interval=ConfidenceInterval(method="none", form="none"),
-            split=split,
-            policy="none",
+    rate = {finding: float(np.mean(some)) for finding, some in hits.items()}
+
+    def row(label: str, value: float, counts: Counts) -> Metric:
+        interval = ConfidenceInterval(method="none", form="none")
+        return Metric(
+            metric=CHOICE, label=label, value=value, counts=counts, interval=interval, split=split, policy="none"
         )
-    ]
+
+    rows = [row(f, rate[f], Counts(n=len(hits[f]), patients=len(people[f]))) for f in sorted(hits)]
+    patients = len(set.union(*people.values()))
+    counts = Counts(n=sum(map(len, hits.values())), patients=patients, labels_used=len(hits))
+    return [*rows, row("macro", float(np.mean(list(rate.values()))), counts)]
 
 
 def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:

@@ -126,11 +126,15 @@ def chosen_in(folder: Path, *, fit: str | None, patients: Sequence[int]) -> tupl
         synthetic=True,
     )
     rows = next(iter(Corner(sanity=0).run(evaluation))).metrics
-    return {row.operating_point for row in rows}, [row.split for row in rows if row.metric == CHOICE]
+    chosen = [(row.label, row.split) for row in rows if row.metric == CHOICE]
+    return {row.operating_point for row in rows}, chosen
 
 
 def test_what_is_chosen_is_chosen_on_the_split_that_is_named_and_on_other_patients(tmp_path: Path) -> None:
-    assert chosen_in(tmp_path, fit="held", patients=range(8)) == ({None, "youden_validate"}, ["held"])
+    assert chosen_in(tmp_path, fit="held", patients=range(8)) == (
+        {None, "youden_validate"},
+        [("mass", "held"), ("macro", "held")],
+    )
     assert chosen_in(tmp_path, fit=None, patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="validate", patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="held", patients=[0, 1, 2, 3, 3, 5, 6, 7]) == ({None}, [])

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import pytest
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.maps import maps_of_findings
+from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import load_result
@@ -175,6 +178,23 @@ def test_a_map_of_another_method_is_that_methods_own(reader: Reader, films: list
     assert of_words["method"] == "grad_cam"
     with pytest.raises(ConfigError, match="no features/maps component named 'grad_camm'"):
         reader.where(prepared, "effusion", "grad_camm")
+
+
+def test_each_finding_has_the_map_that_hit_it_best(reader: Reader, films: list[Path]) -> None:
+    bundle, sample = reader.model.bundle, reader.prepare(films[0]).sample
+    first = bundle.answers[0]
+    assert first.maps is not None
+    methods = {name: {"name": name} for name in ("hires_cam", "occlusion")}
+    maps = {**first.maps, "methods": methods, "default": "hires_cam", "best": {"effusion": "occlusion"}}
+    model = VisionLanguageModel(replace(bundle, answers=(replace(first, maps=maps), *bundle.answers[1:])))
+    asked = [("edema", ""), ("effusion", ""), ("nodule", "")]
+    answer = model.answers[first.name]
+    found = maps_of_findings(model, first.name, answer, sample, asked)
+    assert found is not None
+    assert [each.method for each in found] == ["hires_cam", "occlusion", "hires_cam"]
+    for each, one in zip(found, asked, strict=True):
+        (own,) = maps_of_findings(model, first.name, answer, sample, [one], each.method) or ()
+        assert np.allclose(each.values, own.values, atol=1e-6)
 
 
 def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(

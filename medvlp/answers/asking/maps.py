@@ -38,10 +38,21 @@ def looking(model: VisionLanguageModel) -> dict[str, Answer]:
 
 
 def hit_rate(stored: StoredAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
-    """Return what a bundle keeps of a method's hits of a finding, by default of the best method; None where nothing."""
+    """Return what a bundle keeps of a method's hits of a finding, by default of its best; None where nothing."""
     if stored is None or stored.maps is None:
         return None
-    return stored.maps["hits"].get(finding, {}).get(method or stored.maps["default"])
+    return stored.maps["hits"].get(finding, {}).get(method or default_method(stored.maps, finding))
+
+
+def default_method(maps: Mapping[str, Any], finding: str) -> str:
+    """Return the map of a finding: the one that hit it best on validation pictures, else the best over findings.
+
+    Example:
+        >>> maps = {"default": "hires_cam", "best": {"edema": "occlusion"}}
+        >>> default_method(maps, "edema"), default_method(maps, "mass"), default_method({}, "mass")
+        ('occlusion', 'hires_cam', 'answer')
+    """
+    return maps.get("best", {}).get(finding, maps.get("default", _OWN))
 
 
 def offered(measured: Mapping[str, Any] | None) -> bool:
@@ -70,8 +81,8 @@ def maps_of_findings(
         answer: it.
         sample: the picture as the model sees it.
         asked: (finding, place) each, as for `Answer.look`.
-        method: a component of `medvlp.features.maps`; None: the one that hit best on validation pictures, or where
-            nobody measured that the answer's own.
+        method: a component of `medvlp.features.maps`; None: of each finding the one that hit it best on validation
+            pictures, or where nobody measured that the answer's own.
 
     Returns:
         None where the answer has no such map.
@@ -81,18 +92,25 @@ def maps_of_findings(
         UserError: for a method that follows words, of a finding that has none.
     """
     stored = next((each.maps for each in model.bundle.answers if each.name == name), None) or {}
-    chosen = method or stored.get("default", _OWN)
-    spec = stored.get("methods", {}).get(chosen, None if method is None else {"name": method})
+    chosen = [method or default_method(stored, finding) for finding, _ in asked]
+    measured, named = stored.get("methods", {}), None if method is None else {"name": method}
+    specs = {name: measured.get(name, named) for name in dict.fromkeys(chosen)}
     record, pixels = sample.record(model.model.vision_kind), sample.fields.get("image")
-    if spec is None or any(place for _, place in asked):
+    if None in specs.values() or any(place for _, place in asked):
         found = answer.look(model.model, sample, model.begun(answer, Ask()), asked)
     else:
         prompts = {each.label: each for each in answer.prompts}
         unsaid = [finding for finding, _ in asked if finding not in prompts]
         if unsaid or not model.cosines or not isinstance(pixels, Tensor):
-            raise UserError(f"This model compares {(unsaid or ['pictures'])[0]!r} with no words: leave {chosen!r} out.")
+            raise UserError(
+                f"This model compares {(unsaid or ['pictures'])[0]!r} with no words: leave {chosen[0]!r} out."
+            )
         words = directions([prompts[finding] for finding, _ in asked], model.embed_text)
-        found = _followed(model, pixels, [words[finding] for finding, _ in asked], spec)
+        drawn: dict[str, Map] = {}
+        for name, spec in specs.items():
+            some = [finding for (finding, _), own in zip(asked, chosen, strict=True) if own == name]
+            drawn |= zip(some, _followed(model, pixels, [words[finding] for finding in some], spec), strict=True)
+        found = [drawn[finding] for finding, _ in asked]
     return None if found is None else [each.placed(record) for each in found]
 
 

@@ -105,26 +105,29 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
 
 
 def map_evidence(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
-    """Return answer -> what a bundle keeps of the maps that were measured: options, hit rates, which is the default.
+    """Return answer -> what a bundle keeps of the maps that were measured: options, hit rates, which is whose default.
 
-    The default is the method whose macro pointing game was highest on validation pictures; the first where there were
-    none. The numbers are those of the judged pictures: finding -> method -> hit rate with interval, that of the middle
-    of the picture, and their difference with its own.
+    A finding's default, in ``best``, is the method with the highest pointing game on its validation pictures;
+    ``default``, for what has none, that of the highest mean over findings; the first of several alike, and where
+    nothing was chosen. The numbers are those of the judged pictures: finding -> method -> hit rate with interval, that
+    of the middle of the picture, and their difference with its own.
     """
     found: dict[str, dict[str, Any]] = {}
-    best: dict[str, float] = {}
+    highest: dict[tuple[str, str], float] = {}
     for result in results:
         spec: Mapping[str, Any] = result.fitted.get("map", {})
         if not spec:
             continue
         answer, method = str(spec["answer"]), str(spec["method"])
         data = {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic}
-        entry = found.setdefault(answer, {"default": method, "data": data, "methods": {}, "hits": {}})
+        entry = found.setdefault(answer, {"default": method, "best": {}, "data": data, "methods": {}, "hits": {}})
         entry["methods"][method] = spec["component"]
-        chosen = next((row.value for row in result.metrics if row.metric == CHOICE), None)
-        if chosen is not None and chosen > best.get(answer, -1.0):
-            best[answer], entry["default"] = chosen, method
         for row in result.metrics:
+            if row.metric == CHOICE and row.value is not None and row.value > highest.get((answer, row.label), -1.0):
+                highest[answer, row.label] = row.value
+                entry |= (
+                    {"default": method} if row.label in AVERAGES else {"best": {**entry["best"], row.label: method}}
+                )
             if row.metric == GAIN and row.label not in AVERAGES:
                 own = result.find("pointing_game", row.label)
                 entry["hits"].setdefault(row.label, {})[method] = {
