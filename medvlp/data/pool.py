@@ -120,9 +120,16 @@ class Pool:
         """Bytes of one record over all arrays."""
         return sum(array.row_bytes for array in self.arrays.values())
 
+    @property
+    def reserved(self) -> int:
+        """Bytes on disk behind the last row, which a filling that was killed had taken and the next one uses."""
+        sizes = {self.folder / f"{n}.bin": each.row_bytes for n, each in self.arrays.items() if each.depth is None}
+        rows = self._next_row()
+        return sum(max(0, 512 * path.stat().st_blocks - rows * size) for path, size in sizes.items() if path.exists())
+
     def fill(self, records: Records, todo: Sequence[tuple[int, str]], *, workers: int) -> Iterator[list[Row]]:
         """Make and store records, chunk by chunk."""
-        row = int(self._database.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows").fetchone()[0])
+        row = self._next_row()
         stacks = [name for name, array in self.arrays.items() if array.depth is not None]
         size = _CHUNK_OF_STACKS if stacks else _CHUNK
         chunks = chunked([(index, row + place) for place, (index, _) in enumerate(todo)], size)
@@ -149,6 +156,9 @@ class Pool:
         return open_arrays(self.folder, self.arrays)
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _next_row(self) -> int:
+        return int(self._database.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows").fetchone()[0])
 
     def _learn(self, source: str, before: Sample, after: Sample) -> None:
         for name, value in after.fields.items():

@@ -227,7 +227,7 @@ def _fill(
         note(pool.learn_shapes(records, [index for index, _ in todo], patience=allowed_failures(total, cap)))
         todo = [(index, key) for index, key in todo if index not in failed]
         room, used = len(todo) * pool.row_bytes, 0
-        make_room(cache, pool=pool.folder.name, needed=room)
+        make_room(cache, pool=pool.folder.name, needed=max(0, room - pool.reserved))
         done = first = total - len(todo)
         for results in pool.fill(records, todo, workers=workers):
             note(results)

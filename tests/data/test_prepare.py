@@ -125,6 +125,19 @@ def test_an_interrupted_filling_goes_on_where_it_stopped(cohort: Cohort, cache: 
     assert torch.equal(pixels(prepared, 149), direct)  # type: ignore[arg-type]
 
 
+def test_an_interrupted_filling_needs_no_more_room_than_it_had_taken(cohort: Cohort, cache: Cache) -> None:
+    manifest = cohort(150)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(manifest, [Read(size=64)], cache=cache, progress=interrupt)
+    tight = replace(cache, cap=cache_info(cache).bytes + 64 * 64 * 40)  # of the 86 rows that are missing
+    assert len(prepare(manifest, [Read(size=64)], cache=tight)) == 150
+
+
 @pytest.mark.parametrize("others", [3, 4])
 def test_two_processes_that_prepare_at_once_read_the_same(
     cohort: Cohort, cache: Cache, monkeypatch: pytest.MonkeyPatch, others: int
