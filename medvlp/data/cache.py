@@ -1,8 +1,8 @@
 """The folder in which prepared pixels are kept between runs, and the rules for it.
 
 It holds patients' pixels: folders are 0700 and files 0600, a size cap evicts what was used longest ago, `cache_info`
-shows what is there and `clear_cache` removes it. It lies in ``$MEDVLP_CACHE``, else in ``~/.cache/medvlp``; nothing
-in it is needed, everything can be made again.
+shows what is there and `clear_cache` removes it. It lies in ``$MEDVLP_CACHE``, else in ``~/.cache/medvlp``, and may
+hold ``$MEDVLP_CACHE_GIB``, else 50 GiB; nothing in it is needed, everything can be made again.
 
 One *pool* (a folder) belongs to one prefix of views, its code and its decoders (`medvlp.data.pool`); every manifest
 that is prepared in this way shares it, record by record.
@@ -17,13 +17,22 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import FULL
 
 _GIB = 1 << 30
+
+
+def _cap() -> int:
+    """Return the bytes that the user allows."""
+    named = os.environ.get("MEDVLP_CACHE_GIB") or "50"
+    try:
+        return int(float(named) * _GIB)
+    except (ValueError, OverflowError):
+        raise UserError(f"MEDVLP_CACHE_GIB is {named!r}: set it to how many GiB the cache may hold.") from None
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,13 @@ class Cache:
     """
 
     folder: Path
-    cap: int = 50 * _GIB
+    cap: int = field(default_factory=_cap)
 
     @classmethod
-    def default(cls, *, cap: int = 50 * _GIB) -> Cache:
+    def default(cls) -> Cache:
         """``$MEDVLP_CACHE``, else ``~/.cache/medvlp``."""
         named = os.environ.get("MEDVLP_CACHE", "")
-        return cls(Path(named) if named else Path.home() / ".cache" / "medvlp", cap)
+        return cls(Path(named) if named else Path.home() / ".cache" / "medvlp")
 
     @property
     def pools(self) -> Path:
@@ -117,7 +126,7 @@ def make_room(cache: Cache, *, pool: str, needed: int) -> None:
     if total + needed > cache.cap:
         raise DataError(
             f"The prepared images need {(total + needed) / _GIB:.2f} GiB and the cache {cache.folder} may hold "
-            f"{cache.cap / _GIB:.2f} GiB: raise its cap, or choose a smaller image size."
+            f"{cache.cap / _GIB:.2f} GiB: set MEDVLP_CACHE_GIB to more, or choose a smaller image size."
         )
 
 

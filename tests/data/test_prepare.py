@@ -238,7 +238,7 @@ def test_the_longest_unused_pool_is_evicted_and_a_held_one_never(cohort: Cohort,
     os.utime(cache.pools / names[1] / "used", (0, 0))
     assert [pool.name for pool in cache_info(cache).pools] == [names[1], names[0]]
     tight = replace(cache, cap=cache_info(cache).bytes + 1000)
-    with pytest.raises(DataError, match="raise its cap, or choose a smaller image size"):
+    with pytest.raises(DataError, match="set MEDVLP_CACHE_GIB to more, or choose a smaller image size"):
         prepare(manifest, [Read(size=66)], cache=tight)
     assert {names[0], names[1]} <= {pool.name for pool in cache_info(cache).pools}
     del kept[1]
@@ -246,6 +246,19 @@ def test_the_longest_unused_pool_is_evicted_and_a_held_one_never(cohort: Cohort,
     assert names[1] not in {pool.name for pool in cache_info(cache).pools}
     assert names[0] in {pool.name for pool in cache_info(cache).pools}
     assert pixels(kept[0], 3).shape == (1, 64, 64)
+
+
+def test_the_cache_may_hold_what_the_user_says(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDVLP_CACHE_GIB", f"{64 * 64 / 2**30}")
+    assert Cache.default().cap == Cache(tmp_path).cap == 64 * 64
+    with pytest.raises(DataError, match=r"may hold 0\.00 GiB: set MEDVLP_CACHE_GIB to more"):
+        prepare(cohort(2), [Read(size=64)], cache=tmp_path)
+    monkeypatch.setenv("MEDVLP_CACHE_GIB", "0.5")
+    assert len(prepare(cohort(2), [Read(size=64)], cache=tmp_path)) == 2
+    for wrong in ("all", "nan", "inf"):
+        monkeypatch.setenv("MEDVLP_CACHE_GIB", wrong)
+        with pytest.raises(UserError, match=f"MEDVLP_CACHE_GIB is '{wrong}': set it to how many GiB"):
+            Cache.default()
 
 
 def test_a_pool_that_was_taken_into_use_since_it_was_looked_at_is_not_evicted(

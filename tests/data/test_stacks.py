@@ -206,7 +206,7 @@ def test_volumes_that_outgrow_the_cap_stop_the_filling(tmp_path: Path) -> None:
     """The first volume is shallow, so that it looks as if all would fit."""
     manifest = volume_cohort(tmp_path / "ct", depths=(1, 1, 1, 1, 400, 400, 400, 400, 400))
     views = [ReadVolume(size=64)]
-    with pytest.raises(DataError, match="raise its cap, or choose a smaller image size"):
+    with pytest.raises(DataError, match="set MEDVLP_CACHE_GIB to more, or choose a smaller image size"):
         prepare(manifest, views, cache=Cache(tmp_path / "cache", cap=8 << 20))
 
 
