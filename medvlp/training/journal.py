@@ -44,7 +44,7 @@ class Journal:
         _cut(run / SKIPPED, samples_seen)
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=samples_seen)
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=samples_seen + 1)
 
     def write(self, kind: str, samples: int, values: Mapping[str, object]) -> None:
         """Append one row; numbers also go to TensorBoard and the services under ``kind/name``."""

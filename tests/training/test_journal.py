@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from medvlp.training.journal import Journal, read_journal
 
 
@@ -18,3 +20,5 @@ def test_a_resumed_run_writes_no_row_twice_and_a_torn_line_is_left_out(tmp_path:
     again.close()
     rows = read_journal(tmp_path / "log.jsonl")
     assert [(row["samples_seen"], row["loss"]) for row in rows] == [(10, 10.0), (20, 20.0), (30, 3.0)]
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(each.step, each.value) for each in shown] == [(10, 10.0), (20, 20.0), (30, 3.0)]
