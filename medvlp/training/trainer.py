@@ -340,7 +340,8 @@ class Trainer:
         """
         if not self._resumed:
             self._resumed = True
-            if (folder := latest(self.setup.run)) is not None:
+            # A machine may see a disk that several share as it was a minute ago: the first process looks for all.
+            if (folder := collectives.broadcast_object(latest(self.setup.run))) is not None:
                 self._take_up(folder)
             collectives.barrier()  # nobody writes before everybody has looked
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.journal import read_journal
@@ -130,6 +131,26 @@ def test_two_processes_resume_bit_for_bit(pool: Any, tmp_path: Path) -> None:
     assert pool.run(2, stop_in_this_process, str(tmp_path / "cut"), 56) == [f"{56} samples"] * 2
     pool.run(2, run_in_this_process, str(tmp_path / "cut"))
     assert final_hashes(tmp_path / "cut") == final_hashes(tmp_path / "whole")
+
+
+@pytest.mark.pool
+def test_all_processes_take_up_the_checkpoint_that_the_first_one_sees(pool: Any, tmp_path: Path) -> None:
+    """A disk that machines share may show one of them its folders as they were before the last checkpoint."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    with pytest.raises(UserError, match="interrupted"):
+        Trainer(make_setup(new)).fit(stop_at=24)
+    shutil.copytree(new, old, symlinks=True)
+    shutil.rmtree(sorted((old / "checkpoints").glob("step-*"))[-1])
+    assert pool.run(2, taken_up, [str(new), str(old)], ["data", "data"]) == [24, 24]
+
+
+def taken_up(folders: list[str], data: list[str]) -> int | str:
+    trainer = Trainer(make_setup(Path(folders[collectives.rank()]), data=data[collectives.rank()]))
+    try:
+        trainer.resume()
+    except UserError as error:
+        return str(error)
+    return trainer.samples_seen
 
 
 def stop_in_this_process(folder: str, stop: int) -> str:
