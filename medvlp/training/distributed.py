@@ -78,6 +78,16 @@ def wrap(model: Model) -> nn.Module:
     return ddp(model, device_ids=ids, find_unused_parameters=True, **{buffers: False})  # pyrefly: ignore
 
 
+def refuse_other_data(data: str) -> None:
+    """Refuse processes whose training records, by their hash, are not the same (UserError); all must call it."""
+    first, *others = collectives.gather_objects(data)
+    if odd := next((rank for rank, other in enumerate(others, start=1) if other != first), 0):
+        raise UserError(
+            f"Processes 0 and {odd} have other training records: files that one machine cannot read are left out there "
+            "alone; see that data.root, its files and the versions of medvlp are the same on all, and start again."
+        )
+
+
 def local_device(choice: str) -> torch.device:
     """Return this process's device of the chosen kind: one CUDA device a process."""
     if choice == "cuda":

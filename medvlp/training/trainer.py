@@ -40,6 +40,7 @@ from medvlp.training.checkpoints import (
     refuse_other_recipe,
 )
 from medvlp.training.checkpoints import save_checkpoint as write_checkpoint
+from medvlp.training.distributed import refuse_other_data
 from medvlp.training.guard import Guard
 from medvlp.training.interruption import Interruption
 from medvlp.training.journal import SKIPPED, Journal, append_row
@@ -340,6 +341,7 @@ class Trainer:
         """
         if not self._resumed:
             self._resumed = True
+            refuse_other_data(self.setup.data)
             # A machine may see a disk that several share as it was a minute ago: the first process looks for all.
             if (folder := collectives.broadcast_object(latest(self.setup.run))) is not None:
                 self._take_up(folder)

@@ -144,6 +144,13 @@ def test_all_processes_take_up_the_checkpoint_that_the_first_one_sees(pool: Any,
     assert pool.run(2, taken_up, [str(new), str(old)], ["data", "data"]) == [24, 24]
 
 
+@pytest.mark.pool
+def test_processes_with_other_records_than_each_other_do_not_train(pool: Any, tmp_path: Path) -> None:
+    """Each would draw from an order of its own: samples twice in a batch, others never, and no number would tell."""
+    for said in pool.run(2, taken_up, [str(tmp_path)] * 2, ["data", "one less"]):
+        assert "Processes 0 and 1 have other training records" in said
+
+
 def taken_up(folders: list[str], data: list[str]) -> int | str:
     trainer = Trainer(make_setup(Path(folders[collectives.rank()]), data=data[collectives.rank()]))
     try:
