@@ -198,12 +198,12 @@ def point_best(folder: Path) -> None:
 
 
 def prune(run: Path, *, keep: int) -> None:
-    """Remove all but the last `keep` checkpoints and the best one."""
+    """Remove all but the last `keep` checkpoints and the best one, and what writers that were killed left."""
     folder = run / "checkpoints"
     best = (folder / "best").resolve() if (folder / "best").is_symlink() else None
     complete = sorted(path.parent for path in folder.glob("step-*/MANIFEST.json"))
     for old in complete[: max(len(complete) - keep, 0)]:
         if old.resolve() != best:
             os.replace(old, old.with_name(f".{old.name}.old"))  # killed here, it leaves no half checkpoint
-    for gone in folder.glob(".step-*.old"):
+    for gone in (*folder.glob(".step-*.old"), *folder.glob(".step-*.part")):
         shutil.rmtree(gone)

@@ -101,6 +101,23 @@ def test_a_kill_while_old_checkpoints_are_removed_leaves_whole_ones_and_nothing_
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
 
 
+def test_what_a_kill_left_of_a_checkpoint_goes_with_the_next_of_another_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a run that was asked to stop, and killed while it saved: none will be written at that step again."""
+
+    def killed(*written: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "put_in_place", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path / "checkpoints" / "step-00000007", checkpoint())
+    monkeypatch.undo()
+    save_checkpoint(tmp_path / "checkpoints" / "step-00000008", checkpoint())
+    prune(tmp_path, keep=2)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000008"]
+
+
 def test_weights_of_another_model_are_refused_with_what_differs(tmp_path: Path) -> None:
     weights = {"weight": torch.zeros(2, 3), "scale": torch.zeros(1)}
     with pytest.raises(UserError, match=r"1 missing \(first: bias\); 1 unknown \(first: scale\); 1 of another shape"):
