@@ -26,7 +26,7 @@ class Share:
     Attributes:
         processes: how many, each with a device like this one.
         samples: of a step, each process's.
-        memory: bytes at the peak.
+        memory: bytes at the peak, with ``training.parallel: ddp``; of what trains in the towers fsdp holds a part.
         seconds: of a step, in the phase that takes longest.
         hours: of the whole training, without validation, checkpoints and the gradients' way between processes.
     """
@@ -65,6 +65,7 @@ class TrainingPlan:
             processes  samples each  GiB each  s a step   hours
                     2            64      3.00     1.500    2.25
             Hours are without validation, checkpoints and the way of 4.0 MB of gradients a step between processes.
+            Memory is that of training.parallel=ddp, whichever is set.
         """
         sizes = ", ".join(map(str, self.sizes))
         lines = [f"Measured on {self.device} with {sizes} samples a step, {self.reading:.3f} s to make a sample."]
@@ -73,7 +74,8 @@ class TrainingPlan:
             numbers = f"{each.memory / 2**30:8.2f}  {each.seconds:8.3f}  {each.hours:6.2f}"
             lines.append(f"{each.processes:9}  {each.samples:12}  {numbers}")
         end = f"the way of {self.gradients / 1e6:.1f} MB of gradients a step between processes."
-        return "\n".join([*lines, f"Hours are without validation, checkpoints and {end}"])
+        lines.append(f"Hours are without validation, checkpoints and {end}")
+        return "\n".join([*lines, "Memory is that of training.parallel=ddp, whichever is set."])
 
     def tree(self) -> dict[str, object]:
         """Return it as plain data."""
