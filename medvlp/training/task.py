@@ -57,12 +57,14 @@ class StepLog:
 
     Attributes:
         asked: whether any process asked for something at this step, see `Task.backward`.
+        truncated: texts of all processes that lost their end.
     """
 
     loss: float
     terms: Mapping[str, float]
     scale: float
     asked: bool = False
+    truncated: int = 0
 
 
 @dataclass
@@ -159,7 +161,7 @@ class Task(nn.Module):
         terms = self._batch_terms(batch, leaves, taught, samples_seen)
         # What terms are divided by must be known before the first goes backward.
         ahead = self._sample_terms_ahead(chunks, first_pass, samples_seen)
-        totals, scale, others = self._totals({**terms, **ahead}, asked)
+        totals, scale, (others, truncated) = self._totals({**terms, **ahead}, asked, batch.truncated)
         counts = {name: count for name, (_, count) in totals.items()}
         loss = self._sum(terms, counts, weights)
         if loss.requires_grad:
@@ -169,12 +171,12 @@ class Task(nn.Module):
         self._average_outside()
         values = {name: total / count if count else 0.0 for name, (total, count) in totals.items()}
         if sums:  # of several chunks: what goes backward is made once more, with draws of its own in the heads
-            again, _, _ = self._totals({name: Term(each, each) for name, each in sums.items()}, False)
+            again, _, _ = self._totals({name: Term(each, each) for name, each in sums.items()})
             values |= {name: total / counts[name] if counts[name] else 0.0 for name, (total, _) in again.items()}
         shares = {name: weights[name.split("/")[0]] for name in values}
         # As in the gradient: of weight 0 no value counts, be it NaN.
         weighted = sum((share * values[name] for name, share in shares.items() if share != 0), 0.0)
-        return StepLog(weighted, values, scale, others)
+        return StepLog(weighted, values, scale, others > 0, int(truncated))
 
     def after_step(self, samples_seen: int) -> None:
         """Let the modules clamp or normalise and the states follow, after the optimiser's step."""
@@ -317,20 +319,23 @@ class Task(nn.Module):
             for part, term in checked_terms(objective(ctx), name).items()
         }
 
-    def _totals(self, terms: Mapping[str, Term], asked: bool) -> tuple[dict[str, tuple[float, float]], float, bool]:
-        """Return sum and count of each term over all processes, the scale, and whether any process asked: one message.
+    def _totals(
+        self, terms: Mapping[str, Term], *more: float
+    ) -> tuple[dict[str, tuple[float, float]], float, list[float]]:
+        """Return sum and count of each term over all processes, the scale, and sums of further numbers: one message.
 
         The host reads it once, and so knows what the step will report before it goes backward.
         """
         device = next(self.model.parameters()).device
         wide = torch.float32 if device.type == "mps" else torch.float64
         own = [each.detach().to(wide) for term in terms.values() for each in (term.sum, term.count)]
-        flag = torch.tensor(float(asked), dtype=wide, device=device)
+        own += torch.tensor(more, dtype=wide, device=device).unbind()
         value = getattr(self.model.scale, "value", None)
-        scale = value.detach().to(wide) if isinstance(value, Tensor) else torch.ones_like(flag)
-        every = collectives.total(torch.stack([*own, flag]))
-        *numbers, others, factor = torch.cat([every, scale.reshape(1)]).tolist()
-        return dict(zip(terms, zip(numbers[::2], numbers[1::2], strict=True), strict=True)), factor, others > 0
+        scale = value.detach().to(wide) if isinstance(value, Tensor) else torch.ones((), dtype=wide, device=device)
+        *numbers, factor = torch.cat([collectives.total(torch.stack(own)), scale.reshape(1)]).tolist()
+        rest = 2 * len(terms)
+        found = zip(numbers[:rest:2], numbers[1:rest:2], strict=True)
+        return dict(zip(terms, found, strict=True)), factor, numbers[rest:]
 
     def _sum(self, terms: Mapping[str, Term], counts: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:
         # The zero keeps the sum differentiable where every weight or count is 0.

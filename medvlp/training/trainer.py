@@ -153,7 +153,7 @@ class Trainer:
             tell(self.samples_seen, self.setup.phases[-1].until, self._stalls.note)
             if _crossed(seen, self.samples_seen, options.log_every) or skipped:
                 row = {"loss": log.loss, **log.terms, "rate": rate, "scale": log.scale, "norm": norm}
-                row |= {"truncated": batch.truncated} if batch.truncated else {}
+                row |= {"truncated": log.truncated} if log.truncated else {}
                 journal.write("train", self.samples_seen, row | ({"skipped": skipped} if skipped else {}))
             done = self.samples_seen >= phase.until
             validated = done or _crossed(seen, self.samples_seen, options.validate_every)

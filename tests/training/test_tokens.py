@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from medvlp.runs.train import Built
 from medvlp.text.tokenizers import TokenBatch, tokenise
 from tests.models.words import DUAL, HashWords, dual
 from tests.tiny import tiny_tree, write_tree
-from tests.training.world import CASES, gradients_of, make_task, whole_batch
+from tests.training.world import CASES, gradients_of, make_task, own_part, whole_batch
 
 if TYPE_CHECKING:
     from medvlp.runs.train import Trained
@@ -146,6 +146,18 @@ def test_texts_that_lost_their_end_are_counted_by_batch() -> None:
     assert tokenised(texts(), short).truncated == 1
     assert tokenised(texts(), long).truncated == 0
     assert tokenised(texts(), short, long).to(torch.device("cpu")).truncated == 1
+
+
+@pytest.mark.pool
+def test_a_step_tells_how_many_texts_lost_their_end_on_all_processes(pool: Any) -> None:
+    assert truncated_in_a_step() == tokenised(whole_batch(), HashWords(max_length=1)).truncated > 2
+    assert pool.run(2, truncated_in_a_step) == [truncated_in_a_step()] * 2
+
+
+def truncated_in_a_step() -> int:
+    task, _ = make_task(*CASES["all together"], chunks=2)
+    batch = tokenised(own_part(whole_batch()), HashWords(max_length=1))
+    return task.backward(batch, dict.fromkeys(task.objectives, 1.0), samples_seen=0).truncated
 
 
 def test_a_field_that_is_no_text_of_this_batch_is_left_alone() -> None:
