@@ -150,6 +150,9 @@ def open_database(path: Path, table: str) -> sqlite3.Connection:
     try:
         database = sqlite3.connect(path, timeout=120)
         database.execute(table)
+    except sqlite3.OperationalError as error:  # of the disk: without locks, room or rights
+        mended = "start again, or set MEDVLP_CACHE to a disk with locks and room"
+        raise UserError(f"{path} cannot be used ({error}): {mended}.") from None
     except sqlite3.DatabaseError as error:
         raise DataError(f"{path} is damaged ({error}): remove it, it will be made again.") from None
     return database

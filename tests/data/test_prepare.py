@@ -407,6 +407,21 @@ def test_a_full_disk_is_one_sentence_and_what_was_prepared_is_kept(cohort: Cohor
     assert len(prepare(manifest, [Read(size=64)], cache=cache)) == 40
 
 
+def test_a_disk_that_holds_no_database_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """Whoever is told that it is damaged removes it, be it one that another process writes."""
+    table = "CREATE TABLE IF NOT EXISTS facts (path TEXT)"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(UserError, match=r"new\.sqlite cannot be used \(disk I/O error\): start again, or set"):
+            cache_module.open_database(tmp_path / "new.sqlite", table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (tmp_path / "old.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(DataError, match=r"old\.sqlite is damaged .* remove it, it will be made again"):
+        cache_module.open_database(tmp_path / "old.sqlite", table)
+
+
 def test_a_damaged_pool_is_one_sentence(cohort: Cohort, cache: Cache) -> None:
     prepare(cohort(2), PREFIX, cache=cache)
     (cache.pools / pool_name(PREFIX) / "spec.json").write_text("{}")
