@@ -143,9 +143,8 @@ def _size(prepared: Prepared, index: int) -> tuple[int, int]:
 def _table(cases: dict[str, CaseBoxes], split: str) -> pd.DataFrame:
     rows = []
     for label, each in cases.items():
-        for case, (patient, truths) in enumerate(zip(each.patients, each.truths, strict=True)):
-            own = [i for i, owner in enumerate(each.owners) if owner == case]
-            hits = sum(each.hits[i] for i in own)
-            rows.append((patient, label, truths, len(own), hits))
+        owners, hits = np.array(each.owners, np.int64), np.array(each.hits, bool)
+        predicted, right = (np.bincount(some, minlength=len(each.patients)) for some in (owners, owners[hits]))
+        rows += zip(each.patients, [label] * len(right), each.truths, predicted.tolist(), right.tolist(), strict=True)
     columns = ["patient_id", "label", "drawn", "predicted", "right"]
     return pd.DataFrame(rows, columns=columns).assign(split=split)

@@ -154,3 +154,6 @@ def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
     (result,) = Detection(iou=(0.3,)).run(evaluation)
     assert [row.label for row in result.metrics] == ["mass", "macro"]
     assert result.find("ap@0.3", "macro").value == pytest.approx(found["boxes/ap/mass"])
+    assert result.cases is not None
+    by_case = result.cases[["patient_id", "drawn", "predicted", "right"]].to_numpy().tolist()
+    assert by_case == [["pa", 1, 2, 1], ["pb", 1, 1, 0], ["pc", 0, 1, 0], ["pd", 1, 1, 1]]
