@@ -1,7 +1,8 @@
 """Masks as a manifest holds them: run lengths, or the path of a PNG, DICOM or NIfTI file and the values that count.
 
-``lungs/a.png`` is a mask where it is white (above one half of its range); ``organs/a.nii.gz#3`` where it is 3, and
-``organs/a.nii.gz#3,4`` where it is 3 or 4, so that several masks may share a file.
+``lungs/a.png`` is a mask where it is white (above one half of its range), and refused if it is gray alone, as one of 0
+and 1 is: ``lungs/a.png#1``; ``organs/a.nii.gz#3`` is one where it is 3, and ``organs/a.nii.gz#3,4`` where it is 3 or 4,
+so that several masks may share a file.
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tupl
         return Mask.of(found), np.array(volume.affine.to("RAS").matrix)
     image = read_image(path)
     if not values:
-        return Mask.of(image.stored(image.pixels > 0.5)), None
+        white = image.pixels > 0.5
+        if image.pixels.any() and not white.any():
+            raise DataError(f"{path} is not black and nowhere white: name the values that count, as in {path.name}#1.")
+        return Mask.of(image.stored(white)), None
     if image.meta.get("Mode") not in _GRAY or any("inverted" in step for step in image.steps):
         raise DataError(
             f"{path} is in colour or no plain picture, so its values are no numbers of masks: save them as gray values."

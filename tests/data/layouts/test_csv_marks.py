@@ -67,6 +67,15 @@ def test_files_of_masks_and_of_labels_are_read_by_their_values(tmp_path: Path) -
         index(tmp_path, columns={"image": "name", "mask.a": "nowhere/{seg}.png"})
 
 
+def test_a_mask_of_0_and_1_is_not_read_as_black(tmp_path: Path) -> None:
+    Image.fromarray(mask(1).astype(np.uint8)).save(tmp_path / "ones.png")
+    Image.fromarray(np.zeros(SHAPE, np.uint8)).save(tmp_path / "black.png")
+    with pytest.raises(DataError, match=r"ones.png is not black and nowhere white: name the values .* ones.png#1\.$"):
+        mask_of("ones.png", tmp_path)
+    np.testing.assert_array_equal(mask_of("ones.png#1", tmp_path).pixels, mask(1))
+    assert not mask_of("black.png", tmp_path).pixels.any()
+
+
 def test_run_lengths_in_cells_are_the_mask_they_were_made_of(tmp_path: Path) -> None:
     pictures(tmp_path)
     own = mask(4)
