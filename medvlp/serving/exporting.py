@@ -62,6 +62,7 @@ def shown_of(
         source=series.headers[frame],
         layer=None if mapped is None else _layer(picture, *mapped),
         refused=refused["sentence"] if refused else "",
+        hanging=picture.hanging,
     )
 
 

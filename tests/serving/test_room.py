@@ -1,4 +1,4 @@
-"""The room gives what the reader gives, of one parse; its exports lie as the file lies."""
+"""The room gives what the reader gives, of one parse; its objects lie as the file lies, its pictures as they hang."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from medvlp.io import UnreadableImage, read_frame_values
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
+from medvlp.serving.exports.picture import render
 from medvlp.serving.maps import plain_map
 from medvlp.serving.room import Room
 from medvlp.serving.samples import Sample, Samples
@@ -158,8 +159,7 @@ def test_an_exported_picture_is_what_was_painted(room, films):
     key = room.sessions.add(token, read_study([films[0]]))
     made = room.export(token, key, 0, 0, "png", {"frame": 0, "window": None}, send=False)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("L"))
-    frame = read_frame_values(films[0])
-    levels = frame.hanging.undo(frame.levels())
+    levels = read_frame_values(films[0]).levels()
     rows, columns = levels.shape
     assert any(np.array_equal(picture[y : y + rows, :columns], levels) for y in range(picture.shape[0] - rows))
     with pytest.raises(UserError, match="There is no export 'exe'"):
@@ -212,6 +212,19 @@ def test_a_map_of_a_turned_picture_lies_as_the_file_lies(tmp_path):
     assert row > 200
     assert column < 100  # in the file, columns run to the right of the patient
     assert shown.pixels.shape == (300, 200)
+
+
+@pytest.mark.parametrize("orientation", [["R", "F"], ["L", "H"], ["F", "L"]])
+def test_a_picture_of_a_turned_film_has_the_sides_that_were_painted(tmp_path, orientation):
+    """It has no orientation of its own by which a viewer could turn it."""
+    series = read_study([film(tmp_path / "a", PatientOrientation=orientation)]).series[0]
+    dark = {"rows": 1, "columns": 1, "values": base64.b64encode(b"\0").decode(), "box": [0, 0, 9, 9], "method": "m"}
+    shown = shown_of(series, frame=0, window=None, model=MODEL, found=None, mapped=("effusion", dark))
+    levels, page = series.content[0].levels(), render(shown)
+    rows, columns = levels.shape
+    assert shown.pixels.tolist() != levels.tolist()
+    tops = range(page.shape[0] - rows)
+    assert any((page[y : y + rows, :columns] == levels[..., None]).all() for y in tops)
 
 
 class TwoPatients:

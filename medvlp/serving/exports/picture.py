@@ -18,8 +18,9 @@ _BACK, _INK, _ALERT = (16, 18, 22), (225, 228, 232), (255, 196, 87)
 
 
 def render(shown: Shown) -> np.ndarray:
-    """Return uint8 ``(H, W, 3)``: the source's pixels one to one, nothing drawn on them but the layer.
+    """Return uint8 ``(H, W, 3)``: the source's pixels one to one, hung, nothing drawn on them but the layer.
 
+    A page has no orientation that a viewer could turn it by: the sides are those that the reader saw.
     The layer is tinted by a ramp from blue over magenta to yellow, which people with colour blindness can order.
 
     Example:
@@ -29,7 +30,8 @@ def render(shown: Shown) -> np.ndarray:
         >>> (made[top : top + 100, :, 0] == picture).all()
         np.True_
     """
-    rows, columns = shown.pixels.shape[:2]
+    picture = shown.hanging.apply(_tinted(shown))
+    rows, columns = picture.shape[:2]
     width = max(columns, _LEAST_WIDTH)
     size = max(14, width // 60)
     font = ImageFont.load_default(size=size)
@@ -37,7 +39,7 @@ def render(shown: Shown) -> np.ndarray:
     words = _wrapped(_lines(shown), font, width - 2 * size)
     banner = line + size
     page = Image.new("RGB", (width, banner + rows + line * len(words) + size), _BACK)
-    page.paste(Image.fromarray(_tinted(shown)), (0, banner))
+    page.paste(Image.fromarray(picture), (0, banner))
     draw = ImageDraw.Draw(page)
     draw.text((size, size // 2), BANNER, fill=_ALERT, font=font)
     for number, text in enumerate(words):

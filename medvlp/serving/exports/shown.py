@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydicom.multival import MultiValue
 
 from medvlp import __version__
 from medvlp.core.errors import DataError, UserError
+from medvlp.io.geometry import Hanging
 
 BANNER = "RESEARCH ONLY - NOT FOR CLINICAL USE"
 
@@ -79,6 +80,7 @@ class Shown:
         source: header of its DICOM file; None for a picture that is none.
         layer: drawn on the picture.
         refused: why the model was not asked, in a sentence; "" where it was.
+        hanging: how pixels and layer are turned where a picture is made of them, as the page turns them.
     """
 
     pixels: np.ndarray
@@ -90,6 +92,7 @@ class Shown:
     source: Dataset | None = None
     layer: Layer | None = None
     refused: str = ""
+    hanging: Hanging = field(default_factory=Hanging)
 
     def __post_init__(self) -> None:
         if self.pixels.shape[2:] not in ((), (3,)) or self.pixels.ndim < 2 or self.pixels.dtype != np.uint8:
