@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -98,7 +99,11 @@ class Segmentation(Answer):
                 inside = self._inside(_finer(logits, record) if view == "image" else logits)
                 found = {name: inside[self.labels.index(name)] for name in wanted}
                 whole = {name: to_source(mask, record, tuple(mask.shape)).numpy() for name, mask in found.items()}
-                masks.append({name: Mask.of(mask, world=record.world) for name, mask in whole.items()})
+                made = {name: Mask.of(mask, world=record.world) for name, mask in whole.items()}
+                if view == "image" and record.slices is not None:
+                    here = to_source(torch.ones_like(inside[0]), record, tuple(inside.shape[1:])).numpy()
+                    made = {name: replace(mask, shown=Mask.of(here).runs) for name, mask in made.items()}
+                masks.append(made)
         return Predictions(tuple(sample.id for sample in rows.samples), masks=tuple(masks))
 
     def released(self) -> Mapping[str, object]:

@@ -23,6 +23,7 @@ class Mask:
         shape: (H, W) of an image's file, (Z, Y, X) of a volume.
         runs: lengths of 0 and 1 in turn, first 0, along the last axis first (C order); they fill the shape.
         world: voxel (i, j, k) of a volume -> RAS mm, (3, 4); None where there is no place.
+        shown: runs of the voxels of one slice, where the model was shown no more of a volume.
 
     Raises:
         DataError: if the runs do not fill the shape.
@@ -36,6 +37,7 @@ class Mask:
     shape: tuple[int, ...]
     runs: NDArray[np.int64]
     world: Matrix | None = None
+    shown: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if int(self.runs.sum()) != int(np.prod(self.shape)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,8 +25,8 @@ class Segmentation(Measure):
     """Dice = 2 |A n B| / (|A| + |B|) of each case in which the finding is drawn, averaged over cases.
 
     A case in which the finding was looked for and is not there has no Dice; it counts in ``false_alarm``, the share of
-    such cases with any predicted pixel. A case of which nobody knows where the finding is counts nowhere. The lowest
-    case stands in a row of its own, ``lowest_dice``.
+    such cases with any predicted pixel. A case of which nobody knows where the finding is counts nowhere. A case that
+    is one slice of a volume (`take_slice`) is that slice. The lowest case stands in a row of its own, ``lowest_dice``.
 
     Example:
         >>> dice(np.array([True, True, False]), np.array([True, False, False]))
@@ -68,6 +69,8 @@ class Segmentation(Measure):
                 if predicted is None:
                     continue
                 truth = drawn_in_file(sample, "mask", label, predicted.shape, predicted.world)
+                if truth is not None and predicted.shown is not None:
+                    truth &= replace(predicted, runs=predicted.shown).array()
                 if truth is not None:
                     rows.append((str(cohort.column("id")[index]), index, label, *self._counts(truth, predicted)))
         return pd.DataFrame(rows, columns=["id", "row", "label", "present", "pixels", "predicted", "dice"])

@@ -9,16 +9,22 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from torch import nn
 
 from medvlp.answers.asking.places import write_mask
 from medvlp.answers.boxes import Boxes
+from medvlp.answers.segmentation import Segmentation as AnswerSegmentation
 from medvlp.core.errors import UserError
 from medvlp.core.predictions import BoxSet, Mask, Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import runs_of
+from medvlp.data.pipeline import Records, apply_views
+from medvlp.data.views.read_volume import ReadVolume
+from medvlp.data.views.take_slice import TakeSlice
 from medvlp.measures import point_values
 from medvlp.measures.detection import Detection
 from medvlp.measures.segmentation import Segmentation
+from tests.answers.test_segmentation import ask, plain_model
 
 IDS = tuple("abcde")
 
@@ -61,6 +67,26 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     (result,) = Segmentation().run(evaluation)
     assert result.find("lowest_dice", "mass").value == pytest.approx(min(by_hand))
     assert {row.split for row in result.metrics} == {"test"}
+
+
+def test_a_slice_of_a_volume_is_measured_on_what_is_drawn_in_that_slice(tmp_path: Path) -> None:
+    """A model of single slices that draws all of each is right where all is drawn, and alarms where nothing is."""
+    drawn = np.zeros((12, 10, 6), np.uint8)  # i, j, k
+    drawn[:, :, 1:4] = 1
+    for name, voxels in (("ct", drawn * 100.0), ("organ", drawn)):
+        nibabel.Nifti1Image(voxels, np.diag([-1.0, -1.0, 2.0, 1.0])).to_filename(tmp_path / f"{name}.nii.gz")
+    columns = {"volume": ["ct.nii.gz"] * 2, "mask.organ": ["organ.nii.gz"] * 2, "number.slice": [2.0, 5.0]}
+    data = Manifest.of({"id": ["drawn", "empty"], **columns}, root=tmp_path)
+    model = plain_model("image", classes=1)
+    head = dict(model.heads.items())["image/segmentation"]
+    nn.init.constant_(head.get_submodule("output").bias, 99.0)
+    views = [ReadVolume(size=12, windows=("ct_soft_tissue_v1",)), TakeSlice()]
+    samples = [apply_views(Records(data).sample(row), views) for row in range(2)]
+    said = ask(model, AnswerSegmentation(labels=["organ"]), *samples)
+    table = Segmentation()._cases(said, data)
+    assert table["pixels"].tolist() == [120, 0]
+    assert table["predicted"].tolist() == [120, 120]
+    assert table["dice"].tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
