@@ -95,7 +95,7 @@ class Grounding(Measure):
             ConfigError: for a map that was asked for and cannot be made.
         """
         prepared, manifest = evaluation.judged.prepared, evaluation.manifest
-        if evaluation.model.model.vision_kind != "image" or not manifest.file_columns:
+        if evaluation.model.model.vision_kind != "image" or "image" not in manifest:  # slices of volumes are no files
             return
         regions = Regions(manifest)
         findings = [label for label in self._labels(evaluation) if label in regions.findings]

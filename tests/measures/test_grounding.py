@@ -13,6 +13,7 @@ import yaml
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.map import Map
+from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
 from medvlp.data.manifest import Manifest
@@ -138,6 +139,21 @@ def test_what_is_chosen_is_chosen_on_the_split_that_is_named_and_on_other_patien
     assert chosen_in(tmp_path, fit=None, patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="validate", patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="held", patients=[0, 1, 2, 3, 3, 5, 6, 7]) == ({None}, [])
+
+
+def test_slices_of_volumes_whose_places_are_known_in_voxels_are_left_out(tmp_path: Path) -> None:
+    """A 2D model of slices has scores of rows that name a volume; the evaluation goes on without maps."""
+    columns = {"volume": ["a.nii"], "number.slice": [2.0], "boxes.nodule": [[[0, 0, 0, 4, 4, 4]]]}
+    data = Manifest.of({"id": ["a"], **columns}, root=tmp_path)
+    said = Predictions(("a",), scores={"nodule": np.array([0.5])})
+    evaluation: Any = SimpleNamespace(
+        model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
+        judged=SimpleNamespace(prepared=prepare(data, [])),
+        manifest=data,
+        compares=False,
+        giving=lambda part: iter([("findings", None, said)]),
+    )
+    assert list(Grounding().run(evaluation)) == []
 
 
 def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:
