@@ -88,7 +88,7 @@ def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_
 
 
 def run_lengths(counts: str) -> list[int]:
-    """Return the run lengths of COCO's compressed form: numbers of 5 bits a character, from the third on differences.
+    """Return the run lengths of COCO's compressed form: numbers of 5 bits a character, from the fourth on differences.
 
     Example:
         >>> run_lengths("123"), run_lengths("1231")
