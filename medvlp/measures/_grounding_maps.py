@@ -114,9 +114,9 @@ class DrawnMap:
 
 def questions_of(prepared: Prepared, regions: Regions, findings: Sequence[str], most: int) -> list[Question]:
     """Return at most `most` pictures with and as many without each finding, evenly over the rows, by picture."""
-    chosen = []
+    chosen, pictures = [], [i for i in range(len(prepared)) if prepared.manifest.value("image", i)]
     for finding in findings:
-        known = [(i, regions.of(prepared.manifest, i, finding)) for i in range(len(prepared))]
+        known = [(i, regions.of(prepared.manifest, i, finding)) for i in pictures]
         for present in (True, False):
             some = [Question(i, finding, region) for i, region in known if region and region.present == present]
             chosen += [some[at] for at in evenly(len(some), most)]

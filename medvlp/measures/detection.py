@@ -11,6 +11,7 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.predictions import BoxSet, Predictions
+from medvlp.core.sample import Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
 from medvlp.data.prepare import Prepared
@@ -110,7 +111,11 @@ class Detection(Measure):
             return None
         found = []
         for index in range(len(evaluation.judged.prepared)):
-            size = _size(evaluation.judged.prepared, index)
+            sample = evaluation.judged.prepared.sample(index)
+            if "image" not in sample.fields:
+                found.append(BoxSet(np.zeros((0, 4)), np.zeros(0), ()))
+                continue
+            size = _size(sample)
             scaled = [np.array(box) * np.array([size[1], size[0]] * 2) for box in fitted.values()]
             found.append(BoxSet(np.array(scaled), np.full(len(scaled), 0.5), tuple(fitted)))
         return found
@@ -121,7 +126,7 @@ def _shares(train: Prepared, label: str) -> list[list[tuple[float, float, float,
     there = [i for i in range(len(train)) if _drawn(train, i, label) is not None]
     found = []
     for index in (there[at] for at in evenly(len(there), _TRAINING)):
-        height, width = _size(train, index)
+        height, width = _size(train.sample(index))
         boxes = _drawn(train, index, label)
         if boxes is not None:
             found.append([tuple(row / np.array([width, height] * 2)) for row in boxes])
@@ -133,8 +138,8 @@ def _drawn(prepared: Prepared, index: int, label: str) -> np.ndarray | None:
     return boxes if boxes is not None and len(boxes) else None
 
 
-def _size(prepared: Prepared, index: int) -> tuple[int, int]:
-    record = prepared.sample(index).record("image")
+def _size(sample: Sample) -> tuple[int, int]:
+    record = sample.record("image")
     if record is None or record.source is None:
         raise DataError("Boxes are measured on files, and a picture does not say how large its file is: use `read`.")
     return record.source[-2], record.source[-1]

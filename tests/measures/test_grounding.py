@@ -22,7 +22,8 @@ from medvlp.data.views.read import Read
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.grounding.gain import CHOICE
 from medvlp.evaluation.grounding.regions import Region, Regions
-from medvlp.measures._grounding_maps import Drawer, Question
+from medvlp.measures._grounding_maps import Drawer, Question, questions_of
+from medvlp.measures.detection import Detection
 from medvlp.measures.grounding import Grounding
 from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
 from tests.data.films import film, write
@@ -139,6 +140,21 @@ def test_what_is_chosen_is_chosen_on_the_split_that_is_named_and_on_other_patien
     assert chosen_in(tmp_path, fit=None, patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="validate", patients=range(8)) == ({None}, [])
     assert chosen_in(tmp_path, fit="held", patients=[0, 1, 2, 3, 3, 5, 6, 7]) == ({None}, [])
+
+
+def test_rows_without_a_picture_are_asked_for_no_map_and_have_no_box_of_the_control(tmp_path: Path) -> None:
+    """They are reports alone, of which a label may well say that a finding is absent."""
+    images = [write(tmp_path, "0.png", film(0)), None, write(tmp_path, "2.png", film(2))]
+    boxes = [[[0.0, 0.0, 60.0, 60.0]], [], []]
+    data = Manifest.of({"id": list("abc"), "image": images, "text": list("xyz"), "boxes.mass": boxes}, root=tmp_path)
+    prepared = prepare(data, [Read(size=32)], cache=tmp_path / "cache")
+    assert [question.index for question in questions_of(prepared, Regions(data), ["mass"], 5)] == [0, 2]
+    part = SimpleNamespace(prepared=prepared)
+    options = SimpleNamespace(split="test")
+    evaluation: Any = SimpleNamespace(splits={"train", "test"}, options=options, part=lambda name: part, judged=part)
+    control = Detection()._control(evaluation, ["mass"])
+    assert control is not None
+    assert [each.boxes.tolist() for each in control] == [[[0, 0, 60, 60]], [], [[0, 0, 60, 60]]]
 
 
 def test_slices_of_volumes_whose_places_are_known_in_voxels_are_left_out(tmp_path: Path) -> None:
