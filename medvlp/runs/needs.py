@@ -34,11 +34,13 @@ def check_followed(sampler: Mapping[str, Any], states: Mapping[str, State], refr
 
 
 def check_unpatched(config: RunConfig) -> None:
-    """Refuse patches of a phase where blocks of towers are compiled or computed again."""
+    """Refuse patches and drawn gates of a phase where blocks of towers are compiled or computed again."""
     for option in ("recompute", "compile"):
         for i, phase in enumerate(config.phases):
-            if getattr(config.training, option) and phase.patches:
-                raise ConfigError(f"phases[{i}].patches do not go with training.{option}: leave one of them out.")
+            gates = any(each.get("name") == "learn_masks" for each in phase.surgery)
+            if getattr(config.training, option) and (phase.patches or gates):
+                what = "patches do" if phase.patches else "surgery learn_masks does"
+                raise ConfigError(f"phases[{i}].{what} not go with training.{option}: leave one of them out.")
 
 
 def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

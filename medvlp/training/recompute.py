@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.models.patches._patch import Patch
+from medvlp.models.surgery.learn_masks import Gates
 from medvlp.training._batch_norm import repeated
 
 
@@ -31,15 +32,18 @@ def recomputable(model: nn.Module) -> list[nn.Module]:
     """Return `blocks_of` a model.
 
     Raises:
-        ConfigError: if the model has patches, some of which know what batch they act on only while it is encoded.
+        ConfigError: if the model has patches, some of which know what batch they act on only while it is encoded, or
+            gates that train, which are drawn for its rows.
     """
     return unpatched_blocks(model, "recompute")
 
 
 def unpatched_blocks(model: nn.Module, option: str) -> list[nn.Module]:
-    """Return `blocks_of` a model; with patches the option is refused."""
+    """Return `blocks_of` a model; with patches or gates that train the option is refused."""
     if any(isinstance(each, Patch) for each in model.modules()):
         raise ConfigError(f"training.{option} does not go with patches: leave one of them out.")
+    if any(isinstance(each, Gates) and each.log_alpha.requires_grad for each in model.modules()):
+        raise ConfigError(f"training.{option} does not go with the gates of learn_masks: leave it out, or freeze them.")
     return blocks_of(model)
 
 

@@ -117,14 +117,21 @@ def test_patience_without_validation_is_refused(tree: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("option", ["recompute", "compile"])
-def test_patches_of_a_later_phase_are_refused_at_once_where_blocks_do_not_run_plainly(
-    tree: dict[str, Any], option: str
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"patches": [{"name": "lora"}]}, "patches do"),
+        ({"surgery": [{"name": "learn_masks", "kind": "text"}]}, "surgery learn_masks does"),
+    ],
+)
+def test_what_draws_in_a_later_phase_is_refused_at_once_where_blocks_do_not_run_plainly(
+    tree: dict[str, Any], more: dict[str, Any], words: str, option: str
 ) -> None:
     last = tree["phases"][-1]
-    tree["phases"] = [*tree["phases"], {**last, "until": last["until"] + 64, "patches": [{"name": "lora"}]}]
+    tree["phases"] = [*tree["phases"], {**last, "until": last["until"] + 64, **more}]
     tree["training"] |= {option: True}
     with pytest.raises(
-        ConfigError, match=rf"phases\[{len(tree['phases']) - 1}\]\.patches do not go with training\.{option}"
+        ConfigError, match=rf"phases\[{len(tree['phases']) - 1}\]\.{words} not go with training\.{option}"
     ):
         dry_run(check_config(tree, source="test"))
 

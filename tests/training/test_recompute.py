@@ -10,6 +10,8 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.models.build import build_model
+from medvlp.models.surgery._surgery import operate
+from medvlp.training.phases import set_trainable
 from medvlp.training.recompute import recomputable, recomputed
 from medvlp.training.task import Task
 from tests.models.words import DUAL, HashWords
@@ -67,6 +69,15 @@ def test_patches_are_refused() -> None:
     spec = {**DUAL, "patches": [{"name": "adapter", "on": "block.after[0]"}]}
     with pytest.raises(ConfigError, match=r"training.recompute does not go with patches"):
         recomputable(build_model(spec, tokenizer=HashWords(), seed=3))
+
+
+def test_gates_are_refused_while_they_are_drawn_for_the_rows_of_a_step() -> None:
+    model = build_model(DUAL, tokenizer=HashWords(), seed=3)
+    operate(model, [{"name": "learn_masks", "kind": "text"}])
+    with pytest.raises(ConfigError, match=r"training.recompute does not go with the gates of learn_masks"):
+        recomputable(model)
+    set_trainable(model, ["*", "!*.log_alpha"], where="phases[0]")
+    assert recomputable(model)
 
 
 def test_a_task_is_told_by_its_option() -> None:
