@@ -151,3 +151,10 @@ def test_the_objective_in_one_file_is_what_it_says(folder_of_objectives: Path) -
     expected = ((image[[0, 2]] - text) ** 2).sum(dim=1)
     torch.testing.assert_close(term.sum, expected.sum())
     assert term.count.item() == 2
+
+
+def test_the_page_on_objectives_names_the_files_that_the_tests_ask_of_a_new_one() -> None:
+    named = set(re.findall(r"`((?:configs|medvlp|tests)/[\w/.]+)`", PAGES["docs/contributing/objective.md"]))
+    assert {"tests/objectives/cases/NAME.py", "medvlp/core/methods.yaml", "configs/compare/phantom.yaml"} <= named
+    shipped = {name.replace("NAME", "koleo") for name in named - {"medvlp/objectives/align.py"}}
+    assert [name for name in sorted(shipped) if not (ROOT / name).is_file()] == []
