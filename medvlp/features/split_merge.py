@@ -92,11 +92,14 @@ def part_known(
         draws = np.random.default_rng(seed)
         centroids = [_mean(rows[known == k]) for k in range(classes)]
         free = rows[known < 0]
+        near = np.full(len(free), np.inf)  # squared distance to the nearest centroid that there is
+        for k in np.setdiff1d(np.arange(classes), empty):
+            near = np.minimum(near, np.square(free - centroids[k]).sum(axis=1))
         while len(centroids) < clusters:
-            there = np.delete(centroids, empty, axis=0) if centroids else []
-            far = np.min([np.square(free - c).sum(axis=1) for c in there] or [np.ones(len(free))], axis=0)
+            far = np.where(np.isinf(near), 1.0, near)
             chance = far / far.sum() if far.sum() > 0 else None
             centroids.append(free[draws.choice(len(free), p=chance)])
+            near = np.minimum(near, np.square(free - centroids[-1]).sum(axis=1))
         start = np.stack(centroids)
     labels, centroids = np.full(len(rows), -1), start.astype(np.float64)
     for _ in range(_ITERATIONS):

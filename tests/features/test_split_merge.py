@@ -78,6 +78,21 @@ def test_known_classes_stay_and_unknown_ones_are_found_beside_them():
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("known", [[], [1], [0, 2]], ids=["none", "one of two", "two of three"])
+def test_further_centroids_are_drawn_by_their_distance_from_all_before(known):
+    """k-means++ (Arthur and Vassilvitskii 2007): each distance is from the nearest of the centroids so far."""
+    rows, truth = blobs(3 * np.random.default_rng(0).normal(size=(6, 2)), 8, seed=1)
+    given, classes = np.where(np.isin(truth, known), truth, -1), max(known, default=-1) + 1
+    centroids = [rows[given == k].sum(axis=0) / max((given == k).sum(), 1) for k in range(classes)]
+    there, free, draws = [centroids[k] for k in known], rows[given < 0], np.random.default_rng(5)
+    while len(centroids) < 9:
+        far = np.min([np.square(free - c).sum(axis=1) for c in there] or [np.ones(len(free))], axis=0)
+        there.append(free[draws.choice(len(free), p=far / far.sum())])
+        centroids.append(there[-1])
+    expected = part_known(rows, given, 9, start=np.stack(centroids))
+    np.testing.assert_array_equal(part_known(rows, given, 9, seed=5), expected)
+
+
 @pytest.mark.parametrize("empty", [0, 1, 2])
 def test_a_class_without_a_row_takes_none_and_changes_nothing_for_others(empty):
     rows, truth = blobs(2 * np.eye(8)[:5], 30, seed=1)
