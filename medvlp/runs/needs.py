@@ -10,6 +10,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Objective, State, Teacher
 from medvlp.core.suggest import did_you_mean
+from medvlp.training.recompute import drawing
 
 
 def check_refreshed(
@@ -37,9 +38,8 @@ def check_unpatched(config: RunConfig) -> None:
     """Refuse patches and drawn gates of a phase where blocks of towers are compiled or computed again."""
     for option in ("recompute", "compile"):
         for i, phase in enumerate(config.phases):
-            gates = any(each.get("name") == "learn_masks" for each in phase.surgery)
-            if getattr(config.training, option) and (phase.patches or gates):
-                what = "patches do" if phase.patches else "surgery learn_masks does"
+            what = drawing(phase.patches, phase.surgery)
+            if getattr(config.training, option) and what:
                 raise ConfigError(f"phases[{i}].{what} not go with training.{option}: leave one of them out.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -36,6 +36,12 @@ def recomputable(model: nn.Module) -> list[nn.Module]:
             gates that train, which are drawn for its rows.
     """
     return unpatched_blocks(model, "recompute")
+
+
+def drawing(patches: Sequence[Mapping[str, object]], surgery: Sequence[Mapping[str, object]]) -> str:
+    """Return what of a phase draws inside towers, whose blocks must then run plainly, with its verb; else nothing."""
+    gates = any(each.get("name") == "learn_masks" for each in surgery)
+    return "patches do" if patches else "surgery learn_masks does" if gates else ""
 
 
 def unpatched_blocks(model: nn.Module, option: str) -> list[nn.Module]:

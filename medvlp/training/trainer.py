@@ -226,7 +226,7 @@ class Trainer:
         try:
             log = task.backward(batch.to(self._device), weights, samples_seen=seen, asked=asked)
         except RuntimeError as error:
-            if (sentence := remedy(error, self.root, self.setup.options)) is None:
+            if (sentence := remedy(error, self.root, self.setup.options, self.setup.phases)) is None:
                 raise
             raise UserError(sentence) from error
         self._held.mask_gradients()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.training.runs import MODEL, make_setup
 @pytest.mark.parametrize(
     ("norm", "sentence"),
     [
-        ("group", r"set training.chunks=2 \(the gradients stay the same\), or training.recompute=true, and resume"),
+        ("group", r"set training.chunks=2 \(the gradients stay the same\), or training.recompute=true, and resume\."),
         (
             "keep",
             r"training.chunks=2 \(its BatchNorm layers then see smaller chunks, which changes the gradients\), or",
@@ -24,7 +25,17 @@ from tests.training.runs import MODEL, make_setup
     ],
 )
 def test_more_chunks_are_advised_with_what_they_change(norm: str, sentence: str, tmp_path: Path) -> None:
-    trainer = Trainer(make_setup(tmp_path, spec={**MODEL, "vision": {**VISION, "norm": norm}}))
+    setup = make_setup(tmp_path, spec={**MODEL, "vision": {**VISION, "norm": norm}})
+    trainer = Trainer(replace(setup, phases=setup.phases[:1]))
     trainer.setup.model.register_forward_pre_hook(lambda *_: torch.empty(2**55))
     with pytest.raises(UserError, match=sentence):
+        trainer.fit()
+
+
+@pytest.mark.parametrize(("phases", "recompute"), [(1, True), (2, False)], ids=["it is on", "a phase has patches"])
+def test_what_is_on_already_or_would_be_refused_is_not_advised(phases: int, recompute: bool, tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, spec=MODEL, options={"recompute": recompute})
+    trainer = Trainer(replace(setup, phases=setup.phases[:phases]))
+    trainer.setup.model.register_forward_pre_hook(lambda *_: torch.empty(2**55))
+    with pytest.raises(UserError, match=r"set training.chunks=\d+ \(the gradients stay the same\) and resume\."):
         trainer.fit()
