@@ -16,6 +16,7 @@ import typer
 import medvlp.objectives
 from medvlp.cli.main import app
 from medvlp.core import registry
+from medvlp.core.components import describe
 from medvlp.core.context import Context
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part
@@ -139,6 +140,7 @@ def test_the_objective_in_one_file_is_what_it_says(folder_of_objectives: Path) -
     assert source in [text for kind, text in manual if kind == "python"]
     (folder_of_objectives / "align.py").write_text(source, encoding="utf-8")
     objective: Any = registry.build("objectives", {"name": "align"}, where="phases[0].objectives[1]")
+    assert [(o.name, o.type) for o in describe("objectives", "align").options] == [("image", "str"), ("text", "str")]
     draws = torch.Generator().manual_seed(0)
     image, text = (F.normalize(torch.randn(n, 8, generator=draws), dim=1) for n in (3, 2))
     # Sample 1 has no report; sample 2 has one, and so has sample 0.

@@ -164,7 +164,7 @@ def describe(kind: str, name: str) -> Described:
     options = tuple(
         Option(
             name=key,
-            type=_words(field.annotation, str(written[key].annotation)),
+            type=_words(field.annotation, a.__name__ if isinstance(a := written[key].annotation, type) else str(a)),
             default=None if field.is_required() else repr(field.get_default()),
             about=about.get(key, ""),
         )
