@@ -104,6 +104,16 @@ def test_a_chunk_is_one_run_no_longer_than_it_may_be(
         assert found == list(range(found[0], found[-1] + 1)), "a run has no holes where all of it may be taken"
 
 
+@pytest.mark.parametrize(("depth", "reach"), [(78, 235.0), (100, 301.5), (33, 100.0), (100, 300.0), (104, 310.5)])
+def test_a_chunk_of_a_whole_number_of_slices_has_as_many_where_steps_are_a_little_longer(
+    depth: int, reach: float
+) -> None:
+    """96 mm are 32 slices of 3 mm, and of the 3.01 that a volume of 235 mm has: a 3D network needs one number."""
+    position = torch.arange(depth)[:, None] * torch.tensor([0.0, 0.0, reach / depth]) - 120
+    view = SampleSlices(count=32, how="chunk", mm=96.0)
+    assert {len(chosen(view, position, seed)) for seed in range(300)} == {32}
+
+
 def test_every_chunk_is_equally_likely() -> None:
     position = places([1.0] * 60, 10)
     view = SampleSlices(count=10, how="chunk", mm=2.0)

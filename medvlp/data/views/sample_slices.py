@@ -13,6 +13,7 @@ from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views._options import require
+from medvlp.io.resize import whole
 
 __all__ = ["SampleSlices"]
 
@@ -29,7 +30,7 @@ class SampleSlices:
     * ``even``: the middle of each part. Deterministic: for evaluation and serving, also in a prefix.
     * ``jittered``: one uniform draw in each part.
     * ``chunk``: first a run of `mm` is drawn from the reach, uniformly; its slices are taken, or, if they are more than
-      `count`, evenly `count` of them.
+      `count`, evenly `count` of them. Of equal steps it has the nearest whole number of slices, or one more.
 
     Attributes:
         count: most slices.
@@ -89,8 +90,10 @@ class SampleSlices:
         if self.mm is not None:
             start = low + float(draws[0]) * max(0.0, high - low - self.mm)
             inside = (along >= start) & (along <= start + self.mm)
-            if not bool(inside.any()):  # a chunk thinner than a slice
-                inside[(along - start - self.mm / 2).abs().argmin()] = True
+            if int(inside.sum()) < whole(self.mm * depth / (high - low)):  # steps that do not divide it leave one out
+                nearest = (along - start - self.mm / 2).abs().masked_fill(inside, torch.inf).argmin()
+                run = along[inside.index_fill(0, nearest, True)]
+                inside[nearest] |= run[-1] - run[0] <= self.mm
             along, order = along[inside], order[inside]
             if len(order) <= self.count:
                 return sorted(order.tolist())
