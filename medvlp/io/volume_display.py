@@ -72,6 +72,16 @@ def volume_recipe(preset: str) -> Preset:
     return recipe
 
 
+def ready_from(low: float, volume: Volume, *, view: str) -> Volume:
+    """Return a volume for a view that shows `low` black: what is not finite becomes `low`.
+
+    Below 0 it is in Hounsfield units: a volume of others is refused, or doubted in `warnings`, as `window` does it.
+    """
+    notes = _uncertain(volume, replace(preset_info("ct_lung_v1"), name=f"{view} from {low:g}")) if low < 0 else []
+    voxels = np.where(np.isfinite(volume.voxels), volume.voxels, np.float32(low))
+    return replace(volume, voxels=voxels, warnings=(*volume.warnings, *notes))
+
+
 def curve_of(
     preset: str, *, meta: Mapping[str, object], values: Callable[[], np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:

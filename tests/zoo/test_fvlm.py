@@ -19,6 +19,7 @@ from medvlp.data.marks import Drawn
 from medvlp.data.prepare import prepare
 from medvlp.data.stacks import stack_of
 from medvlp.data.views.read_organs import ReadOrgans
+from medvlp.io.volume_read import read_volume
 from medvlp.models.encoders.organ_vit import OrganViT
 from medvlp.models.heads.organ_queries import OrganQueries
 from medvlp.zoo import convert
@@ -210,6 +211,10 @@ def test_organs_come_from_a_file_or_from_the_manifest_and_are_never_guessed(tmp_
     )
     assert torch.equal(told.fields["stack"].pixels, stack.pixels)  # type: ignore[attr-defined]
     assert list(told.fields) == ["stack"]
+    torn = read_volume(path)
+    torn.voxels[5, 10, 10] = np.nan
+    held: Any = view(Sample("a", {"volume": torn, **drawn}), torch.Generator()).fields["stack"]
+    assert bool(held.pixels.isfinite().all())
     # 13 slices of the file, padded to 16, of which one lies in front: their middle is that of the file, in RAS mm.
     assert stack.position[17:30].mean(dim=0).tolist() == pytest.approx([-175.0, -142.0, 128.0], rel=1e-5)
     with pytest.raises(

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
+from medvlp.io.affine import Affine
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.volume import Volume
 from medvlp.zoo import convert
 from tests.zoo.small import bert_words, changed, kept, natural, spoilt, units
 from tests.zoo.test_bert_pairs import under
@@ -125,6 +128,25 @@ def test_the_grid_is_that_of_monais_transforms_hung_and_knows_its_place(
     assert stack.pixels[number, 0, row, column].item() == pytest.approx(expected, abs=1e-4)
     middle = np.array(record.world) @ [*(matrix @ [size[0] / 2, size[1] / 2, number + 0.5, 1.0] - 0.5), 1.0]
     assert np.abs(stack.position[number].numpy() - middle).max() < 1e-3
+
+
+def test_a_grid_from_below_zero_is_of_hounsfield_units_and_black_where_nothing_was_measured() -> None:
+    def made(voxels: np.ndarray, low: float = -1000.0, **meta: str) -> Sample:
+        volume = Volume(voxels, Affine(np.diag([-1.0, -1.0, 1.0, 1.0])), dict(meta))
+        view = {"name": "read_grid", "size": (6, 5, 4), "spacing": (1.0, 1.0, 1.0), "low": low}
+        return build("data/views", view, where="view")(Sample("a", {"volume": volume}), torch.Generator())
+
+    voxels, holes = np.full((4, 5, 6), 40, np.float32), np.zeros((4, 5, 6), bool)
+    holes[2, 3, 1] = True
+    whole = made(voxels, Modality="CT", Units="HU").fields["stack"].pixels[:, 0]
+    torn = made(np.where(holes, np.float32("nan"), voxels)).fields["stack"].pixels[:, 0]
+    assert torch.equal(torn, whole * ~torch.from_numpy(holes)), "a voxel that is no number reaches no neighbour"
+    with pytest.raises(UnreadableImage, match="read_grid from -1000 is for Modality CT, its Modality is MR"):
+        made(voxels, Modality="MR")
+    with pytest.raises(UnreadableImage, match="is for Hounsfield units, the unit of its values is unspecified"):
+        made(voxels, Modality="CT", Units="unspecified")
+    assert "these may not be Hounsfield units" in made(voxels).record("stack").warnings[-1]
+    assert made(voxels, low=0.0, Modality="MR").record("stack").warnings == ()
 
 
 def test_a_grid_that_is_none_is_one_sentence() -> None:

@@ -15,6 +15,7 @@ from medvlp.data.quantise import Bits, quantise
 from medvlp.data.views._options import require, volume_in
 from medvlp.data.views._volume_records import grid_record
 from medvlp.io.volume import Volume
+from medvlp.io.volume_display import ready_from
 from medvlp.io.volume_read import read_volume
 
 __all__ = ["ReadGrid"]
@@ -46,7 +47,7 @@ class ReadGrid:
         to: the stack field that is written.
 
     Raises:
-        UnreadableImage: as `medvlp.io.read_volume`.
+        UnreadableImage: as `medvlp.io.read_volume`; ``preset_mismatch`` of other than Hounsfield units from below 0.
         ConfigError: for fields of another kind, or an empty window.
 
     Example:
@@ -89,6 +90,7 @@ class ReadGrid:
         if source is None:
             return sample
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
+        volume = ready_from(self.low, volume, view="read_grid")
         world = np.array(volume.affine.to("RAS").matrix)
         turn = Orientation(axcodes=self.codes, labels=(("L", "R"), ("P", "A"), ("I", "S")))
         shown = ScaleIntensityRange(self.low, self.high, 0.0, 1.0, clip=True)

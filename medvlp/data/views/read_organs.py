@@ -20,6 +20,7 @@ from medvlp.data.views._options import volume_in
 from medvlp.data.views._organ_masks import mask_beside, organ_mask
 from medvlp.data.views._organ_windows import resampled, windows
 from medvlp.io.volume import Volume
+from medvlp.io.volume_display import ready_from
 from medvlp.io.volume_read import read_volume
 
 __all__ = ["ReadOrgans"]
@@ -64,7 +65,7 @@ class ReadOrgans:
         to: the stack field that is written.
 
     Raises:
-        UnreadableImage: as `medvlp.io.read_volume`, of the volume or of its masks.
+        UnreadableImage: as `medvlp.io.read_volume`, of the volume or of its masks; ``preset_mismatch`` as `read_grid`.
         DataError: if an organ's mask is not there, is empty, or lies on another grid than the volume.
         ConfigError: for fields of another kind, an empty window of values, or `masks` without ``{name}``.
 
@@ -117,6 +118,7 @@ class ReadOrgans:
         if source is None:
             return sample
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
+        volume = ready_from(self.low, volume, view="read_organs")
         files = {
             organ: (values, path) for key, path in self.beside(sample).items() for organ, values in [key.split("#")]
         }
