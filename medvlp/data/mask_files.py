@@ -38,7 +38,7 @@ class MaskPixels:
 
     Attributes:
         pixels: bool (H, W), or (Z, Y, X).
-        affine: (4, 4) voxel (i, j, k) -> RAS mm of a volume; None where there is no place.
+        affine: (4, 4) voxel (i, j, k) -> RAS mm of a volume; None where the file gives no place.
     """
 
     pixels: NDArray[np.bool_]
@@ -51,8 +51,11 @@ class MaskPixels:
             half[:3, 3] = 0.5  # affines speak of the middles of voxels
             world = np.array([*record.world, (0.0, 0.0, 0.0, 1.0)])
             grid = half @ np.linalg.inv(self.affine) @ world @ np.linalg.inv(half)
-            corners = np.array([*(record.source or self.pixels.shape)[::-1], 1.0])
-            same = np.abs((grid - np.eye(4)) * corners).max() < _ALIKE and record.source == self.pixels.shape
+            size, own = np.array((record.source or self.pixels.shape)[::-1]), np.array(self.pixels.shape[::-1])
+            same = np.abs((grid - np.eye(4)) * [*size, 1.0]).max() < _ALIKE and record.source == self.pixels.shape
+            between = np.abs(grid[:3] @ [*size / 2, 1.0] - own / 2)  # the middles of both, along the mask's axes
+            if (between >= (np.abs(grid[:3, :3]) @ size + own) / 2).any() and self.pixels.any():
+                raise DataError("the mask lies beside its picture in the patient: write it with its picture's affine.")
             return None if same else grid
         if record.source is not None and record.source != self.pixels.shape:
             raise DataError(
@@ -116,7 +119,8 @@ def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tupl
     if path.is_dir() or path.name.endswith((".nii", ".nii.gz")):
         volume = read_volume(path)
         found = np.isin(np.rint(volume.voxels), values) if values else volume.voxels > 0.5
-        return Mask.of(found), np.array(volume.affine.to("RAS").matrix)
+        placed = "place: none, pixdim only" not in volume.steps  # else a guess: it goes with its picture voxel by voxel
+        return Mask.of(found), np.array(volume.affine.to("RAS").matrix) if placed else None
     image = read_image(path)
     if not values:
         white = image.pixels > 0.5

@@ -14,7 +14,7 @@ from torch import nn
 from medvlp.answers.asking.places import write_mask
 from medvlp.answers.boxes import Boxes
 from medvlp.answers.segmentation import Segmentation as AnswerSegmentation
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.predictions import BoxSet, Mask, Predictions
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import runs_of
@@ -103,6 +103,31 @@ def test_a_volume_s_mask_in_another_grid_counts_where_it_lies_in_the_patient(
     data = Manifest.of({"id": ["a"], "volume": ["a.nii"], "mask.organ": ["organ.nii.gz"]}, root=tmp_path)
     said = Mask.of(voxels.T > 0, world=tuple(map(tuple, affine[:3].tolist())))
     assert Segmentation().values(Predictions(("a",), masks=({"organ": said},)), data)["dice/organ"] == 1
+
+
+def test_a_volume_s_mask_without_a_place_goes_voxel_by_voxel_and_one_beside_its_picture_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Neither sform nor qform: the axes and the origin that reading guesses say nothing. With both, places count."""
+    affine = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 3, -50], [0, 0, 0, 1]])
+    voxels = np.zeros((8, 7, 6), np.uint8)
+    voxels[1:4, 2:7, 3:5] = 1
+    said = Predictions(("a",), masks=({"organ": Mask.of(voxels.T > 0, world=tuple(map(tuple, affine[:3].tolist())))},))
+    for name, given in (("bare", None), ("beside", np.eye(4)), ("right", affine)):
+        nibabel.Nifti1Image(voxels, given).to_filename(tmp_path / f"{name}.nii.gz")
+    nibabel.Nifti1Image(voxels[:, :, 1:], None).to_filename(tmp_path / "cut.nii.gz")
+    nibabel.Nifti1Image(voxels * 0, np.eye(4)).to_filename(tmp_path / "empty.nii.gz")
+
+    def dice(name: str) -> dict[str, float]:
+        columns = {"id": ["a"], "volume": ["a.nii"], "mask.organ": [f"{name}.nii.gz"]}
+        return Segmentation().values(said, Manifest.of(columns, root=tmp_path))
+
+    assert dice("right")["dice/organ"] == dice("bare")["dice/organ"] == 1
+    assert dice("empty") == {}, "none is none, wherever it lies"
+    with pytest.raises(DataError, match="the mask lies beside its picture in the patient: write it with its picture's"):
+        dice("beside")
+    with pytest.raises(DataError, match=r"the mask is \(5, 7, 8\) and its picture \(6, 7, 8\): bring one"):
+        dice("cut")
 
 
 def test_a_volume_s_mask_is_written_where_the_model_read_it_and_none_without_a_place(tmp_path: Path) -> None:
