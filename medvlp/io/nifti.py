@@ -23,8 +23,8 @@ from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 from medvlp.io.volume import Volume, prove_size
 
-_MAX_GZIP_RATIO = 200  # beyond 64 MiB of data; a segmentation of few labels reaches 100, deflate's own limit is 1032
-_FREE_BYTES = 64 << 20
+_MAX_GZIP_RATIO = 200  # beyond what is free; many organs reach 100, a mask of one 500, deflate's own limit is 1032
+_FREE_BYTES = 256 << 20  # a mask of 1024 slices of 512 x 512 at 8 bits, or of 512 at 16, may be empty
 _CHUNK = 1 << 16  # what follows a gzip member is copied, for each member: less than this of it
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _EXACT_IN_FLOAT32 = 1 << 24
