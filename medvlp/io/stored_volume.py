@@ -86,7 +86,7 @@ def _whole(hung: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _scale(middle: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """The steps in which the values of a slice stand, if they are few enough for all; else 65535 steps."""
+    """The steps in which the values of a slice stand, if they are few enough for all; else 65534, and 0 on one."""
     seen = np.unique(middle[np.isfinite(middle)]).astype(np.float64)
     if len(seen) > 1:
         span = float(seen[-1] - seen[0])
@@ -94,5 +94,5 @@ def _scale(middle: np.ndarray, low: float, high: float) -> tuple[float, float]:
         away = (seen - low) / slope
         if (high - low) / slope < 65536 and np.abs(away - np.rint(away)).max() < 0.01:
             return slope, low + 32768 * slope
-    slope = (high - low) / 65535 or 1.0
-    return slope, low + 32768 * slope
+    slope = (high - low) / 65534
+    return (slope, (round(low / slope) + 32768) * slope) if slope else (1.0, low + 32768)

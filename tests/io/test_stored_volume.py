@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from medvlp.io import read_volume
+from medvlp.io.affine import Affine
+from medvlp.io.lut import percentile_range
 from medvlp.io.stored_volume import stored_volume
+from medvlp.io.volume import Volume
 
 
 @pytest.mark.parametrize(("slope", "inter"), [(1, 0), (1, -1024), (0.5, 0), (0.003, 7)])
@@ -32,6 +35,18 @@ def test_numbers_beyond_16_bits_are_rounded_and_the_error_is_told(tmp_path):
     span = np.nanmax(voxels) - np.nanmin(voxels)
     assert 0 < stored.error <= span / 65535
     assert stored.values.min() == -32768
+
+
+def test_zero_stays_zero_so_that_a_model_is_shown_the_percentiles_of_the_file():
+    """An MR image with some ringing below 0: percentiles are of what is not 0, two thirds of it are background."""
+    draws = np.random.default_rng(0)
+    voxels = np.where(draws.random((12, 24, 24)) < 0.3, draws.normal(500, 150, (12, 24, 24)), 0).astype(np.float32)
+    voxels[0, 0, :6] = -3.21
+    stored = stored_volume(Volume(voxels, Affine(np.eye(4))))
+    again = stored.volume({}).voxels
+    assert (again == 0).sum() == (voxels == 0).sum()
+    assert 0 < stored.error < np.ptp(voxels) / 65534
+    assert percentile_range(again, 0.5, 99.5) == pytest.approx(percentile_range(voxels, 0.5, 99.5), abs=0.1)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
