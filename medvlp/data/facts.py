@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,21 +83,22 @@ def _hash(path: Path) -> str:
 def _content(path: Path) -> Image | Volume:
     from medvlp.io.volume_read import read_volume
 
+    volume = partial(read_volume, on_gap="resample", on_tilt="shear")  # what it refuses is for the prefix to say
     if path.is_dir():
-        return read_volume(path)
+        return volume(path)
     try:
         image = read_image(path)
     except UnreadableImage as error:
         if error.reason not in ("volume", "several_images"):
             raise
         try:
-            return read_volume(path)
+            return volume(path)
         except UnreadableImage as other:  # several pictures that are no slices stay what they are
             raise (error if error.reason == "several_images" and other.reason in _NO_SERIES else other) from None
     if int(image.meta.get("NumberOfFrames", 1)) < 2:
         return image
     try:
-        return read_volume(path)
+        return volume(path)
     except UnreadableImage:
         return image  # frames without places: a film, whose first frame stands for it
 

@@ -13,8 +13,12 @@ from medvlp.core.errors import DataError
 from medvlp.data.cache import Cache
 from medvlp.data.difference import difference
 from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import prepare
 from medvlp.data.quarantine import write_quarantine
 from medvlp.data.readable import look_through
+from medvlp.data.views.read_volume import ReadVolume
+from tests.io.conftest import dicom_writer
+from tests.io.ct_series import write_series
 
 
 def cut(path: Path) -> None:
@@ -61,6 +65,21 @@ def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
     assert looked.manifest.column("sha256").tolist() == [sha_of(root / "0.png"), None, sha_of(root / "1.png")]
     assert looked.manifest.column("sha256_image_lateral").tolist() == [sha_of(root / "1.png"), None, None]
     assert [len(looked.facts(row)) for row in range(3)] == [2, 0, 1]
+
+
+def test_a_series_that_the_views_may_repair_stays_and_is_theirs_to_refuse(tmp_path: Path, cache: Cache) -> None:
+    """Three slices are missing: the index knows nothing of the `on_gap` that a configuration will ask for."""
+    for name, only in (("whole", range(17)), ("gap", [k for k in range(17) if k not in (9, 10, 11)])):
+        write_series(dicom_writer(tmp_path), tmp_path / name, only=tuple(only))
+    data = Manifest.of({"id": ["a", "b"], "volume": ["whole", "gap"]}, root=tmp_path)
+    looked = look_through(data, cache=cache)
+    assert (looked.quarantined, looked.manifest.column("id").tolist()) == ((), ["a", "b"])
+    refused, repaired = (
+        prepare(looked.manifest, [ReadVolume(size=16, on_gap=on_gap)], cache=cache, cap=0.5)  # type: ignore[arg-type]
+        for on_gap in ("error", "resample")
+    )
+    assert [(entry.id, entry.reason) for entry in refused.quarantined] == [("b", "gap")]
+    assert repaired.quarantined == ()
 
 
 def test_a_cohort_of_words_needs_no_file(cache: Cache) -> None:
