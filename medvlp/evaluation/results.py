@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,22 +129,9 @@ def result_text(result: Result, *, indent: int | None = 1) -> str:
 
 def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
     _check_companions(result)
-    document = _Document(
-        schema=SCHEMA,
-        name=result.name,
-        role=result.role,
-        title=result.title,
-        synthetic=result.synthetic,
-        recipe=result.recipe,
-        data=result.data,
-        split=result.split,
-        caveats=result.caveats,
-        flags=result.flags,
-        metrics=result.metrics,
-        cases=cases,
-        options=dict(result.options),
-        fitted=dict(result.fitted),
-    )
+    facts: dict[str, Any] = {each.name: getattr(result, each.name) for each in fields(Result)}
+    facts |= {"cases": cases, "options": dict(result.options), "fitted": dict(result.fitted)}
+    document = _Document(schema=SCHEMA, **facts)
     plain = _without_none(document.model_dump(mode="json", by_alias=True))
     return json.dumps(plain, indent=indent, allow_nan=False) + "\n"
 
@@ -181,21 +169,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
                 f"restore it or evaluate again."
             )
         table = pd.read_parquet(io.BytesIO(content)) if cases else None
-    return Result(
-        name=document.name,
-        role=document.role,
-        title=document.title,
-        synthetic=document.synthetic,
-        recipe=document.recipe,
-        data=document.data,
-        split=document.split,
-        caveats=document.caveats,
-        flags=document.flags,
-        metrics=document.metrics,
-        cases=table,
-        options=document.options,
-        fitted=document.fitted,
-    )
+    facts: dict[str, Any] = {each.name: getattr(document, each.name) for each in fields(Result)}
+    return Result(**facts | {"cases": table})
 
 
 def _check_companions(result: Result) -> None:
