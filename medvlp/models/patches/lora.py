@@ -50,6 +50,10 @@ class LoRA(Patch):
         self.down = nn.Parameter(torch.empty(rank, site.module.in_features))
         self.up = nn.Parameter(torch.zeros(site.module.out_features, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.begin(site.module)
+
+    def begin(self, layer: nn.Linear) -> None:
+        """Take from the layer what else a subclass needs; here nothing."""
 
     def forward(self, value: Tensor, source: Tensor) -> Tensor:
         """Add the update."""
