@@ -46,18 +46,13 @@ def evaluate_scores(
     Args:
         predictions: one row an image or study, with the columns named above.
         seed: seed of the bootstrap.
-        recipe: hash of what made the scores.
-        data: hash of the data.
+        recipe, data, name, title, role, synthetic: of the `Result`, see there.
         resamples: bootstrap resamples of patients; 0 for no intervals.
         level: confidence level.
         min_positives: positive rows that a finding needs to take part in an average.
         interval: form of the intervals, see `intervals`.
         policy: what is done with uncertain labels.
         min_group: patients of each class that a group needs for any number.
-        name: name of the result.
-        title: its words for a page.
-        role: ``"control"`` for a baseline that a model must beat.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if a column is missing, an id occurs twice, a label is not 1, 0, -1 or blank, a score of a labelled

@@ -74,17 +74,13 @@ def evaluate_few_shot(
         patients: N identifiers.
         ids: N names of rows.
         seed: of the bootstrap.
-        recipe: hash of what made the scores.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: of the bootstrap; 0 for no intervals.
         level: of confidence.
         min_positives: positive rows that a finding needs to take part in the macro average.
         interval: form of the intervals.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
         role: ``"control"`` for a baseline.
-        synthetic: the data is synthetic.
         caveats: what a reader has to know.
 
     Raises:

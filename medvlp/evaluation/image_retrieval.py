@@ -125,16 +125,12 @@ def evaluate_image_retrieval(
         labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
         patients: (S,).
         seed: of the bootstrap.
-        recipe: hash of what made the embeddings.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.
         resamples: of the bootstrap; 0 for no intervals.
         level: of the intervals.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if lengths disagree, an embedding is not usable, or a k exceeds the smallest pool.

@@ -36,12 +36,8 @@ def evaluate_prompt_sensitivity(
         scores: label -> prompt -> (N,), as `medvlp.answers.prompting.recipe_scores.single_prompt_scores` gives.
         labels: label -> (N,) 1, 0; -1 and NaN are left out.
         patients: (N,).
-        recipe: hash of what made the scores.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if a finding has no labels, or lengths disagree.

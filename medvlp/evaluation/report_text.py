@@ -149,16 +149,12 @@ def evaluate_reports(
         written: (S,) reports that are judged.
         patients: (S,).
         seed: of the bootstrap.
-        recipe: hash of what wrote the reports.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         wanted: vocabulary of the findings.
         has_prior: (S,) whether there is an earlier examination; None asks the references' words.
         uncertain_is_present: as for `compare_reports`; the rows' policy is ``u_ones`` or ``u_zeros``.
         resamples: of the bootstrap.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if lengths disagree or there are no reports.

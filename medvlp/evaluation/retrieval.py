@@ -58,8 +58,7 @@ def evaluate_retrieval(
         reports: ``(S,)`` report texts; equal ones (white space and case aside) are one group.
         patients: ``(S,)`` patient identifiers.
         seed: seed of the bootstrap.
-        recipe: hash of what made the embeddings.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         ids: ``(S,)`` study identifiers for the per-case table; by default their position.
         labels: ``(S, L)`` labels; not mentioned (NaN) is a value like the others. None leaves those rows out.
         ks: lengths of the list that is looked at.
@@ -67,9 +66,6 @@ def evaluate_retrieval(
         resamples: bootstrap resamples; 0 for no intervals.
         level: confidence level.
         split: written into the rows.
-        name: name of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if lengths disagree, an embedding is NaN, infinite or zero, or a k is not in 1 to S.

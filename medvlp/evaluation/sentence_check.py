@@ -78,16 +78,12 @@ def evaluate_sentence_check(
         patients: (S,).
         embed_text: texts -> (T, D) unit embeddings.
         seed: of the bootstrap.
-        recipe: hash of what made the embeddings.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.
         kinds: of changes.
         resamples: of the bootstrap.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.

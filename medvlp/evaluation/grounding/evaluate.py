@@ -65,18 +65,14 @@ def evaluate_grounding(
         cases: one at a time; none is kept.
         scale: how thresholds read the map's values, see `measure`.
         seed: of the bootstrap.
-        recipe: hash of what made the maps.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         level: confidence level.
         min_positives: cases with a region that a finding needs to take part in the macro average.
         thresholds: finding -> strongest value from which on the finding is said to be there, fitted on other cases
             (`youden_threshold`): gives sensitivity and zero-region specificity at ``youden_validate``.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
         role: ``"control"`` for a baseline.
-        synthetic: the data is synthetic.
         caveats: of the result.
 
     Raises:

@@ -68,14 +68,10 @@ def evaluate_sanity(
         patients: patient of each case.
         findings: what each case asks for.
         seed: of the bootstrap.
-        recipe: hash of what made the maps.
-        data: hash of the data.
+        recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         level: confidence level.
         split: written into the rows.
-        name: of the result.
-        title: its words for a page.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if lengths differ.

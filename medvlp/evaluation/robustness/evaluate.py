@@ -64,10 +64,8 @@ def evaluate_robustness(
         seed: of the bootstrap.
         resamples: of patients.
         min_positives: of a finding in the macro average.
-        recipe: hash of the evaluation.
-        data: hash of the data.
+        recipe, data, synthetic: of the `Result`, see there.
         split: written into the rows.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if a condition shares no case with the clean pictures, or labels or patients differ.

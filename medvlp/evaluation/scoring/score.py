@@ -50,12 +50,9 @@ def score_predictions(
             ``dev``, in any case) holds the validation rows.
         validation: these rows as a table of their own instead.
         options: what is computed, and how.
-        recipe: hash of what made the scores.
+        recipe, title, role, synthetic: of the `Result`, see there.
         data: hash of the data; by default that of the table.
         name: of the result; a policy for uncertain labels other than leaving them out is added to it.
-        title: its words for a page.
-        role: ``"control"`` for a baseline that a model must beat.
-        synthetic: the data is synthetic.
 
     Raises:
         DataError: if the table would give wrong numbers (see `predictions`), a patient is in validation and elsewhere,
