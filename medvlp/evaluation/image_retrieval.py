@@ -193,17 +193,9 @@ def _rows(
 ) -> tuple[Metric, ...]:
     names = [*(f"recall@{k}" for k in ks), *(f"precision@{k}" for k in ks), "mean_average_precision"]
     columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
+    empty = Metric(metric="", label=_DIRECTION, value=None, split=split, policy="none", counts=Counts(n=0, patients=0))
     if not len(frame):
-        empty = Metric(
-            metric="",
-            label=_DIRECTION,
-            value=None,
-            split=split,
-            policy="none",
-            reason="no_rows",
-            counts=Counts(n=0, patients=0),
-        )
-        return tuple(metric_row(replace(empty, metric=each), None, None) for each in names)
+        return tuple(metric_row(replace(empty, metric=each, reason="no_rows"), None, None) for each in names)
     values = frame[columns].to_numpy(dtype=np.float64)
     clusters = patient_clusters(frame["patient_id"].to_numpy())
 
@@ -216,12 +208,9 @@ def _rows(
         chance = frame["share"].mean() if each.startswith("precision") else None
         if each.startswith("recall"):
             chance = chances[int(each.split("@")[1])].mean()
-        row = Metric(
+        row = replace(
+            empty,
             metric=each,
-            label=_DIRECTION,
-            value=None,
-            split=split,
-            policy="none",
             group="label_equal",
             chance=None if chance is None else float(chance),
             interval=ConfidenceInterval(level=level),
