@@ -100,14 +100,18 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
     return with_interval(row, found, method="patient_bootstrap", form="logit")
 
 
-def with_paired_test(row: Metric, found: PairedTest) -> Metric:
+def with_test(row: Metric, p: float | None, found: Interval, *, form: str) -> Metric:
     """Return a row of a difference of two AUROCs with DeLong's interval and test; without both of too few patients."""
     if row.reason in TOO_FEW:
         return row
-    if found.p is None:
+    if p is None:
         return replace(row, reason="separated")
-    row = replace(row, test=replace(row.test, p=found.p))
-    return with_interval(row, Interval(found.low, found.high, 0, 0), method="delong_clustered", form="wald")
+    return with_interval(replace(row, test=replace(row.test, p=p)), found, method="delong_clustered", form=form)
+
+
+def with_paired_test(row: Metric, found: PairedTest) -> Metric:
+    """Return a row as `with_test`, of a paired test."""
+    return with_test(row, found.p, Interval(found.low, found.high, 0, 0), form="wald")
 
 
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from medvlp.evaluation.audit.areas import Area, area_interval, gap_between, mean_area, patient_area
 from medvlp.evaluation.audit.parts import Part, sides
-from medvlp.evaluation.metric_row import with_interval
+from medvlp.evaluation.metric_row import with_interval, with_test
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
@@ -129,12 +129,7 @@ def family(row: Metric) -> tuple[object, ...]:
 def _gap(row: Metric, one: Area, other: Area) -> Metric:
     found = gap_between(one, other, level=row.interval.level)
     row = replace(row, value=found.value, test=replace(row.test, first=other.value, second=one.value))
-    if row.reason in TOO_FEW:
-        return row
-    if found.p is None:
-        return replace(row, reason="separated")
-    row = replace(row, test=replace(row.test, p=found.p))
-    return with_interval(row, found.interval, method="delong_clustered", form="square_and_add")
+    return with_test(row, found.p, found.interval, form="square_and_add")
 
 
 def _area(row: Metric, area: Area) -> Metric:
