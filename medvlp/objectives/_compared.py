@@ -28,8 +28,8 @@ class Compared(Objective):
         image: view of the images.
         text: view of the texts.
         score: component of `models/scores`, with options or by its name alone.
-        positives: which texts belong to an image.
-        exclude: which of the others are left out.
+        positives: which texts belong to an image, see `clip`.
+        exclude: which of the others are left out, see `clip`.
 
     Attributes:
         two_way: whether it asks for both directions.

@@ -31,14 +31,14 @@ class NoisyLabels(Labelled):
         objective: name, for error sentences.
         labels: L findings, those of the state in its order.
         view: of the pictures.
-        part: name of the classifier, which the bundle keeps.
-        state: a state `class_prototypes` that reads ``VIEW/ROWS``.
+        part: name of the classifier, which the bundle keeps and can be asked: the answer `findings`.
+        state: a state `class_prototypes` that reads ``VIEW/HEAD``.
         teacher: state that encodes, `ema`.
-        queue: state `queue` that reads ``TEACHER:VIEW/ROWS``.
-        rows: name of the projection.
-        hidden: width of its hidden layer.
+        queue: state `queue` that reads ``TEACHER:VIEW/HEAD``.
+        rows: HEAD, name of the projection.
+        hidden: width of the projection's hidden layer.
         width: of z.
-        temperature: of the contrast of samples.
+        temperature: t, of the contrast of samples.
         rebuild: whether the common row is drawn again from z.
     """
 

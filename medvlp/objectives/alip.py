@@ -37,11 +37,10 @@ class Alip(Compared):
     code it does so before the step's weights are taken.
 
     Args:
-        image: view of the images.
+        image, exclude: as in `clip`.
         text: view of the reports.
         caption: view of the captions, as the view ``captions`` writes them from labels.
         positives: which texts belong to an image; for captions their own equality counts.
-        exclude: which of the others are left out.
         horizon: of the running means in samples; the default is the paper's 0.99 a step of 4,096 samples. Choose it far
             below the run's length: until then every weight is small.
 

@@ -20,11 +20,9 @@ class ByoLip(SiamLip):
     eval mode, so its BatchNorm takes the running statistics, which follow the student's, where BYOL takes the step's.
 
     Args:
+        hidden, width, layers: as in `siamlip`.
         pairs: of views, such as ``[[image, text], [image.strong, text.strong]]``.
         teacher: state `ema`; the paper's decay is 0.99 a step.
-        hidden: see `SiamLip`.
-        width: see `SiamLip`.
-        layers: see `SiamLip`.
         head: name of the projection.
 
     Returns:

@@ -32,10 +32,7 @@ class Cacr(Compared):
     InfoNCE.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
-        positives: which texts belong to an image, see `clip`.
-        exclude: which of the others are no negatives, see `clip`.
+        image, text, positives, exclude: as in `clip`.
         attraction: t+.
         repulsion: t-; the paper's is 0.9 or 2.
         prior: share of unknown positives among the negatives: what they add to the repulsion is taken off, (CR + prior

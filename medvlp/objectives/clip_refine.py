@@ -36,12 +36,10 @@ class ClipRefine(Compared):
     it. The public code leaves s out, although features of unit length need one; here it is the model's.
 
     Args:
+        image, text, positives: as in `clip`.
         teacher: state that encodes, a ``frozen`` copy of the model.
-        image: view of the images.
-        text: view of the texts.
         alpha: share of the pairs that belong together in q; 1 is `clip`, 0 plain distillation.
         temperature: T.
-        positives: which texts belong to an image.
         random_weight: w, a number or a ramp; 0 leaves the random term out.
         prior: of z: normal, or uniform with the same mean and deviation.
         mean: of z in each dimension.

@@ -26,11 +26,9 @@ class Convirt(Clip):
     (``sentences`` with ``most: 1``). The paper mirrors images; nothing here does.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
+        image, text, exclude: as in `clip`.
         image_weight: w, the paper's lambda.
         positives: which texts belong to an image, see `clip`; the paper's is ``own``.
-        exclude: which of the others are left out.
 
     Returns:
         ``image_to_text`` and ``text_to_image``, each times its weight.

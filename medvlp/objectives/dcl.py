@@ -33,11 +33,7 @@ class Dcl(Compared):
     is `clip` with ``positive_in_denominator: false``.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
-        score: component of `models/scores`, with options or by its name alone.
-        positives: which texts belong to an image, see `clip`.
-        exclude: which of the others are no negatives, see `clip`.
+        image, text, score, positives, exclude: as in `clip`.
         sigma: spread of the von Mises-Fisher weights; None: all weights are 1.
         within: whether rows of a row's own view that are no positives are negatives too, as between SimCLR's two crops.
 

@@ -40,12 +40,11 @@ class Degla(Compared):
     `text`. Without copies and distillation it is `clip`.
 
     Args:
+        image, positives: as in `clip`.
         teacher: state that encodes: ``ema`` as in the paper (a decay of 0.9996 at steps of 256 samples is a horizon of
             640,000), or ``frozen``.
-        image: view of the images.
         text: view of the true texts.
         negative: view of the false copies, as ``hard_negative`` or ``other_side`` writes them.
-        positives: as in `clip`.
         exclude: as in `clip`; copies of other samples are left out by it too (``true_of``: a copy that is false of its
             own picture and true of this one), a sample's own never.
         image_grounded: weight of `image`.

@@ -35,15 +35,7 @@ class Fopro(NoisyLabels):
     relation alone (`trainable`), then both with ``clean_by: either``.
 
     Args:
-        labels: L findings, as in the state.
-        view: of the pictures.
-        part: name of the classifier, which the bundle keeps and can be asked: the answer `findings`.
-        state: state `class_prototypes` that reads ``VIEW/HEAD``.
-        teacher: state `ema`.
-        queue: state `queue` that reads ``TEACHER:VIEW/HEAD``.
-        temperature: t.
-        hidden: width of the projection's hidden layer.
-        width: of z.
+        labels, view, part, state, teacher, queue, temperature, hidden, width: as in `capro`.
         relation: name of the relation network.
         relation_hidden: width of its hidden layer.
         head: name of the projection, and with ``_back`` of the way back.

@@ -39,19 +39,14 @@ class Ins(NoisyLabels):
     Their beliefs begin at 1/2 in a bag with the finding, here at 1, its label.
 
     Args:
-        labels: L findings, as in the state.
+        labels, part, teacher, temperature, hidden, width: as in `capro`.
         view: of the instances: pictures with a study's label, tiles or slices.
         bag: what the instances of a bag share: the ``sample`` whose rows they are, the ``study`` or the ``patient``.
-        part: name of the classifier, which the bundle keeps and can be asked: the answer `findings`.
         state: state `class_prototypes` that reads ``VIEW/HEAD``, with ``predictions: VIEW/PART``.
-        teacher: state `ema`.
         queue: state `queue` that reads ``TEACHER:VIEW/HEAD``, with ``beside: [VIEW/PART, label.FINDING, ...]``.
         alike_from: samples seen by the run from which P is by predicted labels.
         contrast_weight: of the contrast.
         bag_weight: of the bag's term; 0 takes it out.
-        temperature: t.
-        hidden: width of the projection's hidden layer.
-        width: of z.
         head: name of the projection.
 
     Returns:

@@ -34,11 +34,8 @@ class LightClip(Compared):
     with its description.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
+        image, text, positives, exclude: as in `clip`.
         score: component of `models/scores`, with options or by its name alone; ``bipartite`` gives the second term.
-        positives: which texts belong to an image, see `clip`.
-        exclude: which of the others are left out, see `clip`.
         alpha: the negatives' share of the target, in [0, 1), or a ramp of it in samples.
 
     Returns:

@@ -33,15 +33,13 @@ class LongClip(Compared):
     ``stretch_positions``.
 
     Args:
-        image: view of the images.
+        image, positives, exclude: as in `clip`.
         text: view of the long texts.
         short: view of the short texts: the impression, which the data view ``{name: sections, sections: [impression],
             to: text.short}`` makes; a sample without one takes part in the first term only.
         components: k, 32 in the paper.
         short_weight: w, 1 in the authors' code; an older path of it has 0.1.
         label_smoothing: as in `contrast`.
-        positives: which texts belong to an image, as in `clip`.
-        exclude: which of the others are left out, as in `clip`.
 
     Returns:
         ``image_to_text``, ``text_to_image``, ``image_to_short``, ``short_to_image``, whose values add up to L.

@@ -25,12 +25,8 @@ class Matryoshka(Clip):
     them. Nothing is added to the towers.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
+        image, text, positives, exclude, reading: as in `clip`.
         halvings: H; the paper halves 2,048 numbers eight times.
-        positives: which texts belong to an image, see `clip`.
-        exclude: which of the others are left out.
-        reading: of several positives, see `contrast`.
 
     Returns:
         ``image_to_text`` and ``text_to_image`` of the whole embedding; with ``_1``, ``_2`` ... behind, of its prefixes.

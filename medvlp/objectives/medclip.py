@@ -34,10 +34,8 @@ class Medclip(Compared):
     films without reports and reports without films train together.
 
     Args:
+        image, text, score: as in `clip`.
         labels: the K findings that are compared.
-        image: view of the images.
-        text: view of the texts.
-        score: component of `models/scores`.
         similarity: ``dot`` counts shared findings, as the public code does; ``cosine`` is the paper's.
         temperature: tau of the targets, 1 in the paper; smaller is sharper.
 

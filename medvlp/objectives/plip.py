@@ -27,9 +27,7 @@ class Plip(Compared):
     identity the smallest value is 0, at the one-hot p of CLIP.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
-        score: component of `models/scores`, with options or by its name alone.
+        image, text, score: as in `clip`.
         identity: what rows of one identity have in common: a patient, a study, a report, findings; ``none``: a sample
             is its own.
         eps: added to q; the price of probability on another identity is -log eps.

@@ -25,10 +25,8 @@ class Siglip(Compared):
     do not match.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
+        image, text, positives: as in `clip`.
         score: component of `models/scores`, with options or by its name alone, evaluated from image to text.
-        positives: which texts belong to an image, see `clip`.
         exclude: which of the others are not asked about, because they are probably no negatives.
         model: given by the builder; its logit scale must have a bias.
 

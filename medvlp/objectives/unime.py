@@ -35,13 +35,9 @@ class Unime(Compared):
     with ``model.scale: {init: 50, min: 50, max: 50}`` the paper's 0.02.
 
     Args:
-        image: view of the images.
-        text: view of the texts.
-        score: component of `models/scores`, with options or by its name alone.
+        image, text, score, positives, exclude: as in `clip`.
         negatives: k.
         margin: the paper's beta, of a score; `.inf` filters nothing.
-        positives: which texts belong to an image, see `clip`.
-        exclude: which of the others are never negatives.
 
     Returns:
         ``image_to_text`` and ``text_to_image``, each at half weight.

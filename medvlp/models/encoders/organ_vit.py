@@ -27,13 +27,9 @@ class OrganViT(VolumeViT):
     fVLM (Shui et al., ICLR 2025) has the sizes that stand here.
 
     Args:
+        patch, width, layers, heads, hidden: as in `volume_vit`.
         organs: O.
         size: (S, H, W) whose places are learnt.
-        patch: of a block, along the same axes.
-        width: W.
-        layers: blocks of the transformer.
-        heads: of its attentions; divides the width.
-        hidden: width of its networks' hidden layer.
         levels: numbers of blocks, from 0, ascending.
 
     Raises:
