@@ -35,7 +35,6 @@ class AttentiveMask(State):
         ratio: share of the patches that is hidden.
         by: ``relevance``, or ``chance``: drawn for each sample, what attentive masking is compared with.
         seed: of chance.
-        model: given by the builder.
 
     Raises:
         ConfigError: if the tower's tokens form no grid, or its projection does not take them.

@@ -39,7 +39,6 @@ class Ema(ModelTeacher):
         centre: keys whose rows have a centre, without the teacher's name: ``[image/dino, image.second/dino]``. Views
             share the centre of a part.
         centre_horizon: in samples; the default is DINO's e = 0.9 for steps of 1,024.
-        name: under which it is asked, given by the builder.
 
     Raises:
         ConfigError: if a horizon is not positive, or `centre` names no part of a view.

@@ -28,7 +28,6 @@ class Autoencoded(Head):
     tower's own pixels are scaled, and ``NAME_decoded``, both (R, 128, 128).
 
     Args:
-        in_width: W, given by the builder.
         reads: vector of the tower, or of a head.
         code: D; 64 as published.
 

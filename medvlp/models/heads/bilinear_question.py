@@ -23,8 +23,6 @@ class BilinearQuestion(QuestionHead):
     GloVe vectors.
 
     Args:
-        memory_width: width of what it reads of the image, given by the builder.
-        text: the text tower, given by the builder.
         answers: C, at least 2.
         reads: part of the image: its ``tokens``, or one vector such as ``pooled`` or what a head gives.
         width: W of the words; 1024 as published.

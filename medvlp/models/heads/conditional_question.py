@@ -55,8 +55,6 @@ class ConditionalQuestion(QuestionHead):
     the other kind get a logit of no weight. The router's gradient does not reach the text tower.
 
     Args:
-        memory_width: width of what it reads of the image, given by the builder.
-        text: the text tower, given by the builder.
         answers: C, at least 2.
         closed: how many of the list, its first, answer closed questions; the others answer open ones.
         reads: part of the image, see `BilinearQuestion`.

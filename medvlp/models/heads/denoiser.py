@@ -28,8 +28,6 @@ class Denoiser(Head):
     embedding is first made sqrt(W) long, so that its numbers are about 1.
 
     Args:
-        in_width: W, given by the builder.
-        token_width: of the tower's tokens, given by the builder.
         reads: vector of the tower or of a head.
         size: S; what is smaller than a pixel of this copy cannot be learned from it.
         channels: of the U-Net's levels, finest first, multiples of 8; all but the first attend.

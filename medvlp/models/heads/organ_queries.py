@@ -24,7 +24,6 @@ class OrganQueries(Head):
     al., ICLR 2025).
 
     Args:
-        in_width: W, given by the builder.
         organs: their names, in the order of the tower's windows.
         width: D.
         heads: of the attention; divides W.
