@@ -90,7 +90,6 @@ class Manifest:
         """Read Parquet, or a CSV or TSV whose header already has this module's column names.
 
         Args:
-            path: the file.
             root: folder of the images; default: what the file says (an absolute folder where the images did not lie
                 beside it, taken at its word), else the file's own folder.
 

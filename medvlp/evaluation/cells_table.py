@@ -61,7 +61,6 @@ def make_table(
         reference: name of the cell that the others are compared with.
         level: of all intervals.
         resamples: of the patient bootstrap; at least 100 for each comparison that finished runs allow are drawn.
-        seed: of the bootstrap.
 
     Raises:
         ConfigError: if no finished run measures what is asked for, with the nearest name.

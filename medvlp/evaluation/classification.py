@@ -45,10 +45,8 @@ def evaluate_scores(
 
     Args:
         predictions: one row an image or study, with the columns named above.
-        seed: seed of the bootstrap.
         recipe, data, name, title, role, synthetic: of the `Result`, see there.
         resamples: bootstrap resamples of patients; 0 for no intervals.
-        level: confidence level.
         min_positives: positive rows that a finding needs to take part in an average.
         interval: form of the intervals, see `intervals`.
         policy: what is done with uncertain labels.

@@ -46,7 +46,6 @@ def compare_results(
         common: compare on the cases that both have; without it, differing cases are refused.
         resamples: of patients, for all that DeLong's test does not cover.
         level: of the intervals.
-        seed: of the bootstrap.
         min_positives: positive rows that a finding needs to take part in the macro average.
 
     Raises:

@@ -57,7 +57,6 @@ def ap_rows(found: dict[str, CaseBoxes], *, iou: float, seed: int, resamples: in
     Args:
         found: by finding.
         iou: overlap from which a box is right: it stands in the metric's name, ``ap@0.3``.
-        seed: of the bootstrap.
         resamples: over patients.
         split: written into the rows.
     """
@@ -84,7 +83,6 @@ def ap_difference(
         other: of the same cases.
         label: of the row: who the other is.
         iou: as for `ap_rows`.
-        seed: of the bootstrap.
         resamples: over patients.
         split: written into the row.
     """

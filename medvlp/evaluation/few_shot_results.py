@@ -73,10 +73,8 @@ def evaluate_few_shot(
         labels: finding -> ``(N,)`` 1, 0; -1 and NaN are left out.
         patients: N identifiers.
         ids: N names of rows.
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: of the bootstrap; 0 for no intervals.
-        level: of confidence.
         min_positives: positive rows that a finding needs to take part in the macro average.
         interval: form of the intervals.
         split: written into the rows.

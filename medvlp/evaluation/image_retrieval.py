@@ -124,7 +124,6 @@ def evaluate_image_retrieval(
         image: (S, D) embeddings, one a study; compared by cosine.
         labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
         patients: (S,).
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.

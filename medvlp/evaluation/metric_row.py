@@ -186,7 +186,6 @@ def drawn_rows(
         rows: K, without numbers.
         statistic: patient weights ``(P, B)`` -> ``(B, K)``, NaN where it is not defined.
         clusters: the patients.
-        seed: of the bootstrap.
         resamples: 0 for no intervals.
         height: the largest first axis that the statistic makes inside.
     """
@@ -214,10 +213,8 @@ def mean_metric(
         values: ``(n,)``, or ``(n, K)`` of K labels; NaN where a case says nothing. A resample leaves out labels without
             a case in it.
         patients: ``(n,)``.
-        seed: of the bootstrap.
         resamples: over patients; 0 for no interval.
         split: written into the row.
-        level: confidence level.
 
     Example:
         >>> row = mean_metric("dice", "lung", np.array([0.5, 1.0, np.nan]), ["a", "b", "c"], seed=0, resamples=0)

@@ -148,7 +148,6 @@ def evaluate_reports(
         references: (S,) reports by radiologists.
         written: (S,) reports that are judged.
         patients: (S,).
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         wanted: vocabulary of the findings.
         has_prior: (S,) whether there is an earlier examination; None asks the references' words.
@@ -308,7 +307,6 @@ def f1_difference(
         other: of the same studies in the same order.
         patients: (S,) of the studies.
         label: of the row: who the other is.
-        seed: of the bootstrap.
         resamples: over patients.
 
     Example:

@@ -57,14 +57,12 @@ def evaluate_retrieval(
         text: ``(S, D)`` report embeddings in the same order; None: see `image`.
         reports: ``(S,)`` report texts; equal ones (white space and case aside) are one group.
         patients: ``(S,)`` patient identifiers.
-        seed: seed of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         ids: ``(S,)`` study identifiers for the per-case table; by default their position.
         labels: ``(S, L)`` labels; not mentioned (NaN) is a value like the others. None leaves those rows out.
         ks: lengths of the list that is looked at.
         max_group: K of the restricted rows; None leaves them out.
         resamples: bootstrap resamples; 0 for no intervals.
-        level: confidence level.
         split: written into the rows.
 
     Raises:

@@ -77,7 +77,6 @@ def evaluate_sentence_check(
         reports: (S,).
         patients: (S,).
         embed_text: texts -> (T, D) unit embeddings.
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.

@@ -52,7 +52,6 @@ def recall_rows(
         moved: under attack.
         reports: (N,) as they were written.
         patients: (N,).
-        seed: of the bootstrap.
         resamples: over patients.
     """
     group = np.unique([" ".join(text.split()).casefold() for text in reports], return_inverse=True)[1]

@@ -28,7 +28,6 @@ def both_ways(
     """Contrast unit vectors that an objective made of own rows of a key with the embeddings of texts, as `clip` does.
 
     Args:
-        ctx: the step.
         rows: (R, D), one of each own row of the key.
         key: whose owners and relations they have.
         text: view of the texts.
@@ -64,7 +63,6 @@ def among(
     """Contrast vectors of own rows of a key with vectors of everybody's of another, by tiles where there are many.
 
     Args:
-        ctx: the step.
         own: (R, D).
         everybody: (C, D).
         positives: as in `clip`.

@@ -93,7 +93,6 @@ class Compared(Objective):
         """Sum a loss over own rows of one view against everybody's of another, by tiles where there are many.
 
         Args:
-            ctx: the step.
             rows: view of the rows.
             columns: view of the columns.
             loss: (scores, positives, exclude=) of some rows -> their term; positives are the one column of each row, or

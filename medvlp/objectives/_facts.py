@@ -21,7 +21,6 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
     (`medvlp.text.facts.confirmed`).
 
     Args:
-        ctx: the step.
         rows: key of the rows.
         columns: key of the columns; the view of one of the two is the text field, or another text of it, of the other
             its picture. Of two texts the columns state the facts if theirs is the text field, else the rows.

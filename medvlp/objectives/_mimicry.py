@@ -27,7 +27,6 @@ def affinity(
     The mean is taken of distributions, not of scores, so that teachers of any width and scale go together.
 
     Args:
-        ctx: the step.
         teachers: states that encode.
         rows: view of the rows.
         columns: view of the columns.

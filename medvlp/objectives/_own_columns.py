@@ -17,7 +17,6 @@ def own_columns(ctx: Context, relation: str, *, rows: str, columns: str, text: s
     It is worked out on the host from the step's index, in the time of a sort; a mask of all pairs is not needed then.
 
     Args:
-        ctx: the step.
         relation: "own" or "same_report"; of any other the answer is None.
         rows: key of the rows.
         columns: key of the columns.

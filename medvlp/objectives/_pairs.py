@@ -48,7 +48,6 @@ def pairs_of(
     equal ones the nearest. Of several boxes of the one where the other has none nobody knows which is meant.
 
     Args:
-        ctx: the step.
         key: of an image view.
         field: the matrix of `medvlp.text.relations`, flat.
         labels: E entities.

@@ -35,7 +35,6 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
     """Return the boxes ``boxes.LABEL`` of a batch on own rows of a key, at most so many a row, drawn at random.
 
     Args:
-        ctx: the step.
         key: of an image view.
         labels: findings.
         most: boxes of a row; of more a draw of (seed, position, name) is taken.

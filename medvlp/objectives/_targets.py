@@ -46,7 +46,6 @@ def related(ctx: Context, relation: str, *, rows: str, columns: str, text: str, 
     """Whether own rows and everybody's columns are related, bool (R, C); a sample is always related to itself.
 
     Args:
-        ctx: the step.
         relation: a word of `Relation` or `Exclusion`, "none" excepted.
         rows: key of the rows.
         columns: key of the columns.

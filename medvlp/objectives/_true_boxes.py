@@ -32,7 +32,6 @@ def true_boxes(ctx: Context, key: str, labels: Sequence[str]) -> list[Truth]:
     """Return what each own row of a key holds, its boxes label by label.
 
     Args:
-        ctx: the step.
         key: of an image view.
         labels: K classes, fields ``boxes.LABEL``.
     """

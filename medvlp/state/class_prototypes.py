@@ -107,7 +107,6 @@ class ClassPrototypes(MovingPrototypes):
         """Return what is believed of the labels of a key's own rows, (R, L): 1, 0, between, or NaN for none.
 
         Args:
-            ctx: the step.
             rows: (R, D) unit rows in the prototypes' space.
             key: whose owners tell the samples.
         """

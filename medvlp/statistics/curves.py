@@ -43,7 +43,6 @@ def roc_curve(
         scores: ``(n,)`` finite.
         clusters: the patients of these rows.
         resamples: bootstrap resamples for the band.
-        seed: seed of the bootstrap.
         level: of the band, at each place.
 
     Raises:

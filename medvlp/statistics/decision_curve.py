@@ -69,7 +69,6 @@ def decision_curve(
         clusters: the patients of these rows.
         thresholds: ``(T,)`` above 0 and below 1; 0.01 to 0.99 by default.
         resamples: bootstrap resamples for the band.
-        seed: of the bootstrap.
         level: of the band, at each place.
 
     Raises:

@@ -122,7 +122,6 @@ def delong_interval(area: float, variance: float, *, patients: float, level: flo
         variance: of it.
         patients: in the smaller class, 2 or more; one more than the degrees of freedom of the variance, which for
             a mean of areas need not be whole.
-        level: of confidence.
 
     Example:
         >>> found = delong_interval(0.8, 0.0025, patients=100_000)

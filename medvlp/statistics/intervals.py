@@ -74,7 +74,6 @@ def interval_of(
         draws: ``(resamples,)``, NaN where the statistic is not defined.
         value: the estimate.
         form: which.
-        level: of confidence.
         acceleration: for BCa.
         patients: of the smaller class, for the logit interval.
     """
@@ -115,7 +114,6 @@ def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95, pati
     Args:
         draws: ``(resamples,)``, NaN where the statistic is not defined.
         value: the estimate.
-        level: of confidence.
         patients: in the smaller class, 2 or more; None takes them for many.
 
     Example:

@@ -23,7 +23,6 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     Args:
         successes: 0 to n; need not be whole.
         n: trials, or their effective number.
-        level: of confidence.
 
     Raises:
         DataError: if n is not above 0 or there are more successes than trials.

@@ -44,7 +44,6 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
     A prefix ``module.`` that all names share, left by training on several devices, is taken off.
 
     Args:
-        path: the file.
         inside: keys under which projects keep the weights beside optimiser and configuration; the first there counts.
         parts: keys of several state dicts that are needed all; their names begin with the key then.
 

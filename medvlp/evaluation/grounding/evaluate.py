@@ -64,10 +64,8 @@ def evaluate_grounding(
     Args:
         cases: one at a time; none is kept.
         scale: how thresholds read the map's values, see `measure`.
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
-        level: confidence level.
         min_positives: cases with a region that a finding needs to take part in the macro average.
         thresholds: finding -> strongest value from which on the finding is said to be there, fitted on other cases
             (`youden_threshold`): gives sensitivity and zero-region specificity at ``youden_validate``.

@@ -30,7 +30,6 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *,
         first: (n,) in [0, 1], 1 is a success.
         second: likewise.
         patient: (n,) codes from 0.
-        level: of confidence.
 
     Example:
         >>> twelve = np.arange(12)
@@ -73,7 +72,6 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
         drawn: `measure_cases` of the map.
         centre: of the middle, of the same cases.
         split: written into the rows.
-        level: of confidence.
     """
     both = drawn[["id", "patient_id", "finding", "present", "pointing_game"]].merge(
         centre[["id", "finding", "pointing_game"]], on=["id", "finding"], suffixes=("", "_centre")

@@ -67,10 +67,8 @@ def evaluate_sanity(
         ids: picture of each case.
         patients: patient of each case.
         findings: what each case asks for.
-        seed: of the bootstrap.
         recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
-        level: confidence level.
         split: written into the rows.
 
     Raises:

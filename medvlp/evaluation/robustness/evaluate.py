@@ -61,7 +61,6 @@ def evaluate_robustness(
     Args:
         clean: pictures as they are.
         changed: the same cases, or some of them (only some studies have a lateral picture).
-        seed: of the bootstrap.
         resamples: of patients.
         min_positives: of a finding in the macro average.
         recipe, data, synthetic: of the `Result`, see there.

@@ -53,7 +53,6 @@ def deidentify_dicom(
     """Read a DICOM file and return it without identifiers; the file itself is not touched.
 
     Args:
-        path: the file.
         profile: options.
         secret: key of pseudonyms, UIDs and shifts.
         clean: makes kept free text free of identifiers; by default the words known from the header are cut out.
