@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,7 +155,7 @@ class ZeroShot(Answer):
     def taught_by(self, texts: Iterable[str], *, known: Collection[str] = ()) -> ZeroShot:
         """Keep the findings that a text names, see `named_in`: of others the model knows nothing."""
         named = named_in(self.prompts, texts, known=known)
-        prompts = [_plain(each) for each in self.prompts if each.label in named]
+        prompts = [each.plain() for each in self.prompts if each.label in named]
         only = self._positive_only
         return ZeroShot(
             prompts=prompts, recipe=self._recipe(), source=self._source, positive_only=only, score=self.score
@@ -166,7 +165,7 @@ class ZeroShot(Answer):
         """The prompts themselves, and the recipe where there is one."""
         own = {} if self.recipe is None else {"recipe": self._recipe(), "source": self._source}
         only = {"positive_only": True} if self._positive_only else {}
-        return {"prompts": [_plain(each) for each in self.prompts], **own, **only}
+        return {"prompts": [each.plain() for each in self.prompts], **own, **only}
 
     def _recipe(self) -> dict[str, Any] | None:
         return None if self.recipe is None else dict(self.recipe.recipe.spec)
@@ -182,7 +181,3 @@ def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
         return tuple(PromptSet(**{name: part_of(value) for name, value in each.items()}) for each in prompts)
     except TypeError as error:
         raise ConfigError(f"A set of prompts has name, label, positive, negative, sided, uncertain: {error}.") from None
-
-
-def _plain(prompts: PromptSet) -> dict[str, object]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(prompts).items()}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -60,6 +60,10 @@ class PromptSet:
                 f"The prompts {self.name} for {self.label!r} have no sided templates: add sided: with {{side}}."
             )
         return tuple(template.replace("{side}", side) for template in self.sided)
+
+    def plain(self) -> dict[str, object]:
+        """Return it as a bundle stores it: texts in lists."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
 def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:

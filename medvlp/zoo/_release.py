@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def zero_shot(release: Release) -> tuple[StoredAnswer, ...]:
     """Return the answer of a model of pairs: by the release's own recipe, or by prompt pairs where it has none."""
     if release.recipe:
         return (asked_by_recipe(release.recipe),)
-    plain = [_plain(each) for each in load_prompts(resource("configs", _PROMPTS))]
+    plain = [each.plain() for each in load_prompts(resource("configs", _PROMPTS))]
     return (StoredAnswer("zero_shot", "zero_shot", {"prompts": plain}, [str(each["label"]) for each in plain]),)
 
 
@@ -56,7 +55,7 @@ def asked_by_recipe(name: str) -> StoredAnswer:
             for label, each in settings["findings"].items()
         }
         sets = expand_templates(name, settings.get("templates", {}), given, settings.get("slots"))
-    options = {"recipe": settings["recipe"], "prompts": [_plain(each) for each in sets], "source": name}
+    options = {"recipe": settings["recipe"], "prompts": [each.plain() for each in sets], "source": name}
     return StoredAnswer("zero_shot", "zero_shot", options, [each.label for each in sets])
 
 
@@ -64,7 +63,7 @@ def reworded(answer: StoredAnswer, change: Callable[[str], str]) -> StoredAnswer
     """Return an answer whose prompts are written as the release writes texts before it reads them."""
     prompts: Any = answer.options["prompts"]
     written = [{k: [change(t) for t in v] if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
-    return dataclasses.replace(answer, options={**answer.options, "prompts": written})
+    return replace(answer, options={**answer.options, "prompts": written})
 
 
 def imported(
@@ -161,7 +160,3 @@ def _licence_beside(file: Path) -> str:
     stated = card.get("license")
     stated = card.get("license_name", stated) if stated == "other" else stated
     return stated if isinstance(stated, str) else ""
-
-
-def _plain(prompts: PromptSet) -> dict[str, object]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(prompts).items()}
