@@ -17,7 +17,7 @@ def list_words(entries: Sequence[Entry]) -> str:
         kind = KINDS[folder]
         lines += ["", f"{folder}: {kind.what} ({kind.place})"]
         for entry in (each for each in entries if each.kind == folder):
-            lines += _wrapped(f"  {entry.name:<{longest}}  {entry.line()}", 120, " " * (longest + 4))
+            lines += wrapped(f"  {entry.name:<{longest}}  {entry.line()}", 120, " " * (longest + 4))
     return "\n".join(lines[1:])
 
 
@@ -30,25 +30,26 @@ def method_words(methods: Sequence[Method]) -> str:
             name = f"{each.name} ({each.paper})" if each.paper else each.name
             known = [", ".join(each.parts) or f"not here: {each.absent}", each.config, ", ".join(each.checked)]
             known += [] if each.gain is None else [f"zero-shot AUROC {each.gain:+.3f} beside CLIP (synthetic)"]
-            lines += _wrapped(f"  {name}: {'; '.join(filter(None, known))}", 120, "    ")
+            lines += wrapped(f"  {name}: {'; '.join(filter(None, known))}", 120, "    ")
     return "\n".join(lines[1:])
 
 
 def component_words(described: Described) -> str:
     """Return a component's line, where it is named, its options and an example."""
     entry = described.entry
-    lines = _wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", 110, "  ")
-    lines += ["", *_wrapped(described.summary, 110, "")] if described.summary else []
+    lines = wrapped(f"{entry.kind}/{entry.name}: {entry.line()}", 110, "  ")
+    lines += ["", *wrapped(described.summary, 110, "")] if described.summary else []
     lines += ["", f"Named in: {described.place}", "", "Options" if described.options else "No options."]
     for option in described.options:
         value = "must be given" if option.default is None else f"default {option.default}"
-        lines += _wrapped(f"  {option.name}: {option.type} ({value})", 110, " " * 6)
-        lines += _wrapped(f"      {option.about}", 110, " " * 6) if option.about else []
+        lines += wrapped(f"  {option.name}: {option.type} ({value})", 110, " " * 6)
+        lines += wrapped(f"      {option.about}", 110, " " * 6) if option.about else []
     if described.example:
         source = f"configs/{described.source}" if described.source else "its docstring"
         lines += ["", f"Example, from {source}", *textwrap.indent(described.example, "  ").splitlines()]
     return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int, hanging: str) -> list[str]:
+def wrapped(text: str, width: int, hanging: str) -> list[str]:
+    """Return the lines of a text, all but the first behind `hanging`; no word is broken."""
     return textwrap.wrap(text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
 
+from medvlp.core.component_words import wrapped
 from medvlp.core.docstrings import arguments
 from medvlp.core.registry import component, schema
 from medvlp.core.resources import resource
@@ -44,10 +44,10 @@ def card_words(name: str, *, width: int = 100) -> str:
         "layout": card.layout,
     }
     for key, value in facts.items():
-        lines += _wrapped(f"{key:<10}{value}", width, " " * 10) if value else []
+        lines += wrapped(f"{key:<10}{value}", width, " " * 10) if value else []
     lines += ["", "Counts", *_counts(card.counts, width)] if card.counts else []
     lines += ["", "Splits", *_splits(card.splits, width)] if card.splits else []
-    claims = [line for claim in reproduction_words(name) for line in _wrapped(_INDENT + claim, width, _INDENT * 2)]
+    claims = [line for claim in reproduction_words(name) for line in wrapped(_INDENT + claim, width, _INDENT * 2)]
     lines += ["", "Published (sources: data_cards/reproduction)", *claims] if claims else []
     if card.layout:
         lines += ["", layout_words(card.layout, width=width)]
@@ -66,7 +66,7 @@ def layout_words(name: str, *, width: int = 100) -> str:
     lines += ["Options"] if fields else []
     for key, field in fields.items():
         default = "" if field.is_required() else f" (default {field.get_default()!r})"
-        lines += _wrapped(f"{_INDENT}{key}: {about.get(key, '')}{default}", width, _INDENT * 2)
+        lines += wrapped(f"{_INDENT}{key}: {about.get(key, '')}{default}", width, _INDENT * 2)
     return "\n".join(lines)
 
 
@@ -77,7 +77,7 @@ def _counts(counts: list[Count], width: int) -> Iterator[str]:
     for count in counts:
         split_column = f"{count.split:<{split}}  " if split else ""
         head = f"{_INDENT}{count.what:<{what}}  {split_column}{count.value:>{value},}  "
-        yield from _wrapped(head + count.source, width, " " * len(head))
+        yield from wrapped(head + count.source, width, " " * len(head))
 
 
 def _splits(splits: dict[str, SplitFacts], width: int) -> Iterator[str]:
@@ -92,9 +92,9 @@ def _splits(splits: dict[str, SplitFacts], width: int) -> Iterator[str]:
     for key, facts in splits.items():
         head = f"{_INDENT}{key:<{name}}  "
         line = f"{facts.title} ({rules[facts.rule]}, by {facts.unit}; source: {facts.source})"
-        yield from _wrapped(head + line, width, " " * len(head))
+        yield from wrapped(head + line, width, " " * len(head))
         if facts.flaw:
-            yield from _wrapped(f"{' ' * len(head)}FLAW: {facts.flaw}", width, " " * len(head))
+            yield from wrapped(f"{' ' * len(head)}FLAW: {facts.flaw}", width, " " * len(head))
 
 
 def _paragraphs(body: str, width: int) -> Iterator[str]:
@@ -105,8 +105,4 @@ def _paragraphs(body: str, width: int) -> Iterator[str]:
         elif not block.lstrip().startswith("<!--"):
             words = " ".join(block.split()).replace("**", "")
             hanging = _INDENT * 2 if words.startswith("- ") else _INDENT
-            yield from _wrapped(_INDENT + words, width, hanging)
-
-
-def _wrapped(text: str, width: int, hanging: str) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+            yield from wrapped(_INDENT + words, width, hanging)
