@@ -50,6 +50,15 @@ def checked_probabilities(probabilities: ArrayLike, *, rows: int, name: str = "P
     return values
 
 
+def checked_rows(labels: ArrayLike, probabilities: ArrayLike, what: str) -> tuple[FloatArray, FloatArray]:
+    """Return labels as 0.0 and 1.0, and their probabilities; of no rows `what` is not defined."""
+    truth = checked_labels(labels).astype(np.float64)
+    values = checked_probabilities(probabilities, rows=len(truth))
+    if not len(truth):
+        raise UndefinedMetricError(f"{what} of no rows is not defined: give rows.", reason="no_rows")
+    return truth, values
+
+
 def log_losses(truth: ArrayLike, probabilities: FloatArray) -> FloatArray:
     """Return the negative log-likelihood of each row, infinite where an outcome had probability 0."""
     with np.errstate(divide="ignore"):
@@ -66,10 +75,7 @@ def brier_parts(labels: ArrayLike, probabilities: ArrayLike) -> BrierParts:
     """
     from scipy.optimize import isotonic_regression
 
-    truth = checked_labels(labels).astype(np.float64)
-    values = checked_probabilities(probabilities, rows=len(truth))
-    if not len(truth):
-        raise UndefinedMetricError("The Brier score of no rows is not defined: give rows.", reason="no_rows")
+    truth, values = checked_rows(labels, probabilities, "The Brier score")
     distinct, place, rows = np.unique(values, return_inverse=True, return_counts=True)
     observed = np.bincount(place, weights=truth) / rows
     fitted = isotonic_regression(observed, weights=rows).x[place]

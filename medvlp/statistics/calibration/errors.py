@@ -19,8 +19,8 @@ from scipy.fft import dct, idct
 from scipy.special import ndtr
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, checked_labels
-from medvlp.statistics.probability_metrics import checked_probabilities
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.probability_metrics import checked_rows
 
 _GRID = 4096
 
@@ -90,7 +90,7 @@ def expected_calibration_error(
         >>> round(expected_calibration_error(y, p, corrected=False), 3), round(expected_calibration_error(y, p), 3)
         (0.048, 0.0)
     """
-    truth, values = _checked(labels, probabilities)
+    truth, values = checked_rows(labels, probabilities, "A calibration error")
     place = equal_mass_bins(values, bins)
     residual = truth - values
     rows = np.bincount(place)
@@ -129,7 +129,7 @@ def smooth_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> flo
         >>> round(smooth_calibration_error([0, 1] * 50, [0.8] * 100), 2)
         0.3
     """
-    truth, values = _checked(labels, probabilities)
+    truth, values = checked_rows(labels, probabilities, "A calibration error")
     cell, share = smoothing_grid(values, _GRID)
     residual = (truth - values) / len(truth)
     mass: FloatArray = np.bincount(cell, weights=residual * (1 - share), minlength=_GRID).astype(np.float64)
@@ -168,11 +168,3 @@ def smooth_errors(mass: NDArray[np.floating[Any]], *, steps: int = 16) -> FloatA
         low, high = np.where(is_over, width, low), np.where(is_over, high, width)
         was_over, was_under = is_over, ~is_over
     return width.astype(np.float64)
-
-
-def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    truth = checked_labels(labels).astype(np.float64)
-    values = checked_probabilities(probabilities, rows=len(truth))
-    if not len(truth):
-        raise UndefinedMetricError("A calibration error of no rows is not defined: give rows.", reason="no_rows")
-    return truth, values
