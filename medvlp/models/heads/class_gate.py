@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 
 __all__ = ["ClassGate", "gated_cosine"]
 
@@ -50,9 +51,7 @@ class ClassGate(Head):
         self.vectors = None if classes is None else nn.Parameter(torch.randn(classes, inputs))
         first = [nn.ReLU(), nn.LayerNorm(inputs), nn.Linear(inputs, 4 * width)]
         self.body = nn.Sequential(*first, nn.ReLU(), nn.LayerNorm(4 * width))
-        self.last = nn.Linear(4 * width, width)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = zeroed(nn.Linear(4 * width, width))
 
     def between(self, one: Tensor, other: Tensor, vectors: Tensor | None = None) -> Tensor:
         """Return the gates of R pairs, (R, D).

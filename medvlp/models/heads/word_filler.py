@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._blocks import zeroed
 
 __all__ = ["WordFiller"]
 
@@ -44,9 +45,7 @@ class WordFiller(Head):
         super().__init__()
         width, words = text.token_width, getattr(text, "words", None)
         self.marks = tuple(getattr(words, name) for name in ("start_id", "stop_id") if hasattr(words, name))
-        self.fuse = nn.Linear(embed_dim, width, bias=False) if pictures else None
-        if self.fuse is not None:
-            nn.init.zeros_(self.fuse.weight)
+        self.fuse = zeroed(nn.Linear(embed_dim, width, bias=False)) if pictures else None
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.output = nn.Linear(width, vocab_size)
         nn.init.normal_(self.output.weight, std=0.02)
