@@ -233,6 +233,14 @@ def refuse_heads(heads: int, width: int, *, of: str = "") -> None:
         )
 
 
+def embeddings_of(words: int, *, width: int, length: int) -> tuple[nn.Embedding, nn.Parameter]:
+    """Return vectors of words and of their places as CLIP starts them, with spreads of 0.02 and 0.01."""
+    word, place = nn.Embedding(words, width), nn.Parameter(torch.empty(length, width))
+    nn.init.normal_(word.weight, std=0.02)
+    nn.init.normal_(place, std=0.01)
+    return word, place
+
+
 def zeroed(layer: nn.Linear) -> nn.Linear:
     """Set a layer's weights and bias to zero, so that its residual branch starts as the identity."""
     for parameter in layer.parameters():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Site
-from medvlp.models.encoders._blocks import Trunk, TrunkOutput
+from medvlp.models.encoders._blocks import Trunk, TrunkOutput, embeddings_of
 from medvlp.models.encoders._sites import AddedTokens, TokenSite, block_sites, linear_sites, without_added
 from medvlp.text.tokenizers import Tokenizer, tokenise
 
@@ -100,10 +100,7 @@ class TextTower(TextEncoder):
         self.width = self.token_width = trunk.width
         self.causal = trunk.causal
         self.pool: TextPool = pool
-        self.word = nn.Embedding(words.vocab_size, trunk.width)
-        self.position = nn.Parameter(torch.empty(words.max_length, trunk.width))
-        nn.init.normal_(self.word.weight, std=0.02)
-        nn.init.normal_(self.position, std=0.01)
+        self.word, self.position = embeddings_of(words.vocab_size, width=trunk.width, length=words.max_length)
         self.tokens_input = nn.Identity()
         # A tuple hides a shared trunk from this module's state dict; deepcopy still keeps it shared.
         self._trunk = (trunk,)

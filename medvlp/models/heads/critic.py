@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._blocks import Trunk, refuse_heads
+from medvlp.models.encoders._blocks import Trunk, embeddings_of, refuse_heads
 
 __all__ = ["Critic"]
 
@@ -33,6 +32,7 @@ class Critic(Head):
         Yu et al. 2023 (CgT-GAN), the discriminator.
 
     Example:
+        >>> import torch
         >>> critic = Critic(vocab_size=10, width=8, heads=2)
         >>> critic.logits(torch.tensor([[1, 2, 0]]), torch.tensor([[True, True, False]])).shape
         torch.Size([1])
@@ -52,10 +52,7 @@ class Critic(Head):
     ) -> None:
         super().__init__()
         refuse_heads(heads, width)
-        self.word = nn.Embedding(vocab_size, width)
-        self.position = nn.Parameter(torch.empty(max_length, width))
-        nn.init.normal_(self.word.weight, std=0.02)
-        nn.init.normal_(self.position, std=0.01)
+        self.word, self.position = embeddings_of(vocab_size, width=width, length=max_length)
         self.trunk = Trunk(width=width, layers=layers, heads=heads)
         self.output = nn.Linear(width, 1)
 

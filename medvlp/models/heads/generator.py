@@ -14,7 +14,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
-from medvlp.models.encoders._blocks import BlockPast, CrossBlock
+from medvlp.models.encoders._blocks import BlockPast, CrossBlock, embeddings_of
 from medvlp.models.heads._speaker import Speaker, Tower
 
 __all__ = ["Generator"]
@@ -72,10 +72,7 @@ class Generator(Speaker):
         self.reads = (reads, "mask") if reads == "tokens" else (reads,)
         self.words = words
         if words == "own":
-            self.word = nn.Embedding(vocab_size, width)
-            self.position = nn.Parameter(torch.empty(max_length, width))
-            nn.init.normal_(self.word.weight, std=0.02)
-            nn.init.normal_(self.position, std=0.01)
+            self.word, self.position = embeddings_of(vocab_size, width=width, length=max_length)
         else:
             self.output = nn.Linear(width, vocab_size, bias=False)
             nn.init.normal_(self.output.weight, std=0.02)
