@@ -31,6 +31,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import put_in_place, refuse_write, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
+from medvlp.core.registry import fill
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
 from medvlp.models._manifest import check_manifest
@@ -84,6 +85,16 @@ class StoredAnswer:
     def unjudged(self) -> StoredAnswer:
         """Return the answer without thresholds, calibration and evidence measured on one kind of image."""
         return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
+
+
+def head_findings(answers: Sequence[StoredAnswer]) -> dict[str, list[str]]:
+    """Return the findings of each head that an answer with findings reads, in the order of its outputs."""
+    found = {}
+    for each in answers:
+        options = fill("answers", {"name": each.component, **each.options}, where=f"answers.{each.name}")
+        if "part" in options and each.labels:
+            found[str(options["part"])] = list(each.labels)
+    return found
 
 
 @dataclass(frozen=True)
@@ -295,7 +306,7 @@ def _described_in(path: Path) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path) -> Model:
-    """Return a bundle's model alone, for teachers and `init_from`."""
+    """Return a bundle's model alone, for teachers."""
     return load_bundle(folder).model
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medvlp.answers.asking.declared import Declared, stored_answer
 from medvlp.config.recipe import full_tree
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.yaml import read_yaml
@@ -13,7 +15,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.files import read_json
 from medvlp.core.protocols import Model, State
 from medvlp.data.manifest import Manifest
-from medvlp.models.bundle import load_model
+from medvlp.models.bundle import head_findings, load_bundle
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.surgery import operate
@@ -24,6 +26,8 @@ from medvlp.state._model_teacher import tensors_of
 from medvlp.state.frozen import Frozen
 from medvlp.training.checkpoints import latest, load_checkpoint, load_weights
 from medvlp.training.setup import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 def finished(config: RunConfig) -> tuple[Outcome, Manifest] | None:
@@ -79,8 +83,10 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
             )
 
 
-def start_from(model: Model, source: Path) -> None:
+def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> None:
     """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
+
+    A head that by `answers`, the run's, scores other findings than in the bundle, or in another order, is another head.
 
     What surgery the bundle's model has undergone, the model undergoes first.
 
@@ -89,10 +95,16 @@ def start_from(model: Model, source: Path) -> None:
     model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts after a
     bundle of pictures alone. BatchNorm that the model freezes counts no batches.
     """
-    given = load_model(source)
+    bundle = load_bundle(source)
+    given = bundle.model
     if "surgery" in given.spec:  # pyrefly: ignore
         operate(model, given.spec["surgery"], where=f"init_from {source}: surgery")  # pyrefly: ignore
-    weights = dict(given.state_dict())
+    before, after = map(head_findings, (bundle.answers, [stored_answer(each) for each in answers]))
+    other = tuple(part for part in after if before.get(part, after[part]) != after[part])
+    for part in other:
+        logger.info(f"The head {part!r} starts afresh: {source} has one of {', '.join(before[part])}.")
+    gone = tuple(f"heads.{kind}/{part}." for kind in given.kinds for part in other)
+    weights = {name: tensor for name, tensor in given.state_dict().items() if not name.startswith(gone)}
     fresh = model.left_out()
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):
         weights = named_for_slices(weights)

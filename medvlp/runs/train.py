@@ -191,7 +191,7 @@ class Built:
         config = self.config
         self.parts: Parts = build_parts(config, self.tokenizer, self._fields)
         if config.init_from is not None:
-            start_from(self.parts.model, Path(config.init_from))
+            start_from(self.parts.model, Path(config.init_from), [*self.parts.answers.values()])
         self.parts.model.to(self._device)
         if self.config.training.remember and isinstance(self.parts.model, TowerModel):
             self.parts.model.remembered = Remembered()

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from medvlp.core.errors import DataError
-from medvlp.core.registry import FromModel, fill
-from medvlp.models.bundle import Bundle, load_bundle
+from medvlp.core.registry import FromModel
+from medvlp.models.bundle import Bundle, head_findings, load_bundle
 from medvlp.models.card import unjudged
 
 __all__ = ["wise"]
@@ -41,7 +41,7 @@ def wise(
     if lost or other or words[0] != words[1]:
         what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
         raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
-    before, after = _findings(first), _findings(tuned)
+    before, after = head_findings(first.answers), head_findings(tuned.answers)
     for part in (each for each in after if after[each] != before.get(each, after[each])):
         raise DataError(
             f"The head {part!r} scores {', '.join(after[part])} in {source} and {', '.join(before[part])} in {start}: "
@@ -67,13 +67,3 @@ def wise(
     answers = tuple(answer.unjudged() for answer in tuned.answers)
     provenance = {**tuned.provenance, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")
-
-
-def _findings(bundle: Bundle) -> dict[str, list[str]]:
-    """Return the findings of each head that an answer with findings reads, in the order of its outputs."""
-    found = {}
-    for each in bundle.answers:
-        options = fill("answers", {"name": each.component, **each.options}, where=f"answers.{each.name}")
-        if "part" in options and each.labels:
-            found[str(options["part"])] = list(each.labels)
-    return found

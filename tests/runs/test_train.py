@@ -292,6 +292,23 @@ def test_a_tower_of_words_starts_afresh_beside_what_a_bundle_of_pictures_knows(
     assert (Path(tree["run"]) / "tokenizer" / "tokenizer.json").is_file()
 
 
+def test_a_head_of_other_findings_or_in_another_order_starts_afresh(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree["model"] = {"name": "vision", "vision": tree["model"]["vision"]}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "classify", "labels": ["effusion", "nodule"]}]}]
+    first = train(config_of(tree))
+    given, head = load_file(first.bundle / "model.safetensors"), "heads.image/findings.output.weight"
+    assert bool(given[head].any())
+    tree |= {"init_from": str(first.bundle)}
+    for number, labels in enumerate([["effusion", "nodule"], ["nodule", "effusion"], ["nodule", "edema", "effusion"]]):
+        tree |= {"run": str(tmp_path / str(number))}
+        tree["phases"][0]["objectives"][0]["labels"] = labels
+        train(config_of(tree))
+        start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
+        assert bool(start[f"model.{head}"].any()) == (number == 0), labels
+        assert start[f"model.{head}"].shape[0] == len(labels)
+        assert all(torch.equal(start[f"model.{n}"], t) for n, t in given.items() if n.startswith("towers."))
+
+
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
     tree |= {"init_from": str(tiny_run.bundle), "model": {**tree["model"], "embed_dim": 4}}
     with pytest.raises(UserError, match=r"holds another model than the configuration describes: 2 of another shape"):
