@@ -18,6 +18,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import head_findings, load_bundle
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
+from medvlp.models.pretrained_head import misfits
 from medvlp.models.surgery import operate
 from medvlp.runs.build import operated
 from medvlp.runs.data import open_manifest
@@ -85,8 +86,7 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
 
 def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> None:
     """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
-
-    A head that by `answers`, the run's, scores other findings than in the bundle, or in another order, is another head.
+    So does a head that by the run's `answers` scores other findings, or in another order; scores that they learn go on.
 
     What surgery the bundle's model has undergone, the model undergoes first.
 
@@ -103,6 +103,10 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     other = tuple(part for part in after if before.get(part, after[part]) != after[part])
     for part in other:
         logger.info(f"The head {part!r} starts afresh: {source} has one of {', '.join(before[part])}.")
+    learnt = {each.name: each.weights for each in bundle.answers}
+    for each in answers:  # that compare by a score with weights, such as `cross_decoder`
+        if each.module is not None and not misfits(each.module.state_dict(), learnt.get(each.name, {})):
+            each.module.load_state_dict(dict(learnt.get(each.name, {})))
     gone = tuple(f"heads.{kind}/{part}." for kind in given.kinds for part in other)
     weights = {name: tensor for name, tensor in given.state_dict().items() if not name.startswith(gone)}
     fresh = model.left_out()

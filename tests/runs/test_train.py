@@ -12,17 +12,24 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from medvlp.answers.asking.declared import Declared, stored_answer
+from medvlp.answers.retrieval import Retrieval
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import PhaseConfig, RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
-from medvlp.core.protocols import Objective
+from medvlp.core.protocols import Objective, Score
+from medvlp.core.registry import build
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.runs.build import build_objectives, build_parts
+from medvlp.runs.start import start_from
 from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
+from tests.models.words import VIT
 from tests.plugins import installed
 from tests.tiny import tiny_tree
 
@@ -307,6 +314,25 @@ def test_a_head_of_other_findings_or_in_another_order_starts_afresh(tree: dict[s
         assert bool(start[f"model.{head}"].any()) == (number == 0), labels
         assert start[f"model.{head}"].shape[0] == len(labels)
         assert all(torch.equal(start[f"model.{n}"], t) for n, t in given.items() if n.startswith("towers."))
+
+
+def test_a_score_that_is_learnt_goes_on_from_the_bundle(tmp_path: Path) -> None:
+    spec = {"name": "cross_decoder", "width": 4, "layers": 1, "heads": 2, "feedforward": 8, "hidden": [6]}
+
+    def declared() -> Declared:
+        score: Score = build("models/scores", spec, where="score")
+        return Declared("retrieval", "retrieval", Retrieval(score=score), spec, score)
+
+    given, own = declared(), declared()
+    model = build_model({"name": "vision", "vision": VIT}, tokenizer=None)
+    answers = (stored_answer(given),)
+    save_bundle(tmp_path / "start", Bundle(model=model, tokenizer=None, preprocessing=[], answers=answers))
+    start_from(build_model({"name": "vision", "vision": VIT}, tokenizer=None, seed=1), tmp_path / "start", [own])
+    assert given.module is not None
+    assert own.module is not None
+    after = own.module.state_dict()
+    assert after
+    assert all(torch.equal(after[name], tensor) for name, tensor in given.module.state_dict().items())
 
 
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
