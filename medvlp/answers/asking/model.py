@@ -240,9 +240,11 @@ class VisionLanguageModel:
 
     @property
     def embeds(self) -> bool:
-        """Whether the embedding is one that the model was trained by; a score of tokens trains none."""
+        """Whether the embedding is one that the model was trained by: by no score of tokens, but by a head of texts."""
         view = self.model.vision_kind
         reads = {str(key) for answer in self.answers.values() for key in answer.needs(self.model)}
+        asking = (head for name, head in self.model.heads.items() if head.banks and name in reads)
+        reads |= {f"{view}/{part}" for head in asking for part in head.reads}
         plain = not any(True for _ in self.model.heads[f"{view}/raw"].parameters())
         return plain or not self.bundle.answers or f"{view}/embedding" in reads
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -17,9 +18,12 @@ from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.protocols import HeadSpec
 from medvlp.data.layouts.phantom import index
 from medvlp.io.errors import UnreadableImage
-from medvlp.models.bundle import load_bundle
+from medvlp.models.bank import Bank
+from medvlp.models.bundle import StoredAnswer, load_bundle
 
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
@@ -149,6 +153,22 @@ def test_what_a_bundle_cannot_be_asked_is_one_sentence(tiny_run: Trained, films:
         predict_files(bare, films[:1])
     # Its embeddings are all that it has, and they are compared as cosines.
     np.testing.assert_array_equal(bare.score(films[0], TEXTS), bare.embed_image(films[0]) @ bare.embed_text(TEXTS).T)
+
+
+def test_a_classifier_by_texts_compares_embeddings_as_the_model_that_it_was_made_of(
+    tiny_run: Trained, films: list[Path]
+) -> None:
+    """What learned prompts release: one answer, of a head that reads the embedding."""
+    bundle = load_bundle(tiny_run.bundle)
+    before = VisionLanguageModel(bundle).score(films[0], TEXTS)
+    model: Any = copy.deepcopy(bundle.model)
+    model.add_bank(Bank("asked", ("effusion", "nodule")))
+    head = HeadSpec("text_classifier", {"classes": 2, "bank": "asked"}, keep=True)
+    model.mount({"image/findings": head}, Plan.of(keys("image/findings")))
+    asked = StoredAnswer("findings", "findings", {"labels": ["effusion", "nodule"]}, ["effusion", "nodule"])
+    prompted = VisionLanguageModel(dataclasses.replace(bundle, model=model, answers=(asked,)))
+    assert prompted.features == "image/embedding"
+    np.testing.assert_array_equal(prompted.score(films[0], TEXTS), before)
 
 
 def test_an_answer_says_of_files_what_it_says_in_the_document(model: VisionLanguageModel, films: list[Path]) -> None:
