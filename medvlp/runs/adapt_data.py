@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,8 @@ def data_of(
     shares = {"train": 0.75, "validate": 0.25} if test else _SHARES
     split = {"name": "own"} if films.split else {"name": "stratified", "fractions": shares, "seed": seed}
     split |= {} if films.split else {"labels": list(labels)}
-    own = {"root": str(images), "manifest": str(films.manifest), "split": split}
+    own: dict[str, Any] = {"root": str(images), "manifest": str(films.manifest), "split": split}
+    own |= {"where": {"split": ["train", "validate"]}} if films.split and test else {}
     if test is None:
         return DataConfig(**own, allow_leaks=allow_leaks)
     other = DataConfig(root=str(test[0]), manifest=str(test[1].manifest), part="test")

@@ -27,6 +27,8 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.runs.adapt import AdaptOptions, adapt
 from medvlp.runs.adapt_choice import ADAPTERS, choose_adapter, folds_of
+from medvlp.runs.adapt_data import data_of, read_films
+from medvlp.runs.data import open_manifest
 from tests.adaptation.worlds import gaussians
 from tests.messages import messages
 from tests.once import made_once
@@ -270,6 +272,46 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
+
+
+def parted(folder: Path, table: Path, parts: dict[int, str]) -> None:
+    """Write the films with a column split: the part of each patient by the last digit of his number."""
+    rows = list(csv.reader((folder / "labels.csv").open()))[1:]
+    rows = [[*row[:3], parts[int(row[1][1:]) % 10]] for row in rows if row[0] != "004_0.png"]
+    write(table, rows, ["path", "patient_id", "effusion", "split"])
+
+
+def test_of_a_table_that_is_split_only_train_and_validate_stand_beside_a_table_that_is_judged(
+    folder: Path, tmp_path: Path
+) -> None:
+    three = (
+        dict.fromkeys(range(4), "train") | dict.fromkeys(range(4, 7), "validate") | dict.fromkeys(range(7, 9), "test")
+    )
+    parted(folder, tmp_path / "here.csv", three | {9: ""})
+    write(
+        tmp_path / "there.csv",
+        [["004_0.png", "other", "1"], ["000_0.png", "another", "0"]],
+        ["path", "patient_id", "effusion"],
+    )
+    films, test = (
+        read_films(
+            folder / "films",
+            tmp_path / f"{name}.csv",
+            tmp_path / f"{name}.parquet",
+            one_patient_per_image=False,
+            workers=1,
+        )
+        for name in ("here", "there")
+    )
+    data = data_of(
+        folder / "films", films, test=(folder / "films", test), labels=["effusion"], seed=0, allow_leaks=True
+    )
+    found = open_manifest(data)
+    assert set(zip(found.column("set"), found.column("split"), strict=True)) == {
+        ("train", "train"),
+        ("train", "validate"),
+        ("test", "test"),
+    }
 
 
 def test_a_call_with_a_mistake_keeps_its_folder_for_the_mended_one(folder: Path, tmp_path: Path) -> None:
