@@ -91,7 +91,10 @@ def read_films(
         if label in columns:  # a name that stands twice was refused when it was read
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name
-    manifest = index(images, columns=columns, table=str(table.resolve()))
+    whole = index(images, columns=columns, table=str(table.resolve()))
+    manifest = whole.having("image")
+    if blank := len(whole) - len(manifest):
+        logger.info(f"{blank} rows of {table} name no file, and are left out.")
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
         survey = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)

@@ -314,6 +314,16 @@ def test_of_a_table_that_is_split_only_train_and_validate_stand_beside_a_table_t
     }
 
 
+def test_rows_that_name_no_file_are_left_out_and_logged(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    write(table, [["001_0.png", "a", "1"], ["", "b", "0"], ["002_0.png", "c", "0"]], ["path", "patient_id", "effusion"])
+    with messages() as logged:
+        films = read_films(folder / "films", table, tmp_path / "films.parquet", one_patient_per_image=False, workers=1)
+    assert films.findings == {"effusion": (1, 1)}
+    assert Manifest.load(films.manifest).column("id.patient").tolist() == ["a", "c"]
+    assert f"1 rows of {table} name no file, and are left out." in logged
+
+
 def test_a_call_with_a_mistake_keeps_its_folder_for_the_mended_one(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     with pytest.raises(UserError, match="does not exist"):
