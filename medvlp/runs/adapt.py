@@ -124,6 +124,8 @@ def adapt(options: AdaptOptions) -> Adaptation:
     evaluation = open_evaluation(run, memory=memory)
     if not evaluation.sees:
         raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
+    if "validate" not in evaluation.splits:
+        raise UserError("No film is in the part validate, which chooses thresholds: name some so in the column split.")
     write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
     logger.info(part_line(part_facts(evaluation.manifest)))
     train = evaluation.part("train")

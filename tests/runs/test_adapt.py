@@ -314,6 +314,13 @@ def test_of_a_table_that_is_split_only_train_and_validate_stand_beside_a_table_t
     }
 
 
+def test_a_table_without_validation_films_is_refused_before_anything_is_fitted(folder: Path, tmp_path: Path) -> None:
+    parted(folder, tmp_path / "labels.csv", dict.fromkeys(range(7), "train") | dict.fromkeys(range(7, 10), "test"))
+    with pytest.raises(UserError, match="No film is in the part validate, which chooses thresholds: name some"):
+        adapt(options(folder, tmp_path / "run", labels=tmp_path / "labels.csv"))
+    assert not (tmp_path / "run" / "adapters").exists()
+
+
 def test_rows_that_name_no_file_are_left_out_and_logged(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     write(table, [["001_0.png", "a", "1"], ["", "b", "0"], ["002_0.png", "c", "0"]], ["path", "patient_id", "effusion"])
