@@ -26,6 +26,7 @@ from medvlp.data.leakage import leak_caveats, seen_of
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.evaluation.evaluation import Evaluation
+from medvlp.evaluation.probe_tables import BOTH
 from medvlp.measures._probe_tables import labels_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
@@ -221,8 +222,9 @@ def _release(
             ("Use", f"{SYNTHETIC if synthetic else ''}\n\n{RESEARCH}"),
             (
                 "What it is",
-                f"{answer.title.partition(',')[0]} on the frozen features of a released model, fitted to "
-                f"{len(table.patients)} films of {len(set(table.patients))} patients.",
+                f"{answer.title.removesuffix(f', {BOTH}')} on the frozen features of a released model, fitted to "
+                f"{len(table.patients)} films of {len(set(table.patients))} patients"
+                f"{', whose features and labels it holds' if 'keys' in answer.tensors else ''}.",
             ),
             ("What it is asked for", ", ".join(n.replace("_", " ") for n in answer.labels)),
             (

@@ -148,6 +148,19 @@ def test_the_card_says_what_the_model_is_and_that_its_base_was_trained_on_synthe
     assert "Trained on synthetic data: it proves the machinery and knows nothing of patients." in doubtful.card
 
 
+@pytest.mark.slow
+def test_the_card_says_that_a_cache_holds_features_and_labels_of_the_training_films(
+    folder: Path, run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    assert "it holds" not in load_bundle(run[0] / "bundle").card
+    bundle = load_bundle(adapt(options(folder, tmp_path / "run", adapters=("tip_tuned",), folds=2)).bundle)
+    films = next(len(t) for name, t in bundle.model.state_dict().items() if name.endswith("image/adapted.keys"))
+    line = bundle.card.partition("## What it is\n\n")[2].splitlines()[0]
+    assert line.startswith("Tip-Adapter, tuned on the frozen features of a released model, ")
+    assert f" {films} films of " in line
+    assert line.endswith(" patients, whose features and labels it holds.")
+
+
 def test_the_bundle_tells_of_leaks_that_were_let_pass_and_of_new_modalities(
     run: tuple[Path, list[str]], doubtful: Bundle
 ) -> None:
