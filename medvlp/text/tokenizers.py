@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ CARD = "tokenizer.yaml"
 _RENAMED = {"CXRBertTokenizer": "BertTokenizer"}
 _OF_FILES = ("name_or_path", "vocab_file", "is_local", "local_files_only")  # what says only where they came from
 _FEWEST = 2  # words that a tokenizer knows
+_APART = re.compile(  # "1.5 cm", "4-mm", "isn't", "w/o"
+    r"(?<=\d) ?(\.) (?=\d+ ?(?:[-x×]|to\b|by\b|[mc]m\b|milli|centi))|(?<=\d) (-) (?=[mc]m\b)"
+    r"|(?<=[a-z]) (') (?=(?:d|ll|m|re|s|t|ve)\b)|(?<=\bw) (/) (?=o\b)",
+    re.IGNORECASE,
+)
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
 
 
@@ -103,6 +109,11 @@ def pad_batch(rows: Sequence[Sequence[int]], *, pad_id: int, truncated: int) -> 
     ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
     ids[mask] = torch.tensor([number for row in rows for number in row], dtype=torch.int64)
     return TokenBatch(ids, mask, truncated)
+
+
+def rejoined(text: str) -> str:
+    """Return words of WordPiece, a space around each mark, joined where a reader takes the parts for something else."""
+    return _APART.sub(lambda found: found[found.lastindex or 0], text)
 
 
 def tokenise(words: Tokenizer, texts: Sequence[str]) -> Tokens:
@@ -198,7 +209,11 @@ class TransformersTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of ids, special tokens left out."""
-        return str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
+        from tokenizers.models import WordPiece
+
+        text = str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
+        fast = getattr(self._inner, "backend_tokenizer", None)  # absent in tokenizers written in Python
+        return rejoined(text) if fast is not None and isinstance(fast.model, WordPiece) else text
 
     def continuing(self) -> list[bool]:
         """Return of each id whether it goes on with the word before it, as WordPiece marks it (``##``)."""

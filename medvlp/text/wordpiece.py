@@ -18,7 +18,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import make_folder
-from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, write_card
+from medvlp.text.tokenizers import TokenBatch, hash_of_rules, pad_batch, rejoined, write_card
 
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"
@@ -76,7 +76,7 @@ class WordPieceTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the words of ids, special tokens left out; normalised, single spaces also around punctuation."""
+        """Return the words of ids, special tokens left out; normalised, single spaces also around most punctuation."""
         words: list[str] = []
         for piece in (self._inner.id_to_token(int(number)) for number in ids if number >= len(SPECIAL_TOKENS)):
             if piece is None:
@@ -88,7 +88,7 @@ class WordPieceTokenizer:
                 words[-1] += piece.removeprefix(_PREFIX)
             else:
                 words.append(piece)
-        return " ".join(words)
+        return rejoined(" ".join(words))
 
     def tokens(self) -> tuple[str, ...]:
         """Return the vocabulary in the order of its ids."""

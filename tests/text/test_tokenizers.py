@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.text.mentions import read_report
 from medvlp.text.saved_tokenizers import load_tokenizer
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer, pad_batch, tokenise
 from medvlp.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer, train_wordpiece
@@ -80,6 +81,27 @@ def test_words_of_the_corpus_come_back_and_letters_it_never_saw_are_unknown(word
     batch = wordpiece(["Small LEFT pleural effusion.", "Öedema 日"])
     assert wordpiece.decode(batch.ids[0][batch.mask[0]].tolist()) == "small left pleural effusion ."
     assert wordpiece.unknown_id in batch.ids[1].tolist()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "No effusion. A 1.5 x 0.9 cm nodule, and one of 4.5-mm in the left upper lobe.",
+        "A 0.8 to 1.1 cm nodule. There isn't an effusion.",
+        "The film doesn't show a pneumothorax. Lungs w/o consolidation.",
+        "Can't exclude a small right effusion. There's no change in the left nodule.",
+    ],
+)
+def test_what_is_written_is_read_as_the_report_that_it_was_made_of(report: str, tmp_path: Path) -> None:
+    """A denial, a size and a doubt are lost in "doesn ' t", "1 . 5 cm" and "can ' t"."""
+    own = train_wordpiece([report], vocab_size=200)
+    (tmp_path / "vocab.txt").write_text("\n".join(own.tokens()))
+    bert = TransformersTokenizer.of(BertTokenizerFast(str(tmp_path / "vocab.txt")), max_length=64)
+    facts = [[(m.finding, m.presence, m.side, m.size_mm, m.change) for m in read_report(report)]]
+    for words in (own, bert):
+        made = read_report(words.decode(words([report]).ids[0].tolist()))
+        facts.append([(m.finding, m.presence, m.side, m.size_mm, m.change) for m in made])
+    assert facts[0] == facts[1] == facts[2] != []
 
 
 def test_a_vocabulary_smaller_than_the_corpus_cuts_words_into_pieces() -> None:
