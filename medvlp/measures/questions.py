@@ -24,11 +24,11 @@ _TRUTH = "text.answer"
 
 
 class Questions(Measure):
-    """Exact match of answers (case, articles and punctuation aside), of closed (yes or no) and open questions apart.
+    """Exact match of answers (case, articles and punctuation aside), of closed and open questions apart.
 
-    Closed questions are those whose true answer is yes or no, as VQA-RAD (Lau et al. 2018) tells them. Open ones are
-    also measured by the F1 of words, as SQuAD does (Rajpurkar et al. 2016). The control answers each kind of question
-    with the most frequent training answer.
+    The column ``answer_type`` tells which are closed (VQA-RAD, Lau et al. 2018, has choices such as "left" among them),
+    where it does not a true answer of yes or no. Open ones are also measured by the F1 of words, as SQuAD does
+    (Rajpurkar et al. 2016). The control answers each kind of question with the most frequent training answer.
 
     Example:
         >>> root = __import__("pathlib").Path(".")
@@ -96,24 +96,33 @@ def token_f1(one: str, other: str) -> float:
 
 def _table(cohort: Manifest, said: list[str]) -> pd.DataFrame:
     """Return one row a question that has an answer."""
-    truth = [text if isinstance(text, str) else "" for text in cohort.column(_TRUTH)]
-    there = np.flatnonzero([bool(text.strip()) for text in truth])
-    plain = [(plain_words(truth[i]), plain_words(said[i])) for i in there]
+    there, truths, closed = _asked(cohort)
+    plain = [(truth, plain_words(said[i])) for i, truth in zip(there, truths, strict=True)]
     return pd.DataFrame(
         {
             "id": cohort.column("id")[there],
             "patient_id": cohort.column("id.patient")[there] if "id.patient" in cohort else "",
-            "closed": [one in ("yes", "no") for one, _ in plain],
+            "closed": closed,
             "right": [float(one == other) for one, other in plain],
             "token_f1": [token_f1(one, other) for one, other in plain],
         }
     )
 
 
+def _asked(cohort: Manifest) -> tuple[np.ndarray, list[str], list[bool]]:
+    """Return which questions have an answer, that answer, and whether it is of a closed question."""
+    there = np.flatnonzero([isinstance(text, str) and bool(text.strip()) for text in cohort.column(_TRUTH)])
+    truths = [plain_words(text) for text in cohort.column(_TRUTH)[there]]
+    kinds = cohort.column("answer_type")[there] if "answer_type" in cohort else [None] * len(there)
+    known = {"CLOSED": True, "OPEN": False}
+    closed = [known.get(str(kind).upper(), truth in ("yes", "no")) for kind, truth in zip(kinds, truths, strict=True)]
+    return there, truths, closed
+
+
 def _usual(train: Manifest) -> dict[bool, str]:
     """Return the most frequent training answer of closed and of open questions."""
-    truth = [plain_words(text) for text in train.column(_TRUTH) if isinstance(text, str) and text.strip()]
-    kinds = {closed: Counter(t for t in truth if (t in ("yes", "no")) == closed) for closed in (True, False)}
+    _, truths, closed = _asked(train)
+    kinds = {kind: Counter(t for t, own in zip(truths, closed, strict=True) if own == kind) for kind in (True, False)}
     return {closed: counted.most_common(1)[0][0] for closed, counted in kinds.items() if counted}
 
 

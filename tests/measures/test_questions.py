@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
-from medvlp.measures.questions import Questions, plain_words
+from medvlp.measures.questions import Questions, _usual, plain_words
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,19 @@ def test_no_answer_is_not_the_choice_that_is_an_article() -> None:
     assert accuracy(["A", "B", "A"], ["", "", "The"]) == 0.0
     assert accuracy(["A", "B", "A"], ["a.", "B", "(A)"]) == 1.0
     assert accuracy(["+", "-"], ["-", ""]) == 0.0
+
+
+def test_closed_questions_are_those_that_the_data_set_calls_so() -> None:
+    """VQA-RAD: 131 of its 2,095 closed questions are choices, such as left or right (Lau et al. 2018)."""
+    columns = {"id": list("abcd"), "text.answer": ["Left", "yes", "Lung", "no"]}
+    said = Predictions(tuple("abcd"), text=("left", "no", "lung", "no"))
+    for kinds, closed in ((["CLOSED", "CLOSED", "OPEN", "CLOSED"], 2 / 3), (["", "", None, ""], 1 / 2)):
+        cohort = Manifest.of(columns | {"answer_type": kinds}, root=Path())
+        found = Questions().values(said, cohort)
+        assert found == {"accuracy": 3 / 4, "accuracy/closed": closed, "accuracy/open": 1.0}
+    columns = {"id": ["a", "b"], "text.answer": ["left", "lung"], "answer_type": ["CLOSED", "OPEN"]}
+    train = Manifest.of(columns, root=Path())
+    assert _usual(train) == {True: "left", False: "lung"}
 
 
 def test_a_part_without_a_single_true_answer_has_no_result() -> None:
