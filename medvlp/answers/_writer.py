@@ -105,6 +105,13 @@ class Writer:
                 f"The tokenizer {type(words).__name__} has no start_id, stop_id and decode, so nothing can be written: "
                 f"use clinical_wordpiece or transformers."
             )
+        made = words(["effusion"])
+        read = made.ids[0][made.mask[0]].tolist()
+        if read[:1] + read[-1:] != [words.start_id, words.stop_id]:  # as of language models
+            raise ConfigError(
+                "The tokenizer puts no first and last token around texts, so that nothing learns where they begin and "
+                "end: set its add_bos_token and add_eos_token to True, and save it again."
+            )
         stands = generator.words == "tower"
         assert not stands or isinstance(tower, TextTower)  # the generator was built on it
         own = tower if stands and isinstance(tower, TextTower) else None
@@ -131,8 +138,7 @@ class Writer:
             ids: of the R pictures, of which draws are a function.
         """
         made = self.words([after])
-        given = made.ids[0][made.mask[0]].tolist() if after else [self.words.start_id]
-        given = given[:-1] if given[-1] == self.words.stop_id else given
+        given = made.ids[0][made.mask[0]].tolist()[:-1] if after else [self.words.start_id]
         room = self.words.max_length - len(given)
         if made.truncated or room < 1:
             raise ConfigError(f"{after!r} leaves no room for an answer: raise tokenizer.max_length.")

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer as PlainTokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from medvlp.answers._writer import Writer
 from medvlp.answers.report import Report
@@ -21,6 +25,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.task import Task, make_plan
 from tests.models.words import DUAL, TEXT, VIT, HashWords, images
@@ -114,6 +119,25 @@ def test_models_that_cannot_write_are_refused() -> None:
     model: Any = build_model({**DUAL, "heads": {"captioner": {"name": "generator"}}}, tokenizer=WORDS, seed=3)
     with pytest.raises(ConfigError, match=r"leaves no room for an answer: raise tokenizer.max_length"):
         Writer.of(model, "captioner").write(torch.zeros(1, 1, 16), after=" ".join(["lung"] * 20))
+
+
+def test_a_writer_needs_a_tokenizer_that_puts_a_first_and_a_last_token_around_texts() -> None:
+    """As those of language models do not by themselves: a text's first word would never be learned, nor its end."""
+    level = PlainTokenizer(WordLevel({"<end>": 0, "clear": 1, "lungs": 2, "effusion": 3}, unk_token="<end>"))
+    level.pre_tokenizer = Whitespace()
+    ends = {"pad_token": "<end>", "bos_token": "<end>", "eos_token": "<end>"}  # all one, as in GPT-2
+    inner: Any = PreTrainedTokenizerFast(tokenizer_object=level, **ends)
+    spec = {**DUAL, "heads": {"captioner": {"name": "generator"}}}
+    bare: Any = build_model(spec, tokenizer=TransformersTokenizer.of(inner, max_length=8), seed=3)
+    with pytest.raises(ConfigError, match=r"The tokenizer puts no first and last token around texts"):
+        Report().check(bare)
+    inner.add_bos_token = inner.add_eos_token = True
+    words = TransformersTokenizer.of(inner, max_length=8)
+    model: Any = build_model(spec, tokenizer=words, seed=3)
+    Report().check(model)
+    writer, memory = Writer.of(model, "captioner"), torch.rand(2, 1, 16)
+    ids = writer.head.write(memory, None, start=0, stop=0, longest=5)
+    assert writer.write(memory, longest=5) == [words.decode([i for i in row if i != 0]) for row in ids.tolist()]
 
 
 @pytest.mark.slow
