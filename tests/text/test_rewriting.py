@@ -331,10 +331,12 @@ def test_sections_stay_where_one_points_at_another_or_places_are_unclear(report:
         ("Left effusion.", "No left effusion.", False),
         ("Left effusion.", "Possible left effusion.", False),
         ("Small left effusion.", "Large left effusion.", False),
+        ("Right upper lobe nodule.", "Right lower lobe nodule.", False),
+        ("RUL nodule.", "Nodule in the right upper lobe.", True),
         ("A 5 mm nodule.", "A 6 mm nodule.", False),
         ("Seen on 03/04/2019.", "Seen on 04/03/2019.", False),
         ("1. Nodule.\n2. Effusion.", "1. Effusion.\n2. Nodule.", True),
     ],
 )
-def test_meaning_is_findings_certainty_side_degree_and_numbers(before: str, after: str, same: bool) -> None:
+def test_meaning_is_findings_certainty_place_degree_and_numbers(before: str, after: str, same: bool) -> None:
     assert same_meaning(before, after) is same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,8 @@ def sides_of(text: str) -> Counter[str]:
 def same_meaning(before: str, after: str) -> bool:
     """Whether two texts say the same of the same findings, with the same numbers and sides.
 
-    Findings with presence, side, severity, count and change are read by `medvlp.text.mentions.read_report`; numbers and
-    words of side are counted in the whole text. Order and wording do not matter.
+    Findings with presence, place, severity, count and change are read by `medvlp.text.mentions.read_report`; numbers
+    and words of side are counted in the whole text. Order and wording do not matter.
 
     Example:
         >>> same_meaning("No lung nodule. Left effusion.", "Left pleural effusion. No pulmonary nodule.")
@@ -119,7 +120,5 @@ def same_meaning(before: str, after: str) -> bool:
 def _read(text: str) -> Counter[tuple[object, ...]]:
     from medvlp.text.mentions import read_report
 
-    return Counter(
-        (each.finding, each.presence, each.side, each.severity, each.size_mm, each.count, each.change, each.section)
-        for each in read_report(text)
-    )
+    facts = ("finding", "presence", "side", "anatomy", "severity", "size_mm", "count", "change", "section")
+    return Counter(map(attrgetter(*facts), read_report(text)))
