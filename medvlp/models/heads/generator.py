@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -10,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
@@ -107,11 +105,6 @@ class Generator(Speaker):
     def steps(self, memory: Tensor, mask: Tensor | None, tower: Tower | None, findings: Tensor | None) -> _Steps:
         """See `Speaker`: keys and values of the words so far are kept."""
         return _Steps(self, *self._seen(memory, mask, findings), tower)
-
-    def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
-        """Return {name: (R, L, V)} for rows that hold both what it reads and ``ids``."""
-        mask = encoded.part("mask") if "mask" in self.reads else None
-        return {name: self.forward_logits(encoded.part(self.reads[0]), mask, encoded.part("ids"))}
 
     def _seen(self, memory: Tensor, mask: Tensor | None, findings: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return what the words look at: the picture's vectors, and those of the findings that are told."""
