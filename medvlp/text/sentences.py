@@ -37,8 +37,8 @@ def split_sentences(text: str) -> list[str]:
     A full stop does not end a sentence inside a number (``1.2 cm``), after an abbreviation that never comes last
     (``Dr.``, ``vs.``, ``e.g.``; ``No.`` before a number), in ``a.m.`` before what goes on, after an initial (``Dr. J.
     Smith``), before a lower-case letter or behind a list mark (``1.``), nor does a question mark before the answer
-    ``No`` or ``Yes``, or in front of what it asks (``? Edema``). It does end one after a unit (``2 cm. The heart``)
-    and where the space behind it was lost (``effusion.No``).
+    ``No`` or ``Yes``, or in front of what it asks (``? Edema``). It does end one after a unit (``2 cm. The heart``),
+    where the space behind it was lost (``effusion.No``) and where it stands apart (``effusion . no``).
     A line break ends a sentence at a blank line, before a list mark, and after a short line without full stop unless
     the next goes on in lower case and is no finding beside one of which either is denied ("no effusion", "heart
     enlarged"); other breaks are those of wrapped lines.
@@ -129,7 +129,7 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
     following = text[end.end() :].lstrip()
     if not following:
         return True
-    if following[0].islower():
+    if following[0].islower() and not text[: end.start()].endswith(" "):
         return False
     if not end[0].startswith("."):
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"

@@ -13,6 +13,8 @@ from medvlp.text.sentences import split_sentences
         ("A 1.2 cm nodule. No effusion.", ["A 1.2 cm nodule.", "No effusion."]),
         ("The nodule measures 2 cm. The heart is normal.", ["The nodule measures 2 cm.", "The heart is normal."]),
         ("It measures 3 cm. in diameter.", ["It measures 3 cm. in diameter."]),
+        ("clear lungs . no effusion .", ["clear lungs .", "no effusion ."]),
+        ("opacity , ? pneumonia", ["opacity , ? pneumonia"]),
         ("Discussed with Dr. Smith. No change.", ["Discussed with Dr. Smith.", "No change."]),
         ("Read by Dr. J. R. Smith at noon.", ["Read by Dr. J. R. Smith at noon."]),
         ("Reported at 10:30 a.m. by telephone.", ["Reported at 10:30 a.m. by telephone."]),
