@@ -28,9 +28,9 @@ CARD = "tokenizer.yaml"
 _RENAMED = {"CXRBertTokenizer": "BertTokenizer"}
 _OF_FILES = ("name_or_path", "vocab_file", "is_local", "local_files_only")  # what says only where they came from
 _FEWEST = 2  # words that a tokenizer knows
-_APART = re.compile(  # "1.5 cm", "4-mm", "isn't", "w/o"
-    r"(?<=\d) ?(\.) (?=\d+ ?(?:[-x×]|to\b|by\b|[mc]m\b|milli|centi))|(?<=\d) (-) (?=[mc]m\b)"
-    r"|(?<=[a-z]) (') (?=(?:d|ll|m|re|s|t|ve)\b)|(?<=\bw) (/) (?=o\b)",
+_APART = re.compile(  # "1.5 cm", "4-mm", "plate-like", "isn't", "w/o"; ". 2 . 9 mm" is the second of a list
+    r"(?<=\d) (\.) (?=\d+ ?(?:[-x×]|to\b|by\b|cm\b|centi))|(?<!\. \d)(?<=\d) (\.) (?=\d+ ?(?:mm\b|milli))"
+    r"|(?<=\w) (-) (?=(?:[mc]m|like)\b)|(?<=[a-z]) (') ?(?=(?:d|ll|m|re|s|t|ve)\b)|(?<=\bw) (/) (?=o\b)",
     re.IGNORECASE,
 )
 _MULTIPLE = 8  # lengths are rounded up to it, so that kernels see few shapes
@@ -209,11 +209,13 @@ class TransformersTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the words of ids, special tokens left out."""
-        from tokenizers.models import WordPiece
-
         text = str(self._inner.decode(list(ids), skip_special_tokens=True)).strip()
-        fast = getattr(self._inner, "backend_tokenizer", None)  # absent in tokenizers written in Python
-        return rejoined(text) if fast is not None and isinstance(fast.model, WordPiece) else text
+        model = getattr(getattr(self._inner, "backend_tokenizer", None), "model", None)
+        if type(model).__name__ == "WordPiece":  # its full stops would hang on words in small letters, and end nothing
+            pieces = self._inner.convert_ids_to_tokens(list(ids), skip_special_tokens=True)
+            return rejoined(" ".join(pieces).replace(" ##", ""))
+        clip = getattr(model, "end_of_word_suffix", None)  # to CLIP each digit is a word
+        return rejoined(re.sub(r"(?<=\d) (?=\d)", "", text)) if clip else text
 
     def continuing(self) -> list[bool]:
         """Return of each id whether it goes on with the word before it, as WordPiece marks it (``##``)."""

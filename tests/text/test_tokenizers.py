@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as PlainTokenizer
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+from transformers import BertTokenizerFast, CLIPTokenizer, PreTrainedTokenizerFast
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.text.mentions import read_report
@@ -90,6 +90,8 @@ def test_words_of_the_corpus_come_back_and_letters_it_never_saw_are_unknown(word
         "A 0.8 to 1.1 cm nodule. There isn't an effusion.",
         "The film doesn't show a pneumothorax. Lungs w/o consolidation.",
         "Can't exclude a small right effusion. There's no change in the left nodule.",
+        "Normal heart. Pneumothorax and pleural effusion are absent. Plate-like opacity in the left lung.",
+        "1. Right effusion. 2. 12 mm nodule in the left upper lobe.",
     ],
 )
 def test_what_is_written_is_read_as_the_report_that_it_was_made_of(report: str, tmp_path: Path) -> None:
@@ -97,11 +99,21 @@ def test_what_is_written_is_read_as_the_report_that_it_was_made_of(report: str, 
     own = train_wordpiece([report], vocab_size=200)
     (tmp_path / "vocab.txt").write_text("\n".join(own.tokens()))
     bert = TransformersTokenizer.of(BertTokenizerFast(str(tmp_path / "vocab.txt")), max_length=64)
-    facts = [[(m.finding, m.presence, m.side, m.size_mm, m.change) for m in read_report(report)]]
-    for words in (own, bert):
-        made = read_report(words.decode(words([report]).ids[0].tolist()))
-        facts.append([(m.finding, m.presence, m.side, m.size_mm, m.change) for m in made])
+    texts = [report, *(words.decode(words([report]).ids[0].tolist()) for words in (own, bert))]
+    assert len(set(texts)) == 2
+    facts = [[(m.finding, m.presence, m.side, m.size_mm, m.change) for m in read_report(text)] for text in texts]
     assert facts[0] == facts[1] == facts[2] != []
+
+
+def test_numbers_and_denials_of_clips_words_are_whole_again() -> None:
+    """CLIP parts each digit from the next, and the end of a denial from its verb."""
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.',"]
+    merges = [("i", "s"), ("is", "n</w>"), ("'", "t</w>"), ("c", "m</w>"), ("m", "m</w>")]
+    ends = ["<|startoftext|>", "<|endoftext|>"]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), *ends]
+    inner = CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges)
+    clip = TransformersTokenizer.of(inner, max_length=32)
+    assert clip.decode(clip(["Isn't 1.5 cm, 12 mm."]).ids[0].tolist()) == "isn't 1.5 cm , 12 mm ."
 
 
 def test_a_vocabulary_smaller_than_the_corpus_cuts_words_into_pieces() -> None:
