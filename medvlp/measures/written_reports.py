@@ -22,7 +22,7 @@ from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Metric, Result
 from medvlp.features.nearest import nearest
 from medvlp.text.labels import report_labels
-from medvlp.text.mentions import read_report
+from medvlp.text.mentions import read_report, sentences_of_image
 from medvlp.text.ontology import vocabulary
 
 __all__ = ["WrittenReports"]
@@ -35,8 +35,8 @@ class WrittenReports(Measure):
     agrees best with the validation reports, given to everybody; the report of the training picture with the nearest
     features; and the model's own reports, each given to another patient. The model's result holds the paired
     differences from them, with intervals over patients. Each result also has ``rouge_l``, words in common with the
-    radiologist's report, and where the model compares texts with pictures ``recall@5``: reports whose own picture is
-    among the five that are nearest to their words (`medvlp.evaluation.report_overlap`).
+    radiologist's findings and impression, and where the model compares texts with pictures ``recall@5``: reports whose
+    own picture is among the five that are nearest to their words (`medvlp.evaluation.report_overlap`).
 
     Args:
         vocabulary: findings that count, see `medvlp.text.ontology`.
@@ -152,6 +152,8 @@ def _beside(
 ) -> Iterator[Metric]:
     """Yield what is measured of reports that are not read: words in common, and the pictures that they find."""
     drawn: dict[str, Any] = {**evaluation.drawn, "split": evaluation.options.split}
+    # No picture tells a report's headers, history and technique, which a report of training has too.
+    references, texts = ([" ".join(sentences_of_image(text)) or text for text in some] for some in (references, texts))
     common = np.array([rouge_l(one, other) for one, other in zip(references, texts, strict=True)])
     yield mean_metric("rouge_l", "reports", common, patients, **drawn)
     if evaluation.compares:

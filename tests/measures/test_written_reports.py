@@ -32,7 +32,7 @@ KINDS = ("Left effusion.", "No effusion. Right pneumothorax.", "Cardiomegaly.", 
 VECTORS = np.eye(4, 5)
 
 
-def part(count: int, split: str, *, seed: int, silent: bool = False, each: int = 2) -> Any:
+def part(count: int, split: str, *, seed: int, silent: bool = False, each: int = 2, before: str = "") -> Any:
     """Records whose feature is near the vector of their report's kind."""
     draw = np.random.default_rng(seed)
     kinds = np.arange(count) % 4 if split != "validate" else np.zeros(count, dtype=int)
@@ -40,15 +40,17 @@ def part(count: int, split: str, *, seed: int, silent: bool = False, each: int =
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = [f"{split}{i}" for i in range(count)]
     columns = {"id": ids, "id.patient": [f"{split}{i // each}" for i in range(count)], "split": [split] * count}
-    columns["text"] = ["" if silent else KINDS[kind] for kind in kinds]
+    columns["text"] = ["" if silent else before + KINDS[kind] for kind in kinds]
     manifest = Manifest.of(columns, root=Path())
     return SimpleNamespace(manifest=manifest, table=FeatureTable(ids, {KEY: vectors.astype(np.float32)}))
 
 
-def results(written: list[str], *, compares: bool = True, silent: str = "", each: int = 2) -> dict[str, Result]:
-    judged = part(24, "test", seed=0, each=each)
+def results(
+    written: list[str], *, compares: bool = True, silent: str = "", each: int = 2, before: str = ""
+) -> dict[str, Result]:
+    judged = part(24, "test", seed=0, each=each, before=before)
     train, validation = (
-        part(count, split, seed=seed, silent=split == silent)
+        part(count, split, seed=seed, silent=split == silent, before=before)
         for count, split, seed in ((40, "train", 1), (8, "validate", 2))
     )
 
@@ -131,6 +133,16 @@ def test_words_and_pictures_are_counted_beside_them_and_a_wrong_side_is_only_hea
     assert row(found["report_nearest"], "recall@5", "reports").value > 0.6
     with pytest.raises(DataError):
         results(truth, compares=False)["report"].find("recall@5", "reports")
+
+
+def test_what_no_picture_tells_counts_for_nobody() -> None:
+    """A model that was taught findings and impressions writes no history, and a report of training has one."""
+    truth = [KINDS[i % 4] for i in range(24)]
+    plain, whole = results(truth), results(truth, before="INDICATION: Cough. TECHNIQUE: PA chest.\nFINDINGS: ")
+    for name, result in whole.items():
+        for metric in ("rouge_l", "recall@5"):
+            assert row(result, metric, "reports").value == row(plain[name], metric, "reports").value
+    assert row(whole["report"], "rouge_l", "reports").value == 1.0
 
 
 @pytest.mark.slow
