@@ -1,4 +1,4 @@
-"""What layouts share of files: what they are given, a release listed once, names to paths, JSON, written volumes."""
+"""What layouts share of files: what they are given, a release listed once, names to paths, boxes on copies, JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import written_whole
 from medvlp.core.registry import FromModel
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.raster import probe_raster
+from medvlp.io.read import frame_hanging
+from medvlp.io.sniff import sniff
 
 Root = Annotated[Path, FromModel("root")]
 OnProgress = Annotated[Progress | None, FromModel("progress")]  # called with (done, total)
@@ -115,6 +119,26 @@ def read_records(path: Path, *, keys: Sequence[str] = ()) -> list[dict[str, Any]
             if key not in entry:
                 raise DataError(f"{path}, entry {place}, has no {key!r}: download the file again.")
     return value
+
+
+def on_file(boxes: Sequence[Sequence[float]], path: Path | None, drawn: tuple[float, float]) -> list[list[float]]:
+    """Return boxes x0, y0, x1, y1 that were drawn on a picture of width and height `drawn` in pixels of its copy."""
+    size = (bool(boxes) and path is not None and _size_of(path)) or drawn
+    across, down = size[0] / drawn[0], size[1] / drawn[1]
+    return [[x0 * across, y0 * down, x1 * across, y1 * down] for x0, y0, x1, y1 in boxes]
+
+
+def _size_of(path: Path) -> tuple[int, int] | None:
+    """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
+    try:
+        if (found := frame_hanging(path)) is not None:
+            (rows, columns), _ = found
+            return columns, rows
+        with open(path, "rb") as stream:
+            header = probe_raster(stream, sniff(stream), 0)
+    except (UnreadableImage, OSError):
+        return None
+    return header.columns, header.rows
 
 
 def write_volume(path: Path, voxels: np.ndarray, *, spacing: float = 1.0) -> None:

@@ -16,9 +16,6 @@ from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
-from medvlp.io.errors import UnreadableImage
-from medvlp.io.raster import probe_raster
-from medvlp.io.read import frame_hanging
 
 Row = dict[str, object]
 
@@ -63,19 +60,6 @@ def lookup_table(root: Path, names: Sequence[str], key: str, value: str) -> dict
     path = optional_table(root, names)
     table = None if path is None else read_table(path)
     return {} if table is None else dict(zip(table.column(key), table.column(value), strict=True))
-
-
-def image_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
-    try:
-        if (found := frame_hanging(path)) is not None:
-            (rows, columns), _ = found
-            return columns, rows
-        with open(path, "rb") as stream:
-            header = probe_raster(stream, "png" if path.suffix == ".png" else "jpeg", 0)
-    except (UnreadableImage, OSError):
-        return None
-    return header.columns, header.rows
 
 
 def read_headers(

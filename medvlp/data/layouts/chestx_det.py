@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import Root, by_name, list_files, read_records, skip
+from medvlp.data.layouts._files import Root, by_name, list_files, on_file, read_records, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import runs_of
@@ -43,8 +43,9 @@ def index(
     """Index the annotation lists, one row an image.
 
     Columns: ``id`` (``split/file_name``), ``image``, ``split`` (train, test), ``label.FINDING`` (1 or 0: each finding
-    was looked for), ``boxes.FINDING`` (an empty list where there is none), with `masks` ``mask.FINDING``, and for
-    ChestX-Det10 ``id.patient`` (NIH's number). Findings that a release does not annotate have no column.
+    was looked for), ``boxes.FINDING`` (pixels of the file; an empty list where there is none), with `masks`
+    ``mask.FINDING`` (1024 x 1024), and for ChestX-Det10 ``id.patient`` (NIH's number). Findings that a release does not
+    annotate have no column.
 
     Args:
         root: folder of the JSON lists.
@@ -80,6 +81,8 @@ def index(
         for place, entry in enumerate(read_records(root / name, keys=keys)):
             instances = _instances(entry, findings, release, where=f"{root / name}, entry {place}")
             image = _image(str(entry["file_name"]), split, images_of, skipped)
+            boxes = on_file([each.box for each in instances], root / image, (_SIDE, _SIDE))
+            instances = [replace(each, box=box) for each, box in zip(instances, boxes, strict=True)]
             rows.append(_row(str(entry["file_name"]), split, image, instances, findings, release, masks))
     there = {path for paths in images_of.values() for path in paths} if require_files else None
     return manifest_of(rows, root=root, layout="chestx_det", files=there, skipped=skipped, meta={"release": release})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
-from medvlp.data.layouts._published import Row, find_table, image_size, manifest_of
+from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
+from medvlp.data.layouts._published import Row, find_table, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 
@@ -57,8 +57,8 @@ def index(
         except ValueError:
             raise DataError(f"{where}: x, y, w, h and the image's size are not all numbers: take it anew.") from None
         path = files.get(name)
-        wide, high = (path is not None and image_size(root / path)) or (across, down)
-        box = [x * wide / across, y * high / down, (x + width) * wide / across, (y + height) * high / down]
+        file = root / path if path is not None else None
+        box = on_file([(x, y, x + width, y + height)], file, (across, down))[0]
         finding, parts = findings[word], places[at].split("/")
         row = rows.setdefault((name, word, phrase), {})
         if row:

@@ -9,15 +9,8 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import OnProgress, Root, list_files
-from medvlp.data.layouts._published import (
-    find_table,
-    image_size,
-    lookup_table,
-    optional_table,
-    published_manifest,
-    years,
-)
+from medvlp.data.layouts._files import OnProgress, Root, list_files, on_file
+from medvlp.data.layouts._published import find_table, lookup_table, optional_table, published_manifest, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -176,8 +169,6 @@ def _box_columns(
                 "published."
             ) from None
         path = paths[rows[name]]
-        wide, high = (path is not None and image_size(root / path)) or (_BOX_GRID, _BOX_GRID)
-        across, down = wide / _BOX_GRID, high / _BOX_GRID
-        corners = [x * across, y * down, (x + width) * across, (y + height) * down]
-        drawn[finding_of[word]][rows[name]].append(corners)
+        corners, file = (x, y, x + width, y + height), root / path if path is not None else None
+        drawn[finding_of[word]][rows[name]] += on_file([corners], file, (_BOX_GRID, _BOX_GRID))
     return {f"boxes.{finding}": [some.get(row) for row in range(len(names))] for finding, some in sorted(drawn.items())}

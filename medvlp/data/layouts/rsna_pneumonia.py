@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
+from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of, years
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
@@ -21,6 +21,7 @@ _CLASSES = "stage_2_detailed_class_info.csv"
 _MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 _TRAIN, _TEST = "stage_2_train_images", "stage_2_test_images"
 _SUFFIXES = (".dcm", ".png", ".jpg", ".jpeg")
+_SIDE = 1024  # pixels of the pictures that the boxes were drawn on
 _NIH = re.compile(r"\d{8}_\d{3}\.png")
 _NORMAL = {"Normal": 1, "No Lung Opacity / Not Normal": 0, "Lung Opacity": 0}
 
@@ -38,9 +39,10 @@ def index(
     r"""Index the challenge, one row an image: the several rows that the label table has of an image become one.
 
     Columns: ``id``, ``id.patient``, ``image``, ``label.pneumonia`` (Target), ``label.no_finding`` (class Normal, where
-    the class table is there), ``finding_class``, ``boxes.pneumonia`` (empty: looked, none found), ``view_position``,
-    ``sex``, ``age`` (from the headers), ``source`` (these are NIH ChestX-ray14's images), ``nih_image``,
-    ``table_rows`` (numbers of the label table's rows from 0, for splits that were drawn by row), ``deidentified``.
+    the class table is there), ``finding_class``, ``boxes.pneumonia`` (empty: looked, none found; pixels of the file,
+    also of a smaller PNG or JPEG), ``view_position``, ``sex``, ``age`` (from the headers), ``source`` (these are NIH
+    ChestX-ray14's images), ``nih_image``, ``table_rows`` (numbers of the label table's rows from 0, for splits that
+    were drawn by row), ``deidentified``.
 
     ``patientId`` names an **image**: its 26,684 values are those of fewer patients. Only with RSNA's own mapping file
     is ``id.patient`` the NIH patient, and a split by patient is one.
@@ -63,6 +65,9 @@ def index(
     tested, _ = by_stem(list_files(root, [_TEST], suffixes=_SUFFIXES)) if unlabelled else ({}, [])
     names = [*rows, *sorted(set(tested) - set(rows))]
     paths = [files.get(name) or tested.get(name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        if name in boxes and path is not None and not path.endswith(".dcm"):  # the release's own all have that side
+            boxes[name] = on_file(boxes[name], root / path, (_SIDE, _SIDE))
     found = [(_TRAIN, files), (_TEST, tested)] if headers else []
     trees = [folder for folder, some in found if any(path.endswith(".dcm") for path in some.values())]
     facts, refused = read_headers(root, trees, workers=workers, progress=progress)

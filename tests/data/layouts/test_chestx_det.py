@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
@@ -60,6 +61,12 @@ def test_a_finding_without_a_box_was_looked_for_and_files_that_are_not_there_are
     assert "id.patient" not in manifest  # names are new numbers
     assert "label.no_finding" not in manifest  # none of the 13 is not a normal image
     assert len(index_cohort("chestx_det", thirteen, {"require_files": False})) == 3
+
+
+def test_boxes_are_in_pixels_of_a_smaller_copy(thirteen: Path) -> None:
+    Image.new("L", (256, 512)).save(thirteen / "train_data/36204.png", format="JPEG")  # told by what the file holds
+    first = index_cohort("chestx_det", thirteen).record(0)
+    assert first["boxes.nodule"] == [[2.5, 10, 7.5, 20], [0, 0, 1.25, 2.5]]
 
 
 def test_masks_are_the_union_of_polygons_down_the_columns(thirteen: Path) -> None:

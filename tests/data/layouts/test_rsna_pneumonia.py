@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
@@ -116,6 +117,13 @@ def test_converted_images_are_found_by_their_name(root: Path) -> None:
     for path in list((root / "stage_2_train_images").glob("*.dcm")):
         path.rename(path.with_suffix(".png"))
     assert index_cohort("rsna_pneumonia", root).column("image")[0] == f"stage_2_train_images/{A}.png"
+
+
+def test_boxes_are_in_pixels_of_a_smaller_copy(root: Path) -> None:
+    (root / f"stage_2_train_images/{B}.dcm").unlink()
+    Image.new("L", (512, 256)).save(root / f"stage_2_train_images/{B}.png")
+    boxes = index_cohort("rsna_pneumonia", root, {"headers": False}).arrow("boxes.pneumonia").to_pylist()
+    assert boxes == [[], [[132, 38, 238.5, 132.75], [281, 38, 409, 151.25]], []]
 
 
 @pytest.mark.parametrize(
