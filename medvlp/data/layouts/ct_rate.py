@@ -121,7 +121,7 @@ def _by_volume(path: Path, needed: list[str]) -> _Table:
 def _not_chest(path: Path) -> set[str]:
     if not path.is_file():
         return set()
-    names = (line.strip().rpartition("/")[2] for line in path.read_text(encoding="utf-8").splitlines())
+    names = (line.strip().rpartition("/")[2] for line in path.read_text(encoding="utf-8-sig").splitlines())
     return {name.removesuffix(".gz").removesuffix(".nii") for name in names if name}
 
 

@@ -135,7 +135,7 @@ def _labels(source: Table) -> dict[str, list[int]]:
 def _official_split(root: Path, names: Sequence[str]) -> list[str | None] | None:
     """The list that an image stands in; None where the lists were not downloaded."""
     files = {split: optional_table(root, (name,)) for split, name in _LISTS.items()}
-    lists = {split: frozenset(path.read_text("utf-8").split()) for split, path in files.items() if path is not None}
+    lists = {split: frozenset(path.read_text("utf-8-sig").split()) for split, path in files.items() if path is not None}
     if not lists:
         return None
     both = frozenset.intersection(*lists.values()) if len(lists) > 1 else frozenset[str]()

@@ -145,7 +145,7 @@ def _mapping(root: Path, name: str | None) -> dict[str, str]:
     if name is None and not path.is_file():
         return {}
     try:
-        found = {entry["subset_img_id"]: entry["img_id"] for entry in json.loads(path.read_text("utf-8"))}
+        found = {entry["subset_img_id"]: entry["img_id"] for entry in json.loads(path.read_text("utf-8-sig"))}
     except FileNotFoundError:
         raise DataError(f"The mapping {path} does not exist: check its name, or leave `mapping` out.") from None
     except (ValueError, TypeError, KeyError):

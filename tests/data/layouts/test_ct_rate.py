@@ -100,6 +100,9 @@ def test_a_reconstruction_is_a_row_and_a_scan_is_a_study(release: Path) -> None:
         "no_z_spacing": ["train_3_a_1"],
         "missing_file": ["dataset/train_fixed/train_10/train_10_a/train_10_a_1.nii.gz"],
     }
+    heads = release / "dataset/metadata/no_chest_train.txt"
+    heads.write_bytes(b"\xef\xbb\xbftrain_2_a_1.nii.gz\r\n")  # as an editor on Windows saves it
+    assert index_cohort("ct_rate", release).meta["skipped"] == manifest.meta["skipped"]
     halves = split_by_patient(manifest, fractions={"train": 0.5, "test": 0.5})
     assert len(set(halves.column("split")[:3])) == 1
     record = manifest.record(0)

@@ -69,6 +69,9 @@ def test_images_of_all_archives_are_found_and_every_column_is_right(root: Path) 
         "split": "train",
     }
     assert manifest.column("split").tolist() == ["train", "train", "test", "test"]
+    for name in ("train_val_list.txt", "test_list.txt"):  # as an editor on Windows saves them
+        (root / name).write_bytes(b"\xef\xbb\xbf" + (root / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert index_cohort("nih_chestxray14", root).column("split").tolist() == ["train", "train", "test", "test"]
     assert check_split(manifest, images=False) == []
     assert manifest.meta["skipped"] == {}
     assert set(manifest.column("source")) == {"nih_chestxray14"}

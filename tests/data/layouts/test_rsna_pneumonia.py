@@ -84,7 +84,7 @@ def test_the_patient_is_the_image_unless_the_mapping_names_the_nih_patient(root:
     alone = index_cohort("rsna_pneumonia", root)
     assert alone.column("id.patient").tolist() == [A, B, C]
     assert alone.meta["patients"] == "one an image: the NIH patient is not known"
-    (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text(json.dumps(MAPPING))
+    (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text("\ufeff" + json.dumps(MAPPING))
     mapped = index_cohort("rsna_pneumonia", root, {"unlabelled": True})
     assert mapped.column("id.patient").tolist() == ["12", "12", C, "400"]
     assert mapped.column("nih_image").tolist() == ["00000012_000.png", "00000012_003.png", None, "00000400_001.png"]
