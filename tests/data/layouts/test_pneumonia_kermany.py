@@ -9,6 +9,8 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage import check_split
+from medvlp.runs.data import open_manifest
+from medvlp.runs.evaluate import load_evaluation
 
 
 def touch(root: Path, *paths: str) -> None:
@@ -47,6 +49,15 @@ def test_the_archive_that_repeats_itself_is_read_once_and_all_else_is_listed(kag
     assert index_cohort("pneumonia_kermany", kaggle / "chest_xray").column("id.patient").tolist() == (
         manifest.column("id.patient").tolist()
     )
+
+
+@pytest.mark.parametrize("config", ["probe/pneumonia_kermany.yaml", "probe/pneumonia_kinds.yaml"])
+def test_the_probes_read_the_re_upload_without_its_folder_val(kaggle: Path, config: str) -> None:
+    touch(kaggle, "chest_xray/test/PNEUMONIA/person7_virus_3.jpeg")  # a number that the training folder has too
+    manifest = open_manifest(load_evaluation(config, [f"data.root={kaggle}", "data.near_images=false"]).data)
+    assert set(manifest.column("split")) == {"train", "validate", "test"}
+    assert "P1946" not in manifest.column("id.patient")
+    assert manifest.meta["leaks"]["found"]["patient"] >= 1  # counted and told
 
 
 def test_equal_numbers_are_one_child_unless_kinds_are_told_apart(kaggle: Path) -> None:
