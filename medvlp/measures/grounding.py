@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from medvlp.answers.asking.model import prompt_sets
 from medvlp.answers.prompting.class_vectors import directions
+from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.evaluation.evaluation import Evaluation
@@ -36,6 +37,7 @@ from medvlp.measures._grounding_maps import (
     thresholds_of,
     training_boxes,
 )
+from medvlp.text.prompts import PromptSet
 
 __all__ = ["Grounding"]
 
@@ -60,9 +62,11 @@ class Grounding(Measure):
         cases: pictures with each finding, and as many without it, evenly taken.
         most_pixels: looked at in a picture; larger ones are looked at in every second (third ...) row and column.
         sanity: cases of the maps' own tests; 0 leaves them out, and the maps of random weights.
+        recipe: of ``configs/zero_shot/recipes``, or a file, whose prompts embeddings are compared with; None: the
+            model's own, which may not ask for what the data has places of. A bundle keeps no rates of other words.
 
     Raises:
-        ConfigError: for a map that there is not, or a faulty option of one.
+        ConfigError: for a map or recipe that there is not, or a faulty option of one.
 
     Example:
         >>> Grounding(maps=[{"name": "similarity"}]).cases
@@ -78,8 +82,9 @@ class Grounding(Measure):
         cases: Annotated[int, Field(ge=1)] = 50,
         most_pixels: Annotated[int, Field(ge=1)] = 1 << 18,
         sanity: Annotated[int, Field(ge=0)] = 32,
+        recipe: str | None = None,
     ) -> None:
-        self.cases, self.most_pixels, self.sanity = cases, most_pixels, sanity
+        self.cases, self.most_pixels, self.sanity, self.recipe = cases, most_pixels, sanity, recipe
         self.methods: dict[str, tuple[Any, dict[str, Any]]] | None = None
         if maps is not None:
             self.methods = {}
@@ -99,6 +104,8 @@ class Grounding(Measure):
             return
         regions = Regions(manifest)
         findings = [label for label in self._labels(evaluation) if label in regions.findings]
+        if regions.findings and not findings:
+            logger.info(f"No grounding: places are known of {', '.join(regions.findings)}, and none is asked for.")
         questions = questions_of(prepared, regions, findings, self.cases)
         if not any(question.region.present for question in questions):
             return
@@ -111,8 +118,12 @@ class Grounding(Measure):
 
     def _labels(self, evaluation: Evaluation) -> list[str]:
         if evaluation.compares:
-            return [each.label for each in prompt_sets(evaluation.answers)]
+            return [each.label for each in self._prompts(evaluation)]
         return next((list(said.scores or ()) for _, _, said in evaluation.giving("scores")), [])
+
+    def _prompts(self, evaluation: Evaluation) -> Sequence[PromptSet]:
+        own = prompt_sets(evaluation.answers)
+        return own if self.recipe is None else load_recipe(self.recipe, own=own).prompts
 
     def _drawers(self, evaluation: Evaluation, questions: list[Question]) -> dict[str, Drawer]:
         """Return the maps that are asked for; by default the first that the model can make."""
@@ -124,7 +135,7 @@ class Grounding(Measure):
                 )
             name, answer, _ = next(evaluation.giving("scores"))
             return self._first(evaluation, {name: by_answer(name, answer)}, questions)
-        words = directions(prompt_sets(evaluation.answers), evaluation.model.embed_text)
+        words = directions(self._prompts(evaluation), evaluation.model.embed_text)
         asked = "" if evaluation.prompted is None else evaluation.prompted[0]
         if self.methods is not None:
             return {name: by_method(asked, method, words, spec) for name, (method, spec) in self.methods.items()}
@@ -182,7 +193,8 @@ class Grounding(Measure):
         assert centre.cases is not None, "both have just been measured"
         gains = gain_rows(own.cases, centre.cases, split=evaluation.options.split)
         chosen_map = {"answer": drawer.answer, "method": name, "component": drawer.spec}
-        yield replace(own, metrics=(*own.metrics, *gains, *chosen), fitted={"map": chosen_map})
+        fitted = {"map": chosen_map} if self.recipe is None else {}
+        yield replace(own, metrics=(*own.metrics, *gains, *chosen), fitted=fitted)
         if not self.sanity:
             return
         prepared, questions = evaluation.judged.prepared, [each.question for each in drawn]

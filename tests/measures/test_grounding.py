@@ -16,6 +16,7 @@ from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
+from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.views.read import Read
@@ -201,6 +202,28 @@ def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:
     outlined = both.of(manifest.with_column("boxes.nodule", [[[1.0, 0.0, 2.0, 2.0]], [], None, None]), 0, "nodule")
     assert outlined is not None
     assert (outlined.boxes, outlined.mask(tmp_path) is None) == (((1.0, 0.0, 2.0, 2.0),), False)
+
+
+def test_a_recipe_asks_for_findings_that_the_models_own_prompts_do_not(
+    tiny_run: Any, tiny_cohort: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cohort = index_cohort("phantom", tiny_cohort.root)
+    there = [name for name in cohort.names if "." not in name or name.endswith((".patient", ".study", ".atelectasis"))]
+    table = cohort.table.select(there).rename_columns([name.replace("atelectasis", "pneumonia") for name in there])
+    Manifest(table, root=tiny_cohort.root, meta=cohort.meta).save(tmp_path / "m.parquet")
+    found = {}
+    for recipe in (None, "cxr_labels_v1"):
+        tree = yaml.safe_load(written(tmp_path, tiny_run, tiny_cohort.root, recipe=recipe, sanity=0).read_text())
+        tree["data"] |= {"layout": None, "manifest": str(tmp_path / "m.parquet")}
+        (tmp_path / "e.yaml").write_text(yaml.safe_dump(tree))
+        with caplog.at_level("INFO"):
+            done = evaluate(load_evaluation(tmp_path / "e.yaml"), page=False).found
+        found[recipe] = {name: result for name, result in done.items() if name.startswith("grounding")}
+    assert not found[None]
+    assert "No grounding: places are known of pneumonia, and none is asked for." in caplog.text
+    made = found["cxr_labels_v1"]["grounding_hires_cam"]
+    assert made.find("pointing_game", "pneumonia").counts.n > 0
+    assert not made.fitted  # the rates are not those of the words that the bundle asks with
 
 
 def test_a_map_that_was_asked_for_and_cannot_be_made_is_refused(
