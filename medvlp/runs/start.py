@@ -86,7 +86,9 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
 
 def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> None:
     """Take a bundle's weights; heads that it lacks start afresh, and those that the model lacks stay behind.
-    So does a head that by the run's `answers` scores other findings, or in another order; scores that they learn go on.
+
+    A head that by the run's `answers` scores other findings, or in another order, starts afresh too; what scores of
+    answers have learnt goes on.
 
     What surgery the bundle's model has undergone, the model undergoes first.
 
