@@ -49,8 +49,7 @@ class ReadVolume:
         bits: 8, 16, or 32 for unrounded.
         on_gap: of missing slices, see `medvlp.io.read_volume`.
         on_tilt: of a tilted gantry, see there.
-        side_car: ``ct_rate``: rescale and spacing stand in the manifest's numbers, see `medvlp.io.ct_rate_hu`; a volume
-            of another source, of which nothing stands there, must show a chest in Hounsfield units as it is.
+        side_car: ``ct_rate``: rescale and spacing stand in the manifest's numbers, see `medvlp.io.ct_rate_hu`.
         field: the volume field, which is gone afterwards; a `medvlp.io.Volume` there is taken as it is.
         to: the stack field that is written.
 
@@ -130,7 +129,6 @@ class ReadVolume:
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         if self.side_car == "ct_rate":
             known = [float(v) for v in map(sample.fields.get, self.numbers) if isinstance(v, float)]
-            known = known or [1.0, 0.0, *volume.spacing]
             if len(known) < len(self.numbers):
                 raise DataError(
                     f"{sample.id!r} lacks a rescale or a spacing: index CT-RATE with its metadata tables, or leave "
