@@ -28,6 +28,7 @@ from medvlp.measures.detection import Detection
 from medvlp.measures.grounding import Grounding
 from medvlp.runs.evaluate import Evaluated, evaluate, load_evaluation
 from tests.data.films import film, write
+from tests.messages import messages
 
 
 @pytest.fixture(scope="module")
@@ -205,22 +206,22 @@ def test_boxes_and_runs_of_a_manifest(tmp_path: Path) -> None:
 
 
 def test_a_recipe_asks_for_findings_that_the_models_own_prompts_do_not(
-    tiny_run: Any, tiny_cohort: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_run: Any, tiny_cohort: Any, tmp_path: Path
 ) -> None:
     cohort = index_cohort("phantom", tiny_cohort.root)
     there = [name for name in cohort.names if "." not in name or name.endswith((".patient", ".study", ".atelectasis"))]
     table = cohort.table.select(there).rename_columns([name.replace("atelectasis", "pneumonia") for name in there])
     Manifest(table, root=tiny_cohort.root, meta=cohort.meta).save(tmp_path / "m.parquet")
-    found = {}
+    found, said = {}, {}
     for recipe in (None, "cxr_labels_v1"):
         tree = yaml.safe_load(written(tmp_path, tiny_run, tiny_cohort.root, recipe=recipe, sanity=0).read_text())
         tree["data"] |= {"layout": None, "manifest": str(tmp_path / "m.parquet")}
         (tmp_path / "e.yaml").write_text(yaml.safe_dump(tree))
-        with caplog.at_level("INFO"):
+        with messages() as said[recipe]:
             done = evaluate(load_evaluation(tmp_path / "e.yaml"), page=False).found
         found[recipe] = {name: result for name, result in done.items() if name.startswith("grounding")}
     assert not found[None]
-    assert "No grounding: places are known of pneumonia, and none is asked for." in caplog.text
+    assert "No grounding: places are known of pneumonia, and none is asked for." in said[None]
     made = found["cxr_labels_v1"]["grounding_hires_cam"]
     assert made.find("pointing_game", "pneumonia").counts.n > 0
     assert not made.fitted  # the rates are not those of the words that the bundle asks with
