@@ -81,14 +81,23 @@ class Map:
         top = float(large.max())
         return large / top if top > 0 else large
 
-    def peak(self) -> tuple[float, float]:
+    def peak(self, size: tuple[int, int] | None = None) -> tuple[float, float]:
         """Return (x, y) of the middle of the highest cell, in pixels of the source where the view's place is known.
 
+        Args:
+            size: rows and columns of the source; cells whose middle lies in the padding around it do not count.
+
         Example:
-            >>> Map(np.array([[0.25, 0.75]], np.float32), (0.0, 0.0, 40.0, 20.0)).peak()
-            (30.0, 10.0)
+            >>> wide = Map(np.array([[0.25, 0.75]], np.float32), (0.0, 0.0, 40.0, 20.0))
+            >>> wide.peak(), wide.peak((20, 20))
+            ((30.0, 10.0), (10.0, 10.0))
         """
         rows, columns = self.values.shape
-        row, column = divmod(int(self.values.argmax()), columns)
         x0, y0, x1, y1 = self.box or (0.0, 0.0, 1.0, 1.0)
-        return x0 + (column + 0.5) * (x1 - x0) / columns, y0 + (row + 0.5) * (y1 - y0) / rows
+        across = x0 + (np.arange(columns) + 0.5) * (x1 - x0) / columns
+        down = y0 + (np.arange(rows) + 0.5) * (y1 - y0) / rows
+        inside = np.ones((rows, columns), bool)
+        if size is not None:
+            inside = (abs(2 * down - size[0]) <= size[0])[:, None] & (abs(2 * across - size[1]) <= size[1])
+        row, column = divmod(int(np.where(inside, self.values, -np.inf).argmax()), columns)
+        return float(across[column]), float(down[row])

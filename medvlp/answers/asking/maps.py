@@ -193,7 +193,7 @@ def draw_maps(
         path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
-        drawn.append(DrawnMap(label, place, path, looked.peak()))
+        drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))
     return drawn
 
 
