@@ -179,6 +179,21 @@ def test_the_side_car_of_ct_rate_is_applied_where_values_are_raw_and_only_there(
         apply_views(Sample("a", {"volume": str(tmp_path / "raw.nii.gz"), "number.rescale_slope": 1.0}), [view])
 
 
+def test_a_model_of_ct_rate_reads_volumes_of_other_sources_which_must_be_in_hounsfield_units(tmp_path: Path) -> None:
+    """Its bundle keeps the view: without a side-car the file's own spacing holds, and raw values are refused."""
+    hounsfield = np.random.default_rng(2).choice([-950, -800, 30, 60], (10, 12, 6)).astype(np.int16)
+    for name, shift in (("raw", 8192), ("hu", 0)):
+        nibabel.Nifti1Image(hounsfield + np.int16(shift), LPS).to_filename(tmp_path / f"{name}.nii.gz")
+    plain, guarded = (
+        stack_of(str(tmp_path / "hu.nii.gz"), ReadVolume(size=12, side_car=side_car, windows=("ct_lung_v1",)))[0]  # type: ignore[arg-type]
+        for side_car in ("none", "ct_rate")
+    )
+    assert torch.equal(plain.pixels, guarded.pixels)
+    assert torch.equal(plain.position, guarded.position)
+    with pytest.raises(UnreadableImage, match="its values are no Hounsfield units of a chest"):
+        stack_of(str(tmp_path / "raw.nii.gz"), ReadVolume(size=12, side_car="ct_rate"))
+
+
 def test_a_field_that_is_no_volume_is_refused_and_a_missing_one_is_passed() -> None:
     assert apply_views(Sample("a", {"text": "x"}), [ReadVolume()]).fields == {"text": "x"}
     with pytest.raises(DataError, match="is neither a path nor a volume: name one file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,6 +29,7 @@ from medvlp.io.volume_slices import Axis, VolumeSlices, open_slices, slices_of
 
 __all__ = ["ReadVolume"]
 
+_CT_RATE = re.compile(r"(?:train|valid)_\d+_[a-z]+_\d+")  # as it names its volumes
 _SIDE_CAR = ("rescale_slope", "rescale_intercept", "spacing_z", "spacing_y", "spacing_x")
 
 
@@ -49,7 +51,9 @@ class ReadVolume:
         bits: 8, 16, or 32 for unrounded.
         on_gap: of missing slices, see `medvlp.io.read_volume`.
         on_tilt: of a tilted gantry, see there.
-        side_car: ``ct_rate``: rescale and spacing stand in the manifest's numbers, see `medvlp.io.ct_rate_hu`.
+        side_car: ``ct_rate``: rescale and spacing stand in the manifest's numbers, see `medvlp.io.ct_rate_hu`; a volume
+            of another source, of which nothing stands there, must show a chest in Hounsfield units as it is. Headers of
+            CT-RATE's own, known by names like ``train_1_a_1``, state another spacing than its tables, and are refused.
         field: the volume field, which is gone afterwards; a `medvlp.io.Volume` there is taken as it is.
         to: the stack field that is written.
 
@@ -129,6 +133,8 @@ class ReadVolume:
         volume = source if isinstance(source, Volume) else read_volume(source, None, self.on_gap, self.on_tilt)
         if self.side_car == "ct_rate":
             known = [float(v) for v in map(sample.fields.get, self.numbers) if isinstance(v, float)]
+            if not known and not _CT_RATE.search(f"{sample.id} {source if isinstance(source, str) else ''}"):
+                known = [1.0, 0.0, *volume.spacing]
             if len(known) < len(self.numbers):
                 raise DataError(
                     f"{sample.id!r} lacks a rescale or a spacing: index CT-RATE with its metadata tables, or leave "
