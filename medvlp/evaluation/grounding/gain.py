@@ -123,9 +123,10 @@ def map_evidence(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
         for row in result.metrics:
             if row.metric == CHOICE and row.value is not None and row.value > highest.get((answer, row.label), -1.0):
                 highest[answer, row.label] = row.value
-                entry |= (
-                    {"default": method} if row.label in AVERAGES else {"best": {**entry["best"], row.label: method}}
-                )
+                if row.label in AVERAGES:
+                    entry["default"] = method
+                else:
+                    entry["best"][row.label] = method
             if row.metric == GAIN and row.label not in AVERAGES:
                 own = result.find("pointing_game", row.label)
                 entry["hits"].setdefault(row.label, {})[method] = {
