@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from medvlp.text.location import denied_side
+from medvlp.text.location import SIDES, denied_side
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
@@ -104,7 +104,7 @@ def _reached(
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
         side = next((at for at in range(found.last + 1, len(words)) if words[at] not in ("on", "in", "the")), None)
-        if cue.presence == "absent" and side is not None and denied_side(words, side):
+        if cue.presence == "absent" and side is not None and words[side] in SIDES and denied_side(words, side):
             return []  # "nodule on the left, not seen on the right"
         start = backward_start(words, found.first, said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]

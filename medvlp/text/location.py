@@ -17,7 +17,7 @@ _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "ce
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
-_OTHER = {"left": "right", "right": "left"}
+SIDES = {"left": "right", "right": "left"}  # and the other one
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
 
@@ -125,7 +125,7 @@ def denied_side(words: list[str], place: int) -> bool:
     said = back[-1:] in (["not"], ["absent"], ["resolved"], ["cleared"])
     while back[-2:-1] in (["has"], ["have"], ["is"], ["are"]):
         del back[-2]
-    return said and back[-2:-1] in ([","], ["but"], ["and"]) and _OTHER.get(words[place], "") in back
+    return said and back[-2:-1] in ([","], ["but"], ["and"]) and SIDES.get(words[place], "") in back
 
 
 def _is_chamber(words: list[str], place: int) -> bool:

@@ -106,6 +106,8 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
         ("Effusion is not seen on the right.", "absent", "right"),
         ("Effusion: none on the right.", "absent", "right"),
         ("Effusion: none.", "absent", ""),
+        ("Effusion, none.", "absent", ""),
+        ("Pneumothorax, none seen.", "absent", ""),
     ],
 )
 def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presence: str, side: str) -> None:
