@@ -229,7 +229,7 @@ def read_json(path: Path) -> dict[str, object]:
         DataError: if the file is missing or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors write a byte order mark
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -179,7 +179,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
-    if after and _opens_clause(words, at):
+    if after and fact.kind in _WHERE and _opens_clause(words, at):
         return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
         return before[-1:] if words[at - 1] == "," else []

@@ -33,6 +33,11 @@ def test_missing_folders_are_made(tmp_path):
     assert read_json(tmp_path / "a" / "b" / "c.json") == {"ä": [1, None]}
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [

@@ -154,6 +154,15 @@ def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
     assert only(sentence).severity == severity
 
 
+def test_only_a_place_opens_the_clause_behind_it() -> None:
+    """What is said of one finding does not go over to the next, where a full stop is missing between them."""
+    said = [
+        (found.finding, found.change)
+        for found in read_report("The effusion is unchanged there is a nodule on the left.")
+    ]
+    assert said == [("effusion", "stable"), ("nodule", "")]
+
+
 @pytest.mark.parametrize(
     ("sentence", "change"),
     [
