@@ -121,6 +121,12 @@ def macro_of(result: Result) -> Metric | None:
     return row if row is not None and row.value is not None else None
 
 
+def mean_label(rows: Iterable[Metric], metric: str) -> str:
+    """Return the label of a metric's mean over findings; a single finding has no other and is its own mean."""
+    labels = {row.label for row in rows if row.metric == metric}
+    return labels.pop() if len(labels) == 1 else "macro"
+
+
 def findings_of(result: Result) -> set[str]:
     """Return the findings that have an AUROC."""
     return {row.label for row in result.metrics if plain_auroc(row)} - set(AVERAGES)

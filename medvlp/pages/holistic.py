@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.robustness.factors import LATERAL
-from medvlp.evaluation.rows import headline_of, judged_rows, macro_of, only, released_map
+from medvlp.evaluation.rows import headline_of, judged_rows, macro_of, mean_label, only, released_map
 from medvlp.evaluation.words import finding, group_words, map_words
 
 _UNLIKE = ("inversion", LATERAL)  # no corruptions: pictures that a gate should hold back
@@ -104,7 +104,7 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
 def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
     """Return the attacks in the order in which they were made, controls last."""
     rows = [row for result in results if result.name == "attacks" for row in result.metrics if row.group]
-    found = []
+    found, mean = [], mean_label(rows, "auroc_difference")
     for group in dict.fromkeys(str(row.group) for row in rows):
         own = {(row.metric.partition("@")[0], row.label): row for row in rows if row.group == group}
         name, _, size = group.partition("=")
@@ -113,7 +113,7 @@ def attack_rows(results: Sequence[Result]) -> list[AttackRow]:
                 name=finding(name) if _control(name) else name,
                 size=size,
                 control=_control(name),
-                auroc=own.get(("auroc_difference", "macro")),
+                auroc=own.get(("auroc_difference", mean)),
                 recall=own.get(("recall_difference", "image_to_report")),
                 success=own.get(("attack_success", "micro")),
                 flagged=own.get(("flagged", "gate")),
@@ -142,7 +142,9 @@ def _lowest(
     result: Result | None, metric: str, label: str, *, where: Callable[[str], bool] = lambda group: True
 ) -> Metric | None:
     """Return the lowest of a metric over groups, or the one without a group where no group has it."""
-    rows = [r for r in (result.metrics if result else ()) if (r.metric, r.label) == (metric, label)]
+    every = result.metrics if result else ()
+    wanted = mean_label(every, metric) if label == "macro" else label
+    rows = [r for r in every if (r.metric, r.label) == (metric, wanted)]
     rows = [row for row in rows if row.value is not None and where(row.group or "")]
     return min(rows, key=lambda row: (row.value or 0.0, row.group or ""), default=None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.robustness.factors import FACTORS, LATERAL
+from medvlp.evaluation.rows import mean_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,7 @@ def robustness_rows(results: Sequence[Result]) -> list[RobustnessRow]:
         [('blur', '0.01 (standard deviation, of the side)')]
     """
     rows = [row for result in results if result.name == "robustness" for row in result.metrics]
-    labels = {row.label for row in rows if row.metric == "auroc_difference"}
-    mean = labels.pop() if len(labels) == 1 else "macro"  # a single finding is its own mean, one of several is none
+    mean = mean_label(rows, "auroc_difference")
     found = []
     for group in sorted(dict.fromkeys(row.group for row in rows), key=lambda group: group is not None):
         own = {(row.metric, row.label): row for row in rows if row.group == group}

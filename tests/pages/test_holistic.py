@@ -70,3 +70,15 @@ def test_a_page_without_its_measures_has_no_such_section_and_one_with_them_names
     page = render_report(ReportInputs(title="a", results=(CLEAN, ROBUST, ATTACKS)))
     assert "no number; it takes the measure shape_texture" in page
     assert '<a href="#robustness">Corruption</a>' in page
+
+
+def test_a_model_of_one_finding_has_every_axis_by_that_finding() -> None:
+    def of_one(found: Result) -> Result:
+        rows = [each for each in found.metrics if each.label != "effusion"]
+        return replace(found, metrics=tuple(replace(r, label=r.label.replace("macro", "effusion")) for r in rows))
+
+    clean = replace(CLEAN, metrics=(*CLEAN.metrics[:2], *of_one(CLEAN).metrics[1:]))
+    several, single = holistic_axes([CLEAN, ROBUST, ATTACKS]), holistic_axes([clean, of_one(ROBUST), of_one(ATTACKS)])
+    sides = [[(each.name, each.clean, each.changed) for each in axes] for axes in (several, single)]
+    assert sides[0] == sides[1]
+    assert [each.auroc.value for each in attack_rows([of_one(ATTACKS)]) if each.auroc] == [-0.3, -0.01]
