@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -93,7 +93,7 @@ class _Work:
     cases: Sequence[int]
 
     def condition(self, factor: str, level: str, amount: float | None) -> Condition:
-        """Score the cases, each changed by the factor and read again through the model's own preprocessing."""
+        """Score the cases, each changed by the factor as the model is shown it: preprocessing would cut it twice."""
 
         def samples() -> Iterator[Sample]:
             for at in self.cases:
@@ -103,7 +103,8 @@ class _Work:
                     raise UserError(f"{sample.id!r} has no pixels to change: leave robustness out.")
                 if amount is not None:
                     seed = self.evaluation.options.seed
-                    pixels = self._pixels(change(pixels.mean(0).numpy(), factor, amount, name=sample.id, seed=seed))
+                    moved = change(pixels.mean(0).numpy(), factor, amount, name=sample.id, seed=seed)
+                    pixels = torch.from_numpy(moved).expand_as(pixels)
                 yield Sample(sample.id, {"image": pixels})
 
         return self.asked.condition(factor, level, self.cases, samples())
@@ -126,7 +127,7 @@ class _Work:
         samples = (Sample("", {"image": self._pixels(str(others.path(other)))}) for _, other in pairs)
         return [self.asked.condition(LATERAL, "1", [at for at, _ in pairs], samples)]
 
-    def _pixels(self, picture: str | np.ndarray) -> Tensor:
+    def _pixels(self, picture: str) -> Tensor:
         prepared = self.evaluation.model.prepare(picture).pixels
         if not isinstance(prepared, Tensor):
             raise UserError("This bundle's preprocessing makes no picture of a file: leave robustness out.")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.sample import Sample
+from medvlp.data.views.read import Read
 from medvlp.features.fit_gate import fit_gate
+from medvlp.measures.robustness import _Work
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.runs.evaluate import evaluate, load_evaluation
 from tests.models.test_gate import chests
@@ -17,6 +25,37 @@ from tests.models.test_gate import chests
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
     from medvlp.runs.train import Trained
+
+
+def shown(picture: str | np.ndarray) -> Tensor:
+    """As BioViL is shown it: the shorter side at 40 pixels, of which the middle 32 are cut."""
+    read = Read(size=32, fit="crop", resize=40)
+    pixels = read(Sample("a", {"image": picture}), torch.Generator()).fields["image"]
+    assert isinstance(pixels, Tensor)
+    return pixels
+
+
+def work(*clean: Tensor, **more: Any) -> _Work:
+    """Conditions that are the pictures to be scored."""
+    prepared = SimpleNamespace(sample=lambda at: Sample(f"{at}", {"image": clean[at]}))
+    evaluation: Any = SimpleNamespace(
+        judged=SimpleNamespace(prepared=prepared, **more.pop("judged", {})),
+        model=SimpleNamespace(prepare=lambda picture: SimpleNamespace(pixels=shown(picture))),
+        options=SimpleNamespace(seed=0),
+        **more,
+    )
+
+    def pictures(factor: str, level: str, cases: Sequence[int], samples: Iterable[Sample]) -> dict[int, Any]:
+        return dict(zip(cases, (each.fields["image"] for each in samples), strict=True))
+
+    asked: Any = SimpleNamespace(condition=pictures)
+    return _Work(evaluation, asked, range(len(clean)))
+
+
+def test_a_changed_picture_is_the_one_that_the_model_is_shown_and_not_cut_again() -> None:
+    clean = shown(np.random.default_rng(0).random((64, 48), np.float32))
+    found: Any = work(clean).condition("darker", "2", 2.0)
+    torch.testing.assert_close(found[0], clean**2)
 
 
 def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[str]:
