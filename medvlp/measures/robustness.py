@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.sample import Sample
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
@@ -121,11 +122,13 @@ class _Work:
         lateral = {study: at for at, study in enumerate(studies) if positions[at] in LATERAL_VIEWS}
         own = evaluation.judged.manifest.column("id.study").tolist()
         pairs = [(at, lateral[own[at]]) for at in self.cases if own[at] in lateral]
-        if not pairs:
-            logger.info("No case has a lateral picture in its study: a lateral shown as a frontal is left out.")
-            return []
-        samples = (Sample("", {"image": self._pixels(str(others.path(other)))}) for _, other in pairs)
-        return [self.asked.condition(LATERAL, "1", [at for at, _ in pairs], samples)]
+        pictures: dict[int, Tensor] = {}
+        for at, other in pairs:
+            with suppress(DataError):  # nobody has read these files before: a damaged one ends no evaluation
+                pictures[at] = self._pixels(str(others.path(other)))
+        logger.info(f"Of {len(self.cases)} cases {len(pairs)} have a lateral picture, {len(pictures)} a readable one.")
+        samples = (Sample("", {"image": pixels}) for pixels in pictures.values())
+        return [self.asked.condition(LATERAL, "1", list(pictures), samples)] if pictures else []
 
     def _pixels(self, picture: str) -> Tensor:
         prepared = self.evaluation.model.prepare(picture).pixels

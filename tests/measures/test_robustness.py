@@ -15,8 +15,11 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Sample
+from medvlp.data.manifest import Manifest
 from medvlp.data.views.read import Read
 from medvlp.features.fit_gate import fit_gate
+from medvlp.io import write_png
+from medvlp.io.image import Image
 from medvlp.measures.robustness import _Work
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.runs.evaluate import evaluate, load_evaluation
@@ -56,6 +59,20 @@ def test_a_changed_picture_is_the_one_that_the_model_is_shown_and_not_cut_again(
     clean = shown(np.random.default_rng(0).random((64, 48), np.float32))
     found: Any = work(clean).condition("darker", "2", 2.0)
     torch.testing.assert_close(found[0], clean**2)
+
+
+def test_a_lateral_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    write_png(Image(np.random.default_rng(1).random((48, 48), np.float32)), tmp_path / "b.png")
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    rows = {"id": ["a", "b", "c"], "id.study": ["1", "2", "3"], "image": ["a.png", "b.png", None]}
+    judged = Manifest.of(rows, root=tmp_path)
+    data = judged.with_column("view_position", ["LATERAL"] * 3)
+    made = work(*torch.zeros(3, 1, 32, 32), judged={"manifest": judged}, where={}, others=lambda where: data)
+    (found,) = made.lateral()
+    assert list(found) == [1]  # pyrefly: ignore
+    made = work(torch.zeros(1, 32, 32), judged={"manifest": judged}, where={}, others=lambda where: data)
+    assert made.lateral() == []
 
 
 def words(bundle: Path, cohort: CohortSummary, out: Path, factors: str) -> list[str]:
