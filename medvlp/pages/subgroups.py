@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Flag, Metric, Result
+from medvlp.evaluation.rows import judged_rows
 from medvlp.evaluation.words import finding, name_of
 from medvlp.pages.forest import Dimension, dimensions
 from medvlp.pages.gate import of_gate
@@ -73,7 +74,7 @@ def audited(results: Sequence[Result]) -> Audited | None:
 
 def _column(result: Result, dimension: Dimension) -> Subgroups:
     prefix = f"{dimension.name}="
-    mine = [row for row in result.metrics if (row.group or "").startswith(prefix)]
+    mine = judged_rows(row for row in result.metrics if (row.group or "").startswith(prefix))
     gaps = {group: [row for row in mine if (row.metric, row.group) == ("auroc_gap", group)] for group in _groups(mine)}
     known = [row for row in mine if row.metric == "shortcut_auroc"]
     values = tuple(group.removeprefix(prefix) for group in _groups(known))

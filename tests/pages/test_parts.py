@@ -23,6 +23,7 @@ from medvlp.pages.figures import curves, label_of, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
+from medvlp.pages.subgroups import subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import Curve, roc_curve
@@ -164,3 +165,24 @@ def test_what_a_page_shows_is_of_no_split_that_something_was_chosen_on(name: str
     assert score_table(result).rows[0][4].value == area.value  # pyrefly: ignore
     roc, _ = curves(result, resamples=10, seed=0)
     assert [each.caption for each in roc] == [f"AUROC {number(area.value)}"]
+
+
+def by_site(*splits: str) -> Result:
+    """Two findings that the site "Bart & Co" is told worse of."""
+    generator = np.random.default_rng(0)
+    rows = np.arange(300 * len(splits))
+    table = pd.DataFrame({"id": rows, "patient_id": rows, "split": np.repeat(splits, 300)})
+    table["group:site"] = np.array(["Bart & Co", "south", "west"])[rows % 3]
+    for name in ("edema", "effusion"):
+        table[f"label:{name}"] = label = generator.integers(0, 2, len(rows))
+        table[f"score:{name}"] = label * np.where(rows % 3 == 0, 0.2, 2.0) + generator.normal(size=len(rows))
+    return score_predictions(table, options=ScoreOptions(resamples=0))
+
+
+def test_gaps_between_groups_are_of_the_split_that_is_judged() -> None:
+    result = by_site("external", "test", "zurich")
+    (found,) = subgroups([result])
+    for each in found.gaps:
+        own = {"group": f"site={each.group}", "split": "test"}
+        assert each.gap == result.find("auroc_gap", "macro", **own)
+        assert each.worst in (None, *(result.find("auroc_gap", name, **own) for name in ("edema", "effusion")))
