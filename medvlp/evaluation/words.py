@@ -184,13 +184,13 @@ def group_words(group: str | None) -> str:
     """Return a subgroup in words.
 
     Example:
-        >>> group_words("view_position=AP"), group_words("sex & site=F & north"), group_words(None)
-        ('view AP', 'sex F and site north', 'everybody')
+        >>> group_words("view_position=AP"), group_words("sex & site=F & A & B"), group_words("site=A & B")
+        ('view AP', 'sex F and site A & B', 'site A & B')
     """
     if not group:
         return "everybody"
     names, _, values = group.partition("=")
-    pairs = zip(names.split(" & "), values.split(" & "), strict=False)
+    pairs = zip(names.split(" & "), values.split(" & ", names.count(" & ")), strict=False)
     return spoken([f"{words_of(name)} {value}".replace("_", " ") for name, value in pairs])
 
 

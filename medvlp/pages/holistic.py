@@ -68,7 +68,7 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
         return []
     named, best = {result.name: result for result in results}, headline_of(results)
     robust, single = named.get("robustness"), named.get("prompt_sensitivity")
-    shift = _lowest(best, "auroc_gap", "macro", where=lambda group: " & " not in group)
+    shift = _lowest(best, "auroc_gap", "macro", where=lambda group: " & " not in group.partition("=")[0])
     corrupt = _lowest(robust, "auroc_difference", "macro", where=lambda group: not group.startswith(_UNLIKE))
     unlike = _lowest(robust, "flagged", "gate", where=lambda group: group.startswith(_UNLIKE))
     attack = _lowest(named.get("attacks"), "auroc_difference", "macro", where=lambda group: not _control(group))

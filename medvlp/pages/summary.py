@@ -130,7 +130,7 @@ def _weakest_group(best: Result) -> Tile | None:
     """
     everybody, macro = macro_of(best), judged_rows(row for row in best.metrics if row.label == "macro" and row.group)
     macro = [row for row in macro if row.value is not None]
-    gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group)]
+    gaps = [row for row in macro if row.metric == "auroc_gap" and " & " not in str(row.group).partition("=")[0]]
     if gaps:
         row = min(gaps, key=lambda row: (row.value or 0.0, str(row.group)))
         several = f"over {row.counts.labels_used} findings, " if (row.counts.labels_used or 1) > 1 else ""

@@ -21,6 +21,7 @@ from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
 from medvlp.pages.figures import curves, label_of, probability_of
 from medvlp.pages.gate import gate_tables
+from medvlp.pages.holistic import holistic_axes
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.subgroups import subgroups
@@ -186,3 +187,11 @@ def test_gaps_between_groups_are_of_the_split_that_is_judged() -> None:
         own = {"group": f"site={each.group}", "split": "test"}
         assert each.gap == result.find("auroc_gap", "macro", **own)
         assert each.worst in (None, *(result.find("auroc_gap", name, **own) for name in ("edema", "effusion")))
+
+
+def test_a_site_with_an_ampersand_in_its_name_is_no_pair_of_columns() -> None:
+    result = by_site("test")
+    assert "Site Bart & Co: AUROC less others'" in [each.name for each in tiles_of([result])]
+    axes = holistic_axes([result, replace(result, name="robustness", metrics=())])
+    shift = next(each for each in axes if each.name == "Distribution shift")
+    assert shift.row == result.find("auroc_gap", "macro", group="site=Bart & Co", split="test")
