@@ -12,7 +12,7 @@ from markupsafe import Markup
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import judged_rows
-from medvlp.evaluation.words import finding, interval, map_words, name_of, number, rule_words
+from medvlp.evaluation.words import finding, interval, map_words, name_of, number, percent, rule_words
 from medvlp.pages.score_charts import decision_chart, reliability_chart
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
@@ -63,7 +63,7 @@ class ScoreParts:
         prevalences: predictive values at stated prevalences, one table an operating point.
         calibrations: one table a map.
         figures: reliability and decision curves by finding.
-        sets: conformal sets.
+        sets: conformal sets, named by the coverage that they promise.
         oracle: numbers tuned on the test cases, AUROC first.
         differences: of a comparison, one table a metric.
     """
@@ -97,6 +97,8 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
     errors = ("brier", "log_loss", "ece", "smooth_ece", "calibration_slope", "calibration_intercept")
     sets = ("conformal_coverage", "conformal_coverage_positive", "conformal_coverage_negative", "abstention")
     sets = (*sets, "selective_accuracy")
+    named = (row.operating_point or "" for row in rows if row.metric == sets[0])
+    promised = next((percent(float(name.removeprefix("conformal_"))) for name in named), None)
     oracle = ("auroc", "oracle_f1", "oracle_accuracy", "oracle_sensitivity", "oracle_specificity")
     parts = ScoreParts(
         result=result,
@@ -104,7 +106,7 @@ def score_parts(result: Result, *, resamples: int, seed: int, key: str = "0") ->
         prevalences=tuple(_grid(rows, rule_words(point), stated, operating_point=point) for point in points if stated),
         calibrations=tuple(_grid(rows, map_words(name), errors, calibration=name) for name in maps),
         figures=tuple(_figures(result, rows, resamples, seed, key)),
-        sets=_grid(rows, "", sets, any_point=True) if any(row.metric == sets[0] for row in rows) else None,
+        sets=None if promised is None else _grid(rows, promised, sets, any_point=True),
         oracle=_grid(rows, "", oracle, any_point=True) if any(row.metric == oracle[1] for row in rows) else None,
         differences=tuple(_differences([row for row in result.metrics if row.group is None])),
     )

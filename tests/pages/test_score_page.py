@@ -59,6 +59,14 @@ def test_the_page_and_the_card_name_the_level_of_their_intervals(results: list[R
     assert "In brackets: 90 % intervals over patients." in hub_card(inputs)
 
 
+def test_coverage_stands_beside_what_the_sets_promised(results: list[Result]) -> None:
+    assert results[0].cases is not None
+    own = score_predictions(results[0].cases, options=ScoreOptions(resamples=20, coverage=0.85))
+    page = render_report(ReportInputs(title="85", results=(own,), resamples=20))
+    assert "Promised: at least 85 % of present and of absent cases." in page
+    assert number(own.find("conformal_coverage", "effusion", operating_point="conformal_0.85").value) in page
+
+
 def test_numbers_tuned_on_the_test_stand_apart_and_beside_the_auroc(page: str) -> None:
     section = page[page.index('id="oracle"') :]
     assert "They are no result." in section
