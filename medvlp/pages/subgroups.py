@@ -48,9 +48,10 @@ class Subgroups:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """Tests of groups, shortcuts and calibration that were made together, and what stood."""
+    """Tests of groups, shortcuts and calibration, what they were corrected together within, and what stood."""
 
     tests: int
+    families: int
     flags: tuple[Flag, ...]
 
 
@@ -67,9 +68,10 @@ def subgroups(results: Sequence[Result]) -> list[Subgroups]:
 
 def audited(results: Sequence[Result]) -> Audited | None:
     """Return what the audit found; None where none was made."""
-    rows = [row for result in results for row in result.metrics if row.metric in _TESTS and row.test.p is not None]
+    made = [(at, row) for at, result in enumerate(results) for row in result.metrics if row.metric in _TESTS]
+    made = [(at, row.split) for at, row in made if row.test.p is not None]
     flags = tuple(flag for result in results for flag in result.flags)
-    return Audited(len(rows), flags) if rows or flags else None
+    return Audited(len(made), len(set(made)), flags) if made or flags else None
 
 
 def _column(result: Result, dimension: Dimension) -> Subgroups:

@@ -24,7 +24,7 @@ from medvlp.pages.gate import gate_tables
 from medvlp.pages.holistic import holistic_axes
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
-from medvlp.pages.subgroups import subgroups
+from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import Curve, roc_curve
@@ -195,3 +195,13 @@ def test_a_site_with_an_ampersand_in_its_name_is_no_pair_of_columns() -> None:
     axes = holistic_axes([result, replace(result, name="robustness", metrics=())])
     shift = next(each for each in axes if each.name == "Distribution shift")
     assert shift.row == result.find("auroc_gap", "macro", group="site=Bart & Co", split="test")
+
+
+def test_the_head_says_within_what_the_tests_of_several_results_were_corrected() -> None:
+    one = by_site("test")
+    count = {row.test.tests for row in one.metrics if row.metric == "subgroup_gap_test"}
+    found = audited([one, replace(one, name="other")])
+    assert found is not None
+    assert {2 * each for each in count if each} == {found.tests}
+    for results, words in (((one,), "together (Holm"), ((one, one), "together by result and split (Holm")):
+        assert f"corrected {words}" in render_report(ReportInputs(title="a", results=results))
