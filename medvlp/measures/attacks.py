@@ -90,15 +90,17 @@ class Attacks(Measure):
             ConfigError: if the surrogate is shown pictures of another size.
         """
         scored, judged = scored_pictures(evaluation), evaluation.judged
-        if scored is None or not evaluation.compares or "text" not in judged.table.columns:
+        shown = scored is not None and evaluation.compares and "text" in judged.table.columns
+        every = frontal_cases(judged.manifest, judged.table[evaluation.features], len(judged.manifest)) if shown else []
+        cases = whole_cases(judged.prepared, every, self.cases)
+        if scored is None or not cases:
             logger.info("No attacks: they need pictures with reports, scores, and a model that compares the two.")
             return
         part = fitted_on(evaluation)
         surrogate = evaluation.model.model if self.surrogate is None else surrogate_of(self.surrogate, evaluation)
         fitted = part.prepared
         batches = list(batches_of(fitted, whole_cases(fitted, range(len(fitted)), self.fit_cases), fit=True))
-        every = frontal_cases(judged.manifest, judged.table[evaluation.features], len(judged.manifest))
-        work = Attacked(evaluation, scored[1], whole_cases(judged.prepared, every, self.cases))
+        work = Attacked(evaluation, scored[1], cases)
         thresholds = thresholds_of(part.manifest, evaluation.predictions(scored[0], part))
         clean, seen = work.condition("", None)
         changed, rows = [], []

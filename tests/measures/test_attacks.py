@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.predictions import Predictions
+from medvlp.core.sample import Sample
+from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.measures import chosen_measures
 from medvlp.measures._attack_rows import Embedded, finding_rows, recall_rows, thresholds_of
+from medvlp.measures.attacks import Attacks
 from medvlp.runs.evaluate import evaluate, load_evaluation
 
 if TYPE_CHECKING:
@@ -91,6 +96,24 @@ def test_each_size_has_its_control_and_an_attack_is_named_once() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             chosen_measures({"attacks": {"attacks": faulty}})
+
+
+def test_pictures_whose_reports_are_blank_are_not_attacked() -> None:
+    """As of a test set without reports, joined to a training set that has them."""
+    names = ["a", "b"]
+    evaluation: Any = SimpleNamespace(
+        giving=lambda part: iter([("zero_shot", None, None)]),
+        sees=True,
+        compares=True,
+        features="image/embedding",
+        model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
+        judged=SimpleNamespace(
+            manifest=Manifest.of({"id": names, "image": ["a.png", "b.png"]}, root=Path()),
+            table=FeatureTable(names, {"image/embedding": np.ones((2, 3), np.float32), "text": ["", ""]}),
+            prepared=SimpleNamespace(sample=lambda at: Sample(names[at], {"image": torch.zeros(1, 8, 8)})),
+        ),
+    )
+    assert list(Attacks().run(evaluation)) == []
 
 
 def asked(bundle: Path, cohort: CohortSummary, out: Path, *more: str) -> list[str]:
