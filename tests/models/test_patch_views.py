@@ -216,6 +216,24 @@ def test_masking_changes_one_view_in_training_and_says_what_it_hid() -> None:
     assert torch.equal(patched(batch(64), plan)["image.local"].tokens, plain(batch(64), bare)["image.local"].tokens)
 
 
+DYNAMIC = {**VIT, "options": {**VIT["options"], "dynamic_img_size": True}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [({**DUAL, "vision": VIT}, 64), ({**DUAL, "vision": DYNAMIC}, 64), ({**SINGLE, "embed_dim": 8}, 32)],
+    ids=["timm", "sizes that differ", "single"],
+)
+def test_a_hidden_token_keeps_its_place(spec: dict[str, Any], size: int) -> None:
+    patched = build_model(spec, tokenizer=HashWords(), seed=3)
+    apply_patches(patched, [{**MASK, "ratio": [1.0, 1.0]}])
+    rows = patched(batch(size), Plan.of(keys("image.local/tokens", "image.local/hidden")))["image.local"]
+    assert rows.part("hidden").all()
+    torch.testing.assert_close(rows.tokens[0], rows.tokens[1])  # nothing of the pictures is left
+    apart = torch.cdist(rows.tokens[0], rows.tokens[0]) + 9 * torch.eye(16)
+    assert apart.min() > 1e-3  # but where each token lies
+
+
 def test_tokens_are_dropped_before_they_are_added_to() -> None:
     drop = {"name": "token_dropout", "kind": "image", "rate": 0.5}
     patched = model(vision=VIT)

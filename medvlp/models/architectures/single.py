@@ -126,7 +126,7 @@ class PatchTower(Encoder):
         self.patch = nn.Conv2d(channels, trunk.width, patch_size, stride=patch_size)
         self.position = nn.Parameter(torch.empty(self.side**2, trunk.width))
         nn.init.normal_(self.position, std=0.01)
-        self.tokens_input = nn.Identity()
+        self.tokens_cut, self.tokens_input = nn.Identity(), nn.Identity()
         self.pooled_output = nn.Identity()
         self._added = AddedTokens()
         self._trunk = (trunk,)
@@ -142,7 +142,7 @@ class PatchTower(Encoder):
                 f"image_size and channels to those of the data's views."
             )
         pixels = (values.to(self.position.dtype) - self.mean) / self.std
-        cut = self.patch(pixels).flatten(2).transpose(1, 2)
+        cut = self.tokens_cut(self.patch(pixels).flatten(2).transpose(1, 2))
         self._added.clear()
         tokens = self.tokens_input(cut + self.position)
         out = self._trunk[0](tokens, None, layers="layers" in parts, attention="attention" in parts)
@@ -160,9 +160,9 @@ class PatchTower(Encoder):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
-        trunk = self._trunk[0]
+        trunk, cut = self._trunk[0], Site(self.tokens_cut, "after")
         return {
-            "tokens.input": TokenSite(self.tokens_input, "after", removable=True, added=self._added),
+            "tokens.input": TokenSite(self.tokens_input, "after", removable=True, added=self._added, cut=cut),
             **block_sites(list(trunk.blocks)),
             **linear_sites(trunk),
             "attention.last": Site(trunk.blocks[-1].get_submodule("attention"), "after"),

@@ -74,11 +74,13 @@ class TokenSite(Site):
         prefix: leading tokens that stand for no place (class and register tokens).
         removable: whether tokens may be taken out; where they are masked or tied to a grid they may only be zeroed.
         added: where the tower is told of tokens that a patch puts in; None: it can take none.
+        cut: where patches of a picture pass, alone, before they are given their places; None: nowhere.
     """
 
     prefix: int = 0
     removable: bool = False
     added: AddedTokens | None = None
+    cut: Site | None = None
 
 
 @dataclass(frozen=True)

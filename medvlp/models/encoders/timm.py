@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from timm.layers import HybridEmbed, PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -182,7 +183,9 @@ class TimmEncoder(Encoder):
             removable = isinstance(self.backbone, VisionTransformer)
             # Other transformers tie their tokens to places: windows, or positions that attention adds.
             sort = {"prefix": self._prefix, "removable": removable, "added": self._added if removable else None}
-            found["tokens.input"] = TokenSite(blocks[0], "before", **sort)  # pyrefly: ignore
+            cutter = dict(self.backbone.named_children()).get("patch_embed")
+            cut = Site(cutter, "after") if isinstance(cutter, PatchEmbed | HybridEmbed) else None
+            found["tokens.input"] = TokenSite(blocks[0], "before", cut=cut, **sort)  # pyrefly: ignore
             attention = dict(blocks[-1].named_children()).get("attn")
             if attention is not None:
                 found["attention.last"] = Site(attention, "after")

@@ -60,6 +60,10 @@ class Patch(nn.Module):
     gives: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
+    def stands_at(self, site: Site) -> Site:
+        """Return where it stands if ``on`` names a site: there."""
+        return site
+
     def forward(self, value: Tensor, source: Tensor) -> Tensor | Patched:
         """Return what passes on of `value`, the module's input at a site ``before``, its output at a site ``after``.
 
@@ -162,7 +166,8 @@ def _plan(
             with seeded(seed, f"patch {key}"):
                 share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
                 patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
-            plan.append(_Planned(Standing(key, kind, view, patch.gives, len(sites) > 1, patch.reads), site, patch))
+            standing = Standing(key, kind, view, patch.gives, len(sites) > 1, patch.reads)
+            plan.append(_Planned(standing, patch.stands_at(site), patch))
             model.shared.settle(key, inside=True, where=where)
         _refuse_parts(model, plan[0].standing, before, where=where)
     except ConfigError:

@@ -22,8 +22,9 @@ class MaskedImage(Patch):
     """In training some tokens of some rows give way to one learned token; the part ``hidden`` says which.
 
     A row is masked with probability `share`; then the share of its N tokens that is hidden is uniform in `ratio`, and
-    which ones they are is drawn for each row. Class and register tokens stay. In eval mode nothing is hidden, so a
-    teacher sees the whole picture. Limit it to the view that is to be filled in: ``view: image.large``.
+    which ones they are is drawn for each row. Class and register tokens stay. A hidden token is given its place as any
+    other, or all of a picture would be one. In eval mode nothing is hidden, so a teacher sees the whole picture. Limit
+    it to the view that is to be filled in: ``view: image.large``.
 
     Args:
         kind: tower.
@@ -71,17 +72,22 @@ class MaskedImage(Patch):
         self.share = share
         self.ratio = ratio
         self.token = nn.Parameter(torch.zeros(widths[kind]))
-        self._prefix = site.prefix
+        self._prefix = site.prefix if site.cut is None else 0
         self._uniform = uniform
 
+    def stands_at(self, site: Site) -> Site:
+        """Return where tokens have not got their places yet."""
+        return site.cut if isinstance(site, TokenSite) and site.cut is not None else site
+
     def forward(self, value: Tensor, source: Tensor) -> Patched:
-        """Hide tokens of (R, P + N, W)."""
-        count = value.shape[1] - self._prefix
+        """Hide tokens of (R, P + N, W), or of a grid (R, rows, columns, W)."""
+        tokens = value.flatten(1, -2)
+        count = tokens.shape[1] - self._prefix
         hidden = torch.zeros(len(value), count, dtype=torch.bool, device=value.device)
         if self.training:
             draws = self._uniform(count + 2).to(value.device)
             low, high = self.ratio
             number = ((low + (high - low) * draws[:, 0]) * count).round().clamp(min=1) * (draws[:, 1] < self.share)
             hidden = draws[:, 2:].argsort(dim=1, stable=True).argsort(dim=1) < number[:, None]
-        own = torch.where(hidden[:, :, None], self.token.to(value.dtype), value[:, self._prefix :])
-        return Patched(torch.cat([value[:, : self._prefix], own], dim=1), parts={"hidden": hidden})
+        own = torch.where(hidden[:, :, None], self.token.to(value.dtype), tokens[:, self._prefix :])
+        return Patched(torch.cat([tokens[:, : self._prefix], own], dim=1).view_as(value), parts={"hidden": hidden})
