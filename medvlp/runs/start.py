@@ -95,7 +95,8 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
     model of both, what the bundle knows of one kind only starts afresh for the other; so does a tower of texts after a
-    bundle of pictures alone. BatchNorm that the model freezes counts no batches.
+    bundle of pictures alone. BatchNorm that the model freezes counts no batches. A patch that hid tokens in training
+    stays behind too.
     """
     bundle = load_bundle(source)
     given = bundle.model
@@ -124,7 +125,9 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     if (_BIAS in there) != (_BIAS in weights):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
         fresh = (*fresh, "logit_scale.")
-    weights = {name: tensor for name, tensor in weights.items() if name in there or not name.endswith(_COUNTER)}
+    hid = tuple(f"patches.{key}." for key, patch in given.patches.items() if "hidden" in patch.gives)  # pyrefly: ignore
+    idle = {name for name in weights if name.endswith(_COUNTER) or name.startswith(hid)}
+    weights = {name: tensor for name, tensor in weights.items() if name in there or name not in idle}
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
     load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
 

@@ -23,6 +23,7 @@ from medvlp.core.protocols import Objective, Score
 from medvlp.core.registry import build
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
+from medvlp.models.patches import apply_patches
 from medvlp.runs.build import build_objectives, build_parts
 from medvlp.runs.start import start_from
 from medvlp.runs.train import Built, dry_run, train
@@ -333,6 +334,15 @@ def test_a_score_that_is_learnt_goes_on_from_the_bundle(tmp_path: Path) -> None:
     after = own.module.state_dict()
     assert after
     assert all(torch.equal(after[name], tensor) for name, tensor in given.module.state_dict().items())
+
+
+def test_a_patch_that_hid_tokens_in_training_stays_behind(tmp_path: Path) -> None:
+    spec = {"name": "vision", "vision": VIT}
+    given, own = (build_model(spec, tokenizer=None, seed=seed) for seed in (0, 1))
+    apply_patches(given, [{"name": "masked_image", "kind": "image"}])
+    save_bundle(tmp_path / "start", Bundle(model=given, tokenizer=None, preprocessing=[]))
+    start_from(own, tmp_path / "start")
+    assert all(torch.equal(tensor, given.state_dict()[name]) for name, tensor in own.state_dict().items())
 
 
 def test_a_bundle_of_another_architecture_is_refused(tree: dict[str, Any], tiny_run: Trained) -> None:
