@@ -121,8 +121,8 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     there = model.state_dict()
     fresh = (*fresh, *(head for head in {_of_head(name) for name in there} if head and not _has(weights, head)))
     weights = {name: tensor for name, tensor in weights.items() if not _of_head(name) or _has(there, _of_head(name))}
-    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own.
-    if (_BIAS in there) != (_BIAS in weights):
+    # A scale belongs to its bias: SigLIP after CLIP, or CLIP after SigLIP, starts with its own; so do first words.
+    if (_BIAS in there) != (_BIAS in weights) or (model.reads_text and "text" in unknown):
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("logit_scale.")}
         fresh = (*fresh, "logit_scale.")
     hid = tuple(f"patches.{key}." for key, patch in given.patches.items() if "hidden" in patch.gives)  # pyrefly: ignore

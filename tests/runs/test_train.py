@@ -30,7 +30,7 @@ from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from tests.messages import messages
-from tests.models.words import VIT
+from tests.models.words import DUAL, VIT
 from tests.plugins import installed
 from tests.tiny import tiny_tree
 
@@ -334,6 +334,15 @@ def test_a_score_that_is_learnt_goes_on_from_the_bundle(tmp_path: Path) -> None:
     after = own.module.state_dict()
     assert after
     assert all(torch.equal(after[name], tensor) for name, tensor in given.module.state_dict().items())
+
+
+def test_a_scale_starts_afresh_where_no_picture_met_words_before(tmp_path: Path) -> None:
+    given = build_model({"name": "vision", "vision": VIT}, tokenizer=None)
+    save_bundle(tmp_path / "start", Bundle(model=given, tokenizer=None, preprocessing=[]))
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    own = build_model({**DUAL, "vision": VIT, "scale": {"init": 5.0}}, tokenizer=words)
+    start_from(own, tmp_path / "start")
+    assert own.scale(torch.ones(1)).item() == pytest.approx(5.0)
 
 
 def test_a_patch_that_hid_tokens_in_training_stays_behind(tmp_path: Path) -> None:
