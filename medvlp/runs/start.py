@@ -130,6 +130,11 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     weights = {name: tensor for name, tensor in weights.items() if name in there or name not in idle}
     own = {name: tensor for name, tensor in there.items() if fresh and name.startswith(fresh)}
     load_weights(model, inflate_weights({**own, **weights}, like=there), source=source)
+    pixels = {name: each for name, each in given.named_buffers() if name.endswith((".mean", ".std"))}  # in no weights
+    for name, now in model.named_buffers():
+        if name in pixels and float((now - pixels[name]).abs().max()) > 0.01:
+            here, its = ([round(each, 3) for each in one.flatten().tolist()] for one in (now, pixels[name]))
+            logger.warning(f"{name} is {here}, and {source} was trained with {its}: set it as in its bundle.yaml.")
 
 
 _BIAS = "logit_scale.bias"

@@ -345,6 +345,23 @@ def test_a_scale_starts_afresh_where_no_picture_met_words_before(tmp_path: Path)
     assert own.scale(torch.ones(1)).item() == pytest.approx(5.0)
 
 
+def test_pixels_that_are_scaled_otherwise_than_for_the_weights_are_told(tmp_path: Path) -> None:
+    shown = {"mean": [0.449], "std": [0.226]}
+    specs = [{"name": "vision", "vision": {**VIT, **more}} for more in (shown, {**shown, "mean": [0.45]}, {})]
+    given, alike, other = (build_model(spec, tokenizer=None) for spec in specs)
+    save_bundle(tmp_path / "start", Bundle(model=given, tokenizer=None, preprocessing=[]))
+    with messages() as told:
+        start_from(alike, tmp_path / "start")
+    assert told == []
+    with messages() as told:
+        start_from(other, tmp_path / "start")
+    where = f"and {tmp_path / 'start'} was trained with"
+    assert told == [
+        f"towers.image.mean is [0.5], {where} [0.449]: set it as in its bundle.yaml.",
+        f"towers.image.std is [0.25], {where} [0.226]: set it as in its bundle.yaml.",
+    ]
+
+
 def test_a_patch_that_hid_tokens_in_training_stays_behind(tmp_path: Path) -> None:
     spec = {"name": "vision", "vision": VIT}
     given, own = (build_model(spec, tokenizer=None, seed=seed) for seed in (0, 1))
