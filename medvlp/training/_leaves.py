@@ -23,6 +23,7 @@ def leaves_of(chunks: Sequence[dict[str, Encoded]], firsts: Sequence[int]) -> di
     views: dict[str, Encoded] = {}
     for view in dict.fromkeys(name for chunk in chunks for name in chunk):
         there = [(chunk[view], first) for chunk, first in zip(chunks, firsts, strict=True) if view in chunk]
+        there = [each for each in there if not each[0].blank] or there  # a stand-in has neither their size nor a say
         rows = concatenate([r for r, _ in there], [f for _, f in there])
         cut = {name: t.detach().requires_grad_() for name, t in floating_tensors(rows).items()}
         plain = {name: t for name, t in cut.items() if not name.startswith("extra ")}
@@ -55,10 +56,10 @@ class Cursor:
         outputs: list[Tensor] = []
         grads: list[Tensor | None] = []
         for view, rows in encoded.items():
-            start, stop = self._done[view], self._done[view] + rows.owner.shape[0]
+            start, stop = self._done[view], self._done[view] + (0 if rows.blank else rows.owner.shape[0])
             self._done[view] = stop
             for name, tensor in floating_tensors(rows).items():
-                grad = self._leaves[view][name].grad
+                grad = None if rows.blank else self._leaves[view][name].grad
                 if grad is None and tensor.requires_grad:
                     outputs.append(tensor)
                     grads.append(torch.zeros_like(tensor))

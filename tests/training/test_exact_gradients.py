@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import Encoded
 from medvlp.core.parts import collect_parts
+from medvlp.training._leaves import Cursor, leaves_of
 from tests.training.world import CASES, make_task, own_part, step, whole_batch, worst
 
 # A gradient whose true value is 0 is rounding alone: one unit roundoff of float32 at the norm of all gradients. What is
@@ -80,6 +82,26 @@ def test_one_chunk_is_several(case: str, chunks: int, double: bool) -> None:
 def test_one_process_is_several(pool: Any, case: str, processes: int, chunks: int, double: bool) -> None:
     for got in pool.run(processes, step, case, chunks, double):
         check(case, got, double=double)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_stands_in_for_a_view_that_a_chunk_lacks_does_not_stretch_the_others(first: int) -> None:
+    """A black picture has the tower's size, crops have theirs: their tokens keep their number and their grid."""
+    stand_in, crops = (torch.ones(1, 16, 3, requires_grad=True), torch.rand(2, 4, 3, requires_grad=True))
+    chunks = [
+        Encoded(owner=torch.tensor([-1]), tokens=stand_in, grid=(4, 4), blank=True),
+        Encoded(owner=torch.tensor([0, 1]), tokens=crops, grid=(2, 2), blank=False),
+    ]
+    chunks = chunks[::-1] if first else chunks
+    leaves = leaves_of([{"image": each} for each in chunks], [0, 2])
+    rows, weight = leaves["image"].present(), torch.rand(2, 4, 3)
+    assert (rows.part("tokens").shape, rows.grid) == ((2, 4, 3), (2, 2))
+    (rows.part("tokens") * weight).sum().backward()
+    cursor = Cursor(leaves)
+    for each in chunks:
+        torch.autograd.backward(*cursor.next({"image": each}))
+    assert torch.equal(crops.grad, weight)
+    assert not stand_in.grad.any()
 
 
 def test_the_reference_has_a_gradient_wherever_something_trains() -> None:
