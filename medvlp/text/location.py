@@ -79,6 +79,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             following = "".join(words[found.last + 1 : found.last + 2])
             beside = kind == "change" and _compares_within(words, found)
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
+            # "markedly improved edema" grades the course, "mildly increased heart size" the finding.
+            course = kind == "severity" and words[found.last].endswith("ly") and following in word_class("altered")
+            graded |= course and found.last + 1 not in used
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
