@@ -57,6 +57,8 @@ def test_the_view_reads_the_whole_report_or_a_file_and_knows_nothing_without(tmp
     assert isinstance(found, torch.Tensor)
     assert found.view(3, 3)[0].tolist() == [-1.0, 1.0, -1.0]
     assert "vector.relations" not in Relations(**words)(Sample("a", {}), draw).fields
+    # What a report in a language says that is not read here is unknown: it does not state that nothing is there.
+    assert Relations(**words).matrix(Sample("a", {"text": "Derrame pleural izquierdo. No hay neumotorax."})) is None
     impression = Sample("a", {**shortened.fields, "text.impression": "No effusion in the left pleural space."})
     own = Relations(**words, field="text.impression").matrix(impression)
     assert own is not None

@@ -16,6 +16,7 @@ from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import WHOLE, texts_of
+from medvlp.text.language import is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
 from medvlp.text.relations import Stated, relation_matrix, stated_by_edges, stated_by_triplets
@@ -31,8 +32,8 @@ class Relations:
     Statements are those of `file`, by ``id.study``, or where there is none what medvlp's reader finds in the report,
     of ``text`` as it was before ``sentences`` or ``rewrite``: findings ``located_at`` their places. A RadGraph file
     (``.json``) also has ``modify`` and ``suggestive_of`` between its words; triplets (``.jsonl``, of `medvlp data
-    triplets`) have places alone. A sample without report, or whose study the file lacks, gets no matrix: nothing is
-    known of it.
+    triplets`) have places alone. A sample without report, with one in another language than English, or whose study the
+    file lacks, gets no matrix: nothing is known of it.
 
     Attributes:
         labels: E entities, findings and places, words joined by ``_``: ``effusion``, ``left_pleural_space``.
@@ -94,8 +95,8 @@ class Relations:
             stated = _of_file(self.file).get(study)
         else:
             whole = self.field == "text" and WHOLE in sample.fields
-            texts = texts_of(sample.fields, WHOLE if whole else self.field)
-            stated = _of_report("\n".join(texts)) if any(map(str.strip, texts)) else None
+            text = "\n".join(texts_of(sample.fields, WHOLE if whole else self.field))
+            stated = _of_report(text) if text.strip() and is_english(text) else None
         return None if stated is None else relation_matrix(stated, self.labels, self.predicates)
 
 
