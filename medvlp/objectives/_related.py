@@ -68,8 +68,14 @@ class Related(Objective):
         return AnswerSpec("relations", {**words, "part": self.pairs.rpartition("/")[2], "by": by}, alias=alias)
 
     def found(self, ctx: Context) -> list[Tensor]:
-        """Return boxes, logits of subjects and of objects, and those of predicates."""
-        return [ctx[f"{self.pairs}{part}"] for part in ("", "_subjects", "_objects", "_predicates")]
+        """Return boxes, logits of subjects and of objects, and those of predicates; of more or fewer: ConfigError."""
+        found = [ctx[f"{self.pairs}{part}"] for part in ("", "_subjects", "_objects", "_predicates")]
+        if found[3].shape[2] != len(self.predicates):
+            raise ConfigError(
+                f"Objective {self.objective!r} names {len(self.labels)} entities and {len(self.predicates)} predicates "
+                f"and its head's bank has {len(self.labels) + found[3].shape[2]} texts: give each one, in their order."
+            )
+        return found
 
     def truths(self, ctx: Context) -> list[Pairs | None]:
         """Return the stated pairs of each own row; None where nothing is known of it."""

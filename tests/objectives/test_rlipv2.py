@@ -203,6 +203,8 @@ def test_what_cannot_be_is_refused() -> None:
         Rlipv2(labels=["a"], predicates=["at"], drawn=["b"])
     with pytest.raises(ConfigError, match="make it with the same words"):
         objective()(context(given(), stated={0: torch.zeros(3).double()}))
+    with pytest.raises(ConfigError, match="4 entities and 1 predicates and its head's bank has 6 texts"):
+        Rlipv2(labels=LABELS, predicates=VERBS[:1])(context(given()))
     every = torch.ones(E, P, E).double().flatten()
     with pytest.raises(DataError, match="16 relations and 4 queries"):
         objective()(context(given(), stated={0: every}))
