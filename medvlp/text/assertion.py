@@ -47,6 +47,7 @@ def _cues() -> Phrases[_Cue]:
     for presence in _STRONGEST_FIRST:
         entries += [(line, _Cue(presence, "forward")) for line in lines(facts["forward"][presence])]
         entries += [(line, _Cue(presence, "backward")) for line in lines(facts["backward"][presence])]
+    entries += [(line.replace("rule out", "r / o"), cue) for line, cue in entries if "rule out" in line]
     return Phrases([*entries, *((line.replace("cannot", "can not"), cue) for line, cue in entries if "cannot" in line)])
 
 
@@ -236,7 +237,7 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
         stops: places of words that end every scope.
     """
     lists_on = word_class("differential").intersection(said.split())  # "the differential includes A, B and C"
-    asked = kind == "conditional" and said.endswith((" for", "out", "exclude"))
+    asked = kind == "conditional" and said.endswith((" for", "out", "r / o", "exclude"))
     for place in range(start, len(words)):
         word, first = words[place], place == start
         if place in stops or (asked and word in word_class("shows")):  # "CT to rule out an embolus shows pneumonia"
