@@ -90,7 +90,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
             if not (beside or graded or verb or without or view) and (named or not inside):
-                yield _Fact(kind, found.values[0], found.first)
+                ahead = [word for word in words[max(found.first - 3, 0) : found.first] if word != "the"][-2:]
+                both = kind == "side" and ahead[1:] == ["on"] and ahead[0] in word_class("comparatives")
+                yield _Fact(kind, "bilateral" if both else found.values[0], found.first)  # "larger on the left"
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
             if _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
