@@ -8,6 +8,7 @@ from typing import Any
 from medvlp.answers.applied.decisions import read_decisions
 from medvlp.models.bundle import StoredAnswer
 from medvlp.models.gate import REASONS, Verdict
+from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 
 NOT_HERE = "not_for_this_picture"
 
@@ -51,7 +52,9 @@ def finding_rows(
 
 def _place(finding: str, result: Mapping[str, Any]) -> dict[str, str | None]:
     """Return where the likeliest pair of a finding lies, and its side, where the model says such a thing."""
-    place = next((pair["anatomy"] for pair in result.get("pairs", ()) if pair["observation"] == finding), None)
+    words = load_medslip_vocabulary().findings  # pairs are of words: "opacity" is lung_opacity, "tube" is one of three
+    names = {finding, *(word for name, word in words.items() if name == finding and [*words.values()].count(word) == 1)}
+    place = next((pair["anatomy"] for pair in result.get("pairs", ()) if pair["observation"] in names), None)
     side = next((side for side in ("left", "right") if side in (place or "").split("_")), None)
     return {"side": side, "place": place}
 

@@ -22,6 +22,7 @@ from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import load_result
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
+from medvlp.serving.findings import finding_rows
 from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
@@ -265,3 +266,19 @@ def test_a_volume_that_was_prepared_may_be_gone_when_it_is_asked(
     copy.unlink()
     assert of_volumes.findings(gone) == of_volumes.findings(kept)
     assert of_volumes.slices(gone) == of_volumes.slices(kept)
+
+
+def test_a_finding_lies_where_the_pair_of_its_word_does() -> None:
+    """Pairs are named by the words of the matrix, findings by their keys; a word that several share places none."""
+    scores = dict.fromkeys(("lung_opacity", "effusion", "pericardial_effusion", "chest_tube", "nodule"), 0.9)
+    places = {"opacity": "left_lower_lung", "effusion": "right_pleural", "tube": "trachea"}
+    pairs = [{"observation": word, "anatomy": place, "score": 0.8} for word, place in places.items()]
+    rows = {row["finding"]: row for row in finding_rows({"scores": scores, "pairs": pairs}, [], ["existence"], None)}
+    found = {name: (row["side"], row["place"]) for name, row in rows.items()}
+    assert found == {
+        "lung_opacity": ("left", "left_lower_lung"),
+        "effusion": ("right", "right_pleural"),
+        "pericardial_effusion": (None, None),
+        "chest_tube": (None, None),
+        "nodule": (None, None),
+    }
