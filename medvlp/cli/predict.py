@@ -53,7 +53,7 @@ def predict(
     ] = "torch",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Ask a model about images: scores, calibrated where the bundle holds a calibration, pairs, boxes, masks, text.
+    """Ask a model about images: scores, calibrated where the bundle can, pairs, relations, boxes, masks, text.
 
     What cannot be read is listed with its reason, and the rest goes on; then the exit code is 3.
     """
@@ -149,6 +149,8 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     for pair in result.get("pairs", ())[:10]:
         where, what = pair["anatomy"].replace("_", " "), pair["observation"].replace("_", " ")
         typer.echo(f"  {what} at {where}: {pair['score']:.2f}")
+    for found in result.get("relations", ())[:10]:
+        typer.echo(f"  {' '.join(found['triplet']).replace('_', ' ')}: {found['score']:.2f}")
     for box in result.get("boxes", ()):
         typer.echo(f"  {box['finding']} at {', '.join(f'{v:.0f}' for v in box['box'])}: {box['score']:.2f}")
     for label, mask in result.get("masks", {}).items():

@@ -18,6 +18,7 @@ from medvlp.answers._writer import draws_of
 from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.answers.asking.score_table import write_score_table
+from medvlp.cli.predict import _show_scores
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError, UserError
@@ -334,3 +335,11 @@ def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -
     assert [each["path"] for each in found["unreadable"]] == [str(films / "1.png")]
     volume = nibabel.Nifti1Image.from_filename(tmp_path / "masks" / "002_corner.nii.gz")
     assert np.asanyarray(volume.dataobj).sum() == 1
+
+
+def test_relations_are_printed_surest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [["effusion", "located_at", "left_pleural_space"], ["edema", "located_at", "lungs"]]
+    found = [{"triplet": each, "score": 0.9 - n / 2, "boxes": [0.0] * 8} for n, each in enumerate(words)]
+    _show_scores({"relations": found})
+    lines = ["  effusion located at left pleural space: 0.90", "  edema located at lungs: 0.40"]
+    assert capsys.readouterr().out.splitlines() == lines

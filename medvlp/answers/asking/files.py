@@ -65,8 +65,8 @@ def predict_files(
         ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``, and where some cannot be
         read ``unreadable: [{"path", "reason", "hint"}]``. Rows of a manifest have an ``id``.
         ``recipe`` names the answer that the scores are of; scores of further answers stand under ``answers``. What else
-        the answers say is there as
-        ``pairs``, ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
+        the answers say is there as ``pairs``, ``relations``,
+        ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
         probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
         ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, ``limits`` the score up to which
         it is absent and that from which it is present, and `calibrated` is true where every score is a probability;
