@@ -74,6 +74,8 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
 
 def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> Iterator[_Fact]:
     used = {place for term in terms for place in term.at}
+    ends = [tokens[term.last] for term in terms]
+    several = any(each.end - each.start > len(each.word) for each in ends)  # "effusions", in plain form "effusion"
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
@@ -90,9 +92,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
             if not (beside or graded or verb or without or view) and (named or not inside):
-                ahead = [word for word in words[max(found.first - 3, 0) : found.first] if word != "the"][-2:]
-                both = kind == "side" and ahead[1:] == ["on"] and ahead[0] in word_class("comparatives")
-                yield _Fact(kind, "bilateral" if both else found.values[0], found.first)  # "larger on the left"
+                both = several and kind == "side" and _is_larger_there(words, found.first)
+                yield _Fact(kind, "bilateral" if both else found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
             if _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
@@ -100,6 +101,12 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
                 yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
         elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
+
+
+def _is_larger_there(words: list[str], at: int) -> bool:
+    """Return whether a side has the larger one of several: "effusions, larger on the left"."""
+    ahead = [word for word in words[max(at - 3, 0) : at] if word != "the"][-2:]
+    return ahead[1:] == ["on"] and ahead[0] in word_class("comparatives")
 
 
 def _compares_within(words: list[str], found: Found[str]) -> bool:

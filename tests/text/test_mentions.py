@@ -77,6 +77,7 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Small effusions, larger on the left.", {"effusion": "bilateral"}),
         ("Opacities, more prominent on right.", {"lung_opacity": "bilateral"}),
         ("Small effusion on the left.", {"effusion": "left"}),
+        ("The pneumothorax is larger on the left than before.", {"pneumothorax": "left"}),
         ("Edema, large right and small left effusions.", {"edema": "", "effusion": "bilateral"}),
         ("Chest tube right and small left effusion.", {"chest_tube": "right", "effusion": "left"}),
         ("Edema, left small to moderate effusion.", {"edema": "", "effusion": "left"}),
