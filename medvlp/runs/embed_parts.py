@@ -19,6 +19,7 @@ from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.table import FeatureTable
 from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
+from medvlp.io.member import url_of
 from medvlp.runs.cluster import start_ray
 from medvlp.runs.embed import Asked, Embedder
 from medvlp.training.distributed import processes
@@ -52,7 +53,8 @@ def embed_in_parts(
         UserError: as `embed_manifest`; if the folder holds parts of something else; if Ray is not installed.
         DataError: as `embed_manifest`.
     """
-    asked = Asked(str(Path(model).resolve()), manifest.resolve(), None if root is None else root.resolve(), backend)
+    place = root if root is None or url_of(root) else root.resolve()
+    asked = Asked(str(Path(model).resolve()), manifest.resolve(), place, backend)
     opened = Embedder.open(asked)
     folder = (out.parent / f"{out.name}.parts").resolve()
     make_folder(folder)

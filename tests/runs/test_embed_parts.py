@@ -19,6 +19,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
+from medvlp.data.shards import shard_manifest
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.runs import embed_parts
 from medvlp.runs.embed import embed_manifest
@@ -62,6 +63,18 @@ def test_parts_make_the_same_table_and_what_is_left_out_of_each_is_told(
     same(FeatureTable.load(tmp_path / "t.parquet"), whole)
     assert whole.meta["left_out"] == ["r1", "r4", "r5", "r6", "r7"]
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_parts_of_shards_behind_an_address_are_read_from_there(
+    tiny_run: Trained, manifest: Path, tmp_path: Path
+) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="reads URLs")
+    done = shard_manifest(Manifest.load(manifest).take([0, 2, 3]), tmp_path / "shards")
+    fsspec.filesystem("memory").put(str(tmp_path / "shards"), "/bucket/parts", recursive=True)
+    far = Path("memory://bucket/parts")
+    found = embed_in_parts(tiny_run.bundle, done.manifest, tmp_path / "t.parquet", size=2, root=far, workers=0)
+    same(found, embed_manifest(tiny_run.bundle, done.manifest, root=far, workers=0))
+    assert len(found or ()) == 3
 
 
 def test_parts_that_are_there_are_not_made_again_and_are_of_the_same_work(
