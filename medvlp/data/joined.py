@@ -19,7 +19,8 @@ from medvlp.core.errors import DataError
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.leakage.rows import namespace_of
 from medvlp.data.manifest import Manifest
-from medvlp.data.mask_files import mask_path
+from medvlp.data.mask_files import mask_path, within
+from medvlp.io.member import url_of
 
 
 def in_part(manifest: Manifest, part: str) -> Manifest:
@@ -42,8 +43,8 @@ def join_sets(sets: Mapping[str, Manifest]) -> Manifest:
         sets: name -> manifest, each with a ``split`` column.
 
     Raises:
-        DataError: if a path leaves the root of its set, a column is of two kinds that cannot be one, or features of
-            slices that another tower made are among them.
+        DataError: if a path leaves the root of its set, a column is of two kinds that cannot be one, features of
+            slices that another tower made are among them, or files lie in several stores.
 
     Example:
         >>> a = Manifest.of({"id": ["1"], "text": ["x"], "id.patient": ["7"], "split": ["train"]}, root=Path("."))
@@ -56,7 +57,11 @@ def join_sets(sets: Mapping[str, Manifest]) -> Manifest:
     slices = [manifest.meta.get("slices") for manifest in sets.values()]
     if any(each != slices[0] for each in slices):
         raise DataError("Of data.sets some hold features of slices and others do not, or of another tower: cache all.")
-    root = Path(os.path.commonpath([manifest.root.resolve() for manifest in sets.values()]))
+    stores = dict.fromkeys("/".join((url_of(each.root) or "").split("/")[:3]) for each in sets.values())  # s3://bucket
+    if len(stores) > 1:
+        where = " and ".join(store or "this machine's disk" for store in stores)
+        raise DataError(f"The data sets lie in several stores ({where}): bring their files to one.")
+    root = Path(os.path.commonpath([m.root if url_of(m.root) else m.root.resolve() for m in sets.values()]))
     tables = {name: _table(name, manifest, root) for name, manifest in sets.items()}
     names = dict.fromkeys(column for table in tables.values() for column in table)
     counts = [len(manifest) for manifest in sets.values()]
@@ -94,9 +99,7 @@ def _mask(manifest: Manifest, value: str | None, root: Path) -> str | None:
     if value is None:
         return None
     name = mask_path(value)[0]
-    path = (manifest.root / name).resolve()
-    if not path.is_relative_to(manifest.root.resolve()):
-        raise DataError(f"The mask {value!r} leaves the folder {manifest.root}: set root to one that holds all files.")
+    path = within(manifest.root, name)
     return path.relative_to(root).as_posix() + value[len(name) :]
 
 

@@ -69,6 +69,19 @@ def test_files_are_found_under_the_common_root_and_no_others(tmp_path: Path) -> 
             join_sets({"a": one(tmp_path / "a", "train", **{field: value}), "b": sets["b"]})
 
 
+def test_sets_in_one_store_are_joined_below_it_and_those_of_several_refused(tmp_path: Path) -> None:
+    member = {"image": "s.tar/512+9/0.png", "mask.effusion": "s.tar/1536+9/0.mask.png#1"}
+    places = {"a": "memory://bucket/a", "b": "memory://bucket/b/deep"}
+    sets = {name: one(Path(place), "train", patient=name, **member) for name, place in places.items()}
+    joined = join_sets(sets)
+    assert joined.column("image").tolist() == ["a/s.tar/512+9/0.png", "b/deep/s.tar/512+9/0.png"]
+    assert joined.column("mask.effusion").tolist()[1] == "b/deep/s.tar/1536+9/0.mask.png#1"
+    assert [joined.path(row) for row in range(2)] == [manifest.path(0) for manifest in sets.values()]
+    for other in (tmp_path, Path("memory://elsewhere/c")):
+        with pytest.raises(DataError, match=r"lie in several stores \(memory://bucket and "):
+            join_sets({"a": sets["a"], "c": one(other, "test", **member)})
+
+
 def test_what_a_set_does_not_know_is_blank_and_types_are_brought_together(tmp_path: Path) -> None:
     first = one(tmp_path, "train", **{"label.edema": 1, "age": 40, "code": 7})
     second = one(
