@@ -169,7 +169,7 @@ class CaseIndex:
         """Return the cases nearest to a unit vector (D,), one a study and one of equal pictures.
 
         Lists only propose cases: these are scored and folded as by exact search, which goes on where they propose fewer
-        than were asked for.
+        than were asked for. With `findings` all cases are searched: the nearest that have them lie in further lists.
 
         Args:
             vector: (D,).
@@ -229,10 +229,11 @@ def _first_of_each(
         return found[found >= 0]
 
     def by_lists(count: int) -> NDArray[np.int64]:
-        return np.unique(np.concatenate([propose(usable, query, count) for propose in space.proposals]))
+        found = np.unique(np.concatenate([propose(query, count) for propose in space.proposals]))
+        return found[usable[found]]
 
     rows, scores = np.zeros(0, np.int64), np.zeros(0)
-    for propose in (by_lists, exact) if space.proposals else (exact,):
+    for propose in (by_lists, exact) if space.proposals and (usable == space.finite).all() else (exact,):
         count, seen = 4 * k + 16, True
         while seen and len(rows) < k:
             found = propose(count)

@@ -26,7 +26,7 @@ from medvlp.features.nearest import nearest
 EXACT = 2**18
 """Rows up to which a table is searched exactly: a query takes a tenth of a second there."""
 
-Propose = Callable[[np.ndarray, np.ndarray, int], NDArray[np.int64]]
+Propose = Callable[[np.ndarray, int], NDArray[np.int64]]
 _SAMPLED, _NEAR, _ENOUGH, _PER_LIST = 256, 10, 0.99, 64
 
 
@@ -83,9 +83,9 @@ def make_lists(rows: np.ndarray, queries: Mapping[str, np.ndarray], *, above: in
             usable = draws.choice(usable, min(len(usable), _SAMPLED), replace=False)
             near = nearest(torch.from_numpy(each[usable]), table, _NEAR + 1).rows.numpy()
             tried[name] = _Tried(each[usable], own[usable], near)
-    sizes, every, probes = {name: len(each.own) for name, each in tried.items()}, np.ones(len(rows), bool), 1
+    sizes, probes = {name: len(each.own) for name, each in tried.items()}, 1
     while probes <= len(centroids) // 4:
-        recall = {name: each.recall(partial(_propose, index, probes, every)) for name, each in tried.items()}
+        recall = {name: each.recall(partial(_propose, index, probes)) for name, each in tried.items()}
         if min(recall.values()) >= _ENOUGH:
             return Lists(centroids.numpy(), place, probes, recall, sizes)
         probes *= 2
@@ -93,7 +93,7 @@ def make_lists(rows: np.ndarray, queries: Mapping[str, np.ndarray], *, above: in
 
 
 def proposing(lists: Lists, rows: np.ndarray) -> Propose:
-    """Return what gives n rows at most, those that may be found (R,) bool and nearest to a query (D,) in its lists.
+    """Return what gives n rows at most, those nearest to a query (D,) in its lists.
 
     Args:
         lists: of the rows.
@@ -112,12 +112,8 @@ def _filled(centroids: np.ndarray, place: np.ndarray, rows: np.ndarray) -> Any: 
     return index
 
 
-def _propose(index: Any, probes: int, usable: np.ndarray, query: np.ndarray, count: int) -> NDArray[np.int64]:  # noqa: ANN401
-    faiss = _faiss()
-    bits = np.packbits(usable, bitorder="little")
-    only = {} if usable.all() else {"sel": faiss.IDSelectorBitmap(bits)}
-    options = faiss.SearchParametersIVF(nprobe=probes, **only)
-    found = index.search(query[None], count, params=options)[1][0]
+def _propose(index: Any, probes: int, query: np.ndarray, count: int) -> NDArray[np.int64]:  # noqa: ANN401
+    found = index.search(query[None], count, params=_faiss().SearchParametersIVF(nprobe=probes))[1][0]
     return found[found >= 0]
 
 
@@ -133,7 +129,7 @@ class _Tried:
     own: np.ndarray
     near: np.ndarray
 
-    def recall(self, propose: Callable[[np.ndarray, int], NDArray[np.int64]]) -> float:
+    def recall(self, propose: Propose) -> float:
         """Return the share of the ten nearest that is proposed, the query itself left out."""
         shares = []
         for query, own, near in zip(self.queries, self.own, self.near, strict=True):
