@@ -19,6 +19,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
 from medvlp.curation._lowest import Lowest
+from medvlp.data.manifest import Manifest
 from medvlp.features.kmeans import kmeans
 from medvlp.features.nearest import nearest as nearest_rows
 from medvlp.statistics.metrics import FloatArray
@@ -40,7 +41,8 @@ class Realsyn(Curator[Lowest]):
 
     Args:
         images: table of `medvlp embed` with ``image/embedding``, by record id.
-        sentences: table with ``text/embedding`` and the column ``text``, of the same model; None: nothing is retrieved.
+        sentences: table with ``text/embedding`` of the same model; None: nothing is retrieved.
+        texts: manifest that `sentences` was embedded of, with ``text`` by id; None: the table has a column ``text``.
         nearest: sentences an image.
         cap: records of a cluster.
         image_clusters: the paper's million, for a hundred times as many images.
@@ -48,7 +50,7 @@ class Realsyn(Curator[Lowest]):
         seed: of clusters and choice.
 
     Raises:
-        DataError: if a table lacks a column, or the two are of different widths.
+        DataError: if a table lacks a column, or the two are of different widths or models.
 
     References:
         Gu et al. 2025 (RealSyn), section 3. Perplexity and grammar filters and the texts that a language model
@@ -70,24 +72,24 @@ class Realsyn(Curator[Lowest]):
         *,
         images: Path,
         sentences: Path | None = None,
+        texts: Path | None = None,
         nearest: Annotated[int, Field(ge=1)] = 3,
         cap: Annotated[int, Field(ge=1)] = 35,
         image_clusters: Annotated[int, Field(ge=1)] = 1000,
         sentence_clusters: Annotated[int, Field(ge=1)] = 1000,
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
-        self.images, self.sentences, self.nearest, self.cap = images, sentences, nearest, cap
+        self.images, self.sentences, self.texts, self.nearest, self.cap = images, sentences, texts, nearest, cap
         self.image_clusters, self.sentence_clusters, self.seed = image_clusters, sentence_clusters, seed
         self.adds = tuple(f"text.retrieved{i + 1}" for i in range(nearest if sentences else 0))
 
     @cached_property
-    def _embedded(self) -> tuple[dict[str, int], FloatArray]:
+    def _embedded(self) -> tuple[dict[str, int], FloatArray, object]:
         table = FeatureTable.load(self.images)
         rows = np.asarray(table["image/embedding"], float)
         there = np.flatnonzero(np.isfinite(rows).all(1))
-        return {table.ids[int(i)]: place for place, i in enumerate(there)}, unit_embeddings(
-            rows[there], "Image"
-        ).astype(float)
+        places = {table.ids[int(i)]: place for place, i in enumerate(there)}
+        return places, unit_embeddings(rows[there], "Image").astype(float), table.meta.get("model")
 
     @cached_property
     def _cluster(self) -> list[int]:
@@ -96,19 +98,26 @@ class Realsyn(Curator[Lowest]):
 
     @cached_property
     def _found(self) -> list[list[str]]:
-        images = self._embedded[1]
+        _, images, model = self._embedded
         if self.sentences is None:
             return [[] for _ in images]
         table = FeatureTable.load(self.sentences)
-        words = [str(text) for text in table.columns.get("text", ())]
+        if self.texts is not None:
+            manifest = Manifest.load(self.texts)
+            known = dict(zip(manifest.column("id"), manifest.column("text"), strict=True))
+            words = [str(known.get(name) or "") for name in table.ids]
+        elif "text" in table.columns:
+            words = [str(text) for text in table.columns["text"]]
+        else:
+            raise DataError(f"{self.sentences} holds no words: name the manifest that was embedded, texts=MANIFEST.")
         chosen = worth_keeping(words)
         if not chosen:
-            raise DataError(f"{self.sentences} holds no sentence worth retrieving (column text): give longer ones.")
+            raise DataError(f"{self.sentences} holds no sentence worth retrieving: give longer ones.")
         rows = unit_embeddings(np.asarray(table["text/embedding"], float)[chosen], "Sentence").astype(float)
-        if rows.shape[1] != images.shape[1]:
+        if rows.shape[1] != images.shape[1] or len({model, table.meta.get("model")} - {None}) > 1:
             raise DataError(
-                f"{self.sentences} has embeddings of {rows.shape[1]} numbers and {self.images} of {images.shape[1]}: "
-                "embed both with the same model."
+                f"{self.sentences} ({rows.shape[1]} numbers, model {table.meta.get('model')}) and {self.images} "
+                f"({images.shape[1]} numbers, model {model}) are of two models: embed both with the same model."
             )
         near = retrieve(images, rows, nearest=self.nearest, clusters=self.sentence_clusters, seed=self.seed)
         return [[words[chosen[i]] for i in row if i >= 0] for row in near]

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.curation.realsyn import Realsyn, retrieve, worth_keeping
+from medvlp.data.manifest import Manifest
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -90,3 +92,22 @@ def test_what_stays_depends_on_the_seed_alone(tmp_path: Path, seed: int) -> None
     assert counts is not None
     assert other is not None
     assert [rule.apply(r, counts).reason for r in records] == [rule.apply(r, other).reason for r in records]
+
+
+def test_sentences_that_were_embedded_of_a_manifest_have_its_words(tmp_path: Path) -> None:
+    """As `medvlp embed` leaves them: ids and vectors, without those that have no words."""
+    texts = ["The upper lobe is opaque.", "", "The lower lobe is opaque."]
+    Manifest.of({"id": list("abc"), "text": texts}, root=tmp_path).save(tmp_path / "m.parquet")
+    rows = np.eye(2, dtype=np.float32)
+    FeatureTable(["c", "a"], {"text/embedding": rows}, {"model": "one"}).save(tmp_path / "s.parquet")
+    FeatureTable(["x", "y"], {"image/embedding": rows}, {"model": "one"}).save(tmp_path / "i.parquet")
+    files = {"images": tmp_path / "i.parquet", "sentences": tmp_path / "s.parquet"}
+    rule = Realsyn(**files, texts=tmp_path / "m.parquet", nearest=1, image_clusters=1, sentence_clusters=1)
+    counts = rule.measure([{"id": "x"}, {"id": "y"}])
+    assert counts is not None
+    assert [rule.apply({"id": name}, counts).more["text.retrieved1"] for name in "xy"] == [texts[2], texts[0]]
+    with pytest.raises(DataError, match="holds no words: name the manifest that was embedded, texts=MANIFEST"):
+        Realsyn(**files).apply({"id": "x"}, counts)
+    FeatureTable(["x", "y"], {"image/embedding": rows}, {"model": "other"}).save(tmp_path / "i.parquet")
+    with pytest.raises(DataError, match="are of two models: embed both with the same model"):
+        Realsyn(**files, texts=tmp_path / "m.parquet").apply({"id": "x"}, counts)
