@@ -115,19 +115,23 @@ def read_article(data: bytes, *, source: str) -> Article:
     ids = (
         {} if meta is None else {each.get("pub-id-type"): (each.text or "").strip() for each in meta.iter("article-id")}
     )
+    groups = {fig: group for group in tree.iter("fig-group") for fig in group.iter("fig")}
     pmc = ids.get("pmc") or ids.get("pmcid") or ""
     return Article(
         pmid=ids.get("pmid", ""),
         pmc=f"PMC{pmc.removeprefix('PMC')}" if pmc else "",
-        figures=tuple(_figure(each, place) for place, each in enumerate(tree.iter("fig"), start=1)),
+        figures=tuple(_figure(each, place, groups.get(each)) for place, each in enumerate(tree.iter("fig"), start=1)),
     )
 
 
-def _figure(node: ElementTree.Element, place: int) -> Figure:
+def _figure(node: ElementTree.Element, place: int, group: ElementTree.Element | None) -> Figure:
     caption, label = node.find("caption"), node.find("label")
+    if caption is None and group is not None:
+        caption = group.find("caption")
     parts = [] if caption is None else [" ".join("".join(part.itertext()).split()) for part in caption]
     words = "" if label is None else " ".join("".join(label.itertext()).split())
-    graphics = tuple(href for each in node.iter("graphic") if (href := each.get(_HREF)))
+    formulas = set() if caption is None else set(caption.iter("graphic"))  # as pictures, among the words
+    graphics = tuple(href for each in node.iter("graphic") if each not in formulas and (href := each.get(_HREF)))
     return Figure(node.get("id") or f"fig{place}", words, " ".join(filter(None, parts)), graphics)
 
 

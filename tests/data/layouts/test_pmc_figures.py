@@ -106,3 +106,14 @@ def test_words_of_lines_and_list_items_are_not_joined() -> None:
     caption = f"<title>Chest<break/>film</title><p>Of:{items} H<sub>2</sub>O</p>"
     text = f"<article><body><fig><caption>{caption}</caption></fig></body></article>"
     assert read_article(text.encode(), source="a.nxml").figures[0].caption == "Chest film Of: a b H2O"
+
+
+def test_parts_of_a_figure_have_its_caption_and_a_formula_in_it_is_no_picture() -> None:
+    """JATS: a fig-group is a collection of figures that may have its own caption."""
+    parts = "<fig id='a'><label>A</label><graphic xlink:href='g1'/></fig>"
+    parts += "<fig id='b'><caption><p>Lateral.</p></caption><graphic xlink:href='g2'/></fig>"
+    formula = "<disp-formula><graphic xlink:href='e1'/></disp-formula>"
+    text = f"{HEAD}</article-meta></front><body><fig-group><caption><p>Two films.</p></caption>{parts}</fig-group>"
+    text += f"<fig id='c'><caption><p>Where {formula}.</p></caption><graphic xlink:href='g3'/></fig></body></article>"
+    found = {each.id: (each.caption, each.graphics) for each in read_article(text.encode(), source="a.nxml").figures}
+    assert found == {"a": ("Two films.", ("g1",)), "b": ("Lateral.", ("g2",)), "c": ("Where .", ("g3",))}
