@@ -49,8 +49,8 @@ def index(root: Root, *, label: bool = False, require_files: bool = True, progre
 
     Articles are the unpacked packages of the open-access subset: an ``.nxml`` with its graphics beside it, at any
     depth. Columns: ``id`` (``PMID_FIGURE``, with ``_2`` and so on for further graphics of a figure, and for another
-    figure of its id), ``image``, ``text`` (the caption), ``figure`` (its label, such as "Figure 2"), ``id.article``
-    (``PMC...``, else the PubMed id).
+    figure of its id, as in another version of the article), ``image``, ``text`` (the caption, or that of the group of
+    figures), ``figure`` (its label, such as "Figure 2"), ``id.article`` (``PMC...``, else the PubMed id).
     Nobody knows which patients are shown: split by article (``data.patient: id.article``).
 
     Args:
@@ -70,10 +70,10 @@ def index(root: Root, *, label: bool = False, require_files: bool = True, progre
         stems[posixpath.splitext(path)[0]] = path
         stems[path] = path
     skipped: dict[str, list[str]] = {}
-    rows: list[Row] = []
+    rows, used = list[Row](), set[str]()
     for done, path in enumerate(papers, start=1):
         article = _read(root / path, path, skipped)
-        rows += [] if article is None else _rows(article, path, stems, skipped, label=label)
+        rows += [] if article is None else _rows(article, path, stems, skipped, used, label=label)
         notify(progress, done, len(papers))
     there = frozenset(files) if require_files else None
     return manifest_of(rows, root=root, layout="pmc_figures", files=there, skipped=skipped)
@@ -147,10 +147,10 @@ def _read(path: Path, name: str, skipped: dict[str, list[str]]) -> Article | Non
 
 
 def _rows(
-    article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], *, label: bool
+    article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], used: set[str], *, label: bool
 ) -> list[Row]:
     folder, stem = posixpath.split(path)
-    known, rows, used = article.pmid or article.pmc or stem.removesuffix(".nxml"), [], set[str]()
+    known, rows = article.pmid or article.pmc or stem.removesuffix(".nxml"), []
     for figure in article.figures:
         name = f"{known}_{figure.id}"
         if not figure.caption or not figure.graphics:

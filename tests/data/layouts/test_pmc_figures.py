@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,10 @@ def test_parts_of_a_figure_have_its_caption_and_a_formula_in_it_is_no_picture() 
     text += f"<fig id='c'><caption><p>Where {formula}.</p></caption><graphic xlink:href='g3'/></fig></body></article>"
     found = {each.id: (each.caption, each.graphics) for each in read_article(text.encode(), source="a.nxml").figures}
     assert found == {"a": ("Two films.", ("g1",)), "b": ("Lateral.", ("g2",)), "c": ("Where .", ("g3",))}
+
+
+def test_two_versions_of_an_article_are_both_indexed(root: Path) -> None:
+    shutil.copytree(root / "aa", root / "bb")
+    rows = [index(root).record(row) for row in range(6)]
+    assert [row["id"] for row in rows] == ["31_F1", "31_F2", "31_F2_2", "31_F1_2", "31_F2_3", "31_F2_4"]
+    assert {row["id.article"] for row in rows} == {"PMC900"}
