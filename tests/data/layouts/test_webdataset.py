@@ -57,6 +57,18 @@ def test_files_of_one_name_are_one_sample_with_facts_by_their_keys(root: Path) -
     assert sorted(path.name for path in root.iterdir()) == [f"films-{i:04d}.tar" for i in range(3)]
 
 
+def test_facts_that_json_files_write_in_several_ways_are_one_column(tmp_path: Path) -> None:
+    facts = [{"who": 12, "seen": 0, "age": 61, "tags": ["a", "b"]}, {"who": "12", "seen": "1", "age": "70", "tags": []}]
+    for i, own in enumerate(facts):
+        shard(tmp_path / f"{i}.tar", {"0.txt": b"Clear.", "0.json": json.dumps(own).encode()})
+    wanted = {"patient_id": "who", "label.effusion": "seen", "age": "age", "tags": "tags"}
+    manifest = index_cohort("webdataset", tmp_path, {"columns": wanted})
+    assert manifest.column("id.patient").tolist() == ["12", "12"]
+    assert manifest.column("label.effusion").tolist() == [0, 1]
+    assert manifest.column("age").tolist() == [61, 70]
+    assert manifest.column("tags").tolist() == ['["a", "b"]', "[]"]
+
+
 def test_class_numbers_get_the_names_that_are_given(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", {f"{i}.{end}": picture(i) if end == "png" else str(i).encode() for i in range(2)
                                for end in ("png", "cls")})  # fmt: skip
