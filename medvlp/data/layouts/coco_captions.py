@@ -70,7 +70,7 @@ def _rows(
             "id": f"{prefix}{number}",
             "id.study": f"{prefix}{number}",
             "image": f"{start}{entry['file_name']}",
-            **({"id.patient": str(entry[patient])} if patient else {}),
+            **({"id.patient": None if entry[patient] is None else str(entry[patient])} if patient else {}),
             **({"split": split} if split else {}),
         }
         if captions == "each":
@@ -91,7 +91,7 @@ def _parts(path: Path, patient: str | None) -> tuple[dict[str, dict[str, Any]], 
             image["file_name"], image[patient or "id"]
         words: dict[str, list[tuple[str, str]]] = {}
         for entry in content["annotations"]:
-            text = " ".join(str(entry["caption"]).split())
+            text = " ".join(str(entry["caption"] or "").split())
             if text:
                 words.setdefault(str(entry["image_id"]), []).append((str(entry["id"]), text))
     except KeyError as error:

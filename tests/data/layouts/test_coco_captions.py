@@ -47,6 +47,15 @@ def test_captions_of_one_image_are_rows_of_one_study(captions: Path) -> None:
     }
 
 
+def test_a_patient_or_a_caption_that_is_null_is_none(captions: Path) -> None:
+    text = (captions / "c.json").read_text().replace('"who": "p1"', '"who": null').replace('"Clear lungs."', "null")
+    (captions / "c.json").write_text(text)
+    options = {"annotations": "c.json", "images": "pictures", "patient": "who"}
+    manifest = index_cohort("coco_captions", captions, options)
+    assert manifest.column("id.patient").tolist() == [None]
+    assert manifest.column("text").tolist() == ["A chest radiograph."]
+
+
 def test_one_row_an_image_has_the_first_caption_or_all(captions: Path) -> None:
     options = {"annotations": {"train": "c.json"}, "images": {"train": "pictures"}}
     first = index_cohort("coco_captions", captions, {**options, "captions": "first"})
