@@ -66,7 +66,8 @@ def split_cohort(
     split = make_split(manifest, spec)
     notes, placed = (*split.caveats(manifest), *notes_of(manifest)), split.apply(manifest)
     if share is not None or per_class is not None:
-        placed = subset(placed, share=share, per_class=per_class, seed=seed or 0)
+        by = str(split.options.get("by", "id.patient")) if split.unit == "patient" else "id.patient"
+        placed = subset(placed, share=share, per_class=per_class, seed=seed or 0, by=by)
         split = of_column(placed, name=split.name)
     return SplitCohort(split, placed, notes)
 

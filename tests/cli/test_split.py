@@ -68,6 +68,17 @@ def test_options_of_a_rule_and_a_smaller_training_set(cli: Cli, table: Path) -> 
     assert listed.count("train") == 2 * counts["train"]
 
 
+def test_a_smaller_training_set_is_of_the_groups_of_the_split(cli: Cli, tmp_path: Path) -> None:
+    """Of figures no patient is known; they are split by article."""
+    lines = ["id,text,id.article", *(f"f{a}-{k},x,a{a}" for a in range(20) for k in range(3))]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    words = ("--rule", "patient", "by=id.article", "--share", "0.5", "--fractions", "train=.8,test=.2", "--json")
+    done = cli("data", "split", tmp_path / "m.csv", *words)
+    assert done.code == 0, done.err
+    parts = {part["name"]: part["records"] for part in json.loads(done.out)["parts"]}
+    assert (parts["train"], parts["test"]) == (24, 12)
+
+
 def test_what_cannot_be_split_is_one_sentence(cli: Cli, table: Path) -> None:
     for words, sentence in (
         (("--rule", "patient", "--fractions", "train=.5"), "The split fractions {'train': 0.5} do not sum to 1"),
