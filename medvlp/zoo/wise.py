@@ -30,16 +30,19 @@ def wise(
         share: of the tuned weights; 0.5 is the paper's where nothing is known. Choose it on validation patients.
 
     Raises:
-        DataError: if the two have other towers, or other words, a head of both scores other findings in each, or
-            patches learnt what the tuned one knows more.
+        DataError: if the two have other towers, by surgery too, or other words, a head of both scores other findings in
+            each, or patches learnt what the tuned one knows more.
     """
     tuned, first = load_bundle(source), load_bundle(start)
     own, given = tuned.model.state_dict(), first.model.state_dict()
-    lost = [name for name in given if name.startswith("towers.") and name not in own]
+    lost = [name for name in given if name.startswith(("towers.", "trunk.")) and name not in own]
     other = [name for name in own if name in given and own[name].shape != given[name].shape]
     words = [None if each.tokenizer is None else each.tokenizer.identity for each in (tuned, first)]
-    if lost or other or words[0] != words[1]:
-        what = f"{(lost + other)[0]!r} differs" if lost or other else "their tokenizers differ"
+    models: list[Any] = [tuned.model, first.model]  # behind `grow_depth` a block has the name of another one
+    done = [[s for s in each.spec.get("surgery", []) if s["name"] != "parameter_inheriting"] for each in models]
+    if lost or other or words[0] != words[1] or done[0] != done[1]:
+        what = "their tokenizers differ" if words[0] != words[1] else "their surgery differs"
+        what = f"{(lost + other)[0]!r} differs" if lost or other else what
         raise DataError(f"{source} was not tuned from {start} ({what}): give start the bundle of its init_from.")
     before, after = head_findings(first.answers), head_findings(tuned.answers)
     for part in (each for each in after if after[each] != before.get(each, after[each])):

@@ -15,6 +15,7 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle, save_patches
+from medvlp.models.surgery import operate
 from medvlp.text import train_wordpiece
 from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo import convert
@@ -105,6 +106,23 @@ def test_a_bundle_of_other_towers_is_refused(tuned: Path, tmp_path: Path) -> Non
         DataError, match=r"tuned was not tuned from .*other \('towers.image.* differs\): give start the"
     ):
         convert(tuned, name="wise", options={"start": str(tmp_path / "other")})
+
+
+def test_a_tower_that_grew_is_refused_as_its_blocks_have_other_names(tmp_path: Path) -> None:
+    words = train_wordpiece(["left effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+    single = {"name": "single", "width": 16, "layers": 2, "attention_heads": 2, "image_size": 32, "embed_dim": 8}
+    fewer = {"name": "weight_inheritance", "kind": "text", "layers": [1]}
+    for start, surgery in (
+        ({**DUAL, "vision": VIT}, {"name": "grow_depth", "kind": "text", "after": [0]}),
+        (single, {"name": "grow_depth", "kind": "text", "after": [0]}),
+        (single, fewer),
+    ):
+        model = build_model(start, tokenizer=words, seed=1)
+        save_bundle(tmp_path / "start", Bundle(model=model, tokenizer=words, preprocessing=[]))
+        operate(model, [surgery])
+        save_bundle(tmp_path / "grown", Bundle(model=model, tokenizer=words, preprocessing=[]))
+        with pytest.raises(DataError, match=r"grown was not tuned from .*start \(.* differs\): give start the"):
+            convert(tmp_path / "grown", name="wise", options={"start": str(tmp_path / "start")})
 
 
 def test_a_bundle_of_other_words_is_refused(tmp_path: Path) -> None:
