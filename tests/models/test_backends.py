@@ -172,3 +172,12 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(ConfigError, match=r"patches, which have no place in a graph of openvino"):
         use_backend(patched, "openvino")
     assert use_backend(model(), "torch") == []
+
+
+def test_a_mixture_of_two_towers_is_one_graph(engine: str) -> None:
+    own, pixels = model({"name": "mof", "first": RESNET, "second": RESNET}), images(3, 64)
+    tower, parts = own.towers["image"], frozenset({"pooled", "tokens"})
+    with torch.inference_mode():
+        expected = tower(pixels, parts=parts)
+        assert [each.cosine for each in use_backend(own, engine)] == [1.0, 1.0]  # with that of texts
+        alike(tower(pixels, parts=parts), expected, {"pooled", "tokens"})

@@ -313,6 +313,11 @@ def test_a_head_that_reads_a_head_has_no_place_in_a_graph() -> None:
         next(embedders(Bundle(dual(heads=heads), None, preprocessing=[])))
 
 
+def test_a_mixture_of_towers_has_the_size_of_pictures_that_a_graph_is_made_for() -> None:
+    spec = {**DUAL, "vision": {"name": "mof", "first": VISION, "second": VISION}}
+    assert next(embedders(Bundle(dual(spec), None, preprocessing=[]))).inputs[0].shape == (2, 1, 32, 32)
+
+
 def test_that_a_tower_of_volumes_stays_behind_is_said() -> None:
     model = build_model({**DUAL, "stack": {"name": "slices", "slice": VISION}}, tokenizer=HashWords())
     assert "the tower of stacks" in not_held(Bundle(model, None, preprocessing=[]))

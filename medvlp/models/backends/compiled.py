@@ -54,6 +54,8 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
         return [CompiledTower(each, stored(n, int8.graphs[n]), least=-1.0) for n, each in named.items()]
     engine = ENGINES[name]()
     towers = [each for each in model.modules() if isinstance(each, Encoder) and {"image", "text"} & set(each.kinds)]
+    inner = {id(part) for tower in towers for part in tower.modules() if part is not tower}  # of a `mof`, in its graph
+    towers = [each for each in towers if id(each) not in inner]
     return [CompiledTower(tower, engine, least=LEAST_COSINE) for tower in towers]
 
 

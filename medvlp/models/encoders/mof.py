@@ -101,6 +101,7 @@ class MofEncoder(Encoder):
         self.adapters = nn.ModuleList(made)
         self.token_width = width or widths[0]
         self.width = self.token_width * (1 if how == "additive" else 2)
+        _, self.channels, self.image_size, _ = self.first.blank(torch.device("cpu")).shape
         self.levels = self.first.levels
         self.offers = frozenset({"pooled", "tokens", "mask"}) | level_parts(self.levels)
 
