@@ -11,6 +11,7 @@ from medvlp.core.protocols import Level
 from medvlp.models.encoders.inflated import InflatedEncoder
 from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.models.encoders.timm import TimmEncoder
+from medvlp.models.surgery import operate
 from tests.models.words import VISION, VIT, dual, images, pairs
 
 SMALL = {"channels": [8, 8, 16, 16], "stem_width": 8}
@@ -69,6 +70,17 @@ def test_levels_of_a_vision_transformer_are_its_tokens_after_each_quarter_laid_o
     assert tower.levels == (Level(16, (16, 16)),) * 4
     for i, block in enumerate((1, 3, 5, 7)):
         torch.testing.assert_close(rows.extra[f"level[{i}]"].flatten(2).transpose(1, 2), rows.layers[:, block])
+
+
+@torch.no_grad()
+def test_levels_are_the_maps_that_they_were_in_a_tower_that_grew_deeper() -> None:
+    model = dual(vision={**VIT, "options": {"embed_dim": 16, "depth": 8, "num_heads": 2}})
+    tower, pixels = model.towers["image"].eval(), images(2, 64)
+    before = tower(pixels, parts=names(4)).extra
+    operate(model, [{"name": "grow_depth", "kind": "image", "after": [0, 3, 7]}])
+    assert len(tower.backbone.blocks) == 11
+    after = tower(pixels, parts=names(4)).extra
+    assert all(torch.equal(after[name], level) for name, level in before.items())
 
 
 def test_squares_of_pixels_as_channels_count_in_the_stride() -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from medvlp.core.errors import ConfigError
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._blocks import zeroed
+from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.models.surgery._blocks import Branches, stack_of
 
 __all__ = ["GrowDepth"]
@@ -50,3 +51,6 @@ class GrowDepth:
                 for branch_ends in (1, 3):
                     zeroed(Branches(new).layer(branch_ends))
             stack.insert(i + 1, new)
+        for tower in (each for each in model.modules() if isinstance(each, TimmEncoder)):
+            if any(module is stack for module in tower.modules()):  # levels are still the same maps
+                tower._maps = tuple(i + sum(each <= i for each in self.after) for i in tower._maps)
