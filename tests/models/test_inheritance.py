@@ -17,7 +17,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.surgery import operate
 from medvlp.models.surgery.learn_masks import Gated, Gates
 from medvlp.text import train_wordpiece
-from tests.models.words import DUAL, TEXT, VIT, dual, pairs
+from tests.models.words import DUAL, TEXT, VIT, HashWords, dual, pairs
 
 PLAN = Plan.of(keys("image/embedding", "text/embedding"))
 DEEP = {**DUAL, "vision": {**VIT, "options": {"embed_dim": 16, "depth": 4, "num_heads": 4}}}
@@ -210,6 +210,17 @@ def test_with_beta_1_the_model_stays_and_with_0_it_is_a_fresh_one() -> None:
         torch.testing.assert_close(mixed[name], 0.5 * (parameter + new[name]))
     assert new["towers.text.trunk.norm.weight"].detach().mean() == 1.0  # not 2, as in the old one
     assert 0.01 < new["towers.text.word.weight"].detach().std() < 0.03
+
+
+def test_a_shared_trunk_is_a_fresh_one_with_its_norm() -> None:
+    model = build_model({"name": "single", "width": 16, "layers": 2, "image_size": 32}, tokenizer=HashWords())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    old = dict(model.named_parameters())
+    operate(model, [{"name": "parameter_inheriting", "beta": 0.0, "kinds": ["text"]}])
+    same = {name for name, parameter in model.named_parameters() if torch.equal(parameter, old[name])}
+    assert same == {name for name in old if not name.startswith(("towers.text.", "trunk."))}
 
 
 def test_what_is_refused() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from medvlp.core.registry import build
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.surgery._blocks import tower_of
 from medvlp.text.tokenizers import with_length
 
@@ -69,6 +70,7 @@ class ParameterInheriting:
 def _of_tower(model: TowerModel, kind: str) -> list[nn.Parameter]:
     """Return a tower's parameters, those of a trunk that it shares among them."""
     inside = [site.module for site in model.towers[kind].sites().values()]
+    inside += [each for each in model.modules() if isinstance(each, Trunk) and each.blocks[0] in inside]  # its norm
     return [p for module in (model.towers[kind], *inside) for p in module.parameters()]
 
 
