@@ -10,7 +10,9 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
 from medvlp.features.heat_map import heat_maps
 from medvlp.models.architectures._remembered import Remembered
-from tests.models.words import VISION, dual, pairs
+from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.build import build_model
+from tests.models.words import VISION, HashWords, dual, pairs
 
 EMBEDDINGS = Plan.of(keys("image/embedding", "text/embedding"))
 HEADS = {"image/stages": {"name": "stages", "stages": 2}, "image/raw": {"name": "projection", "reads": "stages"}}
@@ -92,3 +94,18 @@ def test_a_tower_that_learns_is_never_remembered_nor_one_whose_gradient_is_asked
     frozen.remembered = None
     without = heat_maps(frozen, image, torch.ones(1, frozen.embed_dim))
     assert (with_memory[0].values == without[0].values).all()
+
+
+def test_a_shared_trunk_counts_as_the_towers_own() -> None:
+    model = build_model({"name": "single", "width": 16, "layers": 1, "image_size": 32}, tokenizer=HashWords())
+    assert isinstance(model, TowerModel)
+    for tower in model.towers.values():
+        tower.requires_grad_(False).eval()
+    model.remembered = Remembered()
+    model(pairs(), EMBEDDINGS)["image"].part("raw").sum().backward()
+    assert all(p.grad is not None for p in model.get_submodule("trunk").parameters())
+    before = model.requires_grad_(False).eval()(pairs(), EMBEDDINGS)["text"].part("raw")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.get_parameter("trunk.norm.weight").mul_(-1)
+    assert not torch.allclose(other(pairs(), EMBEDDINGS)["text"].part("raw"), before)

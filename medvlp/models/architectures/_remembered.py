@@ -49,7 +49,7 @@ class Remembered:
         `values` (R, ...) are pixels or ids, whose tokens are real where `mask` (R, L) is True, first to last. None
         while the tower learns or is in training mode, or where somebody asks for the gradient of the pixels.
         """
-        if tower.training or values.requires_grad or any(weight.requires_grad for weight in tower.parameters()):
+        if tower.training or values.requires_grad or any(weight.requires_grad for weight in _tensors(tower)):
             return None
         own = [heads[f"{recipe.kind}/{part}"] for part in recipe.heads]
         first = recipe.heads[: len(list(takewhile(lambda head: not (head.banks or list(head.parameters())), own)))]
@@ -72,11 +72,17 @@ class Remembered:
 
     def _weights_of(self, kind: str, tower: Encoder) -> bytes:
         """Return the hash of a tower's weights, made anew only where one was written to."""
-        tensors = list(chain(tower.parameters(), tower.buffers()))
+        tensors = _tensors(tower)
         moved = (id(tower), *(tensor._version for tensor in tensors))
         if kind not in self._weights or self._weights[kind][0] != moved:
             self._weights[kind] = moved, _digest(tensors)
         return self._weights[kind][1]
+
+
+def _tensors(tower: Encoder) -> list[Tensor]:
+    """Return a tower's weights and buffers, those of a trunk that it shares, and so does not own, among them."""
+    parts: tuple[Any, ...] = (tower, *vars(tower).get("_trunk", ()))
+    return [tensor for part in parts for tensor in chain(part.parameters(), part.buffers())]
 
 
 def _encoded(
