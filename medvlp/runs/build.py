@@ -170,6 +170,9 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     """
     check_unpatched(config)
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
+    start: Any = None if config.init_from is None else load_bundle(config.init_from).model
+    if start is not None and (done := start.spec.get("surgery")):
+        operate(model, done, where=f"init_from {config.init_from}: surgery")  # heads and needs are of what it left
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {
         name: build("state", spec, where=f"states.{name}", given={**given, "name": name})

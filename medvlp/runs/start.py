@@ -90,7 +90,7 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     A head that by the run's `answers` scores other findings, or in another order, starts afresh too; what scores of
     answers have learnt goes on.
 
-    What surgery the bundle's model has undergone, the model undergoes first.
+    What surgery the bundle's model has undergone, the model has undergone before (`medvlp.runs.build.build_parts`).
 
     A model of stacks may start from one of images: its tower then looks at slices, its projection stands behind the
     pooler, and the pooler starts afresh, as the second stage of RadCLIP does. An inflated tower takes 2D kernels. Of a
@@ -100,8 +100,6 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     """
     bundle = load_bundle(source)
     given = bundle.model
-    if "surgery" in given.spec:  # pyrefly: ignore
-        operate(model, given.spec["surgery"], where=f"init_from {source}: surgery")  # pyrefly: ignore
     before, after = map(head_findings, (bundle.answers, [stored_answer(each) for each in answers]))
     other = tuple(part for part in after if before.get(part, after[part]) != after[part])
     for part in other:

@@ -12,8 +12,13 @@ import torch
 from medvlp.config.recipe import recipe_of, resumed
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError
-from medvlp.models.bundle import load_model
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, load_model, save_bundle
+from medvlp.models.surgery import operate
+from medvlp.runs.build import build_parts
+from medvlp.runs.start import start_from
 from medvlp.runs.train import Built, dry_run, train
+from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.trainer import Trainer
 from tests.tiny import tiny_tree
@@ -69,6 +74,24 @@ def test_another_run_starts_from_the_changed_model(tree: dict[str, Any], tmp_pat
     assert torch.equal(start, bundle.get_parameter(POSITION))
     assert load_model(second.bundle).spec["surgery"] == bundle.spec["surgery"] == [STRETCH]
     assert load_checkpoint(latest(second.run)).weights[f"model.{POSITION}"].shape[0] == LENGTH
+
+
+def test_heads_and_needs_are_of_the_model_as_the_surgery_of_its_bundle_left_it(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    words = train_wordpiece(["left effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+    start = build_model(tree["model"], tokenizer=words)
+    operate(start, [{"name": "upcycle", "kind": "text", "experts": 2}, {"name": "keep_prefix", "width": 4}])
+    save_bundle(tmp_path / "start", Bundle(start, words, preprocessing=[]))
+    tree["init_from"] = str(tmp_path / "start")
+    denoise = {"name": "denoise", "denoiser": {"size": 8, "channels": [8, 8]}}
+    tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}, {"name": "router_balance"}, denoise]}]
+    model: Any = build_parts(check_config(tree, source="test"), words, ("image", "text")).model
+    assert model.heads["denoiser"].context.in_features == 4
+    start_from(model, tmp_path / "start")
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("heads.denoiser.")}
+    assert own.keys() == start.state_dict().keys()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in start.state_dict().items())
 
 
 @pytest.mark.slow
