@@ -325,6 +325,8 @@ class Built:
             return
         checkpoint = load_checkpoint(outcome.best)
         phase = int(str(checkpoint.trainer["phase"]))
+        if phase < len(self.config.phases) - 1:
+            logger.info(f"By {self.choose} the best checkpoint is of phases[{phase}]: no later phase is released.")
         if trainer.has_outgrown(phase):
             with silent():
                 self._assemble()  # what a later phase's surgery did to the model cannot be undone

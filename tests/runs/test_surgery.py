@@ -21,6 +21,7 @@ from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.trainer import Trainer
+from tests.messages import messages
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def test_a_run_is_released_at_the_shape_of_its_best_checkpoint(tree: dict[str, A
         trainer = Trainer(built.setup)
         trainer.resume()  # as the run has ended: behind the surgery
         folder = done.run / "checkpoints" / name
-        built.release(dataclasses.replace(done.outcome, best=folder), trainer)
+        with messages() as told:
+            built.release(dataclasses.replace(done.outcome, best=folder), trainer)
+        assert any("best checkpoint is of phases[0]: no later" in each for each in told) == (length == 48)
         model, checkpoint = load_model(done.bundle), load_checkpoint(folder)
         assert model.get_parameter(POSITION).shape[0] == length
         assert bool(model.spec.get("surgery")) == (length == LENGTH)
