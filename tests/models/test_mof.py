@@ -121,6 +121,9 @@ def test_towers_start_as_those_of_bundles_and_are_released_without_them(tmp_path
         assert torch.equal(again.state_dict()[name], tensor)
     with pytest.raises(ConfigError, match=r"model.vision.weights.first: the image tower of .*gone is another one"):
         dual({**DUAL, "vision": {**spec, "first": VIT64, "weights": {"first": str(tmp_path / "gone")}}})
+    shifted = {**spec, "second": {**OTHER, "mean": [0.4]}, "weights": {"second": str(tmp_path / "gone")}}
+    with pytest.raises(ConfigError, match=r"gone is another one \(1 tensors differ, such as 'mean'\): give both the"):
+        dual({**DUAL, "vision": shifted})
 
 
 def test_both_towers_offer_their_linear_layers_to_patches() -> None:

@@ -166,8 +166,11 @@ def _start(tower: nn.Module, bundle: Path, *, where: str) -> None:
     from medvlp.models.bundle import load_model  # which builds models of all encoders, this one among them
 
     start = "towers.image."
-    given = {n.removeprefix(start): t for n, t in load_model(bundle).state_dict().items() if n.startswith(start)}
-    if faults := misfits(tower.state_dict(), given):
+    there = load_model(bundle)
+    given = {n.removeprefix(start): t for n, t in there.state_dict().items() if n.startswith(start)}
+    plain = {n.removeprefix(start): t for n, t in there.named_buffers()}  # mean and spread of pixels among them
+    other = [n for n, t in tower.named_buffers() if n not in given and not (n in plain and t.equal(plain[n]))]
+    if faults := misfits(tower.state_dict(), given) or other:
         raise ConfigError(
             f"{where}: the image tower of {bundle} is another one ({len(faults)} tensors differ, such as "
             f"{faults[0]!r}): give both the same options."
