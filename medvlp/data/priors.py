@@ -13,10 +13,11 @@ _FRONTAL = ("PA", "AP")
 def stack_priors(manifest: Manifest) -> Manifest:
     """Give each row a ``stack`` of its image and, where there is one, the prior, in this order.
 
-    The prior is an image of the same patient, in the same part of the split and of the same view (PA and AP are one),
-    from the last study with such an image whose ``study_number`` is smaller. Never a later one, and none of the same
-    study or of unknown number; of several the same ``view_position`` comes first, then the first row. Rows stay as many
-    as they were, with their reports and labels; boxes and masks, which belong to one picture, are left out.
+    The prior is an image of the same patient, in the same part of the split, of the same view (PA and AP are one) and
+    of the same ``laterality`` (blank and U, unpaired, are one), from the last study with such an image whose
+    ``study_number`` is smaller. Never a later one, and none of the same study or of unknown number; of several the same
+    ``view_position`` comes first, then the first row. Rows stay as many as they were, with their reports and labels;
+    boxes and masks, which belong to one picture, are left out.
 
     Args:
         manifest: the cohort, split, with columns ``image``, ``id.patient`` and ``study_number`` (a patient's studies in
@@ -38,15 +39,16 @@ def stack_priors(manifest: Manifest) -> Manifest:
     """
     images, numbers = (manifest.arrow(name).to_pylist() for name in ("image", "study_number"))
     blank: list[object] = [None] * len(manifest)
-    views, parts = (
-        manifest.arrow(name).to_pylist() if name in manifest else blank for name in ("view_position", "split")
+    views, sides, parts = (
+        manifest.arrow(name).to_pylist() if name in manifest else blank
+        for name in ("view_position", "laterality", "split")
     )
+    alike = [(p, _plane(v), None if s == "U" else s) for p, v, s in zip(parts, views, sides, strict=True)]
     stacks: list[list[str] | None] = [None if image is None else [image] for image in images]
     for rows in rows_of_each(manifest, "id.patient"):
         there = [row for row in rows if images[row] is not None and numbers[row] is not None]
         for row in there:
-            own = parts[row], _plane(views[row])
-            earlier = [o for o in there if numbers[o] < numbers[row] and (parts[o], _plane(views[o])) == own]
+            earlier = [o for o in there if numbers[o] < numbers[row] and alike[o] == alike[row]]
             if earlier:
                 prior = max(earlier, key=lambda o: (numbers[o], views[o] == views[row], -o))
                 stacks[row] = [images[row], images[prior]]

@@ -56,6 +56,13 @@ def test_another_part_of_the_split_an_unknown_number_and_the_same_study_are_no_p
         stack_priors(films().without("study_number"))
 
 
+def test_the_other_hand_is_no_prior_and_unpaired_is_as_blank() -> None:
+    """Image Laterality (0020,0062) is R, L, U or B, and older files have none."""
+    sides = films().with_column("laterality", ["L", "L", "R", None, "U", None, "U"])
+    assert stacks(sides)[:3] == [["a3", "a1"], ["a1"], ["a2"]]
+    assert stacks(sides.with_column("laterality", ["U", None, "R", None, "U", None, "U"]))[0] == ["a3", "a1"]
+
+
 def test_of_several_films_of_the_prior_study_the_same_view_position_comes_first() -> None:
     several = films(study_number=[3, 2, 2, 1, 1, 2, 1])
     assert stacks(several)[0] == ["a3", "a2"]
