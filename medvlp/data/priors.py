@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from medvlp.core.errors import DataError
 from medvlp.data.grouping import rows_of_each
 from medvlp.data.manifest import Manifest
 
@@ -24,7 +25,7 @@ def stack_priors(manifest: Manifest) -> Manifest:
             their order in time).
 
     Raises:
-        DataError: if there is no such column.
+        DataError: if there is no such column, or the numbers of studies are words.
 
     Note:
         A prior outside the selected rows (another modality, no report, another hospital) is not seen here: "no prior"
@@ -38,6 +39,8 @@ def stack_priors(manifest: Manifest) -> Manifest:
         [['2.png', '1.png'], ['1.png'], ['3.png']]
     """
     images, numbers = (manifest.arrow(name).to_pylist() for name in ("image", "study_number"))
+    if any(isinstance(number, str) for number in numbers):
+        raise DataError("study_number holds words, of which '10' stands before '9': number each patient's studies.")
     blank: list[object] = [None] * len(manifest)
     views, sides, parts = (
         manifest.arrow(name).to_pylist() if name in manifest else blank

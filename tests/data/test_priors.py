@@ -63,6 +63,11 @@ def test_the_other_hand_is_no_prior_and_unpaired_is_as_blank() -> None:
     assert stacks(sides.with_column("laterality", ["U", None, "R", None, "U", None, "U"]))[0] == ["a3", "a1"]
 
 
+def test_numbers_of_studies_that_are_words_are_refused() -> None:
+    with pytest.raises(DataError, match="study_number holds words, of which '10' stands before '9'"):
+        stack_priors(films(study_number=["10", "9", "8a", None, "1", "2", "1"]))
+
+
 def test_of_several_films_of_the_prior_study_the_same_view_position_comes_first() -> None:
     several = films(study_number=[3, 2, 2, 1, 1, 2, 1])
     assert stacks(several)[0] == ["a3", "a2"]
