@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,14 @@ def picture_files(
 def files_below(folder: Path) -> list[Path]:
     """Return all files of a folder and those in it, without hidden ones."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def stack_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return a stack's files; of a folder those in it, without hidden ones, by their names: frame 2 before frame 10."""
+    if len(paths) != 1 or not paths[0].is_dir():
+        return paths
+    files = (path for path in paths[0].iterdir() if path.is_file() and not path.name.startswith("."))
+    return tuple(sorted(files, key=lambda at: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", at.name)]))
 
 
 def _images(folder: Path) -> list[Path]:

@@ -31,6 +31,7 @@ from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path, within
 from medvlp.data.parallel import Progress, notify
+from medvlp.data.picture_files import stack_files
 from medvlp.data.quarantine import Quarantined, quarantined, write_quarantine
 from medvlp.data.shard_index import INDEX, SCHEMA
 from medvlp.io.errors import UnreadableImage
@@ -156,8 +157,7 @@ class _Reader:
         named: dict[str, list[tuple[int, str]]] = {}
         for name in self._columns:
             paths = self.manifest.paths(row, name)
-            if pa.types.is_list(self.types[name]) and len(paths) == 1 and paths[0].is_dir():
-                paths = tuple(sorted(path for path in paths[0].iterdir() if path.is_file()))
+            paths = stack_files(paths) if pa.types.is_list(self.types[name]) else paths
             for path in paths:
                 data, ending = _content(path)
                 inner = f".{len(named.get(name, [])):04}" if pa.types.is_list(self.types[name]) else ""

@@ -57,6 +57,14 @@ def test_a_folder_is_its_files_by_name(tmp_path: Path) -> None:
     assert torch.equal(stack.pixels, torch.stack([alone(paths[1]), alone(paths[0])]))
 
 
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers_and_hidden_files_are_none(tmp_path: Path) -> None:
+    (tmp_path / "echo").mkdir()
+    paths = [picture(tmp_path / "echo" / f"frame{number}.png", number) for number in (0, 1, 2, 9, 10, 11)]
+    (tmp_path / "echo" / ".DS_Store").write_bytes(b"Bud1")
+    stack = stack_of(str(tmp_path / "echo"), ReadStack(size=16)).take()
+    assert torch.equal(stack.pixels, torch.stack([alone(path) for path in paths]))
+
+
 def test_frames_of_a_cine_are_slices(tmp_path: Path) -> None:
     frames = np.random.default_rng(3).integers(0, 4096, (5, 12, 10)).astype(np.uint16)
     path = dicom_writer(tmp_path)(frames, {0x00280008: ("IS", 5), 0x00080060: ("CS", "US")})

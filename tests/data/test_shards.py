@@ -341,7 +341,7 @@ def test_stacks_folders_and_masks_go_into_shards(tmp_path: Path) -> None:
     root = tmp_path / "archive"
     (root / "cine").mkdir(parents=True)
     draws = np.random.Generator(np.random.Philox(8))
-    for name in ("cine/a.png", "cine/b.png", "x.png", "y.png"):
+    for name in ("cine/a2.png", "cine/a10.png", "x.png", "y.png"):
         Image.fromarray(draws.integers(0, 256, (20, 20), dtype=np.uint8)).save(root / name)
     Image.fromarray(draws.integers(0, 3, (20, 20), dtype=np.uint8)).save(root / "organs.png")
     films = Manifest.of(

@@ -14,6 +14,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.places import turned_record
 from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.marks import placed
+from medvlp.data.picture_files import stack_files
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.data.views.read import check_read
@@ -27,9 +28,9 @@ __all__ = ["ReadStack"]
 class ReadStack:
     """Files -> stack (S, 1, size, size) in [0, 1], each picture as `read` makes it; its place is (0, 0, its number).
 
-    The field names one file (all of its frames or pages), a folder (the files in it by name), or a list of files in
-    their order. Pictures are read when somebody takes them. Boxes and masks can follow the frames of a DICOM file,
-    which are of one size.
+    The field names one file (all of its frames or pages), a folder (its files, without hidden ones, by name: frame 2
+    before frame 10), or a list of files in their order. Pictures are read when somebody takes them. Boxes and masks can
+    follow the frames of a DICOM file, which are of one size.
 
     Attributes:
         size: side in pixels.
@@ -71,9 +72,8 @@ class ReadStack:
         files = source if isinstance(source, tuple) else (source,)
         paths = [str(file) for file in files if isinstance(file, str)]
         if len(paths) < len(files) or not paths:
-            raise DataError(f"The field {self.field!r} of {sample.id!r} holds no paths: use `read_stack` once.")
-        if len(paths) == 1 and Path(paths[0]).is_dir():
-            paths = sorted(str(path) for path in Path(paths[0]).iterdir() if path.is_file())
+            raise DataError(f"The field {self.field!r} of {sample.id!r} holds no paths of pictures: give some, unread.")
+        paths = [str(path) for path in stack_files(tuple(map(Path, paths)))]
         frames = [(path, frame) for path in paths for frame in range(count_frames(path))]
         if not frames:
             raise DataError(f"The folder of {self.field!r} of {sample.id!r} holds no files: index the data again.")
