@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, Workers
+from medvlp.data.picture_files import stack_files
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.survey import Survey, survey_images
 
@@ -26,7 +28,7 @@ class ReadableCohort:
     Attributes:
         manifest: records all of whose files can be read, each with ``sha256`` of its image.
         survey: facts of all files, by path.
-        places: field -> place in `survey` of each record's file, -1 where it has none.
+        places: field -> place in `survey` of each record's file, of a stack the first; -1 where it has none.
     """
 
     manifest: Manifest
@@ -63,41 +65,41 @@ def look_through(
     """
     fields = tuple(name for kind in PATH_KINDS for name in manifest.names_of(kind))
     paths: dict[Path, int] = {}
-    places = {field: np.full(len(manifest), -1, np.int64) for field in fields}
+    rows = range(len(manifest))
+    named: dict[str, list[list[int]]] = {}
     for field in fields:
-        for index in range(len(manifest)):
-            path = manifest.path(index, field)
-            if path is not None:
-                places[field][index] = paths.setdefault(path, len(paths))
+        found = (manifest.paths(row, field) for row in rows)
+        files = (stack_files(each) or each for each in found) if field.startswith("stack") else found
+        named[field] = [[paths.setdefault(path, len(paths)) for path in each] for each in files]
     survey = survey_images(list(paths), cache=cache, workers=workers, progress=progress)
-    facts = list(survey.brief())
-    bad = np.array([each is not None and bool(each.reason) for each in facts] + [False])  # the last for "no file"
+    facts = [each for each in survey.brief() if each is not None]
     lost = {
-        index: facts[int(column[index])]
-        for column in reversed(places.values())
-        for index in np.flatnonzero(bad[column])
+        index: facts[at]
+        for field in reversed(fields)
+        for index, own in enumerate(named[field])
+        for at in reversed(own)
+        if facts[at].reason
     }
     ids = manifest.arrow("id")
-    quarantined = tuple(
-        Quarantined(ids[int(index)].as_py(), each.reason, each.hint)
-        for index, each in sorted(lost.items())
-        if each is not None
-    )
+    quarantined = tuple(Quarantined(ids[at].as_py(), each.reason, each.hint) for at, each in sorted(lost.items()))
     if len(quarantined) == len(manifest):
         _refuse_all(quarantined)
-    keep = np.array([index not in lost for index in range(len(manifest))])
+    keep = np.array([row not in lost for row in rows])
     rest = manifest.take(keep)
-    places = {field: column[keep] for field, column in places.items()}
-    for field, column in places.items():
+    places = {}
+    for field in fields:
+        own = [named[field][row] for row in np.flatnonzero(keep)]
+        places[field] = np.array([each[0] if each else -1 for each in own], np.int64)
         name = "sha256" if field == fields[0] else f"sha256_{field.replace('.', '_')}"
-        rest = rest.with_column(name, [_sha(facts, int(place)) for place in column])
+        rest = rest.with_column(name, [_sha(facts, each) for each in own])
     rest.meta["quarantined"] = [asdict(entry) for entry in quarantined]
     return ReadableCohort(rest, quarantined, survey, places)
 
 
-def _sha(facts: Sequence[ImageFacts | None], place: int) -> str | None:
-    found = facts[place] if place >= 0 else None
-    return found.sha256 or None if found is not None else None
+def _sha(facts: Sequence[ImageFacts], files: Sequence[int]) -> str | None:
+    """Return the hash of a file, of several that of their hashes."""
+    found = [facts[at].sha256 for at in files]
+    return hashlib.sha256("".join(found).encode()).hexdigest() if len(found) > 1 else "".join(found) or None
 
 
 def _refuse_all(entries: Sequence[Quarantined]) -> None:

@@ -67,6 +67,27 @@ def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
     assert [len(looked.facts(row)) for row in range(3)] == [2, 0, 1]
 
 
+def test_a_stack_is_its_pictures_whether_they_are_listed_or_in_a_folder(
+    cohort: Callable[..., Manifest], cache: Cache
+) -> None:
+    root = cohort(6).root
+    cut(root / "5.png")
+    for number, name in enumerate(("cine/2.png", "cine/10.png", None, None, "torn/2.png", "torn/10.png")):
+        if name is not None:
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_bytes((root / f"{number}.png").read_bytes())
+    manifest = Manifest.of({"id": ["a", "b"], "stack": ["cine", "torn"], "text": ["x", "y"]}, root=root)
+    looked = look_through(manifest, cache=cache)
+    assert [(entry.id, entry.reason) for entry in looked.quarantined] == [("b", "truncated")]
+    assert looked.facts(0)[0].sha256 == sha_of(root / "0.png")
+    pairs = Manifest.of(
+        {"id": ["a", "b", "c"], "stack": [["0.png", "1.png"], ["2.png"], ["3.png", "5.png"]]}, root=root
+    )
+    looked = look_through(pairs, cache=cache)
+    assert [entry.id for entry in looked.quarantined] == ["c"]
+    assert looked.manifest.column("sha256")[1] == sha_of(root / "2.png")
+
+
 def test_a_series_that_the_views_may_repair_stays_and_is_theirs_to_refuse(tmp_path: Path, cache: Cache) -> None:
     """Three slices are missing: the index knows nothing of the `on_gap` that a configuration will ask for."""
     for name, only in (("whole", range(17)), ("gap", [k for k in range(17) if k not in (9, 10, 11)])):
