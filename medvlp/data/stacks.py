@@ -44,6 +44,11 @@ class LazyStack(ABC):
         return Stack(self.pixels(chosen), self.position[chosen])
 
 
+def middle_of(count: int) -> int:
+    """Return the slice that is shown for a stack: the middle one; of two, as a film and its prior, the first."""
+    return 0 if count == 2 else count // 2
+
+
 def stack_of(value: object, index: Sequence[int] | None = None) -> Stack | None:
     """Return a stack, or some of its slices, read where they were not; None where the value is no stack."""
     if isinstance(value, LazyStack):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Sample, Stack
-from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.data.stacks import LazyStack, middle_of, stack_of
 
 
 def shown_pixels(sample: Sample, shown: int | None = None) -> Tensor:
@@ -19,7 +19,7 @@ def shown_pixels(sample: Sample, shown: int | None = None) -> Tensor:
     if isinstance(image, Tensor):
         return image[0]
     if isinstance(stack, LazyStack | Stack):
-        one = stack_of(stack, [len(stack.position) // 2 if shown is None else shown])
+        one = stack_of(stack, [middle_of(len(stack.position)) if shown is None else shown])
         if one is not None and min(one.pixels.shape[-2:]) > 1:
             return one.pixels[0, 0]
     raise ConfigError("The preprocessing makes no pixels: a gallery needs a model of images or volumes.")

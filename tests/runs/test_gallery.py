@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from medvlp.answers.asking.slices import slice_weights
 from medvlp.config.tree import DataConfig, EvaluationConfig
+from medvlp.core.sample import Sample, Stack
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.shown import shown_pixels
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, save_bundle
 from medvlp.runs.evaluate import EvaluationRun, open_evaluation
 from medvlp.runs.gallery import gallery_of
 from medvlp.text.wordpiece import train_wordpiece
+from tests.models.words import DUAL, VISION, HashWords
 
 
 def test_a_record_without_a_picture_is_in_no_gallery(tmp_path: Path) -> None:
@@ -45,3 +51,12 @@ def test_a_record_without_a_picture_is_in_no_gallery(tmp_path: Path) -> None:
     assert len(examples) == 4
     assert {each.pool for each in examples} == {4}
     assert {each.finding for each in pictures} == {"effusion"}
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 0), (2, 0), (3, 1), (24, 12)])
+def test_a_film_is_shown_and_not_the_prior_behind_it_and_of_a_volume_its_middle(count: int, shown: int) -> None:
+    slices = torch.arange(float(count))[:, None, None, None].expand(-1, 1, 32, 32)
+    stack = Stack(slices, torch.zeros(count, 3))
+    assert shown_pixels(Sample("a", {"stack": stack}))[0, 0].item() == shown
+    vision = {"name": "slices", "slice": VISION}
+    assert slice_weights(build_model({**DUAL, "vision": vision}, tokenizer=HashWords()), stack).shown == shown

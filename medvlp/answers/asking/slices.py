@@ -12,6 +12,7 @@ from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.collate import collate
+from medvlp.data.stacks import middle_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SliceWeights:
     Attributes:
         weights: (S,) float32, they sum to 1; None where the model's pooler gives none.
         position: (S, 3) in mm, as the stack has them.
-        shown: index of the slice with the highest weight, of the middle one where there are none.
+        shown: index of the slice with the highest weight, of the middle one (`middle_of`) where there are none.
     """
 
     weights: np.ndarray | None
@@ -33,7 +34,7 @@ def slice_weights(model: Model, stack: Stack) -> SliceWeights:
     """Return the weights that the model's pooler gives to the slices of one stack."""
     position, part = stack.position.numpy(), model.slice_weights
     if part is None:
-        return SliceWeights(None, position, len(position) // 2)
+        return SliceWeights(None, position, middle_of(len(position)))
     plan = Plan.of([parse_key(f"stack/{part}")])
     batch = collate([Sample("stack", {"stack": stack})], torch.arange(1))
     device = next(model.parameters()).device
