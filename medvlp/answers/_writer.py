@@ -18,6 +18,7 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import hashed_uniform, seed_of
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextTower
+from medvlp.models.encoders.biovil_t import BioVilT
 from medvlp.models.heads._speaker import Speaker
 from medvlp.text.tokenizers import SpeakingTokenizer
 
@@ -38,14 +39,15 @@ def towers_of(model: object, head: str) -> TowerModel:
     return model
 
 
-def refuse_ragged(reads: str) -> None:
+def refuse_ragged(reads: str, model: Model) -> None:
     """Refuse tokens that differ in number from picture to picture: one table has as many for each.
 
     Raises:
         ConfigError: for the slices of a stack.
     """
-    key = parse_key(reads)
-    if key.view.startswith("stack") and key.part == "tokens":
+    key, tower = parse_key(reads), dict(model.named_modules()).get("towers.stack")
+    # Tokens of a film and its prior are places of the film.
+    if key.view.startswith("stack") and key.part == "tokens" and not isinstance(tower, BioVilT):
         raise ConfigError(
             f"{reads!r} has as many tokens as a stack has slices: let the answer read a pooler of several queries."
         )

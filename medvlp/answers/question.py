@@ -63,7 +63,7 @@ class Question(Answer):
 
     def check(self, model: Model) -> None:
         """Refuse a model that cannot answer."""
-        refuse_ragged(self.reads)
+        refuse_ragged(self.reads, model)
         self.begin(model, Ask())
         super().check(model)
 

@@ -65,7 +65,7 @@ class Report(Answer):
 
     def check(self, model: Model) -> None:
         """Refuse a model that cannot write."""
-        refuse_ragged(self.reads)
+        refuse_ragged(self.reads, model)
         Writer.of(model, self.head)
         super().check(model)
 

@@ -28,7 +28,7 @@ from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.task import Task, make_plan
-from tests.models.words import DUAL, TEXT, VIT, HashWords, images
+from tests.models.words import DUAL, TEXT, VISION, VIT, HashWords, images
 from tests.training.world import FLOAT32
 
 TEXTS = ("no acute findings", "large left effusion and a rib fracture", "nodule in the right upper lobe", "clear lungs")
@@ -103,6 +103,14 @@ def test_reports_that_were_learnt_by_heart_are_written_also_by_the_bundle(
     writer = Writer.of(model, "captioner")
     memory = torch.from_numpy(table[answer.reads])
     assert writer.write(memory[1:2], after="large left") == ["effusion and a rib fracture"]
+
+
+def test_the_places_of_a_film_and_its_prior_are_written_from_and_the_slices_of_a_stack_are_not() -> None:
+    report, spec = Report(reads="stack/tokens"), {**DUAL, "heads": {"captioner": {"name": "generator"}}}
+    pairs = {"name": "biovil_t", "width": 16, "layers": 1, "heads": 2, "slice": VISION}
+    report.check(build_model({**spec, "vision": pairs}, tokenizer=WORDS, seed=3))
+    with pytest.raises(ConfigError, match=r"'stack/tokens' has as many tokens as a stack has slices"):
+        report.check(build_model({**spec, "vision": {"name": "slices", "slice": VISION}}, tokenizer=WORDS, seed=3))
 
 
 def test_models_that_cannot_write_are_refused() -> None:
