@@ -247,7 +247,7 @@ class Room:
         kinds = set(self._described[model]["kinds"])
         if not isinstance(source, StoredVolume):
             if "image" not in kinds:
-                raise UserError("This model looks at volumes, and this is a picture: open a CT or MR series.")
+                raise UserError("This model looks at volumes or several pictures together, and this is one picture.")
             prepared = self.readers[model].prepare(source)
             # No preset but the display's, which is the frame's own, turns a picture to hang.
             return over_hung(prepared, frames_of(held)[0]) if source in held.images.values() else prepared

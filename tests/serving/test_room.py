@@ -91,6 +91,17 @@ def test_a_model_of_pictures_says_so_of_a_volume(room, tmp_path):
         room.export(token, key, 0, 0, "png", {}, send=False)
 
 
+def test_a_model_of_films_with_their_priors_is_not_said_to_look_at_volumes_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("medvlp.serving.samples.SAMPLES", (Sample("Chest", "cxr", (12,), 96),))
+    pairs = OfAnotherPreset()
+    pairs.describe = lambda: {"name": "m", "hash": "0" * 64, "kinds": ["stack"], "preset": None}
+    room = Room((pairs,), Sessions(), samples=Samples(tmp_path), audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sample(token, 0)["key"]
+    with pytest.raises(UserError, match="looks at volumes or several pictures together, and this is one picture"):
+        room.findings(token, key, 0, 0)
+
+
 class OfAnotherPreset:
     """A model that reads pictures by a preset which is not the display's, and keeps what it was shown."""
 

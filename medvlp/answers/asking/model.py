@@ -162,7 +162,7 @@ class VisionLanguageModel:
         if kind == "image" and isinstance(value, Volume):
             raise UserError("This model was trained on pictures: give it a picture, not a volume.")
         if kind == "stack" and not isinstance(value, str | tuple | Volume):
-            raise UserError("This model was trained on volumes: give the path of one, not an array.")
+            raise UserError("This model was trained on volumes or several pictures together: give paths, no array.")
         sample = Sample(id=name, fields={opened_field(self._views, kind): value})
         generator = torch.Generator()
         for view in self._views:
