@@ -23,15 +23,17 @@ from medvlp.text.labels import report_labels
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
+_EARLIER = r"(?:prior|previous)\s+(?:chest\s+)?(?:exam\w*|study|studies|radiograph\w*|film\w*|x-?rays?|imag\w+|ct)\b"
 _PRIOR = re.compile(
-    r"\b(?:compar\w+ (?:to|with)|relative to (?:the )?(?:most recent )?(?:prior|previous|last)\b"
-    r"|prior (?:exam\w*|study|studies|radiograph\w*|film\w*|ct)"
-    r"|previous(?:ly)?|since (?:the )?(?:prior|last)|interval (?:change|increase|decrease|development|improvement)"
-    r"|(?:un|no (?:significant )?)chang(?:ed?)\b|again (?:seen|noted))",
+    rf"\b(?:compar\w+ (?:to|with)(?! the (?:contralateral|opposite|other|left|right)\b)|{_EARLIER}"
+    r"|previously (?:seen|noted|described|identified|reported|visuali[sz]ed|demonstrated|present)"
+    r"|(?:since|than(?: on)?|relative to) (?:the )?(?:most recent )?(?:prior|previous|last)\b|in the interval"
+    r"|interval (?:change|increase|decrease|development|improvement|worsening|resolution|clearing|removal|placement)"
+    r"|(?:un|no (?:significant )?)chang(?:ed?)\b|ha(?:s|ve) (?:\w+ )?(?:resolved|cleared|been removed)"
+    r"|again (?:seen|noted)|no longer (?:seen|visible|present|identified|evident))",
     re.IGNORECASE,
 )
 
-_EARLIER = r"(?:prior|previous)\s+(?:chest\s+)?(?:exam\w*|study|studies|radiograph\w*|film\w*|x-?rays?|imag\w+|ct)\b"
 _NO_PRIOR = re.compile(
     rf"\b(?:no|without)\s+(?:(?:an?|any|relevant|available|recent)\s+)*{_EARLIER}"
     r"(?:\s+(?:(?:is|are|was|were)\s+)?available)?(?:\s+to\s+compare\s+(?:to|with)|\s+for\s+compar\w+)?"
