@@ -29,6 +29,7 @@ from medvlp.data.parallel import Progress
 from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import stack_of
+from medvlp.models.encoders.biovil_t import BioVilT
 
 _MOST_PAIRS = 50
 
@@ -65,15 +66,13 @@ def predict_files(
         ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``, and where some cannot be
         read ``unreadable: [{"path", "reason", "hint"}]``. Rows of a manifest have an ``id``.
         ``recipe`` names the answer that the scores are of; scores of further answers stand under ``answers``. What else
-        the answers say is there as ``pairs``, ``relations``,
-        ``boxes``, ``masks`` and ``text``. Where the bundle holds a calibration for the answer, `scores` are
-        probabilities of those findings that it covers, ``raw_scores`` are what they were made of, ``category`` says
-        ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, ``limits`` the score up to which
-        it is absent and that from which it is present, and `calibrated` is true where every score is a probability;
-        ``uncalibrated`` names those that are not.
-        Where the bundle has a gate also ``abstained``, and ``ood``:
-        ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the picture blank. The scores of a
-        flagged picture mean nothing; they are given so that it can be studied.
+        the answers say is there as ``pairs``, ``relations``, ``boxes``, ``masks`` and ``text``. Where the bundle holds
+        a calibration for the answer, `scores` are probabilities of those findings that it covers, ``raw_scores`` are
+        what they were made of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal
+        sets, ``limits`` the score up to which it is absent and that from which it is present, and `calibrated` is true
+        where every score is a probability; ``uncalibrated`` names those that are not. Where the bundle has a gate also
+        ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the
+        picture blank. The scores of a flagged picture mean nothing; they are given so that it can be studied.
         Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
         and the weight of the one that counts most.
 
@@ -127,13 +126,14 @@ def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | 
     Args:
         model: a loaded bundle.
         paths: images, folders of images, manifests; of a model of stacks volumes, folders with the pictures of a study,
-            or folders of these. See `medvlp.data.picture_files`.
+            or folders of these; of films and priors each film alone. See `medvlp.data.picture_files`.
         root: folder of a manifest's files; None: as it says.
 
     Raises:
         DataError: if a folder or manifest names nothing that the model looks at.
     """
-    return picture_files(paths, fields=model.fields, studies=model.model.kinds != ("image",), root=root)
+    studies = model.model.kinds != ("image",) and not any(isinstance(m, BioVilT) for m in model.model.modules())
+    return picture_files(paths, fields=model.fields, studies=studies, root=root)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import medvlp
-from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, UserError
@@ -23,7 +23,9 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.data.layouts.phantom import index
 from medvlp.io.errors import UnreadableImage
 from medvlp.models.bank import Bank
-from medvlp.models.bundle import StoredAnswer, load_bundle
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle
+from tests.models.words import DUAL, VISION, HashWords
 
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
@@ -233,3 +235,14 @@ def test_prompts_are_embedded_at_the_first_call_only(
     assert not passes
     assert again["results"][0]["scores"] == first["results"][0]["scores"]
     assert "path" not in again["results"][0]
+
+
+def test_a_folder_does_not_say_which_film_is_the_prior_and_shows_one_film_after_the_other(tmp_path: Path) -> None:
+    for name in ("frontal.png", "lateral.png"):
+        PIL.Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / name)
+    counts = []
+    for vision in ({"name": "biovil_t", "width": 8, "layers": 1, "heads": 2}, {"name": "slices"}):
+        built = build_model({**DUAL, "vision": {**vision, "slice": VISION}}, tokenizer=HashWords())
+        loaded = VisionLanguageModel(Bundle(built, HashWords(), preprocessing=[{"name": "read_stack", "size": 32}]))
+        counts.append([len(loaded.prepare(row.source).pixels.pixels) for row in files_of(loaded, [tmp_path])])
+    assert counts == [[1, 1], [2]]
