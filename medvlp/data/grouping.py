@@ -137,6 +137,14 @@ def rows_of_each(manifest: Manifest, by: str) -> list[list[int]]:
     found: dict[object, list[int]] = {}
     for row, value in enumerate(manifest.column(by)):
         found.setdefault(("row", row) if value is None or value != value else value, []).append(row)
+    known = by == "id.study" and "id.patient" in manifest and "patients_by" not in manifest.meta
+    people = manifest.column("id.patient") if known else [None] * len(manifest)
+    mixed = [rows for rows in found.values() if len({people[row] for row in rows} - {None}) > 1]
+    if mixed:
+        raise DataError(
+            f"{len(mixed)} studies are of several patients (one with {manifest.column('id')[mixed[0][0]]!r}): index "
+            'them under names of their own, as the layout csv makes them of study_id: "{patient}/{study}".'
+        )
     return list(found.values())
 
 

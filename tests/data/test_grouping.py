@@ -12,7 +12,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part
 from medvlp.data.collate import collate
-from medvlp.data.grouping import keep_one, pair_images, stack_images
+from medvlp.data.grouping import keep_one, pair_images, stack_images, with_patients
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records
 from medvlp.objectives._targets import pairs
@@ -35,6 +35,18 @@ def test_the_first_with_a_file_is_kept_and_the_others_are_listed() -> None:
     assert kept.column("id").tolist() == ["a1", "b1", "c2", "d"]
     assert kept.meta["skipped"] == {"other_reconstruction": ["a2", "a3", "c1"]}
     assert "skipped" not in scans().meta
+
+
+def test_a_study_that_is_a_number_within_a_patient_is_not_that_of_the_next_patient() -> None:
+    """Visits 1, 2, 3 of each patient: grouped, the first visits of all patients became one stack of nobody."""
+    visits = {"id": list("abcd"), "image": list("1234"), "id.patient": ["p", "p", "q", "q"]}
+    numbered = Manifest.of({**visits, "id.study": ["1", "2", "1", "2"]}, root=Path())
+    for group in (stack_images, keep_one, pair_images):
+        with pytest.raises(DataError, match=r"2 studies are of several patients \(one with 'a'\): index them"):
+            group(numbered)
+    named = numbered.with_column("id.study", ["p/1", "p/2", "q/1", None])
+    assert len(stack_images(named.with_column("id.patient", ["p", None, "q", "q"]))) == 4
+    assert len(stack_images(with_patients(numbered, "id"))) == 2  # each image a patient, as none is known
 
 
 def test_the_preferred_kernel_is_kept_where_there_is_one() -> None:
