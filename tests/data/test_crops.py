@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.parts import Part, collect_parts
 from medvlp.core.sample import Batch, Column, ImageRecord, Sample
@@ -142,6 +142,13 @@ def test_boxes_and_masks_lie_on_each_crop_with_the_row_they_lie_on() -> None:
 def test_two_sizes_of_crops_do_not_carry_each_others_boxes() -> None:
     made = apply_views(picture(1), [Read(size=32), LARGE, SMALL], draw=1)
     assert sorted(made.fields) == ["boxes.crop.global", "boxes.crop.local", "image", "image.global", "image.local"]
+
+
+def test_views_of_one_picture_are_not_silently_left_out_behind_crops() -> None:
+    turned, cut = Affine(degrees=40, field="image.local"), Crops(field="image.local", to="image.inner")
+    for what, view in (("affine changes", turned), ("crops cuts", cut)):
+        with pytest.raises(DataError, match=f"{what} one picture, and 'image.local' has rows of crops"):
+            apply_views(picture(1), [Read(size=32), SMALL, view], draw=1)
 
 
 def test_what_crops_and_places_cannot_tell_is_one_sentence() -> None:

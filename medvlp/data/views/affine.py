@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
@@ -65,6 +66,8 @@ class Affine:
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Move the picture and what is marked on it."""
         image = sample.fields.get(self.field)
+        if isinstance(image, tuple):
+            raise DataError(f"affine changes one picture, and {self.field!r} has rows of crops: put it before `crops`.")
         if not isinstance(image, Tensor):
             return sample
         chance, turn, size, right, down = torch.rand(5, generator=generator).tolist()

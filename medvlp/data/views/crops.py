@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
@@ -86,6 +87,8 @@ class Crops:
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Cut the crops."""
         image = sample.fields.get(self.field)
+        if isinstance(image, tuple):
+            raise DataError(f"crops cuts one picture, and {self.field!r} has rows of crops: name the picture.")
         if not isinstance(image, Tensor):
             return sample
         height, width = image.shape[-2:]
