@@ -19,7 +19,7 @@ from medvlp.data.reproduction import claims_on, load_reproduction
 from medvlp.evaluation.cells import CellFacts, RunFacts, Table
 from medvlp.evaluation.cells_table import make_table
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
-from medvlp.evaluation.results import AVERAGES, Result, load_result
+from medvlp.evaluation.results import Result, load_result
 from medvlp.evaluation.suite import (
     Suite,
     SuiteLine,
@@ -279,8 +279,9 @@ def _part(run: Run, card: str, results: Sequence[Result]) -> list[str]:
     """Say where fewer or other records were judged than the card's split has: published numbers are then of others."""
     facts = load_card(card).splits.get(_split(run)) if card else None
     wanted = facts.options.get("counts", {}).get(run.evaluation.evaluation.split) if facts else None
-    rows = [row for result in results for row in result.metrics if row.metric == "auroc" and row.label not in AVERAGES]
-    judged = max((row.counts.n for row in rows), default=0)
+    # A finding's own n is of the records with a label of it, and a check of sentences counts sentences.
+    means = [row for result in results for row in result.metrics if (row.metric, row.label) == ("auroc", "macro")]
+    judged = max((row.counts.n for row in means), default=0)
     if wanted is None or not judged or judged == wanted:
         return []
     return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]

@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json
 from medvlp.core.processes import exclusive
+from medvlp.evaluation.classification import evaluate_scores
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.suite import is_suite, load_suite
-from medvlp.runs.grid.table import evaluate_suite
+from medvlp.runs.grid.table import _part, evaluate_suite
 from tests.tiny import write_tree
 
 if TYPE_CHECKING:
@@ -204,3 +208,20 @@ def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callabl
     with exclusive(plan.out, what="suite", otherwise=""), pytest.raises(UserError, match="Another suite is at work"):
         evaluate_suite(tmp_path / "s.yaml", ["name=Other"])
     assert not (plan.out / "suite.json").exists()
+
+
+def test_records_that_were_judged_are_counted_and_not_those_with_a_label_nor_sentences(
+    lay: Callable[..., Plan],
+) -> None:
+    """CheXpert's official test has 668 images; of most of them a report may say nothing of a finding."""
+    run = lay("data.split=official").runs[0]
+    table = pd.DataFrame({"id": range(668), "patient_id": range(668), "split": "test"})
+    table["label:edema"] = np.where(np.arange(668) < 40, np.arange(668) % 2, np.nan)
+    table["score:edema"] = np.arange(668.0)
+    whole, part = (evaluate_scores(rows, seed=0, recipe="", data="", resamples=0) for rows in (table, table.iloc[:600]))
+    row = Metric(metric="auroc", label="sentence_margin", value=0.6, counts=Counts(n=900, patients=200), split="test")
+    sentences = Result(name="sentence_check", recipe="", data="", metrics=(row,))
+    assert _part(run, "chexpert", [whole, sentences]) == []
+    assert _part(run, "chexpert", [part, sentences]) == [
+        "600 records were judged, the published split has 668: mind it beside published numbers."
+    ]
