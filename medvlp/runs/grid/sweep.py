@@ -277,7 +277,10 @@ def _evaluation(config: RunConfig, identity: str, split: str, *, first: bool) ->
         seed=config.seed,
         workers=max(1, config.training.workers),
     )
-    return EvaluationStep(config=made, identity=hash_of([identity, options.model_dump(mode="json")]))
+    recipes = resource_folder("configs") / "zero_shot" / "recipes"
+    files = files_hashed(options.measures, recipes, ending=".yaml")
+    named = [] if files == options.measures else [files]  # one that names no file is told as it always was
+    return EvaluationStep(config=made, identity=hash_of([identity, options.model_dump(mode="json"), *named]))
 
 
 def _identity(config: RunConfig) -> str:

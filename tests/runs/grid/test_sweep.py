@@ -96,6 +96,20 @@ def test_a_text_that_the_configuration_only_names_is_part_of_the_cell(lay: Calla
     assert lay(word).cells[0].folder != before
 
 
+def test_a_file_of_prompts_that_models_are_judged_by_is_part_of_their_evaluation_and_not_of_their_training(
+    lay: Callable[..., Plan], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.yaml"
+    word = f"evaluation.measures={{recipes: {{recipes: [{recipe}]}}}}"
+    write_text(recipe, "name: r\n")
+    before, again = lay(word).runs[0], lay(word).runs[0]
+    write_text(recipe, "name: s\n")
+    now = lay(word).runs[0]
+    assert before.evaluations["test"].identity == again.evaluations["test"].identity
+    assert before.evaluations["test"].identity != now.evaluations["test"].identity
+    assert (before.identity, before.folder) == (now.identity, now.folder)
+
+
 def test_what_changed_in_a_cell_is_named(lay: Callable[..., Plan]) -> None:
     old = lay().cells[0]
     old.runs[0].folder.mkdir(parents=True)
