@@ -284,7 +284,8 @@ def _cell(row: Metric | None) -> Cell:
 
 
 def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[str, ...]:
-    area = next(row for row in rows if row.metric == "auroc")
+    areas = [row for row in rows if row.metric == "auroc"]
+    area = next((row for row in areas if row.interval.resamples), areas[0])  # some findings have no bootstrap interval
     made = area.interval
     notes = [
         f"{made.level:.0%} intervals over patients; AUROC and AP: {made.form} of {made.resamples or 0} resamples. "

@@ -320,3 +320,17 @@ def test_where_nothing_was_chosen_the_table_says_what_was_tuned_on_the_test() ->
     assert table.columns[4:] == ("AUROC", "AP", "oracle F1")
     assert any(note.startswith("oracle: the threshold was tuned on these very cases") for note in table.notes)
     assert Cell(None).text() == "-"
+
+
+def _with_a_finding_that_nobody_has() -> Result:
+    table = _table(0.8, 1)
+    table.insert(0, "label:aneurysm", 0.0)
+    return score_predictions(
+        table.assign(**{"score:aneurysm": 0.5}), options=ScoreOptions(resamples=40, level=0.975), title="ours"
+    )
+
+
+def test_a_table_says_how_its_intervals_were_made_where_the_first_finding_has_none() -> None:
+    made = score_table(_with_a_finding_that_nobody_has())
+    assert made.rows[0][0] == "aneurysm"
+    assert "AUROC and AP: logit of 40 resamples." in made.notes[0]
