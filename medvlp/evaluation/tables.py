@@ -158,7 +158,7 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
         for row in rows
     )
     notes = [
-        f"Difference: second less first, with the {rows[0].interval.level:.0%} interval; "
+        f"Difference: second less first, with the {100 * rows[0].interval.level:g}% interval; "
         "paired, patients resampled together.",
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
         "corrected after Holm for the findings compared.",
@@ -288,7 +288,7 @@ def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[
     area = next((row for row in areas if row.interval.resamples), areas[0])  # some findings have no bootstrap interval
     made = area.interval
     notes = [
-        f"{made.level:.0%} intervals over patients; AUROC and AP: {made.form} of {made.resamples or 0} resamples. "
+        f"{100 * made.level:g}% intervals over patients; AUROC and AP: {made.form} of {made.resamples or 0} resamples. "
         f"Uncertain labels: {area.policy}."
     ]
     if point is not None:

@@ -13,7 +13,7 @@ from medvlp.evaluation.cells_words import digits_of, few_words, note_lines, rang
 from medvlp.evaluation.suite import Suite, SuiteNumber, number_cells, published_table
 from medvlp.evaluation.tables import Cell
 from medvlp.evaluation.tables import Table as Written
-from medvlp.evaluation.words import REASONS, finding, integer, name_of, percent
+from medvlp.evaluation.words import REASONS, finding, integer, name_of
 from medvlp.pages.forest import Forest, ForestRow, Mark, mark_of, on_axis
 from medvlp.pages.render import environment
 from medvlp.statistics.table import METRICS
@@ -142,7 +142,7 @@ def _sweep_summary(table: Table) -> str:
     if less is not None and less.over_patients.low is not None:
         around = _minus(range_words(less.over_patients, digits, signed=True))
         more = _minus(f"{less.value:+.{digits}f}")
-        words += f", {more} ({percent(table.level)} over patients {around}) to {table.reference}"
+        words += f", {more} ({100 * table.level:g} % over patients {around}) to {table.reference}"
     return f"{words}."
 
 
@@ -158,7 +158,7 @@ def _measure_section(table: Table, at: int, written: Written) -> _Section:
     if forest is not None:
         shown = "means" if table.reference is None else f"each cell less {table.reference}"
         lead += f". The plot shows {shown}{'' if table.reference is None else '; the dashed line is no difference'}"
-        lead += f". Intervals are {percent(table.level)}: over patients (other test patients, these models) and over "
+        lead += f". Intervals are {100 * table.level:g} %: over patients (other test patients, these models) and over "
         lead += "seeds (other trainings, these patients)"
     return _Section(
         key=f"measure-{at + 1}", title=_title(measure), lead=f"{lead}.", forest=forest, table=_stacked(written)

@@ -334,3 +334,10 @@ def test_a_table_says_how_its_intervals_were_made_where_the_first_finding_has_no
     made = score_table(_with_a_finding_that_nobody_has())
     assert made.rows[0][0] == "aneurysm"
     assert "AUROC and AP: logit of 40 resamples." in made.notes[0]
+
+
+def test_tables_name_the_level_that_was_asked_for_and_not_one_near_it() -> None:
+    ours = _with_a_finding_that_nobody_has()
+    assert score_table(ours).notes[0].startswith("97.5% intervals over patients; ")
+    found = comparison_table(compare_results(ours, ours, resamples=20, level=0.999))
+    assert "with the 99.9% interval" in found.notes[0]

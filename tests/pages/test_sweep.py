@@ -137,6 +137,13 @@ def test_it_says_the_numbers_and_which_interval_is_which() -> None:
     assert "Synthetic data" in text
 
 
+def test_the_level_of_the_intervals_is_the_one_that_was_asked_for() -> None:
+    text = _Text(page_of(replace(table(), level=0.999))).text
+    assert "Intervals are 99.9 %: over patients" in text
+    assert "(99.9 % over patients" in text
+    assert "100 %" not in text
+
+
 def test_without_a_reference_there_is_no_difference() -> None:
     text = _Text(page_of(table(reference=False))).text
     assert "Difference" not in text

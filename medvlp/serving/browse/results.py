@@ -42,7 +42,7 @@ def notes_of(result: Result) -> str:
     sentences = [f"**{SYNTHETIC}**"] if result.synthetic else []
     sentences += [*result.caveats, *(flag.sentence for flag in result.flags)]
     level = next(
-        (f"{row.interval.level:.0%} intervals. " for row in result.metrics if row.interval.low is not None), ""
+        (f"{100 * row.interval.level:g}% intervals. " for row in result.metrics if row.interval.low is not None), ""
     )
     origin = f"{level}Recipe `{result.recipe}`, data `{result.data}`, split `{result.split or '-'}`."
     return "\n\n".join(
