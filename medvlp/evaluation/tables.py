@@ -319,6 +319,6 @@ def _pipes(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$"}
-    special |= {each: "\\" + each for each in "&%$#_{}"}
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {each: "\\" + each for each in "&%$#_{}"} | {each: f"${each}$" for each in "<>|"}
     return "".join(special.get(each, each) for each in text)

@@ -309,9 +309,9 @@ def test_written_reports_have_no_table_of_scores() -> None:
 
 
 def test_latex_takes_any_name() -> None:
-    odd = _table(1.0, 3).rename(columns=lambda name: name.replace("edema", "a_b & 5% {x}\\"))
+    odd = _table(1.0, 3).rename(columns=lambda name: name.replace("edema", "a_b & 5% {x}\\ > | <"))
     text = to_latex(score_table(score_predictions(odd, options=FAST, title="A & B")))
-    assert r"a b \& 5\% \{x\}\textbackslash{}" in text
+    assert r"a b \& 5\% \{x\}\textbackslash{} $>$ $|$ $<$" in text
     assert r"\caption{A \& B, test split}" in text
 
 
