@@ -37,7 +37,7 @@ def compare_results(
     seed: int = 0,
     min_positives: int = 1,
 ) -> Result:
-    """Return the differences, second less first, of AUROC, AP, and what was fitted on validation on both sides.
+    """Return the differences, second less first, of AUROC, AP, and on other rows what both fitted on validation.
 
     Args:
         first: a result with its cases.
@@ -69,7 +69,8 @@ def compare_results(
     )
     name = str(one["split"].iloc[0]) if "split" in one else ""
     side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
-    rows = [_row(side, each) for each in paired_differences(side, opposite, first.fitted, second.fitted)]
+    fitted = [{} if name in FITTED_SPLITS else each.fitted for each in (first, second)]
+    rows = [_row(side, each) for each in paired_differences(side, opposite, *fitted)]
     return Result(
         name="comparison",
         title=f"{_title(second)} against {_title(first)}",

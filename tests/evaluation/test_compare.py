@@ -341,3 +341,10 @@ def test_tables_name_the_level_that_was_asked_for_and_not_one_near_it() -> None:
     assert score_table(ours).notes[0].startswith("97.5% intervals over patients; ")
     found = comparison_table(compare_results(ours, ours, resamples=20, level=0.999))
     assert "with the 99.9% interval" in found.notes[0]
+
+
+def test_on_the_rows_that_thresholds_were_chosen_on_rankings_alone_are_compared(first: Result, second: Result) -> None:
+    held_out = compare_results(first, second, split="validate", resamples=20)
+    assert {row.metric for row in held_out.metrics} == {"auroc_difference", "average_precision_difference"}
+    judged = compare_results(first, second, resamples=20)
+    assert {"f1_difference", "brier_difference"} < {row.metric for row in judged.metrics}
