@@ -39,7 +39,7 @@ def summary_of(results: Sequence[Result]) -> str:
         p = "" if row.test.p is None else f"; p {_equals(row.test.p)}"
         return (
             f"{found.title}: AUROC{' of the macro average' if row.label == 'macro' else f' of {finding(row.label)}'} "
-            f"{number(row.test.first)} and {number(row.test.second)}, difference {_with_interval(row)}{p}, "
+            f"{number(row.test.second)} against {number(row.test.first)}, difference {_with_interval(row)}{p}, "
             f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
         )
     if best is None:

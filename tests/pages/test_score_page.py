@@ -87,8 +87,11 @@ def test_a_comparison_alone_has_its_sentence(results: list[Result]) -> None:
     page = render_report(ReportInputs(title="d", results=(results[2],)))
     row = results[2].find("auroc_difference", "macro")
     assert (
-        f"theirs against ours: AUROC of the macro average {number(row.test.first)} and {number(row.test.second)}"
+        f"theirs against ours: AUROC of the macro average {number(row.test.second)} against {number(row.test.first)}"
         in page
+    )
+    assert (row.test.first, row.test.second) == tuple(
+        each.find("auroc", "macro", split="test").value for each in results[:2]
     )
 
 
