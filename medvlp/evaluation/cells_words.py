@@ -7,6 +7,7 @@ from dataclasses import asdict
 from medvlp.evaluation import tables
 from medvlp.evaluation.cells import Limits, Measure, Reading, Table, TableRow
 from medvlp.evaluation.tables import Cell
+from medvlp.statistics.few import FEW
 
 SCHEMA = "medvlp.sweep/1"
 SYNTHETIC = "Synthetic data: the numbers prove the machinery, never clinical performance."
@@ -105,7 +106,7 @@ def note_lines(table: Table) -> list[str]:
         ]
     readings = [reading for row in table.rows for reading in row.readings]
     if any(map(few_words, readings)):
-        lines.append("(few): 30 positive patients or fewer, the interval over patients is optimistic.")
+        lines.append("(few): 30 patients or fewer of one class, the interval over patients is optimistic.")
     if any(reading.over_patients.reason == "few_patients" for reading in readings):
         lines.append("too few: fewer than 6 patients in a class, there is no interval over patients and no p.")
     if any(measure.split == "test" for measure in table.measures) and len(table.rows) > 1:
@@ -132,8 +133,8 @@ def range_words(limits: Limits, digits: int, *, signed: bool = False) -> str:
 
 
 def few_words(reading: Reading) -> str:
-    """Return a mark for a patient interval of few positive patients."""
-    return " (few)" if reading.reason == "few_positives" and reading.over_patients.low is not None else ""
+    """Return a mark for a patient interval of few patients of a class."""
+    return " (few)" if reading.reason in FEW and reading.over_patients.low is not None else ""
 
 
 def _entries(

@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.files import write_json, write_text
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import judged_split, released_map
-from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
+from medvlp.statistics.few import FEW, FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,6 @@ def check_table_path(path: Path) -> None:
 
 
 _FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
-_FEW = ("few_positives", "few_negatives")
 _WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
 
 
@@ -279,7 +278,7 @@ def _is_average(row: Sequence[object]) -> bool:
 def _cell(row: Metric | None) -> Cell:
     if row is None:
         return Cell(None)
-    mark = "*" if row.reason in _FEW else "**" if row.reason in TOO_FEW else ""
+    mark = "*" if row.reason in FEW else "**" if row.reason in TOO_FEW else ""
     return Cell(row.value, row.interval.low, row.interval.high, mark=mark)
 
 
@@ -304,7 +303,7 @@ def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[
 def _legend(rows: Sequence[Metric]) -> list[str]:
     """What the marks of `_cell` mean that stand in these rows."""
     marks = {
-        f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.": _FEW,
+        f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.": FEW,
         f"** Fewer than {LEAST_PATIENTS} patients of one class: no interval.": TOO_FEW,
     }
     return [words for words, reasons in marks.items() if any(row.reason in reasons for row in rows)]

@@ -165,6 +165,8 @@ def _few(results: Iterable[Result]) -> list[str]:
     parts = {
         "too_few_positives": "Fewer than 5 positive patients, so that there is no interval",
         "few_positives": "30 positive patients or fewer, so that the interval is optimistic",
+        "too_few_negatives": "Fewer than 5 negative patients, so that there is no interval",
+        "few_negatives": "30 negative patients or fewer, so that the interval is optimistic",
     }
     found = {reason: sorted({finding(row.label) for row in rows if row.reason == reason}) for reason in parts}
     return [f"{words}: {spoken(found[reason])}." for reason, words in parts.items() if found[reason]]

@@ -10,14 +10,14 @@ from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, plain_auroc
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
-from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.few import FEW, TOO_FEW
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A point with its interval on a forest row, in percent of the axis.
 
-    `style` is a class of the style sheet; `few` says that few positives make the interval optimistic.
+    `style` is a class of the style sheet; `few` says that few patients of a class make the interval optimistic.
     """
 
     series: str
@@ -187,7 +187,7 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
         high=row.interval.high,
         value=number(row.value),
         interval="no interval" if row.reason in TOO_FEW else interval(row),
-        few=row.reason == "few_positives",
+        few=row.reason in FEW,
     )
 
 

@@ -265,7 +265,7 @@ def _suite_forest(suite: Suite) -> Forest | None:
         if known:
             row = max(known, key=lambda pair: pair[1])[0]
             words = finding(row.label) if row.counts.labels_used is None else f"macro of {row.counts.labels_used}"
-            mark = replace(mark_of(row, "auroc", "series0"), few=row.reason in ("few_positives", "few_negatives"))
+            mark = mark_of(row, "auroc", "series0")
             rows.append(ForestRow(line.shown, f"{words}, {integer(row.counts.n)} cases", (mark,), "", False))
     return on_axis(rows, _AUROC_TICKS, line=0.5, legend=(("series0", "AUROC"),)) if rows else None
 

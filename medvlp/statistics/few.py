@@ -8,6 +8,8 @@ FEW_PATIENTS = 30
 """With so many patients of a class or fewer an interval is optimistic."""
 LEAST_PATIENTS = 5
 """With fewer patients of a class a bootstrap, a sandwich or DeLong's variance knows nothing: there is no interval."""
+FEW = ("few_positives", "few_negatives")
+"""Reasons of numbers with an interval that is optimistic."""
 TOO_FEW = ("too_few_positives", "too_few_negatives", "too_few_patients")
 """Reasons of numbers without an interval; the last of those that have no classes."""
 

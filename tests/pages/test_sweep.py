@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from medvlp.evaluation.cells import Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
+from medvlp.evaluation.cells_words import few_words
 from medvlp.pages.grid import render_sweep
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -135,6 +136,11 @@ def test_it_says_the_numbers_and_which_interval_is_which() -> None:
     assert "7.970 to" not in text  # ranks have one digit
     assert "8.0 to 8.0 (few)" in text
     assert "Synthetic data" in text
+
+
+@pytest.mark.parametrize("reason", ["few_positives", "few_negatives"])
+def test_an_interval_of_few_patients_of_either_class_is_marked(reason: str) -> None:
+    assert few_words(reading(0.8, reason=reason)) == " (few)"
 
 
 def test_the_level_of_the_intervals_is_the_one_that_was_asked_for() -> None:

@@ -14,7 +14,9 @@ from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to_markdown
-from medvlp.pages.forest import control_forest
+from medvlp.pages.facts import facts_of
+from medvlp.pages.forest import control_forest, finding_forest
+from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.summary import tiles_of
 
 
@@ -209,3 +211,13 @@ def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
     macro = found.find("auroc", "macro")
     assert (macro.interval.low, macro.interval.method, macro.reason) == (None, "none", "too_few_positives")
     assert macro.value == pytest.approx(np.mean([found.find("auroc", name).value for name in ("four", "three")]))
+
+
+def test_few_patients_without_a_finding_make_an_interval_as_optimistic_as_few_with_it() -> None:
+    result = score_predictions(table({"devices": 180}), options=ScoreOptions(resamples=40))
+    assert result.find("auroc", "devices", split="test").reason == "few_negatives"
+    forest = finding_forest([result])
+    assert forest is not None
+    assert forest.rows[0].marks[0].few
+    limits = facts_of(ReportInputs(title="", results=(result,)))["limitations"]
+    assert limits == "30 negative patients or fewer, so that the interval is optimistic: devices."
