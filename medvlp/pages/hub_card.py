@@ -69,8 +69,10 @@ def _results(inputs: ReportInputs, best: Result) -> Iterator[CardResult]:
 
 def _table(best: Result) -> str:
     rows = ["| Finding | n | Positive | AUROC | AP |", "| --- | ---: | ---: | ---: | ---: |"]
+    several = len({row.split for row, _ in _test_rows(best)}) > 1
     for row, precision in _test_rows(best):
-        cells = [_label(row), integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
+        name = f"{_label(row)}, {row.split}" if several else _label(row)
+        cells = [name, integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     level = f"{100 * best.metrics[0].interval.level:g} %"
     return f"{name_of(best.name, best.title)}. In brackets: {level} intervals over patients.\n\n" + "\n".join(rows)

@@ -67,6 +67,18 @@ def test_coverage_stands_beside_what_the_sets_promised(results: list[Result]) ->
     assert number(own.find("conformal_coverage", "effusion", operating_point="conformal_0.85").value) in page
 
 
+def test_the_card_says_of_which_cases_a_number_is_where_two_splits_were_judged(results: list[Result]) -> None:
+    assert results[0].cases is not None
+    other = results[0].cases.query("split == 'test' and patient_id % 2 == 0").index
+    table = results[0].cases.assign(split=lambda rows: rows["split"].mask(rows.index.isin(other), "external"))
+    found = score_predictions(table, options=ScoreOptions(resamples=20))
+    text = hub_card(ReportInputs(title="two", results=(found,)))
+    for split in ("external", "test"):
+        row = found.find("auroc", "effusion", split=split)
+        assert f"| effusion, {split} | {row.counts.n} |" in text
+    assert "| effusion | " in hub_card(ReportInputs(title="one", results=(results[0],)))
+
+
 def test_numbers_tuned_on_the_test_stand_apart_and_beside_the_auroc(page: str) -> None:
     section = page[page.index('id="oracle"') :]
     assert "They are no result." in section
