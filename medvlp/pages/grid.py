@@ -201,7 +201,8 @@ def _sweep_forest(table: Table, at: int) -> Forest | None:
         rows.append(ForestRow(", ".join(row.labels.values()), _seeds(count), tuple(marks), "", False))
     if not rows:
         return None
-    ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(min(ends), max(ends))]
+    top = max(*ends, min(ends) + 10.0**-digits)  # of equal numbers an axis as wide as their last digit
+    ticks = [float(tick) for tick in MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(min(ends), top)]
     step = ticks[1] - ticks[0]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     decimals += 0 if math.isclose(round(step, decimals), step) else 1

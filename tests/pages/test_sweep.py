@@ -166,6 +166,21 @@ def test_the_forest_lies_inside_its_axis(reference: bool) -> None:
     assert all(0 <= x <= 100 for x in zero) is reference
 
 
+@pytest.mark.parametrize("reference", [True, False])
+def test_the_axis_of_equal_numbers_is_readable(reference: bool) -> None:
+    """A probe on a tower that no cell trains has one number in all of them."""
+    nothing = limits(None, None, patients=True, reason="not_recomputed")
+    own = replace(reading(0.8, less=0.0), over_patients=nothing, over_seeds=nothing)
+    assert own.difference is not None
+    other = replace(own, difference=replace(own.difference, over_patients=nothing, over_seeds=nothing))
+    first, second = table().rows[:2]
+    rows = (replace(first, readings=first.readings[:1]), replace(second, readings=(other,)))
+    found = replace(table(reference=reference), measures=MEASURES[:1], rows=rows if reference else rows[1:])
+    ticks = re.findall(r'<span style="left:[\d.]+%">([^<]+)</span>', page_of(found))
+    assert len(set(ticks)) > 2
+    assert all(len(tick) <= 7 for tick in ticks)
+
+
 def test_labels_and_messages_are_words_only() -> None:
     html = page_of(table(label=HOSTILE))
     page = _Text(html)
