@@ -79,6 +79,19 @@ def test_the_card_says_of_which_cases_a_number_is_where_two_splits_were_judged(r
     assert "| effusion | " in hub_card(ReportInputs(title="one", results=(results[0],)))
 
 
+def test_the_page_says_what_was_done_with_uncertain_labels(results: list[Result]) -> None:
+    table = results[0].cases
+    assert table is not None
+    for policy, words in (
+        ("u_ignore", "Uncertain and missing labels are left out"),
+        ("u_ones", "Uncertain labels count as present, missing labels are left out"),
+        ("u_zeros", "Uncertain labels count as absent, missing labels are left out"),
+    ):
+        found = score_predictions(table, options=ScoreOptions(resamples=0, policy=policy))
+        page = render_report(ReportInputs(title="p", results=(found,), resamples=20))
+        assert f'<p class="lead">{words} of their finding only.' in page
+
+
 def test_numbers_tuned_on_the_test_stand_apart_and_beside_the_auroc(page: str) -> None:
     section = page[page.index('id="oracle"') :]
     assert "They are no result." in section
