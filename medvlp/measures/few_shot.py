@@ -42,11 +42,13 @@ class FewShotProbes(Measure):
         self.shots, self.draws = shots, draws
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
-        """Yield the few-shot probe and its control.
+        """Yield the few-shot probe and its control; nothing where the split is judged that they are made of.
 
         Raises:
             DataError: if the data lacks a split to draw from or to choose on.
         """
+        if evaluation.options.split in ("train", "validate"):  # a sweep may report such a split beside the test
+            return
         if not can_probe(evaluation):
             raise DataError(
                 "evaluation.measures.few_shot draws from the split train and chooses on validate, with labels and "

@@ -135,6 +135,14 @@ def test_the_control_of_a_probe_that_starts_from_words_is_the_linear_one(tmp_pat
     assert np.array_equal(*scores)
 
 
+def test_where_validation_patients_are_judged_there_are_no_few_shots_and_all_else(bundle: Path, tmp_path: Path) -> None:
+    """A sweep that reports validation beside test judges each run on both."""
+    words = asked(write_films(tmp_path / "films"), bundle, tmp_path / "out", "evaluation.split=validate")
+    found = evaluate(load_evaluation(CONFIG, words), page=False).found
+    assert "attribute_view_position" in found
+    assert not {"few_shot", "few_shot_thumbnail", "linear_probe"} & set(found)
+
+
 def test_what_the_data_lacks_is_refused(bundle: Path, tmp_path: Path) -> None:
     films = write_films(tmp_path / "films")
 
