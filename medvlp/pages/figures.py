@@ -94,19 +94,19 @@ def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigu
 def learning_curves(log: Sequence[Mapping[str, object]]) -> tuple[Markup | None, Markup | None]:
     """Draw losses of training rows, and metrics of validation rows, over samples seen; None where there are none.
 
-    A macro average stands out before the findings that it is made of.
+    A macro average stands out before the findings that it is made of, as does what is of no finding.
     """
     training = _lines([row for row in log if row.get("kind", "train") == "train"])
     losses = [line for line in training if line.name == "loss" or "/" in line.name]
     # With one objective its term is the loss: one line is enough.
     losses = [line for at, line in enumerate(losses) if not any(_same(line, other) for other in losses[:at])]
     metrics = _lines([row for row in log if row.get("kind") == "validate"])
-    macro = [line for line in metrics if line.name.endswith("macro")]
-    pale = [line for line in metrics if line not in macro] if macro else []
+    averaged = {line.name.removesuffix("/macro") for line in metrics if line.name.endswith("/macro")}
+    pale = [line for line in metrics if line.name.rpartition("/")[0] in averaged and not line.name.endswith("/macro")]
     loss = series_chart(losses[:6], ylabel="training loss", key="loss", smooth=True) if losses else None
     validation = None
     if metrics:
-        strong = macro or metrics[:6]
+        strong = [line for line in metrics if line not in pale] if averaged else metrics[:6]
         validation = series_chart(strong, ylabel="validation", key="validation", smooth=False, pale=pale)
     return Markup(loss) if loss else None, Markup(validation) if validation else None
 

@@ -19,7 +19,7 @@ from medvlp.evaluation.tables import score_table
 from medvlp.evaluation.words import number, percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
-from medvlp.pages.figures import curves, label_of, probability_of
+from medvlp.pages.figures import curves, label_of, learning_curves, probability_of
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.holistic import holistic_axes
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
@@ -66,6 +66,16 @@ def test_a_label_stands_whole_in_its_picture(left: float, words: str) -> None:
         assert made.x + 0.66 * made.size * len(made.words) <= 100
         assert made.y - made.size + 1e-9 > 0 or made.y >= made.size - 0.02
         assert made.y <= 100
+
+
+def test_validation_numbers_that_are_of_no_finding_are_drawn_by_their_names() -> None:
+    areas = {f"zero_shot/auroc/{name}": 0.7 for name in ("edema", "mass", "macro")}
+    log = [{"kind": "validate", "samples_seen": at, **areas, "retrieval/recall@5": 0.1 * at} for at in (1, 2)]
+    chart = learning_curves(log)[1]
+    assert chart is not None
+    for words in ("zero_shot/auroc/macro", "retrieval/recall@5", "single findings"):
+        assert words in chart
+    assert "zero_shot/auroc/edema" not in chart
 
 
 def test_a_case_has_the_probability_of_its_results_map(results: tuple[Result, ...]) -> None:
