@@ -95,7 +95,8 @@ class _Pool:
         if found.state != "finished" and (code < 0 or not found.reason):
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             memory = ", probably for want of memory" if code == -signal.SIGKILL else ""
-            _write_state(run, {"failed": f"Its process ended with {how}{memory}."})
+            spent = round(found.seconds + seconds, 1)  # a process that was killed has not written its own
+            _write_state(run, {"failed": f"Its process ended with {how}{memory}.", "seconds": spent})
             found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
         left = self.total - self.ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.cells import RunState
-from medvlp.runs.grid.jobs import run_state
+from medvlp.runs.grid.jobs import _Pool, run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.sweep import changes_of, load_sweep
 from medvlp.runs.grid.table import sweep
@@ -142,6 +144,19 @@ def test_a_state_that_was_stored_before_suites_and_sweeps_were_one_is_read(lay: 
     assert run_state(run) == RunState("failed", "No memory.", 12.5, "c")
     write_json(run.folder / "sweep.json", {**stored, "trained": "otherwise"})
     assert run_state(run).state == "begun"
+
+
+def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) -> None:
+    run = lay().runs[0]
+    write_json(run.state, {"failed": "", "seconds": 30.0})
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600.0,))
+    process.start()
+    process.kill()
+    process.join()
+    _Pool([run], 1)._end(process, run, 12.5)
+    found = run_state(run)
+    assert (found.state, found.seconds) == ("failed", 42.5)
+    assert found.reason == "Its process ended with SIGKILL, probably for want of memory."
 
 
 SAME = [{"label": "a"}, {"label": "a", "overrides": {"optimiser.rate": 0.1}}]
