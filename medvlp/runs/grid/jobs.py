@@ -166,7 +166,7 @@ def _train_and_evaluate(run: Run) -> None:
         _write_state(run, {"trained": run.identity, "evaluated": {}})
     for split, evaluation in run.evaluations.items():
         made = _evaluated(run)
-        if made.get(split) == evaluation.identity:
+        if made.get(split) == evaluation.identity and evaluation.results.is_dir():
             continue
         # Results of another configuration or other data; half of the new ones are never taken for whole old ones.
         made = {name: each for name, each in made.items() if name != split}
@@ -180,7 +180,7 @@ def _train_and_evaluate(run: Run) -> None:
             )
         data = next((result.data for result in done.found.values()), "")
         made = {**made, split: evaluation.identity}
-        _write_state(run, {"evaluated": made, "data": data, "code": code_hash()})
+        _write_state(run, {"evaluated": made, "places": _places(run), "data": data, "code": code_hash()})
 
 
 def _write_to(log: Path) -> None:
@@ -225,9 +225,16 @@ def data_changed(run: Run) -> bool:
 
 
 def _evaluated(run: Run) -> dict[str, object]:
-    """Return split -> identity of what is evaluated; suites of before wrote the one identity alone."""
-    found = _read_state(run).get("evaluated")
-    return found if isinstance(found, dict) else dict.fromkeys(run.evaluations, found) if found else {}
+    """Return split -> identity of what was evaluated into its folder; suites of before wrote the one identity alone."""
+    state, here = _read_state(run), _places(run)
+    found, places = state.get("evaluated"), state.get("places")
+    made = found if isinstance(found, dict) else dict.fromkeys(here, found) if found else {}
+    lie = {**here, **places} if isinstance(places, dict) else here
+    return {split: each for split, each in made.items() if split in here and lie[split] == here[split]}
+
+
+def _places(run: Run) -> dict[str, str]:
+    return {split: each.results.relative_to(run.folder).as_posix() for split, each in run.evaluations.items()}
 
 
 def _read_state(run: Run) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json
 from medvlp.core.processes import exclusive
 from medvlp.evaluation.classification import evaluate_scores
-from medvlp.evaluation.results import Counts, Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
+from medvlp.runs.evaluate import Evaluated
 from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
@@ -201,6 +203,31 @@ def test_half_of_other_results_are_never_taken_for_whole_ones(
         jobs._train_and_evaluate(other)
     assert run_state(other).state == "begun"
     assert run_state(first).state == "begun"
+
+
+def _write_what_was_judged(config: Any, *, page: bool) -> Evaluated:
+    split = config.evaluation.split
+    row = Metric(metric="auroc", label="macro", value=0.8, counts=Counts(n=40, patients=40), split=split)
+    result, place = Result(name="zero_shot", recipe="r", data="d", metrics=(row,)), Path(config.out) / "results"
+    write_result(result, place / "zero_shot.json")
+    return Evaluated(place / "zero_shot.json", place, {"zero_shot": result})
+
+
+def test_results_of_another_split_in_the_same_folder_are_never_taken_for_those_that_were_there(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CheXpert's test, then its validation images for a paper that reports these, then the test again."""
+    monkeypatch.setattr(jobs, "evaluate", _write_what_was_judged)
+    test, validate = lay().runs[0], lay("evaluation.split=validate").runs[0]
+    assert test.folder == validate.folder
+    for run, other in ((test, validate), (validate, test), (test, validate)):
+        jobs._train_and_evaluate(run)
+        assert (run_state(run).state, run_state(other).state) == ("finished", "begun")
+        (result,) = (load_result(path) for path in (run.folder / "results").glob("*.json"))
+        assert {row.split for row in result.metrics} == set(run.evaluations)
+    shutil.rmtree(test.folder / "results")  # by hand, so that it is judged anew
+    jobs._train_and_evaluate(test)
+    assert run_state(test).state == "finished"
 
 
 def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callable[..., Plan], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.provenance import hash_of
 from medvlp.evaluation.cells import RunState
+from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import _Pool, run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.sweep import changes_of, load_sweep
@@ -144,6 +146,37 @@ def test_a_state_that_was_stored_before_suites_and_sweeps_were_one_is_read(lay: 
     assert run_state(run) == RunState("failed", "No memory.", 12.5, "c")
     write_json(run.folder / "sweep.json", {**stored, "trained": "otherwise"})
     assert run_state(run).state == "begun"
+
+
+def test_a_split_that_is_named_first_now_is_judged_again_into_the_runs_own_folder(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[str] = []
+
+    def judged_into(config: Any, *, page: bool) -> SimpleNamespace:
+        judged.append(config.evaluation.split)
+        write_text(Path(config.out) / "results" / "of.txt", config.evaluation.split)
+        return SimpleNamespace(found={"zero_shot": SimpleNamespace(data="d")})
+
+    monkeypatch.setattr(jobs, "evaluate", judged_into)
+    test, validate = {"split": "test"}, {"split": "validate"}
+    first = lay(report=[test]).runs[0]
+    write_json(first.state, {"trained": first.identity})
+    for report, expected in (
+        ([test], ["test"]),
+        ([test, validate], ["validate"]),
+        ([validate, test], ["validate", "test"]),
+        ([validate, test], []),
+        ([test], ["test"]),
+    ):
+        run = lay(report=report).runs[0]
+        judged.clear()
+        jobs._train_and_evaluate(run)
+        assert judged == expected
+        assert run_state(run).state == "finished"
+        assert {split: (each.results / "of.txt").read_text() for split, each in run.evaluations.items()} == {
+            each["split"]: each["split"] for each in report
+        }
 
 
 def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) -> None:
