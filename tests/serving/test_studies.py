@@ -174,6 +174,19 @@ def test_each_frame_knows_its_file_even_where_the_first_file_is_damaged(tmp_path
     assert [reason for reason, _, _ in refusals(study)] == ["bad_lut"]
 
 
+def test_a_frontal_and_a_lateral_scout_of_one_series_have_their_own_letters_and_lengths(tmp_path):  # C.7.6.2.1.1
+    tags = {"Modality": "CT", "SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2", "PatientOrientation": None}
+    tags |= {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImagePositionPatient": [0, 0, 0]}
+    across = ([1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])  # rows to the left, to the back; columns to the feet
+    paths = [
+        film(tmp_path / str(n), ImageOrientationPatient=cosines, PixelSpacing=[n + 1, n + 1], **tags)
+        for n, cosines in enumerate(across)
+    ]
+    (series,) = read_study(paths).series
+    told = [(frame["edges"], frame["spacing"]) for frame in series.document["frames"]]
+    assert told == [(("R", "L", "H", "F"), (1, 1)), (("A", "P", "H", "F"), (2, 2))]
+
+
 def test_documents_identify_nobody(tmp_path):
     study = read_study([film(tmp_path / "DOE^JANE_MRN12345"), ct_slices(tmp_path / "MRN12345")])
     text = json.dumps(study.document)

@@ -140,7 +140,8 @@ function hangThese(numbers) {
 /** Show a pane what it looks at; what failed to come is asked for again, unless this is how the pane hears of it. */
 async function refresh(pane, first = false, again = true) {
   const series = room.study.series[pane.number], { study } = room;
-  const shared = { title: nameOfSeries(series), marker: series.marker, unit: series.unit, spacing_kind: series.spacing_kind, own: "" };
+  const of = series.frames?.[pane.index] ?? series; // each frame has its own letters: of two scouts one is frontal
+  const shared = { title: nameOfSeries(series), marker: of.marker, unit: of.unit, spacing_kind: of.spacing_kind, own: "" };
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
     if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
@@ -153,7 +154,7 @@ async function refresh(pane, first = false, again = true) {
       index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
   } else {
     const paint = series.frames[pane.index];
-    const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: series.spacing, paint, edges: series.edges, count: series.count,
+    const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: paint.spacing, paint, edges: paint.edges, count: series.count,
       index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
     const came = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)])
       .then(([values, colours]) => ({ values, colours }), (error) => ({ loading: error.message }));
