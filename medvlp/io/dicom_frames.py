@@ -18,7 +18,6 @@ from medvlp.io.sandbox.client import decode
 
 _NATIVE = ("", *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2")))
 _RLE = "1.2.840.10008.1.2.5"
-_VIDEO = "1.2.840.10008.1.2.4.10"  # MPEG2, H.264 and H.265 are .100 to .109
 _CODEC_OF_SYNTAX = {
     "50": "jpeg", "51": "jpeg", "57": "jpeg_lossless", "70": "jpeg_lossless", "80": "jpeg_ls", "81": "jpeg_ls",
     "90": "jpeg_2000", "91": "jpeg_2000", "92": "jpeg_2000", "93": "jpeg_2000",
@@ -161,8 +160,6 @@ def _spread_chroma(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 def _encapsulated(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> Stored:
     syntax = parsed.syntax
-    if syntax.startswith(_VIDEO):
-        raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
     data = _frame_bytes(parsed, layout, frame)
     if syntax == _RLE:
         width = layout.bits_allocated // 8

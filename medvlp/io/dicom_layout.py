@@ -14,6 +14,7 @@ MAX_PIXELS = 89_000_000
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _ALLOWED_BITS = (1, 8, 16, 32, 64)
+_VIDEO = "1.2.840.10008.1.2.4.10"  # MPEG2, H.264 and H.265 are .100 to .109
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Layout:
 def check_layout(parsed: Parsed, notes: list[str]) -> Layout:
     """Return the layout of the pixel data; `notes` gets the warnings."""
     header = parsed.header
+    if parsed.syntax.startswith(_VIDEO):  # first: its colours, YBR_PARTIAL_420, are those of no image (PS3.5 8.2.5)
+        raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
     rows, columns = header.integer("Rows"), header.integer("Columns")
     if rows < 1 or columns < 1:
         raise UnreadableImage("bad_header", detail=f"Rows x Columns is {rows} x {columns}")

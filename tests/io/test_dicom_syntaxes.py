@@ -366,8 +366,9 @@ def test_length_of_all_fragments_may_stand_before_the_pixels(dicom):
     assert read_image(path).pixels == pytest.approx(unit(GRAY12), abs=1e-7)
 
 
-def test_video_names_what_it_is(dicom):
-    path = dicom(GRAY8, syntax="1.2.840.10008.1.2.4.102", compressed=[b"\0" * 16])
+@pytest.mark.parametrize("samples", [{}, {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_PARTIAL_420")}])
+def test_video_names_what_it_is(dicom, samples):  # PS3.5 8.2.5 to 8.2.8 ask for YBR_PARTIAL_420
+    path = dicom(GRAY8, samples, syntax="1.2.840.10008.1.2.4.102", compressed=[b"\0" * 16])
     with pytest.raises(UnreadableImage, match="video") as refusal:
         read_image(path)
     assert refusal.value.reason == "no_decoder"
