@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from medvlp.core.errors import UserError
 from medvlp.io.image import Image
 from medvlp.io.presets import volume_preset_names
@@ -47,14 +49,14 @@ def middle_axial(volume: Volume, preset: str) -> Image:
 
 
 def usual_axial(volume: Volume) -> Image:
-    """Return `middle_axial` in the usual preset; of a file that names no modality (NIfTI) in that which its values fit.
+    """Return `middle_axial` in the preset which its values fit: CT's if they are Hounsfield units, else percentiles.
 
-    Raises:
-        UnreadableImage: ``preset_mismatch``, it is neither CT nor MR.
+    Of a file that names no modality (NIfTI) values like those of air tell. Numbers of another modality (PET, NM,
+    tomosynthesis) are shown by MR's percentiles, whatever they measure.
     """
-    modality = volume.meta.get("Modality")
-    if modality in _USUAL:
-        return middle_axial(volume, _USUAL[str(modality)])
+    modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
     # Only CT has negative values like those of air.
-    is_ct = not modality and bool((volume.voxels < AIR_BELOW).any())
+    is_ct = unit == "HU" and (modality == "CT" or (not modality and bool((volume.voxels < AIR_BELOW).any())))
+    if not is_ct and modality != "MR":
+        volume = replace(volume, meta={**volume.meta, "Modality": ""})
     return middle_axial(volume, _USUAL["CT" if is_ct else "MR"])

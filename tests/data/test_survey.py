@@ -26,7 +26,7 @@ from medvlp.data.facts import ImageFacts, read_facts
 from medvlp.data.manifest import Manifest
 from medvlp.data.survey import Survey, survey_images
 from tests.io.conftest import dicom_writer
-from tests.io.ct_series import write_series
+from tests.io.ct_series import write_enhanced, write_series
 
 NOISE = np.random.Generator(np.random.Philox(11)).integers(0, 256, (256, 128), dtype=np.uint8)
 
@@ -139,6 +139,17 @@ def test_a_volume_without_air_is_shown_by_its_percentiles(tmp_path: Path) -> Non
     nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "mr.nii")
     picture = read_facts(tmp_path / "mr.nii").picture
     assert picture.max() - picture.min() > 128
+
+
+@pytest.mark.parametrize("modality", ["PT", "MG", "US", "CT"])
+def test_what_can_be_read_is_not_called_unreadable_for_its_modality_or_unit(tmp_path: Path, modality: str) -> None:
+    """PET, tomosynthesis, volume ultrasound, perfusion of CT: no preset was asked for, so none can be the wrong one."""
+    unit = {0x00289145: ("SQ", [{0x00281053: ("DS", 0.1), 0x00281052: ("DS", 0), 0x00281054: ("LO", "US")}])}
+    tags = {0x00080060: ("CS", modality)}
+    path = write_enhanced(dicom_writer(tmp_path), tags=tags, group=lambda frame, own: own.update(unit))
+    facts = read_facts(path)
+    assert (facts.reason, facts.depth) == ("", 8)
+    assert int(facts.picture.max()) - int(facts.picture.min()) > 128
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from PIL import Image as Pillow
 
 from medvlp.data.manifest import Manifest
 from medvlp.features.drawing import png_uri
-from medvlp.io.errors import UnreadableImage
 from medvlp.io.image import Image
 from medvlp.io.inspection import Look, look
 from medvlp.io.member import size_and_time
@@ -57,10 +56,7 @@ def _html(path: Path, changed: int) -> str:
         return (
             f'<p class="none">It cannot be read: {escape(str(seen.document["hint"]).replace(str(path.parent), ""))}</p>'
         )
-    try:
-        shown = seen.content if isinstance(seen.content, Image) else usual_axial(seen.content)
-    except UnreadableImage as error:
-        return f'<p class="none">It cannot be shown: {escape(error.detail)}.</p>'
+    shown = seen.content if isinstance(seen.content, Image) else usual_axial(seen.content)
     meta = seen.document.get("meta") or {}
     facts = ", ".join(str(meta[key]) for key in _FACTS if meta.get(key))
     return f'<img src="{png_uri(small(shown.pixels))}" alt="{escape(facts)}" title="{escape(facts)}">'
