@@ -21,7 +21,7 @@ from medvlp.core.predictions import Mask
 from medvlp.core.sample import ImageRecord
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import below, size_and_time, url_of
-from medvlp.io.read import read_image
+from medvlp.io.read import count_frames, read_image
 from medvlp.io.volume_read import read_volume
 
 Array = NDArray[np.float64]
@@ -122,6 +122,8 @@ def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tupl
         placed = "place: none, pixdim only" not in volume.steps  # else a guess: it goes with its picture voxel by voxel
         return Mask.of(found), np.array(volume.affine.to("RAS").matrix) if placed else None
     image = read_image(path)
+    if (frames := count_frames(path)) > 1:  # of segments or slices, which may overlap
+        raise DataError(f"{path} has {frames} frames, and a mask is one picture: write each as a file of its own.")
     if not values:
         white = image.pixels > 0.5
         if image.pixels.any() and not white.any():

@@ -22,6 +22,7 @@ from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.take_slice import TakeSlice
+from tests.io.conftest import dicom_writer
 
 SHAPE = (16, 12)
 
@@ -65,6 +66,19 @@ def test_files_of_masks_and_of_labels_are_read_by_their_values(tmp_path: Path) -
         mask_of("colour.png#1", tmp_path)
     with pytest.raises(DataError, match=r"None of the 1 files of the column 'mask.a' exists"):
         index(tmp_path, columns={"image": "name", "mask.a": "nowhere/{seg}.png"})
+
+
+def test_a_segmentation_of_several_frames_is_not_its_first_alone(tmp_path: Path) -> None:  # PS3.3 C.8.20.2
+    frames = np.stack([mask(4), mask(5)]).astype(np.uint8)  # segments that overlap
+    bits = np.packbits(frames, axis=None, bitorder="little").tobytes()
+    write, tags = dicom_writer(tmp_path), {0x00080016: ("UI", "1.2.840.10008.5.1.4.1.1.66.4")}
+    one, both = (
+        write(bits[:size], tags, rows=SHAPE[0], columns=SHAPE[1], frames=count, bits=1)
+        for count, size in ((1, len(bits) // 2), (2, len(bits)))
+    )
+    np.testing.assert_array_equal(mask_of(one.name, tmp_path).pixels, mask(4))
+    with pytest.raises(DataError, match="has 2 frames, and a mask is one picture: write each as a file of its own"):
+        mask_of(both.name, tmp_path)
 
 
 def test_a_mask_of_0_and_1_is_not_read_as_black(tmp_path: Path) -> None:
