@@ -207,7 +207,7 @@ class _File:
 def _series(
     files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
-    groups: dict[bytes, list[_File]] = defaultdict(list)
+    groups: dict[tuple[bytes, bytes], list[_File]] = defaultdict(list)
     people: set[bytes] = set()
     others: list[tuple[Path, str]] = []
     for path in files:
@@ -225,17 +225,20 @@ def _series(
                 source = Source(str(path), parsed, check_layout(parsed, []), ())
                 people.add((header.raw("PatientID") or b"").strip(b" \0"))  # compared, told to nobody
                 when = (header.text("StudyDate") or "") + (header.text("StudyTime") or "")
-                uid = b"/".join(header.raw(tag) or b"" for tag in ("StudyInstanceUID", "SeriesInstanceUID"))
-                groups[uid].append(_File(path, slices_of(source), when))
+                uids = (header.raw("StudyInstanceUID") or b"", header.raw("SeriesInstanceUID") or b"")
+                groups[uids].append(_File(path, slices_of(source), when))
         except UnreadableImage as error:
             refused.append(error)
     if len(people - {b""}) > 1:
         raise UserError(
             f"The files are of {len(people - {b''})} patients: open those of one, so that none is mixed up."
         )
-    dates = sorted({group[0].when for group in groups.values()} - {""}, reverse=True)
-    for group in groups.values():
-        visit = dates.index(group[0].when) if group[0].when else 0
+    dates: dict[bytes, str] = defaultdict(str)  # of a study: its time is 101500 here, 101500.000 there, or missing
+    for (study, uid), group in groups.items():
+        dates[study or uid] = max(dates[study or uid], group[0].when)
+    visits = sorted({*dates.values()} - {""}, reverse=True)
+    for (study, uid), group in groups.items():
+        visit = visits.index(dates[study or uid]) if dates[study or uid] else 0
         stacked = [file for file in group if file.in_volume]
         if sum(len(file.slices) for file in stacked) < 2:
             stacked = []

@@ -30,6 +30,14 @@ def test_frontal_and_lateral_hang_together_then_current_and_prior(tmp_path):
     assert study.stages == ((0, 1), (0, 2), (0,), (1,), (2,))
 
 
+def test_a_study_is_one_visit_however_its_machines_write_its_time(tmp_path):  # PS3.5 6.2, TM; PS3.3 C.7.2.1
+    day = {"StudyInstanceUID": "1.2.3", "StudyDate": "20200102"}
+    films = [film(tmp_path / time, StudyTime=time, **day) for time in ("101500", "101500.000")]
+    films += [film(tmp_path / "a", StudyInstanceUID="1.2.4", StudyDate="20190101")]
+    films += [film(tmp_path / "b", StudyInstanceUID="1.2.4")]
+    assert [each.visit for each in read_study(films).series] == [0, 0, 1, 1]
+
+
 def test_a_folder_of_slices_is_one_volume_and_a_film_beside_it_is_a_film(tmp_path):
     ct_slices(tmp_path / "ct")
     film(tmp_path / "ct" / "film.dcm")
