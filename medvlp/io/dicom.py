@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 
 from medvlp.io.color import as_color, palette_table, ybr_full_to_rgb
 from medvlp.io.dicom_display import frame_items, grayscale
-from medvlp.io.dicom_file import Parsed, parse
+from medvlp.io.dicom_file import Parsed
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout, check_layout
@@ -38,13 +38,11 @@ _SAFE = re.compile(r"[A-Za-z0-9 _.,&()/+-]{1,64}")
 
 
 def read_dicom(
-    stream: BinaryIO, *, preset: Preset, frame: int | None, color: Literal["gray", "rgb"],
+    parsed: Parsed, *, preset: Preset, frame: int | None, color: Literal["gray", "rgb"],
     window: int | str | None = None,
 ) -> Image:  # fmt: skip
-    """Read one frame as a display shows it; arguments and errors as `medvlp.io.read_image`, `stream` at its start."""
-    notes: list[str] = []
-    parsed = parse(stream)
-    notes.extend(parsed.warnings)
+    """Read one frame as a display shows it; arguments and errors as `medvlp.io.read_image`."""
+    notes = list(parsed.warnings)
     layout = check_layout(parsed, notes)
     modality = (parsed.header.text("Modality") or "").upper()
     gray = layout.samples == 1 and layout.photometric != "PALETTE COLOR"

@@ -6,8 +6,9 @@ Sequence, SIGMOID, MONOCHROME1), and each further window is one formula on modal
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from medvlp.io.dicom import choose_frame, groups_of, meta_of, placed, read_dicom
 from medvlp.io.dicom_display import Shown, frame_items, shown_by
-from medvlp.io.dicom_file import parse
+from medvlp.io.dicom_file import Parsed, parse
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.dicom_windows import named_windows
@@ -146,20 +147,31 @@ def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
         >>> seen.values.tolist(), seen.curve[seen.values - seen.lo].tolist(), seen.spacing
         ([[0, 255]], [[0, 255]], None)
     """
+    return next(read_frames(path, frame))
+
+
+def read_frames(path: str | os.PathLike[str], first: int = 0) -> Iterator[Frame]:
+    """Give the frames of a file from `first` on as `read_frame_values` reads each."""
     with open_regular(path) as stream, refusing(path):
         kind = sniff(stream)
         if kind == "nifti":
             raise UnreadableImage("volume", detail="it is a NIfTI volume")
-        if kind == "dicom":
-            return _dicom(stream, frame)
-        pages = probe_raster(stream, kind, frame).pages if kind == "tiff" else 1
-        return _picture(lambda color: read_raster(stream, kind, frame=frame, color=color), frames=pages)
+        parsed = parse(stream) if kind == "dicom" else None  # once: it tells of every frame, in minutes for a thousand
+        for number in itertools.count(first):
+            found = _raster(stream, kind, number) if parsed is None else _dicom(parsed, number)
+            yield found
+            if number + 1 >= found.frames:
+                return
 
 
-def _dicom(stream: BinaryIO, number: int) -> Frame:
-    notes: list[str] = []
-    parsed = parse(stream)
-    notes.extend(parsed.warnings)
+def _raster(stream: BinaryIO, kind: str, number: int) -> Frame:
+    stream.seek(0)
+    pages = probe_raster(stream, kind, number).pages if kind == "tiff" else 1
+    return _picture(lambda color: read_raster(stream, kind, frame=number, color=color), frames=pages)
+
+
+def _dicom(parsed: Parsed, number: int) -> Frame:
+    notes = list(parsed.warnings)
     layout = check_layout(parsed, notes)
     index = choose_frame(layout, number, notes)
     header, recipe = parsed.header, preset_info(DISPLAY)
@@ -170,8 +182,7 @@ def _dicom(stream: BinaryIO, number: int) -> Frame:
     if layout.samples > 1 or layout.photometric == "PALETTE COLOR":
 
         def read(color: Literal["gray", "rgb"]) -> Image:
-            stream.seek(0)
-            return read_dicom(stream, preset=recipe, frame=index, color=color)
+            return read_dicom(parsed, preset=recipe, frame=index, color=color)
 
         return _picture(read, edges=edges, frames=layout.frames, photometric=layout.photometric, hanging=hanging)
     stored = read_frame(parsed, layout, index, notes)

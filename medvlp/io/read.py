@@ -145,8 +145,9 @@ def _read(
     kind = _kind(stream)
     if kind == "dicom":
         from medvlp.io.dicom import read_dicom
+        from medvlp.io.dicom_file import parse
 
-        return read_dicom(stream, preset=recipe, frame=frame, color=color, window=window)
+        return read_dicom(parse(stream), preset=recipe, frame=frame, color=color, window=window)
     files = f"{kind.upper()} files"
     if window is not None:
         raise UnreadableImage("bad_window", detail=f"window {window!r} was asked for, {files} have none")

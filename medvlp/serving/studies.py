@@ -22,7 +22,7 @@ from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.frame_values import DISPLAY, Frame, read_frame_values
+from medvlp.io.frame_values import DISPLAY, Frame, read_frames
 from medvlp.io.geometry import PROJECTION
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
@@ -317,9 +317,10 @@ def _frames(
     for path in paths:
         number, total, most, odd = 0, 1, 1, 0
         header: Dataset | None = None
+        found = read_frames(path)
         while number < most and room > 0:
             try:
-                frame = read_frame_values(path, number)
+                frame = next(found)
             except UnreadableImage as error:
                 refused.append(error)
                 break

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medvlp.io import read_frame_values, read_image
+from medvlp.io import frame_values, read_frame_values, read_image
+from medvlp.io.dicom_file import parse
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.frame_values import read_frames
+from tests.io.conftest import DEFLATED, EXPLICIT
 from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, TWELVE, linear, lut, rescale, voi
 from tests.io.test_pydicom_files import FILES
 
@@ -50,6 +53,21 @@ def test_every_file_of_pydicom_is_painted_as_it_is_read():
         the_same(path)
         read += 1
     assert read > 100
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED])
+def test_a_header_that_tells_of_many_frames_is_parsed_once_for_all(dicom, monkeypatch, syntax):
+    cine = np.stack([GRAY12 // (n + 1) for n in range(4)])
+    groups = [{0x00289132: ("SQ", [voi([100 * n + 50], [400])])} for n in range(4)]
+    path = dicom(cine, {0x52009230: ("SQ", groups), **TWELVE}, syntax=syntax)
+    parsed = []
+    monkeypatch.setattr(frame_values, "parse", lambda stream: parsed.append(parse(stream)) or parsed[-1])
+    frames = list(read_frames(path))
+    assert len(parsed) == 1
+    for number, frame in enumerate(frames):
+        assert frame.windows == (("window", 100 * number + 50, 400, "LINEAR"),)
+        np.testing.assert_array_equal(frame.image().pixels, read_image(path, frame=number).pixels)
+    assert len(frames) == 4
 
 
 def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom):
