@@ -227,6 +227,7 @@ def _series(
                 when = (header.text("StudyDate") or "") + (header.text("StudyTime") or "")
                 uids = (header.raw("StudyInstanceUID") or b"", header.raw("SeriesInstanceUID") or b"")
                 groups[uids].append(_File(path, slices_of(source), when))
+                parsed.stream.close()  # a deflated data set would be held till the last file is read
         except UnreadableImage as error:
             refused.append(error)
     if len(people - {b""}) > 1:

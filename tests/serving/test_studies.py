@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage
+from medvlp.io.dicom_file import parse
+from medvlp.serving import studies
 from medvlp.serving.studies import read_study
 from tests.serving.room_files import SECRETS, ct_slices, film, leafed, mr_volumes, nifti
 
@@ -193,6 +197,17 @@ def test_a_frontal_and_a_lateral_scout_of_one_series_have_their_own_letters_and_
     (series,) = read_study(paths).series
     told = [(frame["edges"], frame["spacing"]) for frame in series.document["frames"]]
     assert told == [(("R", "L", "H", "F"), (1, 1)), (("A", "P", "H", "F"), (2, 2))]
+
+
+def test_what_deflated_files_swell_to_is_not_held_for_all_of_them(tmp_path, monkeypatch):  # PS3.5 A.5
+    for path in (paths := leafed(tmp_path)):
+        packed = dcmread(path)
+        packed.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        packed.save_as(path)
+    swollen = []
+    monkeypatch.setattr(studies, "parse", lambda stream: swollen.append(parse(stream)) or swollen[-1])
+    assert read_study(paths).series[0].document["count"] == len(swollen) == 3
+    assert all(isinstance(each.stream, io.BytesIO) and each.stream.closed for each in swollen)
 
 
 def test_documents_identify_nobody(tmp_path):
