@@ -128,9 +128,10 @@ class Pacs:
 
 def _plain(found: Mapping[str, Any]) -> dict[str, str]:
     from pydicom.dataset import Dataset
+    from pydicom.multival import MultiValue
 
     dataset = Dataset.from_json(dict(found))
     return {
-        name: "\\".join(map(str, value)) if isinstance(value := dataset.get(name, ""), list) else str(value)
+        name: "\\".join(map(str, value)) if isinstance(value := dataset.get(name, ""), MultiValue) else str(value)
         for name in _FIELDS
     }

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -109,6 +111,22 @@ def test_an_archive_that_is_not_there_is_a_sentence_without_what_was_asked() -> 
     with pytest.raises(UserError, match=r"The archive did not answer \(ConnectionError\)") as told:
         Pacs(f"http://127.0.0.1:{free_port()}/dicom-web").studies(patient="SECRET4711")
     assert "SECRET4711" not in str(told.value)
+
+
+def test_the_modalities_of_a_study_are_values_with_a_backslash_between() -> None:  # PS3.5 6.2, PS3.18 F.2
+    study = {"00080061": {"vr": "CS", "Value": ["CT", "SR"]}, "0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
+
+    class Archive(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.end_headers()
+            self.wfile.write(json.dumps([study]).encode())
+
+    with HTTPServer(("127.0.0.1", 0), Archive) as server:
+        Thread(target=server.handle_request).start()
+        (found,) = Pacs(f"http://127.0.0.1:{server.server_port}").studies(patient="4711")
+    assert (found["ModalitiesInStudy"], found["StudyDate"]) == ("CT\\SR", "")
 
 
 def test_addresses_with_passwords_and_other_schemes_are_refused(tmp_path: Path) -> None:
