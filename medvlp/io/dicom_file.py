@@ -29,6 +29,8 @@ _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
 #: SOP Class UIDs of slices: CT, MR, PET, NM and their enhanced kinds. Without pixels such a file is a part of one.
 SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("2", "2.1", "4", "4.1", "20", "128", "130"))
+#: Of segmentations in bits or fractions, and of labels.
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _UID = re.compile(r"[0-9.]{1,64}")
 
 # The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from medvlp.io.dicom_display import frame_items
-from medvlp.io.dicom_file import Parsed
+from medvlp.io.dicom_file import SEGMENTATIONS, Parsed
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular
 
-_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 # Terms of the standard (C.7.3.1.1.1; C.11.1.1.2 and C.8.9.1.1.3): whatever else is written there is told to nobody.
 _MODALITIES = (
     "CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "RG", "PX", "IO", "XA", "RF", "OT", "SC", "SEG", "RTDOSE",
@@ -142,7 +141,7 @@ def _unsuited(source: Source) -> str:
     header = source.parsed.header
     if "LOCALIZER" in (value.upper() for value in header.texts("ImageType")):
         return "localizer"
-    if (header.text("SOPClassUID") or "") == _SEGMENTATION:
+    if header.text("SOPClassUID") in SEGMENTATIONS:
         return "segmentation"
     if source.layout.samples > 1 or source.layout.photometric == "PALETTE COLOR":
         return "colour image"

@@ -90,8 +90,9 @@ def test_colour_is_no_volume(dicom):
     assert refusal(dicom(bytes(300), tags, rows=10, columns=10, bits=8)).reason == "not_a_volume"
 
 
-def test_a_segmentation_is_no_volume(dicom):
-    path = write_enhanced(dicom, tags={0x00080016: ("UI", "1.2.840.10008.5.1.4.1.1.66.4")})
+@pytest.mark.parametrize("kind", ["66.4", "66.7"])
+def test_a_segmentation_is_no_volume(dicom, kind):
+    path = write_enhanced(dicom, tags={0x00080016: ("UI", f"1.2.840.10008.5.1.4.1.1.{kind}")})
     assert refusal(path).detail == "frame 0: there is nothing but a segmentation"
 
 

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from medvlp.io.color import palette_table, ybr_full_to_rgb
 from medvlp.io.deidentify.burned_in import find_text
-from medvlp.io.dicom_file import SLICES, parse
+from medvlp.io.dicom_file import SEGMENTATIONS, SLICES, parse
 from medvlp.io.dicom_frames import Stored, read_frame
 from medvlp.io.dicom_header import Header
 from medvlp.io.dicom_layout import Layout, check_layout
@@ -49,7 +49,7 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     notes: list[str] = []
     parsed = parse(stream)
     layout = check_layout(parsed, notes)
-    if layout.bits_allocated == 1 or layout.kind != "int":
+    if str(dataset.SOPClassUID) in SEGMENTATIONS or layout.bits_allocated == 1 or layout.kind != "int":
         return Searched(seen=False)  # a segmentation or a parametric map: no text is ever drawn into it
     outside = _outside_regions(dataset, layout)
     painted, shares, photometric = [], [], layout.photometric

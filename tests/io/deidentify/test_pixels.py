@@ -89,6 +89,20 @@ def test_text_is_painted_dark_and_every_other_pixel_kept(tmp_path: Path, photome
     assert (made.pixels.seen, made.pixels.frames) == (True, 1)
 
 
+@pytest.mark.parametrize("kind", ["66.4", "66.7"])
+def test_segments_that_stand_in_a_row_like_letters_stay_as_they_were_drawn(tmp_path: Path, kind: str) -> None:
+    """Ribs in fractions or as labels (PS3.3 A.51): no text is ever drawn into a segmentation."""
+    y, x = np.mgrid[:256, :256]
+    ribs = sum(((((x - 60 - 18 * n) / 3.5) ** 2 + ((y - 120) / 14) ** 2 <= 1) * (n + 5) for n in range(5)), 0 * x)
+    assert find_text(ribs).any()
+    tags = {"SOPClassUID": f"1.2.840.10008.5.1.4.1.1.{kind}", "Rows": 256, "Columns": 256}
+    tags |= {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": ribs.astype(np.uint8).tobytes()}
+    path, _ = with_text(tmp_path, **tags)
+    made = deidentify_dicom(path, profile=Profile(), secret=SECRET)
+    assert np.array_equal(dcmread(io.BytesIO(made.data)).pixel_array, ribs)
+    assert (made.pixels.seen, made.pixels.frames) == (False, 0)
+
+
 def test_flag_leaves_out_files_with_text_and_files_that_say_so(tmp_path: Path) -> None:
     path, _ = with_text(tmp_path)
     with pytest.raises(UnreadableImage, match="text was found in 1 of its 1 frames"):
