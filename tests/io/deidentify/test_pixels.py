@@ -252,8 +252,10 @@ def test_the_corners_of_a_real_ultrasound_lose_their_words() -> None:
     assert (after[corner].max(axis=-1) > 150).sum() < 10
 
 
-def test_slices_as_the_scanner_made_them_are_never_painted(tmp_path: Path) -> None:
-    path, _ = with_text(tmp_path, SOPClassUID="1.2.840.10008.5.1.4.1.1.2", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
+@pytest.mark.parametrize("kind", ["2", "2.1", "2.2", "4.4", "128.1"])  # the last three: PS3.3 A.70 to A.72
+def test_slices_as_the_scanner_made_them_are_never_painted(tmp_path: Path, kind: str) -> None:
+    uid = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    path, _ = with_text(tmp_path, SOPClassUID=uid, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     made = deidentify_dicom(path, profile=Profile(), secret=SECRET)
     assert not made.pixels.seen
     assert np.array_equal(dcmread(io.BytesIO(made.data)).pixel_array, dcmread(path).pixel_array)
