@@ -379,3 +379,17 @@ def test_a_coloured_picture_is_painted_in_its_colours_and_its_value_is_its_luma(
         near = [canvas[top + y :, left + x :][:90, :110] for y in (-1, 0, 1) for x in (-1, 0, 1)]
         assert min(int(np.abs(each.astype(int) - expected).max()) for each in near) == 0
     assert "a model is shown its luma" in page.locator("#facts").inner_text()
+
+
+def test_letters_and_windows_are_those_of_the_frame_that_is_looked_at(page, tmp_path):
+    tags = {"Modality": "CT", "SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2", "PatientOrientation": None}
+    tags |= {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImagePositionPatient": [0, 0, 0], "WindowWidth": 400}
+    for name, across, centre in (("frontal", [1, 0, 0], 50), ("lateral", [0, 1, 0], 70)):
+        film(tmp_path / name, ImageOrientationPatient=[*across, 0, 0, -1], WindowCenter=centre, **tags)
+    drop(page, tmp_path / "frontal", tmp_path / "lateral")
+    for index, letters, window in (("0", "RLHF", "400 / 50"), ("1", "APHF", "400 / 70")):
+        page.locator(f".pane[data-state=painted][data-index='{index}']").wait_for()
+        told = [page.locator(f".at-{side}").inner_text() for side in ("left", "right", "top", "bottom")]
+        assert "".join(told) == letters
+        assert window in page.locator("#windows option").nth(1).inner_text()
+        page.keyboard.press("ArrowDown")

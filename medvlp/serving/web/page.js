@@ -188,7 +188,7 @@ function go(pane, index) {
   if (volume) {
     volume.go(pane.cut, index);
     room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each));
-  } else if (index >= 0 && index < many(pane)) { pane.index = index; says.leafed(pane); refresh(pane); }
+  } else if (index >= 0 && index < many(pane)) { pane.index = index; says.leafed(pane); listWindows(); refresh(pane); }
 }
 /** One image on: a volume is leafed from head to feet. */
 function step(pane, by) { go(pane, indexOf(pane) + (pane.cut === "axial" ? -by : by)); }
