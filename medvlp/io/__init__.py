@@ -9,7 +9,7 @@ _NAMES = {
     "archive": "members unpacked",
     "ct_rate": "ct_rate_hu",
     "errors": "UnreadableImage",
-    "frame_values": "Frame read_frame_values",
+    "frame_values": "Frame read_frames",
     "image": "Image",
     "inspection": "inspect",
     "png": "write_png",

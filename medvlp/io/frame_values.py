@@ -132,26 +132,21 @@ class Frame:
         )  # fmt: skip
 
 
-def read_frame_values(path: str | os.PathLike[str], frame: int = 0) -> Frame:
-    """Read one frame, from 0, of a DICOM file, or a PNG, JPEG or TIFF, for a viewer; no archive.
+def read_frames(path: str | os.PathLike[str], first: int = 0) -> Iterator[Frame]:
+    """Read the frames of a DICOM file, or a PNG, JPEG or TIFF, from `first` (from 0) on, for a viewer; no archive.
 
     Colours are held beside their luma, which is what `medvlp.io.read_image` makes of them, with a warning. Errors as
-    there.
+    there, when a frame is asked for.
 
     Example:
         >>> import tempfile
         >>> from medvlp.io import write_png
         >>> path = os.path.join(tempfile.mkdtemp(), "two.png")
         >>> write_png(Image(np.array([[0.0, 1.0]], np.float32)), path)
-        >>> seen = read_frame_values(path)
+        >>> seen = next(read_frames(path))
         >>> seen.values.tolist(), seen.curve[seen.values - seen.lo].tolist(), seen.spacing
         ([[0, 255]], [[0, 255]], None)
     """
-    return next(read_frames(path, frame))
-
-
-def read_frames(path: str | os.PathLike[str], first: int = 0) -> Iterator[Frame]:
-    """Give the frames of a file from `first` on as `read_frame_values` reads each."""
     with open_regular(path) as stream, refusing(path):
         kind = sniff(stream)
         if kind == "nifti":

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medvlp.io import frame_values, read_frame_values, read_image
+from medvlp.io import frame_values, read_frames, read_image
 from medvlp.io.dicom_file import parse
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.frame_values import read_frames
 from tests.io.conftest import DEFLATED, EXPLICIT
 from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, TWELVE, linear, lut, rescale, voi
 from tests.io.test_pydicom_files import FILES
 
 
 def the_same(path):
-    frame, image = read_frame_values(path), read_image(path, frame=0)
+    frame, image = next(read_frames(path)), read_image(path, frame=0)
     if not any("more than 16 bits" in note for note in frame.warnings):
         np.testing.assert_array_equal(frame.image().pixels, image.pixels)
     # The level is the nearest one; float32 may lie on either side of a half.
@@ -37,7 +36,7 @@ def the_same(path):
 @pytest.mark.parametrize("case", DX_FILES, ids=lambda case: case.name)
 def test_files_of_known_truth_are_painted_as_the_standard_asks(dicom, case):
     the_same(path := dicom(case.pixels, case.tags, **case.options))
-    assert np.abs(read_frame_values(path).levels() - 255 * case.truth).max() < 0.5 + 1e-3
+    assert np.abs(next(read_frames(path)).levels() - 255 * case.truth).max() < 0.5 + 1e-3
 
 
 @pytest.mark.slow
@@ -48,7 +47,7 @@ def test_every_file_of_pydicom_is_painted_as_it_is_read():
             read_image(path, frame=0)
         except UnreadableImage as refusal:
             with pytest.raises(UnreadableImage, match=refusal.reason):
-                read_frame_values(path)
+                next(read_frames(path))
             continue
         the_same(path)
         read += 1
@@ -72,7 +71,7 @@ def test_a_header_that_tells_of_many_frames_is_parsed_once_for_all(dicom, monkey
 
 def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom):
     tags = {**voi([40, 50], [400, 80]), **rescale(2, -1024), 0x00281055: ("LO", "LUNG\\DOE^JANE"), **TWELVE}
-    frame = read_frame_values(dicom(GRAY12, tags))
+    frame = next(read_frames(dicom(GRAY12, tags)))
     assert frame.windows == (("lung", 40, 400, "LINEAR"), ("window 1 of 2", 50, 80, "LINEAR"))
     numbers = frame.slope * np.arange(frame.lo, frame.hi + 1) + frame.intercept
     np.testing.assert_array_equal(frame.curve, np.rint(255 * linear(numbers, 40, 400)))
@@ -89,7 +88,7 @@ def test_padding_has_a_value_of_its_own_and_edges_follow_the_hanging(dicom):
         0x00280004: ("CS", "MONOCHROME1"),
     }
     tags |= {0x00080060: ("CS", "DX"), 0x00180015: ("CS", "CHEST"), 0x00200062: ("CS", "L")}
-    frame = read_frame_values(dicom(values, tags))
+    frame = next(read_frames(dicom(values, tags)))
     assert (frame.padding, frame.lo, frame.inverted, frame.marker) == (-2000, -999, True, "L")
     assert (frame.values[0, -3:] == -2000).all()
     assert frame.edges == ("R", "L", "H", "F")
@@ -98,7 +97,7 @@ def test_padding_has_a_value_of_its_own_and_edges_follow_the_hanging(dicom):
 def test_a_modality_table_gives_modality_values(dicom):
     table = np.arange(256)[::-1] ** 2 // 8
     tags = {0x00283000: ("SQ", [{**lut(table.tolist(), 0, 16), 0x00283004: ("LO", "OD")}])}
-    frame = read_frame_values(dicom(GRAY8, tags))
+    frame = next(read_frames(dicom(GRAY8, tags)))
     assert frame.unit == "OD"
     np.testing.assert_array_equal(frame.values, table[GRAY8])
 
@@ -106,7 +105,7 @@ def test_a_modality_table_gives_modality_values(dicom):
 def test_signed_values_beyond_32767_stay_the_brightest(dicom):
     path = dicom(np.array([[-1000, 0], [20000, 40000]], np.int32), {0x00280103: ("US", 1)})
     the_same(path)
-    assert read_frame_values(path).levels().tolist() == [[0, 6], [131, 255]]
+    assert next(read_frames(path)).levels().tolist() == [[0, 6], [131, 255]]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +119,14 @@ def test_pictures_keep_their_levels(tmp_path, array, mode):
 def test_the_tables_of_a_small_picture_of_many_values_count_in_its_memory(tmp_path):
     """65536 numbers of 4 bytes and as many of one, for three pixels: what limits memory by pixels alone limits none."""
     Pillow.fromarray(np.array([[0, 1, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert read_frame_values(tmp_path / "a.png").memory == 3 * 2 + 65536 * (4 + 1)
+    assert next(read_frames(tmp_path / "a.png")).memory == 3 * 2 + 65536 * (4 + 1)
 
 
 def test_a_tiff_has_as_many_frames_as_pages(tmp_path):
     pages = [Pillow.fromarray(np.full((4, 5), 60 * n, np.uint8)) for n in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     for number in range(3):
-        frame = read_frame_values(tmp_path / "a.tif", number)
+        frame = next(read_frames(tmp_path / "a.tif", number))
         assert (frame.frames, int(frame.values[0, 0])) == (3, 60 * number)
     pages[0].save(tmp_path / "a.png")
-    assert read_frame_values(tmp_path / "a.png").frames == 1
+    assert next(read_frames(tmp_path / "a.png")).frames == 1

@@ -13,7 +13,7 @@ from pydicom.pixels import apply_rescale, apply_windowing
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-from medvlp.io import read_frame_values, read_volume
+from medvlp.io import read_frames, read_volume
 from medvlp.io.stored_volume import stored_volume
 from medvlp.serving.launch import Options, open_room
 from tests.io.conftest import dicom_writer
@@ -59,7 +59,7 @@ def test_each_scored_radiograph_is_painted_as_the_file_asks(page, tmp_path):
     dicom, off = dicom_writer(tmp_path), {}
     for case in (case for case in DX_FILES if case.scored):
         path = dicom(case.pixels, case.tags, **case.options)
-        frame = read_frame_values(path)
+        frame = next(read_frames(path))
         levels = frame.levels()
         if frame.spacing and frame.spacing[0] != frame.spacing[1]:
             continue  # shown with its pixels' own shape: no 1:1

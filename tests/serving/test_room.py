@@ -19,7 +19,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.map import Map
 from medvlp.core.sample import Sample as Record
 from medvlp.data.views.read import Read
-from medvlp.io import UnreadableImage, read_frame_values
+from medvlp.io import UnreadableImage, read_frames
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
@@ -170,7 +170,7 @@ def test_an_exported_picture_is_what_was_painted(room, films):
     key = room.sessions.add(token, read_study([films[0]]))
     made = room.export(token, key, 0, 0, "png", {"frame": 0, "window": None}, send=False)
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(made["data"]))).convert("L"))
-    levels = read_frame_values(films[0]).levels()
+    levels = next(read_frames(films[0])).levels()
     rows, columns = levels.shape
     assert any(np.array_equal(picture[y : y + rows, :columns], levels) for y in range(picture.shape[0] - rows))
     with pytest.raises(UserError, match="There is no export 'exe'"):
@@ -183,7 +183,7 @@ def test_what_is_exported_of_a_further_image_is_its_own(tmp_path):
     uids = []
     for frame in range(3):
         shown = shown_of(series, frame=frame, window=None, model=MODEL, found=None, mapped=None)
-        np.testing.assert_array_equal(shown.pixels, read_frame_values(paths[frame]).levels())
+        np.testing.assert_array_equal(shown.pixels, next(read_frames(paths[frame])).levels())
         uids.append(shown.header().SOPInstanceUID)
     assert uids == [dcmread(path).SOPInstanceUID for path in paths]
 
