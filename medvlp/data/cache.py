@@ -35,6 +35,10 @@ def _cap() -> int:
         raise UserError(f"MEDVLP_CACHE_GIB is {named!r}: set it to how many GiB the cache may hold.") from None
 
 
+class CacheFullError(DataError):
+    """More is to be prepared than the cache may hold."""
+
+
 @dataclass(frozen=True)
 class Cache:
     """Where prepared data are kept.
@@ -124,7 +128,7 @@ def make_room(cache: Cache, *, pool: str, needed: int) -> None:
         if other.name != pool:
             total -= _remove(cache.pools / other.name, other)
     if total + needed > cache.cap:
-        raise DataError(
+        raise CacheFullError(
             f"The prepared images need {(total + needed) / _GIB:.2f} GiB and the cache {cache.folder} may hold "
             f"{cache.cap / _GIB:.2f} GiB: set MEDVLP_CACHE_GIB to more, or choose a smaller image size."
         )

@@ -81,10 +81,14 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def stack_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return a stack's files; of a folder those in it, without hidden ones, by their names: frame 2 before frame 10."""
+    """Return a stack's files; of a folder those in it by their names, frame 2 before frame 10.
+
+    Hidden files and a DICOMDIR are none.
+    """
     if len(paths) != 1 or not paths[0].is_dir():
         return paths
-    files = (path for path in paths[0].iterdir() if path.is_file() and not path.name.startswith("."))
+    there = (path for path in paths[0].iterdir() if path.name.upper() != "DICOMDIR")
+    files = (path for path in there if path.is_file() and not path.name.startswith("."))
     return tuple(sorted(files, key=lambda at: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", at.name)]))
 
 

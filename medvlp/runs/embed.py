@@ -13,6 +13,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.keys import keys
 from medvlp.core.progress import progress
 from medvlp.core.table import FeatureTable
+from medvlp.data.cache import Cache
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
@@ -87,11 +88,13 @@ class Embedder:
         meta: dict[str, object] = {"model": loaded.bundle.hash, "backend": asked.backend, "data": table.hash}
         return cls(loaded, table, reading, tuple(asks), meta)
 
-    def rows(self, start: int, stop: int, *, workers: int, tell: Progress | None = None) -> FeatureTable:
+    def rows(
+        self, start: int, stop: int, *, workers: int, tell: Progress | None = None, cache: Cache | None = None
+    ) -> FeatureTable:
         """Return the features of some records: of those that can be read and have anything that the model reads."""
         some = self.manifest.take(range(start, min(stop, len(self.manifest))))
         try:
-            prepared = prepare(some, self.reading, cache=None, workers=workers, cap=1.0, progress=tell)
+            prepared = prepare(some, self.reading, cache=cache, workers=workers, cap=1.0, progress=tell)
         except NothingReadableError as error:
             left = [record.id for record in error.quarantined]
             return FeatureTable([], {}, {**self.meta, "left_out": left, "empty": []})

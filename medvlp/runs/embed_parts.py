@@ -14,9 +14,11 @@ from typing import Any
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
 from medvlp.core.files import make_folder, read_json, write_json
+from medvlp.core.passing import passing_folder, remove_passing
 from medvlp.core.progress import progress
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.table import FeatureTable
+from medvlp.data.cache import Cache, CacheFullError
 from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
 from medvlp.io.member import url_of
@@ -108,7 +110,14 @@ def _same_work(folder: Path, work: dict[str, object]) -> None:
 
 def _write(opened: Embedder, part: _Part, workers: int) -> Path:
     files = _files(opened.manifest, part)
-    found = opened.rows(part.start, part.stop, workers=workers)
+    try:
+        found = opened.rows(part.start, part.stop, workers=workers)
+    except CacheFullError:  # of a large archive each part's pictures go when it is made
+        folder = passing_folder("embed")
+        try:
+            found = opened.rows(part.start, part.stop, workers=workers, cache=Cache(folder))
+        finally:
+            remove_passing(folder)
     replace(found, meta={**found.meta, "files": files}).save(part.path)
     return part.path
 

@@ -61,6 +61,7 @@ def test_frames_of_a_folder_are_in_the_order_of_their_numbers_and_hidden_files_a
     (tmp_path / "echo").mkdir()
     paths = [picture(tmp_path / "echo" / f"frame{number}.png", number) for number in (0, 1, 2, 9, 10, 11)]
     (tmp_path / "echo" / ".DS_Store").write_bytes(b"Bud1")
+    (tmp_path / "echo" / "DICOMDIR").write_bytes(b"no picture")
     stack = stack_of(str(tmp_path / "echo"), ReadStack(size=16)).take()
     assert torch.equal(stack.pixels, torch.stack([alone(path) for path in paths]))
 

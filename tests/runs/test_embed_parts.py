@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from medvlp.core import collectives
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.table import FeatureTable
+from medvlp.data.cache import cache_info
 from medvlp.data.manifest import Manifest
 from medvlp.data.shards import shard_manifest
 from medvlp.models.bundle import load_bundle, save_bundle
@@ -63,6 +64,18 @@ def test_parts_make_the_same_table_and_what_is_left_out_of_each_is_told(
     same(FeatureTable.load(tmp_path / "t.parquet"), whole)
     assert whole.meta["left_out"] == ["r1", "r4", "r5", "r6", "r7"]
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_an_archive_larger_than_the_cache_is_embedded_in_parts(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / "measured"))
+    embed_manifest(tiny_run.bundle, manifest, root=None, workers=0)
+    monkeypatch.setenv("MEDVLP_CACHE_GIB", str(cache_info().bytes / 2**30 / 2))
+    monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / "small"))
+    with pytest.raises(DataError, match="MEDVLP_CACHE_GIB"):
+        embed_manifest(tiny_run.bundle, manifest, root=None, workers=0)
+    same(embed_in_parts(tiny_run.bundle, manifest, tmp_path / "t.parquet", size=4, root=None, workers=0), whole)
 
 
 def test_parts_of_shards_behind_an_address_are_read_from_there(
