@@ -73,6 +73,9 @@ def make_table(
             raise ConfigError(
                 f"No run measures {measure.name}: report another number: {did_you_mean(measure.name, seen.names)}."
             )
+        over = sorted({value.row.counts.labels_used or 0 for own in values for value in own.values()})
+        if len(over) > 1:  # a model is asked for no finding that no training text names
+            seen.caveats.append(f"{measure.name} is over {over[0]} to {over[-1]} findings, not the same in all runs.")
     at = next((i for i, cell in enumerate(cells) if cell.name == reference), None)
     if at is not None:
         resamples = max(resamples, _ENOUGH * sum(_paired(values, at) for values in found.values()))

@@ -283,6 +283,20 @@ def test_a_failed_run_is_left_out_of_both_sides_of_a_difference(tmp_path: Path) 
     assert "| b | 1 of 2 |" in markdown(table)
 
 
+def test_means_over_other_findings_are_told_apart_in_words(tmp_path: Path) -> None:
+    """With a hundredth of the reports a rare finding may stand in none, and the model is not asked for it."""
+    whole = cases(strength=0.7, draw=1)
+    part = whole.drop(columns=["label:nodule", "score:nodule"])
+    sentence = "zero_shot auroc macro (test) is over 1 to 2 findings, not the same in all runs."
+    for tables, expected in (([whole, part], [sentence]), ([whole, whole], [])):
+        cells = [cell(tmp_path / str(len(expected)), str(at), {0: result(each)}) for at, each in enumerate(tables)]
+        table = make_table(cells, [AUROC], title="", reference="0", resamples=RESAMPLES)
+        assert [each for each in table.caveats if "findings" in each] == expected
+    single = Measure(result="zero_shot", metric="auroc", label="effusion", split="test")
+    cells = [cell(tmp_path / "single", str(at), {0: result(each)}) for at, each in enumerate((whole, part))]
+    assert not make_table(cells, [single], title="", resamples=RESAMPLES).caveats
+
+
 def test_enough_resamples_are_drawn_for_the_correction(tmp_path: Path) -> None:
     """The smallest p is 2 / (resamples + 1): times the number of comparisons it must stay under 0.05."""
     same = result(cases(strength=0.7, draw=1))
