@@ -111,7 +111,8 @@ class Room:
         listed = secrets.token_urlsafe(8)  # two tabs of a session each have their own list
         self.sessions.remember(token, f"archive {listed}", [each["StudyInstanceUID"] for each in found])
         shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances")
-        return {"list": listed, "studies": [{name: each[name] for name in shown} for each in found]}
+        studies = [{name: each[name] for name in shown} for each in found]
+        return {"list": listed, "studies": studies, "more": len(found) == Pacs.most}
 
     def fetched(self, token: str, listed: str, number: int) -> dict[str, Any]:
         """Open a study of a list.

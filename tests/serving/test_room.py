@@ -23,6 +23,7 @@ from medvlp.io import UnreadableImage, read_frames
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports import export
+from medvlp.serving.exports.pacs import Pacs
 from medvlp.serving.exports.picture import render
 from medvlp.serving.maps import plain_map
 from medvlp.serving.room import Room
@@ -325,14 +326,17 @@ def test_a_row_of_one_tabs_list_is_its_study_whatever_another_tab_searched(tmp_p
 
 
 @needs_orthanc
-def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, tmp_path, archive):
+def test_a_study_of_an_archive_is_opened_by_its_place_and_written_back(reader, tmp_path, archive, monkeypatch):
     folder = tmp_path / "private"
     folder.mkdir()
     room = Room((reader,), Sessions(), samples=None, audit=AuditLog(None), folder=folder, archive=pacs(archive))
     pacs(archive).store([film(tmp_path / "a", StudyDate="20200102", InstanceNumber=1).read_bytes()])
     token, another = room.sessions.start(), room.sessions.start()
     listed = room.listed(token, "MRN12345", "")
-    assert [each["StudyDate"] for each in listed["studies"]] == ["20200102"]
+    assert ([each["StudyDate"] for each in listed["studies"]], listed["more"]) == (["20200102"], False)
+    with monkeypatch.context() as patched:
+        patched.setattr(Pacs, "most", 1)
+        assert room.listed(token, "MRN12345", "")["more"]  # a list that is full says that there may be others
     assert [secret for secret in SECRETS if secret in json.dumps(listed)] == []
     with pytest.raises(KeyError):
         room.fetched(another, listed["list"], 0)

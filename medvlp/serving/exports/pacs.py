@@ -6,14 +6,13 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydicom import dcmread
 
 from medvlp.core.errors import UserError
 
-_MOST = 100
 #: What a list of studies shows (PS3.18 10.6.3).
 _FIELDS = ("StudyInstanceUID", "StudyDate", "StudyDescription", "PatientID", "PatientName", "ModalitiesInStudy",
            "NumberOfStudyRelatedInstances", "AccessionNumber")  # fmt: skip
@@ -26,8 +25,10 @@ class Pacs:
     Attributes:
         url: its root, such as ``http://127.0.0.1:8042/dicom-web``.
         credentials: a file with ``USER:PASSWORD``; None where it asks for none.
+        most: studies of a list.
     """
 
+    most: ClassVar[int] = 100
     url: str
     credentials: Path | None = None
     _client: Any = field(init=False, repr=False, compare=False)
@@ -66,7 +67,7 @@ class Pacs:
             date: YYYYMMDD, or a range YYYYMMDD-YYYYMMDD.
 
         Returns:
-            at most 100 studies, each field as text.
+            `most` studies at most, each field as text.
 
         Raises:
             UserError: nothing was asked for, or the archive does not answer.
@@ -75,7 +76,7 @@ class Pacs:
         if not wanted:
             raise UserError("Nothing was asked for: give a patient ID or a date.")
         found = self._ask(
-            lambda: self._client.search_for_studies(search_filters=wanted, fields=list(_FIELDS), limit=_MOST)
+            lambda: self._client.search_for_studies(search_filters=wanted, fields=list(_FIELDS), limit=self.most)
         )
         return [_plain(each) for each in found]
 

@@ -103,10 +103,11 @@ async function search() {
   const list = $("archive").querySelector("ul");
   list.replaceChildren(h("li", { className: "fine" }, "asking ..."));
   try {
-    const { list: key, studies } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
+    const { list: key, studies, more } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
     list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(key, n), "Fetching the study ...") },
       `${each.StudyDate.replace(/(....)(..)(..)/, "$1-$2-$3")}  ${each.ModalitiesInStudy.replaceAll("\\", " ")}  ${each.NumberOfStudyRelatedInstances}`))),
-    studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."));
+    studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."),
+    more ? h("li", { className: "fine" }, `These are the first ${studies.length}: a patient ID with a day shows others.`) : "");
   } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
 }
 
