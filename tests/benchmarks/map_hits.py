@@ -4,7 +4,7 @@
 
 `configs/evaluate/phantom.yaml` with the measures `classification` and `grounding` alone on a copy of the bundle, which
 keeps of each finding the map that hits it best on validation patients of its hospital. Each finding's map is then drawn
-of films of another hospital (`medvlp phantom --seed 7`), none of whose patients the bundle has seen: the numbers are of
+of films of another hospital (`medvlp phantom`), none of whose patients the bundle has seen: the numbers are of
 them, and nothing is chosen there.
 """
 
