@@ -18,7 +18,7 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import hashed_uniform, seed_of
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextTower
-from medvlp.models.encoders.biovil_t import BioVilT
+from medvlp.models.encoders.biovil_t import reads_priors
 from medvlp.models.heads._speaker import Speaker
 from medvlp.text.tokenizers import SpeakingTokenizer
 
@@ -45,9 +45,9 @@ def refuse_ragged(reads: str, model: Model) -> None:
     Raises:
         ConfigError: for the slices of a stack.
     """
-    key, tower = parse_key(reads), dict(model.named_modules()).get("towers.stack")
+    key = parse_key(reads)
     # Tokens of a film and its prior are places of the film.
-    if key.view.startswith("stack") and key.part == "tokens" and not isinstance(tower, BioVilT):
+    if key.view.startswith("stack") and key.part == "tokens" and not reads_priors(model):
         raise ConfigError(
             f"{reads!r} has as many tokens as a stack has slices: let the answer read a pooler of several queries."
         )

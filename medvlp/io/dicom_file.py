@@ -27,8 +27,9 @@ _MAX_INFLATE_RATIO = 100  # an X-ray deflates 2 to 5 times, an empty mask 100s: 
 _FREE_INFLATED = 64 << 20  # bytes allowed whatever the ratio
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "int"}
 _UNDEFINED = 0xFFFFFFFF
+_SLICES = ("2", "2.1", "2.2", "4", "4.1", "4.4", "20", "128", "128.1", "130")
 #: SOP Class UIDs of slices: CT, MR, PET, NM, enhanced or converted to it. Without pixels such a file is a part of one.
-SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{n}" for n in "2 2.1 2.2 4 4.1 4.4 20 128 128.1 130".split())  # noqa: SIM905
+SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in _SLICES)
 #: Of segmentations in bits or fractions, and of labels.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _UID = re.compile(r"[0-9.]{1,64}")

@@ -267,8 +267,7 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    check_manifest(folder)
-    described = upgraded(_described_in(folder / "bundle.yaml"))
+    described = _checked(folder)
     if described.get("schema") != SCHEMA:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
@@ -284,15 +283,22 @@ def _hash(described: Mapping[str, Any], folder: Path) -> str:
 
 def load_seen(folder: str | Path) -> Seen | None:
     """Return what a bundle knows of its training data without building its model; None where it does not know."""
-    folder = Path(folder)
-    check_manifest(folder)
-    return _seen(upgraded(_described_in(folder / "bundle.yaml")), folder)
+    return _seen(_checked(Path(folder)), Path(folder))
 
 
 def load_provenance(folder: str | Path) -> dict[str, object]:
     """Return where a bundle says that it comes from, without building its model."""
-    check_manifest(Path(folder))
-    return upgraded(_described_in(Path(folder) / "bundle.yaml"))["provenance"]
+    return _checked(Path(folder))["provenance"]
+
+
+def load_spec(folder: str | Path) -> dict[str, Any]:
+    """Return the specification of a bundle's model, without building it."""
+    return _checked(Path(folder))["model"]
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    check_manifest(folder)
+    return upgraded(_described_in(folder / "bundle.yaml"))
 
 
 def _described_in(path: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from medvlp.measures._points import check_choice
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import load_bundle
+from medvlp.models.bundle import load_bundle, load_spec
 from medvlp.models.patches import apply_patches
 from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
@@ -170,8 +170,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     """
     check_unpatched(config)
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
-    start: Any = None if config.init_from is None else load_bundle(config.init_from).model
-    if start is not None and (done := start.spec.get("surgery")):
+    if config.init_from is not None and (done := load_spec(config.init_from).get("surgery")):
         operate(model, done, where=f"init_from {config.init_from}: surgery")  # heads and needs are of what it left
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {

@@ -185,7 +185,7 @@ def test_a_model_of_ct_rate_reads_volumes_of_other_sources_which_must_be_in_houn
     for name, shift in (("raw", 8192), ("hu", 0)):
         nibabel.Nifti1Image(hounsfield + np.int16(shift), LPS).to_filename(tmp_path / f"{name}.nii.gz")
     plain, guarded = (
-        stack_of(str(tmp_path / "hu.nii.gz"), ReadVolume(size=12, side_car=side_car, windows=("ct_lung_v1",)))[0]  # type: ignore[arg-type]
+        stack_of(str(tmp_path / "hu.nii.gz"), ReadVolume(size=12, side_car=side_car, windows=("ct_lung_v1",)))[0]
         for side_car in ("none", "ct_rate")
     )
     assert torch.equal(plain.pixels, guarded.pixels)

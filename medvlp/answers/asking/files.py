@@ -29,7 +29,7 @@ from medvlp.data.parallel import Progress
 from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import stack_of
-from medvlp.models.encoders.biovil_t import BioVilT
+from medvlp.models.encoders.biovil_t import reads_priors
 
 _MOST_PAIRS = 50
 
@@ -132,7 +132,7 @@ def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | 
     Raises:
         DataError: if a folder or manifest names nothing that the model looks at.
     """
-    studies = model.model.kinds != ("image",) and not any(isinstance(m, BioVilT) for m in model.model.modules())
+    studies = model.model.kinds != ("image",) and not reads_priors(model.model)
     return picture_files(paths, fields=model.fields, studies=studies, root=root)
 
 

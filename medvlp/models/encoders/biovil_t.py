@@ -18,7 +18,7 @@ from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders._pairs import PairLayer, sine_places
 from medvlp.models.encoders.slices import unpacked
 
-__all__ = ["BioVilT"]
+__all__ = ["BioVilT", "reads_priors"]
 
 
 class BioVilT(Encoder):
@@ -136,3 +136,8 @@ class BioVilT(Encoder):
     def released(self) -> Mapping[str, object]:
         """See `Encoder`."""
         return {"slice": self._released}
+
+
+def reads_priors(model: nn.Module) -> bool:
+    """Return whether a model looks at a film and its prior: its stacks are such pairs, and their tokens places."""
+    return any(isinstance(module, BioVilT) for module in model.modules())
