@@ -172,6 +172,8 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(ConfigError, match=r"patches, which have no place in a graph of openvino"):
         use_backend(patched, "openvino")
     assert use_backend(model(), "torch") == []
+    with pytest.raises(UserError, match=r"openvino computes on the processor, and the model is on meta: use torch"):
+        use_backend(model().to("meta"), "openvino")
 
 
 def test_a_mixture_of_two_towers_is_one_graph(engine: str) -> None:

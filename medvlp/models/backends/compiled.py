@@ -40,13 +40,16 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
 
     Raises:
         ConfigError: if there is no such backend, or the model has patches, whose place is inside a tower.
-        UserError: if the engine is not installed, or the bundle holds no towers in 8 bits and they are asked for.
+        UserError: if the engine is not installed, the model is on another device than the processor, or the bundle
+            holds no towers in 8 bits and they are asked for.
     """
     if name not in BACKENDS:
         raise ConfigError(f"There is no backend {name!r}: choose {', '.join(BACKENDS)}.")
     if name == "torch":
         return []
     refuse_patches(model, name)
+    if (device := next(model.parameters()).device).type != "cpu":
+        raise UserError(f"The backend {name} computes on the processor, and the model is on {device}: use torch there.")
     if name == "int8":
         if int8 is None:
             raise UserError("The bundle holds no towers in 8 bits: make one that does with `medvlp quantise`.")
