@@ -1,4 +1,4 @@
-"""What is said when a step fails for want of memory, or of something that torch compiled."""
+"""What is said when a step fails for want of memory, a deterministic kernel, or of something that torch compiled."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def remedy(error: RuntimeError, root: nn.Module, options: TrainingOptions, phase
     # The processor's allocator has no exception of its own.
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return _of_memory(root, options, phases)
+    if "does not have a deterministic implementation" in str(error):
+        return (
+            f"training.deterministic is on, and torch has no such kernel of {str(error).split()[0]} on this device, which "
+            "a step of this recipe calls: leave it out."
+        )
     if options.compile:
         from torch._dynamo.exc import TorchDynamoException
 

@@ -1,4 +1,4 @@
-"""What is told when a step does not fit into memory."""
+"""What is told when a step does not fit into memory, or cannot be repeated bit for bit."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def test_what_is_on_already_or_would_be_refused_is_not_advised(phases: int, reco
     trainer.setup.model.register_forward_pre_hook(lambda *_: torch.empty(2**55))
     with pytest.raises(UserError, match=r"set training.chunks=\d+ \(the gradients stay the same\) and resume\."):
         trainer.fit()
+
+
+def test_what_has_no_deterministic_kernel_is_named(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, spec=MODEL)
+    trainer = Trainer(replace(setup, phases=setup.phases[:1]))
+    trainer.setup.model.register_forward_pre_hook(lambda *_: torch.zeros(2).put_(torch.tensor([0]), torch.ones(1)))
+    torch.use_deterministic_algorithms(True)
+    try:
+        with pytest.raises(UserError, match="deterministic is on, and torch has no such kernel of put_ on this device"):
+            trainer.fit()
+    finally:
+        torch.use_deterministic_algorithms(False)
