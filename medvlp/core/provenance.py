@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+_SOURCES = (".py", ".yaml", ".csv", ".json")  # rules, words and tables of codes are code
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "monai", "pydicom", "nibabel", "numpy", "scikit-learn")
 
 
@@ -26,7 +27,7 @@ def code_hash(*folders: str) -> str:
     A cache that is keyed by it is never read by other code than wrote it.
     """
     root = Path(__file__).resolve().parent.parent
-    files = sorted(p for folder in (folders or (".",)) for p in (root / folder).rglob("*.py"))
+    files = sorted(p for folder in (folders or (".",)) for p in (root / folder).rglob("*") if p.suffix in _SOURCES)
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import resource
+import runpy
 import shutil
 import stat
 import zipfile
@@ -17,6 +18,7 @@ import pytest
 from pydicom import config, dcmread
 from typer.testing import CliRunner
 
+from medvlp.core import provenance
 from medvlp.core.errors import UserError
 from medvlp.data.deidentify import deidentify_folder
 from medvlp.data.deidentify import folder as folder_module
@@ -265,6 +267,17 @@ def test_files_of_another_version_of_the_rules_are_done_again(tmp_path: Path, mo
     monkeypatch.setattr(folder_module, "code_hash", lambda *folders: "of other rules")
     assert run(tmp_path).again == 0
     assert bytes_of(tmp_path / "out") == before
+
+
+def test_the_table_of_rules_belongs_to_the_version_of_the_program(tmp_path: Path) -> None:
+    source, copied = Path(provenance.__file__), tmp_path / "core" / "provenance.py"
+    shutil.copytree(source.parent.parent / "io" / "deidentify", tmp_path / "io" / "deidentify")
+    copied.parent.mkdir()
+    shutil.copy(source, copied)
+    before = runpy.run_path(str(copied))["code_hash"]("io")
+    with open(tmp_path / "io" / "deidentify" / "table_e1_1.csv", "a", encoding="ascii") as handle:
+        handle.write("00090010,X,\n")
+    assert runpy.run_path(str(copied))["code_hash"]("io") != before
 
 
 def test_a_second_command_on_one_output_is_refused_and_nothing_half_written_stays(tmp_path: Path) -> None:
