@@ -22,7 +22,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from medvlp.data.manifest import Manifest
-from medvlp.io.member import TarMember, fetch, member_of, url_of
+from medvlp.io.member import TarMember, fetch, member_of, size_and_time, url_of
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
@@ -50,7 +50,7 @@ def indexed_hashes(paths: Sequence[Path | None]) -> list[str]:
         if member is not None:
             folders[member.shard.rpartition("/")[0]].append((place, member))
     for folder, asked in folders.items():
-        index = _index(folder)
+        index = _index(folder, _stamp(folder))
         if index is not None:
             for (place, _), sha in zip(asked, index.hashes([member for _, member in asked]), strict=True):
                 found[place] = sha
@@ -72,7 +72,8 @@ def column_hashes(manifest: Manifest, name: str) -> pa.Array | None:
         return None
     shard = found.field("shard").dictionary_encode()
     folders = {each.rpartition("/")[0] for each in shard.dictionary.to_pylist()}
-    index = _index(str(manifest.root / folders.pop())) if len(folders) == 1 else None
+    folder = str(manifest.root / folders.pop())
+    index = None if folders else _index(folder, _stamp(folder))
     if index is None:
         return None
     names = [index.shards.get(each.rpartition("/")[2], -1) for each in shard.dictionary.to_pylist()]
@@ -109,8 +110,8 @@ class _Index:
 
 
 @lru_cache(maxsize=4)
-def _index(folder: str) -> _Index | None:
-    """Read the index of a folder of shards, or of a URL; None where there is none that can be read."""
+def _index(folder: str, stamp: tuple[int, int] | None) -> _Index | None:
+    """Read the index of a folder of shards, or of a URL; None where there is none that can be read; by `stamp` too."""
     url = url_of(folder)
     try:
         table = pq.read_table(Path(folder, INDEX) if url is None else io.BytesIO(fetch(f"{url}/{INDEX}")))
@@ -128,6 +129,14 @@ def _index(folder: str) -> _Index | None:
     sha256 = np.frombuffer(table["sha256"].combine_chunks().buffers()[1], np.uint8)[: 32 * len(table)].reshape(-1, 32)
     shards = {name: number for name, number in names.items() if name in whole}
     return _Index(shards, places[order], table["size"].to_numpy()[order], np.ascontiguousarray(sha256[order]))
+
+
+def _stamp(folder: str) -> tuple[int, int] | None:
+    """Size and time of a folder's index; None where there is none, or it lies behind a URL."""
+    try:
+        return None if url_of(folder) else size_and_time(Path(folder, INDEX))
+    except OSError:
+        return None
 
 
 def _bytes(path: Path) -> int:

@@ -82,6 +82,9 @@ def test_a_file_is_looked_up_by_study(suffix: str, tmp_path: Path) -> None:
         DataError, match=r"has no line of the study of sample 'a': make it from .* or set missing: skip"
     ):
         seen(view, **{"id.study": "s3"})
+    if suffix == ".jsonl":  # written anew, it is read anew
+        write_triplets([of_report("Clear lungs. Normal heart.", study_id="s1")], path)
+        assert said(seen(view, **{"id.study": "s1"})) != said(found)
     lenient = TripletMatrix(source="file", file=str(path), missing="skip")
     assert "vector.triplets" not in seen(lenient, **{"id.study": "s3"}).fields
     with pytest.raises(DataError, match=r"the sample 'a' has no id\.study: give the manifest that column"):

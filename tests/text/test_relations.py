@@ -74,6 +74,8 @@ def test_the_view_reads_the_whole_report_or_a_file_and_knows_nothing_without(tmp
         assert view.matrix(Sample("a", {"id.study": "another"})) is None
         with pytest.raises(DataError, match=r"has no id\.study"):
             view.matrix(Sample("a", {}))
+    write_triplets([of_report("Clear lungs.", study_id=study.study_id)], lines)  # written anew, it is read anew
+    assert float(view.matrix(Sample("a", {"id.study": study.study_id}))[0, 0, 2]) != 1
 
 
 def test_every_slice_is_an_image_in_the_order_of_the_stack() -> None:

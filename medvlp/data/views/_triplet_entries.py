@@ -15,6 +15,7 @@ import numpy as np
 
 from medvlp.core.errors import DataError
 from medvlp.core.triplet import Presence, Triplet
+from medvlp.data.contents import Stamp
 from medvlp.text.lemmas import Lemmatiser
 from medvlp.text.medslip_matrix import UncertainPolicy, load_matrix, matrix_of
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
@@ -49,8 +50,8 @@ def entries_of_labels(labels: tuple[tuple[str, float], ...], rules: Rules) -> En
 
 
 @lru_cache(maxsize=8)
-def entries_of_file(file: str, rules: Rules) -> Mapping[str, Entries]:
-    """Return study -> entries of a file of triplets (``.jsonl``) or matrices (``.npz``).
+def entries_of_file(file: str, rules: Rules, stamp: Stamp | None) -> Mapping[str, Entries]:
+    """Return study -> entries of a file of triplets (``.jsonl``) or matrices (``.npz``), stored by its `stamp` too.
 
     Raises:
         DataError: for matrices of another vocabulary, or a study on two lines.

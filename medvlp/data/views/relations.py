@@ -14,6 +14,7 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.contents import Stamp, stamp_of
 from medvlp.data.views._options import require
 from medvlp.data.views._report import WHOLE, texts_of
 from medvlp.text.language import is_english
@@ -92,7 +93,7 @@ class Relations:
                     f"relations looks a study up in {self.file} and the sample {sample.id!r} has no id.study: give the "
                     "manifest that column."
                 )
-            stated = _of_file(self.file).get(study)
+            stated = _of_file(self.file, stamp_of(Path(self.file).expanduser())).get(study)
         else:
             whole = self.field == "text" and WHOLE in sample.fields
             text = "\n".join(texts_of(sample.fields, WHOLE if whole else self.field))
@@ -106,7 +107,7 @@ def _of_report(text: str) -> tuple[Stated, ...]:
 
 
 @lru_cache(maxsize=4)
-def _of_file(file: str) -> Mapping[str, tuple[Stated, ...]]:
+def _of_file(file: str, stamp: Stamp | None) -> Mapping[str, tuple[Stated, ...]]:
     path = Path(file).expanduser()
     if path.suffix == ".json":
         return {report.study_id: tuple(stated_by_edges(report)) for report in read_radgraph(path)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
+from medvlp.data.contents import stamp_of
 from medvlp.data.views._triplet_entries import (
     PRESENCE,
     Entries,
@@ -120,7 +122,7 @@ class TripletMatrix:
                 f"triplet_matrix looks a study up in {self.file} and the sample {sample.id!r} has no id.study: give "
                 "the manifest that column."
             )
-        found = entries_of_file(str(self.file), rules).get(study)
+        found = entries_of_file(str(self.file), rules, stamp_of(Path(str(self.file)).expanduser())).get(study)
         if found is None and self.missing == "error":
             raise DataError(
                 f"{self.file} has no line of the study of sample {sample.id!r}: make it from this cohort's reports, "
