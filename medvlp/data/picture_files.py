@@ -43,6 +43,11 @@ class PictureFile:
         """The file or folder, or the files."""
         return self.files[0] if len(self.files) == 1 else self.files
 
+    @property
+    def name(self) -> str:
+        """What draws are a function of: the id, of a file that nobody names its own name, wherever its folder lies."""
+        return self.files[0].name if self.id == str(self.files[0]) else self.id
+
 
 def picture_files(
     paths: Sequence[Path], *, fields: Sequence[str], studies: bool, root: Path | None = None

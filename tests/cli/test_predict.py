@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -312,13 +313,17 @@ class Drawn(Heard):
         return Predictions(tuple(rows.table.ids), text=tuple(map(str, draws[:, 0].tolist())))
 
 
-def test_what_is_drawn_for_a_picture_hangs_on_its_name_and_not_on_its_place(films: Path) -> None:
+def test_what_is_drawn_for_a_picture_hangs_on_its_name_and_not_on_its_place_or_folder(films: Path) -> None:
     """Samples were called 0, 1, ...: a picture's words were others where another one stood before it."""
     model = VisionLanguageModel(Bundle(dual(DUAL), None, preprocessing=[READ]))
     model.answers = {"drawn": Drawn()}
     both = predict_files(model, [films / "0.png", films / "2.png"])["results"]
     alone = predict_files(model, [films / "2.png"])["results"]
     assert both[1]["text"] == alone[0]["text"] != both[0]["text"]
+    elsewhere = shutil.copytree(films, films.parent / "moved")
+    assert predict_files(model, [elsewhere / "2.png"])["results"][0]["text"] == alone[0]["text"]
+    asked = model.ask("drawn", [films / "0.png", elsewhere / "2.png"])
+    assert (asked.ids, asked.text) == (("0", "1"), (both[0]["text"], alone[0]["text"]))
 
 
 def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -> None:

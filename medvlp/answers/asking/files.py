@@ -280,7 +280,7 @@ def _samples(
     for number, row in rows.items():
         tick()
         try:
-            prepared = row if isinstance(row, Prepared) else model.prepare(row.source, name=row.id)
+            prepared = row if isinstance(row, Prepared) else model.prepare(row.source, name=row.name)
         except DataError as error:
             failed[number] = error
             continue

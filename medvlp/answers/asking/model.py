@@ -278,7 +278,7 @@ class VisionLanguageModel:
 
         Args:
             name: of one of `answers`.
-            images: files, or (H, W) arrays as for `prepare`.
+            images: files, or (H, W) arrays as for `prepare`; draws are a function of a file's name, an array's number.
             ask: what the answer must be told; nothing by default.
 
         Raises:
@@ -291,14 +291,15 @@ class VisionLanguageModel:
             raise UserError(f"There is no picture to ask {name!r} about: give at least one.")
         if len(self.model.kinds) > 1:
             return self._ask_by_kind(name, many, ask or Ask())
-        samples = (self.sample(image, name=str(number)) for number, image in enumerate(many))
+        names = (Path(each).name if isinstance(each, str | Path) else str(i) for i, each in enumerate(many))
+        samples = (self.sample(image, name=own) for image, own in zip(many, names, strict=True))
         group = 1 if self.model.vision_kind == "stack" else self._batch
         options: dict[str, Any] = {"asks": {name: ask or Ask()}, "batch": group, "begin": self.begun}
-        return ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
+        said = ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
+        return replace(said, ids=tuple(map(str, range(len(many)))))
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
-        pieces: list[Predictions] = []
-        order: list[int] = []
+        pieces, order = list[Predictions](), list[int]()
         for single, own in self.by_kind([self.kind_of(image) for image in images]):
             pieces.append(single.ask(name, [images[i] for i in own], ask.rows(own)))
             order += own
