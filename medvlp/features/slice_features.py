@@ -24,7 +24,7 @@ from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
 from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Model
-from medvlp.core.provenance import hash_of
+from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Batch, Column, Stack
 from medvlp.core.views import View
 from medvlp.data.contents import stamps_anywhere
@@ -81,10 +81,13 @@ def write_slice_features(
         UserError: if the disk is full, or another process writes into the folder.
     """
     keep_freed_memory()
+    spec: Any = model.spec
+    own = spec.get("stack") or spec.get("vision") or {}
     meta = {
         "tower": tower_hash(slice_tower(model)),
         "preprocessing": json.dumps([view_spec(view) for view in views]),
-        "code": pool_name(views),
+        # Pixel statistics and numbers of attention heads are no weights, and stand in the specification alone.
+        "code": hash_of([pool_name(views), own.get("slice", own), code_hash("features", "models")]),
     }
     with exclusive(folder, what="command", otherwise="name another folder"):
         remove_left(folder)
