@@ -161,7 +161,7 @@ def worth_keeping(sentences: list[str], *, least: int = 3, most: int = 81, infor
     total, seen, chosen = sum(counts.values()), set(), []
     for place, (text, own) in enumerate(zip(sentences, words, strict=True)):
         key, shares = " ".join(own), [counts[word] / total for word in set(own)]
-        said = -sum(share * math.log(share) for share in shares)
+        said = -math.fsum(share * math.log(share) for share in shares)  # in any order
         if least <= len(own) <= most and not _FOREIGN.search(text) and key not in seen and said >= information:
             chosen.append(place)
             seen.add(key)

@@ -93,7 +93,7 @@ def stack_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     if len(paths) != 1 or not paths[0].is_dir():
         return paths
     there = (path for path in paths[0].iterdir() if path.name.upper() != "DICOMDIR")
-    files = (path for path in there if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in there if path.is_file() and not path.name.startswith("."))
     return tuple(sorted(files, key=lambda at: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", at.name)]))
 
 

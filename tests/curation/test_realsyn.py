@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_sentences_are_filtered_by_length_address_repetition_and_information() -
     ]
     assert worth_keeping(sentences, information=0.2) == [1, 5]
     assert worth_keeping(sentences, information=1.0) == []
+
+
+def test_what_a_sentence_says_is_the_same_in_whatever_order_its_words_are_summed() -> None:
+    words = [f"{one}{other}n" for one in "bdfgklmnpr" for other in "aeio"]
+    sentences = [" ".join(words[i : i + 9 + i % 5]) for i in range(28)]
+    counts = Counter(word for each in sentences for word in each.split())
+    total = sum(counts.values())
+    for place, each in enumerate(sentences):
+        shares = [counts[word] / total for word in each.split()]
+        exactly = -math.fsum(share * math.log(share) for share in shares)
+        assert place in worth_keeping(sentences, information=exactly)
 
 
 def test_the_cap_of_a_cluster_is_exact_and_sentences_come_with_the_record(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from medvlp.core.sample import Sample
 from medvlp.data.cache import Cache
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn, seen
+from medvlp.data.picture_files import stack_files
 from medvlp.data.pipeline import apply_views
 from medvlp.data.prepare import prepare
 from medvlp.data.stack_files import FileStack, write_stack_file
@@ -64,6 +65,15 @@ def test_frames_of_a_folder_are_in_the_order_of_their_numbers_and_hidden_files_a
     (tmp_path / "echo" / "DICOMDIR").write_bytes(b"no picture")
     stack = stack_of(str(tmp_path / "echo"), ReadStack(size=16)).take()
     assert torch.equal(stack.pixels, torch.stack([alone(path) for path in paths]))
+
+
+def test_names_of_one_number_stand_in_one_order_whichever_was_written_first(tmp_path: Path) -> None:
+    names = [f"frame{zeros}1.png" for zeros in ("", "0", "00", "000", "0000")]
+    for folder, order in (("one", names), ("other", names[::-1])):
+        (tmp_path / folder).mkdir()
+        for name in order:
+            (tmp_path / folder / name).touch()
+        assert [path.name for path in stack_files((tmp_path / folder,))] == sorted(names)
 
 
 def test_frames_of_a_cine_are_slices(tmp_path: Path) -> None:
