@@ -30,6 +30,7 @@ from medvlp.data.loader import Loader, in_order
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.measures._points import check_choice
+from medvlp.models._draws import seeded
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
@@ -177,7 +178,8 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
         name: build("state", spec, where=f"states.{name}", given={**given, "name": name})
         for name, spec in config.states.items()
     }
-    objectives, weights = build_objectives(config.phases, given)
+    with seeded(config.seed, "objectives"):  # a score may have weights
+        objectives, weights = build_objectives(config.phases, given)
     views = _views_of(objectives)
     fields = [*fields, *added_fields(views)]
     refreshed: set[str] = set()

@@ -426,6 +426,22 @@ def test_a_need_may_be_what_a_patch_of_the_phase_gives(tree: dict[str, Any]) -> 
         build_parts(config_of(tree), words, ("image", "text"))
 
 
+def test_first_weights_of_a_score_are_a_function_of_the_seed_alone(tree: dict[str, Any]) -> None:
+    local = {"name": "projection", "reads": "tokens", "width": 4}
+    tree["model"] = {"name": "single", "image_size": 32, "patch_size": 8, "width": 16, "layers": 1, "embed_dim": 4}
+    tree["model"]["heads"] = {"image/local": local, "text/local": local}
+    score = {"name": "cross_decoder", "width": 4, "layers": 1, "heads": 2, "feedforward": 8, "hidden": [6]}
+    tree["phases"] = [{"until": 16, "objectives": [{"name": "clip", "score": score}]}]
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    made = []
+    for seed in (0, 0, 1):
+        parts = build_parts(config_of({**tree, "seed": seed}), words, ("image", "text"))
+        made.append(torch.cat([each.flatten() for each in parts.objectives[0]["clip"].parameters()]))
+        torch.rand(1)  # whatever else the process draws
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
 def test_phases_may_have_their_own_records_patches_and_refreshes(tree: dict[str, Any]) -> None:
     lora = {"name": "lora", "kind": "text", "view": "text", "on": "linear[*]", "rank": 2}
     clip = {"name": "clip", "positives": "own"}
