@@ -318,6 +318,13 @@ def test_a_mixture_of_towers_has_the_size_of_pictures_that_a_graph_is_made_for()
     assert next(embedders(Bundle(dual(spec), None, preprocessing=[]))).inputs[0].shape == (2, 1, 32, 32)
 
 
+def test_a_graph_is_compared_on_the_same_pictures_and_words_each_time() -> None:
+    bundle = Bundle(dual(DUAL), None, preprocessing=[])
+    one, other = ([tensor for each in embedders(bundle) for tensor in each.inputs] for _ in range(2))
+    assert len(one) == 3
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_that_a_tower_of_volumes_stays_behind_is_said() -> None:
     model = build_model({**DUAL, "stack": {"name": "slices", "slice": VISION}}, tokenizer=HashWords())
     assert "the tower of stacks" in not_held(Bundle(model, None, preprocessing=[]))

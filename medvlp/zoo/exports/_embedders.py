@@ -71,7 +71,7 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
     pixels = torch.rand(2, *_shape(model), generator=torch.Generator().manual_seed(0))
     yield Embedder("image", _Image(model, "image").eval(), (pixels,), ["pixels"], ({0: rows},))
     if model.reads_text:
-        ids = torch.randint(0, model.tokenizer.vocab_size, (2, 12))
+        ids = torch.randint(0, model.tokenizer.vocab_size, (2, 12), generator=torch.Generator().manual_seed(0))
         mask = torch.arange(12)[None] < torch.tensor([[12], [7]])
         sizes = {0: rows, 1: torch.export.Dim("length", min=2, max=model.tokenizer.max_length)}
         yield Embedder("text", _Text(model, "text").eval(), (ids, mask), ["ids", "mask"], (sizes, sizes))
