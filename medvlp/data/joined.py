@@ -103,7 +103,7 @@ def _mask(manifest: Manifest, value: str | None, root: Path) -> str | None:
     return path.relative_to(root).as_posix() + value[len(name) :]
 
 
-def _column(name: str, parts: list[pa.Array | None], counts: list[int]) -> pa.Array:
+def _column(name: str, parts: list[pa.Array | None], counts: list[int]) -> pa.ChunkedArray:
     there = [part for part in parts if part is not None and not pa.types.is_null(part.type)]
     # A set that knows nothing of a column takes the kind of the others.
     types = list(dict.fromkeys(part.type for part in there if part.null_count < len(part)))
@@ -123,7 +123,8 @@ def _column(name: str, parts: list[pa.Array | None], counts: list[int]) -> pa.Ar
             filled.append(pa.array([None if value is None else [value] for value in part.to_pylist()], kind))
         else:
             filled.append(part.cast(kind))
-    return pa.concat_arrays(filled)
+    pieces = (part.chunks if isinstance(part, pa.ChunkedArray) else [part] for part in filled)
+    return pa.chunked_array([chunk for piece in pieces for chunk in piece], kind)
 
 
 def _meta(sets: Mapping[str, Manifest], slices: object) -> dict[str, object]:
