@@ -23,6 +23,8 @@ _WORDS = ("split", "deidentified")
 FACTS: tuple[str, ...] = ("side", "lobe", "severity", "size", "sentence")
 _SIDES = ("left", "right", "both")
 _DEIDENTIFIED = ("yes", "no", "unknown")
+_MOST = 1 << 31  # bytes that one array of strings holds: longer columns stay in several
+_PIECE = 1 << 14  # rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,13 +39,26 @@ class Column:
 
     def whole(self) -> pa.Array | pa.ChunkedArray:
         """The values of all rows."""
-        return self.values if self.rows is None else self.values.take(pa.array(self.rows))
+        return self.values if self.rows is None else taken(self.values, self.rows)
 
     def piece(self, start: int, stop: int) -> pa.Array | pa.ChunkedArray:
         """The values of some rows."""
         if self.rows is None:
             return self.values.slice(start, stop - start)
-        return self.values.take(pa.array(self.rows[start:stop]))
+        return taken(self.values, self.rows[start:stop])
+
+
+def taken(values: pa.Array | pa.ChunkedArray, rows: np.ndarray) -> pa.Array | pa.ChunkedArray:
+    """Return some rows of a column; of several chunks that are no one array Arrow itself gives not even one row."""
+    if isinstance(values, pa.Array) or values.nbytes < _MOST:
+        return values.take(pa.array(rows))
+    starts, parts = np.cumsum([0, *map(len, values.chunks)]), []
+    for some in np.split(rows, range(_PIECE, len(rows), _PIECE)):
+        chunk = np.searchsorted(starts, some, side="right") - 1
+        found = [values.chunk(at).take(pa.array(some[chunk == at] - starts[at])) for at in np.unique(chunk).tolist()]
+        order = np.argsort(np.argsort(chunk, kind="stable"))
+        parts.append(pa.concat_arrays([pa.array([], values.type), *found]).take(pa.array(order)))
+    return pa.chunked_array(parts, values.type)
 
 
 def characters(words: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -61,8 +76,14 @@ def characters(words: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]], ends - ends[0]
 
 
-def normal(name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str) -> pa.Array:
+def normal(
+    name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str
+) -> pa.Array | pa.ChunkedArray:
     """Return a column in the type that its name asks for: strings, float32 labels and numbers, vectors, attributes."""
+    if isinstance(column, pa.ChunkedArray) and column.nbytes >= _MOST and _is_words(column.type):
+        cuts = ((chunk, start) for chunk in column.chunks for start in range(0, len(chunk), _PIECE))
+        made = [normal(name, chunk.slice(start, _PIECE), None, source) for chunk, start in cuts]
+        return pa.chunked_array(made)
     array = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else None
     if array is None:
         array = pa.array([], column.type)
@@ -178,6 +199,10 @@ def _attribute(array: pa.Array) -> pa.Array:
     return _words(array)
 
 
+def _is_words(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def _words(array: pa.Array) -> pa.Array:
     if pa.types.is_floating(array.type):  # integers that pandas widened because some were missing
         whole = pc.if_else(pc.is_nan(array), None, array)
@@ -190,7 +215,7 @@ def _words(array: pa.Array) -> pa.Array:
 def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if _is_words(array.type):
         array = _words(array)
     try:
         array = array.cast(pa.float32())

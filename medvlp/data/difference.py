@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from medvlp.data._columns import taken
 from medvlp.data.manifest import Manifest
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
@@ -51,10 +52,10 @@ def difference(old: Manifest, new: Manifest) -> Difference:
     before, after = old.arrow("id"), new.arrow("id")
     place = pc.index_in(after, value_set=before)
     both = place.is_valid().to_numpy(zero_copy_only=False)
-    rows = pc.drop_null(place)
+    rows = pc.drop_null(place).to_numpy()
     files, values = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     for name in (set(old.names) & set(new.names)) - {"id"}:
-        unlike = _unlike(old.arrow(name).take(rows), new.arrow(name).filter(pa.array(both)))
+        unlike = _unlike(taken(old.arrow(name), rows), new.arrow(name).filter(pa.array(both)))
         if name.startswith("sha256"):
             files |= unlike
         else:

@@ -197,8 +197,9 @@ def _is_made(path: Path, meta: Mapping[str, str]) -> bool:
 def _with_stacks(
     manifest: Manifest, rows: list[int], names: list[str], folder: Path, meta: Mapping[str, str]
 ) -> Manifest:
+    some = manifest.take(rows)
     columns = {
-        name: manifest.arrow(name).take(rows)
+        name: some.arrow(name)
         for name in manifest.names
         if name.partition(".")[0] not in ("volume", "stack", "image", "boxes", "mask")
     }

@@ -10,7 +10,9 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data import _mapped
+from medvlp.data._columns import taken
 from medvlp.data._mapped import string_hashes
+from medvlp.data.joined import in_part, join_sets
 from medvlp.data.manifest import Manifest
 
 
@@ -111,6 +113,19 @@ def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
     assert Manifest(pieces, root=Path("elsewhere")).hash == small().hash
     assert small(sex=["F", "M", "M"]).hash != small().hash
     assert small(text=["x", None, "y"]).hash != small(text=["x", "y", None]).hash
+
+
+def test_reports_of_more_than_two_gib_together_are_a_column() -> None:
+    """Arrow's strings have offsets of 32 bits: one array of them ends at 2 GiB, which 200,000 long reports pass."""
+    part = pa.array(["a" * (1 << 20), "b" * (1 << 20), " "])  # the same memory a thousand times
+    long = {"id": [str(i) for i in range(3300)], "text": pa.chunked_array([part] * 1100)}
+    manifest = Manifest(pa.table(long), root=Path())
+    rows = [3299, 0, 5, 1000, 4, 0]
+    assert [manifest.value("text", row) for row in (0, 1, 2)] == ["a" * (1 << 20), "b" * (1 << 20), None]
+    some = manifest.take(rows[:5]).column("text").tolist()
+    assert some == [manifest.value("text", row) for row in rows[:5]]
+    assert taken(manifest.arrow("text"), np.array(rows)).to_pylist() == [*some, some[1]]
+    assert len(taken(manifest.arrow("text"), np.zeros(0, np.int64))) == 0
 
 
 def test_where_takes_values_lists_and_missing() -> None:
@@ -232,6 +247,8 @@ def test_a_mapped_manifest_is_the_one_in_memory(large: Path, monkeypatch: pytest
         assert ours.hash == theirs.hash == made(again).hash
         assert [ours.record(i) for i in range(len(ours))] == [theirs.record(i) for i in range(len(theirs))]
         assert all(np.array_equal(ours.column(n), theirs.column(n), equal_nan=n == "age") for n in ("id", "age"))
+    both = join_sets({"a": in_part(mapped, "train"), "b": in_part(mapped.take([0]), "test")})
+    assert both.column("text").tolist() == [*plain.column("text").tolist(), plain.value("text", 0)]
     mapped.save(large / "again.parquet")
     assert Manifest.load(large / "again.parquet").hash == plain.hash
 
