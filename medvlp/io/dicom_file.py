@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -41,6 +43,20 @@ warnings.filterwarnings(
     message="Expected (implicit|explicit) VR|End of file reached|Unknown encoding|Incorrect value for Specific",
     module=r"pydicom\.",
 )
+
+
+@contextmanager
+def quiet() -> Generator[list[warnings.WarningMessage]]:
+    """Keep what pydicom and highdicom warn of from every log and screen: they quote values, and names."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logger.disabled = True
+        try:
+            yield caught
+        finally:
+            logger.disabled = before
 
 
 @dataclass(frozen=True)

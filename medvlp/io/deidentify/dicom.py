@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +17,7 @@ from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.pixels import Searched, clean_pixels
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
-from medvlp.io.dicom_file import inflated
+from medvlp.io.dicom_file import inflated, quiet
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
@@ -60,7 +57,7 @@ def deidentify_dicom(
     Raises:
         UnreadableImage: it cannot be read, its pixels cannot be searched, or it is a document.
     """
-    with open_regular(path) as stream, refusing(path), _quiet() as warned:
+    with open_regular(path) as stream, refusing(path), quiet() as warned:
         inflated(stream)  # refuses what swells without end, which pydicom would hold
         stream.seek(0)
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
@@ -88,20 +85,6 @@ def deidentify_dicom(
         dcmwrite(buffer, dataset, enforce_file_format=True)
     names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
     return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
-
-
-@contextmanager
-def _quiet() -> Generator[list[warnings.WarningMessage]]:
-    """Keep what pydicom warns of from every log and screen: it quotes values."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        logger.disabled = True
-        try:
-            yield caught
-        finally:
-            logger.disabled = before
 
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

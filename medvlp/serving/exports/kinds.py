@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.io.dicom_file import quiet
 from medvlp.serving.exports.shown import Shown
 
 #: kind -> (name of the file without its random part, media type, module with a function ``KIND_bytes``)
@@ -58,7 +59,8 @@ def export(shown: Shown, kind: str) -> Exported:
             "DICOM objects are written by highdicom, which is not installed: pip install 'openmedvlp[pacs]'."
         )
     try:
-        return Exported(_writer(module, kind)(shown), filename, media_type)
+        with quiet():
+            return Exported(_writer(module, kind)(shown), filename, media_type)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # highdicom, of a header against the standard
         raise DataError(
             f"The picture's DICOM header does not allow it ({type(error).__name__}): export PNG or FHIR."

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydicom import dcmread
 
 from medvlp.core.errors import UserError
+from medvlp.io.dicom_file import quiet
 
 #: What a list of studies shows (PS3.18 10.6.3).
 _FIELDS = ("StudyInstanceUID", "StudyDate", "StudyDescription", "PatientID", "PatientName", "ModalitiesInStudy",
@@ -75,10 +76,8 @@ class Pacs:
         wanted = {name: value for name, value in (("PatientID", patient), ("StudyDate", date)) if value}
         if not wanted:
             raise UserError("Nothing was asked for: give a patient ID or a date.")
-        found = self._ask(
-            lambda: self._client.search_for_studies(search_filters=wanted, fields=list(_FIELDS), limit=self.most)
-        )
-        return [_plain(each) for each in found]
+        asked = {"search_filters": wanted, "fields": list(_FIELDS), "limit": self.most}
+        return self._ask(lambda: [_plain(each) for each in self._client.search_for_studies(**asked)])
 
     def retrieve(self, study: str, folder: Path) -> list[Path]:
         """Retrieve a study into files named by number (WADO-RS).
@@ -119,7 +118,8 @@ class Pacs:
 
     def _ask(self, call: Any) -> Any:  # noqa: ANN401
         try:
-            return call()
+            with quiet():
+                return call()
         except Exception as error:
             # The library's messages quote the whole URL, and with it what was asked for.
             status = getattr(getattr(error, "response", None), "status_code", None)

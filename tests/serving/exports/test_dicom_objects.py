@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def test_names_of_files_tell_nothing_of_the_patient(tmp_path: Path) -> None:
         name = export(shown(source), kind).filename
         assert "4711" not in name
         assert "Doe" not in name
+
+
+@pytest.mark.parametrize("kind", ["sr", "seg", "sc"])
+def test_no_value_of_the_header_is_warned_of(tmp_path: Path, kind: str) -> None:
+    source = radiograph(tmp_path)
+    header = dcmread(source)
+    header.PatientName, header.ReferringPhysicianName = "Miller", "Smith"  # one part each, of which highdicom warns
+    header.save_as(source)
+    said = shown(source)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert str(read(export(said, kind).data).PatientName) == "Miller"
+    assert [str(each.message) for each in caught] == []
 
 
 def test_a_header_without_what_may_be_empty_is_enough(tmp_path: Path) -> None:
