@@ -163,6 +163,16 @@ def test_openvino_makes_no_identifier_for_reports_of_usage(tmp_path: Path) -> No
     assert (ran.returncode, [path.name for path in tmp_path.rglob("*openvino*")]) == (0, []), ran.stderr
 
 
+def test_a_graph_tells_no_path_of_the_machine_that_made_it() -> None:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason="what writes ONNX, in the extra `serve`")
+    rows = torch.export.Dim("rows", min=1)
+    traced = engines.exported(nn.Sequential(nn.Linear(4, 4), nn.GELU()), (torch.rand(2, 4),), ({0: rows},))
+    whole = engines.as_onnx(traced).SerializeToString()
+    assert str(Path(torch.__file__).parent).encode() not in whole
+    assert b".py" not in whole
+
+
 def test_what_cannot_be_is_said() -> None:
     with pytest.raises(ConfigError, match=r"no backend 'tensorrt': choose torch, openvino, onnxruntime, int8"):
         use_backend(model(), "tensorrt")

@@ -119,7 +119,10 @@ def as_onnx(
     """Write a traced module as an ONNX model, its inputs and outputs by these names, or the module's own."""
     program = torch.onnx.export(traced, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
     assert program is not None
-    return program.model_proto
+    made = program.model_proto
+    for node in [*made.graph.node, *(each for function in made.functions for each in function.node)]:
+        del node.metadata_props[:]  # lines of code that made it, by their paths on this machine
+    return made
 
 
 def onnx_session(model: bytes, options: SessionOptions | None = None) -> InferenceSession:
