@@ -114,7 +114,8 @@ def train_wordpiece(
         max_length: of the tokenizer.
 
     Returns:
-        The tokenizer; its vocabulary depends on the words of the corpus and their counts only.
+        The tokenizer; its vocabulary depends on the words of the corpus and their counts only. Words with four digits
+        or more, which may be somebody's number, have no pieces but their letters and digits; a name may have one.
 
     Raises:
         DataError: if the texts have no word.
@@ -139,7 +140,9 @@ def train_wordpiece(
         raise ConfigError(
             f"vocab_size is {vocab_size}, but special tokens and the corpus' letters alone are {least}: set it to more."
         )
-    vocabulary = _learn(counts, [*SPECIAL_TOKENS, *pieces], vocab_size)
+    # A longer number is a patient's, a day or a telephone's, and a vocabulary goes into bundles: it is read in digits.
+    words = Counter({word: count for word, count in counts.items() if sum(map(str.isdigit, word)) < 4})
+    vocabulary = _learn(words, [*SPECIAL_TOKENS, *pieces], vocab_size)
     return WordPieceTokenizer(_assemble(vocabulary, lowercase=lowercase), max_length=max_length)
 
 

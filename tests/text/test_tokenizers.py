@@ -124,6 +124,15 @@ def test_a_vocabulary_smaller_than_the_corpus_cuts_words_into_pieces() -> None:
     assert small.decode(ids.tolist()) == "enlarged"
 
 
+def test_no_number_of_a_patient_is_a_word_of_the_vocabulary() -> None:
+    report = "MRN 83920114, accession A1234567, seen on 20240131. Nodule of 12 mm, 415 HU."
+    made = train_wordpiece([report] * 3, vocab_size=200)
+    assert [word for word in made.tokens() if sum(map(str.isdigit, word)) > 3] == []
+    assert {"mrn", "12", "415"} <= set(made.tokens())
+    assert made.decode(made([report]).ids[0].tolist()).replace(" ", "") == report.lower().replace(" ", "")
+    assert made.unknown_id not in made([report]).ids[0].tolist()
+
+
 def test_case_is_kept_where_asked_for() -> None:
     cased = train_wordpiece(["Left left"], vocab_size=60, lowercase=False)
     first, second = cased(["Left", "left"]).ids
