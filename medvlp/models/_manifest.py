@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medvlp.core.errors import UserError
@@ -32,6 +33,15 @@ def check_manifest(folder: Path) -> None:
     needed |= {f"{name}.safetensors" for name in _OPTIONAL if (folder / f"{name}.safetensors").exists()}
     if not needed <= listed:
         raise UserError(f"{manifest} does not list {', '.join(sorted(needed - listed))}: get the bundle again.")
+
+
+def check_closed(spec: object, folder: Path) -> None:
+    """Check that a model's specification names no weights elsewhere, on this machine or on a hub (UserError)."""
+    component = spec if isinstance(spec, Mapping) and "name" in spec else {}
+    if named := next((key for key in ("path", "pretrained", "weights") if component.get(key)), None):
+        raise UserError(f"{folder} takes weights from elsewhere ({named}), which no bundle may: get the bundle again.")
+    for each in spec.values() if isinstance(spec, Mapping) else spec if isinstance(spec, list) else ():
+        check_closed(each, folder)
 
 
 def _fault(folder: Path, name: str, expected: str) -> str:

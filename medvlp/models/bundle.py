@@ -34,7 +34,7 @@ from medvlp.core.provenance import hash_of
 from medvlp.core.registry import fill
 from medvlp.data.leakage import Seen
 from medvlp.models._bundle_schema_1 import upgraded
-from medvlp.models._manifest import check_manifest
+from medvlp.models._manifest import check_closed, check_manifest
 from medvlp.models.backends.int8 import Int8
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
@@ -272,6 +272,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
         )
+    check_closed(described["model"], folder)
     return described, load_file(folder / "model.safetensors")
 
 

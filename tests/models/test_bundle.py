@@ -234,6 +234,21 @@ def test_a_later_schema_and_weights_that_do_not_fit_are_refused(folder: Path) ->
         load_bundle(folder)
 
 
+@pytest.mark.parametrize(
+    ("tower", "asked"),
+    [("text", {"name": "transformers", "path": "somebody/else"}), ("vision", {"name": "timm", "pretrained": True})],
+)
+def test_weights_that_are_no_file_of_the_bundle_are_not_fetched(
+    folder: Path, tower: str, asked: dict[str, Any]
+) -> None:
+    described = yaml.safe_load((folder / "bundle.yaml").read_text())
+    described["model"][tower] |= asked
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(described))
+    sign(folder)
+    with pytest.raises(UserError, match=r"bundle takes weights from elsewhere \((path|pretrained)\), which no bundle"):
+        load_bundle(folder)
+
+
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["logit_scale.log_scale"] = torch.zeros(2)
