@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +18,7 @@ from typing import NoReturn
 from medvlp.core.errors import DataError, UserError
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, or a share of it
 
 
@@ -209,6 +212,24 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
     if getattr(error, "errno", None) in refused:
         raise UserError(f"{path} cannot be written ({error}): choose a folder you may write to.") from error
     raise error
+
+
+def write_list(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a list for people as CSV, whole; names of files and ids in it run nothing in a spreadsheet."""
+    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([inert(str(cell)) for cell in row] for row in rows)
+
+
+def inert(words: str) -> str:
+    """Return words for a cell of a CSV, with a quote before what a spreadsheet would run; a number stays one.
+
+    Example:
+        >>> inert("=1+1"), inert("-1+1"), inert("-0.12"), inert("-")
+        ("'=1+1", "'-1+1", '-0.12', '-')
+    """
+    return f"'{words}" if _FORMULA.match(words) else words
 
 
 def write_text(path: Path, text: str) -> None:

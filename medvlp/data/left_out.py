@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from medvlp.core.files import written_whole
+from medvlp.core.files import write_list
 from medvlp.data.manifest import Manifest
 
 # What a layout that joins reports and images could not join, or joined and cannot vouch for.
@@ -37,7 +36,5 @@ def write_left_out(path: Path, found: Mapping[str, list[object]]) -> None:
     if not found:
         path.unlink(missing_ok=True)
         return
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["reason", "file_or_line"])
-        writer.writerows([reason, each] for reason, some in found.items() for each in some)
+    rows = ([reason, each] for reason, some in found.items() for each in some)
+    write_list(path, ["reason", "file_or_line"], rows)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import written_whole
+from medvlp.core.files import write_list
 from medvlp.io.errors import UnreadableImage
 
 _FEW = 3
@@ -85,7 +84,4 @@ def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
     if not entries:
         path.unlink(missing_ok=True)
         return
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["id", "reason", "hint"])
-        writer.writerows([entry.id, entry.reason, entry.hint] for entry in entries)
+    write_list(path, ["id", "reason", "hint"], ([entry.id, entry.reason, entry.hint] for entry in entries))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.files import write_json, write_text
+from medvlp.core.files import inert, write_json, write_text
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import judged_split, released_map
 from medvlp.statistics.few import FEW, FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
@@ -219,16 +218,6 @@ def to_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def inert(words: str) -> str:
-    """Return words for a cell of a CSV, with a quote before what a spreadsheet would run; a number stays one.
-
-    Example:
-        >>> inert("=1+1"), inert("-1+1"), inert("-0.12"), inert("-")
-        ("'=1+1", "'-1+1", '-0.12', '-')
-    """
-    return f"'{words}" if _FORMULA.match(words) else words
-
-
 def write_table(table: Table, path: Path) -> None:
     """Write a table in the form that the file's ending names: ``.md``, ``.tex`` or ``.csv``.
 
@@ -260,7 +249,6 @@ def check_table_path(path: Path) -> None:
         raise ConfigError(f"The table {path} has an ending that says no form: use .md, .tex or .csv.")
 
 
-_FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
 _WRITERS: dict[str, Callable[[Table], str]] = {".md": to_markdown, ".tex": to_latex, ".csv": to_csv}
 
 

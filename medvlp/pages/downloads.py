@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from medvlp.evaluation.tables import inert
+from medvlp.core.files import inert
 
 _BOX = re.compile(r'<div class="scroll"[^>]*? aria-label="([^"]*)">\s*(<table.*?</table>)\s*</div>', re.DOTALL)
 _RANGE = re.compile(r"^(-?\d[\d.]*) to (-?\d[\d.]*)$")

@@ -16,7 +16,7 @@ import pyarrow.compute
 from medvlp.config.yaml import override
 from medvlp.core.curator import Curator, Record, Verdict
 from medvlp.core.errors import DataError
-from medvlp.core.files import check_outputs, written_whole
+from medvlp.core.files import check_outputs, inert, written_whole
 from medvlp.core.registry import build
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import normal
@@ -92,7 +92,7 @@ def curate(
             stay = 0
             for table, asked, verdicts in _judged(pool, workers, progress):
                 gone = [(name, v.reason) for name, v in zip(table["id"].to_pylist(), verdicts, strict=True) if v.reason]
-                writer.writerows(gone)
+                writer.writerows([inert(name), reason] for name, reason in gone)
                 left_out.update(reason for _, reason in gone)
                 stay += len(verdicts) - len(gone)
                 yield _with_more(table, asked, verdicts, curator.adds)

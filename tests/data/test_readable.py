@@ -12,9 +12,10 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.cache import Cache
 from medvlp.data.difference import difference
+from medvlp.data.left_out import write_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
-from medvlp.data.quarantine import write_quarantine
+from medvlp.data.quarantine import Quarantined, write_quarantine
 from medvlp.data.readable import look_through
 from medvlp.data.views.read_volume import ReadVolume
 from tests.io.conftest import dicom_writer
@@ -133,6 +134,16 @@ def test_the_quarantine_table_is_written_whole_or_goes(
     write_quarantine(path, [])
     assert not path.exists()
     write_quarantine(path, [])
+
+
+def test_a_list_of_what_was_left_out_runs_nothing_in_a_spreadsheet(tmp_path: Path) -> None:
+    """Excel and LibreOffice take a cell that begins with =, +, - or @ for a formula, and it may start programs."""
+    path = tmp_path / "m.csv"
+    write_quarantine(path, [Quarantined("=cmd|' /C calc'!A0", "corrupt", "-1+1; mend it"), Quarantined("-7", "x", "y")])
+    lines = path.read_text().splitlines()
+    assert lines == ["id,reason,hint", "'=cmd|' /C calc'!A0,corrupt,'-1+1; mend it", "-7,x,y"]
+    write_left_out(path, {"no_picture": ["@SUM(A1).txt", 12]})
+    assert path.read_text().splitlines() == ["reason,file_or_line", "no_picture,'@SUM(A1).txt", "no_picture,12"]
 
 
 def test_what_changed_since_the_last_index_is_counted_by_id() -> None:
