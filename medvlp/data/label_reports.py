@@ -62,13 +62,7 @@ def label_reports(
     if unknown or not sections:
         raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(SECTIONS)}.")
     table = read_table(reports).renamed(columns or {}, known=("id", "text"))
-    for field in ("id", "text"):
-        if field not in table.names:
-            raise DataError(
-                f"{reports} has no column {field!r}: say which one it is, --column {field}=COLUMN "
-                f"(there are {', '.join(filter(None, table.names))})."
-            )
-    ids, texts = table.column("id"), table.column("text")
+    ids, texts = table.named("id"), table.named("text")
     first: dict[str, int] = {}
     for name, line in zip(ids, table.lines, strict=True):
         if not name:

@@ -61,7 +61,7 @@ def studies_of_table(
         (1, {'no text': (3,)})
     """
     table = read_table(path).renamed(columns or {}, known=("id", "text", "id.study", "id.patient", "image", "split"))
-    ids, texts = table.column("id.study" if "id.study" in table.names else "id"), table.column("text")
+    ids, texts = table.named("id.study" if "id.study" in table.names else "id"), table.named("text")
     blank = [""] * len(ids)
     patients, images, splits = (
         table.column(name) if name in table.names else blank for name in ("id.patient", "image", "split")

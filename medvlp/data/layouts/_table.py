@@ -45,6 +45,15 @@ class Table:
         at = self.names.index(name)
         return [row[at] for row in self.rows]
 
+    def named(self, field: str) -> list[str]:
+        """Values of the column of a field, which ``--column`` may name; a `DataError` says so where there is none."""
+        if field not in self.names:
+            raise DataError(
+                f"{self.path} has no column {field!r}: say which one it is, --column {field}=COLUMN "
+                f"(there are {', '.join(filter(None, self.names))})."
+            )
+        return self.column(field)
+
     def renamed(self, columns: Mapping[str, str], *, known: Sequence[str] = ()) -> Table:
         """Return the table with columns under other names; one that had such a name before has none.
 
@@ -97,6 +106,8 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise DataError(f"The table {path} does not exist: check its name and the root folder.") from None
+    except IsADirectoryError:
+        raise DataError(f"The table {path} is a folder: name a file in it.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):

@@ -34,7 +34,7 @@ class Within:
     times. Records without a value, and those of values with fewer than `least`, never come.
 
     Args:
-        column: of the manifest, whose equal values are together: ``id.site``, ``label.effusion``.
+        column: of the manifest, whose equal values are together: ``site``, ``label.effusion``.
         state: name of a state that labels samples, such as ``mcl``, in place of a column. The phase's feature pass of
             it comes first, and batches begin anew after each.
         least: records that a value needs.
