@@ -1,8 +1,9 @@
 """Text that is burned into a picture: thin strokes of one brightness, in a row.
 
 Letters are found by what sets them apart from anatomy: strokes a few pixels wide that are flat inside, far from their
-surroundings at both sides, of like height, standing beside each other. Two or more in a row are text; a lone letter is
-a side marker and stays. It finds text, it does not read it, and words in a picture (a scanned page) are its limit.
+surroundings at both sides, of like height, standing beside each other. Three or more in a row are text; a lone letter
+is a side marker and stays, as do two. It finds text, it does not read it, and words in a picture (a scanned page) are
+its limit.
 """
 
 from __future__ import annotations

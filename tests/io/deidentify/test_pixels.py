@@ -52,6 +52,11 @@ def test_a_clean_picture_and_a_lone_side_marker_stay() -> None:
     assert not find_text(drawn(noisy(), "L", (520, 20), 40, 4095)[0]).any()
 
 
+def test_three_letters_in_a_row_are_text_and_two_are_none() -> None:
+    assert find_text(drawn(noisy(), "JDX", (420, 60), 40, 4095)[0]).any()
+    assert not find_text(drawn(noisy(), "JD", (420, 60), 40, 4095)[0]).any()
+
+
 def test_the_mask_is_that_of_the_mirrored_values() -> None:
     picture = drawn(noisy(), "DOE^JANE", (60, 150), 30, 4095)[0]
     assert np.array_equal(find_text(picture), find_text(4095 - picture.astype(np.int32)))
