@@ -20,6 +20,13 @@ def test_each_card_is_valid_and_names_itself_its_layout_and_its_overlaps(name: s
     assert set(card.overlaps) <= set(cards())
 
 
+def test_sets_with_the_same_images_name_each_other() -> None:
+    linked = {name: set(load_card(name).overlaps) for name in cards()}
+    assert {(one, other) for one in linked for other in linked[one] if one not in linked[other]} == set()
+    of_nih = {"nih_chestxray14", "rsna_pneumonia", "siim_pneumothorax", "chestx_det", "covidx", "medmnist", "slake"}
+    assert all(of_nih - {name} <= linked[name] for name in of_nih)
+
+
 def test_every_layout_but_the_general_ones_has_a_card() -> None:
     general = {"csv", "hospital", "image_folder", "coco_captions", "webdataset", "hugging_face", "pmc_figures"}
     assert set(available("data/layouts")) - general <= {load_card(name).layout for name in cards()}
