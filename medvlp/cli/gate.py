@@ -21,5 +21,5 @@ def gate(
     made = add_gate(run, out=out, rate=rate)
     typer.echo(
         f"{out or run / 'bundle'}: abstains from pictures unlike its {made.counts[0]} of training; flags "
-        f"{made.rate:.0%} of its own kind, by {made.counts[1]} validation pictures."
+        f"{100 * made.rate:g}% of its own kind, by {made.counts[1]} validation pictures."
     )

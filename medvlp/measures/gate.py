@@ -57,7 +57,7 @@ class Gate(Measure):
         note = f"The gate would hold back {int(held[looked].sum())} of {row.counts.n} pictures"
         logger.info(f"{note}: unlike those that the model was trained on.")
         odd = row.interval.low is not None and row.interval.low > gate.rate
-        caveats = (f"{note}, {gate.rate:.0%} of its own kind by design: {_MIND}",) if odd else ()
+        caveats = (f"{note}, {100 * gate.rate:g}% of its own kind by design: {_MIND}",) if odd else ()
         for name, answer, said in evaluation.giving("scores"):
             table = pd.DataFrame(scored_rows(evaluation.judged.manifest, said.scores or {}))
             if not any(str(column).startswith("label:") for column in table):

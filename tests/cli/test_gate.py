@@ -69,6 +69,8 @@ def test_what_cannot_have_a_gate_is_told(cli, tmp_path):
         f"medvlp: {run}: The bundle has no gate against odd pictures: one that flags 2% of its own kind needs "
         "100 training and 49 validation pictures, there are 20 and 5."
     )
+    said = cli("gate", run, "--rate", "0.005").refused()
+    assert "one that flags 0.5% of its own kind needs 100 training and 199 validation pictures" in said
     assert "its rate must be above 0" in cli("gate", run, "--rate", "0").refused()
     for rate in ("nan", "2", "-1"):
         assert "medvlp: --rate: rate is " in cli("gate", run, "--rate", rate).refused()
