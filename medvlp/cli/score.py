@@ -28,7 +28,10 @@ _Fit = Annotated[
 ]
 _Points = Annotated[
     list[str] | None,
-    typer.Option(help="Threshold rule: youden, max_f1, sensitivity_0.9, specificity_0.95, cost_5; may be repeated."),
+    typer.Option(
+        help="Threshold rule, such as sensitivity_0.9 or cost_5; may be repeated. Default: youden, sensitivity_0.9, "
+        "specificity_0.95, max_f1."
+    ),
 ]
 
 
@@ -45,7 +48,8 @@ def score(
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
     point: _Points = None,
     prevalence: Annotated[
-        list[float] | None, typer.Option(help="Prevalence for predictive values; may be repeated.")
+        list[float] | None,
+        typer.Option(help="Prevalence for predictive values; may be repeated. Default: 0.01, 0.05, 0.2."),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -57,7 +61,9 @@ def score(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The scores are probabilities: measure their calibration as it is.")
     ] = False,
-    interval: Annotated[str | None, typer.Option(help="Of AUROC and AP: percentile, bca or logit.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Of what is bootstrapped: percentile, bca or logit. Default: logit.")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of patients.")] = 2000,
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
     min_positives: Annotated[

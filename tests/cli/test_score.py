@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from medvlp.evaluation.results import load_result
+from medvlp.evaluation.scoring.options import ScoreOptions
 
 Cli = Callable[..., Any]
 
@@ -207,6 +208,12 @@ def test_reports_are_judged_by_what_they_say(cli: Cli, tmp_path: Path) -> None:
     # Of two findings that both place, the effusion is on the other side.
     assert result.find("side_error", "reports").value == 0.5
     assert "<script" not in (tmp_path / "r.html").read_text()
+
+
+def test_the_help_says_what_is_chosen_unasked(cli: Cli) -> None:
+    said, usual = " ".join(cli("score", "--help").out.split()), ScoreOptions()
+    for words in (usual.points, usual.prevalences, [usual.interval]):
+        assert f"Default: {', '.join(map(str, words))}." in said
 
 
 @pytest.mark.parametrize(
