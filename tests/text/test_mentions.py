@@ -86,6 +86,9 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
             {"effusion": "right", "pneumothorax": "left"},
         ),
         ("Right mastectomy with left effusion.", {"effusion": "left"}),
+        ("L PTX, R basilar atelectasis.", {"pneumothorax": "left", "atelectasis": "right"}),
+        ("R IJ line and L chest tube.", {"central_line": "right", "chest_tube": "left"}),
+        ("L1 fracture, lateral L spine.", {"fracture": ""}),
         (
             "Effusions at the left and right base have increased with atelectasis.",
             {"effusion": "bilateral", "atelectasis": "bilateral"},
