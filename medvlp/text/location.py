@@ -298,7 +298,8 @@ def _place(said: dict[str, list[str]]) -> Place:
         side = "left" if "left" in sides else "right"
     grades = [grade for grade in ("severe", "moderate", "mild") if grade in said.get("severity", ())]
     named = said.get("anatomy", [])
-    anatomy = [name for name in named if "lobe" in name] or [name for name in named if name != "lung"] or named
+    lobes = [name for name in named if name.endswith((" lobe", "mid lung"))]
+    anatomy = lobes or [name for name in named if name != "lung"] or named
     sizes = [float(size) for size in said.get("size", ())]
     counts = said.get("count", ())
     return Place(

@@ -114,6 +114,12 @@ def test_the_own_reader_gives_cells_by_finding_place_and_side() -> None:
     }
 
 
+def test_the_mid_lung_is_no_lobe_of_the_left() -> None:
+    read = of_report("Left mid lung pneumonia. Nodule in the right mid zone.", study_id="s1")
+    found = cells(matrix_of([read]).values[0])
+    assert {place for place, _ in found} == {"left_mid_lung", "right_mid_lung"}
+
+
 def test_a_bilateral_finding_stands_in_both_rows_only_when_asked_for() -> None:
     read = of_report("Bilateral pleural effusions.", study_id="s1")
     assert cells(matrix_of([read]).values[0]) == {("pleural_unspec", "effusion"): 1}

@@ -22,6 +22,8 @@ def only(text: str) -> Mention:
         ("Lingular consolidation.", "left", "lingula"),
         ("Middle lobe consolidation.", "right", "middle lobe"),
         ("RLL consolidation.", "right", "lower lobe"),
+        ("Left mid lung consolidation.", "left", "mid lung"),  # only the right lung has a middle lobe
+        ("Consolidation in the right mid zone.", "right", "mid lung"),
         ("Consolidation, left greater than right.", "bilateral", ""),
         ("Consolidation.", "", ""),
     ],
