@@ -29,7 +29,7 @@ class TrainingOptions(BaseModel):
         checkpoint_every: samples between checkpoints.
         keep: last checkpoints kept, besides the best.
         log_every: samples between rows of the log.
-        patience: validations without a new best that end the run early; null for never.
+        patience: validations of one phase without a new best that end the run early; null for never.
         average: horizon of the exponential moving average of the weights that is validated and released; null for none.
         remember: keep in memory what towers that learn nothing gave for each picture and text: they go through once,
             one by one, instead of once an epoch. Of no use where random views make every picture a new one.

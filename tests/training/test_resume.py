@@ -203,6 +203,17 @@ def test_patience_ends_the_run_and_a_second_start_does_not_go_on(tmp_path: Path)
         assert outcome.samples_seen == 40  # best at 24, none better at the end of the first phase
 
 
+@pytest.mark.parametrize("stop_at", [None, 40])
+def test_patience_counts_anew_in_each_phase(tmp_path: Path, stop_at: int | None) -> None:
+    def setup() -> Any:
+        return make_setup(tmp_path / "run", validate=lambda model, n: {"score": 1.0}, options={"patience": 2})
+
+    if stop_at is not None:
+        with pytest.raises(UserError, match="interrupted"):
+            Trainer(setup()).fit(stop_at=stop_at)
+    assert Trainer(setup()).fit().samples_seen == 72  # the best at 24; at 40 a phase ends, then 48 and 72 are no better
+
+
 def test_validation_sees_the_average_in_evaluation_mode_and_leaves_the_model_training(tmp_path: Path) -> None:
     seen: list[bool] = []
     setup = make_setup(tmp_path / "run", validate=lambda model, n: seen.append(model.training) or {"score": 0.0})
