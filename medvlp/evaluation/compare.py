@@ -103,7 +103,7 @@ def _min_positives(result: Result) -> int:
 def _cases(result: Result, split: str | None) -> pd.DataFrame:
     if result.cases is None:
         raise DataError(f"Result {result.name!r} has no per-case table: make it again and keep the table beside it.")
-    if "id" not in result.cases:
+    if "id" not in result.cases or not any(str(column).startswith("score:") for column in result.cases):
         raise DataError(f"Result {result.name!r} has no scores case by case, which a comparison pairs: choose another.")
     if "split" not in result.cases:
         if split is not None:

@@ -183,6 +183,9 @@ def test_other_labels_patients_or_policies_are_refused(first: Result, second: Re
         compare_results(first, replace(second, cases=None))
     with pytest.raises(DataError, match="has no scores case by case"):
         compare_results(first, replace(second, cases=second.cases.drop(columns="id")))
+    shots = second.cases.rename(columns=lambda name: name.replace("score:", "few_shot:"))
+    with pytest.raises(DataError, match="has no scores case by case"):
+        compare_results(first, replace(second, cases=shots))
     with pytest.raises(DataError, match="has no cases of split 'train'"):
         compare_results(first, second, split="train")
     renamed = second.cases.rename(
