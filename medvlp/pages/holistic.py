@@ -73,9 +73,10 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
     unlike = _lowest(robust, "flagged", "gate", where=lambda group: group.startswith(_UNLIKE))
     attack = _lowest(named.get("attacks"), "auroc_difference", "macro", where=lambda group: not _control(group))
     form = _lowest(named.get("shape_texture"), "shape_share", "micro")
-    ranges = [
-        row for row in (single.metrics if single else ()) if row.metric == "auroc_range" and row.value is not None
-    ]
+    macro = None if best is None else macro_of(best)
+    least = (macro.counts.min_positives if macro else None) or 1  # by few cases every prompt differs
+    ranges = [row for row in (single.metrics if single else ()) if row.metric == "auroc_range"]
+    ranges = [row for row in ranges if row.value is not None and (row.counts.positives or 0) >= least]
     spread = max(ranges, key=lambda row: row.value or 0.0, default=None)
     asked = "" if spread is None else spread.label
     sides = (_value(single, "auroc_median", asked), _value(single, "auroc_lowest", asked))
@@ -92,7 +93,7 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
         ),
         _calibration(best),
         Axis("Out of distribution", flagged, unlike, *flags, "robustness", "a gate, and robustness with inversion"),
-        Axis("Prompts", words, spread, *sides, how="the measure prompt_sensitivity"),
+        Axis("Prompts", words, spread, *sides, how=few if single else "the measure prompt_sensitivity"),
         Axis("Form or detail", cues, form, how="the measure shape_texture"),
         _difference(
             "Attacks", "macro AUROC, the worst", attack, "", few if "attacks" in named else "the measure attacks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medvlp.evaluation.results import Comparison, Counts, Metric, Result
-from medvlp.pages.holistic import attack_rows, holistic_axes
+from medvlp.pages.holistic import Axis, attack_rows, holistic_axes
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 
@@ -54,6 +54,22 @@ def test_each_axis_is_the_worst_that_was_found_and_swapped_or_lateral_pictures_a
     assert axes["Attacks"].changed == 0.6
     assert axes["As it is"].row is not None
     assert {name for name, each in axes.items() if each.row is None} == {"Calibration", "Prompts", "Form or detail"}
+
+
+def test_prompts_are_judged_by_findings_with_as_many_positives_as_the_average_asks_for() -> None:
+    ranges = [
+        replace(row("auroc_range", label, value), counts=Counts(n=50, patients=40, positives=positives))
+        for label, value, positives in (("effusion", 0.1, 30), ("hernia", 0.6, 2))
+    ]
+    macro = replace(row("auroc", "macro", 0.9), counts=replace(COUNTS, min_positives=20))
+    clean = result("zero_shot", row("auroc", "effusion", 0.9), macro)
+
+    def prompts(*found: Metric) -> Axis:
+        axes = holistic_axes([clean, ROBUST, result("prompt_sensitivity", *found)])
+        return next(each for each in axes if each.name == "Prompts")
+
+    assert prompts(*ranges).row is ranges[0]
+    assert (prompts(ranges[1]).row, prompts(ranges[1]).how) == (None, "more patients with a finding")
 
 
 def test_controls_stand_last_and_take_no_part_in_the_worst() -> None:
