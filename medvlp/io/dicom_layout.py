@@ -15,6 +15,7 @@ _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _ALLOWED_BITS = (1, 8, 16, 32, 64)
 _VIDEO = "1.2.840.10008.1.2.4.10"  # MPEG2, H.264 and H.265 are .100 to .109
+_JPEG_XL = "1.2.840.10008.1.2.4.11"  # .110 to .112
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def check_layout(parsed: Parsed, notes: list[str]) -> Layout:
     header = parsed.header
     if parsed.syntax.startswith(_VIDEO):  # first: its colours, YBR_PARTIAL_420, are those of no image (PS3.5 8.2.5)
         raise UnreadableImage("no_decoder", detail="it holds video (MPEG)", hint="export its frames as images")
+    if parsed.syntax.startswith(_JPEG_XL):  # so, too, may be its colours: XYB
+        hint = "export it again uncompressed, or in JPEG 2000, from its archive"
+        raise UnreadableImage("no_decoder", detail="it is compressed in JPEG XL, which nothing here decodes", hint=hint)
     rows, columns = header.integer("Rows"), header.integer("Columns")
     if rows < 1 or columns < 1:
         raise UnreadableImage("bad_header", detail=f"Rows x Columns is {rows} x {columns}")

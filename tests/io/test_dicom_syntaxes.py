@@ -374,6 +374,15 @@ def test_video_names_what_it_is(dicom, samples):  # PS3.5 8.2.5 to 8.2.8 ask for
     assert refusal.value.reason == "no_decoder"
 
 
+@pytest.mark.parametrize("syntax", ["110", "111", "112"])
+@pytest.mark.parametrize("colours", [{}, {0x00280002: ("US", 3), 0x00280004: ("CS", "XYB")}])
+def test_jpeg_xl_is_no_damage_but_a_compression_that_is_not_read(dicom, colours, syntax):  # PS3.5 8.2.17
+    path = dicom(GRAY8, colours, syntax=f"1.2.840.10008.1.2.4.{syntax}", compressed=[b"\xff\x0a" + b"\0" * 14])
+    with pytest.raises(UnreadableImage, match="JPEG XL, which nothing here decodes; export it again unc") as refusal:
+        read_image(path)
+    assert refusal.value.reason == "no_decoder"
+
+
 def test_object_without_pixels(dicom):
     path = dicom(b"", {0x00280010: None, 0x00280011: None}, rows=1, columns=1, bits=8)
     data = path.read_bytes()
