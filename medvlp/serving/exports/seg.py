@@ -41,6 +41,11 @@ def seg_bytes(shown: Shown) -> bytes:
             parameters={"method": layer.method, "preset": shown.preset, "use": BANNER},
         ),
     )  # fmt: skip
+    # Always: without them a radiograph (no frame of reference) gives a file that highdicom refuses to read.
+    measures = hd.PixelMeasuresSequence(pixel_spacing=_spacing(header), slice_thickness=_thickness(header))
+    if "SharedFunctionalGroupsSequence" not in header:  # highdicom asks them of XA and RF, whose classes have none
+        header.NumberOfFrames, header.SharedFunctionalGroupsSequence = 1, [Dataset()]
+        header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = measures
     segmentation = hd.seg.Segmentation(
         source_images=[header],
         pixel_array=layer.values if binary else np.clip(layer.values, 0, 1).astype(np.float64),
@@ -49,10 +54,7 @@ def seg_bytes(shown: Shown) -> bytes:
         series_instance_uid=hd.UID(), series_number=9002, sop_instance_uid=hd.UID(), instance_number=1,
         manufacturer="medvlp", manufacturer_model_name=shown.model[:64], software_versions=__version__,
         device_serial_number=shown.model_hash[:64],
-        # Always: without them a radiograph (no frame of reference) gives a file that highdicom refuses to read.
-        pixel_measures=hd.PixelMeasuresSequence(
-            pixel_spacing=_spacing(header), slice_thickness=_thickness(header)
-        ),
+        pixel_measures=measures,
         content_description=BANNER, content_label="MEDVLP", omit_empty_frames=False,
         series_description=f"medvlp {what}, research only",
     )  # fmt: skip

@@ -95,6 +95,16 @@ def test_a_mask_comes_back_bit_for_bit_and_a_map_within_half_a_level(tmp_path: P
         assert np.abs(back - heat(rows, columns)).max() <= 0.5 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("kind", ["12.1", "12.2", "3.1", "20"])  # XA, RF, US and NM may have frames, and need not
+def test_a_picture_of_a_class_that_may_have_frames_has_its_segmentation(tmp_path: Path, kind: str) -> None:
+    said = shown(radiograph(tmp_path), mask=True)
+    header = said.header()
+    header.SOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    made = hd.seg.segread(io.BytesIO(export(replace(said, source=header), "seg").data))
+    assert (made.get_pixels_by_source_instance([header.SOPInstanceUID])[0, ..., 0] == said.layer.values).all()
+    assert "NumberOfFrames" not in header
+
+
 def test_a_segmentation_of_a_slice_lies_where_the_slice_lies(tmp_path: Path) -> None:
     source = dcmread(ct_slice(tmp_path))
     made = read(export(shown(tmp_path / "ct.dcm", mask=True), "seg").data)
