@@ -120,13 +120,18 @@ def read_triplets(path: Path) -> Iterator[StudyTriplets]:
     """Read JSON Lines, one study after the other.
 
     Raises:
-        DataError: if the file is missing, or a line is not a study with its triplets.
+        DataError: if the file is missing, a line is not a study with its triplets, or a study has two lines.
     """
+    found: set[str] = set()
     try:
         with open(path, encoding="utf-8") as handle:
             for number, line in enumerate(handle, start=1):
                 if line.strip():
-                    yield _study(line, f"{path}, line {number}")
+                    study = _study(line, f"{path}, line {number}")
+                    if study.study_id in found:
+                        raise DataError(f"{path} holds a study on two lines: give each one line with all its triplets.")
+                    found.add(study.study_id)
+                    yield study
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path, or make it with `medvlp data triplets`.") from None
     except UnicodeDecodeError:

@@ -143,5 +143,5 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("")
     study = of_report("Clear lungs.", study_id="s")
     write_triplets([study, study], tmp_path / "t.jsonl")
-    with pytest.raises(DataError, match=r"t\.jsonl holds a study on two lines: give every study one line"):
+    with pytest.raises(DataError, match=r"t\.jsonl holds a study on two lines: give each one line"):
         seen(TripletMatrix(source="file", file=str(tmp_path / "t.jsonl")), **{"id.study": "s"})

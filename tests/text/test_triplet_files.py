@@ -113,6 +113,12 @@ def test_a_spoilt_line_is_refused_by_its_number(tmp_path, line: str, message: st
         list(read_triplets(path))
 
 
+def test_a_study_on_two_lines_is_refused_and_not_the_last_of_them_taken(tmp_path) -> None:
+    write_triplets([of_report(f"{side} effusion.", study_id="s1") for side in ("Left", "Right")], tmp_path / "t.jsonl")
+    with pytest.raises(DataError, match=r"t\.jsonl holds a study on two lines: give each one line"):
+        list(read_triplets(tmp_path / "t.jsonl"))
+
+
 def test_a_missing_file_is_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"does not exist: check the path, or make it with `medvlp data triplets`"):
         list(read_triplets(tmp_path / "t.jsonl"))

@@ -62,12 +62,7 @@ def entries_of_file(file: str, rules: Rules, stamp: Stamp | None) -> Mapping[str
         if held.sha256 != load_medslip_vocabulary(rules.vocabulary).sha256:
             raise DataError(f"{path} was made with another vocabulary than {rules.vocabulary}: make it again.")
         return {study: _stated(matrix) for study, matrix in zip(held.study_ids, held.values, strict=True)}
-    found: dict[str, Entries] = {}
-    for study in read_triplets(path):
-        if study.study_id in found:
-            raise DataError(f"{path} holds a study on two lines: give every study one line with all its triplets.")
-        found[study.study_id] = _read(study, rules)
-    return found
+    return {study.study_id: _read(study, rules) for study in read_triplets(path)}
 
 
 def _read(study: StudyTriplets, rules: Rules) -> Entries:
