@@ -66,6 +66,10 @@ class Options:
                 "A public room shows the synthetic studies alone: leave index and archive out, and keep the samples."
             )
 
+    def url(self, port: int) -> str:
+        """Return the address at a port."""
+        return f"http://{_named(self.host)}:{port}/"
+
 
 class Running:
     """A server that is open; ``close`` ends it and leaves nothing behind.
@@ -154,9 +158,9 @@ def _launch(
     hosts = hosts_of(options.host, options.names)
     server = build_server(room, hosts=hosts, passwords=passwords, schema=options.schema, surface=surface)
     server.launch(
-        server_name=options.host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
-        pwa=False, mcp_server=False, enable_monitoring=False, show_error=False, footer_links=[], max_file_size="1kb",
-        run_history=False,
+        server_name=_named(options.host), server_port=port, prevent_thread_lock=True, quiet=True, share=False,
+        ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False, show_error=False, footer_links=[],
+        max_file_size="1kb", run_history=False,
     )  # fmt: skip
     if samples is not None:
         samples.make_ahead(room.presets)
@@ -174,7 +178,7 @@ def _launch(
             samples.close()
 
     threading.Thread(target=sweep, daemon=True).start()
-    return Running("reading room", f"http://{options.host}:{port}/", folder, stop, lambda: not closed.is_set())
+    return Running("reading room", options.url(port), folder, stop, lambda: not closed.is_set())
 
 
 def _readers(options: Options) -> tuple[Any, ...]:
@@ -205,10 +209,15 @@ def check_host(host: str, auth: Path | None, *, public: bool = False) -> None:
         )
 
 
+def _named(host: str) -> str:
+    """Return a host as it stands in addresses and in the header Host (RFC 3986, 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def hosts_of(host: str, names: Sequence[str]) -> frozenset[str]:
     """Return the names under which a server may be called; gradio calls itself by 127.0.0.1 or by one of these."""
     own = _LOOPBACK if host in _LOOPBACK else ("localhost",) if host == "0.0.0.0" else ()
-    return frozenset({host, *own, *names, "[::1]", "127.0.0.1"})
+    return frozenset({*map(_named, (host, *own, *names)), "[::1]", "127.0.0.1"})
 
 
 def wait_for_signal(begin: Callable[[], object], going: Callable[[], bool] = lambda: True) -> None:

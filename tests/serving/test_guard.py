@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import struct
 from dataclasses import replace
+from urllib.request import urlopen
 
 import pytest
 
@@ -18,7 +20,7 @@ from medvlp.core.errors import UserError
 from medvlp.serving.app import build_server
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import COOKIE, ROOM, Passwords, password_line
-from medvlp.serving.launch import Options
+from medvlp.serving.launch import Options, hosts_of, open_room
 from medvlp.serving.room import Room
 from medvlp.serving.sessions import Limits, Sessions
 from medvlp.serving.uploads import FRAMED
@@ -167,6 +169,21 @@ def test_nothing_that_identifies_is_logged_or_answered(served, tmp_path, capfd, 
     everything = "".join((answers, said.out, said.err, caplog.text, log))
     assert [secret for secret in (*SECRETS, *PLANTED, *DATES) if secret in everything] == []
     assert json.loads(log.splitlines()[0])["event"] == "opened"
+
+
+def test_a_host_of_ipv6_stands_in_brackets_in_addresses_and_names():  # RFC 3986, 3.2.2
+    assert "[fd00::5]" in hosts_of("fd00::5", ())
+    try:
+        socket.socket(socket.AF_INET6).bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    running = open_room(Options(host="::1", port=0, samples=False), readers=())
+    try:
+        assert running.url.startswith("http://[::1]:")
+        with urlopen(running.url) as answer:
+            assert answer.status == 200
+    finally:
+        running.close()
 
 
 def test_off_loopback_needs_users_and_passwords_are_scrypt(served, tmp_path):

@@ -52,4 +52,4 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
         server.should_exit = True
         thread.join(timeout=10)
 
-    return Running("explorer", f"http://{options.host}:{port}/", private, stop, thread.is_alive)
+    return Running("explorer", options.url(port), private, stop, thread.is_alive)
