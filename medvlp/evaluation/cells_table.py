@@ -24,7 +24,7 @@ from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Read
 from medvlp.evaluation.metric_row import repeats
 from medvlp.evaluation.redraw import Redrawn, redraw
 from medvlp.evaluation.results import Metric, load_result
-from medvlp.evaluation.rows import released_map
+from medvlp.evaluation.rows import asked_row
 from medvlp.statistics.bootstrap import bootstrap, bootstrap_p, percentile_interval
 from medvlp.statistics.holm import holm
 from medvlp.statistics.metrics import FloatArray
@@ -141,11 +141,9 @@ class _Seen:
         result = load_result(path)
         self.synthetic |= result.synthetic
         self.caveats += [caveat for caveat in result.caveats if caveat not in self.caveats]
-        asked = (measure.metric, measure.label, measure.group)
-        rows = [row for row in result.metrics if row.split in ("", measure.split)]
-        own, used = [row for row in rows if (row.metric, row.label, row.group) == asked], released_map(result, rows)
-        found = min(own, key=lambda row: row.calibration not in (None, used), default=None)
+        found = asked_row(result, measure, measure.split)
         if found is None:
+            rows = [row for row in result.metrics if row.split in ("", measure.split)]
             self._note(measure.result, rows, measure)
             return None
         return _Value(found, redraw(result, found))

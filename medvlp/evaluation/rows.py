@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from medvlp.evaluation.cells import ReportedNumber
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.words import finding, group_words
 
@@ -32,6 +33,14 @@ def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
     maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier" and row.value is not None))
     wanted = "none" if result.options.get("probabilities") else str(result.options.get("calibration", "platt"))
     return wanted if wanted in maps else maps[0] if maps else None
+
+
+def asked_row(result: Result, asked: ReportedNumber, split: str) -> Metric | None:
+    """Return the number of a split, or of none, at the first operating point or by the released calibration."""
+    rows = [row for row in result.metrics if row.split in ("", split)]
+    own = [r for r in rows if (r.metric, r.label, r.group) == (asked.metric, asked.label, asked.group)]
+    used = released_map(result, rows)
+    return min(own, key=lambda row: row.calibration not in (None, used), default=None)
 
 
 _SUBSETS = {"label_equal": "studies with the same findings"}

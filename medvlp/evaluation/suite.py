@@ -14,7 +14,9 @@ from medvlp.data.reproduction import Claim, Measured, ReproductionCard, Task
 from medvlp.evaluation.cells import ReportedNumber
 from medvlp.evaluation.cells_words import SYNTHETIC
 from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.rows import asked_row
 from medvlp.evaluation.tables import Cell, Table
+from medvlp.evaluation.words import rule_words
 
 SCHEMA = "medvlp.suite/1"
 
@@ -80,6 +82,12 @@ class SuiteNumber(_Frozen):
     row: Metric | None
     title: str = ""
     sha256: str = ""
+
+    @property
+    def about(self) -> str:
+        """Whose it is and at which operating point, as it stands behind the finding."""
+        point = self.row.operating_point if self.row is not None else None
+        return "".join(f", {each}" for each in (self.wanted.group, point and rule_words(point)) if each)
 
 
 class PublishedRow(_Frozen):
@@ -152,16 +160,11 @@ def suite_numbers(
 def _number(run: str, wanted: Wanted, results: dict[str, tuple[Result, str]], split: str) -> SuiteNumber:
     for name, (result, sha256) in sorted(results.items()):
         if result.role == "model" and fnmatchcase(name, wanted.result):
-            rows = [row for row in result.metrics if _is_it(row, wanted, split)]
-            if len(rows) == 1:
+            row = asked_row(result, wanted, split)
+            if row is not None:
                 asked = wanted.model_copy(update={"result": name})
-                return SuiteNumber(run=run, wanted=asked, row=rows[0], title=result.title, sha256=sha256)
+                return SuiteNumber(run=run, wanted=asked, row=row, title=result.title, sha256=sha256)
     return SuiteNumber(run=run, wanted=wanted, row=None)
-
-
-def _is_it(row: Metric, wanted: Wanted, split: str) -> bool:
-    here = (row.metric, row.label, row.group) == (wanted.metric, wanted.label, wanted.group)
-    return here and row.split in ("", split) and row.operating_point is None and row.calibration is None
 
 
 def task_of(result: str) -> Task | None:
@@ -228,7 +231,7 @@ def suite_table(suite: Suite) -> Table:
             lines[number.run].split,
             number.wanted.result,
             number.wanted.metric + (" (usual)" if number.wanted.usual else ""),
-            number.wanted.label + (f", {number.wanted.group}" if number.wanted.group else ""),
+            number.wanted.label + number.about,
             *number_cells(number.row),
         )
         for number in suite.numbers

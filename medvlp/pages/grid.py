@@ -284,11 +284,10 @@ def _suite_numbers(suite: Suite) -> Written:
 def _number_words(asked: SuiteNumber) -> tuple[str, str, str]:
     wanted, row = asked.wanted, asked.row
     note = "not measured" if row is None else REASONS.get(row.reason or "", row.reason or "")
-    group = f", {wanted.group}" if wanted.group else ""
     return (
         name_of(wanted.metric) + (" (usual)" if wanted.usual else ""),
         name_of(wanted.result, asked.title),
-        f"{finding(wanted.label)}{group}{f': {note}' if note else ''}",
+        f"{finding(wanted.label)}{asked.about}{f': {note}' if note else ''}",
     )
 
 

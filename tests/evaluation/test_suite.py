@@ -23,6 +23,7 @@ from medvlp.evaluation.suite import (
     suite_table,
 )
 from medvlp.evaluation.tables import to_csv, to_markdown
+from medvlp.evaluation.words import rule_words
 from medvlp.pages.grid import render_suite
 
 
@@ -42,7 +43,9 @@ RESULTS = {
             row(labels_used=14),
             row(value=0.9, group="sex=F"),
             row(value=0.6, split="validate"),
-            row("sensitivity", operating_point="youden"),
+            row("sensitivity", 0.75, operating_point="youden"),
+            row("sensitivity", 0.9, operating_point="sensitivity_0.9"),
+            *(row("brier", value, calibration=name) for name, value in (("none", 0.2), ("platt", 0.1))),
         ),
         "a" * 64,
     ),
@@ -81,6 +84,13 @@ def test_a_number_is_the_row_of_the_judged_split_of_everybody() -> None:
     assert group.row.value == 0.9
 
 
+def test_a_number_at_thresholds_is_of_the_first_and_one_of_probabilities_of_those_that_are_released() -> None:
+    sensitivity, brier = numbers(*(Wanted(result="zero_shot", metric=name) for name in ("sensitivity", "brier")))
+    assert [each.row and each.row.value for each in (sensitivity, brier)] == [0.75, 0.1]
+    words = Suite(title="t", model="m", bundle="b", lines=(LINE,), numbers=(sensitivity, brier), published=())
+    assert [entries[4] for entries in suite_table(words).rows] == [f"macro, {rule_words('youden')}", "macro"]
+
+
 def test_a_pattern_takes_the_models_result_and_never_a_control() -> None:
     (found,) = numbers(Wanted(result="grounding_*", metric="pointing_game", label="macro"))
     assert found.wanted.result == "grounding_hires_cam"
@@ -93,7 +103,6 @@ def test_a_pattern_takes_the_models_result_and_never_a_control() -> None:
     [
         Wanted(result="existence", metric="auroc", label="macro"),
         Wanted(result="zero_shot", metric="auroc", label="effusion"),
-        Wanted(result="zero_shot", metric="sensitivity", label="macro"),  # only at a named operating point
     ],
 )
 def test_what_nobody_measured_has_no_row(wanted: Wanted) -> None:
