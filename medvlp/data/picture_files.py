@@ -81,20 +81,38 @@ def picture_files(
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files of a folder and those in it, without hidden ones."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """Return all files of a folder and those in it, without hidden ones and a DICOMDIR."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not _passed_over(path))
+
+
+def _passed_over(path: Path) -> bool:
+    """Whether a name is that of a hidden file or of a table of contents."""
+    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
 
 
 def stack_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return a stack's files; of a folder those in it by their names, frame 2 before frame 10.
 
-    Hidden files and a DICOMDIR are none.
+    Hidden files, a DICOMDIR, and DICOM objects without pixels, such as a study's report, are none.
     """
     if len(paths) != 1 or not paths[0].is_dir():
         return paths
-    there = (path for path in paths[0].iterdir() if path.name.upper() != "DICOMDIR")
-    files = sorted(path for path in there if path.is_file() and not path.name.startswith("."))
+    there = (path for path in paths[0].iterdir() if path.is_file() and not _passed_over(path))
+    files = sorted(path for path in there if _may_be_seen(path))
     return tuple(sorted(files, key=lambda at: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", at.name)]))
+
+
+def _may_be_seen(path: Path) -> bool:
+    """Whether a file is no DICOM object without pixels; what is wrong with another one its reader says."""
+    from medvlp.io.dicom_file import parse
+
+    try:
+        with open_regular(path) as stream:
+            if sniff(stream) == "dicom":
+                parse(stream)
+    except UnreadableImage as error:
+        return error.reason != "no_pixels"
+    return True
 
 
 def _images(folder: Path) -> list[Path]:
@@ -103,16 +121,16 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes, as an archive's files without an ending are; no table of contents."""
+    """Whether a file is DICOM by its first bytes, as an archive's files without an ending are."""
     try:
         with open_regular(path) as stream:
-            return path.name.upper() != "DICOMDIR" and sniff(stream) == "dicom"
+            return sniff(stream) == "dicom"
     except UnreadableImage:
         return False
 
 
 def _studies(folder: Path) -> list[Path]:
-    own = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    own = sorted(path for path in folder.iterdir() if not _passed_over(path))
     files = [path for path in own if path.is_file()]
     volumes = [path for path in files if path.name.lower().endswith(_NIFTI)]
     if files and not volumes:

@@ -242,6 +242,7 @@ def test_folders_of_volumes_are_volumes_and_folders_of_pictures_are_studies(tmp_
         write_ct(tmp_path / name, 2)
     (tmp_path / "studies/one").mkdir(parents=True)
     (tmp_path / "studies/one/1.png").write_bytes(b"")
+    (tmp_path / "studies/DICOMDIR").write_bytes(b"")  # of a disc: it makes no study of the folder of its studies
     asked: dict[str, Any] = {"fields": ["volume", "stack"], "studies": True}
     found = picture_files([tmp_path / "ct", tmp_path / "studies"], **asked)
     assert [each.source for each in found] == [

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.sample import Sample
@@ -23,6 +26,7 @@ from medvlp.data.stacks import stack_of as chosen_of
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_stack import ReadStack
 from medvlp.data.views.read_stack_file import ReadStackFile
+from medvlp.io.errors import UnreadableImage
 from tests.io.conftest import dicom_writer
 
 
@@ -74,6 +78,21 @@ def test_names_of_one_number_stand_in_one_order_whichever_was_written_first(tmp_
         for name in order:
             (tmp_path / folder / name).touch()
         assert [path.name for path in stack_files((tmp_path / folder,))] == sorted(names)
+
+
+def test_a_report_beside_the_pictures_of_a_study_is_no_frame(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    paths = [picture(tmp_path / "study" / f"{name}.png", seed) for seed, name in enumerate("ab")]
+    report = Dataset()
+    report.SOPClassUID, report.SOPInstanceUID, report.Modality = BasicTextSRStorage, "1.2.3", "SR"
+    report.file_meta = FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(tmp_path / "study" / "aa.dcm", report, enforce_file_format=True)
+    stack = stack_of(str(tmp_path / "study"), ReadStack(size=16)).take()
+    assert torch.equal(stack.pixels, torch.stack([alone(path) for path in paths]))
+    (tmp_path / "study" / "c.png").write_bytes(b"damaged")
+    with pytest.raises(UnreadableImage, match=r"c\.png cannot be read"):
+        stack_of(str(tmp_path / "study"), ReadStack(size=16))
 
 
 def test_frames_of_a_cine_are_slices(tmp_path: Path) -> None:
