@@ -245,6 +245,20 @@ def test_tokens_are_dropped_before_they_are_added_to() -> None:
         patched(batch(64), Plan.of(keys("image/tokens")))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_hidden_is_said_of_all_tokens_so_none_is_taken_away_beside(order: int) -> None:
+    drop = {"name": "token_dropout", "kind": "image", "rate": 0.5}
+    asked = Plan.of(keys("image.local/tokens", "image.local/hidden"))
+    patched = model(vision=VIT)
+    apply_patches(patched, [MASK, drop][::order])
+    with pytest.raises(ConfigError, match=r"takes tokens away where others are hidden .* set its mode to zero"):
+        patched(batch(64), asked)
+    patched = model(vision=VIT)
+    apply_patches(patched, [MASK, {**drop, "mode": "zero"}][::order])
+    rows = patched(batch(64), asked)["image.local"]
+    assert rows.tokens.shape[:2] == rows.part("hidden").shape
+
+
 def test_a_part_that_no_patch_gives_at_a_view_is_refused() -> None:
     patched = model(vision=VIT)
     with pytest.raises(ConfigError, match=r"'image.local/hidden' cannot be computed"):

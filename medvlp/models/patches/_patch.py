@@ -264,11 +264,17 @@ class _Passing:
                     f"tokens.input of a tower that can."
                 )
             added.put(out.added)
-        elif added is not None and added.where is not None and _passed(out).shape[1] != value.shape[1]:
-            raise ConfigError(
-                f"Patch {self.standing.key!r} takes tokens away after another patch added some: list it before that "
-                f"one."
-            )
+        elif _passed(out).shape[1] != value.shape[1]:
+            if added is not None and added.where is not None:
+                raise ConfigError(
+                    f"Patch {self.standing.key!r} takes tokens away after another patch added some: list it before "
+                    f"that one."
+                )
+            if "hidden" in self.rows.asked:  # of all tokens
+                raise ConfigError(
+                    f"Patch {self.standing.key!r} takes tokens away where others are hidden to be filled in: set its "
+                    f"mode to zero, or let it act on another view."
+                )
         for part, tensor in (out.parts if isinstance(out, Patched) else {}).items():
             self.rows.give(part, self.standing.key, tensor)
         return _passed(out)
