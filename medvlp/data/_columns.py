@@ -39,16 +39,16 @@ class Column:
 
     def whole(self) -> pa.Array | pa.ChunkedArray:
         """The values of all rows."""
-        return self.values if self.rows is None else taken(self.values, self.rows)
+        return self.values if self.rows is None else take_rows(self.values, self.rows)
 
     def piece(self, start: int, stop: int) -> pa.Array | pa.ChunkedArray:
         """The values of some rows."""
         if self.rows is None:
             return self.values.slice(start, stop - start)
-        return taken(self.values, self.rows[start:stop])
+        return take_rows(self.values, self.rows[start:stop])
 
 
-def taken(values: pa.Array | pa.ChunkedArray, rows: np.ndarray) -> pa.Array | pa.ChunkedArray:
+def take_rows(values: pa.Array | pa.ChunkedArray, rows: np.ndarray) -> pa.Array | pa.ChunkedArray:
     """Return some rows of a column; of several chunks that are no one array Arrow itself gives not even one row."""
     if isinstance(values, pa.Array) or values.nbytes < _MOST:
         return values.take(pa.array(rows))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from medvlp.data._columns import taken
+from medvlp.data._columns import take_rows
 from medvlp.data.manifest import Manifest
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
@@ -55,7 +55,7 @@ def difference(old: Manifest, new: Manifest) -> Difference:
     rows = pc.drop_null(place).to_numpy()
     files, values = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     for name in (set(old.names) & set(new.names)) - {"id"}:
-        unlike = _unlike(taken(old.arrow(name), rows), new.arrow(name).filter(pa.array(both)))
+        unlike = _unlike(take_rows(old.arrow(name), rows), new.arrow(name).filter(pa.array(both)))
         if name.startswith("sha256"):
             files |= unlike
         else:

@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Generator
@@ -35,6 +36,7 @@ SLICES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in _SLICES)
 #: Of segmentations in bits or fractions, and of labels.
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _UID = re.compile(r"[0-9.]{1,64}")
+_QUIET = threading.RLock()
 
 # The first is said by ``Parsed.warnings``, the second ends in a refusal, and text is never decoded: no need to repeat
 # them on the terminal, the less as the second names the file.
@@ -47,10 +49,13 @@ warnings.filterwarnings(
 
 @contextmanager
 def quiet() -> Generator[list[warnings.WarningMessage]]:
-    """Keep what pydicom and highdicom warn of from every log and screen: they quote values, and names."""
+    """Keep what pydicom and highdicom warn of from every log and screen: they quote values, and names.
+
+    Threads wait for each other, as filters of warnings are the process's.
+    """
     logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    with warnings.catch_warnings(record=True) as caught:
+    with _QUIET, warnings.catch_warnings(record=True) as caught:
+        before = logger.disabled
         warnings.simplefilter("always")
         logger.disabled = True
         try:

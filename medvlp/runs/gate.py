@@ -44,8 +44,8 @@ def _gate_or_why(splits: Mapping[str, Prepared], options: GateConfig) -> Gate | 
     least = least_images(options.rate)
     if counts[0] < least[0] or counts[1] < least[1]:
         return (
-            f"The bundle has no gate against odd pictures: one that flags {100 * options.rate:g}% of its own kind needs "
-            f"{least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
+            f"The bundle has no gate against odd pictures: one that flags {100 * options.rate:g}% of its own kind "
+            f"needs {least[0]} training and {least[1]} validation pictures, there are {counts[0]} and {counts[1]}."
         )
     images = (_images(splits[name], rows, options.pictures) for name, rows in shown.items())
     return fit_gate(*images, rate=options.rate)

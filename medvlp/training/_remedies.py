@@ -20,8 +20,8 @@ def remedy(error: RuntimeError, root: nn.Module, options: TrainingOptions, phase
         return _of_memory(root, options, phases)
     if "does not have a deterministic implementation" in str(error):
         return (
-            f"training.deterministic is on, and torch has no such kernel of {str(error).split()[0]} on this device, which "
-            "a step of this recipe calls: leave it out."
+            f"training.deterministic is on, and torch has no such kernel of {str(error).split()[0]} on this device, "
+            "which a step of this recipe calls: leave it out."
         )
     if options.compile:
         from torch._dynamo.exc import TorchDynamoException

@@ -34,7 +34,8 @@ class TrainingOptions(BaseModel):
         remember: keep in memory what towers that learn nothing gave for each picture and text: they go through once,
             one by one, instead of once an epoch. Of no use where random views make every picture a new one.
         guard: when a step is skipped.
-        deterministic: ask torch for deterministic kernels (bit for bit on CUDA too, at a price); what has none is refused.
+        deterministic: ask torch for deterministic kernels (bit for bit on CUDA too, at a price); what has none is
+            refused.
         track: components of `medvlp.training.trackers`: services that rows go to, beside the log and TensorBoard.
     """
 

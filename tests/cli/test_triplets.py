@@ -67,7 +67,9 @@ def test_bad_input_exits_2_with_one_sentence(cli, tmp_path):
     (tmp_path / "r.csv").write_text("id,report\ns1,Clear.\n")
     told = cli("data", "triplets", tmp_path / "r.csv", "--out", out).refused()
     assert "has no column 'text': say which one it is, --column text=COLUMN (there are id, report)" in told
-    assert f"The table {tmp_path} is a folder: name a file in it." in cli("data", "triplets", tmp_path, "--out", out).err
+    assert (
+        f"The table {tmp_path} is a folder: name a file in it." in cli("data", "triplets", tmp_path, "--out", out).err
+    )
     (tmp_path / "r.csv").write_text("id,text\ns1,Clear.\n")
     ran = cli("data", "triplets", tmp_path / "r.csv", "--out", out, "--vocabulary", "nih15")
     assert "no label vocabulary 'nih15'" in ran.refused()

@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data import _mapped
-from medvlp.data._columns import taken
+from medvlp.data._columns import take_rows
 from medvlp.data._mapped import string_hashes
 from medvlp.data.joined import in_part, join_sets
 from medvlp.data.manifest import Manifest
@@ -124,8 +124,8 @@ def test_reports_of_more_than_two_gib_together_are_a_column() -> None:
     assert [manifest.value("text", row) for row in (0, 1, 2)] == ["a" * (1 << 20), "b" * (1 << 20), None]
     some = manifest.take(rows[:5]).column("text").tolist()
     assert some == [manifest.value("text", row) for row in rows[:5]]
-    assert taken(manifest.arrow("text"), np.array(rows)).to_pylist() == [*some, some[1]]
-    assert len(taken(manifest.arrow("text"), np.zeros(0, np.int64))) == 0
+    assert take_rows(manifest.arrow("text"), np.array(rows)).to_pylist() == [*some, some[1]]
+    assert len(take_rows(manifest.arrow("text"), np.zeros(0, np.int64))) == 0
 
 
 def test_where_takes_values_lists_and_missing() -> None:

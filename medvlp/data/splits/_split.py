@@ -14,7 +14,7 @@ import pyarrow as pa
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, written_whole
 from medvlp.core.provenance import hash_of
-from medvlp.data._columns import taken
+from medvlp.data._columns import take_rows
 from medvlp.data.manifest import Manifest
 
 _SCHEMA = "medvlp.split/1"
@@ -106,7 +106,7 @@ class Split:
         whole = manifest
         if self.repeated:
             rows = np.repeat(np.arange(len(ids)), [len(parts) for parts in sides])
-            columns = {name: taken(manifest.arrow(name), rows) for name in manifest.names}
+            columns = {name: take_rows(manifest.arrow(name), rows) for name in manifest.names}
             columns["id"] = pa.array(
                 [_copy(ids[i], p, k) for i, parts in enumerate(sides) for k, p in enumerate(parts)]
             )

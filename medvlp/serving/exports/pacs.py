@@ -77,7 +77,9 @@ class Pacs:
         if not wanted:
             raise UserError("Nothing was asked for: give a patient ID or a date.")
         asked = {"search_filters": wanted, "fields": list(_FIELDS), "limit": self.most}
-        return self._ask(lambda: [_plain(each) for each in self._client.search_for_studies(**asked)])
+        found = self._ask(lambda: self._client.search_for_studies(**asked))
+        with quiet():
+            return [_plain(each) for each in found]
 
     def retrieve(self, study: str, folder: Path) -> list[Path]:
         """Retrieve a study into files named by number (WADO-RS).
@@ -118,8 +120,7 @@ class Pacs:
 
     def _ask(self, call: Any) -> Any:  # noqa: ANN401
         try:
-            with quiet():
-                return call()
+            return call()
         except Exception as error:
             # The library's messages quote the whole URL, and with it what was asked for.
             status = getattr(getattr(error, "response", None), "status_code", None)
