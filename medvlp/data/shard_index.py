@@ -50,7 +50,7 @@ def indexed_hashes(paths: Sequence[Path | None]) -> list[str]:
         if member is not None:
             folders[member.shard.rpartition("/")[0]].append((place, member))
     for folder, asked in folders.items():
-        index = _index(folder, _stamp(folder))
+        index = _index(folder, _stamp(Path(folder, INDEX)))
         if index is not None:
             for (place, _), sha in zip(asked, index.hashes([member for _, member in asked]), strict=True):
                 found[place] = sha
@@ -73,7 +73,7 @@ def column_hashes(manifest: Manifest, name: str) -> pa.Array | None:
     shard = found.field("shard").dictionary_encode()
     folders = {each.rpartition("/")[0] for each in shard.dictionary.to_pylist()}
     folder = str(manifest.root / folders.pop())
-    index = None if folders else _index(folder, _stamp(folder))
+    index = None if folders else _index(folder, _stamp(Path(folder, INDEX)))
     if index is None:
         return None
     names = [index.shards.get(each.rpartition("/")[2], -1) for each in shard.dictionary.to_pylist()]
@@ -110,7 +110,7 @@ class _Index:
 
 
 @lru_cache(maxsize=4)
-def _index(folder: str, stamp: tuple[int, int] | None) -> _Index | None:
+def _index(folder: str, stamp: tuple[int, int]) -> _Index | None:
     """Read the index of a folder of shards, or of a URL; None where there is none that can be read; by `stamp` too."""
     url = url_of(folder)
     try:
@@ -120,7 +120,7 @@ def _index(folder: str, stamp: tuple[int, int] | None) -> _Index | None:
         sizes = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}")).get("shards", {})
     except (OSError, pa.ArrowInvalid, ValueError):
         return None  # its files are then hashed themselves
-    whole = {name: size for name, size in sizes.items() if url is not None or _bytes(Path(folder, name)) == size}
+    whole = {name: size for name, size in sizes.items() if url is not None or _stamp(Path(folder, name))[0] == size}
     names = {name: number for number, name in enumerate(sizes)}
     shard = table["shard"].combine_chunks().dictionary_encode()
     numbers = np.array([names.get(name, -1) for name in shard.dictionary.to_pylist()], np.int64)
@@ -131,16 +131,9 @@ def _index(folder: str, stamp: tuple[int, int] | None) -> _Index | None:
     return _Index(shards, places[order], table["size"].to_numpy()[order], np.ascontiguousarray(sha256[order]))
 
 
-def _stamp(folder: str) -> tuple[int, int] | None:
-    """Size and time of a folder's index; None where there is none, or it lies behind a URL."""
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of a file; -1 bytes where there is none."""
     try:
-        return None if url_of(folder) else size_and_time(Path(folder, INDEX))
+        return size_and_time(path)
     except OSError:
-        return None
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+        return -1, 0
