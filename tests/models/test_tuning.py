@@ -91,6 +91,16 @@ def test_the_length_by_which_dora_divides_is_a_constant_in_the_backward_pass() -
     torch.testing.assert_close(got, expected)
 
 
+def test_every_weight_of_dora_learns_in_half_precision_too() -> None:
+    layer, x = nn.Linear(4, 3), torch.randn(5, 4)
+    patch = DoRA(site=Site(layer, "after"), rank=2)
+    drawn(patch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = patch(layer(x), x)
+    out.float().square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in patch.parameters())
+
+
 def test_an_adapter_is_its_equation_behind_each_mlp() -> None:
     patched, plain = (dual({**DUAL, "vision": VIT}) for _ in range(2))
     handle = apply_patches(patched, [ADAPTER])

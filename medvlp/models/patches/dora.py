@@ -34,8 +34,8 @@ class DoRA(LoRA):
     def forward(self, value: Tensor, source: Tensor) -> Tensor:
         """Turn and scale what the layer gave."""
         layer = self._layer[0]
-        with torch.no_grad():
-            lengths = _lengths(layer.weight + self.gain * self.up @ self.down)
+        # Detached and not under no_grad: autocast would hand `update` the copies without a gradient that it made here.
+        lengths = _lengths(layer.weight.detach() + self.gain * self.up.detach() @ self.down.detach())
         share = self.magnitude / lengths
         plain = value if layer.bias is None else value - layer.bias
         return value + (share - 1) * plain + share * self.update(source)
