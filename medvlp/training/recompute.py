@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from typing import Any
 
 import torch
@@ -95,6 +96,7 @@ def _again(block: nn.Module, plain: Callable[..., Any]) -> Callable[..., Any]:
     def forward(*args: Any, **options: Any) -> Any:  # noqa: ANN401
         if not torch.is_grad_enabled():
             return plain(*args, **options)
-        return checkpoint(plain, *args, use_reentrant=False, context_fn=passes, **options)
+        around = copy_context()  # the neighbours of slices, say: the backward pass is outside it, on a GPU in a thread
+        return checkpoint(around.run, plain, *args, use_reentrant=False, context_fn=passes, **options)
 
     return forward

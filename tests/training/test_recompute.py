@@ -14,7 +14,7 @@ from medvlp.models.surgery._surgery import operate
 from medvlp.training.phases import set_trainable
 from medvlp.training.recompute import recomputable, recomputed
 from medvlp.training.task import Task
-from tests.models.words import DUAL, HashWords
+from tests.models.words import DUAL, VISION, HashWords
 from tests.training.world import CASES, make_task, own_part, whole_batch
 
 RESNET = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
@@ -26,6 +26,10 @@ MODELS: dict[str, Any] = {
     "batch norm": ({**DUAL, "vision": RESNET}, [{"name": "clip"}], ["*"]),
     "dropout": (DROPPED, [{"name": "clip"}], ["*"]),
     "films and volumes": CASES["films and volumes"],
+    "slices with neighbours": (
+        {**DUAL, "stack": {"name": "inflated", "slice": VISION}},
+        *CASES["films and volumes"][1:],
+    ),
 }
 
 
