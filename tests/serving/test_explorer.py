@@ -19,6 +19,8 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result, load_result
 from medvlp.io import read_image
+from medvlp.models.build import build_model
+from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.serving.browse.embedding import colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.errors import cards, error_table, findings_of, wrongness
 from medvlp.serving.browse.playground import Playground, answers_html
@@ -26,6 +28,7 @@ from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, met
 from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
 from medvlp.serving.browse.thumbnails import Album, small
+from tests.models.words import VIT
 from tests.serving.room_files import ct_slices, nifti
 
 
@@ -230,6 +233,17 @@ def test_points_are_coloured_by_what_the_manifest_says_of_their_case(shelf):
     assert svg.count("<circle ") == len(table)
     ages = map_svg(project(table, "image/embedding"), colours["age"], "age")
     assert sum(int(count) for count in pd.Series(ages).str.extractall(r"\] \((\d+)\)<")[0]) == len(table)
+
+
+def test_a_bundle_that_was_replaced_is_asked_as_it_is_now(tmp_path):
+    model = build_model({"name": "vision", "vision": VIT}, tokenizer=None)
+    bundle = Bundle(model, None, preprocessing=[{"name": "read", "size": 64}], provenance={"seed": 3})
+    save_bundle(tmp_path / "bundle", bundle)
+    play = Playground(Shelf(tmp_path))
+    before = play.reader("bundle")
+    assert play.reader("bundle") is before
+    save_bundle(tmp_path / "bundle", replace(bundle, provenance={"seed": 7}))
+    assert play.reader("bundle").model.bundle.provenance["seed"] == 7
 
 
 def test_a_sentence_gets_the_readers_answer(shelf, reader):

@@ -39,7 +39,7 @@ class Asked:
 
 
 class Playground:
-    """Bundles of a shelf at work; each is loaded once, when it is first asked.
+    """Bundles of a shelf at work; each is loaded once, when it is first asked, and anew where it was replaced.
 
     Args:
         shelf: with the bundles and manifests.
@@ -47,15 +47,17 @@ class Playground:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf, self._lock = shelf, threading.Lock()
-        self._readers: dict[Path, Reader] = {}
+        self._readers: dict[Path, tuple[bytes, Reader]] = {}
 
     def reader(self, bundle: str) -> Reader:
         """Return a bundle of the shelf at work."""
         path = self._shelf.path("bundle", bundle)
+        listed = path / "MANIFEST.sha256"
+        files = listed.read_bytes() if listed.is_file() else b""
         with self._lock:
-            if path not in self._readers:
-                self._readers[path] = Reader(load(path), name=bundle)
-            return self._readers[path]
+            if path not in self._readers or self._readers[path][0] != files:
+                self._readers[path] = files, Reader(load(path), name=bundle)
+            return self._readers[path][1]
 
     def ask_files(self, bundle: str, files: Sequence[tuple[str, Path]], text: str) -> list[Asked]:
         """Ask the sentences of a text, one a line, of some files; what cannot be read says why."""
