@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -99,7 +100,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             if _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
                 longest = max(_numbers_before(words, place))
                 yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
-        elif word.isdigit() and 1 < int(word) < 10 and following not in _NO_COUNT and not _is_row(words, place):
+        elif re.fullmatch("0*[2-9]", word) and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
 
 
@@ -176,7 +177,7 @@ def _is_row(words: list[str], place: int) -> bool:
 
 
 def _is_number(word: str) -> bool:
-    return word.replace(".", "", 1).isdigit()
+    return len(word) < 9 and word.replace(".", "", 1).isdecimal()
 
 
 def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list[int]:

@@ -143,6 +143,20 @@ def test_sizes_are_in_millimetres_and_counts_are_those_said(sentence: str, size:
 
 
 @pytest.mark.parametrize(
+    ("sentence", "size", "count"),
+    [
+        ("Nodules in the left lung, 5\u00b2 in all.", None, 5),  # a foot note's mark is a digit, and no number
+        ("Left lower lobe nodule 2\u00b2 x 3 cm.", 30.0, None),
+        (f"Nodule, number {'1' * 5000}.", None, None),  # longer than Python makes numbers of
+        (f"A nodule of {'1' * 400} mm.", None, None),
+    ],
+)
+def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | None, count: int | None) -> None:
+    (mention,) = read_report(sentence)
+    assert (mention.size_mm, mention.count) == (size, count)
+
+
+@pytest.mark.parametrize(
     ("sentence", "severity"),
     [
         ("Mildly enlarged heart.", "mild"),

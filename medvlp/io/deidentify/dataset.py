@@ -145,7 +145,7 @@ def _element(dataset: Dataset, element: DataElement, action: Action, file: _File
     elif vr in _TEXT and not coded:  # kept, but not with a name in it
         _replace(element, lambda value: _cut(file.known.scrub(str(value)), vr))
         action = "clean" if element.value != before else "keep"
-    elif int(tag) == _AGE and str(before).endswith("Y") and str(before)[:-1].isdigit() and int(str(before)[:-1]) > 90:
+    elif int(tag) == _AGE and str(before).endswith("Y") and str(before)[:-1].isdecimal() and int(str(before)[:-1]) > 90:
         element.value, action = "090Y", "clean"
     elif vr == "PN":
         element.value, action = "REMOVED", "dummy"
