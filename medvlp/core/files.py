@@ -253,7 +253,7 @@ def read_json(path: Path) -> dict[str, object]:
         value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors write a byte order mark
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}): it may be damaged, make it again.") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds {type(value).__name__}, not a JSON object: check that it is the right file.")

@@ -50,7 +50,7 @@ def read_log(path: Path) -> list[Mapping[str, object]]:
     for at, line in enumerate(lines):
         try:
             row = json.loads(line) if line.strip() else {}
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if at == len(lines) - 1:
                 break
             raise DataError(f"{path} line {at + 1} is not JSON ({error}): restore the file or remove it.") from error

@@ -143,7 +143,7 @@ def _study(line: str, place: str) -> StudyTriplets:
         value = json.loads(line)
         triplets = tuple(_stated(each) for each in value["triplets"])
         study = StudyTriplets(str(value["study_id"]), str(value["subject_id"]), value["source"], triplets)
-    except (json.JSONDecodeError, KeyError, TypeError, DataError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{place} is not a study with its triplets ({error}): make the file again.") from None
     if study.source not in get_args(Source):
         raise DataError(f"{place} has the source {study.source!r}; allowed are {', '.join(get_args(Source))}.")

@@ -94,7 +94,7 @@ def read_journal(path: Path, *, start: int = 0) -> list[dict[str, object]]:
     with path.open("rb") as handle:
         handle.seek(start)
         for line in handle.read().decode("utf-8", errors="replace").splitlines():
-            with suppress(json.JSONDecodeError):
+            with suppress(ValueError, RecursionError):
                 rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 

@@ -72,6 +72,8 @@ def test_nan_is_no_json(tmp_path):
         (None, "does not exist: check the path"),
         (b"{", "is not JSON"),
         (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 99999, "is not JSON"),
+        (b'{"n": ' + b"1" * 5000 + b"}", "is not JSON"),  # Python refuses to make a number of it
         (b"[1]", "holds list, not a JSON object"),
     ],
 )

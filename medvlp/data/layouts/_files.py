@@ -110,7 +110,7 @@ def read_records(path: Path, *, keys: Sequence[str] = ()) -> list[dict[str, Any]
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the root of the data.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}): download it again.") from None
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise DataError(f"{path} is no list of objects: check that it is the right file.")

@@ -180,7 +180,7 @@ def _pair(value: str) -> tuple[float | None, float | None]:
     """Two numbers that stand as the words of a list: between rows and between columns."""
     try:
         found = json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None, None
     if isinstance(found, list) and len(found) == 2 and all(isinstance(number, int | float) for number in found):
         return float(found[0]), float(found[1])

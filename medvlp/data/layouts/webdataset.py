@@ -135,7 +135,7 @@ def _facts(where: str, text: str) -> dict[str, Any]:
     """Return the values of a json file by their keys, those inside others as ``a.b``."""
     try:
         tree = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not JSON ({error}): write the shard again.") from None
     found: dict[str, Any] = {}
     waiting = [("", tree)]

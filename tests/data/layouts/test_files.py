@@ -48,6 +48,7 @@ def test_nothing_left_is_one_sentence_that_says_why(tmp_path: Path) -> None:
         ("{}", "is no list of objects"),
         ("[", "is not JSON"),
         ("[" * 99999, "is not JSON"),
+        (f"[{'1' * 5000}]", "is not JSON"),
     ],
 )
 def test_a_json_file_of_another_form_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
