@@ -182,7 +182,8 @@ class DataConfig(Node):
             raise ValueError("give root, the folder of the data set, or several data sets under sets")
         own = self._named(_OF_A_SET)
         if self.sets and own:
-            raise ValueError(f"{own[0]} is said of one data set, and there are several: put it into each of sets")
+            mending = "put it into each of sets, and take back what a base says: root: '', layout: null"
+            raise ValueError(f"{own[0]} is said of one data set, and there are several: {mending}")
         for name, each in self.sets.items():
             odd = each._named(_OF_A_RUN)
             if odd or not re.fullmatch(r"[\w.-]+", name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from medvlp.config.recipe import full_tree, recipe_of, resumed
-from medvlp.config.tree import DataConfig, RunConfig, check_config
+from medvlp.config.tree import DataConfig, RunConfig, check_config, load_config
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import build
 from medvlp.pages.record import Record
@@ -126,9 +127,14 @@ def test_a_patient_of_both_sets_is_a_leak_unless_their_numbers_have_nothing_to_d
         ({"sets": {}}, "data: give root, the folder of the data set, or several data sets under sets."),
         (
             {"root": "/x"},
-            "data: root is said of one data set, and there are several: put it into each of sets.",
+            "data: root is said of one data set, and there are several: put it into each of sets, and take back what a "
+            "base says: root: '', layout: null.",
         ),
-        ({"split": "patient"}, "data: split is said of one data set, and there are several: put it into each of sets."),
+        (
+            {"split": "patient"},
+            "data: split is said of one data set, and there are several: put it into each of sets, and take back what a "
+            "base says: root: '', layout: null.",
+        ),
         (
             {"sets": {"a": {"root": "/x", "quarantine": 0.5}}},
             "data: sets.a: quarantine is said once for all: take it out of the set.",
@@ -150,6 +156,18 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(change: dict[str, Any],
     with pytest.raises(ConfigError) as refused:
         check_config(plain, source="test")
     assert str(refused.value) == f"test: {told}"
+
+
+def test_the_manuals_two_sets_stand_on_a_base_of_one_that_is_taken_back(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "configure.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(data:\n  sets:\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert '`root: ""`, `layout: null`' in page
+    own = yaml.safe_load(block)["data"]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"base": "pretrain/csv.yaml", "data": own}))
+    with pytest.raises(ConfigError, match="take back what a base says: root: '', layout: null"):
+        load_config(tmp_path / "c.yaml")
+    data = load_config(tmp_path / "c.yaml", ['data.root=""', "data.layout=null"]).data
+    assert (data.root, data.layout, list(data.sets)) == ("", None, ["here", "there"])
 
 
 def test_a_run_of_one_data_set_has_the_recipe_that_it_had_before_there_were_sets(tmp_path: Path) -> None:
