@@ -79,6 +79,9 @@ class Attack(ABC):
 
     ball: Ball
 
+    def check(self, model: Model) -> None:  # noqa: B027  (most need nothing more than embeddings)
+        """Refuse a surrogate that it cannot be made on (ConfigError), before any attack is fitted."""
+
     @abstractmethod
     def fit(self, model: Model, batches: Sequence[Batch]) -> Perturbation:
         """Learn on batches whose samples have one ``image`` and one ``text`` each; the model is not changed.

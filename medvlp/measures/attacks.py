@@ -87,7 +87,7 @@ class Attacks(Measure):
 
         Raises:
             DataError: if there are no rows to fit on of patients that nothing is judged on.
-            ConfigError: if the surrogate is shown pictures of another size.
+            ConfigError: if the surrogate is shown pictures of another size, or has no word vectors to attack.
         """
         scored, judged = scored_pictures(evaluation), evaluation.judged
         shown = scored is not None and evaluation.compares and "text" in judged.table.columns
@@ -98,6 +98,8 @@ class Attacks(Measure):
             return
         part = fitted_on(evaluation)
         surrogate = evaluation.model.model if self.surrogate is None else surrogate_of(self.surrogate, evaluation)
+        for attack in self.attacks.values():
+            attack.check(surrogate)
         fitted = part.prepared
         batches = list(batches_of(fitted, whole_cases(fitted, range(len(fitted)), self.fit_cases), fit=True))
         work = Attacked(evaluation, scored[1], cases)

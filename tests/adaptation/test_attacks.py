@@ -22,7 +22,7 @@ from medvlp.core.sample import Batch
 from medvlp.models.build import build_model
 from medvlp.text.rewriting import same_meaning
 from medvlp.text.wordpiece import train_wordpiece
-from tests.tiny import MODEL
+from tests.tiny import MODEL, VISION
 
 REPORTS = (
     "There is a small left pleural effusion seen today.",
@@ -214,6 +214,15 @@ def test_a_vector_in_the_place_of_a_word_is_read_as_that_word(model: Model) -> N
         wanted = parts_of(model, with_texts(batch_of(), written), "text", "embedding")[0]
     assert torch.allclose(found, wanted, atol=1e-5)
     assert known.nearest(known.vectors[2]) == third
+
+
+def test_a_model_without_word_vectors_is_refused_before_any_attack_is_fitted_unless_words_stay(model: Model) -> None:
+    pictures = build_model({"name": "vision", "vision": VISION}, tokenizer=None)
+    with pytest.raises(ConfigError, match="no tower of word vectors: set words to false"):
+        made(SPECS[2]).check(pictures)
+    made(SPECS[2], words=False).check(pictures)
+    for spec in SPECS:
+        made(spec).check(model)
 
 
 def test_the_universal_word_is_a_real_one_and_changes_nothing_that_a_report_says(model: Model) -> None:

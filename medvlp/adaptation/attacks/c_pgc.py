@@ -87,6 +87,11 @@ class CPgc(Attack):
         self.temperature, self.alpha, self.scales = temperature, alpha, scales
         self.maps, self.width, self.words, self.keep_meaning = maps, width, words, keep_meaning
 
+    def check(self, model: Model) -> None:
+        """Refuse one whose texts have no word vectors; see `Attack.check`."""
+        if self.words:
+            text_tower(model)
+
     def fit(self, model: Model, batches: Sequence[Batch]) -> Universal:
         """Train both generators on the batches; see `Attack.fit`."""
         with held(model):
