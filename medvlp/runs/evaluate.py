@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
 from medvlp.core.console import silent
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import check_place
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.provenance import hash_of
@@ -25,13 +27,14 @@ from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result, write_result
+from medvlp.evaluation.run_files import GALLERY
 from medvlp.evaluation.suite import Wanted
 from medvlp.measures import chosen_measures
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.pages.gallery_files import write_gallery
+from medvlp.pages.record import Record
 from medvlp.pages.run_folder import write_report_page
-from medvlp.runs._earlier import forget_earlier
 from medvlp.runs.data import build_views, open_manifest, open_split
 from medvlp.runs.fitting import store_fitted
 from medvlp.runs.gallery import gallery_of
@@ -237,3 +240,25 @@ def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
             f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
             f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
         )
+
+
+def forget_earlier(out: Path) -> None:
+    """Remove the results that an earlier evaluation wrote into a folder, and at last its record, which names them.
+
+    They may be of other data or another model, and the page shows all results of its folder. It is done before new
+    ones are written, so that no page shows results of two evaluations, whenever the second one is killed. What
+    ``evaluation.json`` does not list was put there by somebody else and stays.
+    """
+    earlier: tuple[str, ...] = ()
+    with suppress(DataError, OSError):  # there was none, or nobody knows what it wrote
+        earlier = Record.read(out / "evaluation.json").results
+    if not earlier:
+        return
+    folder = out / "results"
+    for name in {*earlier, "predictions"}:
+        if Path(name).name == name:
+            (folder / f"{name}.json").unlink(missing_ok=True)
+            (folder / f"{name}.parquet").unlink(missing_ok=True)
+    (folder / f"{GALLERY}.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / GALLERY, ignore_errors=True)
+    (out / "evaluation.json").unlink()

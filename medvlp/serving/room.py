@@ -6,18 +6,22 @@ import base64
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from anyio import to_thread
 
 from medvlp.core.errors import UserError
-from medvlp.io.stored_volume import StoredVolume
+from medvlp.io.errors import UnreadableImage
+from medvlp.io.stored_volume import StoredVolume, stored_volume
+from medvlp.io.volume_read import read_volume
 from medvlp.serving.audit import AuditLog
+from medvlp.serving.documents import volume_document
 from medvlp.serving.exporting import frames_of, shown_of
 from medvlp.serving.exports import KINDS, Pacs, export
-from medvlp.serving.first_look import MOST_BYTES, first_look
 from medvlp.serving.maps import over_hung
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
@@ -263,3 +267,34 @@ def _limited(text: str, most: int) -> str:
     if len(text) > most:
         raise UserError(f"The text has {len(text)} characters, more than {most}: send a part of it.")
     return text
+
+
+MOST_BYTES = 1 << 26
+"""Of a file that is looked at so."""
+_PLANES = ("axial", "coronal", "sagittal")  # by the axis of a hung volume that has one voxel
+
+
+def first_look(path: Path) -> dict[str, Any] | None:
+    """Return what one slice says of itself: values, orientation, pixel spacing, windows, unit.
+
+    What only its series knows (how many slices, their step, gaps, tilt, how it was made) is not told, and ``look``
+    names the plane. None for whatever is no slice of a volume, or cannot be read alone: the upload says why.
+
+    Args:
+        path: one file.
+    """
+    try:
+        volume = read_volume(path)
+    except UnreadableImage:
+        return None
+    if volume.shape[0] != 1 or volume.geometry is None:
+        return None
+    stored = stored_volume(replace(volume, geometry=None))
+    document = volume_document(replace(volume, voxels=np.empty(0, np.float32), geometry=None), stored)
+    return {
+        **document,
+        "title": f"{volume.meta.get('Modality', '')} volume".strip(),
+        "steps": (),
+        "look": _PLANES[stored.values.shape.index(1)],
+        "values": base64.b64encode(stored.values.astype("<i2", copy=False).tobytes()).decode(),
+    }

@@ -14,8 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Level
 from medvlp.core.registry import build
 from medvlp.models.bank import Bank
-from medvlp.models.heads._clustering import Clustering
-from medvlp.models.heads.attr_seg import AttrSeg
+from medvlp.models.heads.attr_seg import AttrSeg, Clustering
 
 LEVELS = (Level(4, (1, 1)), Level(5, (2, 2)))
 DIM = 8

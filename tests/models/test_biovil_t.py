@@ -11,8 +11,7 @@ from transformers.models.detr.modeling_detr import DetrSinePositionEmbedding
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.models.encoders._pairs import sine_places
-from medvlp.models.encoders.biovil_t import BioVilT
+from medvlp.models.encoders.biovil_t import BioVilT, sine_places
 from medvlp.models.heads.projection import Projection
 from medvlp.zoo.biovil import _one_picture
 from tests.models.words import VISION

@@ -10,8 +10,7 @@ import torch
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.models.bank import Bank
-from medvlp.models.heads._alif import GatedFusion
-from medvlp.models.heads.relation_queries import RelationQueries
+from medvlp.models.heads.relation_queries import GatedFusion, RelationQueries
 
 BANK = Bank(
     "relations", ("effusion", "left lung", "located at"), torch.randn(3, 6, generator=torch.Generator().manual_seed(1))

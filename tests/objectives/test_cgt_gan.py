@@ -15,8 +15,7 @@ from medvlp.core.encoded import Encoded, unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.critic import Critic
 from medvlp.models.heads.generator import Generator
-from medvlp.objectives._rewards import clip_agg, whole_texts
-from medvlp.objectives.cgt_gan import CgtGan
+from medvlp.objectives.cgt_gan import CgtGan, clip_agg, whole_texts
 from tests.models.words import HashWords, SpokenWords
 
 V, D = 7, 6

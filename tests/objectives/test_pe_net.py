@@ -16,8 +16,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.heads.pe_net import PeNet as Head
 from medvlp.models.heads.pe_net import fused
 from medvlp.objectives._matched_pairs import match_pairs
-from medvlp.objectives._predicate_prototypes import alike, apart, beyond
-from medvlp.objectives.pe_net import PeNet
+from medvlp.objectives.pe_net import PeNet, alike, apart, beyond
 from tests.objectives.test_rlipv2 import LABELS, QUERIES, VERBS, P, context, given, matrix, objective
 
 

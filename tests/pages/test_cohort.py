@@ -18,9 +18,8 @@ from medvlp.data.cards import Count, DataCard, SplitFacts
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort, look_through
 from medvlp.data.summary import _CATEGORIES, summarise
-from medvlp.pages.cohort import cohort_page, render_cohort
+from medvlp.pages.cohort import cohort_page, render_cohort, to_html
 from medvlp.pages.cohort_content import against_card, shares
-from medvlp.pages.prose import to_html
 
 N = 40
 EVIL = "<script>alert(1)</script>"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medvlp.pages.record import DataFacts, ModelFacts, Record
-from medvlp.runs._earlier import forget_earlier
+from medvlp.runs.evaluate import forget_earlier
 
 NAMES = ("zero_shot.json", "predictions.parquet", "thumbnail.json", "thumbnail.parquet", "gallery.json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -21,7 +22,6 @@ from medvlp.adaptation.attacks._surrogate import (
     with_pixels,
     with_texts,
 )  # fmt: skip
-from medvlp.adaptation.attacks._universal import Universal
 from medvlp.adaptation.attacks._words import by_importance, marked, real_words, replaced, text_tower, vector_at
 from medvlp.core.attack import Attack, Ball
 from medvlp.core.protocols import Model
@@ -165,3 +165,34 @@ class CPgc(Attack):
             there = [max(1, round(scale * side)) for side in size]
             resized = F.interpolate(seen, size=there, mode="bilinear", align_corners=False)
             yield F.interpolate(resized, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Universal:
+    """A change of all pictures, and a word for the most important one of a text.
+
+    Attributes:
+        ball: in which it is.
+        change: (1, C, H, W).
+        word: a real word; empty: texts stay.
+        model: by which the importance of words is measured.
+        keep_meaning: whether a word gives way only where the report still says the same.
+    """
+
+    ball: Ball
+    change: Tensor
+    word: str
+    model: Model
+    keep_meaning: bool
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the batch with moved pictures and, where there is a word, other texts."""
+        images = pixels_of(batch)
+        moved = with_pixels(batch, self.ball.add(images, self.change.to(images.device)))
+        if not self.word:
+            return moved
+        texts = batch.strings("text")
+        with held(self.model):
+            ranked = by_importance(self.model, texts)
+        pairs = zip(texts, ranked, strict=True)
+        return with_texts(moved, [replaced(t, own, self.word, keep_meaning=self.keep_meaning)[0] for t, own in pairs])

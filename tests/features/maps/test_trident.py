@@ -15,9 +15,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.features.embed import embed
 from medvlp.features.maps._affinity import affinity, global_affinity, last_attention
-from medvlp.features.maps._windows import spliced
 from medvlp.features.maps.similarity import Similarity
-from medvlp.features.maps.trident import Trident
+from medvlp.features.maps.trident import Trident, spliced
 from medvlp.measures.grounding import Grounding
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
