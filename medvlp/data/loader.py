@@ -24,7 +24,7 @@ from medvlp.core.sample import REPLAY, Batch, Sample
 from medvlp.core.views import View
 from medvlp.data.collate import collate
 from medvlp.data.parallel import leave_signals_to_parent, start_method
-from medvlp.data.pipeline import apply_views, replay_seed, replay_tag, suffix_seed
+from medvlp.data.pipeline import apply_views, replay_tag, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.samplers._order import Sampler, rank_part
 from medvlp.text.tokenizers import Tokenizer
@@ -245,7 +245,8 @@ class _Maker(Dataset[Batch]):
         if not self._replays:
             return apply_views(sample, self._views, draw=suffix_seed(self._seed, position))
         number = seed_of(self._seed, position, "replay") % self._replays if replay is None else replay
-        made = apply_views(sample, self._views, draw=replay_seed(sample.id, number))
+        # A function of neither run nor position, as a sample has few augmentations.
+        made = apply_views(sample, self._views, draw=seed_of(0, number, f"replay {sample.id}"))
         return replace(made, fields={**made.fields, REPLAY: f"{number} {self._tag}"})
 
 

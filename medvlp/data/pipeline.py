@@ -6,11 +6,9 @@ with it and the views a sample can be made again bit for bit, alone.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,11 +32,6 @@ pc: Any = pyarrow.compute  # its functions are made when it is imported: type ch
 def suffix_seed(seed: int, position: int) -> int:
     """Return the number that all random views of a sample are a function of."""
     return seed_of(seed, position, "suffix")
-
-
-def replay_seed(sample: str, number: int) -> int:
-    """Return what takes the place of `suffix_seed` where a sample has few augmentations: no run and no position."""
-    return seed_of(0, number, f"replay {sample}")
 
 
 def replay_tag(prefix: Sequence[View], suffix: Sequence[View]) -> str:
@@ -87,11 +80,6 @@ def read_numbers(views: Sequence[View]) -> tuple[str, ...]:
     return tuple(field for view in views for field in getattr(view, "numbers", ()))
 
 
-def view_source(view: View) -> bytes:
-    """Return the source file of a view: a cache is never read by other code than wrote it."""
-    return Path(inspect.getfile(type(view))).read_bytes()
-
-
 def apply_views(sample: Sample, views: Sequence[View], *, draw: int = 0) -> Sample:
     r"""Apply views in order; the k-th one draws from its own generator, a function of (draw, k, its name).
 
@@ -118,6 +106,7 @@ class Records:
     that nothing is there.
 
     Example:
+        >>> from pathlib import Path
         >>> m = Manifest.of({"id": ["a"], "text": ["x"], "label.f": [1]}, root=Path("."))
         >>> Records(m).sample(0).fields
         {'text': 'x', 'label.f': 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import ReadsBeside, View
@@ -20,7 +22,7 @@ from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes, decoder_versions
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, notify
-from medvlp.data.pipeline import Records, read_numbers, view_source, view_spec
+from medvlp.data.pipeline import Records, read_numbers, view_spec
 from medvlp.data.pool import Pool
 from medvlp.data.pool_rows import Array, Row, depths_of, open_arrays, read_row
 from medvlp.data.quarantine import NothingReadableError, Quarantined, allowed_failures, refuse_too_many
@@ -159,7 +161,7 @@ def prepare(
 
 def pool_name(prefix: Sequence[View]) -> str:
     """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions."""
-    sources = [hashlib.sha256(view_source(view)).hexdigest() for view in prefix]
+    sources = [sha256_of(Path(inspect.getfile(type(view)))) for view in prefix]
     return hash_of([[view_spec(view) for view in prefix], sources, _code(), decoder_versions()])
 
 

@@ -65,7 +65,9 @@ def compare_results(
         resamples=resamples,
         level=level,
         policy=check_policy(policies.pop()),
-        min_positives=max(min_positives, *(_min_positives(each) for each in (first, second))),
+        min_positives=max(
+            [min_positives, *(row.counts.min_positives or 1 for row in (*first.metrics, *second.metrics))]
+        ),
     )
     name = str(one["split"].iloc[0]) if "split" in one else ""
     side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
@@ -93,11 +95,6 @@ def compare_results(
             "left_out": left_out,
         },
     )
-
-
-def _min_positives(result: Result) -> int:
-    """Return the positive rows that a finding needed to take part in the result's averages."""
-    return max((row.counts.min_positives or 1 for row in result.metrics), default=1)
 
 
 def _cases(result: Result, split: str | None) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.linear_classifier import fit_classifiers
-from medvlp.evaluation.metric_row import corrected, drawn_rows, share_row, with_draws, with_paired_test
+from medvlp.evaluation.metric_row import corrected, mean_metric, share_row, with_draws, with_paired_test
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import bootstrap, count_patients, patient_clusters
 from medvlp.statistics.conformal import fit_sets
@@ -118,7 +118,7 @@ def evaluate_sentence_check(
         synthetic=synthetic,
     )
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
-    metrics += _alike_rows(rows, seed, resamples, split)
+    metrics += [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]
     if checker is not None:
         metrics += _difference_rows(rows, scores, split)
         metrics.append(_unknown_row(rows, checker.calibration, split))
@@ -170,10 +170,6 @@ def _by_kind(rows: pd.DataFrame) -> list[tuple[str | None, NDArray[np.bool_]]]:
     """Return all rows, and those of each kind."""
     kinds = rows["kind"].to_numpy()
     return [(None, np.ones(len(rows), bool)), *((kind, kinds == kind) for kind in sorted(set(kinds)))]
-
-
-def _alike_rows(rows: pd.DataFrame, seed: int, resamples: int, split: str) -> list[Metric]:
-    return [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]
 
 
 def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, split: str) -> Metric:
@@ -258,36 +254,13 @@ def _hard_rows(
             hits.append(1.0 if own > best else 1.0 / (1 + scores.count(best)) if own == best else 0.0)
             chances.append(1.0 / (1 + len(others)))
         people = [str(patients[study]) for study, _ in false]
-        metrics.append(_hard_row(np.array(hits), np.array(people), chances, kind, seed, resamples, split))
+        row = mean_metric(
+            "recall@1", "hard_negatives", np.array(hits), people, seed=seed, resamples=resamples, split=split
+        )
+        counts = replace(row.counts, pool=round(1 / min(chances)))
+        group = None if kind is None else f"kind={kind}"
+        metrics.append(replace(row, group=group, chance=float(np.mean(chances)), counts=counts))
     return metrics
-
-
-def _hard_row(
-    hits: FloatArray,
-    people: NDArray[np.str_],
-    chances: Sequence[float],
-    kind: Kind | None,
-    seed: int,
-    resamples: int,
-    split: str,
-) -> Metric:
-    clusters = patient_clusters(people)
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        row = weights[clusters.patient]
-        return (hits @ row / row.sum(axis=0))[:, None]
-
-    row = Metric(
-        metric="recall@1",
-        label="hard_negatives",
-        value=None,
-        split=split,
-        policy="none",
-        group=None if kind is None else f"kind={kind}",
-        chance=float(np.mean(chances)),
-        counts=Counts(n=len(hits), patients=clusters.patients, pool=round(1 / min(chances))),
-    )
-    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(hits))[0]
 
 
 STRENGTH = 1.0  # C, the inverse of the L2 penalty

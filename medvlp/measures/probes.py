@@ -64,12 +64,9 @@ class Probes(Measure):
             yield _result(evaluation, answer, tables, own, title_of(own, answer), control=False)
         if evaluation.shows:
             tables = thumbnail_tables(evaluation)
-            answer = _without_words([*self.probes.values(), _linear()], tables)
+            linear = build("adaptation", {"name": "linear"}, where="evaluation.measures.probes")
+            answer = _without_words([*self.probes.values(), linear], tables)
             yield _result(evaluation, answer, tables, "thumbnail", "Control: 16 x 16 thumbnail", control=True)
-
-
-def _linear() -> Probe:
-    return build("adaptation", {"name": "linear"}, where="evaluation.measures.probes")
 
 
 def _without_words(probes: Sequence[Probe], tables: ProbeTables) -> Answer:

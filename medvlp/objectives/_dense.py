@@ -23,16 +23,6 @@ class Drawn:
     real: Tensor | None  # (R, 1, S, 1, 1) bool, slices of a stack that are not padding; None where nothing is padded
 
 
-def refuse_overlap(masks: Tensor) -> None:
-    """Refuse pixels of several classes.
-
-    Raises:
-        DataError: if a sum of masks is more than one anywhere.
-    """
-    if bool((masks > 1).any()):
-        raise DataError("Masks of classes that exclude each other overlap: mend the masks, or set exclusive: false.")
-
-
 def drawn(ctx: Context, view: str, part: str, labels: Sequence[str], *, classes: int) -> Drawn:
     """Put the masks ``mask.LABEL`` of a batch beside the logits of a view.
 

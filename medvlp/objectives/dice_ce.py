@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._dense import Drawn, drawn, pixel_mean, refuse_overlap
+from medvlp.objectives._dense import Drawn, drawn, pixel_mean
 from medvlp.objectives._labelled import Labelled
 
 __all__ = ["DiceCe"]
@@ -106,7 +107,10 @@ class DiceCe(Labelled):
 
     def _softmax(self, found: Drawn) -> dict[str, Term]:
         apart = found.masks.sum(1, keepdim=True)
-        refuse_overlap(apart)
+        if bool((apart > 1).any()):
+            raise DataError(
+                "Masks of classes that exclude each other overlap: mend the masks, or set exclusive: false."
+            )
         logs = found.logits.log_softmax(1)
         hidden = torch.cat([torch.ones_like(found.known[:, :1]), ~found.known], dim=1)
         hidden = hidden.view(*hidden.shape, *[1] * (logs.dim() - 2))

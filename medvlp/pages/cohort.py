@@ -138,17 +138,14 @@ def _charts(summary: CohortSummary) -> dict[str, Markup]:
 
 
 def _chart(numbers: Numbers, splits: list[str]) -> str:
-    ticks = [_tick(edge, numbers.width) for edge in numbers.edges]
+    width = numbers.width
+    ticks = [f"{edge:g}" if width == 1 else f"{edge:g}–{edge + width - 1:g}" for edge in numbers.edges]
     if numbers.top is not None:
         ticks[-1] = f"{numbers.top:g}+"
     name, unit = _NAMES[numbers.name].lower(), _UNITS[numbers.name]
     xlabel = f"{name}, {unit}" if unit else name
     series = list(zip(splits, numbers.counts, strict=True))
     return stacked_bars(ticks, series, xlabel=xlabel, ylabel="records", key=f"bars-{numbers.name}")
-
-
-def _tick(edge: float, width: float) -> str:
-    return f"{edge:g}" if width == 1 else f"{edge:g}–{edge + width - 1:g}"
 
 
 def _identified(manifest: Manifest) -> int:

@@ -54,7 +54,7 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
     for result in results:
         own = [row for row in result.metrics if row.group is None and _is_of_places(row.metric)]
         names = list(dict.fromkeys(row.metric for row in own))
-        cells = {(row.metric, _row_of(row)): row for row in own}
+        cells = {(row.metric, "macro" if row.metric.startswith("ap_difference") else row.label): row for row in own}
         labels = sorted(dict.fromkeys(label for _, label in cells), key=lambda label: label in AVERAGES)
         rows = [PlacesRow(label, label in AVERAGES, tuple(cells.get((n, label)) for n in names)) for label in labels]
         if any(_leads(name) for name in names):
@@ -81,10 +81,6 @@ def _is_of_places(metric: str) -> bool:
 
 def _leads(metric: str) -> bool:
     return metric == "dice" or metric.startswith("ap@")
-
-
-def _row_of(row: Metric) -> str:
-    return "macro" if row.metric.startswith("ap_difference") else row.label
 
 
 def _words(metric: str) -> str:

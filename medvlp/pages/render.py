@@ -118,14 +118,6 @@ def environment() -> Environment:
     return made
 
 
-def _is_tree(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(value)
-
-
-def _reason(row: Metric) -> str:
-    return words.REASONS.get(row.reason or "", "")
-
-
 def _macros(result: Result) -> list[Metric]:
     return [row for row, _ in metric_rows(result) if row.label == "macro"]
 
@@ -156,8 +148,8 @@ def _forms(scored: Sequence[tuple[Result, Sequence[tuple[Metric, Metric | None]]
 
 _HELPERS: dict[str, Any] = {
     "name_of": words.name_of,
-    "reason_of": _reason,
-    "is_tree": _is_tree,
+    "reason_of": lambda row: words.REASONS.get(row.reason or "", ""),
+    "is_tree": lambda value: isinstance(value, Mapping) and bool(value),
     "plain": _plain,
     "notes_of": _notes,
     "macros_of": _macros,

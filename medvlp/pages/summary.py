@@ -83,16 +83,14 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
     What was not measured makes room for average precision and further models.
     """
     best = headline_of(results)
-    made = [_difference_tile(results)] if best is None else [*_scores_tiles(best)]
+    made = [_difference_tile(results)]
+    if best is not None:
+        made = [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
     made += [_retrieval_tile(results), *_places_tiles(results)]
     if best is not None:
         made.append(_precision_tile(best))
         made += [_macro_tile(result) for result in results if result.role == "model" and result is not best]
     return [tile for tile in made if tile is not None][:5]
-
-
-def _scores_tiles(best: Result) -> list[Tile | None]:
-    return [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
 
 
 def _macro_tile(result: Result) -> Tile | None:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from medvlp.answers.asking.ask import ask_of, ask_samples
 from medvlp.answers.asking.model import VisionLanguageModel
-from medvlp.core.answers import Answer
 from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
@@ -50,7 +49,9 @@ def fitted_bundle(
     chosen = {
         name: answer
         for name, answer in model.answers.items()
-        if "scores" in answer.gives and asks[name] is not None and _labelled(answer, prepared)
+        if "scores" in answer.gives
+        and asks[name] is not None
+        and any(f"label.{label}" in manifest for label in answer.labels)
     }
     if not chosen:
         return bundle
@@ -93,10 +94,6 @@ def store_fitted(
         near = bundle.seen.hasher is not None and near_is_quick(chosen_on)
         bundle = replace(bundle, seen=seen_of({"validate": chosen_on}, salt="", near=near, base=bundle.seen))
     save_bundle(folder, bundle)
-
-
-def _labelled(answer: Answer, prepared: Prepared) -> bool:
-    return any(f"label.{label}" in prepared.manifest for label in answer.labels)
 
 
 def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: str, calibration: str) -> Bundle:

@@ -144,8 +144,8 @@ def load_strictly(
 
 
 # Checkpoints with a configuration beside the weights: torch's reader of weights alone refuses every class that it does
-# not know by name. Here the names of known configuration libraries stand for classes without behaviour, which are thrown
-# away, and nothing of another project is run; any other name is still refused.
+# not know by name. Here the names of known configuration libraries stand for classes without behaviour, which are
+# thrown away, and nothing of another project is run; any other name is still refused.
 
 _INERT = ("omegaconf.", "pytorch_lightning.callbacks.", "pathlib.", "argparse.Namespace", "typing.Any")
 _PLAIN = {"collections.defaultdict": collections.defaultdict, "builtins.dict": dict, "builtins.list": list}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from medvlp.core.errors import DataError
-from medvlp.zoo._keys import Rules, count, fused
+from medvlp.zoo._keys import Rules, count
 
 _BASE = {
     "clip": "vit_base_patch16_clip_quickgelu_224",
@@ -36,11 +36,6 @@ HF_VISION: Rules = [
     (r"head\.layernorm\.(.*)", r"attn_pool.norm.\1"),
     (r"head\.mlp\.(.*)", r"attn_pool.mlp.\1"),
 ]
-
-
-def with_fused_vision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with query, key and value of the vision tower as one."""
-    return fused(weights, r"(vision_model\..*\.self_attn)\.{q,k,v}_proj\.(.*)", r"\1.qkv.\2")
 
 
 def plain_vit(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:

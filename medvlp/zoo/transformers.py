@@ -16,12 +16,12 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.text.tokenizers import TransformersTokenizer
 from medvlp.zoo._folder import folder_at, settings_in, tokenizer_in, weights_in
-from medvlp.zoo._keys import Rules, is_range, renamed, split_rows, under, without
+from medvlp.zoo._keys import Rules, fused, is_range, renamed, split_rows, under, without
 from medvlp.zoo._open_clip_releases import RELEASES as OPEN_CLIP
 from medvlp.zoo._pixels import read_by_processor
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
-from medvlp.zoo._vit import HF_VISION, vit, with_fused_vision
+from medvlp.zoo._vit import HF_VISION, vit
 
 __all__ = ["transformers", "ours_of"]
 
@@ -153,7 +153,8 @@ def ours_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     into = ((r"\1.q.\2", 1), (r"\1.kv.\2", 2))
-    return split_rows(with_fused_vision(weights), r"(vision_model\.head\.attention)\.in_proj_(.*)", into)
+    weights = fused(weights, r"(vision_model\..*\.self_attn)\.{q,k,v}_proj\.(.*)", r"\1.qkv.\2")
+    return split_rows(weights, r"(vision_model\.head\.attention)\.in_proj_(.*)", into)
 
 
 def _filled(settings: dict[str, Any], kind: str, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -26,7 +26,7 @@ class RelationQueries(Head):
     r"""Tokens in a grid (R, N, W) -> Q pairs of boxes, what each box is and how they are related, by RLIPv2.
 
     The constant vectors of a bank's texts, E entities and then P predicates, become a second stream of tokens. Before
-    every `fuse_every`-th layer of visual self-attention both streams read each other through a gate (`GatedFusion`), and the
+    every `fuse_every`-th layer of visual self-attention both streams read each other (`GatedFusion`), and the
     texts pass one layer of their own. Q subject and Q object queries are decoded together; a pair's verb query, made of
     both, is decoded after them. A row h is compared with a text t of the fused stream by::
 

@@ -287,17 +287,13 @@ def _identity(config: RunConfig) -> str:
     """Return the hash of the recipe, of what chooses the checkpoint, and of the files that the configuration names."""
     options, answers = config.evaluation, files_hashed(config.answers, resource_folder("configs"))
     released = {"choose": options.choose, "where": options.where, "answers": answers}
-    choosing = {name: own for name, own in options.measures.items() if own and _chooses(component("measures", name))}
+    points = {name: getattr(component("measures", name), "points", ()) for name, own in options.measures.items() if own}
+    choosing = {name: own for name, own in options.measures.items() if points.get(name)}
     released |= {"measures": choosing} if choosing else {}
     banks = {name: bank.sha256 for name, bank in build_banks(config).items()}
     start = None if config.init_from is None else Path(config.init_from) / "MANIFEST.sha256"
     bundle = sha256_of(start) if start is not None and start.is_file() else None
     return hash_of([recipe_of(config), released, banks, bundle])
-
-
-def _chooses(measure: object) -> bool:
-    """Whether a measure has points by which a checkpoint can be chosen."""
-    return bool(getattr(measure, "points", ()))
 
 
 def _name(labels: Mapping[str, str]) -> str:
