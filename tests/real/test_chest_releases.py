@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
-from medvlp.data.layouts._published import years
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 

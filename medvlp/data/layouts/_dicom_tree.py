@@ -24,8 +24,9 @@ _KEYWORDS = (
     "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
     "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime",
 )  # fmt: skip
-_AGE = re.compile(r"(\d{1,3})([DWMY])")
-_YEARS = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+_AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
+_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
+_OLDEST = 120
 _BEFORE_PIXELS = 0x7FE00000
 _CHUNK = 32
 
@@ -44,13 +45,27 @@ class Header:
     @property
     def age(self) -> int | None:
         """Whole years (DICOM PS3.5, AS), at most 90: above that an age identifies (45 CFR 164.514)."""
-        match = _AGE.fullmatch(self.get("PatientAge"))
-        return min(90, int(int(match[1]) / _YEARS[match[2]])) if match else None
+        age = years(self.get("PatientAge"))
+        return None if age is None else min(90, age)
 
     @property
     def deidentified(self) -> str:
         """``yes``, ``no`` or ``unknown``, from Patient Identity Removed (0012,0062)."""
         return {"YES": "yes", "NO": "no"}.get(self.get("PatientIdentityRemoved").upper(), "unknown")
+
+
+def years(text: str) -> int | None:
+    """Whole years of an age as DICOM and public sets write it: ``57``, ``058Y``, ``018M``; above 120 it is no age.
+
+    Example:
+        >>> years("57"), years("058Y"), years("018M"), years("412Y"), years("")
+        (57, 58, 1, None, None)
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        return None
+    age = int(int(match[1]) / _A_YEAR[match[2]])
+    return age if age <= _OLDEST else None
 
 
 @dataclass(frozen=True)

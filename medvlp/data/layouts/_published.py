@@ -6,7 +6,6 @@ is asked for one by one: a hundred thousand rows are checked in seconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from medvlp.data.parallel import Progress
 
 Row = dict[str, object]
 
-_AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
-_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
-_OLDEST = 120
 _LABELS = {"": None, "1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 
 
@@ -137,20 +133,6 @@ def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int 
         first = next(iter(words.values()))
         raise DataError(f"{table.path} has no label column, not even {first!r}: {did_you_mean(first, table.names)}.")
     return columns
-
-
-def years(text: str) -> int | None:
-    """Whole years of an age as public sets write it: ``57``, ``058Y``, ``018M``; above 120 it is no age.
-
-    Example:
-        >>> years("57"), years("058Y"), years("018M"), years("412Y"), years("")
-        (57, 58, 1, None, None)
-    """
-    match = _AGE.fullmatch(text)
-    if match is None:
-        return None
-    age = int(int(match[1]) / _A_YEAR[match[2]])
-    return age if age <= _OLDEST else None
 
 
 def published_manifest(

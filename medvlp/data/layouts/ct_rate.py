@@ -17,8 +17,9 @@ from typing import Literal
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import Root, list_files, skip
-from medvlp.data.layouts._published import Row, manifest_of, years
+from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
-from medvlp.data.layouts._published import find_table, published_manifest, years
+from medvlp.data.layouts._published import find_table, published_manifest
 from medvlp.data.layouts._table import Table, linked, read_table
 from medvlp.data.manifest import Manifest
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files
 from medvlp.data.layouts._published import (
     Row,
@@ -16,7 +17,6 @@ from medvlp.data.layouts._published import (
     published_manifest,
     read_headers,
     rows_of,
-    years,
 )
 from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest

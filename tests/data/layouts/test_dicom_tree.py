@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from medvlp.data.layouts._dicom_tree import scan_tree
+from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from tests.io.conftest import DEFLATED, dicom_writer
 
 
@@ -30,3 +31,8 @@ def test_a_pipe_is_listed_and_not_waited_for(tmp_path: Path) -> None:
     scan = scan_tree(tmp_path, modalities=["DX"])
     assert [header.path for header in scan.headers] == [whole.name]
     assert scan.skipped == {"unreadable": ["pipe"]}
+
+
+@pytest.mark.parametrize(("written", "age"), [("094Y", 90), ("018M", 1), ("412Y", None), ("", None)])
+def test_an_age_that_nobody_reaches_is_none_and_one_above_90_is_90(written: str, age: int | None) -> None:
+    assert Header("a.dcm", {"PatientAge": written}).age == age

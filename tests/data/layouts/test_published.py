@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import DataError
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import list_files
-from medvlp.data.layouts._published import find_table, label_columns, published_manifest, rows_of, years
+from medvlp.data.layouts._published import find_table, label_columns, published_manifest, rows_of
 from medvlp.data.layouts._table import read_table
 
 
