@@ -20,8 +20,6 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.linalg import eigh
 
-from medvlp.data.parallel import chunked
-
 LIKE = 0.55
 """Inner product from which a pair is proposed.
 
@@ -119,8 +117,8 @@ def nearest_and_like(
     groups = [np.flatnonzero(sides == side) for side in np.unique(sides)]
     for number, group in enumerate(groups):
         for other in groups[number + 1 :]:
-            for rows in chunked(group, _BLOCK):
-                for columns in chunked(other, _BLOCK):
+            for rows in blocks(group):
+                for columns in blocks(other):
                     table = hashes[rows] @ hashes[columns].T
                     np.abs(table, out=table)
                     if things is not None and repeated is not None:
@@ -133,6 +131,11 @@ def nearest_and_like(
                         yield rows[a], columns[b]
     found = np.flatnonzero(partner >= 0)
     yield np.minimum(found, partner[found]), np.maximum(found, partner[found])
+
+
+def blocks(rows: np.ndarray) -> list[np.ndarray]:
+    """Cut rows into blocks whose products stay in the processor."""
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
 
 
 def _leave_out(

@@ -157,7 +157,7 @@ class Seen:
 
     def _near(self, tokens: _Tokens, parts: Sequence[str]) -> set[int]:
         """Return the entries whose picture is a near copy of one that was seen."""
-        from medvlp.data.leakage.hashes import unit
+        from medvlp.data.leakage.hashes import blocks, unit
 
         if self.hasher is None:
             return set()
@@ -166,7 +166,7 @@ class Seen:
         if not len(known) or not len(own):
             return set()
         like = np.zeros(len(own), bool)
-        for block in chunked(known, _BLOCK):
+        for block in blocks(known):
             like |= np.abs(own @ unit(block.astype(np.float32)).T).max(axis=1) >= LIMIT
         return {owners[at] for at in np.flatnonzero(like)}
 
