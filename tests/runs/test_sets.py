@@ -127,13 +127,13 @@ def test_a_patient_of_both_sets_is_a_leak_unless_their_numbers_have_nothing_to_d
         ({"sets": {}}, "data: give root, the folder of the data set, or several data sets under sets."),
         (
             {"root": "/x"},
-            "data: root is said of one data set, and there are several: put it into each of sets, and take back what a "
-            "base says: root: '', layout: null.",
+            "data: root is said of one data set, and there are several: put it into each of sets, and take back what "
+            "a base says: root: '', layout: null.",
         ),
         (
             {"split": "patient"},
-            "data: split is said of one data set, and there are several: put it into each of sets, and take back what a "
-            "base says: root: '', layout: null.",
+            "data: split is said of one data set, and there are several: put it into each of sets, and take back what "
+            "a base says: root: '', layout: null.",
         ),
         (
             {"sets": {"a": {"root": "/x", "quarantine": 0.5}}},
