@@ -27,6 +27,7 @@ from medvlp.serving.browse.playground import Playground, answers_html
 from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
+from medvlp.serving.browse.tabs_models import playground_tab
 from medvlp.serving.browse.thumbnails import Album, small
 from tests.models.words import VIT
 from tests.serving.room_files import ct_slices, nifti
@@ -276,3 +277,25 @@ def test_a_result_is_read_again_when_its_file_has_changed(runs_folder, tmp_path)
     path.write_text(path.read_text().replace(json.dumps(result_of(path).title), '"Another"'))
     os.utime(path, (1, 1))
     assert result_of(path).title == "Another"
+
+
+def test_an_uploaded_file_is_read_in_the_folder_of_the_server(tmp_path):
+    """Elsewhere a server that is killed on the way would leave it lying: its own folder is removed by the next one."""
+    gradio = pytest.importorskip("gradio", reason="the explorer's page, in the extra `demo`")
+    seen = []
+
+    class Asked(Playground):
+        def ask_files(self, bundle, files, text):
+            seen.extend((name, path, path.read_bytes()) for name, path in files)
+            return []
+
+    file = tmp_path / "server" / "hash" / "DOE^JANE.dcm"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"pixels")
+    with gradio.Blocks() as page:
+        playground_tab(page, Shelf(tmp_path), Asked(Shelf(tmp_path)))
+    next(each.fn for each in page.fns.values() if each.name == "ask_own")("", "", [str(file)])
+    ((name, place, content),) = seen
+    assert (name, content) == ("file 1", b"pixels")
+    assert place.is_relative_to(tmp_path / "server")
+    assert list(file.parent.iterdir()) == []

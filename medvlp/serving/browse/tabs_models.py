@@ -135,7 +135,8 @@ def playground_tab(page: gradio.Blocks, shelf: Shelf, play: Playground) -> None:
 
     @safely
     def ask_own(model: str, words: str, files: list[str]) -> str:
-        with tempfile.TemporaryDirectory() as folder:  # a name may be a patient's: it goes no further than this
+        # In the server's own folder, which goes even after a crash; a name may be a patient's: it goes no further.
+        with tempfile.TemporaryDirectory(dir=Path(files[0]).parent) as folder:
             named = []
             try:
                 for number, file in enumerate(files, 1):
