@@ -204,8 +204,7 @@ class Trainer:
         fresh = self._phase != index and (phase.own_optimiser or before != phase.optimiser.name)
         if not fresh:
             load_optimiser_state(optimiser, self._moments)
-        self.stale = self.stale if self._phase == index else 0  # another phase trains other parts
-        self._phase = index
+        self.stale, self._phase = self.stale if self._phase == index else 0, index  # another phase trains other parts
         return task, optimiser
 
     def _join(self) -> None:
