@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import UserError
+from medvlp.core.files import read_json
 from medvlp.core.passing import passing_folder, remove_passing
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import ROOM, Passwords
@@ -185,9 +186,14 @@ def _readers(options: Options) -> tuple[Any, ...]:
     import medvlp
     from medvlp.serving.reader import Reader
 
+    models = {bundle: medvlp.load(bundle, backend=options.backend) for bundle in options.bundles}
+    # An index is one model's: the others search none. Where it is nobody's, all have it, and the first refuses it.
+    facts = None if options.index is None else options.index / "index.json"
+    own = read_json(facts).get("model") if facts is not None and facts.is_file() else None
+    owned = own in [model.bundle.hash for model in models.values()]
     return tuple(
-        Reader(medvlp.load(bundle, backend=options.backend), name=_name(bundle), index=options.index)
-        for bundle in options.bundles
+        Reader(model, name=_name(bundle), index=options.index if model.bundle.hash == own or not owned else None)
+        for bundle, model in models.items()
     )
 
 

@@ -15,6 +15,7 @@ from medvlp.cli.main import app
 from medvlp.core.errors import UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
+from medvlp.serving.launch import Options, _readers
 from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
@@ -107,6 +108,16 @@ def test_another_models_index_is_refused(searching: tuple[Reader, Path], tiny_ru
         Reader(other).similar(None, "effusion", 1)
     with pytest.raises(UserError, match=r"give one of the two"):
         searching[0].similar(None, None, 1)
+
+
+def test_of_several_bundles_the_one_has_the_index_that_it_was_made_with(
+    searching: tuple[Reader, Path], judged: Path, tiny_run: Trained
+) -> None:
+    bundles = (tiny_run.bundle, judged / "bundle")
+    facts = [reader.describe()["index"] for reader in _readers(Options(bundles=bundles, index=searching[1] / "i"))]
+    assert [each and each["cases"] for each in facts] == [None, 40]
+    with pytest.raises(UserError, match=r"was made with another model"):
+        _readers(Options(bundles=bundles[:1], index=searching[1] / "i"))
 
 
 def test_a_click_shows_the_neighbours_and_a_sentence_its_own(
