@@ -47,7 +47,7 @@ def config_schema() -> dict[str, Any]:
     samplers = _inheriting(_component("data/samplers", shared))
     shared["DataConfig"]["properties"]["sampler"] = {"anyOf": [*samplers, only_name]}
     shared["PhaseConfig"]["properties"]["sampler"] = {"anyOf": [*samplers, only_name, {"type": "null"}]}
-    shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, only_name]}
+    shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, only_name, {"type": "null"}]}
     vectors = _inheriting(_component("models/text_vectors", shared))
     shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, only_name, {"type": "null"}]}
     model = _component("models/architectures", shared)

@@ -111,7 +111,7 @@ class DataConfig(Node):
         sets: instead of one data set several, by name, each with its own root, layout, selection, split or part: train
             here, test there. Their records are joined (`medvlp.data.joined`); `where` and `having` then choose among
             all, also by the column ``set``. What concerns the whole run (sampler, views, leaks ...) is said once.
-        part: of one of `sets`: the part in which all of its records stand, in place of a split.
+        part: the part in which all records stand, of these data or of one of `sets`, in place of a split.
         layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
         manifest: Parquet manifest made by `medvlp data index`; its images lie under `root`.
         columns: short for the layout ``csv``: manifest field -> column of the table.
@@ -201,6 +201,8 @@ class DataConfig(Node):
     @model_validator(mode="before")
     @classmethod
     def _one_of_is_a_sampler(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("split", "") is None:  # left out, though a base has one
+            value = {key: each for key, each in value.items() if key != "split"}
         if not isinstance(value, Mapping) or value.get("one_of") is None:
             return value
         if value.get("sampler") is not None:

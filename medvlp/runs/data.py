@@ -71,7 +71,7 @@ def _refuse_idle(data: DataConfig) -> None:
     if group is not None and group.keep == "prior" and group.by not in ("id.study", "id.patient"):
         raise ConfigError("data.group: an earlier picture is one of the same patient whatever by says: leave by out.")
     if data.part is not None and data.split != DataConfig(root=data.root).split:
-        raise ConfigError("data.part says in which part all records stand: leave data.split out.")
+        raise ConfigError("data.part says in which part all records stand: leave data.split out (data.split=null).")
 
 
 def _opened(data: DataConfig, name: str = "") -> Manifest:

@@ -10,6 +10,7 @@ import pytest
 from medvlp.config.tree import DataConfig, SubsetConfig, check_config, checked
 from medvlp.core.errors import ConfigError
 from medvlp.runs.data import open_manifest
+from medvlp.runs.evaluate import load_evaluation
 from medvlp.runs.train import dry_run
 from tests.tiny import tiny_tree
 
@@ -37,6 +38,11 @@ def test_what_nothing_would_read_is_refused(options: dict[str, Any], sentence: s
         return
     with pytest.raises(ConfigError, match=sentence):
         open_manifest(checked(DataConfig, {"sets": {"here": tree}} if several else tree, source=""))
+
+
+def test_a_split_that_a_base_has_is_left_out_by_null() -> None:
+    data = load_evaluation("evaluate/run.yaml", ["data.part=test", "data.split=null"]).data
+    assert (data.part, data.split) == ("test", DataConfig(root="data/csv").split)
 
 
 def test_labels_of_a_share_are_refused() -> None:
