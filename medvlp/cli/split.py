@@ -62,4 +62,5 @@ def split(
     typer.echo(part_table(facts))
     for sentence in done.notes:
         typer.echo(f"note: {sentence}")
-    typer.echo(f"split {name}, hash {digest}")
+    written = ", ".join(str(each) for each in (out, ids) if each is not None)
+    typer.echo(f"split {name}, hash {digest}, {f'in {written}' if written else 'written nowhere: say --out FILE'}")

@@ -47,7 +47,9 @@ def test_the_table_counts_records_patients_and_positives_and_the_files_agree(cli
     assert sum(positives) == 28
     assert all(abs(count - 28 * share) <= 2 for count, share in zip(positives, (0.5, 0.25, 0.25), strict=True))
     placed = Manifest.load(out)
-    assert lines[-1] == f"split stratified, hash {split_hash(placed)}"
+    assert lines[-1] == f"split stratified, hash {split_hash(placed)}, in {out}, {ids}"
+    unsaved = cli("data", "split", table, "--rule", "patient").out
+    assert unsaved.splitlines()[-1].endswith(", written nowhere: say --out FILE")
     assert json.loads(ids.read_text())["hash"] == split_hash(placed)
     again = cli("data", "split", table, "--rule", "ids", f"stored={ids}", "--json")
     assert json.loads(again.out)["hash"] == split_hash(placed)
