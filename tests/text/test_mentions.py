@@ -135,6 +135,8 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
         ("Solitary nodule.", None, 1),
         ("Multiple nodules.", None, None),
         ("Endotracheal tube 3 cm above the carina.", None, None),
+        ("There is a 2 cm nodule in the right lung ².", 20.0, None),  # a digit that is no number
+        (f"{'9' * 5000} nodules.", None, None),
     ],
 )
 def test_sizes_are_in_millimetres_and_counts_are_those_said(sentence: str, size: float, count: int) -> None:
