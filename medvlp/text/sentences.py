@@ -158,7 +158,9 @@ _NEITHER = re.compile(
     r"neither (?P<items>[^.;:()]+? nor [^.;:()]+?) (?:is|are) (?P<tail>seen|identified|noted|present)(?P<end>[.!]?)",
     re.IGNORECASE,
 )
-_ABSENT = re.compile(r"(?P<items>[^.;:()]+? and [^.;:()]+?) are absent(?P<end>[.!]?)", re.IGNORECASE)
+_ABSENT = re.compile(  # the end first: every "and" of a long sentence would be tried for it
+    r"(?=[^.;:()]* are absent[.!]?\Z)(?P<items>[^.;:()]+? and [^.;:()]+?) are absent(?P<end>[.!]?)", re.IGNORECASE
+)
 _BETWEEN = re.compile(r",?\s+(?:or|nor|and)\s+(?:no\s+)?|,\s*(?:no\s+)?")
 # Words that reach over the whole list: each item gets them, for "no large A or B" does not deny a small B.
 _REACHING = re.compile(

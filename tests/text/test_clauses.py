@@ -57,6 +57,12 @@ def test_what_cannot_be_taken_apart_safely_stays_whole(sentence: str) -> None:
     assert split_clauses(sentence) == [sentence]
 
 
+def test_a_sentence_without_an_end_is_read_once_and_not_for_each_of_its_ands() -> None:
+    for words in ("effusion and ", "and no "):  # tried for each they took hours
+        long = words * 200_000
+        assert split_clauses(long) == [" ".join(long.split())]
+
+
 def test_clauses_of_phantom_reports_say_what_the_sentence_says_and_nothing_untrue() -> None:
     taken_apart = 0
     for report in phantom_reports(1000)[:300]:
