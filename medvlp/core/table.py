@@ -121,15 +121,16 @@ class FeatureTable:
         for name in table.column_names:
             if name == "id":
                 continue
-            column = table[name].combine_chunks()
+            column = table[name]
             if pa.types.is_fixed_size_list(column.type):
-                columns[name] = column.flatten().to_numpy().reshape(len(table), column.type.list_size)
+                flat = column.combine_chunks().flatten()
+                columns[name] = flat.to_numpy().reshape(len(table), column.type.list_size)
             elif pa.types.is_list(column.type):
                 columns[name] = [np.asarray(v, dtype=np.float32) for v in column.to_pylist()]
             elif pa.types.is_string(column.type):
                 columns[name] = column.to_pylist()
             else:
-                columns[name] = column.to_numpy(zero_copy_only=False)
+                columns[name] = column.to_numpy()
         meta = json.loads((table.schema.metadata or {}).get(b"medvlp", b"{}"))
         return cls(table["id"].to_pylist(), columns, meta)
 

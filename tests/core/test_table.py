@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medvlp.core.errors import DataError
@@ -35,6 +37,18 @@ def test_a_table_is_read_back_from_its_file(tmp_path):
     assert list(read.columns["text"]) == ["x", "", "ü"]
     for left, right in zip(read.columns["text/tokens"], made.columns["text/tokens"], strict=True):
         assert left.reshape(-1, 2).tolist() == right.tolist()
+
+
+def test_columns_in_several_pieces_are_read_as_one(tmp_path):
+    """Of words above 2 GiB, as of a million reports, Arrow makes no one array."""
+    columns = {"text": ["x", None, "z"], "local": [[[1.0]], [[2.0], [3.0]], []], "number": [1, 2, 3]}
+    wide = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6, dtype=np.float32)), 2)
+    pq.write_table(pa.table({"id": list("abc"), **columns, "wide": wide}), tmp_path / "t.parquet", row_group_size=1)
+    table = FeatureTable.load(tmp_path / "t.parquet")
+    assert table["wide"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert list(table.columns["text"]) == columns["text"]
+    assert table["number"].tolist() == columns["number"]
+    assert [each.tolist() for each in table.columns["local"]] == columns["local"]
 
 
 def test_rows_by_index_and_by_mask_are_the_same_rows(tmp_path):
