@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,18 @@ def test_rows_are_alike_by_name_or_by_vector_and_through_each_other() -> None:
     groups = alike(names, table).tolist()
     assert groups[0] == groups[1] == groups[2]
     assert len({groups[0], groups[3], groups[4], groups[5]}) == 4
+
+
+def test_telling_rows_that_are_alike_holds_no_second_copy_of_their_vectors() -> None:
+    table = np.random.default_rng(0).random((2000, 768), np.float32)
+    table[5] = table[1999]
+    tracemalloc.start()
+    groups = alike(np.zeros(2000, np.int64), table)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert groups[5] == groups[1999]
+    assert len(set(groups.tolist())) == 1999
+    assert held < table.nbytes / 2
 
 
 # lists --------------------------------------------------------------------------------------------------------------
