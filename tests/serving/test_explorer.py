@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -218,6 +219,18 @@ def test_the_map_holds_the_variance_that_its_two_components_hold(shelf):
     assert shown.share == pytest.approx(tuple(spectrum[:2] / spectrum.sum()), abs=1e-6)
     assert np.abs(shown.points.var(axis=0, ddof=1) - spectrum[:2]).max() < 1e-6
     assert len(project(table, "image/embedding", most=7).ids) == 7
+
+
+def test_the_map_of_a_tall_table_is_that_of_its_svd_in_a_fraction_of_the_memory():
+    draws = np.random.default_rng(0)
+    values = draws.normal(size=(4000, 100)) * np.linspace(2, 1, 100) + 0.5
+    tracemalloc.start()
+    shown = project(FeatureTable(range(4000), {"x/raw": values}), "x/raw")
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    u, s, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    assert np.abs(np.abs(shown.points) - np.abs(u[:, :2] * s[:2])).max() < 1e-9
+    assert held < 3 * values.nbytes
 
 
 def test_points_are_coloured_by_what_the_manifest_says_of_their_case(shelf):
