@@ -15,7 +15,7 @@ from medvlp.models.scores.dot import Dot
 
 __all__ = ["Retrieval"]
 
-_MOST = 30_000  # rows against their own texts: 3.6 GB of numbers
+MOST = 30_000  # rows against their own texts: 3.6 GB of numbers
 
 
 class Retrieval(Answer):
@@ -64,8 +64,8 @@ class Retrieval(Answer):
         texts = ask.sentences or tuple(str(text) for text in table.columns["text"])
         if ask.sentences:
             columns = begun.encoded(ask.sentences)
-        elif len(table) > _MOST:
-            raise DataError(f"{len(table)} pictures against as many texts fill the memory: ask for {_MOST} at a time.")
+        elif len(table) > MOST:
+            raise DataError(f"{len(table)} pictures against as many texts fill the memory: ask for {MOST} at a time.")
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
         view = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")

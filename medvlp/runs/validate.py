@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from medvlp.answers import retrieval
 from medvlp.answers.asking.ask import answered, ask_of, ask_samples, needs_of
 from medvlp.core.answers import Answer
 from medvlp.core.protocols import Model
@@ -14,7 +17,7 @@ from medvlp.measures._points import Options, point_values
 
 
 class Validator:
-    """Asks a model about the validation split.
+    """Asks a model about the validation split; all pictures are compared with all texts of at most 30,000 records.
 
     Args:
         prepared: validation records.
@@ -44,10 +47,15 @@ class Validator:
             ask = asks[name]
             if ask is None:
                 continue
+            cohort = manifest
             if table is not None and not answer.streams:
-                predictions = answered(answer, model, table, ask)
+                some = table
+                if answer.asks == "sentences" and len(table) > retrieval.MOST:
+                    chosen = np.sort(np.random.default_rng(0).permutation(len(table))[: retrieval.MOST])
+                    some, cohort = table.rows(chosen), manifest.take(chosen)
+                predictions = answered(answer, model, some, ask)
             else:
                 rows = (self._prepared.sample(index) for index in range(len(self._prepared)))
                 predictions = ask_samples({name: answer}, model, rows, asks={name: ask})[name]
-            found |= point_values(name, answer, predictions, manifest, options=self._measures)
+            found |= point_values(name, answer, predictions, cohort, options=self._measures)
         return found

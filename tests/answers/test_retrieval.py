@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,17 @@ from medvlp.answers import retrieval
 from medvlp.answers.retrieval import Retrieval
 from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
+from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import Records
+from medvlp.data.prepare import Prepared
+from medvlp.measures import retrieval as measures
 from medvlp.models.build import build_model
 from medvlp.models.scores.late_interaction import LateInteraction
+from medvlp.runs.validate import Validator
 from tests.answers.tiny import TEXTS, encoded, late, said_of, small_model, table_of
-from tests.models.words import DUAL
+from tests.models.words import DUAL, images
 
 ASKED = ("a small nodule", "clear lungs")
 
@@ -70,11 +77,33 @@ def test_a_row_without_a_picture_is_near_to_nothing(model: Any, score: Any) -> N
     np.testing.assert_allclose(np.delete(some, 2, axis=0), np.delete(whole, 2, axis=0), atol=1e-6)  # cosines, float32
 
 
+class Films(Prepared):
+    """Four pictures with their texts, read already."""
+
+    def sample(self, index: int) -> Sample:
+        fields: dict[str, object] = {"image": images(len(TEXTS), seed=3)[index], "text": TEXTS[index]}
+        return Sample(str(index), fields)
+
+
+def test_of_more_validation_records_than_fit_a_training_compares_as_many_as_do(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"id": list("0123"), "image": [f"{i}.png" for i in range(4)], "text": TEXTS}
+    manifest = Manifest.of(columns, root=Path())
+    validator = Validator(Films(manifest, (), Records(manifest), None), {"retrieval": Retrieval()}, measures={})
+    table = table_of(model, Retrieval().needs(model))
+    for most, rows in ((4, [0, 1, 2, 3]), (3, np.sort(np.random.default_rng(0).permutation(4)[:3]))):
+        monkeypatch.setattr(retrieval, "MOST", most)
+        said = said_of(Retrieval(), model, table.rows(np.array(rows)))
+        found = measures.Retrieval().values(said, manifest.take(rows))
+        assert validator(model, 0) == {f"retrieval/{name}": value for name, value in found.items()}
+
+
 def test_a_model_without_words_and_too_many_rows_are_refused(model: Any) -> None:
     vision = build_model({"name": "vision", "vision": DUAL["vision"]}, tokenizer=None)
     with pytest.raises(ConfigError, match="reads no texts, so nothing can be retrieved by them: leave that answer out"):
         Retrieval().check(vision)
-    many = retrieval._MOST + 1
+    many = retrieval.MOST + 1
     wide = np.broadcast_to(np.float32(0), (many, 8))
     columns = {"image/embedding": wide, "text/embedding": wide, "text": range(many)}
     table = FeatureTable(range(many), columns)  # type: ignore[arg-type]
