@@ -18,7 +18,7 @@ from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.backends.engines import openvino_core
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
@@ -281,6 +281,20 @@ def test_a_tower_of_volumes_goes_to_monai(tmp_path: Path, architecture: str) -> 
             UserError, match=r"MONAI's form has no place for this image tower \(slices, patches or surgery"
         ):
             export(Bundle(other, None, preprocessing=[]), to="monai", out=tmp_path / "slices")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"provenance": {"licence": "$__import__('os').getcwd()"}}, r"\$__import__"),
+        ({"answers": (StoredAnswer("findings", "findings", labels=("edema", "%/etc/hosts::a")),)}, "%/etc/hosts"),
+    ],
+)
+def test_words_that_monai_would_run_or_look_up_are_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    given = Bundle(dual(DUAL), None, preprocessing=[], **changed)
+    with pytest.raises(UserError, match=rf"^MONAI would run .{words}.*, which this bundle names, as code: rename it"):
+        export(given, to="monai", out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

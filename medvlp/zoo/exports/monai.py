@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +38,9 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     What the form cannot hold is returned, a phrase each.
     """
     model: Any = bundle.model
+    told = json.dumps([model.spec, dict(bundle.provenance), [each.labels for each in bundle.answers]], default=str)
+    if words := re.search(r'(?<!\\)"([$@%][^"]*)', told):
+        raise UserError(f"MONAI would run {words[1]!r}, which this bundle names, as code: rename it, or use onnx.")
     kind = model.vision_kind
     tower = model.towers[kind]
     volume = isinstance(tower, MonaiEncoder)
