@@ -30,6 +30,7 @@ class Exported(NamedTuple):
     media_type: str
 
 
+@quiet()
 def export(shown: Shown, kind: str) -> Exported:
     """Export the shown findings in one of the supported formats.
 
@@ -59,8 +60,7 @@ def export(shown: Shown, kind: str) -> Exported:
             "DICOM objects are written by highdicom, which is not installed: pip install 'openmedvlp[pacs]'."
         )
     try:
-        with quiet():
-            return Exported(_writer(module, kind)(shown), filename, media_type)
+        return Exported(_writer(module, kind)(shown), filename, media_type)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # highdicom, of a header against the standard
         raise DataError(
             f"The picture's DICOM header does not allow it ({type(error).__name__}): export PNG or FHIR."
