@@ -45,6 +45,8 @@ def test_a_command_line_is_taken_with_its_options_and_its_keys(page: str, line: 
         command = command.commands[verb]
     given = command.make_context(verb, words).params
     config, overrides = given.get("config") or "", given.get("overrides") or []
+    settings = [word for word in (*overrides, *(given.get("options") or ())) if word != "..."]
+    assert [word for word in settings if "=" not in word] == []  # as of a value with spaces that nobody quoted
     if "/" in config and verb == "train":
         load_config(config, overrides)
     elif "/" in config and verb == "evaluate" and not is_suite(config):
