@@ -143,7 +143,7 @@ def chosen(word: str) -> tuple[Entry, ...]:
     within = [kind for kind in KINDS if folder in ("", kind, kind.rpartition("/")[2])]
     found = tuple(_entry(kind, name) for kind in within if name in available(kind))
     if not found:
-        known = {*KINDS, *(name for kind in KINDS for name in available(kind))}
+        known = {*KINDS, *(f"{folder}/{each}".lstrip("/") for kind in within for each in available(kind))}
         raise UserError(
             f"There is no kind or component named {word!r}: {did_you_mean(word, known)}; `medvlp components` lists all."
         )

@@ -114,6 +114,8 @@ def test_words_choose_a_kind_a_name_or_both() -> None:
     said = str(refused.value)
     assert said.startswith("There is no kind or component named 'siglp': did you mean 'siglip'? (allowed: ")
     assert said.endswith(" more); `medvlp components` lists all.")
+    with pytest.raises(UserError, match="did you mean 'objectives/siglip'"):
+        chosen("objectives/siglp")
     with pytest.raises(UserError, match="named 'state/clip'"):
         chosen("state/clip")
 
