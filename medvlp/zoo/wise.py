@@ -53,7 +53,8 @@ def wise(
     model: Any = tuned.model
     of_heads = tuple(f"shared.{name}." for name in model.shared.only_of(set(model.heads)))
     added = [name for name in own if name not in given and name.startswith(("patches.", "shared."))]
-    learnt = [name for name in added if not name.startswith(of_heads)]
+    idle = tuple(f"patches.{key}." for key, patch in model.patches.items() if patch.idle)
+    learnt = [name for name in added if not name.startswith((*of_heads, *idle))]
     if learnt:
         raise DataError(
             f"{source} learnt in patches, which {start} has not ({learnt[0]!r}): with no weights of theirs to mix, it "

@@ -16,7 +16,9 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.backends import compiled, engines, use_backend
 from medvlp.models.build import build_model
-from tests.models.words import DUAL, VISION, HashWords
+from medvlp.models.bundle import Bundle
+from medvlp.zoo.exports._embedders import embedders
+from tests.models.words import DUAL, VISION, VIT, HashWords
 
 pytestmark = pytest.mark.slow  # each compiles towers
 
@@ -184,6 +186,21 @@ def test_what_cannot_be_is_said() -> None:
     assert use_backend(model(), "torch") == []
     with pytest.raises(UserError, match=r"openvino computes on the processor, and the model is on meta: use torch"):
         use_backend(model().to("meta"), "openvino")
+
+
+def test_patches_that_act_in_training_alone_have_no_part_in_a_graph(engine: str) -> None:
+    specs = [{"name": "masked_image", "share": 1.0}, {"name": "noise"}, {"name": "mask_words"}]
+    specs += [{"name": "token_dropout", "view": "image.local"}]
+    plain = model(VIT)
+    patched = build_model({**plain.spec, "patches": specs}, tokenizer=HashWords(), seed=3).eval()
+    patched.load_state_dict(plain.state_dict(), strict=False)
+    image, text = use_backend(patched, engine)
+    parts, pixels = frozenset({"pooled", "tokens"}), images(8, 64)
+    with torch.inference_mode():
+        alike(patched.towers["image"](pixels, parts=parts), plain.towers["image"](pixels, parts=parts), {*parts})
+        patched.towers["text"](texts(64)[0], mask=texts(64)[1], parts=frozenset({"pooled"}))
+    assert min(image.cosine, text.cosine) > 0.9995
+    assert [each.name for each in embedders(Bundle(patched, HashWords(), preprocessing=[]))] == ["image", "text"]
 
 
 def test_a_mixture_of_two_towers_is_one_graph(engine: str) -> None:

@@ -86,6 +86,7 @@ def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
     lora = {"name": "lora", "kind": "image", "on": "linear[blocks.*.attn.qkv]", "rank": 2}
     codes = {"name": "fdt", "codes": 4, "shared": "codes"}
     runs = {"start": {}, "lora": {"patches": [lora]}, "heads": {"heads": {"image/fdt": codes, "text/fdt": codes}}}
+    runs |= {"masked": {"patches": [{"name": "masked_image", "kind": "image"}]}}
     for name, more in runs.items():
         model = build_model({**DUAL, "vision": VIT, **more}, tokenizer=words)
         save_bundle(tmp_path / name, Bundle(model=model, tokenizer=words, preprocessing=[]))
@@ -97,6 +98,7 @@ def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
     # What heads of the tuned alone share is theirs, and stays as it is.
     found = convert(tmp_path / "heads", name="wise", options=options).model.state_dict()
     assert any(name.startswith("shared.codes.") for name in found)
+    convert(tmp_path / "masked", name="wise", options=options)  # a patch that a model in use is the same without
 
 
 def test_a_bundle_of_other_towers_is_refused(tuned: Path, tmp_path: Path) -> None:

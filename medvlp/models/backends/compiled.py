@@ -14,7 +14,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Model
 from medvlp.models.backends.engines import ENGINES, Engine, Graph, Outputs
 from medvlp.models.backends.int8 import Int8, stored
-from medvlp.models.patches._patch import Patch
+from medvlp.models.patches._patch import acting
 
 BACKENDS = ("torch", *get_args(Engine), "int8")
 LEAST_COSINE = 0.9995  # of any row's outputs with torch's
@@ -63,8 +63,8 @@ def use_backend(model: Model, name: str, int8: Int8 | None = None) -> list[Compi
 
 
 def refuse_patches(model: Model, name: str) -> None:
-    """Refuse graphs of a model with patches (ConfigError)."""
-    if any(isinstance(each, Patch) for each in model.modules()):
+    """Refuse graphs of a model with patches that act in use (ConfigError)."""
+    if acting(model):
         raise ConfigError(f"The model has patches, which have no place in a graph of {name}: use the backend torch.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -55,8 +55,10 @@ class Patch(nn.Module):
             ``image.local/hidden``; (R, ..., L) where a specification matches several sites, in their order.
         reads: of a patch on a bank's texts that makes of them others for each image: the parts of images that it
             finds in ``rows.images``. Such texts are read by heads that have them encoded, as `text_classifier` does.
+        idle: whether it does nothing in eval mode, so that a model in use is the same without it.
     """
 
+    idle: ClassVar[bool] = False
     gives: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
@@ -70,6 +72,11 @@ class Patch(nn.Module):
         `source` is the module's input.
         """
         raise NotImplementedError
+
+
+def acting(model: Model) -> bool:
+    """Return whether patches act in a model in use: those that are not `Patch.idle`."""
+    return any(isinstance(each, Patch) and not each.idle for each in model.modules())
 
 
 @dataclass
@@ -253,7 +260,8 @@ class _Passing:
         return self(output, source)
 
     def __call__(self, value: Tensor, source: Tensor) -> Tensor:
-        if not self.standing.acts_on(self.rows.view):
+        rests = self.patch.idle and not self.patch.training and self.rows.asked.isdisjoint(self.patch.gives)
+        if rests or not self.standing.acts_on(self.rows.view):
             return value
         out = self.patch(value, source)
         added = self.site.added if isinstance(self.site, TokenSite) else None

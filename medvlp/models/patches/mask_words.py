@@ -38,6 +38,7 @@ class MaskWords(Patch):
         [[True, False]]
     """
 
+    idle = True
     gives = ("hidden",)
 
     def __init__(

@@ -49,6 +49,7 @@ class MaskedImage(Patch):
         [8, 8]
     """
 
+    idle = True
     gives = ("hidden",)
 
     def __init__(

@@ -31,6 +31,8 @@ class Noise(Patch):
         [[0.0, 0.0]]
     """
 
+    idle = True
+
     def __init__(
         self,
         *,

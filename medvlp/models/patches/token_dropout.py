@@ -40,6 +40,8 @@ class TokenDropout(Patch):
         torch.Size([2, 5, 8])
     """
 
+    idle = True
+
     def __init__(
         self,
         *,

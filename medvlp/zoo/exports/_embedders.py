@@ -14,6 +14,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json
 from medvlp.models.bundle import Bundle
+from medvlp.models.patches._patch import acting
 
 Run = Callable[[tuple[Tensor, ...]], Tensor]
 
@@ -65,7 +66,7 @@ def embedders(bundle: Bundle) -> Iterator[Embedder]:
             pictures.
     """
     model: Any = bundle.model
-    if model.vision_kind != "image" or model.spec.get("patches"):
+    if model.vision_kind != "image" or acting(model):
         raise UserError("The form holds a plain model of images: one of volumes, or with patches, has no place there.")
     rows = torch.export.Dim("rows", min=1)
     pixels = torch.rand(2, *_shape(model), generator=torch.Generator().manual_seed(0))

@@ -15,6 +15,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.files import put_in_place
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle, StoredAnswer
+from medvlp.models.patches._patch import acting
 from medvlp.text.tokenizers import SpeakingTokenizer
 from medvlp.zoo._pixels import IMAGENET
 
@@ -110,7 +111,7 @@ def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
     tower: dict[str, Any] = dict(model.spec.get("vision", {}))
     changes = [n for n, plain in (("norm", "keep"), ("columns", 1), ("coordinates", False), ("unshuffle", 1))
                if tower.get(n, plain) != plain]  # fmt: skip
-    if tower.get("name") != "timm" or changes or model.spec.get("patches") or model.spec.get("surgery"):
+    if tower.get("name") != "timm" or changes or acting(model) or model.spec.get("surgery"):
         what = ", ".join(changes) or f"{tower.get('name')}, patches or surgery"
         raise UserError(f"{form} has no place for this image tower ({what}): only a plain tower of timm goes there.")
     return tower
