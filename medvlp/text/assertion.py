@@ -142,11 +142,11 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years, months and "(-)" as such, and a last mark.
+    """Return the tokens with years, months and "(-)" as such, a denied list as one, and a last mark.
 
     "may" is a month behind "in" or "since".
     """
-    dated = []
+    dated, listed = [], False
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
         word = token.word
@@ -156,6 +156,10 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             word = "month_"
         elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             word = "negative"
+        elif word == ":" and before == "no":  # "No: 1. effusion 2. edema"
+            word, listed = "any", True
+        elif listed and word == "." and before.isdigit():
+            word = "any"
         dated.append(Token(word, token.start, token.end))
     if dated and (dated[-1].word.isalpha() or dated[-1].word == "?"):  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))

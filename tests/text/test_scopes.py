@@ -25,6 +25,11 @@ STATEMENTS = {
     },
     "There is no pneumothorax, and right effusion persists.": {"pneumothorax": "absent", "effusion": "present"},
     "No consolidation and cardiomegaly unchanged.": {"consolidation": "absent", "cardiomegaly": "present"},
+    "No: effusion, pneumothorax or edema. Left nodule.": {
+        **dict.fromkeys(("effusion", "pneumothorax", "edema"), "absent"),
+        "nodule": "present",
+    },
+    "There is no: 1. effusion 2. pneumothorax": {"effusion": "absent", "pneumothorax": "absent"},
     "No pneumothorax, left effusion decreased.": {"pneumothorax": "absent", "effusion": "present"},
     "Left pleural effusion without pneumothorax.": {"effusion": "present", "pneumothorax": "absent"},
     "Interval resolution of right pneumothorax with persistent small effusion.": {
