@@ -1,4 +1,4 @@
-"""Numbers without intervals, of the answers of a model in training: what validation logs and what chooses the best."""
+"""Which measures an evaluation makes, and what they say of the answers of a model in training, without intervals."""
 
 from __future__ import annotations
 
@@ -100,3 +100,37 @@ def _with_points(options: Options = _USUAL) -> Iterator[Measure]:
         bare = not any(field.is_required() for field in schema("measures", name).model_fields.values())
         if made.points and (given is not None or bare):
             yield build("measures", {"name": name, **(given or {})}, where=f"evaluation.measures.{name}")
+
+
+def chosen_measures(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Measure]:
+    """Return the measures of an evaluation, in the order in which they are made.
+
+    Args:
+        spec: name -> options: of a measure that is made unasked, or of one that is not, which adds it; None leaves it
+            out.
+
+    Raises:
+        ConfigError: for an unknown name or a faulty option, all faults at once.
+
+    Example:
+        >>> [type(each).__name__ for each in chosen_measures({"retrieval": None, "few_shot": {"draws": 3}})][-2:]
+        ['FewShotProbes', 'Grounding']
+    """
+    known = available("measures")
+    faults = [
+        f"evaluation.measures has no measure named {name!r}: {did_you_mean(name, known)}."
+        for name in spec
+        if name not in known
+    ]
+    usual = {name: {} for name in known if component("measures", name).usual}  # pyrefly: ignore
+    made = []
+    for name, options in {**usual, **spec}.items():
+        if name not in known or options is None:
+            continue
+        try:
+            made.append((name, build("measures", {"name": name, **options}, where=f"evaluation.measures.{name}")))
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError(" ".join(faults))
+    return [measure for name, measure in sorted(made, key=lambda each: (each[1].order, each[0]))]

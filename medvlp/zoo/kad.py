@@ -15,9 +15,9 @@ from medvlp.core.sample import Batch
 from medvlp.models.bank import Bank
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
+from medvlp.zoo._books import NUMBERS, cut_resnet, squeezed, trunk
 from medvlp.zoo._keys import Rules, count, under, without, without_twins
 from medvlp.zoo._protocol import read_checkpoint
-from medvlp.zoo._queries import NUMBERS, cut_resnet, squeezed, trunk
 from medvlp.zoo._release import Release, asked_by_recipe, imported
 
 __all__ = ["kad"]

@@ -14,10 +14,9 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns, score_names
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
-from medvlp.zoo._books import Book, read_books
+from medvlp.zoo._books import Book, cut_resnet, read_books, squeezed, trunk
 from medvlp.zoo._keys import Rules, count, without
 from medvlp.zoo._protocol import read_checkpoint
-from medvlp.zoo._queries import cut_resnet, squeezed, trunk
 from medvlp.zoo._release import Release, asked_by_recipe, imported
 
 __all__ = ["medklip", "importer_of"]

@@ -146,7 +146,7 @@ def test_of_medklip_and_kad(films: list[Path], size: int, filter_: str) -> None:
     """Squeezed to a square, as torchvision does with two sides given."""
     from torchvision.transforms import Compose, InterpolationMode, Resize, ToTensor
 
-    from medvlp.zoo._queries import squeezed
+    from medvlp.zoo._books import squeezed
 
     transform = Compose([Resize([size, size], interpolation=InterpolationMode(filter_)), ToTensor()])
     view = squeezed(size, "dicom_voi_v1", filter_)
