@@ -15,7 +15,6 @@ from scipy.special import fdtrc
 
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
-from medvlp.statistics.bootstrap import count_patients
 from medvlp.statistics.calibration.line import CalibrationLine, calibration_line
 from medvlp.statistics.metrics import UndefinedMetricError
 
@@ -86,13 +85,9 @@ def _p(
     """Wald's test of both coefficients; F instead of chi square, because the variance is of few patients of a class."""
     if here.p is None or (there is not None and there.p is None):
         return None
-    off, covariance, freedom = here.line - np.array([1.0, 0.0]), here.covariance, _smaller(finding)
+    off, covariance, freedom = here.line - np.array([1.0, 0.0]), here.covariance, finding.smaller
     if there is not None and other is not None:
         off, covariance = here.line - there.line, covariance + there.covariance
-        freedom = min(freedom, _smaller(other))
+        freedom = min(freedom, other.smaller)
     statistic = float(off @ np.linalg.solve(covariance, off)) / 2
     return float(fdtrc(2, freedom - 1, statistic))
-
-
-def _smaller(finding: Finding) -> int:
-    return min(count_patients(finding.patient[rows]) for rows in (finding.truth, ~finding.truth))
