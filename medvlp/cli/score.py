@@ -33,6 +33,13 @@ _Points = Annotated[
         "specificity_0.95, max_f1."
     ),
 ]
+_Prevalences = Annotated[
+    list[float] | None,
+    typer.Option(help="Prevalence for predictive values; may be repeated. Default: 0.01, 0.05, 0.2."),
+]
+_Interval = Annotated[
+    str | None, typer.Option(help="Of what is bootstrapped: percentile, bca or logit. Default: logit.")
+]
 
 
 def score(
@@ -47,10 +54,7 @@ def score(
     page: Annotated[Path | None, typer.Option(help="The page. Default: the results' name with .html.")] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
     point: _Points = None,
-    prevalence: Annotated[
-        list[float] | None,
-        typer.Option(help="Prevalence for predictive values; may be repeated. Default: 0.01, 0.05, 0.2."),
-    ] = None,
+    prevalence: _Prevalences = None,
     columns: Annotated[
         list[str] | None,
         typer.Option("--column", help="Column of the tables: FIELD=COLUMN, e.g. patient_id=PatientID."),
@@ -61,9 +65,7 @@ def score(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="The scores are probabilities: measure their calibration as it is.")
     ] = False,
-    interval: Annotated[
-        str | None, typer.Option(help="Of what is bootstrapped: percentile, bca or logit. Default: logit.")
-    ] = None,
+    interval: _Interval = None,
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples of patients.")] = 2000,
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
     min_positives: Annotated[

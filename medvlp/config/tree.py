@@ -111,15 +111,14 @@ class DataConfig(Node):
         sets: instead of one data set several, by name, each with its own root, layout, selection, split or part: train
             here, test there. Their records are joined (`medvlp.data.joined`); `where` and `having` then choose among
             all, also by the column ``set``. What concerns the whole run (sampler, views, leaks ...) is said once.
-        part: the part in which all records stand, of these data or of one of `sets`, in place of a split.
+        part: the part in which all records stand, of these data or one of `sets`, in place of a split.
         layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
         manifest: Parquet manifest made by `medvlp data index`; its images lie under `root`.
         columns: short for the layout ``csv``: manifest field -> column of the table.
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
         having: keep records that miss none of these columns, e.g. ``[text]`` where many images have no words.
-        patient: column whose equal values are one patient, for a release that names none: ``id`` makes each image
-            one. Results then say so.
+        patient: column whose equal values are one patient, where a release names none: ``id`` makes each image one.
         namespace: name of the numbering of its patients: 17 is another patient in another numbering. By default a
             public layout's name, or of the set whose images these are; tables and folders of anybody's own are taken
             for one numbering.
@@ -201,8 +200,8 @@ class DataConfig(Node):
     @model_validator(mode="before")
     @classmethod
     def _one_of_is_a_sampler(cls, value: object) -> object:
-        if isinstance(value, Mapping) and value.get("split", "") is None:  # left out, though a base has one
-            value = {key: each for key, each in value.items() if key != "split"}
+        if isinstance(value, Mapping):  # a split of null is none, whatever a base says
+            value = {key: each for key, each in value.items() if key != "split" or each is not None}
         if not isinstance(value, Mapping) or value.get("one_of") is None:
             return value
         if value.get("sampler") is not None:

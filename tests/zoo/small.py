@@ -89,7 +89,9 @@ def changed(weights: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    if path.suffix == ".safetensors":  # not mapped: the file is written anew
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    return torch.load(path, weights_only=True)
 
 
 def write(path: Path, weights: dict[str, Tensor]) -> None:

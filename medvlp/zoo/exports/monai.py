@@ -38,8 +38,8 @@ def monai(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[P
     What the form cannot hold is returned, a phrase each.
     """
     model: Any = bundle.model
-    told = json.dumps([model.spec, dict(bundle.provenance), [each.labels for each in bundle.answers]], default=str)
-    if words := re.search(r'(?<!\\)"([$@%][^"]*)', told):
+    stated = json.dumps([model.spec, dict(bundle.provenance), [each.labels for each in bundle.answers]], default=str)
+    if words := re.search(r'(?<!\\)"([$@%][^"]*)', stated):
         raise UserError(f"MONAI would run {words[1]!r}, which this bundle names, as code: rename it, or use onnx.")
     kind = model.vision_kind
     tower = model.towers[kind]
