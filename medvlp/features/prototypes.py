@@ -64,8 +64,9 @@ def moved(prototypes: Tensor, rows: Tensor, member: Tensor, *, momentum: float) 
 
 def shares(member: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
     """Return each row's share of a moving average after all rows, (R, L, C), and that of what was before, (L, C)."""
+    # Counted in whole numbers: of others torch has no running sums on CUDA that repeat bit for bit.
+    later = (member.flip(0).cumsum(0).flip(0) - member.long()).double()  # (R, L, C) members after each row
     member = member.double()
-    later = member.flip(0).cumsum(0).flip(0) - member  # (R, L, C) members after each row
     return (1 - momentum) * momentum**later * member, momentum ** member.sum(dim=0)
 
 

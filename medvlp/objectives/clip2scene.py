@@ -124,10 +124,11 @@ class Clip2scene(Objective):
         if self.own_from is not None and ctx.samples_seen >= self.own_from and len(labels):
             own = (ctx.uniform(name="own labels of clip2scene") < 0.5)[ctx.parts[parse_key(self.key)].owner]
             labels = torch.where(own.view(-1, 1, 1, 1), logits.detach().argmax(1), labels)
-        losses = F.cross_entropy(logits, labels, reduction="none")
+        # In a list, since torch has no deterministic kernel of a map's on CUDA.
+        losses = F.cross_entropy(logits.movedim(1, -1).flatten(0, -2), labels.flatten(), reduction="none")
         alike, there = agreement(place, texts, labels, real, cell=self.cell)
         return {
-            "semantic": Term.of(losses.flatten(), real.flatten().to(losses.dtype)),
+            "semantic": Term.of(losses, real.flatten().to(losses.dtype)),
             "grouped": Term.of((1 - alike.sigmoid()).flatten(), there.flatten().to(losses.dtype)),
         }
 
