@@ -60,7 +60,7 @@ class Trainer:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         objectives = {name: part for phase in setup.phases for name, part in phase.objectives.items()}
-        self.root = nn.ModuleDict({"model": setup.model, "objectives": nn.ModuleDict(objectives)})
+        self.root = nn.ModuleDict({"model": setup.model, "objectives": nn.ModuleDict(objectives)}).to(self._device)
         self.guard = Guard(setup.options.guard)
         self.samples_seen = 0
         self.best_value: float | None = None

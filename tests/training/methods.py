@@ -80,10 +80,10 @@ def batch_of(method: Method, places: Tensor, dtype: torch.dtype) -> Batch:
     return Batch(ids, places, method.columns(indices, dtype), method.records(indices))
 
 
-def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True) -> Setup:
+def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True, device: str = "cpu") -> Setup:
     """Build as `medvlp.config` does."""
     dtype = torch.float64 if double else torch.float32
-    model = build_model(method.spec, tokenizer=method.words, banks=method.banks, seed=3).to(dtype)
+    model = build_model(method.spec, tokenizer=method.words, banks=method.banks, seed=3).to(device, dtype)
     states: dict[str, State] = {
         name: build("state", spec, where="test", given={"model": model, "name": name})
         for name, spec in method.states.items()
