@@ -74,9 +74,9 @@ def choose_precision(wish: Literal["auto", "float32", "bfloat16"], device: torch
 
 
 def _has_bfloat16_units(device: str) -> bool:
-    """Whether bfloat16 is computed as such: on a processor by AVX-512 BF16 or AMX, else in slow steps."""
+    """Whether bfloat16 is computed as such: by a GPU from Ampere on, AVX-512 BF16 or AMX, else in slow steps."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
         return False
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
