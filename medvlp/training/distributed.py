@@ -89,7 +89,17 @@ def refuse_other_data(data: str) -> None:
 
 
 def local_device(choice: str) -> torch.device:
-    """Return this process's device of the chosen kind: one CUDA device a process."""
+    """Return this process's device of the chosen kind: one CUDA device a process.
+
+    Raises:
+        UserError: if the machine has fewer of them.
+    """
     if choice == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= count:
+            raise UserError(
+                f"Process {number} of this machine needs a GPU of its own, and torch sees {count}: start no more "
+                "processes than there are, or set training.device=cpu."
+            )
+        return torch.device("cuda", number)
     return torch.device(choice)

@@ -1,4 +1,4 @@
-"""A process whose peer died ends too: soon, with one sentence and an exit code."""
+"""A process whose peer died, or that finds no GPU of its own, ends: soon, with one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+
+import pytest
+import torch
+
+from medvlp.core.errors import UserError
+from medvlp.training.distributed import processes
 
 CODE = """
 import os, signal, sys, torch
@@ -45,3 +51,15 @@ def test_a_killed_process_ends_the_others_with_a_sentence() -> None:
     assert "Process 0 of 2 lost another one" in said[0]
     assert "start the same command again to go on from it" in said[0]
     assert "Traceback" not in said[0]
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_more_processes_than_gpus_are_refused_in_a_sentence(there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with (
+        pytest.raises(UserError, match=rf"Process 1 of this machine needs a GPU of its own, and torch sees {there}:"),
+        processes("cuda"),
+    ):
+        pass
