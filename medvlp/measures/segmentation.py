@@ -72,7 +72,7 @@ class Segmentation(Measure):
                 if truth is not None and predicted.shown is not None:
                     truth &= replace(predicted, runs=predicted.shown).array()
                 if truth is not None:
-                    rows.append((str(cohort.column("id")[index]), index, label, *self._counts(truth, predicted)))
+                    rows.append((str(cohort.value("id", index)), index, label, *self._counts(truth, predicted)))
         return pd.DataFrame(rows, columns=["id", "row", "label", "present", "pixels", "predicted", "dice"])
 
     def _counts(self, truth: np.ndarray, predicted: Mask) -> tuple[bool, int, int, float]:

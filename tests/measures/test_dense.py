@@ -69,6 +69,17 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     assert {row.split for row in result.metrics} == {"test"}
 
 
+def test_the_ids_of_a_cohort_are_not_listed_anew_for_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    made = Manifest.column
+    monkeypatch.setattr(Manifest, "column", lambda self, name: asked.append(name) or made(self, name))
+    mask = rectangle(0, 0, 4, 4)
+    data = cohort(**{"mask.mass": [runs_of(mask)] * 5, "label.mass": [1.0] * 5})
+    said = Predictions(IDS, masks=({"mass": Mask.of(mask)},) * 5)
+    assert Segmentation().values(said, data)["dice/mass"] == 1
+    assert asked.count("id") < 2
+
+
 def test_a_slice_of_a_volume_is_measured_on_what_is_drawn_in_that_slice(tmp_path: Path) -> None:
     """A model of single slices that draws all of each is right where all is drawn, and alarms where nothing is."""
     drawn = np.zeros((12, 10, 6), np.uint8)  # i, j, k
