@@ -250,7 +250,7 @@ def test_any_csv_can_be_checked_when_its_columns_are_named(tmp_path: Path) -> No
 
 
 def test_one_manifest_without_a_split_is_refused() -> None:
-    with pytest.raises(DataError, match=r"no column 'split': .* or give the parts as several manifests"):
+    with pytest.raises(DataError, match=r"make one \(`medvlp data split MANIFEST .*, or give .* the parts as several"):
         check_cohorts([manifest(id__patient=["p"])])
 
 

@@ -132,8 +132,8 @@ def refuse_unsplit(manifest: Manifest) -> None:
     """Refuse a single manifest without sides."""
     if "split" not in manifest:
         raise DataError(
-            "The manifest has no column 'split': split it by patient, name its split column, or give the parts as "
-            "several manifests."
+            "The manifest has no column 'split': make one (`medvlp data split MANIFEST --rule patient --out FILE`), "
+            "name the column that is one, or give `medvlp data check` the parts as several manifests."
         )
 
 
