@@ -42,4 +42,4 @@ def evaluate(
     for result in judged.found.values():
         for flag in result.flags:
             typer.echo(f"Flag, {result.title or result.name}: {flag.sentence}")
-    typer.echo(f"Open {judged.page}; the numbers are in {judged.results}.")
+    typer.echo(f"Open {judged.page}; the numbers are in {judged.results.parent}.")

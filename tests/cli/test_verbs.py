@@ -296,7 +296,10 @@ def test_a_run_is_judged_on_its_own_test_patients(
     words += ["evaluation.resamples=100", "evaluation.gallery=0", "evaluation.measures.probes=null"]
     told = cli("evaluate", "evaluate/run.yaml", *words)
     assert told.code == 0, told.err
-    assert (tmp_path / "report.html").is_file()
+    page, results = tmp_path / "report.html", tmp_path / "results"
+    assert told.out.splitlines()[-1] == f"Open {page}; the numbers are in {results}."
+    assert page.is_file()
+    assert len([*results.glob("*.json")]) > 1
     cases = pq.read_table(tmp_path / "results" / "predictions.parquet").to_pandas()
     manifest = Manifest.load(kept)
     test = np.array(manifest.column("id"))[np.array(manifest.column("split")) == "test"]
