@@ -140,7 +140,7 @@ class VisionLanguageModel:
         pixels = sample.fields.get(kind)
         pixels = stack_of(pixels) or pixels  # of a volume whose slices nobody chose: all
         if not isinstance(pixels, Tensor | Stack):
-            raise UserError("This bundle's preprocessing makes no pixels of a file: it was trained on something else.")
+            raise UserError("This bundle makes no picture of a whole file: for slices take `medvlp embed --slices`.")
         record = sample.record(kind)
         sample = replace(sample, fields={**sample.fields, kind: pixels})  # read: the file may be gone when it is asked
         return Prepared(sample, pixels, record, () if record is None else record.warnings, kind)

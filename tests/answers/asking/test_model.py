@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
@@ -235,6 +236,17 @@ def test_prompts_are_embedded_at_the_first_call_only(
     assert not passes
     assert again["results"][0]["scores"] == first["results"][0]["scores"]
     assert "path" not in again["results"][0]
+
+
+def test_a_model_of_single_slices_names_what_reads_volumes_by_it(tmp_path: Path) -> None:
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 3}
+    model = build_model({"name": "vision", "vision": tower}, tokenizer=None)
+    read = [{"name": "read_volume", "size": 32}, {"name": "take_slice"}]
+    nibabel.save(nibabel.Nifti1Image(np.zeros((16, 16, 4), np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
+    with pytest.raises(UserError, match="no picture of a whole file: for slices take `medvlp embed --slices`"):
+        VisionLanguageModel(Bundle(model=model.eval(), tokenizer=None, preprocessing=read)).prepare(
+            tmp_path / "scan.nii.gz"
+        )
 
 
 def test_a_folder_does_not_say_which_film_is_the_prior_and_shows_one_film_after_the_other(tmp_path: Path) -> None:
