@@ -73,6 +73,14 @@ def test_any_number_of_images_is_as_torch_has_them(engine: str, vision: dict[str
     assert 0.9995 < image.cosine <= 1.0001
 
 
+def test_what_torch_warns_of_its_own_code_is_not_shown(engine: str, recwarn: pytest.WarningsRecorder) -> None:
+    other = model()
+    use_backend(other, engine)
+    with torch.inference_mode():
+        other.towers["image"](images(2), parts=frozenset({"pooled"}))
+    assert [str(each.message) for each in recwarn if each.category is FutureWarning] == []
+
+
 def test_texts_of_any_length_once_there_are_many(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, other = model().towers["text"], model()
     (_, tower) = use_backend(other, engine)

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Engine = Literal["openvino", "onnxruntime"]
 Graph = Callable[[tuple[Tensor, ...]], list[Tensor]]
 Sizes = tuple[Mapping[int, Any], ...]
+# Torch's exporter, and whatever decomposes what it made, warns of torch's own code.
+quiet = partial(warnings.catch_warnings, action="ignore", category=FutureWarning)
 
 
 class Outputs(nn.Module):
@@ -51,7 +53,7 @@ def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     import openvino as ov
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
-        with as_a_sentence("openvino"):
+        with as_a_sentence("openvino"), quiet():
             compiled = core.compile_model(ov.convert_model(exported(module, inputs, sizes)), "CPU")
 
         def run(given: tuple[Tensor, ...]) -> list[Tensor]:
@@ -107,8 +109,7 @@ def as_a_sentence(name: str) -> Iterator[None]:
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:
     """Trace a module; of the sizes that are named it takes any."""
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter warns of torch's own code
+    with torch.inference_mode(False), torch.no_grad(), quiet():
         given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
 
@@ -117,7 +118,8 @@ def as_onnx(
     traced: torch.export.ExportedProgram, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
 ) -> ModelProto:
     """Write a traced module as an ONNX model, its inputs and outputs by these names, or the module's own."""
-    program = torch.onnx.export(traced, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
+    with quiet():
+        program = torch.onnx.export(traced, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
     assert program is not None
     made = program.model_proto
     for node in [*made.graph.node, *(each for function in made.functions for each in function.node)]:
