@@ -85,13 +85,14 @@ def compare_presets(
         )
     own = [] if model is None else [str(spec["preset"]) for spec in model.bundle.preprocessing if spec.get("preset")]
     notes = [f"the model was trained with {name}, which is not compared" for name in own if name not in presets]
+    nobodys = sum(who == case["path"] for who, case in zip(people, cases, strict=True))
     return {
         "presets": list(presets),
         "images": len(cases),
         "turned": turned,
         "measures": [_measure(name, cases, people, seed) for name in cases[0] if name != "path"],
         "left_out": left_out,
-        "notes": [*notes, *([_UNKNOWN.format(known.count(None))] if None in known else [])],
+        "notes": [*notes, *([_UNKNOWN.format(nobodys)] if nobodys else [])],
         "cases": cases,
     }
 

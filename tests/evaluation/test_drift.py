@@ -74,6 +74,7 @@ def test_files_that_one_preset_refuses_are_left_out_with_its_reason(tmp_path):
         (str(tmp_path / "notes.txt"), "dicom_voi_v1", "not_an_image"),
     ]
     assert [case["path"] for case in drift["cases"]] == [str(good)]
+    assert drift["notes"][-1].startswith("the patients are not known of 1 images: ")
 
 
 def test_nothing_to_compare_is_one_sentence(tmp_path):
