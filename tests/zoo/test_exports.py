@@ -345,6 +345,12 @@ def test_that_a_tower_of_volumes_stays_behind_is_said() -> None:
     assert "the tower of stacks" not in not_held(Bundle(dual(DUAL), None, preprocessing=[]))
 
 
+def test_what_is_done_to_pictures_is_listed_without_what_is_done_to_texts() -> None:
+    views = [{"name": "read", "size": 32, "resize": None}, {"name": "sections", "field": "text"}]
+    lost = not_held(Bundle(dual(DUAL), None, preprocessing=views))
+    assert "how a picture is brought to its size: read (size 32)" in lost
+
+
 @pytest.mark.slow
 def test_onnx_takes_any_number_of_pictures_and_texts(bundle: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")

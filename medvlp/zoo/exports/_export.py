@@ -209,8 +209,11 @@ def not_held(
     model: Any = bundle.model
     presets = sorted({str(view["preset"]) for view in bundle.preprocessing if "preset" in view})
     behind = [f"the preset from file to display values ({', '.join(presets)})"] if presets else []
-    if pixels:
-        behind.append("how a picture is brought to its size, " + ", ".join(str(dict(v)) for v in bundle.preprocessing))
+    views = [v for v in bundle.preprocessing if not str(v.get("field", "")).startswith("text")] if pixels else []
+    steps = (
+        f"{v['name']} ({', '.join(f'{k} {x}' for k, x in v.items() if k != 'name' and x is not None)})" for v in views
+    )
+    behind += [f"how a picture is brought to its size: {', '.join(steps)}"] if views else []
     behind += [f"the tower of {kind}s" for kind in model.kinds if kind != model.vision_kind]
     lost = [name for name in model.spec.get("heads", {}) if not held(name)]
     behind += [f"heads ({', '.join(lost)})"] if lost else []
