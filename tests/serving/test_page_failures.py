@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+from pydicom import dcmread
+
 from medvlp.serving.launch import Options, open_room
 from tests.serving.browsing import drop, opened, painted
 from tests.serving.room_files import ct_slices, leafed
@@ -58,3 +60,16 @@ def test_a_frame_that_failed_to_come_is_told_over_no_other_and_asked_for_again(p
     page.keyboard.press("ArrowDown")
     page.locator(".pane[data-index='1'][data-state=painted][data-loading='']").wait_for()
     assert painted(page).max() > 0
+
+
+def test_the_facts_are_those_of_the_frame_that_is_looked_at(page, tmp_path):
+    paths = leafed(tmp_path)
+    for path, pixel in zip(paths, (0.1, 0.2, 0.3), strict=True):
+        one = dcmread(path)
+        one.PixelSpacing = [pixel, pixel]
+        one.save_as(path)
+    drop(page, *paths)
+    for index, pixel in enumerate((0.1, 0.2, 0.3)):
+        page.locator(f".pane[data-index='{index}'][data-state=painted]").wait_for()
+        assert f"{pixel}\u200a×\u200a{pixel}" in page.locator("#facts dl").inner_text()
+        page.keyboard.press("ArrowDown")

@@ -173,7 +173,7 @@ function chosen(pane) {
   under(pane);
   listWindows();
   tell();
-  tellFacts(room.study.series[pane.number]);
+  tellFacts(room.study.series[pane.number], pane.index);
   $("series").querySelectorAll("button").forEach((button, n) => button.setAttribute("aria-current", n === pane.number));
   if (number !== pane.number || document.body.dataset.said !== `${room.study.key}/${pane.number}`) {
     document.body.dataset.said = `${room.study.key}/${pane.number}`;
@@ -189,7 +189,10 @@ function go(pane, index) {
   if (volume) {
     volume.go(pane.cut, index);
     room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each));
-  } else if (index >= 0 && index < many(pane)) { pane.index = index; says.leafed(pane); listWindows(); refresh(pane); }
+  } else if (index >= 0 && index < many(pane)) {
+    if (pane === room.panes[room.current]) tellFacts(room.study.series[pane.number], index);
+    pane.index = index; says.leafed(pane); listWindows(); refresh(pane);
+  }
 }
 /** One image on: a volume is leafed from head to feet. */
 function step(pane, by) { go(pane, indexOf(pane) + (pane.cut === "axial" ? -by : by)); }

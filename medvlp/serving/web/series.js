@@ -63,12 +63,13 @@ async function thumbnail(study, canvas, number) {
 }
 
 /** What the file says of itself, and what was done to show it. */
-export function tellFacts(series) {
+export function tellFacts(series, index) {
+  const own = series.frames?.[index] ?? series; // of two frames each has its own pixels
   $("facts").hidden = false;
   const flat = series.kind !== "volume" || series.look; // of a slice alone its thickness is no distance
-  const mm = series.spacing ? series.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join("\u200a×\u200a") : null;
+  const mm = own.spacing ? own.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join("\u200a×\u200a") : null;
   const g = series.geometry ?? {};
-  const rows = { ...series.facts, polarity: series.photometric, values: series.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: series.spacing && series.kind === "image" ? (series.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
+  const rows = { ...series.facts, polarity: series.photometric, values: own.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: own.spacing && series.kind === "image" ? (own.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
     hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
   $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
     .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
