@@ -191,9 +191,10 @@ def _finer(logits: Tensor, record: ImageRecord) -> Tensor:
     return F.interpolate(logits[None], scale_factor=factor, mode="bilinear", align_corners=False)[0]
 
 
-def window_that_fits(
-    size: Sequence[int], levels: Sequence[Level], *, channels: int, free: int, least: int = 32
-) -> tuple[int, int, int]:
+_LEAST_SIDE = 32  # of a window, in voxels
+
+
+def window_that_fits(size: Sequence[int], levels: Sequence[Level], *, channels: int, free: int) -> tuple[int, int, int]:
     """Return the largest window whose pass takes half of the free memory at most.
 
     A pass is counted as eight copies of its largest level and three of the logits, in float32. The longest side is
@@ -205,7 +206,6 @@ def window_that_fits(
         levels: of the encoder.
         channels: of the logits.
         free: bytes.
-        least: shortest side.
 
     Example:
         >>> levels = (Level(32, (1, 1, 1)), Level(64, (2, 2, 2)))
@@ -218,7 +218,7 @@ def window_that_fits(
     window = list(size)
     while math.prod(window) * per_voxel > free / 2:
         axis = 0 if slices_only else window.index(max(window))
-        half = max(-(-window[axis] // (2 * coarsest[axis])) * coarsest[axis], 1 if slices_only else least)
+        half = max(-(-window[axis] // (2 * coarsest[axis])) * coarsest[axis], 1 if slices_only else _LEAST_SIDE)
         if half >= window[axis]:
             break
         window[axis] = half

@@ -23,8 +23,6 @@ def evaluate_prompt_sensitivity(
     recipe: str,
     data: str,
     split: str = "",
-    name: str = "prompt_sensitivity",
-    title: str = "Single prompts, spread of AUROC",
     synthetic: bool = False,
 ) -> Result:
     """Return how the AUROC of a finding varies over its prompts; the per-case table holds every prompt's.
@@ -36,7 +34,7 @@ def evaluate_prompt_sensitivity(
         scores: label -> prompt -> (N,), as `medvlp.answers.prompting.recipe_scores.single_prompt_scores` gives.
         labels: label -> (N,) 1, 0; -1 and NaN are left out.
         patients: (N,).
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, synthetic: of the `Result`, see there.
         split: written into the rows.
 
     Raises:
@@ -85,11 +83,11 @@ def evaluate_prompt_sensitivity(
             for metric, value in spread.items()
         ]
     return Result(
-        name=name,
+        name="prompt_sensitivity",
         recipe=recipe,
         data=data,
         metrics=tuple(rows),
         cases=pd.DataFrame(cases, columns=["label", "prompt", "auroc"]),
-        title=title,
+        title="Single prompts, spread of AUROC",
         synthetic=synthetic,
     )

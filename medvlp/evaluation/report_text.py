@@ -52,7 +52,7 @@ class ReportAgreement:
         sides: findings that both place on one side; how many.
         wrong_sides: of these, on different sides.
         sizes: findings that both measure.
-        wrong_sizes: of these, measures further apart than the tolerance.
+        wrong_sizes: of these, measures further apart than 2 mm and 15 % of the reference's.
         invented_sizes: measures of the written report of findings that the reference does not measure.
         prior: the written report speaks of change or of a prior examination.
         prior_known: there is a prior, or the reference speaks of it.
@@ -75,8 +75,6 @@ def compare_reports(
     wanted: str | Vocabulary = "chexpert14",
     *,
     has_prior: bool | None = None,
-    tolerance_mm: float = 2.0,
-    tolerance: float = 0.15,
     uncertain_is_present: bool = True,
 ) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise.
@@ -88,8 +86,6 @@ def compare_reports(
         written: by whoever is judged.
         wanted: vocabulary of the findings, or its name.
         has_prior: whether there is an earlier examination; None asks the reference's words.
-        tolerance_mm: measures may differ by so much,
-        tolerance: or by this share of the reference's.
         uncertain_is_present: "possible pneumonia" counts as pneumonia; otherwise as nothing said.
 
     Example:
@@ -107,7 +103,7 @@ def compare_reports(
     both = [key for key in one if key in other]
     measured, claimed = _sizes(ours), _sizes(theirs)
     shared = [key for key in claimed if key in measured]
-    limits = {key: max(tolerance_mm, tolerance * max(measured[key])) for key in shared}
+    limits = {key: max(2.0, 0.15 * max(measured[key])) for key in shared}
     wrong = [key for key in shared if _distance(measured[key], claimed[key]) > limits[key]]
     speaks_of_prior = _speaks_of_prior(reference, ours)
     return ReportAgreement(

@@ -57,8 +57,6 @@ def evaluate_sentence_check(
     kinds: Sequence[Kind] = SENTENCE_KINDS,
     resamples: int = 1000,
     split: str = "",
-    name: str = "sentence_check",
-    title: str = "True sentence against one fact changed",
     synthetic: bool = False,
 ) -> Result:
     """Return AUROC of true against false sentences by margin and by cosine, and hard-negative retrieval.
@@ -77,7 +75,7 @@ def evaluate_sentence_check(
         reports: (S,).
         patients: (S,).
         embed_text: texts -> (T, D) unit embeddings.
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, synthetic: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.
         kinds: of changes.
@@ -113,8 +111,8 @@ def evaluate_sentence_check(
         resamples=resamples,
         recipe=recipe,
         data=data,
-        name=name,
-        title=title,
+        name="sentence_check",
+        title="True sentence against one fact changed",
         synthetic=synthetic,
     )
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
