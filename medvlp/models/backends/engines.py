@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Engine = Literal["openvino", "onnxruntime"]
 Graph = Callable[[tuple[Tensor, ...]], list[Tensor]]
 Sizes = tuple[Mapping[int, Any], ...]
-# Torch's exporter, and whatever decomposes what it made, warns of torch's own code.
-quiet = partial(warnings.catch_warnings, action="ignore", category=FutureWarning)
 
 
 class Outputs(nn.Module):
@@ -53,7 +51,7 @@ def openvino() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     import openvino as ov
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
-        with as_a_sentence("openvino"), quiet():
+        with as_a_sentence("openvino"), without_warnings():
             compiled = core.compile_model(ov.convert_model(exported(module, inputs, sizes)), "CPU")
 
         def run(given: tuple[Tensor, ...]) -> list[Tensor]:
@@ -98,6 +96,13 @@ def openvino_core() -> Core:
 
 
 @contextmanager
+def without_warnings() -> Generator[None]:
+    """Leave out what torch's exporter, and what decomposes what it made, warn of torch's own code."""
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        yield
+
+
+@contextmanager
 def as_a_sentence(name: str) -> Iterator[None]:
     """Say in a sentence that an engine cannot do it: what it and the exporter raise is of any kind, and long."""
     try:
@@ -109,7 +114,7 @@ def as_a_sentence(name: str) -> Iterator[None]:
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:
     """Trace a module; of the sizes that are named it takes any."""
-    with torch.inference_mode(False), torch.no_grad(), quiet():
+    with torch.inference_mode(False), torch.no_grad(), without_warnings():
         given = tuple(each.clone() for each in inputs)  # tensors of inference mode cannot be traced
         return torch.export.export(module.eval(), given, dynamic_shapes=sizes)
 
@@ -118,7 +123,7 @@ def as_onnx(
     traced: torch.export.ExportedProgram, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None
 ) -> ModelProto:
     """Write a traced module as an ONNX model, its inputs and outputs by these names, or the module's own."""
-    with quiet():
+    with without_warnings():
         program = torch.onnx.export(traced, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
     assert program is not None
     made = program.model_proto

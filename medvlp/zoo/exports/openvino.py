@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 
 from medvlp.core.registry import FromModel
-from medvlp.models.backends.engines import exported, openvino_core, quiet
+from medvlp.models.backends.engines import exported, openvino_core, without_warnings
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
@@ -28,7 +28,7 @@ def openvino(
     import openvino as ov
 
     def write(graph: Embedder) -> Run:
-        with quiet():
+        with without_warnings():
             made = ov.convert_model(exported(graph.module, graph.inputs, graph.sizes))
         for name, given in zip(graph.names, made.inputs, strict=True):
             given.get_tensor().set_names({name})
