@@ -56,7 +56,7 @@ def finds_own(reports: FloatArray, pictures: FloatArray, patients: Sequence[str]
     found = [np.zeros(0)]
     for start in range(0, len(reports), _BLOCK_ROWS):  # never all products at once
         rows = slice(start, start + _BLOCK_ROWS)
-        scores = np.take(reports[rows] @ distinct.T, back, axis=1)
+        scores = np.take(reports[rows] @ distinct.T, back.ravel(), axis=1)
         own = scores.diagonal(offset=start)[:, None]
         nearer = (scores >= own) & (person[rows, None] != person)
         found.append((nearer.sum(axis=1) < k).astype(float))

@@ -109,7 +109,7 @@ def rank_embeddings(query: NDArray[np.floating], candidate: NDArray[np.floating]
     parts = []
     for start in range(0, len(query), _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        parts.append(rank_queries(np.take(query[rows] @ distinct.T, back, axis=1), group[rows], group))
+        parts.append(rank_queries(np.take(query[rows] @ distinct.T, back.ravel(), axis=1), group[rows], group))
     return Ranks(
         np.concatenate([part.above for part in parts]),
         np.concatenate([part.tied for part in parts]),
