@@ -13,6 +13,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.registry import available
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import load_split, make_split, part_facts, split_hash, split_spec, subset
+from medvlp.data.splits._groups import checked_fractions, cut
 
 LABELS = ("effusion", "edema", "hernia")
 
@@ -89,6 +90,21 @@ def test_fractions_are_those_asked_for() -> None:
         assert shares == pytest.approx({"train": 0.5, "validate": 0.2, "test": 0.3}, abs=within)
     nobody = make_split(manifest, {"name": "stratified", "fractions": {"train": 0.5, "validate": 0.0, "test": 0.5}})
     assert nobody.parts["validate"] == ()
+
+
+def test_the_order_in_which_fractions_are_written_moves_nobody() -> None:
+    """The hash of a recipe knows no order of keys, so the split must not either."""
+    manifest, shares = cohort([2] * 60), {"train": 0.6, "tune": 0.1, "validate": 0.1, "test": 0.2}
+    turned = dict(reversed(shares.items()))
+    for name in ("patient", "study", "stratified"):
+        here, there = (make_split(manifest, {"name": name, "fractions": each}).parts for each in (shares, turned))
+        assert here == there
+    places = np.array([0.5, 0.65, 0.75, 0.95])  # and configurations that begin with train and end with test stay
+    assert cut(places, checked_fractions(turned)).tolist() == list(shares)
+    by_year = {"name": "time", "column": "year", "fractions": {"test": 0.4, "train": 0.6}}
+    made = make_split(manifest, by_year).apply(manifest)  # there the first one named is the oldest
+    years = {part: min(made.split_of(part).column("year")) for part in ("test", "train")}
+    assert years["test"] < years["train"]
 
 
 def test_a_study_stays_whole_and_patients_on_several_sides_are_told() -> None:

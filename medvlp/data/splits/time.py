@@ -63,7 +63,8 @@ def by_time(
             raise ConfigError("The cuts of a split by time name train, which has all that is older: leave it out.")
         begins = {"train": 0} | {part: _day(str(date), "cuts") for part, date in cuts.items()}
     else:
-        begins = _begins(first, checked_fractions(fractions))
+        shares = checked_fractions(fractions)
+        begins = _begins(first, {str(part): shares[str(part)] for part in fractions or shares})
     starts = list(begins.values())
     if starts != sorted(set(starts)):
         raise ConfigError(
