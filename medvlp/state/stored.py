@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class Stored(Teacher):
     Args:
         teacher: state that the pass asks; None where there is a table.
         views: that are kept, one row a sample each.
-        table: Parquet, on a disk that all processes see. A checkpoint then has its digest, else all rows.
+        table: Parquet, on a disk that all processes see. A checkpoint then has its digest, else all rows. A later
+            pass puts the one that the newest checkpoint names beside it, as ``TABLE.before``.
 
     Raises:
         ConfigError: without teacher and table.
@@ -70,6 +72,7 @@ class Stored(Teacher):
         self._device = torch.device("cpu")
         self._place: dict[str, int] = {}
         self._rows: dict[str, Tensor] = {}
+        self._digest = self._named = ""  # of the rows, and of those of the newest checkpoint
         if table is not None and teacher is None:
             self._read(table)
 
@@ -104,7 +107,10 @@ class Stored(Teacher):
             self._rows[view] = collectives.gather_rows(own.to(self._device)).cpu()
         if self.table is not None and collectives.rank() == 0:
             columns = {f"{view}/embedding": rows.numpy() for view, rows in self._rows.items()}
+            if self._named and self.table.is_file() and sha256_of(self.table) == self._named:
+                shutil.copyfile(self.table, Path(f"{self.table}.before"))
             FeatureTable(list(self._place), columns).save(self.table)
+            self._digest = sha256_of(self.table)
         collectives.barrier()
 
     def encode(self, batch: Batch, plan: Plan) -> dict[str, Encoded]:
@@ -126,7 +132,8 @@ class Stored(Teacher):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the rows, or the digest of the table."""
         if self.table is not None:
-            return {"digest": packed([sha256_of(self.table)])} if self._place else {}
+            self._named = self._digest
+            return {"digest": packed([self._digest])} if self._place else {}
         return {"names": packed(self._place), **{f"rows|{view}": rows for view, rows in self._rows.items()}}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
@@ -135,12 +142,15 @@ class Stored(Teacher):
             self._place = unpacked(tensors["names"])
             self._rows = {name.partition("|")[2]: rows.cpu() for name, rows in tensors.items() if name != "names"}
         elif "digest" in tensors:
-            self._read(self.table)
-            if not torch.equal(tensors["digest"].cpu(), packed([sha256_of(self.table)])):
+            (self._named,) = unpacked(tensors["digest"])
+            tables = [path for path in (self.table, Path(f"{self.table}.before")) if path.is_file()]
+            named = [path for path in tables if sha256_of(path) == self._named]
+            if not named:
                 raise DataError(f"{self.table} is not what this run was taught by: restore it, or start a new run.")
+            self._read(named[0])
 
     def _read(self, path: Path) -> None:
-        stored = FeatureTable.load(path)
+        stored, self._digest = FeatureTable.load(path), sha256_of(path)
         self._place = {name: i for i, name in enumerate(stored.ids)}
         self._rows = {view: torch.from_numpy(np.array(stored[f"{view}/embedding"])) for view in self.views}
 

@@ -95,3 +95,20 @@ def test_what_it_needs_and_refuses():
         store.encode(batch("a", ["0 views"]), BOTH)
     with pytest.raises(ConfigError, match="has neither teacher nor table"):
         Stored()
+
+
+def test_a_run_that_was_killed_after_later_passes_goes_on_with_the_rows_of_its_checkpoint(tmp_path: Path):
+    path, asked = tmp_path / "teacher.parquet", batch("c", ["1 views"])
+    store = filled(table=path)
+    saved = store.state_dict()
+    for factor in (2, 3):  # as of a teacher that moves: two passes, and no checkpoint after them
+        later = {f"t:{view}/embedding": factor * rows for view, rows in ROWS.items()}
+        store.refresh(FeatureTable(IDS, {**later, "id.replay": REPLAYS}))
+    resumed = Stored(teacher="t", table=path)
+    resumed.load_state_dict(saved)
+    found = resumed.encode(asked, BOTH)["image"].part("embedding")
+    assert torch.equal(found, torch.from_numpy(ROWS["image"][[5]]))
+    assert torch.equal(resumed.state_dict()["digest"], saved["digest"])  # a checkpoint names the rows that it stands on
+    again = Stored(teacher="t", table=path)
+    again.load_state_dict(store.state_dict())
+    assert torch.equal(again.encode(asked, BOTH)["image"].part("embedding"), 3 * found)
