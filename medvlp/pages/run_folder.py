@@ -68,7 +68,7 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     config = read_config(run / "config.yaml")
     quarantined = data.get("quarantined", [])
     records = [entry for entry in quarantined if isinstance(entry, Mapping)] if isinstance(quarantined, list) else []
-    facts = {key: value for key, value in data.items() if key != "quarantined"}
+    facts = {key: value for key, value in data.items() if key not in ("quarantined", "files")}
     made = facts.pop("split_made", None)
     if isinstance(made, Mapping):
         known = {key: made.get(key) for key in ("name", "rule", "card", "unit", "flaw", "source")}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from medvlp.answers.asking.declared import Declared, stored_answer
 from medvlp.config.recipe import full_tree
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.config.yaml import read_yaml
-from medvlp.core.errors import ConfigError
-from medvlp.core.files import read_json
+from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import read_json, sha256_of
 from medvlp.core.protocols import Model, State
 from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import head_findings, load_bundle
@@ -20,7 +21,7 @@ from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
 from medvlp.models.pretrained_head import misfits
 from medvlp.models.surgery import operate
-from medvlp.runs.build import operated
+from medvlp.runs.build import build_banks, operated
 from medvlp.runs.data import open_manifest
 from medvlp.runs.phases import phase_ends
 from medvlp.state._model_teacher import tensors_of
@@ -29,6 +30,30 @@ from medvlp.training.checkpoints import latest, load_checkpoint, load_weights
 from medvlp.training.setup import Outcome
 
 logger = logging.getLogger(__name__)
+
+
+def files_of(config: RunConfig) -> dict[str, str]:
+    """Return hashes of the banks' texts, of the files of objectives and views, and of the weights at the start."""
+    found: dict[str, str] = {}
+    with suppress(DataError):  # a file that is gone is missed by who reads it, and a finished run reads none
+        found |= {f"banks.{name}": bank.sha256 for name, bank in build_banks(config, encode=False).items()}
+    specs = [*config.data.prefix, *config.data.suffix, *(each for phase in config.phases for each in phase.objectives)]
+    files = {str(spec["file"]): Path(str(spec["file"])).expanduser() for spec in specs if spec.get("file")}
+    files |= {} if config.init_from is None else {"init_from": Path(config.init_from) / "model.safetensors"}
+    return found | {name: sha256_of(path) for name, path in files.items() if path.is_file()}
+
+
+def refuse_other_files(config: RunConfig) -> None:
+    """Refuse a run folder whose run noted another content of a file, before anything in it is touched."""
+    run = Path(config.run)
+    noted = run / "data.json"
+    before = read_json(noted).get("files") if latest(run) is not None and noted.is_file() else None
+    now = files_of(config) if before else {}
+    digests = before if isinstance(before, Mapping) else {}
+    if changed := [name for name, digest in digests.items() if now.get(name, digest) != digest]:
+        raise UserError(
+            f"{run} holds a run with another content of {', '.join(changed)}: restore it, or choose another run."
+        )
 
 
 def finished(config: RunConfig) -> tuple[Outcome, Manifest] | None:

@@ -47,7 +47,7 @@ from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.phases import phase_begin, sampler_of
 from medvlp.runs.release import origin_of, taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
-from medvlp.runs.start import finished, refuse_late_copies, rehearse_surgery, start_from
+from medvlp.runs.start import files_of, finished, refuse_late_copies, refuse_other_files, rehearse_surgery, start_from
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -86,6 +86,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     run = Path(config.run)
     # Before anything is written: a run folder of another recipe stays as it is.
     refuse_other_recipe(run, recipe_of(config))
+    refuse_other_files(config)
     with processes(config.training.device):
         if collectives.rank() == 0:
             check_place(run)
@@ -294,7 +295,7 @@ class Built:
         made = {"device": str(self._device), "precision": str(self._precision.dtype).removeprefix("torch.")}
         write_json(self.run / "environment.json", {**environment(), **made})
         self.manifest.save(self.run / "manifest.parquet")
-        write_json(self.run / "data.json", self.data_facts())
+        write_json(self.run / "data.json", {**self.data_facts(), "files": files_of(self.config)})
 
     def data_facts(self) -> dict[str, object]:
         """Return the hash, counts and quarantined records of the data."""

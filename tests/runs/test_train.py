@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from medvlp.answers.retrieval import Retrieval
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import PhaseConfig, RunConfig, check_config
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.files import read_json, sha256_of, write_json
 from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Objective, Score
@@ -25,7 +27,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.models.patches import apply_patches
 from medvlp.runs.build import build_objectives, build_parts
-from medvlp.runs.start import start_from
+from medvlp.runs.start import files_of, start_from
 from medvlp.runs.train import Built, dry_run, train
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.checkpoints import latest, load_checkpoint
@@ -199,6 +201,43 @@ def test_a_finished_run_is_told_to_be_one_without_reading_its_pictures(tree: dic
     assert again.complete
     assert (again.outcome, again.manifest.hash) == (first.outcome, first.manifest.hash)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_is_neither_finished_nor_gone_on_with_when_a_file_that_it_names_has_another_content(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    tree["data"]["near_images"] = False
+    words = tmp_path / "words.txt"
+    words.write_text("effusion\nnodule\n")
+    config = config_of({**tree, "banks": {"findings": {"file": str(words)}}})
+    for stop, told in ((16, "was interrupted"), (None, "")):
+        with pytest.raises(UserError, match=told) if told else nullcontext():
+            train(config, stop_at=stop)
+        words.write_text("effusion\nmass\n")
+        with pytest.raises(UserError, match=r"another content of banks\.findings: restore it, or choose another run"):
+            train(config)
+        words.write_text("# of the lung\neffusion\nnodule\n")  # the same texts
+    assert train(config).complete
+    words.unlink()
+    assert train(config).complete  # it reads them no more
+    facts = read_json(Path(config.run) / "data.json")
+    words.write_text("effusion\nmass\n")
+    write_json(Path(config.run) / "data.json", {key: value for key, value in facts.items() if key != "files"})
+    assert train(config).complete  # of a folder from before contents were noted
+
+
+def test_the_files_of_a_run_are_its_banks_those_of_objectives_and_views_and_the_weights_at_its_start(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("a.jsonl", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    tree["data"]["suffix"].append({"name": "relations", "file": str(tmp_path / "a.jsonl")})
+    config = config_of({**tree, "init_from": str(tmp_path)})
+    digests = {name: sha256_of(tmp_path / name) for name in ("a.jsonl", "model.safetensors")}
+    assert files_of(config) == {
+        str(tmp_path / "a.jsonl"): digests["a.jsonl"],
+        "init_from": digests["model.safetensors"],
+    }
 
 
 def test_what_does_not_change_what_is_learned_does_not_change_the_recipe(tree: dict[str, Any]) -> None:
