@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from medvlp.answers.asking.model import load
+from medvlp.answers.retrieval import MOST, Retrieval
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
+from medvlp.core.answers import Answer
 from medvlp.core.console import silent
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError, DataError
@@ -149,6 +151,8 @@ def open_evaluation(
     whole, manifest = judged_manifest(config.data, options, whole=whole)
     prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
+    if "text" in manifest:
+        _refuse_too_many(model.answers, len(manifest.split_of(options.split)), options)
     known = compare_with_training(model.bundle.seen, manifest, data=config.data, options=options)
     for each in (whole, manifest):
         each.meta["leaks"] = {**leaks_of(each), "model": known}
@@ -188,6 +192,16 @@ def open_evaluation(
         recipe=hash_of([model.bundle.provenance, options.model_dump(mode="json", exclude=unhashed)]),
         synthetic=bool(whole.meta.get("synthetic", False)),
     )
+
+
+def _refuse_too_many(answers: Mapping[str, Answer], records: int, options: EvaluationConfig) -> None:
+    """Refuse, before hours of encoding, to compare so many pictures with as many texts without embeddings."""
+    whole = [name for name, each in answers.items() if isinstance(each, Retrieval) and "embedding" not in each.gives]
+    if whole and records > MOST and options.measures.get("retrieval", {}) is not None:
+        raise DataError(
+            f"The answer {whole[0]!r} compares {records} pictures with as many texts, by a score that fills the memory "
+            f"beyond {MOST}: judge fewer by evaluation.where, or set evaluation.measures.retrieval=null."
+        )
 
 
 def leaks_of(manifest: Manifest) -> Mapping[str, Any]:

@@ -15,7 +15,8 @@ from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load, prompt_sets
 from medvlp.config.recipe import resumed
 from medvlp.config.tree import check_config
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
+from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.features.embed import embed_parts
 from medvlp.models.bundle import load_bundle
@@ -169,6 +170,27 @@ def test_it_is_evaluated_by_it_with_intervals(done: Trained, wide_cohort: Cohort
         assert (row.interval.low is None) == (min(people) < 5)
     assert "retrieval" in found
     assert "linear_probe" in found  # of what the tower pools: nobody trained its projection
+
+
+def test_more_records_than_can_be_compared_are_refused_before_a_picture_is_read(done: Trained, tmp_path: Path) -> None:
+    names = [str(i) for i in range(30_001)]
+    columns = {"id": names, "image": ["none.png"] * len(names), "text": names, "id.patient": names}
+    Manifest.of({**columns, "split": ["test"] * len(names)}, root=tmp_path).save(tmp_path / "m.parquet")
+    data = {"root": str(tmp_path), "manifest": str(tmp_path / "m.parquet"), "near_images": False}
+    config = {"model": str(done.bundle), "out": str(tmp_path / "out"), "data": {**data, "cache": str(tmp_path / "c")}}
+    with pytest.raises(
+        DataError, match=r"'retrieval' compares 30001 .* or set evaluation\.measures\.retrieval=null\.$"
+    ):
+        evaluate(load_evaluation(write_tree(tmp_path / "e.yaml", config)))
+    assert not (tmp_path / "c").exists()
+    left_out = load_evaluation(tmp_path / "e.yaml", ["evaluation.measures.retrieval=null"])
+    with pytest.raises(DataError, match="of 30001 records cannot be read"):
+        evaluate(left_out)
+    pictures = left_out.data.model_copy(update={"manifest": str(tmp_path / "pictures.parquet")})
+    del columns["text"]  # nothing is compared
+    Manifest.of({**columns, "split": ["test"] * len(names)}, root=tmp_path).save(tmp_path / "pictures.parquet")
+    with pytest.raises(DataError, match="of 30001 records cannot be read"):
+        evaluate(load_evaluation(tmp_path / "e.yaml").model_copy(update={"data": pictures}))
 
 
 def test_embeddings_that_nobody_trained_are_refused(done: Trained, model: VisionLanguageModel, tmp_path: Path) -> None:
