@@ -46,7 +46,7 @@ class SliceFeatures:
 
     Attributes:
         manifest: the cohort with a column ``stack`` of files in place of its volumes, also saved as
-            ``manifest.parquet`` beside the files; ``meta["slices"]`` tells the tower and its preprocessing.
+            ``manifest.parquet`` beside the files; ``meta["slices"]`` tells tower, pixel scale and preprocessing.
         left_out: records that cannot be read.
         made: files that were not there yet.
     """
@@ -128,7 +128,9 @@ def _written(
         raise DataError(
             f"No volume of the manifest can be read, the first, {first.id!r}, because of this: {first.hint}."
         )
-    made = _with_stacks(manifest, readable, names, folder, meta)
+    scale = pixel_scale(slice_tower(model))
+    slices = {"tower": meta["tower"], "preprocessing": json.loads(meta["preprocessing"]), "pixel_scale": scale}
+    made = _with_stacks(manifest, readable, names, folder, slices)
     made.save(folder / "manifest.parquet")
     return SliceFeatures(made, tuple(failed[row] for row in sorted(failed)), len(todo) - len(failed))
 
@@ -155,6 +157,12 @@ def tower_hash(tower: torch.nn.Module) -> str:
         digest.update(f"{name}\x1f{values.dtype}\x1f{tuple(values.shape)}\x1f".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def pixel_scale(tower: torch.nn.Module) -> dict[str, list[float]]:
+    """Return mean and standard deviation by which a tower scales pixels: they are in no weights."""
+    named = tower.named_buffers()
+    return {name: values.flatten().tolist() for name, values in named if name.split(".")[-1] in ("mean", "std")}
 
 
 def _encoded(model: Model, stack: LazyStack | Stack) -> Tensor:
@@ -195,7 +203,7 @@ def _is_made(path: Path, meta: Mapping[str, str]) -> bool:
 
 
 def _with_stacks(
-    manifest: Manifest, rows: list[int], names: list[str], folder: Path, meta: Mapping[str, str]
+    manifest: Manifest, rows: list[int], names: list[str], folder: Path, slices: Mapping[str, object]
 ) -> Manifest:
     some = manifest.take(rows)
     columns = {
@@ -204,7 +212,6 @@ def _with_stacks(
         if name.partition(".")[0] not in ("volume", "stack", "image", "boxes", "mask")
     }
     table = pa.table({**columns, "stack": pa.array([names[row] for row in rows])})
-    slices = {"tower": meta["tower"], "preprocessing": json.loads(meta["preprocessing"])}
     return Manifest(table, root=folder, meta={**manifest.meta, "slices": slices})
 
 

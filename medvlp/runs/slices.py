@@ -13,7 +13,7 @@ from medvlp.core.views import View
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import added_fields, view_name
 from medvlp.data.pool import opened_field
-from medvlp.features.slice_features import SliceFeatures, slice_tower, tower_hash, write_slice_features
+from medvlp.features.slice_features import SliceFeatures, pixel_scale, slice_tower, tower_hash, write_slice_features
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.runs.data import build_views
 
@@ -103,9 +103,11 @@ def reading_of(manifest: Manifest, preprocessing: Sequence[Mapping[str, Any]], m
 
 
 def _own_tower(model: Model, made: Mapping[str, Any]) -> bool:
-    """Return whether the model's slice tower is the one that made cached features."""
+    """Return whether the model's slice tower made cached features, at the same pixel scale where it is recorded."""
     try:
-        return tower_hash(slice_tower(model)) == made["tower"]
+        tower = slice_tower(model)
+        scale = pixel_scale(tower)
+        return tower_hash(tower) == made["tower"] and made.get("pixel_scale", scale) == scale
     except ConfigError:
         return False
 

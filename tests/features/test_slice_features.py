@@ -89,7 +89,9 @@ def test_what_is_there_is_not_made_again_unless_tower_views_or_source_changed(fo
     other = build_model({**STACKS, "vision": {"name": "slices", "slice": {**VISION, "mean": [0.1]}}}, tokenizer=WORDS)
     other.load_state_dict(model.state_dict())
     assert tower_hash(slice_tower(other)) == tower_hash(slice_tower(model))
-    assert write_slice_features(other, manifest, [ReadVolume(size=32, windows=("ct_bone_v1",))], out).made == 6
+    again = write_slice_features(other, manifest, [ReadVolume(size=32, windows=("ct_bone_v1",))], out)
+    assert again.made == 6
+    assert again.manifest.meta["slices"]["pixel_scale"]["mean"] == pytest.approx([0.1])  # pyrefly: ignore
 
 
 def test_unreadable_volumes_are_listed_and_left_out(folder: Path) -> None:

@@ -14,7 +14,7 @@ from medvlp.answers.asking.model import load
 from medvlp.config.tree import load_config
 from medvlp.core.errors import DataError, UserError
 from medvlp.data.manifest import Manifest
-from medvlp.features.slice_features import slice_tower, tower_hash
+from medvlp.features.slice_features import pixel_scale, slice_tower, tower_hash
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
@@ -148,7 +148,16 @@ def test_a_model_with_another_slice_tower_is_released_for_features_alone() -> No
     assert reading_of(own, [*opened, prefix[1]], model) == [{"name": "read_stack_file"}, prefix[1]]
     assert reading_of(own, prefix, model) == prefix
     assert reading_of(Manifest.of(stacks, root=Path()), opened, model) == opened
-    for meta, views in (({**same["slices"], "tower": "another"}, opened), (same["slices"], opened[1:])):
+    made = {**same["slices"], "pixel_scale": pixel_scale(slice_tower(model))}
+    assert reading_of(Manifest.of(stacks, root=Path(), meta={"slices": made}), opened, model) != opened
+    brighter = build_model(
+        {**STACKS, "vision": {"name": "slices", "slice": {**VISION, "mean": [0.1]}}}, tokenizer=words
+    )
+    brighter.load_state_dict(model.state_dict())  # which has no pixel statistics
+    assert released_preprocessing(prefix, {"slices": made}, brighter)[0] == prefix
+    shown = {**made, "pixel_scale": pixel_scale(slice_tower(brighter))}
+    several = ({**same["slices"], "tower": "another"}, opened), (same["slices"], opened[1:]), (shown, opened)
+    for meta, views in several:
         with pytest.raises(
             UserError, match="that another tower than this model's made, or in another way: use the man"
         ):
