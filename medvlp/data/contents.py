@@ -138,6 +138,7 @@ class HashMemory:
 
 # What is kept of pixels is kept under the versions of the libraries that can change a decoded one.
 _DECODERS = ("numpy", "torch", "scipy", "pillow", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs")
+_DECODERS += ("nibabel", "monai")  # of volumes
 
 
 def decoder_versions() -> dict[str, str]:

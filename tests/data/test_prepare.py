@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
@@ -215,6 +216,15 @@ def test_options_code_and_decoders_are_part_of_the_key(monkeypatch: pytest.Monke
     assert pool_name(PREFIX) != name
     monkeypatch.undo()
     monkeypatch.setattr(module, "decoder_versions", lambda: {"pydicom": "9"})
+    assert pool_name(PREFIX) != name
+
+
+@pytest.mark.parametrize("library", ["pydicom", "nibabel", "monai"])
+def test_another_version_of_what_reads_or_resamples_fills_another_pool(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    name, version = pool_name(PREFIX), metadata.version
+    monkeypatch.setattr(metadata, "version", lambda each: "99" if each == library else version(each))
     assert pool_name(PREFIX) != name
 
 
