@@ -180,9 +180,14 @@ def _keys(records: Records, prefix: Sequence[View], cache: Cache, workers: int) 
         read[name] = [manifest.paths(i, name) if there[i] else () for i in range(len(manifest))]
     for place, view in enumerate(prefix):
         if isinstance(view, ReadsBeside):
-            found = [view.beside(records.sample(i)) for i in range(len(manifest))]
+            found, known = [], []
+            for sample in map(records.sample, range(len(manifest))):
+                found.append(view.beside(sample))
+                # Which boxes and masks it leaves out stands in the row: with others the row is another one.
+                marks = [name for name in sample.fields if name.partition(".")[0] in ("boxes", "mask")]
+                known.append(chr(31).join((*found[-1], *marks)))
             read[f"beside {place}"] = [tuple(each.values()) for each in found]
-            parts.append([chr(31).join(each) for each in found])
+            parts.append(known)
     for name, paths in read.items():
         flat = iter(content_hashes([path for files in paths for path in files], cache=cache, workers=workers))
         hashes = [[next(flat) for _ in files] for files in paths]

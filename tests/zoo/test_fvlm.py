@@ -221,6 +221,10 @@ def test_organs_come_from_a_file_or_from_the_manifest_and_are_never_guessed(tmp_
         DataError, match=r"The lung is looked for in .*nowhere/a\.nii, which is not there: write it with a segm"
     ):
         ReadOrgans(**sizes, masks="nowhere/{name}.nii")(Sample("a", {"volume": str(path)}), torch.Generator())
+    row: dict[str, Any] = {"id": ["a"], "volume": ["ct/a.nii.gz"]}
+    for more in ({}, {"boxes.nodule": [[[0.0, 0.0, 0.0, 4.0, 4.0, 4.0]]]}):  # a column that came after the pool
+        cached = prepare(Manifest.of({**row, **more}, root=tmp_path), [view], cache=tmp_path / "cache")
+        assert list(cached.sample(0).fields) == ["stack"]
     none = {**drawn, "mask.heart": Drawn("mask")}
     with pytest.raises(DataError, match=r"'a' has no mask\.heart"):
         view(Sample("a", {"volume": str(path), **none}), torch.Generator())
