@@ -35,6 +35,7 @@ _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an exami
     r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|[Mm]s|[Mm]iss|[Nn]urse)\b\.?"
     r"|\b(?:DRS|DOCTOR|PROF(?:ESSOR)?|MRS)\b\.?|\b(?:DR|MR|MS)\.)"
 )
+_START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
 _PLACE = r"(?:Hospital|Medical Cent(?:er|re)|Clinic|Infirmary|Health System|Healthcare|University|Institute|Hospice)"
 
 
@@ -53,7 +54,7 @@ def _one_of(words: Iterable[str]) -> str:
 def _part(words: Iterable[str], *, in_capitals: Iterable[str]) -> str:
     """A word with a capital that is none of these; in capitals it is none of the others either."""
     none = _one_of([*_capitalised(words), *(word.upper() for word in in_capitals)])
-    return rf"(?:(?:[A-Z]\.)+|(?:St|Wm)\.|(?=[A-Z])(?!{none})[A-Z][\w'’^-]*)"
+    return rf"(?:(?:[A-Z]\.)++|(?:St|Wm)\.|(?=[A-Z])(?!{none})[A-Z][\w'’^-]*+)"
 
 
 def _capitalised(words: Iterable[str]) -> list[str]:
@@ -91,18 +92,18 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
-        rf"(?i)\b(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
+        rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
         r"\b[A-Za-z]{0,4}-?\d[\d-]{3,}\d\b",
         rf"{_TITLE}[ \t]+{name}{others}",
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|[Mm]s\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
-        rf"\b{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
-        rf"\b{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
+        rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
+        rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
-        rf"(?i:\b(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
-        rf"\b(?:[A-Z][\w'’.]+[ \t]+){{1,4}}{_PLACE}\b",
+        rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
+        rf"{_START}(?:[A-Z][\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",
         r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o|(?-i:[MF]))\b)",
         r"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged ))(?:9\d|1[01]\d)\b",

@@ -120,6 +120,8 @@ def test_blanks_and_words_without_end_are_gone_through_once() -> None:
     assert deidentify_text(f"MRN{blanks}12345") == "XXXX"
     assert deidentify_text(f"MRN{blanks}none{'a' * 20_000}") == f"MRN{blanks}none{'a' * 20_000}"
     assert deidentify_text(f"Read by{blanks}small nodule. jane.doe@clinic.org") == f"Read by{blanks}small nodule. XXXX"
+    for parts in ("A’" * 8_000, "A." * 8_000, "Name-" * 3_000 + "!", "id/" * 5_000):
+        assert deidentify_text(f"{parts}\nJane Doe, MD;\nMercy Hospital.") == f"{parts}\nXXXX;\nXXXX."
 
 
 def test_known_words_go_in_any_case_but_not_inside_other_words() -> None:
