@@ -186,8 +186,10 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     inside = [index for index, term in enumerate(terms) if term.first <= at <= term.last]
     if inside:
         return inside
-    before = [index for index, term in enumerate(terms) if term.last < at and hard.isdisjoint(words[term.last : at])]
-    after = [index for index, term in enumerate(terms) if term.first > at and hard.isdisjoint(words[at : term.first])]
+    start = next((place for place in range(at - 1, -1, -1) if words[place] in hard), -1)
+    end = next((place for place in range(at, len(words)) if words[place] in hard), len(words))
+    before = [index for index, term in enumerate(terms) if start < term.last < at]
+    after = [index for index, term in enumerate(terms) if at < term.first <= end]
     first = terms[after[0]].first if after else 0
     belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
@@ -216,10 +218,10 @@ def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:
 
 def _coordinated(before: list[int], words: list[str], terms: Sequence[Found[Term]]) -> list[int]:
     """Return the last of some terms and those that are joined to it: "effusion and atelectasis on the left"."""
-    owners = [before[-1]]
+    owners, ends = [before[-1]], (_parts() | {"of"}).difference((",", "or"))
     for index in reversed(before[:-1]):
         between = words[terms[index].last + 1 : terms[owners[-1]].first]
-        if not (_parts() | {"of"}).difference((",", "or")).isdisjoint(between):
+        if not ends.isdisjoint(between):
             break
         owners.append(index)
     return owners
@@ -278,13 +280,18 @@ def _is_subject(words: list[str], at: int, first: int) -> bool:
 
 def _inherit(said: list[dict[str, list[str]]], index: int, words: list[str], terms: Sequence[Found[Term]]) -> None:
     """Give a finding what is said of an earlier one that it explains or accompanies."""
+    first = terms[index].first
+    apart, same, beside = (
+        next((at for at in range(first - 1, -1, -1) if words[at] in those), -1)
+        for those in (word_class("apart") | word_class("hard_ends"), word_class("same"), word_class("beside"))
+    )
     for earlier in range(index - 1, -1, -1):
-        between = words[terms[earlier].last + 1 : terms[index].first]
-        if not (word_class("apart") | word_class("hard_ends")).isdisjoint(between):
+        last = terms[earlier].last
+        if last < apart:
             return
         # "opacity in the left base, likely atelectasis", "left basilar opacity/atelectasis"
-        explains = between == ["/"] or not word_class("same").isdisjoint(between)
-        if explains or not word_class("beside").isdisjoint(between):
+        explains = last < same or (last == first - 2 and words[first - 1] == "/")
+        if explains or last < beside:
             for kind in ("side", "anatomy", "severity", "texture") if explains else ("side",):
                 if kind in said[earlier]:
                     said[index].setdefault(kind, said[earlier][kind])

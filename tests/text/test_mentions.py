@@ -101,6 +101,13 @@ def test_each_finding_has_its_own_side(sentence: str, sides: dict[str, str]) -> 
     assert {mention.finding: mention.side for mention in read_report(sentence)} == sides
 
 
+def test_the_nearest_finding_that_is_explained_or_accompanied_gives_its_place_within_the_clause() -> None:
+    mild = read_report("Left basal opacity, mild right mass, likely edema with fracture; suggesting hernia.")
+    assert [m.side for m in mild] == ["left", "right", "right", "right", ""]
+    assert [m.severity for m in mild[:3]] == ["", "mild", "mild"]
+    assert [m.side for m in read_report("Left opacity/nodule and mass/edema.")] == ["left", "left", "", ""]
+
+
 @pytest.mark.parametrize(
     ("sentence", "presence", "side"),
     [
