@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -27,6 +29,8 @@ _HEADERS = {
 }
 _SHUT = "form-action 'none'; frame-ancestors "
 _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}
+_AFTER_WRONG = 1.0  # seconds until the next password of an address is read
+_MOST_WAITING = 32  # of an address: a page that is reopened asks for so many things at once
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -104,7 +108,7 @@ class Guard:
             return  # no websocket is served
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         token = _cookie(headers.get("cookie", ""))
-        refusal = self._refusal(scope, headers, token)
+        refusal = await self._refusal(scope, headers, token)
         if refusal is not None:
             await self._answer(send, *refusal)
             return
@@ -123,7 +127,7 @@ class Guard:
             new = f"{COOKIE}={new}; Path=/; HttpOnly{kind}{'; Secure' if safe and not self._framed else ''}"
         await self._app(scope, receive, _sealed(send, self._headers, new))
 
-    def _refusal(self, scope: Scope, headers: dict[str, str], token: str | None) -> tuple[int, str] | None:
+    async def _refusal(self, scope: Scope, headers: dict[str, str], token: str | None) -> tuple[int, str] | None:
         host = headers.get("host", "").rsplit(":", 1)[0].lower()
         path, method = scope["path"], scope["method"]
         if host not in self._hosts:
@@ -139,8 +143,11 @@ class Guard:
         if (own or not reading) and (site not in allowed or foreign):
             return 403, "Another site may not send requests here."
         if self._passwords and path != "/gradio_api/startup-events":
-            given = headers.get("authorization", "")
-            if not self._passwords.allow(given):
+            address = (scope.get("client") or ("",))[0]
+            good = await self._passwords.admit(headers.get("authorization", ""), address)
+            if good is None:
+                return 429, "Too many passwords of this address wait to be read: try again in a minute."
+            if not good:
                 return 401, "Give a user name and a password of the --auth file."
         if self._sessions is None or not own or self._open.fullmatch(path) or self._sessions.knows(token):
             return None
@@ -194,6 +201,9 @@ class Passwords:
     def __init__(self, path: Path) -> None:
         self._users: dict[str, tuple[bytes, bytes]] = {}
         self._passed: set[bytes] = set()
+        self._reader = ThreadPoolExecutor(1)  # scrypt leaves the other threads their time
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
         try:
             lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
         except OSError as error:
@@ -209,15 +219,32 @@ class Passwords:
         if not self._users:
             raise UserError(f"{path} names no user: make a line with `medvlp demo --password NAME`.")
 
+    async def admit(self, authorization: str, address: str) -> bool | None:
+        """`allow` beside the event loop, one header of an address after another; None where too many of it wait."""
+        if not authorization or _digest(authorization) in self._passed:
+            return bool(authorization)
+        if self._waiting[address] >= _MOST_WAITING:
+            return None
+        self._waiting[address] += 1
+        try:
+            async with self._turns.setdefault(address, asyncio.Lock()):
+                good = await asyncio.get_running_loop().run_in_executor(self._reader, self.allow, authorization)
+                await asyncio.sleep(0 if good else _AFTER_WRONG)
+                return good
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address], self._turns[address]
+
     def allow(self, authorization: str) -> bool:
         """Whether an Authorization header is of a user here."""
-        seen = hashlib.sha256(authorization.encode()).digest()
+        seen = _digest(authorization)
         if seen in self._passed:  # scrypt takes 50 ms, a page makes dozens of requests
             return True
         try:
             kind, _, text = authorization.partition(" ")
             name, _, password = base64.b64decode(text, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, letters beyond ASCII, no UTF-8
             return False
         salt, digest = self._users.get(name, (b"nobody's salt", b""))
         good = hmac.compare_digest(hashlib.scrypt(password.encode(), salt=salt, **_SCRYPT), digest)
@@ -225,6 +252,10 @@ class Passwords:
             self._passed.add(seen)
             return True
         return False
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode()).digest()
 
 
 def password_line(name: str, password: str, *, salt: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -206,6 +207,31 @@ def test_off_loopback_needs_users_and_passwords_are_scrypt(served, tmp_path):
         users.write_text(text)
         with pytest.raises(UserError, match=words):
             Passwords(users)
+
+
+def test_wrong_passwords_wait_for_each_other_and_hold_up_nobody_else(tmp_path):
+    (tmp_path / "users").write_text(password_line("jane", "secret", salt=b"0123456789abcdef") + "\n")
+    passwords = Passwords(tmp_path / "users")
+
+    def header(given):
+        return "Basic " + base64.b64encode(given.encode()).decode()
+
+    async def asked():
+        assert await passwords.admit("", "a") is False
+        assert await passwords.admit("Basic café", "b") is False
+        wrong = [asyncio.create_task(passwords.admit(header(f"jane:{n}"), "a")) for n in range(40)]
+        turns = await asyncio.gather(*(passwords.admit(header("jane:secret"), "c") for _ in range(32)))
+        assert turns == [True] * 32  # those of another address
+        assert await passwords.admit(header("jane:secret"), "a") is True  # who has entered, from this one too
+        ended = [task.result() for task in wrong if task.done()]
+        assert ended.count(None) == 8  # 32 wait
+        assert len(ended) < 40
+        for task in wrong:
+            task.cancel()
+        await asyncio.gather(*wrong, return_exceptions=True)
+        assert await passwords.admit(header("jane:1"), "a") is False  # nobody waits any more
+
+    asyncio.run(asked())
 
 
 def test_a_public_room_refuses_uploads_with_a_sentence_and_may_be_framed_where_said(tmp_path):
