@@ -19,6 +19,7 @@ from medvlp.core.suggest import did_you_mean
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
 _END = "\x03end\x03"  # a last row, which a quote that is never closed would swallow
+_FREE_BYTES, _MAX_RATIO = 256 << 20, 100  # unpacked: tables deflate 5 to 20 times, beyond both it is a bomb
 _ABOVE = re.compile(r"(?:[ \t,;]*|sep=(.))\n", re.IGNORECASE)
 
 
@@ -86,6 +87,16 @@ def parse_columns(words: Sequence[str], *, short: bool = True) -> dict[str, str]
     return found
 
 
+def _unpacked(path: Path, packed: bytes) -> bytearray:
+    data, limit = bytearray(), max(_FREE_BYTES, _MAX_RATIO * len(packed))
+    with gzip.open(io.BytesIO(packed)) as stream:
+        while piece := stream.read(1 << 20):
+            data += piece
+            if len(data) > limit:
+                raise DataError(f"{path} unpacks to more than {limit} bytes, as no table does: unpack it yourself.")
+    return data
+
+
 def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
@@ -102,7 +113,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     try:
         data = path.read_bytes()
         # Universal newlines, as open() in text mode has them.
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode(encoding)
+        text = (_unpacked(path, data) if path.suffix == ".gz" else data).decode(encoding)
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise DataError(f"The table {path} does not exist: check its name and the root folder.") from None

@@ -13,7 +13,7 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder, read_json, sha256_of, write_json, written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import OnProgress, Root, write_volume
+from medvlp.data.layouts._files import OnProgress, Root, read_arrays, write_volume
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
@@ -51,10 +51,10 @@ def index(
     """
     path = _file(root, file)
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            arrays = {part: (opened[f"{word}_images"], opened[f"{word}_labels"]) for part, word in _PARTS.items()}
-    except (KeyError, ValueError, OSError) as error:
+        found = [read_arrays(path, (f"{word}_images", f"{word}_labels")) for word in _PARTS.values()]
+    except ValueError as error:
         raise DataError(f"{path} is no set of MedMNIST ({error}): download the file again.") from None
+    arrays = dict(zip(_PARTS, found, strict=True))
     folder = (unpack or root) / path.stem
     _forget_other(folder, path)
     kind = "volume" if arrays["train"][0].ndim == 4 and arrays["train"][0].shape[-1] > 4 else "image"

@@ -5,8 +5,6 @@ The tables have a column for each abnormality at each place (``nodule*left_upper
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from pyarrow import csv
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, write_volume
+from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, read_arrays, write_volume
 from medvlp.data.layouts._published import Row, find_table, manifest_of, optional_table
 from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
@@ -123,9 +121,8 @@ def _unpacked(root: Path, folder: Path, names: list[str], workers: int, progress
 def _unpack(shared: tuple[Path, Path], scan: tuple[str, str]) -> bool:
     (root, folder), (name, source) = shared, scan
     try:
-        with np.load(root / source, allow_pickle=False) as opened:
-            voxels = opened["ct"]
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        (voxels,) = read_arrays(root / source, ["ct"])
+    except ValueError:
         return False
     if voxels.ndim != 3 or voxels.dtype != np.int16:
         return False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
+from medvlp.data.layouts._table import read_table
 
 
 def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None:
@@ -24,6 +26,15 @@ def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: 
     for column in ("patient", "{note}/{patient}"):
         with pytest.raises(DataError, match="names the column 'patient' twice: rename or drop one"):
             index_cohort("csv", tmp_path, {"columns": {"text": "note", "patient_id": column}})
+
+
+def test_a_packed_table_that_swells_without_end_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(b"note\nClear.\n")
+    (tmp_path / "t.csv.gz").write_bytes(packed)
+    assert read_table(tmp_path / "t.csv.gz").column("note") == ["Clear."]
+    (tmp_path / "t.csv.gz").write_bytes(packed + 257 * gzip.compress(bytes(1 << 20)))  # members follow each other
+    with pytest.raises(DataError, match="unpacks to more than 268435456 bytes"):
+        read_table(tmp_path / "t.csv.gz")
 
 
 @pytest.mark.parametrize("above", ["sep=;\n", "\n\n", "SEP=;\r\n\r\n", ";;\n", "\ufeffsep=;\n"])

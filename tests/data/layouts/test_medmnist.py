@@ -70,6 +70,15 @@ def test_faults_are_one_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "breastmnist.npz", images=np.zeros(3))
     with pytest.raises(DataError, match="is no set of MedMNIST"):
         index_cohort("medmnist", tmp_path)
+    write(tmp_path / "breastmnist.npz", (28, 28))
+    whole = (tmp_path / "breastmnist.npz").read_bytes()
+    (tmp_path / "breastmnist.npz").write_bytes(whole[:-100])
+    with pytest.raises(DataError, match="is no set of MedMNIST"):
+        index_cohort("medmnist", tmp_path)
+    at = whole.index(b"PK\x01\x02") + 24  # APPNOTE 4.3.12: uncompressed size in the central directory
+    (tmp_path / "breastmnist.npz").write_bytes(whole[:at] + b"\xf0\xff\xff\xff" + whole[at + 4 :])
+    with pytest.raises(DataError, match="it says that it unpacks to 42949"):
+        index_cohort("medmnist", tmp_path)
 
 
 def test_a_picture_is_whole_or_absent_and_of_the_file_that_is_there(

@@ -45,7 +45,9 @@ def release(tmp_path: Path) -> Path:
     (tmp_path / "npz").mkdir()
     for name in ("trn1", "val1", "tst1", "tst2"):
         np.savez_compressed(tmp_path / "npz" / f"{name}.npz", ct=body())
-    (tmp_path / "npz" / "tst3.npz").write_bytes(b"half a file")
+    whole = (tmp_path / "npz" / "tst1.npz").read_bytes()
+    at = whole.index(b"PK\x01\x02") + 24  # says that it unpacks to 4 GiB
+    (tmp_path / "npz" / "tst3.npz").write_bytes(whole[:at] + b"\xf0\xff\xff\xff" + whole[at + 4 :])
     return tmp_path
 
 
