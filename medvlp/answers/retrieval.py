@@ -15,8 +15,6 @@ from medvlp.models.scores.dot import Dot
 
 __all__ = ["Retrieval"]
 
-MOST = 30_000  # rows against their own texts: 3.6 GB of numbers
-
 
 class Retrieval(Answer):
     """Similarity of every row's picture with every row's own text, or with sentences that are asked for.
@@ -33,6 +31,7 @@ class Retrieval(Answer):
     """
 
     asks: ClassVar = "sentences"
+    most_pairs: ClassVar[int] = 30_000  # 3.6 GB of numbers
     title = "Image and report retrieval"
 
     def __init__(self, *, score: Annotated[Score | None, FromModel("score")] = None) -> None:
@@ -64,8 +63,10 @@ class Retrieval(Answer):
         texts = ask.sentences or tuple(str(text) for text in table.columns["text"])
         if ask.sentences:
             columns = begun.encoded(ask.sentences)
-        elif len(table) > MOST:
-            raise DataError(f"{len(table)} pictures against as many texts fill the memory: ask for {MOST} at a time.")
+        elif len(table) > self.most_pairs:
+            raise DataError(
+                f"{len(table)} pictures against as many texts fill the memory: ask for {self.most_pairs} at a time."
+            )
         else:
             columns = {part: table[f"text/{part}"] for part in self.score.reads}
         view = next(key.view for key in self.needs(begun.model) if key.part and key.view != "text")

@@ -88,6 +88,7 @@ class Answer(ABC):
         gives: the parts of `Predictions` that it fills.
         title: its words for a page; empty: the name under which it is asked.
         streams: whether its rows are taken group by group, with their samples: for answers over pixels.
+        most_pairs: pictures that it compares with as many texts of their own; more fill the memory. None: any number.
         labels: findings that it names in this order; empty where it has none.
         prompts: sets of `medvlp.text.prompts` by which it tells findings, where it compares with texts.
     """
@@ -96,6 +97,7 @@ class Answer(ABC):
     gives: ClassVar[frozenset[str]] = frozenset()
     title: str = ""
     streams: ClassVar[bool] = False
+    most_pairs: ClassVar[int | None] = None
     labels: tuple[str, ...] = ()
     prompts: tuple[Any, ...] = ()
 

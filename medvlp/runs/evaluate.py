@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import Field
 
 from medvlp.answers.asking.model import load
-from medvlp.answers.retrieval import MOST, Retrieval
 from medvlp.config.tree import DataConfig, EvaluationConfig, Node, checked
 from medvlp.config.yaml import load_tree
 from medvlp.core.answers import Answer
@@ -196,12 +195,15 @@ def open_evaluation(
 
 def _refuse_too_many(answers: Mapping[str, Answer], records: int, options: EvaluationConfig) -> None:
     """Refuse, before hours of encoding, to compare so many pictures with as many texts without embeddings."""
-    whole = [name for name, each in answers.items() if isinstance(each, Retrieval) and "embedding" not in each.gives]
-    if whole and records > MOST and options.measures.get("retrieval", {}) is not None:
-        raise DataError(
-            f"The answer {whole[0]!r} compares {records} pictures with as many texts, by a score that fills the memory "
-            f"beyond {MOST}: judge fewer by evaluation.where, or set evaluation.measures.retrieval=null."
-        )
+    whole = {name: each.most_pairs for name, each in answers.items() if "embedding" not in each.gives}
+    for name, most in whole.items():
+        asked = [type(each).__module__ for each in chosen_measures(options.measures) if each.suits(answers[name])]
+        if asked and most is not None and records > most:
+            measure = asked[0].rpartition(".")[2]
+            raise DataError(
+                f"The answer {name!r} compares {records} pictures with as many texts, by a score that fills the memory "
+                f"beyond {most}: judge fewer by evaluation.where, or set evaluation.measures.{measure}=null."
+            )
 
 
 def leaks_of(manifest: Manifest) -> Mapping[str, Any]:

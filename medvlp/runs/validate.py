@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medvlp.answers import retrieval
 from medvlp.answers.asking.ask import answered, ask_of, ask_samples, needs_of
 from medvlp.core.answers import Answer
 from medvlp.core.protocols import Model
@@ -17,7 +16,7 @@ from medvlp.measures._points import Options, point_values
 
 
 class Validator:
-    """Asks a model about the validation split; all pictures are compared with all texts of at most 30,000 records.
+    """Asks a model about the validation split, or about `Answer.most_pairs` records drawn of it, where that is fewer.
 
     Args:
         prepared: validation records.
@@ -50,9 +49,9 @@ class Validator:
             cohort = manifest
             if table is not None and not answer.streams:
                 some = table
-                if answer.asks == "sentences" and len(table) > retrieval.MOST:
-                    chosen = np.sort(np.random.default_rng(0).permutation(len(table))[: retrieval.MOST])
-                    some, cohort = table.rows(chosen), manifest.take(chosen)
+                if answer.most_pairs is not None and len(table) > answer.most_pairs:
+                    drawn = np.sort(np.random.default_rng(0).permutation(len(table))[: answer.most_pairs])
+                    some, cohort = table.rows(drawn), manifest.take(drawn)
                 predictions = answered(answer, model, some, ask)
             else:
                 rows = (self._prepared.sample(index) for index in range(len(self._prepared)))

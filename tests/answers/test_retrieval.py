@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvlp.answers import retrieval
 from medvlp.answers.retrieval import Retrieval
 from medvlp.core.answers import Ask
 from medvlp.core.errors import ConfigError, DataError
@@ -93,7 +92,7 @@ def test_of_more_validation_records_than_fit_a_training_compares_as_many_as_do(
     validator = Validator(Films(manifest, (), Records(manifest), None), {"retrieval": Retrieval()}, measures={})
     table = table_of(model, Retrieval().needs(model))
     for most, rows in ((4, [0, 1, 2, 3]), (3, np.sort(np.random.default_rng(0).permutation(4)[:3]))):
-        monkeypatch.setattr(retrieval, "MOST", most)
+        monkeypatch.setattr(Retrieval, "most_pairs", most)
         said = said_of(Retrieval(), model, table.rows(np.array(rows)))
         found = measures.Retrieval().values(said, manifest.take(rows))
         assert validator(model, 0) == {f"retrieval/{name}": value for name, value in found.items()}
@@ -103,7 +102,7 @@ def test_a_model_without_words_and_too_many_rows_are_refused(model: Any) -> None
     vision = build_model({"name": "vision", "vision": DUAL["vision"]}, tokenizer=None)
     with pytest.raises(ConfigError, match="reads no texts, so nothing can be retrieved by them: leave that answer out"):
         Retrieval().check(vision)
-    many = retrieval.MOST + 1
+    many = Retrieval.most_pairs + 1
     wide = np.broadcast_to(np.float32(0), (many, 8))
     columns = {"image/embedding": wide, "text/embedding": wide, "text": range(many)}
     table = FeatureTable(range(many), columns)  # type: ignore[arg-type]
