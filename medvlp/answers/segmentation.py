@@ -28,6 +28,7 @@ __all__ = ["Segmentation", "window_that_fits"]
 _Side = Annotated[int, Field(ge=1)]
 
 _FINEST = 8  # times that logits are enlarged at most, for memory
+_LEAST_SIDE = 32  # of a window, in voxels
 
 
 class Segmentation(Answer):
@@ -189,9 +190,6 @@ def _finer(logits: Tensor, record: ImageRecord) -> Tensor:
     if factor <= 1 or record.matrix is not None:  # a matrix speaks of the pixels of the view as it is
         return logits
     return F.interpolate(logits[None], scale_factor=factor, mode="bilinear", align_corners=False)[0]
-
-
-_LEAST_SIDE = 32  # of a window, in voxels
 
 
 def window_that_fits(size: Sequence[int], levels: Sequence[Level], *, channels: int, free: int) -> tuple[int, int, int]:

@@ -97,9 +97,13 @@ def stack_files(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """
     if len(paths) != 1 or not paths[0].is_dir():
         return paths
-    there = (path for path in paths[0].iterdir() if path.is_file() and not _passed_over(path))
-    files = sorted(path for path in there if _may_be_seen(path))
-    return tuple(sorted(files, key=lambda at: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", at.name)]))
+    files = (path for path in paths[0].iterdir() if path.is_file() and not _passed_over(path) and _may_be_seen(path))
+    return tuple(sorted(files, key=_by_number))
+
+
+def _by_number(path: Path) -> tuple[list[int | str], str]:
+    """Order of names: their numbers as such, and equal ones by their letters."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)], path.name
 
 
 def _may_be_seen(path: Path) -> bool:
