@@ -84,15 +84,15 @@ class Devices(TorchDispatchMode):
     def __enter__(self) -> Devices:
         self._before, self._numbers = (torch.autocast, torch.inference_mode), _Numbers()
         # torch has neither for a device of this kind.
-        torch.autocast = lambda *_, **__: nullcontext()  # type: ignore[assignment, misc]
-        torch.inference_mode = lambda mode=True: torch.set_grad_enabled(not mode)  # type: ignore[assignment, misc]
+        torch.autocast = lambda *_, **__: nullcontext()
+        torch.inference_mode = lambda mode=True: torch.set_grad_enabled(not mode)
         self._numbers.__enter__()
-        return super().__enter__()  # type: ignore[no-any-return]
+        return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._numbers.__exit__(*error)
-        torch.autocast, torch.inference_mode = self._before  # type: ignore[misc]
+        torch.autocast, torch.inference_mode = self._before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, values = func._schema.name, [each for each in args if isinstance(each, Elsewhere)]
