@@ -112,8 +112,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 def deidentify_text(text: str, known: KnownWords | None = None) -> str:
     """Put ``XXXX`` where text identifies: known words, dates, times, numbers, contacts, announced names, places."""
-    if known is not None:
-        text = known.scrub(text)
+    text = (known or KnownWords()).scrub(text)
     for pattern in _patterns():
         text = pattern.sub(REMOVED, text)
     return text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+from unicodedata import normalize
+
 import pytest
 
 from medvlp.io.deidentify.known import KnownWords
@@ -9,6 +12,8 @@ from medvlp.phantom.report import write_report
 from medvlp.phantom.sampling import sample_cohort
 from medvlp.text.deidentify import deidentify_text
 from medvlp.text.mentions import read_report
+
+Form = Literal["NFC", "NFD"]  # letters with their accents, or each accent behind its letter as Macs and PDF files may
 
 
 @pytest.mark.parametrize(
@@ -129,3 +134,14 @@ def test_known_words_go_in_any_case_but_not_inside_other_words() -> None:
     known.add_name("Lung^Ann")
     known.add("AB-12")
     assert deidentify_text("LUNG, Ann: lungs clear; ab-12, AB-123", known) == "XXXX, XXXX: lungs clear; XXXX, AB-123"
+
+
+@pytest.mark.parametrize("of_text", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_name", ["NFC", "NFD"])
+def test_accents_that_stand_apart_from_their_letters_are_of_the_same_names(of_text: Form, of_name: Form) -> None:
+    known = KnownWords()
+    known.add_name(normalize(of_name, "Böhm^Jürgen"))
+    known.add(normalize(of_name, "Zimmer Süd"))
+    text = normalize(of_text, "Jürgen Böhm, zimmer süd. Discussed with Dr. Müller. Read by Léa Lévêque, MD.")
+    assert deidentify_text(text, known) == "XXXX XXXX, XXXX. XXXX. XXXX"
+    assert deidentify_text(normalize(of_text, "Patient: Núñez, José.")) == "XXXX."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 
 REMOVED = "XXXX"
 """What stands for removed words in text, as in the Indiana University (OpenI) reports; medvlp.text reads it so."""
@@ -19,14 +20,16 @@ class KnownWords:
 
     def add_name(self, *names: str) -> None:
         """Add the parts of persons' names (PS3.5 6.2: family^given=ideographic)."""
-        self._words |= {part for name in names for part in _NAME_PARTS.split(name) if len(part) >= _SHORTEST_NAME}
+        parts = _NAME_PARTS.split(normalize("NFC", "^".join(names)))
+        self._words |= {part for part in parts if len(part) >= _SHORTEST_NAME}
 
     def add(self, *values: str) -> None:
         """Add identifiers that are looked for as they are."""
-        self._words |= {value.strip() for value in values if len(value.strip()) >= _SHORTEST_NUMBER}
+        self._words |= {normalize("NFC", v.strip()) for v in values if len(v.strip()) >= _SHORTEST_NUMBER}
 
     def scrub(self, text: str) -> str:
         """Put `REMOVED` where one of them stands as whole words, in any case, the longest first."""
+        text = normalize("NFC", text)  # letters and accents apart, as of a Mac or a PDF, are no words
         if not self._words:
             return text
         pattern = "|".join(re.escape(word) for word in sorted(self._words, key=lambda word: (-len(word), word)))
