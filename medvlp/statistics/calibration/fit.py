@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from medvlp.core.errors import DataError
 from medvlp.statistics.calibration.calibrators import Calibrator, CalibratorName, Scale, log_odds
@@ -106,28 +108,28 @@ def _platt(z: FloatArray, target: FloatArray) -> tuple[float, float]:
 
 
 def _two_class_dirichlet(z: FloatArray, target: FloatArray) -> tuple[float, float, float]:
-    """Minimise over a, b >= 0 and c; the softened targets keep the minimum finite.
+    """Minimise over a, b >= 0 and c: the least minimum with both, one or none of a and b free that is allowed.
 
-    Of scores so far from 0 that ln p is 0 on all rows, or ln (1 - p) is, its coefficient is not told: it is 0.
+    The loss is convex, so the minimum inside the bounds is one of these; the softened targets keep it finite. Of scores
+    so far from 0 that ln p is 0 on all rows, or ln (1 - p) is, its coefficient is not told: it is 0.
     """
     positives, n = target.sum(), len(target)
     soft = np.where(target == 1, (positives + 1) / (positives + 2), 1 / (n - positives + 2))
-    design = np.stack([-np.logaddexp(0, -z), np.logaddexp(0, z), np.ones(n)], axis=1)
-    scale = np.abs(design).mean(axis=0)
-    scale = np.where(scale > _LEAST_MEAN, scale, np.inf)
-    scaled = design / scale
-
-    def loss(beta: FloatArray) -> tuple[float, FloatArray]:
-        linear = scaled @ beta
-        probability = np.exp(-np.logaddexp(0, -linear))
-        value = float(np.mean(np.logaddexp(0, linear) - soft * linear))
-        return value, scaled.T @ (probability - soft) / n
-
-    bounds = [(0, None), (0, None), (None, None)]
-    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000}
-    found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    present, absent, intercept = found.x / scale
-    return float(present), float(absent), float(intercept)
+    logs = np.stack([-np.logaddexp(0, -z), np.logaddexp(0, z)], axis=1)
+    centre, spread = logs.mean(axis=0), logs.std(axis=0)
+    spread = np.where((np.abs(centre) > _LEAST_MEAN) & (spread > 1e-12 * np.abs(centre)), spread, np.inf)
+    design = np.append((logs - centre) / spread, np.ones((n, 1)), axis=1)
+    least, found = np.inf, np.zeros(3)
+    for free in ([0, 1, 2], [0, 2], [1, 2], [2]):
+        beta = np.zeros(3)
+        with suppress(DataError):  # of a column without spread, or two that are one
+            beta[free] = fit_logistic(design[:, free], soft).coefficients
+            linear = design @ beta
+            loss = float(np.mean(np.logaddexp(0, linear) - soft * linear))
+            if beta[:2].min() >= 0 and loss < least:
+                least, found = loss, beta
+    present, absent = found[:2] / spread
+    return float(present), float(absent), float(found[2] - np.array([present, absent]) @ centre)
 
 
 def _isotonic(scores: FloatArray, target: FloatArray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -64,6 +64,17 @@ def test_dirichlet_holds_platt_as_a_case_and_is_no_worse() -> None:
     assert same.probabilities(p) == pytest.approx(twin.probabilities(p), abs=1e-12)
 
 
+@pytest.mark.parametrize("middle", [-4.0, 4.0])
+def test_dirichlet_of_scores_close_together_is_no_worse_than_the_prevalence_for_everybody(middle: float) -> None:
+    """Its logarithms are nearly one column there, and the coefficients 0, 0 and c are allowed."""
+    for seed in (34, 56, 61, 69, 109, 132):
+        generator = np.random.default_rng(seed)
+        z, labels = middle + 0.1 * generator.normal(size=150), generator.random(150) < 0.2
+        soft = _soft(labels)
+        map_ = fit_calibrator("dirichlet", labels, z, scale="log_odds")
+        assert _loss(map_.probabilities(z), soft) <= _loss(np.full(150, soft.mean()), soft) + 1e-12
+
+
 def test_isotonic_is_scikit_learns_on_new_scores_too() -> None:
     labels, z = _rows()
     z, new = np.round(z, 1), np.linspace(-9, 9, 500)
