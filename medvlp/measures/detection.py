@@ -73,7 +73,7 @@ class Detection(Measure):
                 found = self._cases(boxes, manifest, iou)
                 drawn: dict[str, Any] = {"iou": iou, "split": split, **evaluation.drawn}
                 metrics += ap_rows(found, **drawn)
-                if control is not None:
+                if control is not None and metrics:  # somewhere a box is drawn
                     other = self._cases(control, manifest, iou)
                     metrics.append(ap_difference(found, other, label="constant_box", **drawn))
                     of_control += ap_rows(other, **drawn)

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from medvlp.answers.asking.places import write_mask
@@ -16,6 +17,7 @@ from medvlp.answers.boxes import Boxes
 from medvlp.answers.segmentation import Segmentation as AnswerSegmentation
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.predictions import BoxSet, Mask, Predictions
+from medvlp.core.sample import ImageRecord, Sample
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import runs_of
 from medvlp.data.pipeline import Records, apply_views
@@ -219,3 +221,41 @@ def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
     assert result.cases is not None
     by_case = result.cases[["patient_id", "drawn", "predicted", "right"]].to_numpy().tolist()
     assert by_case == [["pa", 1, 2, 1], ["pb", 1, 1, 0], ["pc", 0, 1, 0], ["pd", 1, 1, 1]]
+
+
+class _Train:
+    """Prepared training pictures, each with one drawn box."""
+
+    def __init__(self) -> None:
+        self.manifest = cohort(**{"boxes.mass": [[[0, 0, 5, 5]]] * 5})
+        self.records = Records(self.manifest)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def sample(self, index: int) -> Sample:
+        record = ImageRecord(seed=0, box=(0, 0, 12, 10), source=(10, 12))
+        return Sample(IDS[index], {"image": torch.zeros(1, 10, 12)}, {"image": record})
+
+
+def test_where_no_judged_picture_has_a_box_there_is_no_result_whatever_training_pictures_have() -> None:
+    train, answer = _Train(), Boxes(labels=["mass"])
+
+    def evaluation(boxes: list[Any]) -> Any:
+        data = cohort(**{"boxes.mass": boxes})
+        return SimpleNamespace(
+            knows_patients=True,
+            model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
+            judged=SimpleNamespace(manifest=data, prepared=train),
+            options=SimpleNamespace(split="test"),
+            splits=frozenset({"test", "train"}),
+            part=lambda split: SimpleNamespace(prepared=train),
+            giving=lambda part: [("boxes", answer, Predictions(IDS, boxes=SAID))],
+            drawn={"seed": 0, "resamples": 20},
+            source={"recipe": "", "data": "", "synthetic": False},
+        )
+
+    assert list(Detection().run(evaluation([[], [], [], [], None]))) == []
+    own, control = Detection().run(evaluation(TRUE))
+    assert own.find("ap_difference@0.3", "constant_box").value is not None
+    assert control.role == "control"
