@@ -44,6 +44,7 @@ def adapt(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split, folds and bootstrap.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
     """Adapt a model to labelled films: check, split by patient, choose an adapter, release a bundle, judge it once.
 
@@ -76,6 +77,7 @@ def adapt(
             allow_leaks=allow_leaks,
             seed=seed,
             workers=workers,
+            device=device,
         )
     )
     typer.echo(f"Open {done.page}; the model is {done.bundle}.")

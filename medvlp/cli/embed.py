@@ -38,6 +38,7 @@ def embed(
     backend: Annotated[
         str, typer.Option(help="What computes a table: torch, openvino, onnxruntime or int8, see `medvlp predict`.")
     ] = "torch",
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
     """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""
     from medvlp.core.errors import UserError
@@ -56,15 +57,15 @@ def embed(
     check_outputs([] if out is None else [out], inputs=[manifest])
     if index is not None:
         check_place(index)
+    how = {"root": root, "workers": workers, "device": device}
     if slices is None:
         from medvlp.runs.embed import embed_manifest
         from medvlp.runs.embed_parts import embed_in_parts
 
-        how = {"root": root, "workers": workers, "backend": backend}
         if out is not None and parts is not None:
-            table = embed_in_parts(model, manifest, out, size=parts, ray=ray, **how)
+            table = embed_in_parts(model, manifest, out, size=parts, ray=ray, backend=backend, **how)
         else:
-            table = embed_manifest(model, manifest, **how)
+            table = embed_manifest(model, manifest, backend=backend, **how)
         if table is None:  # a process of torchrun whose parts the first one puts together
             return
         unread, empty = table.meta["left_out"], table.meta["empty"]
@@ -84,7 +85,7 @@ def embed(
         check_place(slices)
         from medvlp.runs.slices import embed_slices
 
-        done = embed_slices(model, manifest, root=root, folder=slices, windows=window or [], workers=workers)
+        done = embed_slices(model, manifest, folder=slices, windows=window or [], **how)
         names = [entry.id for entry in done.left_out]
         left = f" Left out, because they cannot be read: {names}." if names else ""
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")

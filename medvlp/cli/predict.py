@@ -51,6 +51,7 @@ def predict(
             "fraction of the time; or int8, where `medvlp quantise` made the bundle."
         ),
     ] = "torch",
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Ask a model about images: scores, calibrated where the bundle can, pairs, relations, boxes, masks, text.
@@ -64,7 +65,7 @@ def predict(
     from medvlp.core.progress import progress
 
     tables, folders = _outputs(out or [], paths, maps)
-    loaded = load(model, patches=patches, backend=backend)
+    loaded = load(model, patches=patches, backend=backend, device=device)
     rows = files_of(loaded, paths, root=root)
     with progress("Asking", unit="files") as tell:
         found = predict_files(

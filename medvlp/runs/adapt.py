@@ -19,6 +19,7 @@ from medvlp.answers.asking.model import load, prompt_sets
 from medvlp.answers.prompting.recipe import class_vector
 from medvlp.config.tree import EvaluationConfig, GateConfig
 from medvlp.core.answers import ProbeTable
+from medvlp.core.devices import choose_device
 from medvlp.core.errors import UserError
 from medvlp.core.files import check_place, make_folder, read_json, write_json
 from medvlp.core.provenance import code_hash, environment
@@ -57,6 +58,7 @@ class AdaptOptions:
         allow_leaks: mark and do not refuse.
         seed: of split, folds and bootstrap.
         workers: processes that read.
+        device: where the model runs, see `medvlp.load`.
         resamples: of the patient bootstrap.
     """
 
@@ -75,6 +77,7 @@ class AdaptOptions:
     allow_leaks: bool = False
     seed: int = 0
     workers: int = 2
+    device: str = "cpu"
     resamples: int = 2000
 
 
@@ -98,6 +101,7 @@ def adapt(options: AdaptOptions) -> Adaptation:
     points = [] if options.sensitivity is None else [parse_rule(f"sensitivity_{options.sensitivity:g}").name]
     prevalences = DEFAULT_PREVALENCES if options.prevalence is None else (options.prevalence,)
     check_manifest(options.model)
+    choose_device(options.device)  # before films are read
     if all(adapter.needs_words for _, adapter in adapters_of(options.adapters)):
         model = load(options.model)
         fittable(options.adapters, words=model.cosines and bool(prompt_sets(model.answers)))
@@ -120,6 +124,7 @@ def adapt(options: AdaptOptions) -> Adaptation:
         evaluation=judging,
         seed=options.seed,
         workers=options.workers,
+        device=options.device,
     )
     memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
     evaluation = open_evaluation(run, memory=memory)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from medvlp.core.devices import choose_device
 from medvlp.core.provenance import environment
 from medvlp.data.cache import cache_info
 from medvlp.io.codecs import decoder_states
-from medvlp.training.precision import choose_device, choose_precision
+from medvlp.training.precision import choose_precision
 
 
 def checks() -> Iterator[tuple[str, str]]:

@@ -25,11 +25,17 @@ from medvlp.runs.slices import readable_kinds, reading_of
 
 
 def embed_manifest(
-    model: str | Path, manifest: Path, *, root: Path | None, workers: int, backend: str = "torch"
+    model: str | Path,
+    manifest: Path,
+    *,
+    root: Path | None,
+    workers: int,
+    backend: str = "torch",
+    device: str = "cpu",
 ) -> FeatureTable:
     """Embed every readable record's pictures and report with a bundle; files lie below `root`, or as it says.
 
-    What computes the towers is `backend`, see `medvlp.models.backends`.
+    What computes the towers is `backend`, see `medvlp.models.backends`, and where is `device`, see `medvlp.load`.
 
     Returns:
         One row a record. Its ``meta`` names the ids that were left out: ``left_out`` cannot be read, ``empty`` have
@@ -39,7 +45,7 @@ def embed_manifest(
         UserError: if model and manifest have no kind in common.
         DataError: if no record has anything to embed.
     """
-    asked = Asked(str(model), manifest, root, backend)
+    asked = Asked(str(model), manifest, root, backend, device)
     opened = Embedder.open(asked)
     with progress("Reading", unit="records") as tell:
         found = opened.rows(0, len(opened.manifest), workers=workers, tell=tell)
@@ -55,6 +61,7 @@ class Asked:
     manifest: Path
     root: Path | None
     backend: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Embedder:
         Raises:
             UserError: if they have no kind in common.
         """
-        loaded = load(asked.model, backend=asked.backend)
+        loaded = load(asked.model, backend=asked.backend, device=asked.device)
         table = Manifest.load(asked.manifest, root=asked.root)
         reading = build_views(reading_of(table, loaded.bundle.preprocessing, loaded.model), where="preprocessing")
         words = "text" in table and loaded.model.reads_text and loaded.embeds

@@ -39,6 +39,7 @@ def embed_in_parts(
     root: Path | None,
     workers: int,
     backend: str = "torch",
+    device: str = "cpu",
     ray: bool = False,
 ) -> FeatureTable | None:
     """Embed a manifest in parts of `size` records, each a file in the folder ``OUT.parts`` until all are there.
@@ -56,7 +57,7 @@ def embed_in_parts(
         DataError: as `embed_manifest`.
     """
     place = root if root is None or url_of(root) else root.resolve()
-    asked = Asked(str(Path(model).resolve()), manifest.resolve(), place, backend)
+    asked = Asked(str(Path(model).resolve()), manifest.resolve(), place, backend, device)
     opened = Embedder.open(asked)
     folder = (out.parent / f"{out.name}.parts").resolve()
     make_folder(folder)

@@ -57,6 +57,7 @@ class EvaluationRun(Node):
         report: numbers that the table of a suite gives of it.
         seed: of the bootstrap.
         workers: processes that read.
+        device: where the model runs, see `medvlp.load`.
     """
 
     model: str
@@ -66,6 +67,7 @@ class EvaluationRun(Node):
     report: list[Wanted] = Field(default_factory=lambda: [Wanted()])
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def open_evaluation(
         whole: what `config.data` describes, where it is open already.
     """
     keep_freed_memory()
-    model, options = load(config.model), config.evaluation
+    model, options = load(config.model, device=config.device), config.evaluation
     if memory is not None and isinstance(model.model, TowerModel):
         model.model.requires_grad_(False).remembered = memory
     whole, manifest = judged_manifest(config.data, options, whole=whole)

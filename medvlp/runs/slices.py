@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvlp.core.devices import choose_device
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.progress import progress
 from medvlp.core.protocols import Model
@@ -19,7 +20,14 @@ from medvlp.runs.data import build_views
 
 
 def embed_slices(
-    model: str | Path, manifest: Path, *, root: Path | None, folder: Path, windows: Sequence[str], workers: int
+    model: str | Path,
+    manifest: Path,
+    *,
+    root: Path | None,
+    folder: Path,
+    windows: Sequence[str],
+    workers: int,
+    device: str = "cpu",
 ) -> SliceFeatures:
     """Write the features of every slice of every volume of a manifest into a folder, see `write_slice_features`.
 
@@ -30,15 +38,16 @@ def embed_slices(
         folder: for the stack files and their manifest.
         windows: presets in which slices are shown to a tower of images; a tower of slices knows its own.
         workers: processes that read.
+        device: where the tower runs, see `medvlp.load`.
 
     Raises:
         UserError: if it must be said in which windows slices are shown, or the bundle says so itself.
     """
-    bundle = load_bundle(model)
+    bundle, where = load_bundle(model), choose_device(device).device
     views = _stack_views(bundle, windows)
     table = Manifest.load(manifest, root=root)
     with progress("Embedding", unit="volumes") as tell:
-        return write_slice_features(bundle.model, table, views, folder, workers=workers, progress=tell)
+        return write_slice_features(bundle.model.to(where), table, views, folder, workers=workers, progress=tell)
 
 
 def _stack_views(bundle: Bundle, windows: Sequence[str]) -> list[View]:

@@ -19,6 +19,7 @@ from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import PhaseConfig, RunConfig
 from medvlp.core import collectives
 from medvlp.core.console import silent
+from medvlp.core.devices import choose_device
 from medvlp.core.errors import UserError
 from medvlp.core.files import check_place, write_json, write_text
 from medvlp.core.keys import Key, Plan
@@ -53,7 +54,7 @@ from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
-from medvlp.training.precision import Precision, choose_device, choose_precision
+from medvlp.training.precision import Precision, choose_precision
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
 from medvlp.training.tracking import Tracking
@@ -142,7 +143,7 @@ class Built:
         if config.init_from is not None:
             check_manifest(Path(config.init_from))
         keep_freed_memory()
-        device = choose_device(config.training.device)
+        device = choose_device(config.training.device, where="training.device")
         precision = choose_precision(options.precision, device.device)
         logger.info(f"Device {device.device}: {device.reason}. Towers in {precision.dtype}: {precision.reason}.")
         if options.deterministic:

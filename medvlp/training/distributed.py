@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 from medvlp.core import collectives
+from medvlp.core.devices import local_device
 from medvlp.core.errors import UserError
 from medvlp.core.protocols import Model
 
@@ -86,20 +87,3 @@ def refuse_other_data(data: str) -> None:
             f"Processes 0 and {odd} have other training records: files that one machine cannot read are left out there "
             "alone; see that data.root, its files and the versions of medvlp are the same on all, and start again."
         )
-
-
-def local_device(choice: str) -> torch.device:
-    """Return this process's device of the chosen kind: one CUDA device a process.
-
-    Raises:
-        UserError: if the machine has fewer of them.
-    """
-    if choice == "cuda":
-        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if number >= count:
-            raise UserError(
-                f"Process {number} of this machine needs a GPU of its own, and torch sees {count}: start no more "
-                "processes than there are, or set training.device=cpu."
-            )
-        return torch.device("cuda", number)
-    return torch.device(choice)

@@ -1,4 +1,4 @@
-"""Device and number format, each chosen with its reason, which is logged once."""
+"""The number format of the towers, chosen with its reason, which is logged once."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-
-from medvlp.core.errors import ConfigError
-from medvlp.training.distributed import local_device
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The chosen device and the reason for it."""
-
-    device: torch.device
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -33,26 +22,6 @@ class Precision:
         if self.dtype in (torch.float32, torch.float64):
             return nullcontext()
         return torch.autocast(self.device_type, dtype=self.dtype)
-
-
-def choose_device(wish: Literal["auto", "cpu", "cuda", "mps"]) -> Choice:
-    """Return the device.
-
-    Raises:
-        ConfigError: if the wished device is not there.
-
-    Example:
-        >>> choose_device("cpu").reason
-        'asked for'
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wish == "auto":
-        found = next(name for name in ("cuda", "mps", "cpu") if there[name])
-        return Choice(local_device(found), f"the first of cuda, mps, cpu that this machine has is {found}")
-    if not there[wish]:
-        have = ", ".join(name for name, ok in there.items() if ok)
-        raise ConfigError(f"training.device is {wish!r}, but torch sees none: choose one of auto, {have}.")
-    return Choice(local_device(wish), "asked for")
 
 
 def choose_precision(wish: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:

@@ -55,6 +55,24 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.parametrize("verb", ["predict", "embed", "slices", "evaluate", "suite", "adapt"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
+    verb: str, cli: Cli, tiny_run: Trained, tmp_path: Path
+) -> None:
+    bundle, nowhere, out = tiny_run.bundle, tmp_path / "x", tmp_path / "out"
+    words: dict[str, list[object]] = {
+        "predict": ["predict", bundle, tiny_run.manifest.path(0)],
+        "embed": ["embed", bundle, tiny_run.run / "manifest.parquet", "--out", tmp_path / "e.parquet"],
+        "slices": ["embed", bundle, tiny_run.run / "manifest.parquet", "--slices", out],
+        "evaluate": ["evaluate", "evaluate/phantom.yaml", f"model={bundle}", f"out={out}", f"data.root={nowhere}"],
+        "suite": ["evaluate", "evaluate/suites/cxr.yaml", f"model={bundle}", f"out={out}"],
+        "adapt": ["adapt", "--images", nowhere, "--labels", nowhere, "--model", bundle, "--out", out],
+    }
+    told = cli(*words[verb], "--device", "cuda:77").refused()
+    assert "device is 'cuda:77', but torch sees none: choose one of auto, " in told
+    assert not list(out.glob("**/*.json"))
+
+
 # configuration -------------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
+from medvlp.core.devices import choose_device
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
@@ -369,13 +370,13 @@ def load(
     Args:
         path: folder that training released (``RUN/bundle``).
         patches: what another run added to that bundle with its towers held (``RUN/patches``).
-        device: where it runs.
+        device: where it runs: cpu, auto (a GPU where there is one), cuda, cuda:1 or mps.
         backend: what computes the towers on a processor: torch, openvino, onnxruntime, or int8 where the bundle holds
             towers in 8 bits, see `medvlp.models.backends`.
 
     Raises:
         UserError: if the bundle is damaged or of another version, or the patches belong to another bundle.
-        ConfigError: if the backend is unknown, or cannot compute this model.
+        ConfigError: if the device is not there, or the backend is unknown or cannot compute this model.
 
     Example:
         >>> import tempfile
@@ -390,7 +391,8 @@ def load(
         (1, 2)
     """
     with torch.inference_mode(False):  # a map needs gradients, whatever mode it was loaded in
-        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=device)
+        where = str(choose_device(device).device)
+        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=where)
         loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
     return loaded
 

@@ -140,8 +140,8 @@ def _cell(
 
 
 def _identity(config: EvaluationRun, bundle: str) -> str:
-    """Return the hash of what decides the numbers, and not of where things lie or how many processes read."""
-    tree = config.model_dump(mode="json", exclude={"model": True, "out": True, "workers": True, "report": True})
+    """Return the hash of what decides the numbers, and not of where things lie and are computed."""
+    tree = config.model_dump(mode="json", exclude={"model", "out", "workers", "device", "report"})
     tree["data"] = {key: value for key, value in tree["data"].items() if key not in ("root", "cache")}
     tree["evaluation"].pop("features", None)
     recipes = resource_folder("configs") / "zero_shot" / "recipes"

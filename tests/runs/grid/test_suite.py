@@ -84,6 +84,7 @@ def test_what_decides_the_numbers_is_part_of_a_runs_identity_and_where_things_li
         [f"roots.one={tmp_path / 'moved'}"],
         [f"out={tmp_path / 'other'}"],
         ["workers=2"],
+        ["device=auto"],
         ["data.cache=c"],
         ["report=[]"],
     ):

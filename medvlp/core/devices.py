@@ -1,0 +1,63 @@
+"""The device that a model runs on, chosen with its reason, which is logged once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from medvlp.core.errors import ConfigError, UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen device and the reason for it."""
+
+    device: torch.device
+    reason: str
+
+
+def choose_device(wish: str, *, where: str = "device") -> Choice:
+    """Return the device: auto, a kind (cpu, cuda, mps; of several CUDA devices this process's own), or one by number.
+
+    Args:
+        wish: such as auto, cuda or cuda:1.
+        where: the option that names it.
+
+    Raises:
+        ConfigError: if it is not there.
+
+    Example:
+        >>> choose_device("cpu").reason
+        'asked for'
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cuda": gpus, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    kinds = [name for name, count in counts.items() if count]
+    if wish == "auto":
+        return Choice(local_device(kinds[0]), f"the first of cuda, mps, cpu that this machine has is {kinds[0]}")
+    if wish in kinds:
+        return Choice(local_device(wish), "asked for")
+    numbered = [f"{name}:{number}" for name, count in counts.items() for number in range(count)]
+    if wish not in numbered:
+        have = ", ".join([*kinds, *(name for name in numbered if name.startswith("cuda"))])
+        raise ConfigError(f"{where} is {wish!r}, but torch sees none: choose one of auto, {have}.")
+    return Choice(torch.device(wish), "asked for")
+
+
+def local_device(choice: str) -> torch.device:
+    """Return this process's device of the chosen kind: one CUDA device a process.
+
+    Raises:
+        UserError: if the machine has fewer of them.
+    """
+    if choice == "cuda":
+        number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= count:
+            raise UserError(
+                f"Process {number} of this machine needs a GPU of its own, and torch sees {count}: start no more "
+                "processes than there are, or choose the device cpu."
+            )
+        return torch.device("cuda", number)
+    return torch.device(choice)
