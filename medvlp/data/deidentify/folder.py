@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import make_folder, remove_left, write_json, write_text, written_whole
 from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
+from medvlp.core.suggest import did_you_mean
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
+from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import notify
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.deidentify.dicom import deidentify_dicom
@@ -72,10 +74,12 @@ def deidentify_folder(
         keep_columns: columns of tables that are copied as they are.
 
     Raises:
-        UserError: the source is not there, or the output lies in it, holds something else, or was made otherwise.
+        UserError: the source is not there, no table of it has a column that is to be kept, or the output lies in it,
+            holds something else, or was made otherwise.
     """
     profile = profile or Profile()
     _check(source, out)
+    _check_columns(source, keep_columns)
     key = secret_key(key_file)
     asked = {"options": asdict(profile), "key": fingerprint(key), "columns": sorted(keep_columns)}
     make_folder(out)
@@ -84,9 +88,7 @@ def deidentify_folder(
     again = 0
     try:
         remove_left(out)
-        # A link to a folder is not followed, since it may lead anywhere: it is taken as a file, refused and listed.
-        inside = (path for path in source.rglob("*") if path.is_symlink() or not path.is_dir())
-        files = [source] if source.is_file() else sorted(inside)
+        files = _files(source)
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
             again += worker.take(path, name)
@@ -100,6 +102,31 @@ def deidentify_folder(
         written=report["files"]["written"], again=again, left=dict(left), masked=report["pixels"]["files_masked"],
         report=out / "report.json", journal=journal.path,
     )  # fmt: skip
+
+
+def _files(source: Path) -> list[Path]:
+    # A link to a folder is not followed, since it may lead anywhere: it is taken as a file, refused and listed.
+    inside = (path for path in source.rglob("*") if path.is_symlink() or not path.is_dir())
+    return [source] if source.is_file() else sorted(inside)
+
+
+def _check_columns(source: Path, wanted: Sequence[str]) -> None:
+    """Refuse names that no table has. Of a table's own names the nearest is told: its first line may hold patients."""
+    there = set(_columns(_files(source))) if wanted else set()
+    for name in wanted if there else ():
+        if name not in there:
+            hint = did_you_mean(name, there).partition("(")[0].strip()
+            raise UserError(f"No table of {source} has the column {name!r} to keep: {hint or 'see their first lines.'}")
+
+
+def _columns(files: Sequence[Path]) -> Iterator[str]:
+    """Yield the names of the columns of tables, those in archives included."""
+    for path in files:
+        with suppress(UnreadableImage, DataError), _members(path) as folder:
+            if folder is not None:
+                yield from _columns(_files(folder))
+            elif path.suffix.lower() in _TABLES:
+                yield from read_table(path).names
 
 
 def _journal_of(out: Path) -> Path:

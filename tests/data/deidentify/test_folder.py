@@ -219,6 +219,24 @@ def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         deidentify_folder(root, tmp_path / "out", key_file=tmp_path / "key2", keep_columns=["label"])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_column_to_keep_that_no_table_has_is_refused_before_anything_is_written(packed: bool, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "a.csv").write_text("PatientID,label\n1,2\n")
+    (root / "b.csv").write_text("ZQNAME,1951\n")  # without a line of names
+    if packed:
+        with zipfile.ZipFile(root / "a.zip", "w") as archive:
+            archive.write(root / "a.csv", "a.csv")
+        (root / "a.csv").unlink()
+    ways = {"lable": "did you mean 'label'?", "Label": "did you mean 'label'?", "ward": "see their first lines."}
+    for name, hint in ways.items():
+        with pytest.raises(UserError, match=rf"No table of .*in has the column '{name}' to keep: (.*)$") as told:
+            deidentify_folder(root, tmp_path / "out", key_file=tmp_path / "key", keep_columns=["label", name])
+        assert str(told.value).endswith(f"to keep: {hint}")
+        assert not (tmp_path / "out").exists()
+
+
 def test_the_command_exits_with_3_where_files_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from medvlp.cli.data import app
 
