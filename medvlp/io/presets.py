@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medvlp.core.errors import UserError
+from medvlp.core.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -159,5 +160,5 @@ def preset_info(name: str) -> Preset:
         'CT in the brain window: center 40, width 80 (0 to 80 HU), LINEAR_EXACT; images and volumes.'
     """
     if name not in _PRESETS:
-        raise UserError(f"there is no preprocessing preset {name!r}: choose one of {', '.join(preset_names())}.")
+        raise UserError(f"there is no preprocessing preset {name!r}: {did_you_mean(name, preset_names())}.")
     return _PRESETS[name]

@@ -90,8 +90,8 @@ def test_refusal_crosses_process_borders():
 
 
 def test_unknown_preset_and_colour_are_user_errors(tmp_path):
-    with pytest.raises(UserError, match=r"no preprocessing preset 'pacs': choose one of .*dicom_voi_v1"):
-        read_image(tmp_path / "a.dcm", preset="pacs")
+    with pytest.raises(UserError, match=r"no preprocessing preset 'dicom_voi': did you mean 'dicom_voi_v1'\?"):
+        read_image(tmp_path / "a.dcm", preset="dicom_voi")
     with pytest.raises(UserError, match="choose 'gray' or 'rgb'"):
         read_image(tmp_path / "a.dcm", color="bgr")
 

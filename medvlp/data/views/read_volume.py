@@ -20,7 +20,7 @@ from medvlp.data.stacks import MadeStack
 from medvlp.data.views._options import volume_in
 from medvlp.data.views._volume_records import slices_record
 from medvlp.io.ct_rate import ct_rate_hu
-from medvlp.io.presets import preset_names
+from medvlp.io.presets import volume_preset_names
 from medvlp.io.resize import resample_weights, resize_pad, whole
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW, curve_of, unit_warnings, volume_recipe
@@ -89,10 +89,10 @@ class ReadVolume:
                 f"read_volume makes a stack of a volume, of at least 8 pixels and slices at a distance above 0 mm, not "
                 f"{self.to!r} of {self.field!r}, {self.size} pixels and {self.slice_mm} mm: change these."
             )
-        if not self.windows or not set(self.windows) <= set(preset_names()):
+        if not self.windows:
+            fitting = ", ".join(volume_preset_names())
             raise ConfigError(
-                f"read_volume shows a volume in one or more presets, not in {list(self.windows)}: change windows to "
-                f"some of {', '.join(name for name in preset_names() if name.startswith(('ct_', 'mr_')))}."
+                f"read_volume shows a volume in one or more presets: change windows to some of {fitting}."
             )
         for name in self.windows:
             volume_recipe(name)
