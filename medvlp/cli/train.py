@@ -48,3 +48,5 @@ def train(
         typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
     else:
         typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
+    own = f"model={done.bundle} out={done.run} data.manifest={done.run / 'manifest.parquet'} data.root=FOLDER"
+    typer.echo(f"Judge it: medvlp evaluate evaluate/run.yaml {own}. Use it: medvlp predict {done.bundle} FILES.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvlp.core.console import show_messages, silent
 from medvlp.data.layouts.phantom import index
+from medvlp.runs.evaluate import load_evaluation
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -28,7 +30,14 @@ def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
     words = ("train", config, "phases.0.until=8", "training.validate_every=8")
     quiet = cli("--quiet", *words)
     assert (quiet.code, quiet.err) == (0, "")
-    assert quiet.out == f"Released {tmp_path / 'run' / 'bundle'} after 8 samples.\n"
+    released, following = quiet.out.splitlines()
+    assert released == f"Released {tmp_path / 'run' / 'bundle'} after 8 samples."
+    judging = re.search(r"medvlp evaluate (.*)\. Use it: medvlp predict (.*) FILES\.$", following)
+    assert judging is not None
+    judged, *more = judging[1].replace("FOLDER", str(tiny_cohort.root)).split()
+    asked = load_evaluation(judged, more)  # the line may be pasted
+    assert Path(asked.model) == Path(judging[2]) == tmp_path / "run" / "bundle"
+    assert Path(str(asked.data.manifest)).is_file()
     usual = cli(*words, f"run={tmp_path / 'usual'}")
     assert usual.out.startswith("Device cpu")
     assert cli("--quiet", "--verbose", *words).refused() == (
