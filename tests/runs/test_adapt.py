@@ -285,6 +285,10 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
+    told = refused(named, "--images", str(tmp_path))
+    assert told.endswith(
+        f"the first is {tmp_path / rows[0][0]}: check the folder of the files and what the table calls them."
+    )
 
 
 def parted(folder: Path, table: Path, parts: dict[int, str]) -> None:

@@ -204,5 +204,5 @@ def _refuse_all_missing(manifest: Manifest) -> None:
                 hint = ", and write paths with / instead of \\" if "\\" in str(gone[0]) else ""
                 raise DataError(
                     f"None of the {len(gone)} files of the column {name!r} exists, the first is {gone[0]}: check "
-                    f"`columns` and `images`{hint}."
+                    f"the folder of the files and what the table calls them{hint}."
                 )

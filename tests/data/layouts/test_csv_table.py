@@ -16,7 +16,10 @@ def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None
     (tmp_path / "img").mkdir()
     (tmp_path / "img" / "a.png").touch()
     (tmp_path / "t.csv").write_text("file\nimg\\a.png\n")
-    with pytest.raises(DataError, match=r"check `columns` and `images`, and write paths with / instead of \\\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"check the folder of the files and what the table calls them, and write paths with / instead of \\\.$",
+    ):
         index_cohort("csv", tmp_path, {"columns": {"image": "file"}})
 
 
