@@ -131,7 +131,7 @@ class Split:
         path = Path(path)
         if path.suffix.lower() == ".csv":
             with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-                writer = csv.writer(handle)
+                writer = csv.writer(handle, lineterminator="\n")
                 writer.writerow(("id", "split"))
                 writer.writerows((name, part) for part, ids in self.parts.items() for name in ids)
             return
