@@ -51,3 +51,9 @@ def test_a_command_line_is_taken_with_its_options_and_its_keys(page: str, line: 
         load_config(config, overrides)
     elif "/" in config and verb == "evaluate" and not is_suite(config):
         load_evaluation(config, overrides)
+
+
+def test_what_a_shell_would_expand_stands_in_quotes() -> None:
+    bare = re.compile(r"(?:^|[\s`])[a-z_.0-9]+=[{\[]")
+    spans = [(page, code) for page, text in PAGES.items() for code in re.findall(r"`[^`\n]+`", text)]
+    assert [each for each in (*LINES, *spans) if bare.search(each[1])] == []
