@@ -113,6 +113,28 @@ def runs_of(mask: NDArray[np.bool_]) -> list[int]:
     return [*mask.shape, *Mask.of(np.ascontiguousarray(mask.T)).runs.tolist()]
 
 
+def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels whose middle lies in a polygon x0, y0, x1, y1 ... (even-odd), bool (H, W).
+
+    Coordinates are of corners of pixels, as those of boxes are: the first pixel reaches from 0 to 1.
+
+    Example:
+        >>> filled([0, 0, 2, 0, 2, 1, 0, 1], (2, 3)).astype(int).tolist()
+        [[1, 1, 0], [0, 0, 0]]
+    """
+    corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+    mask = np.zeros(shape, bool)
+    starts, ends = corners, np.roll(corners, -1, axis=0)
+    for row in range(max(0, int(corners[:, 1].min())), min(shape[0], int(np.ceil(corners[:, 1].max())))):
+        y = row + 0.5
+        over = (starts[:, 1] <= y) != (ends[:, 1] <= y)
+        (x0, y0), (x1, y1) = starts[over].T, ends[over].T
+        edges = np.ceil(np.sort(x0 + (y - y0) * (x1 - x0) / (y1 - y0)) - 0.5).clip(0, shape[1]).astype(int)
+        for first, last in zip(edges[::2], edges[1::2], strict=True):
+            mask[row, first:last] = True
+    return mask
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tuple[Mask, Array | None]:
     """Read a file; the time of its last change and its size are what the answer is kept by."""

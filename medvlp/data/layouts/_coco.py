@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._files import finding_name
-from medvlp.data.mask_files import mask_of, runs_of
+from medvlp.data.mask_files import filled, mask_of, runs_of
 
 
 def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[object]]:
@@ -65,26 +64,6 @@ def _entry(image: str, named: dict[str, list[dict[str, Any]]], path: Path) -> di
     if len(found) > 1:
         raise DataError(f"{path} lists {len(found)} pictures that {image!r} may be: give paths with their folders.")
     return found[0] if found else None
-
-
-def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels whose middle lies in a polygon x0, y0, x1, y1 ... (even-odd), bool (H, W).
-
-    Example:
-        >>> filled([0, 0, 2, 0, 2, 1, 0, 1], (2, 3)).astype(int).tolist()
-        [[1, 1, 0], [0, 0, 0]]
-    """
-    corners = np.asarray(polygon, np.float64).reshape(-1, 2)
-    mask = np.zeros(shape, bool)
-    starts, ends = corners, np.roll(corners, -1, axis=0)
-    for row in range(max(0, int(corners[:, 1].min())), min(shape[0], int(np.ceil(corners[:, 1].max())))):
-        y = row + 0.5
-        over = (starts[:, 1] <= y) != (ends[:, 1] <= y)
-        (x0, y0), (x1, y1) = starts[over].T, ends[over].T
-        edges = np.ceil(np.sort(x0 + (y - y0) * (x1 - x0) / (y1 - y0)) - 0.5).clip(0, shape[1]).astype(int)
-        for first, last in zip(edges[::2], edges[1::2], strict=True):
-            mask[row, first:last] = True
-    return mask
 
 
 def run_lengths(counts: str) -> list[int]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import Root, by_name, list_files, on_file, read_records, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
-from medvlp.data.mask_files import runs_of
+from medvlp.data.mask_files import filled, runs_of
 
 __all__ = ["index"]
 
@@ -148,10 +147,7 @@ def _row(
 
 def _runs(polygons: list[list[tuple[float, float]]]) -> list[int]:
     """The union of polygons as a manifest's run lengths."""
-    drawn = [polygon for polygon in polygons if len(polygon) >= 3]
-    if not drawn:
-        return [_SIDE, _SIDE, _SIDE * _SIDE]
-    canvas = Image.new("L", (_SIDE, _SIDE))
-    for polygon in drawn:
-        ImageDraw.Draw(canvas).polygon(polygon, fill=1)
-    return runs_of(np.asarray(canvas, dtype=bool))
+    mask = np.zeros((_SIDE, _SIDE), bool)
+    for polygon in filter(None, polygons):
+        mask |= filled(np.ravel(polygon), mask.shape)
+    return runs_of(mask)

@@ -74,9 +74,9 @@ def test_masks_are_the_union_of_polygons_down_the_columns(thirteen: Path) -> Non
     record = manifest.record(0)
     mask = decoded(record["mask.nodule"])  # type: ignore[arg-type]
     assert mask.shape == (1024, 1024)
-    assert mask[20:41, 10:31].all()
-    assert mask[0:6, 0:6].all()
-    assert mask.sum() == 21 * 21 + 6 * 6
+    assert mask[20:40, 10:30].all()  # as its box, whose right and lower edge lie outside
+    assert mask[0:5, 0:5].all()
+    assert mask.sum() == 20 * 20 + 5 * 5
     assert record["mask.mass"] == [1024, 1024, 1024 * 1024]
     assert decoded(record["mask.pleural_thickening"]).sum() == 0  # type: ignore[arg-type]  # two points span nothing
 
