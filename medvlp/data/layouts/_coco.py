@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._files import finding_name
+from medvlp.data.layouts._files import finding_name, size_of
 from medvlp.data.mask_files import filled, mask_of, runs_of
 
 
-def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[object]]:
+def coco_columns(path: Path, images: Sequence[str | None], folder: Path) -> dict[str, list[object]]:
     """Return ``boxes.CATEGORY`` and ``mask.CATEGORY`` of pictures.
 
     A picture that the file lists has a box for each annotation and one mask, their union, both empty without any; of
     one that it does not list nothing is known. Categories are written in lower case, with ``_`` between words.
 
     Args:
-        path: of the annotations; a file of another form, or that lists none of the images, is a `DataError`.
+        path: of the annotations; a file of another form, that lists none of the images, or that speaks of pictures of
+            other sizes or of boxes beside them, is a `DataError`.
         images: paths, whose end is the file's ``file_name``.
+        folder: that they are relative to.
     """
     found = _read(path)
     categories = {entry["id"]: finding_name(str(entry["name"])) for entry in found["categories"]}
@@ -40,11 +44,17 @@ def coco_columns(path: Path, images: Sequence[str | None]) -> dict[str, list[obj
         raise DataError(f"{path} lists one picture by a name that several of yours have: write it with its folder.")
     if not owners:
         raise DataError(f"{path} lists none of the {len(images)} pictures by the name of its file: check both.")
+    sizes = {
+        entry["id"]: _size(entry, folder / image, path) for image, entry in zip(images, listed, strict=True) if entry
+    }
     masks = any("segmentation" in entry for entry in found["annotations"])
     columns: dict[str, list[object]] = {}
     for name in dict.fromkeys(categories.values()):
         here = [None if image is None else drawn.get((image["id"], name), []) for image in listed]
-        columns[f"boxes.{name}"] = [None if some is None else [_corners(entry) for entry in some] for some in here]
+        columns[f"boxes.{name}"] = [
+            None if some is None else [_corners(entry, sizes[entry["image_id"]], path) for entry in some]
+            for some in here
+        ]
         if masks:
             columns[f"mask.{name}"] = [
                 None if some is None or image is None else _union(some, (int(image["height"]), int(image["width"])))
@@ -111,9 +121,27 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     return parts
 
 
-def _corners(entry: dict[str, Any]) -> list[float]:
-    x, y, width, height = (float(value) for value in entry["bbox"])
-    return [x, y, x + width, y + height]
+def _size(entry: dict[str, Any], image: Path, path: Path) -> tuple[float, float]:
+    """Return a picture's width and height, which the file must not tell otherwise."""
+    there, listed = size_of(image), tuple(int(entry[key]) for key in ("width", "height") if entry.get(key))
+    if there is not None and len(listed) == 2 and there != listed:
+        raise DataError(
+            f"{path} is drawn on {image.name} of {listed[0]} x {listed[1]} pixels, and the file has {there[0]} x "
+            f"{there[1]}: give the pictures that were drawn on."
+        )
+    return there or (listed if len(listed) == 2 else (math.inf, math.inf))
+
+
+def _corners(entry: dict[str, Any], size: tuple[float, float], path: Path) -> list[float]:
+    """Return a box's corners, which may lie a pixel beside the picture, as those of rounded numbers do."""
+    with suppress(TypeError, ValueError):
+        x, y, width, height = (float(value) for value in entry["bbox"])
+        if min(x + 1, y + 1, width, height) >= 0 and x + width <= size[0] + 1 and y + height <= size[1] + 1:
+            return [x, y, x + width, y + height]
+    raise DataError(
+        f"{path}: the annotation {entry.get('id')!r} has the box {entry['bbox']}, none (x, y, width, height) in its "
+        f"picture of {size[0]} x {size[1]} pixels: mend the file."
+    )
 
 
 def _union(entries: Sequence[dict[str, Any]], shape: tuple[int, int]) -> list[int] | None:

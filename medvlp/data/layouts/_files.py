@@ -126,12 +126,12 @@ def read_records(path: Path, *, keys: Sequence[str] = ()) -> list[dict[str, Any]
 
 def on_file(boxes: Sequence[Sequence[float]], path: Path | None, drawn: tuple[float, float]) -> list[list[float]]:
     """Return boxes x0, y0, x1, y1 that were drawn on a picture of width and height `drawn` in pixels of its copy."""
-    size = (bool(boxes) and path is not None and _size_of(path)) or drawn
+    size = (bool(boxes) and path is not None and size_of(path)) or drawn
     across, down = size[0] / drawn[0], size[1] / drawn[1]
     return [[x0 * across, y0 * down, x1 * across, y1 * down] for x0, y0, x1, y1 in boxes]
 
 
-def _size_of(path: Path) -> tuple[int, int] | None:
+def size_of(path: Path) -> tuple[int, int] | None:
     """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
     try:
         if (found := frame_hanging(path)) is not None:

@@ -104,7 +104,7 @@ def index(
         if kind in ("boxes", "mask"):
             typed[name] = box_cells(name, column) if kind == "boxes" else mask_cells(name, column, run_lengths)
     if coco is not None:
-        typed |= coco_columns(root / coco, values.get("image", []))
+        typed |= coco_columns(root / coco, values.get("image", []), root / images)
     manifest = Manifest.of(typed, root=root / images, meta=meta)
     _refuse_all_missing(manifest)
     return manifest

@@ -169,6 +169,10 @@ def test_coco_polygons_and_run_lengths_are_unions_and_unlisted_pictures_unknown(
         ({"images": [{"id": 1, "file_name": "z.png"}], "annotations": []}, "lists none of the 3 pictures by the name"),
         ({"annotations": [{**entries[2], "id": 5, "segmentation": {"size": [1, 1], "counts": [1]}}]},
          r"annotation 5 has run lengths of 1 pixels, its picture is \(16, 12\)"),
+        ({"images": [{**tree["images"][0], "width": 16, "height": 12}]},
+         r"drawn on 0\.png of 16 x 12 pixels, and the file has 12 x 16: give the pictures that were drawn on"),
+        *(({"annotations": [{**entries[0], "id": 5, "bbox": box}]}, r"annotation 5 has the box .* of 12 x 16 pixels")
+          for box in ([2, 3, 12, 5], [-2, 3, 4, 5], [2, 3, -1, 5], [2, 14, 4, 4], [2, 3, 4], ["x", 3, 4, 5])),
     ):  # fmt: skip
         (tmp_path / "coco.json").write_text(json.dumps({**tree, **change}))
         with pytest.raises(DataError, match=sentence):
@@ -180,13 +184,13 @@ def test_pictures_of_one_name_in_two_folders_have_each_their_own_boxes(tmp_path:
     drawn = [{"image_id": i, "category_id": 1, "bbox": [i, 0, 1, 1]} for i in range(2)]
     tree = {"images": images, "annotations": drawn, "categories": [{"id": 1, "name": "Mass"}]}
     (tmp_path / "coco.json").write_text(json.dumps(tree))
-    boxes = coco_columns(tmp_path / "coco.json", ["set/b/1.png", "a/1.png", "c/1.png"])["boxes.mass"]
+    boxes = coco_columns(tmp_path / "coco.json", ["set/b/1.png", "a/1.png", "c/1.png"], tmp_path)["boxes.mass"]
     assert boxes == [[[1, 0, 2, 1]], [[0, 0, 1, 1]], None]
     with pytest.raises(DataError, match=r"lists 2 pictures that '1.png' may be: give paths with their folders"):
-        coco_columns(tmp_path / "coco.json", ["1.png"])
+        coco_columns(tmp_path / "coco.json", ["1.png"], tmp_path)
     (tmp_path / "coco.json").write_text(json.dumps({**tree, "images": [{"id": 0, "file_name": "1.png"}]}))
     with pytest.raises(DataError, match="by a name that several of yours have: write it with its folder"):
-        coco_columns(tmp_path / "coco.json", ["a/1.png", "b/1.png"])
+        coco_columns(tmp_path / "coco.json", ["a/1.png", "b/1.png"], tmp_path)
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal"])
