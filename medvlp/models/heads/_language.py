@@ -40,8 +40,9 @@ class Language(nn.Module):
             else fetched(path, what="language model", loader=transformers.AutoModelForCausalLM)
         )
         self.body, self.settings = whole.base_model, whole.config
-        # Its name before transformers 5.
-        self._past = "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
+        takes = inspect.signature(self.body.forward).parameters
+        self._past = "cache" if "cache" in takes else "past_key_values"  # its name before transformers 5
+        self._takes_places = "position_ids" in takes
         last = whole.get_output_embeddings()
         self.output = None if last.weight is self.words.weight else last  # weights that are one are saved once
         self._check(whole, vocab_size)
@@ -72,9 +73,12 @@ class Language(nn.Module):
                 f"tokenizer.max_length, or let the prompt read a pooler."
             )
         seen = None if mask is None else mask.long()
-        past = {} if past is None else {self._past: past}
-        out = self.body(inputs_embeds=vectors, attention_mask=seen, use_cache=bool(past), **past).last_hidden_state
-        return out @ self.words.weight.T if self.output is None else self.output(out)
+        more = {} if past is None else {self._past: past}
+        if seen is not None and self._takes_places:  # words stand behind what is real, however far it was padded
+            more["position_ids"] = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -vectors.shape[1] :]
+        out = self.body(inputs_embeds=vectors, attention_mask=seen, use_cache=past is not None, **more)
+        states = out.last_hidden_state
+        return states @ self.words.weight.T if self.output is None else self.output(states)
 
     def released(self) -> dict[str, Any]:
         """Return its configuration as plain values, without where it was read from."""
