@@ -27,6 +27,7 @@ from medvlp.data.views.augment3d import Augment3d
 from medvlp.data.views.crops import Crops
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_volume import ReadVolume
+from medvlp.data.views.resample import Resample
 from medvlp.data.views.sample_slices import SampleSlices
 from medvlp.data.views.take_slice import TakeSlice
 from medvlp.io.affine import Affine as WorldAffine
@@ -155,6 +156,18 @@ def test_boxes_and_masks_of_a_thousand_chains_are_where_the_pixels_are(
 
     # What is black because an earlier view cut it off has no mask.
     assert not (found & (made[2].numpy() < 1e-6)).any()
+
+
+@pytest.mark.parametrize("size", [13, 60])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_scaled_picture_lies_where_its_pixels_are(size: int, align_corners: bool) -> None:
+    views = [Read(size=24, bits=32), Resample(size=size, align_corners=align_corners)]
+    samples = pictures(views, (24, 24), 0, {})
+    x, y, believed = told_by_pixels([_first(sample.fields["image"])[0] for sample in samples], (24, 24))
+    rows, columns = np.nonzero(believed)
+    middles = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
+    own = record_tensor([samples[0].records["image"]], (size, size))[0].double().numpy()
+    np.testing.assert_allclose(own @ middles, np.stack([x[believed], y[believed]]), atol=1e-4)
 
 
 def _near_edge(x: np.ndarray, y: np.ndarray, edges: Sequence[float], *, half: float) -> np.ndarray:
