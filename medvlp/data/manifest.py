@@ -26,10 +26,10 @@ from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data import _mapped
-from medvlp.data._columns import PATH_KINDS, Column, characters, normal
+from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
 from medvlp.data._groups import GROUP, open_parquet, write_groups
-from medvlp.data._text_table import read_text_table
 from medvlp.data.cache import Cache
+from medvlp.data.layouts._table import read_table
 from medvlp.io.member import below, url_of
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
@@ -104,7 +104,8 @@ class Manifest:
         mapped = None
         try:
             if path.suffix.lower() in (".csv", ".tsv"):
-                table = read_text_table(path)
+                text = read_table(path, whole=True)
+                table = pa.table({name: plain_numbers(name, text.column(name)) for name in text.names if name})
             else:
                 with open_parquet(path) as file:
                     schema = file.schema_arrow

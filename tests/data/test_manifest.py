@@ -85,17 +85,25 @@ def test_a_csv_has_the_separator_that_its_header_has(tmp_path: Path, separator: 
     assert manifest.record(0) == {"id": "a", "text": f"two{separator} or three", "age": 33.0}
 
 
+@pytest.mark.parametrize("above", ["\n", "sep=,\n", " ,,,,\n"])
+def test_what_a_spreadsheet_puts_around_a_csv_changes_no_patient(tmp_path: Path, above: str) -> None:
+    (tmp_path / "m.csv").write_text(f"{above}id,text,id.patient,,\na,x,007,,\nb,y,NA,,\n", encoding="utf-8")
+    manifest = Manifest.load(tmp_path / "m.csv")
+    assert manifest.names == ("id", "text", "id.patient")
+    assert manifest.column("id.patient").tolist() == ["007", "NA"]  # not 7 and a blank
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"\x89PNG\r\n\x1a\n", "is not in UTF-8: save it"),
-        ("id,text\na,kräftig\n".encode("latin-1"), "is not in UTF-8: save it"),
-        ("id,tëxt\na,b\n".encode("latin-1"), "is not in UTF-8: save it"),
+        (b"\x89PNG\r\n\x1a\n", "save it as UTF-8"),
+        ("id,text\na,kräftig\n".encode("latin-1"), "save it as UTF-8"),
+        ("id,tëxt\na,b\n".encode("latin-1"), "save it as UTF-8"),
         (b"id,text,text\na,b,c\n", "names the column 'text' twice: rename or drop one"),
-        ("id,text\na,b\n".encode("utf-16"), "is not in UTF-8: save it"),
-        (b"id,text\n" + b"a,b\n" * 4000 + b"c,Gr\xf6\xdfe\n", "is not in UTF-8: save it"),
-        (b"id,text\na,b\nc,Ms Meier, born 1950\n", "has a row of 3 values under 2 columns: quote values that hold ','"),
-        (b"", "cannot be read"),
+        ("id,text\na,b\n".encode("utf-16"), "save it as UTF-8"),
+        (b"id,text\n" + b"a,b\n" * 4000 + b"c,Gr\xf6\xdfe\n", "save it as UTF-8"),
+        (b"id,text\na,b\nc,Ms Meier, born 1950\n", "line 3: 3 values under 2 columns: quote values that hold ','"),
+        (b"", "has no rows"),
     ],
 )
 def test_a_text_table_that_is_none_is_one_sentence_without_a_word_of_a_report(

@@ -163,7 +163,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     if not rows:
         raise none
     _refuse_torn(path, counts, lines, len(names))
-    twice = sorted({name for name in names if names.count(name) > 1}) if whole else ()
+    twice = sorted({name for name in names if name and names.count(name) > 1}) if whole else ()
     if twice:
         raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
