@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
+from medvlp.text.blanks import plain_lines
 from medvlp.text.mentions import Mention, mentions_of_sentence, read_sentences
 from medvlp.text.ontology import ancestors, findings, load
 
@@ -34,7 +35,7 @@ def stated_field(field: str) -> str:
 @lru_cache(maxsize=1 << 14)
 def facts_of(text: str) -> tuple[int, ...]:
     """Return the facts that a text states, each once, in their order; sentences are read once and remembered."""
-    found: dict[int, None] = {}
+    found, text = dict[int, None](), plain_lines(text)
     for start, end, _, before in read_sentences(text):
         found |= dict.fromkeys(_of_sentence(text[start:end], before))
     return tuple(found)

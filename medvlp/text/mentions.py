@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
+from medvlp.text.blanks import plain_lines
 from medvlp.text.language import is_english
 from medvlp.text.location import places
 from medvlp.text.ontology import Term, findings, terms, word_class
@@ -74,7 +75,7 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
         effusion present left mild
         pneumothorax absent
     """
-    mentions: list[Mention] = []
+    mentions, text = list[Mention](), plain_lines(text)
     for start, end, section, before in read_sentences(text, sections=sections):
         mentions += mentions_of_sentence(text, start, end, section, before=before)
     return tuple(mentions)
@@ -92,6 +93,7 @@ def read_sentences(
     if not is_english(text):
         warnings.warn(NOT_ENGLISH, stacklevel=3)
         return
+    text = plain_lines(text)
     chosen = report_text(text, sections)
     early = frozenset[str]() if chosen.fell_back else _BEFORE
     for name, start, end in section_spans(text):
@@ -109,6 +111,7 @@ def sentences_of_image(report: str) -> list[str]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a report in another language has none that is read
+        report = plain_lines(report)
         return [report[start:end] for start, end, _, before in read_sentences(report) if not before]
 
 

@@ -21,7 +21,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _TOKEN = re.compile(
-    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]", re.IGNORECASE
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]",
+    re.IGNORECASE,
 )
 _IRREGULAR = {
     "apices": "apex", "atelectases": "atelectasis", "bronchi": "bronchus", "bronchiectases": "bronchiectasis",
@@ -82,7 +83,7 @@ class Found(Generic[T]):
 @cache
 def plain(word: str) -> str:
     """Return the form in which words are compared."""
-    word = word.lower().replace("’", "'")
+    word = word.lower().replace("’", "'").replace("\xad", "")  # a place where a line may break
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     word = word.removesuffix("'s")

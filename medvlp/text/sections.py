@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from medvlp.text.blanks import plain_lines
 from medvlp.text.ontology import terms
 from medvlp.text.phrases import tokens_of
 from medvlp.text.sentences import sentence_spans
@@ -154,6 +155,7 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
 
 def report_sentences(report: str) -> list[tuple[int, int]]:
     """Return (start, end) of each sentence of a report, section by section."""
+    report = plain_lines(report)
     return [
         (start + first, start + last)
         for _, start, end in section_spans(report)
@@ -162,9 +164,8 @@ def report_sentences(report: str) -> list[tuple[int, int]]:
 
 
 def _same_length(report: str) -> str:
-    """Return the report with plain line ends, without page banners and marks of byte order, in the same length."""
-    text = report.replace("\r\n", " \n").replace("\r", "\n").replace("\ufeff", " ")
-    return _BANNER.sub(lambda found: " " * len(found[0]), text)
+    """Return the report with plain blanks and line ends and without page banners, in the same length."""
+    return _BANNER.sub(lambda found: " " * len(found[0]), plain_lines(report))
 
 
 def report_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> ReportText:
@@ -237,4 +238,4 @@ def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
 
 
 def _body(text: str) -> str:
-    return "\n".join(line for line in (line.strip() for line in text.split("\n")) if line)
+    return "\n".join(line for line in (line.strip() for line in text.replace("\xad", "").split("\n")) if line)

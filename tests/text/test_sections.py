@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medvlp.text.facts import facts_of
+from medvlp.text.mentions import read_report, sentences_of_image
 from medvlp.text.sections import ReportText, report_text, section_spans, split_sections
 
 MIMIC = """                                 FINAL REPORT
@@ -157,3 +159,27 @@ def test_report_text_says_that_it_fell_back() -> None:
     assert report_text("FINDINGS: Clear.", ("impression",)) == ReportText("Clear.", ("findings",), fell_back=True)
     only = report_text("INDICATION: Cough.")
     assert only == ReportText("INDICATION: Cough.", ("indication",), fell_back=True)
+
+
+@pytest.mark.parametrize(
+    "end", ["\v", "\f", "\n\f", "\x85", "\u2028", "\u2029", "\\.br\\", "\\X0D\\\\X0A\\", "<br/>", "</p><p>"]
+)
+@pytest.mark.parametrize("blank", [" ", "\xa0", "\u202f", "&nbsp;"])
+def test_line_ends_and_blanks_of_documents_pages_and_hl7_part_sections_as_plain_ones_do(end: str, blank: str) -> None:
+    report = "Clinical history: pneumonia.\nFindings: No pleural effusion\nImpression: Left pneumothorax."
+    written = report.replace(" ", blank).replace("\n", end)
+    sections = {name: " ".join(body.split()) for name, body in split_sections(written).items()}
+    assert sections == split_sections(report)
+    said = [(m.finding, m.presence, m.side) for m in read_report(written)]
+    assert said == [("effusion", "absent", ""), ("pneumothorax", "present", "left")]  # and no pneumonia
+    assert facts_of(written) == facts_of(report)
+    assert [" ".join(sentence.split()) for sentence in sentences_of_image(written)][-1] == "Left pneumothorax."
+
+
+def test_tags_inside_a_line_and_soft_hyphens_are_no_words() -> None:
+    report = '<b>FINDINGS:</b> No pleural effu\xadsion. <span style="x">Pneumo\xadthorax < 5 mm and > 2 mm</span>.'
+    assert split_sections(report)["findings"].startswith("No pleural effusion.")
+    assert [(m.finding, m.presence) for m in read_report(report)] == [
+        ("effusion", "absent"),
+        ("pneumothorax", "present"),
+    ]

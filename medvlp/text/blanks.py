@@ -1,0 +1,33 @@
+"""Blanks, hyphens and line ends as documents, web pages and HL7 write them: the rules of reports know plain ones."""
+
+from __future__ import annotations
+
+import re
+
+_HYPHENS = str.maketrans("\u2010\u2011", "--")
+_TAG = "b|i|u|em|strong|span|font|sup|sub|td|th|table|tbody|ul|ol|html|body|head"
+_BLANK = re.compile(
+    rf"[^\S\n\r\t\f\v\x85\u2028\u2029 ]|\ufeff|&nbsp;|&#160;|</?(?:{_TAG})(?:\s[^<>]*)?/?>", re.IGNORECASE
+)
+_LINE_TAG = r"</?(?:br|p|div|li|tr|h[1-6])(?:\s[^<>]*)?/?>"
+_LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|\\(?:\.br|X0[AD])\\|{_LINE_TAG}", re.IGNORECASE)
+
+
+def plain_blanks(text: str) -> str:
+    r"""Return a text of the same length with plain blanks and hyphens, and without tags inside a line.
+
+    Example:
+        >>> plain_blanks("Dr.\xa0Miller"), plain_blanks("No&nbsp;<b>mass</b>")
+        ('Dr. Miller', 'No         mass    ')
+    """
+    return _BLANK.sub(lambda found: " " * len(found[0]), text.translate(_HYPHENS))
+
+
+def plain_lines(text: str) -> str:
+    r"""Return a text of the same length with plain blanks and plain line ends.
+
+    Example:
+        >>> plain_lines("FINDINGS: Clear.\\.br\\IMPRESSION: Normal.\x0b")
+        'FINDINGS: Clear.    \nIMPRESSION: Normal.\n'
+    """
+    return plain_blanks(_LINE_END.sub(lambda found: "\n".rjust(len(found[0])), text))
