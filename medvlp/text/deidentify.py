@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from medvlp.io.deidentify.known import REMOVED, KnownWords
+from medvlp.text.blanks import plain_blanks
 from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
@@ -112,6 +113,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 def deidentify_text(text: str, known: KnownWords | None = None) -> str:
     """Put ``XXXX`` where text identifies: known words, dates, times, numbers, contacts, announced names, places."""
+    text = plain_blanks(text.replace("\xad", ""))  # "Dr.\xa0Mil\xadler" is announced too
     text = (known or KnownWords()).scrub(text)
     for pattern in _patterns():
         text = pattern.sub(REMOVED, text)

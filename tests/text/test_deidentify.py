@@ -145,3 +145,17 @@ def test_accents_that_stand_apart_from_their_letters_are_of_the_same_names(of_te
     text = normalize(of_text, "Jürgen Böhm, zimmer süd. Discussed with Dr. Müller. Read by Léa Lévêque, MD.")
     assert deidentify_text(text, known) == "XXXX XXXX, XXXX. XXXX. XXXX"
     assert deidentify_text(normalize(of_text, "Patient: Núñez, José.")) == "XXXX."
+
+
+@pytest.mark.parametrize("blank", ["\xa0", "\u202f", "&nbsp;", "</b> <b>"])
+@pytest.mark.parametrize(
+    "text",
+    ["Dr. Miller", "Dictated by: Jane Miller, MD", "Patient name: Miller, Jane", "Jane Miller, RN", "9 Miller Street"],
+)
+def test_a_name_behind_a_blank_that_does_not_break_is_found(text: str, blank: str) -> None:
+    assert "Miller" not in deidentify_text(text.replace(" ", blank))
+    assert "Miller" not in deidentify_text(text.replace("Miller", "Mil\xadler")).replace("\xad", "")
+
+
+def test_hyphens_that_do_not_break_are_hyphens_of_dates_and_names() -> None:
+    assert deidentify_text("On 12\u201103\u20112019 to Dr. Miller\u2010Jones.") == "On XXXX to XXXX."
