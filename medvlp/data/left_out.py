@@ -14,6 +14,7 @@ _UNJOINED = (
     "reports_without_image",
     "images_of_another_patient_than_the_report",
     "reports_at_several_patients",
+    "reports_at_several_studies",
 )
 
 

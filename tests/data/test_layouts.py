@@ -198,6 +198,21 @@ def test_a_report_at_images_of_two_patients_is_listed_where_the_table_names_none
     assert left_out(manifest) == {"reports_at_several_patients": [3]}
 
 
+def test_studies_under_one_placeholder_for_a_number_get_their_own_reports(hospital: Path, tmp_path: Path) -> None:
+    rows = [("0", "1.2.1", "First."), ("0", "1.2.2", "Second."), ("0", "", "Addendum."), ("0", "1.2.9", "No image.")]
+    names = ("AccessionNumber", "StudyInstanceUID", "Report")
+    write_table(hospital / "zero.csv", [{**dict(zip(names, row, strict=True)), "PatientID": "MRN1"} for row in rows])
+    for number in "12":
+        write_dicom(hospital / f"b/{number}.dcm", patient="MRN1", accession="0", study=f"1.2.{number}")
+    options = {"key_file": str(tmp_path / "key"), "reports": "zero.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("text").tolist() == ["First.\nAddendum.", "Second.\nAddendum."]
+    assert left_out(manifest) == {"reports_without_image": [5]}
+    # Where the number alone joins, all reports stand at both studies, and that is listed.
+    alone = index_cohort("hospital", hospital, {**options, "join": "AccessionNumber"})
+    assert left_out(alone) == {"reports_at_several_studies": [2]}
+
+
 def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:
     write_dicom(hospital / "d/1/PA2.dcm", patient="MRN1", accession="A1", study="1.2.1")
     whole = (hospital / "d/1/PA2.dcm").read_bytes()

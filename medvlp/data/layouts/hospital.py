@@ -1,9 +1,9 @@
 """``hospital``: a tree of DICOM files and a table of reports, joined by accession number or study UID.
 
 Nothing is dropped silently: images without a report, reports without an image, reports whose patient is not the
-image's, reports at images of several patients (where the table names none), and files that are no wanted image are
-listed in the manifest's `meta`. Patients, studies and records are keyed hashes in the manifest; the paths of files and
-the words of reports stand in it as they are.
+image's, reports at images of several patients (where the table names none) or studies, and files that are no wanted
+image are listed in the manifest's `meta`. Patients, studies and records are keyed hashes in the manifest; the paths of
+files and the words of reports stand in it as they are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def index(
         images: folder of the DICOM tree, below root.
         reports: report table, below root.
         columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ.
-        join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID.
+        join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID. Of
+            rows of one accession number those of another study UID go where one is of the image's.
         modalities: wanted values of Modality.
         keep_unjoined: keep images without a report and reports without an image as rows, beside listing them.
         encoding: of the table.
@@ -93,7 +94,8 @@ def index(
         "reports_without_image": [table.lines[place] for place in unused],  # lines of the table, no identifiers
         "images_of_another_patient_than_the_report": book.contradicted,
         "reports_of_several_rows": book.several,
-        "reports_at_several_patients": [table.lines[place] for place in book.shared],
+        "reports_at_several_patients": [table.lines[place] for place in book.shared(0)],
+        "reports_at_several_studies": [table.lines[place] for place in book.shared(1)],
         "skipped": scan.skipped,
         "patient_notes": list(patient_notes(header.get("PatientID") for header in scan.headers)),
     }
@@ -148,7 +150,7 @@ class _Reports:
         self.used: set[int] = set()
         self.contradicted: list[str] = []
         self.several = 0
-        self._owners: dict[int, set[str]] = {}
+        self._owners: dict[int, set[tuple[str, str]]] = {}
 
     def text_of(self, header: Header) -> str | None:
         """The report of an image's study: rows of the same number are joined in their order (addenda)."""
@@ -162,18 +164,21 @@ class _Reports:
             mine = mine if who or len({*names.values()} - {""}) < 2 else []
             if found and not mine and header.path not in self.contradicted[-1:]:  # by either number once
                 self.contradicted.append(header.path)
+            own, uids = header.get("StudyInstanceUID"), self._numbers.get("StudyInstanceUID", [])
+            if own and own in {uids[place] for place in mine if uids}:  # "0" and "UNKNOWN" number several studies
+                mine = [place for place in mine if uids[place] in ("", own)]
             if mine:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
                 self.several += len(texts) > 1 and not self.used.issuperset(mine)
                 self.used.update(mine)
-                self._owners.setdefault(mine[0], set()).update([who] if who else [])
+                self._owners.setdefault(mine[0], set()).add((who, own))
                 return "\n".join(texts)
         return None
 
-    @property
-    def shared(self) -> list[int]:
-        """Rows whose text stands at images of several patients: the table does not say whose it is."""
-        return sorted(place for place, owners in self._owners.items() if len(owners) > 1)
+    def shared(self, part: int) -> list[int]:
+        """Rows whose text stands at images of several patients (0) or studies (1): the table does not say of which."""
+        owners = {place: {owner[part] for owner in all_} - {""} for place, all_ in self._owners.items()}
+        return sorted(place for place, names in owners.items() if len(names) > 1)
 
     def row_of(self, place: int, key: bytes) -> dict[str, object]:
         """A row of the manifest for a report without image."""
