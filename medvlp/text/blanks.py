@@ -1,4 +1,4 @@
-"""Blanks, hyphens and line ends as documents, web pages and HL7 write them: the rules of reports know plain ones."""
+"""Blanks, hyphens and line ends as documents, pages, databases and HL7 write them: the rules know plain ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BLANK = re.compile(
     rf"[^\S\n\r\t\f\v\x85\u2028\u2029 ]|\ufeff|&nbsp;|&#160;|</?(?:{_TAG})(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 _LINE_TAG = r"</?(?:br|p|div|li|tr|h[1-6])(?:\s[^<>]*)?/?>"
-_LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|\\(?:\.br|X0[AD])\\|{_LINE_TAG}", re.IGNORECASE)
+_LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|(?:\\r)?\\n|\\(?:\.br|X0[AD])\\|{_LINE_TAG}", re.IGNORECASE)
 
 
 def plain_blanks(text: str) -> str:
