@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from posixpath import normpath
 
+import pyarrow as pa
+
 from medvlp.data.manifest import Manifest
-from medvlp.data.spellings import notes_of
+from medvlp.data.spellings import LIKE_BLANK, notes_of
 from medvlp.text.language import is_english
 
 
@@ -45,12 +47,19 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
             "have one."
         )
     found += notes_of(manifest)
+    if "age" in manifest and pa.types.is_string(manifest.arrow("age").type):
+        found.append(
+            "Ages are words, and each is a group of its own: write years as numbers, leave unknown ones blank."
+        )
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)
+        like = [text for text in texts if text and text.strip().casefold() in LIKE_BLANK]
         foreign = sum(bool(text) and not is_english(text) for text in texts)
         if empty:
             found.append(f"{empty} of {total} rows have no report.")
+        if like:
+            found.append(f"{len(like)} reports are {like[0]!r} or the like, which is learnt: leave them blank.")
         if foreign:
             found.append(
                 f"{foreign} of {total} reports are not in English: they are trained on as they are, and labels, "

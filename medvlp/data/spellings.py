@@ -10,7 +10,10 @@ from collections.abc import Iterable
 
 from medvlp.data.manifest import Manifest
 
-_LIKE_BLANK = ("na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "unk", "missing", "-", "--", "?")
+#: In small letters: what databases, spreadsheets and people write where nothing is known.
+LIKE_BLANK = (
+    "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "unk", "missing", "-", "--", "?", "\\n",
+)  # fmt: skip
 
 
 def spelling(patient: str) -> str:
@@ -39,7 +42,7 @@ as different patients and a split may part them, so write each in one way.
     for name in there:
         ways.setdefault(spelling(name), set()).add(name)
     several = [names for names in ways.values() if len(names) > 1]
-    blank = [name for name in there if name.strip().casefold() in _LIKE_BLANK]
+    blank = [name for name in there if name.strip().casefold() in LIKE_BLANK]
     notes = []
     if several:
         notes.append(

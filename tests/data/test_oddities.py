@@ -46,6 +46,19 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
     assert oddities(index_cohort("csv", tmp_path, options)) == told
 
 
+def test_words_for_nothing_in_reports_and_among_ages_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("r;age\nClear lungs.;61\nNULL;NULL\n\\N;70\n;71\n")
+    made = index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})
+    assert oddities(made) == (
+        "1 of 4 rows have neither a file nor a report: nothing can be learned from them.",
+        "Ages are words, and each is a group of its own: write years as numbers, leave unknown ones blank.",
+        "1 of 4 rows have no report.",
+        "2 reports are 'NULL' or the like, which is learnt: leave them blank.",
+    )
+    (tmp_path / "t.csv").write_text("r;age\nClear lungs.;61\nNo effusion.;\n")
+    assert oddities(index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})) == ()
+
+
 def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_told() -> None:
     columns = {"id": list("abcde"), "image": ["x/1.png", "./x/1.png", "x//1.png", None, None], "text": [*"ABCD", " "]}
     assert oddities(Manifest.of(columns, root=Path()))[:2] == (
