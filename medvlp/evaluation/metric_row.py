@@ -12,7 +12,7 @@ from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_c
 from medvlp.statistics.delong import PairedTest
 from medvlp.statistics.few import LEAST_PATIENTS, TOO_FEW
 from medvlp.statistics.holm import holm
-from medvlp.statistics.intervals import Form, logit_interval
+from medvlp.statistics.intervals import Form, logit_interval, recentred_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
 
@@ -114,8 +114,8 @@ def with_paired_test(row: Metric, found: PairedTest) -> Metric:
     return with_test(row, found.p, Interval(found.low, found.high, 0, 0), form="wald")
 
 
-def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Metric:
-    """Return a row with its value and the percentile interval of its draws.
+def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, recentred: bool = False) -> Metric:
+    """Return a row with its value and the percentile interval of its draws, or the recentred one.
 
     There is none where all draws are the same, and of fewer than `LEAST_PATIENTS` patients or too few of a class.
 
@@ -145,8 +145,11 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None) -> Me
         return without_interval(row)
     if row.counts.patients < LEAST_PATIENTS:
         return without_interval(replace(row, reason="too_few_patients"))
-    found = percentile_interval(draws, level=row.interval.level)
-    return with_interval(row, found, method="patient_bootstrap", form="percentile")
+    if recentred:
+        found = recentred_interval(draws, value=row.value, level=row.interval.level)
+    else:
+        found = percentile_interval(draws, level=row.interval.level)
+    return with_interval(row, found, method="patient_bootstrap", form="recentred" if recentred else "percentile")
 
 
 def with_share(row: Metric, share: Share) -> Metric:
@@ -179,8 +182,9 @@ def drawn_rows(
     seed: int,
     resamples: int,
     height: int,
+    recentred: bool = False,
 ) -> list[Metric]:
-    """Return rows with the K numbers of a statistic and their percentile intervals.
+    """Return rows with the K numbers of a statistic and their percentile intervals, or the recentred ones.
 
     Args:
         rows: K, without numbers.
@@ -191,7 +195,8 @@ def drawn_rows(
     """
     point = statistic(np.ones((clusters.patients, 1)))[0]
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=height) if resamples else None
-    return [metric_row(row, point[at], None if draws is None else draws[:, at]) for at, row in enumerate(rows)]
+    each = [None if draws is None else draws[:, at] for at in range(len(rows))]
+    return [metric_row(row, point[at], each[at], recentred=recentred) for at, row in enumerate(rows)]
 
 
 def mean_metric(

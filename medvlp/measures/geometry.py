@@ -29,8 +29,8 @@ class Geometry(Measure):
     - ``uniformity``: log of the mean of exp(-2 |x - y|^2) over pairs of different records (the same, eq. 4, t 2), of
       images and of texts; lower is more evenly spread, 0 is a single point.
 
-    None of them is better by itself: a collapsed model has perfect alignment. Intervals are a bootstrap over patients;
-    of more than 2,048 records the first of a seeded permutation are taken.
+    None of them is better by itself: a collapsed model has perfect alignment. Intervals are a bootstrap over patients,
+    recentred; of more than 2,048 records the first of a seeded permutation are taken.
 
     Example:
         >>> eye = np.eye(2)
@@ -91,10 +91,11 @@ class Geometry(Measure):
             found = self.numbers(image[chosen], text[chosen], weights[clusters.patient])
             return np.stack([found[name] for name in names], axis=1)
 
+        facts = {"height": len(chosen), "recentred": True, **evaluation.drawn}
         yield Result(
             name="geometry",
             title="Embeddings on the sphere",
-            metrics=tuple(drawn_rows(rows, statistic, clusters, height=len(chosen), **evaluation.drawn)),
+            metrics=tuple(drawn_rows(rows, statistic, clusters, **facts)),
             cases=pd.DataFrame(
                 {
                     "id": [str(each) for each in manifest.column("id")],

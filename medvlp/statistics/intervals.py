@@ -134,10 +134,11 @@ def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95, pati
 
 
 def recentred_interval(draws: FloatArray, *, value: float, level: float = 0.95) -> Interval:
-    """Return the percentile interval moved so that the draws' mean lies on the estimate, cut off at 0.
+    """Return the percentile interval moved so that the draws' mean lies on the estimate, cut off at 0 if that is not.
 
     For errors of calibration: resampling adds noise to each bin, which an absolute value turns into bias, so the draws
-    lie too high by about what the estimate was corrected for.
+    lie too high by about what the estimate was corrected for. Likewise for the length of a mean vector, and for means
+    over pairs, of which a patient drawn twice has more among his own rows.
 
     Example:
         >>> recentred_interval(np.array([1.0, 2.0, 3.0]), value=0.5, level=0.5)
@@ -146,5 +147,5 @@ def recentred_interval(draws: FloatArray, *, value: float, level: float = 0.95) 
     plain = percentile_interval(draws, level=level)
     if plain.low is None or plain.high is None:
         return plain
-    shift = value - float(np.nanmean(draws))
-    return Interval(max(0.0, plain.low + shift), max(0.0, plain.high + shift), plain.used, plain.skipped)
+    shift, least = value - float(np.nanmean(draws)), 0.0 if value >= 0 else -np.inf
+    return Interval(max(least, plain.low + shift), max(least, plain.high + shift), plain.used, plain.skipped)

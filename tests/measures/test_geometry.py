@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
+from medvlp.data.manifest import Manifest
 from medvlp.measures.geometry import Geometry
 
 
@@ -52,3 +57,29 @@ def test_a_collapsed_model_is_perfectly_aligned_and_not_uniform_and_a_rotation_c
         for image, text in ((rows(6), rows(7)), (rows(6) @ turn, rows(7) @ turn))
     )
     assert all(after[name][0] == pytest.approx(before[name][0]) for name in before)
+
+
+def test_each_number_lies_in_its_interval_though_resampling_lengthens_a_mean_and_pairs_a_patient_with_himself() -> None:
+    """120 studies, three of each patient, each of 256 numbers: draws alone lie beside the gap and the uniformity."""
+    generator, studies = np.random.default_rng(8), 120
+    own = np.repeat(generator.normal(size=(studies // 3, 256)), 3, axis=0) + 0.5
+    image, text = (unit_embeddings(own + 0.3 * generator.normal(size=own.shape), "Image") for _ in range(2))
+    names = [f"s{i}" for i in range(studies)]
+    people = [f"p{i // 3}" for i in range(studies)]
+    manifest = Manifest.of({"id": names, "id.patient": people, "text": names}, root=Path())
+    columns: Any = {"image/embedding": image, "text/embedding": text}
+    evaluation: Any = SimpleNamespace(
+        judged=SimpleNamespace(manifest=manifest, table=FeatureTable(names, columns)),
+        model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
+        options=SimpleNamespace(seed=0, split="test"),
+        drawn={"seed": 0, "resamples": 200},
+        source={"recipe": "", "data": "", "synthetic": False},
+    )
+    (result,) = Geometry().run(evaluation)
+    assert [row.metric for row in result.metrics] == ["modality_gap", "alignment", "uniformity", "uniformity"]
+    for row in result.metrics:
+        assert row.value is not None
+        assert row.interval.low is not None
+        assert row.interval.high is not None
+        assert row.interval.low < row.value < row.interval.high
+        assert row.interval.form == "recentred"

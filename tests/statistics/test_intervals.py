@@ -101,6 +101,8 @@ def test_draws_that_lie_too_high_are_moved_to_the_estimate() -> None:
     found = recentred_interval(draws, value=0.01, level=0.5)
     assert (found.low, found.high) == pytest.approx((0.005, 0.015))
     assert recentred_interval(draws, value=0.0).low == 0.0
+    below = recentred_interval(draws, value=-2.0, level=0.5)  # a logarithm has no floor
+    assert (below.low, below.high) == pytest.approx((-2.005, -1.995))
 
 
 def test_an_unknown_form_is_refused() -> None:
