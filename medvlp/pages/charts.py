@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -179,7 +180,8 @@ def svg_of(draw: Callable[[Axes], None], *, width: float, height: float, key: st
 def _trimmed(text: str) -> str:
     """Keep what a page needs: no prologue, metadata, page-wide style, fixed size, or name that nothing refers to."""
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found.group()):.2f}".rstrip("0").rstrip("."), text)
+    short = partial(re.sub, r"\d+\.\d{3,}", lambda found: f"{float(found.group()):.2f}".rstrip("0").rstrip("."))
+    text = re.sub("<[^>]+>", lambda tag: short(tag.group()), text)  # places, and no numbers of an axis
     used = set(re.findall(r"#([\w.-]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found.group() if found.group(1) in used else "", text)
     box = re.search(r'viewBox="[\d. ]+"', text)

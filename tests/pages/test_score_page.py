@@ -15,7 +15,9 @@ from medvlp.evaluation.words import interval, number
 from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
+from medvlp.pages.score_charts import decision_chart
 from medvlp.pages.score_content import _figure, map_words, rule_words
+from medvlp.statistics.decision_curve import DecisionCurve
 
 
 def _score(seed: int, title: str) -> Result:
@@ -137,6 +139,19 @@ def test_a_decision_curve_is_above_both_only_where_it_is(
     table = pd.DataFrame({"patient_id": np.arange(len(truth))})
     known = np.ones(len(truth), bool)
     assert _figure(table, [], known, "effusion", "none", values, truth, 50, 0, "k").benefit == words
+
+
+@pytest.mark.parametrize("prevalence", [0.004, 0.01, 0.04, 0.3])
+def test_the_numbers_of_an_axis_are_evenly_spaced_however_rare_the_finding(prevalence: float) -> None:
+    places = np.linspace(0.01, 0.1, 10)
+    curve = DecisionCurve(places, 0 * places, 0 * places, 0 * places, 0 * places)
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", decision_chart(curve, prevalence=prevalence, key="k"))
+    across, down = (words[: words.index("threshold probability")], words[words.index("threshold probability") + 1 : -1])
+    for axis in (across, down):
+        steps = np.diff([float(each.replace("\u2212", "-")) for each in axis])
+        assert len(steps)
+        assert steps == pytest.approx(steps[0])
+        assert steps[0] > 0
 
 
 def test_the_forest_names_the_level_of_its_intervals() -> None:
