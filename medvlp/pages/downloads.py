@@ -33,7 +33,7 @@ def csv_of_table(table: str) -> str:
         >>> csv_of_table('<tr><th>AUROC</th></tr><tr><td><b>0.8</b><span class="small">0.7 to 0.9</span></td></tr>')
         'AUROC,AUROC low,AUROC high\n0.8,0.7,0.9\n'
     """
-    rows = _Rows(table).rows
+    rows = _Rows(table.replace("\u202f", "")).rows  # between thousands on the page: a program reads no number there
     width = max((len(row) for row in rows), default=0)
     rows = [[*row, *(_Cell() for _ in range(width - len(row)))] for row in rows]
     ranged = [any(row[at].limits for row in rows) for at in range(width)]

@@ -16,7 +16,7 @@ from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import score_table
-from medvlp.evaluation.words import number, percent
+from medvlp.evaluation.words import integer, number, percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
 from medvlp.pages.figures import curves, label_of, learning_curves, probability_of
@@ -55,6 +55,10 @@ def test_a_table_runs_nothing_in_a_spreadsheet_and_keeps_words_beside_numbers() 
     assert csv_of_table(table) == "A,B\n'=1+1,x (n 3)\n"
     headed = "<tr><th>=1+1</th></tr><tr><td>0.8<span class=small>0.7 to 0.9</span></td></tr>"
     assert csv_of_table(headed) == "'=1+1,'=1+1 low,'=1+1 high\n0.8,0.7,0.9\n"
+
+
+def test_a_count_above_a_thousand_is_a_number_in_a_saved_table() -> None:
+    assert csv_of_table(f"<tr><th>n</th></tr><tr><td>{integer(1234567)}</td></tr>") == "n\n1234567\n"
 
 
 @pytest.mark.parametrize("left", [0, 30, 90])
