@@ -128,7 +128,7 @@ def _row(
         split=split,
         policy="none",
         counts=Counts(
-            n=len(everybody),
+            n=max(clusters.patients, *(len(part.patients) for part in parts)),  # a picture of two findings is one case
             positives=sum(truths > 0 for part in parts for truths in part.truths),
             patients=clusters.patients,
             labels_used=len(parts) if len(parts) > 1 else None,

@@ -23,6 +23,7 @@ from medvlp.data.mask_files import runs_of
 from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.take_slice import TakeSlice
+from medvlp.evaluation.detection import ap_rows
 from medvlp.measures import point_values
 from medvlp.measures.detection import Detection
 from medvlp.measures.segmentation import Segmentation
@@ -189,6 +190,15 @@ def test_the_overlap_that_chooses_a_checkpoint_is_the_one_that_is_asked_for() ->
     found = point_values("boxes", Boxes(labels=["mass"]), said, data, options=options)
     assert found["boxes/ap/mass"] == Detection(iou=(0.95,)).values(said, data)["ap/mass"]
     assert found["boxes/ap/mass"] < Detection().values(said, data)["ap/mass"]
+
+
+def test_a_mean_over_findings_is_over_as_many_cases_as_there_are_pictures() -> None:
+    data = cohort(**{"boxes.mass": TRUE, "boxes.fracture": [[[0, 0, 5, 5]]] * 5})
+    found = Detection()._cases(SAID, data, 0.5)
+    rows = {row.label: row.counts for row in ap_rows(found, iou=0.5, seed=0, resamples=0)}
+    assert {label: (counts.n, counts.patients) for label, counts in rows.items()} == {
+        "mass": (4, 4), "fracture": (5, 5), "macro": (5, 5),
+    }  # fmt: skip
 
 
 def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
