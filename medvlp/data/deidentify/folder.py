@@ -64,7 +64,8 @@ def deidentify_folder(
 
     Nothing of the source is changed. What cannot be cleaned is not written: the journal names it with the reason.
     Names of files and folders are new, since old ones tell names. Start it again after an interruption: what is done
-    is not done again, but where the file or this program changed; what an earlier version of it became goes then.
+    is not done again, but where the file or this program changed, or its output was removed; what an earlier version of
+    it became goes then.
 
     Args:
         source: a folder, a file, or a zip or tar archive.
@@ -88,6 +89,7 @@ def deidentify_folder(
     again = 0
     try:
         remove_left(out)
+        journal.forget_removed(out)
         files = _files(source)
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()

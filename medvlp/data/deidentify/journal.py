@@ -65,6 +65,14 @@ class Journal:
             return False
         return line["stamp"] == stamp
 
+    def forget_removed(self, out: Path) -> None:
+        """Forget the files whose outputs are no longer in a folder, and the archives that they lie in."""
+        for place in [each for each in self.places if not (out / each).is_file()]:
+            name = self.places.pop(place)
+            while name:
+                self.lines.pop(name, None)
+                name = name.rpartition("!")[0]
+
     def stale(self, line: dict[str, Any]) -> str:
         """Return the output of an earlier run of which a file's new line says nothing; empty where there is none."""
         before = str(self.lines.get(line["file"], {}).get("out", ""))

@@ -127,6 +127,17 @@ def test_started_again_it_does_what_is_left_and_gives_the_same_bytes(tmp_path: P
     assert (again.written, again.left) == (first.written, first.left)
 
 
+def test_what_was_removed_of_the_output_is_written_again(tmp_path: Path) -> None:
+    hospital(tmp_path)
+    first, before = run(tmp_path), bytes_of(tmp_path / "out")
+    next((tmp_path / "out").rglob("*.nii.gz")).unlink()
+    assert run(tmp_path).again == first.written - 1
+    assert bytes_of(tmp_path / "out") == before
+    shutil.rmtree(tmp_path / "out")
+    done = run(tmp_path)
+    assert (done.written, done.again, bytes_of(tmp_path / "out")) == (first.written, 0, before)
+
+
 def test_two_files_of_one_identifier_are_both_kept_and_a_copy_once(tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()
