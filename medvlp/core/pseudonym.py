@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import refuse_write
 
 _BYTES = 32
 
@@ -28,12 +29,13 @@ def secret_key(path: Path | None = None) -> bytes:
 
     Raises:
         DataError: if the file is not a key.
+        UserError: if none can be made there.
     """
     path = path or default_key_file()
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as handle:
                 handle.write(secrets.token_hex(_BYTES) + "\n")
@@ -41,8 +43,11 @@ def secret_key(path: Path | None = None) -> bytes:
                 os.fsync(handle.fileno())
             with suppress(FileExistsError):  # another process was first
                 os.link(temporary, path)
+        except OSError as error:
+            refuse_write(error, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (UnicodeDecodeError, ValueError):

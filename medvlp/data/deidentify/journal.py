@@ -28,7 +28,10 @@ class Journal:
         self.path = path
         self.lines: dict[str, dict[str, Any]] = {}
         self.places: dict[str, str] = {}  # output -> file
-        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        except OSError as error:
+            refuse_write(error, path)
         self._handle = os.fdopen(descriptor, "ab", buffering=0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -138,6 +138,17 @@ def test_what_was_removed_of_the_output_is_written_again(tmp_path: Path) -> None
     assert (done.written, done.again, bytes_of(tmp_path / "out")) == (first.written, 0, before)
 
 
+def test_a_list_or_key_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("Clear lungs.")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/key cannot be written \(.*\): choose a folder you may write to"):
+        deidentify_folder(tmp_path / "in", tmp_path / "out", key_file=tmp_path / "file" / "key")
+    (tmp_path / "out.private.jsonl").symlink_to(tmp_path / "file" / "list")
+    with pytest.raises(UserError, match=r"out.private.jsonl cannot be written \(.*\): choose a folder you may write to"):
+        run(tmp_path)
+
+
 def test_two_files_of_one_identifier_are_both_kept_and_a_copy_once(tmp_path: Path) -> None:
     root = tmp_path / "in"
     root.mkdir()
