@@ -13,14 +13,14 @@ from typing import Any
 
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
-from medvlp.core.files import make_folder, read_json, write_json
+from medvlp.core.files import read_json, write_json
 from medvlp.core.passing import passing_folder, remove_passing
+from medvlp.core.processes import exclusive
 from medvlp.core.progress import progress
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.table import FeatureTable
 from medvlp.data.cache import Cache, CacheFullError
 from medvlp.data.contents import stamps_anywhere
-from medvlp.data.manifest import Manifest
 from medvlp.io.member import url_of
 from medvlp.runs.cluster import start_ray
 from medvlp.runs.embed import Asked, Embedder
@@ -60,33 +60,35 @@ def embed_in_parts(
     asked = Asked(str(Path(model).resolve()), manifest.resolve(), place, backend, device)
     opened = Embedder.open(asked)
     folder = (out.parent / f"{out.name}.parts").resolve()
-    make_folder(folder)
-    _same_work(folder, {**opened.meta, "size": size, "code": code_hash(*_CODE)})
-    parts = [_Part(folder / f"{at:09d}.parquet", at, at + size) for at in range(0, len(opened.manifest), size)]
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    own = [part for part in parts[rank::world] if not _is_made(part, opened)]
-    for part in own:
-        part.path.unlink(missing_ok=True)
-    with processes("cpu") if "MASTER_ADDR" in os.environ else nullcontext():
-        collectives.barrier()  # only now may the first process join the parts and remove their folder
-    with progress("Embedding", unit="parts") as tell:
-        tell(0, len(own))
-        made = _by_ray(asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
-        for count, _ in enumerate(made, start=1):
-            tell(count, len(own))
-    if rank:
-        return None
-    while not all(part.path.is_file() for part in parts):  # torchrun ends this process where another one fails
-        time.sleep(0.5)
-    table = _joined([FeatureTable.load(part.path) for part in parts])
-    opened.refuse_empty(table, manifest)
-    table.save(out)
-    # At once: parts without the note of what they are of would be taken for those of the next model.
-    gone = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(gone, ignore_errors=True)
-    os.replace(folder, gone)
-    shutil.rmtree(gone)
-    return table
+    # The first process removes the parts: another command, whose they are too, would wait for them for ever.
+    lock = nullcontext() if rank else exclusive(folder, what="command", otherwise="name another file to write")
+    with lock:
+        _same_work(folder, {**opened.meta, "size": size, "code": code_hash(*_CODE)})
+        parts = [_Part(folder / f"{at:09d}.parquet", at, at + size) for at in range(0, len(opened.manifest), size)]
+        own = [part for part in parts[rank::world] if not _is_made(part, opened)]
+        for part in own:
+            part.path.unlink(missing_ok=True)
+        with processes("cpu") if "MASTER_ADDR" in os.environ else nullcontext():
+            collectives.barrier()  # only now may the first process join the parts and remove their folder
+        with progress("Embedding", unit="parts") as tell:
+            tell(0, len(own))
+            made = _by_ray(asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
+            for count, _ in enumerate(made, start=1):
+                tell(count, len(own))
+        if rank:
+            return None
+        while not all(part.path.is_file() for part in parts):  # torchrun ends this process where another one fails
+            time.sleep(0.5)
+        table = _joined([FeatureTable.load(part.path) for part in parts])
+        opened.refuse_empty(table, manifest)
+        table.save(out)
+        # At once: parts without the note of what they are of would be taken for those of the next model.
+        gone = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(folder, gone)
+        shutil.rmtree(gone)
+        return table
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _same_work(folder: Path, work: dict[str, object]) -> None:
 
 
 def _write(opened: Embedder, part: _Part, workers: int) -> Path:
-    files = _files(opened.manifest, part)
+    files = _source(opened, part)
     try:
         found = opened.rows(part.start, part.stop, workers=workers)
     except CacheFullError:  # of a large archive each part's pictures go when it is made
@@ -124,17 +126,17 @@ def _write(opened: Embedder, part: _Part, workers: int) -> Path:
 
 
 def _is_made(part: _Part, opened: Embedder) -> bool:
-    """Whether a part is there, of the files as they are now."""
+    """Whether a part is there, of this work and of the files as they are now."""
     if not part.path.is_file():
         return False
-    return FeatureTable.load(part.path).meta["files"] == _files(opened.manifest, part)
+    return FeatureTable.load(part.path).meta["files"] == _source(opened, part)
 
 
-def _files(manifest: Manifest, part: _Part) -> str:
-    """Return the hash of sizes and times of a part's files."""
-    rows = range(part.start, min(part.stop, len(manifest)))
+def _source(opened: Embedder, part: _Part) -> str:
+    """Return the hash of what a part is of: model, manifest and records, sizes and times of its files."""
+    manifest, rows = opened.manifest, range(part.start, min(part.stop, len(opened.manifest)))
     paths = (path for row in rows for name in manifest.file_columns for path in manifest.paths(row, name))
-    return hash_of(stamps_anywhere(paths))
+    return hash_of([opened.meta, part.stop, stamps_anywhere(paths)])
 
 
 def _joined(parts: list[FeatureTable]) -> FeatureTable:

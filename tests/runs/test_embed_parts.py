@@ -176,6 +176,34 @@ def test_parts_of_a_run_killed_while_it_removed_them_are_not_taken_for_those_of_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "t.parquet"]
 
 
+def test_a_second_command_on_the_same_parts_is_refused_and_parts_without_their_note_are_no_others(
+    tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "t.parquet"
+
+    def embed() -> FeatureTable | None:
+        return embed_in_parts(tiny_run.bundle, manifest, out, size=8, root=None, workers=0)
+
+    def second() -> None:
+        with pytest.raises(UserError, match=r"Another command is at work in .*t.parquet.parts: wait for it, or name"):
+            embed()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collectives, "barrier", second)
+        same(embed(), whole)
+    bundle = load_bundle(tiny_run.bundle)
+    with torch.no_grad():
+        for each in bundle.model.parameters():
+            each.mul_(0.5)
+    save_bundle(tmp_path / "b", replace(bundle, provenance={"importer": "timm"}))
+    with monkeypatch.context() as patched:
+        patched.setenv("WORLD_SIZE", "2")
+        patched.setenv("RANK", "1")
+        assert embed_in_parts(tmp_path / "b", manifest, out, size=8, root=None, workers=0) is None
+    (tmp_path / "t.parquet.parts" / "parts.json").unlink()  # it went with the folder of another command
+    same(embed(), whole)
+
+
 def test_a_process_that_comes_late_makes_nothing_again(
     tiny_run: Trained, manifest: Path, whole: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
