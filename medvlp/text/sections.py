@@ -16,6 +16,7 @@ findings.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,7 +173,8 @@ def report_text(report: str, sections: Sequence[str] = ("findings", "impression"
     r"""Return the words of the wanted sections, and say so where others had to be taken.
 
     Where none of the wanted sections has words the first of these that has some is taken and `fell_back` is True: the
-    text before the first header, ``findings``, ``impression``, ``addendum``, ``other``, and last the whole report.
+    text before the first header, ``findings``, ``impression``, ``addendum``, ``other``, and last the whole report. An
+    addendum amends the report: it comes last where the impression is wanted, and with what others are taken.
 
     Args:
         report: the whole text.
@@ -186,13 +188,14 @@ def report_text(report: str, sections: Sequence[str] = ("findings", "impression"
         ReportText(text='Clear lungs.', used=('',), fell_back=True)
     """
     parts = split_sections(report)
-    used = tuple(name for name in sections if name in parts)
-    if used:
-        return ReportText("\n\n".join(parts[name] for name in used), used, fell_back=False)
-    for name in ("", "findings", "impression", "addendum", "other"):
-        if name in parts:
-            return ReportText(parts[name], (name,), fell_back=True)
-    return ReportText(report.strip(), tuple(parts), fell_back=True)
+    wanted = tuple(name for name in sections if name in parts)
+    fallen = (name for name in ("", "findings", "impression", "addendum", "other") if name in parts)
+    used = wanted or tuple(itertools.islice(fallen, 1))
+    if not used:
+        return ReportText(report.strip(), tuple(parts), fell_back=True)
+    if "addendum" in parts and "addendum" not in used and ("impression" in sections or not wanted):
+        used = (*used, "addendum")
+    return ReportText("\n\n".join(parts[name] for name in used), used, fell_back=not wanted)
 
 
 def _headers(text: str) -> list[_Header]:
@@ -210,7 +213,8 @@ def _headers(text: str) -> list[_Header]:
         title = match["title"].strip()
         if match.start("title") not in starts and not _ANATOMY.search(title) and not _is_finding(title):
             view = bool(_CHEST_VIEW.search(title))
-            header = _Header(match.start(), match.end(), "findings" if view else "other", keep=not view)
+            name = "findings" if view else "addendum" if title.startswith("ADDENDUM ") else "other"
+            header = _Header(match.start(), match.end(), name, keep=not view)
             found.setdefault(match.start("title"), header)
     headers: list[_Header] = []
     for _, header in sorted(found.items()):

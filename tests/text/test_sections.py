@@ -154,6 +154,18 @@ def test_report_text_takes_the_wanted_sections_and_tells_which() -> None:
     assert report_text("INDICATION: Cough.\nIMPRESSION: Normal.").used == ("impression",)
 
 
+def test_an_addendum_belongs_to_the_impression_that_it_amends() -> None:
+    text = "FINDINGS: Clear.\nIMPRESSION: Normal.\nADDENDUM: Small left pneumothorax."
+    for header in ("ADDENDUM:", "ADDENDUM 1:", "ADDENDUM BY DR WHO:"):
+        amended = text.replace("ADDENDUM:", header)
+        assert report_text(amended).used == ("findings", "impression", "addendum")
+        assert [(each.finding, each.presence) for each in read_report(amended)][-1] == ("pneumothorax", "present")
+    assert report_text(text, ("impression",)).text == "Normal.\n\nSmall left pneumothorax."
+    assert report_text(text, ("findings",)) == ReportText("Clear.", ("findings",), fell_back=False)
+    alone = report_text("Clear lungs.\nADDENDUM: Small left pneumothorax.")
+    assert alone == ReportText("Clear lungs.\n\nSmall left pneumothorax.", ("", "addendum"), fell_back=True)
+
+
 def test_report_text_says_that_it_fell_back() -> None:
     assert report_text("Clear lungs.") == ReportText("Clear lungs.", ("",), fell_back=True)
     assert report_text("FINDINGS: Clear.", ("impression",)) == ReportText("Clear.", ("findings",), fell_back=True)

@@ -121,7 +121,12 @@ def _cut(wanted: tuple[str, ...], texts: Sequence[tuple[str, str]]) -> dict[str,
             book[study] = (
                 Report(text.strip(), tuple(parts), fell_back=False)
                 if found is None
-                else Report(found.text, found.used, found.fell_back, {n: parts[n] for n in wanted if n in parts})
+                else Report(
+                    found.text,
+                    found.used,
+                    found.fell_back,
+                    {n: report_text(text, (n,)).text for n in wanted if n in parts},
+                )
             )
     return book
 
