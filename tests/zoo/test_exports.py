@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_clip_goes_back_to_transformers_and_says_what_stays(bundle: Path, tmp_pa
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.preprocessing == load_bundle(bundle).preprocessing
+
+
+@pytest.mark.parametrize("form", ["transformers", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(bundle: Path, tmp_path: Path, form: str) -> None:
+    for library in {"openvino": ["openvino"], "onnx": ["onnx", "onnxruntime"]}.get(form, []):
+        pytest.importorskip(library)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # no file may grow beyond: the kernel refuses the write
+    try:
+        with pytest.raises(UserError, match=r"^The disk is full: .*out could not be written"):
+            export(load_bundle(bundle), to=form, out=tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "clip"]
 
 
 def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:
