@@ -35,6 +35,16 @@ def test_image_tower_is_the_timm_backbone_after_mean_and_standard_deviation() ->
     torch.testing.assert_close(model(batch, Plan.of(keys("image/pooled")))["image"].pooled, by_hand)
 
 
+@pytest.mark.parametrize("projection", [{"name": "projection", "hidden": 8}, {"name": "identity"}])
+def test_a_mean_of_tokens_is_that_of_a_text_alone_beside_any_other(projection: dict[str, object]) -> None:
+    spec = {**DUAL, "projection": {**projection, "reads": "tokens", "mean": True}, "embed_dim": 16}
+    model = build_model(spec, tokenizer=HashWords(), seed=0).eval()
+    short, long = "left effusion", "no focal consolidation is seen in either lung and the heart is normal"
+    plan = Plan.of(keys("text/raw"))
+    alone, both = (model(Batch.of({"text": texts}), plan)["text"].part("raw") for texts in ([short], [short, long]))
+    torch.testing.assert_close(both[:1], alone)
+
+
 @pytest.mark.parametrize("kind", ["image", "text"])
 def test_a_tower_that_nothing_asks_for_is_not_called(kind: str) -> None:
     model = dual()

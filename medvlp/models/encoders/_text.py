@@ -206,6 +206,12 @@ def pool_tokens(tokens: Tensor, mask: Tensor, pool: TextPool) -> Tensor:
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
 
+def mean_of(values: Tensor, rows: Encoded, reads: Sequence[str]) -> Tensor:
+    """Return the mean (R, W) of vectors (R, N, W); where a head reads the rows' mask too, that of the real ones."""
+    mask = rows.mask if "mask" in reads else None
+    return values.mean(dim=1) if mask is None else pool_tokens(values, mask, "mean")
+
+
 def refuse_too_long(length: int, own: int, *, limit: int) -> None:
     """Refuse a sequence that patches made longer than the tokenizer's longest (ConfigError)."""
     if length > limit:

@@ -10,6 +10,7 @@ from torch import Tensor
 from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._text import mean_of
 
 __all__ = ["Identity"]
 
@@ -19,7 +20,7 @@ class Identity(Head):
 
     Args:
         reads: part that is passed on.
-        mean: whether its mean over tokens is.
+        mean: whether its mean over tokens is, over real ones where it is the tower's ``tokens``.
 
     Example:
         >>> import torch
@@ -31,11 +32,11 @@ class Identity(Head):
         self, *, in_width: Annotated[int, FromModel("width")], reads: str = "pooled", mean: bool = False
     ) -> None:
         super().__init__()
-        self.reads = (reads,)
+        self.reads = (reads, "mask") if mean and reads == "tokens" else (reads,)
         self.mean = mean
         self.width = in_width
 
     def forward(self, encoded: Encoded, name: str) -> Mapping[str, Tensor]:
         """Return {name: what was read}."""
         values = encoded.part(self.reads[0])
-        return {name: values.mean(dim=1) if self.mean else values}
+        return {name: mean_of(values, encoded, self.reads) if self.mean else values}

@@ -13,6 +13,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
+from medvlp.models.encoders._text import mean_of
 from medvlp.models.heads._batch_norm import RowBatchNorm
 
 __all__ = ["Projection"]
@@ -33,7 +34,7 @@ class Projection(Head):
         norm_eps: that LayerNorm adds to a variance.
         activation: of the hidden layers; ``prelu`` learns one slope a layer.
         hidden_bias: whether the hidden layers have one; never before ``batch``.
-        mean: whether what is projected, one by one, is averaged: tokens to one vector.
+        mean: whether what is projected, one by one, is averaged: real tokens to one vector.
         first: whether only the first is projected: of tokens the upper left.
         bias: of the last layer.
         stage: ``tower`` or ``batch``, see `Head`.
@@ -73,7 +74,7 @@ class Projection(Head):
             raise ConfigError(f"A projection {what} sees one chunk only at stage 'tower': set stage to batch.")
         if norm != "none" and hidden is None:
             raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
-        self.reads = (reads,)
+        self.reads = (reads, "mask") if mean and reads == "tokens" else (reads,)
         self.stage = stage
         self.behind, self.mean, self.first = norm == "layer_behind", mean, first
         self.width = width or embed_dim
@@ -98,7 +99,7 @@ class Projection(Head):
                 values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
             values = norm(activation(values)) if self.behind else activation(values)
         values = self.output(values)
-        return {name: values.mean(dim=1) if self.mean else values}
+        return {name: mean_of(values, encoded, self.reads) if self.mean else values}
 
 
 def _norm(norm: str, width: int, eps: float) -> nn.Module:
