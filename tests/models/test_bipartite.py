@@ -32,12 +32,16 @@ def by_hand(one: Tensor, two: Tensor, capacity: int) -> float:
 PATCHES, WORDS = tokens(3, 5, 0), tokens(2, 4, 1, real=[4, 2])
 
 
+@pytest.mark.parametrize("words", [WORDS, tokens(2, 4, 2, real=[1, 3])], ids=["words", "a_single_word"])
+@pytest.mark.parametrize("patches", [PATCHES, tokens(3, 1, 3)], ids=["patches", "a_single_patch"])
 @pytest.mark.parametrize("capacity", [1, 2])
-def test_hard_and_one_to_one_it_is_the_best_of_all_matchings(capacity: int) -> None:
-    got = Bipartite(temperature=0.0, capacity=capacity)(PATCHES, WORDS)
+def test_hard_and_one_to_one_it_is_the_best_of_all_matchings(
+    patches: dict[str, Tensor], words: dict[str, Tensor], capacity: int
+) -> None:
+    got = Bipartite(temperature=0.0, capacity=capacity)(patches, words)
     for r in range(3):
         for c in range(2):
-            expected = by_hand(PATCHES["local"][r], WORDS["local"][c][WORDS["mask"][c]], capacity)
+            expected = by_hand(patches["local"][r], words["local"][c][words["mask"][c]], capacity)
             assert got[r, c].item() == pytest.approx(expected, rel=1e-12)
 
 

@@ -117,9 +117,9 @@ class Bipartite(Score):
             nearest = cosines.masked_fill(~real, -torch.inf).argmax(dim=3, keepdim=True)
             return torch.zeros_like(cosines).scatter(3, nearest, 1.0) * real
         plan = torch.zeros(cosines.shape, dtype=cosines.dtype)
-        values, there = cosines.cpu().double().numpy(), real.cpu()
+        values, there = cosines.cpu().double().numpy(), real.cpu().numpy()
         for r, c in torch.cartesian_prod(torch.arange(len(plan)), torch.arange(plan.shape[1])).tolist():
-            rows, columns = (there[r, c].any(dim=axis).nonzero()[:, 0] for axis in (1, 0))
+            rows, columns = (there[r, c].any(axis=axis).nonzero()[0] for axis in (1, 0))
             columns = columns.repeat(self.capacity)
             i, j = linear_sum_assignment(values[r, c][rows][:, columns], maximize=True)
             plan[r, c, rows[i], columns[j]] = 1.0
