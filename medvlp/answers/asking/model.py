@@ -158,7 +158,7 @@ class VisionLanguageModel:
         if isinstance(value, Image):
             value = replace(value, pixels=gray_pixels(value.pixels))
         elif not isinstance(value, str | tuple | Volume):
-            value = gray_pixels(np.asarray(value))
+            value = gray_pixels(value.float().numpy(force=True) if isinstance(value, Tensor) else np.asarray(value))
         kind = self.model.vision_kind
         if kind == "image" and isinstance(value, Volume):
             raise UserError("This model was trained on pictures: give it a picture, not a volume.")

@@ -100,6 +100,15 @@ def test_preprocessing_is_that_of_training(model: VisionLanguageModel, films: li
         np.testing.assert_allclose(table["image/embedding"][row], model.embed_image(path)[0], atol=1e-6)
 
 
+def test_a_tensor_of_pixels_is_taken_as_an_array_is(model: VisionLanguageModel) -> None:
+    pixels = torch.linspace(0, 1, 30 * 40).reshape(30, 40)
+    expected = model.embed_image(pixels.numpy())
+    for tensor in (pixels, pixels.double(), pixels.clone().requires_grad_()):
+        np.testing.assert_array_equal(model.embed_image(tensor), expected)
+    rounded = pixels.bfloat16()  # numpy has no such type
+    np.testing.assert_array_equal(model.embed_image(rounded), model.embed_image(rounded.float().numpy()))
+
+
 def test_a_heat_map_lies_over_the_models_view_and_sums_to_the_score(
     model: VisionLanguageModel, films: list[Path]
 ) -> None:
