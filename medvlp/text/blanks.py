@@ -10,7 +10,8 @@ _BLANK = re.compile(
     rf"[^\S\n\r\t\f\v\x85\u2028\u2029 ]|\ufeff|&nbsp;|&#160;|</?(?:{_TAG})(?:\s[^<>]*)?/?>", re.IGNORECASE
 )
 _LINE_TAG = r"</?(?:br|p|div|li|tr|h[1-6])(?:\s[^<>]*)?/?>"
-_LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|(?:\\r)?\\n|\\(?:\.br|X0[AD])\\|{_LINE_TAG}", re.IGNORECASE)
+_HL7 = r"\\(?:\.br|X0[AD])\\|~(?=~|(?-i:[A-Z]))"  # "~5 mm" is about 5 mm
+_LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|(?:\\r)?\\n|{_HL7}|{_LINE_TAG}", re.IGNORECASE)
 
 
 def plain_blanks(text: str) -> str:

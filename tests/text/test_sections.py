@@ -175,7 +175,22 @@ def test_report_text_says_that_it_fell_back() -> None:
 
 @pytest.mark.parametrize(
     "end",
-    ["\v", "\f", "\n\f", "\x85", "\u2028", "\u2029", "\\n", "\\r\\n", "\\.br\\", "\\X0D\\\\X0A\\", "<br/>", "</p><p>"],
+    [
+        "\v",
+        "\f",
+        "\n\f",
+        "\x85",
+        "\u2028",
+        "\u2029",
+        "\\n",
+        "\\r\\n",
+        "\\.br\\",
+        "~",
+        "~~",
+        "\\X0D\\\\X0A\\",
+        "<br/>",
+        "</p><p>",
+    ],
 )
 @pytest.mark.parametrize("blank", [" ", "\xa0", "\u202f", "&nbsp;"])
 def test_line_ends_and_blanks_of_documents_pages_and_hl7_part_sections_as_plain_ones_do(end: str, blank: str) -> None:
