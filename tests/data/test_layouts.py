@@ -19,6 +19,7 @@ from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
 from medvlp.data.left_out import left_out
+from medvlp.data.oddities import oddities
 from medvlp.data.splits import split_by_patient
 from medvlp.io import read_image
 from tests.phantom.planted import read_planted
@@ -104,6 +105,8 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     assert manifest.meta["images_of_another_patient_than_the_report"] == ["d/3/PA.dcm"]
     assert manifest.meta["reports_without_image"] == [6, 7]  # lines of the table; the first report has two
     assert manifest.meta["reports_of_several_rows"] == 1
+    several = "1 reports are several rows of the table, joined in their order: drop preliminary ones first."
+    assert several in oddities(manifest)
     assert manifest.meta["skipped"] == {
         "not_dicom": ["d/4/notes.txt", "reports.csv"],
         "other_modality": ["d/4/CT.dcm"],
