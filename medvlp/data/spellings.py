@@ -28,7 +28,7 @@ def spelling(patient: str) -> str:
 
 
 def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
-    """Return a sentence on patients written in several ways, and one on rows whose patient looks like a blank.
+    """Return a sentence on patients written in several ways, one on rounded ones, and one on those like a blank.
 
     Example:
         >>> for sentence in patient_notes(["007", "7", "7", "NA", "P2", None]):
@@ -49,6 +49,10 @@ as different patients and a split may part them, so write each in one way.
             f"{len(several)} patients stand under {sum(map(len, several))} names that differ in blanks, case, leading "
             "zeros or a decimal point alone: they count as different patients and a split may part them, so write each "
             "in one way."
+        )
+    if rounded := sum(re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name) is not None for name in there):
+        notes.append(
+            f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may have become one."
         )
     if blank:
         notes.append(

@@ -46,6 +46,13 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
     assert oddities(index_cohort("csv", tmp_path, options)) == told
 
 
+def test_patients_whose_numbers_a_spreadsheet_rounded_are_told() -> None:
+    columns = {"id": list("abcd"), "text": ["Clear."] * 4, "id.patient": ["1.23E+12", "1,23E+12", "1E+12", "P1E12"]}
+    assert oddities(Manifest.of(columns, root=Path())) == (
+        "3 rows name a patient by a number that a spreadsheet rounded: several may have become one.",
+    )
+
+
 def test_words_for_nothing_in_reports_and_among_ages_are_told(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("r;age\nClear lungs.;61\nNULL;NULL\n\\N;70\n;71\n")
     made = index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})
