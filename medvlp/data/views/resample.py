@@ -54,8 +54,7 @@ class Resample:
             return sample
         side = (self.size, self.size)
         scaled = torch.nn.functional.interpolate(image[None], side, mode=self.mode, align_corners=self.align_corners)[0]
-        # Pixel k reaches from k to k + 1: with corners aligned the middles of the first pixels, 0.5, are one point.
-        ends = int(self.align_corners)
+        ends = int(self.align_corners)  # the middles of the corner pixels, half a pixel from the edge, are one point
         across, down = ((n - ends) / max(self.size - ends, 1) for n in (image.shape[2], image.shape[1]))
         step = np.array([[across, 0, ends * (1 - across) / 2], [0, down, ends * (1 - down) / 2], [0, 0, 1]])
         return moved(sample, self.field, scaled, step)

@@ -73,12 +73,11 @@ class Language(nn.Module):
                 f"tokenizer.max_length, or let the prompt read a pooler."
             )
         seen = None if mask is None else mask.long()
-        more = {} if past is None else {self._past: past}
+        more: dict[str, Any] = {"use_cache": past is not None} | ({} if past is None else {self._past: past})
         if seen is not None and self._takes_places:  # words stand behind what is real, however far it was padded
             more["position_ids"] = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -vectors.shape[1] :]
-        out = self.body(inputs_embeds=vectors, attention_mask=seen, use_cache=past is not None, **more)
-        states = out.last_hidden_state
-        return states @ self.words.weight.T if self.output is None else self.output(states)
+        out = self.body(inputs_embeds=vectors, attention_mask=seen, **more).last_hidden_state
+        return out @ self.words.weight.T if self.output is None else self.output(out)
 
     def released(self) -> dict[str, Any]:
         """Return its configuration as plain values, without where it was read from."""
