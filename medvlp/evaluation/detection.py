@@ -19,6 +19,7 @@ class CaseBoxes:
     """Boxes of one finding, case by case; only cases in which it is known where the finding is.
 
     Attributes:
+        places: of the cases among the judged pictures.
         patients: of the cases.
         truths: (C,) drawn boxes of each.
         scores: of all predicted boxes.
@@ -26,15 +27,19 @@ class CaseBoxes:
         owners: case of each.
     """
 
+    places: list[int] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
     truths: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     hits: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
 
-    def add(self, patient: str, truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float) -> None:
+    def add(
+        self, place: int, patient: str, truth: FloatArray, boxes: FloatArray, scores: FloatArray, *, iou: float
+    ) -> None:
         """Take in a case: (t, 4) drawn boxes, (n, 4) predicted ones with their scores."""
         self.owners += [len(self.patients)] * len(scores)
+        self.places.append(place)
         self.patients.append(patient)
         self.truths.append(len(truth))
         self.scores += [float(score) for score in scores]
@@ -128,7 +133,7 @@ def _row(
         split=split,
         policy="none",
         counts=Counts(
-            n=max(clusters.patients, *(len(part.patients) for part in parts)),  # a picture of two findings is one case
+            n=len({place for part in parts for place in part.places}),  # a picture of two findings is one case
             positives=sum(truths > 0 for part in parts for truths in part.truths),
             patients=clusters.patients,
             labels_used=len(parts) if len(parts) > 1 else None,

@@ -97,7 +97,7 @@ class Detection(Measure):
                 truth = drawn_in_file(sample, "boxes", label)
                 if truth is not None:
                     own = names == label
-                    cases.add(str(patients[index]), truth, each.boxes[own], each.scores[own], iou=iou)
+                    cases.add(index, str(patients[index]), truth, each.boxes[own], each.scores[own], iou=iou)
         return found
 
     def _control(self, evaluation: Evaluation, labels: Sequence[str]) -> list[BoxSet] | None:
