@@ -379,8 +379,12 @@ async function start() {
     $("kept").firstChild.data = "Requests to other hosts ";
   }
   $("archive").querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
-  $("files").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
-  $("folder").addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
+  for (const id of ["files", "folder"]) $(id).addEventListener("change", (event) => { openList(event.target.files); event.target.value = ""; });
+  addEventListener("beforeprint", () => { // a canvas is stretched with its pane: on paper panes are as they were painted, smaller as a whole
+    const { width, height, gridTemplate } = getComputedStyle($("panes")), zoom = Math.min(1, 680 / parseFloat(width), 600 / parseFloat(height));
+    Object.assign($("panes").style, { width, height, gridTemplate, zoom });
+  });
+  addEventListener("afterprint", () => { $("panes").style.cssText = ""; });
   addEventListener("dragover", (event) => { event.preventDefault(); document.body.dataset.drag = true; });
   addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.dataset.drag = false; });
   addEventListener("drop", async (event) => { event.preventDefault(); document.body.dataset.drag = false; openList(await dropped(event.dataTransfer)); });

@@ -1,0 +1,52 @@
+"""The page on paper, by keys and for whoever hears it: nothing is stretched, cut off, out of reach or unsaid."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+
+from medvlp.serving.launch import Options, open_room  # noqa: E402
+from tests.serving.browsing import drop, opened  # noqa: E402
+from tests.serving.room_files import film  # noqa: E402
+
+expect = playwright.expect
+
+
+@pytest.fixture(scope="module")
+def room():
+    running = open_room(Options(port=0, samples=False), readers=())
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(room, browser):
+    with opened(room, browser) as page:
+        yield page
+
+
+def boxes(page):
+    return [pane.bounding_box() for pane in page.locator(".pane").all()]
+
+
+@pytest.mark.parametrize("wide", [1400, 360])
+def test_panes_have_the_same_shape_on_paper_as_on_the_screen(page, tmp_path, wide):
+    page.set_viewport_size({"width": wide, "height": 900})
+    drop(page, *(film(tmp_path / view, ViewPosition=view, StudyInstanceUID="1.2") for view in ("PA", "LL")))
+    expect(page.locator(".pane[data-state=painted]")).to_have_count(2)
+    screen = boxes(page)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1047})  # A4 less margins of 1 cm
+    paper = boxes(page)
+    assert [box["width"] / box["height"] for box in paper] == pytest.approx(
+        [box["width"] / box["height"] for box in screen], rel=0.01
+    )
+    assert max(box["x"] + box["width"] for box in paper) <= 718
+    assert min(box["height"] for box in paper) > 250
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": wide, "height": 900})
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert boxes(page) == screen
