@@ -50,3 +50,18 @@ def test_panes_have_the_same_shape_on_paper_as_on_the_screen(page, tmp_path, wid
     page.set_viewport_size({"width": wide, "height": 900})
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert boxes(page) == screen
+
+
+def test_tab_leaves_the_picture_that_is_asked_about_and_arrows_go_to_the_other(page, tmp_path):
+    drop(page, *(film(tmp_path / view, ViewPosition=view, StudyInstanceUID="1.2") for view in ("PA", "LL")))
+    expect(page.locator(".pane[data-state=painted]")).to_have_count(2)
+    first, second = page.locator(".pane").all()
+    first.focus()
+    page.keyboard.press("Tab")
+    expect(second).not_to_be_focused()
+    expect(first).to_have_attribute("aria-current", "true")
+    page.keyboard.press("Shift+Tab")
+    expect(first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(second).to_be_focused()
+    expect(second).to_have_attribute("aria-current", "true")

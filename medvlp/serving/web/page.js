@@ -169,7 +169,8 @@ function chosen(pane) {
   if (at < 0 || at === room.current) return;
   const number = room.panes[room.current]?.number;
   room.current = at;
-  room.panes.forEach((each, n) => each.root.setAttribute("aria-current", n === at));
+  // Tab goes from the pane that is asked about to what is said of it; arrows go to the others.
+  room.panes.forEach((each, n) => { each.root.setAttribute("aria-current", n === at); each.root.tabIndex = n === at ? 0 : -1; });
   under(pane);
   listWindows();
   tell();
