@@ -9,7 +9,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the page is test
 
 from medvlp.serving.launch import Options, open_room  # noqa: E402
 from tests.serving.browsing import drop, opened  # noqa: E402
-from tests.serving.room_files import film  # noqa: E402
+from tests.serving.room_files import ct_slices, film  # noqa: E402
 
 expect = playwright.expect
 
@@ -50,6 +50,27 @@ def test_panes_have_the_same_shape_on_paper_as_on_the_screen(page, tmp_path, wid
     page.set_viewport_size({"width": wide, "height": 900})
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert boxes(page) == screen
+
+
+def test_the_slider_says_the_slice_and_its_arrows_move_it(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()))
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    slider = page.locator("#slice")
+    expect(slider).to_have_attribute("aria-valuetext", "10 of 20")
+    slider.focus()
+    for key, said in (("ArrowRight", "9 of 20"), ("ArrowLeft", "10 of 20"), ("ArrowDown", "9 of 20")):
+        page.keyboard.press(key)
+        expect(slider).to_have_attribute("aria-valuetext", said)
+        expect(slider).to_be_focused()
+
+
+def test_no_fact_of_a_picture_is_cut_off(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()), film(tmp_path / "a", Manufacturer="A maker " * 6))
+    page.locator(".pane[data-state=painted]").first.wait_for()
+    for series in page.locator(".series button").all():
+        series.click()
+        cut = page.locator("#facts dd").evaluate_all("(all) => all.filter((dd) => dd.scrollWidth > dd.clientWidth)")
+        assert cut == []
 
 
 def test_tab_leaves_the_picture_that_is_asked_about_and_arrows_go_to_the_other(page, tmp_path):

@@ -53,7 +53,7 @@ export const nameOf = (key) => NAMES[key] ?? key;
 
 const SLIDING = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"];
 
-/** Call `act(action)` for each key of the table; fields are typed in but for Escape, the map's sliders are moved. */
+/** Call `act(action)` for each key of the table; fields are typed in but for Escape, sliders are moved. */
 export function listen(act) {
   const actions = new Map(KEYS.map(([key, action]) => [key, action]));
   document.addEventListener("keydown", (event) => {
@@ -61,7 +61,7 @@ export function listen(act) {
     const typing = event.target.closest("input:not([type=range]), textarea, select");
     const action = actions.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
     if (!action || (typing && event.key !== "Escape")) return;
-    if (SLIDING.includes(event.key) && event.target.closest("#map input[type=range]")) return;
+    if (SLIDING.includes(event.key) && event.target.closest(/Left|Right/.test(event.key) ? "input[type=range]" : "#map input[type=range]")) return;
     const pressed = event.target.closest("button, summary, a, label");
     if (pressed && event.key === " ") return; // a button is pressed by it
     if (document.querySelector("dialog[open]") && !["help", "cancel"].includes(action)) return;

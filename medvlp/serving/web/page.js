@@ -218,7 +218,7 @@ function under(pane) {
   const count = room.study ? many(pane) : 1;
   $("under").hidden = count < 2;
   Object.assign($("slice"), { max: count - 1, value: pane.cut === "axial" ? count - 1 - indexOf(pane) : indexOf(pane) });
-  $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
+  $("slice").ariaValueText = $("slice-say").textContent = `${indexOf(pane) + 1} of ${count}`;
   const volume = room.weights && room.study.volumes.get(pane.number);
   $("weights").hidden = !volume;
   if (volume) drawStrip($("weights"), room.weights, volume.index(room.weights.cut), jump);
