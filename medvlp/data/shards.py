@@ -107,7 +107,7 @@ def _pack(
                 (out / name).unlink()
             shard.save(part, reader, bytes=(out / name).stat().st_size if shard.rows else 0)
         row, number = int(_facts(part)["stop"]), number + 1
-        notify(progress, row, len(manifest))
+    notify(progress, row, len(manifest))
     _finish(manifest, out, parts, source, count=number)
 
 

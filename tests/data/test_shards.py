@@ -135,6 +135,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(films: Manifest, tmp_path: Path)
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert not (out / "manifest.parquet").exists()
+    told: list[int] = []
+    shard_manifest(films, out, size=SMALL, progress=lambda done, _: told.append(done))
+    assert min(told) >= 7  # shards that were there are not progress of this run
     done, _ = sharded(films, out)
     assert (done.shards, done.records) == (whole.shards, 12)
     names = sorted(path.name for path in (tmp_path / "whole").iterdir())

@@ -93,8 +93,9 @@ def deidentify_folder(
         files = _files(source)
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
-            again += worker.take(path, name)
-            notify(progress, number, len(files))
+            before, again = again, again + worker.take(path, name)
+            if again == before or number == len(files):  # what was done before tells nothing of the time left
+                notify(progress, number, len(files))
         report = _report(journal, asked)
         write_json(out / "report.json", report)
     finally:

@@ -127,6 +127,18 @@ def test_started_again_it_does_what_is_left_and_gives_the_same_bytes(tmp_path: P
     assert (again.written, again.left) == (first.written, first.left)
 
 
+def test_files_that_were_done_before_are_not_progress_of_this_run(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"Clear lungs {number}.")
+    run(tmp_path)
+    for number in (4, 5):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"Clear lungs {number}.")
+    told: list[tuple[int, int]] = []
+    run(tmp_path, progress=lambda *each: told.append(each))
+    assert told == [(5, 6), (6, 6)]
+
+
 def test_what_was_removed_of_the_output_is_written_again(tmp_path: Path) -> None:
     hospital(tmp_path)
     first, before = run(tmp_path), bytes_of(tmp_path / "out")
