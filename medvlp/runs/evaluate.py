@@ -117,6 +117,9 @@ def evaluate(
     out = Path(config.out)
     scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
     first = next(iter([*scored, *found]), "")
+    # Drawn first: what is written without a record yet, nobody removes later, and a page would show it for its own.
+    count = config.evaluation.gallery if evaluation.shows else 0
+    pictures = gallery_of(evaluation, count=count) if count else None
     forget_earlier(out)
     for name, result in found.items():
         cases = "predictions.parquet" if name == first and scored else None
@@ -126,8 +129,8 @@ def evaluate(
     if config.evaluation.into_bundle or keep:
         chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
         store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
-    if config.evaluation.gallery and evaluation.shows:
-        write_gallery(out, *gallery_of(evaluation, count=config.evaluation.gallery))
+    if pictures is not None:
+        write_gallery(out, *pictures)
     own = {"data": config.data, "options": config.evaluation, "results": found}
     evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
     if page:

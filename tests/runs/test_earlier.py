@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from medvlp.pages.record import DataFacts, ModelFacts, Record
-from medvlp.runs.evaluate import forget_earlier
+from medvlp.phantom.cohort import CohortSummary
+from medvlp.runs import evaluate as evaluation
+from medvlp.runs.evaluate import evaluate, forget_earlier, load_evaluation
+from medvlp.runs.train import Trained
 
 NAMES = ("zero_shot.json", "predictions.parquet", "thumbnail.json", "thumbnail.parquet", "gallery.json")
 
@@ -43,3 +46,20 @@ def test_where_nobody_knows_what_an_earlier_one_wrote_nothing_is_removed(out: Pa
         (out / "evaluation.json").write_text(record)
     forget_earlier(out)
     assert _there(out) == before
+
+
+def test_an_evaluation_that_is_stopped_while_it_draws_leaves_the_earlier_one_as_it_was(
+    out: Path, tiny_run: Trained, tiny_cohort: CohortSummary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its results, which no record names, would stand on the page of the next one, of another model."""
+    before, record = _there(out), (out / "evaluation.json").read_text()
+    words = [f"model={tiny_run.bundle}", f"out={out}", f"data.root={tiny_cohort.root}", "data.allow_leaks=true"]
+    words += [f"evaluation.{word}" for word in ("split=train", "resamples=100", "gallery=2", "measures.grounding=null")]
+
+    def stopped(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "gallery_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(load_evaluation("evaluate/phantom.yaml", [*words, "evaluation.measures.probes=null"]))
+    assert (_there(out), (out / "evaluation.json").read_text()) == (before, record)
