@@ -106,8 +106,8 @@ def _written(
 ) -> SliceFeatures:
     ids = manifest.column("id")
     names = [f"{hashlib.sha256(str(value).encode()).hexdigest()[:20]}.safetensors" for value in ids]
-    there = [_is_made(folder / name, {**meta, "source": _source(manifest, row)}) for row, name in enumerate(names)]
-    todo = [row for row, done in enumerate(there) if not done]
+    metas = [{**meta, "source": _source(manifest, row)} for row in range(len(names))]  # before any of it is read
+    todo = [row for row, name in enumerate(names) if not _is_made(folder / name, metas[row])]
     failed: dict[int, Quarantined] = {}
     for count, (row, stack) in enumerate(_opened(manifest, views, todo, workers)):
         if isinstance(stack, Quarantined):
@@ -118,8 +118,7 @@ def _written(
             except DataError as error:  # slices are read now, not before
                 failed[row] = quarantined(str(ids[row]), error)
             else:
-                own = {**meta, "source": _source(manifest, row)}
-                write_stack_file(folder / names[row], features=features, position=stack.position, meta=own)
+                write_stack_file(folder / names[row], features=features, position=stack.position, meta=metas[row])
         if progress is not None:
             progress(len(manifest) - len(todo) + count + 1, len(manifest))
     readable = [row for row in range(len(manifest)) if row not in failed]

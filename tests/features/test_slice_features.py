@@ -94,6 +94,16 @@ def test_what_is_there_is_not_made_again_unless_tower_views_or_source_changed(fo
     assert again.manifest.meta["slices"]["pixel_scale"]["mean"] == pytest.approx([0.1])  # pyrefly: ignore
 
 
+def test_a_volume_that_changes_while_it_is_encoded_is_made_again(folder: Path) -> None:
+    manifest = volume_cohort(folder / "changing").take([0])
+    model, path = build_model(STACKS, tokenizer=WORDS).eval(), manifest.path(0, "volume")
+    hook = slice_tower(model).register_forward_pre_hook(lambda *_: os.utime(path, ns=(5, 5)))  # its slices are read
+    assert write_slice_features(model, manifest, VIEWS, folder / "changed").made == 1
+    hook.remove()
+    assert write_slice_features(model, manifest, VIEWS, folder / "changed").made == 1
+    assert write_slice_features(model, manifest, VIEWS, folder / "changed").made == 0
+
+
 def test_unreadable_volumes_are_listed_and_left_out(folder: Path) -> None:
     manifest = volume_cohort(folder / "bad")
     (manifest.root / "v1.nii.gz").write_bytes(b"")
