@@ -83,11 +83,7 @@ def embed_in_parts(
         table = _joined([FeatureTable.load(part.path) for part in parts])
         opened.refuse_empty(table, manifest)
         table.save(out)
-        # At once: parts without the note of what they are of would be taken for those of the next model.
-        gone = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(gone, ignore_errors=True)
-        os.replace(folder, gone)
-        shutil.rmtree(gone)
+        shutil.rmtree(folder, ignore_errors=True)
         return table
 
 
@@ -133,10 +129,10 @@ def _is_made(part: _Part, opened: Embedder) -> bool:
 
 
 def _source(opened: Embedder, part: _Part) -> str:
-    """Return the hash of what a part is of: model, manifest and records, sizes and times of its files."""
+    """Return the hash of what makes a part: code, model, manifest and records, sizes and times of its files."""
     manifest, rows = opened.manifest, range(part.start, min(part.stop, len(opened.manifest)))
     paths = (path for row in rows for name in manifest.file_columns for path in manifest.paths(row, name))
-    return hash_of([opened.meta, part.stop, stamps_anywhere(paths)])
+    return hash_of([code_hash(*_CODE), opened.meta, part.stop, stamps_anywhere(paths)])
 
 
 def _joined(parts: list[FeatureTable]) -> FeatureTable:
