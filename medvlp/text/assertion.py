@@ -19,6 +19,7 @@ from medvlp.text.phrases import Found, Phrases, Token
 
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical", "uncertain")
+_BULLETS = frozenset("-–•*·")
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
 
@@ -142,11 +143,11 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years, months and "(-)" as such, a denied list as one, and a last mark.
+    """Return the tokens with years, months and "(-)" as such, the items of a denied list each denied, and a last mark.
 
     "may" is a month behind "in" or "since".
     """
-    dated, listed = [], False
+    dated, listed = [], denied_list(tokens)
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
         word = token.word
@@ -156,14 +157,39 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             word = "month_"
         elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             word = "negative"
-        elif word == ":" and before == "no":  # "No: 1. effusion 2. edema"
-            word, listed = "any", True
-        elif listed and word == "." and before.isdigit():
+        elif place == listed and word == ":":
             word = "any"
+        elif listed is not None and place >= listed and (word in _BULLETS or (word in (".", ")") and before.isdigit())):
+            word = "no"
         dated.append(Token(word, token.start, token.end))
     if dated and (dated[-1].word.isalpha() or dated[-1].word == "?"):  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
+
+
+def denied_list(tokens: tuple[Token, ...]) -> int | None:
+    """Return the place of the colon or bullet behind which things are listed that are all denied, if there is one.
+
+    Example:
+        >>> from medvlp.text.phrases import tokens_of
+        >>> [denied_list(tokens_of(text)) for text in ("No signs of: 1. edema", "No change in the following: edema")]
+        [3, None]
+    """
+    words = [token.word for token in tokens]
+    numbers = {place for place, word in enumerate(words[:-1]) if word.isdigit() and words[place + 1] in (".", ")")}
+    starts = [place for place, word in enumerate(words) if word == ":" or word in _BULLETS or place in numbers]
+    ends = {  # places of the last words of denials that hold for what follows alone
+        found.last: len(found.at)
+        for found in (_cues().find(tokens) if starts else ())
+        if {(cue.presence, cue.reach) for cue in found.values} == {("absent", "forward")}
+    }
+    for place in starts:
+        last = place - 1
+        while last not in ends and last >= 0 and words[last] in ("the", "any", "of", "following", "these"):
+            last -= 1
+        if ends.get(last, 0) > (words[place] != ":"):  # a bare "no" is an answer: "Effusion? No - edema."
+            return place
+    return None
 
 
 def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medvlp.text.mentions import read_report
+from medvlp.text.sentences import split_sentences
 
 STATEMENTS = {
     "No focal consolidation, effusion, or pneumothorax.": {
@@ -306,3 +307,45 @@ def test_a_long_text_in_small_letters_is_read_to_its_end() -> None:  # no full s
 )
 def test_a_mention_tells_which_words_decided(sentence: str, cue: str) -> None:
     assert read_report(sentence)[0].cue == cue
+
+
+NONE_OF = ("pneumothorax", "effusion", "edema")
+
+
+@pytest.mark.parametrize(
+    "opening", ["No evidence of:", "No evidence of", "Negative for the following:", "There is no:"]
+)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "- pneumothorax\n- effusion\n- edema",
+        "1. Pneumothorax.\n2. Effusion.\n3. Edema.",
+        "• Pneumothorax;\n• Effusion, large\n• Edema",
+        "\n- Pneumothorax.\n\n- Effusion.\n\n- Edema.",
+        "Pneumothorax\nEffusion\nEdema",
+    ],
+)
+@pytest.mark.parametrize("after", ["Heart is enlarged.", "heart enlarged", "\nCardiomegaly.", "Stable cardiomegaly."])
+def test_a_list_that_is_denied_is_denied_to_its_end_and_no_further(opening: str, lines: str, after: str) -> None:
+    if lines[0] == "P" and (opening[-1] != ":" or after == "heart enlarged"):
+        pytest.skip("a wrapped line, and what may be one more item")
+    text = f"{opening}\n{lines}\n{after}"
+    for written in (text, f"FINDINGS:\n{text}"):
+        told = {each.finding: each.presence for each in read_report(written)}
+        assert told == {**dict.fromkeys(NONE_OF, "absent"), "cardiomegaly": "present"}, written
+    for flat in (" ".join(text.split()), *split_sentences(text)[:1]):  # as tables have it that lost their line breaks
+        assert all(each.presence == "absent" for each in read_report(flat) if each.finding in NONE_OF), flat
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- No evidence of:\n  - effusion\n  - edema\n- Cardiomegaly.", ["absent", "absent", "present"]),
+        ("No change in:\n- effusion\n- edema", ["present", "present"]),
+        ("No prior. Findings:\n- effusion", ["present"]),
+        ("No evidence of:\n- effusion\n- the heart is enlarged", ["absent", "present"]),
+        ("No evidence of: effusion, edema.", ["absent", "absent"]),
+    ],
+)
+def test_what_is_no_item_of_a_denied_list_stays_what_it_is(text: str, told: list[str]) -> None:
+    assert [each.presence for each in read_report(text)] == told
