@@ -25,6 +25,7 @@ from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._norm import by_running_statistics
 from medvlp.models.encoders._text import TextEncoder
+from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.text.tokenizers import Tokenizer
 
 
@@ -161,7 +162,9 @@ class TowerModel(HeadedModel):
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if self.standing:
             positions = batch.positions if images is None else torch.zeros_like(images.owner)
-            self.draws.enter(recipe.view, positions, owner, asked=recipe.patched, images=images)
+            packed = None if mask is None or not isinstance(tower, SliceEncoder) else mask.sum(1)  # rows inside it
+            of_rows = owner if packed is None else owner.repeat_interleave(packed)
+            self.draws.enter(recipe.view, positions, of_rows, asked=recipe.patched, images=images)
         other = blank or self.standing or len(self.shared) or not (mask is None or recipe.kind == "text")
         memory = None if other or position is not None else self.remembered
         stored = None if memory is None else memory.rows(values, mask, recipe, tower, self.heads)
