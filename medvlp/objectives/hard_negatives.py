@@ -65,9 +65,8 @@ class HardNegatives(Objective):
         image, text, copies = ({part: ctx[f"{view}/{part}"] for part in self.score.reads} for view in views)
         owner, of_text, of_copy = (ctx.owner(f"{view}/{self.score.reads[0]}") for view in views)
         true, false = owner[:, None] == of_text, owner[:, None] == of_copy
-        columns = {part: torch.cat([text[part], copies[part]]) for part in self.score.reads}
         term = contrast(
-            Similarity(image, columns, self.score, ctx.scale),
+            Similarity(image, text, self.score, ctx.scale).beside(Similarity(image, copies, self.score)),
             torch.cat([true, torch.zeros_like(false)], dim=1),
             exclude=~torch.cat([true, false], dim=1),
             positives="each",

@@ -7,6 +7,7 @@ from torch import Tensor
 from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
+from medvlp.models.scores.late_interaction import LateInteraction
 from medvlp.objectives import HardNegatives
 from tests.objectives.world import rows
 
@@ -56,6 +57,24 @@ def test_a_copy_equal_to_the_text_costs_log_two_and_without_copies_there_is_noth
     # An image whose text is missing has nothing to tell from its copy.
     alone = HardNegatives()(context(image, (text[:1], [0]), (text[1:], [1])))["own_text"]
     assert alone.count.item() == 0
+
+
+def test_by_late_interaction_copies_may_have_more_words_than_texts():
+    generator = torch.Generator().manual_seed(0)
+    parts, sizes = {}, {"image": 5, "text": 3, "text.negative": 7}
+    for view, length in sizes.items():
+        local = torch.randn(2, length, 4, generator=generator, dtype=torch.float64)
+        mask = torch.arange(length)[None] < torch.tensor([[length], [2]])
+        parts |= {
+            parse_key(f"{view}/local"): Part(local, torch.arange(2)),
+            parse_key(f"{view}/mask"): Part(mask, torch.arange(2)),
+        }
+    term = HardNegatives(score="late_interaction")(Context(parts=parts, batch=Batch.of({"text": ["a", "b"]})))[
+        "own_text"
+    ]
+    image, *texts = ({part: parts[parse_key(f"{view}/{part}")].values for part in ("local", "mask")} for view in sizes)
+    true, false = (LateInteraction()(image, each).diagonal() for each in texts)
+    torch.testing.assert_close(term.sum, (torch.stack([true, false]).logsumexp(0) - true).sum(), rtol=1e-9, atol=1e-9)
 
 
 def test_it_asks_for_its_three_views():
