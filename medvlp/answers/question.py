@@ -119,7 +119,7 @@ class Question(Answer):
             for index, memory in memories(column, device):
                 words, mask = self._encoded(model, [questions[i] for i in index], device)
                 logits = head.forward_logits(memory, None, words, mask)
-                shares[index] = logits.double().softmax(dim=1).cpu().numpy()
+                shares[index] = logits.cpu().double().softmax(dim=1).numpy()
         shares[np.array([not question.strip() for question in questions])] = np.nan
         return shares
 

@@ -37,7 +37,12 @@ def device_of(model: nn.Module | None) -> torch.device:
         device(type='cpu')
     """
     device = None if model is None else next((parameter.device for parameter in model.parameters()), None)
-    return torch.device("cpu") if device is None or device.type == "mps" else device
+    return torch.device("cpu") if device is None or widest(device) != torch.float64 else device
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on mps, which has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def barrier() -> None:

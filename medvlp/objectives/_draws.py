@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medvlp.core import collectives
+
 
 def drawn(mask: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Turn draws in [0, 1) into columns of a mask, each as likely as the others, with replacement.
@@ -28,7 +30,7 @@ def drawn(mask: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normal(draws: Tensor) -> Tensor:
-    """Turn draws in [0, 1) into standard normal ones, float64.
+    """Turn draws in [0, 1) into standard normal ones, float64 where the device has it.
 
     Draws are multiples of 2^-24 from 0 on; half a step further none has an infinite normal quantile.
 
@@ -36,4 +38,6 @@ def normal(draws: Tensor) -> Tensor:
         >>> normal(torch.tensor([0.0, 0.5, 0.975])).round(decimals=2).tolist()
         [-5.42, 0.0, 1.96]
     """
+    if collectives.widest(draws.device) != torch.float64:
+        return normal(draws.cpu()).float().to(draws.device)
     return torch.special.ndtri(draws.double() + 2.0**-25)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
@@ -98,14 +99,14 @@ class ClassPrototypeLoss(Objective):
             exclude = labels.isnan() | ~founded[:, 1]
             return {"exclusive": contrast(scores[:, :, 1], believed, exclude=exclude)}
         asked = labels.isfinite() & founded.all(dim=1)
-        weight = self._weight(state, torch.where(asked, believed.double(), -1.0).long()) if self.balanced else None
+        weight = self._weight(state, torch.where(asked, believed.long(), -1)) if self.balanced else None
         target = torch.where(asked, labels.nan_to_num(), 0.0)
         shares = torch.stack([1 - target, target], dim=2) * asked[:, :, None]  # zeros: a pair that is not asked
         return {"binary": contrast(scores.flatten(0, 1), shares.flatten(0, 1).to(scores), row_weight=weight)}
 
     @staticmethod
     def _weight(state: ClassPrototypes, target: Tensor) -> Tensor:
-        seen = state.seen.to(target.device).double()
+        seen = state.seen.to(target.device, collectives.widest(target.device))
         weight = seen.sum(dim=1, keepdim=True) / (2 * seen.clamp(min=1))  # (L, 2)
         chosen = weight.expand(len(target), -1, -1).gather(2, target.clamp(min=0)[:, :, None])
         return chosen.flatten()

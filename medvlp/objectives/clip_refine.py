@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.schedules import Number, value_at
@@ -123,5 +124,6 @@ class ClipRefine(Compared):
     def _drawn(self, ctx: Context, raw: Tensor) -> Tensor:
         """Return z of each own sample, (B, D)."""
         share = ctx.uniform(raw.shape[1], name="clip_refine")
-        unit = normal(share) if self.prior == "normal" else 12**0.5 * (share.double() + 2.0**-25 - 0.5)
+        wide = share.to(collectives.widest(share.device))
+        unit = normal(share) if self.prior == "normal" else 12**0.5 * (wide + 2.0**-25 - 0.5)
         return (self.mean + self.deviation * unit).to(raw)

@@ -110,7 +110,8 @@ class MovingPrototypes(State):
 
     def hold(self, rows: Tensor, labels: Tensor) -> None:
         """Put a step's own unit rows (R, D) and labels (R, L) aside."""
-        self._coming = collectives.gather_rows(rows), collectives.gather_rows(labels)
+        device = collectives.device_of(self._model)
+        self._coming = collectives.gather_rows(rows).to(device), collectives.gather_rows(labels).to(device)
 
     @torch.no_grad()
     def after_step(self, model: object, samples_seen: int) -> None:

@@ -108,9 +108,8 @@ class _Layer:
         self.norm = norm
         self.momentum = norm.momentum
         self.mean, self.var, self.moves = (_buffer(norm, name).clone() for name in _BUFFERS)
-        wide = torch.float32 if self.mean.device.type == "mps" else torch.float64
         # Number of values a channel, their sum and sum of squares about the running mean that all processes share.
-        self.sums = torch.zeros(3, len(self.mean), dtype=wide, device=self.mean.device)
+        self.sums = torch.zeros(3, len(self.mean), dtype=collectives.widest(self.mean.device), device=self.mean.device)
         norm.momentum = 1.0
         self._hook = norm.register_forward_hook(self._add)
 

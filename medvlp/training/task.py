@@ -327,7 +327,7 @@ class Task(nn.Module):
         The host reads it once, and so knows what the step will report before it goes backward.
         """
         device = next(self.model.parameters()).device
-        wide = torch.float32 if device.type == "mps" else torch.float64
+        wide = collectives.widest(device)
         own = [each.detach().to(wide) for term in terms.values() for each in (term.sum, term.count)]
         own += torch.tensor(more, dtype=wide, device=device).unbind()
         value = getattr(self.model.scale, "value", None)

@@ -11,13 +11,14 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from medvlp.core import ConfigError
+from medvlp.core import ConfigError, collectives
 from medvlp.core.decoding import Decoding
 from medvlp.models.encoders._text import TextTower
 from medvlp.models.encoders.transformer import TextTransformer
 from medvlp.models.heads._speaker import by_beams, drawn, one_by_one
 from medvlp.models.heads.generator import Generator
 from tests.models.words import HashWords
+from tests.training.elsewhere import ELSEWHERE, Devices
 
 STOP = 1
 
@@ -163,6 +164,23 @@ def test_one_beam_is_greedy_and_each_sum_is_that_of_its_text(words: str) -> None
             logs = logits.double().log_softmax(dim=2).gather(2, got[:, :, None])[:, :, 0]
             there = ((got == STOP).int().cumsum(dim=1) - (got == STOP).int()) == 0
             torch.testing.assert_close(sums, torch.where(there, logs, 0.0).sum(dim=1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize("decoding", [Decoding(beams=4), Decoding(temperature=0.8, top_p=0.9)])
+def test_the_same_is_written_on_a_device_without_float64(decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, memory, draws = (
+        generator().eval(),
+        random(7, 5, 6),
+        torch.rand(7, 8, generator=torch.Generator().manual_seed(1)),
+    )
+    options: Any = {"start": 4, "stop": STOP, "longest": 8, "decoding": decoding}
+    written = head.write(memory, None, **options, draws=draws if decoding.drawn else None)
+    monkeypatch.setattr(collectives, "widest", lambda device: torch.float32)
+    with Devices(repeatable=False, wide=False), torch.no_grad():
+        there = draws.to(ELSEWHERE) if decoding.drawn else None
+        found = head.to(ELSEWHERE).write(memory.to(ELSEWHERE), None, **options, draws=there)
+        assert found.tolist() == written.tolist()
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.5, 0.8)])

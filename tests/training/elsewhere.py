@@ -2,7 +2,7 @@
 
 They compute with what they hold and say that they are on ``meta``. What CUDA refuses is refused: operations on tensors
 of two devices (but for single numbers and indices), draws from a processor's generator, numpy, products of whole
-numbers; and what torch lists as without a deterministic kernel on CUDA.
+numbers; and what torch lists as without a deterministic kernel on CUDA. Of a Mac's device float64 is refused.
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ class Devices(TorchDispatchMode):
 
     Args:
         repeatable: whether what has no deterministic kernel is refused too.
+        wide: whether the device has float64, which mps has not.
     """
 
-    def __init__(self, *, repeatable: bool = True) -> None:
+    def __init__(self, *, repeatable: bool = True, wide: bool = True) -> None:
         super().__init__()
-        self.repeatable = repeatable
+        self.repeatable, self.wide = repeatable, wide
 
     def __enter__(self) -> Devices:
         self._before, self._numbers = (torch.autocast, torch.inference_mode), _Numbers()
@@ -99,7 +100,11 @@ class Devices(TorchDispatchMode):
         sums = name == "aten::cumsum" and any(each.is_floating_point() for each in values)
         if self.repeatable and values and (sums or name in _UNREPEATABLE):
             raise RuntimeError(f"{name} has no deterministic kernel on CUDA")
-        return _run(func, args, kwargs or {})
+        found = _run(func, args, kwargs or {})
+        made = [each for each in tree_leaves(found) if isinstance(each, Elsewhere)]
+        if not self.wide and any(each.dtype == torch.float64 for each in made):
+            raise TypeError(f"{name} to float64, which mps does not have")
+        return found
 
 
 class _Numbers(TorchFunctionMode):

@@ -15,6 +15,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.randomness import numpy_generator
 from medvlp.data.batch_views import Mixup
 from medvlp.training.journal import read_journal
+from tests.training.elsewhere import ELSEWHERE, Devices
 from tests.training.methods import BATCH, Method, batch_of, check_resume, check_same, images, make_setup, train
 
 FINDINGS = ("effusion", "nodule")
@@ -80,6 +81,15 @@ def test_the_first_step_is_the_papers_by_hand(tmp_path: Path) -> None:
     train(METHOD, str(tmp_path / "run"))
     row = next(row for row in read_journal(tmp_path / "run" / "log.jsonl") if row["kind"] == "train")
     assert row["classify/labels"] == pytest.approx(total / count, rel=1e-6)
+
+
+def test_pairs_are_mixed_alike_on_a_device_without_float64() -> None:
+    batch = batch_of(METHOD, torch.arange(BATCH), torch.float32)
+    mixed = Mixup(alpha=0.8)(batch, seed=5)
+    with Devices(wide=False):
+        there = Mixup(alpha=0.8)(batch.to(ELSEWHERE), seed=5).to(torch.device("cpu"))
+        for name in ("image", "label.effusion", "label.nodule"):
+            torch.testing.assert_close(there[name].values, mixed[name].values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_step_in_chunks_is_a_whole_step(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Mixup:
             )
         positions = batch.positions.tolist()
         draws = [numpy_generator(seed, position, "mixup").beta(self.alpha, self.alpha) for position in positions]
-        share = torch.tensor(draws, dtype=torch.float64, device=batch.device)
+        share = torch.tensor(draws, dtype=torch.float64)
         made = {name: self._mixed_images(batch, name, share) for name in self.fields}
         for name, column in batch.columns.items():
             if parse_field(name).kind == "label" and isinstance(column.values, Tensor):
@@ -79,5 +79,5 @@ class Mixup:
 def _mixed(values: Tensor, share: Tensor) -> Tensor:
     """Mix each row (B, ...) with its neighbour's."""
     neighbour = torch.arange(len(values), device=values.device) ^ 1
-    own = share.to(values.dtype).view(-1, *[1] * (values.dim() - 1))
+    own = share.to(values.dtype).to(values.device).view(-1, *[1] * (values.dim() - 1))
     return own * values + (1 - own) * values[neighbour]

@@ -42,7 +42,7 @@ def attention_weights(model: Model, image: Tensor, vectors: Tensor, query: Query
     """
     with torch.inference_mode():
         encoded = encoded_images(model, image[None], "tokens", "attention", "embedding")
-        layers, embedding = encoded.part("attention")[0].double().cpu().numpy(), encoded.part("embedding")[0].float()
+        layers, embedding = encoded.part("attention")[0].cpu().double().numpy(), encoded.part("embedding")[0].float()
         scores = (vectors.to(embedding.device).float() @ embedding).tolist()
     if encoded.grid is None:
         raise ConfigError("The tokens of this image tower form no grid: a map needs one, remove token dropping.")

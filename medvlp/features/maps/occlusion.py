@@ -78,5 +78,5 @@ class Occlusion:
     @staticmethod
     def _scores(model: Model, images: Tensor, vectors: Tensor) -> np.ndarray:
         with torch.inference_mode():
-            rows = encoded_images(model, images, "embedding").part("embedding").double()
-            return (rows @ vectors.to(rows.device).double().T).cpu().numpy()
+            rows = encoded_images(model, images, "embedding").part("embedding").cpu()
+            return (rows.double() @ vectors.cpu().double().T).numpy()

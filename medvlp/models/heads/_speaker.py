@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from medvlp.core import collectives
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.modes import evaluating
@@ -122,7 +123,8 @@ def drawn(logits: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
         [0, 1, 1]
     """
     assert decoding.temperature is not None
-    shares, order = (logits.double() / decoding.temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    wide = collectives.widest(logits.device)
+    shares, order = (logits.to(wide) / decoding.temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)
     shares = shares * (shares.cumsum(dim=1) - shares < decoding.top_p - 1e-12)
     bounds = shares.cumsum(dim=1)
     at = (bounds <= draws[:, None] * bounds[:, -1:]).sum(dim=1)
@@ -133,23 +135,23 @@ def by_beams(steps: Steps, first: Tensor, stop: int, longest: int, decoding: Dec
     """Write by beams: at each place the B best of all beams' continuations and of the texts that are done go on.
 
     Returns:
-        (R, T) as `Speaker.write`, and the sums of the log probabilities of what was written, (R,) float64.
+        (R, T) as `Speaker.write`, and the sums of the log probabilities of what was written, (R,).
     """
     rows, beams, given = len(first), decoding.beams, first.shape[1]
     at = torch.arange(rows, device=first.device)
-    ids, sums = first[:, None], torch.zeros(rows, 1, dtype=torch.float64, device=first.device)
+    ids, sums = first[:, None], torch.zeros(rows, 1, dtype=collectives.widest(first.device), device=first.device)
     done, lengths = sums > 0, torch.zeros_like(sums)
     for _ in range(longest):
         if bool(done.all()):
             break
         now = ids.shape[1]
-        logs = steps.next(ids.flatten(0, 1)).double().log_softmax(dim=-1).view(rows, now, -1)
+        logs = steps.next(ids.flatten(0, 1)).to(sums.dtype).log_softmax(dim=-1).view(rows, now, -1)
         vocabulary = logs.shape[2]
         # A text that is done goes on in one way, with another stop, which costs nothing and does not lengthen it.
         still = torch.full_like(logs, float("-inf"))
         still[:, :, stop] = 0.0
         every = sums[:, :, None] + torch.where(done[:, :, None], still, logs)
-        longer = (lengths + (~done).double())[:, :, None].expand_as(every)
+        longer = (lengths + (~done).to(sums.dtype))[:, :, None].expand_as(every)
         marks = every / longer.clamp(min=1.0) ** decoding.length_penalty
         best = marks.flatten(1).topk(min(beams, now * vocabulary), dim=1).indices
         from_beam, word = best // vocabulary, best % vocabulary
