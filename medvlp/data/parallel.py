@@ -46,8 +46,8 @@ def notify(progress: Progress | None, done: int, total: int) -> None:
 
 
 def start_method() -> str:
-    """How worker processes start: ``fork`` where there is one (the manifest is then shared, not copied)."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    """How worker processes start: ``fork`` where that is safe (the manifest is then shared, not copied), on Linux."""
+    return "fork" if sys.platform == "linux" else "spawn"
 
 
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:

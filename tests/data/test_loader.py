@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -14,6 +15,7 @@ from medvlp.core.sample import Batch
 from medvlp.data.cache import Cache
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.views.affine import Affine
@@ -55,6 +57,18 @@ def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: 
     for a, b in zip(alone, several, strict=True):
         assert_same(a, b)
     for a, b in zip(alone[3:], resumed, strict=True):
+        assert_same(a, b)
+
+
+@pytest.mark.slow
+def test_workers_of_a_mac_are_spawned_and_give_identical_bits(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's own libraries may not be used after a fork: CPython has spawned by itself there since 3.8."""
+    alone = take(Loader(prepared, SUFFIX, batch=4, seed=3), 3)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert start_method() == "spawn"
+    for a, b in zip(alone, take(Loader(prepared, SUFFIX, batch=4, seed=3, workers=1), 3), strict=True):
         assert_same(a, b)
 
 
