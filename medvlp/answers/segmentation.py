@@ -231,4 +231,5 @@ def _levels(model: Model) -> Sequence[Level]:
 def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS names all alone
+    return os.sysconf(free) * os.sysconf("SC_PAGE_SIZE")

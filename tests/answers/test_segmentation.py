@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,6 +109,21 @@ def test_windows_equal_one_pass_inside_their_margins(kind: str) -> None:
     one = Segmentation(labels=["a", "b"], window=(28, 40, 28))
     with torch.no_grad():
         assert torch.equal(one.logits(model, batch), whole)
+
+
+def test_where_the_system_does_not_tell_of_free_memory_a_volume_is_drawn_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """macOS has no SC_AVPHYS_PAGES."""
+    names = {name: number for name, number in os.sysconf_names.items() if name != "SC_AVPHYS_PAGES"}
+    ask_system = os.sysconf
+    monkeypatch.setattr(os, "sysconf_names", names)
+    monkeypatch.setattr(os, "sysconf", lambda name: ask_system(names[name]))
+    model, value = plain_model("volume"), torch.rand(1, 1, 16, 16, 16)
+    batch = Batch(("a",), torch.arange(1), {"volume": Column(value, torch.arange(1))})
+    with torch.no_grad():
+        found = Segmentation(labels=["a", "b"]).logits(model, batch)
+    assert torch.equal(found, logits_of(model, "volume", value))
 
 
 def test_a_mask_lies_in_the_pixels_of_the_file() -> None:

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _PRELOADED = ("timm.models.vision_transformer", "torch.utils.tensorboard", "pydicom")  # what most jobs import late
 _POLL = 0.5  # seconds between looks at how far jobs are, for the progress bar
 _PATIENCE = 120.0  # seconds that an interrupted job has to save itself
+_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
 _Process = ForkServerProcess | SpawnProcess
 
 
@@ -152,7 +153,7 @@ def _in_process(run: Run, threads: int | None) -> None:
             traceback.print_exc()
             failed = f"{type(error).__name__}: {' '.join(str(error).split())}"
         most = max(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, int(str(_read_state(run).get("memory", 0)))
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _IN_MB, int(str(_read_state(run).get("memory", 0)))
         )
         spent += time.monotonic() - begun
         _write_state(run, {"failed": failed, "seconds": round(spent, 1), "memory": most})
@@ -251,8 +252,6 @@ def _write_state(run: Run, facts: Mapping[str, object]) -> None:
 
 def _context() -> Any:  # noqa: ANN401
     """Jobs are forked from a server that has imported what they need and runs no thread: quick, and nothing shared."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *_PRELOADED])
     return context
