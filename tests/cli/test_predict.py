@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +106,18 @@ def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Pat
     assert plain.code == 3
     assert f"{films / '1.png'} cannot be read (truncated): " in plain.err
     assert plain.out.count(".png\n") == 4
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there all names are in UTF-8")
+def test_a_name_that_is_not_in_utf8_ends_nothing(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
+    """As old archives of Windows unpack: Python shows a letter's byte as half a character, which none can write."""
+    film = films.parent / "old" / os.fsdecode(b"M\xfcller.png")
+    film.parent.mkdir()
+    shutil.copy(films / "0.png", film)
+    out = tmp_path / "p.csv"
+    assert r"M\udcfcller.png" in cli("predict", bundle, film, "--out", out).out + cli("predict", bundle, film).out
+    assert json.loads(cli("predict", bundle, film, "--json").out)["results"][0]["path"] == str(film)
+    assert pd.read_csv(out)["id"].tolist() == [str(film).replace("\udcfc", r"\udcfc")]
 
 
 def test_maps_are_of_what_is_said_to_be_present(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:

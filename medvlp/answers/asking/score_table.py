@@ -43,7 +43,7 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
     gated = any("abstained" in result for result in found["results"])
     header = ["id", "patient_id", *(["split"] if placed else [])]
     header += [f"{kind}:{name}" for name in findings for kind in ("label", "score")] + (["group:gate"] if gated else [])
-    with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+    with written_whole(path) as temporary, open(temporary, "w", -1, "utf-8", "backslashreplace", "") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         for result in found["results"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,17 @@ def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) 
         (tmp_path / name).touch()
     assert list_files(tmp_path) == ["5.png", "a/1.png", "b/3.PNG", "b/deep/4.txt"]
     assert list_files(tmp_path, ["b", "nowhere", "b"], suffixes=(".png",)) == ["b/3.PNG"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there all names are in UTF-8")
+def test_names_that_are_not_in_utf8_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for name in (b"M\xfcller.dcm", "Müller.dcm".encode(), b"plain.dcm"):
+        (tmp_path / os.fsdecode(name)).touch()
+    sentence = (
+        r"1 files below .* names that are not in UTF-8, as old archives of Windows give them, the first 'M\\udcfc"
+    )
+    with pytest.raises(DataError, match=sentence):
+        list_files(tmp_path)
 
 
 def test_rows_whose_file_is_not_there_are_listed_and_rows_without_a_path_kept(tmp_path: Path) -> None:
