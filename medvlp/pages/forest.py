@@ -70,7 +70,7 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
     # A result on other labels (one that tells left from right, say) is no further reading of the same findings.
     asked = findings_of(best)
     alike = [result for result in results if macro_of(result) and asked & findings_of(result)]
-    series = [(result, f"series{min(at, 3)}") for at, result in enumerate(alike)]
+    series = [(result, f"series{at}") for at, result in enumerate(alike)]
     labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if plain_auroc(row)))
     rows = []
     for label in [*(label for label in labels if label not in AVERAGES), "macro"]:

@@ -6,6 +6,7 @@ import html
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.words import number
+from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.render import render_report
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 NARROW = 390
@@ -60,6 +63,17 @@ def test_every_picture_says_what_it_shows(tree: _Tree) -> None:
     ]
     # A mark inside a forest plot is hidden with the plot that it stands in; its numbers are words beside it.
     assert all(a.get("overflow") == "visible" for a in outside)
+
+
+def test_each_result_of_a_forest_has_a_mark_of_its_own_and_its_name_before_its_numbers(
+    results: tuple[Result, ...],
+) -> None:
+    five = tuple(replace(results[0], name=f"m{at}", title=f"Model {at}") for at in range(5))
+    page = render_report(ReportInputs(title="A", results=five))
+    legend = page[page.index('<p class="legend">') :].partition("</p>")[0]
+    assert len(set(re.findall(r"<(?:circle|path) [^>]*>", legend))) == 5
+    row = page[page.index('<div class="forest-row"') :].partition("</div>\n  </div>")[0]
+    assert re.findall(r'<span class="unseen">([^<]*): </span><b>', row) == [f"Model {at}" for at in range(5)]
 
 
 def test_every_table_scrolls_in_a_box_that_the_keyboard_reaches(tree: _Tree) -> None:
