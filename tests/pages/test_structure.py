@@ -58,6 +58,8 @@ def test_every_picture_says_what_it_shows(tree: _Tree) -> None:
     assert all((each.get("alt") or "").strip() for each in images)
     assert drawn
     assert all((each.get("aria-label") or "").strip() for each in drawn)
+    # Words inside of what is a picture are not heard: a caption stands beside it.
+    assert not [attributes for tag, attributes, _ in tree.tags if tag == "figure" and "role" in attributes]
     outside = [
         a for tag, a, _ in tree.tags if tag == "svg" and a.get("role") != "img" and a.get("aria-hidden") != "true"
     ]
