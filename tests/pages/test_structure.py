@@ -86,6 +86,14 @@ def test_every_table_scrolls_in_a_box_that_the_keyboard_reaches(tree: _Tree) -> 
     assert all(box.get("tabindex") == "0" and box.get("aria-label") for box in boxes)
 
 
+def test_tables_of_two_results_have_names_and_files_of_their_own(results: tuple[Result, ...]) -> None:
+    page = render_report(ReportInputs(title="A", results=(results[0], replace(results[0], name="b", title="Second"))))
+    for found in (r'role="region" aria-label="([^"]+)"', r'<a download="([^"]+)"'):
+        names = re.findall(found, page)
+        assert len(names) > 8
+        assert len(set(names)) == len(names)
+
+
 def test_headings_begin_with_one_and_skip_no_level(page: str) -> None:
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
     assert levels[0] == 1
