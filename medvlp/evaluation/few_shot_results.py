@@ -103,7 +103,8 @@ def evaluate_few_shot(
         ]
         averaged = [each for each in columns if each.point is not None and each.positives >= min_positives]
         if averaged:
-            columns.append(_macro(averaged, len(patients), clusters.patients))
+            known = np.any([np.isin(truths[each.label], (0.0, 1.0)) for each in averaged], axis=0)
+            columns.append(_macro(averaged, int(known.sum()), count_patients(clusters.patient[known])))
         for column in columns:
             row = Metric(
                 metric=f"auroc@{shots}",

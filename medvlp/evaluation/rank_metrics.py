@@ -55,11 +55,9 @@ def rank_metrics(
     with_influence = interval == "bca" and resamples > 0
     everybody = [column_of(rows, None, rows.known, clusters, with_influence) for rows in parsed.values()]
     taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
-    pooled = (
-        pooled_column([parsed[label] for label in taking_part], clusters, with_influence)
-        if len(taking_part) > 1
-        else None
-    )
+    part = [parsed[label] for label in taking_part]
+    pooled = pooled_column(part, clusters, with_influence) if len(part) > 1 else None
+    counted = table[np.any([rows.known for rows in part], axis=0)] if part else table
     grouped = [
         column_of(
             parsed[finding],
@@ -83,11 +81,11 @@ def rank_metrics(
         labels = [each.label for each in averaged]
         for at, metric in enumerate(kinds):
             rows = [(_row(column, metric, split, level), found.get((column.label, column.group))) for column in members]
-            macro = _macro_row(members, averaged, metric, split, level, group, table, min_positives)
+            macro = _macro_row(members, averaged, metric, split, level, group, counted, min_positives)
             rows.append((macro, mean_estimate([found[label, group] for label in labels])))
             if group is not None and averaged and labels != taking_part:
                 same = [each for each in everybody if each.label in labels]
-                row = _macro_row(everybody, same, metric, split, level, None, table, min_positives)
+                row = _macro_row(everybody, same, metric, split, level, None, counted, min_positives)
                 row = replace(row, metric=metric + ALIKE, group=group)
                 rows.append((row, mean_estimate([found[label, None] for label in labels])))
             if group is None and len(averaged) > 1:

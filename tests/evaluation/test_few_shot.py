@@ -163,12 +163,14 @@ def test_the_number_is_the_mean_over_draws_and_its_intervals_hold_patients_and_d
 def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_is_told() -> None:
     generator = np.random.default_rng(0)
     scores = {name: {2: generator.normal(size=(4, 50))} for name in ("edema", "mass", "hernia")}
-    labels = {"edema": np.arange(50) % 2, "mass": np.arange(50) == 0, "hernia": np.zeros(50)}
+    labels = {"edema": np.arange(50) % 2.0, "mass": np.arange(50) == 0, "hernia": np.zeros(50)}
+    labels["edema"][46:] = np.nan
     people = [str(row) for row in range(50)]
     options = {"ids": people, "seed": 0, "recipe": "", "data": "", "resamples": 50, "min_positives": 5}
     result = evaluate_few_shot(scores, labels, people, **options)
     macro, edema = result.find("auroc@2", "macro"), result.find("auroc@2", "edema")
     assert (macro.value, macro.counts.labels_used, macro.counts.min_positives) == (edema.value, 1, 5)
+    assert (macro.counts.n, macro.counts.patients) == (edema.counts.n, edema.counts.patients) == (46, 46)
     assert (result.find("auroc@2", "hernia").value, result.find("auroc@2", "hernia").reason) == (None, "no_positives")
     assert result.find("auroc@2", "mass").reason == "too_few_positives"
     assert result.find("auroc@2", "mass").interval.low is None
