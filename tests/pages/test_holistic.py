@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from medvlp.evaluation.results import Comparison, Counts, Metric, Result
 from medvlp.pages.holistic import Axis, attack_rows, holistic_axes
 from medvlp.pages.inputs import ReportInputs
@@ -86,6 +88,14 @@ def test_a_page_without_its_measures_has_no_such_section_and_one_with_them_names
     page = render_report(ReportInputs(title="a", results=(CLEAN, ROBUST, ATTACKS)))
     assert "no number; it takes the measure shape_texture" in page
     assert '<a href="#robustness">Corruption</a>' in page
+
+
+def test_the_last_column_is_a_difference_of_areas_only_and_the_page_says_so() -> None:
+    axes = [each for each in holistic_axes([CLEAN, ROBUST, ATTACKS]) if each.clean is not None and each.row is not None]
+    differs = {each.name: each.row.value == pytest.approx(each.changed - each.clean) for each in axes}
+    assert differs == {"Distribution shift": True, "Corruption": True, "Out of distribution": False, "Attacks": True}
+    page = render_report(ReportInputs(title="a", results=(CLEAN, ROBUST, ATTACKS)))
+    assert "the last column is the number that is named, of two macro AUROCs their difference" in page
 
 
 def test_a_model_of_one_finding_has_every_axis_by_that_finding() -> None:
