@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -145,11 +146,9 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, re
         return without_interval(row)
     if row.counts.patients < LEAST_PATIENTS:
         return without_interval(replace(row, reason="too_few_patients"))
-    if recentred:
-        found = recentred_interval(draws, value=row.value, level=row.interval.level)
-    else:
-        found = percentile_interval(draws, level=row.interval.level)
-    return with_interval(row, found, method="patient_bootstrap", form="recentred" if recentred else "percentile")
+    made = partial(recentred_interval, value=row.value) if recentred else percentile_interval
+    form = "recentred" if recentred else "percentile"
+    return with_interval(row, made(draws, level=row.interval.level), method="patient_bootstrap", form=form)
 
 
 def with_share(row: Metric, share: Share) -> Metric:

@@ -75,11 +75,11 @@ class Geometry(Measure):
         chosen = np.sort(np.random.default_rng(evaluation.options.seed).permutation(there)[:_MOST])
         manifest = evaluation.judged.manifest.take(chosen)
         patients = [str(each) for each in manifest.column("id.patient")]
-        clusters = patient_clusters(patients)
+        people = patient_clusters(patients)
         facts: dict[str, Any] = {
             "split": evaluation.options.split,
             "policy": "none",
-            "counts": Counts(n=len(chosen), patients=clusters.patients),
+            "counts": Counts(n=len(chosen), patients=people.patients),
         }
         names = list(self.numbers(image[:1], text[:1], np.ones((1, 1))))
         rows = [
@@ -88,14 +88,13 @@ class Geometry(Measure):
         ]
 
         def statistic(weights: FloatArray) -> FloatArray:
-            found = self.numbers(image[chosen], text[chosen], weights[clusters.patient])
+            found = self.numbers(image[chosen], text[chosen], weights[people.patient])
             return np.stack([found[name] for name in names], axis=1)
 
-        facts = {"height": len(chosen), "recentred": True, **evaluation.drawn}
         yield Result(
             name="geometry",
             title="Embeddings on the sphere",
-            metrics=tuple(drawn_rows(rows, statistic, clusters, **facts)),
+            metrics=tuple(drawn_rows(rows, statistic, people, height=len(chosen), recentred=True, **evaluation.drawn)),
             cases=pd.DataFrame(
                 {
                     "id": [str(each) for each in manifest.column("id")],
