@@ -48,13 +48,9 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         )
     found += notes_of(manifest)
     if "age" in manifest and pa.types.is_string(manifest.arrow("age").type):
-        found.append(
-            "Ages are words, and each is a group of its own: write years as numbers, leave unknown ones blank."
-        )
+        found.append("Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.")
     if joined := manifest.meta.get("reports_of_several_rows"):
-        found.append(
-            f"{joined} reports are several rows of the table, joined in their order: drop preliminary ones first."
-        )
+        found.append(f"{joined} reports are several rows of the table, joined: drop preliminary ones first.")
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)

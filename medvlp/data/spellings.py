@@ -51,9 +51,7 @@ as different patients and a split may part them, so write each in one way.
             "in one way."
         )
     if rounded := sum(re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name) is not None for name in there):
-        notes.append(
-            f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may have become one."
-        )
+        notes.append(f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may be one.")
     if blank:
         notes.append(
             f"{len(blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal ones count as one "

@@ -197,7 +197,7 @@ def test_missing_data_are_named(cli: Cli, config: Path, tmp_path: Path) -> None:
 def test_an_empty_cohort_is_refused(cli: Cli, config: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("id,text,id.patient\n")
     told = cli("train", config, f"data.manifest={tmp_path / 'm.csv'}", "data.where={}").refused()
-    assert "is empty: index the data again" in told
+    assert "has no rows: export the table again" in told
     told = cli("train", config, "data.where={view_position: [LL]}").refused()
     assert "has no record left where view_position is ['LL']: the column holds" in told
 

@@ -49,7 +49,7 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
 def test_patients_whose_numbers_a_spreadsheet_rounded_are_told() -> None:
     columns = {"id": list("abcd"), "text": ["Clear."] * 4, "id.patient": ["1.23E+12", "1,23E+12", "1E+12", "P1E12"]}
     assert oddities(Manifest.of(columns, root=Path())) == (
-        "3 rows name a patient by a number that a spreadsheet rounded: several may have become one.",
+        "3 rows name a patient by a number that a spreadsheet rounded: several may be one.",
     )
 
 
@@ -58,7 +58,7 @@ def test_words_for_nothing_in_reports_and_among_ages_are_told(tmp_path: Path) ->
     made = index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})
     assert oddities(made) == (
         "1 of 4 rows have neither a file nor a report: nothing can be learned from them.",
-        "Ages are words, and each is a group of its own: write years as numbers, leave unknown ones blank.",
+        "Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.",
         "1 of 4 rows have no report.",
         "2 reports are 'NULL' or the like, which is learnt: leave them blank.",
     )
