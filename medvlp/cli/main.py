@@ -103,6 +103,12 @@ def main() -> None:
     except UserError as error:
         print(f"medvlp: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "process pool" not in str(error):  # torch's and Python's words
+            raise
+        mended = "probably for want of memory: start again with fewer workers; what was finished is kept."
+        print(f"medvlp: A worker process ended ({' '.join(str(error).split())}), {mended}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except _InterruptedError as signal_:
         print(
             f"medvlp: Interrupted ({signal_}); what was complete is kept: start the same command again to go on.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from medvlp.data.manifest import Manifest
 from medvlp.data.stack_files import FileStack
@@ -29,6 +32,26 @@ def test_slices_of_volumes_become_stack_files_in_the_windows_asked_for(
     manifest = Manifest.load(out / "manifest.parquet")
     assert [len(FileStack(manifest.path(row, "stack") or Path())) for row in range(6)] == list(DEPTHS)
     assert "0 of them new" in cli(*command, "--workers", "1").out
+
+
+def test_a_worker_that_is_killed_is_one_sentence_and_what_was_made_stays(
+    cli: Cli, tiny_run: Trained, tmp_path: Path
+) -> None:
+    volume_cohort(tmp_path / "ct").save(tmp_path / "ct" / "m.parquet")
+    out, others = tmp_path / "slices", set(multiprocessing.active_children())
+    command = ("embed", tiny_run.bundle, tmp_path / "ct" / "m.parquet", "--slices", out, "--window", "ct_lung_v1")
+
+    def killed(*given: object) -> None:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+
+    hook = register_module_forward_pre_hook(killed)
+    told = cli(*command, "--workers", "1").refused()
+    hook.remove()
+    assert told.startswith("medvlp: A worker process ended (DataLoader worker (pid")
+    assert told.endswith("probably for want of memory: start again with fewer workers; what was finished is kept.")
+    made = len(list(out.glob("*.safetensors")))
+    assert f"6 stack files, {6 - made} of them new" in cli(*command, "--workers", "1").out
 
 
 def test_where_features_go_must_be_said_once(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
