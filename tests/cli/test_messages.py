@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,3 +95,17 @@ def test_on_windows_a_command_says_where_it_runs() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == ("medvlp: Commands run on Linux and macOS: on Windows, use its Subsystem for Linux (WSL).\n")
+
+
+def _killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_of_a_pool_that_is_killed_is_one_sentence(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the phantom's, whose code is frozen; other pools say so themselves."""
+    monkeypatch.setattr("medvlp.cli.main.app", lambda: ProcessPoolExecutor(1).submit(_killed).result())
+    told = cli().refused()
+    assert told.startswith("medvlp: A worker process ended (A process in the process pool was terminated")
+    assert told.endswith("start again with fewer workers; what was finished is kept.")
