@@ -147,7 +147,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except Exception as error:  # writers in compiled code have errors of their own
         refuse_write(error, path)
     finally:
         with suppress(OSError):  # of a disk that refuses, what went wrong is already said

@@ -3,10 +3,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import sys
 from contextlib import suppress
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from medvlp.core import files
 from medvlp.core.errors import DataError, UserError
@@ -124,6 +127,20 @@ def test_compiled_writers_tell_the_systems_error_only_in_words(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a folder is moved away before the next")
+def test_tensors_that_a_full_disk_does_not_take_are_told_so_and_nothing_stays(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: the kernel refuses the write
+    try:
+        with (
+            pytest.raises(UserError, match=r"The disk is full: .*slices could not be written"),
+            written_whole(tmp_path / "slices") as temporary,
+        ):
+            save_file({"features": np.zeros(1000)}, temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_is_there_while_it_is_replaced(tmp_path, monkeypatch):
     for name in ("a", ".a.part"):
         (tmp_path / name).mkdir()
