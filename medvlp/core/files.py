@@ -200,8 +200,9 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         Traceback (most recent call last):
         medvlp.core.errors.UserError: The disk is full: a could not be written; ...
     """
-    # Writers in compiled code report the system's error only as words: safetensors with its number, OpenVINO without.
-    full = any(f"(os error {code})" in str(error) for code in FULL) or "iostream error" in str(error)
+    # Writers in compiled code report the system's error only as words: safetensors, OpenVINO and numpy.
+    words = (*(f"(os error {code})" for code in FULL), "iostream error", " requested and ")
+    full = any(each in str(error) for each in words)
     if full or getattr(error, "errno", None) in FULL:
         raise UserError(
             f"The disk is full: {path} could not be written; nothing that was complete is lost, make room and "

@@ -127,7 +127,13 @@ def test_compiled_writers_tell_the_systems_error_only_in_words(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a folder is moved away before the next")
-def test_tensors_that_a_full_disk_does_not_take_are_told_so_and_nothing_stays(tmp_path):
+def _saved_by_numpy(path):
+    with open(path, "wb") as handle:
+        np.save(handle, np.zeros(1000))
+
+
+@pytest.mark.parametrize("write", [lambda path: save_file({"features": np.zeros(1000)}, path), _saved_by_numpy])
+def test_tensors_that_a_full_disk_does_not_take_are_told_so_and_nothing_stays(tmp_path, write):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond: the kernel refuses the write
     try:
@@ -135,7 +141,7 @@ def test_tensors_that_a_full_disk_does_not_take_are_told_so_and_nothing_stays(tm
             pytest.raises(UserError, match=r"The disk is full: .*slices could not be written"),
             written_whole(tmp_path / "slices") as temporary,
         ):
-            save_file({"features": np.zeros(1000)}, temporary)
+            write(temporary)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
