@@ -64,7 +64,8 @@ def triplets(
         sides = {"--both-sides": both_sides, "--midlung-right": midlung_right}
         of_matrices = {"--uncertain": uncertain != "ignore", "--lemmas": lemmas != "own", **sides}
         _refuse_given(of_matrices, "matrices, and there are none without --matrix or --medslip")
-    check_outputs([out, *([] if matrix is None else [matrix])], inputs=[reports])
+    in_folder = [] if medslip is None else [medslip / "train.json"]
+    check_outputs([out, *([] if matrix is None else [matrix]), *in_folder], inputs=[reports])
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
     with progress("Reading", unit="reports") as tell:

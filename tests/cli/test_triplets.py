@@ -86,6 +86,14 @@ def test_the_reports_are_never_written_over(cli, tmp_path):
     assert not out.exists()
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_reports_are_read(cli, tmp_path):
+    table, out = tmp_path / "reports.csv", tmp_path / "triplets.jsonl"
+    table.write_text("id,text\ns1,Left effusion.\n")
+    told = cli("data", "triplets", table, "--out", out, "--medslip", table / "medslip").refused()
+    assert "medslip cannot be written" in told
+    assert not out.exists()
+
+
 def test_a_vocabulary_chooses_the_observations(cli, tmp_path):
     table, out = tmp_path / "r.csv", tmp_path / "t.jsonl"
     table.write_text("id,text\ns1,Left lower lobe pneumonia. Hiatal hernia.\n")
