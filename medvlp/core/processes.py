@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import make_folder
+from medvlp.core.files import make_folder, refuse_write
 
 
 def one_process(what: str) -> None:
@@ -53,10 +53,13 @@ def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -
         lock: file of the lock; another name is for work that may go on within other work in the same folder.
 
     Raises:
-        UserError: if another `what` is at work.
+        UserError: if another `what` is at work, or the folder cannot be written.
     """
     make_folder(folder)
-    descriptor = os.open(folder / lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        descriptor = os.open(folder / lock, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        refuse_write(error, folder)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

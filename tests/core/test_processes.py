@@ -25,6 +25,17 @@ def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) 
         pass
 
 
+def test_a_folder_in_which_no_lock_can_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").symlink_to(tmp_path / "file" / "lock")
+    with (
+        pytest.raises(UserError, match=r"out cannot be written \(.*\): choose a folder you may write to\."),
+        exclusive(tmp_path / "out", what="suite", otherwise="choose another out"),
+    ):
+        pass
+
+
 def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
