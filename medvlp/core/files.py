@@ -235,8 +235,13 @@ def inert(words: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole."""
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: object) -> None:

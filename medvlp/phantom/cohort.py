@@ -24,11 +24,10 @@ from typing import Any, Final, Literal
 
 from threadpoolctl import threadpool_limits
 
-from medvlp.core.errors import ConfigError, DataError, UserError
-from medvlp.core.files import FULL
+from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.files import remove_left, write_bytes
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.processes import end_with_parent, exclusive
-from medvlp.phantom._files import write_atomically
 from medvlp.phantom.facts import Study
 from medvlp.phantom.sampling import age_at, sample_cohort
 from medvlp.phantom.truth import write_tables
@@ -143,21 +142,20 @@ def _make(
 ) -> CohortSummary:
     modality, seed, image_size = recipe["modality"], recipe["seed"], recipe["image_size"]
     rows = out / "truth" / ".rows"
-    with _disk(out, len(studies)):
-        if not (rows / "recipe.json").exists():
-            write_atomically(rows / "recipe.json", _json(recipe))
-        first = {study.patient.id: study.date for study in reversed(studies)}
-        jobs = [
-            StudyJob(out, study, age_at(study, first[study.patient.id]), seed, image_size, modality)
-            for study in studies
-        ]
-        todo = [job for job in jobs if not _rows_file(rows, job).exists()]
-        _render(todo, rows, workers=workers, done=len(jobs) - len(todo), total=len(jobs), progress=progress)
-        documents = [json.loads(_rows_file(rows, job).read_text("utf-8")) for job in jobs]
-        write_tables(out, documents)
-        images = sum(len(document["images"]) for document in documents)
-        facts = recipe | {"synthetic": True, "note": NOTE, "studies": len(studies), "images": images}
-        write_atomically(out / "cohort.json", _json(facts))
+    remove_left(out)
+    if not (rows / "recipe.json").exists():
+        write_bytes(rows / "recipe.json", _json(recipe))
+    first = {study.patient.id: study.date for study in reversed(studies)}
+    jobs = [
+        StudyJob(out, study, age_at(study, first[study.patient.id]), seed, image_size, modality) for study in studies
+    ]
+    todo = [job for job in jobs if not _rows_file(rows, job).exists()]
+    _render(todo, rows, workers=workers, done=len(jobs) - len(todo), total=len(jobs), progress=progress)
+    documents = [json.loads(_rows_file(rows, job).read_text("utf-8")) for job in jobs]
+    write_tables(out, documents)
+    images = sum(len(document["images"]) for document in documents)
+    facts = recipe | {"synthetic": True, "note": NOTE, "studies": len(studies), "images": images}
+    write_bytes(out / "cohort.json", _json(facts))
     return CohortSummary(out, modality, seed, image_size, recipe["patients"], len(studies), images, len(todo))
 
 
@@ -271,7 +269,7 @@ def _made(jobs: list[StudyJob], rows: Path) -> int:
         # The number of threads of BLAS can change the last bit of a sum, hence a pixel.
         with threadpool_limits(1):
             document = write_study(job)
-        write_atomically(_rows_file(rows, job), json.dumps(document, sort_keys=True).encode())
+        write_bytes(_rows_file(rows, job), json.dumps(document, sort_keys=True).encode())
     return len(jobs)
 
 
@@ -288,18 +286,3 @@ def _single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _disk(out: Path, total: int) -> Iterator[None]:
-    """Turn a full disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        done = len(list((out / "truth" / ".rows").glob("S*.json")))
-        raise UserError(
-            f"The disk that holds {out} is full after {done} of {total} studies: free some space and run the same "
-            f"command again, it goes on from there."
-        ) from error

@@ -18,8 +18,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medvlp.core.files import write_bytes
 from medvlp.core.triplet import Triplet
-from medvlp.phantom._files import write_atomically
 from medvlp.phantom.facts import FINDINGS, Study
 from medvlp.phantom.sampling import evolution_of, resolved_of
 from medvlp.phantom.write_dicom import study_uid
@@ -118,17 +118,17 @@ def write_tables(out: Path, studies: Sequence[Mapping[str, Any]]) -> None:
         studies: one mapping a study: table name -> rows, and ``report`` -> full text.
 
     Raises:
-        OSError: as the file system says; a table is whole or absent.
+        UserError: if the disk is full or the folder cannot be written; a table is whole or absent.
     """
     for name, schema in TABLES.items():
         rows = [row for study in studies for row in study[name]]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
-        write_atomically(out / "truth" / f"{name}.parquet", buffer.getvalue())
+        write_bytes(out / "truth" / f"{name}.parquet", buffer.getvalue())
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_REPORT_COLUMNS)
     for study in studies:
         row = study["studies"][0]
         writer.writerow([row["accession"], row["study_uid"], row["patient_id"], row["date"], study["report"]])
-    write_atomically(out / "reports.csv", text.getvalue().encode())
+    write_bytes(out / "reports.csv", text.getvalue().encode())

@@ -28,8 +28,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from medvlp.core.files import write_bytes
 from medvlp.core.randomness import numpy_generator, seed_of
-from medvlp.phantom._files import write_atomically
 from medvlp.phantom.facts import Study, View
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def write_radiograph(
         seed: of the cohort; makes the UIDs.
 
     Raises:
-        OSError: as the file system says; nothing half-written stays.
+        UserError: if the disk is full or the folder cannot be written; nothing half-written stays.
     """
     convention = scanner.convention
     stored = store(picture, convention, numpy_generator(seed, _serial(study), f"phantom.collimator.{view}"))
@@ -166,7 +166,7 @@ def write_radiograph(
     dataset.file_meta = _meta(dataset, syntax)
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
     rows, columns = stored.pixels.shape
     return {
         "sop_uid": dataset.SOPInstanceUID,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 
-from medvlp.phantom._files import write_atomically
+from medvlp.core.files import write_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,10 +40,10 @@ def write_nifti(path: Path, voxels: NDArray[np.int16 | np.uint8], affine: NDArra
     The affine goes into sform and qform (code 1, scanner), the unit is mm, and the gzip header carries no time or name.
 
     Raises:
-        OSError: as the file system says; nothing half-written stays.
+        UserError: if the disk is full or the folder cannot be written; nothing half-written stays.
     """
     image = nib.Nifti1Image(np.ascontiguousarray(voxels.transpose(2, 1, 0)), affine, dtype=voxels.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
-    write_atomically(path, gzip.compress(image.to_bytes(), compresslevel=3, mtime=0))
+    write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=3, mtime=0))

@@ -47,7 +47,7 @@ def write_study(job: StudyJob) -> dict[str, Any]:
     """Write the pictures (or the volume) of a study and return its rows: table name -> rows, and ``report``.
 
     Raises:
-        OSError: as the file system says.
+        UserError: if the disk is full or the folder cannot be written.
     """
     study, seed = job.study, job.seed
     report = write_report(study, seed=seed, held_out=study.patient.split == "test", age=job.age)

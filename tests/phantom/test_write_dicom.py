@@ -12,7 +12,6 @@ import pytest
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom._files import write_atomically
 from medvlp.phantom.devices import SCANNERS, Scanner
 from medvlp.phantom.facts import Study, View
 from medvlp.phantom.sampling import sample_cohort
@@ -171,12 +170,3 @@ def test_uids_depend_on_seed_and_thing_and_are_legal() -> None:
     uids = {uid_of(seed, kind, thing) for seed in (0, 1) for kind in ("study", "image") for thing in ("S1", "S2")}
     assert len(uids) == 8
     assert all(pydicom.uid.UID(uid).is_valid and len(uid) <= 64 for uid in uids)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "x.dcm"
-    (tmp_path / ".x.dcm.part").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(target, b"0" * 100_000)
-    assert list(tmp_path.iterdir()) == []

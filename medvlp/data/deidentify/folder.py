@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import make_folder, remove_left, write_json, write_text, written_whole
+from medvlp.core.files import make_folder, remove_left, write_bytes, write_json, write_text, written_whole
 from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
 from medvlp.core.suggest import did_you_mean
@@ -210,8 +210,7 @@ class _Worker:
             place = place.with_name(f"{place.stem}.{self.secret.name(name, prefix='f')}.dcm")
         if not (self.out / place).resolve().is_relative_to(self.out.resolve()):
             raise UnreadableImage("bad_header", detail="its place leads out of the output")
-        with written_whole(self.out / place) as temporary:
-            temporary.write_bytes(clean.data)
+        write_bytes(self.out / place, clean.data)
         searched = clean.pixels
         facts = {"seen": searched.seen, "frames": searched.frames, "share": round(searched.share, 5)}
         return {"kind": "dicom", "out": place.as_posix(), "done": _flat(clean.done), "pixels": facts}

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import written_whole
+from medvlp.core.files import write_bytes
 from medvlp.core.registry import FromModel
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.io.errors import UnreadableImage
@@ -167,5 +167,4 @@ def write_volume(path: Path, voxels: np.ndarray, *, spacing: float = 1.0) -> Non
     import nibabel
 
     image = nibabel.Nifti1Image(voxels.T.copy(), np.diag([-spacing, -spacing, spacing, 1.0]))
-    with written_whole(path) as temporary:
-        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    write_bytes(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

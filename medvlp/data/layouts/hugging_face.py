@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import make_folder, written_whole
+from medvlp.core.files import write_bytes
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
@@ -111,7 +111,5 @@ def _stored(data: bytes, folder: Path) -> str:
     name = hashlib.sha256(data).hexdigest()[:32]
     path = folder / name[:2] / f"{name}{ending}"
     if not path.is_file():
-        make_folder(path.parent)
-        with written_whole(path) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(path, data)
     return path.relative_to(folder).as_posix()
