@@ -15,11 +15,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
+
+import numpy as np
 
 from medvlp.core.passing import passing_folder, remove_passing
 from medvlp.io.errors import UnreadableImage, refusing
@@ -30,6 +32,7 @@ _MAX_MEMBERS = 100_000
 _MAX_BYTES = 16 << 30  # of all members that are unpacked
 _MAX_RATIO = 200  # of all members to the archive; empty slices of a CT deflate 100 times, deflate's own limit is 1032
 _FREE_BYTES = 64 << 20  # unpacked whatever the ratio
+_FREE_ARRAYS, _MAX_ARRAYS_RATIO = 2 << 30, 100  # pictures deflate 2 to 10 times, beyond both it is a bomb
 _MAX_IN_MEMORY = 1 << 30  # bytes of one member that is read without a folder
 _CHUNK = 1 << 20
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".tar.gz")
@@ -143,6 +146,19 @@ def is_archive(stream: BinaryIO) -> bool:
         except zlib.error:
             return False
     return head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or head[257:262] == b"ustar"
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    """Return arrays of an ``.npz`` file; a ValueError says why there are none, or that they swell without end."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(each.file_size for each in packed.infolist())
+        if size > max(_FREE_ARRAYS, _MAX_ARRAYS_RATIO * path.stat().st_size):
+            raise ValueError(f"it says that it unpacks to {size} bytes")
+        with np.load(path, allow_pickle=False) as opened:
+            return [opened[name] for name in names]
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from None
 
 
 class Budget:

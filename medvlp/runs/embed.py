@@ -25,13 +25,7 @@ from medvlp.runs.slices import readable_kinds, reading_of
 
 
 def embed_manifest(
-    model: str | Path,
-    manifest: Path,
-    *,
-    root: Path | None,
-    workers: int,
-    backend: str = "torch",
-    device: str = "cpu",
+    model: str | Path, manifest: Path, *, root: Path | None, workers: int, backend: str = "torch", device: str = "cpu"
 ) -> FeatureTable:
     """Embed every readable record's pictures and report with a bundle; files lie below `root`, or as it says.
 

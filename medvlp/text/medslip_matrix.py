@@ -17,6 +17,7 @@ import numpy as np
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import write_json, written_whole
 from medvlp.core.triplet import Triplet
+from medvlp.io.archive import read_arrays
 from medvlp.text.lemmas import Lemmatiser
 from medvlp.text.medslip_vocabulary import MedslipVocabulary, load_medslip_vocabulary
 from medvlp.text.triplet_files import StudyTriplets
@@ -143,13 +144,12 @@ def load_matrix(path: Path) -> MedslipMatrix:
     Raises:
         DataError: if the file is missing or not such a file, or if its axes are not those of its vocabulary.
     """
+    if not path.exists():
+        raise DataError(f"{path} does not exist: check the path.")
+    names = ("values", "anatomies", "observations", "study_ids", "vocabulary", "sha256")
     try:
-        with np.load(path, allow_pickle=False) as held:
-            values, anatomies, observations = (held[name] for name in ("values", "anatomies", "observations"))
-            studies, vocabulary, sha256 = (held[name] for name in ("study_ids", "vocabulary", "sha256"))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: check the path.") from None
-    except (KeyError, ValueError, OSError, TypeError) as error:
+        values, anatomies, observations, studies, vocabulary, sha256 = read_arrays(path, names)
+    except ValueError as error:
         raise DataError(f"{path} is not a file of anatomy-observation matrices ({error}): make it again.") from None
     words = load_medslip_vocabulary(str(vocabulary))
     if tuple(anatomies) != words.anatomies or tuple(observations) != words.observations:

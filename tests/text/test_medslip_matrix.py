@@ -197,6 +197,13 @@ def test_files_that_do_not_fit_are_refused(tmp_path) -> None:
     (tmp_path / "m.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="is not a file of anatomy-observation matrices"):
         load_matrix(tmp_path / "m.npz")
+    save_matrix(found, tmp_path / "bomb.npz")
+    whole = bytearray((tmp_path / "bomb.npz").read_bytes())
+    at = whole.index(b"PK\x01\x02") + 24  # says that it unpacks to 4 GiB
+    whole[at : at + 4] = (2**32 - 2).to_bytes(4, "little")
+    (tmp_path / "bomb.npz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"matrices \(it says that it unpacks to 42949\d+ bytes\)"):
+        load_matrix(tmp_path / "bomb.npz")
     np.savez(
         tmp_path / "m.npz",
         values=found.values,

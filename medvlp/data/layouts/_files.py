@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +24,6 @@ from medvlp.io.sniff import sniff
 Root = Annotated[Path, FromModel("root")]
 OnProgress = Annotated[Progress | None, FromModel("progress")]  # called with (done, total)
 _CHUNK = 256  # folders
-_FREE_BYTES, _MAX_RATIO = 2 << 30, 100  # of arrays: pictures deflate 2 to 10 times, beyond both it is a bomb
 
 
 def list_files(
@@ -147,19 +144,6 @@ def size_of(path: Path) -> tuple[int, int] | None:
     except (UnreadableImage, OSError):
         return None
     return header.columns, header.rows
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    """Return arrays of an ``.npz`` file; a ValueError says why there are none, or that they swell without end."""
-    try:
-        with zipfile.ZipFile(path) as packed:
-            size = sum(each.file_size for each in packed.infolist())
-        if size > max(_FREE_BYTES, _MAX_RATIO * path.stat().st_size):
-            raise ValueError(f"it says that it unpacks to {size} bytes")
-        with np.load(path, allow_pickle=False) as opened:
-            return [opened[name] for name in names]
-    except (KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(str(error)) from None
 
 
 def write_volume(path: Path, voxels: np.ndarray, *, spacing: float = 1.0) -> None:

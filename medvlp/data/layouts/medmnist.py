@@ -13,10 +13,11 @@ from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder, read_json, sha256_of, write_json, written_whole
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
-from medvlp.data.layouts._files import OnProgress, Root, read_arrays, write_volume
+from medvlp.data.layouts._files import OnProgress, Root, write_volume
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
+from medvlp.io.archive import read_arrays
 
 __all__ = ["index"]
 
