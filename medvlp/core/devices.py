@@ -19,14 +19,10 @@ class Choice:
 
 
 def choose_device(wish: str, *, where: str = "device") -> Choice:
-    """Return the device: auto, a kind (cpu, cuda, mps; of several CUDA devices this process's own), or one by number.
-
-    Args:
-        wish: such as auto, cuda or cuda:1.
-        where: the option that names it.
+    """Return the device of a name: auto, cpu, mps, cuda (of several this process's own) or cuda:1.
 
     Raises:
-        ConfigError: if it is not there.
+        ConfigError: if it is not there, naming the option `where`.
 
     Example:
         >>> choose_device("cpu").reason
@@ -41,7 +37,7 @@ def choose_device(wish: str, *, where: str = "device") -> Choice:
         return Choice(local_device(wish), "asked for")
     numbered = [f"{name}:{number}" for name, count in counts.items() for number in range(count)]
     if wish not in numbered:
-        have = ", ".join([*kinds, *(name for name in numbered if name.startswith("cuda"))])
+        have = ", ".join([*kinds, *numbered[:gpus]])
         raise ConfigError(f"{where} is {wish!r}, but torch sees none: choose one of auto, {have}.")
     return Choice(torch.device(wish), "asked for")
 

@@ -168,13 +168,7 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def denied_list(tokens: tuple[Token, ...]) -> int | None:
-    """Return the place of the colon or bullet behind which things are listed that are all denied, if there is one.
-
-    Example:
-        >>> from medvlp.text.phrases import tokens_of
-        >>> [denied_list(tokens_of(text)) for text in ("No signs of: 1. edema", "No change in the following: edema")]
-        [3, None]
-    """
+    """Return the place of the colon or bullet behind which what is listed is denied: "No signs of: 1. edema"."""
     words = [token.word for token in tokens]
     numbers = {place for place, word in enumerate(words[:-1]) if word.isdigit() and words[place + 1] in (".", ")")}
     starts = [place for place, word in enumerate(words) if word == ":" or word in _BULLETS or place in numbers]

@@ -116,10 +116,9 @@ def _files(source: Path) -> list[Path]:
 def _check_columns(source: Path, wanted: Sequence[str]) -> None:
     """Refuse names that no table has. Of a table's own names the nearest is told: its first line may hold patients."""
     there = set(_columns(_files(source))) if wanted else set()
-    for name in wanted if there else ():
-        if name not in there:
-            hint = did_you_mean(name, there).partition("(")[0].strip()
-            raise UserError(f"No table of {source} has the column {name!r} to keep: {hint or 'see their first lines.'}")
+    if there and (name := next((name for name in wanted if name not in there), None)) is not None:
+        hint = did_you_mean(name, there).partition("(")[0].strip()
+        raise UserError(f"No table of {source} has the column {name!r} to keep: {hint or 'see their first lines.'}")
 
 
 def _columns(files: Sequence[Path]) -> Iterator[str]:
