@@ -371,8 +371,7 @@ def load(
         path: folder that training released (``RUN/bundle``).
         patches: what another run added to that bundle with its towers held (``RUN/patches``).
         device: where it runs: cpu, auto (a GPU where there is one), cuda, cuda:1 or mps.
-        backend: what computes the towers on a processor: torch, openvino, onnxruntime, or int8 where the bundle holds
-            towers in 8 bits, see `medvlp.models.backends`.
+        backend: what computes the towers on a processor: torch, openvino, onnxruntime, int8 (`medvlp.models.backends`).
 
     Raises:
         UserError: if the bundle is damaged or of another version, or the patches belong to another bundle.
@@ -391,8 +390,7 @@ def load(
         (1, 2)
     """
     with torch.inference_mode(False):  # a map needs gradients, whatever mode it was loaded in
-        where = str(choose_device(device).device)
-        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=where)
+        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=str(choose_device(device).device))
         loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
     return loaded
 

@@ -45,7 +45,9 @@ def coco_columns(path: Path, images: Sequence[str | None], folder: Path) -> dict
     if not owners:
         raise DataError(f"{path} lists none of the {len(images)} pictures by the name of its file: check both.")
     sizes = {
-        entry["id"]: _size(entry, folder / image, path) for image, entry in zip(images, listed, strict=True) if entry
+        entry["id"]: _size(entry, folder / image, path)
+        for image, entry in zip(images, listed, strict=True)
+        if image and entry
     }
     masks = any("segmentation" in entry for entry in found["annotations"])
     columns: dict[str, list[object]] = {}

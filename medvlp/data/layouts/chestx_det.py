@@ -149,5 +149,5 @@ def _runs(polygons: list[list[tuple[float, float]]]) -> list[int]:
     """The union of polygons as a manifest's run lengths."""
     mask = np.zeros((_SIDE, _SIDE), bool)
     for polygon in filter(None, polygons):
-        mask |= filled(np.ravel(polygon), mask.shape)
+        mask |= filled([value for corner in polygon for value in corner], mask.shape)
     return runs_of(mask)
