@@ -9,10 +9,14 @@ Example:
 """
 
 import os
+import sys
 
 from medvlp.core.lazy import attach
 
 __version__ = "0.1.0"
+
+if sys.platform == "win32":
+    raise ImportError("medvlp runs on Linux and macOS: on Windows, use it in the Subsystem for Linux (WSL).")
 
 # timm imports wandb wherever it is installed, which from then on reports its own errors to its makers.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")

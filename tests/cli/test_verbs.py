@@ -94,6 +94,14 @@ def test_nothing_heavy_is_loaded_to_import_or_to_be_helped() -> None:
     assert told == {word: [] for word in ("import", "--help", *(f"{verb} --help" for verb in VERBS))}
 
 
+def test_on_windows_the_package_says_where_it_runs() -> None:
+    """There is no fcntl, no os.pwrite, and no file is replaced while somebody reads it."""
+    code = "import sys; sys.platform = 'win32'; from medvlp.cli.main import main"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    sentence = "medvlp runs on Linux and macOS: on Windows, use it in the Subsystem for Linux (WSL)."
+    assert ran.stderr.splitlines()[-1] == f"ImportError: {sentence}"
+
+
 def test_help_names_every_verb(cli: Cli) -> None:
     told = cli("--help")
     assert told.code == 0
