@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import sys
 import tempfile
 import time
 from functools import cache
 from pathlib import Path
-
-if sys.platform != "win32":
-    import fcntl
 
 _NEW = 60.0  # seconds: a folder may just have been made, and not be held yet
 _held: dict[Path, int] = {}
@@ -23,10 +20,9 @@ def passing_folder(name: str) -> Path:
     Folders of this kind whose processes were killed are removed, once a process.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"medvlp-{name}-", suffix=".held"))
-    if sys.platform != "win32":
-        _remove_left(tempfile.gettempdir())
-        _held[folder] = os.open(folder, os.O_RDONLY)
-        _locked(_held[folder])
+    _remove_left(tempfile.gettempdir())
+    _held[folder] = os.open(folder, os.O_RDONLY)
+    _locked(_held[folder])
     return folder
 
 

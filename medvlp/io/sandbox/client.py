@@ -28,7 +28,7 @@ _START_SECONDS = 120.0  # a busy machine with a cold disk loads numpy slowly; on
 _FLOOR_BYTES = 256 << 20  # what loading a codec and its tables takes, with room
 _MEMORY_FACTOR = 12  # OpenJPEG holds 4 bytes a sample, in the picture and in its tile: 9 times the pixels of 8 bits
 # Enough to find shared libraries and a temporary folder; tokens and passwords of the reader stay with the reader.
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "LANG", "LC_ALL")
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "LANG", "LC_ALL")
 _START = "import sys; sys.path[:] = sys.argv[2:]; from medvlp.io.sandbox.helper import main; main(sys.argv[1])"
 
 
@@ -165,7 +165,7 @@ class _Helper:
         try:
             self.process = self._start()
         except BaseException:
-            self.shared.discard()
+            self.shared.close()
             raise
         try:
             if receive(self._answers, until=time.monotonic() + _START_SECONDS) != {"ready": self.process.pid}:
@@ -175,15 +175,15 @@ class _Helper:
             raise
 
     def _start(self) -> subprocess.Popen[bytes]:
-        inherited = [self.shared.fileno()] if self.shared.address.isdecimal() else []
         paths = [os.path.abspath(path) for path in sys.path if path]  # noqa: PTH100 (zip entries are no files)
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         # Isolated: nothing is imported from the current folder, which may be the folder of the data. No bytecode: under
         # a limit of written bytes Python would leave cut files in its cache, for everybody.
         return subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", _START, self.shared.address, *paths],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, pass_fds=inherited,
-            start_new_session=True, env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            [sys.executable, "-I", "-B", "-c", _START, str(self.shared.fileno()), *paths],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            pass_fds=[self.shared.fileno()], start_new_session=True,
+            env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
     @property
@@ -197,16 +197,9 @@ class _Helper:
     def ask(self, request: dict[str, object], seconds: float) -> dict[str, Any]:
         """Send a request and return its answer."""
         self.served += 1
-        watchdog = None if os.name != "nt" else threading.Timer(seconds, self.process.kill)
-        if watchdog is not None:
-            watchdog.start()
-        try:
-            send(self._requests, request)
-            # The helper's own clock rings first: then its end says that the time was over.
-            return receive(self._answers, until=time.monotonic() + seconds + 1)
-        finally:
-            if watchdog is not None:
-                watchdog.cancel()
+        send(self._requests, request)
+        # The helper's own clock rings first: then its end says that the time was over.
+        return receive(self._answers, until=time.monotonic() + seconds + 1)
 
     def epitaph(self, seconds: float) -> tuple[str, str]:
         """Return reason and detail of a helper's end."""
@@ -214,8 +207,7 @@ class _Helper:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             return "decoder_died", "the decoder closed its pipe"
-        over = [getattr(signal, name, None) for name in ("SIGALRM", "SIGXCPU")]
-        if code < 0 and -code in over:
+        if -code in (signal.SIGALRM, signal.SIGXCPU):
             return "timeout", f"its pixels were not decoded within {seconds:g} seconds"
         return "decoder_died", f"its pixels ended the decoder ({_name(code)})"
 
@@ -224,7 +216,7 @@ class _Helper:
         self._close_pipes()
         self.process.kill()
         self.process.wait()
-        self.shared.discard()
+        self.shared.close()
 
     def abandon(self) -> None:
         """Close what a fork has copied; the process itself belongs to the parent."""
@@ -263,5 +255,4 @@ def _believe(
 
 
 atexit.register(close_helper)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_State.after_fork)
+os.register_at_fork(after_in_child=_State.after_fork)

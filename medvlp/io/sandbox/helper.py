@@ -3,14 +3,14 @@
 It ends when the pipe from its reader closes, however the reader ended. (`PR_SET_PDEATHSIG` would fire when the *thread*
 that started the helper ends, which in a pool of threads is long before the process.) A decoder that is at work when the
 reader dies ends by its own limits: memory, processor time, wall clock and bytes written. Linux enforces all of them.
-macOS accepts a limit of address space without enforcing it: there only the time is limited. Windows has none: there the
-reading process ends the helper when its time is over, and memory is not limited.
+macOS accepts a limit of address space without enforcing it: there only the time is limited.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,19 +23,12 @@ import numpy as np
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sandbox.shared import SharedFile, receive, send
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 _STATUS = Path("/proc/self/statm")
 
 
 def prepare() -> None:
     """Set once what holds for the helper's whole life: no core dumps, signals as the system made them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the reader's to answer; the helper ends with its pipe
-    if resource is None:
-        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A limit that is met must end the process, whatever the process that started this one did with the signal.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -50,9 +43,6 @@ def limited(*, memory: int, seconds: float, written: int) -> Iterator[None]:
     file. When `seconds` of processor time or wall clock are over the system ends the process, also in the midst of a
     decoder, which no exception could interrupt.
     """
-    if resource is None:
-        yield
-        return
     wanted = {
         resource.RLIMIT_CPU: math.ceil(time.process_time() + seconds) + 1,
         resource.RLIMIT_FSIZE: written,
@@ -98,14 +88,14 @@ def _raster(source: BinaryIO, size: int, *, kind: str, page: int, deep: bool) ->
 JOBS: dict[str, Callable[..., Pixels]] = {"jpeg_family": _jpeg_family, "rle": _rle, "raster": _raster}
 
 
-def main(address: str) -> None:
-    """Answer requests until the pipe closes; `address` is that of the shared file."""
+def main(number: str) -> None:
+    """Answer requests until the pipe closes; `number` is that of the shared file's descriptor."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # what a decoder prints must not get between two messages, nor onto a terminal
         os.dup2(nothing, standard)
     prepare()
-    shared = SharedFile.at(address)
+    shared = SharedFile(int(number), "r+b")
     send(answers, {"ready": os.getpid()})
     while True:
         try:

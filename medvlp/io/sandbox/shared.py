@@ -17,7 +17,6 @@ import os
 import select
 import shutil
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,25 +42,12 @@ class SharedFile(io.FileIO):
 
     @classmethod
     def new(cls) -> SharedFile:
-        """Make one that has no name (on Windows: a temporary name, removed by `discard`)."""
+        """Make one that has no name."""
         if hasattr(os, "memfd_create"):
             return cls(os.memfd_create("medvlp-pixels"), "r+b")
         handle, name = tempfile.mkstemp(prefix="medvlp-pixels-")
-        if os.name == "nt":
-            os.close(handle)
-            return cls(name, "r+b")
         Path(name).unlink()
         return cls(handle, "r+b")
-
-    @property
-    def address(self) -> str:
-        """What the helper opens: the number of an inherited descriptor, or a path."""
-        return str(self.fileno()) if isinstance(self.name, int) else str(self.name)
-
-    @classmethod
-    def at(cls, address: str) -> SharedFile:
-        """Open what another process calls `address`."""
-        return cls(int(address) if address.isdecimal() else address, "r+b")
 
     def put(self, source: bytes | BinaryIO) -> int:
         """Write a request's bytes and return their number; behind those of a stream the file ends."""
@@ -100,13 +86,6 @@ class SharedFile(io.FileIO):
         """Give a large frame's memory back."""
         if os.fstat(self.fileno()).st_size > _KEEP:
             self.truncate(0)
-
-    def discard(self) -> None:
-        """Close, and remove the name where there is one."""
-        name = self.name
-        self.close()
-        if sys.platform == "win32" and isinstance(name, str):
-            Path(name).unlink(missing_ok=True)
 
     def _write(self, rest: memoryview) -> None:
         while len(rest):
@@ -167,8 +146,6 @@ def _exactly(pipe: int, count: int, until: float | None) -> bytes:
 
 
 def _wait(pipe: int, until: float) -> None:
-    if not hasattr(select, "poll"):  # Windows cannot wait for a pipe: there the client ends the helper in time
-        return
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
