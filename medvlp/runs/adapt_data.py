@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.progress import progress
 from medvlp.data.cache import Cache
 from medvlp.data.grouping import with_patients
+from medvlp.data.layouts._files import finding_name
 from medvlp.data.layouts._table import read_table
 from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
@@ -87,7 +87,7 @@ def read_films(
     if not labels:
         raise DataError(f"{table} has no column of labels: write 1, 0, -1 (uncertain) or blank, one column a finding.")
     for name in labels:
-        label = f"label.{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"
+        label = f"label.{finding_name(name)}"
         if label in columns:  # a name that stands twice was refused when it was read
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from medvlp.answers.asking.places import write_mask
+from medvlp.answers.asking.places import write_mask, written_places
 from medvlp.answers.boxes import Boxes
 from medvlp.answers.segmentation import Segmentation as AnswerSegmentation
 from medvlp.core.errors import DataError, UserError
@@ -155,6 +155,16 @@ def test_a_volume_s_mask_is_written_where_the_model_read_it_and_none_without_a_p
     assert np.array_equal(np.asarray(written.dataobj).T > 0, voxels)
     with pytest.raises(UserError, match="cine has no place in a patient, which a NIfTI file of its masks needs"):
         write_mask(Mask.of(voxels), tmp_path / "cine", tmp_path / "out" / "001_organ")
+
+
+def test_masks_of_findings_in_any_language_are_files_of_their_own(tmp_path: Path) -> None:
+    said = Predictions(
+        ("a",), masks=({name: Mask.of(np.eye(4, dtype=bool)) for name in ("肺炎", "气胸", "mass/left")},)
+    )
+    written_places([said], 0, tmp_path / "a.png", tmp_path / "out", number=1)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"001_{n}.png" for n in ("肺炎", "气胸", "mass_left")
+    }
 
 
 def boxes(*rows: tuple[float, float, float, float, float, str]) -> BoxSet:

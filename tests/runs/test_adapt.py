@@ -291,6 +291,14 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
     )
 
 
+def test_findings_of_a_table_may_be_of_any_language(folder: Path, tmp_path: Path) -> None:
+    rows = [["001_0.png", "a", "1", "0"], ["002_0.png", "b", "0", "1"]]
+    write(tmp_path / "t.csv", rows, ["path", "patient_id", "肺炎", "气胸"])
+    given: dict[str, Any] = {"one_patient_per_image": False, "workers": 1}
+    films = read_films(folder / "films", tmp_path / "t.csv", tmp_path / "films.parquet", **given)
+    assert films.findings == {"肺炎": (1, 1), "气胸": (1, 1)}
+
+
 def parted(folder: Path, table: Path, parts: dict[int, str]) -> None:
     """Write the films with a column split: the part of each patient by the last digit of his number."""
     rows = list(csv.reader((folder / "labels.csv").open()))[1:]

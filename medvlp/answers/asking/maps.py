@@ -190,7 +190,7 @@ def draw_maps(
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
-        path = folder / f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', words)}.png"
+        path = folder / (f"{number:03d}_" + re.sub(r"[^\w-]", "_", words) + ".png")
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))

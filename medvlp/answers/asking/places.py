@@ -38,7 +38,7 @@ def written_places(
         for label, mask in (each.masks[row] if each.masks is not None else {}).items():
             found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
             if out is not None:
-                stem = f"{number:03d}_{re.sub(r'[^A-Za-z0-9_-]', '_', label)}"
+                stem = f"{number:03d}_" + re.sub(r"[^\w-]", "_", label)
                 found[label]["path"] = str(write_mask(mask, source, out / stem))
     return {"masks": found} if found else {}
 

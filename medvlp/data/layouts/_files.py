@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -105,8 +106,8 @@ def skip(skipped: dict[str, list[str]], reason: str, what: str) -> None:
 
 
 def finding_name(words: str) -> str:
-    """The name of a label: ``Pleural effusion`` is pleural_effusion."""
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "unnamed"
+    """The name of a label: ``Pleural effusion`` is pleural_effusion; letters of any language stay."""
+    return re.sub(r"[\W_]+", "_", normalize("NFC", words).lower()).strip("_") or "unnamed"
 
 
 def read_records(path: Path, *, keys: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -79,6 +79,9 @@ def index(
     split = all(folders[0].lower() in PART_WORDS for folders in inside) and any(len(folders) > 1 for folders in inside)
     of_class = _classes(places, split, classes, skipped)
     finding = classes or {name: finding_name(name) for name in sorted(set(of_class.values()))}
+    if classes is None and len({name.lower() for name in finding}) > len(set(finding.values())):
+        names = ", ".join(map(repr, finding))
+        raise DataError(f"Classes of {root / images} differ in signs alone ({names}): name their findings by classes.")
     lacking = sorted(set(finding) - set(of_class.values()))
     if lacking:
         raise DataError(f"{root / images} has no picture in a folder {lacking[0]!r}, which classes names: change it.")

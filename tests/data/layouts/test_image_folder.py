@@ -43,6 +43,25 @@ def test_classes_are_labels_and_splits_are_told_from_classes(tmp_path: Path) -> 
     assert "id.patient" not in manifest
 
 
+def test_classes_of_any_language_are_findings_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, "肺炎/a.png", "正常/b.png", "E\u0301panchement pleural/c.png")
+    manifest = index_cohort("image_folder", tmp_path)
+    assert {name: manifest.column(name).tolist() for name in manifest.names if name.startswith("label.")} == {
+        "label.épanchement_pleural": [1, 0, 0],
+        "label.正常": [0, 1, 0],
+        "label.肺炎": [0, 0, 1],
+    }
+
+
+def test_classes_that_differ_in_signs_alone_are_not_one_finding(tmp_path: Path) -> None:
+    touch(tmp_path, "train/COVID+/a.png", "train/COVID-/b.png", "test/Covid-/c.png")
+    with pytest.raises(DataError, match=r"differ in signs alone \('COVID\+', 'COVID-', 'Covid-'\): name .* by classes"):
+        index_cohort("image_folder", tmp_path)
+    classes = {"COVID+": "covid", "COVID-": "none", "Covid-": "none"}
+    named = index_cohort("image_folder", tmp_path, {"classes": classes})
+    assert named.column("label.covid").tolist() == [0, 1, 0]
+
+
 def test_a_class_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:
     touch(tmp_path, "classes/normal/a.png", "elsewhere/b.png", "elsewhere/c.png")
     (tmp_path / "classes" / "edema").symlink_to(tmp_path / "elsewhere")
