@@ -144,8 +144,9 @@ class Tokens:
 
     def to(self, device: torch.device) -> Tokens:
         """Return them on a device."""
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return Tokens(self.ids.to(device, non_blocking=True), mask, self.truncated)
+        ahead = device.type == "cuda"  # mps would read memory that may be another tensor's by then
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=ahead)
+        return Tokens(self.ids.to(device, non_blocking=ahead), mask, self.truncated)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class Column:
         """Return the column on a device."""
         names = ("owner", "mask", "position", "known", "place")
         moved = {name: t.to(device) for name in names if (t := getattr(self, name)) is not None}
-        values = self.values.to(device, non_blocking=True) if isinstance(self.values, Tensor) else self.values
+        ahead = device.type == "cuda"
+        values = self.values.to(device, non_blocking=ahead) if isinstance(self.values, Tensor) else self.values
         return replace(self, values=values, tokens={who: t.to(device) for who, t in self.tokens.items()}, **moved)
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.sample import Batch, Column
+from medvlp.core.sample import Batch, Column, Tokens
 
 
 def batch() -> Batch:
@@ -38,6 +41,25 @@ def test_rows_follow_their_samples():
     assert piece["image"].values.tolist() == [1, 2, 3]
     assert piece["image"].owner.tolist() == [1, 2, 2]
     assert piece["text"].values == ("v", "w", "x")
+
+
+def test_no_device_but_cuda_is_given_memory_that_may_be_gone_when_it_reads_it():
+    """mps does not wait: what it copies later may be another tensor's by then (pytorch#189690)."""
+    waits = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func._schema.name == "aten::_to_copy":
+                waits.append(not kwargs.get("non_blocking", False))
+            return func(*args, **(kwargs or {}))
+
+    tokens = Tokens(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.bool))
+    columns = {"image": Column(torch.rand(2, 1), torch.arange(2)), "text": Column(["a", "b"], torch.arange(2))}
+    columns["text"] = replace(columns["text"], tokens={"": tokens})
+    with Copies():
+        Batch(("a", "b"), torch.arange(2), columns).to(torch.device("meta"))
+    assert len(waits) == 5  # pixels, ids and mask of words, two owners
+    assert all(waits)
 
 
 def test_strings_of_a_field_that_is_not_there_are_empty():
