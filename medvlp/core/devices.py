@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 
 
@@ -29,16 +30,18 @@ def choose_device(wish: str, *, where: str = "device") -> Choice:
         'asked for'
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    counts = {"cuda": gpus, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    single = collectives.world_size() == 1  # nothing that torch.distributed has sends tensors of mps
+    counts = {"cuda": gpus, "mps": int(single and torch.backends.mps.is_available()), "cpu": 1}
     kinds = [name for name, count in counts.items() if count]
     if wish == "auto":
-        return Choice(local_device(kinds[0]), f"the first of cuda, mps, cpu that this machine has is {kinds[0]}")
+        others = "cuda, mps, cpu" if single else "cuda, cpu"
+        return Choice(local_device(kinds[0]), f"the first of {others} that this machine has is {kinds[0]}")
     if wish in kinds:
         return Choice(local_device(wish), "asked for")
     numbered = [f"{name}:{number}" for name, count in counts.items() for number in range(count)]
     if wish not in numbered:
-        have = ", ".join([*kinds, *numbered[:gpus]])
-        raise ConfigError(f"{where} is {wish!r}, but torch sees none: choose one of auto, {have}.")
+        have, several = ", ".join([*kinds, *numbered[:gpus]]), "" if single else " for several processes"
+        raise ConfigError(f"{where} is {wish!r}, but torch sees none{several}: choose one of auto, {have}.")
     return Choice(torch.device(wish), "asked for")
 
 
