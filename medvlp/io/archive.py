@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -37,6 +38,7 @@ _MAX_IN_MEMORY = 1 << 30  # bytes of one member that is read without a folder
 _CHUNK = 1 << 20
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".7z", ".rar", ".xz", ".bz2", ".zst", ".tar.gz")
 _HEAD = 512
+_OF_MACS = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")  # facts about the files, which macOS packs beside them
 _NO_ARCHIVE = "the archive cannot be unpacked ({})"
 _NO_FILE = "one of its members is a link, a device or sparse"
 _MAX_DIRECTORY = 32 << 20  # bytes of a zip's directory: zipfile holds all of it, ten times as large, before we see it
@@ -207,7 +209,7 @@ def opened(path: str | os.PathLike[str]) -> Generator[list[tuple[Member, _Opener
                     if folded in names:
                         raise UnreadableImage("unsafe_archive", detail="two of its files have one name")
                     names.add(folded)
-                yield found
+                yield [each for each in found if not _OF_MACS.search(each[0].name)]
         except (EOFError, tarfile.ReadError) as error:
             raise UnreadableImage("truncated", detail=f"the archive is cut off ({type(error).__name__})") from None
         except OSError as error:

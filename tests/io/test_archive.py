@@ -66,6 +66,18 @@ def test_archive_of_one_image_is_that_image(tmp_path, study, kind):
     assert inspect(path)["shape"] == [3, 4]
 
 
+def test_what_macos_packs_beside_files_is_none_of_them(tmp_path, study, dicom):
+    facts = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+    beside = [("__MACOSX/film/._a.dcm", facts), ("__MACOSX/._film", facts), ("film/.DS_Store", b"\0\0\0\1Bud1")]
+    path = zipped(tmp_path / "a.zip", ("film/a.dcm", study), *beside)
+    assert [each.name for each in members(path)] == ["film/a.dcm"]
+    assert np.array_equal(read_image(path).pixels, read_image(dicom(PIXELS)).pixels)
+    packed = tarred(tmp_path / "a.tar", ("film/._a.dcm", facts), ("film/a.dcm", study))  # as tar of macOS does
+    assert [each.name for each in members(packed)] == ["film/a.dcm"]
+    series = [(f"ct/{each.name}", each.read_bytes()) for each in write_series(dicom, tmp_path / "series").iterdir()]
+    check(read_volume(zipped(tmp_path / "ct.zip", *series, ("__MACOSX/ct/._1", facts))))
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_of_several_images_one_is_chosen_by_name(tmp_path, study, dicom, kind):
     other = dicom(PIXELS.T.copy()).read_bytes()
