@@ -37,6 +37,8 @@ _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an exami
     r"|\b(?:DRS|DOCTOR|PROF(?:ESSOR)?|MRS)\b\.?|\b(?:DR|MR|MS)\.)"
 )
 _START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
+_CAPITAL = f"[{''.join(filter(str.isupper, map(chr, range(0x1F00))))}]"  # Latin with all accents, Greek, Cyrillic
+_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)"
 _PLACE = r"(?:Hospital|Medical Cent(?:er|re)|Clinic|Infirmary|Health System|Healthcare|University|Institute|Hospice)"
 
 
@@ -55,7 +57,7 @@ def _one_of(words: Iterable[str]) -> str:
 def _part(words: Iterable[str], *, in_capitals: Iterable[str]) -> str:
     """A word with a capital that is none of these; in capitals it is none of the others either."""
     none = _one_of([*_capitalised(words), *(word.upper() for word in in_capitals)])
-    return rf"(?:(?:[A-Z]\.)++|(?:St|Wm)\.|(?=[A-Z])(?!{none})[A-Z][\w'’^-]*+)"
+    return rf"(?:(?:{_CAPITAL}\.)++|(?:St|Wm)\.|(?={_CAPITAL})(?!{none}){_CAPITAL}[\w'’^-]*+)"
 
 
 def _capitalised(words: Iterable[str]) -> list[str]:
@@ -73,7 +75,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     seen = _part(BARE | PARTS, in_capitals=SMALL) + more
     weak = _part(BARE | clinical, in_capitals=SMALL) + more
     others = rf"(?:(?:[ \t]*+[&/]|,?[ \t]+and\b)[ \t]*+{weak})*"  # "Drs. Smith and Jones"
-    small = rf"(?!{_one_of(BARE | SMALL | clinical)})[a-z][\w'’-]+"
+    small = rf"(?!{_one_of(BARE | SMALL | clinical)})(?!{_CAPITAL})[^\W\d_][\w'’-]+"
     listed = inside + more
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
@@ -104,8 +106,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
-        rf"{_START}(?:[A-Z][\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
-        r"\b\d{1,5}[ \t]+(?:[A-Z]\w+[ \t]+){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)\b\.?",
+        rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
+        rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
         r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o|(?-i:[MF]))\b)",
         r"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged ))(?:9\d|1[01]\d)\b",
     ))  # fmt: skip

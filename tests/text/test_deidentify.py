@@ -136,6 +136,21 @@ def test_known_words_go_in_any_case_but_not_inside_other_words() -> None:
     assert deidentify_text("LUNG, Ann: lungs clear; ab-12, AB-123", known) == "XXXX, XXXX: lungs clear; XXXX, AB-123"
 
 
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("Discussed with Dr. Özdemir.", "XXXX."),
+        ("Seen by Dr. Ørsted and Dr. Smith.", "Seen by XXXX and XXXX."),
+        ("Read by Ángel López, MD.", "XXXX"),
+        ("Patient: Şahin, Éva. Clear.", "XXXX. Clear."),
+        ("Attending: Łukasz Żak\nDR ÖZDEMIR; dr. özdemir", "XXXX\nXXXX; XXXX"),
+        ("Compared at Île Hospital, 12 Östra Street.", "Compared at XXXX, XXXX"),
+    ],
+)
+def test_names_begin_with_capitals_of_any_alphabet(text: str, made: str) -> None:
+    assert deidentify_text(text) == made
+
+
 @pytest.mark.parametrize("of_text", ["NFC", "NFD"])
 @pytest.mark.parametrize("of_name", ["NFC", "NFD"])
 def test_accents_that_stand_apart_from_their_letters_are_of_the_same_names(of_text: Form, of_name: Form) -> None:
