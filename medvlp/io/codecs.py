@@ -22,6 +22,7 @@ import numpy as np
 from medvlp.io.errors import UnreadableImage
 
 _SOF_NAMES = {0xC0: "jpeg", 0xC1: "jpeg", 0xC2: "jpeg", 0xC3: "jpeg_lossless", 0xF7: "jpeg_ls"}
+_PACKAGES = {"openjpeg": "pylibjpeg-openjpeg", "jpeg_ls": "pyjpegls"}  # whose names are not those of their modules
 _MAX_TILES = 65535
 _MAX_MARKERS = 4096  # before the start of frame, fill bytes counted: real files have dozens
 
@@ -125,9 +126,8 @@ def decode_jpeg_family(data: bytes, stream: Codestream, *, to_rgb: bool) -> np.n
         else:
             array = _decode_jpeg(data, stream, to_rgb)
     except ImportError as error:
-        raise UnreadableImage(
-            "no_decoder", detail=f"no decoder for {stream.codec} is installed", hint=f"pip install {error.name}"
-        ) from None
+        hint = f"pip install {_PACKAGES.get(str(error.name), error.name)}"
+        raise UnreadableImage("no_decoder", detail=f"no decoder for {stream.codec} is installed", hint=hint) from None
     except UnreadableImage:
         raise
     except Exception as error:

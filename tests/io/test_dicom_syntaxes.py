@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import struct
+import sys
 import zlib
 
 import imagecodecs
@@ -12,7 +14,7 @@ import pytest
 from openjpeg.utils import encode_array
 
 from medvlp.io import UnreadableImage, read_image
-from medvlp.io.codecs import decode_rle, probe_codestream
+from medvlp.io.codecs import decode_rle, decoder_states, probe_codestream
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG, RLE = (
     "1.2.840.10008.1.2",
@@ -381,6 +383,15 @@ def test_jpeg_xl_is_no_damage_but_a_compression_that_is_not_read(dicom, colours,
     with pytest.raises(UnreadableImage, match="JPEG XL, which nothing here decodes; export it again unc") as refusal:
         read_image(path)
     assert refusal.value.reason == "no_decoder"
+
+
+@pytest.mark.parametrize(
+    ("coding", "module"), [("JPEG-LS", "jpeg_ls"), ("JPEG 2000", "openjpeg"), ("JPEG, lossless", "imagecodecs")]
+)
+def test_where_a_decoder_is_missing_its_package_is_named_and_not_its_module(monkeypatch, coding, module):
+    (package,) = importlib.metadata.packages_distributions()[module]
+    monkeypatch.setitem(sys.modules, module, None)
+    assert decoder_states()[coding].endswith(f" is installed; pip install {package}")
 
 
 def test_object_without_pixels(dicom):
