@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -146,6 +147,19 @@ def test_everything_is_reached_from_a_command_a_configuration_or_the_public_api(
         and not (path.parent.name == "exports" and node.name.endswith("_bytes"))  # by their kind, see `kinds`
     ]
     assert found == []
+
+
+def test_an_extra_that_a_sentence_names_brings_what_is_missing() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    brings = {extra: {re.split(r"[^\w-]", each)[0] for each in listed} for extra, listed in extras.items()}
+    named = {"mlflow": "mlflow-skinny"}  # the package of a module, where it has another name
+    calls = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    asked = [node.args for node in calls if isinstance(node.func, ast.Name) and node.func.id == "needs"]
+    assert asked
+    for extra, *modules in ([ast.literal_eval(each) for each in given] for given in asked):
+        assert {named.get(module, module) for module in modules} <= brings[extra]
+    text = "".join(path.read_text(encoding="utf-8") for path in trees())
+    assert set(re.findall(r"openmedvlp\[(\w+)\]", text)) <= extras.keys()
 
 
 def uses(tree: ast.Module) -> Iterator[str]:

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from medvlp.core.errors import UserError
 
 
-def needs(*packages: str) -> None:
-    """Refuse what packages that are not installed would do.
+def needs(extra: str, *packages: str) -> None:
+    """Refuse what packages of an extra that are not installed would do.
 
     Raises:
         UserError: with what to install.
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UserError(f"This needs {', '.join(missing)}: run `pip install {' '.join(missing)}`.")
+        raise UserError(f'This needs {", ".join(missing)}: run `pip install "openmedvlp[{extra}]"`.')

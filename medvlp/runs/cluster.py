@@ -25,7 +25,7 @@ def start_ray() -> Any:  # noqa: ANN401 (a module without types)
     Raises:
         UserError: if Ray is not installed.
     """
-    needs("ray")
+    needs("scale", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 

@@ -102,5 +102,5 @@ def test_a_mistake_is_the_sentence_of_one_process_and_a_chunk_that_ends_each_wor
 
 def test_where_ray_is_not_installed_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medvlp.core.installed.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="This needs ray: run `pip install ray`"):
+    with pytest.raises(UserError, match=r'This needs ray: run `pip install "openmedvlp\[scale\]"`'):
         list(run_chunks(len, [], [0, 1], workers=over_ray))

@@ -292,7 +292,7 @@ def test_a_service_that_cannot_begin_is_one_sentence_before_anything_is_written(
 @pytest.mark.parametrize("name", ["mlflow", "trackio", "wandb"])
 def test_a_package_that_is_not_installed_is_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=f"^This needs {name}: run `pip install {name}`.$"):
+    with pytest.raises(UserError, match=rf'^This needs {name}: run `pip install "openmedvlp\[track\]"`\.$'):
         Tracking([{"name": name}], {})
 
 

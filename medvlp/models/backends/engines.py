@@ -69,7 +69,7 @@ def onnxruntime() -> Callable[[nn.Module, tuple[Tensor, ...], Sizes], Graph]:
     Raises:
         UserError: if it, or what writes ONNX, is not installed.
     """
-    needs("onnxruntime", "onnx", "onnxscript")
+    needs("serve", "onnxruntime", "onnx", "onnxscript")
 
     def make(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> Graph:
         with as_a_sentence("onnxruntime"):
@@ -88,7 +88,7 @@ def openvino_core() -> Core:
     Raises:
         UserError: if it is not installed.
     """
-    needs("openvino")
+    needs("serve", "openvino")
     sys.modules.setdefault("openvino_telemetry", cast(Any, None))  # what sends them counts as not installed
     import openvino as ov
 

@@ -82,7 +82,7 @@ def quantised(tower: Encoder, pixels: Tensor) -> bytes:
     Raises:
         UserError: if ONNX Runtime, or what writes ONNX, is not installed, or has no such graph.
     """
-    needs("onnxruntime", "onnx", "onnxscript")
+    needs("serve", "onnxruntime", "onnx", "onnxscript")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
@@ -117,7 +117,7 @@ def stored(name: str, graph: bytes) -> Callable[..., Graph]:
     Raises:
         UserError: if ONNX Runtime is not installed.
     """
-    needs("onnxruntime")
+    needs("serve", "onnxruntime")
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -36,7 +36,7 @@ class MLflow:
     """
 
     def __init__(self, *, project: str = "medvlp", title: str = "", uri: str | None = None) -> None:
-        needs("mlflow")
+        needs("track", "mlflow")
         self.project, self.title, self.uri = project, title, uri
 
     def start(self, *, folder: Path, name: str, configuration: Mapping[str, object], resume: str | None) -> str:

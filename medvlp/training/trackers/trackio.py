@@ -35,7 +35,7 @@ class Trackio:
     """
 
     def __init__(self, *, project: str = "medvlp", title: str = "", uri: str | None = None) -> None:
-        needs("trackio")
+        needs("track", "trackio")
         self.project, self.title, self.uri = project, title, uri
         named = [key for key in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL") if os.environ.get(key)]
         if uri is None and named:

@@ -33,7 +33,7 @@ class Wandb:
     """
 
     def __init__(self, *, project: str = "medvlp", title: str = "", offline: bool = True) -> None:
-        needs("wandb")
+        needs("track", "wandb")
         self.project, self.title, self.offline = project, title, offline
 
     def start(self, *, folder: Path, name: str, configuration: Mapping[str, object], resume: str | None) -> str:

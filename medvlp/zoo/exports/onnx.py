@@ -20,7 +20,7 @@ def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
 
     What the form cannot hold is returned, a phrase each.
     """
-    needs("onnx", "onnxscript", "onnxruntime")
+    needs("serve", "onnx", "onnxscript", "onnxruntime")
 
     def write(graph: Embedder) -> Run:
         traced = exported(graph.module, graph.inputs, graph.sizes)
