@@ -156,6 +156,12 @@ def test_without_a_reference_there_is_no_difference() -> None:
     assert "The plot shows means." in text
 
 
+def test_each_row_has_its_head_also_where_it_is_not_shown_again() -> None:
+    heads = re.findall(r'<th scope="row">(.*?)</th>', page_of(table()))
+    assert heads.count("pool=mean") == heads.count('<span class="unseen">pool=mean</span>') == 1
+    assert "" not in heads
+
+
 @pytest.mark.parametrize("reference", [True, False])
 def test_the_forest_lies_inside_its_axis(reference: bool) -> None:
     html = page_of(table(reference=reference))
