@@ -192,7 +192,7 @@ def _table(lines: list[str]) -> Markup:
         tag = Markup("th" if at == 0 else "td")
         cells = Markup("").join(Markup("<{0}>{1}</{0}>").format(tag, _inline(cell)) for cell in row)
         out += Markup("<tr>{}</tr>").format(cells)
-    return Markup('<div class="scroll"><table>{}</table></div>').format(out)
+    return Markup('<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>%s</table></div>') % out
 
 
 def _inline(text: str) -> Markup:

@@ -139,6 +139,16 @@ def test_the_contact_sheet_is_a_seeded_draw_of_the_small_pictures(looked: Readab
     assert told == {("edema", ""), ("no label present", ""), ("no label present", "edema"), ("no label said", "")}
 
 
+def test_every_table_scrolls_in_a_box_that_the_keyboard_reaches(looked: ReadableCohort) -> None:
+    text = render_cohort(cohort_page(looked.manifest, title="Ours", card="phantom", looked=looked))
+    boxes = re.findall(r'<div class="scroll[^>]*>', text)
+    assert len(boxes) == text.count("<table") > 5
+    assert all('tabindex="0" role="region" aria-label="' in box for box in boxes)
+    assert not re.search(
+        r"<table", re.sub(r'<div class="scroll[^>]*>\s*<table.*?</table>\s*</div>', "", text, flags=re.DOTALL)
+    )
+
+
 def test_a_chart_holds_every_age(looked: ReadableCohort) -> None:
     text = render_cohort(cohort_page(looked.manifest, title="Ours", looked=looked))
     assert 'aria-label="Histogram of age"' in text
@@ -224,8 +234,8 @@ def test_prose_keeps_tables_and_escapes_everything() -> None:
     )
     assert str(to_html(text)).splitlines() == [
         "<p>Intro <em>here</em> &amp; <code>code &lt;x&gt;</code>.</p>",
-        '<div class="scroll"><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td><strong>2</strong></td></tr>'
-        "</table></div>",
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table><tr><th>a</th><th>b</th></tr>'
+        "<tr><td>1</td><td><strong>2</strong></td></tr></table></div>",
         "<ul><li>one more</li><li>two</li></ul>",
     ]
     assert to_html("") == ""
