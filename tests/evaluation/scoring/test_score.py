@@ -373,6 +373,22 @@ def test_a_value_at_the_end_of_its_range_has_no_interval_without_width(form) -> 
     assert (few.interval.low, few.reason) == (None, "too_few_positives")
 
 
+def test_a_benefit_of_calling_nobody_has_no_interval_without_width() -> None:
+    table = _table().drop(columns="split")
+    for finding in ("effusion", "nodule"):
+        table[f"score:{finding}"] *= 0.4  # nobody reaches 0.5, in no resample
+    found = score_predictions(table, options=replace(FAST, probabilities=True))
+    for finding in ("effusion", "nodule"):
+        nobody, some = (found.find(f"net_benefit@{at}", finding, calibration="none") for at in ("0.5", "0.1"))
+        assert (nobody.value, nobody.interval.low, nobody.interval.high, nobody.reason) == (
+            0.0,
+            None,
+            None,
+            "no_spread",
+        )
+        assert some.interval.low is not None
+
+
 def test_the_interval_of_a_correlation_is_fishers() -> None:
     row = Metric(metric="mcc", label="a", value=0.5, counts=Counts(n=9, patients=9))
     draws = np.array([0.3, 0.5, 0.7])
