@@ -164,5 +164,9 @@ def _union(entries: Sequence[dict[str, Any]], shape: tuple[int, int]) -> list[in
             mask |= mask_of([*shape, *runs], Path()).pixels
         else:
             for polygon in drawn:
+                if not isinstance(polygon, list) or len(polygon) % 2:
+                    raise DataError(
+                        f"The annotation {entry.get('id')!r} has a polygon that is no x, y, x, y ...: mend it."
+                    )
                 mask |= filled(polygon, shape)
     return runs_of(mask)

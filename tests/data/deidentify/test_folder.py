@@ -157,7 +157,9 @@ def test_a_list_or_key_that_cannot_be_written_is_one_sentence(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"file/key cannot be written \(.*\): choose a folder you may write to"):
         deidentify_folder(tmp_path / "in", tmp_path / "out", key_file=tmp_path / "file" / "key")
     (tmp_path / "out.private.jsonl").symlink_to(tmp_path / "file" / "list")
-    with pytest.raises(UserError, match=r"out.private.jsonl cannot be written \(.*\): choose a folder you may write to"):
+    with pytest.raises(
+        UserError, match=r"out.private.jsonl cannot be written \(.*\): choose a folder you may write to"
+    ):
         run(tmp_path)
 
 

@@ -169,6 +169,8 @@ def test_coco_polygons_and_run_lengths_are_unions_and_unlisted_pictures_unknown(
         ({"images": [{"id": 1, "file_name": "z.png"}], "annotations": []}, "lists none of the 3 pictures by the name"),
         ({"annotations": [{**entries[2], "id": 5, "segmentation": {"size": [1, 1], "counts": [1]}}]},
          r"annotation 5 has run lengths of 1 pixels, its picture is \(16, 12\)"),
+        *(({"annotations": [{**entries[2], "id": 5, "segmentation": [polygon]}]}, "5 has a polygon that is no x, y, x")
+          for polygon in ([1, 1, 4, 1, 4], 3)),
         ({"images": [{**tree["images"][0], "width": 16, "height": 12}]},
          r"drawn on 0\.png of 16 x 12 pixels, and the file has 12 x 16: give the pictures that were drawn on"),
         *(({"annotations": [{**entries[0], "id": 5, "bbox": box}]}, r"annotation 5 has the box .* of 12 x 16 pixels")
