@@ -102,16 +102,15 @@ def make_table(
 
 
 def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
-    """Return ``mean -+ t sd / sqrt(k)`` with k - 1 degrees of freedom; nothing below two values, or where all are one.
+    """Return ``mean -+ t sd / sqrt(k)`` with k - 1 degrees of freedom; nothing below two values.
 
     Example:
         >>> found = over_seeds([0.80, 0.82, 0.84])
         >>> round(found.low, 4), round(found.high, 4)
         (0.7703, 0.8697)
     """
-    if len(values) < 2 or repeats(np.array(values)):
-        reason = "no_value" if not values else "one_seed" if len(values) == 1 else "no_spread"
-        return Limits(method="student_t_over_seeds", reason=reason)
+    if len(values) < 2:
+        return Limits(method="student_t_over_seeds", reason="one_seed" if values else "no_value")
     count, mean, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(student.ppf((1 + level) / 2, count - 1)) * sd / math.sqrt(count)
     return Limits(low=mean - reach, high=mean + reach, method="student_t_over_seeds")

@@ -106,8 +106,6 @@ def test_seeds_as_repeats_are_a_t_interval() -> None:
     assert found.low == pytest.approx(0.82 - reach, abs=1e-12)
     assert found.high == pytest.approx(0.82 + reach, abs=1e-12)
     assert (over_seeds([0.8]).low, over_seeds([0.8]).reason) == (None, "one_seed")
-    # Of two runs that reach all there is nothing is known of a third: an interval without width would be a claim.
-    assert (over_seeds([1.0, 1.0]).low, over_seeds([1.0, 1.0]).reason) == (None, "no_spread")
 
 
 def test_means_intervals_and_p_are_those_of_a_loop_over_pairs_of_rows(tmp_path: Path) -> None:
