@@ -36,13 +36,13 @@ def test_image_tower_is_the_timm_backbone_after_mean_and_standard_deviation() ->
 
 
 @pytest.mark.parametrize("projection", [{"name": "projection", "hidden": 8}, {"name": "identity"}])
-def test_a_mean_of_tokens_is_that_of_a_text_alone_beside_any_other(projection: dict[str, object]) -> None:
+def test_a_mean_of_tokens_is_the_same_beside_any_other_text(projection: dict[str, object]) -> None:
     spec = {**DUAL, "projection": {**projection, "reads": "tokens", "mean": True}, "embed_dim": 16}
     model = build_model(spec, tokenizer=HashWords(), seed=0).eval()
     short, long = "left effusion", "no focal consolidation is seen in either lung and the heart is normal"
     plan = Plan.of(keys("text/raw"))
-    alone, both = (model(Batch.of({"text": texts}), plan)["text"].part("raw") for texts in ([short], [short, long]))
-    torch.testing.assert_close(both[:1], alone)
+    single, both = (model(Batch.of({"text": texts}), plan)["text"].part("raw") for texts in ([short], [short, long]))
+    torch.testing.assert_close(both[:1], single)
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])

@@ -77,8 +77,8 @@ def test_kept_keys_and_values_change_nothing_and_beams_carry_theirs(config: dict
         other[:, 3:] += 7.0
         torch.testing.assert_close(head.forward_logits(memory, mask, ids), head.forward_logits(other, mask, ids))
     if prompt == "tokens":  # and may as well not be there: a stack of fewer slices beside one of more
-        alone = head.forward_logits(memory[:, :3], None, ids)
-        torch.testing.assert_close(head.forward_logits(memory, mask, ids), alone)
+        fewer = head.forward_logits(memory[:, :3], None, ids)
+        torch.testing.assert_close(head.forward_logits(memory, mask, ids), fewer)
         written = head.write(memory, mask, start=4, stop=STOP, longest=6)
         assert torch.equal(written, head.write(memory[:, :3], None, start=4, stop=STOP, longest=6))
 

@@ -270,7 +270,7 @@ def test_a_patch_in_a_frozen_slice_tower_learns() -> None:
 @pytest.mark.parametrize(
     "patch", [{"name": "token_dropout"}, {"name": "token_dropout", "mode": "zero"}, {"name": "noise"}]
 )
-def test_a_patch_draws_for_each_slice_by_its_sample_alone(patch: dict[str, object]) -> None:
+def test_a_patch_draws_for_each_slice_by_its_sample(patch: dict[str, object]) -> None:
     model = build_model({**MODEL, "vision": {"name": "slices", "slice": {**VIT, "image_size": 32}}}, tokenizer=WORDS)
     apply_patches(model, [{**patch, "kind": "stack", "on": "tokens.input"}])
     batch, plan = stacks(), Plan.of(keys("stack/tokens"))
@@ -278,8 +278,8 @@ def test_a_patch_draws_for_each_slice_by_its_sample_alone(patch: dict[str, objec
     both = model(batch, plan)["stack"].part("tokens")
     assert not torch.allclose(both[0, 0], both[0, 1])
     for sample in range(2):
-        alone = model(batch.take(sample, sample + 1), plan)["stack"].part("tokens")
-        torch.testing.assert_close(alone[0], both[sample])
+        single = model(batch.take(sample, sample + 1), plan)["stack"].part("tokens")
+        torch.testing.assert_close(single[0], both[sample])
 
 
 def looked_ahead_and_trained(

@@ -162,9 +162,8 @@ class TowerModel(HeadedModel):
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if self.standing:
             positions = batch.positions if images is None else torch.zeros_like(images.owner)
-            packed = None if mask is None or not isinstance(tower, SliceEncoder) else mask.sum(1)  # rows inside it
-            of_rows = owner if packed is None else owner.repeat_interleave(packed)
-            self.draws.enter(recipe.view, positions, of_rows, asked=recipe.patched, images=images)
+            real = mask.sum(1) if mask is not None and isinstance(tower, SliceEncoder) else 1  # slices: its rows
+            self.draws.enter(recipe.view, positions, owner.repeat_interleave(real), asked=recipe.patched, images=images)
         other = blank or self.standing or len(self.shared) or not (mask is None or recipe.kind == "text")
         memory = None if other or position is not None else self.remembered
         stored = None if memory is None else memory.rows(values, mask, recipe, tower, self.heads)
