@@ -24,7 +24,8 @@ class Cell:
         low, high: its interval.
         digits: after the point.
         mark: of a note, such as ``"*"``.
-        signed: it may be below 0, so the range is written with a word: a minus beside a dash cannot be read.
+        signed: it may be below 0, so the range is written with a word, as where it is: a minus beside a dash cannot be
+            read.
         p: it is a p value, which is never 0: one that would be written so is below the last digit.
     """
 
@@ -56,8 +57,11 @@ class Cell:
         Example:
             >>> Cell(0.8, 0.7, 0.9).text(), Cell(None).text(), Cell(1e-9, digits=4, p=True).text()
             ('0.800 (0.700-0.900)', '-', '<0.0001')
+            >>> Cell(-0.1, -0.2, 0.1).text()
+            '-0.100 (-0.200 to 0.100)'
         """
-        interval = self.range(" to " if self.signed else dash)
+        below = self.low is not None and self.low < 0
+        interval = self.range(" to " if self.signed or below else dash)
         return f"{self.number(dash)}{f' ({interval})' if interval else ''}{self.mark if self.value is not None else ''}"
 
 
