@@ -100,21 +100,18 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: no name ends what is done
     try:
         app()
+        return
     except UserError as error:
-        print(f"medvlp: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        ended = str(error)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error) and "process pool" not in str(error):  # torch's and Python's words
             raise
-        mended = "probably for want of memory: start again with fewer workers; what was finished is kept."
-        print(f"medvlp: A worker process ended ({' '.join(str(error).split())}), {mended}", file=sys.stderr)
-        sys.exit(UserError.exit_code)
+        ended = f"A worker process ended ({' '.join(str(error).split())}), probably for want of memory: start again "
+        ended += "with fewer workers; what was finished is kept."
     except _InterruptedError as signal_:
-        print(
-            f"medvlp: Interrupted ({signal_}); what was complete is kept: start the same command again to go on.",
-            file=sys.stderr,
-        )
-        sys.exit(UserError.exit_code)
+        ended = f"Interrupted ({signal_}); what was complete is kept: start the same command again to go on."
+    print(f"medvlp: {ended}", file=sys.stderr)
+    sys.exit(UserError.exit_code)
 
 
 def _leave_on_signals() -> None:

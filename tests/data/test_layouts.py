@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
@@ -454,7 +454,7 @@ def test_a_key_that_could_not_be_written_whole_is_none(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(secrets, "token_hex", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"The disk is full: .*key could not be written"):
         secret_key(tmp_path / "key")
     monkeypatch.undo()
     assert secret_key(tmp_path / "key") == secret_key(tmp_path / "key")
