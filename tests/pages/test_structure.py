@@ -20,6 +20,7 @@ from medvlp.pages.render import render_report
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 NARROW = 390
+A4 = 695  # pixels of CSS, less the margins of `@page`
 
 
 class _Tree(HTMLParser):
@@ -177,3 +178,20 @@ document.getElementById("f").onload = event => {{
     command = [*browser, *reading, "--dump-dom", (tmp_path / "frame.html").as_uri()]
     found = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
     assert f"<pre>width {NARROW} out .</pre>" in html.unescape(found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
+def test_on_paper_no_table_is_wider_than_the_sheet(page: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        sheet = browser.new_page(viewport={"width": A4, "height": 1000})
+        sheet.goto((tmp_path / "page.html").as_uri())
+        sheet.emulate_media(media="print")
+        sheet.locator("details").evaluate_all("(all) => all.forEach((each) => { each.open = true; })")
+        ends = sheet.locator("table").evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().right)")
+        browser.close()
+    assert len(ends) > 10
+    assert max(ends) <= A4 + 0.5
