@@ -7,8 +7,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -87,14 +85,6 @@ def test_everything_is_said_where_everything_is_asked_for(capsys: pytest.Capture
         logging.getLogger("medvlp.a").info("five")
     assert capsys.readouterr().out == "five\n"
     show_messages(logging.WARNING)
-
-
-def test_on_windows_a_command_says_where_it_runs() -> None:
-    """There is no fcntl, no lock that several share, and no file is replaced while somebody reads it."""
-    code = "import sys; sys.platform = 'win32'; from medvlp.cli.main import main"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == ("medvlp: Commands run on Linux and macOS: on Windows, use its Subsystem for Linux (WSL).\n")
 
 
 def _killed() -> None:
