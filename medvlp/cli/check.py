@@ -42,9 +42,9 @@ def check(
     """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
     from medvlp.core.files import check_outputs, write_json
     from medvlp.core.progress import progress
-    from medvlp.data.layouts._table import parse_columns
     from medvlp.data.leakage.check import check_cohorts
     from medvlp.data.leakage.tables import open_cohort
+    from medvlp.data.text_table import parse_columns
     from medvlp.runs.cluster import over_ray
     from medvlp.runs.index import usual_workers
 

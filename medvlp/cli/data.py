@@ -135,7 +135,7 @@ def label(
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.label_reports import label_reports
-    from medvlp.data.layouts._table import parse_columns
+    from medvlp.data.text_table import parse_columns
 
     check_outputs([out, *([] if evidence is None else [evidence])], inputs=[reports])
     with progress("Reading", unit="reports") as tell:

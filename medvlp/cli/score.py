@@ -135,7 +135,7 @@ def _result(
 ) -> tuple[Result, bool]:
     """Score a file of predictions or of reports, or make a results file again; say whether it held reports."""
     from medvlp.core.errors import ConfigError
-    from medvlp.data.layouts._table import parse_columns
+    from medvlp.data.text_table import parse_columns
     from medvlp.evaluation.results import load_result
     from medvlp.evaluation.scoring.files import score_file, score_reports
     from medvlp.evaluation.scoring.options import ScoreOptions

@@ -46,8 +46,8 @@ def triplets(
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
-    from medvlp.data.layouts._table import parse_columns
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
+    from medvlp.data.text_table import parse_columns
     from medvlp.text.lemmas import spacy_lemmatiser
     from medvlp.text.medslip_matrix import matrix_of
     from medvlp.text.triplet_files import write_triplets

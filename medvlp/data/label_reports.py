@@ -11,8 +11,8 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text
-from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import notify
+from medvlp.data.text_table import read_table
 from medvlp.text.labels import label_mentions
 from medvlp.text.language import is_english
 from medvlp.text.mentions import read_report

@@ -29,7 +29,7 @@ from medvlp.data import _mapped
 from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
 from medvlp.data._groups import GROUP, open_parquet, write_groups
 from medvlp.data.cache import Cache
-from medvlp.data.layouts._table import read_table
+from medvlp.data.text_table import read_table
 from medvlp.io.member import below, url_of
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import notify
+from medvlp.data.text_table import read_table
 from medvlp.text.language import is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph

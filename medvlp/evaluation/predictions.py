@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
-from medvlp.data.layouts._table import read_table
+from medvlp.data.text_table import read_table
 from medvlp.evaluation.results import AVERAGES
 from medvlp.statistics.metrics import FloatArray
 

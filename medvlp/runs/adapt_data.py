@@ -16,11 +16,11 @@ from medvlp.core.progress import progress
 from medvlp.data.cache import Cache
 from medvlp.data.grouping import with_patients
 from medvlp.data.layouts._files import finding_name
-from medvlp.data.layouts._table import read_table
 from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.quarantine import Quarantined, write_quarantine
 from medvlp.data.readable import look_through
+from medvlp.data.text_table import read_table
 
 logger = logging.getLogger(__name__)
 

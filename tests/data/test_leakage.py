@@ -11,13 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
-from medvlp.data.layouts._table import parse_columns
 from medvlp.data.leakage import ADVICE, KINDS, Checked, Leak, check_cohorts, counts_of, refuse_leaks
 from medvlp.data.leakage.rows import rows_of
 from medvlp.data.leakage.shortcuts import _auroc, associations, shortcut_notes
 from medvlp.data.leakage.tables import open_cohort
 from medvlp.data.leakage.texts import content_words, is_abnormal
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import parse_columns
 from tests.data.films import film, write
 
 

@@ -20,8 +20,8 @@ from sklearn.model_selection import train_test_split
 from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
 from medvlp.data.layouts._dicom_tree import years
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import read_table
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from medvlp.core.pseudonym import secret_key
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
-from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import notify
+from medvlp.data.text_table import read_table
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.deidentify.dicom import deidentify_dicom
 from medvlp.io.deidentify.nifti import deidentify_nifti

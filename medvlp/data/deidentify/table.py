@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._table import read_table
+from medvlp.data.text_table import read_table
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret, is_uid

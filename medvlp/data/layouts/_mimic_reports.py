@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.data.layouts._table import read_table
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.data.text_table import read_table
 
 _NAMES = ("mimic-cxr-reports.zip", "mimic-cxr-reports", "mimic_cxr_sectioned.csv", "mimic_cxr_sectioned.csv.gz", ".")
 _LARGEST = 1 << 20  # bytes of one report: the longest ones have some thousands

@@ -12,9 +12,9 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
+from medvlp.data.text_table import Table, read_table
 
 Row = dict[str, object]
 

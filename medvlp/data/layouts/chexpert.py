@@ -13,9 +13,9 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, list_files
 from medvlp.data.layouts._published import find_table, label_columns, optional_table, published_manifest
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
+from medvlp.data.text_table import Table, read_table
 
 __all__ = ["index"]
 

@@ -13,8 +13,8 @@ from medvlp.data._columns import plain_numbers
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
-from medvlp.data.layouts._table import linked, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import linked, read_table
 
 __all__ = ["index"]
 

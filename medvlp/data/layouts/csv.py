@@ -13,10 +13,10 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts._files import Root
-from medvlp.data.layouts._table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
 from medvlp.data.spellings import patient_notes
+from medvlp.data.text_table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 
 __all__ = ["index"]
 

@@ -20,8 +20,8 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import read_table
 
 __all__ = ["index"]
 

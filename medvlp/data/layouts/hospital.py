@@ -17,9 +17,9 @@ from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of, study_numbers
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.spellings import patient_notes, spelling
+from medvlp.data.text_table import Table, read_table
 
 __all__ = ["index"]
 

@@ -7,8 +7,8 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import Row, find_table, manifest_of
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import read_table
 
 __all__ = ["index"]
 

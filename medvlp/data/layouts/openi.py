@@ -17,9 +17,9 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
 from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
 from medvlp.data.layouts._published import Row, manifest_of
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, notify
+from medvlp.data.text_table import read_table
 
 __all__ = ["index"]
 

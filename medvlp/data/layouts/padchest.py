@@ -11,8 +11,8 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
 from medvlp.data.layouts._published import find_table, published_manifest
-from medvlp.data.layouts._table import Table, linked, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import Table, linked, read_table
 
 __all__ = ["index"]
 

@@ -18,9 +18,9 @@ from medvlp.core.files import read_json
 from medvlp.data.layouts._dicom_tree import scan_tree
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._phantom_truth import PlantedTruth, by_value, slice_rows
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
+from medvlp.data.text_table import read_table
 
 __all__ = ["index"]
 

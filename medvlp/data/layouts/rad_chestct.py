@@ -15,9 +15,9 @@ from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, write_volume
 from medvlp.data.layouts._published import Row, find_table, manifest_of, optional_table
-from medvlp.data.layouts._table import read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, notify, run_chunks
+from medvlp.data.text_table import read_table
 from medvlp.io.archive import read_arrays
 
 __all__ = ["index"]

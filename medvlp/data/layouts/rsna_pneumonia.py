@@ -12,8 +12,8 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import Table, read_table
 
 __all__ = ["index"]
 

@@ -18,8 +18,8 @@ from medvlp.data.layouts._published import (
     read_headers,
     rows_of,
 )
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import Table, read_table
 
 __all__ = ["index"]
 

@@ -17,9 +17,9 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of, read_headers
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
+from medvlp.data.text_table import Table, read_table
 
 __all__ = ["index"]
 

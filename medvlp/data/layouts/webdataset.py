@@ -13,9 +13,9 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of
-from medvlp.data.layouts._table import SHORT_NAMES
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
+from medvlp.data.text_table import SHORT_NAMES
 from medvlp.io.member import tar_members
 
 __all__ = ["index"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import KINDS
 from medvlp.data._columns import PATH_KINDS, plain_numbers
-from medvlp.data.layouts._table import SHORT_NAMES, Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import SHORT_NAMES, Table, read_table
 
 _COMPARED = (*PATH_KINDS, "text", "id.patient", "id.study")
 _READ = (*PATH_KINDS, "text", "id", "label", "number")

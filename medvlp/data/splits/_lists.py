@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
-from medvlp.data.layouts._table import Table, read_table
 from medvlp.data.manifest import Manifest
+from medvlp.data.text_table import Table, read_table
 
 # What others call the three parts.
 PART_WORDS: dict[str, str] = {

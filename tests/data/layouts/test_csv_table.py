@@ -9,7 +9,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.layouts._table import read_table
+from medvlp.data.text_table import read_table
 
 
 def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None:

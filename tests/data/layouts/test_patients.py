@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.data.layouts._table import linked
+from medvlp.data.text_table import linked
 
 NAMES = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), min_size=7, max_size=7)
 

@@ -11,7 +11,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import list_files
 from medvlp.data.layouts._published import find_table, label_columns, published_manifest, rows_of
-from medvlp.data.layouts._table import read_table
+from medvlp.data.text_table import read_table
 
 
 def test_a_gzipped_table_is_the_same_table_and_a_cut_one_is_refused(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.layouts._table import Table
 from medvlp.data.layouts.siim_pneumothorax import _union
+from medvlp.data.text_table import Table
 from tests.data.layouts.dicom_file import write_radiograph
 
 A, B, C = (f"1.2.276.0.7230010.3.1.4.8323329.{k}.1517875201.850819" for k in (6904, 13666, 11028))
