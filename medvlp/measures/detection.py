@@ -34,8 +34,8 @@ class Detection(Measure):
 
     A drawn box is taken by the surest free box that overlaps it enough; further ones are false alarms. Cases in which
     the finding was looked for and is not there count with their false alarms; cases of which nobody knows where it is
-    count nowhere. The control puts the one box that overlaps most of the training boxes into every picture; the
-    difference from it is paired. Images only.
+    count nowhere. The control puts the one box that overlaps most of the training boxes into every picture, those of
+    all findings where a finding has none; the difference from it is paired. Images only.
 
     Args:
         iou: overlaps, intersection over union; the first chooses the best checkpoint, as ``ap``.
@@ -106,9 +106,11 @@ class Detection(Measure):
             return None
         train = evaluation.part("train").prepared
         shares = {label: _shares(train, label) for label in labels}
-        fitted = {label: fit_constant_box(some) for label, some in shares.items() if some}
-        if not fitted:
+        everything = [some for each in shares.values() for some in each]
+        if not everything:
             return None
+        pooled = None if all(shares.values()) else fit_constant_box(everything)
+        fitted = {label: fit_constant_box(some) if some else pooled for label, some in shares.items()}
         found = []
         for index in range(len(evaluation.judged.prepared)):
             sample = evaluation.judged.prepared.sample(index)

@@ -279,3 +279,21 @@ def test_where_no_judged_picture_has_a_box_there_is_no_result_whatever_training_
     own, control = Detection().run(evaluation(TRUE))
     assert own.find("ap_difference@0.3", "constant_box").value is not None
     assert control.role == "control"
+
+
+def test_the_control_of_a_finding_without_training_boxes_has_those_of_all_others() -> None:
+    train = _Train()
+    judged = SimpleNamespace(prepared=train)
+    evaluation: Any = SimpleNamespace(
+        judged=judged,
+        splits=frozenset({"test", "train"}),
+        options=SimpleNamespace(split="test"),
+        part=lambda split: judged,
+    )
+    made = Detection()._control(evaluation, ["mass", "fracture"])
+    assert made is not None
+    for drawn in made:
+        assert dict(zip(drawn.labels, drawn.boxes.tolist(), strict=True)) == {
+            "mass": [0, 0, 5, 5], "fracture": [0, 0, 5, 5],
+        }  # fmt: skip
+    assert Detection()._control(evaluation, ["fracture"]) is None
