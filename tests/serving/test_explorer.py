@@ -166,6 +166,16 @@ def test_an_uncertain_case_is_called_so_and_what_the_policy_counts_it_as():
         assert html.count("edema present") == html.count("edema absent") == 1
 
 
+@pytest.mark.parametrize(("truth", "rivals"), [(1.0, "without"), (0.0, "with")])
+def test_among_cases_of_one_class_none_is_on_the_wrong_side_of_others(truth, rivals):
+    cases = pd.DataFrame({"id": ["a", "b"], "label:edema": [truth] * 2, "score:edema": [0.9, 0.2]})
+    table = error_table(Result(name="r", recipe="", data="", metrics=(), cases=cases), "edema")
+    assert table["wrong"].isna().all()
+    html = cards(table, Album(None), "edema")
+    assert html.count(f"there are none {rivals} it") == 2
+    assert "%" not in html
+
+
 def test_a_case_is_shown_as_its_file_asks_beside_allow_listed_facts(shelf, runs_folder, result):
     finding = findings_of(result)[0]
     table = error_table(result, finding).head(2)

@@ -18,7 +18,7 @@ KINDS = {"all": (0.0, 1.0), "missed": (1.0,), "false alarms": (0.0,)}
 
 
 def wrongness(labels: NDArray[np.floating], scores: FloatArray) -> FloatArray:
-    """Return (N,): the share of cases of the other class on the wrong side of a case's score, equal ones half.
+    """Return (N,): the share of cases of the other class on the wrong side of its score, equal ones half; NaN of none.
 
     The mean over either class is 1 - AUROC: what a case costs it.
 
@@ -34,7 +34,7 @@ def wrongness(labels: NDArray[np.floating], scores: FloatArray) -> FloatArray:
     for own, other in ((1, 0), (0, 1)):
         rivals, mine = np.sort(scores[labels == other]), scores[labels == own]
         below, upto = (np.searchsorted(rivals, mine, side=side) for side in ("left", "right"))
-        beaten = (below + upto) / 2 / max(1, len(rivals))  # share of rivals below
+        beaten = (below + upto) / 2 / (len(rivals) or np.nan)  # share of rivals below
         found[labels == own] = 1 - beaten if own == 1 else beaten
     return found
 
@@ -77,9 +77,12 @@ def cards(shown: pd.DataFrame, album: Album, finding: str) -> str:
         truth = f"{words(finding)} {counted}{'present' if row['truth'] == 1 else 'absent'}"
         groups = [str(value) for name, value in row.items() if str(name).startswith("group:") and value == value]
         side = ("below", "without") if row["truth"] == 1 else ("above", "with")
+        beside = f"there are none {side[1]} it"
+        if row["wrong"] == row["wrong"]:
+            beside = f"{side[0]} {row['wrong']:.0%} of those {side[1]} it"
         parts.append(
             f'<figure class="case">{album.html(str(row["id"]))}<figcaption><b>{escape(truth)}</b>, score '
-            f"{row['score']:.3f}<br>{side[0]} {row['wrong']:.0%} of those {side[1]} it<br>"
+            f"{row['score']:.3f}<br>{beside}<br>"
             f'<span class="fine">{escape(", ".join([str(row["id"]), *groups]))}</span></figcaption></figure>'
         )
     return f'<div class="cases">{"".join(parts)}</div>' if parts else "<p>There is no such case.</p>"

@@ -144,7 +144,8 @@ def errors_tab(page: gradio.Blocks, shelf: Shelf) -> None:
         found = result_of(_of(shelf, name))
         table = error_table(found, what, kind=which)
         at = min(max(0, int(first or 1) - 1), max(0, len(table) - 1))
-        mean = f", on average on the wrong side of {table['wrong'].mean():.1%} of the others" if len(table) else ""
+        mean = f", on average on the wrong side of {table['wrong'].mean():.1%} of the others"
+        mean = mean if table["wrong"].notna().any() else ""
         shown = table.iloc[at : at + _SHOWN]
         album = Album(shelf.manifest_of(shown["id"].astype(str).tolist(), name.partition(": ")[0], data=found.data))
         return f"{len(table)} cases{mean}; shown from {at + 1}.", cards(shown, album, what)
