@@ -207,4 +207,12 @@ METRICS: dict[str, MetricKind] = {
     "attack_success": MetricKind(words="attack success", better="lower"),
     "shape_share": MetricKind(words="share decided by form", better=None),
     "gate_held_back": MetricKind(words="held back by the gate", better=None),
+    **dict.fromkeys(
+        (
+            *("false_alarm", "false_supported", "true_contradicted", "side_error", "measurement_error"),
+            *("invented_measurement", "prior_hallucination", "brier_miscalibration", "auroc_range"),
+            *("conformal_set_size", "map_of_random_weights", "map_between_images", "map_between_findings"),
+        ),
+        MetricKind(better="lower"),
+    ),
 }

@@ -115,9 +115,16 @@ class _Text(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_of_an_error_the_lowest_is_named_first() -> None:
-    error = MEASURES[0].model_copy(update={"metric": "brier"})
-    assert "brier score, macro is lowest for" in _Text(page_of(replace(table(), measures=(error, MEASURES[1])))).text
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("brier", "brier score"), ("false_alarm", "false alarm"), ("side_error", "side error"),
+        ("prior_hallucination", "prior hallucination"), ("false_supported", "false supported"),
+    ],
+)  # fmt: skip
+def test_of_an_error_the_lowest_is_named_first(metric: str, words: str) -> None:
+    error = MEASURES[0].model_copy(update={"metric": metric})
+    assert f"{words}, macro is lowest for" in _Text(page_of(replace(table(), measures=(error, MEASURES[1])))).text
 
 
 def test_it_says_the_numbers_and_which_interval_is_which() -> None:
