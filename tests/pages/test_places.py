@@ -65,6 +65,14 @@ def test_the_page_shows_every_number_with_its_interval() -> None:
         assert f"{each.interval.low:.3f} to {each.interval.high:.3f}" in words
 
 
+def test_a_number_of_other_cases_than_the_first_of_its_row_says_of_how_many() -> None:
+    page = render_report(ReportInputs(title="Dense", results=(MASKS, BOXES)))
+    section = page.partition('<section id="places">')[2].partition("</section>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert "lung 8 7 0.912 0.862 to 0.962 0.125 0.075 to 0.175 of 4 0.701 0.651 to 0.751 of 2 heart 8 7" in words
+    assert not re.search(r"\bof 8\b", words)
+
+
 def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:
     assert summary_of([MASKS, BOXES]) == (
         "Masks against drawn ones: mean Dice 0.873 (95 % interval 0.823 to 0.923), on 8 cases of 7 patients. "
