@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,7 @@ from medvlp.statistics.metrics import FloatArray
 
 INK, MUTED, GRID = "#17212b", "#5b6875", "#e3e8ec"
 _MOST_POINTS = 600
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # who does not see colours tells lines by them
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -93,13 +95,14 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         for line in pale:
             label = "single findings" if line is pale[0] else None
             axes.plot(*_thinned(line.x, line.y), color="#b9c3cb", linewidth=0.8, label=label)
-        for colour, line in zip(COLOURS * (1 + len(series) // len(COLOURS)), series, strict=False):
+        for colour, dashes, line in zip(cycle(COLOURS), cycle(_DASHES), series, strict=False):
             x, y = _thinned(line.x, line.y)
             if smooth and len(y) >= 20:
                 axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.8)
-                axes.plot(x, _running_mean(y), color=colour, linewidth=1.6, label=line.name)
+                axes.plot(x, _running_mean(y), color=colour, linewidth=1.6, linestyle=dashes, label=line.name)
             else:
-                axes.plot(x, y, color=colour, linewidth=1.4, marker="o", markersize=2.8, label=line.name)
+                style = {"linewidth": 1.4, "linestyle": dashes, "marker": "o", "markersize": 2.8}
+                axes.plot(x, y, color=colour, label=line.name, **style)
         axes.grid(axis="y", color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.margins(x=0.02)
@@ -109,7 +112,7 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         axes.set_xlabel("samples seen")
         axes.set_ylabel(ylabel)
         if len(series) + len(pale) > 1:
-            axes.legend(frameon=False, fontsize=7.5, handlelength=1.4, labelcolor=INK)
+            axes.legend(frameon=False, fontsize=7.5, handlelength=2.6, labelcolor=INK)
 
     return svg_of(draw, width=4.9, height=2.7, key=key)
 

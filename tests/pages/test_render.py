@@ -16,7 +16,8 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
-from medvlp.features.drawing import heat_map_layer, png_uri
+from medvlp.features.drawing import COLOURS, heat_map_layer, png_uri
+from medvlp.pages.charts import Series, series_chart
 from medvlp.pages.inputs import (
     Box,
     GalleryItem,
@@ -264,3 +265,15 @@ def test_a_heat_map_is_opaque_where_it_is_strong_and_keeps_its_place() -> None:
 def test_pictures_of_another_kind_are_refused(build, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         build()
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_lines_of_a_chart_differ_by_their_dashes_as_well_as_by_their_colours(smooth):
+    x = np.arange(30.0)
+    series = [Series(name, x, x + at) for at, name in enumerate("abc")]
+    chart = series_chart(series, ylabel="loss", key="k", smooth=smooth)
+    for colour, dashed in zip(COLOURS, (False, True, True), strict=False):
+        styles = re.findall(rf'style="(fill: none; [^"]*stroke: {colour}; stroke-width[^"]*)"', chart)
+        assert len(styles) == 2  # the line and its key
+        assert all(("stroke-dasharray" in style) == dashed for style in styles)
+    assert len(set(re.findall(r"stroke-dasharray: ([^;]+);", chart))) == 2
