@@ -277,3 +277,11 @@ def test_lines_of_a_chart_differ_by_their_dashes_as_well_as_by_their_colours(smo
         assert len(styles) == 2  # the line and its key
         assert all(("stroke-dasharray" in style) == dashed for style in styles)
     assert len(set(re.findall(r"stroke-dasharray: ([^;]+);", chart))) == 2
+
+
+def test_only_on_a_screen_too_narrow_for_a_table_it_says_that_tables_scroll():
+    css = render_report(ReportInputs(title="t", results=()))
+    hints = re.findall(r'max-width: (\d+)px\) \{ \.scroll:has\(> table(.*?)\)::after \{ content: "scroll', css)
+    least = dict(re.findall(r"\.scroll table(\.compact)? \{ min-width: (\d+)px; \}", css))
+    assert [int(end) + 1 - 2 * 16 for end, _ in hints] == [int(least[""]), int(least[".compact"])]
+    assert css.count("scroll →") == len(hints) == 2
