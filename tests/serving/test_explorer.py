@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import tracemalloc
@@ -254,7 +255,12 @@ def test_points_are_coloured_by_what_the_manifest_says_of_their_case(shelf):
     svg = map_svg(project(table, "image/embedding"), colours["split"], "split")
     for split in set(colours["split"]):
         assert f"{split} ({colours['split'].count(split)})" in svg
-    assert svg.count("<circle ") == len(table)
+    assert svg.count(" data-row=") == len(table)
+    # A group has a shape of its own, the one of its words in the legend: colours are not all that tells them apart.
+    shapes = dict(re.findall(r'<path d="([^"]+)" fill="[^"]+"/></svg>(\w+) \(', svg))
+    assert sorted(shapes.values()) == sorted(set(colours["split"]))
+    drawn = re.findall(r'<path d="([^"]+)" transform="[^"]+" fill="[^"]+" data-row="(\d+)"', svg)
+    assert [shapes[shape] for shape, _ in drawn] == colours["split"]
     ages = map_svg(project(table, "image/embedding"), colours["age"], "age")
     assert sum(int(count) for count in pd.Series(ages).str.extractall(r"\] \((\d+)\)<")[0]) == len(table)
 

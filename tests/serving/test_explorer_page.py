@@ -61,7 +61,7 @@ def test_each_tab_shows_what_the_files_say(page, runs_folder):
     tab(page, "Errors")
     page.locator("#cards img").first.wait_for()
     tab(page, "Embeddings")
-    point = page.locator("#map circle").first
+    point = page.locator("#map path[data-row]").first
     point.wait_for()
     point.click(force=True)
     page.locator("#map-case img").wait_for()

@@ -20,6 +20,11 @@ _MOST_POINTS, _MOST_VALUES = 4000, 12
 _NOT_COLOURS = ("id", "text", "image", "stack", "volume", "vector", "boxes", "mask", "sentence", "path")
 _WIDTH, _HEIGHT, _EDGE = 720, 520, 12
 _MISSING, _RAMP = "#c3cad0", ("#440154", "#3b528b", "#21918c", "#5ec962", "#d8c613")
+_SHAPES = (  # a disc, a rhomb, two triangles, a square, a plus: a group is known without its colour
+    *("M-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0Z", "M0-4.4 4.4 0 0 4.4-4.4 0Z", "M0-4 4.2 3.4H-4.2Z"),
+    *("M-2.9-2.9h5.8v5.8h-5.8Z", "M0 4-4.2-3.4H4.2Z", "M-4-1.3h2.7V-4h2.6v2.7H4v2.6H1.3V4h-2.6V1.3H-4Z"),
+)
+_SHAPE = dict(zip((*_RAMP, *COLOURS, _MISSING), (*_SHAPES[:5], *_SHAPES, "M-4-1.2h8v2.4h-8Z"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -108,10 +113,13 @@ def map_svg(shown: Projection, values: Sequence[Any] | None, name: str) -> str:
     y = _HEIGHT - _EDGE - unit[:, 1] * (_HEIGHT - 2 * _EDGE)
     colours, legend = _coloured(values, len(x))
     dots = "".join(
-        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.2" fill="{colour}" data-row="{row}"/>'
+        f'<path d="{_SHAPE[colour]}" transform="translate({a:.1f} {b:.1f})" fill="{colour}" data-row="{row}"/>'
         for row, (a, b, colour) in enumerate(zip(x, y, colours, strict=True))
     )
-    keys = "".join(f'<span><i style="background:{colour}"></i>{escape(word)}</span>' for word, colour in legend)
+    keys = "".join(
+        f'<span><svg viewBox="-5 -5 10 10"><path d="{_SHAPE[colour]}" fill="{colour}"/></svg>{escape(word)}</span>'
+        for word, colour in legend
+    )
     drawn = f"{len(x)} of {shown.rows} rows" if len(x) < shown.rows else f"{len(x)} rows"
     shares = f"components 1 and 2 hold {shown.share[0]:.0%} and {shown.share[1]:.0%} of the variance; {drawn}"
     return (
