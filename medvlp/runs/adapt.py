@@ -21,7 +21,8 @@ from medvlp.config.tree import EvaluationConfig, GateConfig
 from medvlp.core.answers import ProbeTable
 from medvlp.core.devices import choose_device
 from medvlp.core.errors import UserError
-from medvlp.core.files import check_place, make_folder, read_json, write_json
+from medvlp.core.files import check_place, read_json, write_json
+from medvlp.core.processes import exclusive
 from medvlp.core.provenance import code_hash, environment
 from medvlp.data.leakage import leak_caveats, seen_of
 from medvlp.data.prepare import Prepared
@@ -106,53 +107,55 @@ def adapt(options: AdaptOptions) -> Adaptation:
         model = load(options.model)
         fittable(options.adapters, words=model.cosines and bool(prompt_sets(model.answers)))
     check_place(options.out)
-    _refuse_other(options)
-    make_folder(options.out)
-    data, labels = _opened(options)
-    judging = EvaluationConfig(
-        labels=labels,
-        min_positives=1,
-        resamples=options.resamples,
-        features=str(options.out / "features"),
-        points=points,
-        prevalences=list(prevalences),
-    )
-    run = EvaluationRun(
-        model=str(options.model),
-        out=str(options.out),
-        data=data,
-        evaluation=judging,
-        seed=options.seed,
-        workers=options.workers,
-        device=options.device,
-    )
-    memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
-    evaluation = open_evaluation(run, memory=memory)
-    if not evaluation.sees:
-        raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
-    if "validate" not in evaluation.splits:
-        raise UserError("No film is in the part validate, which chooses thresholds: name some so in the column split.")
-    write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
-    logger.info(part_line(part_facts(evaluation.manifest)))
-    train = evaluation.part("train")
-    table = ProbeTable(
-        train.table[evaluation.features],
-        labels_of(evaluation, train.manifest),
-        train.manifest.column("id.patient").tolist(),
-    )
-    folds = folds_of(train.manifest, options.folds, seed=options.seed)
-    chosen, tried = choose_adapter(
-        table,
-        folds,
-        _bank(evaluation, labels),
-        names=options.adapters,
-        until=began + 60 * options.minutes,
-        folder=options.out / "adapters",
-    )
-    logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
-    _release(options, evaluation, table, chosen, tried)
-    adapted = run.model_copy(update={"model": str(options.out / "bundle")})
-    judged = evaluate(adapted, keep=True, memory=memory)
+    with exclusive(options.out, what="adaptation", otherwise="choose another --out", lock=".adaptation.lock"):
+        _refuse_other(options)
+        data, labels = _opened(options)
+        judging = EvaluationConfig(
+            labels=labels,
+            min_positives=1,
+            resamples=options.resamples,
+            features=str(options.out / "features"),
+            points=points,
+            prevalences=list(prevalences),
+        )
+        run = EvaluationRun(
+            model=str(options.model),
+            out=str(options.out),
+            data=data,
+            evaluation=judging,
+            seed=options.seed,
+            workers=options.workers,
+            device=options.device,
+        )
+        memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
+        evaluation = open_evaluation(run, memory=memory)
+        if not evaluation.sees:
+            raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
+        if "validate" not in evaluation.splits:
+            raise UserError(
+                "No film is in the part validate, which chooses thresholds: name some so in the column split."
+            )
+        write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
+        logger.info(part_line(part_facts(evaluation.manifest)))
+        train = evaluation.part("train")
+        table = ProbeTable(
+            train.table[evaluation.features],
+            labels_of(evaluation, train.manifest),
+            train.manifest.column("id.patient").tolist(),
+        )
+        folds = folds_of(train.manifest, options.folds, seed=options.seed)
+        chosen, tried = choose_adapter(
+            table,
+            folds,
+            _bank(evaluation, labels),
+            names=options.adapters,
+            until=began + 60 * options.minutes,
+            folder=options.out / "adapters",
+        )
+        logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
+        _release(options, evaluation, table, chosen, tried)
+        adapted = run.model_copy(update={"model": str(options.out / "bundle")})
+        judged = evaluate(adapted, keep=True, memory=memory)
     return Adaptation(options.out / "bundle", judged.page, chosen, tried)
 
 

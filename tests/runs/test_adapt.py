@@ -20,6 +20,7 @@ from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import UserError
+from medvlp.core.processes import exclusive
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.results import load_result
 from medvlp.models.build import build_model
@@ -370,6 +371,17 @@ def test_a_folder_with_a_bundle_of_another_run_is_not_taken(folder: Path) -> Non
     with pytest.raises(UserError, match="holds a run of other films, another model or other options"):
         adapt(options(folder, folder))
     assert (folder / "bundle" / "MANIFEST.sha256").read_bytes() == released
+
+
+def test_two_adaptations_do_not_write_one_folder(folder: Path, tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "run", what="adaptation", otherwise="", lock=".adaptation.lock"),
+        pytest.raises(
+            UserError, match=r"^Another adaptation is at work in .*run: wait for it, or choose another --out"
+        ),
+    ):
+        adapt(options(folder, tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".adaptation.lock"]
 
 
 def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest() -> None:
