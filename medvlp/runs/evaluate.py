@@ -22,6 +22,7 @@ from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import check_place
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.processes import exclusive
 from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
@@ -109,32 +110,34 @@ def evaluate(
 
     Raises:
         ConfigError: for a measure that does not exist, or if nothing was chosen that the bundle should keep.
+        UserError: if another evaluation is at work in the folder.
     """
     measures = chosen_measures(config.evaluation.measures)
     check_place(Path(config.out))
     evaluation = open_evaluation(config, memory=memory, whole=whole)
-    found = results_of(measures, evaluation)
     out = Path(config.out)
-    scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
-    first = next(iter([*scored, *found]), "")
-    # Drawn first: what is written without a record yet, nobody removes later, and a page would show it for its own.
-    count = config.evaluation.gallery if evaluation.shows else 0
-    pictures = gallery_of(evaluation, count=count) if count else None
-    forget_earlier(out)
-    for name, result in found.items():
-        cases = "predictions.parquet" if name == first and scored else None
-        write_result(result, out / "results" / f"{name}.json", cases=cases)
-    if config.evaluation.into_bundle:
-        _insist(config, [found[name] for name in evaluation.answers if name in found])
-    if config.evaluation.into_bundle or keep:
-        chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
-        store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
-    if pictures is not None:
-        write_gallery(out, *pictures)
-    own = {"data": config.data, "options": config.evaluation, "results": found}
-    evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
-    if page:
-        write_report_page(out, out / "report.html")
+    with exclusive(out, what="evaluation", otherwise="choose another out", lock=".evaluation.lock"):
+        found = results_of(measures, evaluation)
+        scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
+        first = next(iter([*scored, *found]), "")
+        # Drawn first: what is written without a record yet, nobody removes later, and a page would show it for its own.
+        count = config.evaluation.gallery if evaluation.shows else 0
+        pictures = gallery_of(evaluation, count=count) if count else None
+        forget_earlier(out)
+        for name, result in found.items():
+            cases = "predictions.parquet" if name == first and scored else None
+            write_result(result, out / "results" / f"{name}.json", cases=cases)
+        if config.evaluation.into_bundle:
+            _insist(config, [found[name] for name in evaluation.answers if name in found])
+        if config.evaluation.into_bundle or keep:
+            chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
+            store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
+        if pictures is not None:
+            write_gallery(out, *pictures)
+        own = {"data": config.data, "options": config.evaluation, "results": found}
+        evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
+        if page:
+            write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
 
 

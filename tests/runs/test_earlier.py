@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from medvlp.core.errors import UserError
+from medvlp.core.processes import exclusive
 from medvlp.pages.record import DataFacts, ModelFacts, Record
 from medvlp.phantom.cohort import CohortSummary
 from medvlp.runs import evaluate as evaluation
@@ -62,4 +64,15 @@ def test_an_evaluation_that_is_stopped_while_it_draws_leaves_the_earlier_one_as_
     monkeypatch.setattr(evaluation, "gallery_of", stopped)
     with pytest.raises(KeyboardInterrupt):
         evaluate(load_evaluation("evaluate/phantom.yaml", [*words, "evaluation.measures.probes=null"]))
+    assert (_there(out), (out / "evaluation.json").read_text()) == (before, record)
+
+
+def test_two_evaluations_do_not_write_one_folder(out: Path, tiny_run: Trained, tiny_cohort: CohortSummary) -> None:
+    words = [f"model={tiny_run.bundle}", f"out={out}", f"data.root={tiny_cohort.root}", "data.allow_leaks=true"]
+    before, record = _there(out), (out / "evaluation.json").read_text()
+    with (
+        exclusive(out, what="evaluation", otherwise="", lock=".evaluation.lock"),
+        pytest.raises(UserError, match=r"^Another evaluation is at work in .*: wait for it, or choose another out\.$"),
+    ):
+        evaluate(load_evaluation("evaluate/phantom.yaml", [*words, "evaluation.split=train"]))
     assert (_there(out), (out / "evaluation.json").read_text()) == (before, record)
