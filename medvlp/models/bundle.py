@@ -13,6 +13,7 @@ without the weights that are the bundle's, and in ``bundle.yaml`` the hash of th
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def _released(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
 
 
 def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: str = "") -> None:
-    temporary = folder.with_name(f".{folder.name}.part")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     model: Any = bundle.model
     int8 = bundle.int8
@@ -217,8 +218,9 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
             path.chmod((temporary / "MANIFEST.sha256").stat().st_mode)
         put_in_place(temporary, folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         refuse_write(error, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bundle:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +276,25 @@ except UserError as error:
 
 
 @pytest.mark.slow
+def test_two_commands_that_write_one_bundle_leave_a_whole_one(tmp_path: Path) -> None:
+    """While the first writes its words, the second begins and ends."""
+    first, second = bundle_of(trained(), card="# First\n"), bundle_of(trained(), card="# Second\n")
+    ended: list[int | None] = []
+
+    class Words:
+        def save(self, folder: Path) -> None:
+            other = multiprocessing.get_context("fork").Process(target=save_bundle, args=(tmp_path / "b", second))
+            other.start()
+            other.join()
+            ended.append(other.exitcode)
+            WORDS.save(folder)
+
+    save_bundle(tmp_path / "b", replace(first, tokenizer=Words()))
+    assert ended == [0]
+    assert load_bundle(tmp_path / "b").card == "# First\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
 def test_a_disk_without_room_leaves_the_older_bundle(folder: Path) -> None:
     before = (folder / "MANIFEST.sha256").read_text()
     ran = subprocess.run([sys.executable, "-c", _FULL, str(folder)], capture_output=True, text=True)

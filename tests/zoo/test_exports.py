@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import resource
 from collections.abc import Sequence
 from dataclasses import replace
@@ -79,6 +80,27 @@ def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:
     tower = {**spec["text"], "config": {"model_type": "clip_text_model", **SIZES}, **text}
     model = natural(build_model({**spec, "text": tower}, tokenizer=words))
     return replace(made, model=model, tokenizer=words, hash="")
+
+
+def test_two_commands_that_export_into_one_folder_leave_a_whole_one(bundle: Path, tmp_path: Path) -> None:
+    first, second, out = load_bundle(bundle), load_bundle(bundle), tmp_path / "out"
+    assert first.tokenizer is not None
+    save, ended = first.tokenizer.save, []
+
+    def meanwhile(folder: Path) -> None:
+        given = {"to": "transformers", "out": out}
+        other = multiprocessing.get_context("fork").Process(target=export, args=(second,), kwargs=given)
+        other.start()
+        other.join()
+        ended.append(other.exitcode)
+        save(folder)
+
+    first.tokenizer.save = meanwhile
+    export(replace(first, card="# First"), to="transformers", out=out)
+    assert ended == [0]
+    assert (out / "README.md").read_text() == "# First"
+    assert (out / "model.safetensors").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"clip", "bundle", "out"}
 
 
 def test_texts_of_another_tokenizer_end_where_transformers_and_open_clip_pool(bundle: Path, tmp_path: Path) -> None:
