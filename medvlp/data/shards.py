@@ -72,7 +72,7 @@ def shard_manifest(manifest: Manifest, out: Path, *, size: int = 1 << 30, progre
         size: bytes after which a shard is closed.
 
     Raises:
-        UserError: the folder holds something else, cannot be written, or another process is packing into it.
+        UserError: the folder holds something else, cannot be written, is packed into, or lost a shard since.
         DataError: no record can be read, or a stack file is among the files.
     """
     columns = manifest.file_columns
@@ -304,5 +304,15 @@ def _finished(table: Path, source: str) -> Sharded:
     known: Any = Manifest.load(table).meta.get("shards") if table.is_file() else None
     if not isinstance(known, dict) or known.get("source") != source:
         raise UserError(f"{table.parent} holds shards of another manifest or size: name a new folder.")
+    try:
+        sizes = json.loads((pq.read_schema(table.parent / INDEX).metadata or {})[b"medvlp"])["shards"]
+    except (OSError, ValueError, KeyError):
+        sizes = {INDEX: -1}
+    there = {path.name: path.stat().st_size for path in table.parent.iterdir()}
+    if lost := [name for name, size in sizes.items() if there.get(name) != size]:
+        raise UserError(
+            f"{table.parent / lost[0]} is gone or has another size than when it was packed ({len(lost)} files are so): "
+            "bring it back, or pack into a new folder."
+        )
     bad = tuple(Quarantined(**entry) for entry in known["quarantined"])
     return Sharded(table, int(known["count"]), pq.read_metadata(table).num_rows, bad)

@@ -188,6 +188,21 @@ def test_a_run_killed_while_it_tidied_up_is_finished_by_the_next(films: Manifest
     assert not (tmp_path / "out" / "parts").exists()
 
 
+@pytest.mark.parametrize("name", ["shard-000001.tar", "index.parquet"])
+def test_a_finished_folder_with_a_file_gone_or_cut_is_not_called_complete(
+    films: Manifest, tmp_path: Path, name: str
+) -> None:
+    out, words = tmp_path / "out", f"{name} is gone or has another size than when it was packed .1 files are so.: bring"
+    sharded(films, out)
+    whole = (out / name).read_bytes()
+    for left in (whole[:-1], None):
+        (out / name).write_bytes(left) if left else (out / name).unlink()
+        with pytest.raises(UserError, match=words):
+            sharded(films, out)
+    (out / name).write_bytes(whole)
+    assert sharded(films, out)[0].records == 12
+
+
 def test_another_manifest_is_not_mixed_into_a_folder(films: Manifest, tmp_path: Path) -> None:
     sharded(films, tmp_path / "out")
     with pytest.raises(UserError, match=r"out holds shards of another manifest or size: name a new folder\."):
