@@ -44,6 +44,7 @@ def triplets(
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
     """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
+    from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
@@ -66,6 +67,8 @@ def triplets(
         _refuse_given(of_matrices, "matrices, and there are none without --matrix or --medslip")
     in_folder = [] if medslip is None else [medslip / "train.json"]
     check_outputs([out, *([] if matrix is None else [matrix]), *in_folder], inputs=[reports])
+    if matrix is not None and matrix.suffix != ".npz":
+        raise UserError(f"The matrix file {matrix} does not end in .npz: name it {matrix.with_suffix('.npz').name}.")
     # Whether spaCy is there is known before anything is read.
     other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
     with progress("Reading", unit="reports") as tell:

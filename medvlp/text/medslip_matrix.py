@@ -122,13 +122,7 @@ def matrix_of(
 
 
 def save_matrix(matrix: MedslipMatrix, path: Path) -> None:
-    """Write one compressed ``.npz``: values, study ids, names of both axes, version and hash of the vocabulary.
-
-    Raises:
-        ConfigError: if the name does not end in ``.npz``.
-    """
-    if path.suffix != ".npz":
-        raise ConfigError(f"The matrix file {path} does not end in .npz: name it {path.with_suffix('.npz').name}.")
+    """Write one compressed ``.npz``: values, study ids, names of both axes, version and hash of the vocabulary."""
     words = load_medslip_vocabulary(matrix.vocabulary)
     with written_whole(path) as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(

@@ -86,6 +86,14 @@ def test_the_reports_are_never_written_over(cli, tmp_path):
     assert not out.exists()
 
 
+def test_a_matrix_that_is_no_npz_is_told_before_the_reports_are_read(cli, tmp_path):
+    table, out = tmp_path / "reports.csv", tmp_path / "triplets.jsonl"
+    table.write_text("id,text\ns1,Clear.\n")
+    told = cli("data", "triplets", table, "--out", out, "--matrix", tmp_path / "m.npy").refused()
+    assert "m.npy does not end in .npz: name it m.npz" in told
+    assert not out.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_the_reports_are_read(cli, tmp_path):
     table, out = tmp_path / "reports.csv", tmp_path / "triplets.jsonl"
     table.write_text("id,text\ns1,Left effusion.\n")
