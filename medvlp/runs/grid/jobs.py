@@ -57,6 +57,8 @@ class _Pool:
         self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
         self.total, self.ended = len(waiting), 0
         self.effort = sum(map(_effort, waiting))
+        # Jobs that are left, and jobs that were done here: one that is trained in part counts as the rest of it.
+        self.left, self.done = {run.state: max(0.05, 1 - _done(run) / _effort(run)) for run in waiting}, 0.0
         self.unit = "samples" if waiting[0].training is not None else "runs"
         self.working: dict[_Process, tuple[Run, float]] = {}
         self.context = _context()
@@ -100,10 +102,10 @@ class _Pool:
             _write_state(run, {"failed": f"Its process ended with {how}{memory}.", "seconds": spent})
             found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
-        left = self.total - self.ended
+        self.done += self.left.pop(run.state)
         # Whole jobs are the measure: they differ less than their units a second do.
-        pace = (time.monotonic() - self.begun) / self.ended
-        ahead = f"; about {duration(pace * left)} left" if left else ""
+        pace = (time.monotonic() - self.begun) / self.done
+        ahead = f"; about {duration(pace * sum(self.left.values()))} left" if self.left else ""
         logger.info(f"[{self.ended}/{self.total}] {run.name}: {outcome}{ahead}")
 
     def _stop(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,8 @@ from medvlp.runs.grid.jobs import _Pool, run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.sweep import changes_of, load_sweep
 from medvlp.runs.grid.table import sweep
+from medvlp.training.journal import LOG
+from tests.messages import messages
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
@@ -190,6 +194,22 @@ def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) 
     found = run_state(run)
     assert (found.state, found.seconds) == ("failed", 42.5)
     assert found.reason == "Its process ended with SIGKILL, probably for want of memory."
+
+
+def test_a_run_that_went_on_half_way_is_not_the_measure_of_whole_ones(lay: Callable[..., Plan]) -> None:
+    """It took an hour for half of its samples: each of the seven others takes two."""
+    runs = lay().runs
+    half = runs[0].training.phases[-1].until // 2
+    write_text(runs[0].folder / LOG, json.dumps({"samples_seen": half}) + "\n")
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600.0,))
+    process.start()
+    process.kill()
+    process.join()
+    pool = _Pool(runs, 1)
+    pool.begun -= 3600
+    with messages() as told:
+        pool._end(process, runs[0], 3600.0)
+    assert re.search(r"; about 14 h 0 min left$", told[-1])
 
 
 SAME = [{"label": "a"}, {"label": "a", "overrides": {"optimiser.rate": 0.1}}]
