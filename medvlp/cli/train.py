@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def train(
         typer.echo(rehearse(tree))
         return
     done = run(tree)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: the first process speaks for all
+        return
     if done.complete:
         typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
     else:

@@ -426,6 +426,7 @@ def test_torchrun_trains_as_one_process_does(tiny_cohort: CohortSummary, tmp_pat
             [sys.executable, *launcher, "train", str(config)], env=environment, capture_output=True, text=True
         )
         assert ran.returncode == 0, ran.stderr
+        assert [ran.stdout.count(words) for words in ("Released ", "Judge it: ")] == [1, 1]
         losses[name] = [row["loss"] for row in read_journal(tmp_path / name / "log.jsonl") if row["kind"] == "train"]
         embeddings[name] = load(tmp_path / name / "bundle").embed_text(["left effusion", "no effusion", "clear lungs"])
     assert len(losses["one"]) == 4
