@@ -158,6 +158,7 @@ def drift(
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders, or one manifest.")],
     presets: Annotated[tuple[str, str], typer.Option(help="Two presets.", metavar="A B")],
     model: Annotated[Path | None, typer.Option(help="A bundle whose embeddings are compared.")] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
     root: Annotated[Path | None, typer.Option(help="Folder of the manifest's images; default: as it says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
@@ -167,7 +168,7 @@ def drift(
     from medvlp.evaluation.drift import compare_presets, image_files
 
     files, patients = image_files(paths, root=root)
-    loaded = None if model is None else load(model)
+    loaded = None if model is None else load(model, device=device)
     with progress("Reading", unit="images") as tell:
         found = compare_presets(files, presets, patients=patients, model=loaded, progress=tell)
     if as_json:

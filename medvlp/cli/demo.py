@@ -24,6 +24,7 @@ def demo(
     name: Annotated[list[str] | None, typer.Option(help="Further host name under which it is reached.")] = None,
     index: Annotated[Path | None, typer.Option(help="Folder of similar cases, of medvlp embed --index.")] = None,
     backend: Annotated[str, typer.Option(help="Engine of the towers: torch, openvino, onnxruntime, int8.")] = "torch",
+    device: Annotated[str, typer.Option(help="Where models run: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
     dicomweb: Annotated[str | None, typer.Option(help="Root of an archive, to open from and send to.")] = None,
     dicomweb_auth: Annotated[Path | None, typer.Option(help="File with USER:PASSWORD of the archive.")] = None,
     audit: Annotated[Path | None, typer.Option(help="File of a sealed log of what was done; none without it.")] = None,
@@ -41,6 +42,7 @@ def demo(
     if explorer is None and root is not None:
         raise UserError("--root says where the explorer's pictures lie: add --explorer RUNS, or leave it out.")
     of_the_room = {"--index": index, "--dicomweb": dicomweb, "--audit": audit, "--schema": schema}
+    of_the_room |= {"--device": device != "cpu"}
     for option in [option for option, given in of_the_room.items() if given and explorer is not None]:
         raise UserError(f"{option} is of the reading room, and the explorer has none: leave it or --explorer out.")
     from medvlp.serving.launch import Options, open_room
@@ -50,7 +52,7 @@ def demo(
         return
     options = Options(
         bundles=tuple(bundles or ()), host=host, port=port, auth=auth, names=tuple(name or ()), index=index,
-        backend=backend, dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
+        backend=backend, device=device, dicomweb=dicomweb, dicomweb_auth=dicomweb_auth, audit=audit, schema=schema,
     )  # fmt: skip
     os.umask(0o077)  # whatever is written from here on is this user's alone
     if explorer is not None:

@@ -34,6 +34,7 @@ class Options:
         names: further host names under which it is reached.
         index: folder of similar cases.
         backend: what computes the towers, see `medvlp.models.backends`.
+        device: where models run, see `medvlp.load`.
         dicomweb: root of an archive.
         dicomweb_auth: file with USER:PASSWORD for it.
         audit: file of the audit log; none is kept without it.
@@ -51,6 +52,7 @@ class Options:
     names: tuple[str, ...] = ()
     index: Path | None = None
     backend: str = "torch"
+    device: str = "cpu"
     dicomweb: str | None = None
     dicomweb_auth: Path | None = None
     audit: Path | None = None
@@ -186,7 +188,7 @@ def _readers(options: Options) -> tuple[Any, ...]:
     import medvlp
     from medvlp.serving.reader import Reader
 
-    models = {bundle: medvlp.load(bundle, backend=options.backend) for bundle in options.bundles}
+    models = {bundle: medvlp.load(bundle, device=options.device, backend=options.backend) for bundle in options.bundles}
     # An index is one model's: the others search none. Where it is nobody's, all have it, and the first refuses it.
     facts = None if options.index is None else options.index / "index.json"
     own = read_json(facts).get("model") if facts is not None and facts.is_file() else None

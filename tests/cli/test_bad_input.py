@@ -55,18 +55,22 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("verb", ["predict", "embed", "slices", "evaluate", "suite", "adapt"])
+@pytest.mark.parametrize("verb", ["predict", "embed", "slices", "evaluate", "suite", "adapt", "demo", "drift"])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
     verb: str, cli: Cli, tiny_run: Trained, tmp_path: Path
 ) -> None:
-    bundle, nowhere, out = tiny_run.bundle, tmp_path / "x", tmp_path / "out"
+    if verb == "demo":
+        pytest.importorskip("gradio")
+    bundle, nowhere, out, film = tiny_run.bundle, tmp_path / "x", tmp_path / "out", tiny_run.manifest.path(0)
     words: dict[str, list[object]] = {
-        "predict": ["predict", bundle, tiny_run.manifest.path(0)],
+        "predict": ["predict", bundle, film],
         "embed": ["embed", bundle, tiny_run.run / "manifest.parquet", "--out", tmp_path / "e.parquet"],
         "slices": ["embed", bundle, tiny_run.run / "manifest.parquet", "--slices", out],
         "evaluate": ["evaluate", "evaluate/phantom.yaml", f"model={bundle}", f"out={out}", f"data.root={nowhere}"],
         "suite": ["evaluate", "evaluate/suites/cxr.yaml", f"model={bundle}", f"out={out}"],
         "adapt": ["adapt", "--images", nowhere, "--labels", nowhere, "--model", bundle, "--out", out],
+        "demo": ["demo", bundle, "--port", 0],
+        "drift": ["data", "drift", film, "--presets", "dicom_voi_v1", "mimic_jpg_v1", "--model", bundle],
     }
     told = cli(*words[verb], "--device", "cuda:77").refused()
     assert "device is 'cuda:77', but torch sees none: choose one of auto, " in told
@@ -356,6 +360,7 @@ def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(
 def test_the_explorer_refuses_what_only_the_reading_room_does(cli: Cli, tmp_path: Path) -> None:
     told = cli("demo", "--explorer", tmp_path, "--audit", tmp_path / "log").refused()
     assert "--audit is of the reading room, and the explorer has none" in told
+    assert "--device is of the reading room" in cli("demo", "--explorer", tmp_path, "--device", "cuda").refused()
     assert "add --explorer RUNS" in cli("demo", "--root", tmp_path).refused()
 
 
