@@ -211,9 +211,19 @@ def test_studies_under_one_placeholder_for_a_number_get_their_own_reports(hospit
     manifest = index_cohort("hospital", hospital, options)
     assert manifest.column("text").tolist() == ["First.\nAddendum.", "Second.\nAddendum."]
     assert left_out(manifest) == {"reports_without_image": [5]}
+    # A study that no row names has no report of its own, and none of another study.
+    write_dicom(hospital / "b/3.dcm", patient="MRN1", accession="0", study="1.2.3")
+    write_table(hospital / "zero.csv", [dict(zip(names, row, strict=True)) for row in rows if row[2] != "Addendum."])
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("text").tolist() == ["First.", "Second."]
+    assert left_out(manifest) == {"images_without_report": ["b/3.dcm"], "reports_without_image": [4]}
+    (hospital / "b/3.dcm").unlink()
     # Where the number alone joins, all reports stand at both studies, and that is listed.
     alone = index_cohort("hospital", hospital, {**options, "join": "AccessionNumber"})
     assert left_out(alone) == {"reports_at_several_studies": [2]}
+    # So they do where the table's UIDs are of another system than those of the images.
+    write_table(hospital / "zero.csv", [{"AccessionNumber": "0", "StudyInstanceUID": "9.9", "Report": "Clear."}])
+    assert index_cohort("hospital", hospital, options).column("text").tolist() == ["Clear.", "Clear."]
 
 
 def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:

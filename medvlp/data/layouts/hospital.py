@@ -8,7 +8,7 @@ files and the words of reports stand in it as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +50,7 @@ def index(
         reports: report table, below root.
         columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ.
         join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID. Of
-            rows of one accession number those of another study UID go where one is of the image's.
+            rows of one accession number those of another study UID go where any image has a UID of the table.
         modalities: wanted values of Modality.
         keep_unjoined: keep images without a report and reports without an image as rows, beside listing them.
         encoding: of the table.
@@ -63,6 +63,7 @@ def index(
     table = read_table(root / reports, encoding=encoding)
     book = _Reports(table, columns or {}, join)
     scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
+    book.compare(scan.headers)
     key = secret_key(key_file)
     rows: list[dict[str, object]] = []
     dates: list[tuple[str, str]] = []
@@ -151,6 +152,12 @@ class _Reports:
         self.contradicted: list[str] = []
         self.several = 0
         self._owners: dict[int, set[tuple[str, str]]] = {}
+        self._uids: list[str] = []
+
+    def compare(self, headers: Sequence[Header]) -> None:
+        """Tell studies by UID where the table has those of the images: one that it has not gets no other's report."""
+        uids = self._numbers.get("StudyInstanceUID", [])
+        self._uids = uids if {header.get("StudyInstanceUID") for header in headers} & {*uids} - {""} else []
 
     def text_of(self, header: Header) -> str | None:
         """The report of an image's study: rows of the same number are joined in their order (addenda)."""
@@ -164,9 +171,9 @@ class _Reports:
             mine = mine if who or len({*names.values()} - {""}) < 2 else []
             if found and not mine and header.path not in self.contradicted[-1:]:  # by either number once
                 self.contradicted.append(header.path)
-            own, uids = header.get("StudyInstanceUID"), self._numbers.get("StudyInstanceUID", [])
-            if own and own in {uids[place] for place in mine if uids}:  # "0" and "UNKNOWN" number several studies
-                mine = [place for place in mine if uids[place] in ("", own)]
+            own = header.get("StudyInstanceUID")
+            if own and self._uids:  # "0" and "UNKNOWN" number several studies
+                mine = [place for place in mine if self._uids[place] in ("", own)]
             if mine:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
                 self.several += len(texts) > 1 and not self.used.issuperset(mine)
