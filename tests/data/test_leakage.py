@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -119,8 +120,15 @@ def test_a_long_abnormal_report_of_few_studies_leaks() -> None:
 
 @pytest.mark.parametrize(
     "texts",
-    [[NORMAL] * 2, [ABNORMAL] * 4, ["Moderate right pleural effusion."] * 2],
-    ids=["normal", "four studies", "short"],
+    [
+        [NORMAL] * 2,
+        [ABNORMAL] * 4,
+        ["Moderate right pleural effusion."] * 2,
+        ["Лёгкие без очаговых изменений."] * 2,
+        ["Οι πνεύμονες είναι καθαροί.", normalize("NFD", "Οι πνεύμονες είναι καθαροί.")],
+        ["双肺清晰。"] * 2,
+    ],
+    ids=["normal", "four studies", "short", "Cyrillic", "Greek, accents apart", "Chinese"],
 )
 def test_reports_that_repeat_everywhere_are_a_note(texts: list[str]) -> None:
     found = of_texts(texts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from itertools import combinations
+from unicodedata import normalize
 
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.notes import Note
@@ -17,7 +18,7 @@ from medvlp.text.mentions import read_report
 
 _FEWEST_WORDS = 12
 _MOST_STUDIES = 3
-_WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
+_WORD = re.compile(r"[^\W_]+(?:\.\d+)?")
 _EMPTY = re.compile(
     r"an?|and|are|as|at|be|been|but|by|for|from|has|have|in|into|is|its?|no|not|of|on|or|that|the|their|there|these|this|"
     r"to|was|were|with|which|without|findings|impression|conclusion|comparison|indication|technique|history"
@@ -39,7 +40,7 @@ def text_leaks(rows: Rows) -> tuple[list[Leak], list[Note]]:
     for row, text in enumerate(texts):
         if text is None or rows.splits[row] is None:
             continue
-        plain = " ".join(_WORD.findall(str(text).lower()))
+        plain = " ".join(_WORD.findall(normalize("NFC", str(text)).lower()))
         places[plain].setdefault(rows.splits[row], row)
         studies[plain].add(whose[row])
         original.setdefault(plain, str(text))
