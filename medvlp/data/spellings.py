@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from unicodedata import normalize
 
 from medvlp.data.manifest import Manifest
 
@@ -17,13 +18,13 @@ LIKE_BLANK = (
 
 
 def spelling(patient: str) -> str:
-    """Return what is left of an identifier without blanks, case, leading zeros and a decimal point.
+    """Return what is left of an identifier without blanks, case, Unicode form, leading zeros and a decimal point.
 
     Example:
         >>> [spelling(name) for name in ("007", "7.0", " P 01", "p01", "0")]
         ['7', '7', 'p01', 'p01', '0']
     """
-    plain = re.sub(r"\s+", "", patient).casefold()
+    plain = re.sub(r"\s+", "", normalize("NFKC", patient)).casefold()
     return re.sub(r"^0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", plain))
 
 
@@ -33,8 +34,8 @@ def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
     Example:
         >>> for sentence in patient_notes(["007", "7", "7", "NA", "P2", None]):
         ...     print(sentence)
-        1 patients stand under 2 names that differ in blanks, case, leading zeros or a decimal point alone: they count \
-as different patients and a split may part them, so write each in one way.
+        1 patients stand under 2 names that differ in blanks, case, Unicode form, leading zeros or a decimal point \
+alone: they count as different patients and a split may part them, so write each in one way.
         1 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.
     """
     there = [name for name in patients if name]
@@ -46,9 +47,9 @@ as different patients and a split may part them, so write each in one way.
     notes = []
     if several:
         notes.append(
-            f"{len(several)} patients stand under {sum(map(len, several))} names that differ in blanks, case, leading "
-            "zeros or a decimal point alone: they count as different patients and a split may part them, so write each "
-            "in one way."
+            f"{len(several)} patients stand under {sum(map(len, several))} names that differ in blanks, case, Unicode "
+            "form, leading zeros or a decimal point alone: they count as different patients and a split may part them, "
+            "so write each in one way."
         )
     if rounded := sum(re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name) is not None for name in there):
         notes.append(f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may be one.")

@@ -31,13 +31,28 @@ def test_of_a_cohort_in_order_nothing_is_said() -> None:
 
 
 def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Path) -> None:
-    patients = ["007", "7", "7.0", "mrn 81", "MRN81", "P12", "p13", "70", "N/A", "nan", ""]
+    patients = [
+        "007",
+        "7",
+        "7.0",
+        "mrn 81",
+        "MRN81",
+        "P12",
+        "p13",
+        "７０",
+        "70",
+        "Jo\u0308rg",
+        "Jörg",
+        "N/A",
+        "nan",
+        "",
+    ]
     columns = {"id": [str(row) for row in range(len(patients))], "text": ["Clear."] * len(patients)}
     told = oddities(Manifest.of({**columns, "id.patient": patients}, root=Path()))
     assert told == (
-        "1 of 11 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
-        "2 patients stand under 5 names that differ in blanks, case, leading zeros or a decimal point alone: they "
-        "count as different patients and a split may part them, so write each in one way.",
+        "1 of 14 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+        "4 patients stand under 9 names that differ in blanks, case, Unicode form, leading zeros or a decimal point "
+        "alone: they count as different patients and a split may part them, so write each in one way.",
         "2 rows name a patient 'N/A', which looks like a blank: equal ones count as one patient, so leave it blank.",
     )
     # The same is told where the names became keyed hashes.

@@ -72,8 +72,8 @@ def spelling_notes(rows: Rows) -> list[Note]:
     if not count:
         return []
     words = (
-        f"{count} patients stand on several sides under names that differ in blanks, case, leading zeros or a decimal "
-        "point alone."
+        f"{count} patients stand on several sides under names that differ in blanks, case, Unicode form, leading zeros "
+        "or a decimal point alone."
     )
     return [Note("patient_spelling", words, {"patients": count})]
 
