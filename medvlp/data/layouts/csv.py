@@ -12,6 +12,7 @@ from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._coco import coco_columns
+from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import Root
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
@@ -95,6 +96,9 @@ def index(
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
             if name in values:
                 values[name] = [pseudonym(value, key, prefix=prefix) for value in values[name]]
+    ages = values.get("age", [])
+    if ages and all(not age or years(age) is not None for age in ages):  # DICOM's too: 045Y, 006M
+        values["age"] = ["" if not age else str(years(age)) for age in ages]
     numbers = [number + 1 for number in keep]
     if "id" not in values:
         values = {"id": _ids(values, numbers), **values}

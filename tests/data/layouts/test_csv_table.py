@@ -31,6 +31,20 @@ def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: 
             index_cohort("csv", tmp_path, {"columns": {"text": "note", "patient_id": column}})
 
 
+def test_ages_of_dicom_are_years(tmp_path: Path) -> None:
+    for ages, wanted in (
+        ("045Y 006M 010D", [45, 0, 0]),
+        ("61 7 045Y", [61, 7, 45]),
+        ("6.5 7", [6.5, 7]),
+        ("old 045Y", ["old", "045Y"]),
+    ):
+        (tmp_path / "t.csv").write_text(
+            "note,years\n" + "".join(f"Clear.,{age}\n" for age in ages.split()) + "Clear.,\n"
+        )
+        manifest = index_cohort("csv", tmp_path, {"columns": {"text": "note", "age": "years"}})
+        assert manifest.arrow("age").to_pylist() == [*wanted, None]
+
+
 def test_a_packed_table_that_swells_without_end_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress(b"note\nClear.\n")
     (tmp_path / "t.csv.gz").write_bytes(packed)
