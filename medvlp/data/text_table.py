@@ -123,7 +123,8 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(
-            f"{path} is not in the encoding {encoding}: save it as UTF-8; the layout csv has an option encoding."
+            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8' (of a "
+            "cohort, the layouts csv and hospital also have an option encoding)."
         ) from None
     above, separator = 0, ""
     while found := _ABOVE.match(text):

@@ -270,7 +270,8 @@ def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path,
         index_cohort("hospital", hospital, {**key, "reports": "other.csv"})
     (hospital / "latin.csv").write_bytes("AccessionNumber,Report\nA1,Ödem\n".encode("latin-1"))
     with pytest.raises(
-        DataError, match="not in the encoding utf-8-sig: save it as UTF-8; the layout csv has an option encoding"
+        DataError,
+        match=r"not in the encoding utf-8-sig: save it as UTF-8, .* the layouts csv and hospital also have an option",
     ):
         index_cohort("hospital", hospital, {**key, "reports": "latin.csv"})
     manifest = index_cohort("hospital", hospital, {**key, "reports": "latin.csv", "encoding": "latin-1"})
