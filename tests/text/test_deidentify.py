@@ -172,5 +172,21 @@ def test_a_name_behind_a_blank_that_does_not_break_is_found(text: str, blank: st
     assert "Miller" not in deidentify_text(text.replace("Miller", "Mil\xadler")).replace("\xad", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "clean"),
+    [
+        ("Wang^XiaoMing=王^小明", "患者王小明，王 小明；小明的胸片", "患者XXXX，王 XXXX；XXXX的胸片"),
+        ("王^明", "王明的肺，主动脉明显", "XXXX的肺，主动脉明显"),
+        ("Yamada^Rin=山田^倫=ヤマダ^リン", "山田倫様 ヤマダリン リンパ節", "XXXX様 XXXX リンパ節"),
+        ("김^철수", "김철수는 정상", "XXXX는 정상"),
+        ("Li^Na", "Li Na, Linear opacity", "Li Na, Linear opacity"),
+    ],
+)
+def test_names_of_two_characters_in_scripts_without_blanks_go(name: str, text: str, clean: str) -> None:
+    known = KnownWords()
+    known.add_name(name)
+    assert known.scrub(text) == clean
+
+
 def test_hyphens_that_do_not_break_are_hyphens_of_dates_and_names() -> None:
     assert deidentify_text("On 12\u201103\u20112019 to Dr. Miller\u2010Jones.") == "On XXXX to XXXX."

@@ -9,6 +9,9 @@ REMOVED = "XXXX"
 """What stands for removed words in text, as in the Indiana University (OpenI) reports; medvlp.text reads it so."""
 
 _SHORTEST_NAME, _SHORTEST_NUMBER = 3, 4
+_HAN, _SYLLABLES = "\u3005\u3400-\u9fff\U00020000-\U0003ffff", "\u3041-\u30ff\uac00-\ud7a3"  # kana and hangul
+_EAST_ASIAN = re.compile(f"[{_HAN}{_SYLLABLES}]{{2,}}")
+_UNSPACED = re.compile(f"[{_HAN}]{{2,}}|[{_HAN}{_SYLLABLES}]{{3,}}")  # no blank parts it from the words around
 _NAME_PARTS = re.compile(r"[\^=\s,;.]+")
 
 
@@ -20,8 +23,10 @@ class KnownWords:
 
     def add_name(self, *names: str) -> None:
         """Add the parts of persons' names (PS3.5 6.2: family^given=ideographic)."""
-        parts = _NAME_PARTS.split(normalize("NFC", "^".join(names)))
-        self._words |= {part for part in parts if len(part) >= _SHORTEST_NAME}
+        for group in normalize("NFC", "=".join(names)).split("="):
+            parts = _NAME_PARTS.split(group)
+            self._words |= {part for part in parts if len(part) >= _SHORTEST_NAME}
+            self._words |= {part for part in (*parts, "".join(parts)) if _EAST_ASIAN.fullmatch(part)}
 
     def add(self, *values: str) -> None:
         """Add identifiers that are looked for as they are."""
@@ -32,5 +37,6 @@ class KnownWords:
         text = normalize("NFC", text)  # letters and accents apart, as of a Mac or a PDF, are no words
         if not self._words:
             return text
-        pattern = "|".join(re.escape(word) for word in sorted(self._words, key=lambda word: (-len(word), word)))
-        return re.sub(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", REMOVED, text, flags=re.IGNORECASE)
+        words = sorted(self._words, key=lambda word: (-len(word), word))
+        each = (w if _UNSPACED.fullmatch(w) else rf"(?<![^\W_]){re.escape(w)}(?![^\W_])" for w in words)
+        return re.sub("|".join(each), REMOVED, text, flags=re.IGNORECASE)
