@@ -20,6 +20,7 @@ from medvlp.text.phrases import Found, Phrases, Token
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical", "uncertain")
 _BULLETS = frozenset("-–•*·")
+_AGAIN: dict[Presence | None, str] = {"absent": "no", "uncertain": "possible", "conditional": "if"}  # of listed items
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
 
@@ -143,11 +144,11 @@ def _reached(
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Return the tokens with years, months and "(-)" as such, the items of a denied list each denied, and a last mark.
+    """Return the tokens with years, months and "(-)" as such, each item of a list with its cue, and a last mark.
 
     "may" is a month behind "in" or "since".
     """
-    dated, listed = [], denied_list(tokens)
+    dated, (listed, again) = [], listed_from(tokens) or (len(tokens), "")
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else ""
         word = token.word
@@ -158,31 +159,40 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             word = "negative"
         elif place == listed and word == ":":
-            word = "any"
-        elif listed is not None and place >= listed and (word in _BULLETS or (word in (".", ")") and before.isdigit())):
-            word = "no"
+            word = "any" if again == "no" else again
+        elif place >= listed and (word in _BULLETS or _marks(before, word)):
+            word = again
+        elif listed < place < len(tokens) - 1 and word in (".", ";"):
+            word = ","
         dated.append(Token(word, token.start, token.end))
     if dated and (dated[-1].word.isalpha() or dated[-1].word == "?"):  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
 
 
-def denied_list(tokens: tuple[Token, ...]) -> int | None:
-    """Return the place of the colon or bullet behind which what is listed is denied: "No signs of: 1. edema"."""
+def _marks(word: str, mark: str) -> bool:
+    """Return whether a word and a mark number an item of a list: "1.", "(a)"."""
+    return (word.isdigit() and mark in (".", ")")) or (len(word) == 1 and word.isalpha() and mark == ")")
+
+
+def listed_from(tokens: tuple[Token, ...]) -> tuple[int, str] | None:
+    """Return the place of the colon or bullet behind which all that is listed has one cue ("No: 1. edema"), and it."""
     words = [token.word for token in tokens]
-    numbers = {place for place, word in enumerate(words[:-1]) if word.isdigit() and words[place + 1] in (".", ")")}
+    numbers = {place for place, word in enumerate(words[:-1]) if _marks(word, words[place + 1])}
     starts = [place for place, word in enumerate(words) if word == ":" or word in _BULLETS or place in numbers]
-    ends = {  # places of the last words of denials that hold for what follows alone
-        found.last: len(found.at)
+    ends = {  # places of the last words of cues that hold for what follows alone
+        found.last: (found.first, _AGAIN[found.values[0].presence])
         for found in (_cues().find(tokens) if starts else ())
-        if {(cue.presence, cue.reach) for cue in found.values} == {("absent", "forward")}
+        if found.values[0].presence in _AGAIN and {cue.reach for cue in found.values} == {"forward"}
     }
     for place in starts:
-        last = place - 1
-        while last not in ends and last >= 0 and words[last] in ("the", "any", "of", "following", "these"):
+        last = place if place in ends else place - 1
+        while last not in ends and last >= 0 and words[last] in ("the", "any", "of", "following", "these", "("):
             last -= 1
-        if ends.get(last, 0) > (words[place] != ":"):  # a bare "no" is an answer: "Effusion? No - edema."
-            return place
+        first, again = ends.get(last, (0, ""))
+        # A bare "no" behind other words is an answer: "Effusion? No - edema."
+        if again and (words[place] == ":" or first < last or words[first - 1 : first] in ([], ["."])):
+            return place, again
     return None
 
 

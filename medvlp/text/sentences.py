@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from medvlp.text.assertion import denied_list
+from medvlp.text.assertion import listed_from
 from medvlp.text.ontology import terms, word_class
 from medvlp.text.phrases import tokens_of
 
@@ -14,7 +14,7 @@ _NEVER_LAST = frozenset(
 )
 _TIME = frozenset(("a.m", "p.m"))
 _TITLES = frozenset(("dr.", "mr.", "mrs.", "ms.", "prof."))
-_LIST_MARK = re.compile(r"^(?:\(?\d{1,2}[.)]|[-*•·])\s+")
+_LIST_MARK = re.compile(r"^(?:\(?(?:\d{1,2}[.)]|[a-hA-H]\))|[-*•·])\s+")
 _END = re.compile(r"[.?!]+[\"')\]]*(?=\s|$)")
 _GLUED = re.compile(r"(?<=[a-z]{2}[.?!])(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"(?<!\S)\d{1,2}\Z")
@@ -45,7 +45,7 @@ def split_sentences(text: str) -> list[str]:
     where the space behind it was lost (``effusion.No``) and where it stands apart (``effusion . no``).
     A line break ends a sentence at a blank line, before a list mark, and after a short line without full stop unless
     the next goes on in lower case and is no finding beside one of which either is denied ("no effusion", "heart
-    enlarged"); other breaks are those of wrapped lines. A list that is denied as a whole ("No evidence of:") is one
+    enlarged"); other breaks are those of wrapped lines. A list with one cue ("No evidence of:", "Possible:") is one
     sentence with its items.
 
     Example:
@@ -79,18 +79,18 @@ def _blocks(text: str) -> list[str]:
     """Return stretches of text that no sentence crosses, wrapped lines joined."""
     blocks: list[str] = []
     before = lead = ""  # the last line, and it behind the one before it
-    denied: tuple[bool, int] | None = None  # of the list of what is not there in the last block: marked, how far in
+    listed: tuple[bool, int] | None = None  # of the list in the last block: marked, how far in
     for raw in re.split(r"\r\n|\r|\n", text):
         line, mark, indent = raw.strip(), _LIST_MARK.match(raw.strip()) is not None, len(raw) - len(raw.lstrip())
         if line:
-            opened = denied or ((mark, indent) if _opens_denied(lead, mark) else None) if mark or before else None
+            opened = listed or ((mark, indent) if _opens_list(lead, mark) else None) if mark or before else None
             item = opened is not None and mark == opened[0] and indent >= opened[1] and _is_item(line, mark)
-            joined = item or (before != "" and not mark and _goes_on(f"no {before}" if denied else before, line))
+            joined = item or (before != "" and not mark and _goes_on(f"no {before}" if listed else before, line))
             if joined:
                 blocks[-1] = f"{blocks[-1]} {line}"
             else:
                 blocks.append(line)
-            lead, denied = f"{before} {line}", opened if item or (joined and before[-1] not in ".;") else None
+            lead, listed = f"{before} {line}", opened if item or (joined and before[-1] not in ".;") else None
         before = line
     return [" ".join(block.split()) for block in blocks]
 
@@ -101,22 +101,22 @@ def _goes_on(before: str, line: str) -> bool:
     return (line[0].islower() or line[0].isdigit()) and not _are_items(before, line)
 
 
-def _opens_denied(lead: str, mark: bool) -> bool:
-    """Return whether lines end with what denies a list: "No evidence of:", or before a list mark "No evidence of"."""
+def _opens_list(lead: str, mark: bool) -> bool:
+    """Return whether lines end with the cue of a list: "No evidence of:", or before a list mark "No evidence of"."""
     if not lead or (lead[-1] != ":" and not mark):
         return False
     tokens = tokens_of(lead if lead[-1] in ":-" else f"{lead} -")
-    return denied_list(tokens) == len(tokens) - 1
+    return (listed_from(tokens) or (-1,))[0] == len(tokens) - 1
 
 
 @lru_cache(maxsize=64)  # of a long list the beginning is asked for at each item
-def _denies_list(words: str) -> bool:
-    return denied_list(tokens_of(words)) is not None
+def _lists(words: str) -> bool:
+    return listed_from(tokens_of(words)) is not None
 
 
 def _is_item(line: str, mark: bool) -> bool:
-    """Return whether a line is an item of a list: no statement, and without a list mark a finding and nothing else."""
-    tokens = tokens_of(_LIST_MARK.sub("", line).rstrip(".;,"))
+    """Return whether a line begins with an item of a list: no statement, without a list mark a finding and no more."""
+    tokens = tokens_of(_LIST_MARK.sub("", line).partition(". ")[0].rstrip(".;,"))
     if mark:
         return (word_class("verbs") | word_class("predicates")).isdisjoint(token.word for token in tokens)
     return 0 < len(tokens) == sum(len(found.at) for found in terms().find(tokens))
@@ -167,8 +167,10 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"
         return not asked and re.match(r"(?:No|Yes)(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
     item = _LIST_MARK.match(following) or _NUMBER.search(text[max(start, end.start() - 3) : end.start()])
-    if item and _denies_list(text[start : min(end.end(), start + _LEAD)]):
-        return False  # "No evidence of: 1. Pneumothorax. 2. Effusion."
+    lead = re.split("[:.] ", text[start : end.start()])
+    item = item or (len(lead) > 1 and _is_item(lead[-1], mark=False) and _is_item(following, mark=False))
+    if item and _lists(text[start : min(end.end(), start + _LEAD)]):
+        return False  # "No evidence of: 1. Pneumothorax. 2. Effusion.", or without numbers
     words = text[start : end.start()].rsplit(maxsplit=2)
     last = words[-1].lower().lstrip("(\"'") if words else ""
     if last in ("no", "nos"):

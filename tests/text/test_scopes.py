@@ -313,7 +313,7 @@ NONE_OF = ("pneumothorax", "effusion", "edema")
 
 
 @pytest.mark.parametrize(
-    "opening", ["No evidence of:", "No evidence of", "Negative for the following:", "There is no:"]
+    "opening", ["No evidence of:", "No evidence of", "Negative for the following:", "There is no:", "No", "No:"]
 )
 @pytest.mark.parametrize(
     "lines",
@@ -322,7 +322,11 @@ NONE_OF = ("pneumothorax", "effusion", "edema")
         "1. Pneumothorax.\n2. Effusion.\n3. Edema.",
         "• Pneumothorax;\n• Effusion, large\n• Edema",
         "\n- Pneumothorax.\n\n- Effusion.\n\n- Edema.",
+        "(a) Pneumothorax\n(b) Effusion\n(c) Edema",
+        "a) Pneumothorax.\nb) Effusion.\nc) Edema.",
         "Pneumothorax\nEffusion\nEdema",
+        "Pneumothorax.\nEffusion.\nEdema.",
+        "Pneumothorax;\nEffusion;\nEdema.",
     ],
 )
 @pytest.mark.parametrize("after", ["Heart is enlarged.", "heart enlarged", "\nCardiomegaly.", "Stable cardiomegaly."])
@@ -345,7 +349,25 @@ def test_a_list_that_is_denied_is_denied_to_its_end_and_no_further(opening: str,
         ("No prior. Findings:\n- effusion", ["present"]),
         ("No evidence of:\n- effusion\n- the heart is enlarged", ["absent", "present"]),
         ("No evidence of: effusion, edema.", ["absent", "absent"]),
+        ("No evidence of: effusion; edema. Cardiomegaly.", ["absent", "absent", "present"]),
+        ("No evidence of:\n- effusion. The heart is enlarged.\n- edema", ["absent", "present", "present"]),
+        ("Prior film: No\n- effusion", ["present"]),
+        ("Pneumothorax? No\n- effusion", ["absent", "present"]),
     ],
 )
 def test_what_is_no_item_of_a_denied_list_stays_what_it_is(text: str, told: list[str]) -> None:
     assert [each.presence for each in read_report(text)] == told
+
+
+@pytest.mark.parametrize(
+    "opening", ["Possible:", "Possible", "Suspicion of:", "Differential:", "Differential includes:", "Cannot exclude:"]
+)
+@pytest.mark.parametrize(
+    "lines", ["- effusion\n- edema", "1. Effusion.\n2. Edema.", "(a) effusion\n(b) edema", "Effusion.\nEdema."]
+)
+def test_a_list_of_what_is_possible_is_uncertain_to_its_end_and_no_further(opening: str, lines: str) -> None:
+    if lines[0] == "E" and opening[-1] != ":":
+        pytest.skip("a wrapped line")
+    for text in (f"{opening}\n{lines}\nStable cardiomegaly.", f"FINDINGS:\n{opening}\n{lines}\n\nCardiomegaly."):
+        told = {each.finding: each.presence for each in read_report(text)}
+        assert told == {"effusion": "uncertain", "edema": "uncertain", "cardiomegaly": "present"}, text
