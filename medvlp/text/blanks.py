@@ -13,6 +13,11 @@ _LINE_TAG = r"</?(?:br|p|div|li|tr|h[1-6])(?:\s[^<>]*)?/?>"
 _HL7 = r"\\(?:\.br|X0[AD])\\|~(?=~|(?-i:[A-Z]))"  # "~5 mm" is about 5 mm
 _LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|(?:\\r)?\\n|{_HL7}|{_LINE_TAG}", re.IGNORECASE)
 
+_PAGE = r"[-–—(\[ \t]*+page:?[ \t]+\d+(?:[ \t]*(?:of|/)[ \t]*\d+)?[-–—)\] \t]*+$"
+_FOOTER = re.compile(  # what goes on in small letters behind it goes on in the same sentence
+    rf"(?<=[^\s.:?!])\s+^{_PAGE}\s*(?=\n[ \t]*(?-i:[a-z\d]))|^{_PAGE}", re.IGNORECASE | re.MULTILINE
+)
+
 
 def plain_blanks(text: str) -> str:
     r"""Return a text of the same length with plain blanks and hyphens, and without tags inside a line.
@@ -25,10 +30,11 @@ def plain_blanks(text: str) -> str:
 
 
 def plain_lines(text: str) -> str:
-    r"""Return a text of the same length with plain blanks and plain line ends.
+    r"""Return a text of the same length with plain blanks and plain line ends, without numbers of pages.
 
     Example:
         >>> plain_lines("FINDINGS: Clear.\\.br\\IMPRESSION: Normal.\x0b")
         'FINDINGS: Clear.    \nIMPRESSION: Normal.\n'
     """
-    return plain_blanks(_LINE_END.sub(lambda found: "\n".rjust(len(found[0])), text))
+    plain = plain_blanks(_LINE_END.sub(lambda found: "\n".rjust(len(found[0])), text))
+    return _FOOTER.sub(lambda found: " " * len(found[0]), plain)

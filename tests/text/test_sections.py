@@ -211,3 +211,19 @@ def test_tags_inside_a_line_and_soft_hyphens_are_no_words() -> None:
         ("effusion", "absent"),
         ("pneumothorax", "present"),
     ]
+
+
+@pytest.mark.parametrize("page", ["Page 1 of 2", "  - page 1/2 -", "PAGE: 1", "(Page 1 of 2)"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n", "\n\f"])
+def test_the_number_of_a_page_parts_no_sentence(page: str, gap: str) -> None:
+    report = f"FINDINGS: There is no{gap}{page}{gap}pneumothorax. Cardiomegaly{gap}{page}{gap}Effusion."
+    told = [(m.finding, m.presence, " ".join(m.sentence.split())) for m in read_report(report)]
+    assert told == [
+        ("pneumothorax", "absent", "There is no pneumothorax."),
+        ("cardiomegaly", "present", "Cardiomegaly"),
+        ("effusion", "present", "Effusion."),
+    ]
+    assert all(report[m.start : m.end] == m.text for m in read_report(report))
+    assert "age" not in split_sections(report)["findings"]
+    prose = split_sections(f"Indication: Cough.\n\n{page}\n\nlungs are clear and the heart is normal.")
+    assert prose["findings"] == "lungs are clear and the heart is normal."
