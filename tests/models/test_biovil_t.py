@@ -11,10 +11,14 @@ from transformers.models.detr.modeling_detr import DetrSinePositionEmbedding
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Plan, keys
+from medvlp.core.sample import Batch, Column
+from medvlp.models.build import build_model
 from medvlp.models.encoders.biovil_t import BioVilT, sine_places
 from medvlp.models.heads.projection import Projection
+from medvlp.models.patches import apply_patches
 from medvlp.zoo.biovil import _one_picture
-from tests.models.words import VISION
+from tests.models.words import TEXT, VISION, VIT, HashWords
 
 PARTS = frozenset({"tokens", "pooled"})
 W, HEADS = 8, 2
@@ -88,6 +92,18 @@ def test_without_a_prior_the_learnt_vector_stands_and_nothing_else_counts() -> N
     one = built(values[1:, :1], parts=PARTS).tokens  # a batch in which nobody has one
     torch.testing.assert_close(one, rows.tokens[1:])
     torch.testing.assert_close(rows.tokens[0], built(values[:1], parts=PARTS).tokens[0])
+
+
+def test_a_patch_draws_for_each_picture_by_its_sample() -> None:
+    pair = {"name": "biovil_t", "slice": {**VIT, "image_size": 32}, "width": W, "layers": 1, "heads": HEADS}
+    model = build_model({"name": "dual", "vision": pair, "text": TEXT, "embed_dim": 8}, tokenizer=HashWords())
+    apply_patches(model, [{"name": "noise", "kind": "stack", "on": "tokens.input"}])
+    images, mask = torch.rand(2, 2, 1, 32, 32), torch.tensor([[True, True], [True, False]])
+    batch = Batch(("a", "b"), torch.arange(2), {"stack": Column(images, torch.arange(2), mask)})
+    both = model(batch, plan := Plan.of(keys("stack/tokens")))["stack"].part("tokens")
+    for sample in range(2):
+        single = model(batch.take(sample, sample + 1), plan)["stack"].part("tokens")
+        torch.testing.assert_close(single[0], both[sample])
 
 
 def test_every_weight_is_in_the_graph_whether_anybody_has_a_prior_or_nobody() -> None:
