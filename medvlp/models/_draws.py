@@ -7,7 +7,7 @@ drew, and one process draws what four do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -92,6 +92,15 @@ class RowDraws:
         given = self._given
         self.view, self.asked, self.images, self._given = "", frozenset(), None, {}
         return given
+
+    def turns(self, rows: Iterable[int]) -> Iterator[None]:
+        """Let draws be those of the first so many rows, then those of the next."""
+        first, whole = 0, (self.positions, self.number)
+        for count in rows:
+            self.positions, self.number = (each[first : first + count] for each in whole)
+            yield
+            first += count
+        self.positions, self.number = whole
 
     def uniform(self, count: int, name: str) -> Tensor:
         """Return (R, count) draws in [0, 1), float32."""

@@ -267,12 +267,25 @@ def test_a_patch_in_a_frozen_slice_tower_learns() -> None:
     assert all(patch.up.grad is not None and patch.up.grad.any() for patch in model.patches.values())
 
 
+DROPPED = {"name": "token_dropout", "on": "tokens.input"}
+
+
 @pytest.mark.parametrize(
-    "patch", [{"name": "token_dropout"}, {"name": "token_dropout", "mode": "zero"}, {"name": "noise"}]
+    ("patch", "tower"),
+    [
+        (DROPPED, {"name": "slices", "chunk": 2}),
+        ({**DROPPED, "mode": "zero"}, {"name": "slices", "chunk": 2}),
+        ({"name": "noise", "on": "tokens.input"}, {"name": "slices", "chunk": 3}),
+        ({"name": "noise", "on": "pooled.output"}, {"name": "x_clip", "chunk": 3}),
+    ],
 )
-def test_a_patch_draws_for_each_slice_by_its_sample(patch: dict[str, object]) -> None:
-    model = build_model({**MODEL, "vision": {"name": "slices", "slice": {**VIT, "image_size": 32}}}, tokenizer=WORDS)
-    apply_patches(model, [{**patch, "kind": "stack", "on": "tokens.input"}])
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_patch_draws_for_each_slice_by_its_sample(
+    patch: dict[str, object], tower: dict[str, object], trained: bool
+) -> None:
+    model = build_model({**MODEL, "vision": {**tower, "slice": {**VIT, "image_size": 32}}}, tokenizer=WORDS)
+    apply_patches(model, [{**patch, "kind": "stack"}])
+    model.towers["stack"].requires_grad_(trained)
     batch, plan = stacks(), Plan.of(keys("stack/tokens"))
     batch["stack"].values[0, 1] = batch["stack"].values[0, 0]
     both = model(batch, plan)["stack"].part("tokens")

@@ -163,6 +163,8 @@ class TowerModel(HeadedModel):
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if self.standing:
             positions = batch.positions if images is None else torch.zeros_like(images.owner)
+            if isinstance(tower, SliceEncoder):
+                tower.draws = self.draws
             packed = mask if isinstance(tower, SliceEncoder | BioVilT) else None
             real = 1 if packed is None else packed.sum(1)  # slices: its rows
             self.draws.enter(recipe.view, positions, owner.repeat_interleave(real), asked=recipe.patched, images=images)

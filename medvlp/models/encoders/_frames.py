@@ -109,7 +109,9 @@ class FrameEncoder(SliceEncoder):
         ahead = torch.is_grad_enabled() or self.training
         trained = ahead and any(p.requires_grad for p in self.parameters())
         size = len(values) if trained else max(1, self.chunk // max(1, values.shape[1]))
-        each = [self._stacks(v, r, parts) for v, r in zip(values.split(size), real.split(size), strict=True)]
+        turns = self.draws.turns(int(r.sum()) for r in real.split(size))
+        some = zip(turns, values.split(size), real.split(size), strict=True)
+        each = [self._stacks(v, r, parts) for _, v, r in some]
         return {name: torch.cat([one[name] for one in each]) for name in parts}
 
     def _stacks(self, values: Tensor, real: Tensor, parts: frozenset[str]) -> dict[str, Tensor]:

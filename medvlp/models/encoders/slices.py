@@ -13,6 +13,7 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder, Level, Site
 from medvlp.core.registry import FromModel
+from medvlp.models._draws import RowDraws
 from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders._sites import level_name, level_numbers, level_parts
 
@@ -55,7 +56,7 @@ class SliceEncoder(Encoder):
     ) -> None:
         super().__init__()
         path = f"{where}.slice"
-        self.chunk = chunk
+        self.chunk, self.draws = chunk, RowDraws()
         if slice == "image":
             if image is None:
                 raise ConfigError(f"{path} is 'image', and the model has no tower of images to share: give it one.")
@@ -128,7 +129,8 @@ class SliceEncoder(Encoder):
         if ahead and any(parameter.requires_grad for parameter in self.tower.parameters()):
             packed = self._encode(values[real], parts)
         else:
-            each = [self._encode(part, parts) for part in values[real].split(self.chunk)]
+            some = values[real].split(self.chunk)
+            each = [self._encode(part, parts) for _, part in zip(self.draws.turns(map(len, some)), some, strict=True)]
             packed = {name: torch.cat([one[name] for one in each]) for name in parts}
         return {name: unpacked(value, real) for name, value in packed.items()}
 
