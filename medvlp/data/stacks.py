@@ -105,8 +105,8 @@ class StoredStack(LazyStack):
 
     def _read(self, descriptor: int, offset: int, into: np.ndarray) -> np.ndarray:
         rest = into.data.cast("B")
-        while len(rest):  # one call gives at most 2 GiB
-            got = os.preadv(descriptor, [rest], offset)
+        while len(rest):  # Linux gives at most 2 GiB a call, macOS refuses to be asked for more
+            got = os.preadv(descriptor, [rest[: 1 << 30]], offset)
             if not got:
                 raise _damaged(self._path)
             rest, offset = rest[got:], offset + got

@@ -68,6 +68,27 @@ def test_slices_from_the_cache_are_those_read_fresh_bit_for_bit(tmp_path: Path, 
         assert sample.records == apply_views(prepared.records.sample(index), views).records
 
 
+def test_a_stack_beyond_2_gib_is_read_in_calls_that_macos_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Above INT_MAX bytes a call is EINVAL (read(2) of macOS)."""
+    into, read = np.empty(2**31 + 5, np.uint8), []
+
+    def preadv(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        size = sum(len(buffer) for buffer in buffers)
+        if size > 2**31 - 1:
+            raise OSError(22, "Invalid argument")
+        read.append((offset, size))
+        return size
+
+    (tmp_path / "one").write_bytes(bytes(12 + 4))
+    stored = StoredStack(tmp_path / "one", 1, (1, 1, 1), 32)
+    monkeypatch.setattr(os, "preadv", preadv)
+    stored._read(0, 12, into)
+    assert [offset for offset, _ in read] == [12 + sum(size for _, size in read[:i]) for i in range(len(read))]
+    assert sum(size for _, size in read) == len(into)
+
+
 def test_workers_make_the_same_files(tmp_path: Path) -> None:
     manifest = volume_cohort(tmp_path / "ct")
     alone = prepare(manifest, PREFIX, cache=Cache(tmp_path / "c0"), workers=0)
