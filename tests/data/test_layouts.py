@@ -128,6 +128,35 @@ def test_no_raw_identifier_enters_the_manifest_and_equal_patients_stay_equal(hos
     assert other.hash != manifest.hash
 
 
+@pytest.mark.parametrize("layout", ["hospital", "image_folder"])
+def test_a_patient_id_is_one_patient_within_its_issuer(layout: str, tmp_path: Path) -> None:
+    """DICOM PS3.3 C.7.1.1; what only one issuer or none gives stays the pseudonym of the Patient ID."""
+    root, options = tmp_path / "pacs", {"key_file": str(tmp_path / "key")}
+    files = [
+        ("7", "West"),
+        ("7", "west "),
+        ("7", "East"),
+        ("7", ""),
+        ("8", "East"),
+        ("8", ""),
+        ("", "West"),
+        ("", "East"),
+    ]
+    for number, (patient, issuer) in enumerate(files):
+        tags = {"IssuerOfPatientID": issuer} if issuer else {}
+        path = root / "class" / f"{number}.dcm"
+        write_dicom(path, patient=patient, accession=f"A{number}", study=f"1.2.{number}", **tags)
+    write_table(root / "reports.csv", [{"AccessionNumber": f"A{n}", "Report": "Clear."} for n in range(len(files))])
+    manifest = index_cohort(layout, root, options)
+    west, same, east, unsaid, *eight, nobody, none = manifest.column("id.patient").tolist()
+    assert west == same
+    assert len({west, east, unsaid}) == 3
+    key = secret_key(tmp_path / "key")
+    assert [unsaid, *eight] == [pseudonym(each, key, prefix="p") for each in ("7", "8", "8")]
+    assert not nobody
+    assert not none
+
+
 def test_workers_and_progress_do_not_change_the_index(hospital: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     options = {"key_file": str(tmp_path / "key")}

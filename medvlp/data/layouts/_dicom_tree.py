@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
     "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
-    "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime",
+    "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime", "IssuerOfPatientID",
 )  # fmt: skip
 _AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
 _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
@@ -41,6 +41,11 @@ class Header:
     def get(self, keyword: str) -> str:
         """Value of a tag, empty where there is none."""
         return self.tags.get(keyword, "")
+
+    @property
+    def patient(self) -> str:
+        """Patient ID, with its issuer where several of the tree give it: it is unique within one (PS3.3 C.7.1.1)."""
+        return "\\".join(filter(None, (self.get("PatientID"), self.get("IssuerOfPatientID").casefold())))
 
     @property
     def age(self) -> int | None:
@@ -116,6 +121,12 @@ def scan_tree(
         raise DataError(
             f"{root / folder} holds no {' or '.join(modalities)} image ({counts}): check the folder and the modalities."
         )
+    issuers: dict[str, set[str]] = {}
+    for header in headers:
+        issuers.setdefault(header.get("PatientID"), set()).add(header.get("IssuerOfPatientID").casefold())
+    for header in headers:
+        if not header.get("PatientID") or len(issuers[header.get("PatientID")] - {""}) < 2:
+            header.tags.pop("IssuerOfPatientID", None)
     return Scan(tuple(headers), skipped)
 
 

@@ -107,7 +107,7 @@ def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
     scanner = " ".join(filter(None, (header.get("Manufacturer"), header.get("ManufacturerModelName"))))
     return {
         "id": pseudonym(header.get("SOPInstanceUID"), key, prefix="i"),
-        "id.patient": pseudonym(header.get("PatientID"), key, prefix="p"),
+        "id.patient": pseudonym(header.patient, key, prefix="p"),
         "id.study": pseudonym(header.get("StudyInstanceUID") or header.get("AccessionNumber"), key, prefix="s"),
         "image": header.path,
         "text": text,
@@ -178,7 +178,7 @@ class _Reports:
                 texts = list(dict.fromkeys(self.texts[place] for place in mine))
                 self.several += len(texts) > 1 and not self.used.issuperset(mine)
                 self.used.update(mine)
-                self._owners.setdefault(mine[0], set()).add((who, own))
+                self._owners.setdefault(mine[0], set()).add((header.patient, own))
                 return "\n".join(texts)
         return None
 

@@ -137,7 +137,7 @@ def _with_headers(rows: list[Row], scan: Scan, key_file: Path | None, skipped: d
         path = str(row["image"])
         header = headers.get(path)
         if header is not None:
-            patient = row.get("id.patient") or pseudonym(header.get("PatientID"), key, prefix="p")
+            patient = row.get("id.patient") or pseudonym(header.patient, key, prefix="p")
             row |= {
                 "id.patient": patient,
                 "id.study": pseudonym(header.get("StudyInstanceUID"), key, prefix="s"),
