@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from torch import nn
+
+_LOCK = Lock()
+_HELD: dict[nn.Module, list[bool]] = {}  # the mode that each who holds a module found it in
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode.
+    """Hold a model in evaluation mode; of several that hold it, in any threads, the last to end puts its mode back.
 
     Example:
         >>> net = nn.Sequential(nn.Dropout())
@@ -20,10 +24,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         >>> net[0].training
         True
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+    modules = list(model.modules())
+    with _LOCK:
+        for module in modules:
+            _HELD.setdefault(module, []).append(module.training)
+        model.eval()
     try:
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        with _LOCK:
+            for module in modules:
+                mode = _HELD[module].pop()  # the first is the last to go
+                if not _HELD[module]:
+                    del _HELD[module]
+                    module.training = mode
