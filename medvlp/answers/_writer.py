@@ -47,10 +47,18 @@ def refuse_ragged(reads: str, model: Model) -> None:
     """
     key = parse_key(reads)
     # Tokens of a film and its prior are places of the film.
-    if key.view.startswith("stack") and key.part == "tokens" and not reads_priors(model):
+    if key.view.startswith("stack") and _one_a_slice(key.part, model) and not reads_priors(model):
         raise ConfigError(
             f"{reads!r} has as many tokens as a stack has slices: let the answer read a pooler of several queries."
         )
+
+
+def _one_a_slice(part: str, model: Model) -> bool:
+    """Tell whether a part of stacks is tokens, or made of each of them: by a head that does not ask which are real."""
+    head = dict(model.heads.items()).get(f"stack/{part}")
+    if head is None:
+        return part == "tokens"
+    return "mask" not in head.reads and any(_one_a_slice(each, model) for each in head.reads)
 
 
 def memories(column: NDArray[np.float32], device: torch.device) -> Iterator[tuple[list[int], Tensor]]:

@@ -109,8 +109,12 @@ def test_the_places_of_a_film_and_its_prior_are_written_from_and_the_slices_of_a
     report, spec = Report(reads="stack/tokens"), {**DUAL, "heads": {"captioner": {"name": "generator"}}}
     pairs = {"name": "biovil_t", "width": 16, "layers": 1, "heads": 2, "slice": VISION}
     report.check(build_model({**spec, "vision": pairs}, tokenizer=WORDS, seed=3))
-    with pytest.raises(ConfigError, match=r"'stack/tokens' has as many tokens as a stack has slices"):
-        report.check(build_model({**spec, "vision": {"name": "slices", "slice": VISION}}, tokenizer=WORDS, seed=3))
+    heads = {"stack/local": {"name": "projection", "reads": "tokens"}, "stack/six": {"name": "pooler", "queries": 6}}
+    slices = {**spec, "vision": {"name": "slices", "slice": VISION}, "heads": {**spec["heads"], **heads}}
+    for part in ("tokens", "local"):
+        with pytest.raises(ConfigError, match=rf"'stack/{part}' has as many tokens as a stack has slices"):
+            Report(reads=f"stack/{part}").check(build_model(slices, tokenizer=WORDS, seed=3))
+    Report(reads="stack/six").check(build_model(slices, tokenizer=WORDS, seed=3))
 
 
 def test_models_that_cannot_write_are_refused() -> None:
