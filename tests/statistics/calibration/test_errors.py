@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.fft import dct, idct
 from scipy.special import expit, logit
 
 from medvlp.core.errors import DataError
@@ -13,7 +14,7 @@ from medvlp.statistics.calibration import (
     reliability_bins,
     smooth_calibration_error,
 )
-from medvlp.statistics.calibration.errors import equal_mass_bins, residual_variance
+from medvlp.statistics.calibration.errors import equal_mass_bins, residual_variance, smooth_errors
 from medvlp.statistics.metrics import UndefinedMetricError
 
 
@@ -180,3 +181,14 @@ def test_what_is_not_defined_is_refused() -> None:
         calibration_line([1, 1], [0.1, 0.2])
     with pytest.raises(UndefinedMetricError, match="no finite solution"):
         calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
+
+
+@pytest.mark.parametrize("width", [0.005, 0.02, 0.1])
+def test_the_smooth_error_of_draws_is_that_of_the_value_to_the_precision_of_its_numbers(width: float) -> None:
+    place = (np.arange(512) + 0.5) / 512
+    residual = width * np.sin(np.pi * place * np.arange(1, 9)[:, None]).T / 512
+    found = smooth_errors(residual.astype(np.float32), steps=9)
+    assert found == pytest.approx(smooth_errors(residual), abs=2e-5)
+    for mass, error in zip(residual.T, smooth_errors(residual), strict=True):
+        waves = dct(mass, norm="ortho") * np.exp(-((np.pi * np.arange(512) * error) ** 2) / 2)
+        assert np.abs(idct(waves, norm="ortho")).sum() == pytest.approx(error, abs=1e-9)
