@@ -51,8 +51,18 @@ class Ask:
     def __post_init__(self) -> None:
         for name in ("findings", "sentences", "questions"):
             words = getattr(self, name)
-            object.__setattr__(self, name, (words,) if isinstance(words, str) else tuple(words))
+            words = (words,) if isinstance(words, str) or not isinstance(words, Iterable) else tuple(words)
+            if odd := [each for each in words if not isinstance(each, str)]:
+                raise DataError(f"{name} of an Ask are strings, and {odd[0]!r} is none: write it in words.")
+            object.__setattr__(self, name, words)
         object.__setattr__(self, "boxes", tuple(map(tuple, self.boxes)))
+
+    @classmethod
+    def of(cls, given: Ask | None) -> Ask:
+        """Return what was given, or nothing that is asked; what is no Ask is refused (DataError)."""
+        if given is not None and not isinstance(given, Ask):
+            raise DataError(f"What is asked is {given!r}, and no Ask: write it as Ask(questions=...), for example.")
+        return given or cls()
 
     def rows(self, index: Sequence[int]) -> Ask:
         """Return what is asked of some rows.

@@ -290,7 +290,7 @@ class Reader:
 
 
 def _denial(sentence: str) -> tuple[str, str]:
-    words = " ".join(sentence.split()).rstrip(".?! ")
+    words = " ".join((sentence or "").split()).rstrip(".?! ")
     lower = words.lower()
     if lower.startswith(("is there ", "are there ")):
         words = f"There {lower.split()[0]} {words.split(maxsplit=2)[2]}"

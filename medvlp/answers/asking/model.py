@@ -225,14 +225,14 @@ class VisionLanguageModel:
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Return (T, D) float32 unit embeddings; refused as those of pictures."""
         self.require_embedding()
-        many = [texts] if isinstance(texts, str) else list(texts)
+        many = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         return embed(self.model, "text", many, batch=self._batch)
 
     def score(self, images: Picture | Sequence[Picture], texts: str | Sequence[str]) -> np.ndarray:
         """Return (N, T) similarities of images and texts: cosines, or by the score that the model was trained with."""
         if self.cosines:
             return self.embed_image(images) @ self.embed_text(texts).T
-        asked = Ask(sentences=(texts,) if isinstance(texts, str) else tuple(texts))
+        asked = Ask(sentences=texts)  # pyrefly: ignore
         name = next((name for name, each in self.answers.items() if "similarity" in each.gives), "")
         found = self.ask(name, images, asked).similarity if name else None
         if found is None:
@@ -291,11 +291,11 @@ class VisionLanguageModel:
         if not many:
             raise UserError(f"There is no picture to ask {name!r} about: give at least one.")
         if len(self.model.kinds) > 1:
-            return self._ask_by_kind(name, many, ask or Ask())
+            return self._ask_by_kind(name, many, Ask.of(ask))
         names = (Path(each).name if isinstance(each, str | Path) else str(i) for i, each in enumerate(many))
         samples = (self.sample(image, name=own) for image, own in zip(many, names, strict=True))
         group = 1 if self.model.vision_kind == "stack" else self._batch
-        options: dict[str, Any] = {"asks": {name: ask or Ask()}, "batch": group, "begin": self.begun}
+        options: dict[str, Any] = {"asks": {name: Ask.of(ask)}, "batch": group, "begin": self.begun}
         said = ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
         return replace(said, ids=tuple(map(str, range(len(many)))))
 

@@ -142,6 +142,12 @@ def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: 
     for missing in (None, math.nan, ("a", "b")):  # of no row, of the word "nan", of two rows
         with pytest.raises(UserError, match=r"A text to embed is .*, and no string"):
             model.embed_text(["a", missing, "b"])  # type: ignore[list-item]
+    with pytest.raises(UserError, match=r"A text to embed is None, and no string"):
+        model.score(np.zeros((4, 4)), None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"What is asked is 'Edema\?', and no Ask: write it as Ask\(questions="):
+        model.ask("zero_shot", np.zeros((4, 4)), "Edema?")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"sentences of an Ask are strings, and None is none"):
+        Ask(sentences=None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="A heat map is of one text"):
         model.explain(np.zeros((4, 4)), TEXTS)  # type: ignore[arg-type]
     for single in (PIL.Image.new("L", (4, 4), 9), None):
