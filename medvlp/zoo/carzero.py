@@ -49,7 +49,6 @@ def _asked(learnt: Mapping[str, Tensor], source: Path) -> StoredAnswer:
         raise DataError(f"{source} lacks fusion_module.{error.args[0]}: it is no CARZero.") from None
     layers = count(weights, r"decoder\.layers\.(\d+)\..*")
     spec = {"name": "cross_decoder", "width": width, "layers": layers, "feedforward": feedforward, "hidden": hidden}
-    spec["all_tokens"] = True
     score: nn.Module = build("models/scores", spec, where="score")
     load_strictly(score, weights, by_rules(_RULES), source=source)
     plain = reworded(asked_by_recipe("carzero_v1"), bare_words)

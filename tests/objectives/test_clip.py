@@ -159,7 +159,6 @@ def test_two_learned_scores_learn_what_each_learns_alone():
         build("objectives", {"name": "clip", "score": {"name": "cross_decoder", **sizes}}, where="x") for _ in range(2)
     )
     parts = {f"{view}/{part}": torch.randn(3, *size) for view in ("image", "text") for part, size in TOKENS.items()}
-    parts |= {f"{view}/mask": torch.ones(3, 5, dtype=torch.bool) for view in ("image", "text")}
 
     def learned(*before: torch.nn.Module) -> tuple[Tensor, list[Tensor]]:
         ctx = Context.of(parts, {"text": list("abc")})

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ class CrossDecoder(Score):
     r"""f(v, t) = [g(t, (v, v_1 ... v_N)) + g(v, (t, t_1 ... t_L))] / 2 (Lai et al., CVPR 2024, CARZero).
 
     g(q, X) = MLP(decoder(norm(q), norm(X))), with the decoder's last norm; its queries look at X and not at each other.
-    Vectors are ``raw``, tokens ``local``; padding has no weight.
+    Vectors are ``raw``, tokens ``local``; all tokens count.
 
     Args:
         width: W of both.
@@ -30,17 +29,16 @@ class CrossDecoder(Score):
         feedforward: width of its networks' hidden layer.
         hidden: widths of the MLP's hidden layers.
         dropout: in the decoder and the MLP.
-        all_tokens: whether padding counts too, as the release's empty places do (`word_sums`).
 
     Example:
         >>> score = CrossDecoder(width=4, layers=1, heads=2, feedforward=8, hidden=[6]).eval()
-        >>> rows = {"raw": torch.rand(2, 4), "local": torch.rand(2, 5, 4), "mask": torch.ones(2, 5) > 0}
-        >>> columns = {"raw": torch.rand(3, 4), "local": torch.rand(3, 7, 4), "mask": torch.ones(3, 7) > 0}
+        >>> rows = {"raw": torch.rand(2, 4), "local": torch.rand(2, 5, 4)}
+        >>> columns = {"raw": torch.rand(3, 4), "local": torch.rand(3, 7, 4)}
         >>> bool(torch.allclose(score(rows, columns), score(columns, rows).T, atol=1e-6))
         True
     """
 
-    reads = ("raw", "local", "mask")
+    reads = ("raw", "local")
 
     def __init__(
         self,
@@ -51,11 +49,9 @@ class CrossDecoder(Score):
         feedforward: Annotated[int, Field(ge=1)] = 1024,
         hidden: Sequence[int] = (1024, 512, 256),
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-        all_tokens: bool = False,
     ) -> None:
         super().__init__()
         refuse_heads(heads, width, of="cross_decoder")
-        self.all_tokens = all_tokens
         layer = decoder_layer(width=width, heads=heads, feedforward=feedforward, dropout=dropout)
         self.decoder = QueryDecoder(layer, layers=layers, self_attention=False)
         widths = [width, *hidden]
@@ -63,14 +59,11 @@ class CrossDecoder(Score):
         self.readout = nn.Sequential(*(each for part in parts for each in part), nn.Linear(widths[-1], 1))
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
-        """Return (R, C) of ``raw`` (R, W) and (C, W), ``local`` (R, N, W) and (C, L, W), and masks of ``local``."""
+        """Return (R, C) of ``raw`` (R, W) and (C, W) and ``local`` (R, N, W) and (C, L, W)."""
         return (self._looked(columns["raw"], rows) + self._looked(rows["raw"], columns).T) / 2
 
     def _looked(self, asking: Tensor, at: Mapping[str, Tensor]) -> Tensor:
         """Return (R, Q) for queries (Q, W) that look at R sets of tokens."""
         tokens = self.decoder.norm(torch.cat([at["raw"][:, None], at["local"]], dim=1))
         queries = self.decoder.norm(asking).expand(len(tokens), -1, -1)
-        # Of other places than the tower's tokens, such as words, all count: the mask is not theirs.
-        everything = self.all_tokens or at["mask"].shape != at["local"].shape[:2]
-        mask = None if everything else F.pad(at["mask"], (1, 0), value=True)
-        return self.readout(self.decoder(queries, tokens, mask).queries).squeeze(-1)
+        return self.readout(self.decoder(queries, tokens, None).queries).squeeze(-1)
