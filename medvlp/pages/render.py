@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from medvlp.evaluation import words
 from medvlp.evaluation.results import AVERAGES, Metric, Result
@@ -28,6 +30,8 @@ from medvlp.pages.robustness import robustness_rows
 from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
+
+_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufefc][\u0590-\u08ff\ufb1d-\ufefc ]*(?<! )")
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -114,8 +118,14 @@ def environment() -> Environment:
         "p_value": words.p_value,
         "finding": words.finding,
         "tidy": words.tidy,
+        "isolated": _isolated,
     }
     return made
+
+
+def _isolated(text: str) -> Markup:
+    """Return text with what is written from right to left in <bdi>: else a number's sign after it changes its side."""
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(text))))
 
 
 def _macros(result: Result) -> list[Metric]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores, size_terciles
-from medvlp.evaluation.results import Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Flag, Metric, Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.features.drawing import COLOURS, heat_map_layer, png_uri
 from medvlp.pages.charts import Series, series_chart
@@ -26,7 +26,7 @@ from medvlp.pages.inputs import (
     RetrievalExample,
     RetrievalHit,
 )
-from medvlp.pages.render import render_report
+from medvlp.pages.render import _isolated, render_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -285,3 +285,25 @@ def test_only_on_a_screen_too_narrow_for_a_table_it_says_that_tables_scroll():
     least = dict(re.findall(r"\.scroll table(\.compact)? \{ min-width: (\d+)px; \}", css))
     assert [int(end) + 1 - 2 * 16 for end, _ in hints] == [int(least[""]), int(least[".compact"])]
     assert css.count("scroll →") == len(hints) == 2
+
+
+def test_numbers_after_a_name_written_from_right_to_left_stand_outside_of_it():
+    name = "תפליט <פלאורלי>"
+    sentence = f"AUROC of {name}: 0.75 for site بيروت, -0.10 (95 % -0.15 to -0.05)"
+    flag = Flag(kind="subgroup_gap", name="site", sentence=sentence, p=0.001, p_holm=0.002, tests=2)
+    gap = {
+        "group": "site=بيروت",
+        "interval": ConfidenceInterval(low=-0.15, high=-0.05),
+        "counts": Counts(n=9, patients=9),
+    }
+    named = [(metric, label) for metric in ("auroc", "auroc_gap") for label in (name, "macro")]
+    rows = [Metric(metric=metric, label=label, value=-0.1, **gap) for metric, label in named]
+    page = render_report(
+        ReportInputs(
+            title="t", results=(Result(name="zero_shot", recipe="", data="", metrics=tuple(rows), flags=(flag,)),)
+        )
+    )
+    shown = "<bdi>תפליט</bdi> &lt;<bdi>פלאורלי</bdi>&gt;"
+    assert f"AUROC of {shown}: 0.75 for site <bdi>بيروت</bdi>, -0.10 (95 % -0.15 to -0.05)" in page
+    assert f'<span class="small">{shown}, ' in page
+    assert _isolated("تاريخ سابق 3 of edema & more") == "<bdi>تاريخ سابق</bdi> 3 of edema &amp; more"
