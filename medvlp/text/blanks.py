@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from medvlp.text.ontology import terms, word_class
+from medvlp.text.phrases import plain
+
 _HYPHENS = str.maketrans("\u2010\u2011", "--")
 _TAG = "b|i|u|em|strong|span|font|sup|sub|td|th|table|tbody|ul|ol|html|body|head"
 _BLANK = re.compile(
@@ -17,6 +20,8 @@ _PAGE = r"[-–—(\[ \t]*+page:?[ \t]+\d+(?:[ \t]*(?:of|/)[ \t]*\d+)?[-–—)\
 _FOOTER = re.compile(  # what goes on in small letters behind it goes on in the same sentence
     rf"(?<=[^\s.:?!])\s+^{_PAGE}\s*(?=\n[ \t]*(?-i:[a-z\d]))|^{_PAGE}", re.IGNORECASE | re.MULTILINE
 )
+
+_BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\xad][ \t]*\n[ \t]*)([^\W\d_]++)")
 
 
 def plain_blanks(text: str) -> str:
@@ -32,9 +37,17 @@ def plain_blanks(text: str) -> str:
 def plain_lines(text: str) -> str:
     r"""Return a text of the same length with plain blanks and plain line ends, without numbers of pages.
 
+    A known word that a line end parts is one again, with the mark of where a word may break.
+
     Example:
         >>> plain_lines("FINDINGS: Clear.\\.br\\IMPRESSION: Normal.\x0b")
         'FINDINGS: Clear.    \nIMPRESSION: Normal.\n'
     """
-    plain = plain_blanks(_LINE_END.sub(lambda found: "\n".rjust(len(found[0])), text))
-    return _FOOTER.sub(lambda found: " " * len(found[0]), plain)
+    text = plain_blanks(_LINE_END.sub(lambda found: "\n".rjust(len(found[0])), text))
+    return _BROKEN.sub(_joined, _FOOTER.sub(lambda found: " " * len(found[0]), text))
+
+
+def _joined(found: re.Match[str]) -> str:
+    known, parts = terms().words | word_class("detected"), {plain(found[1]), plain(found[3])}
+    joined = plain(found[1] + found[3]) in known and not parts <= known
+    return found[1] + "\xad" * len(found[2]) + found[3] if joined else found[0]

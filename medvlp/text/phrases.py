@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _TOKEN = re.compile(
-    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]",
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]",
     re.IGNORECASE,
 )
 _IRREGULAR = {
@@ -152,9 +152,11 @@ class Phrases(Generic[T]):
 
     def __init__(self, lines: Iterable[tuple[str, T]]) -> None:
         self._root: _Node[T] = _Node()
+        self.words = set[str]()  # of all phrases, plain
         for line, value in lines:
             for words in set(expand(line)):
                 node = self._root
+                self.words.update(words)
                 for word in words:
                     node = node.following.setdefault(word, _Node())
                 if value not in node.values:

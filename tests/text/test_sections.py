@@ -227,3 +227,18 @@ def test_the_number_of_a_page_parts_no_sentence(page: str, gap: str) -> None:
     assert "age" not in split_sections(report)["findings"]
     prose = split_sections(f"Indication: Cough.\n\n{page}\n\nlungs are clear and the heart is normal.")
     assert prose["findings"] == "lungs are clear and the heart is normal."
+
+
+@pytest.mark.parametrize("end", ["-\n", "-  \n  ", "\u2010\r\n", "\xad\n"])
+@pytest.mark.parametrize(
+    ("report", "wanted"),
+    [
+        ("Small left effu-sion.", ("effusion", "present", "left")),
+        ("There is no pneumo-thorax.", ("pneumothorax", "absent", "")),
+        ("Effusion is not visu-alized.", ("effusion", "absent", "")),
+        ("Small left-sided effusion.", ("effusion", "present", "left")),
+    ],
+)
+def test_a_known_word_that_a_line_end_parts_is_one_word(report: str, wanted: tuple[str, str, str], end: str) -> None:
+    found = read_report(report.replace("-", end))
+    assert [(m.finding, m.presence, m.side) for m in found] == [wanted]
