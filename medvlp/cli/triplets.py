@@ -65,12 +65,11 @@ def triplets(
         sides = {"--both-sides": both_sides, "--midlung-right": midlung_right}
         of_matrices = {"--uncertain": uncertain != "ignore", "--lemmas": lemmas != "own", **sides}
         _refuse_given(of_matrices, "matrices, and there are none without --matrix or --medslip")
-    in_folder = [] if medslip is None else [medslip / "train.json"]
-    check_outputs([out, *([] if matrix is None else [matrix]), *in_folder], inputs=[reports])
+    outputs = [out, matrix, None if medslip is None else medslip / "train.json"]
+    check_outputs([path for path in outputs if path is not None], inputs=[reports])
     if matrix is not None and matrix.suffix != ".npz":
         raise UserError(f"The matrix file {matrix} does not end in .npz: name it {matrix.with_suffix('.npz').name}.")
-    # Whether spaCy is there is known before anything is read.
-    other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None
+    other_lemmas = spacy_lemmatiser() if lemmas == "spacy" else None  # missing: known before anything is read
     with progress("Reading", unit="reports") as tell:
         if graphs:
             read = studies_of_radgraph(

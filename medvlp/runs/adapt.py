@@ -100,7 +100,6 @@ def adapt(options: AdaptOptions) -> Adaptation:
     """
     began = time.monotonic()
     points = [] if options.sensitivity is None else [parse_rule(f"sensitivity_{options.sensitivity:g}").name]
-    prevalences = DEFAULT_PREVALENCES if options.prevalence is None else (options.prevalence,)
     check_manifest(options.model)
     choose_device(options.device)  # before films are read
     if all(adapter.needs_words for _, adapter in adapters_of(options.adapters)):
@@ -108,54 +107,57 @@ def adapt(options: AdaptOptions) -> Adaptation:
         fittable(options.adapters, words=model.cosines and bool(prompt_sets(model.answers)))
     check_place(options.out)
     with exclusive(options.out, what="adaptation", otherwise="choose another --out", lock=".adaptation.lock"):
-        _refuse_other(options)
-        data, labels = _opened(options)
-        judging = EvaluationConfig(
-            labels=labels,
-            min_positives=1,
-            resamples=options.resamples,
-            features=str(options.out / "features"),
-            points=points,
-            prevalences=list(prevalences),
-        )
-        run = EvaluationRun(
-            model=str(options.model),
-            out=str(options.out),
-            data=data,
-            evaluation=judging,
-            seed=options.seed,
-            workers=options.workers,
-            device=options.device,
-        )
-        memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
-        evaluation = open_evaluation(run, memory=memory)
-        if not evaluation.sees:
-            raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
-        if "validate" not in evaluation.splits:
-            raise UserError(
-                "No film is in the part validate, which chooses thresholds: name some so in the column split."
-            )
-        write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
-        logger.info(part_line(part_facts(evaluation.manifest)))
-        train = evaluation.part("train")
-        table = ProbeTable(
-            train.table[evaluation.features],
-            labels_of(evaluation, train.manifest),
-            train.manifest.column("id.patient").tolist(),
-        )
-        folds = folds_of(train.manifest, options.folds, seed=options.seed)
-        chosen, tried = choose_adapter(
-            table,
-            folds,
-            _bank(evaluation, labels),
-            names=options.adapters,
-            until=began + 60 * options.minutes,
-            folder=options.out / "adapters",
-        )
-        logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
-        _release(options, evaluation, table, chosen, tried)
-        adapted = run.model_copy(update={"model": str(options.out / "bundle")})
-        judged = evaluate(adapted, keep=True, memory=memory)
+        return _adapted(options, points, until=began + 60 * options.minutes)
+
+
+def _adapted(options: AdaptOptions, points: list[str], *, until: float) -> Adaptation:
+    """Read films, choose an adapter, release the bundle and judge it, alone in the folder."""
+    _refuse_other(options)
+    data, labels = _opened(options)
+    judging = EvaluationConfig(
+        labels=labels,
+        min_positives=1,
+        resamples=options.resamples,
+        features=str(options.out / "features"),
+        points=points,
+        prevalences=[*DEFAULT_PREVALENCES] if options.prevalence is None else [options.prevalence],
+    )
+    run = EvaluationRun(
+        model=str(options.model),
+        out=str(options.out),
+        data=data,
+        evaluation=judging,
+        seed=options.seed,
+        workers=options.workers,
+        device=options.device,
+    )
+    memory = Remembered()  # the bundle that is made looks at films with the towers of the one that it is made of
+    evaluation = open_evaluation(run, memory=memory)
+    if not evaluation.sees:
+        raise UserError(f"{options.model} gives no features of pictures: adapt a bundle that looks at images.")
+    if "validate" not in evaluation.splits:
+        raise UserError("No film is in the part validate, which chooses thresholds: name some so in the column split.")
+    write_json(options.out / "adapt.json", _asked(options))  # only now: a call with a mistake in it may be mended
+    logger.info(part_line(part_facts(evaluation.manifest)))
+    train = evaluation.part("train")
+    table = ProbeTable(
+        train.table[evaluation.features],
+        labels_of(evaluation, train.manifest),
+        train.manifest.column("id.patient").tolist(),
+    )
+    folds = folds_of(train.manifest, options.folds, seed=options.seed)
+    chosen, tried = choose_adapter(
+        table,
+        folds,
+        _bank(evaluation, labels),
+        names=options.adapters,
+        until=until,
+        folder=options.out / "adapters",
+    )
+    logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
+    _release(options, evaluation, table, chosen, tried)
+    adapted = run.model_copy(update={"model": str(options.out / "bundle")})
+    judged = evaluate(adapted, keep=True, memory=memory)
     return Adaptation(options.out / "bundle", judged.page, chosen, tried)
 
 
