@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import sha256_of, write_json
 from medvlp.core.processes import exclusive, one_process
 from medvlp.core.provenance import code_hash
@@ -32,6 +33,7 @@ from medvlp.evaluation.suite import (
 )
 from medvlp.evaluation.tables import write_tables
 from medvlp.pages.grid import render_suite, render_sweep
+from medvlp.pages.record import Record
 from medvlp.runs.grid.jobs import carry_out, data_changed, run_state
 from medvlp.runs.grid.plan import Cell, Plan, Run
 from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
@@ -254,7 +256,7 @@ def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str) -> S
             "data": some[0].data,
             "split_hash": some[0].split,
             "synthetic": any(result.synthetic for result in some),
-            "caveats": tuple(dict.fromkeys([*_part(run, card, some), *_caveats(run, results)])),
+            "caveats": tuple(dict.fromkeys([*_part(run, card), *_caveats(run, results)])),
         }
     return SuiteLine(
         **vars(run_state(run)),
@@ -275,13 +277,15 @@ def _caveats(run: Run, results: dict[str, tuple[Result, str]]) -> list[str]:
     return [text for found in some for text in found.caveats]
 
 
-def _part(run: Run, card: str, results: Sequence[Result]) -> list[str]:
+def _part(run: Run, card: str) -> list[str]:
     """Say where fewer or other records were judged than the card's split has: published numbers are then of others."""
     facts = load_card(card).splits.get(_split(run)) if card else None
     wanted = facts.options.get("counts", {}).get(run.evaluation.evaluation.split) if facts else None
-    # A finding's own n is of the records with a label of it, and a check of sentences counts sentences.
-    means = [row for result in results for row in result.metrics if (row.metric, row.label) == ("auroc", "macro")]
-    judged = max((row.counts.n for row in means), default=0)
+    judged = 0
+    with suppress(DataError, OSError):  # without a record nobody knows: a metric's n is of those with a label of it
+        record = Record.read(Path(run.evaluation.out) / "evaluation.json")
+        judged = sum(part.records for part in record.cohort.splits if part.name == record.data.judged)
+        judged -= sum(record.data.left_out.values())
     if wanted is None or not judged or judged == wanted:
         return []
     return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]
