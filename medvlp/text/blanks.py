@@ -18,7 +18,9 @@ _LINE_END = re.compile(rf"\r\n|[\r\f\v\x85\u2028\u2029]|(?:\\r)?\\n|{_HL7}|{_LIN
 
 _PAGE = r"[-–—(\[ \t]*+page:?[ \t]+\d+(?:[ \t]*(?:of|/)[ \t]*\d+)?[-–—)\] \t]*+$"
 _FOOTER = re.compile(  # what goes on in small letters behind it goes on in the same sentence
-    rf"(?<=[^\s.:?!])\s+^{_PAGE}\s*(?=\n[ \t]*(?-i:[a-z\d]))|^{_PAGE}", re.IGNORECASE | re.MULTILINE
+    rf"(?<=[^\s.:?!])\s+^{_PAGE}\s*(?=\n[ \t]*(?-i:[a-z\d]))|^{_PAGE}"
+    r"|^[ \t]*(?:final|preliminary|wet)[ \t]+(?:report|read)[ \t]*:?[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 _BROKEN = re.compile(r"(?<![^\W\d_])([^\W\d_]++)([-\xad][ \t]*\n[ \t]*)([^\W\d_]++)")
@@ -35,7 +37,7 @@ def plain_blanks(text: str) -> str:
 
 
 def plain_lines(text: str) -> str:
-    r"""Return a text of the same length with plain blanks and plain line ends, without numbers of pages.
+    r"""Return a text of the same length with plain blanks and plain line ends, without page banners.
 
     A known word that a line end parts is one again, with the mark of where a word may break.
 

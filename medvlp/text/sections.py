@@ -77,7 +77,6 @@ _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of th
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
 _PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
-_BANNER = re.compile(r"^[ \t]*(final|preliminary|wet)[ \t]+(report|read)[ \t]*:?[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def split_sections(report: str) -> dict[str, str]:
         >>> split_sections("Clear lungs.")
         {'': 'Clear lungs.'}
     """
-    text = _same_length(report)
+    text = plain_lines(report)
     sections: dict[str, str] = {}
     for name, start, end in section_spans(report):
         body = _body(text[start:end])
@@ -133,7 +132,7 @@ def split_sections(report: str) -> dict[str, str]:
 @lru_cache(maxsize=256)  # views and readers ask for the sections of one report several times in a row
 def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
     """Return (canonical name, start, end) of each stretch of a report, in order; a name may come twice."""
-    text = _same_length(report)
+    text = plain_lines(report)
     headers = _headers(text)
     edges = [_Header(0, 0, ""), *headers]
     spans = [
@@ -162,11 +161,6 @@ def report_sentences(report: str) -> list[tuple[int, int]]:
         for _, start, end in section_spans(report)
         for first, last in sentence_spans(report[start:end])
     ]
-
-
-def _same_length(report: str) -> str:
-    """Return the report with plain blanks and line ends and without page banners, in the same length."""
-    return _BANNER.sub(lambda found: " " * len(found[0]), plain_lines(report))
 
 
 def report_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> ReportText:
