@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.rows import findings_of, headline_of, macro_of, only, plain_auroc
+from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, plain_auroc
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.statistics.few import FEW, TOO_FEW
 
@@ -114,6 +114,9 @@ def control_forest(result: Result, group_name: str) -> Forest:
 def dimensions(result: Result) -> list[Dimension]:
     """Return AUROC by each group column of a result."""
     grouped = [row for row in result.metrics if row.group and row.metric == "auroc"]
+    cells: dict[tuple[str, str], list[Metric]] = {}  # looked up: searched for, they took their own number squared
+    for row in grouped:
+        cells.setdefault((row.label, str(row.group)), []).append(row)
     names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in grouped))
     found = []
     for name in names:
@@ -122,7 +125,7 @@ def dimensions(result: Result) -> list[Dimension]:
         table = tuple(
             (
                 "macro average" if label == "macro" else finding(label),
-                tuple(only(result, "auroc", label, f"{name}={value}") for value in values),
+                tuple(next(iter(judged_rows(cells.get((label, f"{name}={value}"), ()))), None) for value in values),
             )
             for label in sorted(labels, key=lambda label: label == "macro")
         )

@@ -14,12 +14,14 @@ import pytest
 
 from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
+from medvlp.evaluation.rows import only
 from medvlp.evaluation.scoring import ScoreOptions, score_predictions
 from medvlp.evaluation.tables import score_table
 from medvlp.evaluation.words import integer, number, percent
 from medvlp.pages.downloads import csv_of_table
 from medvlp.pages.facts import kind_of
 from medvlp.pages.figures import curves, label_of, learning_curves, probability_of
+from medvlp.pages.forest import dimensions
 from medvlp.pages.gate import gate_tables
 from medvlp.pages.holistic import holistic_axes
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
@@ -201,6 +203,18 @@ def test_gaps_between_groups_are_of_the_split_that_is_judged() -> None:
         own = {"group": f"site={each.group}", "split": "test"}
         assert each.gap == result.find("auroc_gap", "macro", **own)
         assert each.worst in (None, *(result.find("auroc_gap", name, **own) for name in ("edema", "effusion")))
+
+
+def test_a_finding_of_a_group_is_its_row_of_the_split_that_is_judged_of_it() -> None:
+    result = by_site("external", "test", "zurich")
+    lost = [row for row in result.metrics if (row.metric, row.label, row.split) != ("auroc", "edema", "test")]
+    for each in (result, replace(result, metrics=tuple(lost))):
+        (found,) = dimensions(each)
+        assert [label for label, _ in found.table] == ["edema", "effusion", "macro average"]
+        for label, cells in found.table:
+            name = label.partition(" ")[0]
+            assert cells == tuple(only(each, "auroc", name, f"site={value}") for value in found.values)
+            assert None not in cells
 
 
 def test_a_site_with_an_ampersand_in_its_name_is_no_pair_of_columns() -> None:
