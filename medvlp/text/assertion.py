@@ -8,6 +8,7 @@ subject. The idea is that of NegEx (Chapman et al., J Biomed Inform 2001) and Co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from medvlp.text.phrases import Found, Phrases, Token
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical", "uncertain")
 _BULLETS = frozenset("-–•*·")
+_NUMBER = re.compile(r"\d+[.)]|[a-z]\)")  # of an item of a list
 _AGAIN: dict[Presence | None, str] = {"absent": "no", "uncertain": "possible", "conditional": "if"}  # of listed items
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
@@ -158,9 +160,7 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             word = "month_"
         elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             word = "negative"
-        elif place == listed and word == ":":
-            word = "any" if again == "no" else again
-        elif place >= listed and (word in _BULLETS or _marks(before, word)):
+        elif place == listed or (place > listed and (word in _BULLETS or _NUMBER.fullmatch(before + word))):
             word = again
         elif listed < place < len(tokens) - 1 and word in (".", ";"):
             word = ","
@@ -170,28 +170,24 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     return tuple(dated)
 
 
-def _marks(word: str, mark: str) -> bool:
-    """Return whether a word and a mark number an item of a list: "1.", "(a)"."""
-    return (word.isdigit() and mark in (".", ")")) or (len(word) == 1 and word.isalpha() and mark == ")")
-
-
 def listed_from(tokens: tuple[Token, ...]) -> tuple[int, str] | None:
     """Return the place of the colon or bullet behind which all that is listed has one cue ("No: 1. edema"), and it."""
     words = [token.word for token in tokens]
-    numbers = {place for place, word in enumerate(words[:-1]) if _marks(word, words[place + 1])}
+    numbers = {place for place, word in enumerate(words[:-1]) if _NUMBER.fullmatch(word + words[place + 1])}
     starts = [place for place, word in enumerate(words) if word == ":" or word in _BULLETS or place in numbers]
-    ends = {  # places of the last words of cues that hold for what follows alone
-        found.last: (found.first, _AGAIN[found.values[0].presence])
+    ends = {  # places of the last words of cues; whether they hold for what follows alone
+        found.last: (found.first, _AGAIN[found.values[0].presence], {cue.reach for cue in found.values} == {"forward"})
         for found in (_cues().find(tokens) if starts else ())
-        if found.values[0].presence in _AGAIN and {cue.reach for cue in found.values} == {"forward"}
+        if found.values[0].presence in _AGAIN and len({cue.presence for cue in found.values}) == 1
     }
     for place in starts:
         last = place if place in ends else place - 1
         while last not in ends and last >= 0 and words[last] in ("the", "any", "of", "following", "these", "("):
             last -= 1
-        first, again = ends.get(last, (0, ""))
+        first, again, forward = ends.get(last, (0, "", False))
+        opens = words[max(first - 1, 0) : first] in ([], ["."], ["finding"], ["pertinent"])
         # A bare "no" behind other words is an answer: "Effusion? No - edema."
-        if again and (words[place] == ":" or first < last or words[first - 1 : first] in ([], ["."])):
+        if (forward and (words[place] == ":" or first < last or opens)) or (again and words[place] == ":" and opens):
             return place, again
     return None
 

@@ -90,7 +90,8 @@ def _blocks(text: str) -> list[str]:
                 blocks[-1] = f"{blocks[-1]} {line}"
             else:
                 blocks.append(line)
-            lead, listed = f"{before} {line}", opened if item or (joined and before[-1] not in ".;") else None
+            lead = f"{before} {line}" if joined or line[-1] != ":" else line
+            listed = opened if item or (joined and before[-1] not in ".;") else None
         before = line
     return [" ".join(block.split()) for block in blocks]
 
@@ -116,7 +117,7 @@ def _lists(words: str) -> bool:
 
 def _is_item(line: str, mark: bool) -> bool:
     """Return whether a line begins with an item of a list: no statement, without a list mark a finding and no more."""
-    tokens = tokens_of(_LIST_MARK.sub("", line).partition(". ")[0].rstrip(".;,"))
+    tokens = tokens_of((_LIST_MARK.sub("", line) if mark else line).partition(". ")[0].rstrip(".;,"))
     if mark:
         return (word_class("verbs") | word_class("predicates")).isdisjoint(token.word for token in tokens)
     return 0 < len(tokens) == sum(len(found.at) for found in terms().find(tokens))
@@ -167,8 +168,8 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"
         return not asked and re.match(r"(?:No|Yes)(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
     item = _LIST_MARK.match(following) or _NUMBER.search(text[max(start, end.start() - 3) : end.start()])
-    lead = re.split("[:.] ", text[start : end.start()])
-    item = item or (len(lead) > 1 and _is_item(lead[-1], mark=False) and _is_item(following, mark=False))
+    items = [*re.split("[:.] ", text[max(start, end.start() - _LEAD) : end.start()])[1:][-2:], following]
+    item = item or (len(items) > 1 and all(_is_item(each, mark=False) for each in items))
     if item and _lists(text[start : min(end.end(), start + _LEAD)]):
         return False  # "No evidence of: 1. Pneumothorax. 2. Effusion.", or without numbers
     words = text[start : end.start()].rsplit(maxsplit=2)
