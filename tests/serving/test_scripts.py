@@ -254,14 +254,14 @@ def test_the_heaviest_slice_is_named_by_the_number_that_the_pane_shows(told):
     ) == ["Weight of each slice; the heaviest is 11 of 60"]
 
 
-def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told):
+def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere_but_left_and_right(told):
     did = told("""
         import { KEYS, listen } from "./keys.js";
         let press;
-        const did = {}, body = { dataset: {} };
+        const did = {}, body = { dataset: {} }, range = "input[type=range]";
         const addEventListener = (name, act) => { press = act; };
         globalThis.document = { addEventListener, querySelector: () => null, body };
-        for (const [place, matched] of [["map", ["#map input[type=range]", "label"]], ["slice", []]]) {
+        for (const [place, matched] of [["map", ["#map " + range, range, "label"]], ["slice", [range]], ["pane", []]]) {
           const closest = (selectors) => selectors.split(", ").find((each) => matched.includes(each)) ?? null;
           const left = (did[place] = []);
           listen(() => {});
@@ -271,5 +271,6 @@ def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere(told)
     """)
     sliding = {"ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown"}
     (taken, keys) = did
-    assert taken["slice"] == keys
+    assert taken["pane"] == keys
+    assert set(keys) - set(taken["slice"]) == {"ArrowLeft", "ArrowRight"}  # up and down leaf, as in the pane
     assert set(keys) - set(taken["map"]) == sliding | {" "}  # of a label the space is its own
