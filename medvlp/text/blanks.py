@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 
 from medvlp.text.ontology import terms, word_class
 from medvlp.text.phrases import plain
@@ -36,6 +37,7 @@ def plain_blanks(text: str) -> str:
     return _BLANK.sub(lambda found: " " * len(found[0]), text.translate(_HYPHENS))
 
 
+@lru_cache(maxsize=8)  # sections, sentences and findings of one report each ask for it
 def plain_lines(text: str) -> str:
     r"""Return a text of the same length with plain blanks and plain line ends, without page banners.
 
@@ -50,6 +52,10 @@ def plain_lines(text: str) -> str:
 
 
 def _joined(found: re.Match[str]) -> str:
-    known, parts = terms().words | word_class("detected"), {plain(found[1]), plain(found[3])}
-    joined = plain(found[1] + found[3]) in known and not parts <= known
+    joined = plain(found[1] + found[3]) in _known() and not {plain(found[1]), plain(found[3])} <= _known()
     return found[1] + "\xad" * len(found[2]) + found[3] if joined else found[0]
+
+
+@cache
+def _known() -> frozenset[str]:
+    return word_class("detected") | terms().words
