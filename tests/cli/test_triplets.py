@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from medvlp.text.medslip_matrix import load_matrix
 from tests.text.radgraph_graphs import SMALL
@@ -86,19 +87,17 @@ def test_the_reports_are_never_written_over(cli, tmp_path):
     assert not out.exists()
 
 
-def test_a_matrix_that_is_no_npz_is_told_before_the_reports_are_read(cli, tmp_path):
-    table, out = tmp_path / "reports.csv", tmp_path / "triplets.jsonl"
-    table.write_text("id,text\ns1,Clear.\n")
-    told = cli("data", "triplets", table, "--out", out, "--matrix", tmp_path / "m.npy").refused()
-    assert "m.npy does not end in .npz: name it m.npz" in told
-    assert not out.exists()
-
-
-def test_a_folder_that_cannot_be_written_is_told_before_the_reports_are_read(cli, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "name", "sentence"),
+    [
+        ("--matrix", "m.npy", "m.npy does not end in .npz: name it m.npz"),
+        ("--medslip", "reports.csv/medslip", "medslip cannot be written"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_the_reports_are_read(cli, tmp_path, option, name, sentence):
     table, out = tmp_path / "reports.csv", tmp_path / "triplets.jsonl"
     table.write_text("id,text\ns1,Left effusion.\n")
-    told = cli("data", "triplets", table, "--out", out, "--medslip", table / "medslip").refused()
-    assert "medslip cannot be written" in told
+    assert sentence in cli("data", "triplets", table, "--out", out, option, tmp_path / name).refused()
     assert not out.exists()
 
 

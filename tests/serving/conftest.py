@@ -30,6 +30,25 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="module")
+def room():
+    """An open room without models; a module may have another."""
+    from medvlp.serving.launch import Options, open_room
+
+    running = open_room(Options(port=0, samples=False), readers=())
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(room, browser):
+    """A page of its own session; whatever it violates, throws or asks of others fails the test."""
+    from tests.serving.browsing import opened
+
+    with opened(room, browser) as page:
+        yield page
+
+
 @pytest.fixture(scope="session")
 def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""

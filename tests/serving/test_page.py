@@ -31,13 +31,6 @@ def room():
     assert not running.folder.exists()
 
 
-@pytest.fixture
-def page(room, browser):
-    """A page of its own session; whatever it violates, throws or asks of others fails the test."""
-    with opened(room, browser) as page:
-        yield page
-
-
 def at_one_to_one(page, rows, columns) -> np.ndarray:
     """The picture itself, cut out of the middle of its canvas."""
     page.keyboard.press("x")

@@ -7,24 +7,10 @@ import pytest
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 
-from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import drop, opened  # noqa: E402
+from tests.serving.browsing import drop  # noqa: E402
 from tests.serving.room_files import ct_slices, film  # noqa: E402
 
 expect = playwright.expect
-
-
-@pytest.fixture(scope="module")
-def room():
-    running = open_room(Options(port=0, samples=False), readers=())
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def page(room, browser):
-    with opened(room, browser) as page:
-        yield page
 
 
 def boxes(page):

@@ -8,24 +8,10 @@ pytest.importorskip("gradio", reason='the reading room needs gradio: pip install
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from pydicom import dcmread
 
-from medvlp.serving.launch import Options, open_room
-from tests.serving.browsing import drop, opened, painted
+from tests.serving.browsing import drop, painted
 from tests.serving.room_files import ct_slices, leafed
 
 REFUSED = "There is no such picture in this session."
-
-
-@pytest.fixture(scope="module")
-def room():
-    running = open_room(Options(port=0, samples=False), readers=())
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def page(room, browser):
-    with opened(room, browser) as page:
-        yield page
 
 
 def refusing(page, path):

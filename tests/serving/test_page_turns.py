@@ -15,7 +15,7 @@ from medvlp.data.layouts.phantom import index  # noqa: E402
 from medvlp.models.bundle import save_bundle  # noqa: E402
 from medvlp.serving import Reader  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import drop, opened  # noqa: E402
+from tests.serving.browsing import drop  # noqa: E402
 from tests.serving.room_files import film  # noqa: E402
 
 expect = playwright.expect
@@ -40,12 +40,6 @@ def room(searching, reader):
     running = open_room(Options(port=0, samples=False), readers=(searching, reader))
     yield running
     running.close()
-
-
-@pytest.fixture
-def page(room, browser):
-    with opened(room, browser) as page:
-        yield page
 
 
 def told(page, *files):
