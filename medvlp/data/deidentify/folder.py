@@ -80,7 +80,8 @@ def deidentify_folder(
     """
     profile = profile or Profile()
     _check(source, out)
-    _check_columns(source, keep_columns)
+    files = _files(source)
+    _check_columns(source, files, keep_columns)
     key = secret_key(key_file)
     asked = {"options": asdict(profile), "key": fingerprint(key), "columns": sorted(keep_columns)}
     make_folder(out)
@@ -90,7 +91,6 @@ def deidentify_folder(
     try:
         remove_left(out)
         journal.forget_removed(out)
-        files = _files(source)
         for number, path in enumerate(files, 1):
             name = path.name if source.is_file() else path.relative_to(source).as_posix()
             before, again = again, again + worker.take(path, name)
@@ -113,9 +113,9 @@ def _files(source: Path) -> list[Path]:
     return [source] if source.is_file() else sorted(inside)
 
 
-def _check_columns(source: Path, wanted: Sequence[str]) -> None:
+def _check_columns(source: Path, files: Sequence[Path], wanted: Sequence[str]) -> None:
     """Refuse names that no table has. Of a table's own names the nearest is told: its first line may hold patients."""
-    there = set(_columns(_files(source))) if wanted else set()
+    there = set(_columns(files)) if wanted else set()
     if there and (name := next((name for name in wanted if name not in there), None)) is not None:
         hint = did_you_mean(name, there).partition("(")[0].strip()
         raise UserError(f"No table of {source} has the column {name!r} to keep: {hint or 'see their first lines.'}")

@@ -96,9 +96,9 @@ def index(
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
             if name in values:
                 values[name] = [pseudonym(value, key, prefix=prefix) for value in values[name]]
-    ages = values.get("age", [])
-    if ages and all(not age or years(age) is not None for age in ages):  # DICOM's too: 045Y, 006M
-        values["age"] = ["" if not age else str(years(age)) for age in ages]
+    ages = [(age, years(age or "")) for age in values.get("age", [])]
+    if ages and all(not age or whole is not None for age, whole in ages):  # DICOM's too: 045Y, 006M
+        values["age"] = ["" if whole is None else str(whole) for _, whole in ages]
     numbers = [number + 1 for number in keep]
     if "id" not in values:
         values = {"id": _ids(values, numbers), **values}
