@@ -154,6 +154,25 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_whole(folder: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `folder`; on success it is put in its place, on failure it is removed.
+
+    Raises:
+        UserError: when the disk is full or the folder cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        put_in_place(temporary, folder)
+    except Exception as error:  # as of `written_whole`
+        refuse_write(error, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def put_in_place(temporary: Path, folder: Path) -> None:
     """Sync a finished temporary folder and rename it into place; an older folder of that name is removed last.
 

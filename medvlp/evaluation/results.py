@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import write_text, written_whole
+from medvlp.core.files import write_bytes, write_text
 from medvlp.evaluation._result_rows import (
     AVERAGES,
     Comparison,
@@ -108,8 +108,7 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         ) from error
     # Cases first: a results.json never names a file that is not there yet.
     if entry is not None:
-        with written_whole(path.parent / entry.path) as beside:
-            beside.write_bytes(buffer.getvalue())
+        write_bytes(path.parent / entry.path, buffer.getvalue())
     write_text(path, text)
 
 

@@ -13,8 +13,6 @@ without the weights that are the bundle's, and in ``bundle.yaml`` the hash of th
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -22,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import put_in_place, refuse_write, sha256_of
+from medvlp.core.files import folder_whole, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import fill
@@ -169,8 +166,6 @@ def _released(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
 
 
 def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: str = "") -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
     model: Any = bundle.model
     int8 = bundle.int8
     if int8 is not None and int8.facts["weights"] != hash_of_tensors(model):
@@ -189,8 +184,7 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
         **({} if int8 is None else {"int8": dict(int8.facts)}),
         **dict.fromkeys(RESERVED),
     }
-    try:
-        temporary.mkdir(parents=True)
+    with folder_whole(folder) as temporary:
         arrays = {
             "model": weights,
             "banks": {name: bank.vectors for name, bank in model.banks.items() if bank.vectors is not None},
@@ -216,11 +210,6 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
         (temporary / "MANIFEST.sha256").write_text("".join(lines), encoding="utf-8")
         for path in files:  # safetensors writes for its owner alone; who may read the folder may read the weights
             path.chmod((temporary / "MANIFEST.sha256").stat().st_mode)
-        put_in_place(temporary, folder)
-    except (OSError, SafetensorError) as error:
-        refuse_write(error, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bundle:

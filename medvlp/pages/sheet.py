@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import written_whole
+from medvlp.core.files import write_bytes
 from medvlp.features.drawing import heat_map_layer
 from medvlp.pages.gallery_files import read_gallery
 from medvlp.pages.inputs import GalleryItem
@@ -81,8 +81,7 @@ def write_sheet(run: Path, path: Path, *, columns: int = 4) -> None:
     few = sheet.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
-    with written_whole(Path(path)) as beside:
-        beside.write_bytes(buffer.getvalue())
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

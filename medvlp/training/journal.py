@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from medvlp.core.files import make_folder, refuse_write, written_whole
+from medvlp.core.files import make_folder, refuse_write, write_text
 from medvlp.training.tracking import Tracking
 
 LOG, SKIPPED = "log.jsonl", "skipped.jsonl"
@@ -84,8 +84,7 @@ def _cut(path: Path, end: int) -> None:
     """Keep the rows before a number of samples."""
     if path.exists():
         rows = [row for row in read_journal(path) if int(str(row.get("samples_seen", 0))) < end]
-        with written_whole(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read_journal(path: Path, *, start: int = 0) -> list[dict[str, object]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from medvlp.answers.applied.decisions import Decisions
 from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.answers.asking.places import stem_of
 from medvlp.answers.prompting.class_vectors import Words, direction_of, directions
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import UserError
@@ -190,7 +190,7 @@ def draw_maps(
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
-        path = folder / (f"{number:03d}_" + re.sub(r"[^\w-]", "_", words) + ".png")
+        path = folder / f"{stem_of(number, words)}.png"
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))

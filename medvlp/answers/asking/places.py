@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import written_whole
+from medvlp.core.files import write_bytes, written_whole
 from medvlp.core.predictions import Mask, Predictions
 from medvlp.io.errors import UnreadableImage
 
@@ -38,9 +38,13 @@ def written_places(
         for label, mask in (each.masks[row] if each.masks is not None else {}).items():
             found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
             if out is not None:
-                stem = f"{number:03d}_" + re.sub(r"[^\w-]", "_", label)
-                found[label]["path"] = str(write_mask(mask, source, out / stem))
+                found[label]["path"] = str(write_mask(mask, source, out / stem_of(number, label)))
     return {"masks": found} if found else {}
+
+
+def stem_of(number: int, words: str) -> str:
+    """Return the name without suffix of what is written of a file's finding: ``001_pleural_effusion``."""
+    return f"{number:03d}_" + re.sub(r"[^\w-]", "_", words)
 
 
 def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
@@ -66,8 +70,7 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
 
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
-    with written_whole(path) as temporary:
-        temporary.write_bytes(gzip.compress(nibabel.Nifti1Image(voxels, _matrix(mask, source)).to_bytes()))
+    write_bytes(path, gzip.compress(nibabel.Nifti1Image(voxels, _matrix(mask, source)).to_bytes()))
     return path
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import put_in_place, refuse_write
+from medvlp.core.files import folder_whole
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.patches._patch import acting
@@ -33,18 +30,10 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
         ConfigError: if there is no such form.
         UserError: if the form has no place for the model, its library is not installed, or the disk is full.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
+    with folder_whole(out) as temporary:
         given = {"bundle": bundle, "folder": temporary}
         behind: list[str] = build("zoo/exports", {"name": to}, where="--to", given=given)
         (temporary / "README.md").write_text(bundle.card, encoding="utf-8")
-        put_in_place(temporary, out)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        refuse_write(error, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return behind
 
 
