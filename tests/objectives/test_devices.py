@@ -14,7 +14,7 @@ from medvlp.training.optimisers import OptimiserOptions
 from medvlp.training.trainer import Trainer
 from tests.objectives.test_exact import NAMES, case_of
 from tests.training.elsewhere import ELSEWHERE, Devices
-from tests.training.methods import BATCH, make_setup
+from tests.training.methods import AT_THE_END, BATCH, Method, make_setup
 
 #: What `training.deterministic` refuses on a GPU: words drawn by running sums, and maps that are made smaller.
 REFUSED = ("cgt_gan", "dito", "dito_detector")
@@ -47,7 +47,11 @@ def train_and_resume(name: str, case: str, tmp_path: Path, devices: Devices) -> 
     method = replace(method, phases=[{**phase, **lion} for phase in method.phases])
     with devices:
         with pytest.raises(UserError, match="Training was interrupted"):
-            Trainer(make_setup(method, tmp_path, double=False, device="meta")).fit(stop_at=method.end - BATCH)
-        trainer = Trainer(make_setup(method, tmp_path, double=False, device="meta"))
+            trainer_on(method, tmp_path).fit(stop_at=method.end - BATCH)
+        trainer = trainer_on(method, tmp_path)
         assert trainer.fit().skipped == 0
     assert {each.device for each in trainer.root.state_dict().values()} == {ELSEWHERE}
+
+
+def trainer_on(method: Method, run: Path) -> Trainer:
+    return Trainer(make_setup(method, run, double=False, device="meta", checkpoint_every=AT_THE_END))

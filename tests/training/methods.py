@@ -33,6 +33,7 @@ from tests.models.words import DUAL, HashWords
 from tests.training.world import FLOAT32
 
 BATCH, COHORT = 8, 24
+AT_THE_END = 10**6  # samples between checkpoints: one at the end alone, since each waits for the disk
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def batch_of(method: Method, places: Tensor, dtype: torch.dtype) -> Batch:
     return Batch(ids, places, method.columns(indices, dtype), method.records(indices))
 
 
-def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = True, device: str = "cpu") -> Setup:
+def make_setup(
+    method: Method, run: Path, *, chunks: int = 1, double: bool = True, device: str = "cpu", checkpoint_every: int = 8
+) -> Setup:
     """Build as `medvlp.config` does."""
     dtype = torch.float64 if double else torch.float32
     model = build_model(method.spec, tokenizer=method.words, banks=method.banks, seed=3).to(device, dtype)
@@ -130,7 +133,12 @@ def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = Tru
             for phase, options in zip(objectives, method.phases, strict=True)
         ],
         options=TrainingOptions(
-            batch=BATCH, chunks=chunks, validate_every=1000, checkpoint_every=8, log_every=8, keep=20
+            batch=BATCH,
+            chunks=chunks,
+            validate_every=1000,
+            checkpoint_every=checkpoint_every,
+            log_every=8,
+            keep=20,
         ),
         seed=5,
         precision=FLOAT32,
@@ -139,9 +147,9 @@ def make_setup(method: Method, run: Path, *, chunks: int = 1, double: bool = Tru
     )
 
 
-def train(method: Method, folder: str, chunks: int = 1) -> dict[str, Any]:
+def train(method: Method, folder: str, chunks: int = 1, *, checkpoint_every: int = AT_THE_END) -> dict[str, Any]:
     """A whole run in float64 as one rank of a group; its weights and states."""
-    trainer = Trainer(make_setup(method, Path(folder), chunks=chunks))
+    trainer = Trainer(make_setup(method, Path(folder), chunks=chunks, checkpoint_every=checkpoint_every))
     trainer.fit()
     return {
         "weights": {name: tensor.clone() for name, tensor in trainer.root.state_dict().items()},
@@ -163,12 +171,16 @@ def check_same(expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
 
 def check_resume(method: Method, tmp_path: Path, stops: Sequence[int]) -> None:
     """A run in float32 that was stopped, anywhere, ends with the bytes of one that was not."""
-    Trainer(make_setup(method, tmp_path / "whole", double=False)).fit()
+
+    def trainer(run: Path) -> Trainer:
+        return Trainer(make_setup(method, run, double=False, checkpoint_every=AT_THE_END))
+
+    trainer(tmp_path / "whole").fit()
     for stop in stops:
         run = tmp_path / f"stopped-{stop}"
         with pytest.raises(UserError, match="Training was interrupted"):
-            Trainer(make_setup(method, run, double=False)).fit(stop_at=stop)
-        Trainer(make_setup(method, run, double=False)).fit()
+            trainer(run).fit(stop_at=stop)
+        trainer(run).fit()
         assert _hashes(method, run) == _hashes(method, tmp_path / "whole"), stop
 
 

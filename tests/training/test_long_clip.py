@@ -72,7 +72,7 @@ def run_long_clip(folder: str, chunks: int = 1) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
-    run_long_clip(str(run))
+    train(METHOD, str(run), checkpoint_every=8)
     return run / "checkpoints"
 
 
