@@ -43,7 +43,8 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
 def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read the tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running anything in it.
 
-    A prefix ``module.`` that all names share, left by training on several devices, is taken off.
+    A prefix ``module.`` that all names share, left by training on several devices, is taken off. Numbers of half
+    precision become float32, in which importers compute with them.
 
     Args:
         inside: keys under which projects keep the weights beside optimiser and configuration; the first there counts.
@@ -71,7 +72,10 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
             wanted = ", ".join(parts or inside) or "its top"
             raise UserError(f"{path} holds no state dict (looked under {wanted}): name another file.")
         prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
-        named |= {f"{start}{str(name).removeprefix(prefix)}": tensor for name, tensor in weights.items()}
+        named |= {
+            f"{start}{str(name).removeprefix(prefix)}": tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in weights.items()
+        }
     return named
 
 

@@ -208,6 +208,17 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
         convert(tmp_path / "file", name=other, options=options)
 
 
+def test_what_is_put_together_of_half_precision_is_computed_in_single(tmp_path: Path) -> None:
+    held, _ = mgca(True).held["state_dict"], bert_words(tmp_path / "words")  # its norms go into the layers before them
+    halves = {n: t.half() if t.is_floating_point() else t for n, t in held.items()}
+    made = []
+    for name, weights in (("half", halves), ("single", {n: t.to(held[n].dtype) for n, t in halves.items()})):
+        torch.save({"state_dict": weights}, tmp_path / name)
+        options = {"tokenizer": str(tmp_path / "words")}
+        made.append(convert(tmp_path / name, name="mgca", options=options).model.state_dict())
+    assert all(torch.equal(tensor, made[1][name]) for name, tensor in made[0].items())
+
+
 @pytest.mark.slow
 def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     case, _ = cxr_clip(), bert_words(tmp_path / "words")
