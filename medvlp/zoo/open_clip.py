@@ -57,6 +57,8 @@ _RULES: Rules = [
     (r"text\.proj\.0\.weight", "heads.text/raw.hidden.0.weight"),
     (r"logit_scale", "logit_scale.log_scale"),
 ]
+# A mask of older files; sizes that OpenAI's own files hold beside the weights, which tell them.
+_UNUSED = {r"(.*\.)?attn_mask": None, "input_resolution|context_length|vocab_size": lambda tensor: tensor.numel() == 1}
 _CAUSAL = r"(?:transformer\..*|token_embedding\..*|positional_embedding(?:_res)?|ln_final\..*|text_projection)"
 
 
@@ -86,7 +88,7 @@ def open_clip(
     place = None if source.is_file() else folder_at(source)
     file = source if place is None else weights_in(place, *_FILES)
     settings: Mapping[str, Any] = {} if place is None else settings_in(place, _CONFIG)
-    weights, left = without(read_checkpoint(file, inside=("state_dict",)), {**BERT_EXTRAS, r"(.*\.)?attn_mask": None})
+    weights, left = without(read_checkpoint(file, inside=("state_dict",)), {**BERT_EXTRAS, **_UNUSED})
     weights = _straight(weights)
     if not any(name.startswith("visual.") for name in weights):
         raise DataError(f"{file} has no weights under visual.: it is not in OpenAI's or open_clip's layout.")

@@ -89,6 +89,19 @@ def test_prefixes_buffers_and_two_tables_of_positions(tmp_path: Path) -> None:
     assert agrees(second, tmp_path / "second", expected) < 1e-5
 
 
+def test_the_state_dict_of_openais_own_file_is_read(tmp_path: Path) -> None:
+    """It holds half precision, and three sizes that open_clip takes out too."""
+    held = {n: t.half() for n, t in clip(quick=True).state_dict().items()}
+    sizes = {"input_resolution": SIDE, "context_length": 77, "vocab_size": 49408}
+    torch.save({**held, **{name: torch.tensor(size) for name, size in sizes.items()}}, tmp_path / "ViT-B-32.pt")
+    bundle = convert(tmp_path / "ViT-B-32.pt", name="open_clip", options={})
+    assert bundle.provenance["left_out"] == list(sizes)
+    model = clip(quick=True)
+    model.load_state_dict(held)
+    expected = theirs(model, *OPENAI, open_clip.get_tokenizer("ViT-B-32")(TEXTS))
+    assert agrees(bundle, tmp_path / "bundle", expected) < 1e-5
+
+
 def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path) -> None:
     """ViTamin-XL has 16 heads at a width of 1152."""
     words = clip_words()
