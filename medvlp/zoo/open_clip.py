@@ -185,17 +185,18 @@ def _vision(
 ) -> dict[str, Any]:
     settings = model.get("vision_cfg", {})
     if "timm_model_name" in settings:
-        if settings.get("timm_proj", "linear") != "linear" or settings.get("timm_pool", "") in ("abs_attn", "rot_attn"):
+        pool, last = settings.get("timm_pool", "avg"), settings.get("timm_proj", "linear")  # open_clip's own defaults
+        if last != "linear" or pool in ("abs_attn", "rot_attn"):
             raise DataError(
-                f"The timm tower ends in {settings.get('timm_pool')!r} and {settings.get('timm_proj')!r}: only the "
-                "trunk's own pooling with a linear projection is read here."
+                f"The timm tower ends in {pool!r} and {last!r}: only the trunk's own pooling with a linear projection "
+                "is read here."
             )
         return {
             "name": "timm",
             "architecture": settings["timm_model_name"],
             "image_size": _side(settings, 224),
             "channels": 3,
-            "pool": settings.get("timm_pool") or None,
+            "pool": pool or None,
             "mean": mean,
             "std": std,
         }
@@ -255,7 +256,9 @@ def _causal_text(
 def _bert_text(
     weights: Mapping[str, Tensor], text: Mapping[str, Any], known: Known
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    pooler = text.get("hf_pooler_type", text.get("pooler_type", "cls_last_hidden_state_pooler"))
+    # What a folder does not say is open_clip's own default; of a file alone the releases' is known.
+    otherwise = "mean_pooler" if text else "cls_last_hidden_state_pooler"
+    pooler = text.get("hf_pooler_type", text.get("pooler_type", otherwise))
     if pooler != "cls_last_hidden_state_pooler" or any(".transformer.pooler." in name for name in weights):
         raise DataError(
             f"The text tower pools by {pooler!r} or brings a pooler of its own, an older form of the release: name the "
@@ -266,7 +269,7 @@ def _bert_text(
     config = bert_config(weights, "text.transformer.", beside=beside)
     hidden = weights.get("text.proj.0.weight")
     more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
-    length = min(config["max_position_embeddings"], text.get("context_length", known.length))
+    length = min(config["max_position_embeddings"], text.get("context_length", 77 if text else known.length))
     return (
         {"name": "transformers", "config": config, "pool": "cls"},
         {"text/raw": {"name": "projection", **more}},

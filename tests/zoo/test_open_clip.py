@@ -185,6 +185,30 @@ def test_what_the_weights_of_bert_do_not_tell_its_configuration_does(tmp_path: P
         convert(tmp_path / "roberta", name="open_clip", options={})
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "said"),
+    [
+        ("text_cfg", "hf_pooler_type", "text tower pools by 'mean_pooler'"),
+        ("vision_cfg", "timm_pool", r"do not fit: 2 are missing, such as .*fc_norm\.weight"),
+    ],
+)
+def test_how_a_folder_that_does_not_say_it_pools_is_open_clips_default(
+    tmp_path: Path, part: str, key: str, said: str
+) -> None:
+    model, words = biomed(tmp_path / "biomed")
+    file = tmp_path / "biomed" / "open_clip_config.json"
+    told = json.loads(file.read_text())
+    del told["model_cfg"][part][key]
+    file.write_text(json.dumps(told))
+    other = open_clip.model.CustomTextCLIP(48, told["model_cfg"]["vision_cfg"], told["model_cfg"]["text_cfg"]).eval()
+    other.load_state_dict(model.state_dict())
+    ids = words(TEXTS, padding="max_length", max_length=64, return_tensors="pt", truncation=True)["input_ids"]
+    pairs = zip(*(theirs(each, *OPENAI, ids, side=224) for each in (model, other)), strict=True)
+    assert max(np.abs(one - another).max() for one, another in pairs) > 0.1, "the same weights, and another model"
+    with pytest.raises(DataError, match=said):
+        convert(tmp_path / "biomed", name="open_clip", options={})
+
+
 UNREAD = {
     "pool_type": ({"pool_type": "avg"}, {}, "sets vision_cfg.pool_type to 'avg', which is not read here"),
     "norm": ({"norm_kwargs": {"eps": 1e-2}}, {}, r"sets vision_cfg.norm_kwargs to {'eps': 0.01}"),
