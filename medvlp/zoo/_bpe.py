@@ -9,7 +9,7 @@ from typing import Any
 
 from medvlp.core.errors import UserError
 from medvlp.text.tokenizers import TransformersTokenizer
-from medvlp.zoo._folder import folder_at, tokenizer_in
+from medvlp.zoo._folder import tokenizer_in
 
 _PLACES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 _WORDS = 49152 - 256 - 2  # of the file's lines as many are merges that CLIP uses
@@ -28,7 +28,7 @@ def clip_tokenizer(folder: str | None, *, length: int, vocabulary: int) -> Trans
         UserError: if there is neither.
     """
     if folder is not None:
-        return tokenizer_in(folder_at(Path(folder)), length=length, vocabulary=vocabulary)
+        return tokenizer_in(Path(folder), length=length, vocabulary=vocabulary)
     for package, name in _PLACES:
         spec = find_spec(package)
         if spec is not None and spec.origin is not None and (Path(spec.origin).parent / name).is_file():

@@ -103,10 +103,8 @@ def open_clip(
     if bert and place is None and tokenizer is None:
         raise UserError(f"{file} brings no tokenizer: give tokenizer=FOLDER, or {known.words or 'the hub name of it'}.")
     vocabulary = text["config"]["vocab_size"]
-    if place is not None:
-        words = tokenizer_in(place, length=length, vocabulary=vocabulary)
-    elif bert:
-        words = tokenizer_in(folder_at(Path(str(tokenizer))), length=length, vocabulary=vocabulary)
+    if place is not None or bert:
+        words = tokenizer_in(place or Path(str(tokenizer)), length=length, vocabulary=vocabulary)
     else:
         words = clip_tokenizer(tokenizer, length=length, vocabulary=vocabulary)
     # By itself it takes the largest id for the end of a text.
