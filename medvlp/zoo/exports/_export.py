@@ -177,10 +177,8 @@ def only_read(bundle: Bundle) -> Mapping[str, Any]:
 def processor_of(bundle: Bundle, kind: str, tower: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``preprocessor_config.json`` that makes the bundle's pixels; None where there is none such."""
     view = only_read(bundle)
-    cut = view.get("resize") not in (None, view.get("size"))
-    if view.get("fit") not in ("crop_floor", "squeeze") or view.get("resample") not in _FILTERS:
-        return None
-    if cut and view["fit"] == "squeeze":
+    fits = ("crop_floor", "squeeze") if view.get("resize") in (None, view.get("size")) else ("crop_floor",)
+    if view.get("fit") not in fits or view.get("resample") not in _FILTERS:
         return None
     mean, std = with_channels(tower)
     side, common = view["size"], {"image_mean": mean, "image_std": std, "resample": _FILTERS[view["resample"]]}

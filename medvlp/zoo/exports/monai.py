@@ -146,19 +146,11 @@ def _described(layer: nn.Module) -> dict[str, Any]:
 
 
 def _output(findings: StoredAnswer | None, width: int) -> dict[str, Any]:
-    labels = list(findings.labels) if findings else [f"embedding_{i}" for i in range(width)]
-    kind = {"type": "probabilities", "format": "classes"} if findings else {"type": "tuples", "format": "embedding"}
-    ranged = {"value_range": [0, 1]} if findings else {"value_range": []}
-    named = {"channel_def": {str(i): name for i, name in enumerate(labels)}} if findings else {}
-    return {
-        **kind,
-        "num_channels": width,
-        "spatial_shape": [],
-        "dtype": "float32",
-        "is_patch_data": False,
-        **ranged,
-        **named,
-    }
+    common = {"num_channels": width, "spatial_shape": [], "dtype": "float32", "is_patch_data": False}
+    if findings is None:
+        return {**common, "type": "tuples", "format": "embedding", "value_range": []}
+    named = {str(i): name for i, name in enumerate(findings.labels)}
+    return {**common, "type": "probabilities", "format": "classes", "value_range": [0, 1], "channel_def": named}
 
 
 def _metadata(bundle: Bundle, shape: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
