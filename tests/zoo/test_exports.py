@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 from medvlp.answers.asking.model import load
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.sample import Sample
 from medvlp.models.backends.engines import openvino_core
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
+from medvlp.runs.data import build_views
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo.exports import export
@@ -460,6 +462,38 @@ def test_a_tower_comes_back_from_timm_as_it_was_made(tmp_path: Path, more: dict[
             each.towers["image"](images, parts=frozenset({"pooled"})).pooled for each in (model, again.eval())
         )
     assert torch.allclose(other, one, atol=1e-5 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("view", "pixels"),
+    [
+        ({"fit": "crop", "resize": 73, "resample": "bilinear"}, True),
+        ({"fit": "crop", "resample": "lanczos"}, True),
+        ({"fit": "squeeze", "resample": "bicubic"}, True),
+        ({"fit": "squeeze", "resample": "bicubic", "resize": 73}, False),
+        ({"fit": "pad", "resample": "area"}, False),
+    ],
+)
+def test_timm_makes_the_pixels_of_a_tower_where_it_can(tmp_path: Path, view: dict[str, Any], pixels: bool) -> None:
+    import timm
+    from PIL import Image
+
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 64, "channels": 3, "mean": [0.5], "std": [0.5]}
+    read = {"name": "read", "preset": "dicom_voi_v1", "size": 64, **view}
+    own = Bundle(build_model({"name": "vision", "vision": tower}, tokenizer=None), None, preprocessing=[read])
+    behind = export(own, to="timm", out=tmp_path / "out")
+    assert any(each.startswith("how a picture is brought to its size") for each in behind) != pixels
+    if pixels:
+        model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+        transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+        levels = np.random.default_rng(0).integers(0, 256, (97, 161), dtype=np.uint8)
+        theirs = transform(Image.fromarray(levels).convert("RGB"))[:1] * 0.5 + 0.5
+        ours = build_views([read], where="preprocessing")[0](
+            Sample("a", {"image": levels.astype(np.float32) / 255}), torch.Generator()
+        )
+        assert torch.equal((ours.fields["image"] * 255).round(), (theirs * 255).round())
+        again = convert(tmp_path / "out", name="timm", options={}).preprocessing[0]
+        assert again == {"resize": 64, **read}
 
 
 def test_a_gray_convolutional_tower_goes_to_timm_and_nowhere_else(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from medvlp.core.files import write_json
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
-from medvlp.zoo.exports._export import created_by_timm, not_held, plain_tower, with_channels
+from medvlp.zoo.exports._export import created_by_timm, not_held, only_read, plain_tower, with_channels
 
 __all__ = ["timm"]
 
@@ -30,6 +30,14 @@ def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
     save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
     shown: dict[str, object] = {"input_size": [tower["channels"], size, size], "num_classes": 0}
     shown |= {"mean": mean[:1] if gray else mean, "std": std[:1] if gray else std}
+    view = only_read(bundle)
+    whole, fit = view.get("resize") or size, view.get("fit")
+    known = view.get("size") == size and view.get("resample") in ("bicubic", "bilinear", "lanczos")
+    known = known and ((fit == "crop" and whole >= size) or (fit == "squeeze" and whole == size))
+    if known:  # timm cuts decimals off, and the share itself may fall short by rounding
+        share = next(each for each in (size / whole, size / (whole + 0.5)) if int(size / each) == whole)
+        mode = "center" if fit == "crop" else "squash"
+        shown |= {"interpolation": view["resample"], "crop_pct": share, "crop_mode": mode}
     config = {
         "architecture": tower["architecture"],
         "num_classes": 0,
@@ -39,4 +47,4 @@ def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Pa
     }
     write_json(folder / "config.json", config)
     text = ["the text tower and the projections"] if model.reads_text else []
-    return [*text, *not_held(bundle)]
+    return [*text, *not_held(bundle, pixels=not known)]
