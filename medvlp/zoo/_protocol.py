@@ -147,11 +147,11 @@ def load_strictly(
     model.load_state_dict({**target, **renamed})
 
 
-# Checkpoints with a configuration beside the weights: torch's reader of weights alone refuses every class that it does
-# not know by name. Here the names of known configuration libraries stand for classes without behaviour, which are
+# Checkpoints with a configuration or numpy's numbers beside the weights: torch's reader of weights alone refuses every
+# class that it does not know by name. Here the names of known libraries stand for classes without behaviour, which are
 # thrown away, and nothing of another project is run; any other name is still refused.
 
-_INERT = ("omegaconf.", "pytorch_lightning.callbacks.", "pathlib.", "argparse.Namespace", "typing.Any")
+_INERT = ("omegaconf.", "numpy.", "pytorch_lightning.callbacks.", "pathlib.", "argparse.Namespace", "typing.Any")
 _PLAIN = {"collections.defaultdict": collections.defaultdict, "builtins.dict": dict, "builtins.list": list}
 _PLAIN |= {"builtins.int": int, "builtins.float": float, "builtins.str": str, "builtins.bool": bool}
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.zoo import convert
+from medvlp.zoo import convert, read_checkpoint
 from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, spoilt, units
 
 JOINT = 32
@@ -237,6 +237,19 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="cannot be read as weights alone"):
             pytest.fail(f"{what}: {convert(tmp_path / 'bad', name='cxr_clip', options=options)} was taken")
     assert not (tmp_path / "trace").exists(), "code of the file was run"
+
+
+def test_numbers_of_numpy_beside_the_weights_are_thrown_away(tmp_path: Path) -> None:
+    """Trainers keep their best score beside the weights, and it is often numpy's."""
+    held = {"layer.weight": torch.ones(2, 3)}
+    beside = {"best_auc": np.float64(0.9), "curve": np.arange(3), "scores": {"edema": [np.float32(0.5)]}}
+    torch.save({"state_dict": held, **beside}, tmp_path / "best.pt")
+    found = read_checkpoint(tmp_path / "best.pt", inside=("state_dict",))
+    assert found.keys() == held.keys()
+    assert torch.equal(found["layer.weight"], held["layer.weight"])
+    torch.save({"state_dict": {"layer.weight": np.ones(2)}}, tmp_path / "best.pt")
+    with pytest.raises(UserError, match="holds no state dict"):
+        read_checkpoint(tmp_path / "best.pt", inside=("state_dict",))
 
 
 def test_settings_of_a_known_library_are_thrown_away_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
