@@ -47,6 +47,7 @@ def test_clip_goes_back_to_transformers_and_says_what_stays(bundle: Path, tmp_pa
 
     said = CliRunner().invoke(app, ["export", str(bundle), "--to", "transformers", "--out", str(tmp_path / "out")])
     assert said.exit_code == 0, said.output
+    assert said.stderr == "", "no terminal, and no bar of another library"
     assert "It does not hold the preset from file to display values (dicom_voi_v1)." in said.output
     assert "It does not hold the answer zero_shot with its labels, recipe and prompts." in said.output
     ours = load(bundle)

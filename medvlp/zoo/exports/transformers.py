@@ -35,6 +35,7 @@ def transformers(
     What the form cannot hold is returned, a phrase each.
     """
     from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel
+    from transformers.utils.logging import disable_progress_bar
 
     tower = plain_tower(bundle, _FORM)
     model: Any = bundle.model
@@ -62,15 +63,15 @@ def transformers(
         "hidden_act": _ACTIVATIONS[options["act_layer"]],
     }
     hidden = int(options["embed_dim"] * options["mlp_ratio"])
+    both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
     if dino:
         ratio = hidden / options["embed_dim"]  # a whole number in this library
         made: Any = Dinov2Model(Dinov2Config(**vision, mlp_ratio=round(ratio), qkv_bias=options.get("qkv_bias", True)))
     elif kind == "clip":
-        both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
         made = CLIPModel(CLIPConfig(**both, projection_dim=model.embed_dim))
     else:
-        both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
         made = SiglipModel(SiglipConfig(**both))
+    disable_progress_bar()  # of a file whose names and shapes alone count
     made.save_pretrained(folder)
     file = folder / "model.safetensors"
     # The mask token serves training alone, and importers leave it out.
