@@ -242,8 +242,10 @@ def test_clip_goes_to_open_clip(bundle: Path, tmp_path: Path) -> None:
     with torch.inference_mode():
         image = units(model.eval().encode_image((pictures(SIDE) - mean) / std))
         text = units(model.encode_text(tokens))
+        own = units(model.encode_text(open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")(TEXTS)))
     assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
     assert np.abs(ours.embed_text(TEXTS) - text).max() < 1e-5
+    assert np.abs(own - text).max() < 1e-5, "its tokenizer is the folder's, not CLIP's of 49,408 pieces"
     assert transform is not None
     assert any(each.startswith("how a picture is brought to its size") for each in behind), "its cut rounds otherwise"
 

@@ -77,15 +77,14 @@ def open_clip(
             "heads": text["num_attention_heads"],
             "layers": text["num_hidden_layers"],
             "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
-            "hf_tokenizer_name": "",
+            "hf_tokenizer_name": "" if text["vocab_size"] == 49408 else ".",  # empty: CLIP's own; else the folder's
             **end,
         },
     }
     mean, std = with_channels(tower)
     view = only_read(bundle)
-    fit = _FITS.get(str(view.get("fit")), "") if view.get("resample") in ("bilinear", "bicubic") else ""
-    if view.get("resize") not in (None, view.get("size")):  # it cuts out of no larger picture
-        fit = ""
+    plain = view.get("resize") in (None, view.get("size"))  # it cuts out of no larger picture
+    fit = _FITS.get(str(view.get("fit")), "") if plain and view.get("resample") in ("bilinear", "bicubic") else ""
     shown: dict[str, object] = {"mean": mean, "std": std}
     if fit:
         shown |= {"interpolation": view["resample"], "resize_mode": fit}
