@@ -91,10 +91,8 @@ def timm(
         weights, left = without(weights, {_CLASSIFIER: None})
     heads = {} if labels is None else {"image/findings": {"name": "linear", "classes": len(labels)}}
     rules = [(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")]
-    answers = []
-    if labels is not None:
-        asked = {"labels": labels, "part": "findings", "exclusive": exclusive}
-        answers = [StoredAnswer("findings", "findings", asked, labels)]
+    asked = {"labels": labels, "part": "findings", "exclusive": exclusive}
+    answers = [] if labels is None else [StoredAnswer("findings", "findings", asked, labels)]
     return imported(
         {"name": "vision", "vision": tower, "heads": heads},
         weights,
