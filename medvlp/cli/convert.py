@@ -21,6 +21,7 @@ def convert(
     ] = None,
 ) -> None:
     """Convert another project's checkpoint to a bundle, once; every weight must find its place."""
+    from medvlp.answers.asking.model import VisionLanguageModel
     from medvlp.config.yaml import override
     from medvlp.core.files import check_replaced
     from medvlp.models.bundle import save_bundle
@@ -31,6 +32,7 @@ def convert(
     for text in options or ():
         tree = override(tree, text)
     bundle = run(source, name=name, options=tree)
+    VisionLanguageModel(bundle)  # what no command could load is not written
     save_bundle(out, bundle)
     size = sum(parameter.numel() for parameter in bundle.model.parameters())
     typer.echo(f"{out}: {size:,} parameters, {len(bundle.labels)} findings.")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 from typer.testing import CliRunner
 
 from medvlp.cli.main import app
+from medvlp.core.errors import ConfigError
 from medvlp.io import write_png
 from medvlp.io.image import Image
 from medvlp.models.build import build_model
@@ -42,6 +46,23 @@ def test_convert_then_predict_embed_and_start_a_training(tmp_path: Path) -> None
     start_from(fresh, bundle)
     first, second = given.model.state_dict(), fresh.state_dict()
     assert all(np.array_equal(first[name].numpy(), second[name].numpy()) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("labels=[edema,edema]", "A head's findings are .'edema', 'edema'.: name each once"),
+        ("preset=dicom_voi_v9", "dicom_voi_v9"),
+    ],
+)
+def test_a_bundle_that_no_command_could_load_is_not_written(tmp_path: Path, option: str, said: str) -> None:
+    tower = timm.create_model("resnet10t", num_classes=2)
+    torch.save(tower.state_dict(), tmp_path / "r10.pth")
+    words = ["convert", str(tmp_path / "r10.pth"), "--from", "timm", "--out", str(tmp_path / "b"), option]
+    found = CliRunner().invoke(app, [*words, "architecture=resnet10t"]).exception
+    assert isinstance(found, ConfigError)
+    assert re.search(said, str(found))
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_wrong_family_exits_2_with_a_sentence(
