@@ -23,6 +23,7 @@ from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
 
 _SHOWN = 5
+_PREFIXES = ("module._orig_mod.", "_orig_mod.module.", "module.", "_orig_mod.")
 
 
 def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle:
@@ -43,8 +44,8 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
 def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read the tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, without running anything in it.
 
-    A prefix ``module.`` that all names share, left by training on several devices, is taken off. Numbers of half
-    precision become float32, in which importers compute with them.
+    A prefix ``module.`` or ``_orig_mod.`` that all names share, left by training on several devices or compiled, is
+    taken off. Numbers of half precision become float32, in which importers compute with them.
 
     Args:
         inside: keys under which projects keep the weights beside optimiser and configuration; the first there counts.
@@ -71,7 +72,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         if not isinstance(weights, Mapping) or not weights or not all(map(_is_plain, weights.values())):
             wanted = ", ".join(parts or inside) or "its top"
             raise UserError(f"{path} holds no state dict (looked under {wanted}): name another file.")
-        prefix = "module." if all(str(name).startswith("module.") for name in weights) else ""
+        prefix = next((each for each in _PREFIXES if all(str(name).startswith(each) for name in weights)), "")
         named |= {
             f"{start}{str(name).removeprefix(prefix)}": tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in weights.items()

@@ -239,6 +239,18 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists(), "code of the file was run"
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_training_puts_before_all_names_is_taken_off(tmp_path: Path, prefix: str) -> None:
+    """DistributedDataParallel and torch.compile, and one around the other."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    for names, expected in ((prefix, ""), (f"{prefix}visual.", "visual.")):
+        held = {f"{names}{name}": tensor for name, tensor in model.state_dict().items()}
+        torch.save(held, tmp_path / "a.pt")
+        assert read_checkpoint(tmp_path / "a.pt").keys() == {f"{expected}{name}" for name in model.state_dict()}
+    torch.save({**held, "scale": torch.ones(1)}, tmp_path / "a.pt")
+    assert read_checkpoint(tmp_path / "a.pt").keys() == {*held, "scale"}, "one name has it not"
+
+
 def test_numbers_of_numpy_beside_the_weights_are_thrown_away(tmp_path: Path) -> None:
     """Trainers keep their best score beside the weights, and it is often numpy's."""
     held = {"layer.weight": torch.ones(2, 3)}
