@@ -53,7 +53,13 @@ def transformers(
     if kind is not None:
         refuse_pooling(bundle, _FORM, pool="last" if kind == "clip" else "pooler", fill=kind == "siglip")
     if kind == "clip":
-        words |= _ends(bundle)
+        start, stop = ends_of(bundle, _FORM)
+        if stop == 2:
+            raise UserError(
+                f"{_FORM} has no place for a tokenizer that ends texts with the id 2: for CLIP it then takes the "
+                "largest id for the end, as of older files. Such a model goes to onnx."
+            )
+        words |= {"bos_token_id": start, "eos_token_id": stop}
     vision = {
         "hidden_size": options["embed_dim"],
         "num_hidden_layers": options["depth"],
@@ -83,14 +89,3 @@ def transformers(
     if shown is not None:
         write_json(folder / "preprocessor_config.json", shown)
     return not_held(bundle, held=lambda head: head.endswith("/raw"), pixels=shown is None)
-
-
-def _ends(bundle: Bundle) -> dict[str, int]:
-    """Return by which ids CLIP knows the first and the last token of a text."""
-    start, stop = ends_of(bundle, _FORM)
-    if stop == 2:
-        raise UserError(
-            f"{_FORM} has no place for a tokenizer that ends texts with the id 2: for CLIP it then takes the largest "
-            "id for the end, as of older files. Such a model goes to onnx."
-        )
-    return {"bos_token_id": start, "eos_token_id": stop}
