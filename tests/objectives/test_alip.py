@@ -129,6 +129,19 @@ def test_a_sample_without_caption_is_plain_clip_and_moves_no_mean_of_captions():
     assert [term.count.item() for term in terms.values()] == [2, 2, 1, 1]
 
 
+def test_a_step_whose_samples_all_lack_captions_moves_the_mean_of_reports_alone():
+    given = {key: rows(2, seed) for seed, key in enumerate(KEYS)}
+    parts = {parse_key(key): Part(values, torch.arange(2)) for key, values in given.items()}
+    parts[parse_key(KEYS[2])] = Part(given[KEYS[2]][:0], torch.zeros(0, dtype=torch.int64))
+    columns = {"text": Column(("a", "b"), torch.arange(2)), "text.caption": Column((), torch.zeros(0).long())}
+    objective = alip((0.4, 0.5, 0.6), horizon=1.0)
+    objective(Context(parts=parts, batch=Batch(("a", "b"), torch.arange(2), columns)))
+    objective.after_step(2)
+    mean = (given[KEYS[0]] * given[KEYS[1]]).sum(dim=1).mean().item()
+    expected = [0.4, mean + (0.5 - mean) * math.exp(-2), 0.6]
+    assert objective.expected.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_equal_captions_of_two_patients_are_no_negatives():
     given, ctx = step(2, **{"text.caption": ["effusion", "effusion"]})
     terms = alip((-9.0, -9.0, -9.0))(ctx)  # every weight is 1
