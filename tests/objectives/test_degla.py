@@ -137,6 +137,17 @@ def test_a_copy_that_is_true_of_another_picture_is_no_negative_of_it_but_stays_i
     torch.testing.assert_close(objective(ctx)["image_to_text"].sum, 0.5 * expected, rtol=1e-12, atol=1e-12)
 
 
+def test_copies_of_a_patients_other_report_are_left_out_and_a_pictures_own_are_not() -> None:
+    """Samples a and b are one patient's; texts differ, so that each picture has one true text."""
+    ctx = context(batch=Batch.of({"text": ["a", "b", "c"], "id.patient": ["p", "p", "q"]}))
+    z = ctx.scale(ctx["image/embedding"] @ torch.cat([ctx["text/embedding"], ctx["text.negative/embedding"]]).T)
+    # Columns: texts a b c, two copies of each.
+    seen = torch.tensor([[1, 0, 1, 1, 1, 0, 0, 1, 1], [0, 1, 1, 0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1, 1]]).bool()
+    expected = sum(z[i][seen[i]].logsumexp(0) - z[i, i] for i in range(B))
+    found = Degla(exclude="same_patient")(ctx)["image_to_text"].sum
+    torch.testing.assert_close(found, 0.5 * expected, rtol=1e-12, atol=1e-12)
+
+
 def test_its_weights_and_teacher_are_options() -> None:
     objective = build("objectives", {"name": "degla", "teacher": "frozen", "exclude": "same_patient"}, where="x")
     views = ("image", "text", "text.negative")
