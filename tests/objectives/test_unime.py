@@ -13,6 +13,7 @@ from medvlp.core.sample import Column
 from medvlp.core.term import Term
 from medvlp.objectives import Clip, Unime, UnimeDistill
 from medvlp.objectives.unime import hardest
+from tests.objectives.taught import Times
 from tests.objectives.world import rows
 
 
@@ -34,6 +35,32 @@ def test_it_is_the_loop_over_filtered_and_sorted_columns():
             total += math.log(sum(map(math.exp, [own, *hard]))) - own
     terms = Unime(negatives=k, margin=margin)(context(v, t))
     assert sum(term.value().item() for term in terms.values()) == pytest.approx(total / 14, rel=1e-12)
+
+
+def test_positives_share_a_rows_negatives_at_the_models_scale_and_what_is_excluded_is_none():
+    """Reports 0 and 3 are equal, patients of 1 and 2 too; the bar is of cosines, whatever the scale."""
+    v, t, k, margin, scale = rows(6, 3), rows(6, 4), 2, 0.15, 20.0
+    reports, patients = ["a", "b", "c", "A ", "e", "f"], list("pqqrst")
+    parts = {
+        parse_key("image/embedding"): Part(v, torch.arange(6)),
+        parse_key("text/embedding"): Part(t, torch.arange(6)),
+    }
+    ctx = Context(parts=parts, batch=Batch.of({"text": reports, "id.patient": patients}), scale=Times(scale))
+    alike = [[i, 3 - i] if i in (0, 3) else [i] for i in range(6)]
+    terms, filtered = Unime(negatives=k, margin=margin, exclude="same_patient")(ctx), 0
+    for name, one, other in (("image_to_text", v, t), ("text_to_image", t, v)):
+        total = 0.0
+        for i in range(6):
+            cosine = (one[i] @ other.T).tolist()
+            bar = max(cosine[p] for p in alike[i]) + margin
+            others = [j for j in range(6) if j not in alike[i] and patients[j] != patients[i]]
+            left = [cosine[j] for j in others if cosine[j] <= bar]
+            filtered += len(left) < len(others)
+            hard = sum(math.exp(scale * z) for z in sorted(left, reverse=True)[:k])
+            for p in alike[i]:
+                total += (math.log(math.exp(scale * cosine[p]) + hard) - scale * cosine[p]) / len(alike[i])
+        assert terms[name].value().item() == pytest.approx(total / 12, rel=1e-10)
+    assert filtered > 0
 
 
 def test_with_every_negative_and_no_bar_it_is_clip():
