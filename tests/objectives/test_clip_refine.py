@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
+from medvlp.core import Batch, Column, Context, Part
 from medvlp.core.registry import build
 from medvlp.objectives import ClipRefine
-from tests.objectives.taught import clip_loss, context
+from tests.objectives.taught import clip_loss, context, teacher
 from tests.objectives.world import rows
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -76,6 +77,21 @@ def test_the_random_term_draws_a_pair_to_one_vector():
     m = (i + t) / 2
     torch.testing.assert_close(found, 2 * ((z - m) ** 2).mean() + ((i - t) ** 2).mean() / 2, **EXACT)
     assert terms["image_random"].count == 5
+
+
+def test_all_rows_of_a_sample_are_drawn_to_its_one_vector_and_a_sample_without_text_is_drawn_alone():
+    """Two pictures of the second sample, and no text of the first."""
+    image, text = Part(rows(3, 8), torch.tensor([0, 1, 1])), Part(rows(1, 9), torch.tensor([1]))
+    views, read = {"image": image, "text": text}, ("{}/raw", "{}/embedding", "t:{}/embedding")
+    parts = {key.format(view): given for view, given in views.items() for key in read}
+    batch = Batch(("a", "b"), torch.arange(2), {"text": Column(("nodule",), torch.tensor([1]))})
+    ctx = Context.of(parts, batch, states={"t": teacher(14.0)})
+    objective = ClipRefine(teacher="t")
+    z = objective._drawn(ctx, image.values)
+    terms = objective(ctx)
+    of_image = sum(((image.values[row] - z[sample]) ** 2).mean() for row, sample in enumerate((0, 1, 1))) / 3
+    torch.testing.assert_close(terms["image_random"].value(), of_image, **EXACT)
+    torch.testing.assert_close(terms["text_random"].value(), ((text.values[0] - z[1]) ** 2).mean(), **EXACT)
 
 
 def test_the_random_term_reads_raw_features_of_the_student():
