@@ -155,3 +155,21 @@ def test_balance_is_the_number_of_experts_of_a_token_where_all_are_used_alike() 
     assert balance(collapsed, real) > 3.9
     padded = torch.cat([even, collapsed[:, :1]], dim=1)  # what stands behind the words does not count
     assert abs(balance(padded, torch.cat([real, ~real[:, :1]], dim=1)) - 2.0) < 1e-3
+
+
+def test_balance_is_the_mean_over_layers_and_class_tokens_in_front_are_real() -> None:
+    """By loops over layers, experts and tokens: one class token before three words, of which some are padding."""
+    from medvlp.core import Context
+
+    logits = torch.randn(2, 4, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shares, mask = logits.softmax(dim=2), torch.tensor([[True, True, False], [True, False, False]])
+    routed = torch.zeros_like(shares).scatter(2, shares.topk(2, dim=2).indices, 0.5)
+    tokens, expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)], 0.0
+    for layer in range(3):
+        for expert in range(4):
+            used = sum(float(routed[row, token, expert, layer] > 0) for row, token in tokens) / 5
+            given = sum(float(shares[row, token, expert, layer]) for row, token in tokens) / 5
+            expected += 4 * used * given / 3
+    rows = {"image/router": shares, "image/routed": routed, "image/mask": mask}
+    found = RouterBalance(view="image")(Context.of(rows, {"text": list("ab")}))["balance"].value().item()
+    assert found == pytest.approx(expected, rel=1e-12)
