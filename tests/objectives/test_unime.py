@@ -153,10 +153,10 @@ def test_a_teacher_may_be_wider_and_have_any_length_and_learns_nothing():
     assert taught.grad is None
 
 
-def test_stored_vectors_are_a_teacher_too():
+def test_stored_vectors_of_any_length_are_a_teacher_too():
     student, taught = rows(4, 0), rows(4, 1)
     ctx = texts(student, taught)
-    stored = ctx.batch.with_columns({"vector.teacher": Column(taught, torch.arange(4))})
+    stored = ctx.batch.with_columns({"vector.teacher": Column(7 * taught, torch.arange(4))})
     objective = UnimeDistill(teacher="vector.teacher", temperature=0.2)
     found = objective(Context(parts=ctx.parts, batch=stored))["texts"].value().item()
     assert found == pytest.approx(divergence(student, taught, temperature=0.2), rel=1e-9)
