@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.encoded import unit
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
 from medvlp.models.heads.prototypes import Prototypes
@@ -122,5 +121,5 @@ class Capro(NoisyLabels):
 
     def _low(self, ctx: Context, rows: Tensor) -> Tensor:
         """Return the second classifier's scores, (R, L, 2)."""
-        scores = cast("Prototypes", ctx.heads[f"{self.rows}_low"]).scores(unit(rows), learn=True)
+        scores = cast("Prototypes", ctx.heads[f"{self.rows}_low"]).scores(rows, learn=True)
         return scores.unflatten(1, (-1, 2)) / self.temperature

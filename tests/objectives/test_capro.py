@@ -84,6 +84,17 @@ def test_without_neighbours_nothing_is_bootstrapped():
     assert term.sum.isfinite()
 
 
+def test_neighbours_say_nothing_of_a_finding_that_lacks_a_prototype():
+    """A cosine of 0 with what is not there yet would be a belief of its own."""
+    state = prototypes("capro")
+    state.prototypes[1, 0] = 0
+    ctx = context("capro", state=state)
+    objective = capro()
+    found = objective.bootstrapped(ctx, unit(ctx["image/capro"]), state)
+    assert found.isnan().tolist() == [[False, True]] * 5
+    assert objective(ctx)["bootstrap"].count.item() == 5
+
+
 def test_a_label_that_is_dropped_teaches_no_classifier():
     kept, dropped = (
         capro()(context("capro", state=prototypes("capro", clean_from=0, keep=keep, relabel=1.0)))
