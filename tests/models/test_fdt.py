@@ -50,6 +50,12 @@ def test_shares_sum_to_1_and_do_not_change_with_a_number_added_to_all_scores() -
     assert (sparsemax(scores) == 0).float().mean() > 0.8
 
 
+def test_shares_of_thousands_of_codes_sum_to_1_in_half_precision_too() -> None:
+    scores = torch.randn(5, 2000, generator=torch.Generator().manual_seed(4)) / 1000
+    for dtype in (torch.float16, torch.bfloat16):
+        torch.testing.assert_close(sparsemax(scores.to(dtype)).sum(dim=1), torch.ones(5))
+
+
 def test_its_gradient_is_its_derivative() -> None:
     scores = torch.randn(3, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(sparsemax, scores)
