@@ -206,6 +206,15 @@ def video(head: Mit, frames: Tensor, mask: Tensor | None = None) -> Tensor:
     return head(Encoded(owner=torch.arange(len(frames)), tokens=frames, mask=real), "video")["video"]
 
 
+def test_frames_are_integrated_by_one_head_for_64_numbers_and_at_least_one() -> None:
+    for width, heads in ((128, 2), (W, 1)):
+        usual, named = Mit(width=width, frames=3).double(), Mit(width=width, frames=3, heads=heads).double()
+        drawn(usual)
+        named.load_state_dict(usual.state_dict())
+        frames = torch.randn(2, 3, width, dtype=torch.float64)
+        assert torch.equal(video(usual, frames), video(named, frames))
+
+
 def test_absent_frames_change_nothing_whatever_they_hold() -> None:
     built, short = tower(), stacks(frames=2)
     head = Mit(width=W, frames=4, heads=2).double()
