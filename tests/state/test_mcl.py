@@ -44,8 +44,10 @@ def test_only_samples_of_every_pass_have_a_label() -> None:
     image[3] = np.nan
     mcl.refresh(table(image, COLOUR))
     assert mcl.labels_of(["s3", "s4", "unknown"]).tolist()[::2] == [-1, -1]
-    mcl.refresh(table(SHAPE[1:], SHAPE[1:], IDS[1:]))
-    assert (mcl.labels_of(IDS) < 0).nonzero().flatten().tolist() == [0, 3]
+    text = SHAPE[1:].astype(float)
+    text[4] = np.nan  # s5 had a label until now
+    mcl.refresh(table(SHAPE[1:], text, IDS[1:]))
+    assert (mcl.labels_of(IDS) < 0).nonzero().flatten().tolist() == [0, 3, 5]
     batch = mcl.extend(Batch(("s3", "s4"), torch.arange(2), {}))
     values = batch["number.mcl"].values
     assert isinstance(values, torch.Tensor)
