@@ -56,6 +56,30 @@ def test_each_labelled_sample_moves_its_prototype_one_after_the_other(momentum):
     assert state.seen.tolist() == counts
 
 
+def test_a_classifier_has_half_a_say_in_what_is_cleaned():
+    """CAPro: half of the probability is the classifier's. Own labels stay from 1/2, others come from 0.6."""
+    state = ClassPrototypes(labels=NAMES, predictions="image/findings", clean_from=0, temperature=0.5)
+    state.prototypes = unit(torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(1)))
+    rows, labels = drawn(0, 60)
+    ctx, logits = context(rows, labels), 2 * torch.randn(60, 2, generator=torch.Generator().manual_seed(2))
+    ctx.parts = {**ctx.parts, parse_key("image/findings"): Part(logits, torch.arange(60))}
+    found, outcomes = state.targets(ctx, unit(rows), KEY), set()
+    for i, row in enumerate(unit(rows)):
+        for j, name in enumerate(NAMES):
+            label = float(labels[name][i])
+            near = (state.prototypes[j] @ row / 0.5).softmax(dim=0)
+            present = 0.5 * float(logits[i, j].sigmoid()) + 0.5 * float(near[1])
+            own = present if label == 1 else 1 - present
+            expected, outcome = (label, "stays") if own >= 0.5 else (NAN, "dropped")
+            if own <= 0.4:
+                expected, outcome = 1 - label, "turned"
+            if label not in (0.0, 1.0):
+                expected, outcome = NAN, "none"
+            assert found[i, j].item() == pytest.approx(expected, nan_ok=True)
+            outcomes.add(outcome)
+    assert outcomes == {"stays", "turned", "dropped", "none"}
+
+
 def test_a_prototype_without_a_sample_stays_as_it_is():
     start = unit(torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)))
     member = torch.tensor([[[True, False]], [[True, False]]])
