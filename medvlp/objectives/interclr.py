@@ -64,7 +64,8 @@ class InterClr(Objective):
     Note:
         Two studies in one cluster need not show the same: a cluster may be a scanner, a projection or a side. Those of
         the reports (`labels_of`) are nearer to findings. The queue knows no patients: another study of one may be a
-        negative. Small clusters are not dissolved as by the authors; k-means fills an empty one.
+        negative, and so is the picture itself in a queue longer than a pass over the pictures. Small clusters are not
+        dissolved as by the authors; k-means fills an empty one.
 
     Example:
         >>> sorted(map(str, InterClr().needs()))
