@@ -45,6 +45,24 @@ def test_it_is_the_papers_loss(near: float, far: float) -> None:
         assert 2 * terms[f"{name}_repulsion"].value().item() == pytest.approx(repulsion, rel=1e-12)
 
 
+def test_what_is_excluded_neither_attracts_nor_repels() -> None:
+    """Studies 0 and 1 are of one patient: they are no negatives of each other, and 2 is one of both."""
+    image, text = rows(3, 0), rows(6, 1)
+    ctx = sentences(image, text)
+    ctx.batch = ctx.batch.with_columns({"id.patient": Column(("p", "p", "q"), torch.arange(3))})
+    terms = Cacr(positives="own", exclude="same_patient")(ctx)
+    same, patient = torch.arange(3)[:, None] == OWNER, torch.tensor([0, 0, 1])
+    compared = same | (patient[:, None] != patient[OWNER])
+    images, texts = ("image", image, text, same, compared), ("text", text, image, same.T, compared.T)
+    for name, own, others, belongs, there in (images, texts):
+        each = [
+            by_hand(x[None], others[some], mine[some][None], near=1.0, far=2.0)
+            for x, mine, some in zip(own, belongs, there, strict=True)
+        ]
+        for kind, values in zip(("attraction", "repulsion"), zip(*each, strict=True), strict=True):
+            assert 2 * terms[f"{name}_{kind}"].value().item() == pytest.approx(sum(values) / len(values), rel=1e-12)
+
+
 def test_one_positive_attracts_by_two_minus_two_cosines() -> None:
     image, text = rows(4, 0), rows(4, 1)
     terms = Cacr(attraction=3.0)(context(image, text, Batch.of({"text": list("abcd")})))

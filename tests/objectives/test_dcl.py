@@ -16,8 +16,12 @@ from tests.objectives.world import rows
 REPORTS = list("abcdef")
 
 
-def by_hand(own: Tensor, others: Tensor, *, scale: float, sigma: float | None, within: bool) -> float:
-    """One direction with loops: row i's positive is column i; negatives are the others, and its own view's others."""
+def by_hand(
+    own: Tensor, others: Tensor, *, scale: float, sigma: float | None, within: bool, patients: str = "abcdef"
+) -> float:
+    """One direction with loops: row i's positive is column i; negatives are the other patients' columns, and the rows
+    of those of its own view.
+    """
 
     def dot(a: Tensor, b: Tensor) -> float:
         return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
@@ -31,8 +35,9 @@ def by_hand(own: Tensor, others: Tensor, *, scale: float, sigma: float | None, w
     assert sum(weights) / count == pytest.approx(1, rel=1e-12)
     total = 0.0
     for i in range(count):
-        below = sum(math.exp(scale * dot(own[i], others[j])) for j in range(count) if j != i)
-        below += sum(math.exp(scale * dot(own[i], own[j])) for j in range(count) if j != i and within)
+        far = [j for j in range(count) if patients[j] != patients[i]]
+        below = sum(math.exp(scale * dot(own[i], others[j])) for j in far)
+        below += sum(math.exp(scale * dot(own[i], own[j])) for j in far if within)
         total += math.log(below) - weights[i] * scale * pairs[i]
     return total / count
 
@@ -46,6 +51,27 @@ def test_it_is_the_papers_loss(sigma: float | None, within: bool) -> None:
     for name, own, others in (("image_to_text", image, text), ("text_to_image", text, image)):
         expected = by_hand(own, others, scale=10, sigma=sigma, within=within)
         assert 2 * terms[name].value().item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_is_excluded_is_a_negative_in_neither_view(within: bool) -> None:
+    image, text, patients = rows(6, 0), rows(6, 1), "ppqqrr"
+    batch = Batch.of({"text": REPORTS, "id.patient": list(patients)})
+    terms = Dcl(exclude="same_patient", within=within)(context(image, text, batch))
+    for name, own, others in (("image_to_text", image, text), ("text_to_image", text, image)):
+        expected = by_hand(own, others, scale=10, sigma=0.5, within=within, patients=patients)
+        assert 2 * terms[name].value().item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_row_whose_negatives_are_all_excluded_has_no_part_in_the_mean_of_weights() -> None:
+    """The first shares a finding with both others, which share none."""
+    image, text = rows(3, 0), rows(3, 1)
+    labels = {"label.edema": torch.tensor([1.0, 1, 0]), "label.nodule": torch.tensor([1.0, 0, 1])}
+    terms = Dcl(exclude="shared_labels")(context(image, text, Batch.of({"text": list("abc"), **labels})))
+    for name, own, others in (("image_to_text", image, text), ("text_to_image", text, image)):
+        expected = by_hand(own[1:], others[1:], scale=10, sigma=0.5, within=False)
+        assert 2 * terms[name].value().item() == pytest.approx(expected, rel=1e-12)
+        assert terms[name].count.item() == 2
 
 
 def test_without_weights_it_is_decoupled_clip() -> None:

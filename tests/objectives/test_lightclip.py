@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medvlp.core import Batch, ConfigError
+from medvlp.core.registry import build
 from medvlp.core.schedules import Ramp
 from medvlp.objectives import Clip
 from medvlp.objectives.lightclip import LightClip, softened
@@ -35,18 +36,20 @@ def test_targets_sum_to_1_and_follow_likeness_among_negatives() -> None:
     assert softened(scores, none, ~none, 0.3).abs().max() == 0
 
 
-def test_it_is_the_cross_entropy_with_those_targets_which_carry_no_gradient() -> None:
+@pytest.mark.parametrize("exclude", ["none", "same_patient"])
+def test_it_is_the_cross_entropy_with_those_targets_which_carry_no_gradient(exclude: str) -> None:
     image, text = rows(5, 0).requires_grad_(), rows(5, 1)
-    got = LightClip(alpha=0.2)(context(image, text, TEXTS))["image_to_text"].value()
-    z = 10 * image @ text.T
+    options = {"name": "lightclip", "alpha": 0.2, "exclude": exclude}
+    got = build("objectives", options, where="x")(context(image, text, TEXTS))["image_to_text"].value()
+    z, patients = 10 * image @ text.T, "pqqrs"
     expected = torch.zeros((), dtype=torch.float64)
     for i, report in enumerate("aabcd"):
         same = [j for j, other in enumerate("aabcd") if other == report]
-        others = [j for j in range(5) if j not in same]
+        others = [j for j in range(5) if j not in same and (exclude == "none" or patients[j] != patients[i])]
         below = z[i, others].exp().sum().detach()
-        for j in range(5):
+        for j in (*same, *others):
             share = 0.8 / len(same) if j in same else 0.2 * z[i, j].exp().detach() / below
-            expected = expected - share * (z[i, j] - z[i].logsumexp(0)) / 5 / 2
+            expected = expected - share * (z[i, j] - z[i, [*same, *others]].logsumexp(0)) / 5 / 2
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(*(torch.autograd.grad(loss, image, retain_graph=True)[0] for loss in (got, expected)))
 
