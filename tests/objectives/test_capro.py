@@ -66,6 +66,14 @@ def test_every_term_is_its_formula():
     assert mean["rebuilt"] == pytest.approx(float((ctx["image/capro_back"] - ctx["image/raw"]).square().mean()))
 
 
+def test_a_row_is_drawn_again_as_it_is_and_does_not_come_to_meet_it():
+    ctx = context("capro")
+    raw, back = (ctx[f"image/{part}"].requires_grad_() for part in ("raw", "capro_back"))
+    capro()(ctx)["rebuilt"].value().backward()
+    assert raw.grad is None
+    torch.testing.assert_close(back.grad, 2 * (back - raw).detach() / raw.numel())
+
+
 def test_without_beta_the_term_is_gone_and_the_rest_is_whole():
     terms, plain = capro(beta=0.0)(context("capro")), capro(beta=0.5)(context("capro"))
     assert set(terms) == {"classify", "low", "instance", "rebuilt"}

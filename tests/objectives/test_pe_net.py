@@ -97,6 +97,19 @@ def test_the_head_is_the_papers_formula() -> None:
         Head(pair_width=4, banks={"relations": bank}, labels=4)
 
 
+def test_what_a_pair_is_called_is_not_taught_by_its_predicate() -> None:
+    """Names come from another objective, as in the paper, whose entities are known."""
+    bank = Bank("relations", ("effusion", "heart", "at"), rand(3, 6, seed=0).float())
+    head = Head(pair_width=4, banks={"relations": bank}, labels=2, hidden=5, width=3).double()
+    names = {f"relations_{side}": rand(1, 2, 3, seed=9).requires_grad_() for side in ("subjects", "objects")}
+    pairs = rand(1, 2, 12, seed=5).requires_grad_()
+    given = {"relations": pairs, "relations_pairs": pairs, **names}
+    head(Encoded(owner=torch.arange(1), extra=given), "pe_net")["pe_net"].sum().backward()
+    assert pairs.grad is not None
+    assert bool(pairs.grad.any())
+    assert all(each.grad is None for each in names.values())
+
+
 def test_its_terms_are_over_the_pairs_that_rlipv2_matches() -> None:
     parts = given()
     ctx = context(parts)

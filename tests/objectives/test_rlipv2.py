@@ -144,6 +144,14 @@ def test_the_terms_by_hand() -> None:
         assert float(terms[name].value()) == pytest.approx(value), name
 
 
+def test_how_far_a_predicate_is_believed_is_no_reason_to_move_a_box() -> None:
+    parts = given()
+    boxes = parts[""].requires_grad_()
+    terms = objective()(context(parts))
+    moved = {name: torch.autograd.grad(term.sum, boxes, retain_graph=True)[0].any() for name, term in terms.items()}
+    assert moved == {"box": True, "overlap": True, "entity": False, "predicate": False}
+
+
 def test_the_order_of_queries_changes_nothing() -> None:
     one, other = (objective()(context(given(order=order))) for order in (None, [2, 0, 3, 1]))
     for name in one:
