@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from medvlp.adaptation.attacks._generators import ChangeGenerator, WordGenerator, malicious_loss
-from medvlp.adaptation.attacks._surrogate import embedded, held, parts_of, with_texts
+from medvlp.adaptation.attacks._surrogate import embedded, held, parts_of, with_pixels, with_texts
 from medvlp.adaptation.attacks._words import by_importance, marked, real_words, text_tower, vector_at
-from medvlp.adaptation.attacks.gama import attended, text_loss
+from medvlp.adaptation.attacks.c_pgc import CPgc
+from medvlp.adaptation.attacks.gama import Gama, _generator, attended, text_loss
 from medvlp.core.attack import Attack, Ball
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError, DataError
@@ -164,6 +165,28 @@ def test_gamas_loss_is_that_of_a_loop_and_zero_where_the_negative_lies_opposite(
     assert all(torch.equal(x, y) for x, y in zip((a, p, n), copies, strict=True))
 
 
+def test_gamas_whole_loss_by_hand(model: Model) -> None:
+    """The text is the least like the picture of as many as there are pictures, drawn anew."""
+    batch, attack = batch_of(), Gama(epsilon=6.0, margin=0.3, width=4, blocks=0)
+    with held(model), torch.no_grad():
+        own, network = embedded(model, [batch]).image, _generator(1, 4, 0, seed=0)
+        texts = unit(torch.randn(7, own.shape[1], generator=torch.Generator().manual_seed(2)))
+        got = attack._loss(model, network, batch, own, texts, torch.Generator().manual_seed(3))
+        some = texts[torch.randint(7, (5,), generator=torch.Generator().manual_seed(3))]
+        pixels = batch["image"].values
+        assert isinstance(pixels, torch.Tensor)
+        moved = with_pixels(batch, (pixels + (network(pixels) - pixels).clamp(-6 / 255, 6 / 255)).clamp(0, 1))
+        (before,) = parts_of(model, batch, "image", "tokens")
+        a, after = parts_of(model, moved, "image", "embedding", "tokens")
+    total = 0.0
+    for i in range(5):
+        p = min(some, key=lambda text, i=i: float(text @ own[i]))
+        pull, apart = float((a[i] - p).square().sum()), float((a[i] - own[i]).square().sum())
+        maps = torch.cosine_similarity(attended(after[i : i + 1]), attended(before[i : i + 1])).item()
+        total += (pull + max(0.0, 0.3 - apart**0.5) ** 2) / 2 - apart + maps
+    assert float(got) == pytest.approx(total / 15, rel=1e-5)
+
+
 def test_attended_maps_weigh_tokens_by_their_share_of_energy() -> None:
     tokens = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
     assert torch.allclose(attended(tokens), torch.tensor([[1.6, 0.0, 0.0, 0.2]]))
@@ -186,6 +209,24 @@ def test_the_malicious_contrast_is_that_of_a_loop_and_falls_with_the_cosine_of_t
     turned = [torch.tensor([[c, 0.0, math.sqrt(1 - c * c)]]) for c in (0.9, 0.5, 0.1, -0.4)]
     losses = [malicious_loss([each], text, other, temperature=0.1).item() for each in turned]
     assert losses == sorted(losses, reverse=True)
+
+
+def test_what_c_pgc_learns_leads_every_picture_to_the_text_that_is_least_like_it(model: Model) -> None:
+    batch = batch_of()
+    moved = made(SPECS[2], epochs=15, words=False, scales=(1.0,)).fit(model, [batch])(batch)
+    with held(model), torch.no_grad():
+        seen = embedded(model, [batch])
+        after = parts_of(model, moved, "image", "embedding")[0]
+    far = seen.text[(seen.image @ seen.text.T).argmin(dim=1)]
+    assert ((after * far).sum(dim=1) > (seen.image * far).sum(dim=1)).all()
+
+
+def test_the_distance_from_the_clean_embedding_is_taken_off_its_loss() -> None:
+    draw = torch.Generator().manual_seed(4)
+    *views, clean, own, far = (unit(torch.randn(3, 5, generator=draw)) for _ in range(5))
+    away = sum(float((view - clean).square().sum()) for view in views) / 6
+    expected = float(malicious_loss(views, own, far, temperature=0.2)) - 0.7 * away
+    assert float(CPgc(temperature=0.2, alpha=0.7)._loss(views, clean, own, far)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_generators_are_bounded_by_the_ball_and_by_the_lengths_of_the_vocabulary() -> None:
