@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.sample import Batch, Column
 from medvlp.objectives._matched_pairs import match_pairs
+from medvlp.objectives._pairs import Pairs
 from medvlp.objectives.rlipv2 import Rlipv2, soft_focal
 from tests.objectives.test_box_set import giou
 
@@ -35,6 +36,7 @@ def matrix(*stated: tuple[int, int, int, float]) -> Tensor:
     return found.flatten()
 
 
+NAMES = ("", "_subjects", "_objects", "_predicates")
 TWO = matrix((0, 0, 2, 1.0), (0, 1, 2, 0.5), (1, 0, 3, 1.0), (1, 1, 3, 0.0), (2, 0, 3, 0.0))
 
 
@@ -45,8 +47,7 @@ def given(seed: int = 0, order: list[int] | None = None) -> dict[str, Tensor]:
     every = torch.cat([boxes, logits], dim=3)
     every = every if order is None else every[:, :, order]
     last = every[:, 1].split([8, E + 1, E + 1, P], dim=2)
-    names = ("", "_subjects", "_objects", "_predicates")
-    return {**dict(zip(names, last, strict=True)), "_layers": every[:, :1]}
+    return {**dict(zip(NAMES, last, strict=True)), "_layers": every[:, :1]}
 
 
 def context(parts: dict[str, Tensor], stated: dict[int, Tensor] | None = None) -> Context:
@@ -128,11 +129,10 @@ def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -
 def test_the_terms_by_hand() -> None:
     parts = given()
     terms = objective()(context(parts))
-    names = ("", "_subjects", "_objects", "_predicates")
-    layers = [[parts[name][0] for name in names], list(parts["_layers"][0, 0].split([8, E + 1, E + 1, P], dim=1))]
+    layers = [[parts[name][0] for name in NAMES], list(parts["_layers"][0, 0].split([8, E + 1, E + 1, P], dim=1))]
     sums = [sum(each) for each in zip(*(one_layer(*layer) for layer in layers), strict=True)]
-    for name in names[1:]:  # sample 1 states nothing: all of it is nothing, at a low weight
-        earlier = dict(zip(names, parts["_layers"][1, 0].split([8, E + 1, E + 1, P], dim=1), strict=True))
+    for name in NAMES[1:]:  # sample 1 states nothing: all of it is nothing, at a low weight
+        earlier = dict(zip(NAMES, parts["_layers"][1, 0].split([8, E + 1, E + 1, P], dim=1), strict=True))
         for logits in (parts[name][1], earlier[name]):
             if name == "_predicates":
                 sums[3] += float(soft_focal(logits, torch.zeros_like(logits)).sum())
@@ -142,6 +142,43 @@ def test_the_terms_by_hand() -> None:
     expected = [2.5 * sums[0] / 1.5, sums[1] / 1.5, sums[2] / (weights / 2), sums[3] / 2]
     for name, value in zip(("box", "overlap", "entity", "predicate"), expected, strict=True):
         assert float(terms[name].value()) == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_where_no_box_is_known_names_and_predicates_choose_the_queries(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    boxes, nowhere = torch.rand(1, QUERIES, 8, generator=draw), torch.full((3, 8), math.nan)
+    subjects, objects = (2 * torch.randn(1, QUERIES, E + 1, generator=draw) for _ in range(2))
+    verbs = 2 * torch.randn(1, QUERIES, 4, generator=draw)
+    stated = torch.tensor([[1.0, 0, 0, 0], [1, 1, 0.5, 0], [0.5, 0.5, 1, 1]])
+    truth = Pairs(nowhere, torch.tensor([0, 1, 2]), torch.tensor([3, 2, 0]), stated)
+    cost = torch.zeros(3, QUERIES)
+    for t, q in itertools.product(range(3), range(QUERIES)):
+        names = subjects[0, q].softmax(0)[truth.subjects[t]] + objects[0, q].softmax(0)[truth.objects[t]]
+        holds = verbs[0, q].sigmoid()
+        unstated = 1 - holds[stated[t] == 0]
+        right = float(holds[stated[t] == 1].mean()) + (float(unstated.mean()) if len(unstated) else 0.0)
+        cost[t, q] = -float(names) - right / 2
+    best = min(itertools.permutations(range(QUERIES), 3), key=lambda qs: float(cost[[0, 1, 2], list(qs)].sum()))
+    found = match_pairs([boxes, subjects, objects, verbs], [truth], l1=2.5, giou=1.0)
+    assert tuple(found.query.tolist()) == best
+
+
+def test_a_predicate_of_boxes_that_nobody_drew_is_believed_wholly() -> None:
+    """Its target is 1 in each layer: there is no overlap that could be small."""
+    parts = given()
+    ctx = context(parts, stated={0: matrix((2, 0, 3, 1.0))})
+    columns = {name: column for name, column in ctx.batch.columns.items() if not name.startswith("boxes.")}
+    ctx.batch = Batch(ctx.batch.ids, ctx.batch.positions, columns)
+    query = int(match_pairs([parts[n] for n in NAMES], objective().truths(ctx), l1=2.5, giou=1.0).query[0])
+    earlier = parts["_layers"][:, 0].split([8, E + 1, E + 1, P], dim=2)
+    before = int(match_pairs(list(earlier), objective().truths(ctx), l1=2.5, giou=1.0).query[0])
+    total = 0.0
+    for verbs, q in ((parts["_predicates"][0], query), (earlier[3][0], before)):
+        target = torch.zeros_like(verbs)
+        target[q, 0] = 1.0
+        total += float(soft_focal(verbs, target).sum())
+    assert float(objective()(ctx)["predicate"].sum) == pytest.approx(total)
 
 
 def test_how_far_a_predicate_is_believed_is_no_reason_to_move_a_box() -> None:
@@ -178,7 +215,7 @@ def test_a_pair_that_is_only_uncertain_is_neither_taught_nor_denied(value: float
     for each in parts.values():
         each.requires_grad_()
     ctx = context(parts, stated={0: matrix((0, 0, 2, value))})
-    found = [parts[name] for name in ("", "_subjects", "_objects", "_predicates")]
+    found = [parts[name] for name in NAMES]
     query = match_pairs(found, objective().truths(context(parts, stated={0: matrix((0, 0, 2, 0.5))})), l1=2.5, giou=1.0)
     terms = objective()(ctx)
     torch.stack([term.sum for term in terms.values()]).sum().backward()
