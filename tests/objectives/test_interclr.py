@@ -72,6 +72,16 @@ def test_the_second_term_is_a_contrast_with_a_margin(margin: float) -> None:
     assert got.sum.item() == pytest.approx(total, rel=1e-6)
 
 
+def test_three_quarters_are_mocos_and_a_pseudo_positive_is_easier_by_a_half() -> None:
+    """The paper's numbers, which are the defaults: L = 0.75 intra + 0.25 inter, m = -0.5, T = 0.2."""
+    ctx = context(rows(4, 0), rows(4, 1), states(rows(20, 2)))
+    usual = InterClr()(ctx)
+    for name, share, w in (("intra", 0.75, 0.0), ("inter", 0.25, 1.0)):
+        whole = InterClr(inter=w, margin=-0.5, temperature=0.2)(ctx)[name].value().item()
+        assert usual[name].value().item() == pytest.approx(share * whole, rel=1e-12)
+        assert whole > 0
+
+
 def test_negatives_are_of_other_clusters_and_positives_of_the_own() -> None:
     """Whatever is drawn: every column of a mask is, and no other."""
     same = cluster_of(rows(5, 0), FEATURES[:4])[:, None] == cluster_of(rows(40, 1), FEATURES[:4])[None]
