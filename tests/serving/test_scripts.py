@@ -99,6 +99,27 @@ def test_a_frame_that_failed_is_asked_for_again_and_one_that_came_is_not(told, w
     assert got == [64, "There is no such picture in this session.", 64, 64, 64, 3]
 
 
+@pytest.mark.parametrize(
+    ("lo", "hi", "slope", "inverted", "centre", "width"),
+    [(300, 3500, 1, False, 2048, 4096), (60, 180, 1, True, 128, 256), (0, 4000, -0.5, False, -900, 700)],
+)
+def test_a_drag_begins_at_the_window_that_is_shown_though_the_picture_holds_a_part_of_it(
+    told, lo, hi, slope, inverted, centre, width
+):
+    paint = {"lo": lo, "hi": hi, "slope": slope, "intercept": 0, "inverted": inverted}
+    began, apart = told(
+        f"""
+        import {{ likeWindow, windowTable }} from "./table.js";
+        const paint = {json.dumps(paint)}, shown = windowTable(paint, {centre}, {width}, "LINEAR");
+        const {{ centre, width, kind }} = likeWindow(paint, shown), again = windowTable(paint, centre, width, kind);
+        const apart = Math.max(...shown.map((level, k) => Math.abs(level - again[k])));
+        console.log(JSON.stringify([[centre, width], apart]));
+    """
+    )
+    assert began == pytest.approx([centre, width], rel=0.01)
+    assert apart <= 1
+
+
 # A page of nothing but what is written into it, and a server whose answers come when `answers[n]` is called.
 _PAGE = """
     const made = new Map();

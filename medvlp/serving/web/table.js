@@ -32,15 +32,15 @@ export function windowTable(paint, centre, width, kind) {
   return levels;
 }
 
-/** A window that looks like a curve: where a drag begins when the file brings a table of its own. */
+/** A window that looks like a curve, of which a picture may hold a part alone: where a drag begins. */
 export function likeWindow(paint, levels) {
   let dark = 0, bright = levels.length - 1;
   const rising = levels[levels.length - 1] >= levels[0];
   const at = (k) => (rising ? levels[k] : 255 - levels[k]);
   while (dark < levels.length - 1 && at(dark) < 8) dark++;
   while (bright > dark && at(bright) > 247) bright--;
-  const a = (paint.lo + dark) * paint.slope + paint.intercept, b = (paint.lo + bright) * paint.slope + paint.intercept;
-  return { centre: (a + b) / 2, width: Math.max(1, Math.abs(b - a)), kind: "LINEAR", name: "" };
+  const a = (paint.lo + dark) * paint.slope + paint.intercept, per = ((bright - dark) * paint.slope) / Math.max(1, at(bright) - at(dark));
+  return { centre: a + (127.5 - at(dark)) * per + 0.5, width: Math.abs(255 * per) + 1, kind: "LINEAR", name: "" };
 }
 
 /** Levels to packed pixels (little endian: alpha, blue, green, red), turned over where asked. */
