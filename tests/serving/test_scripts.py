@@ -120,6 +120,14 @@ def test_a_drag_begins_at_the_window_that_is_shown_though_the_picture_holds_a_pa
     assert apart <= 1
 
 
+def test_a_server_that_is_gone_is_told_in_a_sentence(told):
+    assert told("""
+        import { getJson } from "./server.js";
+        globalThis.fetch = async () => { throw new TypeError("Failed to fetch"); };
+        console.log(JSON.stringify(await getJson("/rr/alive").catch((error) => error.message)));
+    """).startswith("No answer came: the reading room was closed")
+
+
 # A page of nothing but what is written into it, and a server whose answers come when `answers[n]` is called.
 _PAGE = """
     const made = new Map();

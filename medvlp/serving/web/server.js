@@ -2,7 +2,8 @@
 
 /** A request; a refusal becomes an Error with the server's sentence. */
 async function asked(path, options = {}) {
-  const answer = await fetch(path, { credentials: "same-origin", ...options });
+  const answer = await fetch(path, { credentials: "same-origin", ...options })
+    .catch(() => { throw new Error("No answer came: the reading room was closed, the line is down, or a file is no longer where it was."); });
   if (answer.ok) return answer;
   let sentence = `The server answered ${answer.status}.`;
   try {
