@@ -57,6 +57,13 @@ def test_a_folder_of_slices_is_one_volume_and_a_film_beside_it_is_a_film(tmp_pat
         assert [(reason, many) for reason, _, many in study.refused] == [("not_an_image", 1)]
 
 
+@pytest.mark.parametrize(("named", "told"), [("US", ""), ("OD", "OD")])
+def test_unspecified_values_have_no_unit_that_reads_as_a_modality(tmp_path, named, told):
+    path = film(tmp_path / "a", RescaleSlope=2, RescaleIntercept=1, RescaleType=named)  # US is "unspecified" there
+    document = read_study([path]).series[0].document
+    assert (document["unit"], document["frames"][0]["unit"]) == (told, told)
+
+
 def test_two_patients_are_never_hung_as_one(tmp_path):
     with pytest.raises(UserError, match="The files are of 2 patients"):
         read_study([film(tmp_path / "a"), film(tmp_path / "b", PatientID="OTHER")])
