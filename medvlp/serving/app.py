@@ -114,8 +114,8 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
 
     def values(request: Request, key: str, number: int, take: Callable[[Series], bytes]) -> Response:
         try:
-            series = room.sessions.study(_token(request), key).series[number]
-            return Response(take(series), media_type="application/octet-stream")
+            octets = take(room.series(_token(request), key, number))
+            return Response(octets, media_type="application/octet-stream")
         except (KeyError, IndexError):
             return _sentence(404, "There is no such picture in this session.")
 

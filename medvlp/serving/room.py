@@ -193,7 +193,7 @@ class Room:
             UserError: it cannot be exported so.
             KeyError: there is no such study or series.
         """
-        whole, held = self.sessions.study(token, study), self._series(token, study, series)
+        whole, held = self.sessions.study(token, study), self.series(token, study, series)
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
@@ -240,14 +240,15 @@ class Room:
             raise UserError("No model is loaded: start with `medvlp demo BUNDLE`, or make one with medvlp quickstart.")
         return self.readers[model]
 
-    def _series(self, token: str, study: str, number: int) -> Series:
+    def series(self, token: str, study: str, number: int) -> Series:
+        """Return a series of this session's study; KeyError where there is none."""
         held = self.sessions.study(token, study).series
         if not 0 <= number < len(held):
             raise KeyError(number)
         return held[number]
 
     def _prepare(self, token: str, study: str, series: int, model: int) -> object:
-        held = self._series(token, study, series)
+        held = self.series(token, study, series)
         source = held.source(self._described[model]["preset"])
         kinds = set(self._described[model]["kinds"])
         if not isinstance(source, StoredVolume):

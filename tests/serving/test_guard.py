@@ -53,6 +53,7 @@ def test_a_study_is_seen_by_its_session_alone(served, tmp_path):
     path = f"/rr/studies/{told['key']}/series/0/pixels/0/1"
     assert len(one.get(path).content) == 2 * 300 * 200
     assert two.get(path).status_code == 404
+    assert one.get(path.replace("series/0", "series/-1")).status_code == 404  # no series has that number
     assert TestClient(served[0], base_url=URL).get(path).status_code == 403  # who never opened the page
     one.post("/rr/close")
     assert one.get(path).status_code == 403
