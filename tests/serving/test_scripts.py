@@ -205,6 +205,38 @@ def test_a_probability_names_the_sentence_that_it_is_of_where_the_other_one_is_n
     ).endswith("“Left effusion.”Probability of “Left effusion.” 0.20, where base rates alone give 0.30.")
 
 
+@pytest.mark.parametrize(
+    ("kind", "of", "said"),
+    [
+        ("png", {}, ", with the map of effusion. It carries the research banner and no identifier."),
+        (
+            "seg",
+            {},
+            ", with the map of effusion. It carries the research banner and refers to the patient of the file.",
+        ),
+        ("sr", {}, ". It carries the research banner and refers to the patient of the file."),
+        ("fhir", {}, ". It carries the research banner and refers to the patient of the file."),
+        ("fhir", {"format": "PNG"}, ". It carries the research banner and no identifier."),
+    ],
+)
+def test_what_is_said_of_an_exported_file_is_in_it(told, kind, of, said):
+    assert (
+        told(
+            _PAGE
+            + f"""
+        globalThis.URL.createObjectURL = () => "";
+        says.study = {{ key: "a", series: [{{ kind: "image", count: 1, facts: {json.dumps(of)} }}] }};
+        says.series = 0; says.chosen = {{ finding: "effusion" }}; pane.map = {{ shown: true }};
+        says.export("{kind}", false); await settled();
+        answers[0]({{ data: "AAAA", filename: "f", media_type: "" }}); await settled();
+        console.log(JSON.stringify(text(found("export .body"))));
+        process.exit();
+    """
+        )
+        == f"f, 1 kB{said}"
+    )
+
+
 def test_a_pasted_report_does_not_go_over_to_the_next_study(told):
     assert told(
         _PAGE
@@ -229,11 +261,11 @@ def test_what_the_archive_took_is_told_though_another_picture_is_looked_at_since
         says.study = study("a"); says.series = 0;
         says.export("sr", true); await settled();
         await says.about(study("b"), 0);
-        answers[0]({ sent: "one report" }); await settled();
+        answers[0]({ sent: 1 }); await settled();
         console.log(JSON.stringify(text(found("export .body"))));
     """
     )
-    assert said == "Of the export before: The archive took one report."
+    assert said == "Of the export before: Sent: the archive took 1 of 1 object."
 
 
 # Two findings of one picture that have maps.

@@ -291,19 +291,19 @@ export class Says {
 
   /** A file of what is shown, given to the browser to save, or sent to the archive. Once another picture is looked at no file is given, and what the archive did is still told. */
   async export(kind, send) {
-    const turn = this.turn, pane = this.on.pane(), w = pane.window, mapped = pane.map?.shown ? this.chosen?.finding : null, waits = this.#asks("export", "writing ...");
+    const turn = this.turn, pane = this.on.pane(), file = this.study.series[this.series], w = pane.window, mapped = pane.map?.shown && ["png", "sc", "seg"].includes(kind) ? this.chosen?.finding : null, waits = this.#asks("export", "writing ...");
     const tell = (className, text) => {
       const now = waits(), line = h("p", { className, ...(className === "wrong" && { role: "alert" }) }, now ? text : `Of the export before: ${text}`);
       if (now) this.#answer("export", line); else this.#body("export").append(line);
     };
     try {
       const made = await this.#call("export", kind, { frame: pane.index ?? 0, window: w && [w.centre, w.width, w.kind], mapped }, send);
-      if (send) { tell("fine", `The archive took ${made.sent}.`); return; }
+      if (send) { tell("fine", `Sent: the archive took ${made.sent} of 1 object.`); return; }
       if (turn !== this.turn) return;
       const bytes = Uint8Array.from(atob(made.data), (c) => c.charCodeAt(0)), href = URL.createObjectURL(new Blob([bytes], { type: made.media_type }));
       h("a", { href, download: made.filename }).click();
       setTimeout(() => URL.revokeObjectURL(href), 10000);
-      tell("fine", `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${["sr", "seg", "sc", "fhir"].includes(kind) ? " and refers to the patient of the file" : " and no identifier"}.`);
+      tell("fine", `${made.filename}, ${Math.max(1, Math.round(bytes.length / 1024))} kB${mapped ? `, with the map of ${words(mapped)}` : ""}. It carries the research banner${kind === "png" || file.facts?.format ? " and no identifier" : " and refers to the patient of the file"}.`);
     } catch (error) { if (send || turn === this.turn) tell("wrong", error.message); }
   }
 
