@@ -206,6 +206,26 @@ def test_a_probability_names_the_sentence_that_it_is_of_where_the_other_one_is_n
 
 
 @pytest.mark.parametrize(
+    ("cannot", "said"),
+    [
+        ("null", "More than the mean picture, this one leans to “A.”and away from “No a.”"),
+        ("'no sentences are calibrated'", "The picture is nearer to “A.”than to “No a.”"),
+    ],
+)
+def test_a_margin_is_told_as_what_it_is_beyond_the_mean_picture_or_of_this_one_alone(told, cannot, said):
+    assert told(
+        _PAGE
+        + f"""
+        says.study = study("a"); says.series = 0; says.told = [{{ cannot: {{ check_report: {cannot} }} }}];"""
+        + """
+        says.ask("A."); await settled();
+        answers[0]({ margin: 0.1, statement: "A.", denial: "No a.", calibrated: false }); await settled();
+        console.log(JSON.stringify(text(found("ask .body"))));
+    """
+    ).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("kind", "of", "said"),
     [
         ("png", {}, ", with the map of effusion. It carries the research banner and no identifier."),

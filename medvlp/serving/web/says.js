@@ -256,10 +256,11 @@ export class Says {
     const waits = this.#asks("ask", "comparing ...");
     try {
       const told = await this.#call("ask", sentence), yes = told.margin > 0;
+      const beside = this.told[this.model]?.cannot?.check_report === null; // the margin is then beyond the mean picture's
       if (!waits()) return;
       this.#answer("ask", h("div", { className: "answer" },
-        h("p", {}, "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
-        h("p", {}, `than to “${yes ? told.denial : told.statement}”`),
+        h("p", {}, beside ? "More than the mean picture, this one leans to " : "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
+        h("p", {}, `${beside ? "and away from" : "than to"} “${yes ? told.denial : told.statement}”`),
         h("p", { className: "fine" }, told.calibrated ? `Probability of “${told.statement}” ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
     } catch (error) { if (waits()) this.#wrong("ask", error); }
   }
