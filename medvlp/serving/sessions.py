@@ -108,15 +108,16 @@ class Sessions:
         """Keep a study and return its key; the oldest give way where there is no room.
 
         Raises:
-            UserError: it is larger than a session may hold.
-            KeyError: there is no such session.
+            UserError: it is larger than a session may hold, or the session ended while it was read.
         """
         if study.memory > self.limits.session:
             raise UserError(
                 f"The study needs {study.memory >> 20} MB, a session may hold {self.limits.session >> 20} MB."
             )
         with self._lock:
-            session = self._sessions[token]
+            session = self._sessions.get(token)
+            if session is None:
+                raise UserError("The session ended while the study was read: open the page again.")
             while session.studies and self._held(session) + study.memory > self.limits.session:
                 self._drop(session, next(iter(session.studies)))
             key = secrets.token_urlsafe(16)

@@ -28,6 +28,9 @@ def test_another_session_has_no_such_study():
     for token in (two, "", None, "x"):
         with pytest.raises(KeyError):
             sessions.study(token, key)
+    sessions.leave(one)
+    with pytest.raises(UserError, match="ended while the study was read: open the page again"):
+        sessions.add(one, Sized(1))
 
 
 def test_silence_ends_a_session_and_a_heartbeat_does_not():
