@@ -213,6 +213,20 @@ def test_refusals_are_sentences(page, tmp_path):
         assert re.fullmatch(r"This cannot be read: .+; .+\.", page.locator("#drop-say").inner_text())
 
 
+def test_each_reason_why_files_are_left_out_is_told_with_their_number(page, tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text("a note\n")
+    (tmp_path / "c").write_bytes(b"")
+    drop(page, film(tmp_path / "film"), *(tmp_path / name for name in "abc"))
+    assert page.locator("#drop-say").inner_text().splitlines() == [
+        "Left out (2 files): it is text; give a DICOM, NIfTI, PNG, JPEG or TIFF file.",
+        "Left out: it has 0 bytes; copy or export the file again.",
+    ]
+    empty = page.evaluate_handle("new DataTransfer()")
+    page.locator(".stage").dispatch_event("drop", {"dataTransfer": empty})
+    page.get_by_text("No file was in it.").wait_for()
+
+
 def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path):
     drop(page, film(tmp_path / "a"))
     page.locator(".pane[data-state=painted]").wait_for()

@@ -34,8 +34,7 @@ async function open(what, loading, file = null) {
     if (room.whole) { room.whole.volumes.forEach((volume) => { volume.gone = true; }); forget(room.whole.key).catch(() => {}); }
     room.study = room.whole = { ...study, volumes: new Map(), frames: new Map() };
     room.stage = 0;
-    const left = study.refused.reduce((sum, each) => sum + each.files, 0);
-    say.textContent = left ? `${left === 1 ? "One file was" : `${left} files were`} left out: ${study.refused[0].sentence}.` : "";
+    say.textContent = study.refused.map(({ files, sentence }) => `Left out${files > 1 ? ` (${files} files)` : ""}: ${sentence}.`).join("\n");
     listSeries(room.study, hangOne);
     if (looked) goOn(looked); else hang();
     // Keys are for the picture now: on the button that opened it Space would open it again.
@@ -87,7 +86,7 @@ function takeBack() {
 
 function openList(list) {
   const files = [...list];
-  if (!files.length) return;
+  if (!files.length) { Object.assign($("drop-say"), { className: "say bad", textContent: "No file was in it." }); return; }
   if (room.told.closed) { Object.assign($("drop-say"), { className: "say bad", textContent: room.told.closed }); return; }
   const size = files.reduce((sum, file) => sum + file.size, 0);
   if (size > room.told.upload) {
