@@ -273,6 +273,23 @@ def test_a_ruler_is_true_in_every_plane_of_a_tilted_series(page, tmp_path, moved
             shown.wait_for(state="detached")
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_flip_is_what_the_eye_sees_however_the_picture_is_turned(page, tmp_path, turns):
+    pixels = np.full((300, 200), 100, np.uint16)
+    pixels[20:60, 10:90] = 4000
+    drop(page, film(tmp_path / "a", pixels))
+    page.locator(".pane[data-state=painted]").wait_for()
+    for _ in range(turns):
+        page.keyboard.press("r")
+    for key, axis in (("h", 1), ("v", 0)):
+        before = [painted(page).mean(way) for way in (0, 1)]
+        page.keyboard.press(key)
+        after = [painted(page).mean(way) for way in (0, 1)]
+        before[1 - axis] = before[1 - axis][::-1]
+        for seen, mirrored in zip(after, before, strict=True):
+            assert np.abs(np.cumsum(seen - mirrored)).max() < 300  # a line of pixels may go to either side
+
+
 def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):
     for width in (390, 1280, 2560):
         with opened(room, browser) as page:

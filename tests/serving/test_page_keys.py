@@ -100,8 +100,8 @@ def test_every_key_of_the_printed_table_does_what_it_says(page, tmp_path, films)
     press("r", turns="1")
     press("l", turns="0")
     press("r", turns="1")
-    press("h", across="true")
-    press("v", down="true")
+    press("h", down="true")  # of a picture on its side left and right are the file's up and down
+    press("v", across="true")
     press("i", turned="true")
     press(" ", turned="false", turns="0", across="false", down="false", window="file", zoom=fitted)
 

@@ -274,12 +274,14 @@ function tell() {
 // acting -----------------------------------------------------------------------------------------------------------
 
 const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); };
+/** To the eye: of a picture that lies on its side, left and right are the file's up and down. */
+const flip = (one, other) => (pane) => { const way = pane.turns % 2 ? other : one; pane[way] = !pane[way]; pane.draw(); };
 const ON_PANE = {
   "zoom-in": (pane) => { pane.setZoom(pane.zoom * 1.25); linked(pane); }, "zoom-out": (pane) => { pane.setZoom(pane.zoom / 1.25); linked(pane); },
   fit: (pane) => { pane.fit = true; pane.draw(); linked(pane); },
   "one-to-one": (pane) => { Object.assign(pane, { x: 0, y: 0 }); pane.setZoom(1); },
   "rotate-right": turn(1), "rotate-left": turn(-1),
-  "flip-across": (pane) => { pane.across = !pane.across; pane.draw(); }, "flip-down": (pane) => { pane.down = !pane.down; pane.draw(); },
+  "flip-across": flip("across", "down"), "flip-down": flip("down", "across"),
   invert: (pane) => pane.invert(),
   reset: (pane) => { pane.reset(); if (pane.cut && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
   previous: (pane) => step(pane, -1), next: (pane) => step(pane, 1),
