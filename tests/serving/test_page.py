@@ -290,14 +290,25 @@ def test_a_flip_is_what_the_eye_sees_however_the_picture_is_turned(page, tmp_pat
             assert np.abs(np.cumsum(seen - mirrored)).max() < 300  # a line of pixels may go to either side
 
 
-def test_the_page_fits_a_phone_and_a_wide_screen(room, browser):
-    for width in (390, 1280, 2560):
-        with opened(room, browser) as page:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.locator(".samples button").first.click()
-            page.locator(".pane[data-state=painted]").first.wait_for()
-            wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            assert wide[0] <= wide[1]
+_PLACES = """() => {
+  const box = (element) => element.getBoundingClientRect(), shut = box(document.querySelector(".tools"));
+  const tools = [...document.querySelectorAll(".tools button, .tools select")].map(box);
+  const out = tools.filter((each) => each.right > shut.right || each.bottom > shut.bottom).length;
+  return { page: document.documentElement.scrollWidth, pane: box(document.querySelector(".pane")), out };
+}"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1180, 820), (1366, 768), (2560, 1440)])
+def test_the_page_fits_a_phone_a_tablet_and_a_wide_screen(room, browser, width, height):
+    with opened(room, browser) as page:
+        page.set_viewport_size({"width": width, "height": height})
+        page.locator(".samples button").nth(1).click()
+        page.locator(".pane[data-state=painted]").nth(1).wait_for()
+        found = page.evaluate(_PLACES)
+        assert found["page"] <= width
+        assert found["out"] == 0  # tools that lie out of their bar cannot be seen or pressed
+        assert 0 <= found["pane"]["top"] < height / 2  # the picture is in view, where the button was below it too
+        assert min(found["pane"]["width"], found["pane"]["height"]) > 0.25 * min(width, height)
 
 
 def expected_slice(k: int) -> np.ndarray:

@@ -135,6 +135,7 @@ function hangThese(numbers) {
   }
   room.current = -1;
   chosen(room.panes[0]);
+  $("panes").parentElement.scrollIntoView({ block: "nearest" }); // on a phone what was clicked lies below
 }
 
 /** Show a pane what it looks at; what failed to come is asked for again, unless this is how the pane hears of it. */
