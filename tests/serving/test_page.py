@@ -309,6 +309,7 @@ def test_the_page_fits_a_phone_a_tablet_and_a_wide_screen(room, browser, width, 
         assert found["out"] == 0  # tools that lie out of their bar cannot be seen or pressed
         assert 0 <= found["pane"]["top"] < height / 2  # the picture is in view, where the button was below it too
         assert min(found["pane"]["width"], found["pane"]["height"]) > 0.25 * min(width, height)
+        assert page.locator(".model").is_hidden()  # there is none to choose
 
 
 def expected_slice(k: int) -> np.ndarray:
