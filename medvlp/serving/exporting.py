@@ -48,7 +48,10 @@ def shown_of(
     if not 0 <= frame < len(frames):
         raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
     picture = frames[frame]
-    pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
+    try:
+        pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))
+    except (TypeError, ValueError, LookupError):
+        raise UserError(f"{window} is no window: give null, or [centre, width, VOI LUT Function].") from None
     rows = found["findings"] if found else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}
     refused = (found or {}).get("refused")
