@@ -201,13 +201,16 @@ class Room:
         if self.readers:
             self._reader(model)
             described = self._described[model]
-        if self.readers and frame != 0:
-            if kind in ("sr", "seg", "fhir"):
+        try:
+            if self.readers and frame != 0:
                 raise UserError(f"{_FIRST_ALONE}: go to it, or export PNG.")
-            found = {"findings": [], "refused": {"sentence": f"{_FIRST_ALONE}."}}
-        elif self.readers:
-            found = self.findings(token, study, series, model)
-            if name := view.get("mapped"):
+            found = self.findings(token, study, series, model) if self.readers else None
+        except UserError as error:  # of a picture that the model cannot look at, the picture alone
+            if kind in ("sr", "seg", "fhir"):
+                raise
+            found = {"findings": [], "refused": {"sentence": f"{_FIRST_ALONE}." if frame else str(error)}}
+        else:
+            if found and (name := view.get("mapped")):
                 mapped = str(name), self.where(token, study, series, model, str(name), "")
         shown = shown_of(held, frame=frame, window=view.get("window"), model=described, found=found, mapped=mapped)
         made = export(shown, kind)

@@ -181,6 +181,20 @@ def test_an_exported_picture_is_what_was_painted(room, films):
             room.export(token, key, 0, 0, "png", {"window": window}, send=False)
 
 
+def test_of_a_picture_that_the_model_cannot_look_at_the_picture_alone_is_exported(tmp_path):
+    room = Room((OfAnotherPreset(),), Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path)
+    token, path = room.sessions.start(), film(tmp_path / "a")
+    key = room.sessions.add(token, read_study([path]))  # as the model's preset, which is asked for, does not read it
+    view = {"frame": 0, "window": None, "mapped": "effusion"}
+    made = base64.b64decode(room.export(token, key, 0, 0, "png", view, send=False)["data"])
+    picture = np.asarray(Image.open(io.BytesIO(made)).convert("L"))
+    levels = next(read_frames(path)).levels()
+    assert any(np.array_equal(picture[y : y + 300, :200], levels) for y in range(len(picture) - 299))
+    for kind in ("sr", "seg", "fhir"):
+        with pytest.raises(UserError, match="does not fit this one: choose another model"):
+            room.export(token, key, 0, 0, kind, view, send=False)
+
+
 def test_what_is_exported_of_a_further_image_is_its_own(tmp_path):
     paths = leafed(tmp_path)
     series = read_study(paths).series[0]
