@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,11 +72,13 @@ class Pacs:
             `most` studies at most, each field as text.
 
         Raises:
-            UserError: nothing was asked for, or the archive does not answer.
+            UserError: nothing was asked for, the date is none, or the archive does not answer.
         """
         wanted = {name: value for name, value in (("PatientID", patient), ("StudyDate", date)) if value}
         if not wanted:
             raise UserError("Nothing was asked for: give a patient ID or a date.")
+        if date and not re.fullmatch(r"\d{8}|\d{8}-|-\d{8}|\d{8}-\d{8}", date):
+            raise UserError(f"{date} is no date that an archive knows: write 2026-01-31.")
         asked = {"search_filters": wanted, "fields": list(_FIELDS), "limit": self.most}
         found = self._ask(lambda: self._client.search_for_studies(**asked))
         with quiet():

@@ -135,6 +135,9 @@ def test_addresses_with_passwords_and_other_schemes_are_refused(tmp_path: Path) 
             Pacs(url)
     with pytest.raises(UserError, match="Nothing was asked for"):
         Pacs("http://127.0.0.1:1/").studies()
+    for date in ("31.01.2026", "2026013", "2026010120260131"):  # the archive would answer that it has no such study
+        with pytest.raises(UserError, match=f"^{date} is no date that an archive knows: write 2026-01-31"):
+            Pacs("http://127.0.0.1:1/").studies(date=date)
     with pytest.raises(UserError, match="name a file with USER:PASSWORD"):
         Pacs("http://127.0.0.1:1/", tmp_path / "none")
     (tmp_path / "bad").write_text("nocolon")
