@@ -47,7 +47,7 @@ class Frame:
         padding: value of the pixels that are black in every window; None where there are none.
         slope: modality value = slope * value + intercept.
         intercept: see slope.
-        unit: of the modality values, one of the standard's terms; "" where the file names none.
+        unit: of the modality values, one of the standard's terms; "" where the file names none or US, "unspecified".
         inverted: whether every window is followed by an inversion (MONOCHROME1).
         windows: (name, centre, width, VOI LUT Function) of each window of the file, in modality values.
         hanging: how the stored picture was turned.
@@ -191,8 +191,8 @@ def _dicom(parsed: Parsed, number: int) -> Frame:
     return Frame(
         values=hanging.apply(levels.values), lo=levels.lo, hi=levels.lo + len(levels.display) - 1,
         display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),
-        padding=levels.padding, slope=levels.slope, intercept=levels.intercept,
-        unit=unit if unit in UNITS else "HU" if unit == "" and modality == "CT" else "", inverted=shown.invert,
+        padding=levels.padding, slope=levels.slope, intercept=levels.intercept, inverted=shown.invert,
+        unit=unit if unit in UNITS and unit != "US" else "HU" if unit == "" and modality == "CT" else "",
         windows=named_windows((*frame_items(groups, "FrameVOILUTSequence"), header)), hanging=hanging, edges=edges,
         spacing=place.spacing, spacing_kind=place.kind, photometric=layout.photometric, marker=marker,
         frames=layout.frames, steps=tuple(account.steps), warnings=tuple(dict.fromkeys(notes)),

@@ -36,7 +36,7 @@ def frame_document(frames: list[Frame]) -> dict[str, Any]:
     rows, columns = first.values.shape
     return {
         "kind": "image", "rows": rows, "columns": columns, "count": len(frames), "spacing": first.spacing,
-        "spacing_kind": first.spacing_kind, "unit": _unit(first),
+        "spacing_kind": first.spacing_kind, "unit": first.unit,
         "photometric": first.photometric, "hanging": first.hanging.words, "facts": _facts(first.meta),
         "steps": first.steps, "warnings": _notes(frames), "frames": [_paint(frame) for frame in frames],
     }  # fmt: skip
@@ -49,12 +49,8 @@ def _paint(frame: Frame) -> dict[str, Any]:
         "windows": [*frame.windows, *_general(frame)],
         "coloured": frame.rgb is not None, "curve": base64.b64encode(frame.curve.tobytes()).decode(),
         "edges": frame.edges, "marker": frame.marker, "spacing": frame.spacing, "spacing_kind": frame.spacing_kind,
-        "unit": _unit(frame),
+        "unit": frame.unit,
     }  # fmt: skip
-
-
-def _unit(frame: Frame) -> str:
-    return "" if frame.unit in ("US", "NONE") else frame.unit  # US is "unspecified", and is read as ultrasound
 
 
 def _general(frame: Frame) -> list[tuple[str, float, float, str]]:
