@@ -8,7 +8,7 @@ import { Says } from "./says.js";
 import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, tellFacts } from "./series.js";
 import { call, forget, getJson, openArchived, openFiles, openLook, openSample, stayAlive } from "./server.js";
 import { drawStrip, strip } from "./strip.js";
-import { Pane, h } from "./viewer.js";
+import { Pane, h, svg } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window", weights: null };
@@ -274,9 +274,9 @@ function tell() {
 
 // acting -----------------------------------------------------------------------------------------------------------
 
-const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); };
 /** To the eye: of a picture that lies on its side, left and right are the file's up and down. */
 const flip = (one, other) => (pane) => { const way = pane.turns % 2 ? other : one; pane[way] = !pane[way]; pane.draw(); };
+const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); };
 const ON_PANE = {
   "zoom-in": (pane) => { pane.setZoom(pane.zoom * 1.25); linked(pane); }, "zoom-out": (pane) => { pane.setZoom(pane.zoom / 1.25); linked(pane); },
   fit: (pane) => { pane.fit = true; pane.draw(); linked(pane); },
@@ -330,18 +330,11 @@ function act(action) {
 }
 
 function buildTools() {
-  const svg = (d) => {
-    const out = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    out.setAttribute("viewBox", "0 0 16 16");
-    out.setAttribute("aria-hidden", "true");
-    out.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "path")));
-    out.firstChild.setAttribute("d", d);
-    return out;
-  };
+  const icon = (d) => { const out = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }); out.append(svg("path", { d })); return out; };
   const parts = BAR.flatMap((group, n) => [n ? h("span", { className: "gap" }) : null, ...group.map((name) => {
     if (name === "windows") return h("select", { id: "windows", ariaLabel: "Window" }, h("option", {}, "Window"));
     const [key, , words] = KEYS.find((each) => each[1] === name);
-    const button = h("button", { type: "button", title: `${words} (${nameOf(key)})`, ariaLabel: words, onclick: () => act(name) }, svg(ICONS[name]));
+    const button = h("button", { type: "button", title: `${words} (${nameOf(key)})`, ariaLabel: words, onclick: () => act(name) }, icon(ICONS[name]));
     button.dataset.action = name;
     return button;
   })]);

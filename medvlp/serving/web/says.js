@@ -1,7 +1,7 @@
 // What the model says: category first, the number in words, its evidence one click away; a map only with its hit rate.
 
 import { call } from "./server.js";
-import { h } from "./viewer.js";
+import { h, svg } from "./viewer.js";
 import { heat } from "./table.js";
 
 const $ = (id) => document.getElementById(id);
@@ -11,7 +11,6 @@ const VERDICTS = { supported: "supported", contradicted: "contradicted", not_vis
 const UNWRITTEN = "No sentence is written: state a finding under “Ask one sentence”, such as “Left pleural effusion”.";
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
-const SVG = "http://www.w3.org/2000/svg";
 
 export class Says {
   /** @param on {pane, panes, act, weighed}: the pane that is looked at, all of them, a way to act, and who is told the weights of slices. */
@@ -163,12 +162,8 @@ export class Says {
   /** The probability on a line, with base rate and the zone between the thresholds. */
   #line(each) {
     if (each.probability === null) return "";
-    const line = document.createElementNS(SVG, "svg"), at = (p) => 4 + 292 * p;
-    const add = (tag, attributes, text = "") => { const part = document.createElementNS(SVG, tag); Object.entries(attributes).forEach(([k, v]) => part.setAttribute(k, v)); part.textContent = text; line.append(part); };
-    line.setAttribute("class", "line");
-    line.setAttribute("viewBox", "0 0 300 40");
-    line.setAttribute("role", "img");
-    line.setAttribute("aria-label", each.sentence);
+    const line = svg("svg", { class: "line", viewBox: "0 0 300 40", role: "img", "aria-label": each.sentence }), at = (p) => 4 + 292 * p;
+    const add = (...what) => line.append(svg(...what));
     const low = each.limits?.absent_to ?? null, high = each.limits?.present_from ?? null;
     if (low !== null && high !== null) add("rect", { class: "zone", x: at(low), y: 10, width: Math.max(1, at(high) - at(low)), height: 12 });
     add("line", { class: "axis", x1: at(0), x2: at(1), y1: 16, y2: 16 });
