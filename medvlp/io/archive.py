@@ -176,7 +176,8 @@ class Budget:
             raise UnreadableImage("corrupt", detail="a file of the archive has a negative size")
         self._left -= size
         if self._left < 0:
-            raise UnreadableImage("too_large", detail=f"its files are larger than {self._limit} bytes unpacked")
+            detail = f"its files are larger than {self._limit >> 20} MB unpacked"
+            raise UnreadableImage("too_large", detail=detail, hint="if you trust it, unpack it and give its files")
 
     def chunks(self, source: IO[bytes]) -> Iterator[bytes]:
         """Yield the content of a member, refusing it as soon as it is too large, and an archive in the archive."""

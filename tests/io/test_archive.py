@@ -248,6 +248,13 @@ def test_encrypted_zip_says_so(tmp_path, study):
         read_image(tmp_path / "a.zip")
 
 
+def test_what_is_too_large_unpacked_is_told_in_megabytes_and_with_what_helps(tmp_path):
+    path = zipped(tmp_path / "a.zip", ("1.dcm", b"\0" * (65 << 20)))
+    told = r"larger than 64 MB unpacked; if you trust it, unpack it and give its files\.$"
+    with pytest.raises(UnreadableImage, match=told), unpacked(path):
+        pass
+
+
 def test_empty_archive(tmp_path):
     with pytest.raises(UnreadableImage, match="the archive holds no file"):
         read_image(zipped(tmp_path / "a.zip"))
