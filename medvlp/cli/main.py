@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from medvlp import __version__
 from medvlp.cli import (
     adapt,
     cache,
@@ -55,9 +56,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"medvlp {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def messages(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all messages, those of any command.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings alone.")] = False,
 ) -> None:
@@ -127,7 +137,3 @@ def _leave_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
-
-
-if __name__ == "__main__":
-    main()

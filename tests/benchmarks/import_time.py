@@ -14,7 +14,7 @@ import sys
 
 CASES = {
     "import medvlp": ["-c", "import medvlp"],
-    "medvlp --help": ["-m", "medvlp.cli.main", "--help"],
+    "medvlp --help": ["-m", "medvlp", "--help"],
     "python alone": ["-c", "pass"],
 }
 REPEATS = 7

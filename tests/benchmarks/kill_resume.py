@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.tiny import tiny_tree, write_tree
 
-COMMAND = [sys.executable, "-m", "medvlp.cli.main"]
+COMMAND = [sys.executable, "-m", "medvlp"]
 
 
 def long_tree(run: Path, hospital: Path, cache: Path) -> dict:

@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made, sync_playwright() as driver:
         hospital = make_cohort(Path(made, "hospital"), patients=VISITORS, image_size=512, workers=1).root
         films = [next(iter(sorted(each.rglob("*.dcm")))) for each in sorted((hospital / "dicom").iterdir())]
-        command = [sys.executable, "-m", "medvlp.cli.main", "demo", str(chosen.bundle), "--port", "0"]
+        command = [sys.executable, "-m", "medvlp", "demo", str(chosen.bundle), "--port", "0"]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
             assert server.stdout is not None

@@ -406,7 +406,7 @@ def test_a_batch_that_processes_cannot_share_is_refused_by_all(pool: Any, config
 
 _FULL = """
 mount -t tmpfs -o size=1000k tmpfs {small} || exit 77
-{python} -m medvlp.cli.main train {config} run={small}/run > {out}/stdout 2> {out}/stderr
+{python} -m medvlp train {config} run={small}/run > {out}/stdout 2> {out}/stderr
 echo $? > {out}/code
 cp -a {small}/run {out}/run
 """

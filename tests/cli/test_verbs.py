@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import medvlp
 from medvlp.answers.asking.model import load
 from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
@@ -108,6 +109,16 @@ def test_help_names_every_verb(cli: Cli) -> None:
     assert all(f"  {verb} " in told.out for verb in VERBS)
     for words in ((), ("train",), ("data", "split")):
         assert cli(*words, "-h").out == cli(*words, "--help").out
+
+
+def test_version_is_that_of_the_package(cli: Cli) -> None:
+    """As of any command, also beside a verb, and where the command is called as a module."""
+    said = f"medvlp {medvlp.__version__}\n"
+    for words in (["--version"], ["--version", "train"]):
+        shown = cli(*words)
+        assert (shown.code, shown.out, shown.err) == (0, said, "")
+    asked = [sys.executable, "-m", "medvlp", "--version"]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == said
 
 
 # files ---------------------------------------------------------------------------------------------------------------
@@ -412,8 +423,8 @@ def test_torchrun_trains_as_one_process_does(tiny_cohort: CohortSummary, tmp_pat
     """
     losses, embeddings = {}, {}
     for name, launcher in (
-        ("one", ["-m", "medvlp.cli.main"]),
-        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "medvlp.cli.main"]),
+        ("one", ["-m", "medvlp"]),
+        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "medvlp"]),
     ):
         tree = tiny_tree(tmp_path / name, tiny_cohort.root, tmp_path / "cache")
         tree["phases"][0]["until"] = 32

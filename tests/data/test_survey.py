@@ -315,7 +315,7 @@ def test_a_killed_index_goes_on_where_it_was_and_leaves_no_process(
         os.link(large if 64 <= at < 80 else root / f"{at % 4}.png", root / f"{at}.png")
     out, file = tmp_path / "m.parquet", tmp_path / "cache" / "contents" / "survey.sqlite"
     words = ["data", "index", "csv", str(root), "--out", str(out), "columns={image: file}", "--no-page"]
-    command = [sys.executable, "-m", "medvlp.cli.main", *words, "--workers", "2"]
+    command = [sys.executable, "-m", "medvlp", *words, "--workers", "2"]
     environment = {**os.environ, "MEDVLP_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     while process.poll() is None and len(rows(file)) < 32:

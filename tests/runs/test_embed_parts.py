@@ -240,7 +240,7 @@ def test_ray_makes_the_same_table_though_a_worker_is_killed(
     pytest.importorskip("ray.data", reason="Ray is in the extra `scale`")
     out = tmp_path / "t.parquet"
     words = ["embed", str(tiny_run.bundle), str(manifest), "--out", str(out), "--parts", "1", "--ray", "--workers", "1"]
-    running = subprocess.Popen([sys.executable, "-m", "medvlp.cli.main", *words], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen([sys.executable, "-m", "medvlp", *words], stderr=subprocess.PIPE, text=True)
     killed = 0
     while running.poll() is None:
         if not killed and list(tmp_path.glob("t.parquet.parts/*.parquet")):

@@ -61,7 +61,7 @@ def of_torch(folder):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_closes_and_leaves_nothing(tmp_path, number):
     pytest.importorskip("gradio")
-    command = [sys.executable, "-m", "medvlp.cli.main", "demo", "--port", "0"]
+    command = [sys.executable, "-m", "medvlp", "demo", "--port", "0"]
     environment = {**os.environ, **of_torch(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as room:
         assert room.stdout is not None
