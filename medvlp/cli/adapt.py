@@ -46,7 +46,7 @@ def adapt(
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Adapt a model to labelled films: check, split by patient, choose an adapter, release a bundle, judge it once.
+    """Adapt a model to labelled films. Check, split by patient, choose an adapter, release a bundle, judge it once.
 
     Start it again after an interruption: what is complete is not made again.
     """

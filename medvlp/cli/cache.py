@@ -9,7 +9,7 @@ app = typer.Typer(help="The cache of prepared images. It holds patients' pixels.
 
 @app.command("clear")
 def clear() -> None:
-    """Delete all prepared images but those in use; they are made again when needed."""
+    """Delete all prepared images but those in use. They are made again when needed."""
     from medvlp.data.cache import cache_info, clear_cache
 
     freed = clear_cache()

@@ -39,7 +39,7 @@ def check(
         bool, typer.Option("--ray", help="Read and compare on a Ray cluster, whose machines share MEDVLP_CACHE.")
     ] = False,
 ) -> None:
-    """Look for patients, studies, images and reports that are on two sides; exit 0 clean, 3 leaks found."""
+    """Look for patients, studies and images that are on two sides. Notes shared reports; exits 0 if clean, 3 if not."""
     from medvlp.core.files import check_outputs, write_json
     from medvlp.core.progress import progress
     from medvlp.data.leakage.check import check_cohorts

@@ -28,7 +28,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Compare two results on the same patients: paired differences with intervals and corrected p values."""
+    """Compare two results on the same patients. Differences are paired, with intervals and corrected p values."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
     from medvlp.evaluation.compare import compare_results

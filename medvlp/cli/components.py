@@ -20,7 +20,7 @@ def components(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """List what can be named in a configuration, each with its paper; of one, its options, defaults and an example."""
+    """List what can be named in a configuration. Each has its paper; of one, options, defaults, an example."""
     from dataclasses import asdict
 
     from medvlp.core.component_words import component_words, list_words, method_words

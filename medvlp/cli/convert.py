@@ -20,7 +20,7 @@ def convert(
         list[str] | None, typer.Argument(help="Options of the importer, such as encoder.path=FOLDER.")
     ] = None,
 ) -> None:
-    """Convert another project's checkpoint to a bundle, once; every weight must find its place."""
+    """Convert another project's checkpoint to a bundle. Every weight must find its place."""
     from medvlp.answers.asking.model import VisionLanguageModel
     from medvlp.config.yaml import override
     from medvlp.core.files import check_replaced

@@ -16,7 +16,7 @@ def curate(
     options: Annotated[list[str] | None, typer.Argument(help="Options of the rule: key.path=value ...")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
 ) -> None:
-    """Choose the records of a pool that are worth training on; those left out are listed with their reason."""
+    """Choose the records of a pool that are worth training on. Those left out are listed with their reason."""
     from medvlp.core.progress import progress
     from medvlp.runs.curate import curate as curated
     from medvlp.runs.index import usual_workers

@@ -15,14 +15,14 @@ from medvlp.cli.shard import shard
 from medvlp.cli.split import split
 from medvlp.cli.triplets import triplets
 
-app = typer.Typer(help="Index cohorts and check them.", no_args_is_help=True)
+app = typer.Typer(help="Make cohorts: index, split, check, label, de-identify.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_data(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """List what can be indexed: public data sets, and layouts for your own data."""
+    """List what can be indexed: public data sets, your own layouts."""
     from dataclasses import asdict
 
     from medvlp.data.catalogue import catalogue
@@ -45,7 +45,7 @@ def info(
     name: Annotated[str, typer.Argument(help="Data set or layout, see `medvlp data list`.")],
     as_json: Annotated[bool, typer.Option("--json", help="The card's facts, one JSON document.")] = False,
 ) -> None:
-    """Show what is known of a data set: counts and splits with their sources, traps, how to index it."""
+    """Show counts, splits and traps of a data set, with sources. It also says how to index it."""
     import shutil
 
     from medvlp.data.card_text import card_words, layout_words
@@ -77,7 +77,7 @@ def index(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Open the images on the machines of a Ray cluster.")] = False,
 ) -> None:
-    """Turn a folder into a manifest and a page: read the tables, then open every image once.
+    """Turn a folder into a manifest and a page. Reads the tables, then opens every image once.
 
     Start it again after an interruption: what was read is remembered.
     """
@@ -131,7 +131,7 @@ def label(
     sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
     evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
 ) -> None:
-    """Read reports and write their labels: 1 present, 0 absent, -1 uncertain, blank not mentioned."""
+    """Read reports and write their labels. They are 1 present, 0 absent, -1 uncertain, blank not mentioned."""
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress
     from medvlp.data.label_reports import label_reports

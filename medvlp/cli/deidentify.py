@@ -31,7 +31,7 @@ def deidentify(
     keep_column: Annotated[list[str] | None, typer.Option(help="Column of tables that is copied as it is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Write a copy without what identifies patients (PS3.15 Annex E), and a report of what was done.
+    """Write a copy without what identifies patients. A report says what was done, by PS3.15 Annex E.
 
     Exit code 3: files were left out, which the private list beside OUT names with the reason.
     """

@@ -38,7 +38,7 @@ def demo(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
-    """Open the reading room: a viewer for radiographs, CT and MR with what a model says of them. Nothing is kept."""
+    """Open the reading room, a viewer with what a model says. It shows radiographs, CT and MR; nothing is kept."""
     if explorer is None and root is not None:
         raise UserError("--root says where the explorer's pictures lie: add --explorer RUNS, or leave it out.")
     of_the_room = {"--index": index, "--dicomweb": dicomweb, "--audit": audit, "--schema": schema}

@@ -15,7 +15,7 @@ def doctor(
     gpus: Annotated[int, typer.Option(min=1, help="With --plan: most processes, each with a device.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="With --plan: one JSON document.")] = False,
 ) -> None:
-    """Show versions, device, decoders and the cache: what to paste into a bug report. Nothing in it names a patient.
+    """Show versions, device, decoders and cache, for a bug report. Nothing in it names a patient.
 
     With --plan it takes a few small steps of a training here and works out what the whole will cost.
     """

@@ -40,7 +40,7 @@ def embed(
     ] = "torch",
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Embed the images, volumes and reports of a manifest into a feature table, or slices into stack files."""
+    """Embed the images, volumes and reports of a manifest. They go into a table or an index, slices into stacks."""
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, check_place
 

@@ -19,7 +19,7 @@ def evaluate(
         str | None, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps; as device= says.")
     ] = None,
 ) -> None:
-    """Judge a model on a data set, or on all of a suite: results with intervals, per-case predictions, a page.
+    """Judge a model on a data set, or on all of a suite. Writes results with intervals, per-case predictions, a page.
 
     A suite goes on where it was stopped: what is judged is not judged again unless bundle, data or configuration
     changed. A run that fails is listed and the rest go on; then the exit code is 1.

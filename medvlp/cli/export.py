@@ -13,7 +13,7 @@ def export(
     to: Annotated[str, typer.Option(help="Form: transformers, open_clip, timm, monai, onnx or openvino.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
 ) -> None:
-    """Write a bundle's towers in the form of another library, and say what that form cannot hold."""
+    """Write a bundle's towers in the form of another library. Says what that form cannot hold."""
     from medvlp.core.files import check_replaced
     from medvlp.models.bundle import load_bundle
     from medvlp.zoo.exports import export as run

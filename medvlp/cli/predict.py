@@ -54,7 +54,7 @@ def predict(
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Ask a model about images: scores, calibrated where the bundle can, pairs, relations, boxes, masks, text.
+    """Ask a model about images. Gives scores (calibrated where the bundle can), pairs, relations, boxes, masks, text.
 
     What cannot be read is listed with its reason, and the rest goes on; then the exit code is 3.
     """

@@ -16,7 +16,7 @@ def quantise(
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,
 ) -> None:
-    """Add towers in 8 bits to a bundle, for --backend int8, and say what they change on validation patients."""
+    """Add towers in 8 bits to a bundle, for --backend int8. Says what they change on validation patients."""
     from medvlp.runs.quantise import quantise as run
 
     made = run(model, manifest, out=out, root=root, records=records, workers=workers)

@@ -25,7 +25,7 @@ def quickstart(
     config: Annotated[str | None, typer.Option(help="Configuration of the training.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, as for train.")] = None,
 ) -> None:
-    """Make a synthetic hospital, train on it, evaluate, write report.html; a second run goes on where one stopped."""
+    """Make a synthetic hospital, train, evaluate, write report.html. A second run goes on where one stopped."""
     usual, people, minutes = FULL if full else QUICK
     out = out or Path("runs/quickstart_full" if full else "runs/quickstart")
     people = patients or people

@@ -20,7 +20,7 @@ def report(
     card: Annotated[Path | None, typer.Option(help="Also write a model card for a hub, with these numbers.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write the run's pictures as one PNG file.")] = None,
 ) -> None:
-    """Write the page of a run, of results, or of a suite with what others published, one file, no network."""
+    """Write the page of a run, of results, or of a suite. One file, no network; a suite beside what others report."""
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs, write_text
     from medvlp.evaluation.run_files import own_files

@@ -81,7 +81,7 @@ def score(
     ] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The data is synthetic: say so on the page.")] = False,
 ) -> None:
-    """Statistics of anybody's predictions or reports: results.json, page and tables, all with intervals."""
+    """Judge anybody's predictions or reports. Writes results.json, page and tables, all with intervals."""
     from medvlp.core.errors import ConfigError
     from medvlp.core.files import check_outputs
     from medvlp.evaluation.predictions import check_policy

@@ -16,7 +16,7 @@ def shard(
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Copy a cohort's files into tar shards in WebDataset's form, with an offset index and a manifest that trains.
+    """Copy a cohort's files into tar shards in WebDataset's form. They have an offset index and a manifest that trains.
 
     Identifiers, reports and files are copied as they are: run `medvlp data deidentify` first, if they are to leave.
     """

@@ -21,7 +21,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the cells, run nothing.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Run nothing, make the table of what is finished.")] = False,
 ) -> None:
-    """Train and judge one configuration in many variants and seeds, then compare them in one table with intervals.
+    """Train and judge a configuration in many variants and seeds. Then compare them in one table with intervals.
 
     What is finished is not run again, what was killed goes on. A run that fails is listed and the rest go on; then the
     exit code is 1.

@@ -43,7 +43,7 @@ def triplets(
     ] = "own",
     midlung_right: Annotated[bool, typer.Option(help="RadGraph: know the right midlung as the left one.")] = False,
 ) -> None:
-    """Turn reports into (anatomy, observation, presence) triplets; all options off is as published."""
+    """Turn reports into (anatomy, observation, presence) triplets. With all options off they are as published."""
     from medvlp.core.errors import UserError
     from medvlp.core.files import check_outputs
     from medvlp.core.progress import progress

@@ -111,6 +111,12 @@ def test_help_names_every_verb(cli: Cli) -> None:
         assert cli(*words, "-h").out == cli(*words, "--help").out
 
 
+def test_no_line_of_a_list_of_commands_is_cut(cli: Cli) -> None:
+    """Lists are as wide as 80 columns, whatever the terminal is; what is cut ends with three dots."""
+    for words in ((), ("data",), ("cache",)):
+        assert not re.search(r"[^]]\.\.\.$", cli(*words, "--help").out, re.MULTILINE)
+
+
 def test_version_is_that_of_the_package(cli: Cli) -> None:
     """As of any command, also beside a verb, and where the command is called as a module."""
     said = f"medvlp {medvlp.__version__}\n"
