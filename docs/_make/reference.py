@@ -80,14 +80,17 @@ def commands() -> str:
     """Return every command with its help, as typer knows it."""
     lines = ["# Commands", "", "`medvlp COMMAND --help` prints the same.", ""]
     for words, command in _walk(typer.main.get_command(app), ("medvlp",)):
+        context = command.context_class(command, info_name=words[-1])
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option" and each.name != "help"]
         usage = " ".join([*words, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
+        usage += " COMMAND" if hasattr(command, "commands") else ""
         lines += [f"## {' '.join(words)}", "", _paragraph(command.help or ""), "", f"```text\n{usage}\n```", ""]
-        rows = [f"| `{_argument(each)}` | {_cell(each.help or '')} | |" for each in arguments]
-        rows += [f"| `{', '.join(each.opts)}` | {_cell(each.help or '')} | {_default(each)} |" for each in options]
+        records = [(_argument(each), each.get_help_record(context)[1]) for each in arguments]
+        records += [each.get_help_record(context) for each in options]
+        rows = [f"| `{_cell(name)}` | {_cell(meaning)} |" for name, meaning in records]
         if rows:
-            lines += ["| | meaning | default |", "| --- | --- | --- |", *rows, ""]
+            lines += ["| | meaning, [default; allowed] |", "| --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 
@@ -220,21 +223,16 @@ def _as_page(file: File) -> None:
 
 # A newer typer brings a click of its own, an older one uses the package: neither is named here.
 def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401
-    if hasattr(command, "commands"):
-        for name, each in command.commands.items():
-            yield from _walk(each, (*words, name))
-    else:
+    if len(words) == 1 or not hasattr(command, "commands"):
         yield words, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _walk(each, (*words, name))
 
 
 def _argument(each: Any) -> str:  # noqa: ANN401
     name = str(each.metavar or each.name.upper()).strip("[]")
     several = f"{name} ..." if each.nargs == -1 else name
     return several if each.required else f"[{several}]"
-
-
-def _default(each: Any) -> str:  # noqa: ANN401
-    return "must be given" if each.required else "" if each.default in (None, False) else f"`{each.default}`"
 
 
 def _component(found: Described) -> list[str]:

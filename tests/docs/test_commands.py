@@ -14,6 +14,7 @@ from medvlp.cli.main import app
 from medvlp.config.tree import load_config
 from medvlp.runs.evaluate import load_evaluation
 from medvlp.runs.grid.suite import is_suite
+from tests.docs.test_results import ROOT, load
 from tests.test_readme import BLOCK, PAGES
 
 # A command at the start of a line or behind another; what stands three spaces behind it explains it.
@@ -57,3 +58,13 @@ def test_what_a_shell_would_expand_stands_in_quotes() -> None:
     bare = re.compile(r"(?:^|[\s`])[a-z_.0-9]+=[{\[]")
     spans = [(page, code) for page, text in PAGES.items() for code in re.findall(r"`[^`\n]+`", text)]
     assert [each for each in (*LINES, *spans) if bare.search(each[1])] == []
+
+
+def test_the_reference_says_defaults_and_what_is_allowed_as_the_help_does() -> None:
+    page = load(ROOT / "docs" / "_make" / "reference.py").commands()
+    phantom = page.partition("\n## medvlp phantom\n")[2].partition("\n## ")[0]
+    assert "| `--modality <cxr\\|ct>` |" in phantom
+    assert "[default: 0]" in phantom  # no flag that is off
+    assert "[default: 256; 64<=x<=2048]" in phantom
+    assert "| `--images / --no-images` |" in page
+    assert "| `--version` |" in page.partition("\n## medvlp quickstart\n")[0]
