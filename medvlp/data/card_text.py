@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 
 from medvlp.core.component_words import wrapped
-from medvlp.core.docstrings import arguments
-from medvlp.core.registry import component, schema
+from medvlp.core.components import describe
 from medvlp.core.resources import resource
 from medvlp.data.cards import Count, SplitFacts, load_card
 from medvlp.data.reproduction import reproduction_words
@@ -58,15 +56,16 @@ def card_words(name: str, *, width: int = 100) -> str:
 
 
 def layout_words(name: str, *, width: int = 100) -> str:
-    """Return how a layout is used and what its options are."""
-    about = arguments(inspect.getdoc(component("data/layouts", name)) or "")
-    lines = ["Index it with", f"{_INDENT}medvlp data index {name} ROOT --out manifest.parquet [key=value ...]"]
+    """Return what a layout reads, how it is used and what its options are."""
+    found = describe("data/layouts", name)
+    lines = [*wrapped(f"{found.entry.summary}.", width, ""), "", "Index it with"]
+    lines += [f"{_INDENT}medvlp data index {name} ROOT --out manifest.parquet [key=value ...]"]
     # The command gives the number of processes itself.
-    fields = {key: field for key, field in schema("data/layouts", name).model_fields.items() if key != "workers"}
-    lines += ["Options"] if fields else []
-    for key, field in fields.items():
-        default = "" if field.is_required() else f" (default {field.get_default()!r})"
-        lines += wrapped(f"{_INDENT}{key}: {about.get(key, '')}{default}", width, _INDENT * 2)
+    options = [each for each in found.options if each.name != "workers"]
+    lines += ["Options"] if options else []
+    for each in options:
+        default = "" if each.default is None else f" (default {each.default})"
+        lines += wrapped(f"{_INDENT}{each.name}: {each.about}{default}", width, _INDENT * 2)
     return "\n".join(lines)
 
 

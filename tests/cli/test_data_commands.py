@@ -71,6 +71,7 @@ def test_info_tells_the_cards_facts_and_how_to_index(cli: Cli) -> None:
 
 def test_info_of_a_general_layout_tells_its_options(cli: Cli) -> None:
     told = cli("data", "info", "csv").out
+    assert told.startswith("Any table with a column of image files, of words, or both.\n")
     words = " ".join(told.split())  # lines are as wide as the terminal
     assert "same_patient: columns of the table in which an equal value also means the same patient" in words
     assert "encoding: of the table (default 'utf-8-sig')" in told
