@@ -156,7 +156,7 @@ def label(
 @app.command("drift")
 def drift(
     paths: Annotated[list[Path], typer.Argument(help="Image files, folders, or one manifest.")],
-    presets: Annotated[tuple[str, str], typer.Option(help="Two presets.", metavar="A B")],
+    presets: Annotated[tuple[str, str], typer.Option(help="Two presets, as dicom_voi_v1 mimic_jpg_v1.", metavar="A B")],
     model: Annotated[Path | None, typer.Option(help="A bundle whose embeddings are compared.")] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
     root: Annotated[Path | None, typer.Option(help="Folder of the manifest's images; default: as it says.")] = None,

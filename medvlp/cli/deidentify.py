@@ -27,7 +27,7 @@ def deidentify(
         Literal["mask", "flag", "keep"],
         typer.Option(help="Burned-in text: paint it over, leave such files out, or do not look."),
     ] = "mask",
-    key: Annotated[Path | None, typer.Option(help="Key of pseudonyms, UIDs and dates; made if absent.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Key file, made if absent; default: this installation's.")] = None,
     keep_column: Annotated[list[str] | None, typer.Option(help="Column of tables that is copied as it is.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

@@ -22,7 +22,7 @@ def quickstart(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws another hospital and another training.")] = 0,
     patients: Annotated[int | None, typer.Option(min=1, help="Synthetic patients; 900, with --full 2500.")] = None,
-    config: Annotated[str | None, typer.Option(help="Configuration of the training.")] = None,
+    config: Annotated[str | None, typer.Option(help="Of the training; default: the quick start's or --full's.")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, as for train.")] = None,
 ) -> None:
     """Make a synthetic hospital, train, evaluate, write report.html. A second run goes on where one stopped."""

@@ -12,7 +12,7 @@ import typer
 def shard(
     manifest: Annotated[Path, typer.Argument(help="Manifest, or CSV with its column names.")],
     out: Annotated[Path, typer.Argument(help="A new folder; an interrupted run goes on in it.")],
-    size: Annotated[int, typer.Option(min=1, help="MB after which a shard is closed.")] = 1024,
+    size: Annotated[int, typer.Option(min=1, help="MiB after which a shard is closed.")] = 1024,
     root: Annotated[Path | None, typer.Option(help="Folder of the images; default: as the manifest says.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:

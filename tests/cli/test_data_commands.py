@@ -15,6 +15,7 @@ from PIL import Image
 
 from medvlp.data.cards import cards, load_card
 from medvlp.data.manifest import Manifest
+from medvlp.data.shards import shard_manifest
 from tests.data.films import film, write
 
 if TYPE_CHECKING:
@@ -231,6 +232,9 @@ def test_shard_packs_a_manifest_that_other_commands_read(cli: Cli, films: Path, 
         f"{out}/manifest.parquet: 5 records in 1 shards; train on it as on any manifest.",
         f"{out}/quarantine.csv: 1 records left out, because a file cannot be read.",
     ]
+    # The size is in MiB (2^20 bytes), as the help says: with another one the shards are refused.
+    assert len(shard_manifest(Manifest.load(listed), out, size=2**20).quarantined) == 1
+    assert "MiB after which a shard is closed" in cli("data", "shard", "--help").out
     assert json.loads(cli("data", "shard", listed, out, "--size", 1, "--json").out) == {
         "manifest": f"{out}/manifest.parquet", "shards": 1, "records": 5, "quarantined": 1,
     }  # fmt: skip

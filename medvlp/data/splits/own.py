@@ -21,7 +21,7 @@ def own(
     """Take the column ``split`` as it is; without one, split by patient.
 
     Args:
-        fractions: part -> share, summing to 1, used where there is no column; default `DEFAULT_FRACTIONS`.
+        fractions: part -> share, summing to 1, used where there is no column; default train .7, validate .1, test .2.
         seed: likewise.
 
     Raises:

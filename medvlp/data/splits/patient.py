@@ -26,7 +26,7 @@ def by_patient(
 
     Args:
         manifest: with the column `by`, no value missing.
-        fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`.
+        fractions: part -> share, summing to 1; default train .7, validate .1, test .2.
         seed: another seed, another split.
         by: column whose equal values stay together.
 

@@ -33,7 +33,7 @@ def by_site(
         manifest: with the columns `column` and `by`, no value missing.
         held: sites of the test; drawn where none is named.
         column: of the sites; any attribute does: ``scanner``, ``source``.
-        fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`. The test's share is only aimed at.
+        fractions: part -> share, summing to 1; default train .7, validate .1, test .2. The test's is only aimed at.
         seed: another seed, other sites and another validation.
         by: column whose equal values stay together.
 

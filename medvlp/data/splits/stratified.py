@@ -40,7 +40,7 @@ def stratified(
     Args:
         manifest: with label columns and the column `by`, no patient missing.
         labels: findings that are stratified; where none is named, all that enough patients have.
-        fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`.
+        fractions: part -> share, summing to 1; default train .7, validate .1, test .2.
         seed: of ties, and of the order in which like patients are taken.
         pairs: also stratify what occurs together, before single labels, which are then met a little less well.
         by: column whose equal values stay together.

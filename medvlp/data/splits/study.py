@@ -20,7 +20,7 @@ def by_study(
     spread over the parts, which is a leak. It is counted in the split's notes and refused by the leak check.
 
     Args:
-        fractions: part -> share, summing to 1; default `DEFAULT_FRACTIONS`.
+        fractions: part -> share, summing to 1; default train .7, validate .1, test .2.
         seed: another seed, another split.
         by: column whose equal values stay together; no value may be missing.
 

@@ -35,7 +35,7 @@ def by_time(
     Args:
         manifest: with the columns `column` and `by`, no value missing.
         column: of the dates: years as numbers, ``2019``, ``2019-03``, ``2019-03-31`` or ``20190331``.
-        fractions: part -> share of patients, oldest part first, summing to 1; default `DEFAULT_FRACTIONS`.
+        fractions: part -> share of patients, oldest part first, summing to 1; default train .7, validate .1, test .2.
         cuts: instead, part -> its first date, oldest first; what is older is ``train``: ``{validate: "2019", test:
             "2020"}``.
         follow_ups: keep a patient's later records in his part: the parts' times then overlap.
