@@ -222,7 +222,7 @@ def find_series(path: str | os.PathLike[str], shelf: ExitStack) -> Found:
         with refusing(name):
             groups.setdefault(uid, []).extend(slices_of(source))
     if not groups:
-        raise UnreadableImage("no_series", detail=f"none of its {len(names)} files is a DICOM image")
+        raise UnreadableImage("no_series", detail=f"none of its {len(names)} files and folders is a DICOM image")
     return Found(tuple(map(tuple, groups.values())), tuple(groups), dict(left_out))
 
 

@@ -70,7 +70,8 @@ def test_a_folder_without_a_dicom_image(folder):
     folder.mkdir()
     assert refusal(folder).reason == "no_series"
     (folder / "note.txt").write_text("nothing here")
-    assert refusal(folder).detail == "none of its 1 files is a DICOM image"
+    (folder / "study").mkdir()  # it is not searched, and is no file
+    assert refusal(folder).detail == "none of its 2 files and folders is a DICOM image"
 
 
 def test_nothing_but_a_localizer_is_no_volume(dicom, folder):
