@@ -56,7 +56,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"medvlp {__version__}")
         raise typer.Exit
@@ -65,9 +65,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def messages(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="The version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all messages, those of any command.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings alone.")] = False,
 ) -> None:
