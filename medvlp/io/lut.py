@@ -121,12 +121,12 @@ def percentile_range(values: np.ndarray, low: float, high: float) -> tuple[float
         >>> percentile_range(np.array([0, 7, 7]), 0.0, 50.0)
         (0.0, 7.0)
     """
-    finite = values[np.isfinite(values)]
-    chosen = finite[finite != 0]
-    if chosen.size:
-        start, stop = (float(value) for value in np.percentile(chosen, [low, high]))
+    chosen = values[np.isfinite(values) & (values != 0)]
+    if chosen.size:  # a copy, which may be sorted: a volume is held once more, not three times
+        start, stop = (float(value) for value in np.percentile(chosen, [low, high], overwrite_input=True))
         if start < stop:
             return start, stop
+    finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 

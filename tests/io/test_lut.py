@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, window
+from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, percentile_range, window
 
 
 def linear(x: float, c: float, w: float) -> float:
@@ -112,3 +113,17 @@ def test_padding_range_includes_both_ends_in_either_order():
 
 def test_full_range_of_one_value_is_black():
     assert full_range(np.full(3, 7.0), 7, 7).tolist() == [0, 0, 0]
+
+
+def test_percentiles_of_a_volume_take_one_copy_of_it_and_leave_it_as_it_was():
+    volume = np.random.default_rng(0).normal(300, 50, (64, 128, 128)).astype(np.float32)
+    volume[:8], volume[8, 0, 0] = 0, np.nan
+    before = volume.copy()
+    tracemalloc.start()
+    found = percentile_range(volume, 0.5, 99.5)
+    _, held = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    known = before[np.isfinite(before) & (before != 0)]
+    assert found == tuple(np.percentile(known, [0.5, 99.5]).tolist())
+    assert held < 2 * volume.nbytes
+    assert np.array_equal(volume, before, equal_nan=True)
