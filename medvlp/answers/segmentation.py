@@ -160,7 +160,9 @@ class Segmentation(Answer):
     ) -> Tensor:
         size = tuple(solid.shape[2:])
         window = self.window or window_that_fits(size, levels, channels=len(self.labels), free=_free_memory(device))
-        window = tuple(min(w, n) for w, n in zip(window, size, strict=True))
+        # Of a volume thinner than the network's coarsest cell the inferer pads with black, and cuts that off again.
+        cells = [max(level.stride[axis] for level in levels) for axis in range(3)]
+        window = tuple(max(min(w, n), cell) for w, n, cell in zip(window, size, cells, strict=True))
         if window == size:
             return run(solid.to(device))
         from monai.inferers.inferer import SlidingWindowInferer

@@ -21,6 +21,7 @@ from medvlp.core.registry import build
 from medvlp.core.sample import Batch, Column, ImageRecord, Sample, Stack
 from medvlp.core.table import FeatureTable
 from medvlp.models.architectures._towers import TowerModel
+from medvlp.models.encoders.monai import MonaiEncoder
 from medvlp.models.scale import ScaleOptions
 
 
@@ -57,10 +58,10 @@ class Plain(Encoder):
         return torch.zeros(1, 1, 8, 8, device=device)
 
 
-def plain_model(kind: str, *, classes: int = 2) -> TowerModel:
+def plain_model(kind: str, *, classes: int = 2, tower: Encoder | None = None) -> TowerModel:
     torch.manual_seed(0)
     model = TowerModel(
-        towers={kind: Plain(kind)},
+        towers={kind: Plain(kind) if tower is None else tower},
         embed_dim=4,
         vocab_size=None,
         options={
@@ -109,6 +110,22 @@ def test_windows_equal_one_pass_inside_their_margins(kind: str) -> None:
     one = Segmentation(labels=["a", "b"], window=(28, 40, 28))
     with torch.no_grad():
         assert torch.equal(one.logits(model, batch), whole)
+
+
+@pytest.mark.parametrize("depth", [1, 11])
+def test_a_volume_thinner_than_the_coarsest_cell_is_drawn_between_black_slices(depth: int) -> None:
+    """MONAI's unet halves 16 slices to one and takes no fewer; its inferer puts half of what lacks before them."""
+    model = plain_model("stack", tower=MonaiEncoder(architecture="unet", width=4)).eval()
+    value = torch.rand(1, depth, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    lack = 16 - depth
+    padded = torch.nn.functional.pad(value, (0, 0, 0, 0, 0, 0, lack // 2, lack - lack // 2))
+    real = torch.ones(1, depth, dtype=torch.bool)
+    batch = Batch(("a",), torch.arange(1), {"stack": Column(value, torch.arange(1), real)})
+    for window in (None, (32, 32, 32)):
+        with torch.no_grad():
+            found = Segmentation(labels=["a", "b"], window=window).logits(model, batch)
+        whole = logits_of(model, "stack", padded)
+        torch.testing.assert_close(found, whole[:, lack // 2 :][:, :depth])
 
 
 def test_where_the_system_does_not_tell_of_free_memory_a_volume_is_drawn_all_the_same(
