@@ -41,7 +41,7 @@ REASONS: dict[str, str] = {
     "several_volumes": "extract one volume, for example with fslroi or nibabel",
     "burned_in": "look at it; if nothing in it identifies, run again on it alone with pixels kept",
     "no_series": "give the folder that holds the slices themselves: subfolders are not searched",
-    "several_series": "choose one of them with series=",
+    "several_series": "choose one of them with series=, or put each into a folder of its own",
     "bad_series": "choose a series that it has",
     "no_geometry": "export the original series again, with the position and orientation of each slice",
     "bad_geometry": "export the original series again",
