@@ -163,10 +163,11 @@ def _adapted(options: AdaptOptions, points: list[str], *, until: float) -> Adapt
 
 def _opened(options: AdaptOptions) -> tuple[Any, list[str]]:
     """Read the tables; return the data of the run and the findings that enough patients have."""
+    field = load(options.model).fields[0]
 
     def read(images: Path, table: Path, name: str) -> Films:
         own = {"one_patient_per_image": options.one_patient_per_image, "workers": options.workers}
-        return read_films(images, table, options.out / f"{name}.parquet", **own)
+        return read_films(images, table, options.out / f"{name}.parquet", field=field, **own)
 
     films, test = read(options.images, options.labels, "films"), None
     if options.test_labels is not None:

@@ -47,8 +47,9 @@ class Films:
 
 
 def read_films(
-    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, cache: Cache | None = None
-) -> Films:
+    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, field: str = "image",
+    cache: Cache | None = None,
+) -> Films:  # fmt: skip
     """Read a table of films and every file that it names.
 
     Args:
@@ -59,6 +60,7 @@ def read_films(
         out: manifest, a Parquet file; unreadable films are listed beside it.
         one_patient_per_image: whether each film is another patient, in a table that names none.
         workers: processes that read.
+        field: as which the model reads the files; ``volume`` for one of volumes.
 
     Raises:
         UserError: if a column is missing.
@@ -76,7 +78,7 @@ def read_films(
             "number: add it, or say --one-patient-per-image where each film is another patient"
         )
         raise UserError(f"{table} {fault}.")
-    columns = {"image": "path", **({"patient_id": "patient_id"} if named else {})}
+    columns = {field: "path", **({"patient_id": "patient_id"} if named else {})}
     columns |= {_FACTS[name]: name for name in source.names if name in _FACTS}
     split = "split" in source.names
     columns |= {"split": "split"} if split else {}
@@ -92,7 +94,7 @@ def read_films(
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name
     whole = index(images, columns=columns, table=str(table.resolve()))
-    manifest = whole.having("image")
+    manifest = whole.having(field)
     if blank := len(whole) - len(manifest):
         logger.info(f"{blank} rows of {table} name no file, and are left out.")
     manifest = manifest if named else with_patients(manifest, "id")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nibabel import Nifti1Image
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -406,3 +407,24 @@ def test_folds_part_no_patient(run: tuple[Path, list[str]]) -> None:
     patients = manifest.column("id.patient")
     assert len({(who, fold) for who, fold in zip(patients, folds, strict=True)}) == len(set(patients))
     assert set(folds) == set(range(5))
+
+
+def test_a_bundle_of_volumes_is_adapted_to_volumes(tmp_path: Path) -> None:
+    """Fluid lies at the back of every second chest of air: in the middle slice of three."""
+    (tmp_path / "films").mkdir()
+    draw, rows = np.random.default_rng(0), []
+    for patient in range(40):
+        air = draw.integers(-1000, -700, size=(16, 16, 3)).astype(np.int16)
+        air[4:12, 1:6, 1] += 700 * (patient % 2)
+        Nifti1Image(air, np.diag([10.0, 10.0, 20.0, 1.0])).to_filename(tmp_path / "films" / f"{patient}.nii.gz")
+        rows.append([f"{patient}.nii.gz", f"p{patient}", str(patient % 2)])
+    write(tmp_path / "labels.csv", rows, ["path", "patient_id", "effusion"])
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
+    model = build_model({"name": "vision", "vision": {"name": "slices", "slice": tower}}, tokenizer=None)
+    read = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}]
+    save_bundle(tmp_path / "bundle", Bundle(model=model.eval(), tokenizer=None, preprocessing=read))
+    made = adapt(options(tmp_path, tmp_path / "run", adapters=("linear",), folds=2))
+    volumes = [tmp_path / "films" / f"{patient}.nii.gz" for patient in range(40)]
+    said = predict_files(loaded := load(made.bundle), files_of(loaded, volumes))["results"]
+    scores = [each["scores"]["effusion"] for each in said]
+    assert min(scores[1::2]) > max(scores[::2])
