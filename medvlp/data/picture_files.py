@@ -59,7 +59,7 @@ def picture_files(
     Args:
         paths: files, folders, or manifests (Parquet, or CSV with a manifest's column names).
         fields: columns of a manifest that name the files; of a row the first that has any.
-        studies: a folder with files, none of them NIfTI, is one study and not a folder of pictures.
+        studies: a folder with pictures, none of them NIfTI, is one study and not a folder of pictures.
         root: folder of a manifest's files; None: as it says.
 
     Example:
@@ -121,11 +121,13 @@ def _may_be_seen(path: Path) -> bool:
 
 def _images(folder: Path) -> list[Path]:
     every = files_below(folder)
-    return [path for path in every if path.name.lower().endswith(ENDINGS) or _is_dicom(path)] or every
+    return [path for path in every if _is_picture(path)] or every
 
 
-def _is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes, as an archive's files without an ending are."""
+def _is_picture(path: Path) -> bool:
+    """Whether a file has the ending of a picture, or is DICOM by its first bytes, as an archive's without one are."""
+    if path.name.lower().endswith(ENDINGS):
+        return True
     try:
         with open_regular(path) as stream:
             return sniff(stream) == "dicom"
@@ -137,9 +139,10 @@ def _studies(folder: Path) -> list[Path]:
     own = sorted(path for path in folder.iterdir() if not _passed_over(path))
     files = [path for path in own if path.is_file()]
     volumes = [path for path in files if path.name.lower().endswith(_NIFTI)]
-    if files and not volumes:
+    if not volumes and any(map(_is_picture, files)):
         return [folder]
-    return [*volumes, *(each for path in own if path.is_dir() for each in _studies(path))]
+    found = [*volumes, *(each for path in own if path.is_dir() for each in _studies(path))]
+    return found or ([folder] if files else [])
 
 
 def _rows(manifest: Manifest, source: Path, fields: Sequence[str]) -> list[PictureFile]:

@@ -270,6 +270,16 @@ def test_folders_of_volumes_are_volumes_and_folders_of_pictures_are_studies(tmp_
         picture_files([tmp_path / "m.parquet"], fields=["image"], studies=False)
 
 
+def test_what_else_lies_on_a_disc_makes_no_study_of_the_folder_of_its_series(tmp_path: Path) -> None:
+    for name, data in (("README.TXT", b"Text."), ("SE1/IM1", bytes(128) + b"DICM"), ("SE1/note", b"Text.")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    asked: dict[str, Any] = {"fields": ["volume"], "studies": True}
+    assert [each.source for each in picture_files([tmp_path], **asked)] == [tmp_path / "SE1"]
+    (tmp_path / "SE1/IM1").unlink()  # no picture at all: the folder is read, so that it is said why not
+    assert [each.source for each in picture_files([tmp_path], **asked)] == [tmp_path / "SE1"]
+
+
 def test_dicom_files_without_an_ending_are_pictures_beside_others(tmp_path: Path) -> None:
     """What a PACS writes on a disc (PS3.10 8.2: names of eight letters, no ending) lies beside the viewer's icons."""
     for name, data in (("IM000001", bytes(128) + b"DICM"), ("DICOMDIR", bytes(128) + b"DICM"), ("LIESMICH", b"Text.")):
