@@ -155,7 +155,7 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     for box in result.get("boxes", ()):
         typer.echo(f"  {box['finding']} at {', '.join(f'{v:.0f}' for v in box['box'])}: {box['score']:.2f}")
     for label, mask in result.get("masks", {}).items():
-        typer.echo(f"  {label}: {mask['pixels']:,} pixels{_at(mask)}")
+        typer.echo(f"  {label}: {mask['pixels']:,} {'pixels' if len(mask['shape']) == 2 else 'voxels'}{_at(mask)}")
     for drawn in result.get("maps", ()):
         typer.echo(f"  {drawn['finding']}{_at({'path': drawn['map']})}")
     if "text" in result:

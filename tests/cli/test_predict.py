@@ -20,6 +20,7 @@ from PIL import Image
 from medvlp.answers._writer import draws_of
 from medvlp.answers.asking.files import files_of, predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, load
+from medvlp.answers.asking.places import written_places
 from medvlp.answers.asking.score_table import write_score_table
 from medvlp.cli.predict import _show_scores
 from medvlp.core.answers import Answer, Ask, Rows
@@ -373,3 +374,9 @@ def test_relations_are_printed_surest_first(capsys: pytest.CaptureFixture[str]) 
     _show_scores({"relations": found})
     lines = ["  effusion located at left pleural space: 0.90", "  edema located at lungs: 0.40"]
     assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_masks_of_pictures_are_told_in_pixels_and_of_volumes_in_voxels(capsys: pytest.CaptureFixture[str]) -> None:
+    said = [Predictions(("a",), masks=({f"{n}d": Mask.of(np.ones((40,) * n, bool))},)) for n in (2, 3)]
+    _show_scores(written_places(said, 0, Path("a"), None, number=1))
+    assert capsys.readouterr().out.splitlines() == ["  2d: 1,600 pixels", "  3d: 64,000 voxels"]
