@@ -151,7 +151,7 @@ def bootstrap(
 
 
 def percentile_interval(draws: FloatArray, *, level: float = 0.95) -> Interval:
-    """Return the percentile interval of bootstrap draws ``(resamples,)``, undefined (NaN) ones left out and counted.
+    """Return the percentile interval of draws ``(resamples,)``, undefined (NaN) ones counted; none of fewer than half.
 
     Example:
         >>> percentile_interval(np.arange(101.0), level=0.5)
@@ -159,7 +159,7 @@ def percentile_interval(draws: FloatArray, *, level: float = 0.95) -> Interval:
     """
     defined = draws[~np.isnan(draws)]
     used, skipped = len(defined), len(draws) - len(defined)
-    if used == 0 or used < skipped:
+    if used < 2 or used < skipped:
         return Interval(None, None, used, skipped)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), used, skipped)

@@ -16,6 +16,7 @@ from medvlp.statistics.bootstrap import (
     resample_patients,
     slots_by_patient,
 )
+from medvlp.statistics.intervals import interval_of
 from medvlp.statistics.metrics import auroc_of_slots, average_precision_of_slots, score_levels
 
 
@@ -81,6 +82,8 @@ def test_undefined_resamples_are_left_out_and_counted() -> None:
     interval = percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]))
     assert (interval.used, interval.skipped) == (3, 1)
     assert percentile_interval(np.array([np.nan, np.nan, 1.0])).low is None
+    for form in ("percentile", "bca", "logit"):  # of one draw it would have no width, and hold the estimate never
+        assert interval_of(np.array([0.94]), value=0.926, form=form).low is None
     # Three patients, one of them positive, no strata: the positive one is missed in (2/3)^3 of the resamples.
     clusters = patient_clusters(np.arange(3))
     draws = _draws(np.array([True, False, False]), np.array([1.0, 0.0, 2.0]), clusters, 2000, seed=0)[:, 0]
