@@ -120,7 +120,8 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
         if column not in table:
             raise DataError(f"{path} has no column {column!r}: {did_you_mean(column, list(map(str, table.columns)))}.")
         table = table.drop(columns=field, errors="ignore") if field != column else table
-        given.setdefault(column, []).append(field)
+        own = [column] if column in _KEYS and column not in (columns or {}) else []  # the column id stays one
+        given.setdefault(column, own).append(field)
     table = table.rename(columns={column: fields[0] for column, fields in given.items()})
     table = table.assign(**{copy: table[first] for first, *more in given.values() for copy in more})
     for column in map(str, table.columns):

@@ -102,6 +102,15 @@ def test_an_unknown_policy_is_refused() -> None:
         check_policy("ignore")
 
 
+def test_where_each_image_is_a_patient_the_column_id_is_both(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,label:edema,score:edema\na,1,0.5\nb,0,0.25\n")
+    found = read_predictions(tmp_path / "t.csv", columns={"patient_id": "id"})
+    assert found["id"].tolist() == found["patient_id"].tolist() == ["a", "b"]
+    (tmp_path / "t.csv").write_text("patient_id,label:edema,score:edema\na,1,0.5\nb,0,0.25\n")
+    found = read_predictions(tmp_path / "t.csv", columns={"id": "patient_id"})
+    assert found["id"].tolist() == found["patient_id"].tolist() == ["a", "b"]
+
+
 def test_tables_as_hospitals_export_them_are_read(tmp_path: Path) -> None:
     """Semicolons, a byte order mark, a missing value written out, and columns under other names."""
     plain = "id,patient_id,label:edema,score:edema\na,p,1,0.5\nb,q,,0.25\n"
