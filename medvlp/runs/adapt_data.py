@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from medvlp.data.text_table import read_table
 logger = logging.getLogger(__name__)
 
 _FACTS = {"view": "view_position", **{n: n for n in ("view_position", "sex", "age", "site", "scanner", "source")}}
-_WORDS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
+_WORDS = {"", "nan", "0", "1", "-1", "0.0", "1.0", "-1.0"}
 _SHARES = {"train": 0.6, "validate": 0.2, "test": 0.2}
 
 
@@ -64,7 +65,7 @@ def read_films(
 
     Raises:
         UserError: if a column is missing.
-        DataError: if no column holds labels, two are of one finding, or no file can be read.
+        DataError: if no column holds labels, two are of one finding, two rows name one file, or none can be read.
     """
     source = read_table(table)
     if "path" not in source.names:
@@ -83,7 +84,7 @@ def read_films(
     split = "split" in source.names
     columns |= {"split": "split"} if split else {}
     rest = [name for name in source.names if name and name not in columns.values()]
-    labels = [name for name in rest if set(source.column(name)) <= _WORDS]
+    labels = [name for name in rest if {value.lower() for value in source.column(name)} <= _WORDS]
     if left := [name for name in rest if name not in labels]:
         logger.info(f"Not labels of 1, 0, -1 or blank, and left out: {', '.join(left)}.")
     if not labels:
@@ -93,6 +94,9 @@ def read_films(
         if label in columns:  # a name that stands twice was refused when it was read
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name
+    ((film, rows),) = Counter(filter(None, source.column("path"))).most_common(1) or [("", 0)]
+    if rows > 1:
+        raise DataError(f"{table} names the file {film} in {rows} rows, and would count it so often: leave one row.")
     whole = index(images, columns=columns, table=str(table.resolve()))
     manifest = whole.having(field)
     if blank := len(whole) - len(manifest):

@@ -284,6 +284,10 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
         twice = tmp_path / "twice.csv"
         write(twice, [[row[0], row[1], row[2], row[3]] for row in rows], ["path", "patient_id", *names])
         assert told in refused(twice)
+    again = tmp_path / "again.csv"  # one reader says so, the other not
+    write(again, [*rows, [*rows[3][:2], "0" if rows[3][2] == "1" else "1", *rows[3][3:]]])
+    told = refused(again)
+    assert told == f"{again} names the file {rows[3][0]} in 2 rows, and would count it so often: leave one row."
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
@@ -356,6 +360,14 @@ def test_rows_that_name_no_file_are_left_out_and_logged(folder: Path, tmp_path: 
     assert films.findings == {"effusion": (1, 1)}
     assert Manifest.load(films.manifest).column("id.patient").tolist() == ["a", "c"]
     assert f"1 rows of {table} name no file, and are left out." in logged
+
+
+def test_a_blank_that_is_written_out_is_a_blank(folder: Path, tmp_path: Path) -> None:
+    rows = [["001_0.png", "a", "1"], ["002_0.png", "b", "0"], ["003_0.png", "c", "NaN"]]
+    write(tmp_path / "t.csv", rows, ["path", "patient_id", "effusion"])
+    given: dict[str, Any] = {"one_patient_per_image": False, "workers": 1}
+    films = read_films(folder / "films", tmp_path / "t.csv", tmp_path / "films.parquet", **given)
+    assert films.findings == {"effusion": (1, 1)}
 
 
 def test_a_call_with_a_mistake_keeps_its_folder_for_the_mended_one(folder: Path, tmp_path: Path) -> None:
