@@ -48,7 +48,7 @@ class OptimiserOptions(BaseModel):
         no_decay: patterns of further parameters that are not decayed: ``["model.heads.*/proto.*"]``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["adamw", "lamb", "lion"] = "adamw"
     rate: float = Field(default=1e-3, gt=0)

@@ -106,6 +106,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
         (["evaluation.choose=auroc"], "evaluation.choose is 'auroc': string should match pattern"),
         (["answers.zero_shot.prompts=zero_shot/none.yaml"], "no configs file 'zero_shot/none.yaml': did you mean"),
         (["training.device=cuda"], "training.device is 'cuda', but torch sees none: choose one of auto, cpu"),
+        (["optimiser.rate=.inf"], "optimiser.rate is inf: input should be a finite number"),
         (["training.batch=[1"], "Override 'training.batch=[1': the value is not YAML"),
         (["training.batch"], "Override 'training.batch' is not of the form key.path=value"),
         (["phases.3.until=1"], "the list has 1 items, numbered from 0; '3' is not one"),
