@@ -66,13 +66,14 @@ def test_a_value_that_is_no_yaml_is_text_unless_it_is_half_a_list() -> None:
     [
         ("a: 1\na: 2\n", "key 'a' is given twice"),
         ("a: [1\n", "is not YAML"),
+        ("# Größe\na: 1\n", "is not UTF-8 .*: save it in that encoding"),
         ("a: {{b}: 1}\n", "is not YAML: {'b': None} is no key"),
         ("- 1\n", "holds no mapping at its top"),
         ("a: !!python/object/apply:os.system ['true']\n", "is not YAML: could not determine a constructor"),
     ],
 )
 def test_what_is_not_plain_data_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
-    (tmp_path / "c.yaml").write_text(content)
+    (tmp_path / "c.yaml").write_text(content, encoding="latin-1")
     with pytest.raises(ConfigError, match=sentence):
         load_tree(tmp_path / "c.yaml")
 
