@@ -50,7 +50,8 @@ def open_manifest(data: DataConfig) -> Manifest:
     near = near_is_quick(manifest) if data.near_images is None else data.near_images
     leaks = check_split(manifest, near=near)
     if not data.allow_leaks:
-        refuse_leaks(leaks, allow=f"set data.allow_leaks=true and results will be marked{_numbering(manifest, leaks)}")
+        allow = "set data.allow_leaks=true (medvlp adapt: --allow-leaks) and results will be marked"
+        refuse_leaks(leaks, allow=f"{allow}{_numbering(manifest, leaks)}")
     manifest.meta["leaks"] = {"found": counts_of(leaks), "near_images": near}
     for sentence in leak_caveats(manifest):
         logger.info(sentence)

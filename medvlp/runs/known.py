@@ -86,8 +86,8 @@ def _refusal(found: Overlap, manifest: Manifest, split: str) -> str:
     other = ", set data.namespace where patient numbers here mean other people than in training" if numbers else ""
     return (
         f"The model was trained or chosen on {found.counted()} of the part {split!r} that is judged, the first is "
-        f"{found.first!r}: judge other patients, or a part that was held out{other}, or set data.allow_leaks=true and "
-        "results will be marked."
+        f"{found.first!r}: judge other patients, or a part that was held out{other}, or set data.allow_leaks=true "
+        "(medvlp adapt: --allow-leaks) and results will be marked."
     )
 
 

@@ -117,8 +117,8 @@ def test_training_patients_are_refused_under_any_name_of_the_part(run: Trained, 
     count = "16 patients, 16 images (16" if part == "validate" else "20 patients, 20 images (20"
     assert str(refused.value) == (
         f"The model was trained or chosen on {count} of 28 records) of the part {part!r} that is judged, the first is "
-        "'0.png': judge other patients, or a part that was held out, or set data.allow_leaks=true and results will be "
-        "marked."
+        "'0.png': judge other patients, or a part that was held out, or set data.allow_leaks=true "
+        "(medvlp adapt: --allow-leaks) and results will be marked."
     )
 
 
