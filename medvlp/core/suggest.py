@@ -18,9 +18,10 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
         "did you mean 'clip'? (allowed: clip, siglip)"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=_SHOWN, cutoff=0.5)
+    plain, folded = name.casefold(), {each.casefold(): each for each in names}  # CLIP is clip
+    near = [folded[each] for each in difflib.get_close_matches(plain, folded, n=_SHOWN, cutoff=0.5)]
     # A beginning is meant more often than another word of the same letters.
-    near = [*(each for each in names if len(name) > 2 and each.startswith(name)), *near]
+    near = [*(each for each in names if len(name) > 2 and each.casefold().startswith(plain)), *near]
     hint = f"did you mean {near[0]!r}? " if near else ""
     if len(names) > _MOST:
         shown = sorted(dict.fromkeys(near[:_SHOWN])) or names[:_SHOWN]

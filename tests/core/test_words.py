@@ -19,6 +19,8 @@ from medvlp.core.triplet import Triplet
 
 def test_the_nearest_name_is_suggested_only_when_it_is_near():
     assert did_you_mean("cilp", ["siglip", "clip"]) == "did you mean 'clip'? (allowed: clip, siglip)"
+    assert did_you_mean("CLIP", ["plip", "clip", "Image"]).startswith("did you mean 'clip'? ")
+    assert did_you_mean("image", ["Impression", "Image"]).startswith("did you mean 'Image'? ")
     assert did_you_mean("zzz", ["clip"]) == "(allowed: clip)"
     assert did_you_mean("clip", []) == "(allowed: none)"
 
