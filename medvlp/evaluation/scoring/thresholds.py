@@ -189,7 +189,8 @@ def _average_rows(data: SplitData, counted: Sequence[_Counted], at: int, rule: s
             row = replace(data.average_row(findings, metric, label), operating_point=rule)
             if not defined:
                 if label == "macro":
-                    rows.append(row)
+                    why = (_MISSING.get(metric) or why_undefined(_whole(counted[0], at))) if counted else row.reason
+                    rows.append(replace(row, reason=why))
                 continue
             if label == "micro":
                 value = _pooled([_at(each.table, at) for each in counted]).metric(metric)

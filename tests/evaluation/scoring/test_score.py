@@ -244,6 +244,13 @@ def test_pooled_cases_count_where_a_finding_has_no_number_of_its_own(table: pd.D
     both = [found.find("ppv", finding, **at) for finding in ("effusion", "nodule")]
     assert found.find("ppv", "micro", **at).counts.n == both[0].counts.n + both[1].counts.n
     assert found.find("ppv", "micro", **at).value == found.find("ppv", "effusion", **at).value
+    # Where no finding has the number, the mean has none for the same reason, and not for want of positive cases.
+    low = high.assign(**{"score:effusion": high["score:effusion"].where(table["split"] == "validate", -1e3)})
+    none = score_predictions(low, options=ScoreOptions(resamples=0, calibrations=()))
+    reasons = [none.find(metric, "macro", **at).reason for metric in ("ppv", "mcc", "f1")]
+    assert reasons == ["none_called", "none_called", None]
+    strict = score_predictions(low, options=ScoreOptions(resamples=0, calibrations=(), min_positives=10_000))
+    assert strict.find("ppv", "macro", **at).reason == "none_large_enough"
 
 
 def test_shares_have_wilson_intervals_over_patients_and_groups_have_theirs(table: pd.DataFrame, result: Result) -> None:
