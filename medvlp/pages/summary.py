@@ -11,6 +11,8 @@ from medvlp.evaluation.words import finding, group_words, integer, interval, map
 from medvlp.pages.places import mean_of_places
 from medvlp.statistics.few import TOO_FEW
 
+_TOO_FEW = "too few patients for an interval"
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -98,14 +100,14 @@ def _macro_tile(result: Result) -> Tile | None:
     if row is None:
         return None
     several = row.counts.labels_used != 1
-    rare = "; optimistic, some are rare" if row.reason == "rare_findings" else ""
+    rare = {"rare_findings": "; optimistic, some are rare", **dict.fromkeys(TOO_FEW, f"; {_TOO_FEW}")}
     against = (
         f"over {row.counts.labels_used} findings; chance is 0.5"
         if several
         else f"n {integer(row.counts.n)}; chance is 0.5"
     )
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
-    return Tile(name, number(row.value), interval(row), against + rare)
+    return Tile(name, number(row.value), interval(row), against + rare.get(row.reason or "", ""))
 
 
 def _weakest_finding(best: Result) -> Tile | None:
@@ -231,7 +233,7 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
 
 def _with_interval(row: Metric) -> str:
     around = f" ({row.interval.level * 100:g} % interval {interval(row)})" if interval(row) else ""
-    return number(row.value) + around
+    return number(row.value) + (f" ({_TOO_FEW})" if row.reason in TOO_FEW else around)
 
 
 def _equals(p: float) -> str:

@@ -17,7 +17,7 @@ from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to
 from medvlp.pages.facts import facts_of
 from medvlp.pages.forest import control_forest, finding_forest
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.summary import tiles_of
+from medvlp.pages.summary import summary_of, tiles_of
 
 
 def table(positive: dict[str, int], rows: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -105,6 +105,12 @@ def test_two_results_are_not_compared_on_four_patients(scored: Result) -> None:
     assert (four.interval.low, four.test.p, four.reason) == (None, None, "too_few_positives")
     assert four.value is not None
     assert five.test.p is not None
+
+
+def test_a_headline_of_too_few_patients_says_that_it_has_no_interval() -> None:
+    result = score_predictions(table({"four": 4}), options=ScoreOptions(resamples=40))
+    assert "(too few patients for an interval) over 1 finding, on " in summary_of([result])
+    assert tiles_of([result])[0].against.endswith("; too few patients for an interval")
 
 
 def test_a_headline_is_of_no_finding_below_min_positives() -> None:
