@@ -1,4 +1,4 @@
-"""Findings of a head: a classifier on what a tower makes of a picture."""
+"""Findings of a classifier on what a tower makes of a picture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Findings(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"scores"})
-    title = "Findings of a head"
+    title = "Findings of a classifier"
 
     def __init__(
         self, *, labels: list[str], part: str = "findings", exclusive: bool = False, ordered: bool = False

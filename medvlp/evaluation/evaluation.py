@@ -359,7 +359,7 @@ def title_of(name: str, answer: Answer) -> str:
     Example:
         >>> from medvlp.answers.findings import Findings
         >>> title_of("my_head", Findings(labels=["edema"]))
-        'Findings of a head'
+        'Findings of a classifier'
     """
     return answer.title or name.replace("_", " ").capitalize()
 

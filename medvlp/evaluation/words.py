@@ -122,8 +122,8 @@ def name_of(name: str, title: str = "") -> str:
     """Return the words for a result or metric: its title, those of a known metric, or the name itself with spaces.
 
     Example:
-        >>> name_of("my_head", "Findings of a head"), name_of("auroc"), name_of("my_run")
-        ('Findings of a head', 'AUROC', 'My run')
+        >>> name_of("my_head", "Findings of a classifier"), name_of("auroc"), name_of("my_run")
+        ('Findings of a classifier', 'AUROC', 'My run')
     """
     if title:
         return title

@@ -1,4 +1,4 @@
-"""Findings of a head are the sigmoid of its logits, or their softmax."""
+"""Findings of a classifier are the sigmoid of its logits, or their softmax."""
 
 from __future__ import annotations
 

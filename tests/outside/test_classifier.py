@@ -189,7 +189,7 @@ def test_it_is_evaluated_with_intervals_and_by_its_own_measure(
         assert metric.value == pytest.approx(called[truth == 1].mean() - called[truth == 0].mean())
     assert len(own.metrics) == len(LABELS)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Findings of a head" in page
+    assert "Findings of a classifier" in page
 
 
 def test_a_measure_from_outside_may_choose_and_a_metric_that_nobody_gives_is_refused(
