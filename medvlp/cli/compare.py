@@ -37,8 +37,6 @@ def compare(
 
     if out is not None and out.suffix != ".json":
         raise ConfigError(f"The differences {out} are written as JSON: give --out a file name that ends in .json.")
-    if not 0 < level < 1:
-        raise ConfigError(f"The level {level:g} is no share between 0 and 1: give one such as 0.95.")
     check_outputs([*([] if out is None else [out]), *(table or [])], inputs=[first, second])
     for path in table or []:
         check_table_path(path)
