@@ -33,6 +33,7 @@ def folder_at(source: Path, *, needed: Sequence[str] = _WEIGHTS) -> Path:
         raise UserError(f"{source} is no folder: give the folder with config.json and the weights, or a hub name.")
     from huggingface_hub import snapshot_download
 
+    reason = ""
     for local, files in ((True, ["*config.json"]), (False, [*_BESIDE, *needed])):
         try:
             place = Path(snapshot_download(name, allow_patterns=files, local_files_only=local))
