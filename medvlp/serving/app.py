@@ -36,7 +36,7 @@ def build_server(
         room: what it serves.
         hosts: names under which it may be called.
         passwords: who may enter.
-        schema: whether the API is described at ``/openapi.json``.
+        schema: whether the API is described, see `Guard`.
         surface: what may be asked for, and who may frame the page.
     """
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")  # before gradio is imported
@@ -114,8 +114,7 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
 
     def values(request: Request, key: str, number: int, take: Callable[[Series], bytes]) -> Response:
         try:
-            octets = take(room.series(_token(request), key, number))
-            return Response(octets, media_type="application/octet-stream")
+            return Response(take(room.series(_token(request), key, number)), media_type="application/octet-stream")
         except (KeyError, IndexError):
             return _sentence(404, "There is no such picture in this session.")
 

@@ -87,7 +87,7 @@ class Guard:
         sessions: who is who; None where nobody has anything of their own.
         hosts: names under which the server may be called; another Host is a page that rebinds its name.
         passwords: who may enter; None lets everybody in who reaches the host.
-        schema: whether ``/openapi.json`` is told.
+        schema: whether routes and queued functions are described, at ``/openapi.json`` and ``/gradio_api/info``.
         surface: what is there.
     """
 
@@ -96,7 +96,8 @@ class Guard:
         schema: bool = False, surface: Surface = ROOM,
     ) -> None:  # fmt: skip
         self._app, self._sessions, self._hosts, self._passwords = app, sessions, hosts, passwords
-        self._open = surface.open if not schema else re.compile(surface.open.pattern + r"|/openapi\.json")
+        described = r"|/openapi\.json|/gradio_api/info" if schema else ""
+        self._open = re.compile(surface.open.pattern + described)
         self._own, self._headers, self._framed = surface.own, surface.headers(), bool(surface.framed_by)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

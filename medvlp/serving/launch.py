@@ -39,7 +39,7 @@ class Options:
         dicomweb_auth: file with USER:PASSWORD for it.
         audit: file of the audit log; none is kept without it.
         samples: whether synthetic studies are offered.
-        schema: whether ``/openapi.json`` is served.
+        schema: whether the API is described, see `medvlp.serving.guard.Guard`.
         public: anybody may come, without `auth`: synthetic studies alone are shown, and uploads are refused.
         framed_by: origin whose pages may show the room in a frame, such as a host of demos.
         limits: of uploads and sessions.

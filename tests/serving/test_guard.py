@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 
+import httpx
 from starlette.testclient import TestClient
 
 from medvlp.core.errors import UserError
@@ -261,3 +262,22 @@ def test_all_are_let_in_only_where_that_was_asked_for(tmp_path):
     for more in ({"index": tmp_path}, {"dicomweb": "http://127.0.0.1"}, {"samples": False}):
         with pytest.raises(UserError, match="A public room shows the synthetic studies alone"):
             Options(host="0.0.0.0", public=True, **more)
+
+
+def test_the_schema_tells_every_queued_function_and_one_is_called_by_what_is_told():
+    running = open_room(Options(port=0, samples=False, schema=True), readers=())
+    try:
+        with httpx.Client(base_url=running.url, timeout=60) as client:
+            told = client.get("/gradio_api/info").json()["named_endpoints"]
+            assert {name.strip("/") for name in told} == {
+                "findings", "where", "slices", "ask", "check_report", "similar", "export", "archive"
+            }  # fmt: skip
+            assert [each["parameter_name"] for each in told["/ask"]["parameters"]] == [
+                "study", "series", "model", "sentence"
+            ]  # fmt: skip
+            client.get("/")
+            sent = client.post("/gradio_api/call/ask", json={"data": ["a", 0, 0, "Left effusion."]}).json()
+            answer = client.get(f"/gradio_api/call/ask/{sent['event_id']}").text
+        assert "No model is loaded" in answer
+    finally:
+        running.close()
