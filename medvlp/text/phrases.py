@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -113,17 +113,25 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     return tuple(tokens)
 
 
-def expand(line: str) -> Iterator[tuple[str, ...]]:
-    """Yield every phrase that a line of the notation stands for, as plain words."""
-    inner = re.search(r"\[([^\[\]()]*)\]|\(([^\[\]()]*)\)", line)
-    if inner:
-        options = ["", *inner[1].split("|")] if inner[2] is None else inner[2].split("|")
-        for option in options:
-            yield from expand(f"{line[: inner.start()]}{option}{line[inner.end() :]}")
-        return
-    words = line.replace("-", " ").split()
-    if words:
-        yield tuple(word if set(word) == {"."} else plain(word) for word in words)
+def _parts(line: str) -> Iterator[str]:
+    """Yield what blanks part outside of brackets; a line without brackets is one part."""
+    part, depth = "", 0
+    for sign in line if "[" in line or "(" in line else [line]:
+        depth = max(0, depth + (sign in ("[", "(")) - (sign in ("]", ")")))
+        part += sign
+        if sign.isspace() and not depth:
+            yield part
+            part = ""
+    yield part
+
+
+def _choices(part: str) -> set[tuple[str, ...]]:
+    """Return the plain words of every reading of a part of a line, no words where it may be left out."""
+    inner = re.search(r"\[([^\[\]()]*)\]|\(([^\[\]()]*)\)", part)
+    if inner is None:
+        return {tuple(word if set(word) == {"."} else plain(word) for word in part.replace("-", " ").split())}
+    options = ["", *inner[1].split("|")] if inner[2] is None else inner[2].split("|")
+    return set().union(*(_choices(part[: inner.start()] + each + part[inner.end() :]) for each in options))
 
 
 def longest(found: Iterable[Found[T]]) -> list[Found[T]]:
@@ -142,6 +150,10 @@ class _Node(Generic[T]):
     following: dict[str, _Node[T]] = field(default_factory=dict)
     values: list[T] = field(default_factory=list)
 
+    def behind(self, word: str) -> _Node[T]:
+        """Return the place that a word leads to from here, made if it is not there."""
+        return self.following.get(word) or self.following.setdefault(word, _Node())
+
 
 class Phrases(Generic[T]):
     """A set of phrases, each with what it stands for.
@@ -154,12 +166,14 @@ class Phrases(Generic[T]):
         self._root: _Node[T] = _Node()
         self.words = set[str]()  # of all phrases, plain
         for line, value in lines:
-            for words in set(expand(line)):
-                node = self._root
-                self.words.update(words)
-                for word in words:
-                    node = node.following.setdefault(word, _Node())
-                if value not in node.values:
+            # Part by part: what they stand for together is far more phrases than places.
+            reached = {id(self._root): self._root}
+            for choices in map(_choices, _parts(line)):
+                self.words.update(*choices)
+                ends = (reduce(_Node.behind, words, node) for node in reached.values() for words in choices)
+                reached = {id(node): node for node in ends}
+            for node in reached.values():
+                if node is not self._root and value not in node.values:
                     node.values.append(value)
 
     def find(self, tokens: tuple[Token, ...]) -> list[Found[T]]:

@@ -10,7 +10,7 @@ from functools import cache
 
 from medvlp.text.laterality import SIDE_WORD
 from medvlp.text.ontology import VOCABULARIES, findings, ignored, lines, load, terms, vocabulary, word_class
-from medvlp.text.phrases import expand, plain, tokens_of
+from medvlp.text.phrases import Phrases, plain, tokens_of
 
 #: Nobody is called so.
 BARE = word_class("never_names")
@@ -28,7 +28,7 @@ def clinical_words() -> frozenset[str]:
     """Return words of findings, places, grades, views, sexes and examinations, their plain forms among them."""
     lexicon = (line for each in findings().values() for kind in _TOLD_BY for line in getattr(each, kind))
     placed = (line for blocks in load("places").values() for block in blocks.values() for line in lines(block))
-    words = {word for line in (*lexicon, *ignored(), *placed) for phrase in expand(line) for word in phrase}
+    words = Phrases((line, None) for line in (*lexicon, *ignored(), *placed)).words
     labels = (label.name for name in VOCABULARIES for label in vocabulary(name).labels)
     words |= {token.word for label in labels for token in tokens_of(label)}
     words = {word for word in words.union(*map(word_class, _CLASSES)) if len(word) > 2 and word.isalpha()}

@@ -8,6 +8,7 @@ from medvlp.phantom.facts import FINDINGS
 from medvlp.text.labels import label_report
 from medvlp.text.ontology import VOCABULARIES, ancestors, findings, terms, vocabulary, word_class
 from medvlp.text.phrases import tokens_of
+from tests.text.notation import written_out
 
 
 @pytest.mark.parametrize("key", [key for key, finding in findings().items() if finding.code is not None])
@@ -26,9 +27,7 @@ def test_a_finding_knows_its_parents_and_its_kinds_at_a_place() -> None:
 
 @pytest.mark.parametrize("key", [key for key, finding in findings().items() if finding.terms])
 def test_a_finding_is_found_by_its_title_or_by_its_first_phrase(key: str) -> None:
-    from medvlp.text.phrases import expand
-
-    phrase = max((" ".join(words) for words in expand(findings()[key].terms[0])), key=len).replace(" .. ", " ")
+    phrase = max(written_out(findings()[key].terms[0]), key=len).replace(" .. ", " ")
     found = {value.finding for each in terms().find(tokens_of(phrase)) for value in each.values}
     assert key in found
 

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.text.phrases import Phrases, expand, plain, tokens_of
+from medvlp.text.phrases import Phrases, plain, tokens_of
+from tests.text.notation import written_out
+
+
+def _places(phrases: Phrases[Any]) -> dict[tuple[str, ...], list[Any]]:
+    """Every place of the tree of words, by the words that lead to it, with what it stands for."""
+    found, left = {}, [((), phrases._root)]
+    while left:
+        words, node = left.pop()
+        found[words] = node.values
+        left += [((*words, word), following) for word, following in node.following.items()]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -21,7 +33,24 @@ from medvlp.text.phrases import Phrases, expand, plain, tokens_of
     ],
 )
 def test_a_line_of_the_notation_stands_for_its_phrases(line: str, phrases: set[str]) -> None:
-    assert {" ".join(words) for words in expand(line)} == phrases
+    assert written_out(line) == phrases
+    assert _places(Phrases([(line, "it")])) == _places(Phrases([(phrase, "it") for phrase in phrases]))
+
+
+_PIECES = ("a", "-b", " ", " c ", "[d]", "[d|e f]", "(g|h i)", "x(s|)", "[ (k|l m) n[o]]", "(p|[q r] s)t", "(", "]")
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=6).map("".join))
+def test_a_set_of_phrases_is_that_of_each_phrase_alone(line: str) -> None:
+    alone = written_out(line)
+    one, other = Phrases([(line, 1)]), Phrases([(phrase, 1) for phrase in alone])
+    assert _places(one) == _places(other)
+    assert one.words == other.words
+
+
+def test_words_that_may_be_left_out_are_not_tried_in_all_their_combinations() -> None:
+    phrases = Phrases([("[very] " * 60 + "small effusion", "effusion")])  # 2^60 ways to write 61 phrases
+    assert [each.at for each in phrases.find(tokens_of("A very very small effusion"))] == [(1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(
