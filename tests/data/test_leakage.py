@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from unicodedata import normalize
 
 import numpy as np
@@ -198,6 +200,39 @@ def test_unknown_patients_are_counted_among_the_records_with_a_side() -> None:
     table = manifest(id__patient=["p", None, None, None], split=["train", "test", None, None])
     (note,) = [note for note in check_cohorts([table], images=False).notes if note.kind == "unknown_patient"]
     assert note.text.startswith("1 of 2 records name no patient")
+
+
+def test_rows_without_a_label_and_other_labels_change_nothing_of_a_shortcut() -> None:
+    draw = np.random.default_rng(5)
+    for count in draw.integers(200, 500, 20):
+        people = draw.integers(0, max(count // 2, 25), count)
+        sites = draw.choice(["north", "South", "é", "10", "9"], count)
+        label = np.where(draw.random(count) < 0.2, np.nan, draw.random(count) < np.where(sites == "é", 0.7, 0.4))
+        known = np.flatnonzero(~np.isnan(label))
+        columns = {"id": [f"r{at}" for at in range(count)], "text": ["x"] * count, "site": sites.tolist()}
+        columns |= {"id.patient": [f"p{who}" for who in people], "split": ["train"] * count}
+        columns["label.edema"] = [None if np.isnan(value) else float(value) for value in label]
+        alone = Manifest.of(columns, root=Path()).take(known)
+        beside = Manifest.of(columns | {"label.other": [at % 2 for at in range(count)]}, root=Path())
+        found = [each for each in associations(rows_of([beside])) if each.label == "edema"]
+        assert found == associations(rows_of([alone]))
+        assert len(found) == 1
+
+
+def test_a_patient_is_drawn_to_a_fold_once_whatever_the_number_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = shortcut_table(80, tied=True)
+    drawn = []
+
+    def noted(name: bytes) -> object:
+        drawn.append(name)
+        return hashlib.sha256(name)
+
+    monkeypatch.setattr("medvlp.data.leakage.shortcuts.hashlib", SimpleNamespace(sha256=noted))
+    edema = table.column("label.edema")
+    for number in range(5):
+        table = table.with_column(f"label.other{number}", edema)
+    assert len(associations(rows_of([table]))) == 12
+    assert len(drawn) == len(set(drawn)) > 20
 
 
 def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path, cache: Cache) -> None:

@@ -63,7 +63,7 @@ def card_notes(rows: Rows) -> list[Note]:
 def spelling_notes(rows: Rows) -> list[Note]:
     """Return how many patients stand on several sides under names that differ as `medvlp.data.spellings` says."""
     names, sides = defaultdict(set), defaultdict(set)
-    for who, side in zip(rows.patients, rows.splits, strict=True):
+    for who, side in set(zip(rows.patients, rows.splits, strict=True)):
         if who is not None and side is not None:
             key = (who[0], spelling(str(who[1])))
             names[key].add(who)

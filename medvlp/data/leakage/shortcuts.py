@@ -70,27 +70,30 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
     """Return every label with every column, strongest first, where at least 50 records of 20 patients, 20 of each
     class and these of two patients, are there to judge by.
     """
-    columns = {name: rows.column(name) for name in COLUMNS} | dict(more or {})
-    columns = {name: values for name, values in columns.items() if len({v for v in values if v is not None}) > 1}
-    labels = sorted({name for manifest in rows.manifests for name in manifest.names_of("label")})
+    values = {name: rows.column(name) for name in COLUMNS} | dict(more or {})
+    values = {name: found for name, found in values.items() if len({v for v in found if v is not None}) > 1}
+    # Words are sorted once for all labels.
+    columns = {n: np.unique([str(v) for v in found], return_inverse=True)[1] for n, found in values.items()}
+    labels = sorted({name for manifest in rows.manifests for name in manifest.names_of("label")}) if columns else []
     named = zip(rows.patients, rows.sets, rows.ids, strict=True)
-    patients = np.array([f"{set_}\x1f{id_}" if who is None else f"{who[0]}\x1e{who[1]}" for who, set_, id_ in named])
+    names = [f"{set_}\x1f{id_}" if who is None else f"{who[0]}\x1e{who[1]}" for who, set_, id_ in named]
+    people, patients = np.unique(names, return_inverse=True)
+    folds = np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])
     found = []
-    for name in labels if columns else ():
-        label = np.array([np.nan if value is None else float(value) for value in rows.column(name)])
+    for name in labels:
+        label = np.concatenate([m.column(name) if name in m else np.full(len(m), np.nan) for m in rows.manifests])
         known = np.flatnonzero((label == 0) | (label == 1))
         positive = label[known] == 1
-        people, count = np.unique(patients[known], return_inverse=True)
+        here, count = np.unique(patients[known], return_inverse=True)
         least = min(positive.sum(), (~positive).sum())
         owners = min(len(np.unique(count[positive])), len(np.unique(count[~positive])))  # one alone has no variance
-        if len(known) < _FEWEST_RECORDS or least < _FEWEST_OF_CLASS or len(people) < _FEWEST_PATIENTS or owners < 2:
+        if len(known) < _FEWEST_RECORDS or least < _FEWEST_OF_CLASS or len(here) < _FEWEST_PATIENTS or owners < 2:
             continue
-        folds = np.array([hashlib.sha256(who.encode()).digest()[0] % _FOLDS for who in people])[count]
-        for column, values in columns.items():
-            _, codes = np.unique([str(value) for value in values[known]], return_inverse=True)
-            if codes.max() == 0:
+        for column, place in columns.items():
+            codes = place[known]
+            if codes.min() == codes.max():
                 continue
-            score = _cross_fitted(codes, positive, folds)
+            score = _cross_fitted(codes, positive, folds[patients[known]])
             auroc, error = _auroc(score, positive, count)
             found.append(
                 Association(
@@ -101,7 +104,7 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
                     high=min(1.0, auroc + _Z * error),
                     n=len(known),
                     positives=int(positive.sum()),
-                    patients=len(people),
+                    patients=len(here),
                 )
             )
     return sorted(found, key=lambda each: (-each.auroc, each.label, each.column))
