@@ -19,7 +19,7 @@ from medvlp.pages.charts import Series, curve_chart, series_chart
 from medvlp.pages.inputs import CHOSEN, Box, GalleryItem
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
-from medvlp.statistics.curves import precision_recall_curve, roc_curve
+from medvlp.statistics.curves import rank_curves
 from medvlp.statistics.metrics import UndefinedMetricError
 
 
@@ -77,15 +77,14 @@ def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigu
         labels, scores = rows_known.positive[known], rows_known.scores[known]
         clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels)
         try:
-            first = roc_curve(labels, scores, clusters, resamples=resamples, seed=seed)
-            second = precision_recall_curve(labels, scores, clusters, resamples=resamples, seed=seed)
+            both = rank_curves(labels, scores, clusters, resamples=resamples, seed=seed)
         except UndefinedMetricError:
             continue
         prevalence = float(np.mean(labels))
         name = words.finding(label)
-        chart = curve_chart(first, kind="roc", chance=prevalence, key=f"roc-{at}")
+        chart = curve_chart(both.roc, kind="roc", chance=prevalence, key=f"roc-{at}")
         roc.append(CurveFigure(name, f"AUROC {words.number(row.value)}", Markup(chart)))
-        chart = curve_chart(second, kind="pr", chance=prevalence, key=f"pr-{at}")
+        chart = curve_chart(both.precision_recall, kind="pr", chance=prevalence, key=f"pr-{at}")
         value = words.number(precision.value if precision is not None else None)
         precision_recall.append(CurveFigure(name, f"AP {value}", Markup(chart)))
     return roc, precision_recall

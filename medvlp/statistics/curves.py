@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,58 +32,42 @@ class Curve:
     high: FloatArray
 
 
-def roc_curve(
+@dataclass(frozen=True, slots=True)
+class RankCurves:
+    """Both curves of one ranking.
+
+    Attributes:
+        roc: sensitivity against 1 - specificity; ties are a slanted line, so the area under it is the AUROC.
+        precision_recall: precision against recall, as the steps whose area is the average precision.
+    """
+
+    roc: Curve
+    precision_recall: Curve
+
+
+def rank_curves(
     labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int, level: float = 0.95
-) -> Curve:
-    """Return sensitivity against 1 - specificity; ties are a slanted line, so the area under it is the AUROC.
+) -> RankCurves:
+    """Return both curves, their bands from the same resamples: making these takes longer than either curve.
 
     Args:
         labels: ``(n,)`` of 0 and 1.
         scores: ``(n,)`` finite.
         clusters: the patients of these rows.
-        resamples: bootstrap resamples for the band.
-        level: of the band, at each place.
+        resamples: bootstrap resamples for the bands.
+        level: of the bands, at each place.
 
     Raises:
         UndefinedMetricError: if a class is missing.
 
     Example:
         >>> from medvlp.statistics.bootstrap import patient_clusters
-        >>> curve = roc_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], patient_clusters(range(4)), resamples=10, seed=0)
-        >>> float(np.trapezoid(curve.y, curve.x))
+        >>> curves = rank_curves([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], patient_clusters(range(4)), resamples=10, seed=0)
+        >>> float(np.trapezoid(curves.roc.y, curves.roc.x))
         0.75
-    """
-    return _with_band(_roc_vertices, _interpolated, labels, scores, clusters, resamples, seed, level)
-
-
-def precision_recall_curve(
-    labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int, level: float = 0.95
-) -> Curve:
-    """Return precision against recall as the steps whose area is the average precision; arguments as `roc_curve`.
-
-    Example:
-        >>> from medvlp.statistics.bootstrap import patient_clusters
-        >>> curve = precision_recall_curve([0, 1, 1], [0.5, 0.4, 0.8], patient_clusters(range(3)), resamples=9, seed=0)
-        >>> curve.x.tolist(), curve.y.round(2).tolist()
+        >>> curves.precision_recall.x.tolist(), curves.precision_recall.y.round(2).tolist()
         ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.67, 0.67])
     """
-    return _with_band(_precision_vertices, _stepped, labels, scores, clusters, resamples, seed, level)
-
-
-_Vertices = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-_OnGrid = Callable[[FloatArray], FloatArray]
-
-
-def _with_band(
-    vertices: _Vertices,
-    on_grid: _OnGrid,
-    labels: ArrayLike,
-    scores: ArrayLike,
-    clusters: Clusters,
-    resamples: int,
-    seed: int,
-    level: float,
-) -> Curve:
     truth: NDArray[np.bool_] = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
     check_both_classes(truth, "A curve is not defined")
@@ -92,16 +75,21 @@ def _with_band(
     matrix = slots_by_patient(levels, clusters.patient, clusters.patients)
 
     def statistic(weights: FloatArray) -> FloatArray:
-        histograms = matrix @ weights
-        return np.stack([on_grid(histogram) for histogram in histograms.T])
+        return np.stack([np.append(_interpolated(row), _stepped(row)) for row in (matrix @ weights).T])
 
-    x, y = vertices(matrix @ np.ones(clusters.patients))
-    draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
+    whole = matrix @ np.ones(clusters.patients)
+    drawn = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
+    roc, steps = np.split(drawn, 2, axis=1)
+    return RankCurves(
+        _with_band(_roc_vertices(whole), roc, _interpolated(whole), level),
+        _with_band(_precision_vertices(whole), steps, _stepped(whole), level),
+    )
+
+
+def _with_band(vertices: tuple[FloatArray, FloatArray], draws: FloatArray, itself: FloatArray, level: float) -> Curve:
     draws = draws[~np.isnan(draws).any(axis=1)]
-    if not len(draws):
-        draws = on_grid(matrix @ np.ones(clusters.patients))[None]
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Curve(x, y, _GRID, low, high)
+    low, high = np.quantile(draws if len(draws) else itself[None], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Curve(*vertices, _GRID, low, high)
 
 
 def _counts(histogram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -29,7 +29,7 @@ from medvlp.pages.render import render_report
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
-from medvlp.statistics.curves import Curve, roc_curve
+from medvlp.statistics.curves import RankCurves, rank_curves
 
 
 def saved(page: str) -> dict[str, list[list[str]]]:
@@ -154,12 +154,12 @@ def test_a_curve_is_of_the_cases_of_its_captions_number(policy: Policy, monkeypa
     result = score_predictions(table, options=ScoreOptions(resamples=20, policy=policy))
     drawn = []
 
-    def noted(labels: np.ndarray, *more: object, **options: object) -> Curve:
-        curve = roc_curve(labels, *more, **options)
-        drawn.append((curve, len(labels)))
-        return curve
+    def noted(labels: np.ndarray, *more: object, **options: object) -> RankCurves:
+        found = rank_curves(labels, *more, **options)
+        drawn.append((found.roc, len(labels)))
+        return found
 
-    monkeypatch.setattr("medvlp.pages.figures.roc_curve", noted)
+    monkeypatch.setattr("medvlp.pages.figures.rank_curves", noted)
     (figure,), _ = curves(result, resamples=10, seed=0)
     ((curve, n),) = drawn
     row = result.find("auroc", "effusion")

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
-from medvlp.statistics.curves import precision_recall_curve, roc_curve
+from medvlp.statistics.curves import rank_curves
 from medvlp.statistics.metrics import UndefinedMetricError, auroc, average_precision
 
 
@@ -21,9 +21,9 @@ def _rows(seed: int = 0, rows: int = 90) -> tuple[np.ndarray, np.ndarray, np.nda
 def test_the_area_under_the_curve_is_the_metric(seed: int) -> None:
     label, scores, patient = _rows(seed)
     clusters = patient_clusters(patient, label)
-    roc = roc_curve(label, scores, clusters, resamples=5, seed=0)
+    both = rank_curves(label, scores, clusters, resamples=5, seed=0)
+    roc, recall = both.roc, both.precision_recall
     assert np.trapezoid(roc.y, roc.x) == pytest.approx(auroc(label, scores), abs=1e-12)
-    recall = precision_recall_curve(label, scores, clusters, resamples=5, seed=0)
     assert np.trapezoid(recall.y, recall.x) == pytest.approx(average_precision(label, scores), abs=1e-12)
     assert (np.diff(roc.x) >= 0).all()
     assert (np.diff(roc.y) >= 0).all()
@@ -32,7 +32,7 @@ def test_the_area_under_the_curve_is_the_metric(seed: int) -> None:
 def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
     label, scores, patient = _rows()
     clusters = patient_clusters(patient, label)
-    curve = roc_curve(label, scores, clusters, resamples=40, seed=3, level=0.9)
+    curve = rank_curves(label, scores, clusters, resamples=40, seed=3, level=0.9).roc
     weights = resample_patients(clusters, start=0, stop=40, seed=3)[clusters.patient]
     inside = curve.grid[1:-1]
     draws = []
@@ -52,5 +52,5 @@ def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
 
 def test_one_class_has_no_curve() -> None:
     with pytest.raises(UndefinedMetricError, match="the 3 rows hold no positives") as caught:
-        roc_curve([0, 0, 0], [1, 2, 3], patient_clusters(range(3)), resamples=5, seed=0)
+        rank_curves([0, 0, 0], [1, 2, 3], patient_clusters(range(3)), resamples=5, seed=0)
     assert caught.value.reason == "no_positives"
