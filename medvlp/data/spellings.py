@@ -6,6 +6,7 @@ Whether they are one nobody can tell from here, so nothing is merged: it is said
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from unicodedata import normalize
 
@@ -38,7 +39,7 @@ def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
 alone: they count as different patients and a split may part them, so write each in one way.
         1 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.
     """
-    there = [name for name in patients if name]
+    there = Counter(name for name in patients if name)
     ways: dict[str, set[str]] = {}
     for name in there:
         ways.setdefault(spelling(name), set()).add(name)
@@ -51,12 +52,12 @@ alone: they count as different patients and a split may part them, so write each
             "form, leading zeros or a decimal point alone: they count as different patients and a split may part them, "
             "so write each in one way."
         )
-    if rounded := sum(re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name) is not None for name in there):
+    if rounded := sum(rows for name, rows in there.items() if re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name)):
         notes.append(f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may be one.")
     if blank:
         notes.append(
-            f"{len(blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal ones count as one "
-            "patient, so leave it blank."
+            f"{sum(there[name] for name in blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal "
+            "ones count as one patient, so leave it blank."
         )
     return tuple(notes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
+from medvlp.data.spellings import patient_notes
 
 
 def test_repeated_files_missing_patients_empty_and_foreign_reports_are_counted() -> None:
@@ -86,4 +87,11 @@ def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_to
     assert oddities(Manifest.of(columns, root=Path()))[:2] == (
         "3 rows name an image that another row names too ('x/1.png' first): each row is a record of its own.",
         "1 of 5 rows have neither a file nor a report: nothing can be learned from them.",
+    )
+
+
+def test_names_of_several_rows_count_in_each_of_them() -> None:
+    assert patient_notes(["NA", "1E+12", "NA", "1E+12", "1E+12", "7"]) == (
+        "3 rows name a patient by a number that a spreadsheet rounded: several may be one.",
+        "2 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.",
     )
