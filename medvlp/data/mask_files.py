@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.predictions import Mask
-from medvlp.core.sample import ImageRecord
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import below, size_and_time, url_of
 from medvlp.io.read import count_frames, read_image
 from medvlp.io.volume_read import read_volume
+
+if TYPE_CHECKING:
+    from medvlp.core.sample import ImageRecord
 
 Array = NDArray[np.float64]
 _VALUES = re.compile(r"#(\d+(?:,\d+)*)$")

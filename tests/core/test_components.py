@@ -125,3 +125,10 @@ def test_listing_imports_no_component() -> None:
     program += "print(sorted({'torch', 'timm', 'monai', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["data.layouts.csv", "data.shards", "pages.cohort", "pages.run_folder"])
+def test_what_computes_no_tensor_loads_no_torch(name: str) -> None:
+    """A second of a processor's time, for each table that is indexed or scored."""
+    program = f"import sys, medvlp.{name}; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"

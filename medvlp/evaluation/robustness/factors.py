@@ -13,13 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.suggest import did_you_mean
-from medvlp.models.gate import swapped
 
 Pixels = NDArray[np.float32]
 #: the lateral picture of the same study in the place of the frontal one: another file, not another look of one
@@ -97,6 +95,10 @@ def _blur(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np
 
 
 def _inversion(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
+    import torch  # pages name the factors and change no picture: they need a second less without it
+
+    from medvlp.models.gate import swapped
+
     return swapped(torch.from_numpy(pixels)[None])[0].numpy()
 
 
