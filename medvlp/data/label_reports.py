@@ -84,7 +84,7 @@ def label_reports(
             mentions = read_report(text, sections=tuple(sections))
             values = label_mentions(mentions, chosen)
             writer.writerow([name, *("" if values[key] is None else f"{values[key]:.0f}" for key in keys)])
-            lines += [json.dumps({"id": name, **asdict(mention)}, ensure_ascii=False) for mention in mentions]
+            lines += [json.dumps({"id": name, **asdict(each)}, ensure_ascii=False) for each in mentions if evidence]
         notify(progress, done, len(ids))
     write_text(out, labels.getvalue())
     if evidence is not None:
