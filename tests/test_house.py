@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -87,6 +88,18 @@ def test_more_than_a_fifth_of_the_package_is_documentation() -> None:
         documented(n) for tree in trees().values() for n in ast.walk(tree) if isinstance(n, (ast.Module, *DEFINITIONS))
     )
     assert held >= 0.22 * total
+
+
+def test_nothing_lies_at_the_top_but_what_a_source_distribution_holds() -> None:
+    """Files that somebody tried something with are no part of the project."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout: git knows what is part of the project")
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    given = {*build["targets"]["sdist"]["include"], "pyproject.toml", ".gitignore", ".ci"}
+    assert {name.partition("/")[0] for name in listed.split("\0") if name} == given
 
 
 def test_configuration_is_the_tree_yaml_the_recipe_and_the_schema() -> None:
