@@ -57,7 +57,7 @@ def read_films(
         images: folder of the files.
         table: CSV with ``path``, ``patient_id`` and a column a finding: 1 present, 0 absent, -1 uncertain, blank
             unknown. ``view_position``, ``sex``, ``age``, ``site``, ``scanner`` and ``source`` become groups,
-            ``split`` (train, validate, test) is used as it stands; other columns are logged and left out.
+            ``split`` (train, validate or val, test) is used as it stands; other columns are logged and left out.
         out: manifest, a Parquet file; unreadable films are listed beside it.
         one_patient_per_image: whether each film is another patient, in a table that names none.
         workers: processes that read.

@@ -17,6 +17,7 @@ from medvlp.data.layouts._files import Root
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path
 from medvlp.data.spellings import patient_notes
+from medvlp.data.splits._lists import PART_WORDS
 from medvlp.data.text_table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 
 __all__ = ["index"]
@@ -47,6 +48,7 @@ def index(
             clinical_notes, patient_id: patientid, label.pneumonia: pneumonia, view_position: view}``. ``patient_id``
             and ``study_id`` are ``id.patient`` and ``id.study``. Without ``id`` the image's path is the id, else the
             row's number. ``label.edema_moderate: "grade>=2"`` is 1 from that number on, 0 below, blank where it is.
+            A ``split`` of ``val``, ``valid``, ``validation`` or ``dev`` is ``validate``.
         table: CSV file, below root; may be left out where root holds only one.
         images: folder that image paths are relative to, below root.
         where: column of the table -> wanted value or values; other rows are left out.
@@ -99,6 +101,8 @@ def index(
     ages = [(age, years(age or "")) for age in values.get("age", [])]
     if ages and all(not age or whole is not None for age, whole in ages):  # DICOM's too: 045Y, 006M
         values["age"] = ["" if whole is None else str(whole) for _, whole in ages]
+    if "split" in values:
+        values["split"] = [PART_WORDS.get(side.lower(), side) for side in values["split"]]
     numbers = [number + 1 for number in keep]
     if "id" not in values:
         values = {"id": _ids(values, numbers), **values}

@@ -13,6 +13,7 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
+from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import split_rows
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
@@ -27,8 +28,7 @@ from medvlp.evaluation.scoring.split import SplitData, split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
 
 FIT_SPLIT = "validate"
-_ALSO_FIT = ("val", "valid", "validation", "dev")
-_TRAIN = ("train", "training")
+_TRAIN = "train"
 
 
 def score_predictions(
@@ -73,7 +73,7 @@ def score_predictions(
     table = numeric_columns(table)
     # In the order of ids: a fit's last digits depend on the order of its sums, and rows have none of their own.
     splits = dict(split_rows(table.sort_values("id", key=lambda column: column.astype(str), kind="stable")))
-    if not set(splits) - {FIT_SPLIT, *_TRAIN}:
+    if not set(splits) - {FIT_SPLIT, _TRAIN}:
         raise DataError(
             f"Predictions hold the splits {', '.join(map(repr, splits))} and no other: add the rows that the model is "
             f"judged by, as split 'test', or leave the column out to judge all rows."
@@ -100,7 +100,7 @@ def score_predictions(
                 policy=options.policy,
                 min_group=options.min_group,
             )
-        if split != FIT_SPLIT and split not in _TRAIN:
+        if split not in (FIT_SPLIT, _TRAIN):
             held_out_rows = split_data(rows, findings, name=split, options=options)
             metrics += _fitted_rows(held_out_rows, fitted)
             audit = audit_split(held_out_rows, fitted=fitted, validation=held_out)
@@ -156,10 +156,7 @@ def _fitted_rows(data: SplitData, fitted: dict[str, FittedFinding] | None) -> li
 
 def _usual_name(split: object) -> object:
     """Return the name by which a split is known here; others stay as they are."""
-    plain = str(split).casefold()
-    if plain == FIT_SPLIT or plain in _ALSO_FIT:
-        return FIT_SPLIT
-    return plain if plain in (*_TRAIN, "test") else split
+    return PART_WORDS.get(str(split).casefold(), split)
 
 
 def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd.DataFrame:

@@ -36,6 +36,14 @@ def test_a_folder_of_nifti_files_with_a_table_of_labels(tmp_path: Path) -> None:
         index_cohort("csv", tmp_path, {"columns": columns})
 
 
+def test_the_parts_of_a_table_may_have_their_usual_names(tmp_path: Path) -> None:
+    words = ["Train", "training", "val", "VALID", "validation", "dev", "testing", "external", ""]
+    (tmp_path / "t.csv").write_text("note,part\n" + "".join(f"Clear.,{word}\n" for word in words))
+    manifest = index_cohort("csv", tmp_path, {"columns": {"text": "note", "split": "part"}})
+    known = ["train"] * 2 + ["validate"] * 4 + ["test", "external", None]
+    assert manifest.column("split").tolist() == known
+
+
 def test_a_volume_may_be_a_folder_of_slices(tmp_path: Path) -> None:
     (tmp_path / "ct" / "one").mkdir(parents=True)
     (tmp_path / "t.csv").write_text("case,report\none,Clear lungs.\n")

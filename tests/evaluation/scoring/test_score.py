@@ -113,6 +113,17 @@ def test_usual_names_of_the_validation_split_are_understood(table: pd.DataFrame,
     assert score_predictions(renamed, options=FAST).metrics == result.metrics
 
 
+@pytest.mark.parametrize("name", ["training", "TRN", "Train"])
+def test_rows_of_training_are_never_judged_by_thresholds(table: pd.DataFrame, result: Result, name: str) -> None:
+    more = table[table["split"] == "test"].assign(split=name)
+    more = pd.concat([table, more.assign(id=more["id"].astype(str) + "t", patient_id="t" + more["patient_id"])])
+    found = score_predictions(more, options=FAST)
+    assert {row.split for row in found.metrics if row.operating_point} == {
+        row.split for row in result.metrics if row.operating_point
+    }
+    assert "train" in {row.split for row in found.metrics}
+
+
 def test_a_split_that_is_ranked_may_be_written_in_capitals(table: pd.DataFrame) -> None:
     renamed = table.assign(split=table["split"].replace("test", "Test"))
     options = [replace(FAST, ranked=(name,)) for name in ("test", "Test")]
