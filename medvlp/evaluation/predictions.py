@@ -274,5 +274,5 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
         return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"Column {column} holds something that is not a number ({error}): give numbers or blanks."
+            f"Column {column} holds something that is not a number ({error}): give numbers (0.93, not 0,93) or blanks."
         ) from error

@@ -195,6 +195,7 @@ def _damaged(column: str, value: object):
         (_damaged("score:effusion", np.nan), "score:effusion has NaN or infinity in 1 rows with a known label"),
         (_damaged("score:effusion", ""), "NaN or infinity in 1 rows"),
         (_damaged("score:effusion", "high"), "score:effusion holds something that is not a number"),
+        (_damaged("score:effusion", "0,93"), r"give numbers \(0\.93, not 0,93\) or blanks"),
         (_damaged("patient_id", None), "1 rows without 'patient_id'"),
     ],
 )
