@@ -62,5 +62,6 @@ def _about(rows: Sequence[Metric]) -> str:
         return words
     least = f" with at least {macros[0].min_positives} positive" if macros[0].min_positives else ""
     few, many = (end(counts.labels_used or 0 for counts in macros) for end in (min, max))
-    over = f"{many} findings" if few == many else f"{few} to {many} findings, not the same for all shots"
+    noun = "finding" if few == many == 1 else "findings"
+    over = f"{many} {noun}" if few == many else f"{few} to {many} findings, not the same for all shots"
     return f"{words}; macro average over {over}{least}"

@@ -78,7 +78,7 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         present = [(result, style, row) for result, style, row in found if row is not None]
         first, macro = present[0][2], label == "macro"
         cases = (
-            f"{first.counts.labels_used} findings"
+            f"{first.counts.labels_used} finding{'s' * (first.counts.labels_used != 1)}"
             if macro
             else f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
         )
@@ -105,7 +105,7 @@ def control_forest(result: Result, group_name: str) -> Forest:
     if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        over = f", {everybody.counts.labels_used} findings" if legend else ""
+        over = f", {everybody.counts.labels_used} finding{'s' * (everybody.counts.labels_used != 1)}" if legend else ""
         marks = [(result, "series0", everybody)]
         rows.append(_row("everybody", f"{integer(everybody.counts.n)} cases{over}", marks, summary=True))
     return _forest(rows, legend)

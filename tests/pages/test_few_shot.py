@@ -40,7 +40,7 @@ def test_numbers_stand_by_finding_and_shots() -> None:
     whole = evaluate_few_shot(
         {"edema": scores["edema"]}, labels, people, people, seed=0, recipe="", data="", resamples=0
     )
-    assert few_shot_tables([whole])[0].about == "3 draws; macro average over 1 findings"
+    assert few_shot_tables([whole])[0].about == "3 draws; macro average over 1 finding"
     assert 'id="few-shot"' not in render_report(ReportInputs(title="x", results=()))
 
 
