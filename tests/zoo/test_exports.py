@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.runs.data import build_views
 from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
+from medvlp.zoo._keys import fused
 from medvlp.zoo.exports import export
 from medvlp.zoo.exports._embedders import embedders
-from medvlp.zoo.exports._export import not_held
+from medvlp.zoo.exports._export import not_held, turned_back
 from tests.models.words import DUAL, VISION, HashWords, SpokenWords, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
 from tests.zoo.test_image_towers import dino_folder
@@ -74,6 +75,26 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(bundle: Path, tmp_path: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "clip"]
+
+
+def test_the_way_back_numbers_the_places_of_one_group_at_a_time() -> None:
+    made = torch.Generator().manual_seed(0)
+    layers = [{f"{i}.{part}_proj.w": torch.randn(5, 4, generator=made) for part in "kqv"} for i in range(9)]
+    theirs = {name: tensor for each in layers for name, tensor in each.items()} | {"scale": torch.tensor(2.0)}
+    held = []
+
+    def there(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        stored = {each.data_ptr(): each.nbytes() for each in map(torch.Tensor.untyped_storage, weights.values())}
+        held.append(sum(stored.values()))
+        return fused(weights, r"(\d+)\.{q,k,v}_proj\.(.*)", r"\1.qkv.\2")
+
+    ours = there(theirs)
+    del held[:]
+    like = {name: torch.empty(tensor.shape, device="meta") for name, tensor in theirs.items()}
+    back = turned_back(ours, like, there)
+    assert list(back) == list(theirs)
+    assert all(torch.equal(back[name], theirs[name]) for name in theirs)
+    assert max(held) <= sum(tensor.nbytes for tensor in layers[0].values())
 
 
 def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:

@@ -20,6 +20,7 @@ from medvlp.zoo._pixels import IMAGENET
 
 # What importers of transformers say of the towers that they make, by timm's names; exporters read it there.
 SIZES = frozenset({"embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "act_layer"})
+_Way = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # of foreign weights to our names
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
@@ -40,7 +41,7 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
 def turned_back(
     ours: Mapping[str, Tensor],
     like: Mapping[str, Tensor],
-    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    there: _Way,
 ) -> dict[str, Tensor]:
     """Return our weights under foreign names: an importer that only moves numbers is its own way back.
 
@@ -58,27 +59,41 @@ def turned_back(
         >>> turned_back({"qk": torch.tensor([[1.0, 2], [3, 4]])}, like, there)["k"].tolist()
         [[3.0, 4.0]]
     """
-    numbers, start = {}, 0
-    for name, tensor in like.items():
-        numbers[name] = torch.arange(start, start + tensor.numel()).reshape(tensor.shape)
-        start += tensor.numel()
-    flat = torch.full((start,), float("nan"))
-    came = there(numbers)
-    for name, places in came.items():
-        if name not in ours or ours[name].numel() != places.numel():
+    # Numbers of all places take several times the model's memory: a number for each tensor, of no size, tells first
+    # which of theirs meet in one of ours, and such groups move one by one.
+    marks = there({n: torch.tensor(i, dtype=torch.int16).expand(t.shape) for i, (n, t) in enumerate(like.items())})
+    for name, mark in marks.items():
+        if name not in ours or ours[name].numel() != mark.numel():
             raise UserError(f"The form has {name}, which the bundle's model has not, or in another shape.")
-        flat[places.reshape(-1)] = ours[name].detach().float().cpu().reshape(-1)
-    if bool(flat.isnan().any()) or ours.keys() - came.keys():
-        homeless = sorted(ours.keys() - came.keys())[:3]
+    with_next = {i for mark in marks.values() for i in range(int(mark.min()), int(mark.max()))}
+    back: dict[str, Tensor] = {}
+    group: dict[str, Tensor] = {}
+    for i, (name, tensor) in enumerate(like.items()):
+        group[name] = tensor
+        if i not in with_next:
+            back |= _group_back(ours, group, there)
+            group = {}
+    homeless = sorted(ours.keys() - marks.keys())[:3]
+    if homeless or any(bool(tensor.isnan().any()) for tensor in back.values()):
         raise UserError(f"The form has no place for {', '.join(homeless) or 'weights that are not numbers'}.")
-    return {name: flat[places] for name, places in numbers.items()}
+    return back
+
+
+def _group_back(ours: Mapping[str, Tensor], group: Mapping[str, Tensor], there: _Way) -> dict[str, Tensor]:
+    sizes = [tensor.numel() for tensor in group.values()]
+    parts = torch.arange(sum(sizes), dtype=torch.int32).split(sizes)
+    numbers = {name: part.reshape(group[name].shape) for name, part in zip(group, parts, strict=True)}
+    flat = torch.full((sum(sizes),), float("nan"))
+    for name, places in there(numbers).items():
+        flat[places.reshape(-1)] = ours[name].detach().float().cpu().reshape(-1)
+    return {name: part.reshape(group[name].shape) for name, part in zip(group, flat.split(sizes), strict=True)}
 
 
 def write_pair(
     bundle: Bundle,
     file: Path,
     like: Mapping[str, Tensor],
-    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    there: _Way,
     *,
     more: Mapping[str, Tensor] = {},
 ) -> None:

@@ -79,6 +79,7 @@ def transformers(
         made = SiglipModel(SiglipConfig(**both))
     disable_progress_bar()  # of a file whose names and shapes alone count
     made.save_pretrained(folder)
+    del made
     file = folder / "model.safetensors"
     # The mask token serves training alone, and importers leave it out.
     like = {n: t for n, t in load_file(file).items() if not n.endswith("mask_token")}
