@@ -271,6 +271,22 @@ def test_clip_goes_to_open_clip(bundle: Path, tmp_path: Path) -> None:
     assert any(each.startswith("how a picture is brought to its size") for each in behind), "its cut rounds otherwise"
 
 
+def test_a_width_that_a_ratio_misses_by_one_goes_to_open_clip(tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
+    assert int(44 * (98 / 44)) == 97
+    odd = {"hidden_size": 44, "intermediate_size": 98}
+    clip_folder(tmp_path / "clip", **odd)
+    ours = kept(convert(tmp_path / "clip", name="transformers", options={}), tmp_path / "bundle")
+    export(ours.bundle, to="open_clip", out=tmp_path / "out")
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'out'}")
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    with torch.inference_mode():
+        image = units(model.eval().encode_image((pictures(SIDE) - mean) / std))
+    assert np.abs(ours.embed_prepared(list(pictures(SIDE))) - image).max() < 1e-5
+
+
 def monai_network(folder: Path) -> Any:
     """Return the network of a MONAI Bundle with its weights, read by MONAI as weights alone, and its configuration."""
     from monai.bundle import ConfigParser, verify_net_in_out

@@ -68,7 +68,7 @@ def open_clip(
             "width": width,
             "patch_size": options["patch_size"],
             "head_width": width // options["num_heads"],
-            "mlp_ratio": hidden / width,
+            "mlp_ratio": (hidden + 0.5) / width,  # open_clip cuts decimals off
         },
         "text_cfg": {
             "context_length": text["max_position_embeddings"],
@@ -76,7 +76,7 @@ def open_clip(
             "width": text["hidden_size"],
             "heads": text["num_attention_heads"],
             "layers": text["num_hidden_layers"],
-            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
+            "mlp_ratio": (text["intermediate_size"] + 0.5) / text["hidden_size"],
             "hf_tokenizer_name": "" if text["vocab_size"] == 49408 else ".",  # empty: CLIP's own; else the folder's
             **end,
         },
