@@ -128,7 +128,7 @@ def test_two_commands_that_export_into_one_folder_leave_a_whole_one(bundle: Path
 
 
 def test_texts_of_another_tokenizer_end_where_transformers_and_open_clip_pool(bundle: Path, tmp_path: Path) -> None:
-    from transformers import CLIPModel
+    from transformers import AutoTokenizer, CLIPModel
 
     words = train_wordpiece(TEXTS * 3, vocab_size=96, max_length=24)
     ours = kept(with_words(bundle, words), tmp_path / "words")
@@ -141,6 +141,10 @@ def test_texts_of_another_tokenizer_end_where_transformers_and_open_clip_pool(bu
         found = model.get_text_features(input_ids=ids.ids, attention_mask=ids.mask.long()).pooler_output
     assert np.abs(units(found) - expected).max() < 1e-5
     assert model.config.text_config.bos_token_id == words.start_id
+    long = [*TEXTS, "effusion " * 30]
+    same = AutoTokenizer.from_pretrained(tmp_path / "hf")(long, padding=True, truncation=True, return_tensors="pt")
+    assert torch.equal(same["input_ids"], words(long).ids), "24, which both lengthen to"
+    assert torch.equal(same["attention_mask"].bool(), words(long).mask)
     export(ours.bundle, to="open_clip", out=tmp_path / "oc")
     settings = json.loads((tmp_path / "oc" / "open_clip_config.json").read_text())["model_cfg"]
     assert (settings["text_cfg"]["pool_type"], settings["text_cfg"]["eos_id"]) == ("eos", words.stop_id)

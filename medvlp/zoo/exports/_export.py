@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import folder_whole
+from medvlp.core.files import folder_whole, write_json
 from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.models.patches._patch import acting
 from medvlp.text.tokenizers import SpeakingTokenizer
+from medvlp.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from medvlp.zoo._pixels import IMAGENET
 
 # What importers of transformers say of the towers that they make, by timm's names; exporters read it there.
@@ -107,6 +108,10 @@ def write_pair(
     if bundle.tokenizer is not None:
         bundle.tokenizer.save(file.parent)
         (file.parent / "tokenizer.yaml").unlink()
+    if isinstance(bundle.tokenizer, WordPieceTokenizer):  # by itself AutoTokenizer takes it for the other towers' own
+        marks = {f"{each[1:-1].lower()}_token": each for each in SPECIAL_TOKENS}
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": bundle.tokenizer.max_length}
+        write_json(file.parent / "tokenizer_config.json", {**settings, **marks})
 
 
 def plain_tower(bundle: Bundle, form: str) -> dict[str, Any]:
