@@ -84,6 +84,10 @@ def transformers(
             f"{place} holds a model of type {kind!r}, and this importer reads 'clip' and 'siglip': run "
             "`medvlp components zoo` for the others."
         )
+    if release != "other" and ("siglip" in release) != (kind == "siglip"):
+        raise DataError(
+            f"{place} holds a model of type {kind!r}, and {RELEASES[release].title} is none: leave release out."
+        )
     read, mean, std = read_by_processor(place, preset=preset)
     vision, text = _filled(settings, kind, place)
     weights, left = without(read_checkpoint(file, inside=("state_dict",)), _KNOWN)
