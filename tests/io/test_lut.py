@@ -38,10 +38,11 @@ def sigmoid(x: float, c: float, w: float) -> float:
 
 
 number = st.integers(-3000, 3000)
+halves = st.integers(-6000, 6000).map(lambda twice: twice / 2)  # centres: values then fall onto c - 0.5
 values = st.lists(number, min_size=1, max_size=20)
 
 
-@given(values, number, st.integers(1, 4096))
+@given(values, halves, st.integers(1, 4096))
 def test_linear_is_the_standards(xs, c, w):
     assert window(np.array(xs), c, w) == pytest.approx([linear(x, c, w) for x in xs], abs=1e-12)
 
@@ -61,8 +62,9 @@ def test_linear_examples_of_the_standard():
     # C.11.2.1.2.1: c=2048, w=4096 maps 0 to 0 and 4095 to 1 for 12 bits; c=2048, w=1 is a threshold at 2048.
     assert window(np.array([0, 4095]), 2048, 4096).tolist() == [0.0, 1.0]
     assert window(np.array([2047, 2048]), 2048, 1).tolist() == [0.0, 1.0]
-    # c=0, w=100: x <= -50 is 0, x > 49 is 1; and c=0, w=1: x <= -0.5 is 0.
+    # c=0, w=100: x <= -50 is 0, x > 49 is 1; and c=0, w=1: x <= -0.5 is 0, x > -0.5 is 1.
     assert window(np.array([-50, 49, 50]), 0, 100).tolist() == [0.0, 1.0, 1.0]
+    assert window(np.array([-1.0, -0.5, -0.25]), 0, 1).tolist() == [0.0, 0.0, 1.0]
 
 
 def test_sigmoid_does_not_overflow_far_away():
