@@ -157,10 +157,13 @@ def test_padding_range(dicom):
     assert shown(dicom(stored, tags))[0].tolist() == [0, 0, 0, 0, 1]
 
 
-def test_padding_written_with_the_other_sign(dicom):
-    # 63536 is -2000 in 16 bits: some writers give US to signed pixels.
-    stored = np.array([[-2000, 0, 50, 100]], np.int16)
-    assert shown(dicom(stored, {0x00280120: ("US", 63536)}))[0].tolist() == [0, 0, 0.5, 1]
+@pytest.mark.parametrize(("kind", "padding", "vr", "written"), [
+    (np.int16, -2000, "US", 63536), (np.int16, -32768, "US", 32768), (np.uint16, 63536, "SS", -2000),
+])  # fmt: skip
+def test_padding_written_with_the_other_sign(dicom, kind, padding, vr, written):
+    # 63536 is -2000 in 16 bits: some writers give US to signed pixels, or SS to unsigned ones.
+    stored = np.array([[padding, 0, 50, 100]], kind)
+    assert shown(dicom(stored, {0x00280120: (vr, written)}))[0].tolist() == [0, 0, 0.5, 1]
 
 
 def test_all_padding_is_black_and_announced(dicom):
