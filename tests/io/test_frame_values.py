@@ -12,7 +12,7 @@ from medvlp.io import frame_values, read_frames, read_image
 from medvlp.io.dicom_file import parse
 from medvlp.io.errors import UnreadableImage
 from tests.io.conftest import DEFLATED, EXPLICIT
-from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, TWELVE, linear, lut, rescale, voi
+from tests.io.dx_files import DX_FILES, GRAY8, GRAY12, MONO1, TWELVE, linear, lut, rescale, voi
 from tests.io.test_pydicom_files import FILES
 
 
@@ -69,12 +69,15 @@ def test_a_header_that_tells_of_many_frames_is_parsed_once_for_all(dicom, monkey
     assert len(frames) == 4
 
 
-def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom):
+@pytest.mark.parametrize("inverted", [False, True])
+def test_windows_are_in_modality_values_and_named_by_known_words_only(dicom, inverted):
     tags = {**voi([40, 50], [400, 80]), **rescale(2, -1024), 0x00281055: ("LO", "LUNG\\DOE^JANE"), **TWELVE}
+    tags |= MONO1 if inverted else {}
     frame = next(read_frames(dicom(GRAY12, tags)))
     assert frame.windows == (("lung", 40, 400, "LINEAR"), ("window 1 of 2", 50, 80, "LINEAR"))
     numbers = frame.slope * np.arange(frame.lo, frame.hi + 1) + frame.intercept
-    np.testing.assert_array_equal(frame.curve, np.rint(255 * linear(numbers, 40, 400)))
+    shown = linear(numbers, 40, 400)
+    np.testing.assert_array_equal(frame.curve, np.rint(255 * (1 - shown if inverted else shown)))
     np.testing.assert_array_equal(frame.levels((40, 400, "LINEAR")), frame.levels())
 
 
@@ -103,9 +106,26 @@ def test_a_modality_table_gives_modality_values(dicom):
 
 
 def test_signed_values_beyond_32767_stay_the_brightest(dicom):
-    path = dicom(np.array([[-1000, 0], [20000, 40000]], np.int32), {0x00280103: ("US", 1)})
+    stored = np.array([[-1000, 0], [20000, 40000]], np.int32)
+    path = dicom(stored, {0x00280103: ("US", 1), **rescale(2, -1024)})
     the_same(path)
-    assert next(read_frames(path)).levels().tolist() == [[0, 6], [131, 255]]
+    frame = next(read_frames(path))
+    assert frame.levels().tolist() == [[0, 6], [131, 255]]
+    # Stored in steps of 41000 / 65534, they are still the modality values that a window is in.
+    assert frame.slope * frame.values + frame.intercept == pytest.approx(2.0 * stored - 1024, abs=41000 / 65534)
+
+
+@pytest.mark.parametrize(("orientation", "cosines", "edges"), [
+    ("F\\L", None, "RLHF"),  # transposed: the columns of the file are the rows that are shown
+    ("H\\R", None, "RLHF"),
+    ("", [1, 0, 0, 0, 1, 0], "RLAP"),  # PS3.3 C.7.6.2.1.1: x grows to the left, y to the back, z to the head
+    ("", [0, 1, 0, 0, 0, -1], "APHF"),
+    ("", [-1, 0, 0, 0, 0, -1], "LRHF"),
+])  # fmt: skip
+def test_edges_are_those_of_the_picture_as_it_is_shown(dicom, orientation, cosines, edges):
+    tags = {0x00080060: ("CS", "DX"), 0x00180015: ("CS", "CHEST"), 0x00200020: ("CS", orientation)}
+    tags |= {0x00200037: ("DS", cosines)} if cosines else {}
+    assert "".join(next(read_frames(dicom(GRAY12, tags))).edges) == edges
 
 
 @pytest.mark.parametrize(
