@@ -114,7 +114,10 @@ def test_few_patients_have_students_reference() -> None:
     found, areas = compare_areas(labels, scores[:, 0], scores[:, 1]), delong(labels, scores)
     assert areas.patients == 8
     assert found.p == pytest.approx(2 * student.sf(abs(found.z), 7))
-    assert found.high - found.difference == pytest.approx(student.ppf(0.975, 7) * found.difference / found.z)
+    error = found.difference / found.z
+    assert found.high - found.difference == pytest.approx(student.ppf(0.975, 7) * error)
+    wide = compare_areas(labels, scores[:, 0], scores[:, 1], level=0.99)
+    assert wide.difference - wide.low == pytest.approx(student.ppf(0.995, 7) * error)
 
 
 def test_the_interval_is_on_the_log_odds_scale() -> None:

@@ -52,6 +52,15 @@ def test_independent_images_count_nearly_in_full_and_never_more() -> None:
     assert 2400 < share.effective <= 3000
 
 
+def test_the_intervals_of_a_share_count_effective_rows_at_the_level_asked_for() -> None:
+    share = Share(0.3, n=100, patients=20, effective=20.0)
+    assert share.wilson(level=0.8) == wilson(6, 20, level=0.8)
+    assert share.clopper_pearson(level=0.8) == clopper_pearson(6, 20, level=0.8)
+    limit, z = share.wilson(level=0.8).low, norm.ppf(0.9)
+    assert 0.3 - limit == pytest.approx(z * np.sqrt(limit * (1 - limit) / 20), abs=1e-12)
+    assert binom.sf(5, 20, share.clopper_pearson(level=0.8).low) == pytest.approx(0.1, abs=1e-9)
+
+
 def test_no_rows_have_no_share() -> None:
     share = share_of([], [])
     assert (share.value, share.wilson().low, share.clopper_pearson().high) == (None, None, None)
@@ -62,14 +71,17 @@ def test_no_rows_have_no_share() -> None:
 
 
 def test_predictive_values_are_bayes_rule_and_those_of_a_cohort_of_that_prevalence() -> None:
-    sensitivity, specificity = Share(0.8, 50, 50, 50.0), Share(0.9, 200, 200, 200.0)
+    sensitivity, specificity = Share(0.8, 90, 60, 50.0), Share(0.9, 500, 300, 200.0)
     found = predictive_values(sensitivity, specificity, prevalence=0.2)
     assert found.ppv == pytest.approx(0.8 * 0.2 / (0.8 * 0.2 + 0.1 * 0.8))
     assert found.npv == pytest.approx(0.9 * 0.8 / (0.9 * 0.8 + 0.2 * 0.2))
-    # Mercaldo et al.: logit of PPV with variance (1 - sens) / (sens n1) + spec / ((1 - spec) n0).
-    error = np.sqrt(0.2 / (0.8 * 50) + 0.9 / (0.1 * 200))
-    logits = [np.log(x / (1 - x)) for x in (found.ppv_interval.low, found.ppv, found.ppv_interval.high)]
-    assert [logits[0], logits[2]] == pytest.approx([logits[1] - 1.96 * error, logits[1] + 1.96 * error], abs=1e-3)
+    # Mercaldo et al.: logit of PPV with variance (1 - sens) / (sens n1) + spec / ((1 - spec) n0), and of NPV with
+    # sens / ((1 - sens) n1) + (1 - spec) / (spec n0); n1 and n0 are effective numbers.
+    of_ppv = np.sqrt(0.2 / (0.8 * 50) + 0.9 / (0.1 * 200))
+    of_npv = np.sqrt(0.8 / (0.2 * 50) + 0.1 / (0.9 * 200))
+    for value, around, error in ((found.ppv, found.ppv_interval, of_ppv), (found.npv, found.npv_interval, of_npv)):
+        logits = [np.log(x / (1 - x)) for x in (around.low, value, around.high)]
+        assert [logits[0], logits[2]] == pytest.approx([logits[1] - 1.96 * error, logits[1] + 1.96 * error], abs=1e-3)
 
 
 def test_a_perfect_specificity_still_leaves_doubt() -> None:
