@@ -29,6 +29,8 @@ def test_the_quantile_is_the_counted_row() -> None:
     # 9 positives at level 0.8: ceil(10 x 0.8) = 8 rows kept, so the one but lowest score is the limit.
     rule = fit_sets([1] * 9 + [0] * 9, [*range(9, 18), *range(9)], level=0.8)
     assert (rule.present_from, rule.absent_to) == (10, 7)
+    # The limits belong to the sets: a score that occurs again is covered again.
+    assert (rule.sets([9, 10]).present.tolist(), rule.sets([7, 8]).absent.tolist()) == ([False, True], [True, False])
 
 
 def test_too_few_rows_promise_nothing_and_every_set_holds_the_class() -> None:
