@@ -137,7 +137,7 @@ def other_modality(modality: str, trained: Collection[str]) -> bool:
     """Whether a file is of none of the modalities of training, where they are known; CR, DX and RG are one.
 
     Example:
-        >>> other_modality("CT", ["DX"]), other_modality("CR", ["DX"]), other_modality("", ["DX"])
+        >>> other_modality("CT", ["DX"]), other_modality("CR", ["DX", "CT"]), other_modality("", ["DX"])
         (True, False, False)
     """
     known, own = ({"DX" if each in _RADIOGRAPHS else each for each in some} for some in (trained, (modality,)))

@@ -65,7 +65,7 @@ def patient_clusters(patients: ArrayLike, positive: ArrayLike | None = None) -> 
         positive: ``(n,)`` booleans, true where a row is positive for any label; None means one stratum.
 
     Example:
-        >>> patient_clusters(["b", "a", "b"], [False, False, True])
+        >>> patient_clusters(["b", "a", "b"], [True, False, False])
         Clusters(patient=array([1, 0, 1]), stratum=array([0, 1]))
     """
     identifiers, patient = np.unique(np.asarray(patients), return_inverse=True)
