@@ -16,6 +16,7 @@ from medvlp.statistics.calibration import (
 )
 from medvlp.statistics.calibration.errors import equal_mass_bins, residual_variance, smooth_errors
 from medvlp.statistics.metrics import UndefinedMetricError
+from medvlp.statistics.proportions import wilson
 
 
 def test_bins_hold_equal_numbers_and_never_part_equal_probabilities() -> None:
@@ -108,6 +109,22 @@ def test_the_line_is_found_and_tested() -> None:
     assert max(sure.p, many.p) < 1e-10
 
 
+def test_the_errors_of_the_line_are_the_sandwich_over_patients() -> None:
+    """Bread: the inverse information; filling: squares of each patient's score; P / (P - 1) for the mean taken off."""
+    generator = np.random.default_rng(9)
+    z, patients = generator.normal(size=400), np.arange(400) // 4
+    y = generator.random(400) < expit(z)
+    line = calibration_line(y, expit(2 * z + 1), patients, level=0.9)
+    found = ((line.slope, line.slope_interval), (line.intercept, line.intercept_interval))
+    both, alone = np.stack([2 * z + 1, np.ones(400)], axis=1), np.ones((400, 1))
+    fitted = expit(both @ line.line), expit(2 * z + 1 + line.intercept)
+    for (value, interval), design, p in zip(found, (both, alone), fitted, strict=True):
+        bread = np.linalg.inv((design.T * (p * (1 - p))) @ design)
+        scores = (design * (y - p)[:, None]).reshape(100, 4, -1).sum(axis=1)
+        reach = 1.6449 * np.sqrt((bread @ scores.T @ scores @ bread)[0, 0] * 100 / 99)
+        assert [interval.low, interval.high] == pytest.approx([value - reach, value + reach], abs=1e-4)
+
+
 def test_nearly_equal_probabilities_have_the_line_of_their_log_odds() -> None:
     """What a calibrator gives that found nothing; slope and p are those of the same scores in other units."""
     generator = np.random.default_rng(8)
@@ -165,6 +182,8 @@ def test_reliability_bands_are_wilsons_over_patients() -> None:
     assert sum(each.n for each in bins) == 300
     assert [each.probability for each in bins] == sorted(each.probability for each in bins)
     assert all(each.interval.low <= each.observed <= each.interval.high for each in bins)
+    narrow = reliability_bins(y, p, bins=10, level=0.5)[3]
+    assert narrow.interval == wilson(narrow.observed * narrow.n, narrow.n, level=0.5)
     copied = reliability_bins(np.tile(y, 3), np.tile(p, 3), np.tile(np.arange(300), 3), bins=10)
     for one, three in zip(bins, copied, strict=True):
         assert (three.n, three.patients) == (3 * one.n, one.n)
