@@ -100,10 +100,12 @@ def test_a_segmentation_is_no_volume(dicom, kind):
 # --- geometry --------------------------------------------------------------------------------------------------------
 
 
-def test_missing_slices_are_a_gap_and_it_is_measured(dicom, folder):
-    error = refusal(write_series(dicom, folder, Grid(slices=12), only=(0, 1, 2, 3, 7, 8, 9, 10, 11)))
+@pytest.mark.parametrize(("missing", "length"), [((4, 5, 6), 8), ((4,), 4)])
+def test_missing_slices_are_a_gap_and_it_is_measured(dicom, folder, missing, length):
+    only = tuple(k for k in range(12) if k not in missing)
+    error = refusal(write_series(dicom, folder, Grid(slices=12), only=only))
     assert (error.reason, error.path) == ("gap", str(folder))
-    assert error.detail == "its slices are 2 mm apart, but it is 8 mm behind slice 3"
+    assert error.detail == f"its slices are 2 mm apart, but it is {length} mm behind slice 3"
 
 
 def test_steps_that_vary_are_a_gap(dicom, folder):
