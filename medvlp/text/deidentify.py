@@ -15,10 +15,11 @@ from medvlp.text.blanks import plain_blanks
 from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
-_MONTH_ALONE = (  # where no year follows, so that "marked 3" and "decreased 2" are none
+_NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
-    r"nov(?:ember)?|dec(?:ember)?)\b\.?"
+    r"nov(?:ember)?|dec(?:ember)?)"
 )
+_MONTH_ALONE = rf"{_NAMED}\b\.?"  # where no year follows
 _LABEL = (
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
     r"visit|order|phone|telephone|tel|fax|pager|beeper|ext|passport|insurance|policy|nhs|chi"
@@ -82,6 +83,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(pattern) for pattern in (
         r"(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+",
         r"(?i:https?://|www\.)\S+",
+        rf"(?i)\b(?:\d\d?[-/.]?{_NAMED}[-/.]?(?:19|20)?\d\d|{_NAMED}[-/.]\d\d?[-/.](?:19|20)?\d\d)\b",  # 05JAN2020
+        rf"(?i)\b(?:19|20)\d\d[-/.]?{_NAMED}[-/.]?\d\d?\b",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+{_MONTH}[\s,-]+\d{{2,4}}\b",
         rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20)\d\d\b",
@@ -108,7 +111,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
-        r"(?i)\b(?:9\d|1[01]\d)(?=[- ]?(?:years?|yrs?|y\.?o\.?|y/o|(?-i:[MF]))\b)",
+        r"(?i)\b(?:9\d|1[01]\d)(?=[- ]*(?:years?|yrs?|y\.?o\.?|y/o|(?-i:[MF]))\b)",
         r"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged ))(?:9\d|1[01]\d)\b",
     ))  # fmt: skip
 
