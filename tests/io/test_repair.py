@@ -13,9 +13,11 @@ from tests.io.ct_series import SLOPE, Grid, check, stored, truth, write_enhanced
 STORED = SLOPE / 2 + 1e-3
 
 
-def tilted(degrees, **options):
-    """A gantry tilt: slices stay axial, each is moved along y."""
-    return Grid(step=(0.0, 2.0 * np.tan(np.radians(degrees)), 2.0), **options)
+def tilted(degrees, axis=1, **options):
+    """A gantry tilt: slices stay axial, each is moved along y (or x)."""
+    step = [0.0, 0.0, 2.0]
+    step[axis] = 2.0 * np.tan(np.radians(degrees))
+    return Grid(step=tuple(step), **options)
 
 
 def test_missing_slices_are_made_and_named_and_the_others_are_untouched(dicom, tmp_path):
@@ -51,19 +53,19 @@ def test_shear_keeps_every_voxel_and_says_where_it_lies(dicom, tmp_path):
     assert "tilt: 20 degrees kept in a sheared affine, voxels as they are" in volume.steps
 
 
-@pytest.mark.parametrize("degrees", [20.0, -20.0, 1.0])
-def test_resampling_makes_a_straight_grid_that_holds_all_slices(dicom, tmp_path, degrees):
-    grid = tilted(degrees)
+@pytest.mark.parametrize(("degrees", "axis"), [(20.0, 1), (-20.0, 1), (1.0, 1), (15.0, 0), (-20.0, 0)])
+def test_resampling_makes_a_straight_grid_that_holds_all_slices(dicom, tmp_path, degrees, axis):
+    grid, spacing, size = tilted(degrees, axis), (0.5, 0.8)[axis], (12, 10)[axis]
     volume = read_volume(write_series(dicom, tmp_path / "series", grid), on_tilt="resample")
     matrix = volume.affine.to("LPS").matrix[:3, :3]
     assert matrix == pytest.approx(np.diag([0.5, 0.8, 2.0]), abs=1e-6)
-    drift = abs(7 * grid.step[1]) / 0.8
-    assert volume.shape == (8, 10 + int(np.ceil(drift)), 12)
+    wider = int(np.ceil(abs(7 * grid.step[axis]) / spacing))
+    assert volume.shape == ((8, 10 + wider, 12) if axis else (8, 10, 12 + wider))
     lowest, outside = volume.voxels.min(), 0
     for k, j, i in np.ndindex(volume.shape):
         right, anterior, superior = volume.world_of(k, j, i)
-        row = (-anterior - grid.position(k)[1]) / 0.8  # of this point, in the slice as it was taken
-        if -1e-6 <= row <= 9 + 1e-6:
+        place = ((-right, -anterior)[axis] - grid.position(k)[axis]) / spacing  # in the slice as it was taken
+        if -1e-6 <= place <= size - 1 + 1e-6:
             assert volume.voxels[k, j, i] == pytest.approx(truth(-right, -anterior, superior), abs=2 * STORED)
         else:
             assert volume.voxels[k, j, i] == lowest
