@@ -30,7 +30,7 @@ _BY = (
 )
 _ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
-    r"technologist|physician|transcriptionist"
+    r"technologist|technician|physician|transcriptionist|reader|reviewer|signed"
 )
 _TOLD = r"performed by|discussed with|communicated to|called to|patient|name"
 _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an examination or a disease, "MISS" a verb
@@ -90,8 +90,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20)\d\d\b",
         rf"(?i)\b{_MONTH_ALONE}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?(?-i:(?!may\b)){_MONTH_ALONE}(?!\w)",
-        r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])\b",
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
+        r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:T\d\d:?\d\d(?::?\d\d)?Z?)?\b",
         r"\b(?:(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|(?:19|20)\d\d(?:/0?[1-9]|-0[1-9]|[-/]1[0-2]))\b",
         r"(?i)(?:(?<=\bon )|(?<=\bfrom )|(?<=\bdated )|(?<=\bsince )|(?<=\bcomparison: ))"
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
@@ -111,7 +111,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
-        r"(?i)\b(?:9\d|1[01]\d)(?=[- ]*(?:years?|yrs?|y\.?o\.?|y/o|(?-i:[MF]))\b)",
+        r"(?i)\b0?(?:9\d|1[01]\d)(?=[- ]*(?:years?|yrs?|y(?:\.?o\.?)?|y/o|(?-i:[MF]))\b)",
         r"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged ))(?:9\d|1[01]\d)\b",
     ))  # fmt: skip
 
