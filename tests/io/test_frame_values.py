@@ -105,6 +105,21 @@ def test_a_modality_table_gives_modality_values(dicom):
     np.testing.assert_array_equal(frame.values, table[GRAY8])
 
 
+@pytest.mark.parametrize(("modality", "named", "unit"), [
+    ("CT", None, "HU"), ("CT", "HU", "HU"), ("CT", "US", ""), ("DX", None, ""), ("DX", "OD", "OD"),
+])  # fmt: skip
+def test_values_are_hounsfield_units_where_a_ct_does_not_say_otherwise(dicom, modality, named, unit):  # C.8.2.1.1
+    tags = {**rescale(2, -1024), 0x00080060: ("CS", modality)} | ({0x00281054: ("LO", named)} if named else {})
+    assert next(read_frames(dicom(GRAY12, tags))).unit == unit
+
+
+def test_padding_that_a_modality_table_maps_onto_a_value_stays_apart_from_it(dicom):
+    table = {**lut([10, 10, 20, 30], 0, 16), 0x00283004: ("LO", "OD")}
+    tags = {0x00283000: ("SQ", [table]), 0x00280120: ("US", 0), 0x00280004: ("CS", "MONOCHROME1")}
+    the_same(path := dicom(np.array([[0, 1, 2, 3]], np.uint8), tags))
+    assert next(read_frames(path)).levels().tolist() == [[0, 255, 128, 0]]
+
+
 def test_signed_values_beyond_32767_stay_the_brightest(dicom):
     stored = np.array([[-1000, 0], [20000, 40000]], np.int32)
     path = dicom(stored, {0x00280103: ("US", 1), **rescale(2, -1024)})
