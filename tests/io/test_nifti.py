@@ -152,6 +152,8 @@ def test_no_form_gives_sizes_only_and_is_announced(tmp_path):
 def test_metres_become_millimetres(tmp_path):
     volume = read_volume(write(tmp_path, nifti(VOXELS, sform=AFFINE / 1000, units=1)))
     assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
+    bare = read_volume(write(tmp_path, nifti(VOXELS, sform=None, pixdim=(0.0007, 0.0008, 0.003), units=1)))
+    assert bare.spacing == pytest.approx((3.0, 0.8, 0.7))
 
 
 def test_small_voxels_in_metres_keep_their_place(tmp_path):
