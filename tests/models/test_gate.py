@@ -90,6 +90,22 @@ def test_a_brighter_picture_has_the_same_shape() -> None:
     assert torch.equal(swapped(barred), torch.nn.functional.pad(1 - picture, (4, 4)))
 
 
+def test_only_what_passes_whole_with_black_and_white_swapped_is_called_inverted() -> None:
+    picture = chests(1, seed=7)[0]
+    away, eye = describe(1 - picture), torch.eye(64).double()
+    spaces = {"layout": Space(away["layout"], eye, 0.1), "shape": Space(away["shape"], eye, 0.1)}
+    assert Gate(spaces, rate=0.02, counts=(1, 1)).verdict(picture).reasons == ("inverted", "layout", "shape")
+    spaces["shape"] = Space(away["shape"] + 1, eye, 0.1)
+    assert Gate(spaces, rate=0.02, counts=(1, 1)).verdict(picture).reasons == ("layout", "shape")
+
+
+def test_grain_finer_than_64_pixels_changes_no_tone() -> None:
+    smooth = torch.nn.functional.interpolate(chests(1, seed=9)[0][None] * 0.5 + 0.2, scale_factor=4)[0]
+    grain = 0.1 - 0.2 * ((torch.arange(128)[:, None] + torch.arange(128)) % 2)
+    one, other = (describe(each)["tones"] for each in (smooth, smooth + grain))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
 def test_too_few_pictures_and_no_rate_are_refused() -> None:
     assert least_images(0.05) == (100, 19)
     with pytest.raises(DataError, match=r"rate of 0\.02 needs 100 training and 49 validation pictures, .* 100 and 48"):
