@@ -68,6 +68,7 @@ def test_images_of_a_patient_do_not_make_the_correction_smaller() -> None:
     once = residual_variance(y - p, place, np.arange(200))
     four = residual_variance(np.tile(y - p, 4), np.tile(place, 4), np.tile(np.arange(200), 4))
     assert four == pytest.approx(once)
+    assert once == pytest.approx([(y - p)[place == k].var(ddof=1) / (place == k).sum() for k in range(5)])
 
 
 def _smooth_by_sums(y: np.ndarray, p: np.ndarray) -> float:
