@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -154,6 +156,50 @@ def test_slices_in_bfloat16_lie_where_they_lie_in_float32_however_far_the_origin
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=values.dtype == torch.bfloat16):
             pooled(head, rows_of(values, place=place))
     assert max((along - given[0]).abs().max() for along in given) < 1e-6
+
+
+def test_a_layer_adds_what_attention_finds_where_places_are_as_loud_as_the_slices() -> None:
+    """Y = I + MHSA(LN(I + a PE(P))) W by hand: waves from twice the volume's length to a hundredth of it, of mean 1."""
+    head, slices = stirred(), 5 * torch.randn(6, W, generator=torch.Generator().manual_seed(6))
+    angles = torch.arange(6)[:, None] / 5 * math.pi * 200 ** (torch.arange(W // 2) / (W // 2 - 1))
+    waves = math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)
+    torch.testing.assert_close(waves.square().mean(dim=1), torch.ones(6))
+    norm, attention = head.layers[0].norm, head.layers[0].attention
+    q, k, v = (
+        attention.qkv(norm(slices + slices.square().mean().sqrt() * waves)).view(6, 3, 4, W // 4).permute(1, 2, 0, 3)
+    )
+    found = [(a @ b.T / math.sqrt(W // 4)).softmax(dim=1) @ c for a, b, c in zip(q, k, v, strict=True)]
+    expected = (slices + attention.output(torch.cat(found, dim=1))).mean(dim=0)
+    torch.testing.assert_close(pooled(head, rows_of(slices[None]))[0][0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_learned_place_lies_between_its_two_neighbours_in_the_table() -> None:
+    head = stirred(place="learned")
+    assert head.place is not None
+    table = head.place.table
+    found = head.place(torch.tensor([[0.0, 2.25 / 63, 1.0]]))[0]
+    torch.testing.assert_close(found, torch.stack([table[0], 0.75 * table[2] + 0.25 * table[3], table[63]]))
+
+
+def test_the_mean_asks_by_heads_and_a_gate_says_how_much_of_what_counts() -> None:
+    """The weights of both pools by loops over heads and slices; the second is Ilse et al. 2018, eq. 9."""
+    slices = torch.randn(5, W, generator=torch.Generator().manual_seed(7))
+    asked, gated = (stirred(pool=pool, layers=0) for pool in ("attention", "gated"))
+    normed = asked.pool.norm(slices)
+    query, key = asked.pool.query(normed.mean(dim=0)), asked.pool.key(normed)
+    heads = [slice(4 * h, 4 * h + 4) for h in range(4)]
+    shares = [torch.stack([k[h] @ query[h] / math.sqrt(4) for k in key]).softmax(dim=0) for h in heads]
+    value, weights = pooled(asked, rows_of(slices[None]))
+    torch.testing.assert_close(value[0], torch.cat([w @ slices[:, h] for w, h in zip(shares, heads, strict=True)]))
+    torch.testing.assert_close(weights[0], sum(shares) / 4)
+    pool, scores = gated.pool, []
+    for h in pool.norm(slices):
+        what, gate = (each.weight @ h + each.bias for each in (pool.what, pool.gate))
+        scores.append(pool.score.weight[0] @ (what.tanh() / (1 + (-gate).exp())))
+    share = torch.stack(scores).softmax(dim=0)
+    value, weights = pooled(gated, rows_of(slices[None]))
+    torch.testing.assert_close(value[0], share @ slices)
+    torch.testing.assert_close(weights[0], share)
 
 
 def test_max_and_middle_are_what_they_say() -> None:
