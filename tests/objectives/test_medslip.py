@@ -62,8 +62,14 @@ def context(given: dict[str, Tensor], *, positions: Tensor | None = None, seed: 
     return Context(parts=parts, batch=batch, seed=seed)
 
 
-def by_loop(given: dict[str, Tensor], draws: dict[str, Tensor], *, negatives: int = 7) -> dict[str, float]:
+def by_loop(
+    given: dict[str, Tensor], draws: dict[str, Tensor], *, negatives: int = 7, temperature: float | None = None
+) -> dict[str, float]:
     """The five losses, image by image and query by query."""
+
+    def score(place: Tensor, feature: Tensor) -> Tensor:
+        return place @ feature if temperature is None else F.cosine_similarity(place, feature, dim=0) / temperature
+
     found: dict[str, list[float]] = {}
     for stream, other in (("pathology", "anatomy"), ("anatomy", "pathology")):
         for b in range(len(given["matrix"])):
@@ -83,7 +89,7 @@ def by_loop(given: dict[str, Tensor], draws: dict[str, Tensor], *, negatives: in
                     (r for r in range(len(said)) if said[r] != 1), key=lambda r: draws[stream][b, q, r].item()
                 )
                 feature = given[f"{stream}_text"][b, q]
-                scores = [prototype @ feature, *(book[r] @ feature for r in free[:negatives])]
+                scores = [score(prototype, feature), *(score(book[r], feature) for r in free[:negatives])]
                 loss = -torch.stack(scores).log_softmax(0)[0].item()
                 found.setdefault(f"prototypes_{stream}", []).append(loss)
     for b in range(len(given["matrix"])):
@@ -97,19 +103,19 @@ def by_loop(given: dict[str, Tensor], draws: dict[str, Tensor], *, negatives: in
     return {name: sum(losses) / len(losses) for name, losses in found.items()}
 
 
-@pytest.mark.parametrize("negatives", [1, 3, 7])
+@pytest.mark.parametrize(("negatives", "temperature"), [(1, None), (3, None), (7, None), (3, 0.2)])
 @pytest.mark.parametrize("seed", range(3))
-def test_each_loss_is_the_loop(seed: int, negatives: int) -> None:
+def test_each_loss_is_the_loop(seed: int, negatives: int, temperature: float | None) -> None:
     given, ctx = world(seed), context(world(seed), seed=seed)
     draws = {
         "pathology": ctx.uniform(P, A, name="medslip negatives pathology"),
         "anatomy": ctx.uniform(A, P, name="medslip negatives anatomy"),
     }
-    terms = Medslip(negatives=negatives)(ctx)
-    expected = by_loop(given, draws, negatives=negatives)
+    terms = Medslip(negatives=negatives, temperature=temperature).double()(ctx)
+    expected = by_loop(given, draws, negatives=negatives, temperature=temperature)
     assert terms.keys() == expected.keys()
-    for name, term in terms.items():
-        assert term.value().item() == pytest.approx(expected[name], rel=1e-9), name
+    for name, term in terms.items():  # the temperature is stored in float32
+        assert term.value().item() == pytest.approx(expected[name], rel=1e-9 if temperature is None else 1e-6), name
 
 
 def test_a_prototype_whose_query_says_nothing_costs_log_eight() -> None:
