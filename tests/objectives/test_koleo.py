@@ -27,14 +27,16 @@ def test_points_on_a_circle_have_the_chord_between_neighbours(count: int) -> Non
 
 def test_it_is_the_loop_over_nearest_neighbours_of_other_samples() -> None:
     owner = [0, 0, 1, 1, 2, 3]
-    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     z = rows / rows.norm(dim=1, keepdim=True)
-    total = 0.0
+    total = torch.zeros(())
     for i in range(6):
-        total -= math.log(min(float((z[i] - z[j]).norm()) for j in range(6) if owner[j] != owner[i]))
+        total = total - torch.stack([(z[i] - z[j]).norm() for j in range(6) if owner[j] != owner[i]]).min().log()
     term = Koleo(view="image")(context(rows, owner))["spread"]
     assert term.count == 6
-    assert term.sum.item() == pytest.approx(total, abs=1e-6)
+    assert term.sum.item() == pytest.approx(total.item(), abs=1e-6)
+    moved, expected = (torch.autograd.grad(value, rows, retain_graph=True)[0] for value in (term.sum, total))
+    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-6)  # both ends of a pair are pushed
 
 
 def test_a_step_down_moves_crowded_rows_apart_and_crops_of_one_sample_may_stay_together() -> None:
