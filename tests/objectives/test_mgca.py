@@ -89,9 +89,12 @@ def test_weights_are_the_class_tokens_attention_within_its_10th_and_90th_percent
             own = own.clamp(own.quantile(0.1), own.quantile(0.9))
             weights[view].append(own / own.sum())
         hidden = ~parts[f"{view}/mask"][:, None, None].expand(shapes[view])
-        parts[f"{view}/attention"] = attention.masked_fill(hidden, 0.0)
+        parts[f"{view}/attention"] = attention.masked_fill(hidden, 0.0).requires_grad_()
+    parts["text/local"].requires_grad_()
     got = total(Mgca(weights="attention"), context(parts, WORDS))
     torch.testing.assert_close(got, by_loops(parts, 0.1, weights), rtol=1e-9, atol=1e-12)
+    got.backward()
+    assert [parts[f"{view}/attention"].grad for view in shapes] == [None, None]  # a weight is nothing to be learned
 
 
 def test_an_image_tower_without_class_token_cannot_weigh_by_its_attention():
