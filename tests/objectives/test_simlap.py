@@ -121,6 +121,20 @@ def test_samples_of_which_nothing_is_known_take_no_part():
     assert term.sum.item() == pytest.approx(fewer.sum.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("pairing", ["arbitrary", "different"])
+def test_a_sample_of_which_nothing_is_known_is_nobodys_second_class(pairing):
+    """By its blanks it is of the class without a finding, which here no sample is known to be of."""
+    labels = {"effusion": [1.0, NAN, 0, NAN], "edema": [0.0, NAN, 1, NAN]}
+    a, b, head = rows(4, 0), rows(4, 1), gate()
+    some = {name: [values[i] for i in (0, 2)] for name, values in labels.items()}
+    objective = Simlap(labels=["effusion", "edema"], pairing=pairing)
+    expected = objective(context(a[[0, 2]], b[[0, 2]], some, head))["pairs"]
+    for seed in range(4):  # whatever is drawn, the one has the other's class
+        term = objective(context(a, b, labels, head, seed=seed))["pairs"]
+        assert term.count.item() == 2
+        assert term.sum.item() == pytest.approx(expected.sum.item(), rel=1e-12)
+
+
 def test_texts_of_a_bank_stand_in_for_learned_classes():
     labels = {"effusion": [1.0, 0, 0], "edema": [0.0, 1, 0]}
     a, b = rows(3, 0), rows(3, 1)
