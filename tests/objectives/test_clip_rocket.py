@@ -182,6 +182,14 @@ def test_it_is_the_loop_over_correlations():
     assert barlip(image, text, off=0.3, scale=0.5) == pytest.approx(0.5 * want, rel=1e-9)
 
 
+def test_of_several_pairs_of_views_it_is_the_mean():
+    views = ("image", "text", "image.strong", "text.strong")
+    image, text, strong, other = (rows(9, n) for n in range(4))
+    parts = {f"{view}/barlip": z for view, z in zip(views, (image, text, strong, other), strict=True)}
+    terms = BarLip(pairs=[views[:2], views[2:]])(context(parts, samples=9))
+    assert total(terms).item() == pytest.approx((barlip(image, text) + barlip(strong, other)) / 2, rel=1e-12)
+
+
 def test_a_step_of_one_pair_says_nothing():
     image = rows(1, 0).requires_grad_()
     term = BarLip()(context({"image/barlip": image, "text/barlip": rows(1, 1)}, samples=1))["image_and_text"]
