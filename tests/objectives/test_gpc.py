@@ -85,6 +85,18 @@ def test_the_group_that_nobody_named_is_found_and_each_sample_learns_its_cluster
     assert torch.equal(again.extend(batch)["number.gpc"].values[:3], torch.arange(3.0))
 
 
+def test_a_sample_without_a_row_has_no_cluster_and_changes_nobodys():
+    rows = table()
+    whole, lacking = GpcState(labels=NAMES, clusters=6), GpcState(labels=NAMES, clusters=6)
+    whole.refresh(rows)
+    added = {name: np.concatenate([np.full_like(values[:1], NAN), values]) for name, values in rows.columns.items()}
+    added["label.nodule"][0] = 1.0
+    lacking.refresh(FeatureTable(["x", *rows.ids], added))
+    assert lacking._found.tolist() == [-1, *whole._found.tolist()]
+    torch.testing.assert_close(lacking.prototypes, whole.prototypes)
+    torch.testing.assert_close(lacking.temperatures, whole.temperatures)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_finding_that_never_stands_alone_has_no_samples_and_no_prototype():
     rows, names = table(), ["effusion", "edema", "nodule"]
