@@ -73,6 +73,19 @@ def test_the_three_terms_by_hand() -> None:
     assert corners(truths(1)[0][0]) == pytest.approx([0.5, 0.2, 0.7, 0.4])
 
 
+@pytest.mark.parametrize(("side", "off"), [(0.26, 0.12), (0.27, 0.08)])
+def test_a_match_weighs_distance_five_times_and_overlap_twice(side: float, off: float) -> None:
+    """A box of the right size that is shifted by 0.08, and one in the right place that is larger."""
+    parts = given()
+    for name, index in (("_boxes", (1,)), ("_layers", (1, 0))):
+        boxes = torch.tensor([[0.1, 0.1, 0.1, 0.1]] * QUERIES)
+        boxes[1], boxes[2] = torch.tensor([0.58, 0.5, 0.2, 0.2]), torch.tensor([0.5, 0.5, side, side])
+        parts[f"image/grain{name}"].values[index] = boxes.double()
+    box = [0.4 * SIDE, 0.4 * SIDE, 0.6 * SIDE, 0.6 * SIDE]
+    terms = grain()(context(parts, drawn={"nodule": [(1, box)]}))
+    assert terms["box"].value().item() == pytest.approx(2 * off, abs=1e-5)  # of both layers
+
+
 def test_boxes_in_another_order_change_nothing() -> None:
     turned = {label: list(reversed(DRAWN[label])) for label in reversed(LABELS)}
     same, other = (grain()(context(given(), drawn=drawn)) for drawn in (DRAWN, turned))
