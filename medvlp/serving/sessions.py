@@ -35,7 +35,7 @@ class Limits:
 @dataclass
 class _Session:
     seen: float
-    pages: int = 1
+    pages: int = 0  # until one asks for more than itself
     studies: dict[str, Study] = field(default_factory=dict)
     cached: dict[tuple[object, ...], object] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Sessions:
         self._sessions: dict[str, _Session] = {}
 
     def start(self) -> str:
-        """Return the token of a new session, which has one page.
+        """Return the token of a new session, which has one page; the oldest that never asked for more gives way.
 
         Raises:
             UserError: there are too many.
@@ -69,9 +69,14 @@ class Sessions:
         with self._lock:
             self.sweep()
             if len(self._sessions) >= self.limits.sessions:
-                raise UserError(
-                    f"{self.limits.sessions} sessions are open, which is the limit: close a tab, or wait a minute."
-                )
+                # Of health checks and crawlers, which bring no cookie back, each visit is a session.
+                unused = next((token for token, each in self._sessions.items() if not each.pages), None)
+                if unused is None:
+                    raise UserError(
+                        f"{self.limits.sessions} sessions are open, which is the limit: close a tab, "
+                        f"or try again in {self.limits.silence:g} seconds."
+                    )
+                del self._sessions[unused]
             token = secrets.token_urlsafe(32)
             self._sessions[token] = _Session(self._clock())
             return token
@@ -81,7 +86,7 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(token or "")
             if session is not None:
-                session.seen = self._clock()
+                session.seen, session.pages = self._clock(), max(1, session.pages)
             return session is not None
 
     def enter(self, token: str | None) -> bool:

@@ -86,7 +86,17 @@ def test_the_oldest_study_gives_way_and_what_was_made_of_it_with_it():
     assert sessions.study(token, second).memory == 6
     with pytest.raises(UserError, match="a session may hold 0 MB"):
         sessions.add(token, Sized(11))
-    with pytest.raises(UserError, match="close a tab"):
+
+
+def test_visits_that_ask_for_nothing_fill_no_room_and_32_readers_do():
+    sessions = Sessions()
+    readers = [sessions.start() for _ in range(31)]
+    assert all(sessions.knows(reader) for reader in readers)
+    visits = [sessions.start() for _ in range(40)]  # a health check: GET / without a cookie, again and again
+    assert sessions.sweep() == 32
+    late = sessions.start()
+    assert [sessions.knows(each) for each in (*readers, *visits, late)] == [True] * 31 + [False] * 40 + [True]
+    with pytest.raises(UserError, match="close a tab, or try again in 150 seconds"):
         sessions.start()
 
 
