@@ -157,14 +157,16 @@ def _launch(
         models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive,
         uploads=not options.public,
     )  # fmt: skip
-    surface = replace(ROOM, framed_by=options.framed_by)
-    hosts = hosts_of(options.host, options.names)
+    surface, hosts = replace(ROOM, framed_by=options.framed_by), hosts_of(options.host, options.names)
     server = build_server(room, hosts=hosts, passwords=passwords, schema=options.schema, surface=surface)
     server.launch(
         server_name=_named(options.host), server_port=port, prevent_thread_lock=True, quiet=True, share=False,
         ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False, show_error=False, footer_links=[],
         max_file_size="1kb", run_history=False,
     )  # fmt: skip
+    # Uvicorn writes its own name on each answer, behind the guard: now, and each second anew.
+    server.blocks.server.config.encoded_headers = []
+    server.blocks.server.server_state.default_headers.clear()
     if samples is not None:
         samples.make_ahead(room.presets)
     closed = threading.Event()

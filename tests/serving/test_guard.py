@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 from medvlp.core.errors import UserError
 from medvlp.serving.app import build_server
 from medvlp.serving.audit import AuditLog
+from medvlp.serving.browse.launch import open_explorer
 from medvlp.serving.guard import COOKIE, ROOM, Passwords, password_line
 from medvlp.serving.launch import Options, hosts_of, open_room
 from medvlp.serving.room import Room
@@ -172,6 +173,18 @@ def test_nothing_that_identifies_is_logged_or_answered(served, tmp_path, capfd, 
     everything = "".join((answers, said.out, said.err, caplog.text, log))
     assert [secret for secret in (*SECRETS, *PLANTED, *DATES) if secret in everything] == []
     assert json.loads(log.splitlines()[0])["event"] == "opened"
+
+
+@pytest.mark.parametrize("explorer", [False, True])
+def test_no_answer_names_the_software_that_serves(tmp_path, explorer):
+    options = Options(port=0, samples=False)
+    running = open_explorer(tmp_path, options) if explorer else open_room(options, readers=())
+    try:
+        with urlopen(running.url) as answer:
+            assert answer.headers["server"] is None
+            assert answer.headers["x-content-type-options"] == "nosniff"
+    finally:
+        running.close()
 
 
 def test_a_host_of_ipv6_stands_in_brackets_in_addresses_and_names():  # RFC 3986, 3.2.2

@@ -41,7 +41,7 @@ def open_explorer(folder: Path, options: Options, *, root: Path | None = None) -
     hosts = hosts_of(options.host, options.names)
     guard = Guard(app, sessions=None, hosts=hosts, passwords=passwords, surface=EXPLORER)
     server = uvicorn.Server(
-        uvicorn.Config(guard, host=options.host, port=port, log_level="error", access_log=False)  # pyrefly: ignore
+        uvicorn.Config(guard, host=options.host, port=port, log_level="error", server_header=False)  # pyrefly: ignore
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
