@@ -113,20 +113,20 @@ def in_words(
     """
     if probability is None:
         return "not calibrated: the score orders pictures and is no probability"
-    words = [f"{probability:.2f}"]
+    sides = {"present": ("present_from",), "absent": ("absent_to",), "indeterminate": ("absent_to", "present_from")}
+    beside = [each for side in sides.get(category, ()) if limits and (each := limits[side]) is not None]
+    numbers = {probability, *beside}  # as many digits as tell them apart
+    digits = next((n for n in (2, 3, 4, 5) if len({f"{each:.{n}f}" for each in numbers}) == len(numbers)), 6)
+    first, *known = (f"{each:.{digits}f}" for each in (probability, *beside))
+    words = [first]
     if base_rate:
         words.append(_against(probability / base_rate))
-    low, high = (None, None) if limits is None else (limits["absent_to"], limits["present_from"])
-    if category == "present" and high is not None:
-        words.append(f"above its threshold {high:.2f}")
-    elif category == "absent" and low is not None:
-        words.append(f"below its threshold {low:.2f}")
-    elif category == "indeterminate":
-        known = [f"{each:.2f}" for each in (low, high) if each is not None]
-        between = (
-            f"between its thresholds {' and '.join(known)}" if len(known) == 2 else "too few cases for a threshold"
-        )
-        words.append(between)
+    if category == "indeterminate":
+        both = f"between its thresholds {' and '.join(known)}"
+        words.append(both if len(known) == 2 else "too few cases for a threshold")
+    elif known:
+        side = "at" if known == [first] else "above" if category == "present" else "below"
+        words.append(f"{side} its threshold {known[0]}")
     return ", ".join(words)
 
 

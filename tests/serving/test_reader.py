@@ -22,7 +22,7 @@ from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import load_result
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
-from medvlp.serving.findings import finding_rows
+from medvlp.serving.findings import finding_rows, in_words
 from medvlp.serving.reader import Reader
 
 if TYPE_CHECKING:
@@ -44,11 +44,28 @@ def test_the_numbers_are_those_that_predict_prints(reader: Reader, films: list[P
                 calibrated += 1
                 assert row["probability"] == told["scores"][name]
                 assert row["category"] == told["category"][name]
-                assert row["sentence"].startswith(f"{row['probability']:.2f}, ")
+                written = row["sentence"].partition(",")[0]
+                assert written == f"{row['probability']:.{max(2, len(written) - 2)}f}"
             else:
                 assert name in told["uncalibrated"]
                 assert row["category"] == "uncalibrated"
     assert calibrated
+
+
+@pytest.mark.parametrize(
+    ("category", "number", "words"),
+    [
+        ("indeterminate", 0.2300, "0.2300, between its thresholds 0.2296 and 0.2311"),
+        ("present", 0.2341, "0.234, above its threshold 0.231"),
+        ("present", 0.2311, "0.23, at its threshold 0.23"),
+        ("absent", 0.2288, "0.229, below its threshold 0.230"),
+        ("absent", 0.1, "0.10, below its threshold 0.23"),
+    ],
+)
+def test_a_number_and_its_thresholds_are_written_with_the_digits_that_tell_them_apart(
+    category: str, number: float, words: str
+) -> None:
+    assert in_words(category, number, None, {"absent_to": 0.2296, "present_from": 0.2311}) == words
 
 
 def test_what_was_read_once_is_not_read_again(reader: Reader, films: list[Path]) -> None:
