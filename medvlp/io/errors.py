@@ -31,14 +31,14 @@ REASONS: dict[str, str] = {
     "no_pixels": "choose an image object: this one (report, plan, directory ...) holds no pixel data",
     "decoder_died": "decompress it first with another program, or export it again; other files are not affected",
     "timeout": "decompress it first with another program, or export it again; other files are not affected",
-    "no_decoder": "decompress it first, for example with dcmdjpeg or gdcmconv --raw",
+    "no_decoder": "export it again uncompressed, or decompress it first (dcmdjpeg, gdcmconv --raw)",
     "bad_lut": "export the file again, or remove the lookup table from it",
     "bad_rescale": "export the file again with a valid rescale slope and intercept",
     "bad_frame": "choose a frame that the file has",
     "bad_window": "choose a window that the file has, or none for its first",
-    "preset_mismatch": "choose a preset that fits the file, medvlp.io.preset_info tells what each needs",
+    "preset_mismatch": "choose a model, or a preset, that fits the file",
     "undecidable": "compare with the source: scanner export, side-car and release of the data set",
-    "several_volumes": "extract one volume, for example with fslroi or nibabel",
+    "several_volumes": "save each of its volumes as a file of its own",
     "burned_in": "look at it; if nothing in it identifies, run again on it alone with pixels kept",
     "no_series": "give the folder that holds the slices themselves: subfolders are not searched",
     "several_series": "choose one of them with series=, or put each into a folder of its own",
@@ -52,7 +52,7 @@ REASONS: dict[str, str] = {
     "mixed_units": "export the original series again: its slices must share one unit",
     "volume": "read it with medvlp.io.read_volume",
     "not_a_volume": "images are read one by one: give a single file to medvlp inspect, or to medvlp.io.read_image",
-    "bad_affine": "repair the header's sform or qform",
+    "bad_affine": "convert the original series again, or repair the header's sform or qform",
 }
 
 

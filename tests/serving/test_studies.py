@@ -166,6 +166,15 @@ def test_colours_count_in_all_forms_that_are_held(tmp_path, monkeypatch):
     assert len(read_study([tmp_path / "a.tif"]).series[0].content) == 2
 
 
+def test_what_helps_is_told_to_who_reads_on_a_page(tmp_path):
+    voxels = nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    nibabel.save(voxels, tmp_path / "a.nii")
+    study = read_study([film(tmp_path / "b"), tmp_path / "a.nii"])
+    ((reason, sentence, _),) = refusals(study)
+    assert reason == "several_volumes"
+    assert sentence.endswith("; save each of its volumes as a file of its own")
+
+
 def test_a_frame_of_another_size_is_told_of(tmp_path):
     pages = [Image.fromarray(np.zeros(shape, np.uint8)) for shape in ((30, 20), (15, 10), (30, 20))]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
