@@ -415,6 +415,12 @@ def test_a_coloured_picture_is_painted_in_its_colours_and_its_value_is_its_luma(
         near = [canvas[top + y :, left + x :][:90, :110] for y in (-1, 0, 1) for x in (-1, 0, 1)]
         assert min(int(np.abs(each.astype(int) - expected).max()) for each in near) == 0
     assert "a model is shown its luma" in page.locator("#facts").inner_text()
+    seen = page.locator("#series canvas").evaluate(
+        "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 52, 52).data]"
+    )
+    small = np.array(seen, np.uint8).reshape(52, 52, 4)[5:46, :51, :3]  # every 110/52-th pixel, in the middle
+    rows, columns = ((np.arange(many) * (110 / 52)).astype(int) for many in small.shape[:2])
+    assert (small == pixels[rows][:, columns]).all()
 
 
 def test_letters_and_windows_are_those_of_the_frame_that_is_looked_at(page, tmp_path):

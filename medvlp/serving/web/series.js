@@ -46,17 +46,17 @@ export function listSeries(study, chosen) {
 
 async function thumbnail(study, canvas, number) {
   const series = study.series[number], volume = series.kind === "volume", middle = Math.floor(series.count / 2);
-  const values = volume ? await pixels(study.key, number, middle, middle + 1, true) : await frameOf(study, number, 0);
+  const [values, rgb] = await Promise.all(volume ? [pixels(study.key, number, middle, middle + 1, true)] : [frameOf(study, number, 0), coloursOf(study, number, 0)]);
   const paint = volume ? paintOf(series) : series.frames[0];
-  const [, centre, width, kind] = volume ? series.windows[0] : [];
-  const table = packed(volume ? windowTable(paint, centre, width, kind) : curveOf(paint.curve), false);
-  const step = Math.max(series.rows, series.columns) / 52;
+  const table = packed(volume ? windowTable(paint, ...series.windows[0].slice(1)) : curveOf(paint.curve), false);
   const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
-  const tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
+  const step = Math.max(series.rows, series.columns) / 52, tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
   const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
   for (let y = 0; y < tall; y++) {
-    for (let x = 0; x < wide; x++) row[x] = values[Math.floor(y * step) * series.columns + Math.floor(x * step)];
-    fill(painted, row, table, paint.lo, paint.padding);
+    const at = (x) => Math.floor(y * step) * series.columns + Math.floor(x * step), pixel = (n) => (rgb[n + 2] << 16) | (rgb[n + 1] << 8) | rgb[n];
+    for (let x = 0; x < wide; x++) row[x] = values[at(x)];
+    if (rgb) for (let x = 0; x < wide; x++) painted[x] = 0xff000000 | pixel(3 * at(x));
+    else fill(painted, row, table, paint.lo, paint.padding);
     out.set(painted, (y + top) * 52 + left);
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
