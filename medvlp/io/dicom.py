@@ -26,7 +26,7 @@ META_TAGS: tuple[str, ...] = (
     "Modality", "SOPClassUID", "ImageType", "PresentationIntentType", "BodyPartExamined", "ViewPosition", "Laterality",
     "ImageLaterality", "PatientOrientation", "Manufacturer", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "LossyImageCompression", "BurnedInAnnotation",
+    "LossyImageCompression", "BurnedInAnnotation", "RecommendedDisplayFrameRate", "CineRate", "FrameTime",
 )  # fmt: skip
 _INTEGERS = {
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",

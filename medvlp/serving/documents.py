@@ -26,7 +26,8 @@ CT_WINDOWS = (
 _FACTS = {
     "Modality": "modality", "ViewPosition": "view", "BodyPartExamined": "part", "Manufacturer": "maker",
     "PresentationIntentType": "intent", "BitsStored": "bits", "Format": "format",
-    "DataType": "stored as",
+    "DataType": "stored as", "RecommendedDisplayFrameRate": "frames a second", "CineRate": "cine, frames a second",
+    "FrameTime": "frame time, ms",
 }  # fmt: skip
 
 

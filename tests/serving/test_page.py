@@ -20,7 +20,7 @@ from tests.io.conftest import dicom_writer
 from tests.io.deidentify.planted import DATES, PLANTED, planted
 from tests.io.dx_files import DX_FILES
 from tests.serving.browsing import drop, opened, painted
-from tests.serving.room_files import SECRETS, ct_slices, film, nifti
+from tests.serving.room_files import SECRETS, ct_slices, film, leafed, nifti
 
 
 @pytest.fixture(scope="module")
@@ -421,6 +421,35 @@ def test_a_coloured_picture_is_painted_in_its_colours_and_its_value_is_its_luma(
     small = np.array(seen, np.uint8).reshape(52, 52, 4)[5:46, :51, :3]  # every 110/52-th pixel, in the middle
     rows, columns = ((np.arange(many) * (110 / 52)).astype(int) for many in small.shape[:2])
     assert (small == pixels[rows][:, columns]).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "milliseconds"),
+    [
+        ({"RecommendedDisplayFrameRate": 20, "CineRate": 10, "FrameTime": "200"}, 50),
+        ({"CineRate": 10, "FrameTime": "200"}, 100),
+        ({"CineRate": 0, "FrameTime": "200"}, 200),
+        ({"FrameTime": "0.1"}, 1000 / 60),
+        ({"FrameTime": "0"}, 1000 / 11),
+        ({}, 1000 / 11),
+    ],
+)
+def test_frames_are_played_as_fast_as_the_file_wants_and_a_screen_can(page, tmp_path, tags, milliseconds):
+    paths = leafed(tmp_path)
+    for path in paths:
+        made = dcmread(path)
+        for keyword, value in tags.items():  # PS3.3 C.7.6.5
+            setattr(made, keyword, value)
+        made.save_as(path)
+    drop(page, *paths)
+    page.locator(".pane[data-state=painted]").wait_for()
+    beats = page.evaluate(
+        """() => { const asked = [], real = window.setInterval;
+          window.setInterval = (what, every) => { asked.push(every); return real(what, every); };
+          document.querySelector('[data-action=cine]').click(); window.setInterval = real; return asked; }"""
+    )
+    page.locator(".pane[data-index='2']").wait_for()
+    assert beats == [milliseconds]
 
 
 def test_letters_and_windows_are_those_of_the_frame_that_is_looked_at(page, tmp_path):

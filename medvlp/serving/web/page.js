@@ -5,7 +5,7 @@ import { ICONS } from "./icons.js";
 import { KEYS, listen, nameOf } from "./keys.js";
 import { PLANES, sliceOf, Volume } from "./mpr.js";
 import { Says } from "./says.js";
-import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, tellFacts } from "./series.js";
+import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, rateOf, tellFacts } from "./series.js";
 import { call, forget, getJson, openArchived, openFiles, openLook, openSample, stayAlive } from "./server.js";
 import { drawStrip, strip } from "./strip.js";
 import { Pane, h, svg } from "./viewer.js";
@@ -295,7 +295,7 @@ const ON_PANE = {
   cine: (pane) => {
     if (room.cine) { stop(); return; }
     if (many(pane) < 2) return;
-    room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 90);
+    room.cine = setInterval(() => { const n = many(pane); go(pane, (indexOf(pane) + (pane.cut === "axial" ? n - 1 : 1)) % n); }, 1000 / rateOf(room.study.series[pane.number]));
     tell();
   },
   heaviest: () => { if (room.weights) jump(room.weights.cut, room.weights.heaviest.at); },
