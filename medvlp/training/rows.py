@@ -66,7 +66,7 @@ def matches_nothing(where: str, pattern: str, body: str, names: Iterable[str]) -
 
     Example:
         >>> matches_nothing("phases[0].trainable", "!1.*", "1.*", ["0.weight"])
-        "phases[0].trainable has '!1.*', which matches no parameter: (allowed: 0.weight.*)."
+        "phases[0].trainable has '!1.*', which matches no parameter: allowed is 0.weight.*."
     """
     groups = sorted({".".join(name.split(".")[:3]) + ".*" for name in names})
     return f"{where} has {pattern!r}, which matches no parameter: {did_you_mean(body, groups)}."

@@ -240,7 +240,7 @@ def test_an_objective_that_needs_what_the_data_lack_is_refused_by_name(cli: Cli,
     words = ["train", config, f"data.manifest={table}", "data.where={}", "data.prefix=[]", "data.suffix=[]"]
     assert "phases[0]: objective 'clip' needs the field 'image', which the data lacks" in cli(*words).refused()
     told = cli(*words, "phases.0.objectives=[{name: clip, image: text, positives: same_study}]").refused()
-    assert "objective 'clip' needs the field 'id.study', which the data lacks: (allowed: id.patient" in told
+    assert "objective 'clip' needs the field 'id.study', which the data lacks: allowed are id.patient" in told
     told = cli(*words, "phases.0.objectives=[{name: hard_negatives, image: text}]").refused()
     assert "objective 'hard_negatives' needs the field 'text.negative', which the data lacks" in told
     # A field that a view makes is there, though no manifest has it.

@@ -21,8 +21,9 @@ def test_the_nearest_name_is_suggested_only_when_it_is_near():
     assert did_you_mean("cilp", ["siglip", "clip"]) == "did you mean 'clip'? (allowed: clip, siglip)"
     assert did_you_mean("CLIP", ["plip", "clip", "Image"]).startswith("did you mean 'clip'? ")
     assert did_you_mean("image", ["Impression", "Image"]).startswith("did you mean 'Image'? ")
-    assert did_you_mean("zzz", ["clip"]) == "(allowed: clip)"
-    assert did_you_mean("clip", []) == "(allowed: none)"
+    assert did_you_mean("zzz", ["clip"]) == "allowed is clip"
+    assert did_you_mean("zzz", ["clip", "plip"]) == "allowed are clip, plip"
+    assert did_you_mean("clip", []) == "there is none"
 
 
 def test_a_beginning_is_meant_before_a_likeness_and_of_many_names_the_nearest_are_told() -> None:

@@ -151,7 +151,7 @@ def test_labels_are_named_as_numbers_or_as_a_configuration_that_was_written_name
 
 def test_what_a_sampler_refuses() -> None:
     manifest = records(3, label_effusion=[1.0, 0.0, float("nan")], site=[None] * 3)
-    with pytest.raises(ConfigError, match=r"names '2', which no record has in 'label.effusion': \(allowed: 0, 1\)"):
+    with pytest.raises(ConfigError, match=r"names '2', which no record has in 'label.effusion': allowed are 0, 1"):
         made(manifest, 0, name="balanced", column="label.effusion", weights={2: 1.0})
     with pytest.raises(ConfigError, match=r"weights of sampler 'balanced' gives '1' 0.0: use a number above 0"):
         made(manifest, 0, name="balanced", column="label.effusion", weights={1: 0.0})

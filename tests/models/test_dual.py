@@ -107,9 +107,9 @@ def test_several_rows_of_a_sample_keep_their_owner_and_role_views_use_the_tower_
         ),
         (
             "image/attention",
-            r"Need 'image/attention' cannot be computed: \(allowed: embedding, level\[0\], .*, pooled, raw, tokens",
+            r"Need 'image/attention' cannot be computed: allowed are embedding, level\[0\], .*, pooled, raw, tokens",
         ),
-        ("volume/raw", r"Need 'volume/raw' asks for a tower of kind 'volume': \(allowed: image, text\)"),
+        ("volume/raw", r"Need 'volume/raw' asks for a tower of kind 'volume': allowed are image, text"),
         ("bank.findngs/raw", r"Need 'bank.findngs/raw' asks for the bank 'findngs': did you mean 'findings'\?"),
     ],
 )

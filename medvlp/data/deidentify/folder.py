@@ -117,8 +117,9 @@ def _check_columns(source: Path, files: Sequence[Path], wanted: Sequence[str]) -
     """Refuse names that no table has. Of a table's own names the nearest is told: its first line may hold patients."""
     there = set(_columns(files)) if wanted else set()
     if there and (name := next((name for name in wanted if name not in there), None)) is not None:
-        hint = did_you_mean(name, there).partition("(")[0].strip()
-        raise UserError(f"No table of {source} has the column {name!r} to keep: {hint or 'see their first lines.'}")
+        near = did_you_mean(name, there).partition("? (")[0]
+        hint = f"{near}?" if near.startswith("did you mean ") else "see their first lines."
+        raise UserError(f"No table of {source} has the column {name!r} to keep: {hint}")
 
 
 def _columns(files: Sequence[Path]) -> Iterator[str]:
