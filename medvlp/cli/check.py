@@ -97,4 +97,4 @@ def _tell(found: Checked, *, near: bool) -> None:
         typer.echo(f"note: {note.text}{'' if note.kind in advised else ' ' + ADVICE[note.kind]}")
         advised.add(note.kind)
     size = f"{found.records} records, {found.images} images{'' if near else ', copies not looked for'}"
-    typer.echo(f"{len(found.leaks)} leaks in {size}.")
+    typer.echo(f"{len(found.leaks)} leak{'s' if len(found.leaks) != 1 else ''} in {size}.")

@@ -100,7 +100,7 @@ def index(
     for sentence in done.oddities:
         typer.echo(f"Mind: {sentence}")
     if done.quarantine is not None:
-        typer.echo(f"{done.quarantine}: {len(done.quarantined)} records left out, because a file cannot be read.")
+        typer.echo(f"{done.quarantine}: left out, because a file cannot be read: {len(done.quarantined)}.")
     if done.left_out_table is not None:
         reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in done.left_out.items())
         typer.echo(f"{done.left_out_table}: {sum(done.left_out.values())} files or rows listed apart ({reasons}).")

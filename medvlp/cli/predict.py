@@ -90,7 +90,7 @@ def predict(
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
         if tables:
-            typer.echo(f"{tables[0]}: {written} rows{_held_back(found['results'])}.")
+            typer.echo(f"{tables[0]}: {written} row{'s' if written != 1 else ''}{_held_back(found['results'])}.")
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
     if unreadable:
         raise typer.Exit(3)

@@ -30,8 +30,7 @@ def shard(
         facts = {"manifest": str(done.manifest), "shards": done.shards, "records": done.records}
         typer.echo(json.dumps({**facts, "quarantined": len(done.quarantined)}))
         return
-    typer.echo(f"{done.manifest}: {done.records} records in {done.shards} shards; train on it as on any manifest.")
+    shards = f"{done.shards} shard{'s' if done.shards != 1 else ''}"
+    typer.echo(f"{done.manifest}: {done.records} records in {shards}; train on it as on any manifest.")
     if done.quarantined:
-        typer.echo(
-            f"{out / 'quarantine.csv'}: {len(done.quarantined)} records left out, because a file cannot be read."
-        )
+        typer.echo(f"{out / 'quarantine.csv'}: left out, because a file cannot be read: {len(done.quarantined)}.")

@@ -59,6 +59,7 @@ def test_copies_are_left_alone_when_asked(cli: Cli, table: Path) -> None:
         done = cli("data", "check", table, option)
         assert done.code == 3
         assert "near_image" not in done.out
+        assert done.out.splitlines()[-1].startswith("1 leak in 13 records, ")
         assert end in done.out.splitlines()[-1]
 
 

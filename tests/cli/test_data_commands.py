@@ -116,7 +116,7 @@ def test_index_parts_the_readable_from_the_quarantined(cli: Cli, films: Path, tm
     table = tmp_path / "m.quarantine.csv"
     assert told.out.splitlines() == [
         f"{out}: 5 records, columns id, image, id.patient, label.edema, sha256.",
-        f"{table}: 1 records left out, because a file cannot be read.",
+        f"{table}: left out, because a file cannot be read: 1.",
         f"Open {tmp_path / 'm.html'}",
     ]
     with open(table, encoding="utf-8", newline="") as handle:
@@ -229,8 +229,8 @@ def test_shard_packs_a_manifest_that_other_commands_read(cli: Cli, films: Path, 
     (films / "2.png").unlink()
     words = cli("data", "shard", listed, out, "--size", 1).out.splitlines()
     assert words == [
-        f"{out}/manifest.parquet: 5 records in 1 shards; train on it as on any manifest.",
-        f"{out}/quarantine.csv: 1 records left out, because a file cannot be read.",
+        f"{out}/manifest.parquet: 5 records in 1 shard; train on it as on any manifest.",
+        f"{out}/quarantine.csv: left out, because a file cannot be read: 1.",
     ]
     # The size is in MiB (2^20 bytes), as the help says: with another one the shards are refused.
     assert len(shard_manifest(Manifest.load(listed), out, size=2**20).quarantined) == 1

@@ -185,6 +185,7 @@ def test_what_the_model_would_not_read_or_write_is_refused(cli: Cli, bundle: Pat
     told = cli(*asked, "--question", "Is there an effusion?").refused()
     assert "takes a question" in told
     assert not (tmp_path / "scores.json").exists()
+    assert cli(*asked, "--out", tmp_path / "one.csv").out.startswith(f"{tmp_path / 'one.csv'}: 1 row.\n")
 
 
 def test_rows_of_a_manifest_without_a_file_are_told(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
