@@ -74,10 +74,10 @@ def _mapped(path: Path, array: Array) -> np.ndarray:
 def read_row(
     folder: Path, arrays: Mapping[str, Array], data: Mapping[str, np.ndarray], row: int, changes: str, base: Sample
 ) -> Sample:
-    """Put a stored row over a record's fields; of stacks only the places are read."""
+    """Put a stored row over a record's fields; of stacks only the places are read, without `data` no arrays."""
     changed = json.loads(changes)
     fields = dict(base.fields)
-    for name in changed["has"]:
+    for name in changed["has"] if data else ():
         fields[name] = decode(data[name][row], arrays[name].bits)
     for name, depth in changed.get("stacks", {}).items():
         channels, height, width = arrays[name].shape

@@ -44,10 +44,10 @@ class Store:
         self._changes = changes
         self._data = pool.open_arrays()
 
-    def sample(self, index: int, base: Sample) -> Sample:
+    def sample(self, index: int, base: Sample, *, pixels: bool = True) -> Sample:
         """Put the prefix's work over the fields of a record."""
         row, changes = int(self._rows[index]), self._changes[index].as_py()
-        return read_row(self._folder, self._arrays, self._data, row, changes, base)
+        return read_row(self._folder, self._arrays, self._data if pixels else {}, row, changes, base)
 
     def stacked_bytes(self) -> np.ndarray | None:
         """Bytes of each record's stacks as a batch holds them, (N,) int64; None where there are no stacks."""
@@ -85,10 +85,10 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def sample(self, index: int) -> Sample:
-        """Record `index` after the prefix."""
+    def sample(self, index: int, *, pixels: bool = True) -> Sample:
+        """Record `index` after the prefix; without `pixels` nothing is read that the prefix made of its films."""
         base = self.records.sample(index, paths=self.store is None)
-        return base if self.store is None else self.store.sample(index, base)
+        return base if self.store is None else self.store.sample(index, base, pixels=pixels)
 
 
 def prepare(

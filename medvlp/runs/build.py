@@ -26,7 +26,7 @@ from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
 from medvlp.core.suggest import did_you_mean
 from medvlp.core.views import BatchView, View
-from medvlp.data.loader import Loader, in_order
+from medvlp.data.loader import Loader
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.measures._points import check_choice
@@ -40,6 +40,7 @@ from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
 from medvlp.runs.needs import check_followed, check_need, check_refreshed, check_unpatched
 from medvlp.runs.phases import phase_begin, phase_ends, sampler_of
+from medvlp.runs.release import training_texts
 from medvlp.state._model_teacher import ModelTeacher
 from medvlp.text.saved_tokenizers import load_tokenizer
 from medvlp.text.tokenizers import Tokenizer, TransformersTokenizer
@@ -111,7 +112,7 @@ def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
         return given
     if "text" not in train.manifest:
         return None
-    texts = [text for batch in in_order(train, batch=256) for text in batch.strings("text") if text]
+    texts = [text for text in training_texts(train) if text]
     return train_wordpiece(texts, vocab_size=config.tokenizer.vocab_size, max_length=config.tokenizer.max_length)
 
 

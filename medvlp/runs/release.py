@@ -44,7 +44,7 @@ def taught_answers(
     before = () if start is None else load_bundle(start).labels
     found = []
     for each in answers:
-        answer = each.answer.taught_by(_texts(train, writers), known=before)
+        answer = each.answer.taught_by(training_texts(train, writers), known=before)
         unknown = [name.replace("_", " ") for name in each.answer.labels if name not in answer.labels]
         if unknown:
             logger.info(f"Not asked for by {each.name}, because no training text names it: {', '.join(unknown)}.")
@@ -53,11 +53,11 @@ def taught_answers(
     return found
 
 
-def _texts(prepared: Prepared, writers: Sequence[View]) -> Iterator[str]:
-    """Yield the words of each record as they were trained on: after the prefix, or once as they are drawn."""
+def training_texts(prepared: Prepared, writers: Sequence[View] = ()) -> Iterator[str]:
+    """Yield the words of each record as they are trained on: after the prefix, or once as `writers` draw them."""
     draw = torch.Generator().manual_seed(0)
     for index in range(len(prepared)):
-        sample = prepared.sample(index)
+        sample = prepared.sample(index, pixels=bool(writers))  # a view may look at them
         for view in writers:
             sample = view(sample, draw)
         text = sample.fields.get("text")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import fcntl
 import os
 import resource
@@ -78,6 +79,20 @@ def test_every_depth_comes_back_exactly(cohort: Cohort, cache: Cache, bits: int)
     prepared = prepare(cohort(3), views, cache=cache)
     direct = apply_views(prepared.records.sample(2), views).fields["image"]
     assert torch.equal(pixels(prepared, 2), direct)  # type: ignore[arg-type]
+
+
+def test_words_are_there_without_the_pixels_and_no_pixel_is_read_for_them(cohort: Cohort, cache: Cache) -> None:
+    prepared = prepare(cohort(3), PREFIX, cache=cache)
+    assert prepared.store is not None
+    both = [prepared.sample(index) for index in range(len(prepared))]
+    next(cache.pools.glob("*/image.bin")).unlink()
+    without = replace(prepared, store=copy.copy(prepared.store))  # maps the files anew, as a worker does
+    with pytest.raises(IndexError):
+        without.sample(0)
+    for index, sample in enumerate(both):
+        words = {name: value for name, value in sample.fields.items() if not isinstance(value, torch.Tensor)}
+        assert "text" in words
+        assert without.sample(index, pixels=False).fields == words
 
 
 def test_workers_make_the_same_bits(cohort: Cohort, tmp_path: Path) -> None:
