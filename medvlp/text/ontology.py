@@ -94,8 +94,9 @@ def lines(text: str | None) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, (text or "").splitlines())))
 
 
+@cache
 def load(name: str) -> dict[str, Any]:
-    """Return a file of the lexicon."""
+    """Return a file of the lexicon, read once: nobody may change it."""
     return yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
 

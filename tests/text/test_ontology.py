@@ -6,7 +6,7 @@ from pydicom.sr.codedict import codes
 from medvlp.core.errors import ConfigError
 from medvlp.phantom.facts import FINDINGS
 from medvlp.text.labels import label_report
-from medvlp.text.ontology import VOCABULARIES, ancestors, findings, terms, vocabulary, word_class
+from medvlp.text.ontology import VOCABULARIES, ancestors, findings, load, terms, vocabulary, word_class
 from medvlp.text.phrases import tokens_of
 from tests.text.notation import written_out
 
@@ -70,3 +70,8 @@ def test_an_unknown_vocabulary_is_refused_with_the_nearest_name() -> None:
 
 def test_a_word_tells_one_language_only() -> None:
     assert not word_class("english") & word_class("other")
+
+
+def test_a_file_of_the_lexicon_is_parsed_once_for_all_its_classes_of_words() -> None:
+    assert load("words") is load("words")
+    assert all(word_class(name) == frozenset(words.split()) for name, words in load("words").items())
