@@ -78,7 +78,7 @@ def embed(
         if index is not None:
             from medvlp.runs.case_index import make_case_index
 
-            cases = make_case_index(model, manifest, table, root=root)
+            cases = make_case_index(manifest, table, root=root)
             cases.save(index)
             typer.echo(f"{index}: {len(cases)} cases, {cases.meta['reports']} with a report. {cases.how()}{left}")
     if slices is not None:

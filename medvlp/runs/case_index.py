@@ -11,20 +11,18 @@ from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.features.case_index import CaseIndex
-from medvlp.models.bundle import load_bundle
 from medvlp.text.mentions import read_report, sentences_of_image
 
 
-def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, root: Path | None) -> CaseIndex:
+def make_case_index(manifest: Path, table: FeatureTable, *, root: Path | None) -> CaseIndex:
     """Return the index of the pictures of a feature table.
 
     Findings are those of the manifest's labels, where it has none those that the report states. A report is kept, its
     findings and impression, where the manifest's column ``deidentified`` says yes of the record.
 
     Args:
-        model: the bundle that made the table.
         manifest: that it was made of.
-        table: of `embed_manifest`.
+        table: of `embed_manifest`, whose ``meta`` names the model.
         root: folder of the files.
 
     Raises:
@@ -51,7 +49,7 @@ def make_case_index(model: str | Path, manifest: Path, table: FeatureTable, *, r
     }
     ids = [f"case {number:05d}" for number in range(1, len(rows) + 1)]
     meta = {
-        "model": load_bundle(model).hash,
+        "model": table.meta["model"],
         "data": records.hash,
         "synthetic": bool(records.meta.get("synthetic", False)),
         "reports": sum(1 for text in columns["report"] if text),
