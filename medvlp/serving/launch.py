@@ -165,8 +165,9 @@ def _launch(
         max_file_size="1kb", run_history=False,
     )  # fmt: skip
     # Uvicorn writes its own name on each answer, behind the guard: now, and each second anew.
-    server.blocks.server.config.encoded_headers = []
-    server.blocks.server.server_state.default_headers.clear()
+    if (running := server.blocks.server) is not None:
+        running.config.encoded_headers = []
+        running.server_state.default_headers.clear()
     if samples is not None:
         samples.make_ahead(room.presets)
     closed = threading.Event()
