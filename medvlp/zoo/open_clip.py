@@ -99,8 +99,7 @@ def open_clip(
     vision = _vision(weights, settings.get("model_cfg", {}), act, mean=mean, std=std)
     bert = "text.transformer.embeddings.word_embeddings.weight" in weights
     if release != "other" and bert != (release in ("biomedclip", "unimed_clip")):
-        what = "BERT" if bert else "a causal transformer"
-        raise DataError(f"{file} reads texts with {what}, and {known.release.title} does not: leave release out.")
+        raise DataError(f"{file} holds another text tower than {known.release.title}: leave release out.")
     own = settings.get("model_cfg", {}).get("text_cfg", {})
     text, heads, length = _bert_text(weights, own, known) if bert else _causal_text(weights, own, act)
     if bert and place is None and tokenizer is None:

@@ -85,9 +85,7 @@ def transformers(
             "`medvlp components zoo` for the others."
         )
     if release != "other" and ("siglip" in release) != (kind == "siglip"):
-        raise DataError(
-            f"{place} holds a model of type {kind!r}, and {RELEASES[release].title} is none: leave release out."
-        )
+        raise DataError(f"{place} holds a model of type {kind!r}, unlike {RELEASES[release].title}: leave release out.")
     read, mean, std = read_by_processor(place, preset=preset)
     vision, text = _filled(settings, kind, place)
     weights, left = without(read_checkpoint(file, inside=("state_dict",)), _KNOWN)

@@ -55,10 +55,10 @@ def test_chexzero_computes_what_open_clip_computes_of_its_file(tmp_path: Path) -
 
 def test_a_release_with_another_text_tower_does_not_stand_on_the_card(tmp_path: Path) -> None:
     torch.save(clip(quick=True).state_dict(), tmp_path / "best.pt")
-    with pytest.raises(DataError, match="reads texts with a causal transformer, and BiomedCLIP does not: leave rel"):
+    with pytest.raises(DataError, match="holds another text tower than BiomedCLIP: leave release out"):
         convert(tmp_path / "best.pt", name="open_clip", options={"release": "biomedclip"})
     biomed(tmp_path / "biomed")
-    with pytest.raises(DataError, match="reads texts with BERT, and CheXzero does not: leave release out"):
+    with pytest.raises(DataError, match="holds another text tower than CheXzero: leave release out"):
         convert(tmp_path / "biomed", name="open_clip", options={"release": "chexzero"})
 
 

@@ -188,7 +188,7 @@ def test_what_is_no_folder_or_another_family_is_refused(tmp_path: Path) -> None:
 
 def test_a_release_of_the_other_family_does_not_stand_on_the_card(tmp_path: Path) -> None:
     clip_folder(tmp_path / "clip")
-    with pytest.raises(DataError, match=r"holds a model of type 'clip', and MedSigLIP is none: leave release out"):
+    with pytest.raises(DataError, match=r"holds a model of type 'clip', unlike MedSigLIP: leave release out"):
         convert(tmp_path / "clip", name="transformers", options={"release": "medsiglip"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from medvlp.zoo._pixels import IMAGENET
 
 # What importers of transformers say of the towers that they make, by timm's names; exporters read it there.
 SIZES = frozenset({"embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "act_layer"})
-_Way = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # of foreign weights to our names
 _FILTERS = {"lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
@@ -33,8 +33,9 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
         UserError: if the form has no place for the model, its library is not installed, or the disk is full.
     """
     with folder_whole(out) as temporary:
-        given = {"bundle": bundle, "folder": temporary}
-        behind: list[str] = build("zoo/exports", {"name": to}, where="--to", given=given)
+        behind: list[str] = build(
+            "zoo/exports", {"name": to}, where="--to", given={"bundle": bundle, "folder": temporary}
+        )
         (temporary / "README.md").write_text(bundle.card, encoding="utf-8")
     return behind
 
@@ -42,7 +43,7 @@ def export(bundle: Bundle, *, to: str, out: Path) -> list[str]:
 def turned_back(
     ours: Mapping[str, Tensor],
     like: Mapping[str, Tensor],
-    there: _Way,
+    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
     """Return our weights under foreign names: an importer that only moves numbers is its own way back.
 
@@ -68,42 +69,35 @@ def turned_back(
             raise UserError(f"The form has {name}, which the bundle's model has not, or in another shape.")
     with_next = {i for mark in marks.values() for i in range(int(mark.min()), int(mark.max()))}
     back: dict[str, Tensor] = {}
-    group: dict[str, Tensor] = {}
-    for i, (name, tensor) in enumerate(like.items()):
-        group[name] = tensor
-        if i not in with_next:
-            back |= _group_back(ours, group, there)
-            group = {}
+    for first, last in pairwise([0, *(i + 1 for i in range(len(like)) if i not in with_next)]):
+        group = dict(list(like.items())[first:last])
+        sizes = [tensor.numel() for tensor in group.values()]
+        places, flat = torch.arange(sum(sizes), dtype=torch.int32), torch.full((sum(sizes),), float("nan"))
+        for name, came in there(_cut(places, group, sizes)).items():
+            flat[came.reshape(-1)] = ours[name].detach().float().cpu().reshape(-1)
+        back |= _cut(flat, group, sizes)
     homeless = sorted(ours.keys() - marks.keys())[:3]
     if homeless or any(bool(tensor.isnan().any()) for tensor in back.values()):
         raise UserError(f"The form has no place for {', '.join(homeless) or 'weights that are not numbers'}.")
     return back
 
 
-def _group_back(ours: Mapping[str, Tensor], group: Mapping[str, Tensor], there: _Way) -> dict[str, Tensor]:
-    sizes = [tensor.numel() for tensor in group.values()]
-    parts = torch.arange(sum(sizes), dtype=torch.int32).split(sizes)
-    numbers = {name: part.reshape(group[name].shape) for name, part in zip(group, parts, strict=True)}
-    flat = torch.full((sum(sizes),), float("nan"))
-    for name, places in there(numbers).items():
-        flat[places.reshape(-1)] = ours[name].detach().float().cpu().reshape(-1)
-    return {name: part.reshape(group[name].shape) for name, part in zip(group, flat.split(sizes), strict=True)}
+def _cut(flat: Tensor, group: Mapping[str, Tensor], sizes: list[int]) -> dict[str, Tensor]:
+    return {n: part.reshape(group[n].shape) for n, part in zip(group, flat.split(sizes), strict=True)}
 
 
 def write_pair(
     bundle: Bundle,
     file: Path,
     like: Mapping[str, Tensor],
-    there: _Way,
+    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     *,
     more: Mapping[str, Tensor] = {},
 ) -> None:
     """Write towers, projections and scale under foreign names (see `turned_back`), and the tokenizer beside them."""
     model: Any = bundle.model
-    parts = ["towers.image."]
-    if model.reads_text:
-        parts += ["towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale."]
-    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(tuple(parts))}
+    words = ("towers.text.", "heads.image/raw.", "heads.text/raw.", "logit_scale.") if model.reads_text else ()
+    ours = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(("towers.image.", *words))}
     save_file({**turned_back(ours, like, there), **more}, file, metadata={"format": "pt"})
     if bundle.tokenizer is not None:
         bundle.tokenizer.save(file.parent)

@@ -85,9 +85,7 @@ def open_clip(
     view = only_read(bundle)
     plain = view.get("resize") in (None, view.get("size"))  # it cuts out of no larger picture
     fit = _FITS.get(str(view.get("fit")), "") if plain and view.get("resample") in ("bilinear", "bicubic") else ""
-    shown: dict[str, object] = {"mean": mean, "std": std}
-    if fit:
-        shown |= {"interpolation": view["resample"], "resize_mode": fit}
+    shown = {"mean": mean, "std": std, **({"interpolation": view["resample"], "resize_mode": fit} if fit else {})}
     write_json(folder / "open_clip_config.json", {"model_cfg": settings, "preprocess_cfg": shown})
     like = _names(settings, hidden=hidden, inner=text["intermediate_size"])
     write_pair(bundle, folder / "open_clip_model.safetensors", like, clip.ours_of)

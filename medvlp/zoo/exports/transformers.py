@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from safetensors.torch import load_file
-from torch import Tensor
 
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json
@@ -71,8 +69,8 @@ def transformers(
     hidden = int(options["embed_dim"] * options["mlp_ratio"])
     both = {"text_config": words, "vision_config": {**vision, "intermediate_size": hidden}}
     if dino:
-        ratio = hidden / options["embed_dim"]  # a whole number in this library
-        made: Any = Dinov2Model(Dinov2Config(**vision, mlp_ratio=round(ratio), qkv_bias=options.get("qkv_bias", True)))
+        ratio = round(hidden / options["embed_dim"])  # a whole number in this library
+        made: Any = Dinov2Model(Dinov2Config(**vision, mlp_ratio=ratio, qkv_bias=options.get("qkv_bias", True)))
     elif kind == "clip":
         made = CLIPModel(CLIPConfig(**both, projection_dim=model.embed_dim))
     else:
@@ -84,8 +82,7 @@ def transformers(
     # The mask token serves training alone, and importers leave it out.
     like = {n: t for n, t in load_file(file).items() if not n.endswith("mask_token")}
     spare = {n: t * 0 for n, t in load_file(file).items() if n.endswith("mask_token")}
-    there: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dinov2.ours_of if dino else pairs.ours_of
-    write_pair(bundle, file, like, there, more=spare)
+    write_pair(bundle, file, like, dinov2.ours_of if dino else pairs.ours_of, more=spare)
     shown = processor_of(bundle, {"clip": "CLIP", "siglip": "Siglip"}.get(str(kind), "Bit"), tower)
     if shown is not None:
         write_json(folder / "preprocessor_config.json", shown)
