@@ -143,6 +143,8 @@ def test_both_books_go_through_one_map_and_the_dropout_is_shared() -> None:
     torch.testing.assert_close(out["m_pathology"], out["m_pathology_text"][..., :2])
     undropped = made.to_text["pathology"](out["m_pathology_features"])
     assert not torch.allclose(out["m_pathology_text"], undropped)
+    places, findings = (out[f"m_{stream}_features"] for stream in ("anatomy", "pathology"))
+    torch.testing.assert_close(out["m"], places @ findings.mT)  # pairs are of what nothing is dropped from
     assert sum(name.startswith("query") for name, _ in made.named_parameters()) == 2
 
 
