@@ -96,6 +96,17 @@ def test_a_gate_does_not_mind_the_order_of_the_two_nor_who_else_is_there():
     assert (many[0] - many[2]).abs().max() > 1e-3
 
 
+def test_a_gate_is_two_hidden_layers_of_what_lies_between_both_classes():
+    """sigmoid(MLP((E_a + E_b) / 2)), the MLP being ReLU, norm, Linear, ReLU, norm, Linear."""
+    head, (one, other) = gate(), (shares(1, 0), shares(0, 0))
+    values = (head.vectors[0] + head.vectors[2]) / 2
+    for layer in (head.body[2], head.last):
+        values = values.clamp(min=0)
+        values = layer.weight @ ((values - values.mean()) / (values.var(correction=0) + 1e-5).sqrt()) + layer.bias
+    expected = 1 / (1 + (-values).exp())
+    torch.testing.assert_close(head.between(one[None], other[None])[0], expected, rtol=1e-10, atol=0)
+
+
 def test_the_gated_cosine_is_that_of_gated_rows_and_forgets_what_is_shut():
     a, b = rows(4, 0), rows(5, 1)
     g = torch.rand(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
