@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -281,6 +282,13 @@ def test_as_shipped_it_is_read_without_a_fault(name: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_rate_that_a_comment_names_is_that_of_the_configuration() -> None:
+    said = [name for name in RUNS if re.search(r"# .*a tenth of the( head's)? rate", (CONFIGS / name).read_text())]
+    assert "pretrain/transformers_text.yaml" in said
+    slow = {name: sorted(load_config(name).optimiser.rates.values()) for name in said}
+    assert {name: rates for name, rates in slow.items() if 0.1 not in rates} == {}
+
+
 def test_a_released_model_can_teach_with_a_bank_of_the_run(
     tiny_cohort: CohortSummary, quick: Trained, tmp_path: Path
 ) -> None:
