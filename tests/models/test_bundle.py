@@ -186,6 +186,7 @@ def test_a_link_out_of_the_folder_is_refused_though_its_bytes_are_right(folder: 
             "is not plain YAML .could not determine a constr",
         ),
         ("- 1\n", "holds no mapping at its top: get the bundle again"),
+        ("[" * 5000, "is not plain YAML .while increasing flow level"),
     ],
 )
 def test_a_description_that_is_not_plain_data_is_one_sentence(
