@@ -71,7 +71,7 @@ def store_fitted(
 ) -> None:
     """Write into a bundle what an evaluation chose for its answers, and how good it found them and their maps.
 
-    The folder is replaced whole.
+    The folder is replaced whole. Findings that are not judged keep what an earlier evaluation chose and found.
 
     Args:
         folder: of the bundle.
@@ -83,7 +83,7 @@ def store_fitted(
     for answer in bundle.answers:
         result = found.get(answer.name)
         if result is not None and (evidence := evidence_of(result)):
-            bundle = _changed(bundle, answer.name, evidence=evidence)
+            bundle = _changed(bundle, answer.name, evidence={**(answer.evidence or {}), **evidence})
         if result is not None and result.fitted:
             bundle = _with_fitted(bundle, answer.name, result.fitted, result.data, calibration)
     for name, maps in map_evidence(list(found.values())).items():
@@ -98,17 +98,18 @@ def store_fitted(
 
 def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: str, calibration: str) -> Bundle:
     """Return a bundle whose answer holds `Result.fitted` of findings with at least ten cases of each class."""
-    enough = {
-        name: each
-        for name, each in fitted.items()
-        if "reason" not in each and min(_counts(each["calibration"][calibration])) >= _LEAST
-    }
+    known = {name: each["calibration"][calibration] for name, each in fitted.items() if "reason" not in each}
+    least = {name: min(each["positives"], each["n"] - each["positives"]) for name, each in known.items()}
+    enough = {name: fitted[name] for name, cases in least.items() if cases >= _LEAST}
     if not enough:
         return bundle
-    points = {name: each["operating_points"] for name, each in enough.items()}
-    sets = {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
-    maps = {name: each["calibration"][calibration] for name, each in enough.items()}
-
+    before = next(each for each in bundle.answers if each.name == answer)
+    old = {**(before.operating_points or {}), "maps": (before.calibration or {}).get("findings", {})}
+    parts = [old.get(part, {}) for part in ("findings", "conformal", "maps")]
+    points, sets, maps = ({name: each for name, each in part.items() if name not in fitted} for part in parts)
+    points |= {name: each["operating_points"] for name, each in enough.items()}
+    sets |= {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
+    maps |= {name: known[name] for name in enough}
     return _changed(
         bundle,
         answer,
@@ -121,7 +122,3 @@ def _changed(bundle: Bundle, answer: str, **parts: Any) -> Bundle:  # noqa: ANN4
     return replace(
         bundle, answers=tuple(replace(each, **parts) if each.name == answer else each for each in bundle.answers)
     )
-
-
-def _counts(calibrator: Mapping[str, Any]) -> tuple[int, int]:
-    return int(calibrator["positives"]), int(calibrator["n"]) - int(calibrator["positives"])

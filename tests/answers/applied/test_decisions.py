@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.cli.main import app
 from medvlp.core.errors import DataError
 from medvlp.data.layouts.phantom import index
-from medvlp.evaluation.results import Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.runs.fitting import store_fitted
@@ -115,6 +116,28 @@ def test_few_cases_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels
     assert list(own.calibration["findings"]) == [labels[0]]
     assert list(own.operating_points["findings"]) == [labels[0]]
     assert answer_of(stored({labels[0]: fitted(9, 50)})).calibration is None
+
+
+def test_what_is_not_judged_keeps_what_was_chosen_before(
+    stored: Callable[..., Bundle], labels: list[str], tmp_path: Path
+) -> None:
+    one, two, three = labels[:3]
+    row = Metric(metric="auroc", label=one, value=0.8, counts=Counts(n=40, positives=20, patients=40))
+    first = Result(name="zero_shot", recipe="", data="first", metrics=(row,))
+    before = answer_of(stored(dict.fromkeys((one, two, three), fitted(20, 40))))
+    store_fitted(tmp_path / "bundle", {"zero_shot": first}, calibration="temperature")
+    plain = {two: fitted(30, 30, 0.05).to_dict(), three: fitted(9, 50).to_dict()}
+    row = replace(row, label=two)
+    found = Result(name="zero_shot", recipe="", data="second", metrics=(row,), fitted=plain)
+    store_fitted(tmp_path / "bundle", {"zero_shot": found}, calibration="temperature")
+    after = answer_of(load_bundle(tmp_path / "bundle"))
+    for part in ("operating_points", "calibration"):
+        old, new = getattr(before, part)["findings"], getattr(after, part)["findings"]
+        assert new[one] == old[one]
+        assert new[two] != old[two]
+        assert three not in new  # judged, of too few: what was chosen on others says nothing of it any more
+    assert list(after.operating_points["conformal"]) == [one, two]
+    assert {name: each["data"]["hash"] for name, each in after.evidence.items()} == {one: "first", two: "second"}
 
 
 def test_a_category_is_what_the_conformal_set_holds() -> None:
