@@ -188,9 +188,12 @@ def _limits(result: Mapping[str, Any], label: str) -> str:
 
 
 def _notice(results: list[dict[str, Any]]) -> str:
-    if not any("raw_scores" in result for result in results):
-        return "Scores are not calibrated." if any(result.get("scores") for result in results) else ""
+    parts = [part for result in results for part in (result, *result.get("answers", {}).values()) if part.get("scores")]
+    bare = any("raw_scores" not in part for part in parts)
+    if not any("raw_scores" in part for part in parts):
+        return "Scores are not calibrated." if bare else ""
+    more = " Scores of an answer without categories are not calibrated." if bare else ""
     return (
         "Probabilities and categories rest on the validation patients of the model: "
-        "they hold for patients like those, at their prevalence."
+        f"they hold for patients like those, at their prevalence.{more}"
     )

@@ -193,6 +193,12 @@ def test_the_command_says_what_probabilities_rest_on(
     assert re.search(rf"  0\.\d{{3}}  (present|absent|indeterminate) {re.escape(told)}$", line)
     assert sum(each.endswith("not calibrated") for each in lines) == len(labels) - 1
     assert "rest on the validation patients" in lines[-1]
+    both = load_bundle(tmp_path / "again")  # as medvlp adapt writes it: the new answer first, with nothing chosen
+    new = replace(answer_of(both), name="new", operating_points=None, calibration=None)
+    save_bundle(tmp_path / "both", replace(both, answers=(new, *both.answers)))
+    *_, said_last = CliRunner().invoke(app, ["predict", str(tmp_path / "both"), str(film)]).output.splitlines()
+    assert "rest on the validation patients" in said_last
+    assert said_last.endswith("Scores of an answer without categories are not calibrated.")
     plain = CliRunner().invoke(app, ["predict", str(tiny_run.bundle), str(film), "--json"])
     assert json.loads(plain.output)["results"][0]["calibrated"] is False
 
