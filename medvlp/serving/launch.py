@@ -165,7 +165,7 @@ def _launch(
         max_file_size="1kb", run_history=False,
     )  # fmt: skip
     # Uvicorn writes its own name on each answer, behind the guard: now, and each second anew.
-    if (running := server.blocks.server) is not None:
+    if (blocks := server.blocks) is not None and (running := blocks.server) is not None:
         running.config.encoded_headers = []
         running.server_state.default_headers.clear()
     if samples is not None:
