@@ -165,9 +165,9 @@ def _launch(
         max_file_size="1kb", run_history=False,
     )  # fmt: skip
     # Uvicorn writes its own name on each answer, behind the guard: now, and each second anew.
-    if (blocks := server.blocks) is not None and (running := blocks.server) is not None:
-        running.config.encoded_headers = []
-        running.server_state.default_headers.clear()
+    blocks: Any = server.blocks
+    blocks.server.config.encoded_headers = []
+    blocks.server.server_state.default_headers.clear()
     if samples is not None:
         samples.make_ahead(room.presets)
     closed = threading.Event()
@@ -178,8 +178,7 @@ def _launch(
 
     def stop() -> None:
         closed.set()
-        if server.blocks is not None:
-            server.blocks.close(verbose=False)
+        blocks.close(verbose=False)
         if samples is not None:
             samples.close()
 
