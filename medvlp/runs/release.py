@@ -60,8 +60,7 @@ def training_texts(prepared: Prepared, writers: Sequence[View] = ()) -> Iterator
         sample = prepared.sample(index, pixels=bool(writers))  # a view may look at them
         for view in writers:
             sample = view(sample, draw)
-        text = sample.fields.get("text")
-        if isinstance(text, str):
+        if isinstance(text := sample.fields.get("text"), str):
             yield text
 
 
