@@ -18,6 +18,7 @@ class Known:
     views: Sequence[Mapping[str, Any]] = ()  # that make its pixels; empty: the folder's, else open_clip's default
     mean: Sequence[float] = tuple(OPENAI[0])  # of these pixels
     std: Sequence[float] = tuple(OPENAI[1])
+    bert: bool = False  # whether that is its text tower, and not CLIP's own
     length: int = 256  # tokens of a BERT text tower
     words: str = ""  # where its tokenizer is
     limits: str = ""  # for the card
@@ -59,10 +60,12 @@ RELEASES = {
             citation="Zhang et al., arXiv 2303.00915; NEJM AI 2025, 10.1056/AIoa2400640.",
             about="Trained on 15 million figures of articles with their captions (PMC-15M).",
         ),
+        bert=True,
         limits="Pictures are cut to a square in their middle, as the release does: the sides of a wide film are lost.",
     ),
     "unimed_clip": Known(
         release=Release(title="UniMed-CLIP", licence="CC-BY-NC-4.0", citation="Khattak et al., arXiv 2412.10372."),
+        bert=True,
         words="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
     ),
     "long_clip": Known(

@@ -98,7 +98,7 @@ def open_clip(
     read, mean, std = _pixels(known, settings.get("preprocess_cfg", {}), preset)
     vision = _vision(weights, settings.get("model_cfg", {}), act, mean=mean, std=std)
     bert = "text.transformer.embeddings.word_embeddings.weight" in weights
-    if release != "other" and bert != (release in ("biomedclip", "unimed_clip")):
+    if release != "other" and bert != known.bert:
         raise DataError(f"{file} holds another text tower than {known.release.title}: leave release out.")
     own = settings.get("model_cfg", {}).get("text_cfg", {})
     text, heads, length = _bert_text(weights, own, known) if bert else _causal_text(weights, own, act)
