@@ -77,11 +77,7 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         found = [(result, style, only(result, "auroc", label)) for result, style in series]
         present = [(result, style, row) for result, style, row in found if row is not None]
         first, macro = present[0][2], label == "macro"
-        cases = (
-            f"{first.counts.labels_used} finding{'s' * (first.counts.labels_used != 1)}"
-            if macro
-            else f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
-        )
+        cases = _findings(first) if macro else f"{integer(first.counts.positives)} of {integer(first.counts.n)}"
         rows.append(_row("macro average" if macro else finding(label), cases, present, summary=macro))
     return _forest(rows, tuple((style, name_of(result.name, result.title)) for result, style in series))
 
@@ -94,21 +90,21 @@ def control_forest(result: Result, group_name: str) -> Forest:
         if row is not None:
             # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
             alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
-            over = (
-                f", {row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
-                if alike is not None
-                else ""
-            )
+            over = f", {_findings(row)}" if alike is not None else ""
             marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
             rows.append(_row(finding(value), f"{integer(row.counts.n)} cases{over}", marks))
     legend = ()
     if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
     if everybody is not None:
-        over = f", {everybody.counts.labels_used} finding{'s' * (everybody.counts.labels_used != 1)}" if legend else ""
+        over = f", {_findings(everybody)}" if legend else ""
         marks = [(result, "series0", everybody)]
         rows.append(_row("everybody", f"{integer(everybody.counts.n)} cases{over}", marks, summary=True))
     return _forest(rows, legend)
+
+
+def _findings(row: Metric) -> str:
+    return f"{row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
 
 
 def dimensions(result: Result) -> list[Dimension]:
