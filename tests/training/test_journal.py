@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,6 +16,7 @@ def test_a_resumed_run_writes_no_row_twice_and_a_torn_line_is_left_out(tmp_path:
     with open(tmp_path / "log.jsonl", "a") as handle:
         handle.write('{"kind": "train", "sam')
     assert [row["samples_seen"] for row in read_journal(tmp_path / "log.jsonl")] == [10, 20, 30]
+    _one_second_earlier(tmp_path / "tensorboard")
     again = Journal(tmp_path, samples_seen=20)
     again.write("train", 30, {"loss": 3.0})
     again.close()
@@ -22,3 +24,10 @@ def test_a_resumed_run_writes_no_row_twice_and_a_torn_line_is_left_out(tmp_path:
     assert [(row["samples_seen"], row["loss"]) for row in rows] == [(10, 10.0), (20, 20.0), (30, 3.0)]
     shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
     assert [(each.step, each.value) for each in shown] == [(10, 10.0), (20, 20.0), (30, 3.0)]
+
+
+def _one_second_earlier(board: Path) -> None:
+    """Date event files back: TensorBoard reads them by name, which orders within one second by a counter as text."""
+    for path in board.iterdir():
+        stem, second, rest = re.split(r"(?<=tfevents)\.(\d+)", path.name)
+        path.rename(path.with_name(f"{stem}.{int(second) - 1}{rest}"))
