@@ -17,6 +17,7 @@ from medvlp.io.volume import Gap, prove_size
 
 _GAP = 1.5  # of the usual step
 _TILT_DEGREES = 0.1
+_ROUNDED = 0.1 + 1e-6  # mm: a slice and the ends of its line, each half a unit of the first decimal
 
 
 def tolerance(place: Place) -> float:
@@ -40,7 +41,7 @@ class Stack:
         direction: ``(3,)``, displacement in LPS mm for each mm of height; the normal itself unless tilted.
         typical: median step in mm; the thickness where there is one slice.
         steps: lengths in mm from each place to the next, ``(n - 1,)``; `gaps` are those that are too long.
-        even: whether all places lie on one regular grid.
+        even: whether all places lie on one regular grid, but for rounding: 0.1 mm, at most a tenth of the step.
         tilt: angle in degrees between direction and normal; `tilted` where that is more than rounding.
     """
 
@@ -116,19 +117,20 @@ def stack_slices(slices: Iterable[Slice]) -> Stack:
     direction = (positions[-1] - positions[0]) / span
     away = positions - positions[0] - np.outer(heights - heights[0], direction)
     worst = int(np.abs(away).max(axis=1).argmax())
-    if np.abs(away[worst]).max() > limit:
-        far = float(np.linalg.norm(away[worst]))
-        raise places[worst][0].refusal("bad_geometry", f"it lies {far:.3g} mm beside the line of the other slices")
     steps = np.diff(heights)
     typical = float(np.median(steps))
+    slack = max(limit, min(_ROUNDED, 0.1 * typical))  # positions in files often have one decimal
+    if np.abs(away[worst]).max() > slack:
+        far = float(np.linalg.norm(away[worst]))
+        raise places[worst][0].refusal("bad_geometry", f"it lies {far:.3g} mm beside the line of the other slices")
     grid = np.linspace(heights[0], heights[-1], len(places))
-    drift = float(np.linalg.norm(direction - normal))
-    tilt = float(np.degrees(np.arctan(drift)))
+    drift = direction - normal
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(drift))))
     return Stack(
         places=tuple(tuple(place) for place in places), heights=heights, direction=direction, typical=typical,
         steps=steps, gaps=tuple(Gap(int(k), float(steps[k])) for k in np.flatnonzero(steps > _GAP * typical)),
-        even=bool(np.abs(heights - grid).max() <= limit), tilt=tilt,
-        tilted=drift * span > limit and tilt > _TILT_DEGREES,
+        even=bool(np.abs(heights - grid).max() <= slack), tilt=tilt,
+        tilted=bool(np.abs(drift * span).max() > slack and tilt > _TILT_DEGREES),
     )  # fmt: skip
 
 
