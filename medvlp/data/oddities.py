@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from posixpath import normpath
 
-import pyarrow as pa
-
 from medvlp.data.manifest import Manifest
 from medvlp.data.spellings import LIKE_BLANK, notes_of
 from medvlp.text.language import is_english
@@ -47,7 +45,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
             "have one."
         )
     found += notes_of(manifest)
-    if "age" in manifest and pa.types.is_string(manifest.arrow("age").type):
+    if "age" in manifest and any(isinstance(age, str) for age in manifest.arrow("age").to_pylist()):
         found.append("Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.")
     if joined := manifest.meta.get("reports_of_several_rows"):
         found.append(f"{joined} reports are several rows of the table, joined: drop preliminary ones first.")

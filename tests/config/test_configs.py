@@ -56,6 +56,7 @@ class World:
     features: Path = Path()
     both: Path = Path()
     starter: Path = Path()
+    starter_features: Path = Path()
 
     def place(self, shipped: str) -> Path:
         """Where the thing is that a configuration calls so."""
@@ -70,6 +71,8 @@ class World:
             "runs/phantom_ct_slices/bundle": self.slices_bundle,
             "runs/ct_features": self.features,
             "runs/ct_features/manifest.parquet": self.features / "manifest.parquet",
+            "runs/hospital_ct_features": self.starter_features,
+            "runs/hospital_ct_features/manifest.parquet": self.starter_features / "manifest.parquet",
         }
         return known.get(shipped, self.hospital)
 
@@ -108,7 +111,7 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             if tower is not None and tower["name"] == "monai":
                 tower["width"] = 12 if tower["architecture"] == "swin_unetr" else 4
             elif tower is not None and str(tree.get("init_from")).startswith("runs/starter"):
-                tower["image_size"] = SIZE  # the architecture is that of the weights
+                tower |= {} if "slice" in tower else {"image_size": SIZE}  # the architecture is that of the weights
             elif tower is not None:
                 inside = [tower[name] for name in ("slice", "first", "second") if name in tower]
                 for each in inside or [tower]:
@@ -237,7 +240,10 @@ def world(
     embed_slices(bundle, folder / "volumes.parquet", root=None, folder=features, windows=[], workers=0)
     starter = folder / "starter"
     save_bundle(starter, convert(Path("efficientnet_lite0"), name="starter", options={"random": 1}))
-    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, films_and_volumes, starter)
+    seen = folder / "starter_features"
+    windows = ["ct_lung_v1", "ct_mediastinum_v1", "ct_bone_v1"]
+    embed_slices(starter, folder / "volumes.parquet", root=None, folder=seen, windows=windows, workers=0)
+    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, films_and_volumes, starter, seen)
 
 
 @pytest.mark.slow

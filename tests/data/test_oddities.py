@@ -80,6 +80,8 @@ def test_words_for_nothing_in_reports_and_among_ages_are_told(tmp_path: Path) ->
     )
     (tmp_path / "t.csv").write_text("r;age\nClear lungs.;61\nNo effusion.;\n")
     assert oddities(index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})) == ()
+    blank = Manifest.of({"id": ["a", "b"], "text": ["Clear.", "No effusion."], "age": [None, None]}, root=tmp_path)
+    assert oddities(blank) == ()  # ages that nobody gave are no words
 
 
 def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_told() -> None:

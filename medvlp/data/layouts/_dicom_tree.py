@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "AccessionNumber", "Modality", "ViewPosition", "ImageLaterality",
     "Laterality", "PatientSex", "PatientAge", "InstitutionName", "Manufacturer", "ManufacturerModelName",
-    "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime", "IssuerOfPatientID",
+    "PatientIdentityRemoved", "Rows", "StudyDate", "StudyTime", "IssuerOfPatientID", "SeriesInstanceUID",
+    "SeriesDescription", "ImageType", "ConvolutionKernel", "NumberOfFrames",
 )  # fmt: skip
 _AGE = re.compile(r"0*(\d{1,3})([DWMY]?)")
 _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
@@ -33,10 +34,14 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Header:
-    """What a manifest needs of one file: its path relative to the root, and the tags that are there, stripped."""
+    r"""What a manifest needs of one file: its path relative to the root, and the tags that are there, stripped.
+
+    Several values of a tag stand as DICOM writes them, with ``\`` between; `field` is that of the path.
+    """
 
     path: str
     tags: dict[str, str]
+    field: str = "image"
 
     def get(self, keyword: str) -> str:
         """Value of a tag, empty where there is none."""
@@ -154,13 +159,18 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
                     reason = "outside_the_root"
                 else:
                     found = _header(base / path)
-                    tags = {k: str(value).strip() for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
+                    tags = {k: _text(value) for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
             except InvalidDicomError:
                 reason = "not_dicom"
             except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
                 reason = "unreadable"
             out.append((path, tags, reason))
     return out
+
+
+def _text(value: object) -> str:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return "\\".join(str(each).strip() for each in value) if several else str(value).strip()
 
 
 def _header(path: Path) -> Dataset:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from medvlp.core.errors import DataError
 from medvlp.core.pseudonym import pseudonym, secret_key
+from medvlp.data.layouts._dicom_series import join_series
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of, study_numbers
@@ -38,11 +39,12 @@ def index(
     workers: int = 0,
     progress: OnProgress = None,
 ) -> Manifest:
-    """Index a hospital folder, one row an image, each with the report of its study.
+    """Index a hospital folder, one row an image or a series of slices, each with the report of its study.
 
     Columns: ``id``, ``id.patient`` and ``id.study`` (keyed hashes), ``image``, ``text``, ``view_position``,
     ``laterality``, ``sex``, ``age`` (whole years, 90 and above as 90), ``site``, ``scanner``, ``study_number`` (the
-    patient's studies in the order of their dates, which stay out), ``deidentified``.
+    patient's studies in the order of their dates, which stay out), ``deidentified``. Of CT, MR and PET a row is a
+    series: ``volume``, the folder that holds its slices alone, with ``kernel`` and ``series_description``.
 
     Args:
         root: folder of all.
@@ -51,7 +53,7 @@ def index(
         columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ.
         join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID. Of
             rows of one accession number those of another study UID go where any image has a UID of the table.
-        modalities: wanted values of Modality.
+        modalities: wanted values of Modality; ``("CT",)`` for volumes.
         keep_unjoined: keep images without a report and reports without an image as rows, beside listing them.
         encoding: of the table.
         key_file: secret of the pseudonyms, made if absent (default `medvlp.core.pseudonym.default_key_file`).
@@ -62,7 +64,7 @@ def index(
     """
     table = read_table(root / reports, encoding=encoding)
     book = _Reports(table, columns or {}, join)
-    scan = scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress)
+    scan = join_series(scan_tree(root, folder=images, modalities=modalities, workers=workers, progress=progress))
     book.compare(scan.headers)
     key = secret_key(key_file)
     rows: list[dict[str, object]] = []
@@ -105,11 +107,15 @@ def index(
 
 def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
     scanner = " ".join(filter(None, (header.get("Manufacturer"), header.get("ManufacturerModelName"))))
+    uid, own = header.get("SOPInstanceUID"), {}
+    if header.field == "volume":
+        uid = header.get("SeriesInstanceUID") or uid
+        own = {"kernel": header.get("ConvolutionKernel"), "series_description": header.get("SeriesDescription")}
     return {
-        "id": pseudonym(header.get("SOPInstanceUID"), key, prefix="i"),
+        "id": pseudonym(uid, key, prefix="i"),
         "id.patient": pseudonym(header.patient, key, prefix="p"),
         "id.study": pseudonym(header.get("StudyInstanceUID") or header.get("AccessionNumber"), key, prefix="s"),
-        "image": header.path,
+        header.field: header.path,
         "text": text,
         "view_position": header.get("ViewPosition"),
         "laterality": header.get("ImageLaterality") or header.get("Laterality"),
@@ -118,6 +124,7 @@ def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
         "site": header.get("InstitutionName"),
         "scanner": scanner,
         "deidentified": header.deidentified,
+        **own,
     }
 
 

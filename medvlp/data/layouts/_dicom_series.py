@@ -1,0 +1,64 @@
+"""Slices of a DICOM tree as volumes: one header a series, whose path is the folder that holds its slices alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from medvlp.core.errors import DataError
+from medvlp.data.layouts._dicom_tree import Header, Scan
+from medvlp.data.layouts._files import skip
+
+VOLUMES = ("CT", "MR", "PT")  # modalities whose series are volumes
+
+
+def join_series(scan: Scan) -> Scan:
+    """Put the slices of each CT, MR or PET series together; images of other modalities stay as they are.
+
+    A series becomes the first header of it, with the path of its folder (of its file, where it is one of many frames)
+    and ``volume`` as its field. What `medvlp.io.read_volume` could not tell apart is listed among `Scan.skipped`:
+    localizers, slices without a series UID, a series in several folders, and a folder of several series.
+
+    Args:
+        scan: of a tree, in the order of paths.
+
+    Raises:
+        DataError: if nothing is left.
+    """
+    skipped = {reason: list(paths) for reason, paths in scan.skipped.items()}
+    series: dict[str, list[Header]] = {}
+    headers: list[Header] = []
+    for header in scan.headers:
+        if header.get("Modality") not in VOLUMES:
+            headers.append(header)
+        elif "LOCALIZER" in header.get("ImageType"):  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
+            skip(skipped, "localizer", header.path)
+        elif uid := header.get("SeriesInstanceUID"):
+            series.setdefault(uid, []).append(header)
+        else:
+            skip(skipped, "no_series_uid", header.path)
+    folders = {uid: {_folder(slice_) for slice_ in slices} for uid, slices in series.items()}
+    sharing = _repeated(folder for own in folders.values() for folder in own)
+    for uid, slices in series.items():
+        first = slices[0]
+        if len(slices) == 1 and int(first.get("NumberOfFrames") or 1) > 1:
+            headers.append(Header(first.path, first.tags, "volume"))
+        elif len(folders[uid]) > 1:
+            skipped.setdefault("series_in_several_folders", []).extend(slice_.path for slice_ in slices)
+        elif folders[uid] & sharing:
+            skipped.setdefault("folder_of_several_series", []).extend(slice_.path for slice_ in slices)
+        else:
+            headers.append(Header(_folder(first), first.tags, "volume"))
+    if not headers:
+        counts = ", ".join(f"{len(paths)} {reason}" for reason, paths in skipped.items())
+        raise DataError(f"No series can be a volume ({counts}): put the slices of each into a folder of their own.")
+    return Scan(tuple(sorted(headers, key=lambda header: header.path)), skipped)
+
+
+def _folder(header: Header) -> str:
+    return str(PurePosixPath(header.path).parent)
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    return {name for name in names if name in seen or seen.add(name)}

@@ -1,0 +1,88 @@
+"""A hospital's CT: a row is a series, and what could not be read as one volume is listed with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvlp.core.errors import DataError
+from medvlp.data.layouts import index_cohort
+from medvlp.io import read_volume
+from tests.data.test_layouts import write_dicom, write_table
+
+OPTIONS = {"images": "d", "modalities": ["CT"]}
+
+
+def slices(folder: Path, series: str, count: int = 3, modality: str = "CT", **tags: object) -> None:
+    """Write slices 5 mm apart, the first file highest."""
+    for k in range(count):
+        place = {"ImagePositionPatient": [0, 0, -5 * k], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+        scale = {"PixelSpacing": [1, 1], "RescaleSlope": 1, "RescaleIntercept": -k, "RescaleType": "HU"}
+        write_dicom(
+            folder / f"{k}.dcm", patient="MRN1", accession="A1", study="1.2.1", modality=modality,
+            **{"SeriesInstanceUID": series, **place, **scale, **tags},  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Path:
+    root = tmp_path / "pacs"
+    slices(root / "d/lung", "1.9.1", ConvolutionKernel=["B60f", "2"], SeriesDescription="LUNG")
+    write_table(root / "reports.csv", [{"AccessionNumber": "A1", "PatientID": "MRN1", "Report": "Clear."}])
+    return root
+
+
+def test_a_row_is_a_series_and_its_folder_is_read_as_the_volume(hospital: Path) -> None:
+    slices(hospital / "d/soft", "1.9.2", count=4, ConvolutionKernel="B30f")
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/lung", "d/soft"]
+    assert manifest.column("text").tolist() == ["Clear."] * 2
+    assert manifest.column("kernel").tolist() == ["B60f\\2", "B30f"]
+    assert manifest.column("series_description").tolist() == ["LUNG", None]
+    assert len(set(manifest.column("id"))) == 2
+    assert len(set(manifest.column("id.study"))) == 1
+    assert read_volume(hospital / "d/soft").voxels[:, 0, 0].tolist() == [-3, -2, -1, 0]  # from the feet upwards
+
+
+def test_what_is_not_one_volume_is_listed_by_its_reason(hospital: Path) -> None:
+    slices(hospital / "d/scout", "1.9.3", count=1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    slices(hospital / "d/bare", "", count=1)
+    slices(hospital / "d/a", "1.9.4", count=1)
+    slices(hospital / "d/b", "1.9.4", count=1, SOPInstanceUID="1.8.1")
+    slices(hospital / "d/both", "1.9.5", count=1)
+    write_dicom(
+        hospital / "d/both/x.dcm",
+        patient="MRN1",
+        accession="A1",
+        study="1.2.1",
+        modality="CT",
+        SeriesInstanceUID="1.9.6",
+    )
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/lung"]
+    assert manifest.meta["skipped"] == {
+        "localizer": ["d/scout/0.dcm"],
+        "no_series_uid": ["d/bare/0.dcm"],
+        "series_in_several_folders": ["d/a/0.dcm", "d/b/0.dcm"],
+        "folder_of_several_series": ["d/both/0.dcm", "d/both/x.dcm"],
+    }
+
+
+def test_a_file_of_many_frames_is_the_volume_itself(hospital: Path) -> None:
+    slices(hospital / "d/enhanced", "1.9.7", count=1, NumberOfFrames=20)
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/enhanced/0.dcm", "d/lung"]
+
+
+def test_films_and_series_of_one_hospital_are_rows_side_by_side(hospital: Path) -> None:
+    write_dicom(hospital / "d/film.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    manifest = index_cohort("hospital", hospital, {**OPTIONS, "modalities": ["CT", "DX"]})
+    assert manifest.column("image").tolist() == ["d/film.dcm", None]
+    assert manifest.column("volume").tolist() == [None, "d/lung"]
+
+
+def test_a_tree_without_a_series_that_is_a_volume_is_refused(hospital: Path) -> None:
+    slices(hospital / "d/lung", "1.9.8", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    with pytest.raises(DataError, match=r"No series can be a volume \(3 localizer\)"):
+        index_cohort("hospital", hospital, OPTIONS)
