@@ -51,7 +51,10 @@ def join_series(scan: Scan) -> Scan:
             headers.append(Header(_folder(first), first.tags, "volume"))
     if not headers:
         counts = ", ".join(f"{len(paths)} {reason}" for reason, paths in skipped.items())
-        raise DataError(f"No series can be a volume ({counts}): put the slices of each into a folder of their own.")
+        raise DataError(
+            f"No series can be a volume ({counts}): put the slices of each into a folder of "
+            "their own, as `medvlp data deidentify` writes them."
+        )
     return Scan(tuple(sorted(headers, key=lambda header: header.path)), skipped)
 
 
