@@ -29,7 +29,7 @@ from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.data.splits import split_caveats, split_hash
-from medvlp.evaluation.audit import with_audit
+from medvlp.evaluation.audit.audit import with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions

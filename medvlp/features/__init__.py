@@ -2,7 +2,3 @@
 
 Functions are imported from their modules, whose names they have.
 """
-
-from medvlp.core.lazy import attach
-
-__getattr__, __dir__, __all__ = attach(__name__, {"KMeans": "kmeans", "write_slice_features": "slice_features"})

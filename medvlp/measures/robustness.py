@@ -37,7 +37,7 @@ class Robustness(Measure):
 
     Args:
         cases: frontal pictures, evenly taken; each is read and encoded once a factor and level (26 times for all).
-        factors: of `medvlp.evaluation.robustness.factor_names`; all where none is named.
+        factors: of `medvlp.evaluation.robustness.factors.factor_names`; all where none is named.
         min_positives: positive records that a finding needs to take part in a macro average.
 
     Raises:

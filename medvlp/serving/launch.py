@@ -147,7 +147,7 @@ def _launch(
 
     archive = None
     if options.dicomweb:
-        from medvlp.serving.exports import Pacs
+        from medvlp.serving.exports.pacs import Pacs
 
         archive = Pacs(options.dicomweb, options.dicomweb_auth)
     models = tuple(readers) if readers is not None else _readers(options)

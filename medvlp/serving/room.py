@@ -21,7 +21,8 @@ from medvlp.io.volume_read import read_volume
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.documents import volume_document
 from medvlp.serving.exporting import frames_of, shown_of
-from medvlp.serving.exports import KINDS, Pacs, export
+from medvlp.serving.exports.kinds import KINDS, export
+from medvlp.serving.exports.pacs import Pacs
 from medvlp.serving.maps import over_hung
 from medvlp.serving.reader import BANNER, Reader
 from medvlp.serving.samples import SAMPLES, Samples
@@ -185,7 +186,7 @@ class Room:
             study: its key.
             series: number.
             model: number; what it says is exported if it can look at the picture, which is the first of its series.
-            kind: see `medvlp.serving.exports.KINDS`.
+            kind: see `medvlp.serving.exports.kinds.KINDS`.
             view: ``{"frame", "window": [centre, width, function] | None, "mapped": finding | None}``.
             send: to the archive, instead of to the page.
 

@@ -26,9 +26,10 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from medvlp.evaluation.audit import audit_split
+from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.results import Flag
-from medvlp.evaluation.scoring import ScoreOptions, split_data
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.split import split_data
 from medvlp.phantom.facts import FINDINGS
 from medvlp.phantom.priors import PRIORS
 from medvlp.phantom.sampling import age_at, sample_cohort

@@ -20,7 +20,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.retrieval import evaluate_retrieval
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.statistics.metrics import auroc, average_precision
 
 

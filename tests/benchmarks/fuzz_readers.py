@@ -102,7 +102,7 @@ def read_all() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
-    from medvlp.io.sandbox import helper_pid
+    from medvlp.io.sandbox.client import helper_pid
 
     for line in sys.stdin:
         path = line.strip()

@@ -12,7 +12,8 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result, load_result, result_text, write_result
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.tables import (
     Cell,
     Table,

@@ -157,7 +157,7 @@ def test_bombs_are_refused_within_a_gigabyte_of_reader_and_helper(bombs):
     text = r"""
         import json, re, resource, sys
         from medvlp.io import UnreadableImage, read_image, read_volume
-        from medvlp.io.sandbox import close_helper
+        from medvlp.io.sandbox.client import close_helper
         found = {}
         for what, path in json.loads(sys.argv[1]).items():
             try:

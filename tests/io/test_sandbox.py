@@ -82,7 +82,7 @@ def test_codecs_are_loaded_into_the_helper_only_and_torch_is_not(tmp_path, dicom
         import sys
         from pathlib import Path
         from medvlp.io import read_image
-        from medvlp.io.sandbox import helper_pid
+        from medvlp.io.sandbox.client import helper_pid
         for path in sys.argv[1:]:
             read_image(path)
         loaded = Path(f"/proc/{helper_pid()}/maps").read_text()
@@ -251,7 +251,7 @@ def test_helper_ends_when_its_reader_is_killed(dicom):
     text = """
         import sys, time
         from medvlp.io import read_image
-        from medvlp.io.sandbox import helper_pid
+        from medvlp.io.sandbox.client import helper_pid
         read_image(sys.argv[1])
         print(helper_pid(), flush=True)
         time.sleep(600)

@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.results import load_result
-from medvlp.evaluation.scoring import recompute
+from medvlp.evaluation.scoring.score import recompute
 from medvlp.runs.evaluate import evaluate, load_evaluation
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.results import Comparison, ConfidenceInterval, Counts, Flag, Metric, Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs, RetrievalExample, RetrievalHit
 from medvlp.pages.record import Category, Cohort, DataFacts, LabelCount, ModelFacts, Part, Quartiles, Record
 from medvlp.pages.render import render_report

@@ -15,7 +15,8 @@ import pytest
 from medvlp.evaluation.predictions import Policy
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.evaluation.rows import only
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.tables import score_table
 from medvlp.evaluation.words import integer, number, percent
 from medvlp.pages.downloads import csv_of_table

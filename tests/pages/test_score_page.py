@@ -10,7 +10,8 @@ import pytest
 
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.words import interval, number
 from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from medvlp.core.errors import DataError
-from medvlp.pages import Box, GalleryItem, draw_sheet, write_gallery, write_sheet
+from medvlp.pages.gallery_files import write_gallery
+from medvlp.pages.inputs import Box, GalleryItem
+from medvlp.pages.sheet import draw_sheet, write_sheet
 
 SIDE, GAP = 32, 8
 DRAWS = np.random.Generator(np.random.Philox(3))

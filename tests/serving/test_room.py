@@ -22,7 +22,7 @@ from medvlp.data.views.read import Read
 from medvlp.io import UnreadableImage, read_frames
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
-from medvlp.serving.exports import export
+from medvlp.serving.exports.kinds import export
 from medvlp.serving.exports.pacs import Pacs
 from medvlp.serving.exports.picture import render
 from medvlp.serving.maps import plain_map

@@ -12,7 +12,8 @@ import pytest
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.compare import compare_results
 from medvlp.evaluation.results import Result, write_result
-from medvlp.evaluation.scoring import ScoreOptions, score_predictions
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to_markdown
 from medvlp.pages.facts import facts_of
 from medvlp.pages.forest import control_forest, finding_forest

@@ -13,7 +13,7 @@ from medvlp.core import Batch, Column, Context, HeadSpec, Key, Objective, Term
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.randomness import numpy_generator
-from medvlp.data.batch_views import Mixup
+from medvlp.data.batch_views.mixup import Mixup
 from medvlp.training.journal import read_journal
 from tests.training.elsewhere import ELSEWHERE, Devices
 from tests.training.methods import BATCH, Method, batch_of, check_resume, check_same, images, make_setup, train

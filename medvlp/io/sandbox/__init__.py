@@ -8,11 +8,3 @@ What this stands against: a crash, a hang and a flood of memory end the helper, 
 finds neither the reader's memory nor its secrets there. What it does not: such a file has this user's rights on the
 disk, and could falsify the pixels (never the shape) of later files until the helper ends.
 """
-
-from __future__ import annotations
-
-from medvlp.core.lazy import attach
-
-__getattr__, __dir__, __all__ = attach(
-    __name__, {"Decoded": "client", "close_helper": "client", "decode": "client", "helper_pid": "client"}
-)

@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from medvlp.core import provenance
 from medvlp.core.errors import UserError
-from medvlp.data.deidentify import deidentify_folder
 from medvlp.data.deidentify import folder as folder_module
-from medvlp.io.deidentify import Profile, Secret
+from medvlp.data.deidentify.folder import deidentify_folder
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
 from tests.io.deidentify.planted import DATES, PLANTED, planted, report
 
 SECRETS = (*PLANTED, *DATES, "ZQFILE", "ZQFOLDER", "ZQSIGNER")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.data.deidentify import deidentify_table
-from medvlp.data.deidentify.table import kind_of
-from medvlp.io.deidentify import Profile, Secret
+from medvlp.data.deidentify.table import deidentify_table, kind_of
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
 
 
 def cleaned(folder: Path, **columns: str) -> dict[str, str]:

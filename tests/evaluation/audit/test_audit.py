@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from medvlp.core.errors import ConfigError
-from medvlp.evaluation.audit import Audit, audit_split, with_audit
-from medvlp.evaluation.audit.audit import LEAST
+from medvlp.evaluation.audit.audit import LEAST, Audit, audit_split, with_audit
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.predictions import groups_of
 from medvlp.evaluation.results import Metric, load_result, write_result
-from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions, split_data
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import recompute, score_predictions
+from medvlp.evaluation.scoring.split import split_data
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.holm import holm
 

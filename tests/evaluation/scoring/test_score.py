@@ -14,9 +14,11 @@ from sklearn import metrics as sk
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
-from medvlp.evaluation.scoring import ScoreOptions, recompute, score_predictions
-from medvlp.statistics.calibration import calibration_line, expected_calibration_error, smooth_calibration_error
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.score import recompute, score_predictions
 from medvlp.statistics.calibration.calibrators import Calibrator
+from medvlp.statistics.calibration.errors import expected_calibration_error, smooth_calibration_error
+from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.proportions import share_of

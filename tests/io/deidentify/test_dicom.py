@@ -14,7 +14,9 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.data import get_testdata_file
 
 from medvlp.io import UnreadableImage, read_image
-from medvlp.io.deidentify import Profile, Secret, deidentify_dicom
+from medvlp.io.deidentify.dicom import deidentify_dicom
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
 from medvlp.phantom.devices import SCANNERS
 from medvlp.text.deidentify import deidentify_text
 from tests.dicom_check import errors_of, needs_dciodvfy

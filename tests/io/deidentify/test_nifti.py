@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medvlp.io import UnreadableImage
-from medvlp.io.deidentify import deidentify_nifti
+from medvlp.io.deidentify.nifti import deidentify_nifti
 
 WORD = b"ZQNAME"
 

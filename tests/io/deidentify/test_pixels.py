@@ -14,7 +14,10 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.io import UnreadableImage
-from medvlp.io.deidentify import Profile, Secret, deidentify_dicom, find_text
+from medvlp.io.deidentify.burned_in import find_text
+from medvlp.io.deidentify.dicom import deidentify_dicom
+from medvlp.io.deidentify.profile import Profile
+from medvlp.io.deidentify.secret import Secret
 from tests.io.deidentify.planted import planted
 
 SECRET = Secret(b"k" * 32)

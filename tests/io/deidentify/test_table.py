@@ -6,8 +6,7 @@ import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.tag import BaseTag
 
-from medvlp.io.deidentify import Profile
-from medvlp.io.deidentify.profile import rules
+from medvlp.io.deidentify.profile import Profile, rules
 
 LISTS = {"D_TAGS": "D", "Z_TAGS": "Z", "X_TAGS": "X", "U_TAGS": "U", "Z_D_TAGS": "Z/D", "X_Z_TAGS": "X/Z",
          "X_D_TAGS": "X/D", "X_Z_D_TAGS": "X/Z/D", "X_Z_U_STAR_TAGS": "X/Z/U*"}  # fmt: skip

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from medvlp.phantom.devices import SCANNERS
-from medvlp.serving.exports import Finding, Layer, Shown
+from medvlp.serving.exports.shown import Finding, Layer, Shown
 from tests.phantom.test_write_dicom import write
 
 HASH = "0123456789abcdef" * 4

@@ -13,8 +13,9 @@ from pydicom import Dataset, dcmread
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.phantom.devices import SCANNERS
-from medvlp.serving.exports import BANNER, export
+from medvlp.serving.exports.kinds import export
 from medvlp.serving.exports.picture import render
+from medvlp.serving.exports.shown import BANNER
 from tests.dicom_check import errors_of, needs_dciodvfy
 from tests.serving.exports.shown_files import FINDINGS, HASH, ct_slice, heat, radiograph, shown
 

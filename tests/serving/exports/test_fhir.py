@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from medvlp.serving.exports import BANNER, Shown, export
+from medvlp.serving.exports.kinds import export
+from medvlp.serving.exports.shown import BANNER, Shown
 from tests.serving.exports.shown_files import HASH, ct_slice, shown
 
 # Elements of R4, without those that every resource has; what is not listed there is no FHIR.

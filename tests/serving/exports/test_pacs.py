@@ -17,7 +17,8 @@ import pytest
 from pydicom import dcmread
 
 from medvlp.core.errors import UserError
-from medvlp.serving.exports import Pacs, export
+from medvlp.serving.exports.kinds import export
+from medvlp.serving.exports.pacs import Pacs
 from tests.serving.exports.shown_files import ct_slice, radiograph, shown
 
 pytest.importorskip("dicomweb_client")

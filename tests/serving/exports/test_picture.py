@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medvlp.serving.exports import Shown, export
+from medvlp.serving.exports.kinds import export
 from medvlp.serving.exports.picture import render
+from medvlp.serving.exports.shown import Shown
 from tests.serving.exports.shown_files import HASH, ct_slice, shown
 
 
@@ -28,7 +29,7 @@ def test_pixels_stand_one_to_one_and_are_tinted_only_where_the_layer_is() -> Non
     plain = Shown(pixels, (), "quickstart", HASH, "dicom_voi_v1", "youden")
     top = place_of(render(plain), pixels)
     assert top is not None
-    from medvlp.serving.exports import Layer
+    from medvlp.serving.exports.shown import Layer
 
     mask = np.zeros((80, 120), bool)
     mask[10:20, 30:50] = True

@@ -8,13 +8,15 @@ from scipy.fft import dct, idct
 from scipy.special import expit, logit
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.calibration import (
-    calibration_line,
+from medvlp.statistics.calibration.errors import (
+    equal_mass_bins,
     expected_calibration_error,
-    reliability_bins,
+    residual_variance,
     smooth_calibration_error,
+    smooth_errors,
 )
-from medvlp.statistics.calibration.errors import equal_mass_bins, residual_variance, smooth_errors
+from medvlp.statistics.calibration.line import calibration_line
+from medvlp.statistics.calibration.reliability import reliability_bins
 from medvlp.statistics.metrics import UndefinedMetricError
 from medvlp.statistics.proportions import wilson
 

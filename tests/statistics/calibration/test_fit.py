@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.calibration import fit_calibrator, scale_of
 from medvlp.statistics.calibration.calibrators import CALIBRATORS, Calibrator, log_odds
+from medvlp.statistics.calibration.fit import fit_calibrator, scale_of
 from medvlp.statistics.calibration.logistic import fit_logistic
 from medvlp.statistics.metrics import UndefinedMetricError, auroc
 
