@@ -46,7 +46,7 @@ def test_json_lists_leaks_and_nothing_else_and_exits_3(cli: Cli, table: Path, tm
 def test_each_kind_comes_with_what_to_do(cli: Cli, table: Path) -> None:
     done = cli("data", "check", table)
     lines = done.out.splitlines()
-    assert lines[0].startswith("patient: 1 leak. Split by patient")
+    assert lines[0].startswith("patient: 1 leak. Split by patient (`medvlp data split --rule patient`)")
     assert lines[1] == "  3.png (train) and 11.png (test)"
     assert lines[2].startswith("near_image: 1 leak. Look at the pairs")
     assert lines[3].startswith("  0.png (train) and copy.png (test): registered correlation 0.9")

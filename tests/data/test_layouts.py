@@ -20,7 +20,7 @@ from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
 from medvlp.data.left_out import left_out
 from medvlp.data.oddities import oddities
-from medvlp.data.splits import split_by_patient
+from medvlp.data.splits.patient import by_patient
 from medvlp.io import read_image
 from tests.phantom.planted import read_planted
 
@@ -419,7 +419,7 @@ def test_the_covid_notes_are_read_in_place_and_split_without_leaks(cache: object
     manifest = index_cohort("csv", COVID, {"table": "metadata.csv", "columns": columns})
     assert len(manifest) == 96
     assert len(manifest.having("text")) == 50
-    assert check_split(split_by_patient(manifest), cache=cache) == []  # type: ignore[arg-type]
+    assert check_split(by_patient(manifest).apply(manifest), cache=cache) == []  # type: ignore[arg-type]
 
 
 # pseudonyms ---------------------------------------------------------------------------------------------------------

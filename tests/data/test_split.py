@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
 from medvlp.data.leakage import check_split, refuse_leaks
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits import part_facts, split_by_patient, split_hash
+from medvlp.data.splits import part_facts, split_hash
 from medvlp.data.splits._groups import place
+from medvlp.data.splits.patient import by_patient
 
 
 def patients(n: int, first: int = 0) -> Manifest:
@@ -21,6 +23,10 @@ def patients(n: int, first: int = 0) -> Manifest:
         "id.patient": [f"p{k}" for k in numbers for _ in (0, 1)],
     }
     return Manifest.of({**columns, "text": ["x"] * (2 * n)}, root=Path())
+
+
+def split_by_patient(manifest: Manifest, **options: Any) -> Manifest:
+    return by_patient(manifest, **options).apply(manifest)
 
 
 def test_fractions_are_met_on_average_and_no_patient_is_on_two_sides() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from medvlp.cli.main import app
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
-from medvlp.data.splits import split_by_patient
+from medvlp.data.splits.patient import by_patient
 from medvlp.io.inspection import inspect
 
 PICTURES = {
@@ -70,7 +70,7 @@ def test_the_label_table_of_nih_is_a_csv_cohort_without_leaks(pack: Callable[[st
     assert len(manifest) == 659
     assert len(set(manifest.column("id.patient"))) == 457
     assert all(manifest.path(i).is_file() for i in range(0, 659, 50))  # type: ignore[union-attr]
-    assert check_split(split_by_patient(manifest)) == []
+    assert check_split(by_patient(manifest).apply(manifest)) == []
 
 
 def test_the_published_split_of_kermany_is_taken_from_its_table(pack: Callable[[str], Path]) -> None:

@@ -11,7 +11,7 @@ from medvlp.data.leakage.rows import Entry, Rows
 from medvlp.data.spellings import spelling
 
 ADVICE: Mapping[str, str] = {
-    "patient": "Split by patient (`medvlp.data.split_by_patient`), so that all records of a patient stand on one side.",
+    "patient": "Split by patient (`medvlp data split --rule patient`): all records of one then stand on one side.",
     "study": "Give all images of a study one side; splitting by patient does that too.",
     "image": "Keep one record of each image, or all of its records on one side: a table with several rows an image "
     "must be split by image, better by patient.",

@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__, _lazy = attach(
     __name__,
     {
-        "DEFAULT_FRACTIONS": "_groups",
         "Draw": "_draw",
         "Split": "_split",
         "load_split": "_split",
         "part_facts": "_summary",
         "part_line": "_summary",
         "part_table": "_summary",
-        "split_by_patient": "patient",
         "split_caveats": "_split",
         "split_hash": "_split",
         "subset": "_subset",

@@ -8,7 +8,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Cohort, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
-__all__ = ["by_patient", "split_by_patient"]
+__all__ = ["by_patient"]
 
 
 def by_patient(
@@ -50,21 +50,3 @@ def by_group(manifest: Manifest, *, fractions: Mapping[str, float] | None, seed:
     sides = parted(groups.places, shares, by=by)[groups.code]
     options = {"fractions": shares, "seed": seed, "by": by}
     return of_rows(manifest, sides, name=unit, unit=unit, options=options, parts=list(shares))
-
-
-def split_by_patient(
-    manifest: Manifest, *, seed: int = 0, fractions: Mapping[str, float] | None = None, by: str = "id.patient"
-) -> Manifest:
-    """Return the manifest with the column ``split`` of `by_patient`.
-
-    Raises:
-        ConfigError: if the fractions do not sum to 1.
-        DataError: as `by_patient`.
-
-    Example:
-        >>> from pathlib import Path
-        >>> m = Manifest.of({"id": list("abc"), "text": ["x"] * 3, "id.patient": list("pqr")}, root=Path("."))
-        >>> sorted(split_by_patient(m).column("split"))
-        ['test', 'train', 'validate']
-    """
-    return by_group(manifest, fractions=fractions, seed=seed, by=by, unit="patient").apply(manifest)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.data.splits import split_by_patient
+from medvlp.data.splits.patient import by_patient
 from medvlp.io import read_volume
 
 
@@ -89,7 +89,7 @@ def test_questions_about_pictures_of_known_patients(tmp_path: Path) -> None:
     assert "text" not in manifest.record(1)  # a question without an answer is no pair
     assert manifest.record(1)["text.question"] == "List all abnormalities."
     assert manifest.path(0, "image") == (tmp_path / "files/p10/p10000032/s50/x.jpg").resolve()
-    halves = split_by_patient(manifest, fractions={"train": 0.67, "test": 0.33})
+    halves = by_patient(manifest, fractions={"train": 0.67, "test": 0.33}).apply(manifest)
     side: dict[str, set[str]] = {}
     for patient, part in zip(manifest.column("id.patient"), halves.column("split"), strict=True):
         side.setdefault(patient, set()).add(part)

@@ -15,7 +15,7 @@ from medvlp.data.cards import load_card
 from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import Records, apply_views
-from medvlp.data.splits import split_by_patient
+from medvlp.data.splits.patient import by_patient
 from medvlp.data.stacks import LazyStack
 from medvlp.data.views.read_volume import ReadVolume
 
@@ -103,7 +103,7 @@ def test_a_reconstruction_is_a_row_and_a_scan_is_a_study(release: Path) -> None:
     heads = release / "dataset/metadata/no_chest_train.txt"
     heads.write_bytes(b"\xef\xbb\xbftrain_2_a_1.nii.gz\r\n")  # as an editor on Windows saves it
     assert index_cohort("ct_rate", release).meta["skipped"] == manifest.meta["skipped"]
-    halves = split_by_patient(manifest, fractions={"train": 0.5, "test": 0.5})
+    halves = by_patient(manifest, fractions={"train": 0.5, "test": 0.5}).apply(manifest)
     assert len(set(halves.column("split")[:3])) == 1
     record = manifest.record(0)
     assert record["text"] == "FINDINGS: Clear.\n\nIMPRESSION: Normal."
