@@ -126,11 +126,6 @@ class Plan:
         """Batch fields asked for, sorted."""
         return tuple(sorted(key.view for key in self.needs if key.is_field))
 
-    @cached_property
-    def states(self) -> tuple[str, ...]:
-        """States asked for, sorted."""
-        return tuple(sorted(key.view for key in self.needs if key.is_state))
-
 
 def _views(needs: Iterable[Key]) -> dict[str, frozenset[str]]:
     views: dict[str, set[str]] = {}

@@ -67,19 +67,6 @@ class FieldRows:
         fill = torch.nan if self.values.is_floating_point() else 0
         return self.values.new_full((self.count, *self.values.shape[1:]), fill).index_copy(0, self.row, self.values)
 
-    def padded(self) -> Tensor:
-        """Return the values beside each row of the key, (R, K, ...), filled up with zeros to the most that one has.
-
-        Example:
-            >>> FieldRows("graph.a", torch.tensor([7, 8, 9]), torch.tensor([0, 2, 2]), 3).padded().tolist()
-            [[7, 0], [0, 0], [8, 9]]
-        """
-        place = torch.arange(len(self.row), device=self.row.device) - torch.searchsorted(self.row, self.row)
-        most = int(place.max()) + 1 if len(place) else 1
-        found = self.values.new_zeros(self.count, most, *self.values.shape[1:])
-        found[self.row, place] = self.values
-        return found
-
 
 def collect_parts(
     encoded: Mapping[str, Encoded],

@@ -59,6 +59,5 @@ def test_a_plan_is_the_union_of_needs_whatever_their_order():
     assert plan.views == {"image": {"tokens", "embedding"}, "text": {"embedding"}}
     assert list(plan.views) == ["image", "text"]
     assert plan.fields == ("id.patient",)
-    assert plan.states == ("queue",)
     assert set(plan.teachers) == {"ema"}
     assert plan.teachers["ema"].views == {"image": {"pooled"}}
