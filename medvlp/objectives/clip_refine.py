@@ -57,7 +57,7 @@ class ClipRefine(Compared):
         model as it was are no longer right, and what the new hospital's reports never say is held by the teacher alone.
 
     Example:
-        >>> from medvlp.state import Frozen
+        >>> from medvlp.state.frozen import Frozen
         >>> objective = ClipRefine(teacher="before", alpha=1.0, random_weight=0.0)
         >>> rows = {str(key): torch.eye(2) for key in objective.needs() if key.part}
         >>> teacher = Frozen()

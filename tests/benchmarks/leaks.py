@@ -21,7 +21,7 @@ from _report import print_report
 from PIL import Image
 
 from medvlp.data.cache import Cache
-from medvlp.data.leakage import check_cohorts
+from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.leakage.hashes import nearest_and_like
 from medvlp.data.manifest import Manifest
 

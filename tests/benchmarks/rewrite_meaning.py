@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from _report import print_report
 
 from medvlp.core.randomness import torch_generator
-from medvlp.text.hard_negatives import hard_negatives
+from medvlp.text.hard_negatives.copies import hard_negatives
 from medvlp.text.rewriting import rewrite
 from tests.text.reading import denied_by_truth, lost_in, more_than_the_fact, phantom_reports
 

@@ -14,7 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
-from medvlp.data.leakage import ADVICE, KINDS, Checked, Leak, check_cohorts, counts_of, refuse_leaks
+from medvlp.data.leakage import KINDS, Leak, counts_of, refuse_leaks
+from medvlp.data.leakage.check import Checked, check_cohorts
+from medvlp.data.leakage.notes import ADVICE
 from medvlp.data.leakage.rows import rows_of
 from medvlp.data.leakage.shortcuts import _auroc, associations, shortcut_notes
 from medvlp.data.leakage.tables import open_cohort

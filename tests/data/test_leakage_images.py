@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from medvlp.data.cache import Cache
-from medvlp.data.leakage import Leak, check_cohorts, check_split, near_is_quick
+from medvlp.data.leakage import Leak, check_split, near_is_quick
+from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.leakage.hashes import cosines, crops, fit_hasher, nearest_and_like
 from medvlp.data.leakage.registration import register
 from medvlp.data.manifest import Manifest

@@ -22,7 +22,8 @@ from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
-from medvlp.state import Frozen, Stored
+from medvlp.state.frozen import Frozen
+from medvlp.state.stored import Stored
 from tests.models.words import DUAL, HashWords
 
 PREFIX = [Read(size=16), Sections()]

@@ -12,7 +12,8 @@ from medvlp.core import Batch, Column, ConfigError, UserError
 from medvlp.core.keys import keys
 from medvlp.features.embed import embed, logit_scale
 from medvlp.features.feature_pass import feature_pass
-from medvlp.state import Ema, Frozen
+from medvlp.state.ema import Ema
+from medvlp.state.frozen import Frozen
 from tests.models.words import DUAL, TEXT, dual, images
 
 TEXTS = ("no effusion", "large left effusion with a long tail of words", "normal", "rib fracture", "nodule")

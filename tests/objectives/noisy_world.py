@@ -12,7 +12,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.prototypes import Prototypes
 from medvlp.models.heads.relation import Relation
-from medvlp.state import ClassPrototypes, Queue
+from medvlp.state.class_prototypes import ClassPrototypes
+from medvlp.state.queue import Queue
 
 NAN, WIDTH, RAW = float("nan"), 6, 5
 LABELS = {"effusion": [1.0, 0.0, 1.0, NAN, 0.0], "nodule": [0.0, 1.0, NAN, 1.0, 0.0]}

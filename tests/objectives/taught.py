@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
-from medvlp.state import Frozen
+from medvlp.state.frozen import Frozen
 
 
 class Times(nn.Module):

@@ -9,7 +9,7 @@ import torch
 
 from medvlp.core import Batch, ConfigError, Context
 from medvlp.core.registry import build
-from medvlp.objectives import AffinityMimicking
+from medvlp.objectives.affinity_mimicking import AffinityMimicking
 from tests.objectives.taught import clip_loss, context
 from tests.objectives.world import rows
 

@@ -8,7 +8,7 @@ import torch
 from medvlp.core import Batch, Column, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Alip
+from medvlp.objectives.alip import Alip
 from tests.objectives.taught import clip_loss, context
 from tests.objectives.world import rows
 

@@ -8,7 +8,7 @@ import torch
 from medvlp.core import ConfigError
 from medvlp.core.encoded import unit
 from medvlp.objectives.capro import Capro
-from medvlp.state import Queue
+from medvlp.state.queue import Queue
 from tests.objectives.noisy_world import LABELS, NAMES, PAST, context, cross_entropy, prototypes
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from medvlp.core import Batch, Column, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Caption, Classify
+from medvlp.objectives.caption import Caption
+from medvlp.objectives.classify import Classify
 
 WORDS, WIDTH = 6, 3
 

@@ -8,8 +8,9 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.objectives import ClassPrototypeLoss
-from medvlp.state import ClassPrototypes, Clusters
+from medvlp.objectives.class_prototypes import ClassPrototypeLoss
+from medvlp.state.class_prototypes import ClassPrototypes
+from medvlp.state.clusters import Clusters
 
 NAN = float("nan")
 LABELS = {"effusion": [1.0, 0.0, 1.0, -1.0, NAN], "nodule": [0.0, 0.0, 1.0, 1.0, 1.0], "edema": [0.0, 1.0, NAN, 1.0, 0]}

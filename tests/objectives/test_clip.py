@@ -11,7 +11,8 @@ from medvlp.core import Batch, Column, ConfigError, Context, Part, UserError
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Clip, Siglip
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.siglip import Siglip
 from tests.models.words import DUAL, dual
 from tests.objectives.world import rows
 

@@ -15,7 +15,7 @@ from medvlp.core.keys import Plan, keys, parse_key
 from medvlp.models.heads.voxel_texts import VoxelTexts
 from medvlp.objectives._voxels import cells_of, grouped, projected
 from medvlp.objectives.clip2scene import Clip2scene
-from medvlp.state import Frozen
+from medvlp.state.frozen import Frozen
 from tests.models.words import dual
 
 D, K, DEPTHS = 6, 3, (3, 2)

@@ -6,7 +6,7 @@ from torch.nn.functional import kl_div
 
 from medvlp.core import Batch, Column, Context, Part
 from medvlp.core.registry import build
-from medvlp.objectives import ClipRefine
+from medvlp.objectives.clip_refine import ClipRefine
 from tests.objectives.taught import clip_loss, context, teacher
 from tests.objectives.world import rows
 

@@ -8,9 +8,10 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Clip, sinkhorn
+from medvlp.objectives import sinkhorn
 from medvlp.objectives.barlip import BarLip
 from medvlp.objectives.byolip import ByoLip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.clip_rocket import ClipRocket
 from medvlp.objectives.siamlip import SiamLip
 from medvlp.objectives.swalip import SwaLip

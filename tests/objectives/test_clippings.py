@@ -10,7 +10,7 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Clippings
+from medvlp.objectives.clippings import Clippings
 from tests.objectives.world import rows
 
 PATIENTS = ["p", "q", "p", "r", "q", "p"]

@@ -7,7 +7,8 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.models.scale import LogitScale
-from medvlp.objectives import Clip, Convirt
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.convirt import Convirt
 from tests.objectives.world import rows
 
 

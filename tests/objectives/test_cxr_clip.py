@@ -7,7 +7,8 @@ from torch import Tensor
 from medvlp.core import Batch, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Clip, CxrClip
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.cxr_clip import CxrClip
 from tests.objectives.cases.cxr_clip import studies
 from tests.objectives.world import rows
 

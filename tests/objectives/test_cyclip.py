@@ -7,7 +7,7 @@ from torch import Tensor
 from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
-from medvlp.objectives import Cyclip
+from medvlp.objectives.cyclip import Cyclip
 from tests.objectives.world import rows
 
 

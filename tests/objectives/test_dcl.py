@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medvlp.core import Batch, Context
 from medvlp.core.registry import build
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.dcl import Dcl
 from tests.objectives.test_clip import context, value
 from tests.objectives.world import rows

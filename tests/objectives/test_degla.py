@@ -10,8 +10,9 @@ from medvlp.core.registry import build
 from medvlp.core.sample import Sample
 from medvlp.data.collate import collate
 from medvlp.data.views.facts import Facts
-from medvlp.objectives import Clip, HardNegatives
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.degla import Degla
+from medvlp.objectives.hard_negatives import HardNegatives
 from tests.objectives.world import Scale, rows
 
 B, K = 3, 2

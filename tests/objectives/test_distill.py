@@ -10,7 +10,7 @@ from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.core.resources import resource_folder
 from medvlp.models.bank import read_bank
-from medvlp.objectives import Distill
+from medvlp.objectives.distill import Distill
 from tests.objectives.world import rows
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medvlp.core import Batch
 from medvlp.core.encoded import unit
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.dreamlip import Dreamlip, grouping
 from tests.objectives.local import context, draw, real, total
 from tests.objectives.test_clip import context as pooled

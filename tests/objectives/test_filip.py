@@ -9,7 +9,7 @@ from torch import Tensor
 from medvlp.core import Batch, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from tests.objectives.test_clip import Times
 from tests.objectives.world import rows
 

@@ -10,8 +10,8 @@ from medvlp.core import Batch, ConfigError, Context, DataError, FeatureTable, Pa
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.objectives.gpc import Gpc
-from medvlp.state import Queue
 from medvlp.state.gpc import Gpc as GpcState
+from medvlp.state.queue import Queue
 
 NAN, NAMES = float("nan"), ["effusion", "nodule"]
 LABELS = {"effusion": [1.0, 0.0, 1.0, NAN, 1.0], "nodule": [0.0, 1.0, NAN, NAN, 1.0]}

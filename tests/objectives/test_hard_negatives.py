@@ -8,7 +8,7 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.models.scores.late_interaction import LateInteraction
-from medvlp.objectives import HardNegatives
+from medvlp.objectives.hard_negatives import HardNegatives
 from tests.objectives.world import rows
 
 

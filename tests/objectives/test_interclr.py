@@ -11,7 +11,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.objectives._draws import drawn
 from medvlp.objectives.interclr import InterClr, cluster_of
-from medvlp.state import Clusters
+from medvlp.state.clusters import Clusters
 from medvlp.state.queue import Queue
 from tests.objectives.world import rows
 

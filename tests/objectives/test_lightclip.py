@@ -6,7 +6,7 @@ import torch
 from medvlp.core import Batch, ConfigError
 from medvlp.core.registry import build
 from medvlp.core.schedules import Ramp
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.lightclip import LightClip, softened
 from tests.objectives.test_clip import context, value
 from tests.objectives.world import rows

@@ -7,7 +7,7 @@ import torch
 
 from medvlp.core import Batch, Column, ConfigError, Context, Part
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Medclip
+from medvlp.objectives.medclip import Medclip
 from tests.objectives.taught import clip_loss, context
 from tests.objectives.world import rows
 

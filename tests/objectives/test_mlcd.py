@@ -11,7 +11,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives.mlcd import Mlcd
-from medvlp.state import Clusters, Queue
+from medvlp.state.clusters import Clusters
+from medvlp.state.queue import Queue
 
 K, WIDTH, SCALE, NAN = 9, 5, 6.0, float("nan")
 FIELD = "vector.cluster_image"

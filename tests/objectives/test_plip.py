@@ -7,7 +7,7 @@ import torch
 
 from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.plip import Plip, divergence
 from tests.objectives.world import Scale, rows
 

@@ -9,8 +9,8 @@ from medvlp.core import Batch, ConfigError, Context, FeatureTable, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.architectures._towers import TowerModel
-from medvlp.objectives import ProtoClip
-from medvlp.state import Clusters, External
+from medvlp.objectives.protoclip import ProtoClip
+from medvlp.state.clusters import Clusters, External
 from medvlp.state.queue import Queue
 from medvlp.training.task import make_plan
 from tests.models.words import dual

@@ -11,7 +11,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.models.heads.class_gate import ClassGate, gated_cosine
-from medvlp.objectives import Simlap, contrast
+from medvlp.objectives import contrast
+from medvlp.objectives.simlap import Simlap
 from tests.objectives.world import rows
 
 NAN = float("nan")

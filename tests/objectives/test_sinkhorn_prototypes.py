@@ -10,8 +10,9 @@ from medvlp.core import Batch, ConfigError, Context, Part, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.prototypes import Prototypes
-from medvlp.objectives import SinkhornPrototypes, sinkhorn
-from medvlp.state import Queue
+from medvlp.objectives import sinkhorn
+from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
+from medvlp.state.queue import Queue
 
 WIDTH, K = 5, 7
 
@@ -264,7 +265,7 @@ def test_what_is_refused():
     for views in ({"assigners": ["image"]}, {"assigners": []}, {"assigners": ["image", "image"]}):
         with pytest.raises(ConfigError, match="name an assigner and another view, each once"):
             SinkhornPrototypes(**views)
-    from medvlp.state import Clusters
+    from medvlp.state.clusters import Clusters
 
     rows = {"image": rows_of("image"), "text": rows_of("text")}
     with pytest.raises(ConfigError, match=r"states.queue is no queue, which objective 'sinkhorn_prototypes' needs"):

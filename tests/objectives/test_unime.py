@@ -11,8 +11,9 @@ from medvlp.core.keys import parse_key
 from medvlp.core.registry import build
 from medvlp.core.sample import Column
 from medvlp.core.term import Term
-from medvlp.objectives import Clip, Unime, UnimeDistill
-from medvlp.objectives.unime import hardest
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.unime import Unime, hardest
+from medvlp.objectives.unime_distill import UnimeDistill
 from tests.objectives.taught import Times
 from tests.objectives.world import rows
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from medvlp.data.layouts import index_cohort
-from medvlp.data.leakage import check_cohorts, check_split
+from medvlp.data.leakage import check_split
+from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.manifest import Manifest
 
 

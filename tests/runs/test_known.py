@@ -18,7 +18,7 @@ from medvlp.answers.asking.model import load
 from medvlp.config.tree import check_config
 from medvlp.core.errors import DataError
 from medvlp.core.files import sha256_of
-from medvlp.data.leakage import check_cohorts
+from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.leakage.seen import Seen
 from medvlp.models.bundle import load_bundle, load_seen, save_bundle
 from medvlp.runs.evaluate import EvaluationRun, evaluate, judged_manifest, open_evaluation

@@ -9,8 +9,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.features.reranking import reranked, smoothed
 from medvlp.models.bank import Bank
-from medvlp.state import ClassPrototypes
 from medvlp.state._anchors import Anchors
+from medvlp.state.class_prototypes import ClassPrototypes
 from tests.models.words import dual
 
 KEY, NAMES = "image/embedding", ["effusion", "nodule"]

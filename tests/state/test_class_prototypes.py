@@ -8,7 +8,7 @@ from medvlp.core import Batch, ConfigError, Context, DataError, FeatureTable, Pa
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.features.prototypes import clean_labels, moved
-from medvlp.state import ClassPrototypes
+from medvlp.state.class_prototypes import ClassPrototypes
 
 NAN = float("nan")
 KEY = "image/embedding"

@@ -10,7 +10,7 @@ from medvlp.core import Batch, ConfigError, DataError, FeatureTable, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.registry import build
 from medvlp.features.space_clusters import soft_labels
-from medvlp.state import Clusters, External
+from medvlp.state.clusters import Clusters, External
 
 N = 60
 NAN = float("nan")

@@ -8,7 +8,7 @@ import torch
 from medvlp.core import Batch, ConfigError, DataError, HeadSpec, Plan
 from medvlp.core.keys import keys
 from medvlp.core.schedules import Ramp
-from medvlp.state import Ema
+from medvlp.state.ema import Ema
 from tests.state.toy import Toy, moved
 
 PLAN = Plan.of(keys("image/pooled"))

@@ -10,7 +10,7 @@ import torch
 from medvlp.core import Batch, ConfigError, DataError, Plan
 from medvlp.core.keys import keys
 from medvlp.models.build import build_model
-from medvlp.state import Frozen
+from medvlp.state.frozen import Frozen
 from tests.models.words import DUAL, HashWords, pairs
 from tests.state.toy import Toy, moved
 

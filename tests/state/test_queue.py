@@ -6,7 +6,7 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, Part, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.state import Queue
+from medvlp.state.queue import Queue
 
 KEY = "image/raw"
 

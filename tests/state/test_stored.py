@@ -10,7 +10,7 @@ import torch
 
 from medvlp.core import Batch, Column, ConfigError, DataError, FeatureTable, Plan
 from medvlp.core.keys import keys
-from medvlp.state import Stored
+from medvlp.state.stored import Stored
 
 BOTH = Plan.of(keys("image/embedding", "text/embedding"))
 IDS = [each for _ in range(2) for each in "abc"]

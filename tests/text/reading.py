@@ -9,7 +9,7 @@ from functools import cache
 from medvlp.core.triplet import Presence, Triplet
 from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.sampling import sample_cohort
-from medvlp.text.hard_negatives import FalseCopy
+from medvlp.text.hard_negatives.copies import FalseCopy
 from medvlp.text.labels import count_mentions
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Finding, findings, vocabulary, word_class

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from medvlp.core.randomness import torch_generator
-from medvlp.text.hard_negatives import KINDS, Kind, false_copies, hard_negatives
+from medvlp.text.hard_negatives import Kind, false_copies
+from medvlp.text.hard_negatives.copies import KINDS, hard_negatives
 from tests.text.reading import denied_by_truth, more_than_the_fact, phantom_reports
 
 COUNT = 120

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from medvlp.core.randomness import torch_generator
-from medvlp.text.hard_negatives import FalseCopy, grade_shares, hard_negatives, misgraded
+from medvlp.text.hard_negatives import grade_shares, misgraded
+from medvlp.text.hard_negatives.copies import FalseCopy, hard_negatives
 from medvlp.text.hard_negatives.wording import GradeWord, as_grade_word, change_severity, grade_word
 from tests.text.reading import denied_by_truth, more_than_the_fact, phantom_reports
 

@@ -13,17 +13,9 @@ from hypothesis import strategies as st
 import medvlp.text.rewriting as package
 from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import torch_generator
-from medvlp.text.rewriting import (
-    load_table,
-    numbers_of,
-    reorder_sections,
-    reorder_sentences,
-    reword,
-    rewrite,
-    same_meaning,
-    sides_of,
-    turn_sentences,
-)
+from medvlp.text.rewriting import numbers_of, rewrite, same_meaning, sides_of
+from medvlp.text.rewriting.exchange import load_table, reword, turn_sentences
+from medvlp.text.rewriting.order import reorder_sections, reorder_sentences
 from medvlp.text.sections import split_sections
 from medvlp.text.sentences import split_sentences
 from tests.text.reading import facts, lost_in, phantom_reports

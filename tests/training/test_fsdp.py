@@ -15,9 +15,9 @@ from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import State
 from medvlp.models.bank import Bank
-from medvlp.state import ClassPrototypes
 from medvlp.state._anchors import Anchors
 from medvlp.state.attentive_mask import AttentiveMask
+from medvlp.state.class_prototypes import ClassPrototypes
 from medvlp.training._parts import own_part
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.compiling import compilable

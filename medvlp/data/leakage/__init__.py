@@ -5,14 +5,10 @@ from medvlp.core.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "ADVICE": "notes",
-        "Checked": "check",
         "KINDS": "leak",
         "Leak": "leak",
-        "Note": "notes",
         "Overlap": "seen",
         "Seen": "seen",
-        "check_cohorts": "check",
         "check_split": "check",
         "counts_of": "leak",
         "leak_caveats": "leak",

@@ -24,7 +24,8 @@ from medvlp.core.protocols import Objective
 from medvlp.measures import check_choice, first_choice
 from medvlp.models.bundle import StoredAnswer
 from medvlp.models.scores.late_interaction import LateInteraction
-from medvlp.objectives import Clip, Siglip
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.siglip import Siglip
 from tests.models.words import dual
 from tests.plugins import installed
 

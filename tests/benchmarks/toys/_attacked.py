@@ -15,7 +15,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch
 from medvlp.models.build import build_model
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.text.wordpiece import train_wordpiece
 from tests.tiny import MODEL, VISION
 

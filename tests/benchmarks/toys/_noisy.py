@@ -17,7 +17,8 @@ from medvlp.models.heads.prototypes import Prototypes
 from medvlp.models.heads.relation import Relation
 from medvlp.objectives._noisy_labels import NoisyLabels
 from medvlp.objectives.class_prototypes import ClassPrototypeLoss
-from medvlp.state import ClassPrototypes, Queue
+from medvlp.state.class_prototypes import ClassPrototypes
+from medvlp.state.queue import Queue
 
 WIDTH, BATCH, STEPS = 8, 64, 300
 

@@ -14,7 +14,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import Key, parse_key
 from medvlp.core.protocols import Objective, State
 from medvlp.models.scale import LogitScale
-from medvlp.state import Frozen
+from medvlp.state.frozen import Frozen
 
 CLASSES, CODE, SEEN = 20, 8, 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._pair_world import pairs, recall, trained
 
 CLAIM = "Four times as many pairs, 30 % of them with a wrong text, beat the clean quarter."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from medvlp.objectives import Alip, Clip
+from medvlp.objectives.alip import Alip
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._taught import CLASSES, Towers, World, parts_of, train, zero_shot
 
 CLAIM = "A report of another sample gets a smaller weight than one's own."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from medvlp.objectives.capro import Capro
-from medvlp.state import ClassPrototypes
 from medvlp.state._anchors import Anchors
+from medvlp.state.class_prototypes import ClassPrototypes
 from tests.benchmarks.toys._noisy import auroc, cross_entropy, noisy, plain
 
 CLAIM = "With 40 % of the labels turned at random and informative texts it beats plain cross entropy."

@@ -6,8 +6,8 @@ import torch
 
 from medvlp.data.batch_views.mosaic import Mosaic
 from medvlp.models.heads._regions import map_of, within
-from medvlp.objectives import Clip
 from medvlp.objectives.clim import Clim
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._drawn import SIDE, Towers, draw, named, train
 
 CLAIM = "Regions of pictures of several objects are named better after mosaics, single pictures as well as before."

@@ -11,7 +11,7 @@ from medvlp.core.keys import parse_key
 from medvlp.core.protocols import Level
 from medvlp.models.heads.voxel_texts import VoxelTexts
 from medvlp.objectives.clip2scene import Clip2scene
-from medvlp.state import Frozen
+from medvlp.state.frozen import Frozen
 
 CLAIM = "Masks of a volume network distilled from slices overlap the truth more than the teacher's own masks of slices."
 BETTER, WORSE = "volume", "slices"

@@ -17,7 +17,7 @@ from medvlp.data.samplers.within import Within
 from medvlp.models._draws import RowDraws
 from medvlp.models.scale import LogitScale
 from medvlp.models.surgery._experts import Experts
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.state.mcl import Mcl
 
 CLAIM = (

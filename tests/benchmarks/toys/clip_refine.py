@@ -6,7 +6,8 @@ import copy
 
 import torch
 
-from medvlp.objectives import Clip, ClipRefine
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.clip_refine import ClipRefine
 from tests.benchmarks.toys._taught import CLASSES, Towers, World, gap, train, zero_shot
 
 CLAIM = "The random term alone loses zero-shot accuracy, and the hybrid distillation beside it prevents that."

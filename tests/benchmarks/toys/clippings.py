@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medvlp.core import Batch, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Clippings
+from medvlp.objectives.clippings import Clippings
 
 CLAIM = "The pooled vector links records of identities of which half are ambiguous in the image and half in the text."
 BETTER, WORSE = "pooled", "image"

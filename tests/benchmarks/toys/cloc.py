@@ -8,7 +8,7 @@ from torchvision.ops import box_iou
 from medvlp.core.encoded import unit
 from medvlp.models.heads._regions import map_of, within
 from medvlp.models.heads.prompter import Prompter
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.cloc import Cloc
 from tests.benchmarks.toys._drawn import DIM, SIDE, TYPES, Drawn, Towers, draw, named, train
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medvlp.answers._sub_images import composed
 from medvlp.core.encoded import unit
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._drawn import SIDE, TYPES, Drawn, Towers, draw, train
 
 CLAIM = "A caption is told from the one with its two objects' sides swapped more often when their halves are put in."

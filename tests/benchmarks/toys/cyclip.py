@@ -9,7 +9,8 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.scale import LogitScale
-from medvlp.objectives import Clip, Cyclip
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.cyclip import Cyclip
 
 CLAIM = "Beside CLIP the consistency terms raise zero-shot accuracy, and its agreement with the nearest images' class."
 BETTER, WORSE = "cyclip", "clip"

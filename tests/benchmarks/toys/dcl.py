@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.dcl import Dcl
 from tests.benchmarks.toys._pair_world import pairs, recall, scores
 

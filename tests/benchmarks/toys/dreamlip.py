@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.dreamlip import Dreamlip
 from tests.benchmarks.toys._objects import pointing, train
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._objects import pointing, train
 
 CLAIM = "The cell nearest to the name of an object is its own more often by late interaction than by pooled vectors."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from medvlp.objectives.fopro import Fopro
-from medvlp.state import ClassPrototypes
+from medvlp.state.class_prototypes import ClassPrototypes
 from tests.benchmarks.toys._noisy import auroc, cross_entropy, noisy, plain
 
 CLAIM = "With sixteen trusted samples of the real world it beats training on the shifted world and its wrong labels."

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medvlp.core.encoded import unit
 from medvlp.models.heads.region_queries import RegionQueries
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.grain import Grain
 from tests.benchmarks.toys._drawn import DIM, TYPES, Drawn, Towers, draw, image_parts, train
 

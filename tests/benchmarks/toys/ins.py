@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from medvlp.objectives.ins import Ins
-from medvlp.state import ClassPrototypes
+from medvlp.state.class_prototypes import ClassPrototypes
 from tests.benchmarks.toys._noisy import auroc, cross_entropy, noisy, plain
 
 CLAIM = (

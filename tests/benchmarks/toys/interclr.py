@@ -11,7 +11,7 @@ from medvlp.core import Batch, Context, FeatureTable, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.objectives.interclr import InterClr
-from medvlp.state import Clusters
+from medvlp.state.clusters import Clusters
 from medvlp.state.queue import Queue
 
 CLAIM = (

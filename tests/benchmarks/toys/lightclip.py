@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.lightclip import LightClip
 from tests.benchmarks.toys._pair_world import Pairs, Towers, loss_of, pairs, scores
 

@@ -14,7 +14,7 @@ from medvlp.core.keys import parse_key
 from medvlp.models.encoders.transformer import TextTransformer
 from medvlp.models.scale import LogitScale
 from medvlp.models.surgery.stretch_positions import StretchPositions
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.long_clip import LongClip
 from tests.models.words import HashWords
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from medvlp.core.encoded import unit
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from medvlp.objectives.matryoshka import Matryoshka
 from tests.benchmarks.toys._pair_world import Pairs, Towers, pairs, recall, trained
 

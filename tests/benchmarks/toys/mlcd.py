@@ -13,7 +13,7 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives.mlcd import Mlcd
-from medvlp.state import Clusters
+from medvlp.state.clusters import Clusters
 
 CLAIM = "Of images with two objects two clusters as labels give better features for a linear probe than one."
 BETTER, WORSE = "two_labels", "one_label"

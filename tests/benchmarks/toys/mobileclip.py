@@ -8,8 +8,9 @@ from medvlp.core import Batch, Context, FeatureTable
 from medvlp.core.encoded import unit
 from medvlp.core.keys import Plan, keys
 from medvlp.core.parts import collect_parts
-from medvlp.objectives import AffinityMimicking, Clip
-from medvlp.state import Stored
+from medvlp.objectives.affinity_mimicking import AffinityMimicking
+from medvlp.objectives.clip import Clip
+from medvlp.state.stored import Stored
 from tests.benchmarks.toys._taught import CLASSES, Towers, World, parts_of, train, zero_shot
 
 CLAIM = "With rows that a teacher stored, a student of few samples is nearer to the truth than with the pairs alone."

@@ -13,7 +13,7 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.keys import Plan, keys, parse_key
 from medvlp.evaluation.blind_pairs import with_scores
 from medvlp.features.embed import embed
-from medvlp.objectives import Clip
+from medvlp.objectives.clip import Clip
 from tests.models.words import DUAL, VISION, dual
 
 CLAIM = "Pairs that differ in side are told apart by interleaved features more often than by the CLIP tower's alone."

@@ -11,7 +11,8 @@ from medvlp.core import Batch, Context, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.class_gate import ClassGate
-from medvlp.objectives import Simlap, contrast
+from medvlp.objectives import contrast
+from medvlp.objectives.simlap import Simlap
 
 CLAIM = "Learning from arbitrary pairs of classes leaves features of a higher effective rank than SimCLR does."
 BETTER, WORSE = "simlap", "simclr"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from medvlp.objectives import AffinityMimicking, Clip
+from medvlp.objectives.affinity_mimicking import AffinityMimicking
+from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._taught import CLASSES, Towers, World, retrieval, train
 
 CLAIM = "A small student finds more texts by image when it mimics a teacher than when it is told the pairs."

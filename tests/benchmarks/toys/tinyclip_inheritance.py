@@ -11,8 +11,8 @@ from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.scale import LogitScale
 from medvlp.models.surgery._blocks import Branches
 from medvlp.models.surgery.weight_inheritance import WeightInheritance
-from medvlp.objectives import AffinityMimicking
-from medvlp.state import Frozen
+from medvlp.objectives.affinity_mimicking import AffinityMimicking
+from medvlp.state.frozen import Frozen
 from tests.benchmarks.toys._taught import CLASSES, SEEN, World, retrieval, train
 
 CLAIM = (
@@ -58,7 +58,7 @@ class Towers(nn.Module):
 
 def toy(seed: int) -> dict[str, float]:
     """Return recall at 1 among 600 of unseen pairs."""
-    from medvlp.objectives import Clip
+    from medvlp.objectives.clip import Clip
 
     world, draw = World.of(seed), torch.Generator().manual_seed(seed)
     label = torch.arange(3000) % CLASSES

@@ -9,7 +9,8 @@ import torch
 from medvlp.core import Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
-from medvlp.objectives import Clip, Distill
+from medvlp.objectives.clip import Clip
+from medvlp.objectives.distill import Distill
 from tests.benchmarks.toys._taught import CLASSES, CODE, Towers, World, train, zero_shot
 
 CLAIM = "Held along random pseudo-sentences, towers keep more of their zero-shot accuracy on the classes of before."
