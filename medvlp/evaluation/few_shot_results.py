@@ -15,7 +15,7 @@ from medvlp.evaluation.metric_row import is_separated, separated, with_interval
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
 from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
-from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.statistics.intervals import DEFAULT_FORM, interval_of
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
@@ -51,9 +51,7 @@ def evaluate_few_shot(
     recipe: str,
     data: str,
     resamples: int = 1000,
-    level: float = 0.95,
     min_positives: int = 1,
-    interval: Form = DEFAULT_FORM,
     split: str = "",
     name: str = "few_shot",
     title: str = "Few shots",
@@ -76,7 +74,6 @@ def evaluate_few_shot(
         recipe, data, name, title, synthetic: of the `Result`, see there.
         resamples: of the bootstrap; 0 for no intervals.
         min_positives: positive rows that a finding needs to take part in the macro average.
-        interval: form of the intervals.
         split: written into the rows.
         role: ``"control"`` for a baseline.
         caveats: what a reader has to know.
@@ -113,7 +110,7 @@ def evaluate_few_shot(
                 split=split,
                 chance=0.5,
                 reason=column.reason,
-                interval=ConfidenceInterval(level=level, method="none", form="none"),
+                interval=ConfidenceInterval(method="none", form="none"),
                 counts=Counts(
                     n=column.n,
                     positives=column.positives,
@@ -123,7 +120,7 @@ def evaluate_few_shot(
                     prevalence=column.positives / column.n if column.labels_used is None and column.n else None,
                 ),
             )
-            rows.append(_measured(row, column, interval, seed))
+            rows.append(_measured(row, column, seed))
     return Result(
         name=name,
         title=title,
@@ -187,7 +184,7 @@ def _macro(columns: Sequence[_Column], n: int, patients: int) -> _Column:
     )
 
 
-def _measured(row: Metric, column: _Column, form: Form, seed: int) -> Metric:
+def _measured(row: Metric, column: _Column, seed: int) -> Metric:
     """Return the row with the mean over draws, its interval over patients and draws, and the draws' spread."""
     if column.point is None:
         return row
@@ -207,8 +204,8 @@ def _measured(row: Metric, column: _Column, form: Form, seed: int) -> Metric:
     means = np.take_along_axis(column.resampled, drawn, axis=1).mean(axis=1)
     if is_separated(value, means):
         return separated(row)
-    found = interval_of(means, value=value, form=form, level=row.interval.level, patients=column.smaller)
-    return with_interval(row, found, method="patient_draw_bootstrap", form=form)
+    found = interval_of(means, value=value, form=DEFAULT_FORM, level=row.interval.level, patients=column.smaller)
+    return with_interval(row, found, method="patient_draw_bootstrap", form=DEFAULT_FORM)
 
 
 def _cases(

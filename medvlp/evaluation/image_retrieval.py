@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.metric_row import drawn_rows, metric_row
-from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import label_groups, random_recall
@@ -110,7 +110,6 @@ def evaluate_image_retrieval(
     ids: Sequence[str] | None = None,
     ks: Sequence[int] = (1, 5, 10),
     resamples: int = 2000,
-    level: float = 0.95,
     split: str = "",
     name: str = "image_retrieval",
     title: str = "",
@@ -128,7 +127,6 @@ def evaluate_image_retrieval(
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.
         resamples: of the bootstrap; 0 for no intervals.
-        level: of the intervals.
         split: written into the rows.
 
     Raises:
@@ -167,7 +165,7 @@ def evaluate_image_retrieval(
     chances = {} if frame.empty else {k: random_recall(frame["relevant"], pool[asked], k) for k in ks}
     frame.insert(0, "patient_id", people[asked])
     frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
-    metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, level=level, split=split)
+    metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, split=split)
     return Result(
         name=name,
         recipe=recipe,
@@ -187,7 +185,6 @@ def _rows(
     *,
     seed: int,
     resamples: int,
-    level: float,
     split: str,
 ) -> tuple[Metric, ...]:
     names = [*(f"recall@{k}" for k in ks), *(f"precision@{k}" for k in ks), "mean_average_precision"]
@@ -212,7 +209,6 @@ def _rows(
             metric=each,
             group="label_equal",
             chance=None if chance is None else float(chance),
-            interval=ConfidenceInterval(level=level),
             counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
         )
         rows.append(row)

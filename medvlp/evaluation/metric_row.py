@@ -207,7 +207,6 @@ def mean_metric(
     seed: int,
     resamples: int,
     split: str = "",
-    level: float = 0.95,
 ) -> Metric:
     """Return the mean over cases, or over labels of their means over cases, with its interval over patients.
 
@@ -248,7 +247,7 @@ def mean_metric(
         return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)[:, None]
 
     counts = Counts(n=len(table), patients=clusters.patients, labels_used=labels_used)
-    row = replace(row, interval=replace(row.interval, level=level), counts=counts)
+    row = replace(row, counts=counts)
     return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=len(table))[0]
 
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.metric_row import drawn_rows, metric_row
-from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
+from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
@@ -38,7 +38,6 @@ def evaluate_retrieval(
     ks: Sequence[int] = (1, 5, 10),
     max_group: int | None = 3,
     resamples: int = 2000,
-    level: float = 0.95,
     split: str = "",
     name: str = "retrieval",
     title: str = "",
@@ -100,13 +99,11 @@ def evaluate_retrieval(
         if max_group is not None:
             subsets.append((f"report_group<={max_group}", ranks.relevant <= max_group))
         for subset, chosen in subsets:
-            metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, level, direction, subset, split)
+            metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, direction, subset, split)
         if alike is not None:
             wide = rank(direction, alike)
             everybody = np.ones(studies, dtype=bool)
-            metrics += _direction_rows(
-                wide, everybody, clusters, ks, resamples, seed, level, direction, "label_equal", split
-            )
+            metrics += _direction_rows(wide, everybody, clusters, ks, resamples, seed, direction, "label_equal", split)
         table = {
             "id": list(ids) if ids is not None else [str(index) for index in range(studies)],
             "patient_id": [str(patient) for patient in patients],
@@ -147,7 +144,6 @@ def _direction_rows(
     ks: Sequence[int],
     resamples: int,
     seed: int,
-    level: float,
     direction: str,
     group: str | None,
     split: str,
@@ -163,9 +159,8 @@ def _direction_rows(
     counts = Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool)
     reason = None if len(rank) else "no_rows"
     facts: dict[str, Any] = {"split": split, "policy": "none", "group": group, "reason": reason}
-    interval = ConfidenceInterval(level=level)
     rows = [
-        Metric(metric=name, label=direction, value=None, counts=counts, interval=interval, chance=chance, **facts)
+        Metric(metric=name, label=direction, value=None, counts=counts, chance=chance, **facts)
         for name, chance in zip(names, chances, strict=True)
     ]
     if not len(rank):

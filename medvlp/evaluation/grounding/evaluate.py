@@ -24,7 +24,7 @@ from medvlp.evaluation.grounding.box_ap import (
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import drawn_rows
-from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
+from medvlp.evaluation.results import Counts, Metric, Result, Role
 from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
 from medvlp.statistics.few import FEW_PATIENTS, few_reason
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc_of_slots, score_levels
@@ -49,7 +49,6 @@ def evaluate_grounding(
     recipe: str,
     data: str,
     resamples: int = 2000,
-    level: float = 0.95,
     min_positives: int = 30,
     thresholds: Mapping[str, float] | None = None,
     split: str = "",
@@ -89,7 +88,6 @@ def evaluate_grounding(
         scale=scale,
         seed=seed,
         resamples=resamples,
-        level=level,
         min_positives=min_positives,
         thresholds=thresholds or {},
         split=split,
@@ -152,7 +150,6 @@ def grounding_rows(
     scale: Scale,
     seed: int,
     resamples: int,
-    level: float,
     min_positives: int,
     thresholds: Mapping[str, float],
     split: str,
@@ -162,7 +159,7 @@ def grounding_rows(
     cut = finding.map(thresholds).astype(float).to_numpy()
     called = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
     table = table.assign(_called=called)
-    make = _Rows(scale=scale, seed=seed, resamples=resamples, level=level, split=split)
+    make = _Rows(scale=scale, seed=seed, resamples=resamples, split=split)
     rows = []
     for label in sorted(set(finding)):
         some = table[finding == label]
@@ -178,8 +175,8 @@ def grounding_rows(
 class _Rows:
     """Rows of subsets of a table, all made alike."""
 
-    def __init__(self, *, scale: Scale, seed: int, resamples: int, level: float, split: str) -> None:
-        self.scale, self.seed, self.resamples, self.level, self.split = scale, seed, resamples, level, split
+    def __init__(self, *, scale: Scale, seed: int, resamples: int, split: str) -> None:
+        self.scale, self.seed, self.resamples, self.split = scale, seed, resamples, split
 
     def of(self, table: pd.DataFrame, label: str, group: str | None = None) -> list[Metric]:
         """Return all rows of one subset, none where it is empty."""
@@ -287,7 +284,6 @@ class _Rows:
                 chance=area if name == "pointing_game" else 0.5 if name == "zero_region_auroc" else None,
                 reason=few_reason(many if dark else positive, negative if absent else many),
                 operating_point="youden_validate" if name in ("zero_region_specificity", "sensitivity") else None,
-                interval=ConfidenceInterval(level=self.level),
                 counts=Counts(
                     n=int(chosen.sum()),
                     positives=int(present.sum()),

@@ -23,7 +23,7 @@ GAIN = "pointing_game_gain"
 CHOICE = "pointing_game_validate"
 
 
-def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *, level: float = 0.95) -> Interval:
+def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray) -> Interval:
     """Return the interval of mean(second) - mean(first), shares of the same rows.
 
     Args:
@@ -37,7 +37,7 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *,
         >>> round(found.low, 2), found.high
         (0.66, 1.0)
     """
-    (low, value, high), (least, other, most) = (_limits(each, patient, level) for each in (second, first))
+    (low, value, high), (least, other, most) = (_limits(each, patient) for each in (second, first))
     spread = float(first.std() * second.std())
     together = float(np.mean((first - first.mean()) * (second - second.mean())))
     if together > 0:
@@ -56,16 +56,16 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray, *,
     )
 
 
-def _limits(hit: FloatArray, patient: np.ndarray, level: float) -> tuple[float, float, float]:
-    share = share_of(hit, patient, level=level)
-    found = share.wilson(level=level)
+def _limits(hit: FloatArray, patient: np.ndarray) -> tuple[float, float, float]:
+    share = share_of(hit, patient)
+    found = share.wilson()
     assert share.value is not None, "there are rows"
     assert found.low is not None, "there are rows"
     assert found.high is not None, "there are rows"
     return found.low, share.value, found.high
 
 
-def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: float = 0.95) -> list[Metric]:
+def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str) -> list[Metric]:
     """Return a row a finding: pointing game of a map (`second`) less that of the middle (`first`).
 
     Args:
@@ -80,7 +80,7 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
     for finding, some in both[both["present"]].groupby("finding"):
         people, names = pd.factorize(some["patient_id"])
         first, second = (some[name].to_numpy(np.float64) for name in ("pointing_game_centre", "pointing_game"))
-        found = paired_shares(first, second, people, level=level)
+        found = paired_shares(first, second, people)
         rows.append(
             Metric(
                 metric=GAIN,
@@ -91,7 +91,6 @@ def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str, level: f
                 interval=ConfidenceInterval(
                     low=found.low,
                     high=found.high,
-                    level=level,
                     method="wilson_clustered" if len(names) < len(some) else "wilson",
                     form="square_and_add",
                 ),

@@ -49,7 +49,6 @@ def evaluate_sanity(
     recipe: str,
     data: str,
     resamples: int = 1000,
-    level: float = 0.95,
     split: str = "",
     name: str = "grounding_sanity",
     title: str = "",
@@ -90,7 +89,7 @@ def evaluate_sanity(
     last = list(randomised)[-1:]
     shown = title or name
     for metric, label, values in between:
-        row = _row(metric, label, values, patients, seed=seed, resamples=resamples, level=level, split=split)
+        row = _row(metric, label, values, patients, seed=seed, resamples=resamples, split=split)
         rows.append(row)
         if row.reason == "survives_randomisation" and label in last:
             caveats.append(
@@ -139,10 +138,9 @@ def _row(
     *,
     seed: int,
     resamples: int,
-    level: float,
     split: str,
 ) -> Metric:
-    row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split, level=level)
+    row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split)
     reason, value = row.reason, row.value or 0.0
     if metric == "map_of_random_weights" and value > SURVIVES:
         reason = "survives_randomisation"

@@ -135,7 +135,6 @@ def test_every_row_can_be_made_again_of_the_stored_cases(tmp_path: Path) -> None
         scale="peak",
         seed=3,
         resamples=200,
-        level=0.95,
         min_positives=1,
         thresholds={"mass": 0.5},
         split="test",
