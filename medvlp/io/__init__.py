@@ -6,7 +6,7 @@ from medvlp.core.lazy import attach
 
 _NAMES = {
     "affine": "Affine",
-    "archive": "members unpacked",
+    "archive": "unpacked",
     "ct_rate": "ct_rate_hu",
     "errors": "UnreadableImage",
     "frame_values": "Frame read_frames",

@@ -59,30 +59,15 @@ class Member:
 _Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
-def members(path: str | os.PathLike[str]) -> tuple[Member, ...]:
-    """Return the files of an archive in its order, after all of them were checked.
+@contextmanager
+def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
+    """Unpack a zip, tar or tar.gz into a private folder that is removed afterwards; all of it is checked before.
+
+    Only this user may look into the folder, its files are plain and not executable; a refusal leaves nothing behind.
 
     Raises:
         UnreadableImage: ``unsafe_archive`` (a name that leads out, a link, a device, an archive in the archive, a name
             that stands twice), ``too_large``, ``archive`` (a kind that is not opened), ``corrupt`` or ``truncated``.
-
-    Example:
-        >>> import tempfile, zipfile
-        >>> folder = tempfile.mkdtemp()
-        >>> with zipfile.ZipFile(Path(folder, "a.zip"), "w") as archive:
-        ...     archive.writestr("series/1.dcm", b"12")
-        >>> members(Path(folder, "a.zip"))
-        (Member(name='series/1.dcm', size=2),)
-    """
-    with opened(path) as found:
-        return tuple(member for member, _ in found)
-
-
-@contextmanager
-def unpacked(path: str | os.PathLike[str]) -> Generator[Path]:
-    """Unpack a zip, tar or tar.gz into a private folder that is removed afterwards; errors as `members`.
-
-    Only this user may look into the folder, its files are plain and not executable; a refusal leaves nothing behind.
 
     Example:
         >>> import tempfile, zipfile

@@ -13,7 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from medvlp.io import UnreadableImage, inspect, members, read_image, read_volume, unpacked
+from medvlp.io import UnreadableImage, inspect, read_image, read_volume, unpacked
+from medvlp.io.archive import opened
 from tests.io.ct_series import check, write_series
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -22,6 +23,11 @@ PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 @pytest.fixture
 def study(dicom):
     return dicom(PIXELS).read_bytes()
+
+
+def members(path):
+    with opened(path) as found:
+        return [member for member, _ in found]
 
 
 def zipped(path, *entries, method=zipfile.ZIP_DEFLATED):
