@@ -183,6 +183,9 @@ def uses(tree: ast.Module) -> Iterator[str]:
             yield node.name  # used by another name
         if is_all(node):
             return
+        if is_address(node):
+            yield "attach"
+            return
         if isinstance(node, ast.Name) and node.id not in within:
             yield node.id
         elif isinstance(node, ast.Attribute):
@@ -200,6 +203,13 @@ def uses(tree: ast.Module) -> Iterator[str]:
 
 def is_all(node: ast.AST) -> bool:
     return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
+
+
+def is_address(node: ast.AST) -> bool:
+    """Whether this gives names of a package's modules a second address, which is no use of them."""
+    return (
+        isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "attach"
+    )
 
 
 def registered(node: ast.AST) -> bool:

@@ -21,8 +21,8 @@ from medvlp.evaluation.report_overlap import finds_own, rouge_l
 from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Metric, Result
 from medvlp.features.nearest import nearest
-from medvlp.text.labels import report_labels
-from medvlp.text.mentions import read_report, sentences_of_image
+from medvlp.text.labels import label_report
+from medvlp.text.mentions import sentences_of_image
 from medvlp.text.ontology import vocabulary
 
 __all__ = ["WrittenReports"]
@@ -143,7 +143,7 @@ class WrittenReports(Measure):
     def _present(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N, K) bool, what each report says is present or may be."""
         chosen = vocabulary(self.vocabulary)
-        labels = [report_labels(text, read_report(text), chosen) for text in texts]
+        labels = [label_report(text, chosen) for text in texts]
         return np.array([[each[label.key] in (1.0, -1.0) for label in chosen.labels] for each in labels], dtype=bool)
 
 

@@ -102,7 +102,7 @@ def read_all() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
-    from medvlp.io.sandbox.client import helper_pid
+    from medvlp.io.sandbox.client import _State
 
     for line in sys.stdin:
         path = line.strip()
@@ -113,7 +113,7 @@ def read_all() -> None:
             np.save(f"{path}.npy", image.pixels)
             said["warnings"] = image.warnings
         said["reader"] = _peak("self")
-        pid = helper_pid()
+        pid = _State.helper.process.pid if _State.helper else None
         said["helper"] = [pid, _peak(str(pid)) if pid else 0]
         # Of helpers that have died: an upper bound, which counts what they inherited before they began.
         said["dead_helpers"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

@@ -20,7 +20,7 @@ import pytest
 
 from medvlp.io import UnreadableImage, read_image
 from medvlp.io.sandbox import client
-from medvlp.io.sandbox.client import close_helper, decode, helper_pid
+from medvlp.io.sandbox.client import _State, close_helper, decode
 
 RLE = "1.2.840.10008.1.2.5"
 VALUES = np.random.default_rng(3).integers(0, 256, (6, 5)).astype(np.uint8)
@@ -32,6 +32,10 @@ def rle(values):
     """One RLE segment of literal runs (PS3.5 annex G.3.1: a count byte n, then n + 1 bytes)."""
     runs = b"".join(bytes([len(row) - 1]) + row.tobytes() for row in values)
     return struct.pack("<16I", 1, 64, *[0] * 14) + runs + b"\0" * (len(runs) % 2)
+
+
+def helper_pid():
+    return _State.helper.process.pid
 
 
 def decoded(values=VALUES, **options):
@@ -82,10 +86,10 @@ def test_codecs_are_loaded_into_the_helper_only_and_torch_is_not(tmp_path, dicom
         import sys
         from pathlib import Path
         from medvlp.io import read_image
-        from medvlp.io.sandbox.client import helper_pid
+        from medvlp.io.sandbox.client import _State
         for path in sys.argv[1:]:
             read_image(path)
-        loaded = Path(f"/proc/{helper_pid()}/maps").read_text()
+        loaded = Path(f"/proc/{_State.helper.process.pid}/maps").read_text()
         print("imagecodecs" in sys.modules)
         print([name for name in ("imagecodecs", "PIL", "torch", "pandas", "pyarrow") if f"/{name}/" in loaded])
         """,
@@ -251,9 +255,9 @@ def test_helper_ends_when_its_reader_is_killed(dicom):
     text = """
         import sys, time
         from medvlp.io import read_image
-        from medvlp.io.sandbox.client import helper_pid
+        from medvlp.io.sandbox.client import _State
         read_image(sys.argv[1])
-        print(helper_pid(), flush=True)
+        print(_State.helper.process.pid, flush=True)
         time.sleep(600)
     """
     reader = subprocess.Popen([sys.executable, "-c", textwrap.dedent(text), path], stdout=subprocess.PIPE)

@@ -108,12 +108,6 @@ def _decode_once(
     raise UnreadableImage(reason, detail=detail)
 
 
-def helper_pid() -> int | None:
-    """Return the process id of this process's helper, None where none runs."""
-    helper = _State.helper
-    return helper.process.pid if helper is not None and helper.process.poll() is None else None
-
-
 def close_helper() -> None:
     """End this process's helper, if there is one; the next compressed frame starts another."""
     with _State.lock:
