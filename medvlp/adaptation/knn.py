@@ -55,7 +55,7 @@ class KnnProbe(Answer):
     Example:
         >>> near = Neighbours(np.eye(2), np.array([1.0, 0.0]), k=2)
         >>> probe = KnnProbe({"edema": near}, 1.0, {})
-        >>> probe.votes("edema", np.array([[3.0, 0.0]])).round(3).tolist()  # e / (e + 1)
+        >>> probe.votes(["edema"], np.array([[3.0, 0.0]]))["edema"].round(3).tolist()  # e / (e + 1)
         [0.731]
     """
 
@@ -77,24 +77,21 @@ class KnnProbe(Answer):
         """The features."""
         return keys(FEATURES)
 
-    def votes(self, label: str, features: np.ndarray) -> FloatArray:
-        """Return (N,) of features (N, D).
-
-        Raises:
-            DataError: if they have another width than those of training, or are not finite.
-        """
-        return self._all_votes([label], features)[label]
-
     def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
         """Return the votes of all findings, or of those asked for."""
         wanted = [label for label in self.labels if label in (ask.findings or self.labels)]
-        scores = self._all_votes(wanted, rows.table[FEATURES])
+        scores = self.votes(wanted, rows.table[FEATURES])
         notes = tuple(
             f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items()
         )
         return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
 
-    def _all_votes(self, labels: Sequence[str], features: np.ndarray) -> dict[str, FloatArray]:
+    def votes(self, labels: Sequence[str], features: np.ndarray) -> dict[str, FloatArray]:
+        """Return (N,) of each of some findings, of features (N, D).
+
+        Raises:
+            DataError: if they have another width than those of training, or are not finite.
+        """
         if not labels:
             return {}
         training = self.neighbours[labels[0]].features

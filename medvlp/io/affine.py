@@ -29,8 +29,8 @@ class Affine:
         >>> affine = Affine(np.diag([0.5, 0.8, 2.0, 1.0]), "LPS")
         >>> affine(2, 1, 3), affine.to("RAS")(2, 1, 3)
         ((1.0, 0.8, 6.0), (-1.0, -0.8, 6.0))
-        >>> affine.inverse(1.0, 0.8, 6.0), affine.spacing, affine.codes
-        ((2.0, 1.0, 3.0), (0.5, 0.8, 2.0), 'LPS')
+        >>> affine.spacing, affine.codes
+        ((0.5, 0.8, 2.0), 'LPS')
     """
 
     matrix: np.ndarray
@@ -49,11 +49,8 @@ class Affine:
 
     def __call__(self, i: float, j: float, k: float) -> tuple[float, float, float]:
         """Return the millimetres (x, y, z) of the index ``(i, j, k)``."""
-        return _apply(self.matrix, i, j, k)
-
-    def inverse(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """Return the index ``(i, j, k)``, fractions included, of a point in millimetres of ``frame``."""
-        return _apply(np.linalg.inv(self.matrix), x, y, z)
+        x, y, z = self.matrix[:3, :3] @ (i, j, k) + self.matrix[:3, 3]
+        return float(x), float(y), float(z)
 
     def to(self, frame: Frame) -> Affine:
         """Return the same map into another frame; only signs change, so that there and back is exact."""
@@ -81,8 +78,3 @@ class Affine:
         if copy is False and dtype not in (None, self.matrix.dtype):
             raise ValueError("another type of number needs a copy")
         return np.array(self.matrix, dtype) if copy or dtype not in (None, self.matrix.dtype) else self.matrix
-
-
-def _apply(matrix: np.ndarray, *point: float) -> tuple[float, float, float]:
-    x, y, z = matrix[:3, :3] @ point + matrix[:3, 3]
-    return float(x), float(y), float(z)

@@ -48,15 +48,6 @@ class Fit:
         """
         return (x - self.left) * self.source_width / self.width, (y - self.top) * self.source_height / self.height
 
-    def to_view(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the source image to the view.
-
-        Example:
-            >>> Fit(0.5, 0, 2, 8, 4, 16, 8).to_view(0, 16)
-            (2.0, 8.0)
-        """
-        return self.left + x * self.width / self.source_width, self.top + y * self.height / self.source_height
-
 
 @dataclass(frozen=True, eq=False)
 class Resized:

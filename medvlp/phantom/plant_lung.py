@@ -34,18 +34,10 @@ def lobe_share(anatomy: Anatomy, grid: Grid, side: int, lobe: Lobe) -> np.ndarra
     return above if lobe == "upper" else above * (1.0 - minor)  # "middle" on the left is the lingula
 
 
-def _center(
-    finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int, margin: float, clear: bool
-) -> np.ndarray:
-    """Return a place (x, y, z) in the lobe that keeps a margin to its wall.
+def _center(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int, margin: float) -> np.ndarray:
+    """Return a place (x, y, z) in the lobe that keeps a margin in mm to the ribs.
 
-    Args:
-        finding: whose seed chooses.
-        anatomy: chest.
-        tissue: voxels.
-        side: 0 right, 1 left.
-        margin: mm to the ribs.
-        clear: only where neither heart, hilum nor diaphragm hides it on a frontal film, as a report implies.
+    Neither heart, hilum nor diaphragm hides it on a frontal film, as a report implies.
     """
     draw = numpy_generator(finding.seed, side, "place")
     box = tissue.grid.side(side)
@@ -53,13 +45,12 @@ def _center(
     lobe = np.broadcast_to(lobe_share(anatomy, near, side, finding.lobe), tissue.lung[box].shape)
     allowed = (tissue.lung[box] > 0.95) & (lobe > 0.9)
     heights = near.z[:, 0, 0]
-    if clear:
-        right, left = heart_borders(anatomy, heights)
-        edge = (left if side else -right) + 0.5 * margin + 4.0
-        root = hilum(anatomy, side)
-        allowed &= (near.x - root[0]) ** 2 + (near.z - root[2]) ** 2 > np.float32((26.0 + 0.5 * margin) ** 2)
-        allowed &= np.abs(near.x) > np.maximum(edge, 34.0).astype(np.float32).reshape(-1, 1, 1)
-        allowed &= near.z > np.float32(float(anatomy.domes[side]) + 0.4 * margin)
+    right, left = heart_borders(anatomy, heights)
+    edge = (left if side else -right) + 0.5 * margin + 4.0
+    root = hilum(anatomy, side)
+    allowed &= (near.x - root[0]) ** 2 + (near.z - root[2]) ** 2 > np.float32((26.0 + 0.5 * margin) ** 2)
+    allowed &= np.abs(near.x) > np.maximum(edge, 34.0).astype(np.float32).reshape(-1, 1, 1)
+    allowed &= near.z > np.float32(float(anatomy.domes[side]) + 0.4 * margin)
     roomy = allowed & (wall_distance(near, tissue.cage) > margin)
     for candidate in (roomy, allowed, tissue.lung[box] > 0.5):
         places = np.flatnonzero(candidate)
@@ -75,7 +66,7 @@ def _center(
 def plant_consolidation(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Fill air spaces over ``size`` mm of a lobe: fuzzy border, sharp where a fissure stops it; airways stay open."""
     radius = finding.size / 2
-    center = _center(finding, anatomy, tissue, side, min(0.45 * radius, 22.0), True)
+    center = _center(finding, anatomy, tissue, side, min(0.45 * radius, 22.0))
     reach = 1.35 * radius + 4.0
     low, high = center - reach, center + reach
     box = tissue.grid.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
@@ -98,7 +89,7 @@ def plant_consolidation(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, 
 def plant_nodule(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Put a solid, slightly lobulated nodule of ``size`` mm diameter into a lobe."""
     radius = finding.size / 2
-    center = _center(finding, anatomy, tissue, side, radius + 5.0, True)
+    center = _center(finding, anatomy, tissue, side, radius + 5.0)
     draw = numpy_generator(finding.seed, side, "shape")
     xyz = ball(center, radius * 1.15, max(radius / 9.0, 0.9)) - center
     length = np.sqrt((xyz**2).sum(1)) + 1e-6

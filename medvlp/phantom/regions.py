@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from medvlp.phantom.points import Cloud
-
-if TYPE_CHECKING:
-    pass
 
 Box = tuple[slice, slice, slice]
 

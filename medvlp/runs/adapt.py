@@ -84,12 +84,10 @@ class AdaptOptions:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What was made: the bundle, the page, and the adapters in the order in which they were tried."""
+    """What was made: the bundle and the page."""
 
     bundle: Path
     page: Path
-    chosen: Tried
-    tried: tuple[Tried, ...]
 
 
 def adapt(options: AdaptOptions) -> Adaptation:
@@ -158,7 +156,7 @@ def _adapted(options: AdaptOptions, points: list[str], *, until: float) -> Adapt
     _release(options, evaluation, table, chosen, tried)
     adapted = run.model_copy(update={"model": str(options.out / "bundle")})
     judged = evaluate(adapted, keep=True, memory=memory)
-    return Adaptation(options.out / "bundle", judged.page, chosen, tried)
+    return Adaptation(options.out / "bundle", judged.page)
 
 
 def _opened(options: AdaptOptions) -> tuple[Any, list[str]]:

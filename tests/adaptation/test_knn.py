@@ -61,7 +61,9 @@ def test_validation_rows_vote_once_k_is_chosen() -> None:
     k = chosen.neighbours["edema"].k
     assert probe.neighbours["edema"].k == k
     assert probe.neighbours["edema"].validation_auroc == chosen.neighbours["edema"].validation_auroc
-    assert probe.votes("edema", test.features) == pytest.approx(by_hand(both, test.features, k, 0.07), abs=1e-12)
+    assert probe.votes(["edema"], test.features)["edema"] == pytest.approx(
+        by_hand(both, test.features, k, 0.07), abs=1e-12
+    )
     assert probe.title == "Nearest neighbours, fitted on training and validation patients"
     assert chosen.title == "Nearest neighbours"
 
@@ -69,8 +71,10 @@ def test_validation_rows_vote_once_k_is_chosen() -> None:
 def test_the_length_of_features_does_not_matter_and_a_black_picture_has_some_answer() -> None:
     train, test = table(0), table(2).features
     probe = Knn(neighbours=(5,)).fit(train, table(1), {})
-    assert probe.votes("edema", 1000 * test) == pytest.approx(probe.votes("edema", test), abs=1e-12)
-    assert 0 <= probe.votes("edema", np.zeros((1, 5)))[0] <= 1
+    assert probe.votes(["edema"], 1000 * test)["edema"] == pytest.approx(
+        probe.votes(["edema"], test)["edema"], abs=1e-12
+    )
+    assert 0 <= probe.votes(["edema"], np.zeros((1, 5)))["edema"][0] <= 1
 
 
 def test_k_is_the_best_on_validation_and_the_largest_of_equal_ones() -> None:
@@ -95,7 +99,7 @@ def test_findings_that_the_same_rows_are_labelled_for_share_one_search_and_one_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, validation, test = table(0), table(1), table(2)
-    alone = Knn(neighbours=(3, 9)).fit(train, validation, {}).votes("edema", test.features)
+    alone = Knn(neighbours=(3, 9)).fit(train, validation, {}).votes(["edema"], test.features)["edema"]
     for number, each in enumerate((train, validation)):
         other = np.random.default_rng(number).integers(0, 2, 90).astype(float)
         each.labels["mass"] = np.where(np.isin(each.labels["edema"], (0, 1)), other, -1)

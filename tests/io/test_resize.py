@@ -98,20 +98,22 @@ def test_aspect_is_kept_and_the_image_is_centred(rows, columns, size):
 
 
 @given(side, side, st.integers(1, 60), st.floats(0, 1), st.floats(0, 1))
-def test_maps_are_inverse_and_take_corners_to_corners(rows, columns, size, x, y):
+def test_the_map_is_affine_and_takes_corners_to_corners(rows, columns, size, x, y):
     fit = resize_pad(np.zeros((rows, columns), np.float32), size).fit
-    assert fit.to_view(0, 0) == (fit.left, fit.top)
-    assert fit.to_view(columns, rows) == pytest.approx((fit.left + fit.width, fit.top + fit.height))
-    assert fit.to_source(*fit.to_view(x * columns, y * rows)) == pytest.approx((x * columns, y * rows))
+    assert fit.to_source(fit.left, fit.top) == (0, 0)
+    assert fit.to_source(fit.left + fit.width, fit.top + fit.height) == pytest.approx((columns, rows))
+    inside = fit.left + x * fit.width, fit.top + y * fit.height
+    assert fit.to_source(*inside) == pytest.approx((x * columns, y * rows))
 
 
 def test_a_box_lies_over_the_same_pixels_in_the_view():
     pixels = np.zeros((100, 60), np.float32)
     pixels[20:40, 10:30] = 1
     resized = resize_pad(pixels, 50)
-    (x0, y0), (x1, y1) = resized.fit.to_view(10, 20), resized.fit.to_view(30, 40)
+    (x0, y0), (x1, y1) = (15, 10), (25, 20)  # half the size, ten columns of padding on either side
+    assert (resized.fit.to_source(x0, y0), resized.fit.to_source(x1, y1)) == ((10, 20), (30, 40))
     expected = np.zeros((50, 50))
-    expected[round(y0) : round(y1), round(x0) : round(x1)] = 1
+    expected[y0:y1, x0:x1] = 1
     assert (resized.pixels == expected).all()
 
 
