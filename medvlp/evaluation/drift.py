@@ -36,7 +36,6 @@ def compare_presets(
     *,
     patients: Sequence[str | None] | None = None,
     model: VisionLanguageModel | None = None,
-    seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Read each image by two presets and compare what comes out.
@@ -46,7 +45,6 @@ def compare_presets(
         presets: two names, see ``medvlp.io.preset_names``.
         patients: the patient of each image; None, of one or of all: the image is its own.
         model: whose embeddings are compared; None leaves them out.
-        seed: of the resampling.
         progress: called with (images done, images).
 
     Returns:
@@ -90,7 +88,7 @@ def compare_presets(
         "presets": list(presets),
         "images": len(cases),
         "turned": turned,
-        "measures": [_measure(name, cases, people, seed) for name in cases[0] if name != "path"],
+        "measures": [_measure(name, cases, people) for name in cases[0] if name != "path"],
         "left_out": left_out,
         "notes": [*notes, *([_UNKNOWN.format(nobodys)] if nobodys else [])],
         "cases": cases,
@@ -155,7 +153,7 @@ def _values(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
     return {"difference": difference, "correlation": correlation, "histogram": histogram}
 
 
-def _measure(name: str, cases: Sequence[dict[str, Any]], people: Sequence[str], seed: int) -> dict[str, Any]:
+def _measure(name: str, cases: Sequence[dict[str, Any]], people: Sequence[str]) -> dict[str, Any]:
     defined = [row for row, case in enumerate(cases) if case[name] is not None]
     values = np.array([cases[row][name] for row in defined], np.float64)
     clusters = patient_clusters([people[row] for row in defined])
@@ -165,7 +163,7 @@ def _measure(name: str, cases: Sequence[dict[str, Any]], people: Sequence[str], 
             lambda weights: weighted_medians(values, weights[clusters.patient])[:, None],
             clusters,
             resamples=2000,
-            seed=seed,
+            seed=0,
             height=len(values),
         )
         interval = percentile_interval(draws[:, 0])

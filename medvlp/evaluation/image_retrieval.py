@@ -111,7 +111,6 @@ def evaluate_image_retrieval(
     ks: Sequence[int] = (1, 5, 10),
     resamples: int = 2000,
     split: str = "",
-    name: str = "image_retrieval",
     title: str = "",
     synthetic: bool = False,
 ) -> Result:
@@ -123,7 +122,7 @@ def evaluate_image_retrieval(
         image: (S, D) embeddings, one a study; compared by cosine.
         labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
         patients: (S,).
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, title, synthetic: of the `Result`, see there.
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.
         resamples: of the bootstrap; 0 for no intervals.
@@ -167,7 +166,7 @@ def evaluate_image_retrieval(
     frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
     metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, split=split)
     return Result(
-        name=name,
+        name="image_retrieval",
         recipe=recipe,
         data=data,
         metrics=metrics,

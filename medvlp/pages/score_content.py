@@ -32,13 +32,11 @@ class Grid:
         name: of the table: a rule in words, a calibration.
         columns: headings.
         rows: name of the row, whether it is an average, and one metric row (or None) a column.
-        digits: after the point.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, bool, tuple[Metric | None, ...]], ...]
-    digits: int = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from medvlp.statistics.proportions import Share
 __all__ = ["share_of_pairs"]
 
 
-def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Share:
+def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike) -> Share:
     r"""Return a share over pairs, with the number of independent pairs that it is worth.
 
     The variance is the dyadic one: V = (P' / (P' - 1)) / n^2 sum over pairs p, q that share a patient of e_p e_q, with
@@ -23,7 +23,6 @@ def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, l
         success: ``(n,)`` booleans.
         first: ``(n,)`` integer codes of one patient of each pair, from 0.
         second: ``(n,)`` codes of the other, of the same numbering.
-        level: of the interval that the effective number is for.
 
     References:
         Fafchamps and Gubert 2007; Aronow, Samii and Assenova 2015. The factor of P' for few patients is ours.
@@ -53,6 +52,6 @@ def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike, *, l
     of_dyad = np.bincount(dyad.ravel(), weights=residual)
     variance = apart / (apart - 1) * float(of_patient @ of_patient - of_dyad @ of_dyad) / n**2
     independent = min(n, apart) if variance <= 0 else min(n, value * (1 - value) / variance)
-    tail = (1 + level) / 2
+    tail = 0.975  # of the interval that the effective number is for
     correction = 1.0 if n - 1 <= apart - 1 else (float(stdtrit(n - 1, tail)) / float(stdtrit(apart - 1, tail))) ** 2
     return Share(value, n, patients, float(independent * correction))

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.metric_row import mean_metric
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Result
 from medvlp.statistics.metrics import FloatArray
 
 SURVIVES = 0.5
@@ -89,18 +89,22 @@ def evaluate_sanity(
     last = list(randomised)[-1:]
     shown = title or name
     for metric, label, values in between:
-        row = _row(metric, label, values, patients, seed=seed, resamples=resamples, split=split)
-        rows.append(row)
-        if row.reason == "survives_randomisation" and label in last:
+        row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split)
+        value = row.value or 0.0
+        if metric == "map_of_random_weights" and value > SURVIVES:
+            row = replace(row, reason="survives_randomisation")
+            if label in last:
+                caveats.append(
+                    f"{shown}: the map of a model with random weights is much like the model's own (rank correlation "
+                    f"{value:.2f}): it shows the picture or the architecture, not what was learned."
+                )
+        if metric == "map_between_images" and value > INDEPENDENT:
+            row = replace(row, reason="input_independent")
             caveats.append(
-                f"{shown}: the map of a model with random weights is much like the model's own (rank correlation "
-                f"{row.value:.2f}): it shows the picture or the architecture, not what was learned."
-            )
-        if row.reason == "input_independent":
-            caveats.append(
-                f"{shown}: the maps of different pictures are nearly the same (rank correlation {row.value:.2f}): they "
+                f"{shown}: the maps of different pictures are nearly the same (rank correlation {value:.2f}): they "
                 "show where a finding usually lies, not what is in the picture."
             )
+        rows.append(row)
     return Result(
         name=name,
         recipe=recipe,
@@ -128,22 +132,3 @@ def _alike(maps: Sequence[NDArray[np.floating]], same: Sequence[str], other: Seq
             values = [rank_correlation(maps[at], maps[i]) for i in some]
             found[at] = np.mean([value for value in values if not np.isnan(value)] or [np.nan])
     return found
-
-
-def _row(
-    metric: str,
-    label: str,
-    values: FloatArray,
-    patients: Sequence[str],
-    *,
-    seed: int,
-    resamples: int,
-    split: str,
-) -> Metric:
-    row = mean_metric(metric, label, values, patients, seed=seed, resamples=resamples, split=split)
-    reason, value = row.reason, row.value or 0.0
-    if metric == "map_of_random_weights" and value > SURVIVES:
-        reason = "survives_randomisation"
-    if metric == "map_between_images" and value > INDEPENDENT:
-        reason = "input_independent"
-    return replace(row, reason=reason)
