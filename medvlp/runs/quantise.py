@@ -33,8 +33,7 @@ from medvlp.evaluation.evaluation import scored_rows
 from medvlp.evaluation.predictions import numeric_columns
 from medvlp.evaluation.results import Result
 from medvlp.features.feature_pass import feature_pass
-from medvlp.models.backends import use_backend
-from medvlp.models.backends.compiled import refuse_patches
+from medvlp.models.backends.compiled import refuse_patches, use_backend
 from medvlp.models.backends.int8 import Int8, quantised
 from medvlp.models.bundle import save_bundle
 from medvlp.models.pretrained_head import hash_of_tensors

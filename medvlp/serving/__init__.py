@@ -9,6 +9,5 @@ __getattr__, __dir__, __all__ = attach(
         "Reader": "reader",
         "open_explorer": "browse.launch",
         "open_room": "launch",
-        "password_line": "guard",
     },
 )

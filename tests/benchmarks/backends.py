@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from _report import interleaved_ms, print_report
 
-from medvlp.models.backends import BACKENDS, use_backend
+from medvlp.models.backends.compiled import BACKENDS, use_backend
 from medvlp.models.bundle import load_bundle
 
 

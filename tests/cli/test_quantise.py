@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from medvlp.answers.asking.model import load
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.data.manifest import Manifest
-from medvlp.models.backends import use_backend
+from medvlp.models.backends.compiled import use_backend
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.runs.quantise import quantise

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.models.backends import compiled, engines, use_backend
+from medvlp.models.backends import compiled, engines
+from medvlp.models.backends.compiled import use_backend
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import embedders

@@ -34,7 +34,7 @@ from medvlp.features.heat_map import heat_map
 from medvlp.io.image import Image
 from medvlp.io.read import holds, read_image
 from medvlp.io.volume import Volume
-from medvlp.models.backends import CompiledTower, use_backend
+from medvlp.models.backends.compiled import CompiledTower, use_backend
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet

@@ -4,7 +4,3 @@ On a processor OpenVINO takes a fraction of torch's time. With ``int8`` weights 
 that changes was measured when the graphs were made. What needs gradients (heat maps, training) or the inside of a
 tower (levels, layers, attention) is still computed by torch.
 """
-
-from medvlp.models.backends.compiled import BACKENDS, CompiledTower, use_backend
-
-__all__ = ["BACKENDS", "CompiledTower", "use_backend"]
