@@ -1,0 +1,27 @@
+"""Sentences as they are typed in haste, on either side of the Atlantic and by template: what a reader takes from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from medvlp.text.mentions import read_report
+
+DOUBTED_BEHIND_A_DENIAL = {  # what opens with a word of doubt is no further item of what is denied
+    "No pneumothorax, possible small effusion.": {"pneumothorax": "absent", "effusion": "uncertain"},
+    "No effusion and probable left atelectasis.": {"effusion": "absent", "atelectasis": "uncertain"},
+    "No effusion or edema, suspected left lower lobe pneumonia.": {
+        "effusion": "absent",
+        "edema": "absent",
+        "pneumonia": "uncertain",
+    },
+    "No definite or possible nodule.": {"nodule": "absent"},
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [pair for group in (DOUBTED_BEHIND_A_DENIAL,) for pair in group.items()],
+)
+def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
+    read = {mention.finding: mention.presence for mention in read_report(sentence)}
+    assert {finding: read.get(finding) for finding in said} == said
