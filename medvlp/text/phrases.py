@@ -29,7 +29,7 @@ _IRREGULAR = {
     "bullae": "bulla", "can't": "cannot", "cant": "cannot", "diagnoses": "diagnosis", "foci": "focus",
     "hemithoraces": "hemithorax", "hila": "hilum", "metastases": "metastasis", "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
-    "c/w": "consistent", "sulci": "sulcus",
+    "c/w": "consistent", "sulci": "sulcus", "nil": "no",
     # British
     "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
     "haemorrhage": "hemorrhage", "haemothorax": "hemothorax", "localised": "localized", "oedema": "edema",

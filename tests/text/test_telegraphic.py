@@ -16,11 +16,19 @@ DOUBTED_BEHIND_A_DENIAL = {  # what opens with a word of doubt is no further ite
     },
     "No definite or possible nodule.": {"nodule": "absent"},
 }
+NIL = {
+    "Nil effusion.": {"effusion": "absent"},
+    "Nil new consolidation.": {"consolidation": "absent"},
+    "Nil evidence of pneumonia or edema.": {"pneumonia": "absent", "edema": "absent"},
+    "Nil change in the left effusion.": {"effusion": "present"},
+    "Effusion: nil. Pneumothorax - nil.": {"effusion": "absent", "pneumothorax": "absent"},
+    "Effusion nil, consolidation at the left base.": {"effusion": "absent", "consolidation": "present"},
+}
 
 
 @pytest.mark.parametrize(
     ("sentence", "said"),
-    [pair for group in (DOUBTED_BEHIND_A_DENIAL,) for pair in group.items()],
+    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL) for pair in group.items()],
 )
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
