@@ -43,9 +43,9 @@ _WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbrevia
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10
 _ENDS_SHORT = frozenset(
-    (",", ";", ":", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")
+    (",", ";", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")
 )
-_ENDS_LONG = frozenset((";", ":", ".", "but", "however", "no", "not", "without", "except", "although", "with", "than"))
+_ENDS_LONG = frozenset((";", ".", "but", "however", "no", "not", "without", "except", "although", "with", "than"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,18 @@ NIL = {
     "Effusion: nil. Pneumothorax - nil.": {"effusion": "absent", "pneumothorax": "absent"},
     "Effusion nil, consolidation at the left base.": {"effusion": "absent", "consolidation": "present"},
 }
+TEMPLATES = {  # "Heart: enlarged" says what "heart enlarged" does
+    "Heart: Enlarged.": {"cardiomegaly": "present"},
+    "Heart: not enlarged.": {"cardiomegaly": "absent"},
+    "HEART SIZE: NORMAL. LUNGS: CLEAR.": {"cardiomegaly": "absent", "consolidation": "absent"},
+    "Costophrenic angles: blunted.": {"effusion": "uncertain"},
+    "Heart: enlarged, no edema. Lungs: mass.": {"cardiomegaly": "present", "edema": "absent", "mass": "present"},
+}
 
 
 @pytest.mark.parametrize(
     ("sentence", "said"),
-    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL) for pair in group.items()],
+    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES) for pair in group.items()],
 )
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
