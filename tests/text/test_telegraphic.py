@@ -31,11 +31,16 @@ TEMPLATES = {  # "Heart: enlarged" says what "heart enlarged" does
     "Costophrenic angles: blunted.": {"effusion": "uncertain"},
     "Heart: enlarged, no edema. Lungs: mass.": {"cardiomegaly": "present", "edema": "absent", "mass": "present"},
 }
+DENIED_QUALITIES = {  # none of the nodules is that large: they are there
+    "Multiple nodules, none larger than 5 mm.": {"nodule": "present"},
+    "Nodules in both lungs, none of which exceeds 6 mm.": {"nodule": "present"},
+    "Effusion: none of note.": {"effusion": "absent"},
+}
 
 
 @pytest.mark.parametrize(
     ("sentence", "said"),
-    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES) for pair in group.items()],
+    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES) for pair in group.items()],
 )
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
