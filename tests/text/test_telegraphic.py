@@ -36,11 +36,19 @@ DENIED_QUALITIES = {  # none of the nodules is that large: they are there
     "Nodules in both lungs, none of which exceeds 6 mm.": {"nodule": "present"},
     "Effusion: none of note.": {"effusion": "absent"},
 }
+AFTER_A_PROCEDURE = {
+    "No pneumothorax s/p right chest tube placement.": {"pneumothorax": "absent", "chest_tube": "historical"},
+    "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
+}
 
 
 @pytest.mark.parametrize(
     ("sentence", "said"),
-    [pair for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES) for pair in group.items()],
+    [
+        pair
+        for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES, AFTER_A_PROCEDURE)
+        for pair in group.items()
+    ],
 )
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
