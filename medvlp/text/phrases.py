@@ -32,7 +32,7 @@ _IRREGULAR = {
     "c/w": "consistent", "sulci": "sulcus", "nil": "no",
     # British
     "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
-    "haemorrhage": "hemorrhage", "haemothorax": "hemothorax", "localised": "localized", "oedema": "edema",
+    "localised": "localized", "oedema": "edema",
     "oedematous": "edematous", "oesophageal": "esophageal", "oesophagus": "esophagus", "recognised": "recognized",
     "tumour": "tumor", "tumours": "tumor", "visualised": "visualized",
 }  # fmt: skip
@@ -83,7 +83,7 @@ class Found(Generic[T]):
 @cache
 def plain(word: str) -> str:
     """Return the form in which words are compared."""
-    word = word.lower().replace("’", "'").replace("\xad", "")  # a place where a line may break
+    word = word.lower().replace("’", "'").replace("\xad", "").replace("haem", "hem")  # \xad: a line may break there
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     word = word.removesuffix("'s")

@@ -40,13 +40,22 @@ AFTER_A_PROCEDURE = {
     "No pneumothorax s/p right chest tube placement.": {"pneumothorax": "absent", "chest_tube": "historical"},
     "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
 }
+WORDS = {
+    "Acute infiltrate in the right lower lobe.": {"infiltration": "present"},
+    "No acute infiltrate.": {"infiltration": "absent"},
+    "No active lung disease.": {"no_finding": "present"},
+    "Haemopneumothorax on the left.": {"pneumothorax": "present", "effusion": "present"},
+    "No pl eff.": {"effusion": "absent"},
+    "Enlarged right paratracheal node.": {"lymphadenopathy": "present"},
+    "Lymph nodes are not enlarged.": {"lymphadenopathy": "absent"},
+}
 
 
 @pytest.mark.parametrize(
     ("sentence", "said"),
     [
         pair
-        for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES, AFTER_A_PROCEDURE)
+        for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES, AFTER_A_PROCEDURE, WORDS)
         for pair in group.items()
     ],
 )
