@@ -62,3 +62,19 @@ WORDS = {
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
     assert {finding: read.get(finding) for finding in said} == said
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "7 mm oval mass in the right breast at 10 o'clock.",
+        "Spiculated mass in the upper outer quadrant of the left breast.",
+        "2 cm lesion in the right lobe of the liver.",
+        "Hypoechoic lesion in segment 6 of the liver.",
+        "Mass in the head of the pancreas.",
+        "Calcifications in both breasts.",
+    ],
+)
+def test_what_lies_in_another_organ_is_no_finding_of_the_lung(sentence: str) -> None:
+    assert read_report(sentence) == ()
+    assert read_report(f"Mass in the right lung, {sentence.lower()}")[0].finding == "mass"
