@@ -1,4 +1,4 @@
-"""Sentences as they are typed in haste, on either side of the Atlantic and by template: what a reader takes from them."""
+"""Sentences as they are typed in haste, in Britain and America and by template: what a reader takes from them."""
 
 from __future__ import annotations
 
