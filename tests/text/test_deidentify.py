@@ -34,6 +34,7 @@ Form = Literal["NFC", "NFD"]  # letters with their accents, or each accent behin
         ("Attending radiologist: John Smith", ("John", "Smith")),
         ("Signed: J. Doe. Reader: Ann Poe; technician: Lee", ("J.", "Doe", "Ann", "Poe", "Lee")),
         ("MRN 0012345, accession #A-99881, DOB: 3/12/51", ("0012345", "99881", "3/12/51")),
+        ("Sent from 192.168.1.10 as 1.2.840.113619.2.55.3", ("192", ".10", "840", "55")),
         ("Call (555) 123-4567 or jane.doe@example.org", ("555", "4567", "jane", "example")),
         ("Transferred from Saint Mary Medical Center.", ("Saint", "Mary")),
         ("Mr. O'Brien lives at 12 Long Elm Street", ("Brien", "Elm")),
@@ -71,6 +72,7 @@ def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> N
         "A 57-year-old man. No pneumothorax. ET tube 4.5 cm above the carina.",
         "FINDINGS: The lungs are clear. IMPRESSION: Normal chest radiograph.",
         "Follow-up in 3/4 of cases, on 1/2 of films; ribs 5/6, a 65F, aged 65, +2.5 mm.",
+        "Nodules of 10-12 mm, 100-120 HU, T10-12, ribs 10-12, ejection fraction 55-60%.",
         "SUVmax 12.5, slice 34/120, 2.5 mm slices, grade 3/6, C3-C4, slice 14/2000, season 2018/2019.",
     ],
 )
