@@ -69,15 +69,16 @@ def _capitalised(words: Iterable[str]) -> list[str]:
 def _patterns() -> tuple[re.Pattern[str], ...]:
     clinical = clinical_words()
     inside = _part(BARE, in_capitals=SMALL | clinical)
-    of = r"(?:van|von|de|der|la|al|el|bin)\b"
+    first = rf"(?:A[ \t]+(?={_part(BARE | clinical, in_capitals=SMALL)}))?"  # "Dr A Smith", not "DR. A SMALL EFFUSION"
+    of = r"(?:(?:van|von|de|der|la|al|el|bin)\b|med\.)"
     more = rf"(?:,?[ \t]+(?:{inside}|{of})){{0,3}}"
     # after a title or "read by" that can announce nothing else
-    name = rf"(?:{of}[ \t]+){{0,3}}" + _part(BARE, in_capitals=SMALL) + more
-    seen = _part(BARE | PARTS, in_capitals=SMALL) + more
-    weak = _part(BARE | clinical, in_capitals=SMALL) + more
+    name = rf"(?:{of}[ \t]+){{0,3}}{first}" + _part(BARE, in_capitals=SMALL) + more
+    seen = first + _part(BARE | PARTS, in_capitals=SMALL) + more
+    weak = first + _part(BARE | clinical, in_capitals=SMALL) + more
     others = rf"(?:(?:[ \t]*+[&/]|,?[ \t]+and\b)[ \t]*+{weak})*"  # "Drs. Smith and Jones"
     small = rf"(?!{_one_of(BARE | SMALL | clinical)})(?!{_CAPITAL})[^\W\d_][\w'’-]+"
-    listed = inside + more
+    listed = first + inside + more
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
@@ -100,7 +101,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
         rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
         r"\b(?![CTLS]?[1-9]\d{0,2}-[1-9]\d{0,2}\b(?!-))(?:[A-Za-z]{0,4}-?\d[\d-]{3,}\d|\d+(?:\.\d+){3,})\b",  # not T10-12
-        rf"{_TITLE}[ \t]+{name}{others}",
+        rf"{_TITLE}(?:[ \t]+|(?<=\.)){name}{others}",
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|[Mm]s\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",

@@ -53,6 +53,8 @@ Form = Literal["NFC", "NFD"]  # letters with their accents, or each accent behin
         ("Discussed with Miller & Poe and Dr. van der Berg", ("Miller", "Poe", "Berg")),
         ("discussed with dr. jane smith and dr de la cruz", ("jane", "smith", "cruz")),
         ("Dr. Jane Small; Radiologist: Head, Jane", ("Jane", "Small", "Head")),
+        ("Dr A Smith, Mrs A B Patel, Dr.Jones and Dr. med. Klein", ("Smith", "Patel", "Jones", "Klein")),
+        ("Reported by A Doe. Patient: A Poe. A Lee, MD", ("Doe", "Poe", "Lee", "A ")),
         ("DISCUSSED WITH DR SMALL. MR SMITH HAS NO EFFUSION.", ("SMALL", "SMITH")),
         ("PATIENT JOHN SMITH PRESENTS WITH COUGH.", ("JOHN", "SMITH")),
     ],
@@ -114,6 +116,7 @@ def test_words_of_findings_are_no_names(text: str) -> None:
         ("Seen by Dr. Smith. Pneumothorax is large.", "Seen by XXXX. Pneumothorax is large."),
         ("DR SMITH NOTIFIED OF RIGHT PNEUMOTHORAX.", "XXXX NOTIFIED OF RIGHT PNEUMOTHORAX."),
         ("Read by Dr. Smith and Right effusion is new.", "XXXX and Right effusion is new."),
+        ("DR A SMITH CALLED. SEEN BY DR. A LEFT EFFUSION", "XXXX CALLED. SEEN BY DR. A LEFT EFFUSION"),
         ("seen with dr. smith for left effusion.", "seen with XXXX for left effusion."),
     ],
 )
