@@ -33,8 +33,9 @@ _ROLE = (
     r"technologist|technician|physician|transcriptionist|reader|reviewer|signed"
 )
 _TOLD = r"performed by|discussed with|communicated to|called to|patient|name"
+_UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×)(?![a-z])|%|y)"  # behind a number that is none of a person
 _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an examination or a disease, "MISS" a verb
-    r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|[Mm]s|[Mm]iss|[Nn]urse)\b\.?"
+    r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|Ms|(?<!\d )ms|[Mm]iss|[Nn]urse)\b\.?"
     r"|\b(?:DRS|DOCTOR|PROF(?:ESSOR)?|MRS)\b\.?|\b(?:DR|MR|MS)\.)"
 )
 _START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
@@ -56,9 +57,9 @@ def _one_of(words: Iterable[str]) -> str:
 
 
 def _part(words: Iterable[str], *, in_capitals: Iterable[str]) -> str:
-    """A word with a capital that is none of these; in capitals it is none of the others either."""
+    """A word with a capital that is none of these and no title; in capitals it is none of the others either."""
     none = _one_of([*_capitalised(words), *(word.upper() for word in in_capitals)])
-    return rf"(?:(?:{_CAPITAL}\.)++|(?:St|Wm)\.|(?={_CAPITAL})(?!{none}){_CAPITAL}[\w'’^-]*+)"
+    return rf"(?:(?:{_CAPITAL}\.)++|(?:St|Wm)\.|(?={_CAPITAL})(?!{none}|{_TITLE}){_CAPITAL}[\w'’^-]*+)"
 
 
 def _capitalised(words: Iterable[str]) -> list[str]:
@@ -99,10 +100,11 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
-        rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+(?=[\w/-]*\d)[\w/-]+",
+        rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+"
+        rf"(?!\d+(?:\.\d+)?{_UNIT})(?=[\w/-]*\d)[\w/-]+(?:[ \t]\d{{2,5}}\b(?![.:/-]\d|{_UNIT}))*+",
         r"\b(?![CTLS]?[1-9]\d{0,2}-[1-9]\d{0,2}\b(?!-))(?:[A-Za-z]{0,4}-?\d[\d-]{3,}\d|\d+(?:\.\d+){3,})\b",  # not T10-12
         rf"{_TITLE}(?:[ \t]+|(?<=\.)){name}{others}",
-        rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|[Mm]s\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
+        rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|Ms\.|(?<!\d )ms\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",

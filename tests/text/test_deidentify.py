@@ -34,6 +34,8 @@ Form = Literal["NFC", "NFD"]  # letters with their accents, or each accent behin
         ("Attending radiologist: John Smith", ("John", "Smith")),
         ("Signed: J. Doe. Reader: Ann Poe; technician: Lee", ("J.", "Doe", "Ann", "Poe", "Lee")),
         ("MRN 0012345, accession #A-99881, DOB: 3/12/51", ("0012345", "99881", "3/12/51")),
+        ("MRN: 123 456 789, patient ID 00 12 34 56, CHI 010203 1234", ("456", "789", "12", "34", "56")),
+        ("SSN 123 45 6789; accession 12/34567 of 12 mm", ("123", "45", "/34567")),
         ("Sent from 192.168.1.10 as 1.2.840.113619.2.55.3", ("192", ".10", "840", "55")),
         ("Call (555) 123-4567 or jane.doe@example.org", ("555", "4567", "jane", "example")),
         ("Transferred from Saint Mary Medical Center.", ("Saint", "Mary")),
@@ -54,6 +56,7 @@ Form = Literal["NFC", "NFD"]  # letters with their accents, or each accent behin
         ("discussed with dr. jane smith and dr de la cruz", ("jane", "smith", "cruz")),
         ("Dr. Jane Small; Radiologist: Head, Jane", ("Jane", "Small", "Head")),
         ("Dr A Smith, Mrs A B Patel, Dr.Jones and Dr. med. Klein", ("Smith", "Patel", "Jones", "Klein")),
+        ("Seen with Mr. Miller, Dr. Jones and Prof. Klein, Dr. Poe", ("Miller", "Jones", "Klein", "Poe")),
         ("Reported by A Doe. Patient: A Poe. A Lee, MD", ("Doe", "Poe", "Lee", "A ")),
         ("DISCUSSED WITH DR SMALL. MR SMITH HAS NO EFFUSION.", ("SMALL", "SMITH")),
         ("PATIENT JOHN SMITH PRESENTS WITH COUGH.", ("JOHN", "SMITH")),
@@ -75,6 +78,7 @@ def test_forms_of_identifiers_are_cut_out(text: str, gone: tuple[str, ...]) -> N
         "FINDINGS: The lungs are clear. IMPRESSION: Normal chest radiograph.",
         "Follow-up in 3/4 of cases, on 1/2 of films; ribs 5/6, a 65F, aged 65, +2.5 mm.",
         "Nodules of 10-12 mm, 100-120 HU, T10-12, ribs 10-12, ejection fraction 55-60%.",
+        "TE 90 ms TR 2000 ms. flip angle 90. ETT of ID 7.5 mm, tube ext 3 cm.",
         "SUVmax 12.5, slice 34/120, 2.5 mm slices, grade 3/6, C3-C4, slice 14/2000, season 2018/2019.",
     ],
 )
@@ -116,11 +120,12 @@ def test_words_of_findings_are_no_names(text: str) -> None:
         ("Seen by Dr. Smith. Pneumothorax is large.", "Seen by XXXX. Pneumothorax is large."),
         ("DR SMITH NOTIFIED OF RIGHT PNEUMOTHORAX.", "XXXX NOTIFIED OF RIGHT PNEUMOTHORAX."),
         ("Read by Dr. Smith and Right effusion is new.", "XXXX and Right effusion is new."),
-        ("DR A SMITH CALLED. SEEN BY DR. A LEFT EFFUSION", "XXXX CALLED. SEEN BY DR. A LEFT EFFUSION"),
+        ("DR A SMITH NOTIFIED. SEEN BY DR. A LEFT EFFUSION", "XXXX NOTIFIED. SEEN BY DR. A LEFT EFFUSION"),
+        ("MRN 1234 567 12 mm nodule, MRN 1234 65-year-old", "XXXX 12 mm nodule, XXXX 65-year-old"),
         ("seen with dr. smith for left effusion.", "seen with XXXX for left effusion."),
     ],
 )
-def test_a_name_ends_where_the_finding_begins(text: str, made: str) -> None:
+def test_a_name_or_a_number_ends_where_the_finding_begins(text: str, made: str) -> None:
     assert deidentify_text(text) == made
 
 
