@@ -19,10 +19,10 @@ _NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
     r"nov(?:ember)?|dec(?:ember)?)"
 )
-_MONTH_ALONE = rf"{_NAMED}\b\.?"  # where no year follows
 _LABEL = (
+    r"(?:hospital|unit|serial|licen[cs]e|certificate|beneficiary)(?=\s+(?:no|num))|licen[cs]e plate|s/n|vin|gmc|npi|"
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
-    r"visit|order|phone|telephone|tel|fax|pager|beeper|ext|passport|insurance|policy|nhs|chi"
+    r"visit|order|phone|telephone|tel|fax|pager|beeper|bleep|ext|passport|insurance|policy|nhs|chi"
 )
 _BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
@@ -33,6 +33,8 @@ _ROLE = (
     r"technologist|technician|physician|transcriptionist|reader|reviewer|signed"
 )
 _TOLD = r"performed by|discussed with|communicated to|called to|patient|name"
+_DIGIT = "one|two|three|four|five|six|seven|eight|nine"
+_OLD = rf"(?:0?(?:9\d|1[01]\d)|(?:ninety|(?:a |one )?hundred)(?:(?:[- ]and)?[- ](?:{_DIGIT}))?)"
 _UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×)(?![a-z])|%|y)"  # behind a number that is none of a person
 _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an examination or a disease, "MISS" a verb
     r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|Ms|(?<!\d )ms|[Mm]iss|[Nn]urse)\b\.?"
@@ -83,30 +85,33 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
-        r"(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+",
-        r"(?i:https?://|www\.)\S+",
+        r"(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+|(?i:https?://|www\.)\S+",
         rf"(?i)\b(?:\d\d?[-/.]?{_NAMED}[-/.]?(?:19|20)?\d\d|{_NAMED}[-/.]\d\d?[-/.](?:19|20)?\d\d)\b",  # 05JAN2020
         rf"(?i)\b(?:19|20)\d\d[-/.]?{_NAMED}[-/.]?\d\d?\b",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+{_MONTH}[\s,-]+\d{{2,4}}\b",
-        rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20)\d\d\b",
-        rf"(?i)\b{_MONTH_ALONE}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
-        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?(?-i:(?!may\b)){_MONTH_ALONE}(?!\w)",
+        rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20|['’])\d\d\b",
+        rf"(?i)\b{_NAMED}\b\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
+        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?(?-i:(?!may\b)){_NAMED}\b\.?(?!\w)",
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
         r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:T\d\d:?\d\d(?::?\d\d)?Z?)?\b",
         r"\b(?:(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|(?:19|20)\d\d(?:/0?[1-9]|-0[1-9]|[-/]1[0-2]))\b",
         r"(?i)(?:(?<=\bon )|(?<=\bfrom )|(?<=\bdated )|(?<=\bsince )|(?<=\bcomparison: ))"
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
+        r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
         rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+"
         rf"(?!\d+(?:\.\d+)?{_UNIT})(?=[\w/-]*\d)[\w/-]+(?:[ \t]\d{{2,5}}\b(?![.:/-]\d|{_UNIT}))*+",
-        r"\b(?![CTLS]?[1-9]\d{0,2}-[1-9]\d{0,2}\b(?!-))(?:[A-Za-z]{0,4}-?\d[\d-]{3,}\d|\d+(?:\.\d+){3,})\b",  # not T10-12
+        r"\b(?![CTLS]?[1-9]\d{0,2}-[1-9]\d{0,2}\b(?!-))"  # T10-12 is none
+        r"(?:[A-Za-z]{0,4}-?\d[\d-]{3,}\d(?:T\d+Z?)?|\d+(?:\.\d+){3,})\b",
         rf"{_TITLE}(?:[ \t]+|(?<=\.)){name}{others}",
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|Ms\.|(?<!\d )ms\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
+        rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+,?|[^\s,]+,)[ \t]+{_CAPITAL})(?:{weak})(?=[\s,.;]|$)",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
@@ -114,8 +119,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
-        r"(?i)\b0?(?:9\d|1[01]\d)(?=[- ]*(?:years?|yrs?|y(?:\.?o\.?)?|y/o|(?-i:[MF]))\b)",
-        r"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged ))(?:9\d|1[01]\d)\b",
+        rf"(?i)\b(?:(?:nonage|cente)narian|nineties|{_OLD}(?=[- ]*(?:years?|yrs?|y(?:[./]?o\.?)?[mf]?|(?-i:[MF]))\b))",
+        rf"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged )){_OLD}\b",
     ))  # fmt: skip
 
 
