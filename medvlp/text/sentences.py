@@ -17,6 +17,10 @@ _TITLES = frozenset(("dr.", "mr.", "mrs.", "ms.", "prof."))
 _LIST_MARK = re.compile(r"^(?:\(?(?:\d{1,2}[.)]|[a-hA-H]\))|[-*•·])\s+")
 _END = re.compile(r"[.?!]+[\"')\]]*(?=\s|$)")
 _GLUED = re.compile(r"(?<=[a-z]{2}[.?!])(?=[A-Z][a-z])")
+_ITEMS = {  # in one line: "1) no edema 2) cardiomegaly", not "(image 2)"
+    first: re.compile(rf"{_GLUED.pattern}|(?<!image)(?<!slice)\s+(?=\(?{more}\)\s)")
+    for first, more in (("1", r"\d\d?"), ("a", "[b-h]"))
+}
 _NUMBER = re.compile(r"(?<!\S)\d{1,2}\Z")
 _LEAD = 200  # characters within which a list begins
 _WRAPPED = 60  # characters from which on a line without full stop is taken to be broken by wrapping
@@ -46,7 +50,7 @@ def split_sentences(text: str) -> list[str]:
     A line break ends a sentence at a blank line, before a list mark, and after a short line without full stop unless
     the next goes on in lower case and is no finding beside one of which either is denied ("no effusion", "heart
     enlarged"); other breaks are those of wrapped lines. A list with one cue ("No evidence of:", "Possible:") is one
-    sentence with its items.
+    sentence with its items; a line that begins with ``1)`` or ``a)`` is parted at all such marks.
 
     Example:
         >>> split_sentences("1. A 1.2 cm nodule. 2. No change vs. the prior by Dr. J. Smith.")
@@ -143,7 +147,8 @@ def _are_items(before: str, line: str) -> bool:
 
 def _of_block(block: str) -> list[str]:
     sentences: list[str] = []
-    for piece in _GLUED.split(block):
+    first = re.match(r"\(?([1a])\)\s", block)
+    for piece in (_ITEMS[first[1]] if first else _GLUED).split(block):
         start = 0
         for end in _END.finditer(piece):
             mark = _LIST_MARK.match(piece[start:])

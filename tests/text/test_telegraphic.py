@@ -40,6 +40,16 @@ AFTER_A_PROCEDURE = {
     "No pneumothorax s/p right chest tube placement.": {"pneumothorax": "absent", "chest_tube": "historical"},
     "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
 }
+LISTS_IN_ONE_LINE = {
+    "1) No edema 2) small effusion 3) cardiomegaly": {
+        "edema": "absent",
+        "effusion": "present",
+        "cardiomegaly": "present",
+    },
+    "(a) no effusion, (b) left lower lobe collapse": {"effusion": "absent", "atelectasis": "present"},
+    "1) No mass (image 2) or effusion 2) edema": {"mass": "absent", "effusion": "absent", "edema": "present"},
+    "1) No evidence of: a) effusion b) edema 2) nodule": {"effusion": "absent", "edema": "absent", "nodule": "present"},
+}
 WORDS = {
     "Acute infiltrate in the right lower lobe.": {"infiltration": "present"},
     "No acute infiltrate.": {"infiltration": "absent"},
@@ -55,7 +65,15 @@ WORDS = {
     ("sentence", "said"),
     [
         pair
-        for group in (DOUBTED_BEHIND_A_DENIAL, NIL, TEMPLATES, DENIED_QUALITIES, AFTER_A_PROCEDURE, WORDS)
+        for group in (
+            DOUBTED_BEHIND_A_DENIAL,
+            NIL,
+            TEMPLATES,
+            DENIED_QUALITIES,
+            AFTER_A_PROCEDURE,
+            LISTS_IN_ONE_LINE,
+            WORDS,
+        )
         for pair in group.items()
     ],
 )
