@@ -29,7 +29,7 @@ REASONS = {
     "infinite": "a case had probability 0 for what it was: infinite",
     "separated": "a score divides the classes: no interval, or no line",
     "no_spread": "every resample gives the same number: no interval",
-    "few_resamples": "defined in one resample, or in fewer than half of them: no interval",
+    "few_resamples": "defined in too few resamples for this level, or in fewer than half: no interval",
     "survives_randomisation": "the map of random weights is much like the model's own",
     "input_independent": "the maps of different pictures are nearly the same",
 }

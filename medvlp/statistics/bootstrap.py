@@ -46,7 +46,7 @@ class Interval:
     """A bootstrap interval.
 
     Attributes:
-        low, high: limits; None where fewer than half of the resamples define the statistic.
+        low, high: limits; None where too few of the resamples define the statistic.
         used: resamples in which the statistic is defined.
         skipped: resamples in which it is not (no positive was drawn, say).
     """
@@ -153,13 +153,15 @@ def bootstrap(
 def percentile_interval(draws: FloatArray, *, level: float = 0.95) -> Interval:
     """Return the percentile interval of draws ``(resamples,)``, undefined (NaN) ones counted; none of fewer than half.
 
+    Nor of fewer than ``2 / (1 - level) - 1``, 39 for 95 %: a limit would lie beyond the outermost draw.
+
     Example:
         >>> percentile_interval(np.arange(101.0), level=0.5)
         Interval(low=25.0, high=75.0, used=101, skipped=0)
     """
     defined = draws[~np.isnan(draws)]
     used, skipped = len(defined), len(draws) - len(defined)
-    if used < 2 or used < skipped:
+    if used < skipped or (used + 1) * (1 - level) < 2 - 1e-9:
         return Interval(None, None, used, skipped)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), used, skipped)

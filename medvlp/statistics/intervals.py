@@ -117,12 +117,12 @@ def logit_interval(draws: FloatArray, *, value: float, level: float = 0.95, pati
         patients: in the smaller class, 2 or more; None takes them for many.
 
     Example:
-        >>> found = logit_interval(np.array([0.7, 0.8, 0.9]), value=0.8)
+        >>> found = logit_interval(np.linspace(0.7, 0.9, 41), value=0.8)
         >>> round(found.low, 3), round(found.high, 3)
-        (0.54, 0.932)
+        (0.658, 0.893)
     """
     plain = percentile_interval(draws, level=level)
-    if plain.low is None or not 0 < value < 1 or plain.used < 2:
+    if plain.low is None or not 0 < value < 1:
         return plain
     reach = float(np.nanstd(draws, ddof=1)) / (value * (1 - value))
     if patients is None or patients < 2:

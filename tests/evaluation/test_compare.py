@@ -136,7 +136,7 @@ def test_thresholds_and_calibrations_are_each_sides_own(first: Result, second: R
 
 
 def test_a_result_does_not_differ_from_itself(first: Result) -> None:
-    found = compare_results(first, first, resamples=30)
+    found = compare_results(first, first, resamples=40)
     assert found.metrics
     assert {(row.value, row.test.p) for row in found.metrics} == {(0.0, 1.0)}
 

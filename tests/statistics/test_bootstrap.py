@@ -16,7 +16,7 @@ from medvlp.statistics.bootstrap import (
     resample_patients,
     slots_by_patient,
 )
-from medvlp.statistics.intervals import interval_of
+from medvlp.statistics.intervals import Form, interval_of
 from medvlp.statistics.metrics import auroc_of_slots, average_precision_of_slots, score_levels
 
 
@@ -79,16 +79,24 @@ def test_a_resample_is_a_function_of_seed_and_number_alone() -> None:
 
 
 def test_undefined_resamples_are_left_out_and_counted() -> None:
-    interval = percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]))
+    interval = percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]), level=0.5)
     assert (interval.used, interval.skipped) == (3, 1)
-    assert percentile_interval(np.array([np.nan, np.nan, 1.0])).low is None
-    for form in ("percentile", "bca", "logit"):  # of one draw it would have no width, and hold the estimate never
-        assert interval_of(np.array([0.94]), value=0.926, form=form).low is None
+    for defined, low in ((50, 1.0), (49, None)):  # of half the resamples there is one, of fewer not
+        assert percentile_interval(np.repeat([1.0, np.nan], [defined, 50])).low == low
     # Three patients, one of them positive, no strata: the positive one is missed in (2/3)^3 of the resamples.
     clusters = patient_clusters(np.arange(3))
     draws = _draws(np.array([True, False, False]), np.array([1.0, 0.0, 2.0]), clusters, 2000, seed=0)[:, 0]
     missing = (2 / 3) ** 3 + (1 / 3) ** 3  # no positive drawn, or only positives
     assert np.isnan(draws).mean() == pytest.approx(missing, abs=0.04)
+
+
+@pytest.mark.parametrize(("level", "least"), [(0.5, 3), (0.9, 19), (0.95, 39), (0.99, 199)])
+@pytest.mark.parametrize("form", ["percentile", "bca", "logit"])
+def test_no_limit_lies_beyond_the_outermost_draw(form: Form, level: float, least: int) -> None:
+    """The k-th of B draws stands for the quantile k / (B + 1): that of a limit is (1 - level) / 2, and k at least 1."""
+    draws = np.linspace(0.4, 0.6, least)
+    assert interval_of(draws, value=0.5, form=form, level=level).low is not None
+    assert interval_of(draws[1:], value=0.5, form=form, level=level).low is None
 
 
 def test_no_patients_or_no_resamples_is_refused() -> None:

@@ -89,9 +89,9 @@ def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result
 
 def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() -> None:
     rows = table({"common": 60, "four": 4})
-    plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
+    plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=40)
     assert plain.find("auroc", "macro").reason == "rare_findings"
-    kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=5)
+    kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=40, min_positives=5)
     assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").counts.labels_used) == (None, 1)
     none = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=99)
     assert none.find("auroc", "macro").reason == "none_large_enough"

@@ -85,7 +85,7 @@ def test_the_logit_interval_stays_between_0_and_1() -> None:
     assert found.low is not None
     assert found.high is not None
     assert 0 < found.low < 0.98 < found.high < 1
-    at_the_end = logit_interval(np.array([0.9, 1.0, 1.0]), value=1.0)
+    at_the_end = logit_interval(np.array([0.9, 1.0, 1.0] * 20), value=1.0)
     assert at_the_end.high == 1.0
 
 
@@ -100,7 +100,7 @@ def test_draws_that_lie_too_high_are_moved_to_the_estimate() -> None:
     draws = np.array([0.04, 0.05, 0.06])
     found = recentred_interval(draws, value=0.01, level=0.5)
     assert (found.low, found.high) == pytest.approx((0.005, 0.015))
-    assert recentred_interval(draws, value=0.0).low == 0.0
+    assert recentred_interval(draws, value=0.0, level=0.5).low == 0.0
     below = recentred_interval(draws, value=-2.0, level=0.5)  # a logarithm has no floor
     assert (below.low, below.high) == pytest.approx((-2.005, -1.995))
 

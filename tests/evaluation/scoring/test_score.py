@@ -411,7 +411,7 @@ def test_a_benefit_of_calling_nobody_has_no_interval_without_width() -> None:
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
     row = Metric(metric="mcc", label="a", value=0.5, counts=Counts(n=9, patients=9))
-    draws = np.array([0.3, 0.5, 0.7])
+    draws = np.array([0.3, 0.5, 0.7] * 20)
     found = with_draws(row, draws, form="logit", patients=10**9, signed=True)
     reach = 1.959963984540054 * draws.std(ddof=1) / (1 - 0.5**2)
     assert [found.interval.low, found.interval.high] == pytest.approx(
