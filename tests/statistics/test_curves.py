@@ -50,6 +50,29 @@ def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
     assert curve.high[1:-1] == pytest.approx(high, abs=1e-9)
 
 
+def test_the_bands_of_a_single_patient_are_the_curves_at_each_place() -> None:
+    """Every resample of one patient is the rows as they are; ten rows of each class have vertices on the grid."""
+    label = np.arange(20) % 2 == 0
+    scores = label + np.random.default_rng(2).normal(size=20)
+    both = rank_curves(label, scores, patient_clusters(np.zeros(20)), resamples=3, seed=0)
+    called = scores[:, None] >= np.append(np.inf, np.sort(scores)[::-1])
+    hit, false = (called & label[:, None]).sum(axis=0) / 10, (called & ~label[:, None]).sum(axis=0) / 10
+    precision = hit / np.maximum(hit + false, 1e-9)
+    place = both.roc.grid[:, None]
+    sensitivity = np.where(false <= place + 1e-9, hit, 0).max(axis=1)  # the highest up to this false positive rate
+    reached = np.argmax(hit >= np.maximum(place, 0.1) - 1e-9, axis=1)  # the first cut with this recall
+    for band in (both.roc.low, both.roc.high):
+        assert band == pytest.approx(sensitivity, abs=1e-9)
+    for band in (both.precision_recall.low, both.precision_recall.high):
+        assert band == pytest.approx(precision[reached], abs=1e-9)
+
+
+def test_a_positive_that_was_not_drawn_is_no_step_of_the_precision() -> None:
+    """Of two patients with a positive each the second alone is drawn in a quarter: half of its calls are right."""
+    curves = rank_curves([1, 0, 1], [0.9, 0.8, 0.7], patient_clusters(["a", "b", "b"]), resamples=200, seed=0)
+    assert (curves.precision_recall.low[0], curves.precision_recall.high[0]) == (0.5, 1.0)
+
+
 def test_one_class_has_no_curve() -> None:
     with pytest.raises(UndefinedMetricError, match="the 3 rows hold no positives") as caught:
         rank_curves([0, 0, 0], [1, 2, 3], patient_clusters(range(3)), resamples=5, seed=0)
