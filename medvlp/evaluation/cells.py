@@ -97,7 +97,7 @@ class Limits:
         low, high: limits.
         method: ``student_t_over_seeds`` or ``patient_bootstrap_percentile``.
         reason: ``one_seed``, ``not_recomputed``, ``other_cases``, ``few_patients`` (below 6 in a class),
-            ``few_resamples``, ``no_spread`` (all resamples give one number), ``no_value``.
+            ``few_resamples``, ``no_spread`` (all seeds or resamples give one number), ``no_value``.
     """
 
     low: float | None = None

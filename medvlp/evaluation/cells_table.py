@@ -102,7 +102,7 @@ def make_table(
 
 
 def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
-    """Return ``mean -+ t sd / sqrt(k)`` with k - 1 degrees of freedom; nothing below two values.
+    """Return ``mean -+ t sd / sqrt(k)`` with k - 1 degrees of freedom; nothing below two values, or of equal ones.
 
     Example:
         >>> found = over_seeds([0.80, 0.82, 0.84])
@@ -111,6 +111,8 @@ def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
     """
     if len(values) < 2:
         return Limits(method="student_t_over_seeds", reason="one_seed" if values else "no_value")
+    if np.ptp(values) < _ROUNDING:
+        return Limits(method="student_t_over_seeds", reason="no_spread")
     count, mean, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(student.ppf((1 + level) / 2, count - 1)) * sd / math.sqrt(count)
     return Limits(low=mean - reach, high=mean + reach, method="student_t_over_seeds")

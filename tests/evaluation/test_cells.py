@@ -106,6 +106,8 @@ def test_seeds_as_repeats_are_a_t_interval() -> None:
     assert found.low == pytest.approx(0.82 - reach, abs=1e-12)
     assert found.high == pytest.approx(0.82 + reach, abs=1e-12)
     assert (over_seeds([0.8]).low, over_seeds([0.8]).reason) == (None, "one_seed")
+    equal = over_seeds([0.1 + 0.2, 0.3])  # an interval of no width would say that training again gives just this
+    assert (equal.low, equal.high, equal.reason) == (None, None, "no_spread")
 
 
 def test_means_intervals_and_p_are_those_of_a_loop_over_pairs_of_rows(tmp_path: Path) -> None:
