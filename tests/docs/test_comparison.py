@@ -135,7 +135,7 @@ def test_with_seeds_the_page_has_their_spread_and_paired_differences_corrected_t
     error = apart.std(ddof=1) / np.sqrt(3)
     low, high = apart.mean() + np.array([-1, 1]) * student.ppf(0.975, 2) * error
     p = 2 * 2 * student.sf(apart.mean() / error, 2)  # the smaller of two
-    assert f"| DCL | +0.103 ({low:+.3f} to {high:+.3f}), p {p:.3f} | +0.000 |" in text  # of equal ones there is no interval
+    assert f"| DCL | +0.103 ({low:+.3f} to {high:+.3f}), p {p:.3f} | +0.000 |" in text
     assert document(stored, sweep)["gains"] == {"compare/0.yaml": 0.00333, "compare/1.yaml": 0.10333}
 
 

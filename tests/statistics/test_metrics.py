@@ -52,6 +52,9 @@ def test_the_sorted_fast_path_equals_the_histogram_of_slots() -> None:
         histogram = score_levels(labels == 1, scores).histogram()
         assert auroc(labels, scores) == float(auroc_of_slots(histogram))
         assert average_precision(labels, scores) == float(average_precision_of_slots(histogram))
+    for only in (True, False):  # a resample without negatives, and without positives
+        histogram = score_levels(np.full(2, only), np.arange(2.0)).histogram()
+        assert np.isnan([auroc_of_slots(histogram), average_precision_of_slots(histogram)]).all()
 
 
 def test_auroc_is_the_chance_that_a_positive_outscores_a_negative() -> None:

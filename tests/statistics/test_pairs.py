@@ -31,6 +31,14 @@ def test_the_effective_number_is_that_of_the_definition(seed: int) -> None:
     assert found.effective <= 30
 
 
+def test_pairs_that_disagree_where_they_share_somebody_are_worth_no_more_than_all() -> None:
+    hit, first = np.arange(12) % 3 == 0, np.arange(12)
+    assert share_of_pairs(hit, first, first + 1).effective == pytest.approx(by_definition(hit, first, first + 1))
+    apart = share_of_pairs(hit, first, first + 1).patients / 2
+    most = 12 * (stdtrit(11, 0.975) / stdtrit(apart - 1, 0.975)) ** 2
+    assert share_of_pairs(hit, first, first + 1).effective == pytest.approx(most)
+
+
 def test_pairs_that_share_nobody_are_independent() -> None:
     found = share_of_pairs([1, 0, 1], [0, 1, 2], [3, 4, 5])
     assert (found.n, found.patients, found.effective) == (3, 6, 3.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import binom, norm
 
 from medvlp.core.errors import DataError
@@ -88,7 +89,13 @@ def test_a_perfect_specificity_still_leaves_doubt() -> None:
     found = predictive_values(Share(0.8, 50, 50, 50.0), Share(1.0, 40, 40, 40.0), prevalence=0.01)
     assert found.ppv == 1.0
     assert found.ppv_interval.low is not None
-    assert found.ppv_interval.low < 0.5
+    # The logit of 1 with z^2 / 2 successes and failures added, as an Agresti-Coull interval has them.
+    square = norm.ppf(0.975) ** 2
+    n = 40 + square
+    soft = (40 + square / 2) / n
+    error = np.sqrt(0.2 / (0.8 * 50) + soft / ((1 - soft) * n))
+    centre = np.log(0.8 / (1 - soft) * 0.01 / 0.99)
+    assert found.ppv_interval.low == pytest.approx(expit(centre - np.sqrt(square) * error))
     nothing = predictive_values(Share(0.0, 5, 5, 5.0), Share(1.0, 40, 40, 40.0), prevalence=0.01)
     assert (nothing.ppv, nothing.ppv_interval.low) == (None, None)
     with pytest.raises(DataError, match="A prevalence of 1 has no predictive values"):

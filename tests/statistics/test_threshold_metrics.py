@@ -203,6 +203,19 @@ def test_a_threshold_survives_scores_written_with_fewer_digits() -> None:
     assert ((np.round(scores, 3) >= point.threshold) == (scores >= point.threshold)).all()
 
 
+def test_a_threshold_parts_neighbouring_numbers_and_calling_all_is_the_lowest_score() -> None:
+    point = fit_operating_point([0, 1], [1.0, np.nextafter(1.0, 2.0)], parse_rule("youden"))
+    assert (point.threshold, point.sensitivity, point.specificity) == (np.nextafter(1.0, 2.0), 1.0, 1.0)
+    assert fit_operating_point([1, 0], [0.1, 0.9], parse_rule("sensitivity_1")).threshold == 0.1
+
+
+def test_a_share_that_is_asked_for_is_of_whole_rows() -> None:
+    """0.56 of 25 is 14, and 14.000000000000002 to a computer."""
+    labels = np.arange(50) >= 25
+    assert fit_operating_point(labels, np.arange(50), parse_rule("sensitivity_0.56")).sensitivity == 14 / 25
+    assert fit_operating_point(labels, np.arange(50), parse_rule("specificity_0.56")).specificity == pytest.approx(0.56)
+
+
 def test_calling_nothing_has_a_finite_threshold_above_every_score() -> None:
     point = fit_operating_point([1, 0, 1], [0.1, 0.9, 0.2], parse_rule("specificity_1"))
     assert np.isfinite(point.threshold)
