@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.isotonic import IsotonicRegression
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
@@ -104,6 +105,8 @@ def test_the_parts_of_a_brier_score_add_up_and_mean_what_they_say() -> None:
     assert whole == pytest.approx(sk.brier_score_loss(y, p), abs=1e-12)
     assert parts.uncertainty == pytest.approx(y.mean() * (1 - y.mean()))
     assert min(parts.miscalibration, parts.discrimination) >= 0
+    best = sk.brier_score_loss(y, IsotonicRegression().fit_transform(p, y))
+    assert parts.miscalibration == pytest.approx(sk.brier_score_loss(y, p) - best, abs=1e-12)
     constant = brier_parts(y, np.full(500, y.mean()))
     assert (constant.miscalibration, constant.discrimination) == pytest.approx((0, 0), abs=1e-12)
 
