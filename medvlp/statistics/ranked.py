@@ -66,11 +66,11 @@ class RankedRows:
         hit, called = positives.take(self.hits), rows.take(self.called)
         f1 = 2 * hit / (total + called)
         best = int(np.argmax(f1))
-        # In whole numbers, and against calling nothing: the index is never below 0.
+        # In whole numbers, and against calling nothing: where all are as good the one that calls fewest.
         index = hit.astype(np.int64) * (n - total) - (called - hit).astype(np.int64) * total
         cut = int(np.argmax(index))
         accuracy = (n - total - int(called[best]) + 2 * int(hit[best])) / n
-        if index[cut] < 0:
+        if index[cut] <= 0:
             return float(f1[best]), accuracy, 0.0, 1.0
         return float(f1[best]), accuracy, hit[cut] / total, 1 - (called[cut] - hit[cut]) / (n - total)
 

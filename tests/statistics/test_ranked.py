@@ -7,6 +7,7 @@ import pytest
 
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.metrics import UndefinedMetricError, auroc, average_precision
+from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.ranked import rank_rows
 
 
@@ -59,6 +60,8 @@ def test_a_tuned_threshold_is_the_best_of_all_thresholds() -> None:
         assert min(abs(accuracy - each) for each in at_best) < 1e-12
         youden = max(tp / (tp + fn) + tn / (tn + fp) for tp, fp, fn, tn in tables)
         assert sensitivity + specificity == pytest.approx(youden, abs=1e-12)
+        point = fit_operating_point(labels, scores, parse_rule("youden"))  # of equally good ones that of fewest calls
+        assert (sensitivity, specificity) == pytest.approx((point.sensitivity, point.specificity), abs=1e-12)
 
 
 def test_the_bootstrap_of_ranked_rows_is_that_of_copied_rows() -> None:
