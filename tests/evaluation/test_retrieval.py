@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError
+from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.statistics import ranks
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
-from medvlp.statistics.ranks import random_recall, rank_queries
+from medvlp.statistics.ranks import random_recall, rank_embeddings, rank_queries
 
 
 def _brute_force(scores: np.ndarray, relevant: np.ndarray, k: int) -> tuple[float, float]:
@@ -46,6 +47,15 @@ def test_one_score_for_everything_is_a_random_ranking() -> None:
     ranks = rank_queries(np.ones((10, 10)), group, group)
     for k in (1, 3, 9):
         assert ranks.recall(k) == pytest.approx(random_recall(ranks.relevant, 10, k), abs=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_copies_of_a_candidate_tie_whatever_their_place(seed: int) -> None:
+    """A matrix product rounds equal columns differently by their place: without care one of two copies would win."""
+    rows = unit_embeddings(np.random.default_rng(seed).normal(size=(40, 90)), "Image")
+    pool = np.concatenate([rows, rows[:7]])
+    found = rank_embeddings(pool, pool, np.arange(47))
+    assert (found.above.tolist(), found.tied.tolist()) == ([0] * 47, [1] * 7 + [0] * 33 + [1] * 7)
 
 
 def test_random_recall_equals_simulation() -> None:

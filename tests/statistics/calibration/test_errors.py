@@ -41,6 +41,12 @@ def test_the_plain_error_is_the_mean_over_bins() -> None:
     assert expected_calibration_error(y, p, bins=9, corrected=False) == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_bin_weighs_as_many_rows_as_it_holds() -> None:
+    """Nine rows of 0.1 without the finding are 0.1 off, one of 0.9 is 0.9 off (Naeini et al. 2015: sum n_b / n)."""
+    found = expected_calibration_error(np.zeros(10), np.repeat([0.1, 0.9], [9, 1]), bins=2, corrected=False)
+    assert found == pytest.approx(0.9 * 0.1 + 0.1 * 0.9)
+
+
 def test_one_constant_probability_has_the_error_of_its_mean() -> None:
     y = np.arange(1000) % 4 == 0
     for measure in (expected_calibration_error, smooth_calibration_error):
