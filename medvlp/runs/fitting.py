@@ -23,9 +23,10 @@ from medvlp.evaluation.scoring.fitted import fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import split_data
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.operating_points import DEFAULT_RULES
 
-# Of fewer cases of a class a threshold or a calibration is mostly noise: the bundle keeps none of that finding.
+# Of fewer cases of a class, or `LEAST_PATIENTS`, a threshold or a calibration is mostly noise: the bundle keeps none.
 _LEAST = 10
 
 
@@ -97,10 +98,11 @@ def store_fitted(
 
 
 def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: str, calibration: str) -> Bundle:
-    """Return a bundle whose answer holds `Result.fitted` of findings with at least ten cases of each class."""
+    """Return a bundle whose answer holds `Result.fitted` of findings with ten cases of five patients a class."""
     known = {name: each["calibration"][calibration] for name, each in fitted.items() if "reason" not in each}
     least = {name: min(each["positives"], each["n"] - each["positives"]) for name, each in known.items()}
-    enough = {name: fitted[name] for name, cases in least.items() if cases >= _LEAST}
+    few = {name for name, cases in least.items() if cases < _LEAST or fitted[name]["patients"] < LEAST_PATIENTS}
+    enough = {name: fitted[name] for name in known if name not in few}
     if not enough:
         return bundle
     before = next(each for each in bundle.answers if each.name == answer)

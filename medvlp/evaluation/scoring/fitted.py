@@ -23,12 +23,14 @@ class FittedFinding:
         points: thresholds, one a rule.
         calibrators: maps to probabilities.
         sets: conformal rule.
+        patients: in the class that has fewer.
         reason: ``"no_validation"`` where the validation rows lack a class.
     """
 
     points: tuple[OperatingPoint, ...] = ()
     calibrators: tuple[Calibrator, ...] = ()
     sets: SetRule | None = None
+    patients: int = 0
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,6 +41,7 @@ class FittedFinding:
             "operating_points": {point.rule: asdict(point) for point in self.points},
             "calibration": {each.name: each.to_dict() for each in self.calibrators},
             "conformal": None if self.sets is None else self.sets.to_dict(),
+            "patients": self.patients,
         }
 
 
@@ -60,4 +63,5 @@ def fit_finding(validation: Finding, options: ScoreOptions) -> FittedFinding:
         points=tuple(fit_operating_point(truth, scores, parse_rule(rule)) for rule in options.points),
         calibrators=calibrators,
         sets=fit_sets(truth, scores, patients=validation.patient, level=options.coverage),
+        patients=validation.smaller,
     )

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from medvlp.runs.train import Trained
 
 
-def fitted(positives: int, negatives: int, shift: float = 0.0) -> FittedFinding:
+def fitted(positives: int, negatives: int, shift: float = 0.0, patients: int = 5) -> FittedFinding:
     truth = np.repeat([1, 0], [positives, negatives])
     scores = np.clip(np.linspace(0.9, 0.1, len(truth)) - shift, 0.01, 0.99)
     return FittedFinding(
         points=(fit_operating_point(truth, scores, parse_rule("youden")),),
         calibrators=tuple(fit_calibrator(n, truth, scores, scale="probability") for n in ("temperature", "platt")),
         sets=fit_sets(truth, scores, level=0.9),
+        patients=patients,
     )
 
 
@@ -109,8 +110,9 @@ def test_limits_are_where_the_category_changes_as_probabilities_where_these_are_
     assert found.limits("effusion") is None
 
 
-def test_few_cases_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels: list[str]) -> None:
+def test_few_cases_or_patients_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels: list[str]) -> None:
     own = answer_of(stored({labels[0]: fitted(10, 10), labels[1]: fitted(9, 50), labels[2]: fitted(50, 9)}))
+    assert stored({labels[0]: fitted(99, 99, patients=4)}).answers == stored({}).answers
     assert own.calibration is not None
     assert own.operating_points is not None
     assert list(own.calibration["findings"]) == [labels[0]]

@@ -302,8 +302,9 @@ def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.
 def test_few_validation_patients_promise_nothing_however_many_rows_they_have(table: pd.DataFrame) -> None:
     four = [f"V{each % 4}" for each in range(len(table))]
     table = table.assign(patient_id=table["patient_id"].where(table["split"] == "test", four))
-    found = score_predictions(table, options=ScoreOptions(resamples=0)).fitted["effusion"]["conformal"]
-    assert (found["present_from"], found["absent_to"]) == (None, None)
+    found = score_predictions(table, options=ScoreOptions(resamples=0)).fitted["effusion"]
+    assert (found["conformal"]["present_from"], found["conformal"]["absent_to"]) == (None, None)
+    assert found["patients"] == 4
 
 
 def test_a_finding_without_validation_positives_has_its_auroc_and_no_threshold(table: pd.DataFrame) -> None:
