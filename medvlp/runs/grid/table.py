@@ -213,6 +213,10 @@ def _suite_table(plan: Plan[SuiteConfig]) -> Outcome[Suite]:
         lines.append(_line(run, results, config=cell.labels["config"]))
         if results:
             numbers += suite_numbers(run.name, run.evaluation.report, results, run.evaluation.evaluation.split)
+    titles = [line.title for line in lines if line.title]
+    for at, line in enumerate(lines):
+        if titles.count(line.title) > 1:  # two runs of one data set, such as one a view
+            lines[at] = line.model_copy(update={"title": f"{line.title} ({line.name})"})
     reproduces = plan.config.reproduces or ""
     published = [
         row

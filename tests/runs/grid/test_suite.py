@@ -18,7 +18,7 @@ from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import run_state
 from medvlp.runs.grid.plan import Plan
 from medvlp.runs.grid.suite import is_suite, load_suite
-from medvlp.runs.grid.table import _part, evaluate_suite
+from medvlp.runs.grid.table import _part, _suite_table, evaluate_suite
 from tests.tiny import write_tree
 
 if TYPE_CHECKING:
@@ -227,6 +227,21 @@ def test_results_of_another_split_in_the_same_folder_are_never_taken_for_those_t
     shutil.rmtree(test.folder / "results")  # by hand, so that it is judged anew
     jobs._train_and_evaluate(test)
     assert run_state(test).state == "finished"
+
+
+def test_two_runs_of_one_data_set_have_rows_and_lines_of_their_own_name(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "evaluate", _write_what_was_judged)
+    for runs, names in ((RUNS, [" (one)", " (two)"]), (RUNS[:1], [""])):
+        plan = lay(runs=runs)
+        for run in plan.runs:
+            jobs._train_and_evaluate(run)
+        _suite_table(plan)
+        rows = (plan.out / "table.csv").read_text(encoding="utf-8").splitlines()[1:]
+        assert [row.partition(",")[0] for row in rows] == [f"The synthetic hospital{name}" for name in names]
+        page = (plan.out / "table.html").read_text(encoding="utf-8")
+        assert all(f"The synthetic hospital{name}, own" in page for name in names)
 
 
 def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callable[..., Plan], tmp_path: Path) -> None:
