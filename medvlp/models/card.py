@@ -122,7 +122,13 @@ def fact_list(facts: Mapping[str, object]) -> str:
     r"""Return facts as a list.
 
     Example:
-        >>> fact_list({"seed": 0, "samples_seen": 64})
-        '- seed: 0\n- samples seen: 64'
+        >>> fact_list({"samples_seen": 64, "modalities": ["CR", "DX"], "adapted": {"folds": 5}})
+        '- samples seen: 64\n- modalities: CR, DX\n- adapted:\n  - folds: 5'
     """
-    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items())
+    return "\n".join(f"- {name.replace('_', ' ')}:{_fact(value)}" for name, value in facts.items())
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"\n{fact_list(value)}".replace("\n", "\n  ")
+    return f" {', '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
