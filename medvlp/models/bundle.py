@@ -36,6 +36,7 @@ from medvlp.models._manifest import check_closed, check_manifest
 from medvlp.models.backends.int8 import Int8
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
+from medvlp.models.card import card_of_fitted
 from medvlp.models.gate import Gate
 from medvlp.models.pretrained_head import hash_of_tensors, misfits
 from medvlp.text.saved_tokenizers import load_tokenizer
@@ -106,7 +107,7 @@ class Bundle:
         preprocessing: specs of the views that make an image of a file.
         answers: what it can be asked, the first first.
         provenance: recipe, code and data hashes, samples seen, whether the training data was synthetic.
-        card: model card in Markdown.
+        card: model card in Markdown; of thresholds it is written as the answers have them.
         gate: what pictures it was trained on; None where nobody learnt it. Under ``ood`` in ``bundle.yaml``.
         seen: keyed hashes of the patients and files that it was trained and chosen on; None where it does not know.
         sentences: what checks sentences of reports, and how good it was found; None where nobody judged it.
@@ -203,7 +204,8 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
             (temporary / "int8" / f"{name}.onnx").write_bytes(graph)
         whole = yaml.safe_dump(described, sort_keys=False, allow_unicode=True)
         (temporary / "bundle.yaml").write_text(whole, encoding="utf-8")
-        (temporary / "card.md").write_text(bundle.card, encoding="utf-8")
+        card = card_of_fitted(bundle.card, fitted=any(each.calibration for each in bundle.answers))
+        (temporary / "card.md").write_text(card, encoding="utf-8")
         if bundle.tokenizer is not None:
             bundle.tokenizer.save(temporary / "tokenizer")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())

@@ -17,8 +17,10 @@ RESEARCH = (
     "on which cases it was calibrated."
 )
 SYNTHETIC = "Trained on synthetic data: it proves the machinery and knows nothing of patients."
-FITTED = "Probabilities and thresholds"
-"""Heading of what a card says of them."""
+_FITTED = "\n## Probabilities and thresholds\n"
+_CHOSEN = (
+    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
+)
 # Licences that the hub knows by these names; others are "other" with their own name.
 _KNOWN = (
     "apache-2.0",
@@ -108,14 +110,17 @@ class ModelCard:
         return found
 
 
-def unjudged(card: str) -> str:
-    r"""Return a card without what it says of probabilities and thresholds, of a bundle that has none any more.
+def card_of_fitted(card: str, *, fitted: bool) -> str:
+    r"""Return a card that says of probabilities and thresholds where they stand, or nothing where there are none.
 
     Example:
-        >>> unjudged("# A\n\n## Probabilities and thresholds\n\nChosen.\n\n## Limits\n\nFew.\n")
+        >>> card_of_fitted("# A\n\n## Probabilities and thresholds\n\nChosen.\n\n## Limits\n\nFew.\n", fitted=False)
         '# A\n\n## Limits\n\nFew.\n'
     """
-    return re.sub(rf"\n## {FITTED}\n.*?(?=\n## |\Z)", "", card, flags=re.DOTALL)
+    if not fitted:
+        return re.sub(rf"{_FITTED}.*?(?=\n## |\Z)", "", card, flags=re.DOTALL)
+    own = "" if _FITTED in card else f"{_FITTED}\n{_CHOSEN}\n"
+    return re.sub(r"(?=\n## (?:Limits|Where it comes from)\n)|\Z", own, card, count=1)
 
 
 def fact_list(facts: Mapping[str, object]) -> str:

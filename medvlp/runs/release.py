@@ -15,14 +15,10 @@ from medvlp.core.views import View
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
 from medvlp.models.bundle import Bundle, load_bundle, load_provenance
-from medvlp.models.card import FITTED, RESEARCH, SYNTHETIC, ModelCard, fact_list
+from medvlp.models.card import RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.training.setup import Outcome
 
 logger = logging.getLogger(__name__)
-
-_FITTED = (
-    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
-)
 
 
 def taught_answers(
@@ -94,7 +90,6 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
             ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}.{owed}"),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            (FITTED, _FITTED if any(each.calibration for each in bundle.answers) else ""),
             ("Limits", flaw),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, load_bundle
-from medvlp.models.card import unjudged
 from medvlp.models.surgery import operate
 
 __all__ = ["operated"]
@@ -38,5 +37,4 @@ def operated(
     answers = tuple(answer.unjudged() for answer in before.answers)
     # The tokenizer stays that of before: loading does the surgery again, and so stretches it.
     provenance = {**before.provenance, "operated": [str(each["name"]) for each in surgery]}
-    card = unjudged(before.card)
-    return replace(before, answers=answers, sentences=None, provenance=provenance, card=card, hash="")
+    return replace(before, answers=answers, sentences=None, provenance=provenance, hash="")

@@ -11,7 +11,6 @@ from pydantic import Field
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, head_findings, load_bundle
-from medvlp.models.card import unjudged
 
 __all__ = ["wise"]
 
@@ -67,7 +66,7 @@ def wise(
     model.load_state_dict(mixed)
     mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
     line = f"Weights: {share:g} of this model's, the rest of the one it was tuned from."
-    card = f"{unjudged(tuned.card).rstrip()}\n\n{line}\n"
+    card = f"{tuned.card.rstrip()}\n\n{line}\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
     provenance = {**tuned.provenance, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")

@@ -84,7 +84,10 @@ def test_what_comes_back_says_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     write = Path.write_text  # as where the locale is Latin-1
     latin = lambda self, text, encoding="latin-1", **more: write(self, text, encoding=encoding, **more)  # noqa: E731
     monkeypatch.setattr(Path, "write_text", latin)
-    facts = {"provenance": {"recipe": "abc", "synthetic": True}, "card": "# Card, ä\n"}
+    facts = {
+        "provenance": {"recipe": "abc", "synthetic": True},
+        "card": "# Card, ä\n\n## Probabilities and thresholds\n\nMy words.\n",
+    }
     plain = StoredAnswer("retrieval", "retrieval")
     save_bundle(tmp_path / "b", bundle_of(trained(), **facts, answers=(ASKED, plain)))
     back = load_bundle(tmp_path / "b")

@@ -40,7 +40,9 @@ def tuned(tiny_run: Trained, tmp_path: Path) -> Path:
     return tmp_path / "tuned"
 
 
-def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(tiny_run: Trained, tuned: Path) -> None:
+def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(
+    tiny_run: Trained, tuned: Path, tmp_path: Path
+) -> None:
     own, given = (load_bundle(each).model.state_dict() for each in (tuned, tiny_run.bundle))
     for share in (0.0, 0.25, 1.0):
         options = {"start": str(tiny_run.bundle), "share": share}
@@ -52,7 +54,8 @@ def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(tiny_run: Tra
                 torch.testing.assert_close(tensor, 0.75 * given[name] + 0.25 * own[name])
         assert all(a.operating_points is None and a.calibration is None for a in found.answers)
         assert found.gate is None
-        assert found.card.startswith("# Card\n\n## Limits\n\nFew.\n\nWeights: ")
+        save_bundle(tmp_path / "mixed", found)
+        assert load_bundle(tmp_path / "mixed").card.startswith("# Card\n\n## Limits\n\nFew.\n\nWeights: ")
         assert found.provenance["wise"]["share"] == share  # type: ignore[index]
 
 

@@ -120,6 +120,11 @@ def test_few_cases_or_patients_of_a_class_are_not_kept(stored: Callable[..., Bun
     assert answer_of(stored({labels[0]: fitted(9, 50)})).calibration is None
 
 
+def test_the_card_says_of_thresholds_what_the_bundle_holds(stored: Callable[..., Bundle], labels: list[str]) -> None:
+    says = [stored({labels[0]: fitted(each, 50)}).card.count("## Probabilities and thresholds\n") for each in (10, 9)]
+    assert says == [1, 0]
+
+
 def test_what_is_not_judged_keeps_what_was_chosen_before(
     stored: Callable[..., Bundle], labels: list[str], tmp_path: Path
 ) -> None:
