@@ -18,9 +18,7 @@ RESEARCH = (
 )
 SYNTHETIC = "Trained on synthetic data: it proves the machinery and knows nothing of patients."
 _FITTED = "\n## Probabilities and thresholds\n"
-_CHOSEN = (
-    "Chosen on validation pictures, for the scores of the bundle's own answers alone; they stand in `bundle.yaml`."
-)
+_CHOSEN = "Chosen on validation pictures, for scores of the bundle's own answers alone; they stand in `bundle.yaml`."
 # Licences that the hub knows by these names; others are "other" with their own name.
 _KNOWN = (
     "apache-2.0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from medvlp.evaluation.scoring.split import split_data
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.statistics.few import LEAST_PATIENTS
 from medvlp.statistics.operating_points import DEFAULT_RULES
+
+logger = logging.getLogger(__name__)
 
 # Of fewer cases of a class, or `LEAST_PATIENTS`, a threshold or a calibration is mostly noise: the bundle keeps none.
 _LEAST = 10
@@ -101,8 +104,14 @@ def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: s
     """Return a bundle whose answer holds `Result.fitted` of findings with ten cases of five patients a class."""
     known = {name: each["calibration"][calibration] for name, each in fitted.items() if "reason" not in each}
     least = {name: min(each["positives"], each["n"] - each["positives"]) for name, each in known.items()}
-    few = {name for name, cases in least.items() if cases < _LEAST or fitted[name]["patients"] < LEAST_PATIENTS}
-    enough = {name: fitted[name] for name in known if name not in few}
+    enough = {
+        name: fitted[name]
+        for name, cases in least.items()
+        if cases >= _LEAST and fitted[name]["patients"] >= LEAST_PATIENTS
+    }
+    if few := ", ".join(name for name in fitted if name not in enough):
+        why = f"fewer than {_LEAST} validation cases of {LEAST_PATIENTS} patients with or without it"
+        logger.info(f"{answer}: no threshold or calibration goes into the bundle for {few}: {why}.")
     if not enough:
         return bundle
     before = next(each for each in bundle.answers if each.name == answer)

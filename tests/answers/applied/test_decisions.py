@@ -110,14 +110,27 @@ def test_limits_are_where_the_category_changes_as_probabilities_where_these_are_
     assert found.limits("effusion") is None
 
 
-def test_few_cases_or_patients_of_a_class_are_not_kept(stored: Callable[..., Bundle], labels: list[str]) -> None:
+def test_few_cases_or_patients_of_a_class_are_not_kept_and_the_log_says_so(
+    stored: Callable[..., Bundle], labels: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="medvlp")
     own = answer_of(stored({labels[0]: fitted(10, 10), labels[1]: fitted(9, 50), labels[2]: fitted(50, 9)}))
     assert stored({labels[0]: fitted(99, 99, patients=4)}).answers == stored({}).answers
     assert own.calibration is not None
     assert own.operating_points is not None
     assert list(own.calibration["findings"]) == [labels[0]]
     assert list(own.operating_points["findings"]) == [labels[0]]
+    words = "no threshold or calibration goes into the bundle for"
+    assert (
+        f"zero_shot: {words} {labels[1]}, {labels[2]}: fewer than 10 validation cases of 5 patients with or"
+        in caplog.text
+    )
+    caplog.clear()
     assert answer_of(stored({labels[0]: fitted(9, 50)})).calibration is None
+    assert f"zero_shot: {words} {labels[0]}: " in caplog.text
+    caplog.clear()
+    stored({labels[0]: fitted(10, 10)})
+    assert words not in caplog.text
 
 
 def test_the_card_says_of_thresholds_what_the_bundle_holds(stored: Callable[..., Bundle], labels: list[str]) -> None:
