@@ -211,7 +211,7 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
         first = f" (the first is id {table['id'].to_numpy()[wrong][0]})" if "id" in table else ""
         raise DataError(
             f"Column score:{finding} has NaN or infinity in {int(wrong.sum())} rows with a known label{first}: mend "
-            "the predictor or leave these rows out."
+            "what predicts (training that ends so diverged: lower optimiser.rate), or leave these rows out."
         )
     return KnownRows(finding, known, labels == 1.0, scores)
 
