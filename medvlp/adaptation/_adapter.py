@@ -197,7 +197,7 @@ class Adapter(ABC):
         chosen, aurocs = self._choice(scores, labels if len(several) > 1 else labels * np.nan, folds)
         made = self._again(rows, labels, words, grid, chosen)
         answer = self._answer(names, made, chosen, aurocs, left_out, refitted=True)
-        return Folded(answer, {name: scores[chosen[k]][:, k] for k, name in enumerate(names)})
+        return Folded(answer, {name: scores[chosen[k]][:, k].copy() for k, name in enumerate(names)})
 
     def _words(self, names: Sequence[str], bank: Mapping[str, np.ndarray]) -> FloatArray | None:
         there = bool(names) and all(name in bank for name in names)

@@ -156,8 +156,8 @@ def _tried(
         seconds = time.monotonic() - began
         if path is not None:
             make_folder(path.parent)
-            own = {f"tensor/{n}": np.ascontiguousarray(v) for n, v in folded.answer.tensors.items()}
-            own |= {f"score/{n}": v for n, v in folded.scores.items()}
+            own = {f"tensor/{n}": np.asarray(v, order="C") for n, v in folded.answer.tensors.items()}
+            own |= {f"score/{n}": np.asarray(v, order="C") for n, v in folded.scores.items()}
             answer = folded.answer
             facts = {"chosen": dict(answer.chosen), "auroc": dict(answer.validation_auroc), "seconds": seconds}
             facts |= {"labels": list(answer.labels), "left_out": dict(answer.left_out)}

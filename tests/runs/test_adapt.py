@@ -414,6 +414,21 @@ def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_chea
     assert chosen.name == "gda"
 
 
+def test_an_adapter_that_is_found_again_is_to_the_bit_the_one_that_was_tried(tmp_path: Path) -> None:
+    table: ProbeTable = gaussians(0, rows=90)
+    names = ("linear", "gda", "tip", "residual")
+    new, found = (
+        choose_adapter(table, np.arange(90) % 3, {}, names=names, folder=tmp_path / "adapters")[1] for _ in range(2)
+    )
+    for before, after in zip(new, found, strict=True):
+        first, again = before.folded, after.folded
+        assert (before.name, before.macro, before.seconds) == (after.name, after.macro, after.seconds)
+        assert (first.answer.labels, first.answer.title) == (again.answer.labels, again.answer.title)
+        for one, two in ((first.scores, again.scores), (first.answer.tensors, again.answer.tensors)):
+            assert {name: one[name].tolist() for name in one} == {name: two[name].tolist() for name in one}
+            assert one.keys() == two.keys()
+
+
 def test_folds_part_no_patient(run: tuple[Path, list[str]]) -> None:
     manifest = Manifest.load(run[0] / "films.parquet")
     folds = folds_of(manifest, 5, seed=0)
