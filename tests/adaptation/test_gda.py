@@ -73,6 +73,18 @@ def test_a_vanishing_weight_leaves_the_words_and_a_large_one_the_gaussians() -> 
     assert with_words(3.0) == pytest.approx(100 * validation.features[:, 5:7] + 3 * plain, abs=1e-6)
 
 
+@pytest.mark.parametrize("standardise", [True, False])
+def test_columns_are_of_unit_variance_where_that_is_asked_for(standardise: bool) -> None:
+    train, validation = gaussians(0, missing=False), gaussians(1)
+    train.features[:, 2] *= 7
+    probe = Gda(ridges=(0.5,), standardise=standardise, refit=False).fit(train, validation, {})
+    mean, scale = (train.features.mean(axis=0), train.features.std(axis=0)) if standardise else (0.0, 1.0)
+    for k, truth in enumerate(train.labels.values()):
+        [(weight, bias)] = discriminants((train.features - mean) / scale, truth == 1, [0.5])
+        expected = (validation.features - mean) / scale @ weight + bias
+        assert probe.log_odds(validation.features)[:, k] == pytest.approx(expected, abs=1e-8)
+
+
 def test_faulty_grids_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"probe.ridges is \[\]: tuple should have at least 1 item"):
         build("adaptation", {"name": "gda", "ridges": []}, where="probe")

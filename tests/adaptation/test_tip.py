@@ -41,6 +41,18 @@ def test_scores_are_the_papers_sum_by_hand() -> None:
             assert said == pytest.approx(total, abs=1e-8)
 
 
+def test_without_words_rows_are_standardised_and_the_linear_probe_takes_their_place() -> None:
+    rows, mean, scale = VALIDATION.features, TRAIN.features.mean(axis=0), TRAIN.features.std(axis=0)
+    keys, seen = ((each - mean) / scale for each in (TRAIN.features, rows))
+    near = unit(torch.from_numpy(seen)).numpy() @ unit(torch.from_numpy(keys)).numpy().T
+    labels = np.stack([np.where(np.isin(v, (0, 1)), v, np.nan) for v in TRAIN.labels.values()], axis=1)
+    values = np.where(np.isfinite(labels), (2 * np.nan_to_num(labels) - 1) * weights_of(labels), 0.0)
+    linear = Linear(strengths=(1e-2,), refit=False, balanced=True).fit(TRAIN, VALIDATION, {})
+    probe = Tip(sharpness=(5.5,), weights=(2.0,), refit=False).fit(TRAIN, VALIDATION, {})
+    expected = linear.log_odds(rows) + 2 * np.exp(-5.5 * (1 - near)) @ values
+    assert probe.log_odds(rows) == pytest.approx(expected, abs=1e-8)
+
+
 def test_scores_in_half_precision_are_those_of_float32_to_its_precision() -> None:
     head = CacheHead(in_width=4, classes=2, rows=3)
     draw = torch.Generator().manual_seed(0)
