@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medvlp.adaptation._adapter import applied
 from medvlp.adaptation._training import weights_of
 from medvlp.adaptation.linear import Linear
 from medvlp.adaptation.residual import Residual
@@ -118,6 +119,18 @@ def test_an_untrained_residual_ranks_as_what_it_starts_from(bank: dict[str, np.n
         length = np.linalg.norm((rows - mean) / scale, axis=1, keepdims=True) / np.sqrt(rows.shape[1])
         bias = linear.log_odds(mean[None])
         assert found == pytest.approx((linear.log_odds(rows) - bias) / length + bias, abs=1e-8)
+
+
+def test_a_residual_is_its_equation() -> None:
+    draw, (width, hidden, ratio) = np.random.default_rng(0), (4, 3, 0.3)
+    sizes = {"output.weight": (2, width), "output.bias": (2,), "down.weight": (hidden, width), "mean": (width,)}
+    own = {name: draw.normal(size=size) for name, size in {**sizes, "up.weight": (width, hidden)}.items()}
+    own |= {"scale": draw.uniform(0.5, 2, size=width), "ratio": np.asarray(ratio)}
+    rows = draw.normal(size=(5, width))
+    z = (rows - own["mean"]) / own["scale"]
+    mixed = (1 - ratio) * z + ratio * np.maximum(z @ own["down.weight"].T, 0) @ own["up.weight"].T
+    expected = mixed / np.linalg.norm(mixed, axis=1, keepdims=True) @ own["output.weight"].T + own["output.bias"]
+    assert applied("residual", own, rows) == pytest.approx(expected, abs=1e-12)
 
 
 def test_training_a_residual_fits_better_and_keeps_the_words() -> None:

@@ -13,6 +13,7 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.protocols import Site
 from medvlp.models.patches import apply_patches
 from medvlp.models.patches.dora import DoRA
+from medvlp.models.patches.lora import LoRA
 from medvlp.training.phases import set_trainable
 from tests.models.prompts import batch, drawn, logits, model
 from tests.models.words import DUAL, VIT, dual, pairs
@@ -80,15 +81,21 @@ def test_the_length_by_which_dora_divides_is_a_constant_in_the_backward_pass() -
     (patch,) = patched.patches.values()
     drawn(patch)
     layer = patched.towers["image"].backbone.blocks[0].attn.qkv
-    x, weight = torch.randn(5, 16), layer.weight.detach()
+    x, learns = torch.randn(5, 16), (patch.up, patch.down, patch.magnitude, layer.weight)
     out = patch(nn.functional.linear(x, layer.weight, layer.bias), x)
-    up = patch.up.detach().clone().requires_grad_()
-    length = (weight + 3.0 * patch.up @ patch.down).detach().norm(dim=1)
-    by_hand = x @ (weight + 3.0 * up @ patch.down).T * (patch.magnitude / length) + layer.bias
+    up, down, magnitude, weight = (each.detach().clone().requires_grad_() for each in learns)
+    length = (weight + 3.0 * up @ down).detach().norm(dim=1)
+    by_hand = x @ (weight + 3.0 * up @ down).T * (magnitude / length) + layer.bias.detach()
     torch.testing.assert_close(out, by_hand)
-    (got,) = torch.autograd.grad(out.square().sum(), patch.up)
-    (expected,) = torch.autograd.grad(by_hand.square().sum(), up)
-    torch.testing.assert_close(got, expected)
+    got = torch.autograd.grad(out.square().sum(), learns)
+    torch.testing.assert_close(got, torch.autograd.grad(by_hand.square().sum(), (up, down, magnitude, weight)))
+
+
+def test_the_first_factor_of_lora_begins_as_torch_begins_a_linear_layer_and_the_second_at_zero() -> None:
+    patch = LoRA(site=Site(nn.Linear(400, 3), "after"), rank=50)
+    assert not patch.up.any()
+    assert float(patch.down.detach().abs().max()) == pytest.approx(400**-0.5, rel=1e-3)
+    assert float(patch.down.detach().std()) == pytest.approx((3 * 400) ** -0.5, rel=0.02)
 
 
 def test_every_weight_of_dora_learns_in_half_precision_too() -> None:
