@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from medvlp.answers._writer import Writer
 from medvlp.answers.maccap import MaccapReport
 from medvlp.core.answers import Ask, Rows
+from medvlp.core.decoding import Decoding
 from medvlp.core.encoded import Encoded, unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan
@@ -72,12 +74,33 @@ def test_without_variance_a_report_is_what_the_regions_say() -> None:
     v, regions = (torch.from_numpy(table[f"image/{part}"]) for part in ("embedding", "regions"))
     with torch.no_grad():
         aimed = unit(v[:, None] + unit(made.heads["image/raw"].output(regions)))
-    from medvlp.answers._writer import Writer
-    from medvlp.core.decoding import Decoding
-
     decoding = Decoding(beams=4, length_penalty=1.0)  # as transformers ranks beams where nothing else is said
     assert Decoding.of(MaccapReport().decoding) == decoding
     assert texts == Writer.of(made, "captioner").write(aimed, decoding=decoding)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.3])
+def test_what_is_written_from_is_the_pictures_vector_and_its_regions_at_unit_length(
+    std: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, read, write = model(), [], Writer.write
+
+    def noted(writer: Writer, memory: Tensor, **options: Any) -> list[str]:
+        read.append(memory)
+        return write(writer, memory, **options)
+
+    monkeypatch.setattr(Writer, "write", noted)
+    said(made, std=std, weight=0.3, tries=2)
+    table = feature_pass(made, [Batch.of({"image": images(6, 32)})], MaccapReport().needs(made))
+    v, regions = (torch.from_numpy(table[f"image/{part}"]) for part in ("embedding", "regions"))
+    with torch.no_grad():
+        aimed = v[:, None] + 0.3 * unit(made.heads["image/raw"].output(regions))
+    for memory in read:
+        torch.testing.assert_close(memory.norm(dim=2), torch.ones(6, 2))
+        if not std:
+            torch.testing.assert_close(memory, unit(aimed))
+    assert len(read) == (2 if std else 1)
+    assert not std or not torch.allclose(read[0], read[1], atol=0.1)
 
 
 def test_a_tower_that_pools_another_width_than_its_tokens_is_refused() -> None:
