@@ -239,6 +239,21 @@ def test_score_maps_are_cosines_that_follow_their_words_and_are_even_over_an_eve
     torch.testing.assert_close(other.scores(level, None, rows_of(level)), scores[:, turned])
 
 
+@pytest.mark.parametrize("rows", [3, 2], ids=["all", "the first two rows are real"])
+def test_words_look_at_the_real_cells_and_at_their_mean(rows: int) -> None:
+    head, level = dense_clip(torch.randn(3, 6)), torch.randn(1, 5, 3, 4)
+    real = None if rows == 3 else (torch.arange(3) < rows).view(1, 1, 3, 1)
+    with torch.no_grad():
+        head.gamma.copy_(torch.rand(6) + 0.5)
+        cells = head.pixels(level[:, :, :rows]).flatten(2).transpose(1, 2)
+        words = head.enter(head.texts)[None]
+        for block in head.blocks:
+            words = block(words, torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1), None)
+        moved = head.texts + head.gamma * head.leave(words)
+        expected = F.cosine_similarity(moved[0, :, None], cells, dim=2).view(1, 3, rows, 4)
+        torch.testing.assert_close(head.scores(level, real, rows_of(level))[:, :, :rows], expected)
+
+
 def test_words_that_look_at_the_picture_differ_from_picture_to_picture() -> None:
     head = dense_clip(torch.randn(3, 6))
     one, two = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
