@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -64,6 +65,25 @@ def test_one_attribute_one_stage_and_no_residual_are_plain_dense_logits() -> Non
     for k in range(2):
         expected = F.cosine_similarity(pixels, vectors[k].view(1, DIM, 1, 1), dim=1) / 0.07
         torch.testing.assert_close(logits[:, k], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_logit_is_the_scaled_cosine_of_a_pixel_and_of_what_the_attributes_became() -> None:
+    head, encoded = moved(head_of(draw(6, DIM), names_of(2, 3))), rows()
+    with torch.no_grad():
+        logits, pixels = head(encoded, "x")["x"], pixels_of(head, encoded)
+        cells = F.avg_pool2d(pixels, 2).flatten(2).transpose(1, 2)  # of 6 x 8, as many as the coarse level has
+        vectors = head.class_vectors(cells, encoded)
+        near = F.cosine_similarity(pixels[:, None], vectors[:, :, :, None, None], dim=2)
+        torch.testing.assert_close(logits, head.log_scale.exp() * near + head.bias, atol=1e-5, rtol=1e-5)
+
+
+def test_after_a_step_the_scale_is_at_most_100() -> None:
+    head = head_of(draw(2, DIM))
+    for before, after in ((500.0, 100.0), (30.0, 30.0)):
+        torch.nn.init.constant_(head.log_scale, math.log(before))
+        head.after_step(0)
+        assert float(head.log_scale.detach().exp()) == pytest.approx(after, rel=1e-5)
+    assert head.log_scale.requires_grad
 
 
 def test_at_the_start_a_class_is_the_mean_of_its_attributes_but_for_small_centres() -> None:

@@ -178,6 +178,13 @@ def test_a_segmenters_logit_is_the_scaled_cosine_of_a_pixel_and_a_text() -> None
     assert not any(parameter is head.texts for parameter in head.parameters())
 
 
+def test_after_a_step_a_segmenters_scale_is_at_most_100() -> None:
+    head = segmenter(torch.randn(3, 6))
+    torch.nn.init.constant_(head.log_scale, 7.0)
+    head.after_step(0)
+    assert float(head.log_scale.detach().exp()) == pytest.approx(100, rel=1e-5)
+
+
 def test_a_segmenter_takes_other_words_of_the_same_encoder() -> None:
     """The words are swapped, and so are the logits: what LSeg calls zero-shot."""
     vectors = torch.randn(3, 6)
