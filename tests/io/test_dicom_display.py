@@ -68,6 +68,27 @@ def test_width_below_one_is_linear_exact_and_announced(dicom):
     assert any("LINEAR_EXACT" in note for note in image.warnings)
 
 
+@pytest.mark.parametrize("function", ["LINEAR_EXACT", "SIGMOID"])
+def test_width_below_one_is_forbidden_to_linear_alone(dicom, function):  # C.11.2.1.3
+    tags = {0x00281050: ("DS", [2]), 0x00281051: ("DS", [0.5]), 0x00281056: ("CS", function)}
+    image = read_image(dicom(np.array([[0, 1, 2, 3]], np.uint8), tags))
+    assert image.warnings == ()
+    assert any(function in step for step in image.steps)
+
+
+def test_function_and_polarity_are_those_of_every_window_of_the_file(dicom):
+    stored = np.array([[0, 90, 100, 255]], np.uint8)
+    tags = {0x00281050: ("DS", [50, 100]), 0x00281051: ("DS", [100, 51]), 0x00281056: ("CS", "SIGMOID")}
+    path = dicom(stored, {**tags, 0x00280004: ("CS", "MONOCHROME1")})
+    assert shown(path, window=1)[0] == pytest.approx(1 - 1 / (1 + np.exp(-4 * (stored[0] - 100.0) / 51)), abs=1e-6)
+
+
+def test_an_intercept_without_a_slope_is_applied(dicom):
+    stored = np.array([[0, 1024, 1064, 4000]], np.uint16)
+    path = dicom(stored, {**WINDOW, 0x00281052: ("DS", [-1024])})
+    assert shown(path)[0] == pytest.approx(linear(stored[0] - 1024.0, 40, 400), abs=1e-6)
+
+
 def test_without_window_minimum_to_maximum(dicom):
     stored = np.array([[-50, 0, 150]], np.int16)
     assert shown(dicom(stored))[0] == pytest.approx([0, 0.25, 1])
@@ -99,6 +120,22 @@ def test_voi_lut_first_value_may_be_negative(dicom, syntax):
     lut = {0x00283002: ("SS", [3, -1000, 8]), 0x00283006: ("US", [0, 51, 255])}
     tags = {0x00281052: ("DS", [-1001]), 0x00281053: ("DS", [1]), 0x00283010: ("SQ", [lut])}
     assert shown(dicom(stored, tags, syntax=syntax))[0] == pytest.approx([0, 0, 51 / 255, 1])
+
+
+def test_white_of_a_voi_lut_is_the_largest_number_of_its_bits_though_no_entry_has_it(dicom):
+    lut = {0x00283002: ("US", [3, 0, 12]), 0x00283006: ("US", [0, 1000, 2000])}
+    path = dicom(np.array([[0, 1, 2]], np.uint8), {0x00283010: ("SQ", [lut])})
+    assert shown(path)[0] == pytest.approx(np.array([0, 1000, 2000]) / 4095)
+
+
+def test_first_values_of_tables_have_the_sign_of_the_values_that_they_map(dicom):
+    # Where no VR tells: a Modality LUT's is signed as pixels are (C.11.1.1), and what it gives never is (C.11.2.1.1).
+    curve = {0x00283010: ("SQ", [{0x00283002: ("US", [3, 40000, 8]), 0x00283006: ("US", [0, 51, 255])}])}
+    levels = [40000, 40001, 40002]
+    table = {0x00283002: ("SS", [3, -2, 16]), 0x00283004: ("LO", "US"), 0x00283006: ("US", levels)}
+    of_table = {**curve, 0x00283000: ("SQ", [table])}
+    for stored, tags in ((np.uint16([levels]), curve), (np.int16([[-2, -1, 0]]), of_table)):
+        assert shown(dicom(stored, tags, syntax="1.2.840.10008.1.2"))[0] == pytest.approx([0, 51 / 255, 1])
 
 
 def test_modality_lut_counts_before_rescale_and_feeds_the_window(dicom):
@@ -166,6 +203,17 @@ def test_padding_written_with_the_other_sign(dicom, kind, padding, vr, written):
     assert shown(dicom(stored, {0x00280120: (vr, written)}))[0].tolist() == [0, 0, 0.5, 1]
 
 
+@pytest.mark.parametrize(("word", "signed", "vr", "padding"), [
+    (0x8FFF, 0, "US", 4095),  # an overlay in bit 15 is no part of the value
+    (0x8000, 1, "SS", -32768),  # no 12 bits hold it: it stands in the whole word
+    (0xF830, 1, "US", 63536),  # -2000 as a word of the other sign
+])  # fmt: skip
+def test_padding_of_12_bits_in_words_of_16(dicom, word, signed, vr, padding):
+    tags = {0x00280101: ("US", 12), 0x00280102: ("US", 11), 0x00280103: ("US", signed), 0x00280120: (vr, padding)}
+    path = dicom(np.uint16([[word, 0, 50, 100]]), {**tags, 0x00280004: ("CS", "MONOCHROME1")})
+    assert shown(path)[0].tolist() == [0, 1, 0.5, 0]
+
+
 def test_all_padding_is_black_and_announced(dicom):
     image = read_image(dicom(np.full((2, 2), 9, np.uint8), {0x00280120: ("US", 9)}))
     assert not image.pixels.any()
@@ -206,11 +254,12 @@ def test_a_good_file_gets_no_warning(dicom):
     assert read_image(dicom(np.arange(64, dtype=np.uint16).reshape(8, 8), WINDOW)).warnings == ()
 
 
-def test_table_and_direct_evaluation_agree_to_the_bit():
-    values = np.random.default_rng(0).integers(-300, 300, (64, 64)).astype(np.int16)
+@pytest.mark.parametrize(("kind", "middle"), [(np.int16, 0), (np.uint16, 40000), (np.int32, 1 << 20)])
+def test_table_and_direct_evaluation_agree_to_the_bit(kind, middle):
+    values = np.random.default_rng(0).integers(middle - 300, middle + 300, (64, 64)).astype(kind)
 
     def display(numbers):
-        return (1 / (1 + np.exp(-numbers / 37.0))).astype(np.float32)
+        return (1 / (1 + np.exp((middle - numbers) / 37.0))).astype(np.float32)
 
     fast = _apply(display, values, values.min(), values.max())
     assert (fast == display(values.astype(np.float64))).all()

@@ -136,6 +136,7 @@ def test_signed_values_beyond_32767_stay_the_brightest(dicom):
     ("", [1, 0, 0, 0, 1, 0], "RLAP"),  # PS3.3 C.7.6.2.1.1: x grows to the left, y to the back, z to the head
     ("", [0, 1, 0, 0, 0, -1], "APHF"),
     ("", [-1, 0, 0, 0, 0, -1], "LRHF"),
+    ("", [0.8, 0.6, 0, 0, 0, -1], "RALPHF"),  # oblique: all letters that have a share, the largest first
 ])  # fmt: skip
 def test_edges_are_those_of_the_picture_as_it_is_shown(dicom, orientation, cosines, edges):
     tags = {0x00080060: ("CS", "DX"), 0x00180015: ("CS", "CHEST"), 0x00200020: ("CS", orientation)}

@@ -33,7 +33,7 @@ def test_spacing_and_what_it_measures(dicom, tags, spacing, kind):
     assert image.warnings == ()
 
 
-@pytest.mark.parametrize("value", [[0, 0], [0.0, 0.5], [-1, 1], "0.5\\abc", "nan\\nan", [0.5]])
+@pytest.mark.parametrize("value", [[0, 0], [0.0, 0.5], [0.5, 0.0], [-1, 1], "0.5\\abc", "nan\\nan", [0.5]])
 def test_spacing_that_is_none_is_announced(dicom, value):
     image = read_image(dicom(PICTURE, {PIXEL: ("DS", value)}))
     assert image.spacing is None
@@ -46,6 +46,13 @@ def test_spacing_is_row_then_column_and_non_square_is_announced(dicom):
     image = read_image(dicom(PICTURE, {PIXEL: ("DS", [0.8, 0.5])}))
     assert image.spacing == (0.8, 0.5)
     assert image.warnings == ("pixels are not square: 0.8 mm between rows, 0.5 mm between columns",)
+
+
+def test_spacing_of_frames_stands_in_their_pixel_measures(dicom):  # PS3.3 C.7.6.16.2.1
+    measures = {0x00289110: ("SQ", [{PIXEL: ("DS", [0.8, 0.5])}])}
+    for groups in (0x52009229, 0x52009230):
+        image = read_image(dicom(PICTURE, {PIXEL: None, groups: ("SQ", [measures])}))
+        assert (image.spacing, image.spacing_kind) == ((0.8, 0.5), "calibrated")
 
 
 def test_aspect_ratio_without_spacing_is_announced(dicom):
@@ -91,6 +98,6 @@ def test_transposing_swaps_the_spacing(dicom):
 
 def test_hands_and_other_modalities_hang_otherwise(dicom):
     hand = {0x00200020: ("CS", "R\\F"), 0x00180015: ("CS", "HAND")}
-    magnetic = {0x00200020: ("CS", "R\\F"), 0x00080060: ("CS", "MR")}
-    for tags in (hand, magnetic):
+    others = [{0x00200020: ("CS", "R\\F"), 0x00080060: ("CS", modality)} for modality in ("MR", "MG")]
+    for tags in (hand, *others):
         assert read_image(dicom(PICTURE, tags)).pixels == pytest.approx(PICTURE / 5)

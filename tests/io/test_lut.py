@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvlp.io.errors import UnreadableImage
-from medvlp.io.lut import LookupTable, full_range, lookup_table, padding_mask, percentile_range, window
+from medvlp.io.lut import LookupTable, Rescale, full_range, lookup_table, padding_mask, percentile_range, window
 
 
 def linear(x: float, c: float, w: float) -> float:
@@ -84,6 +84,11 @@ def test_lookup_ends_extend_to_both_sides():
     # C.11.2.1.1: below the first mapped value the first entry, above the last the last.
     table = LookupTable(np.array([7, 8, 9]), first=-1, bits=8)
     assert table(np.array([-5, -1, 0, 1, 2, 100])).tolist() == [7, 7, 8, 9, 9, 9]
+
+
+def test_rescaled_values_that_lie_a_bit_below_a_whole_number_are_that_number():
+    assert Rescale(0.57, -56.0)(np.array([100.0])) < 1
+    assert LookupTable(np.array([7, 8, 9]), first=0, bits=8)(Rescale(0.57, -56.0)(np.array([100.0]))).tolist() == [8]
 
 
 def test_descriptor_count_0_means_65536():
