@@ -127,6 +127,10 @@ def test_one_reconstruction_a_scan_is_the_first_that_is_there(release: Path) -> 
     for path in (release / "dataset").rglob("train_1_a_1.nii.gz"):
         path.unlink()
     assert ids(index_cohort("ct_rate", release, {"recons": "first"}))[0] == "train_1_a_2"
+    top = release / "dataset"
+    volume(top / "train/train_1/train_1_a/train_1_a_10.nii.gz", chest())  # 2 comes before 10
+    table(top / "metadata/train_metadata.csv", META, [facts(f"train_1_a_{number}") for number in (10, 2)])
+    assert ids(index_cohort("ct_rate", release, {"recons": "first"}))[0] == "train_1_a_2"
 
 
 def test_either_release_is_the_same_chest_in_hounsfield_units_with_the_true_spacing(release: Path) -> None:

@@ -139,6 +139,8 @@ def test_a_blank_view_stays_missing_and_frontal_only_lists_it_apart(jpg: Path) -
         "other_view": ["p10/p10000032/s50414267/aa-2"],
         "unknown_view": ["p11/p11000011/s51000001/cc-1"],
     }
+    pack(jpg / "mimic-cxr-2.0.0-metadata.csv.gz", METADATA.replace("(PORTABLE AP),AP", "(PORTABLE AP),LL"))
+    assert index_cohort("mimic_cxr", jpg, {"frontal_only": True}).column("id").tolist() == ["aa-1"]  # left lateral
 
 
 def test_reports_are_the_same_from_archive_folder_and_beside_the_images(
@@ -150,7 +152,11 @@ def test_reports_are_the_same_from_archive_folder_and_beside_the_images(
         some.extractall(jpg)
     from_folder = index_cohort("mimic_cxr", jpg, {"reports": str(tmp_path / "mimic-cxr-reports")})
     beside = index_cohort("mimic_cxr", jpg)
-    assert from_archive.hash == from_folder.hash == beside.hash
+    with zipfile.ZipFile(tmp_path / "again.zip", "w") as some:  # packed with its folder
+        for name, text in REPORTS.items():
+            some.writestr(f"mimic-cxr-reports/files/{name}.txt", text)
+    again = index_cohort("mimic_cxr", jpg, {"reports": str(tmp_path / "again.zip")})
+    assert from_archive.hash == from_folder.hash == beside.hash == again.hash
     monkeypatch.setattr(_mimic_reports, "_BLOCK", 2)  # two studies at a time
     told: list[tuple[int, int]] = []
     in_blocks = index_cohort(
@@ -230,6 +236,13 @@ def test_the_dicom_release_has_a_record_list_and_its_reports_beside(tmp_path: Pa
     assert str(index_cohort("mimic_cxr", tmp_path, {"labels": "none"}).record(0)["image"]).endswith(".jpg")
     options = {"labels": "none", "images": "dicom"}
     assert str(index_cohort("mimic_cxr", tmp_path, options).record(0)["image"]).endswith(".dcm")
+
+
+def test_jpeg_and_dicom_files_are_not_mixed_unless_one_form_is_named(jpg: Path) -> None:
+    image = next((jpg / "files/p12").rglob("*.jpg"))
+    image.rename(image.with_suffix(".dcm"))
+    assert index_cohort("mimic_cxr", jpg).meta["skipped"] == {"missing_file": ["p12/p12000022/s52000002/dd-1"]}
+    assert index_cohort("mimic_cxr", jpg, {"images": "dicom"}).column("id").tolist() == ["dd-1"]
 
 
 def test_missing_images_are_listed_and_what_is_wrong_is_one_sentence(jpg: Path, archive: Path, tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def test_boxes_of_a_phrase_are_one_row_in_pixels_of_the_file(root: Path) -> None
     assert (every.record(2)["boxes.edema"], every.record(2)["split"]) == ([[1, 2, 4, 6]], "validate")
 
 
+def test_two_phrases_of_one_finding_on_an_image_are_two_rows(root: Path) -> None:
+    phrases, path = ("left basilar opacity", "right basilar opacity"), f"{STUDY}/d1.jpg"
+    write(root, [["d1", "Pneumonia", words, path, 0, 0, 40, 80, 400, 800, "train"] for words in phrases])
+    assert index_cohort("ms_cxr", root).column("text").tolist() == list(phrases)
+
+
 def test_a_category_or_box_that_is_none_is_refused_with_its_line(root: Path) -> None:
     write(root, [["d1", "Edemma", "x", f"{STUDY}/d1.jpg", 1, 2, 3, 4, 5, 6, "train"]])
     with pytest.raises(DataError, match=r"line 2: 'Edemma' is no category of the set: did you mean 'Edema'"):

@@ -72,6 +72,14 @@ def test_the_rule_for_three_readings_is_named_and_majority_is_the_default(kaggle
     assert record(found["union"], "a")["boxes.nodule_or_mass"] == [[10, 20, 30, 40], [50, 60, 70, 80]]
 
 
+def test_one_of_two_readers_is_no_majority(tmp_path: Path) -> None:
+    names = ["image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max"]
+    rows = [["a", "Cardiomegaly", 3, "R8", 1.0, 1.0, 2.0, 2.0], ["a", "No finding", 14, "R9", "", "", "", ""]]
+    table(tmp_path / "train.csv", names, rows)
+    found = record(index_cohort("vindr_cxr", tmp_path, {"require_files": False}), "a")
+    assert (found["label.cardiomegaly"], found["label.no_finding"], found["boxes.cardiomegaly"]) == (0, 0, [])
+
+
 def test_no_finding_is_class_14_with_an_empty_box(kaggle: Path) -> None:
     manifest = index_cohort("vindr_cxr", kaggle)
     normal = record(manifest, "b")
