@@ -62,6 +62,11 @@ def test_public_data_sets_number_their_patients_apart() -> None:
     assert shared("nih_chestxray14", "chexpert") == 0
     assert shared("nih_chestxray14", "nih_chestxray14") == 1
     assert shared("csv", "") == 1
+    # Made of another's images, with that one's numbers.
+    for layout, of_whom in (
+        ("ms_cxr", "mimic_cxr"), ("rsna_pneumonia", "nih_chestxray14"), ("chestx_det", "nih_chestxray14")
+    ):  # fmt: skip
+        assert shared(layout, of_whom) == 1
 
 
 def test_a_record_without_a_side_leaks_nothing() -> None:
@@ -122,6 +127,13 @@ def test_a_long_abnormal_report_of_few_studies_leaks() -> None:
     assert found.notes == ()
 
 
+def test_twelve_words_of_three_studies_leak_and_eleven_do_not() -> None:
+    twelve = "Moderate right pleural effusion, adjacent atelectasis, enlarged heart, central venous catheter, fracture."
+    assert content_words(twelve) == 12
+    assert {leak.kind for leak in of_texts([twelve] * 3).leaks} == {"report_text"}
+    assert of_texts([twelve.replace("adjacent ", "")] * 3).leaks == ()
+
+
 @pytest.mark.parametrize(
     "texts",
     [
@@ -149,6 +161,7 @@ def test_only_what_is_there_makes_a_report_abnormal() -> None:
     assert is_abnormal(ABNORMAL)
     assert not is_abnormal(NORMAL)
     assert not is_abnormal("No pneumothorax. The lungs are clear.")
+    assert not is_abnormal("Normal chest radiograph.")  # that nothing is found is no finding
 
 
 # shortcuts -----------------------------------------------------------------------------------------------------------

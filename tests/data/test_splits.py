@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,14 @@ def test_every_record_of_a_part_is_newer_than_all_of_the_part_before(manifest: M
     assert max(years["validate"]) < 2015 <= min(years["test"])
 
 
+def test_shares_of_a_split_by_time_are_those_of_patients_by_their_first_date() -> None:
+    columns = {"id": [f"r{k}" for k in range(20)], "text": ["x"] * 20, "id.patient": [f"p{k % 10}" for k in range(20)]}
+    manifest = Manifest.of({**columns, "year": [str(2000 + k) for k in range(20)]}, root=Path())  # all come twice
+    split = make_split(manifest, {"name": "time", "column": "year", "follow_ups": True})
+    assert split.options["begins"] == {"train": "", "validate": "2007", "test": "2008"}
+    assert {part: len(ids) for part, ids in split.parts.items()} == {"train": 14, "validate": 2, "test": 4}
+
+
 def test_follow_ups_stay_with_their_patient_where_asked_for() -> None:
     columns = {"id": list("abc"), "text": ["x"] * 3, "id.patient": list("ppq")}
     manifest = Manifest.of({**columns, "date": ["2018-05-01", "20200101", "2019-12"]}, root=Path())
@@ -199,6 +208,10 @@ def test_follow_ups_stay_with_their_patient_where_asked_for() -> None:
     assert make_split(manifest, spec).parts == {"train": ("a",), "test": ("c",)}
     assert make_split(manifest, spec).left_out == {"of a patient of an older part, in the time of a newer one": ("b",)}
     assert make_split(manifest, {**spec, "follow_ups": True}).parts == {"train": ("a", "b"), "test": ("c",)}
+    assert make_split(manifest, spec).options["begins"] == {"train": "", "test": "2019-06"}
+    # A month that says no more begins behind the last day of the one before.
+    dated = manifest.with_column("date", ["2019-05-31", "2019-06", "2019-06-01"])
+    assert make_split(dated, {**spec, "follow_ups": True}).parts == {"train": ("a", "b"), "test": ("c",)}
 
 
 def test_dates_that_cannot_be_read_or_do_not_part_the_cohort_are_refused() -> None:
@@ -251,6 +264,25 @@ def test_a_share_is_one_of_patients_and_few_shots_are_so_many_of_each_class() ->
     assert len(set(eight.column("id.patient"))) == 16
 
 
+def test_a_subset_has_the_first_patients_of_the_order_of_their_hashes() -> None:
+    manifest = cohort([2] * 60)
+    placed = make_split(manifest, {"name": "patient", "fractions": {"train": 1}}).apply(manifest)
+    sick = {p for p, v in zip(placed.column("id.patient"), placed.column("label.edema"), strict=True) if v == 1}
+    well = set(placed.column("id.patient")) - sick
+    first = lambda some, n: sorted(some, key=lambda name: hashlib.sha256(f"7\x1f{name}".encode()).digest())[:n]  # noqa: E731
+    for options, wanted in (
+        ({"share": 0.1}, first(sick | well, 6)),
+        ({"per_class": 3, "labels": ["edema"]}, [*first(sick, 3), *first(well, 3)]),
+    ):
+        assert {*subset(placed, seed=7, **options).split_of("train").column("id.patient")} == {*wanted}
+
+
+def test_who_is_uncertain_on_one_film_shows_neither_class() -> None:
+    columns = {"id": list("abcd"), "text": ["x"] * 4, "id.patient": list("ppqr"), "split": ["train"] * 4}
+    manifest = Manifest.of({**columns, "label.edema": [0, -1, 0, 1]}, root=Path())
+    assert subset(manifest, per_class=1).split_of("train").column("id").tolist() == ["c", "d"]
+
+
 def test_subsets_that_cannot_be_taken_are_refused() -> None:
     manifest = cohort([1] * 30)
     with pytest.raises(DataError, match="has no column 'split': split it first"):
@@ -284,6 +316,8 @@ def test_own_is_the_manifests_column_and_patients_where_there_is_none() -> None:
     drawn = make_split(manifest, {"name": "own", "seed": 4})
     assert drawn.parts == make_split(manifest, {"name": "patient", "seed": 4}).parts
     placed = make_split(manifest, {"name": "patient", "seed": 7}).apply(manifest)
+    torn = placed.with_column("split", [None, *placed.column("split")[1:]])
+    assert make_split(torn, "own").left_out == {"the column split is blank": (placed.column("id")[0],)}
     kept = make_split(placed, {"name": "own", "seed": 4})
     assert kept.hash == split_hash(placed)
     assert (kept.name, kept.options["seed"]) == ("patient", 7)
@@ -300,6 +334,10 @@ def test_held_out_takes_training_patients_only_and_keeps_them_whole() -> None:
     people = {part: {name.split("-")[0] for name in ids} for part, ids in after.parts.items()}
     assert not people["train"] & people["validate"]
     assert len(people["validate"]) / len(people["train"] | people["validate"]) == pytest.approx(0.3, abs=0.1)
+    # Places and cuts are those of the rule patient.
+    trained = manifest.split_of("train")
+    drawn = make_split(trained, {"name": "patient", "seed": 5, "fractions": {"train": 0.7, "validate": 0.3}}).parts
+    assert {part: after.parts[part] for part in drawn} == drawn
     with pytest.raises(DataError, match=r"a part validate of the part train, and the manifest has train, validate"):
         make_split(after.apply(manifest), "held_out")
     with pytest.raises(DataError, match="the manifest has no column 'split': use patient"):

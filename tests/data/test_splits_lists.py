@@ -50,6 +50,12 @@ def test_a_list_may_name_ids_files_studies_or_patients(manifest: Manifest, train
     assert split.missing == ()
 
 
+def test_names_that_are_as_many_ids_as_patients_are_ids(tmp_path: Path) -> None:
+    columns = {"id": ["1", "2", "3"], "text": ["x"] * 3, "id.patient": ["2", "3", "1"]}
+    split = make_split(Manifest.of(columns, root=tmp_path), {"name": "ids", "files": files(tmp_path, test="1\n2\n9\n")})
+    assert (split.parts, split.unit, split.missing) == ({"test": ("1", "2")}, "image", ("9",))
+
+
 def test_a_file_name_that_stands_in_several_folders_names_nothing(tmp_path: Path) -> None:
     paths = ["p1/study1/view1_frontal.jpg", "p2/study1/view1_frontal.jpg"]
     manifest = Manifest.of({"id": ["a", "b"], "image": paths}, root=tmp_path)

@@ -125,9 +125,25 @@ def test_a_draw_by_patient_is_that_of_the_function_that_was_called(release: Mani
         )
 
 
-def test_a_draw_from_fewer_units_is_refused(release: Manifest) -> None:
+def of_patients(release: Manifest, patients: list[str]) -> Manifest:
+    ids = [f"i{k}" for k in range(len(patients))]
+    columns = {"id": ids, "text": ["x"] * len(ids), "id.patient": patients}
+    return Manifest.of(columns, root=release.root, meta=release.meta)
+
+
+def test_a_draw_by_patient_counts_a_patient_of_several_images_once(release: Manifest) -> None:
+    twice = [f"p{k}" for k in range(10)] * 2
+    split = make_split(of_patients(release, twice), "sorted")
+    people = {part: {twice[int(i[1:])] for i in ids} for part, ids in split.parts.items()}
+    assert people == drawn([f"p{i}" for i in range(10)])
+    assert split.repeated == 0
+
+
+def test_a_draw_from_fewer_or_more_units_is_refused(release: Manifest) -> None:
     with pytest.raises(DataError, match="drawn from 10 units and there are 9, so the same draw gives other parts"):
         make_split(release.take(np.arange(9)), "sorted")
+    with pytest.raises(DataError, match="drawn from 10 units and there are 11"):
+        make_split(of_patients(release, [f"p{k}" for k in range(11)]), "sorted")
 
 
 def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest) -> None:

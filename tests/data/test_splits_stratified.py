@@ -100,6 +100,17 @@ def test_single_records_with_one_label_each_are_parted_exactly() -> None:
     ]
 
 
+def test_ties_go_to_the_part_that_wants_most_records_and_who_has_no_label_fills_up() -> None:
+    for seed in range(8):
+        # One label in groups of 9 records and of 1, another in two of 1: the first of these goes where there is room.
+        counts = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        halves = {"shares": np.array([0.5, 0.5]), "stages": (np.arange(2),), "seed": seed}
+        part = iterative_stratification(counts, np.array([9, 1, 1, 1]), **halves)
+        assert part[2] == part[1] != part[0]
+        none = iterative_stratification(np.zeros((6, 2), int), np.array([1, 1, 5, 1, 1, 1]), **halves)
+        assert [int((none == none[2]).sum()), int((none != none[2]).sum())] == [1, 5]  # five records each
+
+
 def test_uncertain_ones_are_a_stratum_of_their_own() -> None:
     values = [1.0] * 100 + [-1.0] * 50 + [0.0] * 850
     columns = {"id": [f"i{k}" for k in range(1000)], "id.patient": [f"p{k}" for k in range(1000)], "text": ["x"] * 1000}
