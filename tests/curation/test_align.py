@@ -31,6 +31,7 @@ def reasons(rule: Align, pool: list[dict[str, object]]) -> dict[str, str]:
         (record("a", width=200, height=600), ""),
         (record("a", "Left effusion."), "short"),
         (record("a", "word " * 21), "long"),
+        (record("a", "word " * 20), ""),
         (record("a"), ""),
     ],
 )
@@ -44,13 +45,16 @@ def test_a_common_text_is_capped_exactly_or_dropped() -> None:
     assert Counter(capped.values()) == {"common_text": 33, "": 8}
     assert Counter(reasons(Align(max_shared=7, shared="drop"), pool).values()) == {"common_text": 40, "": 1}
     assert capped != reasons(Align(max_shared=7, seed=1), pool)
+    assert set(reasons(Align(max_shared=40, shared="drop"), pool).values()) == {""}
 
 
 def test_an_image_of_many_texts_and_a_word_of_few_records() -> None:
     pool = [record(f"a{i}", f"Text number {i} of one.", image="one.png") for i in range(3)]
     assert set(reasons(Align(max_texts=2), pool).values()) == {"busy_image"}
+    assert set(reasons(Align(max_texts=3), pool).values()) == {""}
     pool = [record("a", "the left lung"), record("b", "the left lung"), record("c", "the left lnug")]
     assert reasons(Align(min_count=2), pool) == {"a": "", "b": "", "c": "rare_words"}
+    assert reasons(Align(min_count=2), [record("a", "lung lung lung lung")]) == {"a": "rare_words"}  # of one record
 
 
 def test_order_of_the_pool_and_a_second_pass_with_the_same_counts_change_nothing() -> None:

@@ -51,6 +51,11 @@ def test_sentences_are_filtered_by_length_address_repetition_and_information() -
     ]
     assert worth_keeping(sentences, information=0.2) == [1, 5]
     assert worth_keeping(sentences, information=1.0) == []
+    assert worth_keeping(["left lung " * 40 + "left"]) == [0]  # 81 words
+    assert worth_keeping(["left lung " * 41]) == []
+    # -0.9 log 0.9 - 0.1 log 0.1 = 0.325: each word of a sentence counts once, however often it stands there.
+    assert worth_keeping(["effusion " * 9 + "left"], information=0.36) == []
+    assert worth_keeping(["effusion " * 9 + "left"], information=0.32) == [0]
 
 
 def test_what_a_sentence_says_is_the_same_in_whatever_order_its_words_are_summed() -> None:
@@ -68,7 +73,7 @@ def test_the_cap_of_a_cluster_is_exact_and_sentences_come_with_the_record(tmp_pa
     rows = world(300, 2).astype(np.float32)
     ids = [f"r{i}" for i in range(300)]
     FeatureTable(ids, {"image/embedding": rows}, {}).save(tmp_path / "images.parquet")
-    texts = [f"Finding number {i} is described in this sentence." for i in range(60)]
+    texts = ["No.", *(f"Finding number {i} is described in this sentence." for i in range(1, 60))]
     columns = {"text/embedding": world(60, 3).astype(np.float32), "text": texts}
     FeatureTable([f"s{i}" for i in range(60)], columns, {}).save(tmp_path / "sentences.parquet")
     rule = Realsyn(
@@ -88,6 +93,7 @@ def test_the_cap_of_a_cluster_is_exact_and_sentences_come_with_the_record(tmp_pa
     size, stay = Counter(clusters.values()), Counter(clusters[name] for name in ids if not verdicts[name].reason)
     assert stay == {cluster: min(9, count) for cluster, count in size.items()}
     near = rows.astype(float) @ columns["text/embedding"].astype(float).T
+    near[:, 0] = -2  # too short for anybody, and all others keep their own words
     for place, name in enumerate(ids):
         if not verdicts[name].reason:
             best = [texts[i] for i in np.argsort(-near[place], kind="stable")[:2]]
