@@ -162,6 +162,7 @@ def test_where_takes_values_lists_and_missing() -> None:
         (lambda: small(**{"graph.f": [1, 1, 0]}), "cannot hold the kind 'graph'"),
         (lambda: small(**{"boxes.f": [1, 1, 0]}), "'boxes.f' must hold lists of x0, y0, x1, y1"),
         (lambda: small(**{"boxes.f": [[[1, 1, 0, 2]], None, []]}), "a box of the column 'boxes.f' is not x0 < x1"),
+        (lambda: small(**{"boxes.f": [[[1, 1, 2, 1]], None, []]}), "a box of the column 'boxes.f' is not x0 < x1"),
         (lambda: small(**{"boxes.f": [[[1, 1, 2]], None, []]}), "a box of the column 'boxes.f' is not x0 < x1"),
         (lambda: small(**{"mask.f": [[2, 2, 1, 2], None, None]}), "runs of the column 'mask.f' do not fill"),
         (lambda: small(deidentified=["yes", "maybe", "no"]), "write yes, no or unknown"),

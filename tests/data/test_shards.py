@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -346,6 +347,13 @@ def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: 
     (tmp_path / "out" / "a.png").write_bytes(films.path(5).read_bytes())
     assert column_hashes(mixed, "image") is None  # then files are hashed
     assert check_split(mixed, near=False, cache=cache) == found
+    for offset in (511, 1 << 40):  # nor where the index knows no file at a place, before its last one or behind it
+        name = str(table.column("image")[3])
+        odd = name.replace(f"/{member_of(name).offset}+", f"/{offset}+")
+        other = table.with_column("image", [odd if each == name else each for each in table.column("image")])
+        assert column_hashes(other, "image") is None
+        found_by_index = indexed_hashes([other.path(row) for row in range(12)])
+        assert [bool(sha) for sha in found_by_index] == [row != 3 for row in range(12)]
     crossed = table.with_column("id.patient", ["p"] * 12).with_column("split", [None, "train", *["test"] * 10])
     assert [(leak.kind, leak.a, leak.b) for leak in check_split(crossed, near=False, cache=cache)] == [
         ("patient", "s1", "s2"),
@@ -401,6 +409,9 @@ def test_volumes_read_the_same_packed_plain_and_as_a_folder_of_slices(tmp_path: 
     films = Manifest.of({"id": ["a", "b", "c"], "volume": ["v0.nii", "v1.nii.gz", "slices"]}, root=root)
     _, table = sharded(films, tmp_path / "out")
     assert [table.path(row, "volume").name[12:] for row in range(3)] == [".nii", ".nii.gz", ".zip"]
+    with open_member(member_of(table.path(2, "volume"))) as file, zipfile.ZipFile(file) as packed:
+        slices = [packed.read(name) for name in sorted(packed.namelist())]
+    assert slices == [file.read_bytes() for file in sorted((root / "slices").iterdir())]  # whatever order a disk has
     ours, theirs = (open_slices(each.path(0, "volume")).read([3]) for each in (films, table))
     assert np.array_equal(ours, theirs)  # of a plain file one slice is read
     for row in range(3):
