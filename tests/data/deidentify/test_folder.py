@@ -54,6 +54,8 @@ def hospital(root: Path) -> Path:
 
 
 def run(root: Path, **options: object) -> object:
+    """Under a fixed key: 1 of 3,650 that are drawn by chance moves one of DATES to another, as if it had stayed."""
+    (root / "key").write_text("6b" * 32)
     return deidentify_folder(root / "in", root / "out", key_file=root / "key", keep_columns=["label"], **options)
 
 
@@ -89,9 +91,12 @@ def test_every_file_is_written_or_listed_with_a_reason(done: Path) -> None:
         assert "out" not in line or (done / "out" / line["out"]).exists()
 
 
-def test_the_list_and_the_key_are_for_their_owner_only(done: Path) -> None:
+def test_the_list_and_the_key_are_for_their_owner_only(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "note.txt").write_text("Clear lungs.")
+    deidentify_folder(tmp_path / "in", tmp_path / "out", key_file=tmp_path / "key")
     for name in ("out.private.jsonl", "key"):
-        assert stat.S_IMODE((done / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
 def test_the_report_counts_and_tells_nothing(done: Path) -> None:
