@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydicom import Dataset, dcmread
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.phantom.devices import SCANNERS
-from medvlp.serving.exports.kinds import export
+from medvlp.serving.exports.kinds import KINDS, export
 from medvlp.serving.exports.picture import render
 from medvlp.serving.exports.shown import BANNER
 from tests.dicom_check import errors_of, needs_dciodvfy
@@ -127,11 +128,13 @@ def test_a_capture_holds_the_picture_that_is_drawn_in_the_same_study(tmp_path: P
 
 
 def test_names_of_files_tell_nothing_of_the_patient(tmp_path: Path) -> None:
+    """A word of the program and eight digits drawn by chance, which may be those of a patient's number too."""
     source = ct_slice(tmp_path)
-    for kind in ("sr", "seg", "sc", "png", "fhir"):
-        name = export(shown(source), kind).filename
-        assert "4711" not in name
-        assert "Doe" not in name
+    for kind, (word, _, _) in KINDS.items():
+        stem, suffix = word.split(".")
+        one, other = (export(shown(source), kind).filename for _ in range(2))
+        assert re.fullmatch(rf"medvlp-{stem}-[0-9a-f]{{8}}\.{suffix}", one)
+        assert one != other
 
 
 @pytest.mark.parametrize("kind", ["sr", "seg", "sc", "fhir"])
