@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import time
 import tracemalloc
 from dataclasses import replace
 
@@ -58,8 +57,13 @@ def test_all_is_found_by_what_it_is(shelf):
         Shelf(shelf.folder / "nowhere")
 
 
+def silent_for(seconds, runs_folder):
+    """A moment: so long after the last line of the training that is running, however long the tests before took."""
+    return (runs_folder / "live" / "log.jsonl").stat().st_mtime + seconds
+
+
 def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, result):
-    rows = {row["run"]: row for row in run_table(shelf).to_dict("records")}
+    rows = {row["run"]: row for row in run_table(shelf, now=silent_for(599, runs_folder)).to_dict("records")}
     log = [json.loads(line) for line in (runs_folder / "tiny" / "log.jsonl").read_text().splitlines()]
     cached = json.loads((runs_folder / "tiny/checkpoints/best/trainer.json").read_text())
     macro = next(row for row in result.metrics if (row.metric, row.label, row.split) == ("auroc", "macro", "test"))
@@ -84,8 +88,9 @@ def test_the_metric_that_chose_is_the_checkpoints_though_another_has_the_same_va
     assert run_table(Shelf(tmp_path))["chosen by"].tolist() == ["zero_shot/auroc/macro"]
 
 
-def test_a_training_that_fell_silent_is_called_stopped(shelf):
-    later = dict(zip(*run_table(shelf, now=time.time() + 700)[["run", "state"]].to_numpy().T, strict=True))
+def test_a_training_that_fell_silent_is_called_stopped(shelf, runs_folder):
+    table = run_table(shelf, now=silent_for(601, runs_folder))
+    later = dict(zip(*table[["run", "state"]].to_numpy().T, strict=True))
     assert later == {"live": "stopped", "tiny": "finished"}
 
 
