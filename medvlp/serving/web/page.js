@@ -46,6 +46,8 @@ async function open(what, loading, file = null) {
     say.textContent = error.message;
     if (room.study !== room.whole) takeBack();
     document.body.dataset.state = "refused";
+  } finally {
+    room.count(); // of the files kept: it may have been taken while this one was read
   }
 }
 
@@ -388,7 +390,7 @@ async function start() {
   $("show-keys").addEventListener("click", () => act("help"));
   $("close-keys").addEventListener("click", () => $("keys").close());
   listen(act);
-  stayAlive(15000, ({ files }) => { $("files-kept").textContent = files; });
+  room.count = stayAlive(15000, ({ files }) => { $("files-kept").textContent = files; });
   document.body.dataset.state = "ready";
 }
 

@@ -65,11 +65,12 @@ export async function call(name, ...data) {
   return result;
 }
 
-/** Tell the server that the page is here, and at once when it goes. */
+/** Tell the server that the page is here, and at once when it goes; returns what tells it now. */
 export function stayAlive(every, seen) {
   const beat = () => getJson("/rr/alive").then(seen, () => {});
   setInterval(beat, every);
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") beat(); });
   addEventListener("pagehide", () => navigator.sendBeacon("/rr/close"));
-  return beat();
+  beat();
+  return beat;
 }
