@@ -54,9 +54,14 @@ def drop(page, *files: Path) -> None:
 _FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
+def drawn(page) -> None:
+    """Wait until what was done so far is on the page."""
+    page.evaluate(_FRAMES)
+
+
 def painted(page, number=0, *, colours=False) -> np.ndarray:
     pane = page.locator(".pane").nth(number)
-    page.evaluate(_FRAMES)
+    drawn(page)
     told = pane.evaluate(_READ, colours)
     shape = (told["height"], told["width"], *((3,) if colours else ()))
     return np.frombuffer(base64.b64decode(told["levels"]), np.uint8).reshape(shape)

@@ -11,7 +11,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the page is test
 from medvlp.io import read_volume  # noqa: E402
 from medvlp.io.stored_volume import stored_volume  # noqa: E402
 from medvlp.serving.launch import Options, open_room  # noqa: E402
-from tests.serving.browsing import drop, opened, painted  # noqa: E402
+from tests.serving.browsing import drawn, drop, opened, painted  # noqa: E402
 from tests.serving.room_files import ct_slices, film  # noqa: E402
 
 expect = playwright.expect
@@ -59,7 +59,7 @@ def test_every_key_of_the_printed_table_does_what_it_says(page, tmp_path, films)
         page.mouse.down()
         page.mouse.move(x + across, y + down, steps=4)
         page.mouse.up()
-        page.wait_for_timeout(60)
+        drawn(page)
 
     press("?")
     expect(page.locator("#keys")).to_be_visible()
