@@ -196,7 +196,9 @@ def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) 
     assert found.reason == "Its process ended with SIGKILL, probably for want of memory."
 
 
-def test_a_run_that_went_on_half_way_is_not_the_measure_of_whole_ones(lay: Callable[..., Plan]) -> None:
+def test_a_run_that_went_on_half_way_is_not_the_measure_of_whole_ones(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It took an hour for half of its samples: each of the seven others takes two."""
     runs = lay().runs
     half = runs[0].training.phases[-1].until // 2
@@ -206,7 +208,7 @@ def test_a_run_that_went_on_half_way_is_not_the_measure_of_whole_ones(lay: Calla
     process.kill()
     process.join()
     pool = _Pool(runs, 1)
-    pool.begun -= 3600
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: pool.begun + 3600))
     with messages() as told:
         pool._end(process, runs[0], 3600.0)
     assert re.search(r"; about 14 h 0 min left$", told[-1])
