@@ -19,6 +19,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.core.sample import ImageRecord, Sample
+from medvlp.data.contents import Stamp, stamp_of
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.grounding.case import Box, Case
 from medvlp.evaluation.grounding.evaluate import youden_threshold
@@ -151,7 +152,7 @@ def maps_of(
                 "Grounding needs images that a view of the preprocessing has read: set evaluation.measures.grounding "
                 "to null."
             )
-        facts, size = manifest.record(index), _size(path)
+        facts, size = manifest.record(index), _size(path, stamp_of(path))
         for question, made in zip(asked, drawer.draw(model, sample, [each.finding for each in asked]), strict=True):
             yield DrawnMap(
                 question=question,
@@ -212,15 +213,15 @@ def training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str]
         path = prepared.manifest.path(question.index)
         if not question.region.boxes or path is None:
             continue
-        height, width = _size(path)
+        height, width = _size(path, stamp_of(path))
         some = [(x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in question.region.boxes]
         found.setdefault(question.finding, []).append(some)
     return found
 
 
 @lru_cache(maxsize=8192)
-def _size(path: Path) -> tuple[int, int]:
-    """Height and width as the file stores them, in whose pixels regions are drawn."""
+def _size(path: Path, stamp: Stamp | None) -> tuple[int, int]:
+    """Height and width as the file stores them, in whose pixels regions are drawn; kept by its `stamp` too."""
     image = read_image(path)
     height, width = image.stored(image.pixels).shape[:2]
     return int(height), int(width)

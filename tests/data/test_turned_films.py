@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from medvlp.data.prepare import prepare
 from medvlp.data.stacks import stack_of
 from medvlp.data.views.read import Read
 from medvlp.data.views.read_stack import ReadStack
+from medvlp.evaluation.grounding.regions import Regions
 from medvlp.io import read_image
-from medvlp.measures._grounding_maps import _size
+from medvlp.measures._grounding_maps import _size, training_boxes
 from medvlp.runs.gallery import _boxes
 from tests.io.conftest import dicom_writer
 
@@ -119,10 +121,23 @@ def test_what_is_cut_of_a_turned_film_is_a_part_of_the_file(tmp_path: Path) -> N
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_size_and_the_drawn_boxes_of_a_turned_film_are_those_of_its_file(tmp_path: Path, orientation: str) -> None:
     path = film(tmp_path, orientation)
-    assert _size(Path(path)) == SIZE
+    assert _size(Path(path), None) == SIZE
     sample = read(tmp_path, path)
     (box,) = _boxes(record_of(sample), bright(sample)[None], "nodule", [BOX])
     assert torch.equal(covered(torch.tensor([[box.left, box.top, box.right, box.bottom]])), bright(sample))
+
+
+def test_boxes_are_in_shares_of_the_picture_that_lies_there_now(tmp_path: Path) -> None:
+    """One process may judge twice: pictures that were written anew in between are not of their former size."""
+    found = []
+    for second, times in enumerate((1, 2)):
+        Image.fromarray(square((48 * times, 64 * times))).save(tmp_path / "a.png")
+        os.utime(tmp_path / "a.png", (second, second))
+        columns = {"id": ["a"], "id.patient": ["p"], "image": ["a.png"], "boxes.nodule": [[BOX]]}
+        prepared = prepare(Manifest.of(columns, root=tmp_path), [Read(size=64)], cache=Cache(tmp_path / "cache"))
+        found.append(training_boxes(prepared, Regions(prepared.manifest), ["nodule"])["nodule"])
+    once = (5 / 64, 10 / 48, 15 / 64, 20 / 48)
+    assert found == [[[once]], [[tuple(share / 2 for share in once)]]]
 
 
 def test_a_picture_that_was_handed_over_is_its_own_source(tmp_path: Path) -> None:
