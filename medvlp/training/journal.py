@@ -33,7 +33,7 @@ class Journal:
     def __init__(self, run: Path, *, samples_seen: int, active: bool = True, tracking: Tracking | None = None) -> None:
         self._path = run / LOG
         self._active = active
-        self._started = time.time()
+        self._started = time.monotonic()
         self._board, self._tracking = None, tracking
         if not active:
             return
@@ -50,7 +50,7 @@ class Journal:
         """Append one row; numbers also go to TensorBoard and the services under ``kind/name``."""
         if not self._active or self._board is None:
             return
-        row = {"kind": kind, "samples_seen": samples, "seconds": round(time.time() - self._started, 3), **values}
+        row = {"kind": kind, "samples_seen": samples, "seconds": round(time.monotonic() - self._started, 3), **values}
         append_row(self._path, row)
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

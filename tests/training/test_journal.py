@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvlp.training.journal import Journal, read_journal
@@ -24,6 +26,18 @@ def test_a_resumed_run_writes_no_row_twice_and_a_torn_line_is_left_out(tmp_path:
     assert [(row["samples_seen"], row["loss"]) for row in rows] == [(10, 10.0), (20, 20.0), (30, 3.0)]
     shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
     assert [(each.step, each.value) for each in shown] == [(10, 10.0), (20, 20.0), (30, 3.0)]
+
+
+def test_seconds_of_a_run_are_those_that_passed_though_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, samples_seen=0)
+    journal.write("train", 10, {"loss": 1.0})
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    journal.write("train", 20, {"loss": 1.0})
+    journal.close()
+    first, second = (row["seconds"] for row in read_journal(tmp_path / "log.jsonl"))
+    assert 0 <= first <= second
 
 
 def _one_second_earlier(board: Path) -> None:
