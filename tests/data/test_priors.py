@@ -72,6 +72,9 @@ def test_of_several_films_of_the_prior_study_the_same_view_position_comes_first(
     several = films(study_number=[3, 2, 2, 1, 1, 2, 1])
     assert stacks(several)[0] == ["a3", "a2"]
     assert stacks(several.with_column("view_position", ["AP", "AP", "PA", "LL", "PA", "PA", "PA"]))[0] == ["a3", "a1"]
+    assert stacks(several.with_column("view_position", ["PA"] * 7))[0] == ["a3", "a1"]  # then the first row
+    # The last study comes before the same position in an older one.
+    assert stacks(films(view_position=["PA", "PA", "AP", "LL", "PA", "PA", "PA"]))[0] == ["a3", "a2"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["train", "test"])), max_size=12))

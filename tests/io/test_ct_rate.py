@@ -62,6 +62,17 @@ def test_what_the_values_do_not_tell_is_refused(values, slope, intercept):
     assert refused.value.reason == "undecidable"
 
 
+def test_three_hundredths_of_air_and_of_soft_tissue_are_a_chest_and_one_is_none():
+    def told(share):
+        values = np.full(1000, -400.0)
+        values[: 10 * share], values[-10 * share :] = -900, 40
+        return ct_rate_hu(volume(values.reshape(10, 10, 10)), 1, -8192, SPACING).steps[0]
+
+    assert "not applied, the values are Hounsfield units already" in told(3)
+    with pytest.raises(UnreadableImage, match="neither the values as they are nor the rescaled ones"):
+        told(1)
+
+
 def test_a_side_car_without_rescale_changes_nothing():
     truth = chest()
     found = ct_rate_hu(volume(truth), 1, 0, SPACING)
@@ -70,11 +81,11 @@ def test_a_side_car_without_rescale_changes_nothing():
 
 
 def test_true_spacing_replaces_a_wrong_one_and_is_announced():
-    found = ct_rate_hu(volume(chest()), 1, -1024, (1.5, 0.75, 0.75))
-    assert found.spacing == pytest.approx((1.5, 0.75, 0.75))
+    found = ct_rate_hu(volume(chest()), 1, -1024, (1.5, 0.75, 0.5))
+    assert found.spacing == pytest.approx((1.5, 0.75, 0.5))
     assert found.world_of(0, 0, 0) == (10, 20, 30)
-    assert found.world_of(2, 4, 8) == pytest.approx((10 - 8 * 0.75, 20 + 2 * 1.5, 30 + 4 * 0.75))
-    assert found.warnings == ("the file's spacing 2 x 3 x 1 mm was replaced by the side-car's 1.5 x 0.75 x 0.75 mm",)
+    assert found.world_of(2, 4, 8) == pytest.approx((10 - 8 * 0.5, 20 + 2 * 1.5, 30 + 4 * 0.75))
+    assert found.warnings == ("the file's spacing 2 x 3 x 1 mm was replaced by the side-car's 1.5 x 0.75 x 0.5 mm",)
 
 
 @pytest.mark.parametrize(
