@@ -26,7 +26,7 @@ from medvlp.data.pipeline import apply_views
 from medvlp.data.pool import Pool
 from medvlp.data.prepare import Prepared, pool_name, prepare
 from medvlp.data.stack_files import write_stack_file
-from medvlp.data.stacks import LazyStack, StoredStack
+from medvlp.data.stacks import LazyStack, StoredStack, middle_of
 from medvlp.data.views.read_stack_file import ReadStackFile
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.sample_slices import SampleSlices
@@ -87,6 +87,10 @@ def test_a_stack_beyond_2_gib_is_read_in_calls_that_macos_takes(
     stored._read(0, 12, into)
     assert [offset for offset, _ in read] == [12 + sum(size for _, size in read[:i]) for i in range(len(read))]
     assert sum(size for _, size in read) == len(into)
+
+
+def test_of_a_film_and_its_prior_the_film_is_shown_and_of_more_the_middle() -> None:
+    assert [middle_of(count) for count in (1, 2, 3, 4, 5)] == [0, 0, 1, 2, 2]
 
 
 def test_workers_make_the_same_files(tmp_path: Path) -> None:

@@ -36,3 +36,12 @@ def test_a_pipe_is_listed_and_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("written", "age"), [("094Y", 90), ("018M", 1), ("412Y", None), ("", None)])
 def test_an_age_that_nobody_reaches_is_none_and_one_above_90_is_90(written: str, age: int | None) -> None:
     assert Header("a.dcm", {"PatientAge": written}).age == age
+
+
+def test_who_is_not_known_to_be_deidentified_is_not() -> None:
+    # Patient Identity Removed (0012,0062) is YES, NO or absent.
+    told = {
+        word: Header("a.dcm", {"PatientIdentityRemoved": word} if word else {}).deidentified
+        for word in ("YES", "NO", "", "MAYBE")
+    }
+    assert told == {"YES": "yes", "NO": "no", "": "unknown", "MAYBE": "unknown"}
