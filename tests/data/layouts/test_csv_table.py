@@ -23,6 +23,11 @@ def test_paths_of_another_system_are_named_as_the_reason(tmp_path: Path) -> None
         index_cohort("csv", tmp_path, {"columns": {"image": "file"}})
 
 
+def test_the_separator_is_the_headers_whatever_stands_in_reports(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id;report\n7;Heart, lungs, bones: all normal.\n")
+    assert read_table(tmp_path / "t.csv").rows == (("7", "Heart, lungs, bones: all normal."),)
+
+
 def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("note,patient,patient,x,x\nClear.,p1,q1,1,2\n")
     assert len(index_cohort("csv", tmp_path, {"columns": {"text": "note"}})) == 1
