@@ -160,6 +160,18 @@ def test_a_score_that_divides_the_classes_still_leaves_doubt() -> None:
     assert row.interval.low == pytest.approx(0.025 ** (1 / patients))
     precision = result.find("average_precision", "effusion")
     assert (precision.value, precision.interval.low, precision.reason) == (1.0, None, "separated")
+    table["score:nodule"] = table["label:nodule"].fillna(0) * 2
+    macro = _evaluate(table).find("auroc", "macro")  # the limit is of one ranking, there is none of a mean's
+    assert (macro.value, macro.interval.low, macro.reason) == (1.0, None, "separated")
+
+
+def test_the_chance_of_a_weighted_mean_is_weighted_likewise() -> None:
+    result = _evaluate(_table(), resamples=0)
+    rows = [result.find("average_precision", finding) for finding in ("effusion", "nodule")]
+    positives = [row.counts.positives for row in rows]
+    for what in ("value", "chance"):
+        expected = np.average([getattr(row, what) for row in rows], weights=positives)
+        assert getattr(result.find("average_precision", "weighted"), what) == pytest.approx(expected)
 
 
 def test_blank_strings_are_missing_labels() -> None:

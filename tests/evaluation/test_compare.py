@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.compare import compare_results
@@ -118,6 +119,26 @@ def test_all_else_is_a_paired_bootstrap_of_patients(first: Result, second: Resul
     row = compared.find("average_precision_difference", "edema")
     assert [row.interval.low, row.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
     assert row.test.p == bootstrap_p(np.array(draws))
+
+
+def test_the_interval_of_a_mean_difference_is_of_the_mean_in_each_resample(
+    first: Result, second: Result, compared: Result
+) -> None:
+    one, other = (result.cases[result.cases["split"] == "test"].sort_values("id") for result in (first, second))
+    findings = ["effusion", "lung_mass", "edema"]
+    any_positive = (one[[f"label:{name}" for name in findings]] == 1).any(axis=1)
+    clusters = patient_clusters(one["patient_id"].astype(str), any_positive)
+    weights = resample_patients(clusters, start=0, stop=80, seed=4)[clusters.patient]
+
+    def area(table: pd.DataFrame, name: str, b: int) -> float:
+        known = one[f"label:{name}"].isin([0, 1]).to_numpy()
+        return roc_auc_score(
+            one[f"label:{name}"][known], table[f"score:{name}"][known], sample_weight=weights[known, b]
+        )
+
+    draws = [np.mean([area(other, name, b) - area(one, name, b) for name in findings]) for b in range(80)]
+    row = compared.find("auroc_difference", "macro")
+    assert [row.interval.low, row.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
 
 
 def test_thresholds_and_calibrations_are_each_sides_own(first: Result, second: Result, compared: Result) -> None:

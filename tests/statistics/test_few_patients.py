@@ -93,6 +93,8 @@ def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() ->
     assert plain.find("auroc", "macro").reason == "rare_findings"
     kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=40, min_positives=5)
     assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").counts.labels_used) == (None, 1)
+    four = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=0, min_positives=4)
+    assert four.find("auroc", "macro").counts.labels_used == 2  # so many are enough
     none = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=99)
     assert none.find("auroc", "macro").reason == "none_large_enough"
 
