@@ -138,12 +138,12 @@ def _aligned(
     first, second = first.loc[shared].reset_index(drop=True), second.loc[shared].reset_index(drop=True)
     moved = int((first["patient_id"].astype(str) != second["patient_id"].astype(str)).sum())
     if moved:
-        raise DataError(f"{moved} cases have another patient_id in the second result: score one list of patients.")
+        raise DataError(f"Other patient_id in {moved} of {len(first)} cases of the second result: score one list.")
     for column in (str(c) for c in first.columns if str(c).startswith("label:") and c in second):
         values = [pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64) for table in (first, second)]
         differ = int((~((values[0] == values[1]) | (np.isnan(values[0]) & np.isnan(values[1])))).sum())
         if differ:
-            raise DataError(f"{differ} cases have another {column} in the second result: use the same labels for both.")
+            raise DataError(f"Other {column} in {differ} of {len(first)} cases of the second result: use the same.")
     return first, second, left_out
 
 

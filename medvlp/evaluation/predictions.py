@@ -153,12 +153,12 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
     for column in _KEYS:
         if column in table and _blank(table[column]).any():
             raise DataError(
-                f"Predictions have {int(_blank(table[column]).sum())} rows without {column!r}: fill or drop them."
+                f"Predictions lack {column!r} in {_blank(table[column]).sum()} of {len(table)} rows: fill or drop them."
             )
     keys = ["id", "split"] if "split" in table else ["id"]
     if table.duplicated(keys).any():
         raise DataError(
-            f"Predictions hold {int(table.duplicated(keys).sum())} rows whose id occurs before: give one row an id."
+            f"Predictions repeat the id in {table.duplicated(keys).sum()} of {len(table)} rows: give one row an id."
         )
     findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
     if not findings:
@@ -180,7 +180,7 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
         shared = int((table.groupby("patient_id")["split"].nunique(dropna=False) > 1).sum())
         if shared:
             raise DataError(
-                f"{shared} patients are in more than one split: split by patient, or the numbers are too good."
+                f"Patients in more than one split: {shared}. Split by patient, or the numbers are too good."
             )
     return findings
 
@@ -210,8 +210,9 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
     if wrong.any():
         first = f" (the first is id {table['id'].to_numpy()[wrong][0]})" if "id" in table else ""
         raise DataError(
-            f"Column score:{finding} has NaN or infinity in {int(wrong.sum())} rows with a known label{first}: mend "
-            "what predicts (training that ends so diverged: lower optimiser.rate), or leave these rows out."
+            f"Column score:{finding} has NaN or infinity in {int(wrong.sum())} of {int(known.sum())} rows with a known "
+            f"label{first}: mend what predicts (training that ends so diverged: lower optimiser.rate), or leave these "
+            "rows out."
         )
     return KnownRows(finding, known, labels == 1.0, scores)
 

@@ -83,7 +83,7 @@ def checked_tables(train: ProbeTable, validation: ProbeTable) -> tuple[FloatArra
         raise DataError(f"Validation has no labels of {', '.join(missing)}: give both tables the same findings.")
     shared = len({str(patient) for patient in train.patients} & {str(patient) for patient in validation.patients})
     if shared:
-        raise DataError(f"{shared} patients are in training and validation: split by patient before probing.")
+        raise DataError(f"Patients in training and in validation: {shared}. Split by patient before probing.")
     return found[0], found[1]
 
 

@@ -89,7 +89,7 @@ def evaluate_sentence_check(
     known = validation if validation is not None and sentence_pairs(validation.reports, kinds) else None
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
-        raise DataError(f"{len(both)} patients are in both parts: calibrate sentences on other patients.")
+        raise DataError(f"Patients in both parts: {len(both)}. Calibrate sentences on other patients.")
     mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
     sentences = evaluate_sentences(own, embed_text, kinds, mean_image=mean_image)
     rows = sentences.table

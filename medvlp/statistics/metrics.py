@@ -114,7 +114,7 @@ def checked_scores(scores: ArrayLike, *, rows: int, name: str = "Scores") -> Flo
     finite = np.isfinite(array)
     if not finite.all():
         raise DataError(
-            f"{name} hold {int((~finite).sum())} values that are NaN or infinite, the first at row "
+            f"{name} are NaN or infinite in {int((~finite).sum())} of {rows} rows, the first at row "
             f"{int(np.flatnonzero(~finite)[0])}: mend the predictor or leave these rows out."
         )
     return array

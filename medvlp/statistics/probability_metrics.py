@@ -44,8 +44,8 @@ def checked_probabilities(probabilities: ArrayLike, *, rows: int, name: str = "P
     outside = (values < 0) | (values > 1)
     if outside.any():
         raise DataError(
-            f"{name} hold {int(outside.sum())} values outside [0, 1], the first is {values[outside][0]:g}: these are "
-            f"scores; calibrate them on validation rows, they are not squashed here."
+            f"{name} lie outside [0, 1] in {int(outside.sum())} of {rows} rows, the first is {values[outside][0]:g}: "
+            f"these are scores; calibrate them on validation rows, they are not squashed here."
         )
     return values
 

@@ -75,7 +75,7 @@ def rank_queries(similarity: ArrayLike, query_group: ArrayLike, candidate_group:
     first, last = np.searchsorted(in_order, query), np.searchsorted(in_order, query, side="right")
     relevant = last - first
     if (relevant == 0).any():
-        raise DataError(f"{int((relevant == 0).sum())} queries have no relevant candidate: leave them out.")
+        raise DataError(f"No candidate is relevant to {(relevant == 0).sum()} of {len(query)} queries: leave them out.")
     above, tied, tied_relevant = np.zeros((3, len(query)), dtype=np.int64)
     for rows in blocks:  # half of all candidates may be relevant to each query: pairs are listed for some queries
         above[rows], tied[rows], tied_relevant[rows] = _counted(scores[rows], order, first[rows], relevant[rows])

@@ -113,7 +113,7 @@ def test_findings_of_one_class_are_left_out_by_name_and_unchosen_ones_are_marked
 
 def test_shared_patients_and_bad_shapes_are_refused() -> None:
     train, validation = table(0), table(1)
-    with pytest.raises(DataError, match="120 patients are in training and validation: split by patient"):
+    with pytest.raises(DataError, match=r"Patients in training and in validation: 120\. Split by patient"):
         Linear().fit(train, train, {})
     short = replace(train, labels={"effusion": train.labels["effusion"][:7]})
     with pytest.raises(

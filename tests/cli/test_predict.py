@@ -221,7 +221,7 @@ def test_what_nobody_knows_is_blank_and_score_asks_for_it(cli: Cli, bundle: Path
     assert cli("predict", bundle, films / "inside", "--out", out).code == 0
     assert out.read_text().splitlines()[0] == "id,patient_id,label:effusion,score:effusion,label:edema,score:edema"
     told = cli("score", out, "--out", tmp_path / "r.json").refused()
-    assert "2 rows without 'patient_id': fill or drop them" in told
+    assert "lack 'patient_id' in 2 of " in told
 
 
 def test_rows_of_two_manifests_that_are_numbered_alike_keep_their_patients(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path
     assert "ends in .json" in cli("score", predictions, "--out", tmp_path / "r.csv").refused()
     assert "There is no rule 'best'" in cli("score", predictions, *out, "--point", "best").refused()
     _write(predictions, **{"score:nodule": np.nan})
-    assert "has NaN or infinity in 80 rows" in cli("score", predictions, *out).refused()
+    assert "has NaN or infinity in 80 of 80 rows" in cli("score", predictions, *out).refused()
     _write(predictions, **{"score:nodule": 7.0})
     assert "they are scores" in cli("score", predictions, *out, "--probabilities").refused()
     table = pd.read_csv(_write(predictions))
@@ -219,8 +219,8 @@ def test_the_help_says_what_is_chosen_unasked(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "sentence"),
     [
-        ({"id": ["a", "a", "b"]}, [], "holds 1 ids that occur before"),
-        ({"written": ["x", "", "y"]}, [], "1 rows without 'written'"),
+        ({"id": ["a", "a", "b"]}, [], "repeats the id in 1 of 3 rows"),
+        ({"written": ["x", "", "y"]}, [], "lacks 'written' in 1 of 3 rows"),
         ({"has_prior": [1, 0, 7]}, [], "has_prior is neither 1 nor 0"),
         ({}, ["--point", "youden"], "only --seed and --resamples"),
     ],

@@ -120,7 +120,7 @@ def test_what_cannot_be_drawn_is_left_out_by_name_and_shared_patients_are_refuse
     assert "16 shots of edema need 16 training patients" in few.left_out["edema"][16]
     with pytest.raises(DataError, match="No finding has enough training patients of both classes"):
         fit_few_shot(train, validation, shots=[16], draws=2, seed=0)
-    with pytest.raises(DataError, match="patients are in training and validation: split by patient"):
+    with pytest.raises(DataError, match=r"Patients in training and in validation: \d+\. Split by patient"):
         fit_few_shot(train, train, shots=[1], draws=2, seed=0)
 
 

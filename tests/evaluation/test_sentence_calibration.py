@@ -159,5 +159,5 @@ def test_without_validation_nothing_is_calibrated_and_shared_patients_are_refuse
         found = told(TRUE, PATIENTS, embed(TRUE), validation)
         assert not found.fitted
         assert not {"sentence_calibrated", "sentence_prior"} & {row.label for row in found.metrics}
-    with pytest.raises(DataError, match="1 patients are in both parts: calibrate sentences on other patients"):
+    with pytest.raises(DataError, match=r"Patients in both parts: 1\. Calibrate sentences on other patients"):
         told(TRUE, PATIENTS, embed(TRUE), Studies(embed(TRUE), TRUE, [*OTHERS[1:], "0"]))

@@ -96,14 +96,14 @@ def test_one_class_is_refused_with_its_reason(metric) -> None:
 @pytest.mark.parametrize(
     ("labels", "scores", "weights", "sentence"),
     [
-        ([0, 1], [0.1, np.nan], None, "Scores hold 1 values that are NaN or infinite, the first at row 1"),
+        ([0, 1], [0.1, np.nan], None, "Scores are NaN or infinite in 1 of 2 rows, the first at row 1"),
         ([0, 1], [np.inf, 0.0], None, "the first at row 0"),
         ([0, -1], [0.1, 0.2], None, r"Labels hold -1, .* leave uncertain \(-1\) and missing rows out first"),
         ([0, np.nan], [0.1, 0.2], None, "Labels hold nan"),
         ([0, 1], [0.1, 0.2, 0.3], None, r"Scores have shape \(3,\), labels have 2 rows"),
         ([[0, 1]], [0.1, 0.2], None, r"Labels have shape \(1, 2\)"),
         ([0, 1], [0.1, 0.2], [1.0, -1.0], "Weights hold negative values"),
-        ([0, 1], [0.1, 0.2], [1.0, np.nan], "Weights hold 1 values that are NaN"),
+        ([0, 1], [0.1, 0.2], [1.0, np.nan], "Weights are NaN or infinite in 1 of 2 rows"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(labels, scores, weights, sentence: str) -> None:

@@ -90,7 +90,7 @@ def test_some_cases_equal_scikit_learn() -> None:
 
 @pytest.mark.parametrize("probability", [1.0001, -1e-9])
 def test_what_is_no_probability_is_refused_and_never_squashed(probability: float) -> None:
-    with pytest.raises(DataError, match=r"hold 1 values outside \[0, 1\].*they are not squashed here"):
+    with pytest.raises(DataError, match=r"lie outside \[0, 1\] in 1 of 2 rows.*they are not squashed here"):
         brier_parts([0, 1], [0.5, probability])
     with pytest.raises(DataError, match="NaN or infinite"):
         brier_parts([0, 1], [0.5, np.nan])

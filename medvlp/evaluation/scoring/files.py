@@ -96,10 +96,10 @@ def score_reports(
             raise DataError(f"{path} has no column {column!r}: reports need id, patient_id, reference and written.")
         blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if blank.any():
-            raise DataError(f"{path} has {int(blank.sum())} rows without {column!r}: fill or drop them.")
+            raise DataError(f"{path} lacks {column!r} in {int(blank.sum())} of {len(table)} rows: fill or drop them.")
     if table["id"].duplicated().any():
         raise DataError(
-            f"{path} holds {int(table['id'].duplicated().sum())} ids that occur before: give one row an id."
+            f"{path} repeats the id in {int(table['id'].duplicated().sum())} of {len(table)} rows: give one row an id."
         )
     return evaluate_reports(
         table["reference"].astype(str).tolist(),

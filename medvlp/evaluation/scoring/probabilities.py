@@ -107,8 +107,8 @@ def calibrated(data: SplitData, fitted: Mapping[str, FittedFinding] | None) -> l
         if data.options.probabilities and not probable:
             outside = finding.scores[(finding.scores < 0) | (finding.scores > 1)]
             raise DataError(
-                f"score:{finding.name} was said to hold probabilities and has {len(outside)} values outside [0, 1], "
-                f"the first is {outside[0]:g}: they are scores, leave --probabilities out."
+                f"score:{finding.name} was said to hold probabilities and lies outside [0, 1] in {len(outside)} of "
+                f"{len(finding.scores)} rows, the first is {outside[0]:g}: they are scores, leave --probabilities out."
             )
         chosen = fitted[finding.name] if fitted is not None else None
         maps = () if chosen is None else chosen.calibrators

@@ -175,7 +175,7 @@ def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd
     shared = len(set(table["patient_id"].astype(str)) & set(validation["patient_id"].astype(str)))
     if shared:
         raise DataError(
-            f"{shared} patients are in the predictions and in the validation table: split by patient, or thresholds "
-            f"and calibration are chosen on patients that they are judged by."
+            f"Patients in the predictions and in the validation table: {shared}. Split by patient, or thresholds and "
+            f"calibration are chosen on patients that they are judged by."
         )
     return pd.concat([table, validation.assign(split=FIT_SPLIT)], ignore_index=True)

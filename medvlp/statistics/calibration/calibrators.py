@@ -134,8 +134,8 @@ def _in_range(scores: FloatArray, scale: Scale) -> None:
     outside = (scores < 0) | (scores > 1)
     if scale == "probability" and outside.any():
         raise DataError(
-            f"{int(outside.sum())} scores are outside [0, 1], the first is {scores[outside][0]:g}, and the calibration "
-            f"was fitted on scores within: fit and use it on the same kind of scores."
+            f"Scores lie outside [0, 1] in {int(outside.sum())} of {scores.size} rows, the first is "
+            f"{scores[outside][0]:g}; the calibration was fitted on scores within: use the same kind of scores."
         )
 
 

@@ -156,7 +156,7 @@ def test_probabilities_are_measured_without_validation_only_where_they_are_said_
     assert {row.calibration for row in found.metrics if row.metric == "brier"} == {"none"}
     assert not [row for row in found.metrics if row.metric in ("f1", "sensitivity")]
     logits = _table(logits=True).drop(columns="split")
-    with pytest.raises(DataError, match=r"score:effusion was said to hold probabilities and has \d+ values outside"):
+    with pytest.raises(DataError, match=r"score:effusion was said to hold probabilities and lies outside"):
         score_predictions(logits, options=ScoreOptions(resamples=20, probabilities=True))
 
 
@@ -169,7 +169,7 @@ def test_logits_are_calibrated_and_never_taken_for_probabilities() -> None:
 def test_scores_of_another_kind_than_in_validation_are_refused(table: pd.DataFrame) -> None:
     odd = table.copy()
     odd.loc[odd["split"] == "test", "score:nodule"] *= 3
-    with pytest.raises(DataError, match=r"score:nodule, split 'test': \d+ scores are outside \[0, 1\]"):
+    with pytest.raises(DataError, match=r"score:nodule, split 'test': Scores lie outside \[0, 1\] in \d+ of"):
         score_predictions(odd, options=FAST)
 
 
@@ -422,7 +422,7 @@ def test_the_interval_of_a_correlation_is_fishers() -> None:
 
 def test_mixed_up_patients_and_validation_are_refused(table: pd.DataFrame) -> None:
     parts = {split: rows.drop(columns="split") for split, rows in table.groupby("split")}
-    with pytest.raises(DataError, match=r"\d+ patients are in the predictions and in the validation table"):
+    with pytest.raises(DataError, match=r"Patients in the predictions and in the validation table: \d+\."):
         score_predictions(parts["test"], validation=parts["test"], options=FAST)
     with pytest.raises(DataError, match="hold a split 'validate' and a validation table was given too"):
         score_predictions(table, validation=parts["validate"], options=FAST)

@@ -146,7 +146,7 @@ def test_a_damaged_map_is_refused(change) -> None:
 def test_scores_of_another_kind_are_refused() -> None:
     assert scale_of(np.array([0.0, 1.0])) == "probability"
     map_ = fit_calibrator("platt", [0, 1, 0, 1], [0.1, 0.4, 0.6, 0.8], scale="probability")
-    with pytest.raises(DataError, match=r"1 scores are outside \[0, 1\], the first is 1.2"):
+    with pytest.raises(DataError, match=r"Scores lie outside \[0, 1\] in 1 of \d+ rows, the first is 1.2"):
         map_.probabilities([0.5, 1.2])
     with pytest.raises(DataError, match="NaN or infinite"):
         map_.probabilities([np.nan])
