@@ -14,7 +14,7 @@ from medvlp.core.errors import DataError
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.few_shot import draw_patients, fit_few_shot
 from medvlp.evaluation.few_shot_results import evaluate_few_shot
-from medvlp.evaluation.linear_classifier import fit_classifiers
+from medvlp.evaluation.linear_classifier import STRENGTHS, fit_classifiers
 from medvlp.statistics.attribute import attribute_scores
 from medvlp.statistics.metrics import auroc
 
@@ -64,6 +64,18 @@ def test_every_patient_is_drawn_equally_often() -> None:
     for draw in range(600):
         counts[draw_patients(labels, people, shots=2, seed=0, draw=draw).ravel()] += 1
     assert counts == pytest.approx(200, abs=5 * np.sqrt(600 * (1 / 3) * (2 / 3)))
+
+
+def test_every_picture_of_a_patient_is_drawn_equally_often() -> None:
+    drawn = [draw_patients([1, 1, 1, 0], list("aaab"), shots=1, seed=0, draw=draw)[1, 0] for draw in range(600)]
+    assert np.bincount(drawn) == pytest.approx(200, abs=5 * np.sqrt(600 * (1 / 3) * (2 / 3)))
+
+
+def test_of_strengths_that_are_as_good_the_weakest_is_chosen() -> None:
+    line = np.linspace(-1, 1, 20)[:, None]
+    tables = (ProbeTable(line, {"edema": line[:, 0] > 0}, [f"{side}{i}" for i in range(20)]) for side in "ab")
+    few = fit_few_shot(*tables, shots=[2], draws=2, seed=0)
+    assert (few.fitted["edema"][2].validation_auroc, few.fitted["edema"][2].strength) == (1.0, min(STRENGTHS))
 
 
 def test_too_few_patients_are_refused_with_their_number() -> None:

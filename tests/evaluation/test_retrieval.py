@@ -115,6 +115,13 @@ def test_restricted_queries_are_those_with_small_groups_and_the_pool_stays() -> 
     assert row.chance == pytest.approx(random_recall(counts, 120, 5).mean(), abs=1e-12)
 
 
+def test_the_chance_of_a_mean_rank_is_that_of_the_first_of_equal_reports_in_a_random_order() -> None:
+    image, text, _, patients = _embeddings(5)
+    row = _evaluate(image, text, ["a", "a", "b", "b", "b"], patients, ks=(1,)).find("mean_rank", "image_to_report")
+    first = {many: [min(places) for places in itertools.combinations(range(1, 6), many)] for many in (2, 3)}
+    assert row.chance == pytest.approx((2 * np.mean(first[2]) + 3 * np.mean(first[3])) / 5)
+
+
 def test_the_interval_resamples_the_queries_of_patients() -> None:
     image, text, reports, patients = _embeddings()
     result = _evaluate(image, text, reports, patients)
