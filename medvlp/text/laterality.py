@@ -52,7 +52,7 @@ def side_of(word: str) -> str:
 
 # A sentence with such a word states nothing: "no left effusion", "the right lung is clear".
 _ABSENT = re.compile(
-    r"\b(?:no|not|none|nor|neither|never|without|absent|absence|free|negative|clear|cleared|clearing|normal|intact|sharp"
+    r"\b(?:no|nil|not|none|nor|neither|never|without|absent|absence|free|negative|clear(?:ed|ing)?|normal|intact|sharp"
     r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot|\w+n['’]t)\b",
     re.IGNORECASE,
 )

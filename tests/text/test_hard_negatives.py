@@ -60,6 +60,7 @@ def test_of_phantom_reports_exactly_the_one_fact_is_changed_and_it_was_true() ->
         ("negation", "Possible effusion.", set()),
         ("negation", "The effusion has resolved.", set()),
         ("negation", "No change in the effusion.", set()),
+        ("negation", "Nil change in the effusion.", set()),
         ("negation", "A 12 mm nodule is seen.", set()),
         ("negation", "Bilateral effusions.", set()),
         ("negation", "No effusion. No acute cardiopulmonary abnormality.", set()),

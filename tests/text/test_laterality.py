@@ -41,6 +41,7 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "",
         "Cardiomegaly.",
         "No left effusion.",
+        "Nil left effusion.",
         "The right lung is clear.",
         "The left and right hila are prominent.",
         "Bilateral effusions, left lower lobe atelectasis.",

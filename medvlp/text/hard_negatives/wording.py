@@ -317,7 +317,7 @@ def affirm(sentence: str) -> str | None:
 def deny(sentence: str) -> str | None:
     """Return a sentence that denies what this one states; the degree goes with it. None where no form fits."""
     text = " ".join(sentence.split())
-    if re.search(r"\b(?:no|not|none|without|absent|resolved|never|free)\b", text, re.IGNORECASE):
+    if re.search(r"\b(?:no|nil|not|none|without|absent|resolved|never|free)\b", text, re.IGNORECASE):
         return None
     if match := re.fullmatch(r"there (?P<be>is|are) (?:an? )?(?P<x>[^.]+)\.", text, re.IGNORECASE):
         bare = _plain(match["x"])
