@@ -9,7 +9,6 @@ that the classes are covered, not how the rules do on sentences that nobody has 
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from pathlib import Path
 
 from medvlp.text.mentions import read_report
@@ -18,18 +17,14 @@ from medvlp.text.ontology import ancestors
 _STRENGTH = ("present", "uncertain", "absent", "historical", "conditional")
 
 
-def test_assertions_are_right_in_95_of_100_and_in_no_class_of_traps_under_90() -> None:
+def test_all_statements_are_read_as_they_were_meant() -> None:
     rows = list(csv.DictReader((Path(__file__).parent / "assertion_sentences.csv").open(encoding="utf-8", newline="")))
-    right, total, wrong = Counter[str](), Counter[str](), []
+    wrong = []
     for row in rows:
         mentions = read_report(row["sentence"])
         named = [m.presence for m in mentions if m.finding == row["finding"]]
         said = named or [m.presence for m in mentions if row["finding"] in ancestors(m.finding)]
         got = min(said, key=_STRENGTH.index, default="nothing")
-        for group in (row["trap"], "all"):
-            total[group] += 1
-            right[group] += got == row["presence"]
         if got != row["presence"]:
-            wrong.append((row["sentence"], row["finding"], row["presence"], got))
-    assert right["all"] / total["all"] >= 0.95, wrong
-    assert all(right[trap] / total[trap] >= 0.90 for trap in total), wrong
+            wrong.append((row["trap"], row["sentence"], row["finding"], row["presence"], got))
+    assert wrong == []  # one cue less was within the 95 of 100 that this asked for
