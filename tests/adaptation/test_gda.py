@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from medvlp.adaptation.ensemble import Ensemble
 from medvlp.adaptation.gda import Gda, discriminants
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
@@ -71,6 +72,19 @@ def test_a_vanishing_weight_leaves_the_words_and_a_large_one_the_gaussians() -> 
 
     assert with_words(1e-12) == pytest.approx(100 * validation.features[:, 5:7], abs=1e-6)
     assert with_words(3.0) == pytest.approx(100 * validation.features[:, 5:7] + 3 * plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("probe", [Gda(), Gda(standardise=False), Ensemble()])
+def test_of_a_finding_of_one_class_words_alone_speak(probe: Gda | Ensemble) -> None:
+    """Such as a rare one in a fold without it."""
+    rows = gaussians(0).features
+    labels, words = np.stack([rows[:, 0] > 3, rows[:, 1] > -99], axis=1).astype(float), np.eye(2, 12)
+    grid = probe.grid(words)
+    shares = [weight if isinstance(probe, Ensemble) else 1.0 for _, weight in grid]
+    for share, each in zip(shares, probe.candidates(rows, labels, words, grid), strict=True):
+        assert np.array_equal(each["output.weight"][1], 100 * share * words[1])
+        assert each["output.bias"][1] == 0
+        assert each["output.bias"][0] != 0
 
 
 @pytest.mark.parametrize("standardise", [True, False])
