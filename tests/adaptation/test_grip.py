@@ -60,6 +60,39 @@ def of_test(tensors: dict[str, np.ndarray], rows: np.ndarray, truth: np.ndarray)
     return auroc(truth, applied("linear", tensors, rows)[:, 0])
 
 
+def test_each_round_begins_with_the_words_and_labels_weigh_as_much_as_pseudo_labels_do() -> None:
+    table, _, _ = world(2, labelled=40)
+    rows, labels = table.features, table.labels["edema"][:, None]
+    start = {"output.weight": 100 * WORDS, "output.bias": np.zeros(1)}
+    tuned, known = start, np.isfinite(labels)
+    for room in ((140, 46), (279, 93), (420, 140)):  # of a third, two thirds and all of 560 rows a quarter is present
+        present = applied("linear", tuned, rows)[40:, 0]
+        boards = leaderboards(np.stack([-present, present], axis=1), room)
+        guessed = labels.copy()
+        guessed[40:, 0] = np.where(boards < 0, np.nan, boards)
+        own = {"only": list(start), "epochs": [3], "rate": 0.05, "weight": np.where(known, sum(room) / 40, 1.0)}
+        tuned = trained("linear", start, rows, guessed, **own)[3]
+    [found] = Grip(rounds=3, prior=0.25, rate=0.05).candidates(rows, labels, WORDS, [3])
+    for name, value in tuned.items():
+        assert np.array_equal(found[name], value)
+
+
+def test_what_is_trained_is_the_weighted_cross_entropy_in_which_both_classes_of_a_finding_weigh_alike() -> None:
+    """Of one batch the first step of AdamW is its rate times the sign of the gradient."""
+    table, _, _ = world(5, labelled=40)  # without weights, or unbalanced, a sign differs
+    rows, labels = table.features[:200], table.labels["edema"][:200, None]
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=labels.shape)
+    start = {"output.weight": 5 * WORDS, "output.bias": np.full(1, 0.3)}
+    own = {"only": list(start), "epochs": [1], "rate": 1e-3, "weight": weight}
+    after = trained("linear", start, rows, labels, **own)[1]
+    truth, seen = labels[:40, 0], rows[:40]
+    share = weight[:40, 0] * np.where(truth == 1, 20 / truth.sum(), 20 / (1 - truth).sum())
+    error = share * (1 / (1 + np.exp(-(seen @ start["output.weight"][0] + 0.3))) - truth)
+    moved = {name: after[name] - value * (1 - 1e-3 * 1e-4) for name, value in start.items()}
+    assert moved["output.weight"][0] == pytest.approx(-1e-3 * np.sign(error @ seen), abs=2e-6)
+    assert moved["output.bias"] == pytest.approx(-1e-3 * np.sign(error.sum()), abs=2e-6)
+
+
 @pytest.mark.slow
 def test_rounds_beat_words_all_rows_at_once_and_one_static_set() -> None:
     found = []
