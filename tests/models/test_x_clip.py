@@ -112,6 +112,17 @@ def test_the_integration_of_frames_is_that_of_transformers() -> None:
     torch.testing.assert_close(video(head, frames), theirs(frames).pooler_output, rtol=1e-5, atol=1e-6)
 
 
+def test_of_a_stack_without_a_real_frame_the_head_gives_zero_and_finite_gradients() -> None:
+    """So a view that a batch has not is encoded."""
+    head, frames = Mit(width=4, frames=3, heads=1), torch.rand(1, 3, 4, requires_grad=True)
+    none = Encoded(owner=torch.arange(1), tokens=frames, mask=torch.zeros(1, 3, dtype=torch.bool))
+    out = head(none, "video")["video"]
+    out.sum().backward()
+    assert out.tolist() == [[0.0] * 4]
+    assert frames.grad is not None
+    assert all(each.grad.isfinite().all() for each in (frames, *head.parameters()))
+
+
 def test_prompts_of_a_video_are_those_of_transformers() -> None:
     config = XCLIPConfig(projection_dim=8, prompt_layers=2, prompt_num_attention_heads=2, prompt_hidden_act="gelu")
     config._attn_implementation = "eager"
