@@ -113,17 +113,6 @@ class DataCard(Frozen):
                 raise ValueError(f"the count of {count.what} names the split {count.split!r}, which no split has")
         return self
 
-    def count(self, what: str, split: str = "") -> int:
-        """Return a number.
-
-        Raises:
-            DataError: if the card does not give it.
-        """
-        found = [count.value for count in self.counts if (count.what, count.split) == (what, split)]
-        if not found:
-            raise DataError(f"The card {self.name} gives no count of {what!r}{f' in {split}' if split else ''}.")
-        return found[0]
-
 
 def cards() -> tuple[str, ...]:
     """Names of all cards, sorted."""

@@ -36,7 +36,7 @@ def test_labels_given_as_a_list_keep_their_own_names() -> None:
     assert DataCard.model_validate({**GOOD, "labels": ["effusion"]}).labels == {"effusion": "effusion"}
 
 
-def test_a_count_is_found_by_what_and_split_or_refused() -> None:
+def test_a_count_says_of_what_and_of_which_split_it_is() -> None:
     split = {"title": "t", "rule": "lists", "unit": "patient", "source": "s"}
     counts = [
         {"what": "images", "value": 3, "source": "s"},
@@ -45,9 +45,10 @@ def test_a_count_is_found_by_what_and_split_or_refused() -> None:
     card = DataCard.model_validate(
         {**GOOD, "counts": counts, "splits": {"official": {**split, "options": {"names": ["official"]}}}}
     )
-    assert (card.count("images"), card.count("images", "official")) == (3, 2)
-    with pytest.raises(DataError, match="gives no count of 'patients'"):
-        card.count("patients")
+    assert [(each.what, each.split, each.value) for each in card.counts] == [
+        ("images", "", 3),
+        ("images", "official", 2),
+    ]
 
 
 def test_faults_of_a_card_are_all_told_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

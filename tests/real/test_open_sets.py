@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from medvlp.data.cards import load_card
+from medvlp.data.cards import DataCard, load_card
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
@@ -33,6 +33,11 @@ def wheel() -> Path:
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package torchxrayvision is not installed, whose wheel holds the reports and tables")
     return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def counted(card: DataCard, what: str, split: str = "") -> int:
+    (value,) = (each.value for each in card.counts if (each.what, each.split) == (what, split))
+    return value
 
 
 def records(manifest: Manifest) -> list[dict[str, object]]:
@@ -97,7 +102,7 @@ def test_vqa_rad_row_for_row_and_its_shared_images(pack: Pack) -> None:
     }
     manifest = index_cohort("vqa_rad", root)
     assert set(manifest.column("id")) == set(told)
-    assert len(manifest) == card.count("rows:with frames")
+    assert len(manifest) == counted(card, "rows:with frames")
     for record in records(manifest):
         split, entry = told[str(record["id"])]
         assert record["split"] == split
@@ -109,11 +114,11 @@ def test_vqa_rad_row_for_row_and_its_shared_images(pack: Pack) -> None:
     assert Counter(manifest.column("answer_type")) == {"CLOSED": 2095, "OPEN": 1420}
     assert manifest.meta["images_without_question"] == ["images/synpic35356.jpg"]
     test, train = manifest.split_of("test"), manifest.split_of("train")
-    assert len(test) == card.count("rows", "test")
-    assert len(train) == card.count("rows:with frames", "train")
-    assert sum(kind != "frame" for kind in train.column("phrase_type")) == card.count("rows", "train")
-    assert len(set(manifest.column("image"))) == card.count("images") == card.count("files") - 1
-    assert len(set(test.column("image"))) == card.count("images", "test")
+    assert len(test) == counted(card, "rows", "test")
+    assert len(train) == counted(card, "rows:with frames", "train")
+    assert sum(kind != "frame" for kind in train.column("phrase_type")) == counted(card, "rows", "train")
+    assert len(set(manifest.column("image"))) == counted(card, "images") == counted(card, "files") - 1
+    assert len(set(test.column("image"))) == counted(card, "images", "test")
     assert set(test.column("image")) <= set(train.column("image"))  # the flaw that the card states
     said = set(zip(train.column("image"), train.column("text.question"), strict=True))
     assert sum(pair in said for pair in zip(test.column("image"), test.column("text.question"), strict=True)) == 14
@@ -137,11 +142,11 @@ def test_chestx_det_row_for_row_and_as_its_card_counts(pack: Pack) -> None:
                 assert record[f"boxes.{finding}"] == mine
                 assert record[f"label.{finding}"] == bool(mine)
                 boxes[finding] += len(mine)
-        assert len(entries) == card.count("images", split)
-        assert sum(not entry["syms"] for entry in entries) == card.count("images:without a finding", split)
-        assert boxes.total() == card.count("boxes", split)
-        assert boxes == {finding: card.count(f"boxes:{finding}", split) for finding in card.labels}
-    assert len(found) == card.count("images")
+        assert len(entries) == counted(card, "images", split)
+        assert sum(not entry["syms"] for entry in entries) == counted(card, "images:without a finding", split)
+        assert boxes.total() == counted(card, "boxes", split)
+        assert boxes == {finding: counted(card, f"boxes:{finding}", split) for finding in card.labels}
+    assert len(found) == counted(card, "images")
 
 
 def test_open_i_reports_are_the_archives_and_as_the_card_counts(wheel: Path, pack: Pack) -> None:
@@ -166,14 +171,14 @@ def test_open_i_reports_are_the_archives_and_as_the_card_counts(wheel: Path, pac
             unindexed += "No Indexing" in terms
             normal += "normal" in terms
             told |= {name: (str(uid), sections) for name in names}
-    assert reports == card.count("reports")
-    assert empty == card.count("reports:without findings and impression")
-    assert unindexed == card.count("reports:not indexed")
-    assert normal == card.count("mesh:no_finding")
-    assert images[0] == card.count("reports:without image") == len(manifest.meta["reports_without_image"])  # type: ignore[arg-type]
-    assert images[1] == card.count("reports:with 1 image")
-    assert all(images[n] == card.count(f"reports:with {n} images") for n in range(2, 6))
-    assert len(manifest) == card.count("images")
+    assert reports == counted(card, "reports")
+    assert empty == counted(card, "reports:without findings and impression")
+    assert unindexed == counted(card, "reports:not indexed")
+    assert normal == counted(card, "mesh:no_finding")
+    assert images[0] == counted(card, "reports:without image") == len(manifest.meta["reports_without_image"])  # type: ignore[arg-type]
+    assert images[1] == counted(card, "reports:with 1 image")
+    assert all(images[n] == counted(card, f"reports:with {n} images") for n in range(2, 6))
+    assert len(manifest) == counted(card, "images")
     assert set(manifest.column("id")) == set(told)
     for record in records(manifest):
         uid, sections = told[str(record["id"])]
@@ -201,12 +206,12 @@ def test_vindr_on_kaggles_table_as_the_card_counts(wheel: Path, tmp_path: Path) 
         text = handle.read()
     (tmp_path / "train.csv").write_text(text)
     rows = list(csv.DictReader(text.splitlines()))
-    assert len(rows) == card.count("rows:Kaggle", "train")
-    assert len({row["rad_id"] for row in rows}) == card.count("readers", "train")
+    assert len(rows) == counted(card, "rows:Kaggle", "train")
+    assert len({row["rad_id"] for row in rows}) == counted(card, "readers", "train")
     each = index_cohort("vindr_cxr", tmp_path, {"readers": "each", "require_files": False})
-    assert len(each) == 3 * card.count("images", "train") == card.count("readings:PhysioNet", "train")
+    assert len(each) == 3 * counted(card, "images", "train") == counted(card, "readings:PhysioNet", "train")
     boxes = sum(len(some) for name in each.names_of("boxes") for some in each.arrow(name).to_pylist())
-    assert boxes == card.count("boxes:Kaggle", "train") == sum(row["class_id"] != "14" for row in rows)
+    assert boxes == counted(card, "boxes:Kaggle", "train") == sum(row["class_id"] != "14" for row in rows)
     majority = index_cohort("vindr_cxr", tmp_path, {"require_files": False})
     _, place = np.unique(each.column("id.study"), return_inverse=True)
     for count in card.counts:
