@@ -31,14 +31,12 @@ class Redrawn:
     """A number that can be made again on resampled patients.
 
     Attributes:
-        value: as reported.
         cases: hash of ids, patients and labels: two numbers of equal cases can be paired.
         fewest: patients in the smaller class of the finding that has fewest; a bootstrap of very few shows nothing.
         clusters: the patients, in an order that equal cases share.
         draw: patient weights ``(P, B)`` -> ``(B,)``, NaN where it is not defined.
     """
 
-    value: float
     cases: str
     fewest: int
     clusters: Clusters = field(repr=False)
@@ -123,7 +121,7 @@ def _ranking(table: pd.DataFrame, row: Metric, reported: Sequence[Metric]) -> Re
 
     known = {finding: np.where(each.known, each.positive, -1).tolist() for finding, each in parsed.items()}
     facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
-    return Redrawn(float(row.value or 0.0), hash_of(facts), fewest, clusters, draw)
+    return Redrawn(hash_of(facts), fewest, clusters, draw)
 
 
 def _averaged(row: Metric, parsed: Mapping[str, KnownRows], reported: Sequence[Metric]) -> list[str]:
@@ -168,4 +166,4 @@ def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:
         return np.where(total > 0, values @ rows / np.where(total > 0, total, 1.0), np.nan)
 
     facts = [table[name].astype(str).tolist() for name in ("id", "patient_id", "relevant")]
-    return Redrawn(float(row.value or 0.0), hash_of([*facts, row.counts.pool]), len(np.unique(patient)), clusters, draw)
+    return Redrawn(hash_of([*facts, row.counts.pool]), len(np.unique(patient)), clusters, draw)
