@@ -30,7 +30,11 @@ class Ran:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ran]]:
-    """Run ``medvlp WORDS`` as the entry point does, in this process; an unexpected exception fails the test."""
+    """Run ``medvlp WORDS`` as the entry point does, in this process; an unexpected exception fails the test.
+
+    The terminal has 80 columns, as where there is none: helps of a narrower one are cut and folded elsewhere.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: object) -> Ran:

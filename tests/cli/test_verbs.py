@@ -112,7 +112,7 @@ def test_help_names_every_verb(cli: Cli) -> None:
 
 
 def test_no_line_of_a_list_of_commands_is_cut(cli: Cli) -> None:
-    """Lists are as wide as 80 columns, whatever the terminal is; what is cut ends with three dots."""
+    """Lists are whole at 80 columns, and no wider; what is cut ends with three dots."""
     for words in ((), ("data",), ("cache",)):
         assert not re.search(r"[^]]\.\.\.$", cli(*words, "--help").out, re.MULTILINE)
 
