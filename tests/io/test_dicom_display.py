@@ -328,3 +328,13 @@ def test_palettes_of_bytes_are_words_in_the_byte_order_of_the_file(dicom, segmen
     values = np.array([[0, 1], [2, 3]], np.uint8)
     path = dicom(values, tags, syntax="1.2.840.10008.1.2.2")
     assert shown(path) == pytest.approx(np.array(entries).reshape(2, 2) / 255)
+
+
+@pytest.mark.parametrize(
+    "factor", [1, 256, 257]
+)  # in the low byte, as the standard has it, in the high one, or in both
+def test_palettes_of_8_bits_may_stand_in_either_byte_of_their_words(dicom, factor):
+    entries = np.array([0, 60, 120, 255])
+    tags = {0x00280004: ("CS", "PALETTE COLOR")} | {0x00281101 + n: ("US", [4, 0, 8]) for n in range(3)}
+    tags |= {0x00281201 + n: ("OW", (factor * entries).astype("<u2").tobytes()) for n in range(3)}
+    assert shown(dicom(np.array([[0, 1], [2, 3]], np.uint8), tags)) == pytest.approx(entries.reshape(2, 2) / 255)
