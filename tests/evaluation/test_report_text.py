@@ -20,6 +20,7 @@ REFERENCE = "There is a small left pleural effusion. No pneumothorax."
         ("Left effusion.", 1, 0),
         ("Right effusion.", 1, 1),
         ("Bilateral effusions.", 0, 0),
+        ("Small left effusion. Large right effusion.", 0, 0),
         ("Effusion.", 0, 0),
         ("No left effusion.", 0, 0),
         ("Right pneumothorax.", 0, 0),
@@ -36,6 +37,7 @@ def test_a_side_is_wrong_where_both_name_one_and_they_differ(written: str, sides
         ("There is a 12 mm nodule in the right upper lobe.", (1, 0, 0)),
         ("There is a 1.3 cm nodule in the right upper lobe.", (1, 0, 0)),
         ("There is a 2 cm nodule in the right upper lobe.", (1, 1, 0)),
+        ("There is a 12 mm nodule in the right upper lobe. There is a 40 mm nodule in the left lung.", (1, 1, 0)),
         ("There is a nodule in the right upper lobe.", (0, 0, 0)),
         ("There is a nodule in the right upper lobe. There is a 3 cm mass.", (0, 0, 1)),
     ],
@@ -153,6 +155,9 @@ def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
     )
     assert prior.interval.low is not None
     assert prior.interval.high is not None
+    some = {"has_prior": [True, False, True, False, False], "seed": 0, "recipe": "", "data": "", "resamples": 0}
+    known = evaluate_reports(REFERENCES, WRITTEN, list("abcde"), **some).find("prior_hallucination", "reports")
+    assert known.counts.n == 3  # of a picture that has an earlier one a change may be told
 
 
 def test_a_report_agrees_with_itself() -> None:
