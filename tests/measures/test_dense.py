@@ -277,7 +277,9 @@ def test_where_no_judged_picture_has_a_box_there_is_no_result_whatever_training_
 
     assert list(Detection().run(evaluation([[], [], [], [], None]))) == []
     own, control = Detection().run(evaluation(TRUE))
-    assert own.find("ap_difference@0.3", "constant_box").value is not None
+    values = [each.find("ap@0.3", "macro").value for each in (own, control)]
+    assert own.find("ap_difference@0.3", "constant_box").value == pytest.approx(values[0] - values[1])
+    assert values[0] != values[1]
     assert control.role == "control"
 
 

@@ -14,6 +14,7 @@ from medvlp.statistics.calibration.errors import (
     residual_variance,
     smooth_calibration_error,
     smooth_errors,
+    smoothing_grid,
 )
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.calibration.reliability import reliability_bins
@@ -39,6 +40,12 @@ def test_the_plain_error_is_the_mean_over_bins() -> None:
     order = np.argsort(p)
     expected = np.mean([abs(y[rows].mean() - p[rows].mean()) for rows in order.reshape(9, 10)])
     assert expected_calibration_error(y, p, bins=9, corrected=False) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_centre_of_a_mass_on_the_grid_stays_where_its_probability_is() -> None:
+    p = np.array([1 / 16, 0.3, 0.5, 0.77, 15 / 16])
+    cell, share = smoothing_grid(p, 8)
+    assert (cell + share + 0.5) / 8 == pytest.approx(p, abs=1e-12)  # the middle of cell k is (k + 1 / 2) / 8
 
 
 def test_a_bin_weighs_as_many_rows_as_it_holds() -> None:
