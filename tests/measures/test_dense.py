@@ -69,6 +69,8 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     )
     (result,) = Segmentation().run(evaluation)
     assert result.find("lowest_dice", "mass").value == pytest.approx(min(by_hand))
+    alarm = result.find("false_alarm", "mass")  # of the one case without it
+    assert (alarm.value, alarm.counts.n) == (1.0, 1)
     assert {row.split for row in result.metrics} == {"test"}
 
 
