@@ -29,7 +29,7 @@ _IRREGULAR = {
     "bullae": "bulla", "can't": "cannot", "cant": "cannot", "diagnoses": "diagnosis", "foci": "focus",
     "hemithoraces": "hemithorax", "hila": "hilum", "metastases": "metastasis", "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
-    "c/w": "consistent", "sulci": "sulcus", "nil": "no",
+    "c/w": "consistent", "sulci": "sulcus", "nil": "no", "fx": "fracture",
     # British
     "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
     "localised": "localized", "oedema": "edema",
@@ -39,6 +39,7 @@ _IRREGULAR = {
 _WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
     "rul": ("right", "upper", "lobe"), "rml": ("right", "middle", "lobe"), "rll": ("right", "lower", "lobe"),
     "lul": ("left", "upper", "lobe"), "lll": ("left", "lower", "lobe"), "ctr": ("cardiothoracic", "ratio"),
+    "wnl": ("within", "normal", "limit"),
 }  # fmt: skip
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
 _SHORT_GAP, _LONG_GAP = 5, 10

@@ -171,7 +171,7 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         return False
     if not end[0].startswith("."):
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"
-        return not asked and re.match(r"(?:No|Yes)(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
+        return not asked and re.match(r"(?:No|Yes|None(?: seen)?)(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
     item = _LIST_MARK.match(following) or _NUMBER.search(text[max(start, end.start() - 3) : end.start()])
     items = [*re.split("[:.] ", text[max(start, end.start() - _LEAD) : end.start()])[1:][-2:], following]
     item = item or (len(items) > 1 and all(_is_item(each, mark=False) for each in items))

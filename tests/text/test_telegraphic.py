@@ -39,6 +39,7 @@ DENIED_QUALITIES = {  # none of the nodules is that large: they are there
 AFTER_A_PROCEDURE = {
     "No pneumothorax s/p right chest tube placement.": {"pneumothorax": "absent", "chest_tube": "historical"},
     "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
+    "S/p CABG, sternal wires intact.": {"support_devices": "present"},
 }
 LISTS_IN_ONE_LINE = {
     "1) No edema 2) small effusion 3) cardiomegaly": {
@@ -51,6 +52,12 @@ LISTS_IN_ONE_LINE = {
     "1) No evidence of: a) effusion b) edema 2) nodule": {"effusion": "absent", "edema": "absent", "nodule": "present"},
 }
 WORDS = {
+    "Pneumothorax is not definitively identified.": {"pneumothorax": "absent"},
+    "Can't see any effusion.": {"effusion": "absent"},
+    "Pneumothorax? None seen. Effusion? None.": {"pneumothorax": "absent", "effusion": "absent"},
+    "Nodule in the right upper lobe not seen previously.": {"nodule": "present"},
+    "Fx of the left 4th rib.": {"rib_fracture": "present"},
+    "Heart size WNL.": {"cardiomegaly": "absent"},
     "Acute infiltrate in the right lower lobe.": {"infiltration": "present"},
     "No acute infiltrate.": {"infiltration": "absent"},
     "No active lung disease.": {"no_finding": "present"},
