@@ -93,6 +93,28 @@ def test_a_patient_in_two_folds_is_refused() -> None:
         Linear().fit_folds(replace(TABLE, patients=["one"] * 60), FOLDS, {})
 
 
+def test_all_rows_of_a_patient_may_be_in_one_fold() -> None:
+    folds, patients = np.arange(60) // 2 % 3, [str(row // 2) for row in range(60)]
+    found, apart = (Linear().fit_folds(each, folds, {}) for each in (replace(TABLE, patients=patients), TABLE))
+    assert all(np.array_equal(found.scores[name], apart.scores[name]) for name in TABLE.labels)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [Linear(strengths=(1e-4, 1e-2, 10.0)), TipTuned(sharpness=(3.0,), weights=(3.0, 30.0, 0.1), epochs=(0,))],
+    ids=["apart", "together"],
+)
+def test_a_finding_that_nobody_in_validation_has_leaves_the_choice_to_the_other(adapter: Adapter) -> None:
+    """Where findings choose for themselves it takes the middle of the grid."""
+    validation = gaussians(5, rows=60)
+    only = adapter.fit(*(replace(each, labels={"edema": each.labels["edema"]}) for each in (TABLE, validation)), {})
+    none = {**validation.labels, "effusion": np.zeros(60)}
+    found = adapter.fit(TABLE, replace(validation, labels=none), {})
+    assert only.chosen["edema"] != 1
+    assert found.chosen == {"edema": only.chosen["edema"], "effusion": 1 if adapter.apart else only.chosen["edema"]}
+    assert np.isnan(found.validation_auroc["effusion"])
+
+
 TOWER = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
 READ = [{"name": "read", "size": 32, "preset": "dicom_voi_v1"}]
 NORMED = {"name": "projection", "hidden": 16, "norm": "batch", "stage": "batch"}
