@@ -60,19 +60,25 @@ def of_test(tensors: dict[str, np.ndarray], rows: np.ndarray, truth: np.ndarray)
     return auroc(truth, applied("linear", tensors, rows)[:, 0])
 
 
-def test_each_round_begins_with_the_words_and_labels_weigh_as_much_as_pseudo_labels_do() -> None:
+@pytest.mark.parametrize(
+    ("prior", "rooms"),
+    [(0.25, ((140, 46), (279, 93), (420, 140))), (None, ((102, 84), (205, 167), (308, 252)))],  # of 40 labels 18 are 1
+)
+def test_each_round_begins_with_the_words_and_labels_weigh_as_much_as_pseudo_labels_do(
+    prior: float | None, rooms: tuple[tuple[int, int], ...]
+) -> None:
     table, _, _ = world(2, labelled=40)
     rows, labels = table.features, table.labels["edema"][:, None]
     start = {"output.weight": 100 * WORDS, "output.bias": np.zeros(1)}
     tuned, known = start, np.isfinite(labels)
-    for room in ((140, 46), (279, 93), (420, 140)):  # of a third, two thirds and all of 560 rows a quarter is present
+    for room in rooms:  # a third, two thirds and all of 560 rows
         present = applied("linear", tuned, rows)[40:, 0]
         boards = leaderboards(np.stack([-present, present], axis=1), room)
         guessed = labels.copy()
         guessed[40:, 0] = np.where(boards < 0, np.nan, boards)
         own = {"only": list(start), "epochs": [3], "rate": 0.05, "weight": np.where(known, sum(room) / 40, 1.0)}
         tuned = trained("linear", start, rows, guessed, **own)[3]
-    [found] = Grip(rounds=3, prior=0.25, rate=0.05).candidates(rows, labels, WORDS, [3])
+    [found] = Grip(rounds=3, prior=prior, rate=0.05).candidates(rows, labels, WORDS, [3])
     for name, value in tuned.items():
         assert np.array_equal(found[name], value)
 
