@@ -18,6 +18,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,7 +81,10 @@ def below(root: Path, name: str) -> Path | None:
         return None if ".." in Path(name).parts or Path(name).is_absolute() else root / name
     member = member_of(name)
     if member is None:
-        path = (root / name).resolve()
+        path = root / name
+        steps = accumulate(path.parts[len(root.parts) :], os.path.join, initial=str(root))
+        if os.path.isabs(name) or ".." in name or "\0" in name or any(map(os.path.islink, steps)):  # noqa: PTH117
+            path = path.resolve()  # else it is real as it stands
         return path if path.is_relative_to(root) else None
     shard = _real(os.path.join(root, member.shard))  # noqa: PTH118 (three times as quick)
     return Path(shard, f"{member.offset}+{member.size}", member.name) if shard.is_relative_to(root) else None
