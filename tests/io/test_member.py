@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
     for file in (root / "films/a.dcm", root / "films/a..b.dcm", root.parent / "other/b.dcm"):
         file.touch()
     links = {"inside": "films", "film.dcm": "films/a.dcm", "outside": "../other", "away.dcm": "../other/b.dcm"}
-    for name, target in {**links, "deep/back": "../outside/../root/films", "circle": "circle"}.items():
+    for name, target in {**links, "deep/back": "../outside/../root/films"}.items():
         (root / name).symlink_to(target)
     return root
 
@@ -44,7 +44,6 @@ def test_links_of_other_roots_lead_in(root: Path) -> None:
     assert below(root, f"{root.parent}/rooted/a.dcm") is None
 
 
-@pytest.mark.parametrize(("name", "error"), [("circle/a.dcm", RuntimeError), ("films/\0.dcm", ValueError)])
-def test_what_is_no_path_is_an_error(root: Path, name: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        below(root, name)
+def test_what_is_no_path_is_an_error(root: Path) -> None:
+    with pytest.raises(ValueError, match="null"):
+        below(root, "films/\0.dcm")
