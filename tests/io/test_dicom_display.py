@@ -134,7 +134,9 @@ def test_first_values_of_tables_have_the_sign_of_the_values_that_they_map(dicom)
     levels = [40000, 40001, 40002]
     table = {0x00283002: ("SS", [3, -2, 16]), 0x00283004: ("LO", "US"), 0x00283006: ("US", levels)}
     of_table = {**curve, 0x00283000: ("SQ", [table])}
-    for stored, tags in ((np.uint16([levels]), curve), (np.int16([[-2, -1, 0]]), of_table)):
+    unsigned = np.uint16([levels])
+    as_they_are = {**curve, 0x00281052: ("DS", [0]), 0x00281053: ("DS", [1])}
+    for stored, tags in ((unsigned, curve), (unsigned, as_they_are), (np.int16([[-2, -1, 0]]), of_table)):
         assert shown(dicom(stored, tags, syntax="1.2.840.10008.1.2"))[0] == pytest.approx([0, 51 / 255, 1])
 
 

@@ -47,6 +47,12 @@ def test_left_is_right_and_front_is_up_whatever_the_axes(codes):
     assert picture.steps[-1] == "picture: axial slice 1 of 3 from the feet, patient's left at the right hand"
 
 
+def test_of_an_even_number_of_slices_the_middle_one_is_the_upper_of_two():
+    voxels = np.repeat(np.float32([0, 100, 200, 300]), 4).reshape(4, 2, 2)
+    image = middle_axial(Volume(voxels, Affine(np.diag([-1.0, -1.0, 2.0, 1.0]))), "ct_bone_v1")
+    assert image.pixels == pytest.approx(np.full((2, 2), (200 + 500) / 1800))
+
+
 def test_the_usual_preset_is_the_modalitys_and_otherwise_asked_for():
     volume = stored_as("LPS")
     with pytest.raises(UserError, match=r"choose a preset, one of ct_.*, mr_percentile_v1\."):
