@@ -348,12 +348,12 @@ def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: 
     assert column_hashes(mixed, "image") is None  # then files are hashed
     assert check_split(mixed, near=False, cache=cache) == found
     for offset in (511, 1 << 40):  # nor where the index knows no file at a place, before its last one or behind it
-        name = str(table.column("image")[3])
+        name = str(table.column("image")[11])
         odd = name.replace(f"/{member_of(name).offset}+", f"/{offset}+")
         other = table.with_column("image", [odd if each == name else each for each in table.column("image")])
         assert column_hashes(other, "image") is None
         found_by_index = indexed_hashes([other.path(row) for row in range(12)])
-        assert [bool(sha) for sha in found_by_index] == [row != 3 for row in range(12)]
+        assert [bool(sha) for sha in found_by_index] == [row != 11 for row in range(12)]
     crossed = table.with_column("id.patient", ["p"] * 12).with_column("split", [None, "train", *["test"] * 10])
     assert [(leak.kind, leak.a, leak.b) for leak in check_split(crossed, near=False, cache=cache)] == [
         ("patient", "s1", "s2"),
