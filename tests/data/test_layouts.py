@@ -230,6 +230,18 @@ def test_a_report_at_images_of_two_patients_is_listed_where_the_table_names_none
     assert left_out(manifest) == {"reports_at_several_patients": [3]}
 
 
+def test_an_image_without_a_number_gets_no_report_without_one(hospital: Path, tmp_path: Path) -> None:
+    rows = [{"AccessionNumber": "", "Report": "Edema."}, {"AccessionNumber": "A1", "Report": "Clear."}]
+    write_table(hospital / "blank.csv", rows)
+    write_dicom(hospital / "b/a.dcm", patient="MRN1", accession="A1", study="1.2.1", ImageLaterality="L")
+    write_dicom(hospital / "b/b.dcm", patient="MRN2", accession="", study="1.2.2")
+    options = {"key_file": str(tmp_path / "key"), "reports": "blank.csv", "images": "b"}
+    manifest = index_cohort("hospital", hospital, options)
+    assert manifest.column("text").tolist() == ["Clear."]
+    assert manifest.column("laterality").tolist() == ["L"]
+    assert manifest.meta["images_without_report"] == ["b/b.dcm"]
+
+
 def test_studies_under_one_placeholder_for_a_number_get_their_own_reports(hospital: Path, tmp_path: Path) -> None:
     rows = [("0", "1.2.1", "First."), ("0", "1.2.2", "Second."), ("0", "", "Addendum."), ("0", "1.2.9", "No image.")]
     names = ("AccessionNumber", "StudyInstanceUID", "Report")

@@ -13,12 +13,12 @@ from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 
 
-def cleaned(folder: Path, **columns: str) -> dict[str, str]:
+def cleaned(folder: Path, *, profile: Profile | None = None, **columns: str) -> dict[str, str]:
     """One row, de-identified."""
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerows([columns.keys(), columns.values()])
-    text, _ = deidentify_table(folder / "table.csv", profile=Profile(), secret=Secret(b"k" * 32))
+    text, _ = deidentify_table(folder / "table.csv", profile=profile or Profile(), secret=Secret(b"k" * 32))
     (row,) = csv.DictReader(io.StringIO(text))
     return row
 
@@ -57,6 +57,24 @@ def test_an_identifier_is_cut_out(tmp_path: Path, column: str, value: str, repor
     row = cleaned(tmp_path, patient_id="x", **{column: value}, report=report)
     assert list(row) == ["patient_id", "report"]
     assert not [part for part in ("Ward 7", "AB-12", "Small", "Miller", "Poe", "Jane") if part in row["report"]]
+
+
+@pytest.mark.parametrize("column", ["accession_number", "patient_id", "study_uid"])
+def test_a_number_of_the_row_is_cut_out_of_its_prose(tmp_path: Path, column: str) -> None:
+    assert "Qx77b" not in cleaned(tmp_path, **{column: "Qx77b"}, report="As in Qx77b, no effusion.")["report"]
+
+
+def test_a_date_of_birth_goes_and_so_does_a_date_that_is_nobodys(tmp_path: Path) -> None:
+    row = cleaned(tmp_path, patient_id="x", BirthDate="1950-02-03", StudyDate="2020-01-31")
+    assert list(row) == ["patient_id", "StudyDate"]
+    assert row["StudyDate"] not in ("", "2020-01-31")
+    assert cleaned(tmp_path, study_id="7", StudyDate="2020-01-31")["StudyDate"] == ""
+
+
+def test_of_uids_that_are_retained_only_those_that_are_some_stay(tmp_path: Path) -> None:
+    row = cleaned(tmp_path, profile=Profile(uids=True), study_uid="1.2.840.1", series_uid="Jane Miller")
+    assert row["study_uid"] == "1.2.840.1"
+    assert "Miller" not in row["series_uid"]
 
 
 def test_staff_is_left_out_and_what_staff_wrote_is_prose() -> None:
