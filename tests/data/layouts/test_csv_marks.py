@@ -161,6 +161,10 @@ def test_coco_polygons_and_run_lengths_are_unions_and_unlisted_pictures_unknown(
     for record in (first, second):
         np.testing.assert_array_equal(mask_of(record["mask.mass"], tmp_path).pixels, own)
     assert not mask_of(second["mask.lung_nodule"], tmp_path).pixels.any()
+    boxed = {"annotations": [*entries, {"image_id": 1, "category_id": 7, "bbox": [0, 9, 3, 3]}]}  # one more
+    (tmp_path / "coco.json").write_text(json.dumps({**tree, **boxed}))
+    found = index(tmp_path, columns={"image": "name"}, coco="coco.json").record(0)
+    assert (len(found["boxes.lung_nodule"]), "mask.lung_nodule" in found, "mask.mass" in found) == (3, False, True)
     for change, sentence in (
         ({"annotations": [{**entries[0], "category_id": 3}]}, r"annotations\[0\] is of a category that is not listed"),
         ({"annotations": [{"category_id": 3}]}, r"annotations\[0\] has no 'image_id': mend the file"),
