@@ -46,6 +46,16 @@ def test_a_number_is_one_patient_within_one_numbering(tmp_path: Path, layouts: t
     assert check_split(join_sets(sets)) == []
 
 
+def test_a_number_is_one_study_within_one_numbering_and_a_row_is_nobody_elsewhere(tmp_path: Path) -> None:
+    sets = {
+        name: one(tmp_path, part, layout="openi", patient=name, **{"id.study": "9"})
+        for name, part in (("here", "train"), ("there", "test"))
+    }
+    assert [leak.kind for leak in check_split(join_sets(sets))] == ["study"]
+    by_row = {name: with_patients(each.without("id.study"), "id") for name, each in sets.items()}  # both are "1"
+    assert check_split(join_sets(by_row)) == []
+
+
 def test_files_are_found_under_the_common_root_and_no_others(tmp_path: Path) -> None:
     for name in ("a/images", "b/deep/images"):
         (tmp_path / name).mkdir(parents=True)
