@@ -74,6 +74,18 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     assert {row.split for row in result.metrics} == {"test"}
 
 
+def test_each_finding_has_its_own_places_and_a_mean_is_over_findings_not_cases() -> None:
+    one, two = rectangle(0, 0, 4, 4), rectangle(6, 6, 9, 9)
+    drawn = {"mask.mass": [runs_of(one)] * 5, "mask.fracture": [runs_of(two), *[None] * 4]}
+    masks = ({"mass": Mask.of(one), "fracture": Mask.of(one)},) * 5
+    found = Segmentation().values(Predictions(IDS, masks=masks), cohort(**drawn))
+    assert found == {"dice/mass": 1.0, "dice/fracture": 0.0, "dice/macro": 0.5}
+    places = [[0.0, 0, 4, 4], [6.0, 6, 9, 9]]
+    data = cohort(**{"boxes.mass": [places[:1]] * 5, "boxes.fracture": [places[1:]] * 5})
+    said = (BoxSet(np.array(places), np.array([0.9, 0.9]), ("mass", "fracture")),) * 5
+    assert set(Detection().values(Predictions(IDS, boxes=said), data).values()) == {1.0}
+
+
 def test_the_ids_of_a_cohort_are_not_listed_anew_for_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     made = Manifest.column

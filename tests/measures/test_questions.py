@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
-from medvlp.measures.questions import Questions, _usual, plain_words
+from medvlp.measures.questions import Questions, _usual, plain_words, token_f1
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,12 @@ from medvlp.measures.questions import Questions, _usual, plain_words
 def test_an_answer_keeps_its_words_where_nothing_else_is_left(text: str, plain: str) -> None:
     assert plain_words(text) == plain
     assert plain_words(plain) == plain
+
+
+def test_a_word_counts_as_often_as_both_say_it() -> None:
+    """SQuAD's F1: 2 P R / (P + R) with P = 2 / 3 and R = 2 / 2."""
+    assert token_f1("left left lung", "left lung") == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
+    assert token_f1("left left lung", "left left lung") == 1
 
 
 def accuracy(truths: list[str], answers: list[str]) -> float:
