@@ -69,6 +69,13 @@ def test_recall_by_hand_over_pictures_that_state_something(k: int, iou: float, e
     assert values == {"recall": pytest.approx(np.mean(each)), "mean_recall": pytest.approx(np.mean(each))}
 
 
+def test_mean_recall_is_of_the_pictures_that_state_a_predicate() -> None:
+    """The first picture states where, the second of what: one is found and the other is not (Tang et al. 2019)."""
+    truth = [[LEFT], [("effusion", "part_of", "nodule")]]
+    table = Relations()._table(SETS[:2], truth, cohort().take([0, 1]), 5, 0.0)
+    assert np.array_equal(table, [[1, 1, np.nan], [0, np.nan, 0]], equal_nan=True)
+
+
 def test_an_answer_that_never_names_a_finding_misses_it() -> None:
     """The words are all that might have been told, not those that were."""
     only = tuple(found((LEFT, 0.9, [0, 0, 10, 10])) for _ in range(4))
