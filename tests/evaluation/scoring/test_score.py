@@ -297,6 +297,10 @@ def test_conformal_rows_are_the_coverage_of_sets_fitted_on_validation(table: pd.
     north = result.find("conformal_coverage", "effusion", group="site=north", **at)
     south = result.find("conformal_coverage", "effusion", group="site=south", **at)
     assert north.counts.n + south.counts.n == len(truth)
+    small = score_predictions(table, options=replace(FAST, min_group=len(table)))
+    for metric in ("conformal_coverage", "abstention"):  # a group of fewer patients than that has no number
+        row = small.find(metric, "effusion", group="site=north", **at)
+        assert (row.value, row.reason) == (None, "n_too_small")
 
 
 def test_few_validation_patients_promise_nothing_however_many_rows_they_have(table: pd.DataFrame) -> None:
