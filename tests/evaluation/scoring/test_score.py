@@ -412,6 +412,10 @@ def test_a_benefit_of_calling_nobody_has_no_interval_without_width() -> None:
             "no_spread",
         )
         assert some.interval.low is not None
+        prevalence = nobody.counts.prevalence
+        everybody = [prevalence - (1 - prevalence) * odds for odds in (1.0, 1 / 9)]
+        assert [nobody.chance, some.chance] == pytest.approx([max(0.0, each) for each in everybody])
+        assert everybody[0] < 0  # calling nobody is better than calling everybody, and has 0
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
