@@ -16,8 +16,13 @@ from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import recompute, score_predictions
+from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 from medvlp.statistics.calibration.calibrators import Calibrator
-from medvlp.statistics.calibration.errors import expected_calibration_error, smooth_calibration_error
+from medvlp.statistics.calibration.errors import (
+    equal_mass_bins,
+    expected_calibration_error,
+    smooth_calibration_error,
+)
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
@@ -416,6 +421,20 @@ def test_a_benefit_of_calling_nobody_has_no_interval_without_width() -> None:
         everybody = [prevalence - (1 - prevalence) * odds for odds in (1.0, 1 / 9)]
         assert [nobody.chance, some.chance] == pytest.approx([max(0.0, each) for each in everybody])
         assert everybody[0] < 0  # calling nobody is better than calling everybody, and has 0
+
+
+def test_the_interval_of_a_calibration_error_is_of_resampled_bins_moved_to_the_estimate() -> None:
+    generator = np.random.default_rng(1)
+    p = generator.random(400)
+    y = generator.random(400) < np.minimum(1.25 * p, 1)
+    names = [f"{at:03d}" for at in range(400)]
+    table = pd.DataFrame({"id": names, "patient_id": names, "label:a": y.astype(float), "score:a": p})
+    found = score_predictions(table, options=ScoreOptions(resamples=100, probabilities=True))
+    row = found.find("ece", "a", calibration="none")
+    place, weights = equal_mass_bins(p, 15), resample_patients(patient_clusters(names, y), start=0, stop=100, seed=0)
+    draws = [np.abs(np.bincount(place, weights=each * (y - p))).sum() / 400 for each in weights.T]
+    expected = np.quantile(draws, [0.025, 0.975]) + row.value - np.mean(draws)
+    assert [row.interval.low, row.interval.high] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
