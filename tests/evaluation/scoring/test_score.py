@@ -25,6 +25,8 @@ from medvlp.statistics.calibration.errors import (
 )
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.conformal import fit_sets
+from medvlp.statistics.influence import acceleration
+from medvlp.statistics.intervals import bca_interval
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.proportions import share_of
 
@@ -435,6 +437,27 @@ def test_the_interval_of_a_calibration_error_is_of_resampled_bins_moved_to_the_e
     draws = [np.abs(np.bincount(place, weights=each * (y - p))).sum() / 400 for each in weights.T]
     expected = np.quantile(draws, [0.025, 0.975]) + row.value - np.mean(draws)
     assert [row.interval.low, row.interval.high] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_bca_interval_of_calls_leans_as_leaving_out_each_patient_says() -> None:
+    generator = np.random.default_rng(2)
+    names, y = [f"{at:03d}" for at in range(240)], np.arange(240) % 4 == 0
+    split = np.where(np.arange(240) % 3 == 0, "validate", "test")
+    table = pd.DataFrame({"id": names, "patient_id": names, "split": split, "label:a": y.astype(float)})
+    table["score:a"] = y + generator.normal(size=240)
+    found = score_predictions(table, options=ScoreOptions(resamples=100, interval="bca", calibrations=()))
+    row = found.find("f1", "a", split="test", operating_point="youden")
+    rows = table[table["split"] == "test"]
+    truth, called = rows["label:a"].to_numpy() == 1, rows["score:a"].to_numpy() >= row.threshold
+
+    def f1(weight: np.ndarray) -> float:
+        return float(2 * weight @ (truth & called) / (weight @ truth + weight @ called))
+
+    clusters = patient_clusters(rows["patient_id"], truth)
+    draws = np.array([f1(each) for each in resample_patients(clusters, start=0, stop=100, seed=0).T])
+    left_out = np.array([f1(1.0 - each) for each in np.eye(len(rows))])
+    expected = bca_interval(draws, value=row.value, acceleration=acceleration(row.value - left_out, clusters))
+    assert (row.interval.low, row.interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_the_interval_of_a_correlation_is_fishers() -> None:
