@@ -30,6 +30,7 @@ def test_a_kind_counts_as_what_it_is_a_kind_of_and_a_denied_whole_denies_its_kin
     labels = label_report("Rib fracture. Left pacemaker.", "chexpert14")
     assert (labels["fracture"], labels["support_devices"]) == (1.0, 1.0)
     assert label_report("No fracture.", "phantom12")["rib_fracture"] == 0.0
+    assert label_report("Fracture of the spine.", "phantom12")["rib_fracture"] is None  # a whole is none of its kinds
     assert label_report("No rib fracture.", "chexpert14")["fracture"] == 0.0  # a mention of the label, as there
 
 
@@ -38,6 +39,20 @@ def test_what_chexpert_implies_is_implied_there_only() -> None:
     labels = label_report(text, "chexpert14")
     assert (labels["lung_opacity"], labels["consolidation"], labels["enlarged_cardiomediastinum"]) == (1.0, 1.0, 1.0)
     assert label_report(text, "vindr28")["lung_opacity"] is None
+    assert label_report("Possible edema.", "chexpert14")["lung_opacity"] is None  # what is present alone implies
+
+
+def test_words_that_keep_a_mention_from_counting_and_signs_that_need_a_sentence_of_their_own() -> None:
+    opacity = label_report("Airspace opacity at the left base.", "chexpert14")
+    assert (opacity["consolidation"], opacity["lung_opacity"]) == (None, 1.0)
+    assert label_report("Left basal opacity.", "phantom12")["consolidation"] == 1.0
+    assert label_report("Left basal opacity from atelectasis.", "phantom12")["consolidation"] is None
+
+
+def test_doubt_that_a_data_set_takes_for_certain_is_certain_there_only() -> None:
+    labels = (label_report("Likely left nodule.", name)["nodule"] for name in ("phantom12", "nih14"))
+    assert tuple(labels) == (1.0, -1.0)
+    assert label_report("Possible scoliosis. Clear lungs.", "openi_gold")["no_finding"] is None
 
 
 @pytest.mark.parametrize(

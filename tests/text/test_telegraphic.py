@@ -51,6 +51,19 @@ LISTS_IN_ONE_LINE = {
     "1) No mass (image 2) or effusion 2) edema": {"mass": "absent", "effusion": "absent", "edema": "present"},
     "1) No evidence of: a) effusion b) edema 2) nodule": {"effusion": "absent", "edema": "absent", "nodule": "present"},
 }
+CUES = {  # each is the only statement of its cue or rule
+    "The lungs are devoid of consolidation.": {"consolidation": "absent"},
+    "The bases are spared from edema.": {"edema": "absent"},
+    "The appearance argues against pneumonia.": {"pneumonia": "absent"},
+    "The opacity is not inconsistent with pneumonia.": {"lung_opacity": "present", "pneumonia": "uncertain"},
+    "No effusion is seen, without excluding a small pneumothorax.": {"effusion": "absent", "pneumothorax": "uncertain"},
+    "Larger effusion when the chest tube was removed.": {"effusion": "present", "chest_tube": "absent"},
+    "No opacity compatible with pneumonia.": {"lung_opacity": "absent", "pneumonia": "absent"},
+    "No changes to suggest edema.": {"edema": "absent"},
+    "Nothing but a small effusion.": {"effusion": "present"},
+    "Not only an effusion but a nodule.": {"effusion": "present", "nodule": "present"},
+    "No change to the effusion.": {"effusion": "present"},
+}
 WORDS = {
     "Pneumothorax is not definitively identified.": {"pneumothorax": "absent"},
     "Can't see any effusion.": {"effusion": "absent"},
@@ -79,6 +92,7 @@ WORDS = {
             DENIED_QUALITIES,
             AFTER_A_PROCEDURE,
             LISTS_IN_ONE_LINE,
+            CUES,
             WORDS,
         )
         for pair in group.items()
