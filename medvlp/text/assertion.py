@@ -74,14 +74,14 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
     stops = _places_of("stop", cues) | ends
     causes = _places_of("cause", cues)
-    doubts = {c.first for c in cues if words[c.first - 1] in (",", "and") and _Cue("uncertain", "forward") in c.values}
+    hedged = {c.first for c in cues if words[c.first - 1] in (",", "and") and _Cue("uncertain", "forward") in c.values}
     marks: list[list[Assertion]] = [[] for _ in terms]
     for found in cues:
         said = " ".join(words[place] for place in found.at)
         reached: list[int] = []
         for cue in sorted(found.values, key=lambda cue: cue.reach != "forward"):
             if cue.presence is not None and not reached:  # what may point both ways points back if nothing follows
-                apart = causes | (doubts if cue.reach == "forward" else set())  # "no edema, likely effusion"
+                apart = causes | (hedged if cue.reach == "forward" else set())  # "no edema, likely effusion"
                 limits = stops | apart if cue.presence == "absent" else stops
                 reached = _reached(words, found, cue, said, limits, terms)
                 for index in reached:
