@@ -93,6 +93,24 @@ def test_pixels_of_hidden_patches_count_and_those_of_visible_ones_do_not() -> No
     assert torch.equal(Sycoca(side=2, weight=3.0)(other)["patches"].sum, term.sum)
 
 
+def test_hidden_patches_are_told_apart_by_their_places_alone() -> None:
+    """Sines and cosines of the row and of the column, as of masked autoencoders; a quarter of the width each."""
+    torch.manual_seed(1)
+    head = PatchFiller(token_width=W, text=Tower(), side=2, layers=1, heads=2).double()  # type: ignore[arg-type]
+    tokens, words = torch.randn(1, 6, W, dtype=torch.float64), torch.randn(1, 4, 6, dtype=torch.float64)
+    real, hidden = torch.tensor([[True, True, True, False]]), torch.tensor([[True, False, True, True, False, True]])
+    torch.nn.init.normal_(head.hidden)
+    found = head.pixels(tokens, hidden, (2, 3), words, real)
+    states = tokens.clone()
+    for n in range(6):
+        angles = torch.tensor([(n // 3) / s for s in (1, 100)] + [(n % 3) / s for s in (1, 100)], dtype=torch.float64)
+        content = head.hidden if hidden[0, n] else tokens[0, n]
+        states[0, n] = (content + torch.cat([angles.sin(), angles.cos()])).detach()
+    (block,) = head.blocks
+    expected = head.output(head.norm(block(states, head.norm_words(words), real)))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_patches_are_rows_of_the_grid() -> None:
     pixels = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
     got = patches_of(pixels, (3, 2), 2)
