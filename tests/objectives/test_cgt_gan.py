@@ -57,6 +57,19 @@ def context(clip: Clip | None = None, *, seen: int = 0, hot: float = 1.0) -> Con
     return Context(parts=made, batch=batch, heads=heads, states={"clip": clip or Clip()}, samples_seen=seen)
 
 
+def test_the_critic_reads_the_mean_of_the_states_of_real_words_in_their_places() -> None:
+    torch.manual_seed(0)
+    critic = Critic(vocab_size=9, width=8, heads=2).double()
+    ids, mask = torch.randint(9, (3, 5)), torch.arange(5) < torch.tensor([[5], [3], [1]])
+    found = critic.logits(ids, mask)
+    for row, length in enumerate((5, 3, 1)):
+        words = critic.word(ids[row, :length]) + critic.position[:length]
+        states = critic.trunk(words[None], None, layers=False, attention=False).tokens[0]
+        torch.testing.assert_close(found[row], critic.output(sum(states) / length)[0])
+    assert critic.logits(ids[:0], mask[:0]).shape == (0,)
+    assert critic.logits(ids[:1], mask[:1] & False).isfinite().all()
+
+
 def test_the_reward_between_the_mean_of_the_corpus_and_the_nearest_text() -> None:
     """Checks of the card: t = 0 compares with the corpus' mean, t without bound with the text nearest to the image."""
     v, corpus, written = rows(5, 1), rows(8, 2), rows(5, 3)

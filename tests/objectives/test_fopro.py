@@ -44,9 +44,13 @@ def test_the_relation_is_a_choice_between_the_two_prototypes_of_each_finding():
 
 
 def test_a_prototype_without_a_sample_asks_nothing():
-    state = prototypes("fopro")
+    whole, state = context("fopro"), prototypes("fopro")
     state.prototypes[1, 0] = 0
-    assert fopro()(context("fopro", state=state))["relation"].count.item() == 4
+    term = fopro()(context("fopro", state=state))["relation"]
+    whole.batch["label.nodule"].values.fill_(math.nan)  # the other finding asks as before
+    other = fopro()(whole)["relation"]
+    assert term.count.item() == other.count.item() == 4
+    torch.testing.assert_close(term.sum, other.sum)
     state.prototypes = torch.zeros(2, 2, 0)
     assert fopro()(context("fopro", state=state))["relation"].count.item() == 0
 

@@ -38,6 +38,18 @@ def test_each_pass_divides_what_the_passes_before_left_together() -> None:
     assert int(second.max()) < 16
 
 
+def test_three_clusters_of_two_spaces_are_nine_labels_of_each_of_which_the_next_pass_makes_nine() -> None:
+    ids, one = [f"s{i}" for i in range(81)], np.arange(81)
+    mcl = Mcl(clusters=3)
+    mcl.refresh(table(one % 3, one // 3 % 3, ids))
+    first = mcl.labels_of(ids)
+    assert sorted(set(first.tolist())) == list(range(9))
+    mcl.refresh(table(one // 9 % 3, one // 27, ids))
+    second = mcl.labels_of(ids)
+    assert torch.equal(second // 9, first)
+    assert sorted(second.tolist()) == list(range(81))
+
+
 def test_only_samples_of_every_pass_have_a_label() -> None:
     mcl = Mcl(clusters=2)
     image = COLOUR.astype(float)
