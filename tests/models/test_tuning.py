@@ -162,6 +162,14 @@ def test_several_sites_of_one_patch_are_named_with_commas() -> None:
 # maple ----------------------------------------------------------------------------------------------------------------
 
 
+def test_prompts_that_start_as_no_words_are_normal_with_a_deviation_of_a_fiftieth() -> None:
+    built = model([{**spec, "tokens": 200} for spec in MAPLE])
+    (coop,) = model([{"name": "coop", **BANK, "tokens": 200}]).patches.values()
+    for prompts in (*built.shared["maple"].prompts, coop.context):
+        assert float(prompts.detach().std()) == pytest.approx(0.02, rel=0.05)
+        assert abs(float(prompts.detach().mean())) < 0.002
+
+
 def test_maple_of_depth_one_is_shallow() -> None:
     shallow = [{**spec, "depth": 1} for spec in MAPLE]
     everywhere, first = model(shallow), model([{**s, "on": s["on"].partition(",")[0]} for s in shallow])
