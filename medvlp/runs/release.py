@@ -77,8 +77,6 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
     towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
     kind = "A vision-language model" if bundle.model.reads_text else "An image model"
     objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
-    trained = SYNTHETIC if synthetic else ""
-    flaw = str(bundle.provenance.get("split_flaw", ""))
     given = bundle.provenance.get("start_licence")
     owed = "" if given is None else f" Licence of the weights that training started from: {given}."
     return ModelCard(
@@ -86,11 +84,11 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
         prompted=any(each.answer.prompts for each in answers.values()),
         synthetic=synthetic,
         sections=[
-            ("Use", f"{trained}\n\n{RESEARCH}"),
+            ("Use", f"{SYNTHETIC if synthetic else ''}\n\n{RESEARCH}"),
             ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}.{owed}"),
             ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
             ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            ("Limits", flaw),
+            ("Limits", str(bundle.provenance.get("split_flaw", ""))),
             ("Where it comes from", fact_list(bundle.provenance)),
         ],
     ).text()
