@@ -53,13 +53,6 @@ def encoded(model: Any, texts: list[str], *parts: str) -> list[dict[str, np.ndar
 
 def late(image: dict[str, np.ndarray], text: dict[str, np.ndarray]) -> list[float]:
     """Return the best cosine of each real image token with a real token of the text: FILIP's score is their mean."""
-    best = []
-    for token, real in zip(image["local"], image["mask"], strict=True):
-        if real:
-            near = [
-                float(token @ word / np.linalg.norm(token) / np.linalg.norm(word))
-                for word, there in zip(text["local"], text["mask"], strict=True)
-                if there
-            ]
-            best.append(max(near))
-    return best
+    tokens, words = (each["local"][each["mask"] != 0].astype(float) for each in (image, text))
+    lengths = np.outer(np.linalg.norm(tokens, axis=1), np.linalg.norm(words, axis=1))
+    return (tokens @ words.T / lengths).max(axis=1).tolist()
