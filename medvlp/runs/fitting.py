@@ -112,8 +112,6 @@ def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: s
     if few := ", ".join(name for name in fitted if name not in enough):
         why = f"fewer than {_LEAST} validation cases of {LEAST_PATIENTS} patients with or without it"
         logger.info(f"{answer}: no threshold or calibration goes into the bundle for {few}: {why}.")
-    if not enough:
-        return bundle
     before = next(each for each in bundle.answers if each.name == answer)
     old = {**(before.operating_points or {}), "maps": (before.calibration or {}).get("findings", {})}
     parts = [old.get(part, {}) for part in ("findings", "conformal", "maps")]
@@ -121,6 +119,10 @@ def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: s
     points |= {name: each["operating_points"] for name, each in enough.items()}
     sets |= {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
     maps |= {name: known[name] for name in enough}
+    if (
+        not enough and not maps
+    ):  # what was chosen before, of findings that are judged anew, says nothing of them any more
+        return _changed(bundle, answer, operating_points=None, calibration=None)
     return _changed(
         bundle,
         answer,

@@ -248,10 +248,10 @@ def test_net_benefit_by_hand_and_its_ends() -> None:
     assert curve.model[1] == pytest.approx(1 / 5 - 1 / 5 * 1)
     assert curve.everybody[1] == pytest.approx(0.4 - 0.6)
     people = patient_clusters([0, 0, 1, 2, 3])
-    curve = decision_curve(labels, p, people, thresholds=[0.5], resamples=60, seed=3, level=0.8)
+    curve = decision_curve(labels, p, people, thresholds=[0.5], resamples=60, seed=3)
     rows = resample_patients(people, start=0, stop=60, seed=3)[people.patient]
     drawn = (rows[4] - rows[2]) / rows.sum(axis=0)  # at 0.5 the odds are 1: the true call less the false one
-    assert [curve.low[0], curve.high[0]] == pytest.approx(np.quantile(drawn, [0.1, 0.9]))
+    assert [curve.low[0], curve.high[0]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
     with pytest.raises(DataError, match="above 0 and below 1"):
         decision_curve(labels, p, patient_clusters(range(5)), thresholds=[1.0], resamples=20, seed=0)
     with pytest.raises(DataError, match=r"outside \[0, 1\]"):

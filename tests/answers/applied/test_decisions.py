@@ -157,6 +157,10 @@ def test_what_is_not_judged_keeps_what_was_chosen_before(
         assert new[two] != old[two]
         assert three not in new  # judged, of too few: what was chosen on others says nothing of it any more
     assert list(after.operating_points["conformal"]) == [one, two]
+    few = replace(found, fitted=dict.fromkeys((one, two), fitted(9, 50).to_dict()))
+    store_fitted(tmp_path / "bundle", {"zero_shot": few}, calibration="temperature")  # so too if none has enough
+    gone = answer_of(load_bundle(tmp_path / "bundle"))
+    assert (gone.operating_points, gone.calibration) == (None, None)
     assert {name: each["data"]["hash"] for name, each in after.evidence.items()} == {one: "first", two: "second"}
 
 
