@@ -17,9 +17,11 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from medvlp.core.console import show_messages, silent
@@ -33,7 +35,7 @@ from medvlp.evaluation.cells import RunState
 from medvlp.runs.evaluate import evaluate, judged_manifest
 from medvlp.runs.grid.plan import Run
 from medvlp.runs.train import train
-from medvlp.training.journal import last_row
+from medvlp.training.journal import LOG, last_row, read_journal
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +59,12 @@ class _Pool:
         self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
         self.total, self.ended = len(waiting), 0
         self.effort = sum(map(_effort, waiting))
-        # Jobs that are left, and jobs that were done here: one that is trained in part counts as the rest of it.
-        self.left, self.done = {run.state: max(0.05, 1 - _done(run) / _effort(run)) for run in waiting}, 0.0
+        # The share of its training that each job has before it; seconds of whole trainings, and of what is beside them.
+        self.left = {run.state: 1 - _done(run) / _effort(run) for run in waiting}
+        self.training, self.beside = list[float](), list[float]()
         self.unit = "samples" if waiting[0].training is not None else "runs"
         self.working: dict[_Process, tuple[Run, float]] = {}
         self.context = _context()
-        self.begun = time.monotonic()
 
     def work(self, title: str) -> None:
         """Start, wait and report until nothing is left; leave no process behind."""
@@ -102,10 +104,11 @@ class _Pool:
             _write_state(run, {"failed": f"Its process ended with {how}{memory}.", "seconds": spent})
             found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
-        self.done += self.left.pop(run.state)
-        # Whole jobs are the measure: they differ less than their units a second do.
-        pace = (time.monotonic() - self.begun) / self.done
-        ahead = f"; about {duration(pace * sum(self.left.values()))} left" if self.left else ""
+        trained = _trained(run)
+        self.beside.append(seconds - sum(trained[-1:]) if self.left.pop(run.state) else seconds)
+        self.training.append(sum(trained) * _effort(run) / max(1, _done(run)))
+        rest = fmean(self.training) * sum(self.left.values()) + fmean(self.beside) * len(self.left)
+        ahead = f"; about {duration(rest / min(self.jobs, len(self.left)))} left" if self.left else ""
         logger.info(f"[{self.ended}/{self.total}] {run.name}: {outcome}{ahead}")
 
     def _stop(self) -> None:
@@ -127,6 +130,12 @@ def _effort(run: Run) -> int:
 
 def _done(run: Run) -> int:
     return 0 if run.training is None else int(str(last_row(run.folder).get("samples_seen", 0)))
+
+
+def _trained(run: Run) -> list[float]:
+    """Seconds that each start of a run trained: its log begins anew with each."""
+    rows = read_journal(run.folder / LOG) if (run.folder / LOG).is_file() else []
+    return [a for a, b in pairwise([*(float(str(row["seconds"])) for row in rows), -1.0]) if b < a]
 
 
 # in the job's process -----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,35 +182,60 @@ def test_a_split_that_is_named_first_now_is_judged_again_into_the_runs_own_folde
         }
 
 
-def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) -> None:
-    run = lay().runs[0]
-    write_json(run.state, {"failed": "", "seconds": 30.0})
+def _killed() -> Any:
     process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600.0,))
     process.start()
     process.kill()
     process.join()
-    _Pool([run], 1)._end(process, run, 12.5)
+    return process
+
+
+def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) -> None:
+    run = lay().runs[0]
+    write_json(run.state, {"failed": "", "seconds": 30.0})
+    _Pool([run], 1)._end(_killed(), run, 12.5)
     found = run_state(run)
     assert (found.state, found.seconds) == ("failed", 42.5)
     assert found.reason == "Its process ended with SIGKILL, probably for want of memory."
 
 
-def test_a_run_that_went_on_half_way_is_not_the_measure_of_whole_ones(
-    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("before", "trained", "here", "left"),
+    [
+        (0, [7200], 9000, "17 h 30 min"),  # two hours and half an hour beside them, seven times
+        (0.5, [3600, 3600], 5400, "17 h 30 min"),  # only half of it was trained now: the log has the other hour
+        (1, [7200], 60, "14 h 7 min"),  # only judged now, in a minute: the log has the two hours
+        (1, [3600, 3600], 60, "14 h 7 min"),
+    ],
+)
+def test_the_time_left_is_that_of_whole_runs_whatever_of_a_run_was_done_before(
+    lay: Callable[..., Plan], before: float, trained: list[int], here: float, left: str
 ) -> None:
-    """It took an hour for half of its samples: each of the seven others takes two."""
     runs = lay().runs
-    half = runs[0].training.phases[-1].until // 2
-    write_text(runs[0].folder / LOG, json.dumps({"samples_seen": half}) + "\n")
-    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600.0,))
-    process.start()
-    process.kill()
-    process.join()
+    until = runs[0].training.phases[-1].until
+    rows = [
+        {"samples_seen": round(until * (start + part) / len(trained)), "seconds": seconds * part}
+        for start, seconds in enumerate(trained)
+        for part in (0.5, 1.0)
+    ]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    write_text(runs[0].folder / LOG, "".join(lines[: round(before * len(lines))]))
     pool = _Pool(runs, 1)
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: pool.begun + 3600))
+    write_text(runs[0].folder / LOG, "".join(lines))
     with messages() as told:
-        pool._end(process, runs[0], 3600.0)
-    assert re.search(r"; about 14 h 0 min left$", told[-1])
+        pool._end(_killed(), runs[0], here)
+    assert told[-1].endswith(f"; about {left} left")
+
+
+def test_runs_that_are_only_judged_are_measured_by_one_that_was(lay: Callable[..., Plan]) -> None:
+    runs = lay().runs
+    for run in runs:
+        row = {"samples_seen": run.training.phases[-1].until, "seconds": 7200}
+        write_text(run.folder / LOG, json.dumps(row) + "\n")
+    pool = _Pool(runs, 1)
+    with messages() as told:
+        pool._end(_killed(), runs[0], 60.0)
+    assert told[-1].endswith("; about 7 min 0 s left")
 
 
 SAME = [{"label": "a"}, {"label": "a", "overrides": {"optimiser.rate": 0.1}}]
