@@ -48,7 +48,7 @@ def adapt(
 ) -> None:
     """Adapt a model to labelled films. Check, split by patient, choose an adapter, release a bundle, judge it once.
 
-    Start it again after an interruption: what is complete is not made again.
+    Start it again after an interruption: features and tried adapters are found again, the bundle is written anew.
     """
     from medvlp.core.errors import UserError
     from medvlp.runs.adapt import AdaptOptions

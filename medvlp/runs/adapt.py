@@ -91,7 +91,7 @@ class Adaptation:
 
 
 def adapt(options: AdaptOptions) -> Adaptation:
-    """Adapt, release and judge; what is complete in the run's folder is not made again; choices are logged.
+    """Adapt, release and judge; features and tried adapters of the run's folder are not made again; choices are logged.
 
     Raises:
         UserError: for anything that the user can mend.
