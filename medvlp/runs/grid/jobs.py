@@ -57,12 +57,10 @@ class _Pool:
 
     def __init__(self, waiting: Sequence[Run], jobs: int) -> None:
         self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
-        self.total, self.ended = len(waiting), 0
-        self.effort = sum(map(_effort, waiting))
+        self.total, self.effort = len(waiting), sum(map(_effort, waiting))
         # The share of its training that each job has before it; seconds of whole trainings, and of what is beside them.
         self.left = {run.state: 1 - _done(run) / _effort(run) for run in waiting}
         self.training, self.beside = list[float](), list[float]()
-        self.unit = "samples" if waiting[0].training is not None else "runs"
         self.working: dict[_Process, tuple[Run, float]] = {}
         self.context = _context()
 
@@ -70,7 +68,7 @@ class _Pool:
         """Start, wait and report until nothing is left; leave no process behind."""
         seen: dict[Path, int] = {}
         try:
-            with progress(title, unit=self.unit) as report:
+            with progress(title, unit="samples" if self.waiting[0].training else "runs") as report:
                 while self.waiting or self.working:
                     while self.waiting and len(self.working) < self.jobs:
                         self._start(self.waiting.pop(0))
@@ -95,21 +93,21 @@ class _Pool:
     def _end(self, process: _Process, run: Run, seconds: float) -> None:
         code = process.exitcode or 0
         process.close()
-        self.ended += 1
         found = run_state(run)
+        facts: dict[str, object] = {"seconds": round(found.seconds + seconds, 1)}
         if found.state != "finished" and (code < 0 or not found.reason):
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             memory = ", probably for want of memory" if code == -signal.SIGKILL else ""
-            spent = round(found.seconds + seconds, 1)  # a process that was killed has not written its own
-            _write_state(run, {"failed": f"Its process ended with {how}{memory}.", "seconds": spent})
-            found = run_state(run)
+            facts["failed"] = f"Its process ended with {how}{memory}."
+        _write_state(run, facts)
+        found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
         trained = _trained(run)
         self.beside.append(seconds - sum(trained[-1:]) if self.left.pop(run.state) else seconds)
         self.training.append(sum(trained) * _effort(run) / max(1, _done(run)))
         rest = fmean(self.training) * sum(self.left.values()) + fmean(self.beside) * len(self.left)
         ahead = f"; about {duration(rest / min(self.jobs, len(self.left)))} left" if self.left else ""
-        logger.info(f"[{self.ended}/{self.total}] {run.name}: {outcome}{ahead}")
+        logger.info(f"[{self.total - len(self.left)}/{self.total}] {run.name}: {outcome}{ahead}")
 
     def _stop(self) -> None:
         for process in self.working:
@@ -120,8 +118,9 @@ class _Pool:
             if process.is_alive():
                 process.kill()
                 process.join()
-        for run, _ in self.working.values():
-            _write_state(run, {"failed": ""})  # it was told to stop, and goes on next time
+        for run, begun in self.working.values():  # they were told to stop, and go on next time
+            spent = run_state(run).seconds + time.monotonic() - begun
+            _write_state(run, {"failed": "", "seconds": round(spent, 1)})
 
 
 def _effort(run: Run) -> int:
@@ -151,8 +150,6 @@ def _in_process(run: Run, threads: int | None) -> None:
         torch.set_num_threads(threads)
     # A job whose pool was killed may still be on its way out.
     with locked(run.folder / ".lock"):
-        begun = time.monotonic()
-        spent = float(str(_read_state(run).get("seconds", 0.0)))
         _write_state(run, {"failed": ""})
         try:
             _train_and_evaluate(run)
@@ -163,11 +160,9 @@ def _in_process(run: Run, threads: int | None) -> None:
         except Exception as error:
             traceback.print_exc()
             failed = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        most = max(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _IN_MB, int(str(_read_state(run).get("memory", 0)))
-        )
-        spent += time.monotonic() - begun
-        _write_state(run, {"failed": failed, "seconds": round(spent, 1), "memory": most})
+        before = int(str(_read_state(run).get("memory", 0)))
+        most = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _IN_MB, before)
+        _write_state(run, {"failed": failed, "memory": most})
     sys.exit(1 if failed else 0)
 
 

@@ -199,6 +199,17 @@ def test_the_time_of_a_process_that_was_killed_counts(lay: Callable[..., Plan]) 
     assert found.reason == "Its process ended with SIGKILL, probably for want of memory."
 
 
+def test_the_time_of_a_process_that_was_told_to_stop_counts(lay: Callable[..., Plan]) -> None:
+    run = lay().runs[0]
+    write_json(run.state, {"failed": "of before", "seconds": 30.0})
+    pool = _Pool([run], 1)
+    pool.working[_killed()] = (run, time.monotonic() - 3600)
+    pool._stop()
+    found = run_state(run)
+    assert (found.state, found.reason) == ("begun", "")
+    assert 3630 <= found.seconds < 3690
+
+
 @pytest.mark.parametrize(
     ("before", "trained", "here", "left"),
     [
