@@ -425,6 +425,21 @@ def test_a_tokenizer_that_a_killed_start_left_is_not_trusted(tree: dict[str, Any
     assert train(config_of(tree)).outcome.samples_seen == 8
 
 
+def test_a_training_that_diverged_says_so_where_nothing_is_measured(tree: dict[str, Any]) -> None:
+    """After the first step no score is finite, and the second is skipped."""
+    tree["data"] |= {"split": {"name": "patient", "fractions": {"train": 0.4, "validate": 0.6}}}
+    tree["optimiser"] |= {"rate": 1e30}
+    tree["phases"][0]["until"] = 16
+    with messages() as told, pytest.raises(UserError, match=r"training that ends so diverged: lower optimiser\.rate"):
+        train(config_of(tree))
+    (line,) = (line for line in told if "the last checkpoint is released" in line)
+    assert line == (
+        "Validation does not measure 'zero_shot/auroc/macro', and training ended in skipped steps (skipped.jsonl): "
+        "the last checkpoint is released."
+    )
+    assert (Path(tree["run"]) / "skipped.jsonl").is_file()
+
+
 def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> None:
     tree["phases"][0]["until"] = 8
     with messages() as told:
