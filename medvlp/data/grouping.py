@@ -84,7 +84,7 @@ def stack_images(manifest: Manifest, *, by: str = "id.study") -> Manifest:
         torn = [rows for rows in groups if len({splits[row] for row in rows}) > 1]
         if torn:
             raise DataError(
-                f"{len(torn)} groups by {by} lie in several splits (one with {manifest.column('id')[torn[0][0]]!r}): "
+                f"Groups by {by} in several splits: {len(torn)} (one with {manifest.column('id')[torn[0][0]]!r}): "
                 "split by patient first."
             )
     stacks = [[images[row] for row in rows if images[row] is not None] or None for rows in groups]
@@ -142,7 +142,7 @@ def rows_of_each(manifest: Manifest, by: str) -> list[list[int]]:
     mixed = [rows for rows in found.values() if len({people[row] for row in rows} - {None}) > 1]
     if mixed:
         raise DataError(
-            f"{len(mixed)} studies are of several patients (one with {manifest.column('id')[mixed[0][0]]!r}): index "
+            f"Studies of several patients: {len(mixed)} (one with {manifest.column('id')[mixed[0][0]]!r}); index "
             'them under names of their own, as the layout csv makes them of study_id: "{patient}/{study}".'
         )
     return list(found.values())
@@ -177,7 +177,7 @@ def with_patients(manifest: Manifest, column: str) -> Manifest:
     """
     values = manifest.arrow(column)
     if values.null_count:
-        raise DataError(f"{values.null_count} records have no {column}, which was to stand for the patient: choose id.")
+        raise DataError(f"Patients by {column}: {values.null_count} of {len(values)} rows have none: choose id.")
     made = manifest.with_column("id.patient", [str(value) for value in values.to_pylist()])
     made.meta = {**made.meta, "patients_by": column}
     return made

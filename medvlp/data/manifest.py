@@ -376,7 +376,7 @@ def _check_names(names: Sequence[str], count: int, source: str) -> None:
 
 def _refuse_repeated(ids: pa.Array, source: str) -> None:
     if ids.null_count:
-        raise DataError(f"{source}: {ids.null_count} rows have no id: give every row a unique one.")
+        raise DataError(f"{source}: no id in {ids.null_count} of {len(ids)} rows: give every row a unique one.")
     counts = pc.value_counts(ids)
     repeated = pc.filter(counts, pc.greater(counts.field("counts"), 1))
     if len(repeated):

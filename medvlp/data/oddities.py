@@ -48,7 +48,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
     if "age" in manifest and any(isinstance(age, str) for age in manifest.arrow("age").to_pylist()):
         found.append("Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.")
     if joined := manifest.meta.get("reports_of_several_rows"):
-        found.append(f"{joined} reports are several rows of the table, joined: drop preliminary ones first.")
+        found.append(f"Reports joined of several rows of the table: {joined}; drop preliminary ones first.")
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)
@@ -57,7 +57,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         if empty:
             found.append(f"{empty} of {total} rows have no report.")
         if like:
-            found.append(f"{len(like)} reports are {like[0]!r} or the like, which is learnt: leave them blank.")
+            found.append(f"Reports that are {like[0]!r} or the like, which is learnt: {len(like)}; leave them blank.")
         if foreign:
             found.append(
                 f"{foreign} of {total} reports are not in English: they are trained on as they are, and labels, "

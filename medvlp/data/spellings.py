@@ -35,9 +35,9 @@ def patient_notes(patients: Iterable[str | None]) -> tuple[str, ...]:
     Example:
         >>> for sentence in patient_notes(["007", "7", "7", "NA", "P2", None]):
         ...     print(sentence)
-        1 patients stand under 2 names that differ in blanks, case, Unicode form, leading zeros or a decimal point \
-alone: they count as different patients and a split may part them, so write each in one way.
-        1 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.
+        Patients under several names that differ in blanks, case, Unicode form, leading zeros or a decimal point \
+alone: 1 (2 names). They count as different patients and a split may part them, so write each in one way.
+        Rows that name a patient 'NA', which looks like a blank: 1; equal ones count as one patient, leave it blank.
     """
     there = Counter(name for name in patients if name)
     ways: dict[str, set[str]] = {}
@@ -48,16 +48,16 @@ alone: they count as different patients and a split may part them, so write each
     notes = []
     if several:
         notes.append(
-            f"{len(several)} patients stand under {sum(map(len, several))} names that differ in blanks, case, Unicode "
-            "form, leading zeros or a decimal point alone: they count as different patients and a split may part them, "
-            "so write each in one way."
+            "Patients under several names that differ in blanks, case, Unicode form, leading zeros or a decimal point "
+            f"alone: {len(several)} ({sum(map(len, several))} names). They count as different patients and a split may "
+            "part them, so write each in one way."
         )
     if rounded := sum(rows for name, rows in there.items() if re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name)):
-        notes.append(f"{rounded} rows name a patient by a number that a spreadsheet rounded: several may be one.")
+        notes.append(f"Rows that name a patient by a number that a spreadsheet rounded: {rounded}; several may be one.")
     if blank:
         notes.append(
-            f"{sum(there[name] for name in blank)} rows name a patient {blank[0]!r}, which looks like a blank: equal "
-            "ones count as one patient, so leave it blank."
+            f"Rows that name a patient {blank[0]!r}, which looks like a blank: {sum(there[name] for name in blank)}; "
+            "equal ones count as one patient, leave it blank."
         )
     return tuple(notes)
 

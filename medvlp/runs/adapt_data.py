@@ -100,7 +100,7 @@ def read_films(
     whole = index(images, columns=columns, table=str(table.resolve()))
     manifest = whole.having(field)
     if blank := len(whole) - len(manifest):
-        logger.info(f"{blank} rows of {table} name no file, and are left out.")
+        logger.info(f"Rows of {table} that name no file, and are left out: {blank}.")
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
         survey = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)

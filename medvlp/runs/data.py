@@ -132,7 +132,7 @@ def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
 def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:
     if data.split["name"] == "own" and "split" in manifest:
         blank = manifest.arrow("split").null_count
-        for sentence in (*split_caveats(manifest), *([f"{blank} records stand in no part."] if blank else [])):
+        for sentence in (*split_caveats(manifest), *([f"Records in no part: {blank}."] if blank else [])):
             logger.info(f"{name}{sentence}")
         return manifest
     split = make_split(manifest, data.split)

@@ -125,10 +125,11 @@ def test_a_patient_under_two_names_is_told_by_split_and_by_check(cli: Cli, tmp_p
     rows = [("a", "07", "train"), ("b", "7", "test"), ("c", "8", "train"), ("d", "8.0", "train"), ("e", "9", "test")]
     table.write_text("id,text,id.patient,part\n" + "".join(f"{name},Clear.,{who},{side}\n" for name, who, side in rows))
     told = cli("data", "split", table, "--rule", "patient", "--fractions", "train=.5,test=.5").out
-    assert "note: 2 patients stand under 4 names that differ in blanks, case, Unicode form, leading zeros or a" in told
+    assert "note: Patients under several names that differ in blanks, case, Unicode form, leading zeros or a" in told
     told = cli("data", "check", table, "--column", "split=part").out
     assert (
-        "note: 1 patients stand on several sides under names that differ in blanks, case, Unicode form, leading" in told
+        "note: Patients on several sides under names that differ in blanks, case, Unicode form, leading zeros or a "
+        "decimal point alone: 1." in told
     )
 
 
@@ -147,7 +148,7 @@ def test_stored_lists_mean_the_same_records_whatever_is_chosen(table: Path) -> N
     with messages() as told:
         chosen = open_manifest(data)
     whole = make_split(manifest, "patient").apply(manifest).where({"site": "n"})
-    assert told == ["40 listed ids are not in the manifest."]
+    assert told == ["Listed ids that are not in the manifest: 40."]
     assert set(chosen.split_of("train").column("id")) < set(whole.split_of("train").column("id"))
     assert chosen.split_of("test").column("id").tolist() == whole.split_of("test").column("id").tolist()
 

@@ -42,7 +42,7 @@ def test_a_study_that_is_a_number_within_a_patient_is_not_that_of_the_next_patie
     visits = {"id": list("abcd"), "image": list("1234"), "id.patient": ["p", "p", "q", "q"]}
     numbered = Manifest.of({**visits, "id.study": ["1", "2", "1", "2"]}, root=Path())
     for group in (stack_images, keep_one, pair_images):
-        with pytest.raises(DataError, match=r"2 studies are of several patients \(one with 'a'\): index them"):
+        with pytest.raises(DataError, match=r"Studies of several patients: 2 \(one with 'a'\); index them"):
             group(numbered)
     named = numbered.with_column("id.study", ["p/1", "p/2", "q/1", None])
     assert len(stack_images(named.with_column("id.patient", ["p", None, "q", "q"]))) == 4
@@ -112,9 +112,7 @@ def test_different_words_are_joined() -> None:
 
 
 def test_a_study_in_two_splits_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"1 groups by id.study lie in several splits \(one with 'f'\): split by patient"
-    ):
+    with pytest.raises(DataError, match=r"Groups by id.study in several splits: 1 \(one with 'f'\): split by patient"):
         stack_images(views().with_column("split", ["train", "test", "train", "train"]))
 
 

@@ -105,7 +105,7 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     assert manifest.meta["images_of_another_patient_than_the_report"] == ["d/3/PA.dcm"]
     assert manifest.meta["reports_without_image"] == [6, 7]  # lines of the table; the first report has two
     assert manifest.meta["reports_of_several_rows"] == 1
-    several = "1 reports are several rows of the table, joined: drop preliminary ones first."
+    several = "Reports joined of several rows of the table: 1; drop preliminary ones first."
     assert several in oddities(manifest)
     assert manifest.meta["skipped"] == {
         "not_dicom": ["d/4/notes.txt", "reports.csv"],

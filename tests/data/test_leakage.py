@@ -283,7 +283,7 @@ def test_images_that_two_sets_have_in_common_are_counted_whatever_their_sides(tm
 
     found = check_cohorts([of([0, 1, 2]), of([1, 2, 3])], names=["a", "b"], cache=cache)
     assert found.leaks == ()  # both are training parts
-    assert [note.text for note in found.notes if note.kind == "overlap"] == ["a and b have 2 images in common."]
+    assert [note.text for note in found.notes if note.kind == "overlap"] == ["a and b share images: 2."]
 
 
 # tables --------------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_where_takes_values_lists_and_missing() -> None:
         (lambda: Manifest.of({"id": ["a"], "sex": ["F"]}, root=Path()), "nothing to encode"),
         (lambda: Manifest.of({"id": [], "text": []}, root=Path()), "is empty"),
         (lambda: small(id=["a", "a", "b"]), "1 ids stand more than once, the first is 'a' (2 times)"),
-        (lambda: small(id=["a", "", "b"]), "1 rows have no id"),
+        (lambda: small(id=["a", "", "b"]), "no id in 1 of 3 rows"),
         (lambda: small(**{"label.f": [1, 2, 0]}), "label.f of record 'b' is 2: a label is 1 (present)"),
         (lambda: small(**{"label.f": ["1", "yes", "0"]}), "must hold numbers"),
         (lambda: small(**{"lable.f": [1, 1, 0]}), "did you mean 'label'?"),
@@ -273,7 +273,7 @@ def test_a_changed_large_manifest_is_read_again_and_its_older_copy_goes(large: P
     ("name", "values", "sentence"),
     [
         ("id", ["a", "b", "a"], r"1 ids stand more than once, the first is 'a' \(2 times\)"),
-        ("id", ["a", " ", "c"], "1 rows have no id"),
+        ("id", ["a", " ", "c"], "no id in 1 of 3 rows"),
         ("label.f", [1, 0, 3], "label.f of record 'c' is 3: a label is 1"),
         ("side.f", ["left", None, "up"], "side.f is 'up': write left"),
     ],

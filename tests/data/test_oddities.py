@@ -52,9 +52,9 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
     told = oddities(Manifest.of({**columns, "id.patient": patients}, root=Path()))
     assert told == (
         "1 of 14 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
-        "4 patients stand under 9 names that differ in blanks, case, Unicode form, leading zeros or a decimal point "
-        "alone: they count as different patients and a split may part them, so write each in one way.",
-        "2 rows name a patient 'N/A', which looks like a blank: equal ones count as one patient, so leave it blank.",
+        "Patients under several names that differ in blanks, case, Unicode form, leading zeros or a decimal point "
+        "alone: 4 (9 names). They count as different patients and a split may part them, so write each in one way.",
+        "Rows that name a patient 'N/A', which looks like a blank: 2; equal ones count as one patient, leave it blank.",
     )
     # The same is told where the names became keyed hashes.
     (tmp_path / "t.csv").write_text("who,note\n" + "".join(f"{name},Clear.\n" for name in patients))
@@ -65,7 +65,7 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
 def test_patients_whose_numbers_a_spreadsheet_rounded_are_told() -> None:
     columns = {"id": list("abcd"), "text": ["Clear."] * 4, "id.patient": ["1.23E+12", "1,23E+12", "1E+12", "P1E12"]}
     assert oddities(Manifest.of(columns, root=Path())) == (
-        "3 rows name a patient by a number that a spreadsheet rounded: several may be one.",
+        "Rows that name a patient by a number that a spreadsheet rounded: 3; several may be one.",
     )
 
 
@@ -76,7 +76,7 @@ def test_words_for_nothing_in_reports_and_among_ages_are_told(tmp_path: Path) ->
         "1 of 4 rows have neither a file nor a report: nothing can be learned from them.",
         "Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.",
         "1 of 4 rows have no report.",
-        "2 reports are 'NULL' or the like, which is learnt: leave them blank.",
+        "Reports that are 'NULL' or the like, which is learnt: 2; leave them blank.",
     )
     (tmp_path / "t.csv").write_text("r;age\nClear lungs.;61\nNo effusion.;\n")
     assert oddities(index_cohort("csv", tmp_path, {"columns": {"text": "r", "age": "age"}})) == ()
@@ -94,6 +94,6 @@ def test_one_file_under_several_spellings_of_its_path_and_rows_of_nothing_are_to
 
 def test_names_of_several_rows_count_in_each_of_them() -> None:
     assert patient_notes(["NA", "1E+12", "NA", "1E+12", "1E+12", "7"]) == (
-        "3 rows name a patient by a number that a spreadsheet rounded: several may be one.",
-        "2 rows name a patient 'NA', which looks like a blank: equal ones count as one patient, so leave it blank.",
+        "Rows that name a patient by a number that a spreadsheet rounded: 3; several may be one.",
+        "Rows that name a patient 'NA', which looks like a blank: 2; equal ones count as one patient, leave it blank.",
     )

@@ -114,7 +114,7 @@ def test_a_study_stays_whole_and_patients_on_several_sides_are_told() -> None:
     study = dict(zip(manifest.column("id"), manifest.column("id.study"), strict=True))
     parts = [{study[i] for i in ids} for ids in split.parts.values()]
     assert len(set.union(*parts)) == sum(map(len, parts))
-    assert any("patients have studies in several parts: the split leaks" in note for note in split.notes)
+    assert any("Patients with studies in several parts: " in note for note in split.notes)
 
 
 # k folds -------------------------------------------------------------------------------------------------------------
@@ -392,7 +392,7 @@ def test_a_stored_split_on_another_manifest_tells_what_is_missing_and_what_is_no
     split = make_split(few, {"name": "ids", "stored": str(tmp_path / "s.json")})
     assert (len(split.missing_in(few)), len(split.unlisted_in(few))) == (20, 10)
     assert split.caveats(few) == (
-        "20 listed ids are not in the manifest.",
+        "Listed ids that are not in the manifest: 20.",
         "10 of 80 records are on no list and stand in no part.",
     )
     placed = split.apply(few)

@@ -96,7 +96,7 @@ def test_what_is_listed_and_not_there_and_what_is_there_and_not_listed_are_told(
     split = make_split(manifest, {"name": "ids", "files": files(manifest.root, train="r0\nr9\nr8", test="r3")})
     assert split.missing == ("r8", "r9")
     assert split.caveats(manifest) == (
-        "2 listed ids are not in the manifest.",
+        "Listed ids that are not in the manifest: 2.",
         "2 of 4 records are on no list and stand in no part.",
     )
     assert split.apply(manifest).column("split").tolist() == ["train", None, None, "test"]
@@ -112,7 +112,7 @@ def test_an_id_on_two_lists_is_refused_or_repeated_with_its_part(manifest: Manif
     assert placed.column("split").tolist() == ["train", "train", "train", "test", "test"]
     assert placed.column("image")[2] == placed.column("image")[3]
     assert split_hash(placed) == split.hash
-    assert split.caveats(manifest) == ("1 records stand in more than one part and are repeated, as in the original.",)
+    assert split.caveats(manifest) == ("Records in more than one part, repeated as in the original: 1.",)
 
 
 def test_lists_are_written_for_other_programs_too(manifest: Manifest) -> None:

@@ -159,7 +159,7 @@ def test_a_draw_by_row_is_rebuilt_with_its_leak_and_says_so(release: Manifest) -
     told = split.caveats(release)
     assert told[0].endswith("has a known flaw: rows of one image stand on several sides.")
     assert told[0] == split_caveats(placed)[0]
-    assert "records stand in more than one part and are repeated" in told[1]
+    assert "Records in more than one part, repeated as in the original: " in told[1]
 
 
 def test_lists_of_the_release_lie_in_its_root_or_where_the_user_says(release: Manifest, tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_rows_that_name_no_file_are_left_out_and_logged(folder: Path, tmp_path: 
         films = read_films(folder / "films", table, tmp_path / "films.parquet", one_patient_per_image=False, workers=1)
     assert films.findings == {"effusion": (1, 1)}
     assert Manifest.load(films.manifest).column("id.patient").tolist() == ["a", "c"]
-    assert f"1 rows of {table} name no file, and are left out." in logged
+    assert f"Rows of {table} that name no file, and are left out: 1." in logged
 
 
 def test_a_blank_that_is_written_out_is_a_blank(folder: Path, tmp_path: Path) -> None:

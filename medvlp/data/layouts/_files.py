@@ -53,7 +53,7 @@ def list_files(
         notify(progress, min(done * _CHUNK, len(wanted)), len(wanted))
     if odd := sorted(filter(re.compile("[\udc80-\udcff]").search, found)):  # bytes that Python could not decode
         raise DataError(
-            f"{len(odd)} files below {root} have names that are not in UTF-8, as old archives of Windows give them, "
+            f"Names below {root} that are not in UTF-8, as old archives of Windows give them: {len(odd)}, "
             f"the first {odd[0]!r}: rename them, for example with convmv."
         )
     return sorted(found)

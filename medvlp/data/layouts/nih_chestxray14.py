@@ -142,7 +142,7 @@ def _official_split(root: Path, names: Sequence[str]) -> list[str | None] | None
     both = frozenset.intersection(*lists.values()) if len(lists) > 1 else frozenset[str]()
     if both:
         raise DataError(
-            f"{root}: {len(both)} images stand in both {' and '.join(_LISTS.values())}, the first is {min(both)}: take "
+            f"{root}: images in both {' and '.join(_LISTS.values())}: {len(both)}, the first is {min(both)}: take "
             "the lists as they were published."
         )
     return [next((split for split, some in lists.items() if name in some), None) for name in names]

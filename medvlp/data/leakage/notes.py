@@ -72,8 +72,8 @@ def spelling_notes(rows: Rows) -> list[Note]:
     if not count:
         return []
     words = (
-        f"{count} patients stand on several sides under names that differ in blanks, case, Unicode form, leading zeros "
-        "or a decimal point alone."
+        "Patients on several sides under names that differ in blanks, case, Unicode form, leading zeros or a decimal "
+        f"point alone: {count}."
     )
     return [Note("patient_spelling", words, {"patients": count})]
 
@@ -94,7 +94,7 @@ def shared_image_notes(rows: Rows, entries: Sequence[Entry], things: Sequence[st
     return [
         Note(
             "overlap",
-            f"{names[a]} and {names[b]} have {count} images in common.",
+            f"{names[a]} and {names[b]} share images: {count}.",
             {"a": names[a], "b": names[b], "images": count},
         )
         for (a, b), count in sorted(counts.items())

@@ -76,10 +76,10 @@ class Split:
         missing, unlisted = len(self.missing_in(manifest)), len(self.unlisted_in(manifest))
         notes = [_flaw(self.name, self.card, self.flaw), *self.notes] if self.flaw else list(self.notes)
         if self.repeated:
-            notes.append(f"{self.repeated} records stand in more than one part and are repeated, as in the original.")
-        notes += [f"{len(ids)} records are left out of all parts ({reason})." for reason, ids in self.left_out.items()]
+            notes.append(f"Records in more than one part, repeated as in the original: {self.repeated}.")
+        notes += [f"Left out of all parts ({reason}): {len(ids)}." for reason, ids in self.left_out.items()]
         if missing:
-            notes.append(f"{missing} listed ids are not in the manifest.")
+            notes.append(f"Listed ids that are not in the manifest: {missing}.")
         if unlisted:
             notes.append(f"{unlisted} of {len(manifest)} records are on no list and stand in no part.")
         return tuple(notes)

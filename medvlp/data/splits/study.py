@@ -44,5 +44,5 @@ def by_study(
         if who is not None:
             sides.setdefault(who, set()).add(part_of[record])
     spread = sum(len(parts) > 1 for parts in sides.values())
-    note = f"{spread} patients have studies in several parts: the split leaks, take the rule patient."
+    note = f"Patients with studies in several parts: {spread}; the split leaks, take the rule patient."
     return replace(split, notes=(note,)) if spread else split

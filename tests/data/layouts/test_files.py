@@ -25,9 +25,7 @@ def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) 
 def test_names_that_are_not_in_utf8_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     for name in (b"M\xfcller.dcm", "Müller.dcm".encode(), b"plain.dcm"):
         (tmp_path / os.fsdecode(name)).touch()
-    sentence = (
-        r"1 files below .* names that are not in UTF-8, as old archives of Windows give them, the first 'M\\udcfc"
-    )
+    sentence = r"Names below .* that are not in UTF-8, as old archives of Windows give them: 1, the first 'M\\udcfc"
     with pytest.raises(DataError, match=sentence):
         list_files(tmp_path)
 

@@ -178,7 +178,7 @@ def test_what_is_wrong_is_one_sentence(root: Path, tmp_path_factory: pytest.Temp
     with pytest.raises(ConfigError, match="did you mean 'views'"):
         index_cohort("nih_chestxray14", root, {"view": ["PA"]})
     (root / "test_list.txt").write_text("00000001_000.png\n")
-    with pytest.raises(DataError, match=r"1 images stand in both train_val_list.txt and test_list.txt"):
+    with pytest.raises(DataError, match=r"images in both train_val_list.txt and test_list.txt: 1"):
         index_cohort("nih_chestxray14", root)
     (root / "test_list.txt").unlink()
     (root / "BBox_List_2017.csv").write_text(BOXES.replace("128,64.5", "128,"))
