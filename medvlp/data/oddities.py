@@ -22,7 +22,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         >>> for sentence in oddities(Manifest.of(columns, root=Path("."))):
         ...     print(sentence)
         2 rows name an image that another row names too ('a.png' first): each row is a record of its own.
-        1 of 3 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.
+        1 of 3 rows have no patient: a split by patient refuses them, fill in or drop them.
     """
     found, total = [], len(manifest)
     for name in manifest.file_columns:
@@ -40,10 +40,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         found.append(f"{nothing} of {total} rows have neither a file nor a report: nothing can be learned from them.")
     if "id.patient" in manifest and manifest.arrow("id.patient").null_count:
         blank = manifest.arrow("id.patient").null_count
-        found.append(
-            f"{blank} of {total} rows have no patient: a split by patient refuses them, fill them in or keep rows that "
-            "have one."
-        )
+        found.append(f"{blank} of {total} rows have no patient: a split by patient refuses them, fill in or drop them.")
     found += notes_of(manifest)
     if "age" in manifest and any(isinstance(age, str) for age in manifest.arrow("age").to_pylist()):
         found.append("Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.")

@@ -137,7 +137,7 @@ def test_index_says_what_is_odd(cli: Cli, films: Path, tmp_path: Path) -> None:
     told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey").out
     assert told.splitlines()[1:3] == [
         "Mind: 2 rows name an image that another row names too ('0.png' first): each row is a record of its own.",
-        "Mind: 1 of 7 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+        "Mind: 1 of 7 rows have no patient: a split by patient refuses them, fill in or drop them.",
     ]
 
 

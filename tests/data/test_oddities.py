@@ -19,7 +19,7 @@ def test_repeated_files_missing_patients_empty_and_foreign_reports_are_counted()
     }
     assert oddities(Manifest.of(columns, root=Path())) == (
         "4 rows name an image that another row names too ('1.png' first): each row is a record of its own.",
-        "2 of 6 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+        "2 of 6 rows have no patient: a split by patient refuses them, fill in or drop them.",
         "2 of 6 rows have no report.",
         "2 of 6 reports are not in English: they are trained on as they are, and labels, triplets and sentence checks "
         "pass them over.",
@@ -51,7 +51,7 @@ def test_patients_written_in_several_ways_are_counted_and_not_named(tmp_path: Pa
     columns = {"id": [str(row) for row in range(len(patients))], "text": ["Clear."] * len(patients)}
     told = oddities(Manifest.of({**columns, "id.patient": patients}, root=Path()))
     assert told == (
-        "1 of 14 rows have no patient: a split by patient refuses them, fill them in or keep rows that have one.",
+        "1 of 14 rows have no patient: a split by patient refuses them, fill in or drop them.",
         "Patients under several names that differ in blanks, case, Unicode form, leading zeros or a decimal point "
         "alone: 4 (9 names). They count as different patients and a split may part them, so write each in one way.",
         "Rows that name a patient 'N/A', which looks like a blank: 2; equal ones count as one patient, leave it blank.",

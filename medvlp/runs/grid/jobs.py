@@ -94,16 +94,15 @@ class _Pool:
         code = process.exitcode or 0
         process.close()
         found = run_state(run)
-        facts: dict[str, object] = {"seconds": round(found.seconds + seconds, 1)}
+        _write_state(run, {"seconds": round(found.seconds + seconds, 1)})
         if found.state != "finished" and (code < 0 or not found.reason):
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             memory = ", probably for want of memory" if code == -signal.SIGKILL else ""
-            facts["failed"] = f"Its process ended with {how}{memory}."
-        _write_state(run, facts)
-        found = run_state(run)
+            _write_state(run, {"failed": f"Its process ended with {how}{memory}."})
+            found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
         trained = _trained(run)
-        self.beside.append(seconds - sum(trained[-1:]) if self.left.pop(run.state) else seconds)
+        self.beside.append(max(0.0, seconds - sum(trained[-1:])) if self.left.pop(run.state) else seconds)
         self.training.append(sum(trained) * _effort(run) / max(1, _done(run)))
         rest = fmean(self.training) * sum(self.left.values()) + fmean(self.beside) * len(self.left)
         ahead = f"; about {duration(rest / min(self.jobs, len(self.left)))} left" if self.left else ""
@@ -119,8 +118,7 @@ class _Pool:
                 process.kill()
                 process.join()
         for run, begun in self.working.values():  # they were told to stop, and go on next time
-            spent = run_state(run).seconds + time.monotonic() - begun
-            _write_state(run, {"failed": "", "seconds": round(spent, 1)})
+            _write_state(run, {"failed": "", "seconds": round(run_state(run).seconds + time.monotonic() - begun, 1)})
 
 
 def _effort(run: Run) -> int:

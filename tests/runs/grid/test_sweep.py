@@ -217,6 +217,7 @@ def test_the_time_of_a_process_that_was_told_to_stop_counts(lay: Callable[..., P
         (0.5, [3600, 3600], 5400, "17 h 30 min"),  # only half of it was trained now: the log has the other hour
         (1, [7200], 60, "14 h 7 min"),  # only judged now, in a minute: the log has the two hours
         (1, [3600, 3600], 60, "14 h 7 min"),
+        (1 / 2, [7200], 3, "14 h 0 min"),  # it broke before it trained: the hours of the log are of before
     ],
 )
 def test_the_time_left_is_that_of_whole_runs_whatever_of_a_run_was_done_before(
