@@ -26,8 +26,9 @@ COLUMNS = "{id: name, image: file, id.patient: who, view_position: view, split: 
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model({"name": "vision", "vision": VISION}, tokenizer=None).eval()
     made = Bundle(model=model, tokenizer=None, preprocessing=[{"name": "read", "size": 32}])
-    save_bundle(tmp_path_factory.mktemp("bundle") / "b", made)
-    return next(tmp_path_factory.getbasetemp().glob("bundle*/b"))
+    folder = tmp_path_factory.mktemp("bundle") / "b"
+    save_bundle(folder, made)
+    return folder
 
 
 def write_films(root: Path, *, flip_test: bool = False) -> Path:
