@@ -145,7 +145,7 @@ def test_stream_of_another_syntax_is_decoded_by_its_own_markers_and_announced(di
 @pytest.mark.parametrize("table", [False, True])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_frame_chooses_a_frame(dicom, compressed, table):
-    stack = RNG.integers(0, 256, (4, 6, 5)).astype(np.uint8)
+    stack = np.random.default_rng(20).integers(0, 256, (4, 6, 5)).astype(np.uint8)
     path = dicom(
         stack,
         syntax=RLE if compressed else EXPLICIT,
@@ -164,7 +164,7 @@ def test_frame_chooses_a_frame(dicom, compressed, table):
 
 def test_one_bit_frames_follow_without_padding(dicom):
     # PS3.5 8.2: 3 frames of 3 x 3 pixels are 27 bits in 4 bytes, first pixel in the lowest bit.
-    bits = RNG.integers(0, 2, (3, 3, 3)).astype(np.uint8)
+    bits = np.random.default_rng(20).integers(0, 2, (3, 3, 3)).astype(np.uint8)
     bits[:, 0, :2] = 0, 1
     packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
     path = dicom(packed, {0x00280101: ("US", 1), 0x00280102: ("US", 0)}, rows=3, columns=3, frames=3, bits=1)
@@ -192,7 +192,7 @@ def test_functional_groups_give_each_frame_its_own_rescale_window_and_spacing(di
 
 @pytest.mark.parametrize("planar", [0, 1])
 def test_rgb_by_pixel_and_by_plane(dicom, planar):
-    rgb = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    rgb = np.random.default_rng(20).integers(0, 256, (4, 6, 3)).astype(np.uint8)
     data = (rgb if planar == 0 else rgb.transpose(2, 0, 1)).tobytes()
     tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "RGB"), 0x00280006: ("US", planar)}
     path = dicom(data, tags, rows=4, columns=6, bits=8)
@@ -220,14 +220,14 @@ def to_ybr(rgb):
 
 
 def test_ybr_full(dicom):
-    rgb = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    rgb = np.random.default_rng(20).integers(0, 256, (4, 6, 3)).astype(np.uint8)
     tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL"), 0x00280006: ("US", 0)}
     path = dicom(to_ybr(rgb).tobytes(), tags, rows=4, columns=6, bits=8)
     assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1.6 / 255)
 
 
 def test_ybr_full_422_shares_chrominance_between_two_pixels(dicom):
-    rgb = np.repeat(RNG.integers(0, 256, (4, 3, 3)), 2, axis=1).astype(np.uint8)
+    rgb = np.repeat(np.random.default_rng(20).integers(0, 256, (4, 3, 3)), 2, axis=1).astype(np.uint8)
     ybr = to_ybr(rgb)
     quads = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], -1)
     tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL_422"), 0x00280006: ("US", 0)}
@@ -426,6 +426,6 @@ def test_fill_bytes_may_stand_before_a_marker_but_no_stream_is_made_of_them():  
 
 
 def test_decode_rle_of_three_samples_and_two_bytes():
-    values = RNG.integers(0, 65536, (5, 7, 3)).astype(np.uint16)
+    values = np.random.default_rng(20).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
     decoded = decode_rle(rle(values), rows=5, columns=7, samples=3, bits_allocated=16)
     assert (decoded == values).all()

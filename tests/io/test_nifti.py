@@ -174,7 +174,8 @@ def test_several_volumes_are_refused(tmp_path):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_cut_files_are_refused(tmp_path, packed):
-    path = write(tmp_path, nifti(RNG.integers(0, 9999, (8, 9, 10)).astype(np.int16)), packed=packed)
+    voxels = np.random.default_rng(7).integers(0, 9999, (8, 9, 10)).astype(np.int16)
+    path = write(tmp_path, nifti(voxels), packed=packed)
     data = path.read_bytes()
     for cut in (1, 9, len(data) // 2):
         path.write_bytes(data[:-cut])
@@ -182,7 +183,7 @@ def test_cut_files_are_refused(tmp_path, packed):
 
 
 def test_gzip_members_are_one_file_however_small_and_many(tmp_path):  # RFC 1952, 2.2
-    voxels = RNG.integers(-1000, 1000, (40, 30, 20)).astype(np.int16)
+    voxels = np.random.default_rng(7).integers(-1000, 1000, (40, 30, 20)).astype(np.int16)
     data = nifti(voxels)
     small = [gzip.compress(data[at : at + 10]) + gzip.compress(b"") for at in range(352, len(data), 10)]
     packed = b"".join([gzip.compress(data[:352]), *small])

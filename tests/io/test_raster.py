@@ -47,7 +47,7 @@ def test_colour(tmp_path, form):
 
 
 def test_png_of_48_bits_keeps_16(tmp_path):
-    values = RNG.integers(0, 65536, (7, 5, 3)).astype(np.uint16)
+    values = np.random.default_rng(5).integers(0, 65536, (7, 5, 3)).astype(np.uint16)
     path = tmp_path / "deep.png"
     path.write_bytes(imagecodecs.png_encode(values))
     assert read_image(path, color="rgb").pixels == pytest.approx(values / 65535, abs=1e-7)
@@ -116,7 +116,7 @@ def test_tiff_white_is_zero(tmp_path):
 
 def test_tiff_of_48_bits_says_that_it_is_cut(tmp_path):
     # TIFF 6.0 section 6 by hand: one directory, three BitsPerSample behind it, then the strip.
-    values = RNG.integers(0, 65536, (7, 5, 3)).astype("<u2")
+    values = np.random.default_rng(5).integers(0, 65536, (7, 5, 3)).astype("<u2")
     fields = [(256, 5), (257, 7), (258, 0), (259, 1), (262, 2), (273, 0), (277, 3), (278, 7), (279, values.nbytes)]
     end = 8 + 2 + 12 * len(fields) + 4
     place = {258: end, 273: end + 6}
@@ -159,7 +159,7 @@ def test_floating_point_is_refused(tmp_path):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
 def test_cut_files_are_refused(tmp_path, form):
-    values = RNG.integers(0, 256, (64, 64)).astype(np.uint8)
+    values = np.random.default_rng(5).integers(0, 256, (64, 64)).astype(np.uint8)
     path = save(tmp_path, values, form)
     data = path.read_bytes()
     for share in (0.3, 0.6, 0.9):
