@@ -19,8 +19,8 @@ def passing_folder(name: str) -> Path:
 
     Folders of this kind whose processes were killed are removed, once a process.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f"medvlp-{name}-", suffix=".held"))
     _remove_left(tempfile.gettempdir())
+    folder = Path(tempfile.mkdtemp(prefix=f"medvlp-{name}-", suffix=".held"))
     _held[folder] = os.open(folder, os.O_RDONLY)
     _locked(_held[folder])
     return folder

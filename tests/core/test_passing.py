@@ -5,7 +5,9 @@ import os
 import signal
 import stat
 import tempfile
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,3 +42,15 @@ def test_folders_of_killed_processes_go_when_the_next_one_is_made(
     for each in (held, mine):
         remove_passing(each)
     assert set(tmp_path.iterdir()) == {new, tmp_path / "medvlp-of-others"}
+
+
+def test_a_folder_is_there_also_on_a_disk_whose_clock_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hour_ahead = time.time() + 3600
+    monkeypatch.setattr(passing, "time", SimpleNamespace(time=lambda: hour_ahead))
+    folder = passing_folder("archive")
+    assert list(tmp_path.iterdir()) == [folder]
+    remove_passing(folder)
+    assert not list(tmp_path.iterdir())
