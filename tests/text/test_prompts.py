@@ -46,6 +46,10 @@ def test_a_positive_prompt_with_a_side_stands_for_both(tmp_path: Path) -> None:
         ("name: v1\nsets: [{label: a, positive: [], negative: [y]}]", r"positive of a must be a list of texts"),
         ("name: v1\nsets: [{label: a, positive: [x], negative: [x]}]", r"a has 'x' as positive and negative: keep one"),
         (
+            "name: v1\nsets: [{label: a, positive: ['{side} x'], negative: [left x]}]",
+            r"a has 'left x' as positive and negative",
+        ),
+        (
             "name: v1\nsets: [{label: a, positive: [x], negative: [z], sided: [left a]}]",
             r"'left a' of a needs \{side\}",
         ),

@@ -30,6 +30,9 @@ def test_sentences_end_at_full_stops_but_not_inside_numbers() -> None:
     report = parse_radgraph({"0": entry("A 1 . 5 cm nodule . Is it new ? Yes !", ("new", "OBS-DP", ""))})[0]
     assert report.sentences == ("A 1 . 5 cm nodule .", "Is it new ?", "Yes !")
     assert report.entities[0].sentence == 1
+    report = parse_radgraph({"0": entry("Grade 2 . Heart normal ! 3 nodules .", ("nodules", "OBS-DP", ""))})[0]
+    assert report.sentences == ("Grade 2 .", "Heart normal !", "3 nodules .")
+    assert report.entities[0].sentence == 2
 
 
 @pytest.mark.parametrize(
