@@ -229,9 +229,13 @@ def change_count(sentence: str, number: str) -> str | None:
     if _ONE.search(sentence):
         changed = _ONE.sub(lambda match: _several(match, number), sentence)
         return changed if changed[0].isupper() == sentence[0].isupper() else capital(changed)
-    return _SEVERAL.sub(
-        lambda match: (capital(number) if match["number"][0].isupper() else number) + match["rest"], sentence
-    )
+    return _SEVERAL.sub(lambda match: _as_written(match["number"], number) + match["rest"], sentence)
+
+
+def _as_written(before: str, number: str) -> str:
+    if before.isdigit():
+        return str(_NUMBERS.index(number) + 2)
+    return capital(number) if before[0].isupper() else number
 
 
 def _several(match: re.Match[str], number: str) -> str:
