@@ -80,7 +80,7 @@ def of_radgraph(
 def _side(anatomy: str) -> Side:
     words = set(re.split(r"[| -]", anatomy))
     left, right = "left" in words, "right" in words
-    if (left and right) or words & {"bilateral", "both", "bibasilar", "bibasal", "biapical"}:
+    if (left and right) or re.search(r"\b(?:both\b|bilat|bi ?-? ?(?:bas|apic))", anatomy):
         return "bilateral"
     return "left" if left else "right" if right else ""
 

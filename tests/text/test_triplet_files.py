@@ -43,7 +43,14 @@ def test_a_line_is_one_study_with_the_seven_words_of_a_triplet(tmp_path) -> None
 
 @pytest.mark.parametrize(
     ("words", "side"),
-    [("left", "left"), ("right", "right"), ("bilateral", "bilateral"), ("bibasilar", "bilateral"), ("heart", "")],
+    [
+        *((side, side) for side in ("left", "right", "bilateral")),
+        *((word, "bilateral") for word in ("bilaterally", "bibasilar", "bi-basilar", "bibasally", "biapical", "both")),
+        ("left-sided", "left"),
+        ("right-lower", "right"),
+        ("heart", ""),
+        ("biventricular", ""),
+    ],
 )
 def test_the_side_of_radgraphs_anatomy_is_read(words: str, side: str) -> None:
     annotation = entry(f"{words} opacity", (words, "ANAT-DP", ""), ("opacity", "OBS-DP", f"located_at {words}"))
