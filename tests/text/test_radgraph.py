@@ -42,6 +42,8 @@ def test_sentences_end_at_full_stops_but_not_inside_numbers() -> None:
         ("Anatomy::measurement::uncertain", "measurement", "uncertain"),
         ("Anatomy::definitely absent", "anatomy", "absent"),
         ("Observation::uncertain", "observation", "uncertain"),
+        ("ANAT-U", "anatomy", "uncertain"),
+        ("OBS-DA", "observation", "absent"),
     ],
 )
 def test_labels_of_radgraph_xl_are_known(label: str, kind: str, presence: str) -> None:

@@ -236,10 +236,11 @@ def test_what_stands_between_a_thing_and_its_return_stays_with_them() -> None:
     assert orders == {text, "No fracture. Left nodule. Normal heart. The nodule is new."}
 
 
-def test_nothing_crosses_a_sentence_that_speaks_of_the_rest() -> None:
-    text = "Left nodule. No effusion. Otherwise the lungs are clear. Normal heart. No fracture."
+@pytest.mark.parametrize("rest", ["Otherwise the lungs are clear.", "Opacity seen below.", "The spine is noted above."])
+def test_nothing_crosses_a_sentence_that_speaks_of_the_rest(rest: str) -> None:
+    text = f"Left nodule. No effusion. {rest} Normal heart. No fracture."
     for seed in range(40):
-        first, second = reorder_sentences(text, drawn(seed)).split("Otherwise the lungs are clear.")
+        first, second = reorder_sentences(text, drawn(seed)).split(rest)
         assert set(split_sentences(first)) == {"Left nodule.", "No effusion."}
         assert set(split_sentences(second)) == {"Normal heart.", "No fracture."}
 
@@ -254,8 +255,10 @@ def test_list_numbers_and_line_breaks_stay_in_place() -> None:
 
 def test_sentences_stay_in_their_section_and_those_of_other_sections_where_they_were() -> None:
     text = "INDICATION: Cough. Fever.\nFINDINGS: One effusion. No nodule.\nIMPRESSION: Effusion. Normal heart."
+    end = "\nRECOMMENDATION: CT chest. Call the clinic.\nADDENDUM: No nodule. Left effusion."
     for seed in range(20):
         assert reorder_sentences(text, drawn(seed)).startswith("INDICATION: Cough. Fever.\n")
+        assert reorder_sentences(text + end, drawn(seed)).endswith(end)
         sections = split_sections(reorder_sentences(text, drawn(seed)))
         assert set(split_sentences(sections["findings"])) == {"One effusion.", "No nodule."}
 
@@ -303,6 +306,7 @@ def test_numbers_of_headers_stay_in_order_and_a_banner_first() -> None:
     "report",
     [
         "FINDINGS: Left nodule.\nIMPRESSION: Nodule as described above.",
+        "FINDINGS: Left nodule described above.\nIMPRESSION: Nodule.",
         "FINDINGS: Clear. FINDINGS: Normal.",
         "Clear lungs.",
         "EXAM: Chest.\n2. FINDINGS: Clear.",
