@@ -36,11 +36,22 @@ def test_own_texts_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "names"), [("no_finding", ["healthy chest"]), ("normal", ["no finding"]), ("clear", ["Normal heart"])]
+    ("label", "names"),
+    [
+        ("no_finding", ["healthy chest"]),
+        ("normal", ["no finding"]),
+        ("clear", ["Normal heart"]),
+        ("healthy", ["healthy chest", "clear lungs"]),
+    ],
 )
 def test_a_denial_is_not_denied_by_a_template(label: str, names: list[str]) -> None:
     with pytest.raises(ConfigError, match=rf"deny '{label}' by a template, .* give it positive and negative texts"):
         expand_templates("v1", TEMPLATES, {label: names})
+
+
+def test_a_name_that_begins_like_a_denial_is_none_and_a_capital_leaves_abbreviations_as_they_are() -> None:
+    made = expand_templates("v1", {"positive": ["{Finding}."], "negative": ["no {finding}"]}, {"a": ["nodule in RUL"]})
+    assert (made[0].positive, made[0].negative) == (("Nodule in RUL.",), ("no nodule in RUL",))
 
 
 def test_slots_without_words_and_missing_templates_are_refused() -> None:

@@ -54,6 +54,11 @@ def test_a_positive_prompt_with_a_side_stands_for_both(tmp_path: Path) -> None:
             r"'left a' of a needs \{side\}",
         ),
         (
+            "name: v1\nsets: [{label: a, positive: [x], negative: [z], sided: ['{side} {lobe} a']}]",
+            r"'\{side\} \{lobe\} a' of a needs \{side\} once",
+        ),
+        ("name: v1\nsets: [{label: a, positive: [x], negative: [z, ' ']}]", r"negative of a must be a list of texts"),
+        (
             "name: v1\nsets: [{label: a, positive: ['{place} a'], negative: [z]}]",
             r"positive prompt '\{place\} a' of a may hold \{side\} once",
         ),
