@@ -331,6 +331,11 @@ def test_sections_stay_where_one_points_at_another_or_places_are_unclear(report:
         ("RUL nodule.", "Nodule in the right upper lobe.", True),
         ("A 5 mm nodule.", "A 6 mm nodule.", False),
         ("Seen on 03/04/2019.", "Seen on 04/03/2019.", False),
+        ("Lines on the left.", "Lines on the right.", False),
+        ("Lungs at ribs 8-10.", "Lungs at ribs 10-8.", False),
+        ("New effusion.", "Stable effusion.", False),
+        ("FINDINGS: Nodule.", "IMPRESSION: Nodule.", False),
+        ("On 2 L/min oxygen.", "On 2 liters per minute oxygen.", True),
         ("1. Nodule.\n2. Effusion.", "1. Effusion.\n2. Nodule.", True),
     ],
 )
