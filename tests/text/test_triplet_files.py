@@ -87,6 +87,20 @@ def test_history_and_conditions_state_nothing() -> None:
     assert [each.triplet.presence for each in study.triplets] == ["absent", "uncertain"]
 
 
+def test_what_a_sentence_says_of_one_label_is_one_triplet_a_denial_elsewhere_another() -> None:
+    text = "Left lower lobe consolidation, likely pneumonia; no pneumonia on the right."
+    study = of_mentions(read_report(text), study_id="s1", vocabulary="phantom12")
+    assert [
+        (each.triplet.anatomy, each.triplet.side, each.triplet.observation, each.triplet.presence)
+        for each in study.triplets
+    ] == [("lower lobe", "left", "consolidation", "present"), ("lung", "right", "consolidation", "absent")]
+
+
+def test_modifiers_of_the_own_reader_are_change_size_and_count() -> None:
+    (stated,) = of_mentions(read_report("Three 5 mm nodules, new."), study_id="s1").triplets
+    assert stated.modifiers == ("new", "5 mm", "3")
+
+
 def test_what_is_said_twice_stands_once() -> None:
     mentions = read_report("Left effusion.") * 2
     assert len(of_mentions(mentions, study_id="s1").triplets) == 1
