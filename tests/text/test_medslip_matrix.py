@@ -134,6 +134,13 @@ OBSERVATION = st.sampled_from(["effusion", "opacities", "clear", "worse", "kypho
 PRESENCE = st.sampled_from(["present", "absent", "uncertain"])
 
 
+def test_another_lemmatiser_leads_radgraphs_words_to_their_columns() -> None:
+    said = [study(("unspecified", "fluidity", "present"))]
+    assert cells(matrix_of(said).values[0]) == {("unspecified", "tail_abnorm_obs"): 1}
+    lemmas = {"fluidity": "effusion"}.__getitem__
+    assert cells(matrix_of(said, lemmas=lemmas).values[0]) == {("unspecified", "effusion"): 1}
+
+
 @given(st.lists(st.tuples(ANATOMY, OBSERVATION, PRESENCE), max_size=8), st.randoms())
 def test_the_matrix_is_that_of_the_naive_loop_in_any_order(triplets, random) -> None:
     naive = np.full((51, 75), -1.0)
