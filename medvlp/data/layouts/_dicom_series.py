@@ -41,7 +41,7 @@ def join_series(scan: Scan) -> Scan:
     sharing = _repeated(folder for own in folders.values() for folder in own)
     for uid, slices in series.items():
         first = slices[0]
-        if len(slices) == 1 and int(first.get("NumberOfFrames") or 1) > 1:
+        if len(slices) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
             headers.append(Header(first.path, first.tags, "volume"))
         elif len(folders[uid]) > 1:
             skipped.setdefault("series_in_several_folders", []).extend(slice_.path for slice_ in slices)

@@ -75,6 +75,22 @@ def test_a_file_of_many_frames_is_the_volume_itself(hospital: Path) -> None:
     assert manifest.column("volume").tolist() == ["d/enhanced/0.dcm", "d/lung"]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR IS")
+@pytest.mark.parametrize("frames", ["20.0", [20, 20]])
+def test_a_number_of_frames_that_is_no_plain_integer_is_read_as_the_reader_reads_it(
+    hospital: Path, frames: object
+) -> None:
+    slices(hospital / "d/odd", "1.9.7", count=1, NumberOfFrames=frames)
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/lung", "d/odd/0.dcm"]
+
+
+@pytest.mark.parametrize("frames", ["0", "1", ""])
+def test_one_frame_is_a_slice_of_its_folder(hospital: Path, frames: str) -> None:
+    slices(hospital / "d/one", "1.9.7", count=1, NumberOfFrames=frames)
+    assert index_cohort("hospital", hospital, OPTIONS).column("volume").tolist() == ["d/lung", "d/one"]
+
+
 def test_films_and_series_of_one_hospital_are_rows_side_by_side(hospital: Path) -> None:
     write_dicom(hospital / "d/film.dcm", patient="MRN1", accession="A1", study="1.2.1")
     manifest = index_cohort("hospital", hospital, {**OPTIONS, "modalities": ["CT", "DX"]})
