@@ -92,10 +92,32 @@ def test_one_frame_is_a_slice_of_its_folder(hospital: Path, frames: str) -> None
 
 
 def test_films_and_series_of_one_hospital_are_rows_side_by_side(hospital: Path) -> None:
-    write_dicom(hospital / "d/film.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    for name in ("film", "next"):
+        write_dicom(hospital / f"d/{name}.dcm", patient="MRN1", accession="A1", study="1.2.1")
     manifest = index_cohort("hospital", hospital, {**OPTIONS, "modalities": ["CT", "DX"]})
-    assert manifest.column("image").tolist() == ["d/film.dcm", None]
-    assert manifest.column("volume").tolist() == [None, "d/lung"]
+    assert manifest.column("image").tolist() == ["d/film.dcm", None, "d/next.dcm"]  # in the order of paths
+    assert manifest.column("volume").tolist() == [None, "d/lung", None]
+
+
+def test_a_series_of_several_files_of_many_frames_is_all_of_its_folder(hospital: Path) -> None:
+    slices(hospital / "d/echoes", "1.9.7", count=2, NumberOfFrames=20)
+    assert index_cohort("hospital", hospital, OPTIONS).column("volume").tolist() == ["d/echoes", "d/lung"]
+
+
+@pytest.mark.parametrize("modality", ["MR", "PT"])
+def test_other_modalities_of_slices_are_series_too_and_what_is_not_wanted_stays_listed(
+    hospital: Path, modality: str
+) -> None:
+    slices(hospital / "d/other", "1.9.2", modality=modality)
+    manifest = index_cohort("hospital", hospital, {**OPTIONS, "modalities": [modality]})
+    assert manifest.column("volume").tolist() == ["d/other"]
+    assert manifest.meta["skipped"] == {"other_modality": [f"d/lung/{k}.dcm" for k in range(3)]}
+
+
+def test_a_series_has_one_id_whichever_of_its_slices_is_first(hospital: Path) -> None:
+    before = index_cohort("hospital", hospital, OPTIONS).column("id").tolist()
+    (hospital / "d/lung/0.dcm").unlink()
+    assert index_cohort("hospital", hospital, OPTIONS).column("id").tolist() == before
 
 
 def test_a_tree_without_a_series_that_is_a_volume_is_refused(hospital: Path) -> None:
