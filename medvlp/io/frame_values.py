@@ -217,7 +217,8 @@ def _levels(stored: Stored, shown: Shown, notes: list[str]) -> _Levels:
     rescale = (1.0, 0.0) if isinstance(apply, LookupTable) else (apply.slope, apply.intercept)
     low, high = (values.min(), values.max()) if shown.display is None else (shown.low, shown.high)
     largest = 32767 if low < 0 else 65535
-    if values.dtype.kind == "f" or high - low > 65534 or not -32768 <= low <= high <= largest:
+    span = 65535 - (mask is not None)  # padding has a value of its own
+    if values.dtype.kind == "f" or int(high) - int(low) > span or not -32768 <= low <= high <= largest:
         return _rounded(values, mask, display, rescale, float(low), float(high), notes)
     low, high = int(low), int(high)
     numbers = np.arange(low, high + 1)
@@ -229,8 +230,7 @@ def _levels(stored: Stored, shown: Shown, notes: list[str]) -> _Levels:
         order = np.argsort(mapped, kind="stable")
         table = np.interp(np.arange(low, high + 1), mapped[order], table[order])
     values, padding = _padded(values, mask, low, high)
-    narrow = np.int16 if min(low, low if padding is None else padding) < 0 else np.uint16
-    return _Levels(values.astype(narrow), low, table, padding, *rescale)
+    return _Levels(values.astype(np.int16 if low < 0 else np.uint16), low, table, padding, *rescale)
 
 
 def _padded(values: np.ndarray, mask: np.ndarray | None, low: int, high: int) -> tuple[np.ndarray, int | None]:
@@ -239,7 +239,7 @@ def _padded(values: np.ndarray, mask: np.ndarray | None, low: int, high: int) ->
         return values, None
     used = set(np.unique(values[~mask]).tolist())
     fits = range(-32768, 32768) if low < 0 else range(65536)
-    room = (int(values[mask].flat[0]), high + 1, low - 1, *range(low, high))
+    room = (int(values[mask].flat[0]), high + 1, low - 1, *range(low, high))  # a table may fill 16 bits
     padding = next(value for value in room if value in fits and value not in used)
     values = values.astype(np.int32)
     values[mask] = padding

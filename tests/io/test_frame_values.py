@@ -120,6 +120,15 @@ def test_padding_that_a_modality_table_maps_onto_a_value_stays_apart_from_it(dic
     assert next(read_frames(path)).levels().tolist() == [[0, 255, 128, 0]]
 
 
+def test_padding_finds_room_within_a_modality_table_of_all_16_bits(dicom):
+    tags = {0x00283000: ("SQ", [{**lut([0, 0, 65535], 0, 16), 0x00283004: ("LO", "OD")}]), **MONO1}
+    path = dicom(np.array([[0, 1, 2]], np.uint8), {**tags, 0x00280120: ("US", 0)})
+    the_same(path)
+    frame = next(read_frames(path))
+    assert frame.levels().tolist() == [[0, 255, 0]]
+    assert frame.values[0, 1:].tolist() == [0, 65535]
+
+
 def test_signed_values_beyond_32767_stay_the_brightest(dicom):
     stored = np.array([[-1000, 0], [20000, 40000]], np.int32)
     path = dicom(stored, {0x00280103: ("US", 1), **rescale(2, -1024)})
@@ -128,6 +137,63 @@ def test_signed_values_beyond_32767_stay_the_brightest(dicom):
     assert frame.levels().tolist() == [[0, 6], [131, 255]]
     # Stored in steps of 41000 / 65534, they are still the modality values that a window is in.
     assert frame.slope * frame.values + frame.intercept == pytest.approx(2.0 * stored - 1024, abs=41000 / 65534)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+def test_all_values_of_16_bits_are_shown_as_they_are(dicom, dtype):
+    limits = np.iinfo(dtype)
+    stored = np.array([[limits.min, 7, limits.max]], dtype)
+    the_same(path := dicom(stored, {0x00280103: ("US", int(limits.min < 0))}))
+    frame = next(read_frames(path))
+    np.testing.assert_array_equal(frame.values, stored)
+    assert frame.warnings == ()
+
+
+@pytest.mark.parametrize(("stored", "padding"), [
+    ([0, 60000, 65535], 65535),  # as the file writes it
+    ([0, 7, 65535], 7),  # of all 16 bits
+])  # fmt: skip
+def test_padding_among_large_values_is_black_and_they_are_not(dicom, stored, padding):
+    the_same(path := dicom(np.array([stored], np.uint16), {0x00280120: ("US", padding), **MONO1}))
+    frame = next(read_frames(path))
+    assert [level == 0 for level in frame.levels((0.5, 1, "LINEAR"))[0]] == [False, True, True]
+    assert (frame.levels((1e6, 1, "LINEAR"))[0] == [255 * (value != padding) for value in stored]).all()
+
+
+def test_padding_of_32_bits_is_no_part_of_the_steps(dicom):
+    stored = np.array([[0, 100_000, 4_000_000]], np.uint32)
+    path = dicom(stored, {0x00280120: ("UL", 4_000_000), **MONO1, **rescale(2, 5)})
+    frame = next(read_frames(path))
+    assert frame.levels().tolist() == [[255, 0, 0]]
+    assert frame.levels((1e7, 1, "LINEAR")).tolist() == [[255, 255, 0]]
+    assert (frame.slope * frame.values + frame.intercept)[0, :2] == pytest.approx([5, 200_005], abs=200_000 / 65534)
+    assert frame.warnings[-1].endswith("steps of 3.05")  # modality values: 200,000 / 65,534
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_value_beyond_16_bits_is_shown(dicom):
+    the_same(path := dicom(np.full((2, 3), 70_000, np.uint32)))
+    frame = next(read_frames(path))
+    assert (frame.slope * frame.values + frame.intercept == 70_000).all()
+
+
+def test_a_window_acts_on_modality_values_and_on_each_colour(dicom, tmp_path):
+    stored = GRAY12.astype(np.int16) - 1000
+    tags = {0x00280103: ("US", 1), **rescale(2, -24)}
+    seen = next(read_frames(dicom(stored, tags))).levels((500, 900, "LINEAR"))
+    np.testing.assert_array_equal(seen, np.rint(255 * linear(2.0 * stored - 24, 500, 900)))
+    rgb = np.dstack([GRAY8, GRAY8 // 2, GRAY8 // 3])
+    Pillow.fromarray(rgb).save(tmp_path / "a.png")
+    frame = next(read_frames(tmp_path / "a.png"))
+    np.testing.assert_array_equal(frame.painted((90, 120, "LINEAR")), np.rint(255 * linear(1.0 * rgb, 90, 120)))
+    held = (frame.values, frame.display, frame.curve, frame.rgb, frame.image().pixels)
+    assert frame.memory == sum(each.nbytes for each in held)
+
+
+@pytest.mark.parametrize(("side", "marker"), [("L", "L"), ("r", "R"), ("B", ""), ("U", ""), ("", "")])
+def test_a_marker_names_one_side(dicom, side, marker):  # Laterality also has B, both, and U, unpaired
+    assert next(read_frames(dicom(GRAY12, {0x00200060: ("CS", side)}))).marker == marker
 
 
 @pytest.mark.parametrize(("orientation", "cosines", "edges"), [
