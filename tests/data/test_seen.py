@@ -26,9 +26,12 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def people(names: str, *, root: Path = Path(), layout: str = "openi", split: str = "test", **more: object) -> Manifest:
+def people(
+    names: str, *, root: Path = Path(), layout: str = "openi", split: object = "test", **more: object
+) -> Manifest:
     """Return one record a letter, each of the patient of that name."""
-    columns = {"id": list(names), "text": list(names), "id.patient": list(names), "split": [split] * len(names)}
+    splits = split if isinstance(split, list) else [split] * len(names)
+    columns = {"id": list(names), "text": list(names), "id.patient": list(names), "split": splits}
     return Manifest.of({**columns, **more}, root=root, meta={"layout": layout})
 
 
@@ -105,6 +108,16 @@ def test_studies_tell_where_patients_are_not_known() -> None:
     assert len(seen.hashes["train.study"]) == 1  # the other's patient says it already
 
 
+def test_rows_without_a_split_take_no_part() -> None:
+    seen = seen_of({"train": people("ab")}, salt="run")
+    found = seen.overlap(people("ab", split=["test", None]))
+    assert (found.found, found.records, found.first) == ({"patient": 1}, 1, "a")
+
+
+def test_a_patient_of_both_parts_counts_once() -> None:
+    assert seen_of({"train": people("ab"), "validate": people("bc")}, salt="run").count("patient") == 3
+
+
 def test_a_file_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     write(tmp_path, "a.png", film(0))
@@ -146,7 +159,34 @@ def test_the_same_pixels_in_another_container_are_the_same_image(surveyed: tuple
 def test_other_films_and_blank_ones_are_no_copies(surveyed: tuple[Path, Seen], tmp_path: Path) -> None:
     names = [write(tmp_path, f"new {number}.png", film(number)) for number in range(100, 160)]
     Image.new("L", (90, 91), 40).save(tmp_path / "also blank.png")
-    assert surveyed[1].overlap(films(tmp_path, [*names, "also blank.png"]), near=True).found == {}
+    Image.new("L", (90, 90), 40).save(tmp_path / "same pixels.tif")
+    judged = films(tmp_path, [*names, "also blank.png", "same pixels.tif"])
+    assert surveyed[1].overlap(judged, near=True).found == {}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("likeness", "copies"), [(0.97, {}), (0.99, {"near_image": 1})])
+def test_hashes_are_of_one_film_from_an_inner_product_of_098(
+    surveyed: tuple[Path, Seen], sign: int, likeness: float, copies: dict[str, int], tmp_path: Path
+) -> None:
+    write(tmp_path, "new.png", film(60))
+    judged, seen = films(tmp_path, ["new.png"]), surveyed[1]
+    own = seen_of({"train": judged}, salt="run", near=True, base=replace(seen, hashes={})).hashes["train.near"][0]
+    own = own / np.linalg.norm(own)
+    across = np.eye(64)[np.abs(own).argmin()]
+    across = (across - own * (own @ across)) / np.linalg.norm(across - own * (own @ across))
+    turned = sign * (likeness * own + np.sqrt(1 - likeness**2) * across)
+    known = np.rint(127 * turned).astype(np.int8)[None]
+    assert replace(seen, hashes={"train.near": known}).overlap(judged, near=True).found == copies
+
+
+def test_a_record_without_a_picture_does_not_shift_whose_the_pictures_are(
+    surveyed: tuple[Path, Seen], tmp_path: Path
+) -> None:
+    write(tmp_path, "copy.png", film(3).resize((64, 70)))
+    columns = {"id": ["words", "shown"], "text": ["x", "y"], "image": [None, "copy.png"], "split": ["test"] * 2}
+    found = surveyed[1].overlap(Manifest.of(columns, root=tmp_path), near=True)
+    assert (found.found, found.records, found.first) == ({"near_image": 1}, 1, "shown")
 
 
 def test_a_small_crop_is_still_a_copy(surveyed: tuple[Path, Seen], tmp_path: Path) -> None:
@@ -163,6 +203,9 @@ def test_what_a_model_started_from_stays_known(surveyed: tuple[Path, Seen], tmp_
     found = seen.overlap(films(tmp_path, copies), near=True)
     assert (found.found, found.records) == ({"near_image": 2}, 2)
     assert not seen_of({"train": people("a")}, salt="run", knows_base=False).complete
+    assert not seen_of({"train": people("a")}, salt="run", base=replace(base, complete=False)).complete
+    unsurveyed = seen_of({"train": people("a")}, salt="run")
+    assert seen_of({"train": films(tmp_path, ["new.png"])}, salt="", near=True, base=unsurveyed).hasher is not None
     with pytest.raises(DataError, match="under two keys cannot be put together"):
         replace(seen, key=b"k").joined(base)
 
