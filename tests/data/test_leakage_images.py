@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_a_copy_is_found_with_its_film_alone(found: dict[str, Leak], kind: str) 
         "test",
     )
     assert ("negative" in leak.detail) == (kind in ("inverted", "all"))
+    left = {"cropped": (0.95, 0.95), "cropped all round": (0.9, 0.9), "all": (0.94, 0.93)}  # of height and width
+    shown = [float(word) for pair in re.findall(r"shown at (\S+) and (\S+) times", leak.detail) for word in pair]
+    assert shown == pytest.approx([1 / part for part in left.get(kind, ())], abs=0.02)
 
 
 def test_other_films_are_no_copies(found: dict[str, Leak]) -> None:
@@ -110,6 +114,42 @@ def test_pictures_that_are_all_alike_are_no_copies_but_a_copy_among_them_is(tmp_
     assert (reached > 0.64).sum() > 20, "many pairs must be asked for their likes"
     manifest = Manifest.of({"id": names, "image": names, "split": ["train"] * 10 + ["test"] * 11}, root=tmp_path)
     assert [(leak.a, leak.b) for leak in check_split(manifest, near=True, cache=cache)] == [("3.png", "copy.png")]
+
+
+def exposure(number: int, *, share: float = 0.6) -> Image.Image:
+    """One of several films of a patient: a share of each is the same."""
+    both = (share, film(0)), (1 - share, film(number))
+    return Image.fromarray(np.rint(sum(part * np.asarray(each, float) for part, each in both)).astype(np.uint8))
+
+
+def near_pairs(root: Path, made: dict[str, tuple[Image.Image, str, str | None]], cache: Cache) -> list[tuple[str, str]]:
+    """Which of these (picture, split, patient) are found as copies, among twelve films of other patients."""
+    made = {**{f"{n}.png": (film(n), "train" if n % 2 else "test", f"other {n}") for n in range(20, 32)}, **made}
+    for name, (picture, *_) in made.items():
+        write(root, name, picture)
+    splits, patients = ([each[part] for each in made.values()] for part in (1, 2))
+    columns = {"id": [*made], "image": [*made], "split": splits, "id.patient": patients}
+    leaks = check_split(Manifest.of(columns, root=root), near=True, cache=cache)
+    return [(leak.a, leak.b) for leak in leaks if leak.kind == "near_image"]
+
+
+def test_of_one_patients_exposures_more_is_asked_than_of_films_whose_patient_nobody_knows(
+    tmp_path: Path, cache: Cache
+) -> None:
+    pictures = {"a.png": (exposure(200), "train"), "b.png": (exposure(201), "test")}
+    reached = register(
+        {n: np.asarray(each) for n, (each, _) in enumerate(pictures.values())}, np.array([[0, 1]]), np.ones(1)
+    )
+    assert 0.76 < reached.correlation[0] < 0.82
+    one, unknown = ({name: (*each, who) for name, each in pictures.items()} for who in ("p", None))
+    assert near_pairs(tmp_path, one, cache) == []
+    assert near_pairs(tmp_path, unknown, cache) == [("a.png", "b.png")]
+
+
+def test_a_patients_other_exposures_do_not_hide_a_copy_of_one(tmp_path: Path, cache: Cache) -> None:
+    made = {f"e{n}.png": (exposure(n, share=0.57), "train", "p") for n in range(200, 205)}
+    copy = compressed(exposure(200, share=0.57).resize((70, 70)), 40)
+    assert ("e200.png", "copy.png") in near_pairs(tmp_path, {**made, "copy.png": (copy, "test", "q")}, cache)
 
 
 def test_processes_find_what_one_finds(planted: Manifest, found: dict[str, Leak], cache: Cache) -> None:
