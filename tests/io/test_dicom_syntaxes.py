@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from openjpeg.utils import encode_array
 
-from medvlp.io import UnreadableImage, read_image
+from medvlp.io import UnreadableImage, read_frames, read_image
 from medvlp.io.codecs import decode_rle, decoder_states, probe_codestream
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG, RLE = (
@@ -84,6 +84,9 @@ def test_8_bits_in_big_endian_words_are_swapped_in_pairs(dicom):
     words = np.append(values.ravel(), np.uint8(0)).reshape(-1, 2)[:, ::-1].tobytes()
     path = dicom(words, rows=3, columns=5, bits=8, syntax=BIG, vr="OW")
     assert read_image(path).pixels == pytest.approx(unit(values), abs=1e-7)
+    path = dicom(words, rows=1, columns=5, frames=3, bits=8, syntax=BIG, vr="OW")
+    for frame in range(3):  # the second begins inside a word
+        assert next(read_frames(path, frame)).values.tolist() == values[frame : frame + 1].tolist()
 
 
 def j2k(values, bits):
@@ -172,6 +175,17 @@ def test_one_bit_frames_follow_without_padding(dicom):
         assert read_image(path, frame=index).pixels.tolist() == bits[index].tolist()
 
 
+def test_one_bit_frames_in_big_endian_words_are_swapped_in_pairs(dicom):
+    bits = RNG.integers(0, 2, (3, 3, 3)).astype(np.uint8)
+    bits[:, 0, :2] = 0, 1
+    words = np.packbits(bits.ravel(), bitorder="little").reshape(-1, 2)[:, ::-1].tobytes()
+    options = {"rows": 3, "columns": 3, "frames": 3, "bits": 1, "syntax": BIG, "vr": "OW"}
+    path = dicom(words, {0x00280101: ("US", 1), 0x00280102: ("US", 0)}, **options)
+    for index in range(3):
+        assert read_image(path, frame=index).pixels.tolist() == bits[index].tolist()
+    assert refused(dicom(words * 2, {0x00280101: ("US", 1), 0x00280102: ("US", 0)}, **options)) == "length_mismatch"
+
+
 def test_functional_groups_give_each_frame_its_own_rescale_window_and_spacing(dicom):
     stack = np.stack([np.full((2, 2), 10), np.full((2, 2), 10)]).astype(np.uint16)
     stack[:, 0, 0] = 0
@@ -233,6 +247,65 @@ def test_ybr_full_422_shares_chrominance_between_two_pixels(dicom):
     tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL_422"), 0x00280006: ("US", 0)}
     path = dicom(quads.tobytes(), tags, rows=4, columns=6, bits=8)
     assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1.6 / 255)
+
+
+def test_ybr_full_422_that_is_written_in_full_is_read_so_and_of_odd_columns_it_has_no_pairs(dicom):
+    ybr = to_ybr(RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8))
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", "YBR_FULL_422"), 0x00280006: ("US", 0)}
+    full = read_image(dicom(ybr.tobytes(), tags, rows=4, columns=6, bits=8), color="rgb")
+    same = dicom(ybr.tobytes(), {**tags, 0x00280004: ("CS", "YBR_FULL")}, rows=4, columns=6, bits=8)
+    np.testing.assert_array_equal(full.pixels, read_image(same, color="rgb").pixels)
+    assert any("the chrominance is not subsampled" in note for note in full.warnings)
+    assert refused(dicom(bytes(4 * 5 * 2), tags, rows=4, columns=5, bits=8)) == "bad_header"
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_a_jpeg_that_says_nothing_of_its_colours_has_those_of_the_header(dicom, photometric):
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    rgb[:] = (200, 30, 60)
+    stored = rgb if photometric == "RGB" else to_ybr(rgb)
+    stream = imagecodecs.jpeg8_encode(stored, level=100, colorspace="YCBCR", outcolorspace="YCBCR")
+    if stream[2:4] == b"\xff\xe0":  # without JFIF's marker, which says YCbCr
+        stream = stream[:2] + stream[4 + int.from_bytes(stream[4:6], "big") :]
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", photometric), 0x00280006: ("US", 0)}
+    path = dicom(b"", tags, compressed=[stream], rows=16, columns=16, bits=8, syntax=JPEG)
+    assert read_image(path, color="rgb").pixels[8, 8] == pytest.approx(rgb[8, 8] / 255, abs=4 / 255)
+
+
+@pytest.mark.parametrize("photometric", ["YBR_RCT", "YBR_ICT", "RGB"])
+def test_the_component_transform_of_jpeg_2000_is_undone_once(dicom, photometric):  # PS3.5 8.2.4
+    rgb = RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    transformed = photometric != "RGB"
+    stream = bytes(encode_array(rgb, bits_stored=8, photometric_interpretation=1, use_mct=transformed))
+    tags = {0x00280002: ("US", 3), 0x00280004: ("CS", photometric), 0x00280006: ("US", 0)}
+    path = dicom(b"", tags, compressed=[stream], rows=64, columns=64, bits=8, syntax=J2K)
+    assert read_image(path, color="rgb").pixels == pytest.approx(rgb / 255, abs=1e-7)
+
+
+def test_the_high_bit_counts_where_the_container_is_stored_and_not_in_a_code_stream(dicom):  # PS3.5 8.1.1
+    high = {0x00280101: ("US", 12), 0x00280102: ("US", 15)}
+    for path in (
+        dicom(GRAY12 << 4, high),
+        dicom(GRAY12, high, syntax=RLE, compressed=[rle(GRAY12 << 4)]),
+        dicom(GRAY12, high, syntax=J2K, compressed=[j2k(GRAY12, 12)]),
+    ):
+        np.testing.assert_array_equal(next(read_frames(path)).values, GRAY12)
+    beyond = next(read_frames(dicom(GRAY12, {**high, 0x00280102: ("US", 16)})))
+    np.testing.assert_array_equal(beyond.values, GRAY12)
+    assert "HighBit is 16 with BitsStored 12 of 16: 11 was taken" in beyond.warnings
+
+
+def test_a_stream_of_more_bits_than_are_allocated_is_refused_and_rle_has_bytes(dicom):
+    options = {"rows": 48, "columns": 40, "bits": 8}
+    assert refused(dicom(b"", syntax=J2K, compressed=[j2k(GRAY12, 12)], **options)) == "length_mismatch"
+    options |= {"bits": 1, "syntax": RLE, "compressed": [rle(GRAY8)]}
+    one = {0x00280101: ("US", 1), 0x00280102: ("US", 0)}
+    assert refused(dicom(b"", one, **options)) == "bad_header"
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_no_frames_are_one(dicom, frames):
+    assert len(list(read_frames(dicom(GRAY8, {0x00280008: ("IS", frames)})))) == 1
 
 
 def test_jpeg_colour_follows_the_tag_unless_the_stream_knows_better(dicom):
