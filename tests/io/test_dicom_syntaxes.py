@@ -303,6 +303,28 @@ def test_a_stream_of_more_bits_than_are_allocated_is_refused_and_rle_has_bytes(d
     assert refused(dicom(b"", one, **options)) == "bad_header"
 
 
+def test_what_says_nothing_of_gray_pixels_does_not_change_them(dicom):
+    for tags in (
+        {0x00280006: ("US", 7)},  # Planar Configuration is of several samples only (PS3.3 C.7.6.3.1.3)
+        {0x00280006: ("US", 1)},
+        {0x00280004: ("CS", "Monochrome2")},
+    ):
+        np.testing.assert_array_equal(next(read_frames(dicom(GRAY8, tags))).values, GRAY8)
+    one = {0x00280101: ("US", 1), 0x00280102: ("US", 0), 0x00280103: ("US", 1)}  # one bit has no sign
+    assert next(read_frames(dicom(b"\x02\0", one, rows=1, columns=2, bits=1))).values.tolist() == [[0, 1]]
+    for colours in ("RGB", "YBR_FULL", "YBR_RCT"):
+        assert refused(dicom(GRAY8, {0x00280004: ("CS", colours)})) == "bad_header"
+
+
+def test_zeros_behind_the_pixels_are_padding_up_to_64_kib(dicom):
+    for rest, reason in ((1 << 16, ""), ((1 << 16) + 2, "length_mismatch")):
+        path = dicom(GRAY8.tobytes() + bytes(rest), rows=48, columns=40, bits=8)
+        if reason:
+            assert refused(path) == reason
+        else:
+            np.testing.assert_array_equal(next(read_frames(path)).values, GRAY8)
+
+
 @pytest.mark.parametrize("frames", [0, 1])
 def test_no_frames_are_one(dicom, frames):
     assert len(list(read_frames(dicom(GRAY8, {0x00280008: ("IS", frames)})))) == 1

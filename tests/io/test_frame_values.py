@@ -172,6 +172,19 @@ def test_padding_of_32_bits_is_no_part_of_the_steps(dicom):
 
 
 @pytest.mark.filterwarnings("error")
+def test_floats_are_shown_in_steps_and_what_is_no_number_is_black(dicom):
+    stored = np.array([[-1.5, 0.5, 2.5, np.nan, np.inf]], np.float32)
+    tags = {0x00280103: None, 0x00280101: None, 0x00280102: None, **MONO1}
+    path = dicom(stored.tobytes(), tags, rows=1, columns=5, bits=32)
+    path.write_bytes(path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF"))
+    the_same(path)
+    frame = next(read_frames(path))
+    assert frame.levels().tolist() == [[255, 128, 0, 0, 0]]
+    assert frame.levels((100, 1, "LINEAR")).tolist() == [[255, 255, 255, 0, 0]]
+    assert (frame.slope * frame.values + frame.intercept)[0, :3] == pytest.approx(stored[0, :3], abs=4 / 65534)
+
+
+@pytest.mark.filterwarnings("error")
 def test_one_value_beyond_16_bits_is_shown(dicom):
     the_same(path := dicom(np.full((2, 3), 70_000, np.uint32)))
     frame = next(read_frames(path))
