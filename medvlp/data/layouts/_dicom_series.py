@@ -17,7 +17,7 @@ def join_series(scan: Scan) -> Scan:
 
     A series becomes the first header of it, with the path of its folder (of its file, where it is one of many frames)
     and ``volume`` as its field. What `medvlp.io.read_volume` could not tell apart is listed among `Scan.skipped`:
-    localizers, slices without a series UID, a series in several folders, and a folder of several series.
+    localizers, slices without a series UID, a series of several studies or in several folders, and a folder of several.
 
     Args:
         scan: of a tree, in the order of paths.
@@ -31,7 +31,7 @@ def join_series(scan: Scan) -> Scan:
     for header in scan.headers:
         if header.get("Modality") not in VOLUMES:
             headers.append(header)
-        elif "LOCALIZER" in header.get("ImageType"):  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
+        elif "LOCALIZER" in header.get("ImageType").upper():  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
             skip(skipped, "localizer", header.path)
         elif uid := header.get("SeriesInstanceUID"):
             series.setdefault(uid, []).append(header)
@@ -41,7 +41,9 @@ def join_series(scan: Scan) -> Scan:
     sharing = _repeated(folder for own in folders.values() for folder in own)
     for uid, slices in series.items():
         first = slices[0]
-        if len(slices) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
+        if len({(slice_.patient, slice_.get("StudyInstanceUID")) for slice_ in slices}) > 1:  # which report is theirs?
+            skipped.setdefault("series_of_several_studies", []).extend(slice_.path for slice_ in slices)
+        elif len(slices) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
             headers.append(Header(first.path, first.tags, "volume"))
         elif len(folders[uid]) > 1:
             skipped.setdefault("series_in_several_folders", []).extend(slice_.path for slice_ in slices)

@@ -69,6 +69,17 @@ def test_what_is_not_one_volume_is_listed_by_its_reason(hospital: Path) -> None:
     }
 
 
+def test_slices_of_several_patients_or_studies_are_no_series(hospital: Path) -> None:
+    slices(hospital / "d/lung", "1.9.1", StudyInstanceUID="1.2.9", count=1, SOPInstanceUID="1.8.2")
+    slices(hospital / "d/soft", "1.9.2")
+    slices(hospital / "d/soft2", "1.9.2", count=1, PatientID="MRN2", SOPInstanceUID="1.8.3")
+    slices(hospital / "d/thin", "1.9.3")
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/thin"]
+    assert [len(paths) for paths in manifest.meta["skipped"].values()] == [3 + 4]
+    assert list(manifest.meta["skipped"]) == ["series_of_several_studies"]
+
+
 def test_a_file_of_many_frames_is_the_volume_itself(hospital: Path) -> None:
     slices(hospital / "d/enhanced", "1.9.7", count=1, NumberOfFrames=20)
     manifest = index_cohort("hospital", hospital, OPTIONS)
