@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from posixpath import normpath
 
+import pyarrow as pa
+
 from medvlp.data.manifest import Manifest
 from medvlp.data.spellings import LIKE_BLANK, notes_of
 from medvlp.text.language import is_english
@@ -42,7 +44,8 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
         blank = manifest.arrow("id.patient").null_count
         found.append(f"{blank} of {total} rows have no patient: a split by patient refuses them, fill in or drop them.")
     found += notes_of(manifest)
-    if "age" in manifest and any(isinstance(age, str) for age in manifest.arrow("age").to_pylist()):
+    ages = manifest.arrow("age") if "age" in manifest else pa.nulls(0)
+    if pa.types.is_string(ages.type) and ages.null_count < len(ages):
         found.append("Ages are words, each a group of its own: write years as numbers, leave unknown ones blank.")
     if joined := manifest.meta.get("reports_of_several_rows"):
         found.append(f"Reports joined of several rows of the table: {joined}; drop preliminary ones first.")

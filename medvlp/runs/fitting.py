@@ -119,9 +119,7 @@ def _with_fitted(bundle: Bundle, answer: str, fitted: Mapping[str, Any], data: s
     points |= {name: each["operating_points"] for name, each in enough.items()}
     sets |= {name: each["conformal"] for name, each in enough.items() if each["conformal"] is not None}
     maps |= {name: known[name] for name in enough}
-    if (
-        not enough and not maps
-    ):  # what was chosen before, of findings that are judged anew, says nothing of them any more
+    if not enough and not maps:  # what was chosen on other cases says nothing of findings that are judged anew
         return _changed(bundle, answer, operating_points=None, calibration=None)
     return _changed(
         bundle,

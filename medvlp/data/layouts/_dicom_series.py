@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import PurePosixPath
 
 from medvlp.core.errors import DataError
@@ -38,19 +38,21 @@ def join_series(scan: Scan) -> Scan:
         else:
             skip(skipped, "no_series_uid", header.path)
     folders = {uid: {_folder(slice_) for slice_ in slices} for uid, slices in series.items()}
-    sharing = _repeated(folder for own in folders.values() for folder in own)
+    held = Counter(folder for own in folders.values() for folder in own)
     for uid, slices in series.items():
-        first = slices[0]
+        first, folder, reason = slices[0], _folder(slices[0]), ""
         if len({(slice_.patient, slice_.get("StudyInstanceUID")) for slice_ in slices}) > 1:  # which report is theirs?
-            skipped.setdefault("series_of_several_studies", []).extend(slice_.path for slice_ in slices)
+            reason = "series_of_several_studies"
         elif len(slices) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
-            headers.append(Header(first.path, first.tags, "volume"))
+            folder = first.path
         elif len(folders[uid]) > 1:
-            skipped.setdefault("series_in_several_folders", []).extend(slice_.path for slice_ in slices)
-        elif folders[uid] & sharing:
-            skipped.setdefault("folder_of_several_series", []).extend(slice_.path for slice_ in slices)
+            reason = "series_in_several_folders"
+        elif held[folder] > 1:
+            reason = "folder_of_several_series"
+        if reason:
+            skipped.setdefault(reason, []).extend(slice_.path for slice_ in slices)
         else:
-            headers.append(Header(_folder(first), first.tags, "volume"))
+            headers.append(Header(folder, first.tags, "volume"))
     if not headers:
         counts = ", ".join(f"{len(paths)} {reason}" for reason, paths in skipped.items())
         raise DataError(
@@ -62,8 +64,3 @@ def join_series(scan: Scan) -> Scan:
 
 def _folder(header: Header) -> str:
     return str(PurePosixPath(header.path).parent)
-
-
-def _repeated(names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {name for name in names if name in seen or seen.add(name)}

@@ -109,7 +109,7 @@ def _row(header: Header, text: str | None, key: bytes) -> dict[str, object]:
     scanner = " ".join(filter(None, (header.get("Manufacturer"), header.get("ManufacturerModelName"))))
     uid, own = header.get("SOPInstanceUID"), {}
     if header.field == "volume":
-        uid = header.get("SeriesInstanceUID") or uid
+        uid = header.get("SeriesInstanceUID")
         own = {"kernel": header.get("ConvolutionKernel"), "series_description": header.get("SeriesDescription")}
     return {
         "id": pseudonym(uid, key, prefix="i"),
