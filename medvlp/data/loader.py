@@ -10,10 +10,13 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
@@ -30,6 +33,7 @@ from medvlp.data.samplers._order import Sampler, rank_part
 from medvlp.text.tokenizers import Tokenizer
 
 _MOST_BYTES = 128 << 20  # of a batch of whole stacks; one stack alone may have more
+_SENT_BYTES = 64 << 10  # of a tensor that a worker sends as it is
 
 
 class Loader:
@@ -254,7 +258,14 @@ def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader e
     return batch
 
 
+def _sent(tensor: Tensor) -> tuple[Any, ...]:
+    """How a worker sends a tensor: shared memory takes a file and a connection each, more than a small one is worth."""
+    small = tensor.nbytes <= _SENT_BYTES and tensor.dtype != torch.bfloat16
+    return (torch.from_numpy, (tensor.numpy(),)) if small else reduce_tensor(tensor)
+
+
 def _begin_worker(worker: int) -> None:
+    ForkingPickler.register(Tensor, _sent)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()

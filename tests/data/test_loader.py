@@ -60,6 +60,21 @@ def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: 
         assert_same(a, b)
 
 
+def test_pixels_come_from_a_worker_in_shared_memory_and_what_is_small_by_value(
+    cohort: Callable[..., Manifest], cache: Cache
+) -> None:
+    large = prepare(cohort(10), [Read(size=160), Sections()], cache=cache)
+    for made, sent in zip(
+        take(Loader(large, SUFFIX, batch=4, seed=3), 3),
+        take(Loader(large, SUFFIX, batch=4, seed=3, workers=1), 3),
+        strict=True,
+    ):
+        assert_same(made, sent)
+        shared = {n for n, c in sent.columns.items() if isinstance(c.values, torch.Tensor) and c.values.is_shared()}
+        assert shared == {"image"}
+        assert not any(tensor.is_shared() for tensor in (sent.positions, *(c.owner for c in sent.columns.values())))
+
+
 @pytest.mark.slow
 def test_workers_of_a_mac_are_spawned_and_give_identical_bits(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
