@@ -8,6 +8,7 @@ A folder (of a volume's slices) is known by the names and contents of the files 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from importlib import metadata
@@ -117,6 +118,8 @@ class HashMemory:
     def __init__(self, cache: Cache) -> None:
         self._folder = cache.folder
         self._database = open_database(cache.files / "contents.sqlite", _TABLE)
+        self._new: list[tuple[str, int, int, str]] = []
+        self._written = time.monotonic()
 
     def get(self, stamp: Stamp) -> str:
         """SHA-256 of a file, empty where it is not known."""
@@ -126,14 +129,20 @@ class HashMemory:
         return str(row[0]) if row else ""
 
     def put(self, rows: Sequence[tuple[Stamp | None, str]]) -> None:
-        """Remember hashes; rows without a stamp or a hash are passed over."""
-        values = [(*stamp, sha) for stamp, sha in rows if stamp and sha]
-        with full_disk_refused(self._folder), self._database:
-            self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+        """Remember hashes, on disk within about a second; rows without a stamp or a hash are passed over."""
+        self._new += [(*stamp, sha) for stamp, sha in rows if stamp and sha]
+        if time.monotonic() - self._written >= 1:
+            self._write()
 
     def close(self) -> None:
-        """Close the database."""
-        self._database.close()
+        """Write what is new, and close the database."""
+        with closing(self._database):
+            self._write()
+
+    def _write(self) -> None:
+        with full_disk_refused(self._folder), self._database:
+            self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._new)
+        self._new, self._written = [], time.monotonic()
 
 
 # What is kept of pixels is kept under the versions of the libraries that can change a decoded one.

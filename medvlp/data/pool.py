@@ -3,13 +3,14 @@
 A folder with ``spec.json`` (views and array shapes), one flat file of equal rows for each array field, a folder with a
 file a row for each field of stacks (whose depth differs, see `medvlp.data.stacks`), and ``index.sqlite`` (record key ->
 row, and the words and geometry that the prefix changed). Rows are synced before they are indexed, so an interrupted
-filling is resumed and never read half written. Pixels are stored with as many bits as the prefix declares to round to,
-and each row is checked to come back exactly.
+filling is resumed and never read half written; as that can take longer than small pictures, it is done once a second.
+Pixels are stored with as many bits as the prefix declares to round to, and each row is checked to come back exactly.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, row INTEGER, ch
 _STORABLE = ("image", "stack", "volume", "vector")
 _CHUNK = 64
 _CHUNK_OF_STACKS = 4  # a volume takes seconds: what an interruption costs is at most so many, for each process
+_SECONDS = 1.0  # between two times that rows of pictures are synced and indexed
 
 
 @runtime_checkable
@@ -138,24 +140,34 @@ class Pool:
             private_folder(self.folder / name)
         with full_disk_refused(self.folder):
             descriptors = [self._reserve(name, row + len(todo)) for name in self.arrays if name not in stacks]
+        good: list[tuple[str, int, str]] = []
+        indexed = time.monotonic()
         try:
             job = Job(records, self.views, self.folder, self.arrays)
             for results in run_chunks(write_rows, job, chunks, workers=workers):
-                good = [(keys[r.index], r.row, r.changes) for r in results if r.failure is None]
-                with full_disk_refused(self.folder), self._database:
-                    for descriptor in descriptors:
-                        os.fsync(descriptor)
-                    self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", good)
+                good += [(keys[r.index], r.row, r.changes) for r in results if r.failure is None]
+                if stacks or time.monotonic() - indexed >= _SECONDS:
+                    self._index(good, descriptors)
+                    good, indexed = [], time.monotonic()
                 yield [replace(r, bytes=self._bytes(r)) for r in results]
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            try:
+                self._index(good, descriptors)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
     def open_arrays(self) -> dict[str, np.ndarray]:
         """Memory-mapped (rows, ...) arrays, read only."""
         return open_arrays(self.folder, self.arrays)
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _index(self, rows: Sequence[tuple[str, int, str]], descriptors: Sequence[int]) -> None:
+        with full_disk_refused(self.folder), self._database:
+            for descriptor in descriptors:
+                os.fsync(descriptor)
+            self._database.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", rows)
 
     def _next_row(self) -> int:
         return int(self._database.execute("SELECT COALESCE(MAX(row) + 1, 0) FROM rows").fetchone()[0])

@@ -60,6 +60,8 @@ class Resized:
 def resampled(pixels: np.ndarray, height: int, width: int, *, linear: bool = True) -> np.ndarray:
     """Return pixels (H, W) at another size, float32, each axis by `resample_weights`; the aspect need not be kept."""
     rows, columns = pixels.shape
+    if (rows, columns) == (height, width):
+        return pixels.astype(np.float32)
     smaller = resample_weights(rows, height, linear=linear) @ np.ascontiguousarray(pixels, np.float32)
     return (resample_weights(columns, width, linear=linear) @ np.ascontiguousarray(smaller.T)).T
 
