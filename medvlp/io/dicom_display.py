@@ -13,7 +13,16 @@ from medvlp.io.dicom_layout import Layout
 from medvlp.io.dicom_windows import choose_window
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.image import Account
-from medvlp.io.lut import LookupTable, Rescale, full_range, lookup_table, padding_mask, percentile_range, window
+from medvlp.io.lut import (
+    LookupTable,
+    Rescale,
+    full_range,
+    looked_up,
+    lookup_table,
+    padding_mask,
+    percentile_range,
+    window,
+)
 from medvlp.io.presets import Curve, EqualisedJpeg, FixedWindow, Percentiles, Preset
 
 
@@ -96,10 +105,8 @@ def _apply(display: Callable[[np.ndarray], np.ndarray], values: np.ndarray, low:
     if values.dtype.kind == "f" or int(high) - int(low) >= values.size // 2:
         return display(np.asarray(values, np.float64)).astype(np.float32)
     table = display(np.arange(int(low), int(high) + 1, dtype=np.float64)).astype(np.float32)
-    # Padding lies outside the table; it is clipped here and painted black by the caller.
-    index = values.astype(np.int64 if values.dtype.itemsize > 2 else np.int32)
-    index -= int(low)
-    return table.take(index, mode="clip")
+    # Padding lies outside the table: it gets an end of it here, and is painted black by the caller.
+    return looked_up(table, values, first=int(low))
 
 
 def _padding(stored: Stored, layout: Layout, header: Header, account: Account) -> np.ndarray | None:

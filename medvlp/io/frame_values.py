@@ -23,7 +23,7 @@ from medvlp.io.dicom_windows import named_windows
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.geometry import Hanging, edges_of, hanging_of
 from medvlp.io.image import Account, Image, SpacingKind
-from medvlp.io.lut import LookupTable
+from medvlp.io.lut import LookupTable, looked_up
 from medvlp.io.lut import window as voi_window
 from medvlp.io.presets import preset_info
 from medvlp.io.raster import probe_raster, read_raster
@@ -101,7 +101,7 @@ class Frame:
             return self.levels(window)
         if window is None:
             return self.rgb
-        return np.rint(255 * voi_window(np.arange(256.0), *window)).astype(np.uint8)[self.rgb]
+        return looked_up(np.rint(255 * voi_window(np.arange(256.0), *window)).astype(np.uint8), self.rgb)
 
     def levels(self, window: tuple[float, float, str] | None = None) -> np.ndarray:
         """Return what is painted, uint8 ``(H, W)``, hung: by the file's own display, or by a window.
@@ -114,7 +114,7 @@ class Frame:
             numbers = self.slope * np.arange(self.lo, self.hi + 1) + self.intercept
             shown = voi_window(numbers, *window)
             table = np.rint(255 * (1.0 - shown if self.inverted else shown)).astype(np.uint8)
-        return self._black(table.take(self.values.astype(np.int32) - self.lo, mode="clip"))
+        return self._black(looked_up(table, self.values, first=self.lo))
 
     def _black(self, pixels: np.ndarray) -> np.ndarray:
         if self.padding is not None:
@@ -126,7 +126,7 @@ class Frame:
         if self.coloured is not None:
             return self.coloured
         return Image(
-            pixels=self._black(self.display.take(self.values.astype(np.int32) - self.lo, mode="clip")),
+            pixels=self._black(looked_up(self.display, self.values, first=self.lo)),
             spacing=self.spacing, spacing_kind=self.spacing_kind, meta=self.meta, steps=self.steps,
             warnings=self.warnings,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from medvlp.io.dicom_layout import MAX_PIXELS
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.geometry import Hanging
 from medvlp.io.image import Account, Image
+from medvlp.io.lut import looked_up
 from medvlp.io.sandbox.client import decode
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples a pixel, PNG 11.2.1
@@ -226,7 +227,7 @@ def _deep_gray(values: np.ndarray, facts: dict[str, Any], account: Account) -> n
         account.notes.append(
             f"the largest value is {int(values.max())} of {top}: it is dark, or has fewer bits than it says"
         )
-    scaled = _share_of(top).take(values)
+    scaled = looked_up(_share_of(top), values)
     if facts["white_is_zero"] is True:  # Pillow inverts 8-bit TIFFs of this kind, but not these
         account.steps.append("inverted by PhotometricInterpretation WhiteIsZero")
         scaled = 1 - scaled
@@ -243,18 +244,18 @@ def _eight_bits(values: np.ndarray, mode: str, account: Account) -> np.ndarray:
     shares = _share_of(255)
     if values.ndim == 2 or values.shape[2] == 3:
         account.steps.append("values / 255 (8 bits)")
-        return shares.take(values)
+        return looked_up(shares, values)
     if values.shape[2] != 4:
         raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
     account.steps.append("values / 255 (8 bits), alpha over black")
-    return _over_black(shares.take(values[..., :3]), shares.take(values[..., 3:]), account)
+    return _over_black(looked_up(shares, values[..., :3]), looked_up(shares, values[..., 3:]), account)
 
 
 def _deep(values: np.ndarray, account: Account) -> np.ndarray:
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UnreadableImage("decoder_died", detail="the decoder's answer made no sense")
     account.steps.append("values / 65535 (16 bits)")
-    scaled = _share_of(65535).take(values)
+    scaled = looked_up(_share_of(65535), values)
     if scaled.shape[2] in (2, 4):
         account.steps.append("alpha over black")
         scaled = _over_black(scaled[..., :-1], scaled[..., -1:], account)
