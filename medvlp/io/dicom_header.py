@@ -35,7 +35,7 @@ TAGS: dict[str, int] = {
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence MREchoSequence MRDiffusionSequence
     CardiacSynchronizationSequence FrameContentSequence PlanePositionSequence PlaneOrientationSequence
     PixelMeasuresSequence FrameVOILUTSequence PixelValueTransformationSequence ExtendedOffsetTable
-    ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime
+    ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime InstanceNumber
     """.split()  # noqa: SIM905
     if (tag := tag_for_keyword(name)) is not None
 }

@@ -26,6 +26,7 @@ from medvlp.io.frame_values import DISPLAY, Frame, read_frames
 from medvlp.io.geometry import PROJECTION
 from medvlp.io.image import Image
 from medvlp.io.read import read_image
+from medvlp.io.series import partition
 from medvlp.io.slices import Slice, Source, slices_of
 from medvlp.io.sniff import open_regular, sniff
 from medvlp.io.stored_volume import StoredVolume, stored_volume
@@ -37,7 +38,6 @@ _MOST_VOLUMES = 12  # of one series
 _MOST_FRAME_BYTES = 1 << 30  # of one series
 _MOST_PAGES = 300  # of one TIFF: each is found from the first on
 _FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LATERAL", "LAT")
-_SEVERAL = ("several_volumes", "other_size", "no_geometry")
 _PIXELS = "<i2", "<u2"
 
 
@@ -203,6 +203,11 @@ class _File:
         first = self.slices[0]
         return not first.unsuited and first.place is not None and first.modality not in PROJECTION
 
+    @property
+    def number(self) -> float:
+        """Instance Number, which orders what is leafed through."""
+        return next(iter(self.slices[0].groups[-1].valid_numbers("InstanceNumber")), 0.0)
+
 
 def _series(
     files: list[Path], digest: hashlib._Hash, refused: list[UnreadableImage], presets: tuple[str, ...]
@@ -240,72 +245,73 @@ def _series(
     visits = sorted({*dates.values()} - {""}, reverse=True)
     for (study, uid), group in groups.items():
         visit = visits.index(dates[study or uid]) if dates[study or uid] else 0
-        stacked = [file for file in group if file.in_volume]
-        if sum(len(file.slices) for file in stacked) < 2:
-            stacked = []
-        yield from _stacked([file.path for file in stacked], visit, refused)
-        yield from _images([file for file in group if file not in stacked], visit, refused, presets)
+        ordered = sorted(group, key=lambda file: file.number)
+        loose = [file for file in ordered if not file.in_volume]
+        yield from _stacked([file for file in ordered if file.in_volume], visit, loose, refused)
+        yield from _images(loose, visit, refused, presets)
     for path, kind in others:
         if kind == "nifti":
-            yield from _stacked([path], 0, refused)
+            try:
+                yield _volume(path, None, 0)
+            except UnreadableImage as error:
+                refused.append(error)
         else:
             yield from _frames([path], 0, refused, presets)
 
 
-def _stacked(paths: list[Path], visit: int, refused: list[UnreadableImage]) -> Iterator[Series]:
-    """Read the volumes of one series: all of them where it holds several, repaired where they can be."""
-    if not paths:
+def _stacked(files: list[_File], visit: int, loose: list[_File], refused: list[UnreadableImage]) -> Iterator[Series]:
+    """Read the volumes of one series, repaired where they can be; files of what is none are added to `loose`."""
+    if not files:
         return
-    place = paths[0]
-    if len(paths) > 1:
-        place = paths[0].with_name(paths[0].name + ".series")
-        place.mkdir(mode=0o700)
-        for number, path in enumerate(paths):  # of one folder or of several, whatever their names
-            path.rename(place / f"{number:05d}")
-    asked: list[str | None] = [None]
-    several: UnreadableImage | None = None
-    beyond = f"1:{_MOST_VOLUMES + 1}"
-    detail = f"only its first {_MOST_VOLUMES} volumes are shown"
-    more = UnreadableImage("too_large", detail=detail, hint="bring the others alone")
-    while asked:
-        number = asked.pop(0)
+    place = files[0].path.with_name(files[0].path.name + ".series")
+    place.mkdir(mode=0o700)
+    moved = [  # of one folder or of several, whatever their names
+        replace(file, path=file.path.rename(place / f"{number:05d}")) for number, file in enumerate(files)
+    ]
+    volumes: list[tuple[int, tuple[Slice, ...]]] = []
+    try:
+        parts = partition(tuple(slice_ for file in files for slice_ in file.slices)).parts
+        volumes = [(n, part) for n, part in enumerate(parts, 1) if len({slice_.place for slice_ in part}) > 1]
+    except UnreadableImage as error:
+        refused.append(error)
+    shown = {slice_.source.path for _, part in volumes for slice_ in part}
+    for number, part in volumes[:_MOST_VOLUMES]:
         try:
-            volume = read_volume(place, number, on_gap="resample", on_tilt="shear")
+            yield _volume(place, f"1:{number}", visit)
         except UnreadableImage as error:
-            if number is None and error.reason in _SEVERAL:
-                several = error
-                asked = [f"1:{n}" for n in range(1, _MOST_VOLUMES + 2)]
-            elif number == "1:1" and error.reason in ("bad_series", "several_volumes"):
-                refused.append(several or error)  # it holds several, and none of them can be asked for
-                return
-            elif number is not None and error.reason == "bad_series":
-                return  # it has no more
-            else:
-                refused.append(more if number == beyond else error)
-            continue
-        if number == beyond:
-            refused.append(more)
-            return
-        stored = stored_volume(volume)
-        bare = replace(volume, voxels=np.empty(0, np.float32))
-        modality = str(volume.meta.get("Modality", "NIfTI"))
-        yield Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
+            which = next((new.number for new in moved if str(new.path) == error.path), 0.0)
+            where = f"Instance Number {which:g}: " if which else ""
+            detail = f"its {len(part)} slices are shown one by one, not as a volume: {where}{error.detail}"
+            refused.append(UnreadableImage(error.reason, detail=detail, hint=error.hint))
+            shown -= {slice_.source.path for slice_ in part}
+    if len(volumes) > _MOST_VOLUMES:
+        detail = f"only its first {_MOST_VOLUMES} volumes are shown"
+        refused.append(UnreadableImage("too_large", detail=detail, hint="bring the others alone"))
+    loose += [new for old, new in zip(files, moved, strict=True) if str(old.path) not in shown]
+
+
+def _volume(place: Path, number: str | None, visit: int) -> Series:
+    volume = read_volume(place, number, on_gap="resample", on_tilt="shear")
+    stored = stored_volume(volume)
+    bare = replace(volume, voxels=np.empty(0, np.float32))
+    modality = str(volume.meta.get("Modality", "NIfTI"))
+    return Series(f"{modality} volume", visit, "", stored, volume_document(bare, stored), dict(volume.meta))
 
 
 def _images(
     files: list[_File], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
-    """Radiographs hang one by one; slices without a place of their own are leafed through."""
+    """Radiographs hang one by one; slices that are no volume are leafed through."""
     single = [
         file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1
     ]
     for file in single:
         yield from _frames([file.path], visit, refused, presets)
-    by_size: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    alike: dict[tuple[bool, tuple[int, int]], list[Path]] = defaultdict(list)
     for file in files:
         if file not in single:
-            by_size[file.slices[0].size].append(file.path)
-    for paths in by_size.values():
+            alike[file.in_volume, file.slices[0].size].append(file.path)
+    for paths in alike.values():
         yield from _frames(paths, visit, refused, presets)
 
 

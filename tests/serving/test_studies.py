@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
 from medvlp.core.errors import UserError
 from medvlp.io import UnreadableImage
 from medvlp.io.dicom_file import parse
 from medvlp.serving import studies
 from medvlp.serving.studies import read_study
-from tests.serving.room_files import SECRETS, ct_slices, film, leafed, mr_volumes, nifti
+from tests.serving.room_files import MR, SECRETS, ct_slices, dataset, film, leafed, mr_volumes, nifti
 
 
 def test_frontal_and_lateral_hang_together_then_current_and_prior(tmp_path):
@@ -130,16 +130,55 @@ def test_volumes_of_one_series_are_all_there_or_it_is_said_that_they_are_not(tmp
     assert refusals(study) == (told if count > 12 else [])
 
 
-def test_a_series_of_volumes_that_cannot_be_told_apart_is_refused_once(tmp_path):
+def test_a_series_of_volumes_that_cannot_be_told_apart_is_told_of_once_and_leafed_through(tmp_path):
     paths = [film(tmp_path / "film.dcm")]
     for number in range(70):  # each slice of a grid of its own
         tags = {"Modality": "MR", "SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"}
         tags |= {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, number]}
         paths.append(film(tmp_path / f"{number}.dcm", **tags, PixelSpacing=[1 + number / 100, 1]))
     study = read_study(paths)
-    assert [each.title for each in study.series] == ["CR PA"]
+    assert [(each.title, each.document["count"]) for each in study.series] == [("CR PA", 1), ("MR PA", 70)]
     ((reason, sentence, files),) = refusals(study)
     assert (reason, "more than 64 grids" in sentence, files) == ("several_volumes", True, 1)
+
+
+def phases(folder, count, **tags):
+    """Pictures of one place in the order of their Instance Numbers, which is not that of their names."""
+    folder.mkdir()
+    series, study = generate_uid(), generate_uid()
+    for time in range(count):
+        made = dataset(
+            MR, "MR", np.full((16, 16), time, np.int16), ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            ImagePositionPatient=[0, 0, 3], PixelSpacing=[2, 2], SliceThickness=3, SeriesInstanceUID=series,
+            StudyInstanceUID=study, InstanceNumber=time + 1, **{name: value(time) for name, value in tags.items()},
+        )  # fmt: skip
+        made.save_as(folder / f"{7 * time % count}.dcm", enforce_file_format=True)
+    return folder
+
+
+@pytest.mark.parametrize("tags", [{"TriggerTime": lambda time: 33 * time}, {}], ids=["cine", "nothing tells apart"])
+def test_all_phases_of_one_place_are_leafed_through_in_their_order(tmp_path, tags):
+    study = read_study([phases(tmp_path / "cine", 25, **tags)])
+    (series,) = study.series
+    assert (series.document["kind"], refusals(study)) == ("image", [])
+    assert [int(frame.values[0, 0]) for frame in series.content] == list(range(25))
+
+
+def test_slices_that_are_no_volume_are_shown_one_by_one_and_the_damaged_one_is_named(tmp_path):
+    folder = ct_slices(tmp_path / "ct")  # the slice of file 4.dcm is the 16th
+    for path in folder.iterdir():
+        numbered = dcmread(path)
+        numbered.InstanceNumber = 20 - int(path.stem)
+        numbered.save_as(path)
+    cut = folder / "4.dcm"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    study = read_study([folder])
+    (series,) = study.series
+    assert [int(frame.values.max()) for frame in series.content] == [24] * 15 + [3024] * 4
+    whole, one = (sentence for _, sentence, _ in refusals(study))
+    fault = "its pixel data ends after 3740 of 3840 bytes; copy or export the file again"
+    assert whole == f"its 20 slices are shown one by one, not as a volume: Instance Number 16: {fault}"
+    assert one == fault
 
 
 def test_every_page_of_a_tiff_is_a_frame(tmp_path, monkeypatch):
