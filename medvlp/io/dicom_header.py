@@ -36,6 +36,7 @@ TAGS: dict[str, int] = {
     CardiacSynchronizationSequence FrameContentSequence PlanePositionSequence PlaneOrientationSequence
     PixelMeasuresSequence FrameVOILUTSequence PixelValueTransformationSequence ExtendedOffsetTable
     ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime InstanceNumber
+    DiffusionGradientOrientation DiffusionGradientDirectionSequence
     """.split()  # noqa: SIM905
     if (tag := tag_for_keyword(name)) is not None
 }

@@ -118,7 +118,7 @@ def _read(stack: Stack, account: _Account) -> tuple[np.ndarray, int]:
             again = np.empty((rows, columns), np.float32)
             _decoded(other, account)(again)
             if not np.array_equal(again, voxels[index], equal_nan=True):
-                detail = "it lies at the same place as another slice, with other pixels, and no tag tells them apart"
+                detail = "it lies at the same place as another slice, with other pixels, and no tag parts the series"
                 raise other.refusal("duplicates", detail)
     account.finish(voxels)
     return voxels, sum(map(len, stack.places)) - len(stack.places)

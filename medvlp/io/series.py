@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import os
 import re
-import struct
 from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydicom.datadict import dictionary_VR
 
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
@@ -26,22 +27,24 @@ from medvlp.io.stacking import by_place
 from medvlp.io.volume import MAX_VOLUME_BYTES, SeriesInfo
 
 _MOST_GRIDS = 64
+#: Times of a phase of the heart, other ones in each heartbeat: their order counts.
+_BEATS = (("TriggerTime", ""), ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence"))
 _COSINE = 2e-4  # direction cosines of one series are the same numbers, rounded
 
-#: What tells volumes at the same places apart: keyword, the functional group it may stand in, and struct's code where
-#: the standard makes it binary. Tried in this order.
-_TAGS: tuple[tuple[str, str | None, str | None], ...] = (
-    ("TemporalPositionIdentifier", None, None),
-    ("TemporalPositionIndex", "FrameContentSequence", "I"),
-    ("EchoTime", None, None),
-    ("EffectiveEchoTime", "MREchoSequence", "d"),
-    ("DiffusionBValue", "MRDiffusionSequence", "d"),
-    ("TriggerTime", None, None),
-    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence", "d"),
-    ("ImageType", None, None),
-    ("AcquisitionNumber", None, None),
-    ("AcquisitionTime", None, None),
-    ("AcquisitionDateTime", None, None),
+#: What tells volumes at the same places apart: keyword, and the functional group it may stand in, with the sequence in
+#: it. Tried in this order.
+_TAGS = (
+    ("TemporalPositionIdentifier", ""),
+    ("TemporalPositionIndex", "FrameContentSequence"),
+    ("EchoTime", ""),
+    ("EffectiveEchoTime", "MREchoSequence"),
+    ("DiffusionBValue", "MRDiffusionSequence"),
+    ("DiffusionGradientOrientation", "MRDiffusionSequence DiffusionGradientDirectionSequence"),
+    *_BEATS,
+    ("ImageType", ""),
+    ("AcquisitionNumber", ""),
+    ("AcquisitionTime", ""),
+    ("AcquisitionDateTime", ""),
 )
 
 
@@ -111,7 +114,7 @@ def _close(a: tuple[float, ...], b: tuple[float, ...], limit: float) -> bool:
     return all(abs(x - y) <= limit for x, y in zip(a, b, strict=True))
 
 
-def _raw(slice_: Slice, keyword: str, sequence: str | None = None) -> bytes | None:
+def _raw(slice_: Slice, keyword: str, sequence: str = "") -> bytes | None:
     holder = slice_.find(keyword, sequence)
     raw = holder.raw(keyword) if holder else None
     return raw.strip(b" \0") if raw else None
@@ -125,14 +128,31 @@ def _by_tags(slices: list[Slice]) -> tuple[list[list[Slice]], list[str]]:
     where = {id(slice_): index for index, place in enumerate(places) for slice_ in place}
     parts, used = [slices], []
     for tag in _TAGS:
-        finer = [piece for part in parts for piece in _groups(part, lambda slice_, tag=tag: _value(slice_, *tag))]
+        finer = [x for part in parts for x in (_phases(part, where, tag) if tag in _BEATS else _split(part, tag))]
         if len(finer) == len(parts) or any(len({where[id(s)] for s in part}) < len(places) for part in finer):
             continue  # it tells nothing apart, or more than volumes
         parts = finer
         used.append(tag[0])
         if all(len(part) == len(places) for part in parts):
             return parts, used
+    for tag in _TAGS:  # acquisitions that overlap in part: each a run of places
+        runs = _split(slices, tag)
+        found = [sorted(where[id(slice_)] for slice_ in run) for run in runs]
+        if all(len(run) > 1 and run == [*range(run[0], run[-1] + 1)] for run in found):
+            return runs, [tag[0]]
     return [slices], []
+
+
+def _split(slices: list[Slice], tag: tuple[str, str]) -> list[list[Slice]]:
+    return _groups(slices, lambda slice_: _value(slice_, *tag))
+
+
+def _phases(slices: list[Slice], where: dict[int, int], tag: tuple[str, str]) -> list[list[Slice]]:
+    """Split by the order of times at each place, if all have as many."""
+    ordered = [_split(place, tag) for place in _groups(slices, lambda slice_: (where[id(slice_)],))]
+    if len({len(times) for times in ordered}) > 1:
+        return [slices]
+    return [[slice_ for pieces in phase for slice_ in pieces] for phase in zip(*ordered, strict=True)]
 
 
 def _groups(slices: list[Slice], key: Callable[[Slice], tuple[Hashable, ...]]) -> list[list[Slice]]:
@@ -146,15 +166,13 @@ def _groups(slices: list[Slice], key: Callable[[Slice], tuple[Hashable, ...]]) -
     return [found[value] for value in sorted(found, key=order)]
 
 
-def _value(slice_: Slice, keyword: str, sequence: str | None, code: str | None) -> tuple[float | str, ...]:
+def _value(slice_: Slice, keyword: str, sequence: str) -> tuple[float | str, ...]:
     """Return a tag's values as numbers where they are, so that "10" and "10.0" are the same and 9 comes before 10."""
     holder = slice_.find(keyword, sequence)
     if holder is None:
         return ()
-    raw = holder.raw(keyword) or b""
-    if code:
-        whole = len(raw) == struct.calcsize(holder.order + code)
-        return (float(struct.unpack(holder.order + code, raw)[0]),) if whole else (repr(raw),)
+    if dictionary_VR(keyword) in ("FD", "UL"):
+        return tuple(map(float, holder.valid_numbers(keyword)))
     return tuple(_number_or_text(text) for text in holder.texts(keyword))
 
 

@@ -86,9 +86,11 @@ class Slice:
         where = f"frame {self.frame}: " if self.source.layout.frames > 1 else ""
         return UnreadableImage(reason, detail=where + detail, hint=hint, path=self.source.path)
 
-    def find(self, keyword: str, sequence: str | None = None) -> Header | None:
+    def find(self, keyword: str, sequence: str = "") -> Header | None:
         """Return the item that holds an attribute: the frame's own, else the shared one, else the data set."""
-        items = frame_items(self.groups, sequence) if sequence else ()
+        items = self.groups if sequence else ()
+        for name in sequence.split():
+            items = frame_items(items, name)
         return next((header for header in (*items, self.groups[-1]) if header.has(keyword)), None)
 
     @property

@@ -16,6 +16,7 @@ from tests.io.ct_series import (
     RESCALE_INTERCEPT,
     RESCALE_SLOPE,
     RESCALE_TYPE,
+    SLOPE,
     SPACING,
     THICKNESS,
     UID,
@@ -220,6 +221,50 @@ def test_times_that_do_not_split_cleanly_are_a_conflict(dicom, folder):
             name=lambda k, t=time: f"{t}_{k}", pixels=lambda k, values, t=time: values + np.uint16(t),
         )  # fmt: skip
     assert refusal(folder).reason == "duplicates"
+
+
+ALL = tuple(range(8))
+TRIGGER, ACQUISITION, GRADIENT = 0x00181060, 0x00200012, 0x00189089
+AXES = ([0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("named", "tag", "value", "places"),
+    [
+        # Each slice is made in heartbeats of its own length: the second phase comes after 30 ms here, 37 there.
+        ("TriggerTime", TRIGGER, lambda time, k: ("DS", [time * (30 + k)]), (ALL, ALL)),
+        ("DiffusionGradientOrientation", GRADIENT, lambda time, k: ("FD", AXES[time]), (ALL, ALL, ALL)),
+        ("AcquisitionNumber", ACQUISITION, lambda time, k: ("IS", [time + 1]), ((0, 1, 2, 3, 4), (3, 4, 5, 6, 7))),
+        ("AcquisitionNumber", ACQUISITION, lambda time, k: ("IS", [time + 1]), (ALL, (3, 4))),
+    ],
+    ids=["heartbeats", "gradients", "overlap", "repeated part"],
+)
+def test_volumes_that_share_places_are_parted_by_what_differs(dicom, folder, named, tag, value, places):
+    for time, only in enumerate(places):
+        write_series(
+            dicom, folder, only=only, change=lambda k, tags, t=time: tags | {tag: value(t, k)},
+            name=lambda k, t=time: f"{9 - t}_{k}", pixels=lambda k, values, t=time: values + np.uint16(100 * t),
+        )  # fmt: skip
+    error = refusal(folder)
+    assert error.reason == "several_volumes"
+    assert error.detail == f"its series 1 holds {len(places)} volumes that differ in {named}"
+    axes = sorted(range(len(places)), key=lambda time: value(time, 0)[1])
+    for number, time in enumerate(axes, 1):
+        volume = read_volume(folder, series=f"1:{number}")
+        assert len(volume.voxels) == len(places[time])
+        check(replace(volume, voxels=volume.voxels - 100 * SLOPE * time))
+
+
+def test_gradients_of_frames_are_several_volumes(
+    dicom,
+):  # PS3.3 C.8.13.5.9: the direction lies in a sequence of its own
+    def group(frame, tags):
+        direction = {0x00189076: ("SQ", [{GRADIENT: ("FD", AXES[frame // 8])}])}
+        tags[0x00189117] = ("SQ", [direction | {0x00189087: ("FD", 1000.0)}])
+
+    path = write_enhanced(dicom, order=ALL * 3, group=group)
+    assert refusal(path).detail == "its series 1 holds 3 volumes that differ in DiffusionGradientOrientation"
+    check(read_volume(path, series="1:3"))
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
