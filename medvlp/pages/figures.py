@@ -20,6 +20,7 @@ from medvlp.pages.inputs import CHOSEN, Box, GalleryItem
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import rank_curves
+from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.metrics import UndefinedMetricError
 
 
@@ -77,7 +78,8 @@ def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigu
         labels, scores = rows_known.positive[known], rows_known.scores[known]
         clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels)
         try:
-            both = rank_curves(labels, scores, clusters, resamples=resamples, seed=seed)
+            draws = 1 if row.reason in TOO_FEW else resamples  # of one there is no band, as there is no interval
+            both = rank_curves(labels, scores, clusters, resamples=draws, seed=seed)
         except UndefinedMetricError:
             continue
         prevalence = float(np.mean(labels))

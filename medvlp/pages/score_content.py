@@ -18,6 +18,7 @@ from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.calibration.reliability import reliability_bins
 from medvlp.statistics.decision_curve import decision_curve
+from medvlp.statistics.few import TOO_FEW
 
 # Rows times resamples of the band of one decision curve: a large cohort needs fewer to be as smooth.
 _BAND_BUDGET = 10_000_000
@@ -192,11 +193,14 @@ def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int, 
     drawn = dict.fromkeys(row.label for row in rows if row.metric.startswith("net_benefit@") and row.split == split)
     for at, label in enumerate(drawn):
         known = known_rows(table, label, policy=policy)
-        name = next(r.calibration for r in rows if r.metric.startswith("net_benefit@") and r.label == label) or "none"
+        benefit = next(r for r in rows if r.metric.startswith("net_benefit@") and r.label == label)
+        name = benefit.calibration or "none"
         values, truth = known.scores[known.known], known.positive[known.known]
+        draws = max(50, min(resamples, _BAND_BUDGET // max(len(truth), 1)))
+        draws = 1 if benefit.reason in TOO_FEW else draws  # of one there is no band, as there is no interval
         if name in _MAPS:
             values = Calibrator.from_dict(result.fitted[label]["calibration"][name]).probabilities(values)
-        figures.append(_figure(table, rows, known.known, label, name, values, truth, resamples, seed, f"{key}-{at}"))
+        figures.append(_figure(table, rows, known.known, label, name, values, truth, draws, seed, f"{key}-{at}"))
     return figures
 
 
@@ -217,8 +221,7 @@ def _figure(
     end = max(0.1, min(0.99, round(float(np.quantile(values, 0.995)) + 0.05, 2)))
     places = np.linspace(0.01, end, 60)
     clusters = patient_clusters(patients, truth)
-    draws = max(50, min(resamples, _BAND_BUDGET // max(len(truth), 1)))
-    curve = decision_curve(truth, values, clusters, thresholds=places, resamples=draws, seed=seed)
+    curve = decision_curve(truth, values, clusters, thresholds=places, resamples=resamples, seed=seed)
     error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
     around = "" if error is None or not interval(error) else f" ({interval(error)})"
     # Calling everybody by the model is not above calling everybody, whatever rounding adds.

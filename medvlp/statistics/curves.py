@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.statistics.bootstrap import Clusters, bootstrap, slots_by_patient
+from medvlp.statistics.bootstrap import Clusters, bootstrap, percentile_band, slots_by_patient
 from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores, score_levels
 
 _GRID = np.linspace(0, 1, 101)
@@ -22,7 +22,7 @@ class Curve:
     Attributes:
         x, y: ``(V,)`` vertices of the curve itself.
         grid: ``(T,)`` places of the band.
-        low, high: ``(T,)`` pointwise limits over resamples of patients.
+        low, high: ``(T,)`` pointwise limits over resamples of patients; NaN where so few make no interval.
     """
 
     x: FloatArray
@@ -81,15 +81,9 @@ def rank_curves(
     drawn = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
     roc, steps = np.split(drawn, 2, axis=1)
     return RankCurves(
-        _with_band(_roc_vertices(whole), roc, _interpolated(whole), level),
-        _with_band(_precision_vertices(whole), steps, _stepped(whole), level),
+        Curve(*_roc_vertices(whole), _GRID, *percentile_band(roc, level=level)),
+        Curve(*_precision_vertices(whole), _GRID, *percentile_band(steps, level=level)),
     )
-
-
-def _with_band(vertices: tuple[FloatArray, FloatArray], draws: FloatArray, itself: FloatArray, level: float) -> Curve:
-    draws = draws[~np.isnan(draws).any(axis=1)]
-    low, high = np.quantile(draws if len(draws) else itself[None], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Curve(*vertices, _GRID, low, high)
 
 
 def _counts(histogram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.bootstrap import Clusters, bootstrap
+from medvlp.statistics.bootstrap import Clusters, bootstrap, percentile_band
 from medvlp.statistics.confusion import Confusion, call_counts
 from medvlp.statistics.metrics import FloatArray, checked_labels
 from medvlp.statistics.probability_metrics import checked_probabilities
@@ -27,7 +27,7 @@ class DecisionCurve:
     Attributes:
         threshold: probabilities at which one acts.
         model: net benefit of calling by the model.
-        low, high: its pointwise band over resamples of patients.
+        low, high: its pointwise band over resamples of patients; NaN where so few make no interval.
         everybody: net benefit of calling everybody; calling nobody has 0.
     """
 
@@ -92,7 +92,6 @@ def decision_curve(
         return net_benefit(counts.tables(weights), places).T
 
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=2 * len(places))
-    low, high = np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2], axis=0)
     prevalence = float(truth.mean())
     everybody = prevalence - (1 - prevalence) * places / (1 - places)
-    return DecisionCurve(places, statistic(np.ones((clusters.patients, 1)))[0], low, high, everybody)
+    return DecisionCurve(places, statistic(np.ones((clusters.patients, 1)))[0], *percentile_band(draws), everybody)

@@ -169,6 +169,20 @@ def test_a_curve_is_of_the_cases_of_its_captions_number(policy: Policy, monkeypa
     assert figure.caption == f"AUROC {number(row.value)}"
 
 
+def test_a_curve_has_a_band_where_its_captions_number_may_have_an_interval() -> None:
+    """Four patients with a finding are too few for the AUROC's interval, five are not."""
+    filled = []
+    for positives in (4, 5):
+        label = np.arange(40) < positives
+        table = pd.DataFrame({"id": range(40), "patient_id": range(40), "label:edema": label.astype(float)})
+        table["score:edema"] = label + np.random.default_rng(0).normal(size=40)
+        roc, precision_recall = curves(
+            score_predictions(table, options=ScoreOptions(resamples=50)), resamples=50, seed=0
+        )
+        filled.append(["fill-opacity" in figure.svg for figure in (*roc, *precision_recall)])
+    assert filled == [[False, False], [True, True]]
+
+
 @pytest.mark.parametrize("name", ["external", "test", "zurich"])
 def test_what_a_page_shows_is_of_no_split_that_something_was_chosen_on(name: str) -> None:
     generator = np.random.default_rng(0)

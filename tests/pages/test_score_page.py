@@ -17,7 +17,7 @@ from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.score_charts import decision_chart
-from medvlp.pages.score_content import _figure, map_words, rule_words
+from medvlp.pages.score_content import _figure, map_words, rule_words, score_parts
 from medvlp.statistics.decision_curve import DecisionCurve
 
 
@@ -140,6 +140,21 @@ def test_a_decision_curve_is_above_both_only_where_it_is(
     table = pd.DataFrame({"patient_id": np.arange(len(truth))})
     known = np.ones(len(truth), bool)
     assert _figure(table, [], known, "effusion", "none", values, truth, 50, 0, "k").benefit == words
+
+
+def test_a_decision_curve_of_too_few_patients_has_no_band() -> None:
+    """Four patients with a finding are too few for an interval of a net benefit, and so for a band of it."""
+    shaded = []
+    for positives in (4, 5):
+        label = np.tile(np.arange(40) < positives, 2)
+        table = pd.DataFrame({"id": range(80), "patient_id": range(80), "split": np.repeat(["test", "validate"], 40)})
+        table["label:mass"] = label.astype(int)
+        table["score:mass"] = 1 / (1 + np.exp(-(label + np.random.default_rng(0).normal(size=80))))
+        (figure,) = score_parts(
+            score_predictions(table, options=ScoreOptions(resamples=50)), resamples=50, seed=0
+        ).figures
+        shaded.append("fill-opacity" in figure.decision)
+    assert shaded == [False, True]
 
 
 @pytest.mark.parametrize("prevalence", [0.004, 0.01, 0.04, 0.3])

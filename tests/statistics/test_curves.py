@@ -8,6 +8,7 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 from medvlp.statistics.curves import rank_curves
+from medvlp.statistics.decision_curve import decision_curve
 from medvlp.statistics.metrics import UndefinedMetricError, auroc, average_precision
 
 
@@ -54,7 +55,7 @@ def test_the_bands_of_a_single_patient_are_the_curves_at_each_place() -> None:
     """Every resample of one patient is the rows as they are; ten rows of each class have vertices on the grid."""
     label = np.arange(20) % 2 == 0
     scores = label + np.random.default_rng(2).normal(size=20)
-    both = rank_curves(label, scores, patient_clusters(np.zeros(20)), resamples=3, seed=0)
+    both = rank_curves(label, scores, patient_clusters(np.zeros(20)), resamples=39, seed=0)
     called = scores[:, None] >= np.append(np.inf, np.sort(scores)[::-1])
     hit, false = (called & label[:, None]).sum(axis=0) / 10, (called & ~label[:, None]).sum(axis=0) / 10
     precision = hit / np.maximum(hit + false, 1e-9)
@@ -71,6 +72,19 @@ def test_a_positive_that_was_not_drawn_is_no_step_of_the_precision() -> None:
     """Of two patients with a positive each the second alone is drawn in a quarter: half of its calls are right."""
     curves = rank_curves([1, 0, 1], [0.9, 0.8, 0.7], patient_clusters(["a", "b", "b"]), resamples=200, seed=0)
     assert (curves.precision_recall.low[0], curves.precision_recall.high[0]) == (0.5, 1.0)
+
+
+def test_a_band_has_the_limits_of_an_interval_at_each_place_and_so_many_resamples() -> None:
+    label, scores, patient = _rows()
+    clusters = patient_clusters(patient, label)
+    some, few = (rank_curves(label, scores, clusters, resamples=draws, seed=0) for draws in (39, 38))
+    for curve in (some.roc, some.precision_recall):
+        assert (curve.low <= curve.high).all()
+    for curve in (few.roc, few.precision_recall):
+        assert np.isnan([curve.low, curve.high]).all()
+    with_few = decision_curve(label, 1 / (1 + np.exp(-scores)), clusters, resamples=38, seed=0)
+    assert np.isnan([with_few.low, with_few.high]).all()
+    assert np.isfinite(with_few.model).all()
 
 
 def test_one_class_has_no_curve() -> None:
