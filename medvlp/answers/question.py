@@ -130,11 +130,7 @@ class Question(Answer):
 
 
 def _written(
-    writer: Writer,
-    column: NDArray[np.float32],
-    questions: Sequence[str],
-    ids: Sequence[str],
-    decoding: Decoding | None,
+    writer: Writer, column: NDArray[np.float32], questions: Sequence[str], ids: Sequence[str], decoding: Decoding | None
 ) -> tuple[str, ...]:
     """Write after each question; pictures with the same question are written together."""
     texts = [""] * len(questions)

@@ -16,14 +16,7 @@ from medvlp.objectives._tiles import by_tiles
 
 
 def both_ways(
-    ctx: Context,
-    rows: Tensor,
-    key: str,
-    *,
-    text: str,
-    positives: Relation,
-    exclude: Exclusion,
-    teach_text: bool = True,
+    ctx: Context, rows: Tensor, key: str, *, text: str, positives: Relation, exclude: Exclusion, teach_text: bool = True
 ) -> Mapping[str, Term]:
     """Contrast unit vectors that an objective made of own rows of a key with the embeddings of texts, as `clip` does.
 

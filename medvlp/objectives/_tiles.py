@@ -14,11 +14,7 @@ from medvlp.objectives._similarity import Similarity, like, tensors
 
 
 def by_tiles(
-    similarity: Similarity,
-    term: Callable[..., Term],
-    *,
-    beside: Sequence[Tensor] = (),
-    entries: int | None = None,
+    similarity: Similarity, term: Callable[..., Term], *, beside: Sequence[Tensor] = (), entries: int | None = None
 ) -> Term:
     """Sum a term over tiles of rows, each of which is formed, used and forgotten.
 

@@ -57,11 +57,7 @@ class Dreamlip(Objective):
     """
 
     def __init__(
-        self,
-        *,
-        image: str = "image",
-        text: str = "text",
-        threshold: Annotated[float, Field(ge=0, lt=1)] | None = 0.0,
+        self, *, image: str = "image", text: str = "text", threshold: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     ) -> None:
         super().__init__()
         self.image, self.text = image, text

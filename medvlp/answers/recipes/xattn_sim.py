@@ -37,11 +37,7 @@ class XattnSim(Recipe):
     denials = False
 
     def __init__(
-        self,
-        *,
-        scale: Factor = "model",
-        temperature: Annotated[float, Field(gt=0)] = 0.1,
-        offset: float = 0.0,
+        self, *, scale: Factor = "model", temperature: Annotated[float, Field(gt=0)] = 0.1, offset: float = 0.0
     ) -> None:
         self.scale: Factor = scale
         self.temperature = temperature

@@ -67,12 +67,7 @@ class OrganViT(VolumeViT):
         self.offers = frozenset({"pooled", "tokens", "mask", "layers"})
 
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode windows; see `Encoder`."""
         steps = (self.organs * self.patch[0], *self.patch[1:])

@@ -101,12 +101,7 @@ class ConditionalQuestion(QuestionHead):
         return self.router(words.detach(), word_mask)[:, 0]
 
     def forward_logits(
-        self,
-        memory: Tensor,
-        mask: Tensor | None,
-        words: Tensor,
-        word_mask: Tensor,
-        closed: Tensor | None = None,
+        self, memory: Tensor, mask: Tensor | None, words: Tensor, word_mask: Tensor, closed: Tensor | None = None
     ) -> Tensor:
         """See `QuestionHead`.
 

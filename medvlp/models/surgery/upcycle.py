@@ -54,11 +54,7 @@ class Upcycle:
     """
 
     def __init__(
-        self,
-        *,
-        kind: str,
-        experts: Annotated[int, Field(ge=2)] = 4,
-        top: Annotated[int, Field(ge=1)] | None = 2,
+        self, *, kind: str, experts: Annotated[int, Field(ge=2)] = 4, top: Annotated[int, Field(ge=1)] | None = 2
     ) -> None:
         if top is not None and top > experts:
             raise ConfigError(f"top of surgery 'upcycle' is {top}, and there are {experts} experts: lower it.")
