@@ -112,16 +112,11 @@ class BoxSet(Labelled):
             found, drawn = own[query], truth.boxes[true]
             corners = (box_convert(each, "cxcywh", "xyxy") for each in (found, drawn))
             logs = scores.log_softmax(-1)
-            losses = -_nothing(logs, truth.known)
+            # "No object" is also a class of which nothing is known.
+            losses = -logs[:, torch.cat([~truth.known, torch.ones_like(truth.known[:1])])].logsumexp(1)
             weights = torch.full_like(losses, self.no_object)
             losses = losses.index_put((query,), -logs[query, truth.classes[true]])
             weights[query] = 1.0
             overlap = generalized_box_iou_loss(*corners, reduction="sum")
             total = total + torch.stack([(found - drawn).abs().sum(), overlap, (losses * weights).sum(), weights.sum()])
         return total
-
-
-def _nothing(logs: Tensor, known: Tensor) -> Tensor:
-    """Log probability of "no object or a class of which nothing is known", (Q,)."""
-    hidden = torch.cat([~known, torch.ones_like(known[:1])])
-    return logs[:, hidden].logsumexp(1)

@@ -96,9 +96,8 @@ class Clim(Objective):
         tiles, pixels = ctx.batch[self.tiles], ctx.batch[self.key.partition("/")[0]].values
         assert isinstance(tiles.values, Tensor), "boxes are tensors"
         assert isinstance(pixels, Tensor), "pictures are tensors"
-        on = (
-            torch.searchsorted(mosaics.contiguous(), tiles.owner.contiguous(), right=True) - 1
-        )  # a mosaic is its first's
+        # A mosaic is its first's.
+        on = torch.searchsorted(mosaics.contiguous(), tiles.owner.contiguous(), right=True) - 1
         maps = map_of(unit(ctx[self.key]), plane(ctx, self.key))
         boxes = tiles.values / tiles.values.new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2)
         rows = unit(within(maps, boxes, on).flatten(1))

@@ -73,12 +73,12 @@ class Dreamlip(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""
-        patches, text = f"{self.image}/local", f"{self.text}/embedding"
+        patches, mask, text = f"{self.image}/local", f"{self.image}/mask", f"{self.text}/embedding"
         sentences, owner = ctx[text], ctx.owner(text)
         beside = first_of(ctx.owner(patches), owner)
         paired = beside >= 0
         # A row more, of nothing, for the sentences that have no image.
-        tokens, real = (torch.cat([t, t.new_zeros(1, *t.shape[1:])]) for t in (unit(ctx[patches]), ctx[self._mask]))
+        tokens, real = (torch.cat([t, t.new_zeros(1, *t.shape[1:])]) for t in (unit(ctx[patches]), ctx[mask]))
         tokens, real = tokens[beside], real[beside]
         weights = grouping(torch.einsum("rd,rnd->rn", sentences, tokens), real, self.threshold)
         regions = unit(torch.einsum("rn,rnd->rd", weights, tokens))
@@ -91,10 +91,6 @@ class Dreamlip(Objective):
             "text_to_region": contrast(ctx.scale(sentences @ everybody.values.T), target, **options).times(0.5),
             "region_to_text": contrast(ctx.scale(regions @ ctx.all(text).T), target, **options).times(0.5),
         }
-
-    @property
-    def _mask(self) -> str:
-        return f"{self.image}/mask"
 
 
 def grouping(similarity: Tensor, real: Tensor, threshold: float | None = 0.0) -> Tensor:

@@ -80,12 +80,9 @@ class GOProLoss(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two terms."""
-        first = self._texts(ctx, self.image)
-        apart = sum(
-            (first - self._texts(ctx, view)).square().flatten(1).mean(dim=1) for view in (self.strong, self.mixed)
-        )
-        assert isinstance(apart, Tensor)
-        return {"consistency": Term.of(apart), "simclr": self._simclr(ctx)}
+        first, *others = (self._texts(ctx, view) for view in (self.image, self.strong, self.mixed))
+        strong, mixed = ((first - each).square().flatten(1).mean(dim=1) for each in others)
+        return {"consistency": Term.of(strong + mixed), "simclr": self._simclr(ctx)}
 
     def _texts(self, ctx: Context, view: str) -> Tensor:
         key = f"{view}/{self.part}_texts"

@@ -85,10 +85,7 @@ class Grain(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the three terms."""
-        regions, boxes, earlier = (
-            unit(ctx[f"{self.key}_regions"]),
-            *(ctx[f"{self.key}_{p}"] for p in ("boxes", "layers")),
-        )
+        regions, boxes, earlier = (ctx[f"{self.key}_{part}"] for part in ("regions", "boxes", "layers"))
         found = regions_of(ctx, self.key, self.labels, most=boxes.shape[1], name="boxes of grain")
         count = boxes.new_tensor(float(len(found.row)))
         box, overlap = boxes.sum() * 0 + earlier.sum() * 0, boxes.sum() * 0  # differentiable without a box
@@ -96,7 +93,7 @@ class Grain(Objective):
             query, true = _matched(layer, found)
             off, apart = _apart(layer[found.row[true], query], found.boxes[true].to(layer))
             box, overlap = box + off, overlap + apart
-        rows = regions[found.row[true], query]  # of the last layer
+        rows = unit(regions)[found.row[true], query]  # of the last layer
         scores = ctx.scale(rows @ phrases(ctx, self.bank, self.labels, objective="grain").T)
         return {
             "box": Term(self.l1 * box, count),

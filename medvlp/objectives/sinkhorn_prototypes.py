@@ -86,15 +86,15 @@ class SinkhornPrototypes(Objective):
                 f"Objective 'sinkhorn_prototypes' has the views {', '.join(self.views) or 'none'}: name an assigner "
                 "and another view, each once."
             )
-        self.prototypes = prototypes
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.freeze = freeze
         self.queue, self.head = queue, head
         self.part = "raw" if hidden is None else f"{head}_rows"
-        self._projection: dict[str, object] | None = None
+        own = {"prototypes": prototypes, "width": None if hidden is None else width}
+        self._heads = {head: HeadSpec("prototypes", own)}
         if hidden is not None:
-            self._projection = {"reads": "pooled", "hidden": hidden, "width": width, "norm": norm, "stage": "batch"}
-        self._width = None if hidden is None else width
+            projection = {"reads": "pooled", "hidden": hidden, "width": width, "norm": norm, "stage": "batch"}
+            self._heads[self.part] = HeadSpec("projection", projection)
 
     def needs(self) -> frozenset[Key]:
         """Rows of all views, and the queue."""
@@ -103,10 +103,7 @@ class SinkhornPrototypes(Objective):
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The prototypes, and the projection where it has its own."""
-        heads = {self.head: HeadSpec("prototypes", {"prototypes": self.prototypes, "width": self._width})}
-        if self._projection is not None:
-            heads[self.part] = HeadSpec("projection", self._projection)
-        return heads
+        return self._heads
 
     def forward(self, ctx: Context) -> Terms:
         """Return a term for each assigner and other view."""

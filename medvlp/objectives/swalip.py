@@ -89,7 +89,7 @@ class SwaLip(Objective):
             for j, text in enumerate(self.texts):
                 others = self.images[-1 - i], self.texts[-1 - j]
                 for (a, b), (a_other, b_other) in (((image, text), others), ((text, image), others[::-1])):
-                    scores = ctx.scale(self._rows(ctx, a) @ self._all(ctx, b).T)
+                    scores = ctx.scale(ctx[f"{a}/{self.part}"] @ self._all(ctx, b).T)
                     target = self._shares(ctx, a_other, b_other, like=(a, b))
                     terms[f"{a}_to_{b}"] = contrast(scores, target).times(share)
         return terms
@@ -106,9 +106,6 @@ class SwaLip(Objective):
         scores = self._all(ctx, rows) @ self._all(ctx, columns).T
         shares = sinkhorn(scores, epsilon=self.epsilon, iterations=self.iterations)
         return shares[ctx.own(f"{rows}/{self.part}")]
-
-    def _rows(self, ctx: Context, view: str) -> Tensor:
-        return ctx[f"{view}/{self.part}"]
 
     def _all(self, ctx: Context, view: str) -> Tensor:
         return ctx.all(f"{view}/{self.part}")

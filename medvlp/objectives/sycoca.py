@@ -121,10 +121,4 @@ def patches_of(pixels: Tensor, grid: tuple[int, ...], side: int) -> Tensor:
     """
     rows, columns = grid
     small = F.interpolate(wide(pixels).mean(dim=1, keepdim=True), size=(rows * side, columns * side), mode="area")
-    return (
-        small.unflatten(2, (rows, side))
-        .unflatten(4, (columns, side))
-        .permute(0, 1, 2, 4, 3, 5)
-        .flatten(1, 3)
-        .flatten(2)
-    )
+    return F.pixel_unshuffle(small, side).flatten(2).transpose(1, 2)
