@@ -13,7 +13,7 @@ from medvlp.core.registry import build
 from medvlp.core.views import FittedView, View
 from medvlp.data.grouping import keep_one, pair_images, stack_images, with_patients
 from medvlp.data.joined import in_part, join_sets
-from medvlp.data.layouts import indexed
+from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared, prepare
@@ -89,7 +89,7 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
                 "data says neither layout, columns nor manifest: name one, so that the cohort can be read."
             )
         with progress("Indexing", unit="files") as tell:
-            manifest = indexed(spec, root, where="data.layout", progress=tell)
+            manifest = index_cohort(str(spec["name"]), root, spec, progress=tell)
     if data.patient is not None:
         manifest = with_patients(manifest, data.patient)
     if data.namespace is not None:

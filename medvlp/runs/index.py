@@ -12,10 +12,10 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import check_outputs, write_text
 from medvlp.core.progress import progress
 from medvlp.core.registry import schema
+from medvlp.data import layouts
 from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
-from medvlp.data.layouts import indexed
 from medvlp.data.left_out import left_out, write_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
@@ -80,7 +80,7 @@ def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int 
     if not root.is_dir():
         raise DataError(f"The folder {root} does not exist: give the folder that holds the data as downloaded.")
     with progress("Indexing", unit="files") as tell:
-        return indexed(spec, root, where="options", progress=tell)
+        return layouts.index_cohort(str(spec["name"]), root, spec, where="options", progress=tell)
 
 
 def index_to_files(

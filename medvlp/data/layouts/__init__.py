@@ -10,11 +10,16 @@ if TYPE_CHECKING:
     from medvlp.data.manifest import Manifest
     from medvlp.data.parallel import Progress
 
-__all__ = ["index_cohort", "indexed"]
+__all__ = ["index_cohort"]
 
 
 def index_cohort(
-    layout: str, root: Path, options: Mapping[str, object] | None = None, *, progress: Progress | None = None
+    layout: str,
+    root: Path,
+    options: Mapping[str, object] | None = None,
+    *,
+    where: str = "data.layout",
+    progress: Progress | None = None,
 ) -> Manifest:
     r"""Index a folder by a named layout.
 
@@ -22,10 +27,11 @@ def index_cohort(
         layout: ``hospital``, ``csv``, ``phantom``, or one that another package adds.
         root: the folder.
         options: of the layout, as they stand in a configuration.
+        where: they stand, for error sentences.
 
     Raises:
         ConfigError: for an unknown layout or option, with the nearest name.
-        DataError: as the layout says.
+        DataError: as the layout says, or if it makes no manifest.
 
     Example:
         >>> import tempfile
@@ -35,22 +41,13 @@ def index_cohort(
         >>> len(manifest), manifest.names
         (2, ('id', 'text', 'id.patient'))
     """
-    return indexed({**(options or {}), "name": layout}, Path(root), where="data.layout", progress=progress)
-
-
-def indexed(spec: Mapping[str, object], root: Path, *, where: str, progress: Progress | None) -> Manifest:
-    """Return what a layout, ``{name: ..., option: ...}``, makes of a folder; `where` is for error sentences.
-
-    Raises:
-        ConfigError: for a faulty specification.
-        DataError: as the layout says, or if it makes no manifest.
-    """
     from medvlp.core.errors import DataError
     from medvlp.core.registry import build
     from medvlp.data.manifest import Manifest
 
+    spec = {**(options or {}), "name": layout}
     made = build("data/layouts", spec, where=where, given={"root": root, "progress": progress})
     if not isinstance(made, Manifest):
         kind = type(made).__name__
-        raise DataError(f"The layout {spec['name']!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
+        raise DataError(f"The layout {layout!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
     return made
