@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
@@ -20,12 +20,11 @@ _BLOCK = 32 * _CHUNK
 
 @dataclass(frozen=True)
 class Report:
-    """The wanted sections of a report as text and one by one, the sections used, and whether others stand for them."""
+    """The wanted sections of a report as text, the sections used, and whether others stand for them."""
 
     text: str
     used: tuple[str, ...]
     fell_back: bool
-    sections: dict[str, str] = field(default_factory=dict)
 
 
 def read_reports(
@@ -116,17 +115,11 @@ def _cut(wanted: tuple[str, ...], texts: Sequence[tuple[str, str]]) -> dict[str,
     book = {}
     for study, text in texts:
         if text.strip():
-            parts = split_sections(text)
             found = report_text(text, wanted) if wanted else None
             book[study] = (
-                Report(text.strip(), tuple(parts), fell_back=False)
+                Report(text.strip(), tuple(split_sections(text)), fell_back=False)
                 if found is None
-                else Report(
-                    found.text,
-                    found.used,
-                    found.fell_back,
-                    {n: report_text(text, (n,)).text for n in wanted if n in parts},
-                )
+                else Report(found.text, found.used, found.fell_back)
             )
     return book
 
@@ -142,6 +135,5 @@ def _sectioned(path: Path, wanted: Sequence[str]) -> dict[str, Report]:
         chosen = used or tuple(name for name in ("last_paragraph", "impression", "findings") if name in parts)[:1]
         if chosen:
             text = "\n\n".join(parts[name] for name in chosen)
-            sections = {name: parts[name] for name in wanted if name in parts}
-            book[study.removeprefix("s")] = Report(text, chosen, not used, sections)
+            book[study.removeprefix("s")] = Report(text, chosen, not used)
     return book

@@ -1,7 +1,8 @@
 """``covid_chestxray``: the COVID-19 image data collection (Cohen et al. 2020), pictures of case reports.
 
 Its ``metadata.csv`` has a column without a name behind ``other_notes``; the same case may stand under two numbers
-(Eurorad 10483 and 10665), so rows of one address are one patient; rows of CT lie between those of X-rays.
+(Eurorad 10483 and 10665), so rows of one address are one patient, except at addresses of collections; rows of CT lie
+between those of X-rays.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ def index(
     table: str = "metadata.csv",
     modalities: tuple[str, ...] = ("X-ray",),
     masks: str | None = None,
-    same_url: bool = True,
     require_files: bool = True,
 ) -> Manifest:
     r"""Index the table, one row an image.
@@ -55,7 +55,6 @@ def index(
         table: its table.
         modalities: wanted values of its column; volumes (NIfTI) are never rows of this layout.
         masks: folder of lung masks ``STEM_mask.png``, below root; makes ``mask.lungs``.
-        same_url: rows of one address are one patient, except at addresses of collections.
         require_files: leave out, and list, images whose file is not there.
 
     Raises:
@@ -65,7 +64,7 @@ def index(
     columns = {name: source.column(name) for name in _NEEDED}
     columns |= {name: source.column(name) for name in _WORDS if name in source.names}
     urls = [url if urlsplit(url).hostname not in _COLLECTIONS else "" for url in columns["url"]]
-    patients = linked([columns["patientid"], urls]) if same_url else columns["patientid"]
+    patients = linked([columns["patientid"], urls])
     numbers = {name: plain_numbers(name, columns[name]) for name in _NUMBERS}
     files = frozenset(list_files(root, [*sorted(set(columns["folder"])), *([masks] if masks else [])]))
     skipped: dict[str, list[str]] = {}
@@ -81,10 +80,8 @@ def index(
             row = _row(of, path, patients[place]) | {name: values[place] for name, values in numbers.items()}
             mask = f"{masks}/{of['filename'].rpartition('.')[0]}_mask.png"
             rows.append(row | ({"mask.lungs": mask if mask in files else None} if masks else {}))
-    meta = {"table": table}
-    return manifest_of(
-        rows, root=root, layout=_CARD, files=files if require_files else None, skipped=skipped, meta=meta
-    )
+    there, meta = files if require_files else None, {"table": table}
+    return manifest_of(rows, root=root, layout=_CARD, files=there, skipped=skipped, meta=meta)
 
 
 def _row(of: dict[str, str], path: str, patient: str) -> Row:

@@ -39,12 +39,10 @@ _NOT_GIVEN = {"", "not given", "not given.", "nan"}
 def index(
     root: Root,
     *,
-    fixed: bool = True,
     recons: Literal["all", "first"] = "all",
-    keep_not_chest: bool = False,
     require_files: bool = True,
 ) -> Manifest:
-    """Index the volumes that the tables name.
+    """Index the volumes that the tables name; of one that stands in both releases the second's.
 
     Columns: ``id`` (``train_1_a_2``), ``volume``, ``id.patient`` (``train_1``), ``id.study`` (``train_1_a``),
     ``text.indication``, ``text.technique``, ``text.findings``, ``text.impression`` and ``text`` (the last two),
@@ -53,9 +51,7 @@ def index(
 
     Args:
         root: the folder ``dataset``, or the one above it.
-        fixed: of a volume that stands in both releases, take the second's.
         recons: ``first`` leaves one reconstruction a scan, the lowest number; the others are listed.
-        keep_not_chest: keep volumes that the release lists as no chest (``no_chest_train.txt``: heads).
         require_files: leave out, and list, volumes whose file is not there.
 
     Raises:
@@ -67,9 +63,9 @@ def index(
     rows: list[Row] = []
     for split in _SPLITS:
         tables = _tables(root / start, split)
-        heads = set() if keep_not_chest else _not_chest(root / start / "metadata" / f"no_chest_{split}.txt")
+        heads = _not_chest(root / start / "metadata" / f"no_chest_{split}.txt")
         for name in sorted({name for table in tables.values() for name in table}, key=_order):
-            row = _row(name, tables, _path(name, f"{start}{split}", fixed, files))
+            row = _row(name, tables, _path(name, f"{start}{split}", files))
             if name in heads:
                 skip(skipped, "not_chest", name)
             elif "metadata" in tables and row["number.spacing_z"] is None:
@@ -81,11 +77,10 @@ def index(
             f"{root} holds none of CT-RATE's tables (metadata/train_metadata.csv, radiology_text_reports/"
             "train_reports.csv, multi_abnormality_labels/train_predicted_labels.csv ...): give the folder `dataset`."
         )
+    there = files if require_files else None
     if recons == "first":
-        rows = _first_of_each(rows, files if require_files else None, skipped)
-    return manifest_of(
-        rows, root=root, layout="ct_rate", files=files if require_files else None, skipped=skipped, field="volume"
-    )
+        rows = _first_of_each(rows, there, skipped)
+    return manifest_of(rows, root=root, layout="ct_rate", files=there, skipped=skipped, field="volume")
 
 
 _Table = dict[str, dict[str, str]]  # volume -> column -> value
@@ -132,11 +127,11 @@ def _order(name: str) -> tuple[int, int, str, int]:
     return int(patient), len(scan), scan, int(recon)
 
 
-def _path(name: str, split: str, fixed: bool, files: frozenset[str]) -> str:
-    patient, scan = name.rsplit("_", 2)[0], name.rsplit("_", 1)[0]
-    below = f"{patient}/{scan}/{name}.nii.gz"
-    both = (f"{split}_fixed/{below}", f"{split}/{below}")
-    return next((path for path in (both if fixed else both[::-1]) if path in files), both[0 if fixed else 1])
+def _path(name: str, split: str, files: frozenset[str]) -> str:
+    """The second release's file, or the first's where that alone is there."""
+    below = f"{name.rsplit('_', 2)[0]}/{name.rsplit('_', 1)[0]}/{name}.nii.gz"
+    first, second = f"{split}/{below}", f"{split}_fixed/{below}"
+    return first if first in files and second not in files else second
 
 
 def _row(name: str, tables: dict[str, _Table], path: str) -> Row:

@@ -39,7 +39,6 @@ def index(
     labels: Labels = "chexpert",
     reports: Path | None = None,
     sections: tuple[str, ...] = ("findings", "impression"),
-    section_columns: bool = False,
     parts: tuple[Part, ...] = (),
     frontal_only: bool = False,
     require_files: bool = True,
@@ -62,7 +61,6 @@ def index(
         reports: ``mimic-cxr-reports.zip``, a folder that holds its ``files``, or ``mimic_cxr_sectioned.csv``;
             absolute or below root. Without it these are looked for at the root.
         sections: wanted ones, joined in this order; none for the whole report.
-        section_columns: also a column ``text.SECTION`` for each wanted one.
         parts: wanted parts of the official split; empty for all.
         frontal_only: keep the views PA and AP alone; images of no known view are left out too, and listed apart.
         require_files: leave out rows whose image is not there, and list them; false for the tables alone.
@@ -95,7 +93,7 @@ def index(
         "id.patient": subjects,
         "id.study": studies,
         "image": paths,
-        **_texts(book, studies, sections if section_columns else ()),
+        **_texts(book, studies),
         **_labels(root, labels, studies),
         **({"split": splits} if splits else {}),
         "view_position": positions,
@@ -138,16 +136,13 @@ def _labels(root: Path, labels: Labels, studies: Sequence[str]) -> dict[str, lis
     }
 
 
-def _texts(
-    book: Mapping[str, Report] | None, studies: Sequence[str], sections: Sequence[str]
-) -> dict[str, list[str | None]]:
+def _texts(book: Mapping[str, Report] | None, studies: Sequence[str]) -> dict[str, list[str | None]]:
     if book is None:
         return {}
     found = [book.get(study) for study in studies]
     return {
         "text": [report.text if report else None for report in found],
         "text_sections": [" ".join(name or "preamble" for name in report.used) if report else None for report in found],
-        **{f"text.{name}": [report.sections.get(name) if report else None for report in found] for name in sections},
     }
 
 

@@ -35,7 +35,6 @@ def index(
     *,
     reports: str | None = None,
     images: str = ".",
-    prefer: Literal["dcm", "png", "jpg"] = "dcm",
     rows: Literal["image", "report"] = "image",
     sections: tuple[str, ...] = ("findings", "impression"),
     labels: Literal["none", "gold", "mesh"] = "none",
@@ -54,8 +53,7 @@ def index(
     Args:
         root: folder of all.
         reports: archive or folder of the XML files, below root (default: ``NLMCXR_reports.tgz``, else all of root).
-        images: folder in which the pictures are looked for, below root, at any depth.
-        prefer: which of the forms of a picture that stands in several.
+        images: folder in which the pictures are looked for, below root, at any depth; of one in several forms DICOM.
         rows: ``report`` makes one row of each report with words, without images.
         sections: of ``findings``, ``impression``, ``comparison``, ``indication``: what ``text`` holds.
         labels: ``gold`` are those of `gold`; ``mesh`` those that people coded from the report (1 coded, 0 not coded,
@@ -87,7 +85,7 @@ def index(
         made = [{"id": report.uid, **_row(report, sections, labels_of)} for report in found if report.sections]
         return manifest_of(made, root=root, layout="openi", files=None, skipped=skipped, meta=meta)
     files = list_files(root, [images], suffixes=_SUFFIXES)
-    images_of = _images(files, f".{prefer}", skipped)
+    images_of = _images(files, skipped)
     view_of = _views(root / views) if views is not None else {}
     made = []
     for report in found:
@@ -99,9 +97,8 @@ def index(
         "reports_without_image": [report.uid for report in found if not report.images],
         "images_without_report": sorted(images_of.values()),
     }
-    return manifest_of(
-        made, root=root, layout="openi", files=files if require_files else None, skipped=skipped, meta=meta
-    )
+    there = files if require_files else None
+    return manifest_of(made, root=root, layout="openi", files=there, skipped=skipped, meta=meta)
 
 
 def _row(report: Report, sections: tuple[str, ...], labels_of: Callable[[Report], Row]) -> Row:
@@ -171,9 +168,9 @@ def _key(name: str) -> str:
     return f"{found[1]}_{found[2]}".upper() if found else name
 
 
-def _images(files: Sequence[str], preferred: str, skipped: dict[str, list[str]]) -> dict[str, str]:
+def _images(files: Sequence[str], skipped: dict[str, list[str]]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for path in sorted(files, key=lambda path: (not path.lower().endswith(preferred), path)):
+    for path in sorted(files, key=lambda path: (not path.lower().endswith(".dcm"), path)):
         key = _key(path.rpartition("/")[2].rpartition(".")[0])
         if key in found:
             skip(skipped, "other_form", path)

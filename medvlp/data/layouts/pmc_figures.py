@@ -44,7 +44,7 @@ class Article:
     figures: tuple[Figure, ...]
 
 
-def index(root: Root, *, label: bool = False, require_files: bool = True, progress: OnProgress = None) -> Manifest:
+def index(root: Root, *, require_files: bool = True, progress: OnProgress = None) -> Manifest:
     """Index the graphics of all figures with a caption, one row a graphic; of one in several forms the first.
 
     Articles are the unpacked packages of the open-access subset: an ``.nxml`` with its graphics beside it, at any
@@ -55,7 +55,6 @@ def index(root: Root, *, label: bool = False, require_files: bool = True, progre
 
     Args:
         root: folder of all.
-        label: begin the text with the figure's label.
         require_files: leave out, and list, graphics whose file is not there.
 
     Raises:
@@ -73,7 +72,7 @@ def index(root: Root, *, label: bool = False, require_files: bool = True, progre
     rows, used = list[Row](), set[str]()
     for done, path in enumerate(papers, start=1):
         article = _read(root / path, path, skipped)
-        rows += [] if article is None else _rows(article, path, stems, skipped, used, label=label)
+        rows += [] if article is None else _rows(article, path, stems, skipped, used)
         notify(progress, done, len(papers))
     there = frozenset(files) if require_files else None
     return manifest_of(rows, root=root, layout="pmc_figures", files=there, skipped=skipped)
@@ -147,7 +146,7 @@ def _read(path: Path, name: str, skipped: dict[str, list[str]]) -> Article | Non
 
 
 def _rows(
-    article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], used: set[str], *, label: bool
+    article: Article, path: str, stems: dict[str, str], skipped: dict[str, list[str]], used: set[str]
 ) -> list[Row]:
     folder, stem = posixpath.split(path)
     known, rows = article.pmid or article.pmc or stem.removesuffix(".nxml"), []
@@ -156,12 +155,11 @@ def _rows(
         if not figure.caption or not figure.graphics:
             skip(skipped, "no_caption" if figure.graphics else "no_graphic", name)
             continue
-        text = f"{figure.label} {figure.caption}".strip() if label else figure.caption
         for graphic in figure.graphics:
             wanted = posixpath.join(folder, graphic)
             row: Row = {"id": _free(name, used), "image": stems.get(wanted, f"{wanted}.jpg")}
             used.add(str(row["id"]))
-            rows.append(row | {"text": text, "figure": figure.label, "id.article": article.pmc or known})
+            rows.append(row | {"text": figure.caption, "figure": figure.label, "id.article": article.pmc or known})
     return rows
 
 

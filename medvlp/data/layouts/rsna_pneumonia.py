@@ -20,7 +20,7 @@ __all__ = ["index"]
 _LABELS = "stage_2_train_labels.csv"
 _CLASSES = "stage_2_detailed_class_info.csv"
 _MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
-_TRAIN, _TEST = "stage_2_train_images", "stage_2_test_images"
+_IMAGES = "stage_2_train_images"
 _SUFFIXES = (".dcm", ".png", ".jpg", ".jpeg")
 _SIDE = 1024  # pixels of the pictures that the boxes were drawn on
 _NIH = re.compile(r"\d{8}_\d{3}\.png")
@@ -30,7 +30,6 @@ _NORMAL = {"Normal": 1, "No Lung Opacity / Not Normal": 0, "Lung Opacity": 0}
 def index(
     root: Root,
     *,
-    unlabelled: bool = False,
     headers: bool = True,
     mapping: str | None = None,
     require_files: bool = True,
@@ -50,7 +49,6 @@ def index(
 
     Args:
         root: folder of the tables and of ``stage_2_train_images``.
-        unlabelled: also the test images, whose labels were never published; ``split`` then tells the two apart.
         headers: read view, sex and age from the DICOM headers.
         mapping: RSNA's ``pneumonia-challenge-dataset-mappings_2018.json``, below root; found where it is there.
         require_files: leave out rows whose image is not there, and list them; false for the labels alone.
@@ -62,15 +60,13 @@ def index(
     table = read_table(find_table(root, (_LABELS,), what="label table of the RSNA challenge"))
     rows = rows_of(table.column("patientId"))
     boxes = _boxes(table, rows)
-    files, repeated = by_stem(list_files(root, [_TRAIN], suffixes=_SUFFIXES))
-    tested, _ = by_stem(list_files(root, [_TEST], suffixes=_SUFFIXES)) if unlabelled else ({}, [])
-    names = [*rows, *sorted(set(tested) - set(rows))]
-    paths = [files.get(name) or tested.get(name) for name in names]
+    files, repeated = by_stem(list_files(root, [_IMAGES], suffixes=_SUFFIXES))
+    names = list(rows)
+    paths = [files.get(name) for name in names]
     for name, path in zip(names, paths, strict=True):
-        if name in boxes and path is not None and not path.endswith(".dcm"):  # the release's own all have that side
+        if path is not None and not path.endswith(".dcm"):  # the release's own all have that side
             boxes[name] = on_file(boxes[name], root / path, (_SIDE, _SIDE))
-    found = [(_TRAIN, files), (_TEST, tested)] if headers else []
-    trees = [folder for folder, some in found if any(path.endswith(".dcm") for path in some.values())]
+    trees = [_IMAGES] if headers and any(path.endswith(".dcm") for path in files.values()) else []
     facts, refused = read_headers(root, trees, workers=workers, progress=progress)
     nih = _mapping(root, mapping)
     tags = [facts[path].get if path in facts else None for path in paths]
@@ -78,20 +74,18 @@ def index(
         "id": names,
         "id.patient": [str(int(nih[name][:8])) if name in nih else name for name in names],
         "image": paths,
-        "label.pneumonia": [int(bool(boxes[name])) if name in boxes else None for name in names],
-        "boxes.pneumonia": [boxes.get(name) for name in names],
+        "label.pneumonia": [int(bool(boxes[name])) for name in names],
+        "boxes.pneumonia": [boxes[name] for name in names],
         "view_position": [tag and tag("ViewPosition") for tag in tags],
         "sex": [tag and tag("PatientSex") for tag in tags],
         "age": [tag and years(tag("PatientAge")) for tag in tags],
         "source": ["nih_chestxray14"] * len(names),
-        "table_rows": [" ".join(map(str, rows[name])) if name in rows else None for name in names],
+        "table_rows": [" ".join(map(str, rows[name])) for name in names],
         "deidentified": ["yes"] * len(names),
         **_classes(root, names),
     }
     if nih:
         columns["nih_image"] = [nih.get(name) for name in names]
-    if unlabelled:
-        columns["split"] = ["train" if name in rows else "test" for name in names]
     reasons = ["" if not require_files else "missing_file" if path is None else refused.get(path, "") for path in paths]
     meta = {
         "layout": "rsna_pneumonia",

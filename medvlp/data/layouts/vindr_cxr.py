@@ -34,7 +34,6 @@ def index(
     root: Root,
     *,
     readers: Literal["majority", "union", "unanimous", "each"] = "majority",
-    unlabelled: bool = False,
     headers: bool = False,
     require_files: bool = True,
     workers: int = 0,
@@ -45,7 +44,7 @@ def index(
     Columns: ``id`` (the image id, with ``each`` ``IMAGE:READER``), ``image``, ``id.study`` (the image id), ``split``
     (train, test), ``label.FINDING`` (1, 0), ``boxes.FINDING`` in pixels of the file (an empty list where it was not
     boxed; diseases of the whole image have none), ``readers`` (how many, or which). There is no ``id.patient``: the
-    release has none and gives one image a patient.
+    release has none and gives one image a patient. Kaggle's test images, which have no labels, are listed.
 
     Args:
         root: folder of ``annotations/`` (PhysioNet) or of ``train.csv`` (Kaggle).
@@ -53,7 +52,6 @@ def index(
             ``unanimous``: all did; ``each``: every reading is a row of its own. Boxes are all those that the readers
             drew for a finding that is 1; they are not merged. No finding is counted like a finding, and is 0 where a
             finding is 1.
-        unlabelled: keep Kaggle's test images, which have no labels; else they are listed.
         headers: read sex, age and view from the DICOM files. An age of 0 means that it was not given.
         require_files: leave out, and list, images whose file is not there.
         workers: processes for reading headers.
@@ -75,19 +73,13 @@ def index(
             rows += _rows(image, path, of, part, readers)
     if kaggle:
         for stem, path in sorted(path_of.items()):
-            if not stem.startswith("test/"):
-                continue
-            if unlabelled:
-                image = stem.removeprefix("test/")
-                rows.append({"id": image, "id.study": image, "image": path, "split": "test"})
-            else:
+            if stem.startswith("test/"):
                 skip(skipped, "unlabelled", path)
     if headers:
         _add_headers(root, [row for row in rows if row["image"] in files], workers, progress)
     meta: dict[str, object] = {"release": "kaggle" if kaggle else "physionet", "readers": readers}
-    return manifest_of(
-        rows, root=root, layout=_CARD, files=files if require_files else None, skipped=skipped, meta=meta
-    )
+    there = files if require_files else None
+    return manifest_of(rows, root=root, layout=_CARD, files=there, skipped=skipped, meta=meta)
 
 
 @dataclass

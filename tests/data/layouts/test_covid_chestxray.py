@@ -108,8 +108,6 @@ def test_one_address_is_one_patient_but_not_that_of_a_collection(collection: Pat
     patients = index_cohort("covid_chestxray", collection).column("id.patient").tolist()
     assert patients[0] == patients[1]
     assert patients[2] != patients[3]
-    alone = index_cohort("covid_chestxray", collection, {"same_url": False}).column("id.patient").tolist()
-    assert alone == ["285", "339", "7", "8"]
 
 
 def test_masks_are_found_by_the_name_without_its_ending(collection: Path) -> None:

@@ -78,7 +78,7 @@ def test_an_image_is_a_row_with_its_reports_words(release: Path) -> None:
         "other_form": ["NLMCXR_png/CXR1_1_IM-0001-3001.png"],
         "missing_file": ["CXR11_IM-0067-1001.png"],
     }
-    png = index_cohort("openi", release, {"prefer": "png", "images": "NLMCXR_png"})
+    png = index_cohort("openi", release, {"images": "NLMCXR_png"})
     assert all(path.startswith("NLMCXR_png/") for path in png.column("image"))
 
 

@@ -54,10 +54,6 @@ def test_every_graphic_with_a_caption_is_a_record(root: Path) -> None:
     }
 
 
-def test_the_label_may_begin_the_text(root: Path) -> None:
-    assert index(root, label=True).record(0)["text"] == "Figure 1. Chest radiograph. A small left effusion (arrow)."
-
-
 def test_entities_are_refused_before_they_are_parsed() -> None:
     bomb = b'<!DOCTYPE article [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><article><body>&b;</body></article>'
     with pytest.raises(DataError, match="declares entities"):

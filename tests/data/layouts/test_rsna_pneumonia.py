@@ -85,19 +85,11 @@ def test_the_patient_is_the_image_unless_the_mapping_names_the_nih_patient(root:
     assert alone.column("id.patient").tolist() == [A, B, C]
     assert alone.meta["patients"] == "one an image: the NIH patient is not known"
     (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text("\ufeff" + json.dumps(MAPPING))
-    mapped = index_cohort("rsna_pneumonia", root, {"unlabelled": True})
-    assert mapped.column("id.patient").tolist() == ["12", "12", C, "400"]
-    assert mapped.column("nih_image").tolist() == ["00000012_000.png", "00000012_003.png", None, "00000400_001.png"]
+    mapped = index_cohort("rsna_pneumonia", root)
+    assert mapped.column("id.patient").tolist() == ["12", "12", C]
+    assert mapped.column("nih_image").tolist() == ["00000012_000.png", "00000012_003.png", None]
     assert mapped.meta["images_without_mapping"] == 1
     assert set(mapped.column("source")) == {"nih_chestxray14"}
-
-
-def test_test_images_come_only_when_asked_for_and_without_labels(root: Path) -> None:
-    manifest = index_cohort("rsna_pneumonia", root, {"unlabelled": True})
-    assert manifest.column("split").tolist() == ["train"] * 3 + ["test"]
-    last = manifest.record(3)
-    assert (last["id"], last["image"], last["sex"]) == (D, f"stage_2_test_images/{D}.dcm", "M")
-    assert not any(name.startswith(("label.", "boxes.")) for name in last)
 
 
 def test_files_that_are_missing_damaged_or_unknown_are_listed(root: Path) -> None:
