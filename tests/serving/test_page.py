@@ -375,8 +375,11 @@ def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
     drop(page, film(tmp_path / "film"))
     page.locator(".pane[data-state=painted]").wait_for()
     drop(page, *paths, stranger)
+    page.get_by_text("The files are of 2 patients").wait_for()
     page.locator(".pane[data-state=painted]").wait_for()  # the film again
     assert page.locator(".corner.tl").inner_text().startswith("CR PA")
+    drop(page, *paths)
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
 
 
 def test_a_window_is_dragged_coarsely_and_at_rest_each_pixel_is_the_formulas(page, tmp_path):

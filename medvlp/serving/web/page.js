@@ -121,6 +121,7 @@ function hangOne(number) {
 }
 
 function hangThese(numbers) {
+  room.panes = []; // of another study: nothing is asked of this one by their planes
   stop();
   const series = room.study.series[numbers[0]];
   const views = series.kind !== "volume" ? numbers.map((number) => ({ number }))
