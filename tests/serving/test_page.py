@@ -245,8 +245,10 @@ def test_each_reason_why_files_are_left_out_is_told_with_their_number(page, tmp_
     page.get_by_text("No file was in it.").wait_for()
 
 
-def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path):
-    drop(page, film(tmp_path / "a"))
+def test_a_ruler_measures_millimetres_stays_with_its_picture_and_backspace_takes_it_away(page, tmp_path):
+    study, pixels = {"StudyInstanceUID": "1.2.3"}, np.full((300, 200), 100, np.uint16)
+    two = film(tmp_path / "a", pixels, NumberOfFrames=2, PixelData=2 * pixels.tobytes(), **study)
+    drop(page, two, film(tmp_path / "b", ViewPosition="", **study))
     page.locator(".pane[data-state=painted]").wait_for()
     page.keyboard.press("x")
     page.keyboard.press("d")
@@ -257,6 +259,12 @@ def test_a_ruler_measures_millimetres_and_backspace_takes_it_away(page, tmp_path
     page.mouse.move(x + 40, y, steps=4)
     page.mouse.up()
     assert page.locator("text.ruler").text_content() == "40.0 mm"  # 80 pixels of 0.5 mm
+    for away, back in (("ArrowDown", "ArrowUp"), ("PageDown", "PageUp")):  # another frame, another series
+        page.keyboard.press(away)
+        expect(page.locator("text.ruler")).to_have_count(0)
+        page.keyboard.press("Backspace")
+        page.keyboard.press(back)
+        expect(page.locator("text.ruler")).to_have_text("40.0 mm")
     page.keyboard.press("Backspace")
     expect(page.locator("text.ruler")).to_have_count(0)
 

@@ -32,7 +32,7 @@ async function open(what, loading, file = null) {
     if (turn !== room.turn) { forget(study.key).catch(() => {}); return; } // another was opened meanwhile
     const looked = seen && { volume: room.study.volumes.get(0), window: room.panes[0].window };
     if (room.whole) { room.whole.volumes.forEach((volume) => { volume.gone = true; }); forget(room.whole.key).catch(() => {}); }
-    room.study = room.whole = { ...study, volumes: new Map(), frames: new Map() };
+    room.study = room.whole = { ...study, volumes: new Map(), frames: new Map(), rulers: {} };
     room.stage = 0;
     say.textContent = study.refused.map(({ files, sentence }) => `Left out${files > 1 ? ` (${files} files)` : ""}: ${sentence}.`).join("\n");
     listSeries(room.study, hangOne);
@@ -55,7 +55,7 @@ async function open(what, loading, file = null) {
 function look(series, loading) {
   const volume = new Volume("", 0, series);
   volume.take(series.values);
-  room.study = { key: "", series: [{ ...series, loading }], stages: [[0]], refused: [], report: "", volumes: new Map([[0, volume]]), frames: new Map() };
+  room.study = { key: "", series: [{ ...series, loading }], stages: [[0]], refused: [], report: "", volumes: new Map([[0, volume]]), frames: new Map(), rulers: {} };
   room.stage = 0;
   $("series").hidden = true;
   hang();
@@ -145,7 +145,8 @@ function hangThese(numbers) {
 async function refresh(pane, first = false, again = true) {
   const series = room.study.series[pane.number], { study } = room;
   const of = series.frames?.[pane.index] ?? series; // each frame has its own letters: of two scouts one is frontal
-  const shared = { title: nameOfSeries(series), marker: of.marker, unit: of.unit, spacing_kind: of.spacing_kind, own: "" };
+  const source = `${study.key}/${pane.number}/${pane.cut ?? ""}`, rulers = (study.rulers[source] ??= []);
+  const shared = { title: nameOfSeries(series), marker: of.marker, unit: of.unit, spacing_kind: of.spacing_kind, own: "", source, rulers };
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
     if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
@@ -155,11 +156,11 @@ async function refresh(pane, first = false, again = true) {
     const share = volume.arrived / volume.size[0], coming = share < 1 ? `loading ${Math.round(100 * share)} %` : "";
     const loading = series.look ? series.loading : volume.wrong || coming;
     pane.show({ ...shared, ...plane, title: `${shared.title}\n${pane.cut}`, paint: paintOf(series), edges: PLANES[pane.cut].edges, count: volume.many(pane.cut),
-      index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, source: `${study.key}/${pane.number}/${pane.cut}`, keep: first });
+      index, cross: room.panes.length > 1 ? volume.crossAt(pane.cut) : null, loading, keep: first });
   } else {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: paint.spacing, paint, edges: paint.edges, count: series.count,
-      index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored", source: `${study.key}/${pane.number}` };
+      index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored" };
     const came = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)])
       .then(([values, colours]) => ({ values, colours }), (error) => ({ loading: error.message }));
     if (paint === series.frames[pane.index]) pane.show({ ...plane, ...came });
@@ -310,7 +311,7 @@ const ON_PANE = {
     hang();
     tell();
   },
-  delete: (pane) => { pane.rulers.pop(); pane.draw(); },
+  delete: (pane) => pane.unmeasure(),
   made: () => { $("made").open = !$("made").open; $("made").querySelector("summary").focus(); },
 };
 const ANYWHERE = {
