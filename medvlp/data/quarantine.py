@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from medvlp.core.errors import DataError
@@ -22,11 +22,13 @@ class Quarantined:
         id: of the record.
         reason: short code of `medvlp.io.UnreadableImage`, or ``refused``.
         hint: what is wrong and how to mend it; neither the path nor anything of the patient.
+        file: below the root, where an index left the record out, so that no manifest leads from its id to it; else "".
     """
 
     id: str
     reason: str
     hint: str
+    file: str = ""
 
 
 class NothingReadableError(DataError):
@@ -80,8 +82,8 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
 
 
 def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
-    """Write what was left out as CSV (id, reason, hint); without entries an older file of that name goes."""
+    """Write what was left out as CSV (id, reason, hint, file); without entries an older file of that name goes."""
     if not entries:
         path.unlink(missing_ok=True)
         return
-    write_list(path, ["id", "reason", "hint"], ([entry.id, entry.reason, entry.hint] for entry in entries))
+    write_list(path, [each.name for each in fields(Quarantined)], map(astuple, entries))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -74,14 +75,18 @@ def look_through(
     survey = survey_images(list(paths), cache=cache, workers=workers, progress=progress)
     facts = [each for each in survey.brief() if each is not None]
     lost = {
-        index: facts[at]
+        index: at
         for field in reversed(fields)
         for index, own in enumerate(named[field])
         for at in reversed(own)
         if facts[at].reason
     }
     ids = manifest.arrow("id")
-    quarantined = tuple(Quarantined(ids[at].as_py(), each.reason, each.hint) for at, each in sorted(lost.items()))
+    root, files = manifest.root.resolve(), list(paths)
+    quarantined = tuple(
+        Quarantined(ids[row].as_py(), facts[at].reason, facts[at].hint, os.path.relpath(files[at], root))
+        for row, at in sorted(lost.items())
+    )
     if len(quarantined) == len(manifest):
         _refuse_all(quarantined)
     keep = np.array([row not in lost for row in rows])

@@ -38,7 +38,8 @@ def test_the_unreadable_are_left_out_and_named_with_a_reason(cohort: Callable[..
     assert [(entry.id, entry.reason) for entry in looked.quarantined] == [("s2", "truncated"), ("s5", "not_found")]
     assert looked.manifest.column("id").tolist() == ["s0", "s1", "s3", "s4"]
     assert looked.manifest.meta["quarantined"] == [
-        {"id": entry.id, "reason": entry.reason, "hint": entry.hint} for entry in looked.quarantined
+        {"id": entry.id, "reason": entry.reason, "hint": entry.hint, "file": file}
+        for entry, file in zip(looked.quarantined, ["2.png", "5.png"], strict=True)
     ]
     assert set(looked.manifest.names) == {*manifest.names, "sha256"}
     shas = [sha_of(manifest.root / str(path)) for path in looked.manifest.column("image")]
@@ -130,7 +131,8 @@ def test_the_quarantine_table_is_written_whole_or_goes(
     path = tmp_path / "m.quarantine.csv"
     write_quarantine(path, entries)
     with open(path, encoding="utf-8", newline="") as handle:
-        assert list(csv.DictReader(handle)) == [{"id": "s1", "reason": "truncated", "hint": entries[0].hint}]
+        rows = list(csv.DictReader(handle))
+    assert rows == [{"id": "s1", "reason": "truncated", "hint": entries[0].hint, "file": "1.png"}]
     write_quarantine(path, [])
     assert not path.exists()
     write_quarantine(path, [])
@@ -141,7 +143,7 @@ def test_a_list_of_what_was_left_out_runs_nothing_in_a_spreadsheet(tmp_path: Pat
     path = tmp_path / "m.csv"
     write_quarantine(path, [Quarantined("=cmd|' /C calc'!A0", "corrupt", "-1+1; mend it"), Quarantined("-7", "x", "y")])
     lines = path.read_text().splitlines()
-    assert lines == ["id,reason,hint", "'=cmd|' /C calc'!A0,corrupt,'-1+1; mend it", "-7,x,y"]
+    assert lines == ["id,reason,hint,file", "'=cmd|' /C calc'!A0,corrupt,'-1+1; mend it,", "-7,x,y,"]
     write_left_out(path, {"no_picture": ["@SUM(A1).txt", 12]})
     assert path.read_text().splitlines() == ["reason,file_or_line", "no_picture,'@SUM(A1).txt", "no_picture,12"]
 
