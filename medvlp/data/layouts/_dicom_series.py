@@ -17,7 +17,8 @@ def join_series(scan: Scan) -> Scan:
 
     A series becomes the first header of it, with the path of its folder (of its file, where it is one of many frames)
     and ``volume`` as its field. What `medvlp.io.read_volume` could not tell apart is listed among `Scan.skipped`:
-    localizers, slices without a series UID, a series of several studies or in several folders, and a folder of several.
+    localizers, slices without a series UID, a series of several studies or in several folders, and a folder of several,
+    whatever their modality.
 
     Args:
         scan: of a tree, in the order of paths.
@@ -29,28 +30,28 @@ def join_series(scan: Scan) -> Scan:
     series: dict[str, list[Header]] = {}
     headers: list[Header] = []
     for header in scan.headers:
-        if header.get("Modality") not in VOLUMES:
+        if _is_slice(header):
+            series.setdefault(header.get("SeriesInstanceUID"), []).append(header)
+        elif header.get("Modality") not in VOLUMES:
             headers.append(header)
-        elif "LOCALIZER" in header.get("ImageType").upper():  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
-            skip(skipped, "localizer", header.path)
-        elif uid := header.get("SeriesInstanceUID"):
-            series.setdefault(uid, []).append(header)
         else:
-            skip(skipped, "no_series_uid", header.path)
-    folders = {uid: {_folder(slice_) for slice_ in slices} for uid, slices in series.items()}
-    held = Counter(folder for own in folders.values() for folder in own)
-    for uid, slices in series.items():
-        first, folder, reason = slices[0], _folder(slices[0]), ""
-        if len({(slice_.patient, slice_.get("StudyInstanceUID")) for slice_ in slices}) > 1:  # which report is theirs?
+            skip(skipped, "localizer", header.path)
+    slices = (header for header in scan.headers + scan.beside if _is_slice(header))
+    held = Counter(folder for folder, _ in {(_folder(slice_), slice_.get("SeriesInstanceUID")) for slice_ in slices})
+    for uid, own in series.items():
+        first, folder, reason = own[0], _folder(own[0]), ""
+        if not uid:
+            reason = "no_series_uid"
+        elif len({(slice_.patient, slice_.get("StudyInstanceUID")) for slice_ in own}) > 1:  # which report is theirs?
             reason = "series_of_several_studies"
-        elif len(slices) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
+        elif len(own) == 1 and first.get("NumberOfFrames") not in ("", "0", "1"):
             folder = first.path
-        elif len(folders[uid]) > 1:
+        elif len({_folder(slice_) for slice_ in own}) > 1:
             reason = "series_in_several_folders"
         elif held[folder] > 1:
             reason = "folder_of_several_series"
         if reason:
-            skipped.setdefault(reason, []).extend(slice_.path for slice_ in slices)
+            skipped.setdefault(reason, []).extend(slice_.path for slice_ in own)
         else:
             headers.append(Header(folder, first.tags, "volume"))
     if not headers:
@@ -60,6 +61,11 @@ def join_series(scan: Scan) -> Scan:
             "their own, as `medvlp data deidentify` writes them."
         )
     return Scan(tuple(sorted(headers, key=lambda header: header.path)), skipped)
+
+
+def _is_slice(header: Header) -> bool:
+    localizer = "LOCALIZER" in header.get("ImageType").upper()  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
+    return header.get("Modality") in VOLUMES and not localizer
 
 
 def _folder(header: Header) -> str:

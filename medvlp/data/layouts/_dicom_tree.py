@@ -80,10 +80,11 @@ def years(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class Scan:
-    """Headers of image files in the order of their paths, and what else was there: reason -> paths."""
+    """Headers of image files in the order of their paths, what else was there (reason -> paths), and its headers."""
 
     headers: tuple[Header, ...]
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    beside: tuple[Header, ...] = ()
 
 
 def scan_tree(
@@ -107,6 +108,7 @@ def scan_tree(
     paths = list_files(base, [str(top.relative_to(base))])
     chunks = chunked(paths, _CHUNK)
     headers: list[Header] = []
+    beside: list[Header] = []
     linked = linked_folders(base, str(top.relative_to(base)))
     skipped: dict[str, list[str]] = {"linked_folder": linked} if linked else {}
     seen: set[str] = set()
@@ -116,6 +118,7 @@ def scan_tree(
             reason = reason or _refusal(tags, modalities, seen)
             if reason:
                 skipped.setdefault(reason, []).append(path)
+                beside.append(Header(path, tags))
             else:
                 seen.add(tags["SOPInstanceUID"])
                 headers.append(Header(path, tags))
@@ -132,7 +135,7 @@ def scan_tree(
     for header in headers:
         if not header.get("PatientID") or len(issuers[header.get("PatientID")] - {""}) < 2:
             header.tags.pop("IssuerOfPatientID", None)
-    return Scan(tuple(headers), skipped)
+    return Scan(tuple(headers), skipped, tuple(beside))
 
 
 def _refusal(tags: dict[str, str], modalities: Sequence[str], seen: set[str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
-from medvlp.io import read_volume
+from medvlp.io import UnreadableImage, read_volume
 from tests.data.test_layouts import write_dicom, write_table
 
 OPTIONS = {"images": "d", "modalities": ["CT"]}
@@ -67,6 +67,27 @@ def test_what_is_not_one_volume_is_listed_by_its_reason(hospital: Path) -> None:
         "series_in_several_folders": ["d/a/0.dcm", "d/b/0.dcm"],
         "folder_of_several_series": ["d/both/0.dcm", "d/both/x.dcm"],
     }
+
+
+@pytest.mark.parametrize("other", [{"modality": "PT"}, {"series": ""}, {"series": "1.9.1", "SOPInstanceUID": "1.8.1"}])
+def test_a_folder_that_the_reader_would_find_two_series_in_is_no_row(hospital: Path, other: dict[str, str]) -> None:
+    slices(hospital / "d/lung", "1.9.1", SOPInstanceUID="1.8.1", count=1)
+    slices(hospital / "d/soft", "1.9.2")
+    slices(hospital / "d/soft/beside", **{"series": "1.9.3", "count": 1, **other})  # type: ignore[arg-type]
+    (hospital / "d/soft/beside/0.dcm").rename(hospital / "d/soft/x.dcm")
+    with pytest.raises(UnreadableImage, match="it holds 2 series"):
+        read_volume(hospital / "d/soft")
+    manifest = index_cohort("hospital", hospital, OPTIONS)
+    assert manifest.column("volume").tolist() == ["d/lung"]
+    assert manifest.meta["skipped"]["folder_of_several_series"] == [f"d/soft/{k}.dcm" for k in range(3)]
+
+
+def test_a_localizer_or_a_picture_without_a_place_beside_a_series_is_in_nobodys_way(hospital: Path) -> None:
+    slices(hospital / "d/lung/a", "1.9.3", count=1, modality="MR", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    (hospital / "d/lung/a/0.dcm").rename(hospital / "d/lung/x.dcm")
+    write_dicom(hospital / "d/lung/y.dcm", patient="MRN1", accession="A1", study="1.2.1", modality="OT")
+    assert index_cohort("hospital", hospital, OPTIONS).column("volume").tolist() == ["d/lung"]
+    assert read_volume(hospital / "d/lung").shape[0] == 3
 
 
 def test_slices_of_several_patients_or_studies_are_no_series(hospital: Path) -> None:
