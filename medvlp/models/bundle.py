@@ -150,14 +150,13 @@ def save_patches(folder: Path, bundle: Bundle, *, base: str | Path) -> bool:
     Returns:
         Whether it was written: not where another tokenizer, or more than half of the weights, are its own.
     """
-    first, weights = load_bundle(base), _released(bundle.model)
-    before = first.model.state_dict()
+    (described, before), weights = _read(Path(base)), _released(bundle.model)
     same = [n for n, t in before.items() if n in weights and t.dtype == weights[n].dtype and t.equal(weights[n])]
     own = {name: tensor for name, tensor in weights.items() if name not in same}
-    words = [None if each.tokenizer is None else each.tokenizer.identity for each in (first, bundle)]
+    words = [None if each is None else each.identity for each in (load_words(base), bundle.tokenizer)]
     if words[0] != words[1] or 2 * sum(t.nbytes for t in own.values()) > sum(t.nbytes for t in weights.values()):
         return False
-    _save(folder, replace(bundle, tokenizer=None), own, base=first.hash)
+    _save(folder, replace(bundle, tokenizer=None), own, base=_hash(described, Path(base)))
     return True
 
 
@@ -228,7 +227,7 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
     """
     folder = Path(folder)
     described, weights = _read(folder)
-    tokenizer = load_tokenizer(folder / "tokenizer") if (folder / "tokenizer").is_dir() else None
+    tokenizer = load_words(folder)
     if "base" in described:
         raise UserError(f"{folder} holds the patches of a bundle and no model: load that bundle with patches={folder}.")
     first = _hash(described, folder)
@@ -281,14 +280,15 @@ def load_seen(folder: str | Path) -> Seen | None:
     return _seen(_checked(Path(folder)), Path(folder))
 
 
-def load_provenance(folder: str | Path) -> dict[str, object]:
-    """Return where a bundle says that it comes from, without building its model."""
-    return _checked(Path(folder))["provenance"]
+def load_described(folder: str | Path) -> dict[str, Any]:
+    """Return what ``bundle.yaml`` says, its model's specification, answers and provenance, without building a model."""
+    return _checked(Path(folder))
 
 
-def load_spec(folder: str | Path) -> dict[str, Any]:
-    """Return the specification of a bundle's model, without building it."""
-    return _checked(Path(folder))["model"]
+def load_words(folder: str | Path) -> Tokenizer | None:
+    """Return the tokenizer of a bundle that was checked, without building its model; None where it reads no texts."""
+    place = Path(folder) / "tokenizer"
+    return load_tokenizer(place) if place.is_dir() else None
 
 
 def _checked(folder: Path) -> dict[str, Any]:

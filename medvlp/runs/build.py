@@ -34,7 +34,7 @@ from medvlp.models._draws import seeded
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bank import Bank, encoded_bank, read_bank
 from medvlp.models.build import build_model
-from medvlp.models.bundle import load_bundle, load_spec
+from medvlp.models.bundle import load_described, load_words
 from medvlp.models.patches import apply_patches
 from medvlp.models.surgery import operate
 from medvlp.runs.data import build_views
@@ -101,7 +101,7 @@ def path_of(tokenizer: TokenizerConfig) -> str | None:
 
 
 def _new_tokenizer(config: RunConfig, train: Prepared) -> Tokenizer | None:
-    given = None if config.init_from is None else load_bundle(config.init_from).tokenizer
+    given = None if config.init_from is None else load_words(config.init_from)
     if given is not None and given.max_length != config.tokenizer.max_length:
         logger.info(
             f"Words are those of {config.init_from}, texts of {given.max_length} tokens: tokenizer.max_length "
@@ -172,7 +172,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     """
     check_unpatched(config)
     model = build_model(config.model, tokenizer=tokenizer, banks=build_banks(config), seed=config.seed)
-    if config.init_from is not None and (done := load_spec(config.init_from).get("surgery")):
+    if config.init_from is not None and (done := load_described(config.init_from)["model"].get("surgery")):
         operate(model, done, where=f"init_from {config.init_from}: surgery")  # heads and needs are of what it left
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
     states: dict[str, State] = {

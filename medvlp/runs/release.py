@@ -14,7 +14,7 @@ from medvlp.answers.asking.declared import Declared
 from medvlp.core.views import View
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
-from medvlp.models.bundle import Bundle, load_bundle, load_provenance
+from medvlp.models.bundle import Bundle, load_described
 from medvlp.models.card import RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.training.setup import Outcome
 
@@ -37,7 +37,8 @@ def taught_answers(
     writers = [view for view in suffix if "text" in added_fields([view])]
     if not any(each.answer.prompts for each in answers) or not (writers or "text" in train.manifest):
         return list(answers)
-    before = () if start is None else load_bundle(start).labels
+    claimed = [] if start is None else load_described(start)["answers"]
+    before = [label for each in claimed for label in each["labels"]]
     found = []
     for each in answers:
         answer = each.answer.taught_by(training_texts(train, writers), known=before)
@@ -62,7 +63,7 @@ def training_texts(prepared: Prepared, writers: Sequence[View] = ()) -> Iterator
 
 def origin_of(start: Path | None) -> dict[str, object]:
     """Return whose weights training started from, their licence and citation; those of the first of several starts."""
-    known = {} if start is None else load_provenance(start)
+    known = {} if start is None else load_described(start)["provenance"]
     found = {
         name: known.get(f"start_{name}", known.get(name)) for name in ("release", "package", "licence", "citation")
     }

@@ -23,6 +23,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Objective, Score
 from medvlp.core.registry import build
+from medvlp.models import bundle as bundles
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.models.patches import apply_patches
@@ -298,13 +299,16 @@ def test_a_teacher_called_average_is_not_released_and_not_replaced(tree: dict[st
 
 
 def test_a_run_from_a_bundle_starts_with_its_weights_and_words(
-    tree: dict[str, Any], tiny_run: Trained, tmp_path: Path
+    tree: dict[str, Any], tiny_run: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A head that the bundle lacks starts afresh; one that the next model lacks stays behind."""
+    built: list[object] = []  # a tower of a gigabyte is built once, and not for its words or labels too
+    monkeypatch.setattr(bundles, "build_model", lambda *a, **more: built.append(a) or build_model(*a, **more))
     caption = {"name": "caption", "width": 16, "layers": 1, "heads": 2}
     tree["phases"] = [{"until": 8, "objectives": [{"name": "clip"}, caption]}]
     tree |= {"init_from": str(tiny_run.bundle), "tokenizer": {"vocab_size": 128, "max_length": 48}}
     second = train(config_of(tree))
+    assert len(built) == 1
     start = load_file(Path(tree["run"]) / "checkpoints" / "step-00000000" / "weights.safetensors")
     released = load_file(tiny_run.bundle / "model.safetensors")
     assert all(torch.equal(start[f"model.{name}"], tensor) for name, tensor in released.items())
