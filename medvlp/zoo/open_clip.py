@@ -6,6 +6,7 @@ open_clip (``open_clip_config.json``) tells them all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,13 +53,14 @@ _RULES: Rules = [
     (rf"text\.transformer\.{_BLOCK}attn\.((?:q|k|v|out)_proj\..*)", rf"{_TEXT}encoder.layers.\1.self_attn.\2"),
     (rf"text\.transformer\.{_BLOCK}mlp\.c_fc\.(.*)", rf"{_TEXT}encoder.layers.\1.mlp.fc1.\2"),
     (rf"text\.transformer\.{_BLOCK}mlp\.c_proj\.(.*)", rf"{_TEXT}encoder.layers.\1.mlp.fc2.\2"),
-    (r"text\.transformer\.((?:embeddings|encoder)\..*)", rf"{_TEXT}\1"),
+    (r"text\.transformer\.((?:embeddings|encoder|pooler)\..*)", rf"{_TEXT}\1"),
     (r"text\.(?:text_projection|proj\.weight|proj\.2\.weight)", "heads.text/raw.output.weight"),
     (r"text\.proj\.0\.weight", "heads.text/raw.hidden.0.weight"),
     (r"logit_scale", "logit_scale.log_scale"),
 ]
 # A mask of older files; sizes that OpenAI's own files hold beside the weights, which tell them.
 _UNUSED = {r"(.*\.)?attn_mask": None, "input_resolution|context_length|vocab_size": lambda tensor: tensor.numel() == 1}
+_POOLS = {"cls_last_hidden_state_pooler": "cls", "mean_pooler": "mean", "cls_pooler": "pooler"}  # open_clip's -> ours
 _CAUSAL = r"(?:transformer\..*|token_embedding\..*|positional_embedding(?:_res)?|ln_final\..*|text_projection)"
 
 
@@ -97,6 +99,8 @@ def open_clip(
     act = activation or ("quick_gelu" if quick else "gelu")
     read, mean, std = _pixels(known, settings.get("preprocess_cfg", {}), preset)
     vision = _vision(weights, settings.get("model_cfg", {}), act, mean=mean, std=std)
+    if vision.get("options", {}).get("fc_norm"):  # timm's name of a last norm behind the mean over patches
+        weights = renamed(weights, [(r"visual\.ln_post\.(.*)", r"visual.trunk.fc_norm.\1")])
     bert = "text.transformer.embeddings.word_embeddings.weight" in weights
     if release != "other" and bert != known.bert:
         raise DataError(f"{file} holds another text tower than {known.release.title}: leave release out.")
@@ -161,7 +165,7 @@ def _refuse_unread(model: Mapping[str, Any]) -> None:
     said |= {"text_cfg.tokenizer_kwargs": words}
     if "timm_model_name" not in vision:
         said |= {f"vision_cfg.{key}": vision.get(key) for key in ("act_kwargs", "norm_kwargs")}
-        said |= {"vision_cfg.pool_type": vision.get("pool_type", "tok").replace("tok", "")}
+        said |= {"vision_cfg.pool_type": re.sub("^(tok|avg)$", "", vision.get("pool_type", "tok"))}
     for key, value in said.items():
         if value:
             raise DataError(f"{_CONFIG} sets {key} to {value!r}, which is not read here: it would be another model.")
@@ -211,7 +215,8 @@ def _vision(
         hidden = len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"])
     except (KeyError, ValueError) as error:
         raise DataError(f"The checkpoint has no image tower that is read here ({error}).") from None
-    return vit(
+    averaged = settings.get("pool_type") == "avg"
+    tower = vit(
         "clip",
         width=width,
         layers=count(weights, rf"visual\.transformer\.{_BLOCK}.*"),
@@ -223,7 +228,9 @@ def _vision(
         eps=1e-5,
         mean=mean,
         std=std,
+        options={"fc_norm": bool(settings.get("final_ln_after_pool"))} if averaged else {},
     )
+    return {**tower, "pool": "avg"} if averaged else tower
 
 
 def _causal_text(
@@ -258,11 +265,12 @@ def _bert_text(
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
     # What a folder does not say is open_clip's own default; of a file alone the releases' is known.
     otherwise = "mean_pooler" if text else "cls_last_hidden_state_pooler"
-    pooler = text.get("hf_pooler_type", text.get("pooler_type", otherwise))
-    if pooler != "cls_last_hidden_state_pooler" or any(".transformer.pooler." in name for name in weights):
+    named = text.get("hf_pooler_type", text.get("pooler_type", otherwise))
+    pool = _POOLS.get(named)
+    if pool is None or any(".transformer.pooler." in name for name in weights) != (pool == "pooler"):
         raise DataError(
-            f"The text tower pools by {pooler!r} or brings a pooler of its own, an older form of the release: name the "
-            "released one, which takes the first token of the last layer."
+            f"The text tower pools by {named!r}, or brings a pooler that this does not read, as an older form of "
+            f"BiomedCLIP does: {', '.join(_POOLS)} are read, the last with its pooler, the others without."
         )
     kinds = weights.get("text.transformer.embeddings.token_type_embeddings.weight", ())
     beside = config_of(text.get("hf_model_name")) or ({"model_type": "roberta"} if len(kinds) == 1 else {})
@@ -271,7 +279,7 @@ def _bert_text(
     more = {} if hidden is None else {"hidden": len(hidden), "activation": "gelu", "hidden_bias": False}
     length = min(config["max_position_embeddings"], text.get("context_length", 77 if text else known.length))
     return (
-        {"name": "transformers", "config": config, "pool": "cls"},
+        {"name": "transformers", "config": config, "pool": pool},
         {"text/raw": {"name": "projection", **more}},
         length,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.zoo import convert
+from medvlp.zoo.exports import export
 from tests.zoo.small import TEXTS, bert_words, changed, clip_words, kept, natural, pictures, spoilt, units
 
 open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed (extra bench)")
@@ -135,13 +136,47 @@ def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path)
         told(pool_type="last")
 
 
-def biomed(folder: Path, *, kind: str = "bert", **more: object) -> Any:
+@pytest.mark.parametrize("last", [False, True])
+def test_a_tower_that_averages_its_patches_computes_what_open_clip_computes(tmp_path: Path, last: bool) -> None:
+    """The class token is left out, and the last norm stands before or behind the mean."""
+    words = clip_words()
+    words.save_pretrained(tmp_path)
+    vision = {**VISION, "pool_type": "avg", "final_ln_after_pool": last}
+    text = {**WORDS, "vocab_size": len(words)}
+    model = natural(open_clip.model.CLIP(32, vision, text))
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    told = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": told}))
+    ids = words(TEXTS, padding="max_length", max_length=77, return_tensors="pt")["input_ids"]
+    expected = theirs(model, *OPENAI, ids)
+    bundle = convert(tmp_path, name="open_clip", options={})
+    assert agrees(bundle, tmp_path / "bundle", expected) < 1e-5
+    if last:
+        with pytest.raises(UserError, match=r"no place for towers\.image\.backbone\.norm|has .*backbone\.norm"):
+            export(bundle, to="open_clip", out=tmp_path / "out")
+    else:
+        export(bundle, to="open_clip", out=tmp_path / "out")
+        again = convert(tmp_path / "out", name="open_clip", options={})
+        assert agrees(again, tmp_path / "again", expected) < 1e-5
+    with pytest.raises(UserError, match="transformers' form has no place"):  # it has the class token alone
+        export(bundle, to="transformers", out=tmp_path / "hf")
+
+
+@pytest.mark.parametrize("pooler", ["mean_pooler", "cls_pooler"])
+def test_other_poolers_of_bert_compute_what_open_clip_computes(tmp_path: Path, pooler: str) -> None:
+    model, words = biomed(tmp_path / "biomed", pooler=pooler)
+    ids = words(TEXTS, padding="max_length", max_length=64, truncation=True, return_tensors="pt")["input_ids"]
+    bundle = convert(tmp_path / "biomed", name="open_clip", options={})
+    assert agrees(bundle, tmp_path / "bundle", theirs(model, *OPENAI, ids, side=224), side=224) < 1e-5
+
+
+def biomed(folder: Path, *, kind: str = "bert", pooler: str = "cls_last_hidden_state_pooler", **more: object) -> Any:
     from transformers import AutoConfig
 
     words = bert_words(folder)
     sizes = {"hidden_size": 64, "intermediate_size": 100, "num_hidden_layers": 2, "num_attention_heads": 1, **more}
     AutoConfig.for_model(kind, **sizes, vocab_size=len(words)).save_pretrained(folder / "bert")
-    options = {"hf_model_pretrained": False, "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler"}
+    options = {"hf_model_pretrained": False, "hf_proj_type": "mlp", "hf_pooler_type": pooler}
     text = {"hf_model_name": str(folder / "bert"), "hf_tokenizer_name": str(folder), **options, "context_length": 64}
     vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
     made = natural(open_clip.model.CustomTextCLIP(48, vision, text))
@@ -197,7 +232,7 @@ def test_what_the_weights_of_bert_do_not_tell_its_configuration_does(tmp_path: P
 @pytest.mark.parametrize(
     ("part", "key", "said"),
     [
-        ("text_cfg", "hf_pooler_type", "text tower pools by 'mean_pooler'"),
+        ("text_cfg", "hf_pooler_type", ""),
         ("vision_cfg", "timm_pool", r"do not fit: 2 are missing, such as .*fc_norm\.weight"),
     ],
 )
@@ -214,12 +249,16 @@ def test_how_a_folder_that_does_not_say_it_pools_is_open_clips_default(
     ids = words(TEXTS, padding="max_length", max_length=64, return_tensors="pt", truncation=True)["input_ids"]
     pairs = zip(*(theirs(each, *OPENAI, ids, side=224) for each in (model, other)), strict=True)
     assert max(np.abs(one - another).max() for one, another in pairs) > 0.1, "the same weights, and another model"
-    with pytest.raises(DataError, match=said):
-        convert(tmp_path / "biomed", name="open_clip", options={})
+    if said:
+        with pytest.raises(DataError, match=said):
+            convert(tmp_path / "biomed", name="open_clip", options={})
+    else:
+        bundle = convert(tmp_path / "biomed", name="open_clip", options={})
+        assert agrees(bundle, tmp_path / "bundle", theirs(other, *OPENAI, ids, side=224), side=224) < 1e-5
 
 
 UNREAD = {
-    "pool_type": ({"pool_type": "avg"}, {}, "sets vision_cfg.pool_type to 'avg', which is not read here"),
+    "pool_type": ({"pool_type": "none"}, {}, "sets vision_cfg.pool_type to 'none', which is not read here"),
     "norm": ({"norm_kwargs": {"eps": 1e-2}}, {}, r"sets vision_cfg.norm_kwargs to {'eps': 0.01}"),
     "activation": ({}, {"act_kwargs": {"approximate": "tanh"}}, "sets text_cfg.act_kwargs to"),
     "words": ({}, {"tokenizer_kwargs": {"clean": "canonicalize"}}, "sets text_cfg.tokenizer_kwargs to"),
@@ -245,7 +284,7 @@ def test_an_older_form_with_a_pooler_is_refused(tmp_path: Path) -> None:
     model, _ = biomed(tmp_path / "biomed")
     pooler = {"text.transformer.pooler.dense.weight": torch.zeros(64, 64)}
     torch.save({**model.state_dict(), **pooler}, tmp_path / "biomed" / "open_clip_pytorch_model.bin")
-    with pytest.raises(DataError, match="brings a pooler of its own, an older form"):
+    with pytest.raises(DataError, match="brings a pooler that this does not read, as an older form of BiomedCLIP"):
         convert(tmp_path / "biomed", name="open_clip", options={})
 
 

@@ -69,6 +69,7 @@ def open_clip(
             "patch_size": options["patch_size"],
             "head_width": width // options["num_heads"],
             "mlp_ratio": (hidden + 0.5) / width,  # open_clip cuts decimals off
+            **({"pool_type": tower["pool"]} if tower.get("pool") else {}),
         },
         "text_cfg": {
             "context_length": text["max_position_embeddings"],

@@ -41,7 +41,7 @@ def transformers(
     text: dict[str, Any] = dict(model.spec.get("text", {}).get("config") or {})
     kind = _KINDS.get((tower["architecture"], str(text.get("model_type"))))
     dino = not model.reads_text and "init_values" in options and tower["architecture"] == "vit_base_patch16_224"
-    if (kind is None and not dino) or not options.keys() >= SIZES:
+    if (kind is None and not dino) or not options.keys() >= SIZES or tower.get("pool"):
         raise UserError(
             f"{_FORM} has no place for a model of {tower['architecture']!r} with the text tower "
             f"{text.get('model_type')!r}: CLIP, SigLIP and DINOv2 go there, as the importers of these names make them; "
