@@ -11,16 +11,17 @@ from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective, Score
+from medvlp.core.protocols import AnswerSpec, HeadSpec, Score
 from medvlp.core.registry import build
 from medvlp.core.term import Term, Terms
+from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._own_columns import own_columns
 from medvlp.objectives._similarity import Similarity
-from medvlp.objectives._targets import Exclusion, Pairs, Relation, needed_fields, pairs
+from medvlp.objectives._targets import Exclusion, Pairs, Relation, pairs
 from medvlp.objectives._tiles import by_tiles
 
 
-class Compared(Objective):
+class Compared(Paired):
     """What CLIP and SigLIP have in common: a score of pictures and texts, and who belongs to whom.
 
     Args:
@@ -47,22 +48,14 @@ class Compared(Objective):
         positives: Relation,
         exclude: Exclusion,
     ) -> None:
-        super().__init__()
-        self.image = image
-        self.text = text
+        super().__init__(image=image, text=text, positives=positives, exclude=exclude)
         self.score_spec = {"name": score} if isinstance(score, str) else score
         self.score: Score = build("models/scores", self.score_spec, where=f"score of objective {objective!r}")
-        self.positives: Relation = positives
-        self.exclude: Exclusion = exclude
 
     def needs(self) -> frozenset[Key]:
         """What the score reads of both views, and the fields that tell who is the same."""
         read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in self.score.reads))
-        return read | needed_fields(self.positives, self.exclude, text=self.text)
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of texts, where they are compared."""
-        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
+        return super().needs() | read
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads that the score reads."""

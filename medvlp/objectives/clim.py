@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,17 +11,17 @@ from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, keys, parse_key
-from medvlp.core.protocols import HeadSpec, Objective
+from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
 from medvlp.models.heads._regions import map_of, within
-from medvlp.objectives._both_ways import both_ways
+from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Clim"]
 
 
-class Clim(Objective):
+class Clim(Paired):
     r"""Contrast of the tiles of mosaics with their reports, tokens being projected one by one.
 
     With T (N, D) the projected tokens of a mosaic at unit length, laid out as a map, and b_i the box of sample i's tile
@@ -70,25 +70,17 @@ class Clim(Objective):
         exclude: Exclusion = "none",
         teach_text: bool = False,
     ) -> None:
-        super().__init__()
-        self.image, self.text, self.part = image, text, part
+        super().__init__(image=image, text=text, positives=positives, exclude=exclude)
         self.key, self.tiles = f"{mosaic}/{part}", f"boxes.{parse_field(mosaic).role}"
-        self.positives: Relation = positives
-        self.exclude: Exclusion = exclude
-        self.teach_text = teach_text
+        self.part, self.teach_text = part, teach_text
 
     def needs(self) -> frozenset[Key]:
         """Projected tokens of mosaics, their tiles, single pictures, texts, and what tells who is the same."""
-        read = keys(self.key, self.tiles, f"{self.image}/embedding", f"{self.text}/embedding")
-        return read | needed_fields(self.positives, self.exclude, text=self.text)
+        return super().needs() | keys(self.key, self.tiles, f"{self.image}/embedding", f"{self.text}/embedding")
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The projection of tokens."""
         return {self.part: HeadSpec("projection", {"reads": "tokens"}, keep=True)}
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of texts, where they are compared."""
-        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""
@@ -101,12 +93,4 @@ class Clim(Objective):
         maps = map_of(unit(ctx[self.key]), plane(ctx, self.key))
         boxes = tiles.values / tiles.values.new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2)
         rows = unit(within(maps, boxes, on).flatten(1))
-        return both_ways(
-            ctx,
-            rows,
-            f"{self.image}/embedding",
-            text=self.text,
-            positives=self.positives,
-            exclude=self.exclude,
-            teach_text=self.teach_text,
-        )
+        return self.both_ways(ctx, rows, f"{self.image}/embedding", teach_text=self.teach_text)

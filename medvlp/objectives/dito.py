@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 from pydantic import Field
@@ -11,18 +11,18 @@ from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
-from medvlp.core.protocols import HeadSpec, Objective
+from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads._regions import map_of
 from medvlp.models.heads.box_head import BoxHead
-from medvlp.objectives._both_ways import both_ways
+from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane, random_boxes
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation
 
 __all__ = ["Dito"]
 
 
-class Dito(Objective):
+class Dito(Paired):
     r"""Contrast of reports with the strongest of random boxes, the pretraining part of DITO.
 
     On each level l of a pyramid over the tokens, Q boxes b of a picture are read by RoIAlign and a head g of two
@@ -75,30 +75,21 @@ class Dito(Objective):
         exclude: Exclusion = "none",
         head: dict[str, Any] = {},  # noqa: B006  (read only; the default is part of the schema)
     ) -> None:
-        super().__init__()
+        super().__init__(image=image, text=text, positives=positives, exclude=exclude)
         if not (0 < area[0] <= area[1] <= 1 and 0 < ratio[0] <= ratio[1]):
             raise ConfigError(
                 f"Objective 'dito' draws boxes of area {area} and ratio {ratio}: give each from smallest to largest, "
                 "above 0, the area at most 1."
             )
-        self.image, self.text, self.boxes = image, text, boxes
-        self.area, self.ratio = area, ratio
-        self.positives: Relation = positives
-        self.exclude: Exclusion = exclude
-        self.head = head
+        self.boxes, self.area, self.ratio, self.head = boxes, area, ratio, head
 
     def needs(self) -> frozenset[Key]:
         """Tokens, texts, and the fields that tell who is the same."""
-        read = keys(f"{self.image}/tokens", f"{self.text}/embedding")
-        return read | needed_fields(self.positives, self.exclude, text=self.text)
+        return super().needs() | keys(f"{self.image}/tokens", f"{self.text}/embedding")
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The head of boxes."""
         return {"dito": HeadSpec("box_head", self.head)}
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of texts, where they are compared."""
-        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions."""
@@ -109,9 +100,8 @@ class Dito(Objective):
         row = sample.new_tensor(range(len(sample))).repeat_interleave(self.boxes)
         head = cast("BoxHead", ctx.heads["dito"])
         read = head.forward_boxes(map_of(tokens, plane(ctx, key)), boxes, row)
-        relation: dict[str, Any] = {"text": self.text, "positives": self.positives, "exclude": self.exclude}
         terms: dict[str, Term] = {}
         for level in read.unflatten(1, (len(tokens), self.boxes)).amax(dim=2):
-            for name, term in both_ways(ctx, unit(level), key, **relation).items():
+            for name, term in self.both_ways(ctx, unit(level), key).items():
                 terms[name] = terms[name] + term if name in terms else term
         return terms

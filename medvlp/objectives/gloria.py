@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -13,15 +13,16 @@ from torch.utils.checkpoint import checkpoint
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import HeadSpec, Objective
+from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
+from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields, pairs
+from medvlp.objectives._targets import Exclusion, Relation, pairs
 
 __all__ = ["Gloria"]
 
 
-class Gloria(Objective):
+class Gloria(Paired):
     r"""Images and reports pick each other out of the batch by the regions that each word of the report attends to.
 
     With v_n the projected image tokens (regions) and e_l the projected words,
@@ -79,21 +80,14 @@ class Gloria(Objective):
         exclude: Exclusion = "none",
         tile: Annotated[int, Field(ge=1)] = 2**22,
     ) -> None:
-        super().__init__()
-        self.image, self.text = image, text
+        super().__init__(image=image, text=text, positives=positives, exclude=exclude)
         self.attention, self.words, self.scale, self.aggregate = attention, words, scale, aggregate
-        self.positives: Relation = positives
-        self.exclude: Exclusion = exclude
         self.tile = tile
 
     def needs(self) -> frozenset[Key]:
         """Projected tokens of both views with their masks, and the fields that tell who is the same."""
-        read = keys(*(f"{view}/{part}" for view in (self.image, self.text) for part in ("local", "mask")))
-        return read | needed_fields(self.positives, self.exclude, text=self.text)
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of texts, where they are compared."""
-        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
+        read = (f"{view}/{part}" for view in (self.image, self.text) for part in ("local", "mask"))
+        return super().needs() | keys(*read)
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """The projection of tokens; it stays in the bundle, where maps read it."""
