@@ -267,6 +267,28 @@ def test_a_ruler_measures_millimetres_stays_with_its_picture_and_backspace_takes
         expect(page.locator("text.ruler")).to_have_text("40.0 mm")
     page.keyboard.press("Backspace")
     expect(page.locator("text.ruler")).to_have_count(0)
+    two_fingers_zoom(page, x, y)
+
+
+def two_fingers_zoom(page, x, y):
+    """And do nothing else, whatever the tool, nor does the one that is lifted later."""
+    touch, pane = page.context.new_cdp_session(page).send, page.locator(".pane")
+    for tool in "dw":
+        page.keyboard.press(tool)
+        page.keyboard.press("x")
+        one, other, far, low = ((x + right, y + down) for right, down in ((0, 0), (40, 0), (160, 0), (0, 90)))
+        for kind, *fingers in (
+            ("Start", one),
+            ("Start", one, other),
+            ("Move", one, far),
+            ("End", one),
+            ("Move", low),
+            ("End",),
+        ):
+            points = [{"x": across, "y": down, "id": n} for n, (across, down) in enumerate(fingers)]
+            touch("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+        expect(pane).to_have_attribute("data-zoom", "4.0000")
+        assert (pane.get_attribute("data-rulers"), pane.get_attribute("data-window")) == ("0", "file")
 
 
 @pytest.mark.parametrize("moved", [(0, 0), (0, 1.1), (0, -1.1), (0.9, 0)], ids=str)

@@ -255,8 +255,10 @@ export class Pane {
       root.focus({ preventScroll: true });
       root.setPointerCapture(event.pointerId);
       pinch.set(event.pointerId, event);
-      const tool = event.button === 1 ? "pan" : event.button === 2 ? "zoom" : this.tool;
-      held = { x: event.clientX, y: event.clientY, tool, moved: false, window: this.window, zoom: this.zoom, px: this.x, py: this.y, steps: 0 };
+      if (held?.ruler) this.rulers.pop();
+      const two = pinch.size > 1; // zoom, and the one that stays longer does nothing else
+      const tool = two ? "" : event.button === 1 ? "pan" : event.button === 2 ? "zoom" : this.tool;
+      held = { x: event.clientX, y: event.clientY, tool, moved: two, window: this.window, zoom: this.zoom, px: this.x, py: this.y, steps: 0 };
       if (tool === "ruler" && event.button === 0) {
         const a = this.at(event);
         this.rulers.push((held.ruler = { a, b: a, index: this.plane.index }));
@@ -271,7 +273,7 @@ export class Pane {
         pinch.set(event.pointerId, event);
         const [a, b] = [...pinch.values()], now = Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
         if (before > 0) this.setZoom((this.zoom * now) / before);
-        held.moved = true;
+        this.on.moved?.(this);
         return;
       }
       const dx = event.clientX - held.x, dy = event.clientY - held.y;
