@@ -34,8 +34,13 @@ def test_slices_that_failed_to_come_are_told_and_the_next_step_asks_again(page, 
 
 def test_a_frame_that_failed_to_come_is_told_over_no_other_and_asked_for_again(page, tmp_path):
     broken = refusing(page, "**/series/0/pixels/1/2")
+    held = []
+    page.route("**/series/0/pixels/0/1", lambda route: held.append(route))
     drop(page, *leafed(tmp_path))
-    page.locator(".pane[data-state=painted]").wait_for()
+    page.locator(".pane[data-state=waiting][data-loading='loading ...']").wait_for()  # not a pane that is black alone
+    assert page.locator(".corner.tl").inner_text() == "US PA\n1 / 3\nloading ..."
+    held[0].continue_()
+    page.locator(".pane[data-state=painted][data-loading='']").wait_for()
     page.keyboard.press("ArrowDown")
     page.locator(f".pane[data-index='1'][data-state=waiting][data-loading='{REFUSED}']").wait_for()
     assert REFUSED in page.locator(".corner.tl").inner_text()

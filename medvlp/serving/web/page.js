@@ -150,8 +150,7 @@ async function refresh(pane, first = false, again = true) {
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
     if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));
-    const alike = () => room.panes.filter((each) => each.number === pane.number);
-    if (again) volume.stream(() => alike().forEach((each) => refresh(each, false, false)));
+    if (again) volume.stream(() => room.panes.filter((each) => each.number === pane.number).forEach((each) => refresh(each, false, false)));
     const plane = volume.plane(pane.cut), index = volume.index(pane.cut);
     const share = volume.arrived / volume.size[0], coming = share < 1 ? `loading ${Math.round(100 * share)} %` : "";
     const loading = series.look ? series.loading : volume.wrong || coming;
@@ -161,6 +160,7 @@ async function refresh(pane, first = false, again = true) {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: paint.spacing, paint, edges: paint.edges, count: series.count,
       index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored" };
+    if (first) pane.show({ ...plane, loading: "loading ..." }); // till then black is no picture
     const came = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)])
       .then(([values, colours]) => ({ values, colours }), (error) => ({ loading: error.message }));
     if (paint === series.frames[pane.index]) pane.show({ ...plane, ...came });
