@@ -10,10 +10,11 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
@@ -149,38 +150,26 @@ def _split(slices: list[Slice], tag: tuple[str, str]) -> list[list[Slice]]:
 
 def _phases(slices: list[Slice], where: dict[int, int], tag: tuple[str, str]) -> list[list[Slice]]:
     """Split by the order of times at each place, if all have as many."""
-    ordered = [_split(place, tag) for place in _groups(slices, lambda slice_: (where[id(slice_)],))]
+    ordered = [_split(place, tag) for place in _groups(slices, lambda slice_: where[id(slice_)])]
     if len({len(times) for times in ordered}) > 1:
         return [slices]
     return [[slice_ for pieces in phase for slice_ in pieces] for phase in zip(*ordered, strict=True)]
 
 
-def _groups(slices: list[Slice], key: Callable[[Slice], tuple[Hashable, ...]]) -> list[list[Slice]]:
-    found: dict[tuple[Hashable, ...], list[Slice]] = {}
+def _groups(slices: list[Slice], key: Callable[[Slice], Any]) -> list[list[Slice]]:
+    found: dict[Any, list[Slice]] = {}
     for slice_ in slices:
         found.setdefault(key(slice_), []).append(slice_)
-
-    def order(value: tuple[Hashable, ...]) -> list[tuple[bool, float, str]]:
-        return [(isinstance(part, str), part if isinstance(part, float) else 0.0, str(part)) for part in value]
-
-    return [found[value] for value in sorted(found, key=order)]
+    return [found[value] for value in sorted(found)]
 
 
 def _value(slice_: Slice, keyword: str, sequence: str) -> tuple[float | str, ...]:
-    """Return a tag's values as numbers where they are, so that "10" and "10.0" are the same and 9 comes before 10."""
+    """Return a tag's values, numbers where it has such: "10" and "10.0" are the same, and 9 comes before 10."""
     holder = slice_.find(keyword, sequence)
     if holder is None:
         return ()
-    if dictionary_VR(keyword) in ("FD", "UL"):
-        return tuple(map(float, holder.valid_numbers(keyword)))
-    return tuple(_number_or_text(text) for text in holder.texts(keyword))
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    numeric = dictionary_VR(keyword) in ("DS", "IS", "FD", "UL")
+    return holder.valid_numbers(keyword) if numeric else holder.texts(keyword)
 
 
 _HELD = 256  # files kept open between header and pixels; a process may have 1024, and has others

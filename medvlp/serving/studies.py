@@ -6,7 +6,7 @@ Nothing of a file leaves here but values, geometry and allow-listed facts: no na
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -171,9 +171,7 @@ def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, .
     if not found:
         raise refused[0] if refused else UnreadableImage("empty", detail="there is no file")
     series = tuple(sorted(found, key=_place))
-    counted: dict[tuple[str, str], int] = defaultdict(int)
-    for error in refused:
-        counted[error.reason, f"{error.detail}; {error.hint}"] += 1
+    counted = Counter((error.reason, f"{error.detail}; {error.hint}") for error in refused)
     counts = tuple((reason, sentence, many) for (reason, sentence), many in counted.items())
     return Study(series, _stages(series), counts, digest.hexdigest(), report)
 
@@ -302,15 +300,11 @@ def _images(
     files: list[_File], visit: int, refused: list[UnreadableImage], presets: tuple[str, ...]
 ) -> Iterator[Series]:
     """Radiographs hang one by one; slices that are no volume are leafed through."""
-    single = [
-        file for file in files if file.slices[0].modality in PROJECTION or file.slices[0].source.layout.frames > 1
-    ]
-    for file in single:
-        yield from _frames([file.path], visit, refused, presets)
-    alike: dict[tuple[bool, tuple[int, int]], list[Path]] = defaultdict(list)
+    alike: dict[object, list[Path]] = defaultdict(list)
     for file in files:
-        if file not in single:
-            alike[file.in_volume, file.slices[0].size].append(file.path)
+        first = file.slices[0]
+        alone = first.modality in PROJECTION or first.source.layout.frames > 1
+        alike[file.path if alone else (file.in_volume, first.size)].append(file.path)
     for paths in alike.values():
         yield from _frames(paths, visit, refused, presets)
 
@@ -379,9 +373,8 @@ def _header(path: Path, meta: dict[str, str | int | float]) -> Dataset | None:
 
 
 def _place(series: Series) -> tuple[int, int, int]:
-    volume = isinstance(series.content, StoredVolume)
     slices = len(series.content.values) if isinstance(series.content, StoredVolume) else 0
-    return series.visit, -slices if volume else 0, {"frontal": 0, "lateral": 1}.get(series.view, 2)
+    return series.visit, -slices, {"frontal": 0, "lateral": 1}.get(series.view, 2)
 
 
 def _stages(series: tuple[Series, ...]) -> tuple[tuple[int, ...], ...]:
