@@ -193,6 +193,21 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
         evaluate_few_shot(scores, labels, people[:-1], **options)
 
 
+def test_the_macro_interval_of_draws_that_agree_is_that_of_one_classifier() -> None:
+    """So it rests on the patients of all findings, as that of any ranking does."""
+    generator, names = np.random.default_rng(0), [f"{at:02d}" for at in range(60)]
+    truth = {"edema": (np.arange(60) % 4 == 0) * 1.0, "mass": (np.arange(60) % 5 == 0) * 1.0}
+    score = {name: each + generator.normal(size=60) for name, each in truth.items()}
+    options = {"seed": 0, "recipe": "", "data": "", "resamples": 60}
+    frame = pd.DataFrame({"id": names, "patient_id": names})
+    for name in truth:
+        frame = frame.assign(**{f"label:{name}": truth[name], f"score:{name}": score[name]})
+    plain = evaluate_scores(frame, **options).find("auroc", "macro").interval
+    draws = {name: {4: np.repeat(each[None], 3, axis=0)} for name, each in score.items()}
+    found = evaluate_few_shot(draws, truth, names, ids=names, **options).find("auroc@4", "macro").interval
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
+
+
 def test_draws_that_all_divide_the_classes_leave_no_interval() -> None:
     """No resample differs: an interval from 1 to 1 would be a claim that 20 patients of a class do not bear."""
     truth, people = np.arange(40) >= 20, [str(row) for row in range(40)]

@@ -193,6 +193,12 @@ def test_each_connected_part_is_one_box_and_its_strongest_value_the_score() -> N
     assert found == [(1.0, (1, 1, 4, 3)), (pytest.approx(0.8), (6, 6, 7, 7))]
 
 
+def test_a_cell_at_half_the_peak_is_marked_and_one_below_is_not() -> None:
+    values = np.zeros((8, 8))
+    values[0, :3] = 0.5, 1.0, 0.499
+    assert boxes_of_map(case_of(values)) == [(1.0, (0, 0, 2, 1))]
+
+
 def test_boxes_of_a_mask_are_those_around_its_parts() -> None:
     mask = np.zeros((8, 8), dtype=bool)
     mask[0:2, 0:3], mask[5:8, 4:5] = True, True

@@ -12,6 +12,7 @@ import pytest
 from sklearn import metrics as sk
 
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.evaluation.scoring.options import ScoreOptions
@@ -26,7 +27,7 @@ from medvlp.statistics.calibration.errors import (
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.influence import acceleration
-from medvlp.statistics.intervals import bca_interval
+from medvlp.statistics.intervals import bca_interval, logit_interval
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
 from medvlp.statistics.proportions import share_of
 
@@ -437,6 +438,72 @@ def test_the_interval_of_a_calibration_error_is_of_resampled_bins_moved_to_the_e
     draws = [np.abs(np.bincount(place, weights=each * (y - p))).sum() / 400 for each in weights.T]
     expected = np.quantile(draws, [0.025, 0.975]) + row.value - np.mean(draws)
     assert [row.interval.low, row.interval.high] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("seed", "reaches"), [(15, True), (23, True), (50, False)])
+def test_a_calibration_error_reaches_0_where_chance_alone_has_one_as_large_in_2_5_per_cent(seed, reaches) -> None:
+    """Chance turns the residuals of each patient round or leaves them; the shares are 3.25, 4 and 2.5 per cent."""
+    generator, names = np.random.default_rng(seed), [f"{at:03d}" for at in range(200)]
+    p = generator.random(200)
+    y = generator.random(200) < np.minimum(1.3 * p, 1)
+    place = equal_mass_bins(p, 15)
+
+    def error(weight: np.ndarray) -> float:
+        return float(np.abs(np.bincount(place, weights=weight * (y - p))).sum() / 200)
+
+    signs = numpy_generator(0, 0, "patient_signs").choice([-1.0, 1.0], (200, 400))
+    chance = np.mean([error(each) >= error(np.ones(200)) for each in signs.T])
+    assert (0.025 < chance < 0.05) == reaches
+    table = pd.DataFrame({"id": names, "patient_id": names, "label:a": y.astype(float), "score:a": p})
+    row = score_predictions(table, options=ScoreOptions(resamples=60, probabilities=True)).find(
+        "ece", "a", calibration="none"
+    )
+    weights = resample_patients(patient_clusters(names, y), start=0, stop=60, seed=0)
+    draws = np.array([error(each) for each in weights.T])
+    low = float(np.quantile(draws, 0.025) + row.value - draws.mean())
+    assert low > 0
+    assert row.interval.low == pytest.approx(0.0 if reaches else low, abs=1e-9)
+
+
+def test_a_mean_over_findings_is_drawn_over_all_of_them_and_rests_on_the_patients_of_all() -> None:
+    """Of the finding a 12 of 90 patients are positive, of b 20: Student's t of their mean is that of 32."""
+    generator, names = np.random.default_rng(0), [f"{at:02d}" for at in range(90)]
+    truth = np.stack([np.arange(90) < 12, np.arange(90) >= 70])
+    scores = 1 / (1 + np.exp(-(truth + generator.normal(size=(2, 90)))))
+    columns = {f"label:{name}": row.astype(float) for name, row in zip("ab", truth, strict=True)}
+    columns |= {f"score:{name}": row for name, row in zip("ab", scores, strict=True)}
+    table = pd.DataFrame({"id": names, "patient_id": names, **columns})
+    weights = resample_patients(patient_clusters(names, truth.any(axis=0)), start=0, stop=50, seed=0).T
+
+    def f1(y: np.ndarray, s: np.ndarray, weight: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+        called = s >= np.reshape(cuts, (-1, 1))
+        return 2 * (called & y) @ weight / (weight @ y + called @ weight)
+
+    def mean(of, weight: np.ndarray) -> float:
+        return float(np.mean([of(y, s, weight) for y, s in zip(truth, scores, strict=True)]))
+
+    found = score_predictions(table, options=ScoreOptions(resamples=50, probabilities=True))
+    for metric, calibration, of in (
+        ("auroc", None, lambda y, s, weight: sk.roc_auc_score(y, s, sample_weight=weight)),
+        ("brier", "none", lambda y, s, weight: np.average((y - s) ** 2, weights=weight)),
+    ):
+        row = found.find(metric, "macro", calibration=calibration)
+        draws = np.array([mean(of, weight) for weight in weights])
+        expected = logit_interval(draws, value=mean(of, np.ones(90)), patients=32)
+        assert (row.interval.low, row.interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    row = score_predictions(table, options=ScoreOptions(resamples=50)).find(
+        "oracle_f1", "macro", operating_point="max_f1"
+    )
+    best = [mean(lambda y, s, weight: f1(y, s, weight, s).max(), weight) for weight in weights]
+    expected = np.quantile(best, [0.025, 0.975])
+    assert (row.interval.low, row.interval.high) == pytest.approx(expected, abs=1e-9)
+    chosen = table.assign(id=[f"v{each}" for each in names], patient_id=[f"v{each}" for each in names])
+    called = score_predictions(table, validation=chosen, options=ScoreOptions(resamples=50, calibrations=()))
+    row = called.find("f1", "macro", split="test", operating_point="youden")
+    cuts = [called.find("f1", name, split="test", operating_point="youden").threshold for name in "ab"]
+    draws = [[f1(y, s, weight, cut)[0] for y, s, cut in zip(truth, scores, cuts, strict=True)] for weight in weights]
+    expected = logit_interval(np.mean(draws, axis=1), value=row.value, patients=32)
+    assert (row.interval.low, row.interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_the_bca_interval_of_calls_leans_as_leaving_out_each_patient_says() -> None:
