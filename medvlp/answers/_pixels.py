@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from medvlp.core.answers import Ask
+from medvlp.core.answers import Answer, Ask
 from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.keys import Key, Plan
+from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, ImageRecord, Sample
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.collate import collate
+
+
+class OverPixels(Answer):
+    """Base of answers that encode each picture themselves, since what they make of it belongs to its pixels."""
+
+    streams: ClassVar[bool] = True
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        """Nothing of a feature pass."""
+        return frozenset()
+
+    def check(self, model: Model) -> None:
+        """See `Answer`."""
+        model.check(self._plan(model))
+
+    @abstractmethod
+    def _plan(self, model: Model) -> Plan:
+        """Return what is computed of each picture."""
 
 
 def asked_labels(labels: Sequence[str], ask: Ask) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers._pixels import asked_labels, record_of, single
-from medvlp.core.answers import Answer, Ask, Rows
-from medvlp.core.keys import Key, Plan, keys
+from medvlp.answers._pixels import OverPixels, asked_labels, record_of, single
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.places import to_source
 from medvlp.core.predictions import BoxSet, Predictions
@@ -21,7 +21,7 @@ from medvlp.core.protocols import Model
 __all__ = ["Boxes"]
 
 
-class Boxes(Answer):
+class Boxes(OverPixels):
     """Boxes by a head like `box_queries`: of each query the likeliest class, if that is likely enough.
 
     Args:
@@ -41,7 +41,6 @@ class Boxes(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"boxes"})
-    streams: ClassVar[bool] = True
     title = "Boxes"
 
     def __init__(
@@ -57,14 +56,6 @@ class Boxes(Answer):
         self.threshold = threshold
         self.nms = nms
 
-    def needs(self, model: Model) -> frozenset[Key]:
-        """Nothing of a feature pass: boxes belong to the view that they were found in."""
-        return frozenset()
-
-    def check(self, model: Model) -> None:
-        """See `Answer`."""
-        model.check(self._plan())
-
     def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
         """Find the boxes of each sample, surest first; one without a picture has none."""
         wanted = asked_labels(self.labels, ask)
@@ -76,7 +67,7 @@ class Boxes(Answer):
                 if batch is None:
                     found.append(BoxSet(np.zeros((0, 4)), np.zeros(0), ()))
                     continue
-                encoded = begun(batch.to(device), self._plan())["image"]
+                encoded = begun(batch.to(device), self._plan(begun))["image"]
                 boxes, logits = encoded.part(self.part)[0].float().cpu(), encoded.part(f"{self.part}_logits")[0].float()
                 pixels = batch["image"].values
                 assert isinstance(pixels, Tensor)
@@ -104,5 +95,5 @@ class Boxes(Answer):
             order = order[batched_nms(corners[order], scores[order], classes[order], self.nms)]
         return corners[order], scores[order], classes[order]
 
-    def _plan(self) -> Plan:
+    def _plan(self, model: Model) -> Plan:
         return Plan.of(keys(f"image/{self.part}", f"image/{self.part}_logits"))

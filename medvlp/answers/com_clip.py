@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvlp.answers._pixels import single
+from medvlp.answers._pixels import OverPixels, single
 from medvlp.answers._sub_images import Part, composed, mask_of_part, parts_of
 from medvlp.answers._zones import inside
-from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.answers import Ask, Rows
 from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, Plan, keys
+from medvlp.core.keys import Plan, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
@@ -35,7 +35,7 @@ class _Begun:
     words: Mapping[str, Tensor]  # (D,), not of unit length
 
 
-class ComClip(Answer):
+class ComClip(OverPixels):
     r"""cos(f, t) of pictures and sentences by ComCLIP (Jiang et al. 2024), training-free.
 
     A sentence's findings, places and both together are its subjects, objects and predicates. Each has a sub-image, the
@@ -74,21 +74,16 @@ class ComClip(Answer):
 
     asks: ClassVar = "sentences"
     gives: ClassVar[frozenset[str]] = frozenset({"similarity"})
-    streams: ClassVar[bool] = True
     title = "Sentences by their parts (ComCLIP)"
 
     def __init__(self, *, drawn: bool = False) -> None:
         self.drawn = drawn
 
-    def needs(self, model: Model) -> frozenset[Key]:
-        """Nothing of a feature pass: the sub-images depend on the sentences."""
-        return frozenset()
-
     def check(self, model: Model) -> None:
         """Refuse a model that does not compare images with texts."""
         if not model.reads_text or model.vision_kind != "image":
             raise ConfigError("com_clip compares images with sentences, and this model does not: leave it out.")
-        model.check(Plan.of(keys("image/raw", "text/raw")))
+        super().check(model)
 
     def begin(self, model: Model, ask: Ask) -> _Begun:
         """Take the sentences apart, and encode each of them and each distinct word once."""
@@ -111,6 +106,9 @@ class ComClip(Answer):
     def released(self) -> Mapping[str, object]:
         """See `Answer`."""
         return {"drawn": self.drawn}
+
+    def _plan(self, model: Model) -> Plan:
+        return Plan.of(keys("image/raw", "text/raw"))
 
     def _near(self, sample: Sample, begun: _Begun) -> np.ndarray:
         batch = single(sample, "image", what="sentences are compared")

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers._pixels import record_of, single
-from medvlp.core.answers import Answer, Ask, Rows
-from medvlp.core.keys import Key, Plan, keys
+from medvlp.answers._pixels import OverPixels, record_of, single
+from medvlp.core.answers import Ask, Rows
+from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.places import to_source
 from medvlp.core.predictions import Predictions, RelationSet
@@ -21,7 +21,7 @@ from medvlp.core.protocols import Model
 __all__ = ["Relations"]
 
 
-class Relations(Answer):
+class Relations(OverPixels):
     """Triplets by a head like `relation_queries`: of each pair of queries the likeliest subject and object.
 
     The score of a triplet is p(subject) p(object) p(predicate). Of several pairs that give one triplet the surest
@@ -41,7 +41,6 @@ class Relations(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"relations"})
-    streams: ClassVar[bool] = True
     title = "Relations"
 
     def __init__(
@@ -57,14 +56,6 @@ class Relations(Answer):
         self.part, self.most = part, most
         self.by = by or f"{part}_predicates"
 
-    def needs(self, model: Model) -> frozenset[Key]:
-        """Nothing of a feature pass: boxes belong to the view that they were found in."""
-        return frozenset()
-
-    def check(self, model: Model) -> None:
-        """See `Answer`."""
-        model.check(self._plan())
-
     def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
         """Find the relations of each sample, surest first; one without a picture has none."""
         device = next(begun.parameters()).device
@@ -76,7 +67,7 @@ class Relations(Answer):
                 if batch is None:
                     found.append(RelationSet(np.zeros((0, 8)), np.zeros(0), np.zeros(0), (), *words))
                     continue
-                encoded = begun(batch.to(device), self._plan())["image"]
+                encoded = begun(batch.to(device), self._plan(begun))["image"]
                 boxes, *logits = (encoded.part(part)[0].float().cpu() for part in self._parts())
                 pixels = batch["image"].values
                 assert isinstance(pixels, Tensor)
@@ -116,5 +107,5 @@ class Relations(Answer):
     def _parts(self) -> tuple[str, ...]:
         return (self.part, f"{self.part}_subjects", f"{self.part}_objects", self.by)
 
-    def _plan(self) -> Plan:
+    def _plan(self, model: Model) -> Plan:
         return Plan.of(keys(*(f"image/{part}" for part in self._parts())))

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.answers._pixels import asked_labels, record_of, single
-from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.answers._pixels import OverPixels, asked_labels, record_of, single
+from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError
-from medvlp.core.keys import Key, Plan, keys
+from medvlp.core.keys import Plan, keys
 from medvlp.core.modes import evaluating
 from medvlp.core.places import to_source
 from medvlp.core.predictions import Mask, Predictions
@@ -31,7 +31,7 @@ _FINEST = 8  # times that logits are enlarged at most, for memory
 _LEAST_SIDE = 32  # of a window, in voxels
 
 
-class Segmentation(Answer):
+class Segmentation(OverPixels):
     """Masks by a head that draws logits (R, C, H, W) or (R, C, S, H, W), one channel a label.
 
     A picture passes the model whole. So does a volume that fits in memory or in `window`; a larger one passes window by
@@ -57,7 +57,6 @@ class Segmentation(Answer):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"masks"})
-    streams: ClassVar[bool] = True
     title = "Masks"
 
     def __init__(
@@ -76,14 +75,6 @@ class Segmentation(Answer):
         self.threshold = threshold
         self.window = window
         self.overlap = overlap
-
-    def needs(self, model: Model) -> frozenset[Key]:
-        """Nothing of a feature pass: maps are too large for a table."""
-        return frozenset()
-
-    def check(self, model: Model) -> None:
-        """See `Answer`."""
-        model.check(self._plan(model))
 
     def answer(self, rows: Rows, ask: Ask, begun: Model) -> Predictions:
         """Draw the masks of each sample; one without a picture has none."""
