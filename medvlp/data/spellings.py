@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from unicodedata import normalize
 
+from medvlp.core.grouped import grouped
 from medvlp.data.manifest import Manifest
 
 #: In small letters: what databases, spreadsheets and people write where nothing is known.
@@ -40,10 +41,7 @@ alone: 1 (2 names). They count as different patients and a split may part them, 
         Rows that name a patient 'NA', which looks like a blank: 1; equal ones count as one patient, leave it blank.
     """
     there = Counter(name for name in patients if name)
-    ways: dict[str, set[str]] = {}
-    for name in there:
-        ways.setdefault(spelling(name), set()).add(name)
-    several = [names for names in ways.values() if len(names) > 1]
+    several = [names for names in grouped((spelling(name), name) for name in there).values() if len(names) > 1]
     blank = [name for name in there if name.strip().casefold() in LIKE_BLANK]
     notes = []
     if several:

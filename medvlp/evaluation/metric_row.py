@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from medvlp.core.grouped import grouped
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.delong import PairedTest
@@ -258,9 +259,7 @@ def corrected(rows: Sequence[Metric], family: Callable[[Metric], Hashable | None
         rows: with single p values, or none.
         family: that a row belongs to; None for a row that stays as it is.
     """
-    families: dict[Hashable, list[int]] = {}
-    for at, row in enumerate(rows):
-        families.setdefault(family(row), []).append(at)
+    families = grouped((family(row), at) for at, row in enumerate(rows))
     families.pop(None, None)
     out = list(rows)
     for members in families.values():

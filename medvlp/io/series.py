@@ -18,6 +18,7 @@ from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
+from medvlp.core.grouped import grouped
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
 from medvlp.io.errors import UnreadableImage, refusing
@@ -157,9 +158,7 @@ def _phases(slices: list[Slice], where: dict[int, int], tag: tuple[str, str]) ->
 
 
 def _groups(slices: list[Slice], key: Callable[[Slice], Any]) -> list[list[Slice]]:
-    found: dict[Any, list[Slice]] = {}
-    for slice_ in slices:
-        found.setdefault(key(slice_), []).append(slice_)
+    found = grouped((key(slice_), slice_) for slice_ in slices)
     return [found[value] for value in sorted(found)]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from medvlp.core.grouped import grouped
 from medvlp.evaluation.rank_metrics import ALIKE
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, plain_auroc
@@ -109,15 +110,14 @@ def _findings(row: Metric) -> str:
 
 def dimensions(result: Result) -> list[Dimension]:
     """Return AUROC by each group column of a result."""
-    grouped = [row for row in result.metrics if row.group and row.metric == "auroc"]
-    cells: dict[tuple[str, str], list[Metric]] = {}  # looked up: searched for, they took their own number squared
-    for row in grouped:
-        cells.setdefault((row.label, str(row.group)), []).append(row)
-    names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in grouped))
+    rows = [row for row in result.metrics if row.group and row.metric == "auroc"]
+    # Looked up: searched for, they took their own number squared.
+    cells = grouped(((row.label, str(row.group)), row) for row in rows)
+    names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in rows))
     found = []
     for name in names:
         values = _values(result, name)
-        labels = list(dict.fromkeys(row.label for row in grouped if str(row.group).partition("=")[0] == name))
+        labels = list(dict.fromkeys(row.label for row in rows if str(row.group).partition("=")[0] == name))
         table = tuple(
             (
                 "macro average" if label == "macro" else finding(label),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.data.layouts._files import finding_name, size_of
 from medvlp.data.mask_files import filled, mask_of, runs_of
 
@@ -30,9 +31,7 @@ def coco_columns(path: Path, images: Sequence[str | None], folder: Path) -> dict
     """
     found = _read(path)
     categories = {entry["id"]: finding_name(str(entry["name"])) for entry in found["categories"]}
-    named: dict[str, list[dict[str, Any]]] = {}
-    for entry in found["images"]:
-        named.setdefault(str(entry["file_name"]).rpartition("/")[2], []).append(entry)
+    named = grouped((str(entry["file_name"]).rpartition("/")[2], entry) for entry in found["images"])
     drawn: dict[tuple[Any, str], list[dict[str, Any]]] = {}
     for place, entry in enumerate(found["annotations"]):
         if entry["category_id"] not in categories:

@@ -15,6 +15,7 @@ import numpy as np
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_bytes
+from medvlp.core.grouped import grouped
 from medvlp.core.registry import FromModel
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.io.errors import UnreadableImage
@@ -94,10 +95,7 @@ def by_stem(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 def by_name(paths: Iterable[str]) -> dict[str, list[str]]:
     """Sort paths under the name of their file."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(paths):
-        found.setdefault(path.rpartition("/")[2], []).append(path)
-    return found
+    return grouped((path.rpartition("/")[2], path) for path in sorted(paths))
 
 
 def skip(skipped: dict[str, list[str]], reason: str, what: str) -> None:

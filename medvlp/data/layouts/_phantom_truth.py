@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.data.mask_files import runs_of
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import size_and_time
@@ -36,8 +37,8 @@ class PlantedTruth:
 
     def __init__(self, root: Path, findings: Sequence[Row], boxes: Sequence[Row], triplets: Sequence[Row]) -> None:
         self._root = root
-        self._findings = by_value(findings, "accession")
-        self._boxes = by_value(boxes, "path")
+        self._findings = grouped((row["accession"], row) for row in findings)
+        self._boxes = grouped((row["path"], row) for row in boxes)
         self._sentences: dict[tuple[str, str], str] = {}
         for row in triplets:
             if row["presence"] != "absent":
@@ -55,11 +56,12 @@ class PlantedTruth:
         columns: dict[str, object] = {}
         for name, there in present.items():
             planted = [row for row in findings if row["name"] == name] if there else []
+            severities = [row["severity"] for row in planted]
             boxes, mask = places.get(name, (None, None)) if there else (None, None)
             columns |= {
                 f"side.{name}": _side({row["side"] for row in planted}),
                 f"lobe.{name}": ", ".join(dict.fromkeys(row["lobe"] for row in planted if row["lobe"])) or None,
-                f"severity.{name}": _worst([row["severity"] for row in planted]),
+                f"severity.{name}": max(filter(None, severities), key=_SEVERITIES.index, default=None),
                 f"size.{name}": max((row["size_mm"] for row in planted), default=0.0) or None,
                 f"sentence.{name}": self._sentences.get((picture["accession"], name)) if there else None,
                 f"boxes.{name}": boxes,
@@ -82,10 +84,7 @@ class PlantedTruth:
         name = (Path("truth") / "ct_masks" / Path(picture["path"]).relative_to("ct")).as_posix()
         file = self._root / name
         places = _places(file, size_and_time(file) if file.exists() else None)
-        values: dict[str, list[int]] = {}
-        for place, row in enumerate(findings):
-            if place + 1 in places:
-                values.setdefault(row["name"], []).append(place + 1)
+        values = grouped((row["name"], value) for value, row in enumerate(findings, 1) if value in places)
         return {
             finding: ([places[value] for value in some], f"{name}#{','.join(map(str, some))}")
             for finding, some in values.items()
@@ -112,18 +111,6 @@ def _side(sides: set[str]) -> str | None:
     if "bilateral" in sides or {"left", "right"} <= sides:
         return "both"
     return next((side for side in ("left", "right") if side in sides), None)
-
-
-def _worst(severities: Sequence[str]) -> str | None:
-    return max((word for word in severities if word), key=_SEVERITIES.index, default=None)
-
-
-def by_value(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
-    """Return the rows of each value of a column."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row[name], []).append(row)
-    return found
 
 
 def slice_rows(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.manifest import Manifest
@@ -73,10 +74,7 @@ def read_headers(
 
 def rows_of(names: Iterable[str]) -> dict[str, list[int]]:
     """Return name -> the rows that it stands in, in the order of the first."""
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        rows.setdefault(name, []).append(row)
-    return rows
+    return grouped((name, row) for row, name in enumerate(names))
 
 
 def study_numbers(
@@ -155,10 +153,7 @@ def published_manifest(
         source: what names the files, for error sentences.
         skipped: what else was left out, reason -> names.
     """
-    left: dict[str, list[str]] = {}
-    for reason, name in zip(reasons, listed, strict=True):
-        if reason:
-            left.setdefault(reason, []).append(name)
+    left = grouped((reason, name) for reason, name in zip(reasons, listed, strict=True) if reason)
     keep = [row for row, reason in enumerate(reasons) if not reason]
     if not keep and set(left) == {"missing_file"}:
         raise DataError(

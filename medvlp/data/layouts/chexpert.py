@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, list_files
@@ -145,9 +146,7 @@ def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Seque
     keys = [_key(text, line, table, by_study) for text, line in zip(places, table.lines, strict=True)]
     rows = list(range(len(keys)))
     if by_study:
-        views: dict[str, list[str]] = {}
-        for key in sorted(files):
-            views.setdefault(key.rpartition("/")[0], []).append(key)
+        views = grouped((key.rpartition("/")[0], key) for key in sorted(files))
         rows, keys = zip(*((row, view) for row, key in enumerate(keys) for view in views.get(key, [key])), strict=True)
     frontal = [None if by_study and key not in files else "_frontal" in key for key in keys]
     labels = label_columns(table, load_card("chexpert").labels)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts._dicom_series import join_series
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
@@ -149,12 +150,10 @@ class _Reports:
         self.patients = patients or [""] * len(self.texts)
         self.keys = " or ".join(there)
         self._numbers = {keyword: table.column(named[keyword]) for keyword in there}
-        self._by: dict[str, dict[str, list[int]]] = {}
-        for keyword, numbers in self._numbers.items():
-            places = self._by.setdefault(keyword, {})
-            for place, number in enumerate(numbers):
-                if number and self.texts[place]:
-                    places.setdefault(number, []).append(place)
+        self._by = {
+            keyword: grouped((number, place) for place, number in enumerate(numbers) if number and self.texts[place])
+            for keyword, numbers in self._numbers.items()
+        }
         self.used: set[int] = set()
         self.contradicted: list[str] = []
         self.several = 0

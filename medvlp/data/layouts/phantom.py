@@ -15,9 +15,10 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
+from medvlp.core.grouped import grouped
 from medvlp.data.layouts._dicom_tree import scan_tree
 from medvlp.data.layouts._files import OnProgress, Root
-from medvlp.data.layouts._phantom_truth import PlantedTruth, by_value, slice_rows
+from medvlp.data.layouts._phantom_truth import PlantedTruth, slice_rows
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import read_table
@@ -134,7 +135,7 @@ def _slices(
 ) -> list[dict[str, object]]:
     if "volume" not in rows[0]:
         raise DataError(f"{root} holds radiographs, which have no slices: leave slices out of the layout.")
-    findings, triplets = (by_value(truth[name], "accession") for name in ("findings", "triplets"))
+    findings, triplets = (grouped((row["accession"], row) for row in truth[name]) for name in ("findings", "triplets"))
     return [
         own
         for row, image in zip(rows, images, strict=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files, write_volume
 from medvlp.data.layouts._published import Row, find_table, manifest_of, optional_table
@@ -83,9 +84,7 @@ def _labels(path: Path, every: bool) -> dict[str, Row]:
         table = csv.read_csv(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a table ({error}): download it again.") from None
-    places: dict[str, list[np.ndarray]] = {}
-    for name in table.column_names:
-        places.setdefault(name.partition("*")[0], []).append(table.column(name).to_numpy())
+    places = grouped((name.partition("*")[0], table.column(name).to_numpy()) for name in table.column_names)
     if "NoteAcc_DEID" not in places:
         raise DataError(f"{path} has no column 'NoteAcc_DEID': take the table as it was published.")
     names = [str(name) for name in places.pop("NoteAcc_DEID")[0]]

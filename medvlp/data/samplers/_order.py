@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.grouped import grouped
 from medvlp.core.randomness import seed_of
 
 
@@ -53,11 +54,7 @@ def epochs_of(start: int, stop: int, size: int) -> Iterator[tuple[int, np.ndarra
 
 def rows_by_value(values: Iterable[object]) -> dict[object, list[int]]:
     """Return the rows of each value, in the order in which values come first; rows without one are left out."""
-    rows: dict[object, list[int]] = {}
-    for row, value in enumerate(values):
-        if value is not None and value == value:
-            rows.setdefault(value, []).append(row)
-    return rows
+    return grouped((value, row) for row, value in enumerate(values) if value is not None and value == value)
 
 
 def rank_part(size: int, *, rank: int, world: int) -> slice:

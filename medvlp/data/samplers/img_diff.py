@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from medvlp.core.errors import ConfigError
+from medvlp.core.grouped import grouped
 from medvlp.core.randomness import hashed_uniform
 from medvlp.core.registry import FromModel
 from medvlp.data.grouping import rows_of_each
@@ -56,9 +57,7 @@ class ImgDiff:
             raise ConfigError("sampler 'img_diff' finds no label in the manifest: pairs are made of labels.")
         values = np.stack([manifest.column(name).astype(np.float64) for name in names], axis=1)
         self._labels = np.where((values == 1) | (values == 0), values, 2).astype(np.int8)  # 2: unknown
-        self._alike: dict[bytes, list[int]] = {}
-        for row, own in enumerate(self._labels):
-            self._alike.setdefault(own.tobytes(), []).append(row)
+        self._alike = grouped((own.tobytes(), row) for row, own in enumerate(self._labels))
         self._group = {} if within is None else {row: g for g in rows_of_each(manifest, within) for row in g}
         self._seed = seed
         if not any(self._others(rows[0]) for rows in self._alike.values()):

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
+from medvlp.core.grouped import grouped
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import Table, read_table
 
@@ -78,10 +79,8 @@ def read_parts(path: Path, *, column: str | None = None, split_column: str = "sp
         return _parts_of_json(path)
     table = read_table(path)
     sides = table.column(_column(table, split_column))
-    parts: dict[str, list[str]] = {}
-    for name, side in zip(table.column(_column(table, column)), sides, strict=True):
-        if side and name:
-            parts.setdefault(PART_WORDS.get(side.lower(), side), []).append(name)
+    named = zip(table.column(_column(table, column)), sides, strict=True)
+    parts = grouped((PART_WORDS.get(side.lower(), side), name) for name, side in named if side and name)
     if not parts:
         raise DataError(f"The column {split_column!r} of {path} is blank: name the column that holds the parts.")
     return parts
@@ -141,10 +140,8 @@ def _spaces(manifest: Manifest, by: str | None) -> Iterator[tuple[str, dict[str,
     ids = manifest.column("id").tolist()
 
     def keyed(values: Sequence[object], *, unique: bool = False) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for value, record in zip(values, ids, strict=True):
-            if value is not None:
-                found.setdefault(str(value), []).append(record)
+        named = zip(values, ids, strict=True)
+        found = grouped((str(value), record) for value, record in named if value is not None)
         # A file name that several folders have (view1_frontal.jpg) names nothing.
         return {} if unique and any(len(records) > 1 for records in found.values()) else found
 

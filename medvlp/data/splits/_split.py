@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_json, written_whole
+from medvlp.core.grouped import grouped
 from medvlp.core.provenance import hash_of
 from medvlp.data._columns import take_rows
 from medvlp.data.manifest import Manifest
@@ -92,10 +93,7 @@ class Split:
         Raises:
             DataError: if no record is on its lists.
         """
-        where: dict[str, list[str | None]] = {}
-        for part, ids in self.parts.items():
-            for name in ids:
-                where.setdefault(name, []).append(part)
+        where = grouped((name, part) for part, ids in self.parts.items() for name in ids)
         ids = manifest.column("id").tolist()
         if not any(name in where for name in ids):
             raise DataError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from medvlp.core.grouped import grouped
 from medvlp.evaluation.audit.combined import AuditTest, gap_test, line_test, shortcut_test
 from medvlp.evaluation.audit.gaps import area_gaps, family, rate_gaps, worst_rows
 from medvlp.evaluation.audit.miscalibration import line_tests
@@ -114,10 +115,7 @@ def _crossed_rows(data: SplitData, columns: Mapping[str, list[Part]]) -> list[Me
 
 
 def _shortcut_tests(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[AuditTest]:
-    mine: dict[str, list[Metric]] = {}
-    for row in rows:
-        if row.metric == "shortcut_auroc":
-            mine.setdefault(columns[str(row.group)], []).append(row)
+    mine = grouped((columns[str(row.group)], row) for row in rows if row.metric == "shortcut_auroc")
     return [shortcut_test(column, members) for column, members in mine.items()]
 
 

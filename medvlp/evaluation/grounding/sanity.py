@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Result
 from medvlp.statistics.metrics import FloatArray
@@ -122,9 +123,7 @@ def _alike(maps: Sequence[NDArray[np.floating]], same: Sequence[str], other: Seq
     NaN where there is none: maps of other shapes are passed over.
     """
     found = np.full(len(maps), np.nan)
-    members: dict[str, list[int]] = {}
-    for at, key in enumerate(same):
-        members.setdefault(key, []).append(at)
+    members = grouped((key, at) for at, key in enumerate(same))
     for at, (key, own) in enumerate(zip(same, other, strict=True)):
         rest = [i for i in members[key] if other[i] != own and maps[i].shape == maps[at].shape]
         some = rest[:: max(1, -(-len(rest) // _MOST_OTHERS))]
