@@ -80,7 +80,7 @@ def placed(groups: tuple[Header, ...], modality: str, account: Account, *, hang:
     """Find spacing and hanging of a frame whose functional groups are given, and warn of a patient's data in it."""
     header = groups[-1]
     found = find_spacing((header, *frame_items(groups, "PixelMeasuresSequence")), modality, account.notes)
-    account.steps.append(f"spacing: {found.source}, {found.kind}" if found.value else "spacing: none")
+    account.steps.append(f"spacing: {found.source}, {found.kind or 'not said'}" if found.value else "spacing: none")
     hanging = hanging_of(header, modality, account.notes) if hang else Hanging()
     if not hanging.identity:
         account.steps.append(f"hanging: {hanging.words} by {hanging.source}")

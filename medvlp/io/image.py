@@ -27,7 +27,7 @@ class Image:
     Attributes:
         pixels: float32 ``(H, W)``, or ``(H, W, 3)`` RGB, in [0, 1]; 1 is white.
         spacing: ``(row, column)`` distance of pixel centres in mm, or None where the file gives none.
-        spacing_kind: ``"calibrated"`` (in the patient), ``"detector"`` (at the detector, magnified), or None.
+        spacing_kind: ``"calibrated"`` (in the patient), ``"detector"`` (at the detector, magnified), or None: not said.
         meta: allow-listed facts of the file; never a name, identifier, date or free text.
         steps: what was done, in order, each naming the tag or field that asked for it.
         warnings: guesses and contradictions that a reader of the image should know about.

@@ -8,13 +8,16 @@ import pytest
 from medvlp.io import read_image
 
 PICTURE = np.arange(6, dtype=np.uint8).reshape(2, 3)
-PIXEL, IMAGER, SCANNED, CALIBRATION = 0x00280030, 0x00181164, 0x00182010, 0x00280A02
+PIXEL, IMAGER, SCANNED, CALIBRATION, MODALITY = 0x00280030, 0x00181164, 0x00182010, 0x00280A02, 0x00080060
 
 
 @pytest.mark.parametrize(
     ("tags", "spacing", "kind"),
     [
-        ({PIXEL: ("DS", [0.2, 0.2])}, (0.2, 0.2), "calibrated"),
+        ({PIXEL: ("DS", [0.2, 0.2])}, (0.2, 0.2), None),  # "it cannot be determined" (PS3.3 10.7.1.1)
+        ({PIXEL: ("DS", [0.2, 0.2]), MODALITY: ("CS", "MR")}, (0.2, 0.2), "calibrated"),
+        ({PIXEL: ("DS", [0.2, 0.2]), SCANNED: ("DS", [0.25, 0.25])}, (0.2, 0.2), "calibrated"),
+        ({PIXEL: ("DS", [0.2, 0.2]), CALIBRATION: ("CS", "GEOMETRY")}, (0.2, 0.2), "calibrated"),
         ({PIXEL: None, IMAGER: ("DS", [0.14, 0.14])}, (0.14, 0.14), "detector"),
         ({PIXEL: ("DS", [0.1, 0.1]), IMAGER: ("DS", [0.14, 0.14])}, (0.1, 0.1), "calibrated"),
         ({PIXEL: ("DS", [0.14, 0.14]), IMAGER: ("DS", [0.14, 0.14])}, (0.14, 0.14), "detector"),

@@ -48,7 +48,8 @@ def test_contradictions_and_guesses_are_announced_and_nothing_else(dicom):
 def test_spacing_of_the_detector_and_of_the_patient_are_told_apart(dicom):
     film = read_image(dicom(GRAY8, {0x00280030: None, 0x00181164: ("DS", [0.14, 0.14])}))
     assert (film.spacing, film.spacing_kind) == ((0.14, 0.14), "detector")
-    assert read_image(dicom(GRAY8)).spacing_kind == "calibrated"
+    assert read_image(dicom(GRAY8, {0x00181164: ("DS", [0.55, 0.55])})).spacing_kind == "calibrated"
+    assert read_image(dicom(GRAY8)).spacing_kind is None
 
 
 @pytest.mark.parametrize(("written", "warned"), [("YES", True), ("NO", False), (None, False)])

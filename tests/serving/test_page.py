@@ -250,6 +250,7 @@ def test_a_ruler_measures_millimetres_stays_with_its_picture_and_backspace_takes
     two = film(tmp_path / "a", pixels, NumberOfFrames=2, PixelData=2 * pixels.tobytes(), **study)
     drop(page, two, film(tmp_path / "b", ViewPosition="", **study))
     page.locator(".pane[data-state=painted]").wait_for()
+    assert "measured\nthe file does not say where" in page.locator("#facts dl").inner_text()  # PixelSpacing alone
     page.keyboard.press("x")
     page.keyboard.press("d")
     box = page.locator(".pane").bounding_box()

@@ -71,7 +71,7 @@ export function tellFacts(series, index) {
   const flat = series.kind !== "volume" || series.look; // of a slice alone its thickness is no distance
   const mm = own.spacing ? own.spacing.filter((_, n) => !series.look || n !== PLANES[series.look].cut).map((s) => Number(s.toPrecision(3))).join("\u200a×\u200a") : null;
   const g = series.geometry ?? {};
-  const rows = { ...series.facts, polarity: series.photometric, values: own.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: own.spacing && series.kind === "image" ? (own.spacing_kind === "detector" ? "at the detector" : "in the patient") : "",
+  const rows = { ...series.facts, polarity: series.photometric, values: own.unit, [flat ? "pixel, mm" : "voxel, mm"]: mm ?? "not calibrated", measured: own.spacing && series.kind === "image" ? ({ detector: "at the detector", calibrated: "in the patient" }[own.spacing_kind] ?? "the file does not say where") : "",
     hung: series.hanging, orientation: g.orientation, "slice step": g.spacing ? `${g.spacing.toFixed(2)} mm` : "", tilt: g.tilt > 0.1 ? `${g.tilt.toFixed(1)}°` : "" };
   $("facts").querySelector("dl").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== "" && value !== undefined && value !== null)
     .flatMap(([name, value]) => [h("dt", {}, name), h("dd", { title: value }, String(value))]));
