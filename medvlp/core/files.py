@@ -235,11 +235,17 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
 
 
 def write_list(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a list for people as CSV, whole; names of files and ids in it run nothing in a spreadsheet."""
+    """Write a list for people as CSV, whole; names of files and ids in it run nothing in a spreadsheet.
+
+    Without rows an older file of that name goes.
+    """
+    if not (cells := [[inert(str(cell)) for cell in row] for row in rows]):
+        path.unlink(missing_ok=True)
+        return
     with written_whole(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([inert(str(cell)) for cell in row] for row in rows)
+        writer.writerows(cells)
 
 
 def inert(words: str) -> str:

@@ -33,9 +33,5 @@ def left_out(manifest: Manifest) -> dict[str, list[object]]:
 
 
 def write_left_out(path: Path, found: Mapping[str, list[object]]) -> None:
-    """Write what was left out as CSV (reason, file_or_line); without any an older file of that name goes."""
-    if not found:
-        path.unlink(missing_ok=True)
-        return
-    rows = ([reason, each] for reason, some in found.items() for each in some)
-    write_list(path, ["reason", "file_or_line"], rows)
+    """Write what was left out as CSV (reason, file_or_line); see `write_list`."""
+    write_list(path, ["reason", "file_or_line"], ([reason, each] for reason, some in found.items() for each in some))

@@ -46,7 +46,8 @@ def stack_priors(manifest: Manifest) -> Manifest:
         manifest.arrow(name).to_pylist() if name in manifest else blank
         for name in ("view_position", "laterality", "split")
     )
-    alike = [(p, _plane(v), None if s == "U" else s) for p, v, s in zip(parts, views, sides, strict=True)]
+    planes = ("frontal" if view in _FRONTAL else view for view in views)
+    alike = [(p, v, None if s == "U" else s) for p, v, s in zip(parts, planes, sides, strict=True)]
     stacks: list[list[str] | None] = [None if image is None else [image] for image in images]
     for rows in rows_of_each(manifest, "id.patient"):
         there = [row for row in rows if images[row] is not None and numbers[row] is not None]
@@ -59,7 +60,3 @@ def stack_priors(manifest: Manifest) -> Manifest:
     left_out = [name for name in manifest.names if name.partition(".")[0] in ("image", "boxes", "mask", "stack")]
     columns |= {name: manifest.arrow(name) for name in manifest.names if name not in left_out}
     return Manifest(pa.table(columns), root=manifest.root, meta=manifest.meta)
-
-
-def _plane(view: object) -> object:
-    return "frontal" if view in _FRONTAL else view

@@ -82,8 +82,5 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
 
 
 def write_quarantine(path: Path, entries: Sequence[Quarantined]) -> None:
-    """Write what was left out as CSV (id, reason, hint, file); without entries an older file of that name goes."""
-    if not entries:
-        path.unlink(missing_ok=True)
-        return
+    """Write what was left out as CSV (id, reason, hint, file); see `write_list`."""
     write_list(path, [each.name for each in fields(Quarantined)], map(astuple, entries))

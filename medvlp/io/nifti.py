@@ -258,7 +258,6 @@ class NiftiFile:
         self.head = head
         self.affine = head.affine
         self.meta = head.meta
-        self.steps = head.steps
         self.warnings = head.notes
 
     @property

@@ -10,11 +10,10 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom.datadict import dictionary_VR
 
@@ -130,7 +129,7 @@ def _by_tags(slices: list[Slice]) -> tuple[list[list[Slice]], list[str]]:
     where = {id(slice_): index for index, place in enumerate(places) for slice_ in place}
     parts, used = [slices], []
     for tag in _TAGS:
-        finer = [x for part in parts for x in (_phases(part, where, tag) if tag in _BEATS else _split(part, tag))]
+        finer = [x for part in parts for x in (_phases(part, places, tag) if tag in _BEATS else _groups(part, tag))]
         if len(finer) == len(parts) or any(len({where[id(s)] for s in part}) < len(places) for part in finer):
             continue  # it tells nothing apart, or more than volumes
         parts = finer
@@ -138,28 +137,25 @@ def _by_tags(slices: list[Slice]) -> tuple[list[list[Slice]], list[str]]:
         if all(len(part) == len(places) for part in parts):
             return parts, used
     for tag in _TAGS:  # acquisitions that overlap in part: each a run of places
-        runs = _split(slices, tag)
+        runs = _groups(slices, tag)
         found = [sorted(where[id(slice_)] for slice_ in run) for run in runs]
         if all(len(run) > 1 and run == [*range(run[0], run[-1] + 1)] for run in found):
             return runs, [tag[0]]
     return [slices], []
 
 
-def _split(slices: list[Slice], tag: tuple[str, str]) -> list[list[Slice]]:
-    return _groups(slices, lambda slice_: _value(slice_, *tag))
+def _groups(slices: Iterable[Slice], tag: tuple[str, str]) -> list[list[Slice]]:
+    found = grouped((_value(slice_, *tag), slice_) for slice_ in slices)
+    return [found[value] for value in sorted(found)]
 
 
-def _phases(slices: list[Slice], where: dict[int, int], tag: tuple[str, str]) -> list[list[Slice]]:
+def _phases(slices: list[Slice], places: list[list[Slice]], tag: tuple[str, str]) -> list[list[Slice]]:
     """Split by the order of times at each place, if all have as many."""
-    ordered = [_split(place, tag) for place in _groups(slices, lambda slice_: where[id(slice_)])]
+    own = {id(slice_) for slice_ in slices}
+    ordered = [_groups((slice_ for slice_ in place if id(slice_) in own), tag) for place in places]
     if len({len(times) for times in ordered}) > 1:
         return [slices]
     return [[slice_ for pieces in phase for slice_ in pieces] for phase in zip(*ordered, strict=True)]
-
-
-def _groups(slices: list[Slice], key: Callable[[Slice], Any]) -> list[list[Slice]]:
-    found = grouped((key(slice_), slice_) for slice_ in slices)
-    return [found[value] for value in sorted(found)]
 
 
 def _value(slice_: Slice, keyword: str, sequence: str) -> tuple[float | str, ...]:

@@ -64,8 +64,8 @@ def join_series(scan: Scan) -> Scan:
 
 
 def _is_slice(header: Header) -> bool:
-    localizer = "LOCALIZER" in header.get("ImageType").upper()  # value 3 of CT and MR (PS3.3 C.8.2.1.1.1)
-    return header.get("Modality") in VOLUMES and not localizer
+    # Value 3 of Image Type in CT and MR tells localizers (PS3.3 C.8.2.1.1.1).
+    return header.get("Modality") in VOLUMES and "LOCALIZER" not in header.get("ImageType").upper()
 
 
 def _folder(header: Header) -> str:

@@ -56,12 +56,12 @@ class PlantedTruth:
         columns: dict[str, object] = {}
         for name, there in present.items():
             planted = [row for row in findings if row["name"] == name] if there else []
-            severities = [row["severity"] for row in planted]
             boxes, mask = places.get(name, (None, None)) if there else (None, None)
+            severities = (row["severity"] for row in planted if row["severity"])
             columns |= {
                 f"side.{name}": _side({row["side"] for row in planted}),
                 f"lobe.{name}": ", ".join(dict.fromkeys(row["lobe"] for row in planted if row["lobe"])) or None,
-                f"severity.{name}": max(filter(None, severities), key=_SEVERITIES.index, default=None),
+                f"severity.{name}": max(severities, key=_SEVERITIES.index, default=None),
                 f"size.{name}": max((row["size_mm"] for row in planted), default=0.0) or None,
                 f"sentence.{name}": self._sentences.get((picture["accession"], name)) if there else None,
                 f"boxes.{name}": boxes,
