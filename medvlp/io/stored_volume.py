@@ -59,11 +59,14 @@ def stored_volume(volume: Volume) -> StoredVolume:
         finite = np.isfinite(hung)
         low = float(hung.min(where=finite, initial=np.inf)) if finite.any() else 0.0
         high = float(hung.max(where=finite, initial=-np.inf)) if finite.any() else 0.0
-        slope, intercept = _scale(hung[len(hung) // 2], low, high)
-        for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
-            known = np.where(np.isfinite(voxels), voxels, low)
-            out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
-            error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
+        for few in (hung[len(hung) // 2], hung[:0]):  # slices may have slopes of their own, as those of PET have
+            (slope, intercept), error = _scale(few, low, high), 0.0
+            for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
+                known = np.where(np.isfinite(voxels), voxels, low)
+                out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
+                error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
+            if error <= (high - low) / 65534:
+                break
     axes = volume.affine.to("RAS").matrix[:3, :3] / volume.affine.spacing
     turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), 0, 1))))
     spacing = (slices.step, *slices.spacing)
@@ -85,9 +88,9 @@ def _whole(hung: np.ndarray, values: np.ndarray) -> bool:
     return True
 
 
-def _scale(middle: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """The steps in which the values of a slice stand, if they are few enough for all; else 65534, and 0 on one."""
-    seen = np.unique(middle[np.isfinite(middle)]).astype(np.float64)
+def _scale(few: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """The steps in which the values of slices stand, if they are few enough for all; else 65534, and 0 on one."""
+    seen = np.unique(few[np.isfinite(few)]).astype(np.float64)
     if len(seen) > 1:
         span = float(seen[-1] - seen[0])
         slope = span / float(np.rint(span / np.diff(seen).min()))

@@ -49,6 +49,16 @@ def test_zero_stays_zero_so_that_a_model_is_shown_the_percentiles_of_the_file():
     assert percentile_range(again, 0.5, 99.5) == pytest.approx(percentile_range(voxels, 0.5, 99.5), abs=0.1)
 
 
+def test_slices_with_slopes_of_their_own_are_as_fine_as_16_bits_are():  # PS3.3 C.8.9.1: each image of PET has its own
+    draws = np.random.default_rng(0)
+    slopes = np.array([0.03, 0.2, 2.7, 0.4, 0.01], np.float32)
+    voxels = draws.integers(0, 1000, (5, 12, 12)).astype(np.float32) * slopes[:, None, None]
+    stored = stored_volume(Volume(voxels, Affine(np.eye(4))))
+    hung = voxels[:, ::-1, ::-1]
+    assert np.abs(stored.slope * stored.values + stored.intercept - hung).max() == pytest.approx(stored.error, rel=1e-3)
+    assert stored.error <= np.ptp(voxels) / 65534
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_left_back_and_head_are_found_on_any_axes(tmp_path, order):
     shape, rng = (6, 7, 8), np.random.default_rng(1)
