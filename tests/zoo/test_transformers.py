@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,29 @@ def test_siglip_computes_what_transformers_computes(tmp_path: Path) -> None:
     logit = model.logit_scale.exp().item() * cosine + model.logit_bias.item()
     assert scores[prompts[0].label] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
     assert "Health AI Developer Foundations" in bundle.card
+
+
+def test_of_ids_that_siglip_never_reads_nothing_is_said(tmp_path: Path) -> None:
+    """Its folders name no first and last id, and those that transformers puts there lie beyond its vocabulary."""
+    from transformers.utils.logging import warning_once
+
+    siglip_folder(tmp_path / "siglip")
+    settings = json.loads((tmp_path / "siglip" / "config.json").read_text())
+    for name in ("bos_token_id", "eos_token_id"):
+        del settings["text_config"][name]
+    (tmp_path / "siglip" / "config.json").write_text(json.dumps(settings))
+    said: list[str] = []
+    logger, handler = logging.getLogger("transformers"), logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    warning_once.cache_clear()
+    try:
+        save_bundle(tmp_path / "bundle", convert(tmp_path / "siglip", name="transformers", options={}))
+        warning_once.cache_clear()  # of the same words nothing is said twice in a process
+        load_bundle(tmp_path / "bundle")
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
 
 
 def test_siglip_2_reads_small_letters_whatever_tokenizer_its_folder_names(tmp_path: Path) -> None:
