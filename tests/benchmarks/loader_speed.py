@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/loader_speed.py [--samples 1000] [--size 256] [--workers 2]
 
 Gray PNG files become (1, S, S) float32 pixels in [0, 1], kept on disk at the first pass (cold) and read at the next
-(warm), in batches, by as many processes; then the same with a random rotation, scaling and shift of each side's own.
-The pixels of both are asserted equal before anything is timed.
+(warm), in batches, by as many processes; then with 14 labels beside them, which are columns of ours and one vector
+of the peer's; then with a random rotation, scaling and shift of each side's own. The pixels of both are asserted
+equal before anything is timed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.views.affine import Affine
 from medvlp.data.views.read import Read
 
-BATCH = 64
+BATCH, LABELS = 64, 14
+CASES = {
+    "": {"random": False, "labels": 0},
+    " with labels": {"random": False, "labels": LABELS},
+    " with affine": {"random": True, "labels": 0},
+}
 Epoch = Callable[[], Iterator[Tensor]]
 
 
@@ -46,18 +52,19 @@ def files(root: Path, samples: int, size: int) -> list[Path]:
     return made
 
 
-def prepared(paths: list[Path], cache: Path, *, size: int, workers: int) -> Prepared:
+def prepared(paths: list[Path], cache: Path, *, size: int, workers: int, labels: int = 0) -> Prepared:
     """Return the pictures, from the cache where they are in it."""
     columns = {"id": [p.stem for p in paths], "image": [p.name for p in paths]}
+    columns |= {f"label.f{i}": [1.0] * len(paths) for i in range(labels)}
     return prepare(Manifest.of(columns, root=paths[0].parent), [Read(size=size)], cache=Cache(cache), workers=workers)
 
 
-def ours(paths: list[Path], cache: Path, *, size: int, workers: int, random: bool) -> Epoch:
+def ours(paths: list[Path], cache: Path, *, size: int, workers: int, random: bool, labels: int) -> Epoch:
     """Return what yields the pixels of epoch after epoch."""
 
     def epoch() -> Iterator[Tensor]:
         suffix = [Affine(probability=1.0)] if random else []
-        found = prepared(paths, cache, size=size, workers=workers)
+        found = prepared(paths, cache, size=size, workers=workers, labels=labels)
         loader = Loader(found, suffix, batch=BATCH, seed=0, workers=workers)
         yield from (batch["image"].values for batch in loader)
 
@@ -75,9 +82,11 @@ def steps(size: int, *, random: bool) -> Compose:
     return Compose([*plain, moved] if random else plain)
 
 
-def theirs(paths: list[Path], cache: Path, *, size: int, workers: int, random: bool) -> Epoch:
+def theirs(paths: list[Path], cache: Path, *, size: int, workers: int, random: bool, labels: int) -> Epoch:
     """Return the same by MONAI."""
-    data = PersistentDataset([{"image": str(path)} for path in paths], steps(size, random=random), cache_dir=cache)
+    beside = {"label": np.ones(labels, np.float32)} if labels else {}
+    items = [{"image": str(path), **beside} for path in paths]
+    data = PersistentDataset(items, steps(size, random=random), cache_dir=cache)
     loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     return lambda: (batch["image"] for _ in count() for batch in loader)
 
@@ -119,11 +128,11 @@ def main() -> None:
     same(paths[:32], prepared(paths[:32], root / "check", **how), asked.size)
     measured: dict[str, dict[str, list[float]]] = {}
     for turn in range(asked.rounds):
-        for random in (False, True):
+        for case, what in CASES.items():
             for name, make in (("medvlp", ours), ("monai", theirs)):
-                epochs = make(paths, root / f"{name}-{turn}-{random}", random=random, **how)
+                epochs = make(paths, root / f"{name}-{turn}-{case}", **what, **how)
                 for state, value in rates(epochs(), asked.samples, warm=4).items():
-                    key = f"{state}{' with affine' if random else ''}"
+                    key = f"{state}{case}"
                     measured.setdefault(key, {}).setdefault(name, []).append(value)
     found = {
         key: {
