@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -48,11 +49,19 @@ class _Account(Account):
 
 
 def read_dicom_volume(
-    path: str | os.PathLike[str], *, series: int | str | None, on_gap: OnGap, on_tilt: OnTilt
+    path: str | os.PathLike[str],
+    *,
+    series: int | str | None,
+    on_gap: OnGap,
+    on_tilt: OnTilt,
+    files: Sequence[Path] = (),
 ) -> Volume:
-    """Read one volume of a DICOM file or a folder of slices; arguments and errors as in ``read_volume``."""
+    """Read one volume of a DICOM file or a folder of slices; arguments and errors as in ``read_volume``.
+
+    Where `files` are named, these are its slices, wherever they lie.
+    """
     with ExitStack() as shelf, refusing(path):
-        found = find_series(path, shelf)
+        found = find_series(path, shelf, files)
         chosen = choose(found, series)
         stack = stack_slices(chosen.slices)
         _check(stack, on_gap, on_tilt)

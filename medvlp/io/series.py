@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,13 +200,13 @@ class Found:
         )  # fmt: skip
 
 
-def find_series(path: str | os.PathLike[str], shelf: ExitStack) -> Found:
-    """Read the headers of a DICOM file, or of all in a folder (not its subfolders), and group them by series.
+def find_series(path: str | os.PathLike[str], shelf: ExitStack, files: Sequence[Path] = ()) -> Found:
+    """Read the headers of a DICOM file, of all in a folder (not its subfolders), or of `files`; group them by series.
 
     The shelf holds the files open until the pixels have been read.
     """
     is_folder = Path(path).is_dir()
-    names = sorted(entry.path for entry in os.scandir(path)) if is_folder else [os.fspath(path)]
+    names = sorted(entry.path for entry in os.scandir(path)) if is_folder else list(map(str, files or [path]))
     groups: dict[bytes, list[Slice]] = {}
     left_out: Counter[str] = Counter()
     held = inflated = 0

@@ -21,6 +21,7 @@ from medvlp.core.errors import UserError
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.dicom_file import parse
 from medvlp.io.dicom_layout import check_layout
+from medvlp.io.dicom_volume import read_dicom_volume
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.frame_values import DISPLAY, Frame, read_frames
 from medvlp.io.geometry import PROJECTION
@@ -30,6 +31,7 @@ from medvlp.io.series import partition
 from medvlp.io.slices import Slice, Source, slices_of
 from medvlp.io.sniff import open_regular, sniff
 from medvlp.io.stored_volume import StoredVolume, stored_volume
+from medvlp.io.volume import Volume
 from medvlp.io.volume_read import read_volume
 from medvlp.serving.documents import frame_document, volume_document
 
@@ -150,7 +152,7 @@ class Study:
 
 
 def read_study(paths: Iterable[Path], *, report: str = "", presets: tuple[str, ...] = ()) -> Study:
-    """Read files, folders and archives as one study; one file that cannot be read stops no other.
+    """Read files, folders and archives as one study; one file that cannot be read stops no other, none is moved.
 
     Args:
         paths: in the order in which they came.
@@ -250,7 +252,7 @@ def _series(
     for path, kind in others:
         if kind == "nifti":
             try:
-                yield _volume(path, None, 0)
+                yield _volume(read_volume(path), 0)
             except UnreadableImage as error:
                 refused.append(error)
         else:
@@ -259,13 +261,6 @@ def _series(
 
 def _stacked(files: list[_File], visit: int, loose: list[_File], refused: list[UnreadableImage]) -> Iterator[Series]:
     """Read the volumes of one series, repaired where they can be; files of what is none are added to `loose`."""
-    if not files:
-        return
-    place = files[0].path.with_name(files[0].path.name + ".series")
-    place.mkdir(mode=0o700)
-    moved = [  # of one folder or of several, whatever their names
-        replace(file, path=file.path.rename(place / f"{number:05d}")) for number, file in enumerate(files)
-    ]
     volumes: list[tuple[int, tuple[Slice, ...]]] = []
     try:
         parts = partition(tuple(slice_ for file in files for slice_ in file.slices)).parts
@@ -273,11 +268,15 @@ def _stacked(files: list[_File], visit: int, loose: list[_File], refused: list[U
     except UnreadableImage as error:
         refused.append(error)
     shown = {slice_.source.path for _, part in volumes for slice_ in part}
+    frames = any(len(file.slices) > 1 for file in files)  # else a volume has files of its own
     for number, part in volumes[:_MOST_VOLUMES]:
+        paths = [file.path for file in files] if frames else [Path(slice_.source.path) for slice_ in part]
+        asked = f"1:{number if frames else 1}"
         try:
-            yield _volume(place, f"1:{number}", visit)
+            read = read_dicom_volume(paths[0], files=paths, series=asked, on_gap="resample", on_tilt="shear")
+            yield _volume(read, visit)
         except UnreadableImage as error:
-            which = next((new.number for new in moved if str(new.path) == error.path), 0.0)
+            which = next((file.number for file in files if str(file.path) == error.path), 0.0)
             where = f"Instance Number {which:g}: " if which else ""
             detail = f"its {len(part)} slices are shown one by one, not as a volume: {where}{error.detail}"
             refused.append(UnreadableImage(error.reason, detail=detail, hint=error.hint))
@@ -285,11 +284,10 @@ def _stacked(files: list[_File], visit: int, loose: list[_File], refused: list[U
     if len(volumes) > _MOST_VOLUMES:
         detail = f"only its first {_MOST_VOLUMES} volumes are shown"
         refused.append(UnreadableImage("too_large", detail=detail, hint="bring the others alone"))
-    loose += [new for old, new in zip(files, moved, strict=True) if str(old.path) not in shown]
+    loose += [file for file in files if str(file.path) not in shown]
 
 
-def _volume(place: Path, number: str | None, visit: int) -> Series:
-    volume = read_volume(place, number, on_gap="resample", on_tilt="shear")
+def _volume(volume: Volume, visit: int) -> Series:
     stored = stored_volume(volume)
     bare = replace(volume, voxels=np.empty(0, np.float32))
     modality = str(volume.meta.get("Modality", "NIfTI"))

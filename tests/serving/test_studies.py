@@ -57,6 +57,16 @@ def test_a_folder_of_slices_is_one_volume_and_a_film_beside_it_is_a_film(tmp_pat
         assert [(reason, many) for reason, _, many in study.refused] == [("not_an_image", 1)]
 
 
+def test_files_stay_where_they_are(tmp_path):
+    cut = sorted(ct_slices(tmp_path / "ct").iterdir())[3]
+    cut.write_bytes(cut.read_bytes()[:-100])
+    mr_volumes(tmp_path / "mr", 2)
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    study = read_study([tmp_path / "ct", *(tmp_path / "mr").iterdir()])
+    assert [each.document["kind"] for each in study.series] == ["volume", "volume", "image"]
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
 @pytest.mark.parametrize(("named", "told"), [("US", ""), ("OD", "OD")])
 def test_unspecified_values_have_no_unit_that_reads_as_a_modality(tmp_path, named, told):
     path = film(tmp_path / "a", RescaleSlope=2, RescaleIntercept=1, RescaleType=named)  # US is "unspecified" there
