@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
@@ -10,22 +10,26 @@ from medvlp.evaluation.results import AVERAGES, Metric, Result
 _VALUES = ("ppv", "npv")
 
 
-def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
+def evidence_of(result: Result, thresholds: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return finding -> n, base rate, AUROC with its interval, PPV and NPV at the first operating point, and the data.
 
     The numbers are those of the result's rows over everybody; a finding without an AUROC row is left out.
+
+    Args:
+        result: of an answer with scores.
+        thresholds: findings whose thresholds the bundle holds; PPV and NPV of others are of calls that it never makes.
 
     Example:
         >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
         >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=100, positives=20, patients=90)
         >>> row = Metric(metric="auroc", label="edema", value=0.8, interval=around, counts=counts)
-        >>> kept = evidence_of(Result(name="it", recipe="r", data="d", metrics=(row,), synthetic=True))["edema"]
+        >>> kept = evidence_of(Result(name="it", recipe="r", data="d", metrics=(row,), synthetic=True), [])["edema"]
         >>> kept["base_rate"], kept["auroc"], kept["ppv"], kept["data"]["synthetic"]
         (0.2, 0.8, None, True)
     """
     rows = [row for row in result.metrics if row.group is None and row.label not in AVERAGES]
     first = next((row.operating_point for row in rows if row.metric in _VALUES), None)
-    called = {(row.metric, row.label): row for row in rows if row.operating_point == first}
+    called = {(row.metric, row.label): row for row in rows if row.operating_point == first and row.label in thresholds}
     data = {"hash": result.data, "split": "", "recipe": result.recipe, "synthetic": result.synthetic}
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -42,7 +46,7 @@ def evidence_of(result: Result) -> dict[str, dict[str, Any]]:
                 "method": row.interval.method,
                 "interval": row.interval.form,
                 "reason": row.reason,
-                "operating_point": first,
+                "operating_point": first if row.label in thresholds else None,
             }
             for name in _VALUES:
                 entry |= _value(name, called.get((name, row.label)))

@@ -86,10 +86,13 @@ def store_fitted(
     bundle = load_bundle(folder)
     for answer in bundle.answers:
         result = found.get(answer.name)
-        if result is not None and (evidence := evidence_of(result)):
-            bundle = _changed(bundle, answer.name, evidence={**(answer.evidence or {}), **evidence})
-        if result is not None and result.fitted:
+        if result is None:
+            continue
+        if result.fitted:
             bundle = _with_fitted(bundle, answer.name, result.fitted, result.data, calibration)
+        points = next(each.operating_points for each in bundle.answers if each.name == answer.name) or {}
+        if evidence := evidence_of(result, points.get("findings", {})):
+            bundle = _changed(bundle, answer.name, evidence={**(answer.evidence or {}), **evidence})
     for name, maps in map_evidence(list(found.values())).items():
         bundle = _changed(bundle, name, maps=maps)
     sentences = sentence_evidence(found.values())

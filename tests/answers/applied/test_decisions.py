@@ -164,6 +164,22 @@ def test_what_is_not_judged_keeps_what_was_chosen_before(
     assert {name: each["data"]["hash"] for name, each in after.evidence.items()} == {one: "first", two: "second"}
 
 
+def test_predictive_values_are_evidence_where_the_bundle_calls_and_nowhere_else(
+    stored: Callable[..., Bundle], labels: list[str], tmp_path: Path
+) -> None:
+    one, two = labels[:2]
+    row = Metric(metric="auroc", label=one, value=0.8, counts=Counts(n=40, positives=20, patients=40))
+    rows = [replace(row, label=name) for name in (one, two)]
+    rows += [replace(each, metric="ppv", operating_point="youden", threshold=0.4) for each in rows]
+    chosen = {one: fitted(20, 40).to_dict(), two: fitted(9, 50).to_dict()}
+    found = Result(name="zero_shot", recipe="", data="", metrics=tuple(rows), fitted=chosen)
+    stored({})
+    store_fitted(tmp_path / "bundle", {"zero_shot": found}, calibration="temperature")
+    evidence = answer_of(load_bundle(tmp_path / "bundle")).evidence
+    values = {name: (each["auroc"], each["ppv"], each["operating_point"]) for name, each in evidence.items()}
+    assert values == {one: (0.8, 0.8, "youden"), two: (0.8, None, None)}
+
+
 def test_a_category_is_what_the_conformal_set_holds() -> None:
     rule = {"level": 0.9, "present_from": 0.3, "absent_to": 0.6, "positives": 50, "negatives": 50}
     overlap = read_decisions({"findings": {}, "conformal": {"edema": rule}}, None)
