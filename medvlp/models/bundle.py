@@ -169,7 +169,7 @@ def _released(model: Any) -> dict[str, Tensor]:  # noqa: ANN401
 def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: str = "") -> None:
     model: Any = bundle.model
     int8 = bundle.int8
-    if int8 is not None and int8.facts["weights"] != hash_of_tensors(model):
+    if int8 is not None and int8.facts["weights"] != hash_of_tensors(model.state_dict()):
         int8 = None
     described = {
         "schema": SCHEMA,

@@ -47,7 +47,7 @@ def load_head(head: nn.Module, file: str | Path, *, where: str) -> Loaded:
             f"the file and {of_head} in the head: set the head's options to those it was trained with."
         )
     head.load_state_dict(tensors)
-    return Loaded(sha256, hash_of_tensors(head))
+    return Loaded(sha256, hash_of_tensors(head.state_dict()))
 
 
 def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
@@ -56,10 +56,10 @@ def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[st
     return sorted(own.keys() ^ tensors.keys()) + other
 
 
-def hash_of_tensors(module: nn.Module) -> str:
-    """Return the SHA-256 of a module's tensors by name."""
+def hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and bytes of tensors, by name."""
     found = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

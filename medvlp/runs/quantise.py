@@ -83,7 +83,7 @@ def quantise(model: Path, manifest: Path, *, out: Path, root: Path | None, recor
     graphs = {name: quantised(towers[name], torch.cat(pixels)) for name, pixels in seen.items() if pixels}
     if not graphs:
         raise UserError("No tower of images or slices of this model looked at a picture: there is none to quantise.")
-    facts: dict[str, Any] = {"weights": hash_of_tensors(loaded.model)}
+    facts: dict[str, Any] = {"weights": hash_of_tensors(loaded.model.state_dict())}
     facts["calibrated"] = {"records": len(shown), "data": table.hash}
     answer, part = None, "train"
     if "validate" in table.column("split").tolist():

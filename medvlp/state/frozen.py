@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.protocols import Model
+from medvlp.models.pretrained_head import hash_of_tensors
 from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors
 
 __all__ = ["Frozen"]
@@ -102,8 +102,4 @@ class Frozen(ModelTeacher):
 
 def _digest(model: Model) -> Tensor:
     """SHA-256 of names, shapes and bytes of a model's tensors, (32,) uint8."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(save_tensors(model).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+    return torch.tensor(list(bytes.fromhex(hash_of_tensors(save_tensors(model)))), dtype=torch.uint8)

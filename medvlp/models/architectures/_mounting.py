@@ -122,7 +122,8 @@ class HeadedModel(Model):
         """See `Model`."""
         frozen = [n for n in self._loaded if not any(p.requires_grad for p in self.heads[n].parameters())]
         own = [n for n in frozen if n in self.training_only]
-        return {n: self._loaded[n].sha256 for n in own if hash_of_tensors(self.heads[n]) == self._loaded[n].tensors}
+        now = {n: hash_of_tensors(self.heads[n].state_dict()) for n in own}
+        return {n: self._loaded[n].sha256 for n in own if now[n] == self._loaded[n].tensors}
 
     def left_out(self) -> tuple[str, ...]:
         """See `Model`: heads of training alone, and what only they share."""
