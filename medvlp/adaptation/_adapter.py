@@ -158,7 +158,7 @@ class Adapter(ABC):
                 be fitted.
         """
         features, held_out = checked_tables(train, validation)
-        names, labels, left_out = _known(train)
+        names, labels, left_out = both_classes(train)
         words = self._words(names, bank)
         grid = self.grid(words)
         made = self.candidates(features, labels, words, grid)
@@ -185,7 +185,7 @@ class Adapter(ABC):
             np.unique(np.asarray(table.patients, str))
         ):
             raise DataError("A patient is in two folds: draw folds of patients.")
-        names, labels, left_out = _known(table)
+        names, labels, left_out = both_classes(table)
         words = self._words(names, bank)
         grid = self.grid(words)
         scores = [np.zeros(labels.shape) for _ in grid]
@@ -272,7 +272,7 @@ def _areas(scores: FloatArray, labels: FloatArray, folds: NDArray[np.int64]) -> 
     return found
 
 
-def _known(table: ProbeTable) -> tuple[list[str], FloatArray, dict[str, str]]:
+def both_classes(table: ProbeTable) -> tuple[list[str], FloatArray, dict[str, str]]:
     """Return the findings with both classes, their labels (N, K), and why the others are left out."""
     names: list[str] = []
     left_out: dict[str, str] = {}

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from medvlp.adaptation._adapter import both_classes
 from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
-from medvlp.core.errors import DataError
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -137,23 +137,18 @@ class Knn:
                 be asked.
         """
         features, held_out = (_unit(rows) for rows in checked_tables(train, validation))
-        found: dict[str, Neighbours] = {}
-        left_out: dict[str, str] = {}
+        names, _, left_out = both_classes(train)
         asked: dict[str, tuple[FloatArray, list[int]]] = {}
-        for name, labels in train.labels.items():
-            known = np.isin(labels, (0.0, 1.0))
-            if len(np.unique(labels[known])) < 2:
-                left_out[name] = "no_negatives" if (labels[known] == 1).any() else "no_positives"
-                continue
+        for name in names:
+            known = int(np.isin(train.labels[name], (0.0, 1.0)).sum())
             # Of equal ones the first is chosen: the largest k stands first.
-            asked[name] = labels, sorted({min(k, int(known.sum())) for k in self.neighbours}, reverse=True)
+            asked[name] = train.labels[name], sorted({min(k, known) for k in self.neighbours}, reverse=True)
+        found: dict[str, Neighbours] = {}
         for name, votes in _votes(held_out, features, asked, self.temperature):
             labels, ks = asked[name]
             best, value = best_by_auroc(validation.labels[name], list(votes))
             found[name] = Neighbours(features, labels, ks[best], value)
-        found = {name: found[name] for name in asked}
-        if not found:
-            raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
+        found = {name: found[name] for name in names}
         if self.refit:
             both = both_tables(train, validation)
             rows = _unit(both.features)
