@@ -82,9 +82,8 @@ def _nearest(rows: Tensor, k: int, budget: int) -> tuple[Tensor, Tensor]:
     """Return each row and its k nearest, (N, k + 1), and their distances; the row itself always comes first."""
     found = nearest(rows, rows, k + 1, block=budget)
     own = torch.arange(len(rows), device=rows.device)[:, None]
-    order = torch.argsort((found.rows == own).to(torch.int8), dim=1, stable=True)[
-        :, :k
-    ]  # of many equal rows it may lack
+    # Of many equal rows it may lack.
+    order = torch.argsort((found.rows == own).to(torch.int8), dim=1, stable=True)[:, :k]
     far = (1 - found.scores).clamp(min=0).gather(1, order)
     return torch.cat([own, found.rows.gather(1, order)], dim=1), torch.cat([torch.zeros_like(far[:, :1]), far], dim=1)
 

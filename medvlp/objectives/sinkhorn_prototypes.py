@@ -86,6 +86,7 @@ class SinkhornPrototypes(Objective):
                 f"Objective 'sinkhorn_prototypes' has the views {', '.join(self.views) or 'none'}: name an assigner "
                 "and another view, each once."
             )
+        self.prototypes = prototypes
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.freeze = freeze
         self.queue, self.head = queue, head

@@ -11,7 +11,7 @@ from torch import Tensor
 from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.core.schedules import Number, Ramp, value_at
+from medvlp.core.schedules import Number, ends_of, value_at
 from medvlp.state._samples import packed, rows_of, unpacked
 
 
@@ -35,8 +35,7 @@ class Beliefs:
     """
 
     def __init__(self, momentum: Number, findings: int) -> None:
-        ends = (momentum.start, momentum.end) if isinstance(momentum, Ramp) else (momentum,)
-        if not all(0 <= end < 1 for end in ends):
+        if not all(0 <= end < 1 for end in ends_of(momentum)):
             raise ConfigError(f"follow of state 'class_prototypes' is {momentum}: use numbers from 0 to below 1.")
         self.momentum = momentum
         self._places: dict[str, int] = {}

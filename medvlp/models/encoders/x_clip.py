@@ -61,7 +61,7 @@ class XClip(FrameEncoder):
         super().__init__(slice=slice, chunk=chunk, seed=seed, where=where)
         self.messages = nn.ModuleList()
         for block in self.blocks():
-            message = Messages(self.frames, width=self.slice.token_width, heads=_heads_of(block))
+            message = Messages(self.frames, width=self.slice.token_width, heads=int(block.attn.num_heads))  # pyrefly: ignore
             message.join(block)
             self.messages.append(message)
 
@@ -93,7 +93,3 @@ class Messages(Exchange):
         """Return messages (R, S, W) of the class tokens (N, W) of the real frames."""
         written = self.frames.unpack(self.write(classes))
         return written + self.attention(self.norm(written), self.frames.real)
-
-
-def _heads_of(block: Any) -> int:  # noqa: ANN401  (timm tells of its blocks at run time only)
-    return int(block.attn.num_heads)

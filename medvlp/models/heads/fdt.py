@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, cast
 
 import torch
@@ -84,7 +85,7 @@ class Fdt(Head):
         self.width = embed_dim
         self.stage = stage
         self.temperature = temperature
-        self.activation = sparsemax if activation == "sparsemax" else _softmax
+        self.activation = sparsemax if activation == "sparsemax" else partial(torch.softmax, dim=1)
         hidden = [nn.LayerNorm(token_width), nn.Linear(token_width, embed_dim), nn.GELU()]
         self.query = nn.Sequential(*hidden, nn.LayerNorm(embed_dim), nn.Linear(embed_dim, embed_dim))
         self._book = (cast("Codebook", share(shared, lambda: Codebook(codes, embed_dim))),)
@@ -111,7 +112,3 @@ def sparsemax(scores: Tensor) -> Tensor:
     excess = ordered.cumsum(dim=1) - 1
     support = (ordered * ranks > excess).sum(dim=1, keepdim=True)
     return (wide - excess.gather(1, support - 1) / support).clamp(min=0)
-
-
-def _softmax(scores: Tensor) -> Tensor:
-    return scores.softmax(dim=1)
