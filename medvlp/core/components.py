@@ -153,7 +153,7 @@ def chosen(word: str) -> tuple[Entry, ...]:
 def describe(kind: str, name: str) -> Described:
     """Import a component and return its options, defaults and an example."""
     target = component(kind, name)
-    doc = inspect.getdoc(target) or ""
+    doc = inspect.cleandoc(target.__doc__ or "")  # its own: that of a parent is of another thing
     # What a component takes over from its parent is described there.
     parents = reversed(target.__mro__) if inspect.isclass(target) else ()
     about = {
@@ -189,7 +189,10 @@ def _docs(kind: str, name: str) -> tuple[str, str]:
     places = [] if spec is None else list(spec.submodule_search_locations or ())
     path = next((file for place in places if (file := Path(place) / f"{name}.py").is_file()), None)
     if path is None:  # another package's, by its entry point
-        return "", inspect.getdoc(component(kind, name)) or ""
+        try:
+            return "", inspect.cleandoc(component(kind, name).__doc__ or "")
+        except Exception as error:  # whatever its code raises: all others are listed
+            return "", f"Cannot be used: {error}"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.ClassDef, ast.FunctionDef)
     public = next(iter(_all(tree)), "")

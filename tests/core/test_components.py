@@ -16,6 +16,7 @@ from medvlp.core.components import KINDS, chosen, describe, entries
 from medvlp.core.docstrings import paper
 from medvlp.core.errors import UserError
 from medvlp.core.registry import available, component, fill, schema
+from tests.plugins import installed
 
 ALL = [(kind, name) for kind in KINDS for name in available(kind)]
 SOURCE = Path(__file__).resolve().parents[2] / "medvlp"
@@ -102,6 +103,34 @@ def test_a_component_of_another_package_is_listed_and_described(monkeypatch: pyt
         ("name_of", "str", "'x'", ""),
     ]
     assert (found.source, found.example) == ("", ">>> 1 + 1\n2")
+
+
+class Parent:
+    """What every loss is."""
+
+
+class Undocumented(Parent):
+    def __init__(self, *, rate: float = 1.0) -> None:
+        self.rate = rate
+
+
+def test_a_package_that_cannot_be_imported_takes_no_line_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "zero_division.py").write_text("1 / 0\n")
+    sys.path.insert(0, str(tmp_path))
+    broken = {"gone": "objectives no_such_package:Loss", "zero": "objectives zero_division:Loss"}
+    try:
+        with installed(**broken):
+            lines = {entry.name: entry.line() for entry in entries("objectives")}
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert "no_such_package:Loss, cannot be imported (No module named 'no_such_package')" in lines.pop("gone")
+    assert lines.pop("zero") == "Cannot be used: division by zero"
+    assert lines == {entry.name: entry.line() for entry in entries("objectives")}
+
+
+def test_a_component_without_words_is_not_told_in_those_of_its_parent() -> None:
+    with installed(bare=f"objectives {__name__}:Undocumented"):
+        assert (describe("objectives", "bare").summary, chosen("bare")[0].summary) == ("", "")
 
 
 def test_words_choose_a_kind_a_name_or_both() -> None:
