@@ -60,12 +60,13 @@ def stored_volume(volume: Volume) -> StoredVolume:
         low = float(hung.min(where=finite, initial=np.inf)) if finite.any() else 0.0
         high = float(hung.max(where=finite, initial=-np.inf)) if finite.any() else 0.0
         for few in (hung[len(hung) // 2], hung[:0]):  # slices may have slopes of their own, as those of PET have
-            (slope, intercept), error = _scale(few, low, high), 0.0
+            (slope, intercept), errors = _scale(few, low, high), []
             for voxels, out in zip(hung, values, strict=True):  # slice by slice: float64 takes the memory of one
                 known = np.where(np.isfinite(voxels), voxels, low)
                 out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
-                error = max(error, float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
-            if error <= (high - low) / 65534:
+                errors.append(float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
+            error = max(errors)
+            if np.median(errors) <= (high - low) / 65534:  # slices that were interpolated may lie between steps
                 break
     axes = volume.affine.to("RAS").matrix[:3, :3] / volume.affine.spacing
     turned = float(np.degrees(np.arccos(np.clip(np.abs(axes).max(axis=0).min(), 0, 1))))
