@@ -37,11 +37,6 @@ class CopyText:
     def __post_init__(self) -> None:
         require(self, are_texts([self.field, self.to]), "takes two different text fields")
 
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The copy."""
-        return (self.to,)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Copy."""
         if self.field not in sample.fields:

@@ -41,11 +41,6 @@ class EverySlice:
         fits = (parse_field(self.field).kind, parse_field(self.to).kind) == ("stack", "image")
         require(self, fits, "makes images of a stack")
 
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The field that it makes."""
-        return (self.to,)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Write the slices."""
         stack = sample.fields.get(self.field)

@@ -107,11 +107,6 @@ class ReadOrgans:
         """Organ -> its values."""
         return _TOTAL if self.organs is None else self.organs
 
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The stack."""
-        return (self.to,)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Read the volume and its organs."""
         source = volume_in(sample, self.field)

@@ -71,11 +71,6 @@ class Relations:
             if len(set(words)) < len(words):
                 raise ConfigError(f"relations knows the words {list(words)}: name each once.")
 
-    @property
-    def adds(self) -> tuple[str, ...]:
-        """The field that it makes."""
-        return (self.to,)
-
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Add the matrix."""
         matrix = self.matrix(sample)
