@@ -67,17 +67,23 @@ def curve_chart(curve: Curve, *, kind: str, chance: float, key: str) -> str:
         axes.plot([0, 1], [0, 1] if diagonal else [chance, chance], color="#9aa5ae", linewidth=0.8, dashes=(3, 3))
         axes.fill_between(curve.grid, curve.low, curve.high, color=ACCENT, alpha=0.16, linewidth=0)
         axes.plot(*_thinned(curve.x, curve.y), color=ACCENT, linewidth=1.5, solid_joinstyle="round")
-        axes.set_xlim(-0.01, 1.01)
-        axes.set_ylim(-0.01, 1.02)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.grid(color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.set_aspect("equal")
+        square(axes, 1.0)
         axes.set_xlabel("1 − specificity" if diagonal else "recall", labelpad=2)
         axes.set_ylabel("sensitivity" if diagonal else "precision", labelpad=2)
 
     return svg_of(draw, width=2.15, height=2.1, key=key)
+
+
+def square(axes: Axes, end: float) -> None:
+    """Let both axes of a small chart reach from 0 to `end`, with a grid behind what is drawn."""
+    axes.set_xlim(-0.01 * end, 1.01 * end)
+    axes.set_ylim(-0.01 * end, 1.02 * end)
+    ticks = [0, end / 2, end]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_aspect("equal")
 
 
 def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: bool, pale: Sequence[Series] = ()) -> str:

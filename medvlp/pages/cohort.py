@@ -111,11 +111,10 @@ def render_cohort(page: CohortPage) -> str:
         >>> "<h1>a &lt;b&gt;</h1>" in render_cohort(page)
         True
     """
-    return (
-        environment()
-        .get_template("cohort.html.jinja", globals={"shares": content.shares})
-        .render(page=page, summary=page.summary, charts=_charts(page.summary), names=_NAMES, units=_UNITS)
-    )
+    splits = [part.name for part in page.summary.splits] or ["records"]
+    charts = {numbers.name: Markup(_chart(numbers, splits)) for numbers in page.summary.numbers}
+    template = environment().get_template("cohort.html.jinja", globals={"shares": content.shares})
+    return template.render(page=page, summary=page.summary, charts=charts, names=_NAMES, units=_UNITS)
 
 
 _UNITS: Mapping[str, str] = {"age": "years", "year": ""}
@@ -130,11 +129,6 @@ _NAMES: Mapping[str, str] = {
     "age": "Age",
     "year": "Year",
 }
-
-
-def _charts(summary: CohortSummary) -> dict[str, Markup]:
-    splits = [part.name for part in summary.splits] or ["records"]
-    return {numbers.name: Markup(_chart(numbers, splits)) for numbers in summary.numbers}
 
 
 def _chart(numbers: Numbers, splits: list[str]) -> str:

@@ -128,10 +128,6 @@ def _isolated(text: str) -> Markup:
     return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", str(escape(text))))
 
 
-def _macros(result: Result) -> list[Metric]:
-    return [row for row, _ in metric_rows(result) if row.label == "macro"]
-
-
 def _plain(value: object) -> str:
     """Return a leaf of a configuration in one line."""
     if isinstance(value, Mapping):
@@ -162,7 +158,7 @@ _HELPERS: dict[str, Any] = {
     "is_tree": lambda value: isinstance(value, Mapping) and bool(value),
     "plain": _plain,
     "notes_of": _notes,
-    "macros_of": _macros,
+    "macros_of": lambda result: [row for row, _ in metric_rows(result) if row.label == "macro"],
     "forms_of": _forms,
     "averages": AVERAGES,
 }

@@ -8,7 +8,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from medvlp.features.drawing import ACCENT
-from medvlp.pages.charts import GRID, MUTED, svg_of
+from medvlp.pages.charts import GRID, MUTED, square, svg_of
 from medvlp.statistics.calibration.reliability import ReliabilityBin
 from medvlp.statistics.decision_curve import DecisionCurve
 
@@ -26,22 +26,10 @@ def reliability_chart(bins: Sequence[ReliabilityBin], *, key: str) -> str:
     def draw(axes: Axes) -> None:
         axes.plot([0, end], [0, end], color="#9aa5ae", linewidth=0.8, dashes=(3, 3))
         x, y = [each.probability for each in bins], [each.observed for each in bins]
-        axes.vlines(
-            x,
-            [each.interval.low or 0.0 for each in bins],
-            [each.interval.high or 0.0 for each in bins],
-            color=ACCENT,
-            linewidth=1.1,
-        )
+        low, high = [each.interval.low or 0.0 for each in bins], [each.interval.high or 0.0 for each in bins]
+        axes.vlines(x, low, high, color=ACCENT, linewidth=1.1)
         axes.plot(x, y, color=ACCENT, linewidth=1.2, marker="o", markersize=3)
-        axes.set_xlim(-0.01 * end, 1.01 * end)
-        axes.set_ylim(-0.01 * end, 1.02 * end)
-        ticks = [0, end / 2, end]
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.grid(color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.set_aspect("equal")
+        square(axes, end)
         axes.set_xlabel("mean probability", labelpad=2)
         axes.set_ylabel("share present", labelpad=2)
 

@@ -62,13 +62,13 @@ def draw_sheet(items: Sequence[GalleryItem], *, columns: int = 4) -> NDArray[np.
             for box in item.boxes:
                 marks.rectangle((box.left, box.top, box.right, box.bottom), outline=_BOX)
             sheet.paste(drawn, (place, top))
-        words = f"{item.finding.replace('_', ' ')}  {item.score:.2f}"
-        pen.text((left, top + height + 2), words, fill=_INK, font=_font(14))
-        pen.text((left, top + height + 19), _fitting(item.truth, 2 * width), fill=_GREY, font=_font(12))
+        words, under = f"{item.finding.replace('_', ' ')}  {item.score:.2f}", _fitting(item.truth, 2 * width)
+        pen.text((left, top + height + 2), words, fill=_INK, font=ImageFont.load_default(14))
+        pen.text((left, top + height + 19), under, fill=_GREY, font=ImageFont.load_default(12))
     return np.asarray(sheet)
 
 
-def write_sheet(run: Path, path: Path, *, columns: int = 4) -> None:
+def write_sheet(run: Path, path: Path) -> None:
     """Write the contact sheet of a run's gallery as a PNG with a palette.
 
     Raises:
@@ -77,19 +77,15 @@ def write_sheet(run: Path, path: Path, *, columns: int = 4) -> None:
     items = [item for item in read_gallery(Path(run))[0] if not item.chosen]
     if not items:
         raise DataError(f"{run} keeps no pictures: evaluate it with evaluation.gallery above 0.")
-    sheet = Image.fromarray(draw_sheet(items, columns=columns))
+    sheet = Image.fromarray(draw_sheet(items))
     few = sheet.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     few.save(buffer, format="PNG", optimize=True)
     write_bytes(Path(path), buffer.getvalue())
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
 def _fitting(words: str, width: int) -> str:
     """Cut words to a width in pixels."""
-    while words and _font(12).getlength(words) > width:
+    while words and ImageFont.load_default(12).getlength(words) > width:
         words = words[:-2].rstrip() + "…" if len(words) > 2 else ""
     return words

@@ -10,6 +10,7 @@ from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import mean_of_places
 from medvlp.statistics.few import TOO_FEW
+from medvlp.text.sentences import capital
 
 _TOO_FEW = "too few patients for an interval"
 
@@ -56,7 +57,7 @@ def summary_of(results: Sequence[Result]) -> str:
         if retrieval is None:
             return "No result has a macro AUROC or a recall; the tables below show what there is."
         return (
-            f"{_upper(finding(retrieval.label))} {retrieval.metric} is {_with_interval(retrieval)} over "
+            f"{capital(finding(retrieval.label))} {retrieval.metric} is {_with_interval(retrieval)} over "
             f"{integer(retrieval.counts.n)} queries and a pool of {integer(retrieval.counts.pool)}; "
             f"a random ranking reaches {number(retrieval.chance)}."
         )
@@ -95,6 +96,10 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
     return [tile for tile in made if tile is not None][:5]
 
 
+def _tile(name: str, row: Metric, against: str) -> Tile:
+    return Tile(name, number(row.value), interval(row), against)
+
+
 def _macro_tile(result: Result) -> Tile | None:
     row = macro_of(result)
     if row is None:
@@ -107,7 +112,7 @@ def _macro_tile(result: Result) -> Tile | None:
         else f"n {integer(row.counts.n)}; chance is 0.5"
     )
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
-    return Tile(name, number(row.value), interval(row), against + rare.get(row.reason or "", ""))
+    return _tile(name, row, against + rare.get(row.reason or "", ""))
 
 
 def _weakest_finding(best: Result) -> Tile | None:
@@ -120,7 +125,7 @@ def _weakest_finding(best: Result) -> Tile | None:
         return None
     row = min(rows, key=lambda row: (row.value or 0.0, row.label))
     against = f"{integer(row.counts.positives)} positive of {integer(row.counts.n)}; chance is 0.5"
-    return Tile(f"Weakest finding, {finding(row.label)}: AUROC", number(row.value), interval(row), against)
+    return _tile(f"Weakest finding, {finding(row.label)}: AUROC", row, against)
 
 
 def _weakest_group(best: Result) -> Tile | None:
@@ -137,7 +142,7 @@ def _weakest_group(best: Result) -> Tile | None:
         against = f"{several}{integer(row.counts.n)} cases; {number(row.test.second)} less {number(row.test.first)}"
         if row.test.first is None:
             against = f"{integer(row.counts.n)} cases; 0 is no gap"
-        return Tile(f"{_upper(group_words(row.group))}: AUROC less others'", number(row.value), interval(row), against)
+        return _tile(f"{capital(group_words(row.group))}: AUROC less others'", row, against)
     alike = [
         row
         for row in macro
@@ -147,7 +152,7 @@ def _weakest_group(best: Result) -> Tile | None:
         return None
     row = min(alike, key=lambda row: (row.value or 0.0, str(row.group)))
     against = f"{integer(row.counts.n)} cases; everybody {number(everybody.value)}"
-    return Tile(f"Weakest group, {group_words(row.group)}: macro AUROC", number(row.value), interval(row), against)
+    return _tile(f"Weakest group, {group_words(row.group)}: macro AUROC", row, against)
 
 
 def _calibration_tile(best: Result) -> Tile | None:
@@ -156,17 +161,14 @@ def _calibration_tile(best: Result) -> Tile | None:
     rows = [row for row in own if (row.metric, row.label, row.calibration) == ("ece", "macro", used)]
     if used is None or not rows or rows[-1].value is None:
         return None
-    row = rows[-1]
-    return Tile(
-        "Calibration error, macro", number(row.value), interval(row), f"{map_words(row.calibration)}; 0 is best"
-    )
+    return _tile("Calibration error, macro", rows[-1], f"{map_words(used)}; 0 is best")
 
 
 def _precision_tile(best: Result) -> Tile | None:
     row = only(best, "average_precision", "macro")
     if row is None or row.value is None:
         return None
-    return Tile("Macro average precision", number(row.value), interval(row), f"a random ranking: {number(row.chance)}")
+    return _tile("Macro average precision", row, f"a random ranking: {number(row.chance)}")
 
 
 def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
@@ -176,17 +178,12 @@ def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
     ratio = row.value / row.chance if row.value and row.chance else 0.0
     times = f"{ratio:.{0 if ratio >= 3 else 1}f} times " if ratio else ""
     name = f"Recall@{row.metric.partition('@')[2]}, {finding(row.label)}"
-    return Tile(name, number(row.value), interval(row), f"{times}a random ranking ({number(row.chance)})")
+    return _tile(name, row, f"{times}a random ranking ({number(row.chance)})")
 
 
 def _places_tiles(results: Sequence[Result]) -> list[Tile]:
     return [
-        Tile(
-            f"{name_of(result.name, result.title)}: {metric}",
-            number(row.value),
-            interval(row),
-            f"n {integer(row.counts.n)}",
-        )
+        _tile(f"{name_of(result.name, result.title)}: {metric}", row, f"n {integer(row.counts.n)}")
         for result, metric, row in mean_of_places(results)
     ]
 
@@ -197,10 +194,8 @@ def _difference_tile(results: Sequence[Result]) -> Tile | None:
         return None
     row = found[1]
     label = "macro AUROC" if row.label == "macro" else f"AUROC of {finding(row.label)}"
-    against = f"{number(row.test.second)} less {number(row.test.first)}" + (
-        "" if row.test.p is None else f"; p {_equals(row.test.p)}"
-    )
-    return Tile(f"Difference in {label}", number(row.value), interval(row), against)
+    p = "" if row.test.p is None else f"; p {_equals(row.test.p)}"
+    return _tile(f"Difference in {label}", row, f"{number(row.test.second)} less {number(row.test.first)}{p}")
 
 
 def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
@@ -239,7 +234,3 @@ def _with_interval(row: Metric) -> str:
 def _equals(p: float) -> str:
     words = p_value(p)
     return words.replace("<", "< ") if words.startswith("<") else f"= {words}"
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
