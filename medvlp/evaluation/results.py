@@ -42,6 +42,7 @@ __all__ = [
     "Metric",
     "Result",
     "Role",
+    "fault_in",
     "json_schema",
     "load_result",
     "result_text",
@@ -104,7 +105,7 @@ def write_result(result: Result, path: Path, *, cases: str | None = None) -> Non
         text = _text(result, entry, indent=1)
     except ValueError as error:  # pydantic's ValidationError is one
         raise DataError(
-            f"Result {result.name!r} cannot be written to {path.name}: {_first(error)}; undefined numbers are None."
+            f"Result {result.name!r} cannot be written to {path.name}: {fault_in(error)}; undefined numbers are None."
         ) from error
     # Cases first: a results.json never names a file that is not there yet.
     if entry is not None:
@@ -122,7 +123,7 @@ def result_text(result: Result, *, indent: int | None = 1) -> str:
         return _text(result, None, indent=indent)
     except ValueError as error:
         raise DataError(
-            f"Result {result.name!r} cannot be written: {_first(error)}; undefined numbers are None."
+            f"Result {result.name!r} cannot be written: {fault_in(error)}; undefined numbers are None."
         ) from error
 
 
@@ -153,7 +154,9 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): name a results.json.") from error
     except ValidationError as error:
-        raise DataError(f"{path} is not a results file of schema {SCHEMA}: {_first(error)}; write it again.") from error
+        raise DataError(
+            f"{path} is not a results file of schema {SCHEMA}: {fault_in(error)}; write it again."
+        ) from error
     table = None
     if document.cases is not None:
         stored = path.parent / document.cases.path
@@ -194,7 +197,8 @@ def _without_none(document: dict[str, object]) -> dict[str, object]:
     return {**document, "metrics": rows}
 
 
-def _first(error: Exception) -> str:
+def fault_in(error: Exception) -> str:
+    """Return where the first fault of a document is and what it is, or the words of another error."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"

@@ -13,7 +13,7 @@ from medvlp.core.errors import DataError
 from medvlp.data.reproduction import Claim, Measured, ReproductionCard, Task
 from medvlp.evaluation.cells import ReportedNumber
 from medvlp.evaluation.cells_words import SYNTHETIC
-from medvlp.evaluation.results import Metric, Result
+from medvlp.evaluation.results import Metric, Result, fault_in
 from medvlp.evaluation.rows import asked_row
 from medvlp.evaluation.tables import Cell, Table
 from medvlp.evaluation.words import rule_words
@@ -142,9 +142,7 @@ def load_suite_table(path: Path) -> Suite:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: run `medvlp evaluate SUITE.yaml` to make it.") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        raise DataError(f"{path} is no table of schema {SCHEMA}: {where}: {first['msg']}; make it again.") from None
+        raise DataError(f"{path} is no table of schema {SCHEMA}: {fault_in(error)}; make it again.") from None
 
 
 def suite_numbers(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text
+from medvlp.evaluation.results import fault_in
 
 
 class _Frozen(BaseModel):
@@ -140,9 +141,7 @@ class Record(_Frozen):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the document"
             raise DataError(
-                f"{path} is not a record of an evaluation ({where}: {first['msg']}): restore it, or remove it for a "
+                f"{path} is not a record of an evaluation ({fault_in(error)}): restore it, or remove it for a "
                 f"page that says less."
             ) from error
