@@ -161,6 +161,15 @@ def with_share(row: Metric, share: Share) -> Metric:
     return with_interval(replace(row, value=share.value), found, method=method, form="score")
 
 
+def share_limits(share: Share, *, level: float = 0.95) -> tuple[float, float, float]:
+    """Return a share of cases that there are, and the ends of its interval."""
+    found = share.wilson(level=level)
+    assert share.value is not None, "there are cases"
+    assert found.low is not None, "as above"
+    assert found.high is not None, "as above"
+    return share.value, found.low, found.high
+
+
 def share_row(row: Metric, share: Share) -> Metric:
     """Return a row with a share as `with_share`, and its counts.
 

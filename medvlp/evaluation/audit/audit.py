@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medvlp.core.grouped import grouped
-from medvlp.evaluation.audit.combined import AuditTest, gap_test, line_test, shortcut_test
+from medvlp.evaluation.audit.combined import AuditTest, group_test, line_test
 from medvlp.evaluation.audit.gaps import area_gaps, family, rate_gaps, worst_rows
 from medvlp.evaluation.audit.miscalibration import line_tests
 from medvlp.evaluation.audit.parts import Part, columns_of, crossed
@@ -75,9 +75,11 @@ def audit_split(
 
     lines = line_tests(data, fitted, validation)
     probable = data.options.probabilities or validation is not None
+    fallen = grouped((single[str(row.group)], row) for row in gaps)
+    known = grouped((single[str(row.group)], row) for row in shortcuts if row.metric == "shortcut_auroc")
     tests = [
-        *(gap_test(column, [row for row in gaps if single[str(row.group)] == column]) for column in columns),
-        *_shortcut_tests(shortcuts, single),
+        *(group_test("subgroup_gap", *rows) for rows in fallen.items()),
+        *(group_test("shortcut", *rows) for rows in known.items()),
         line_test(data, lines, reason="n_too_small" if probable else "no_probabilities"),
     ]
     rows, flags = _flagged(tests, data.name)
@@ -112,11 +114,6 @@ def _crossed_rows(data: SplitData, columns: Mapping[str, list[Part]]) -> list[Me
         always = found.gaps[-1].label
         rows += [row for row in (*found.areas, *found.gaps) if row.value is not None or row.label == always]
     return rows
-
-
-def _shortcut_tests(rows: Sequence[Metric], columns: Mapping[str, str]) -> list[AuditTest]:
-    mine = grouped((columns[str(row.group)], row) for row in rows if row.metric == "shortcut_auroc")
-    return [shortcut_test(column, members) for column, members in mine.items()]
 
 
 def _flagged(tests: Sequence[AuditTest], split: str) -> tuple[list[Metric], tuple[Flag, ...]]:

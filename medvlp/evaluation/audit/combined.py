@@ -48,38 +48,22 @@ def smallest(ways: Sequence[Sequence[Metric]]) -> tuple[Metric, float] | None:
     return min(found, key=lambda pair: pair[1], default=None)
 
 
-def gap_test(column: str, rows: Sequence[Metric]) -> AuditTest:
-    """Return the test of "all groups of a column have the AUROC of their others".
+def group_test(kind: FlagKind, column: str, rows: Sequence[Metric]) -> AuditTest:
+    """Return the test of "all groups of a column have the AUROC of their others", or "no score knows its groups".
 
     Args:
+        kind: ``subgroup_gap`` or ``shortcut``.
         column: its name.
-        rows: ``auroc_gap`` of its groups; of two, each is the other's others, and one is enough.
+        rows: ``auroc_gap`` or ``shortcut_auroc`` of its groups; of two, each is the other's others: one is enough.
     """
     groups = list(dict.fromkeys(row.group for row in rows))
     rows = [row for row in rows if len(groups) > 2 or row.group == groups[0]]
     found = smallest([[row for row in rows if row.label == "macro"], [row for row in rows if row.label != "macro"]])
     if found is None:
-        return AuditTest("subgroup_gap", column, _untested(rows[-1], "subgroup_gap_test"))
+        return AuditTest(kind, column, _untested(rows[-1], f"{kind}_test"))
     row, p = found
-    size, sentence = abs(row.value or 0.0), gap_sentence(row)
-    return AuditTest("subgroup_gap", column, _whole(row, "subgroup_gap_test", p), size, sentence)
-
-
-def shortcut_test(column: str, rows: Sequence[Metric]) -> AuditTest:
-    """Return the test of "no score knows the groups of a column".
-
-    Args:
-        column: its name.
-        rows: ``shortcut_auroc`` of its groups; of two, one is enough.
-    """
-    groups = list(dict.fromkeys(row.group for row in rows))
-    rows = [row for row in rows if len(groups) > 2 or row.group == groups[0]]
-    found = smallest([rows])
-    if found is None:
-        return AuditTest("shortcut", column, _untested(rows[-1], "shortcut_test"))
-    row, p = found
-    size, sentence = abs((row.value or 0.0) - 0.5), shortcut_sentence(row)
-    return AuditTest("shortcut", column, _whole(row, "shortcut_test", p), size, sentence)
+    expected, words = (0.0, gap_sentence) if kind == "subgroup_gap" else (0.5, shortcut_sentence)
+    return AuditTest(kind, column, _whole(row, f"{kind}_test", p), abs((row.value or 0.0) - expected), words(row))
 
 
 def line_test(data: SplitData, lines: Sequence[LineTest], *, reason: str) -> AuditTest:

@@ -14,14 +14,14 @@ from scipy.special import ndtr
 
 from medvlp.evaluation.audit.areas import Area, area_interval, gap_between, mean_area, patient_area
 from medvlp.evaluation.audit.parts import Part, sides
-from medvlp.evaluation.metric_row import with_interval, with_test
+from medvlp.evaluation.metric_row import share_limits, with_interval, with_test
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.bootstrap import Interval, count_patients
 from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.metrics import FloatArray
-from medvlp.statistics.proportions import Share, share_of
+from medvlp.statistics.proportions import share_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _hits(finding: Finding, metric: str, threshold: float) -> tuple[FloatArray, 
 
 def _rate_gap(row: Metric, one: tuple[FloatArray, Finding], other: tuple[FloatArray, Finding], patients: int) -> Metric:
     shares = [share_of(hit, rows.patient, level=row.interval.level) for hit, rows in (one, other)]
-    (mine, low, high), (theirs, least, most) = (_limits(share, row.interval.level) for share in shares)
+    (mine, low, high), (theirs, least, most) = (share_limits(share, level=row.interval.level) for share in shares)
     reach = float(np.hypot(mine - low, most - theirs)), float(np.hypot(high - mine, theirs - least))
     row = replace(
         row, value=mine - theirs, test=replace(row.test, first=theirs, second=mine, p=_rate_p(one, other, patients))
@@ -157,15 +157,6 @@ def _rate_gap(row: Metric, one: tuple[FloatArray, Finding], other: tuple[FloatAr
     method = "wilson_clustered" if any(share.clustered for share in shares) else "wilson"
     found = Interval(mine - theirs - reach[0], mine - theirs + reach[1], 0, 0)
     return with_interval(row, found, method=method, form="square_and_add")
-
-
-def _limits(share: Share, level: float) -> tuple[float, float, float]:
-    """Return a share and its limits; there are some, because both sides have patients of both classes."""
-    found = share.wilson(level=level)
-    assert share.value is not None
-    assert found.low is not None
-    assert found.high is not None
-    return share.value, found.low, found.high
 
 
 def _rate_p(one: tuple[FloatArray, Finding], other: tuple[FloatArray, Finding], patients: int) -> float:

@@ -93,7 +93,9 @@ def _label_columns(data: SplitData) -> FloatArray:
 
 
 def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
-    cases = _by_membership(each.cases, part)
+    # Of this group or not stands as the truth; cases without a value are left out.
+    member: NDArray[np.bool_] = part.rows[each.cases.at]
+    cases = replace(each.cases, truth=member).subset(member | part.others[each.cases.at])
     row = data.row(cases, each.metric, group=part.name)
     row = replace(row, label=label, counts=replace(row.counts, prevalence=None), chance=0.5)
     if data.too_small(cases):
@@ -107,9 +109,3 @@ def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:
         return replace(row, reason="separated")
     p = area_p(area) if each.metric == "shortcut_auroc" else None
     return with_interval(replace(row, test=replace(row.test, p=p)), found, method="delong_clustered", form="logit")
-
-
-def _by_membership(cases: Finding, part: Part) -> Finding:
-    """Return cases with "is of this group" as their truth; cases without a value are left out."""
-    member: NDArray[np.bool_] = part.rows[cases.at]
-    return replace(cases, truth=member).subset(member | part.others[cases.at])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medvlp.evaluation.metric_row import share_limits
 from medvlp.evaluation.results import AVERAGES, Comparison, ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.bootstrap import Interval
 from medvlp.statistics.metrics import FloatArray
@@ -37,7 +38,7 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray) ->
         >>> round(found.low, 2), found.high
         (0.66, 1.0)
     """
-    (low, value, high), (least, other, most) = (_limits(each, patient) for each in (second, first))
+    (value, low, high), (other, least, most) = (share_limits(share_of(each, patient)) for each in (second, first))
     spread = float(first.std() * second.std())
     together = float(np.mean((first - first.mean()) * (second - second.mean())))
     if together > 0:
@@ -54,15 +55,6 @@ def paired_shares(first: FloatArray, second: FloatArray, patient: np.ndarray) ->
         0,
         0,
     )
-
-
-def _limits(hit: FloatArray, patient: np.ndarray) -> tuple[float, float, float]:
-    share = share_of(hit, patient)
-    found = share.wilson()
-    assert share.value is not None, "there are rows"
-    assert found.low is not None, "there are rows"
-    assert found.high is not None, "there are rows"
-    return found.low, share.value, found.high
 
 
 def gain_rows(drawn: pd.DataFrame, centre: pd.DataFrame, *, split: str) -> list[Metric]:
