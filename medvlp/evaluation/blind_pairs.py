@@ -14,6 +14,7 @@ from medvlp.evaluation.pair_patterns import PATTERNS, Pattern, values_of
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.features.blind_pairs import BlindPairs
 from medvlp.statistics.pairs import share_of_pairs
+from medvlp.text.sentences import capital
 
 __all__ = ["blind_pair_metrics", "posed_pairs", "with_scores"]
 
@@ -43,15 +44,11 @@ def posed_pairs(
             if pattern.only in ("", finding) and (values := values_of(manifest, finding, pattern.column)) is not None:
                 named = words.get(finding, finding.replace("_", " "))
                 statements = tuple(
-                    tuple(_capital(each.replace("{it}", named)) for each in side) for side in pattern.statements
+                    tuple(capital(each.replace("{it}", named)) for each in side) for side in pattern.statements
                 )
                 for at, first, second in _fitting(values, sides, pattern, most):
                     rows.append((name, finding, first, second, pairs.ours[at], pairs.other[at], statements))
     return pd.DataFrame(rows, columns=["pattern", "finding", "first", "second", "ours", "other", "statements"])
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _fitting(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
+from medvlp.core.grouped import grouped
 from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import count_patients, patient_clusters
@@ -266,23 +267,16 @@ def _metrics(
 
 def _sides(mentions: Sequence[Mention]) -> dict[str, str]:
     """Return finding -> side of what is present on one side only."""
-    found_by_finding: dict[str, set[str]] = {}
-    for mention in mentions:
-        if mention.presence in ("present", "uncertain") and mention.side:
-            found_by_finding.setdefault(mention.finding, set()).add(mention.side)
-    return {
-        key: next(iter(sides))
-        for key, sides in found_by_finding.items()
-        if len(sides) == 1 and sides < {"left", "right"}
-    }
+    found = grouped((each.finding, each.side) for each in _there(mentions) if each.side)
+    return {key: sides[0] for key, sides in found.items() if set(sides) in ({"left"}, {"right"})}
 
 
 def _sizes(mentions: Sequence[Mention]) -> dict[str, list[float]]:
-    found_by_finding: dict[str, list[float]] = {}
-    for mention in mentions:
-        if mention.size_mm is not None and mention.presence in ("present", "uncertain"):
-            found_by_finding.setdefault(mention.finding, []).append(mention.size_mm)
-    return found_by_finding
+    return grouped((each.finding, each.size_mm) for each in _there(mentions) if each.size_mm is not None)
+
+
+def _there(mentions: Sequence[Mention]) -> list[Mention]:
+    return [mention for mention in mentions if mention.presence in ("present", "uncertain")]
 
 
 def _distance(one: Sequence[float], other: Sequence[float]) -> float:

@@ -38,7 +38,6 @@ from medvlp.statistics.intervals import DEFAULT_FORM
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.proportions import share_of
 from medvlp.statistics.stratified import stratify
-from medvlp.text.hard_negatives import Kind
 
 COVERAGE = 0.9  # of the conformal sets of true and of false sentences
 _FOLDS = 10
@@ -54,7 +53,6 @@ def evaluate_sentence_check(
     recipe: str,
     data: str,
     validation: Studies | None = None,
-    kinds: Sequence[Kind] = SENTENCE_KINDS,
     resamples: int = 1000,
     split: str = "",
     synthetic: bool = False,
@@ -78,7 +76,6 @@ def evaluate_sentence_check(
         recipe, data, synthetic: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.
-        kinds: of changes.
         resamples: of the bootstrap.
         split: written into the rows.
 
@@ -86,17 +83,18 @@ def evaluate_sentence_check(
         DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.
     """
     own = Studies(image, reports, patients)
-    known = validation if validation is not None and sentence_pairs(validation.reports, kinds) else None
+    known = validation if validation is not None and sentence_pairs(validation.reports, SENTENCE_KINDS) else None
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
         raise DataError(f"Patients in both parts: {len(both)}. Calibrate sentences on other patients.")
     mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
-    sentences = evaluate_sentences(own, embed_text, kinds, mean_image=mean_image)
+    sentences = evaluate_sentences(own, embed_text, SENTENCE_KINDS, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
     checker: SentenceEvaluator | None = None
     if known is not None:
-        checker = _fit_checker(evaluate_sentences(known, embed_text, kinds, mean_image=mean_image).table, mean_image)
+        fitted_on = evaluate_sentences(known, embed_text, SENTENCE_KINDS, mean_image=mean_image)
+        checker = _fit_checker(fitted_on.table, mean_image)
         scores["sentence_calibrated"] = checker.calibration.probabilities(rows)
         scores["sentence_prior"] = checker.prior.probabilities(rows)
     cases = rows[["id", "patient_id", "finding", "said", "seen"]].assign(
@@ -119,7 +117,9 @@ def evaluate_sentence_check(
     metrics += [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]
     if checker is not None:
         metrics += _difference_rows(rows, scores, split)
-        metrics.append(_unknown_row(rows, checker.calibration, split))
+        share = 1 - float(checker.calibration.knows(rows).mean())
+        unknown = _row("unknown_share", "sentence_calibrated", rows, None, split)
+        metrics.append(replace(unknown, value=share, reason=None))
         metrics += _verdict_rows(rows, checker, split)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
     return replace(result, metrics=tuple(metrics), fitted={} if checker is None else {"sentences": checker.to_plain()})
@@ -187,12 +187,8 @@ def _alike_row(rows: pd.DataFrame, kind: str | None, seed: int, resamples: int, 
     draws = bootstrap(
         lambda weights: ranks.auroc(weights)[:, None], clusters, resamples=resamples, seed=seed, height=len(used)
     )
-    return with_draws(row, draws[:, 0], form=DEFAULT_FORM, patients=_smaller(used))
-
-
-def _smaller(rows: pd.DataFrame) -> int:
-    """Return the patients of the smaller class."""
-    return int(rows.groupby("true")["patient_id"].nunique().min())
+    smaller = int(used.groupby("true")["patient_id"].nunique().min())
+    return with_draws(row, draws[:, 0], form=DEFAULT_FORM, patients=smaller)
 
 
 def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: str) -> list[Metric]:
@@ -210,11 +206,6 @@ def _difference_rows(rows: pd.DataFrame, scores: dict[str, FloatArray], split: s
         row = replace(row, value=test.difference, test=replace(row.test, first=test.first, second=test.second))
         made.append(with_paired_test(row, test))
     return corrected(made, lambda row: row.group is None)
-
-
-def _unknown_row(rows: pd.DataFrame, fitted: SentenceCalibration, split: str) -> Metric:
-    share = 1 - float(fitted.knows(rows).mean())
-    return replace(_row("unknown_share", "sentence_calibrated", rows, None, split), value=share, reason=None)
 
 
 def _verdict_rows(rows: pd.DataFrame, checker: SentenceEvaluator, split: str) -> list[Metric]:
