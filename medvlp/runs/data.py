@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medvlp.config.tree import DataConfig, GroupConfig
+from medvlp.config.tree import DataConfig
 from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
@@ -102,7 +102,10 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
         manifest = pair_images(manifest, by=data.group.by)
     manifest = _selected(manifest, data)
     if data.group is not None and data.group.keep not in ("pair", "prior"):
-        manifest = _grouped(manifest, data.group)
+        if data.group.keep == "stack":
+            manifest = stack_images(manifest, by=data.group.by)
+        else:
+            manifest = keep_one(manifest, by=data.group.by, prefer=data.group.prefer, column=data.group.column)
     if data.part is not None:
         manifest = in_part(manifest, data.part)
     elif not early:
@@ -121,12 +124,6 @@ def _numbering(manifest: Manifest, leaks: Sequence[Leak]) -> str:
     if "sets" not in manifest.meta or any(leak.kind not in ("patient", "study") for leak in leaks):
         return ""
     return ", or give each of data.sets a namespace where their patient numbers have nothing to do with each other"
-
-
-def _grouped(manifest: Manifest, group: GroupConfig) -> Manifest:
-    if group.keep == "stack":
-        return stack_images(manifest, by=group.by)
-    return keep_one(manifest, by=group.by, prefer=group.prefer, column=group.column)
 
 
 def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:

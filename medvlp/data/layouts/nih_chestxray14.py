@@ -61,6 +61,7 @@ def index(
     files, other = _files(root, names, workers, progress)
     paths = [files.get(name) for name in names]
     ages = source.column("Patient Age")
+    copies = lookup_table(root, (_SOURCES,), "Image Index", "source_repository")
     columns: dict[str, Sequence[object]] = {
         "id": names,
         "id.patient": source.column("Patient ID"),
@@ -70,7 +71,7 @@ def index(
         "sex": source.column("Patient Sex" if "Patient Sex" in source.names else "Patient Gender"),
         "age": [years(age) for age in ages],
         "study_number": [int(number) if number.isdecimal() else None for number in source.column("Follow-up #")],
-        "source": _sources(root, names),
+        "source": [copies.get(name) or "nih_chestxray14" for name in names],
         "deidentified": ["yes"] * len(names),
     }
     tables = [source.path.name]
@@ -94,12 +95,6 @@ def index(
     return published_manifest(
         columns, root=root, reasons=reasons, listed=names, source=str(source.path), meta=meta, skipped=other
     )
-
-
-def _sources(root: Path, names: Sequence[str]) -> list[str]:
-    """The copy that each image came from, where a table says so; else the set."""
-    found = lookup_table(root, (_SOURCES,), "Image Index", "source_repository")
-    return [found.get(name) or "nih_chestxray14" for name in names]
 
 
 def _files(
