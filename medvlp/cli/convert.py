@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,7 @@ def convert(
     from medvlp.zoo import convert as run
 
     check_replaced(out, mark="MANIFEST.sha256", inputs=[source])
-    tree: dict[str, object] = {}
-    for text in options or ():
-        tree = override(tree, text)
-    bundle = run(source, name=name, options=tree)
+    bundle = run(source, name=name, options=reduce(override, options or (), {}))
     VisionLanguageModel(bundle)  # what no command could load is not written
     save_bundle(out, bundle)
     size = sum(parameter.numel() for parameter in bundle.model.parameters())

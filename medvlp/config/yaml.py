@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,7 @@ def load_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     Raises:
         ConfigError: if a file is missing or not YAML, a base leads in a circle, or an override names nothing.
     """
-    tree = _load(find_config(path), ())
-    for text in overrides:
-        tree = override(tree, text)
-    return tree
+    return reduce(override, overrides, _load(find_config(path), ()))
 
 
 def find_config(path: str | Path, beside: Path | None = None) -> Path:

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,7 @@ def curate(
     listed = out.with_suffix(".left_out.csv")
     check_manifest_name(out)
     check_outputs([out, listed], inputs=[path])
-    spec: dict[str, object] = {"name": rule}
-    for text in options:
-        spec = override(spec, text)
+    spec = reduce(override, options, {"name": rule})
     curator: Curator[object] = build("curation", spec, where=f"rule {rule!r}")
     manifest = Manifest.load(path)
     lacking = [name for name in (*curator.reads, *(["split"] if part else [])) if name not in manifest]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from medvlp.config.yaml import override
@@ -72,9 +73,7 @@ def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int 
         DataError: if the folder is not of that layout.
     """
     layout = layout_of(name)
-    spec: dict[str, object] = {"name": layout}
-    for text in options:
-        spec = override(spec, text)
+    spec = reduce(override, options, {"name": layout})
     if "workers" in schema("data/layouts", layout).model_fields:
         spec = {"workers": workers, **spec}
     if not root.is_dir():

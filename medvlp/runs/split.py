@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 from medvlp.config.yaml import override
@@ -60,8 +61,7 @@ def split_cohort(
     """
     given = {"card": card, "seed": seed, "fractions": None if fractions is None else parse_fractions(fractions)}
     spec: dict[str, object] = {"name": rule, **{key: value for key, value in given.items() if value is not None}}
-    for text in options:
-        spec = override(spec, text)
+    spec = reduce(override, options, spec)
     manifest = Manifest.load(path, root=root)
     split = make_split(manifest, spec)
     notes, placed = (*split.caveats(manifest), *notes_of(manifest)), split.apply(manifest)
