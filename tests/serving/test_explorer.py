@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from pydicom import dcmread
 
 from medvlp.core.errors import UserError
@@ -281,7 +282,7 @@ def test_a_bundle_that_was_replaced_is_asked_as_it_is_now(tmp_path):
     assert play.reader("bundle").model.bundle.provenance["seed"] == 7
 
 
-def test_a_sentence_gets_the_readers_answer(shelf, reader):
+def test_a_sentence_gets_the_readers_answer(shelf, reader, tmp_path):
     play = Playground(shelf)
     files = play.files_of("tiny/manifest.parquet", "bundle", split="test", count=3, seed=0)
     assert files == play.files_of("tiny/manifest.parquet", "bundle", split="test", count=3, seed=0)
@@ -292,7 +293,20 @@ def test_a_sentence_gets_the_readers_answer(shelf, reader):
             reader.ask(reader.prepare(path), "Left pleural effusion.")["margin"]
         )
         assert "No rule denies" in each.said[1]["error"]
-    assert answers_html(asked).count("<img ") == 3
+    shown = answers_html(asked)
+    assert shown.count("<img ") == 3
+    # One that cannot be read and one that is held back, on top of the files: the others are asked all the same.
+    (tmp_path / "text.dcm").write_text("a note")
+    Image.new("L", (64, 64)).save(tmp_path / "blank.png")
+    odd = [("text", tmp_path / "text.dcm"), ("blank", tmp_path / "blank.png")]
+    beside = play.ask_files("bundle", [*odd, *files], "Left pleural effusion.\n\nGood morning.")
+    assert [each.said for each in beside[2:]] == [each.said for each in asked]
+    assert [beside[k].said[0]["error"].partition(":")[0] for k in (0, 1)] == [
+        "it is text; give a DICOM, NIfTI, PNG, JPEG or TIFF file.", "This picture is unlike those of the training",
+    ]  # fmt: skip
+    head = answers_html(beside).partition("</thead>")[0]
+    assert head == shown.partition("</thead>")[0]
+    assert "Left pleural effusion.<br><span>against: No left pleural effusion.</span>" in head
     with pytest.raises(UserError, match="Type 1 to 6 sentences"):
         play.ask_files("bundle", files, " \n")
 

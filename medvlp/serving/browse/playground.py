@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from medvlp.answers.asking.model import Prepared, load
+from medvlp.answers.asking.model import load
 from medvlp.core.errors import UserError
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.shown import shown_pixels
 from medvlp.features.drawing import png_uri
+from medvlp.io.errors import UnreadableImage
 from medvlp.serving.browse.shelf import Shelf
 from medvlp.serving.browse.thumbnails import small
 from medvlp.serving.reader import Reader
@@ -29,12 +30,12 @@ class Asked:
 
     Attributes:
         name: of the picture.
-        picture: (h, w) uint8, as the model sees it.
-        said: one entry a sentence, as `Reader.ask` gives it, or ``{"error": sentence}``.
+        picture: (h, w) uint8, as the model sees it; None of a file that cannot be read.
+        said: one entry a sentence, as `Reader.ask` gives it, or ``{"statement": as typed, "error": why not}``.
     """
 
     name: str
-    picture: np.ndarray
+    picture: np.ndarray | None
     said: tuple[dict[str, Any], ...]
 
 
@@ -65,7 +66,7 @@ class Playground:
         if not 0 < len(sentences) <= MOST_SENTENCES:
             raise UserError(f"Type 1 to {MOST_SENTENCES} sentences, one a line, not {len(sentences)}.")
         reader = self.reader(bundle)
-        return [_asked(reader, name, reader.prepare(path), sentences) for name, path in files]
+        return [_asked(reader, name, path, sentences) for name, path in files]
 
     def files_of(self, manifest: str, bundle: str, *, split: str, count: int, seed: int) -> list[tuple[str, Path]]:
         """Return some pictures of a manifest that the bundle looks at, drawn by a seed, with their ids."""
@@ -90,14 +91,15 @@ def split_names(manifest: Manifest) -> list[str]:
 
 def answers_html(asked: Sequence[Asked]) -> str:
     """Return answers as a table, a row a picture, the picture most for the first sentence on top."""
-    heads = [str(each.get("statement", each.get("error"))) for each in asked[0].said] if asked else []
-    denials = [str(each.get("denial", "")) for each in asked[0].said] if asked else []
+    # A picture may be held back: what a sentence stands against is told by one that was asked.
+    heads = [max(each, key=lambda said: "denial" in said) for each in zip(*(one.said for one in asked), strict=True)]
     rows = sorted(asked, key=lambda each: -each.said[0].get("margin", -np.inf))
     head = "".join(
-        f"<th>{escape(a)}<br><span>against: {escape(b)}</span></th>" for a, b in zip(heads, denials, strict=True)
+        f"<th>{escape(said['statement'])}<br><span>against: {escape(said.get('denial', '-'))}</span></th>"
+        for said in heads
     )
     body = "".join(
-        f'<tr><td><img src="{png_uri(each.picture)}" alt="">'
+        f'<tr><td>{"" if each.picture is None else f"""<img src="{png_uri(each.picture)}" alt="">"""}'
         f'<span class="fine">{escape(each.name)}</span></td>{"".join(map(_cell, each.said))}</tr>'
         for each in rows
     )
@@ -115,11 +117,16 @@ def _cell(said: dict[str, Any]) -> str:
     return f'<td class="{"yes" if side else "no"}"><b>{share}</b><br><span class="fine">{note}</span></td>'
 
 
-def _asked(reader: Reader, name: str, prepared: Prepared, sentences: Sequence[str]) -> Asked:
+def _asked(reader: Reader, name: str, path: Path, sentences: Sequence[str]) -> Asked:
+    try:
+        prepared = reader.prepare(path)
+    except UserError as error:
+        why = f"{error.detail}; {error.hint}." if isinstance(error, UnreadableImage) else str(error)
+        return Asked(name, None, tuple({"statement": each, "error": why} for each in sentences))
     said = []
     for sentence in sentences:
         try:
             said.append(reader.ask(prepared, sentence))
         except UserError as error:
-            said.append({"error": str(error)})
+            said.append({"statement": sentence, "error": str(error)})
     return Asked(name, small(shown_pixels(prepared.sample).numpy(), 128), tuple(said))
