@@ -119,6 +119,9 @@ def test_numbers_are_those_of_results_json_and_say_that_they_are_synthetic(runs_
             assert one[key] == ("" if row[key] is None else f"{row[key]:.3f}")
         assert (one["n"], one["patients"], one["split"]) == (row["n"], row["patients"], row["split"])
         assert one["remark"] == row.get("reason", "").replace("_", " ")
+    means = {row["label"]: row["labels_used"] for row in rows if "labels_used" in row}
+    named = {one["finding"] for one in shown if " of " in one["finding"]}
+    assert named == {f"{name} of {many}" for name, many in means.items()} != set()
     everybody, grouped = (metric_table(result, "auroc", groups=each) for each in (False, True))
     assert len(grouped) == len([row for row in stored if row["metric"] == "auroc"]) > len(everybody)
     assert SYNTHETIC in notes_of(result)

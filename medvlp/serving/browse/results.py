@@ -25,10 +25,11 @@ def metric_table(result: Result, metric: str, *, groups: bool = False) -> pd.Dat
     """
     rows = [
         (
-            finding(row.label), _three(row.value), _three(row.interval.low), _three(row.interval.high), row.counts.n,
+            finding(row.label) + (f" of {many}" if (many := row.counts.labels_used) else ""), three(row.value),
+            three(row.interval.low), three(row.interval.high), row.counts.n,
             "" if row.counts.positives is None else row.counts.positives, row.counts.patients,
-            _three(row.chance), row.split,
-            row.operating_point or row.calibration or "", (row.reason or "").replace("_", " "), row.group or "",
+            three(row.chance), row.split, row.operating_point or row.calibration or "",
+            (row.reason or "").replace("_", " "), row.group or "",
         )
         for row in result.metrics
         if row.metric == metric and (groups or row.group is None)
@@ -76,5 +77,6 @@ def _text(entry: str | int | Cell) -> str | int:
     return p_value(entry.value) if entry.p else entry.text("–")
 
 
-def _three(value: float | None) -> str:
+def three(value: float | None) -> str:
+    """Return a number as tables show it; of none nothing."""
     return "" if value is None else f"{value:.3f}"

@@ -14,6 +14,7 @@ from medvlp.core.files import read_json
 from medvlp.evaluation.rows import headline_of, macro_of
 from medvlp.evaluation.run_files import read_config, read_log
 from medvlp.evaluation.tables import Cell
+from medvlp.serving.browse.results import three
 from medvlp.serving.browse.shelf import Shelf, result_of, result_paths
 
 COLUMNS = ("run", "learns", "state", "samples", "of", "chosen by", "best", "macro AUROC", "n", "data", "recipe")
@@ -92,7 +93,7 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
     headline = _headline(run)
     seen = log[-1].get("samples_seen", 0) if log else ""
     return (
-        name, " + ".join(learns), state, seen, until or "", chosen, _three(value), *headline[:3],
+        name, " + ".join(learns), state, seen, until or "", chosen, three(value), *headline[:3],
         str(saved.get("recipe", headline[3]))[:8],
     )  # fmt: skip
 
@@ -113,10 +114,6 @@ def _headline(run: Path) -> tuple[str, str, str, str]:
         "synthetic" if best.synthetic else "",
         best.recipe,
     )
-
-
-def _three(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else ""
 
 
 def _number(value: object) -> bool:
