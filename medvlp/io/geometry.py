@@ -84,9 +84,8 @@ class Hanging:
 def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).
 
-    Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats Imager Pixel Spacing,
-    which is measured at the detector and magnified, and alone it may be either. `headers` are the data set, then pixel
-    measures of the frame.
+    Of a projection, Pixel Spacing is the detector's, magnified, if it merely repeats Imager Pixel Spacing, and alone it
+    may be that too; else it is calibrated in the patient. `headers` are the data set, then pixel measures of the frame.
     """
     pixel = _pair(headers, "PixelSpacing", notes)
     imager = _pair(headers[:1], "ImagerPixelSpacing", notes)

@@ -121,8 +121,7 @@ function hangOne(number) {
 }
 
 function hangThese(numbers) {
-  room.panes = []; // of another study: nothing is asked of this one by their planes
-  stop();
+  room.panes = []; stop(); // panes of another study: nothing is asked of this one by their planes
   const series = room.study.series[numbers[0]];
   const views = series.kind !== "volume" ? numbers.map((number) => ({ number }))
     : (series.look ? [series.look] : room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
@@ -145,8 +144,7 @@ function hangThese(numbers) {
 async function refresh(pane, first = false, again = true) {
   const series = room.study.series[pane.number], { study } = room;
   const of = series.frames?.[pane.index] ?? series; // each frame has its own letters: of two scouts one is frontal
-  const source = `${study.key}/${pane.number}/${pane.cut ?? ""}`, rulers = (study.rulers[source] ??= []);
-  const shared = { title: nameOfSeries(series), marker: of.marker, unit: of.unit, spacing_kind: of.spacing_kind, own: "", source, rulers };
+  const shared = { title: nameOfSeries(series), marker: of.marker, unit: of.unit, spacing_kind: of.spacing_kind, own: "", rulers: study.rulers, source: `${study.key}/${pane.number}/${pane.cut ?? ""}` };
   if (series.kind === "volume") {
     let volume = study.volumes.get(pane.number);
     if (!volume) study.volumes.set(pane.number, (volume = new Volume(study.key, pane.number, series)));

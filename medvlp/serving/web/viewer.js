@@ -49,7 +49,7 @@ export class Pane {
   /** Show a plane: {rows, columns, values, spacing, skew, paint, edges, title, count, index, unit, ...}. */
   show(plane) {
     const other = !this.plane || this.plane.rows !== plane.rows || this.plane.columns !== plane.columns;
-    if (plane.source !== this.plane?.source) { this.rulers = plane.rulers; this.map = null; if (!plane.keep) this.reset(false); }
+    if (plane.source !== this.plane?.source) { this.rulers = plane.rulers[plane.source] ??= []; this.map = null; if (!plane.keep) this.reset(false); }
     this.plane = plane;
     if (other) { this.bitmap.width = plane.columns; this.bitmap.height = plane.rows; this.image = null; }
     this.stale = true;
@@ -66,11 +66,7 @@ export class Pane {
   /** The window in force; null while the file's own curve is. */
   setWindow(window) { this.window = window; this.stale = true; this.draw(); this.on.changed?.(this); }
   /** Take the last measure that is seen away: those of other slices and frames stay. */
-  unmeasure() {
-    const at = this.rulers.findLastIndex((ruler) => ruler.index === this.plane.index);
-    if (at >= 0) this.rulers.splice(at, 1);
-    this.draw();
-  }
+  unmeasure() { const at = this.rulers.findLastIndex((each) => each.index === this.plane.index); if (at >= 0) this.rulers.splice(at, 1); this.draw(); }
   invert() { this.turned = !this.turned; this.stale = true; this.draw(); }
 
   /** The level table of what is painted, before `invert`. */
@@ -256,8 +252,7 @@ export class Pane {
       root.setPointerCapture(event.pointerId);
       pinch.set(event.pointerId, event);
       if (held?.ruler) this.rulers.pop();
-      const two = pinch.size > 1; // zoom, and the one that stays longer does nothing else
-      const tool = two ? "" : event.button === 1 ? "pan" : event.button === 2 ? "zoom" : this.tool;
+      const two = pinch.size > 1, tool = two ? "" /* they zoom, and the one that stays longer does nothing else */ : event.button === 1 ? "pan" : event.button === 2 ? "zoom" : this.tool;
       held = { x: event.clientX, y: event.clientY, tool, moved: two, window: this.window, zoom: this.zoom, px: this.x, py: this.y, steps: 0 };
       if (tool === "ruler" && event.button === 0) {
         const a = this.at(event);
