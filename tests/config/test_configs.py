@@ -136,8 +136,11 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
             state["bundle"] = str(world.place(state["bundle"]))
     for i, phase in enumerate(tree["phases"]):
         phase["until"] = BATCH * (i + 1)
-        for decoder in (objective.get("decoder", {}) for objective in phase["objectives"]):
-            decoder |= {"path": str(tiny_gpt2(folder / "gpt2"))} if "path" in decoder else {}
+        for objective in phase["objectives"]:
+            if "path" in objective.get("decoder", {}):
+                objective["decoder"]["path"] = str(tiny_gpt2(folder / "gpt2"))
+            if objective["name"] == "denoise":
+                objective["denoiser"] = {**objective.get("denoiser", {}), "size": 16}
     remember = tree["training"].get("remember", False)
     tree["training"] = {"batch": BATCH, "log_every": BATCH, "remember": remember}
     return tree
