@@ -1,6 +1,6 @@
 """Identifiers cut out of report text: the words that are known of the patient, and what has the form of an identifier.
 
-Rules find forms, not meaning: a name that nothing announces ("spoke with Miller") is found only where it is known from
+Rules find forms, not meaning: a name that nothing announces ("Miller agrees") is found only where it is known from
 a column or a header. Read a sample before text leaves the house.
 """
 
@@ -22,7 +22,7 @@ _NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
 _LABEL = (
     r"(?:hospital|unit|serial|licen[cs]e|certificate|beneficiary)(?=\s+(?:no|num))|licen[cs]e plate|s/n|vin|gmc|npi|"
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
-    r"visit|order|phone|telephone|tel|fax|pager|beeper|bleep|ext|passport|insurance|policy|nhs|chi"
+    r"visit|order|phone|telephone|tel|fax|pager|beeper|bleep|ext|passport|insurance|policy|nhs|chi|ward|room|bed"
 )
 _BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
@@ -32,10 +32,10 @@ _ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
     r"technologist|technician|physician|transcriptionist|reader|reviewer|signed"
 )
-_TOLD = r"performed by|discussed with|communicated to|called to|patient|name"
+_TOLD = r"performed by|(?:discussed|spoken?) with|(?:called|spoke|relayed) to|communicated (?:to|with)|patient|name"
 _DIGIT = "one|two|three|four|five|six|seven|eight|nine"
 _OLD = rf"(?:0?(?:9\d|1[01]\d)|(?:ninety|(?:a |one )?hundred)(?:(?:[- ]and)?[- ](?:{_DIGIT}))?)"
-_UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×)(?![a-z])|%|y)"  # behind a number that is none of a person
+_UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×|views?)(?![a-z])|%|y)"  # behind a number that is none of a person
 _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an examination or a disease, "MISS" a verb
     r"(?:\b(?:[Dd]rs?|[Dd]octor|[Pp]rof(?:essor)?|[Mm]r|[Mm]rs|Ms|(?<!\d )ms|[Mm]iss|[Nn]urse)\b\.?"
     r"|\b(?:DRS|DOCTOR|PROF(?:ESSOR)?|MRS)\b\.?|\b(?:DR|MR|MS)\.)"
@@ -100,6 +100,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
+        r"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=[ \t]*(?:[,;)]|\.(?!\d)|$|\n|(?:on|by|via)\b))",
+        r"\b(?:[A-Z]{1,2}\d[A-Z\d]?[ \t]\d(?!ST|ND|RD|TH)[ABD-HJLNP-UW-Z]{2}|[A-Z]\d[A-Z][ \t]\d[A-Z]\d)\b",  # postcode
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
         rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+"
@@ -111,7 +113,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
         rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
-        rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+,?|[^\s,]+,)[ \t]+{_CAPITAL})(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)|[^\s,]+,)[ \t]+{_CAPITAL})"
+        rf"(?:{weak})(?=[\s,.;]|$)",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
