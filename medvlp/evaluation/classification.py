@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.evaluation.predictions import Policy, checked_findings
-from medvlp.evaluation.rank_metrics import MIN_GROUP, rank_metrics
-from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.rank_metrics import rank_metrics
+from medvlp.evaluation.results import Result, Role
+from medvlp.evaluation.scoring.options import MIN_GROUP, ScoreOptions
 from medvlp.statistics.intervals import DEFAULT_FORM, Form
 from medvlp.statistics.metrics import checked_scores
 
@@ -24,7 +25,6 @@ def evaluate_scores(
     recipe: str,
     data: str,
     resamples: int = 2000,
-    level: float = 0.95,
     min_positives: int = 1,
     interval: Form = DEFAULT_FORM,
     policy: Policy = "u_ignore",
@@ -63,20 +63,13 @@ def evaluate_scores(
         0.75
     """
     findings = checked_findings(predictions)
-    metrics: list[Metric] = []
-    for split, rows in split_rows(predictions):
-        metrics += rank_metrics(
-            rows,
-            findings,
-            split=split,
-            seed=seed,
-            resamples=resamples,
-            level=level,
-            min_positives=min_positives,
-            interval=interval,
-            policy=policy,
-            min_group=min_group,
-        )
+    options = ScoreOptions(
+        seed=seed, resamples=resamples, interval=interval, policy=policy, min_positives=min_positives,
+        min_group=min_group,
+    )  # fmt: skip
+    metrics = [
+        row for split, rows in split_rows(predictions) for row in rank_metrics(rows, findings, options, split=split)
+    ]
     return Result(
         name=name,
         title=title,

@@ -9,36 +9,23 @@ import numpy as np
 import pandas as pd
 
 from medvlp.evaluation.metric_row import is_separated, separated, with_interval, without_interval
-from medvlp.evaluation.predictions import Policy, groups_of, known_rows
+from medvlp.evaluation.predictions import groups_of, known_rows
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric
+from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.influence import acceleration
-from medvlp.statistics.intervals import DEFAULT_FORM, Form, interval_of
+from medvlp.statistics.intervals import Form, interval_of
 from medvlp.statistics.proportions import clopper_pearson
 from medvlp.statistics.table import rank_metrics as table_of_ranks
 
-MIN_GROUP = 10
-"""With fewer patients of a class an AUROC of a group may be anything."""
 ALIKE = "_alike"
 """Ends the metric of everybody's mean over the findings of a group's mean, where these are not all."""
 
 
-def rank_metrics(
-    table: pd.DataFrame,
-    findings: Sequence[str],
-    *,
-    split: str,
-    seed: int,
-    resamples: int,
-    level: float = 0.95,
-    min_positives: int = 1,
-    interval: Form = DEFAULT_FORM,
-    policy: Policy = "u_ignore",
-    min_group: int = MIN_GROUP,
-) -> list[Metric]:
-    """Return the rows of one split; arguments as `medvlp.evaluation.classification.evaluate_scores`.
+def rank_metrics(table: pd.DataFrame, findings: Sequence[str], options: ScoreOptions, *, split: str) -> list[Metric]:
+    """Return the rows of one split.
 
     A group's mean is over the findings of everybody's mean that it has enough patients of. Where these are fewer, a row
     ``auroc_alike`` of the group says what everybody reaches over the same ones: the two can be compared.
@@ -46,13 +33,14 @@ def rank_metrics(
     Args:
         table: checked rows of the split.
         findings: its findings.
+        options: of the statistics; those of thresholds and calibrations are not looked at.
         split: its name.
-        seed, resamples, level, min_positives, interval, policy, min_group: as there.
     """
-    parsed = {finding: known_rows(table, finding, policy=policy) for finding in findings}
+    level, min_positives = options.level, options.min_positives
+    parsed = {finding: known_rows(table, finding, policy=options.policy) for finding in findings}
     any_positive = np.any([rows.positive for rows in parsed.values()], axis=0)
     clusters = patient_clusters(table["patient_id"].astype(str), any_positive)
-    with_influence = interval == "bca" and resamples > 0
+    with_influence = options.interval == "bca" and options.resamples > 0
     everybody = [column_of(rows, None, rows.known, clusters, with_influence) for rows in parsed.values()]
     taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
     part = [parsed[label] for label in taking_part]
@@ -65,13 +53,14 @@ def rank_metrics(
             parsed[finding].known & group.inside(parsed[finding].positive),
             clusters,
             with_influence,
-            least=min_group,
+            least=options.min_group,
         )
         for group in groups_of(table, findings)
         for finding in group.findings
     ]
     columns = everybody + grouped
-    found = estimates([*columns, *([pooled] if pooled else [])], clusters, resamples=resamples, seed=seed)
+    every = [*columns, *([pooled] if pooled else [])]
+    found = estimates(every, clusters, resamples=options.resamples, seed=options.seed)
 
     metrics: list[Metric] = []
     kinds = table_of_ranks()
@@ -90,15 +79,14 @@ def rank_metrics(
                 rows.append((row, mean_estimate([found[label, None] for label in labels])))
             if group is None and len(averaged) > 1:
                 weights = np.array([column.positives for column in averaged], np.float64)
-                made = [found[label, None] for label in labels]
-                rows.append((_weighted_row(macro, averaged, metric), mean_estimate(made, weights)))
+                own = [found[label, None] for label in labels]
+                rows.append((_weighted_row(macro, averaged, metric), mean_estimate(own, weights)))
             if group is None and pooled is not None:
                 micro = _row(pooled, metric, split, level)
                 counts = replace(micro.counts, labels_used=len(taking_part), min_positives=macro.counts.min_positives)
                 rows.append((replace(micro, counts=counts), found["micro", None]))
-            metrics += [
-                replace(_with_interval(row, value, at, interval, clusters), policy=policy) for row, value in rows
-            ]
+            made = (_with_interval(row, value, at, options.interval, clusters) for row, value in rows)
+            metrics += [replace(row, policy=options.policy) for row in made]
     return metrics
 
 

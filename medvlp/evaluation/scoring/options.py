@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from medvlp.core.errors import ConfigError
 from medvlp.evaluation.predictions import Policy, check_policy
-from medvlp.evaluation.rank_metrics import MIN_GROUP
 from medvlp.statistics.calibration.calibrators import CALIBRATORS, CalibratorName
 from medvlp.statistics.intervals import DEFAULT_FORM, Form, check_form
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, DEFAULT_RULES, parse_rule
+
+MIN_GROUP = 10
+"""With fewer patients of a class an AUROC of a group may be anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,18 +88,7 @@ def score_predictions(
     flags: list[Flag] = []
     for split, rows in splits.items():
         if ranked is None or split in ranked:
-            metrics += rank_metrics(
-                rows,
-                findings,
-                split=split,
-                seed=options.seed,
-                resamples=options.resamples,
-                level=options.level,
-                min_positives=options.min_positives,
-                interval=options.interval,
-                policy=options.policy,
-                min_group=options.min_group,
-            )
+            metrics += rank_metrics(rows, findings, options, split=split)
         if split not in (FIT_SPLIT, _TRAIN):
             held_out_rows = split_data(rows, findings, name=split, options=options)
             metrics += _fitted_rows(held_out_rows, fitted)
