@@ -93,7 +93,7 @@ class Head(nn.Module):
         return {}
 
 
-class Score(nn.Module):
+class Score(nn.Module, ABC):
     """A similarity of rows and columns, used alike by objective, recipe, retrieval and evaluation.
 
     Attributes:
@@ -111,9 +111,9 @@ class Score(nn.Module):
         """Heads that compute the parts it reads, for both sides; an objective using the score declares them."""
         return {}
 
+    @abstractmethod
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         """Return (R, C), unscaled."""
-        raise NotImplementedError
 
     def both_ways(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return (R, C) of rows and columns, and (C, R) of the same with their sides exchanged, unscaled."""
@@ -272,7 +272,7 @@ class Model(nn.Module, ABC):
         return ()
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss: it declares what it needs, and returns terms. It knows no ranks, devices, chunks or logs.
 
     Attributes:
@@ -282,9 +282,9 @@ class Objective(nn.Module):
 
     scope: Literal["batch", "sample"] = "batch"
 
+    @abstractmethod
     def needs(self) -> frozenset[Key]:
         """What the context must hold; may depend on options, never on the batch."""
-        raise NotImplementedError
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """Heads to mount: ``"part"`` on every kind the needs ask it of, or ``"kind/part"``."""
@@ -298,9 +298,9 @@ class Objective(nn.Module):
         """What a model trained by it can be asked; heads that an answer reads are declared with ``keep=True``."""
         return ()
 
+    @abstractmethod
     def forward(self, ctx: Context) -> Terms:
         """Return {name: Term}."""
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Name the options that are words, numbers or lists of them."""

@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import pkgutil
 import typing
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -111,10 +112,11 @@ def schema(folder: str, name: str) -> type[BaseModel]:
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     options: dict[str, Any] = {}
     for parameter in _parameters(target):
-        annotation = hints.get(parameter.name, Any)
-        if _given(annotation) is None:
+        if parameter.name not in hints:
+            raise ConfigError(f"Component {target.__name__} has no annotation for {parameter}: write one.")
+        if _given(hints[parameter.name]) is None:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            options[parameter.name] = (annotation, Field(default=default))
+            options[parameter.name] = (hints[parameter.name], Field(default=default))
     config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
     return create_model(f"{folder}.{name}", __config__=config, **options)
 
@@ -147,15 +149,19 @@ def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping
         given: values for parameters annotated `FromModel`, by what they ask.
 
     Raises:
-        ConfigError: for a faulty spec, or when the builder has not what the component asks.
+        ConfigError: for a faulty spec, a class without a method that it must have, or when the builder has not what the
+            component asks.
     """
     filled = fill(folder, spec, where=where)
     target = component(folder, str(filled.pop("name")))
+    if isinstance(target, ABCMeta) and target.__abstractmethods__:
+        lacks = ", ".join(sorted(target.__abstractmethods__))
+        raise ConfigError(f"{where}: {target.__name__} has not what its kind must have: write {lacks}.")
     checked = schema(folder, str(spec["name"])).model_validate(filled)
     options = {key: getattr(checked, key) for key in type(checked).model_fields}
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     for parameter in _parameters(target):
-        marker = _given(hints.get(parameter.name, Any))
+        marker = _given(hints[parameter.name])
         if marker is None:
             continue
         if given is None or marker.what not in given:

@@ -95,6 +95,8 @@ def apply_views(sample: Sample, views: Sequence[View], *, draw: int = 0) -> Samp
     """
     for place, view in enumerate(views):
         sample = view(sample, torch_generator(draw, place, view_name(view)))
+        if not isinstance(sample, Sample):
+            raise ConfigError(f"The view {view_name(view)!r} gave {type(sample).__name__}: let it return a Sample.")
     return sample
 
 

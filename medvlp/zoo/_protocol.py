@@ -36,9 +36,12 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
 
     Raises:
         ConfigError: if there is no such importer or option.
-        UserError: if the source is not what the importer reads.
+        UserError: if the source is not what the importer reads, or it makes no bundle.
     """
-    return build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
+    made = build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
+    if not isinstance(made, Bundle):
+        raise UserError(f"The importer {name!r} gave {type(made).__name__}: let it return Bundle(...).")
+    return made
 
 
 def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[str] = ()) -> dict[str, Tensor]:

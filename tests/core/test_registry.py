@@ -8,6 +8,7 @@ import torch
 
 from medvlp.core import registry
 from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Objective, Score
 from medvlp.core.registry import FromModel, build, component, fill, json_schema, schema
 from tests.plugins import installed
 
@@ -39,6 +40,21 @@ class Bare:
 
 class BareModule(torch.nn.Module):
     """The same, of a base whose constructor takes anything."""
+
+
+class Unchecked:
+    """A component with an option of no type: YAML's ``1e-3`` would come as a word."""
+
+    def __init__(self, *, rate=1.0):
+        self.rate = rate
+
+
+class Forgetful(Objective):
+    """An objective that is not written to its end."""
+
+
+class ForgetfulScore(Score):
+    """Neither is this score."""
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +121,24 @@ def test_what_the_model_lacks_is_named():
 def test_options_that_are_passed_through_are_refused():
     with pytest.raises(ConfigError, match=r"Component Loose passes .*options: .* through: name every option"):
         schema("objectives", "loose")
+
+
+def test_an_option_without_a_type_is_refused():
+    with (
+        installed(unchecked=f"objectives {__name__}:Unchecked"),
+        pytest.raises(ConfigError, match=r"Component Unchecked has no annotation for rate=1.0: write one\."),
+    ):
+        schema("objectives", "unchecked")
+
+
+def test_a_class_without_what_its_kind_must_have_is_refused_before_anything_is_read():
+    with installed(
+        forgetful=f"objectives {__name__}:Forgetful", forgetful_score=f"models/scores {__name__}:ForgetfulScore"
+    ):
+        with pytest.raises(ConfigError, match=r"p: Forgetful has not what its kind must have: write forward, needs\."):
+            build("objectives", {"name": "forgetful"}, where="p")
+        with pytest.raises(ConfigError, match=r"h: ForgetfulScore has not what its kind must have: write forward\."):
+            build("models/scores", {"name": "forgetful_score"}, where="h")
 
 
 @pytest.mark.parametrize("name", ["bare", "bare_module"])

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,11 +20,16 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from medvlp.core.answers import ProbeTable
+from medvlp.core.errors import ConfigError
+from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel, available, build
+from medvlp.core.sample import Sample
 from medvlp.data.catalogue import catalogue
 from medvlp.data.manifest import Manifest
+from medvlp.data.pipeline import apply_views
 from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
+from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
 from tests.cli.conftest import cli
 from tests.plugins import PACKAGES, installed
@@ -119,9 +125,61 @@ def test_a_layout_that_makes_no_manifest_is_one_sentence(films: Path, cli: Cli, 
         assert next(entry.title for entry in catalogue() if entry.name == "nothing") == "A layout that returns nothing"
 
 
-def test_the_view_is_replayed_from_its_generator() -> None:
-    from medvlp.core.sample import Sample
+def module(*, source: Annotated[Path, FromModel("source")]) -> torch.nn.Module:
+    """An importer that returns what it read, and no bundle."""
+    return torch.nn.Linear(2, 2)
 
+
+def test_an_importer_that_makes_no_bundle_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    with installed(module=f"zoo {__name__}:module"):
+        told = cli("convert", tmp_path, "--from", "module", "--out", tmp_path / "bundle").refused()
+    assert "The importer 'module' gave Linear: let it return Bundle(...)." in told
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """A view that changes its sample and forgets to return it."""
+
+    random: ClassVar[bool] = False
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> None:
+        sample.fields["image"] *= 2
+
+
+def test_a_view_that_returns_no_sample_is_one_sentence() -> None:
+    sample = Sample("a", {"image": torch.ones(1, 2, 2)})
+    with pytest.raises(ConfigError, match=r"The view '.*InPlace' gave NoneType: let it return a Sample\."):
+        apply_views(sample, [InPlace()])  # type: ignore[list-item]
+
+
+class Bright(Encoder):
+    """An encoder that gives a tensor."""
+
+    kinds = ("image",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = self.token_width = 1
+        self.offers = frozenset({"pooled"})
+
+    def forward(self, values: torch.Tensor, **parts: Any) -> torch.Tensor:  # type: ignore[override]
+        return values.flatten(1).mean(1, keepdim=True)
+
+    def sites(self) -> dict[str, Any]:
+        return {}
+
+    def blank(self, device: torch.device) -> torch.Tensor:
+        return torch.zeros(1, 1, 8, 8, device=device)
+
+
+def test_a_tower_that_gives_a_tensor_is_one_sentence() -> None:
+    with installed(bright=f"models/encoders {__name__}:Bright"):
+        model = build_model({"name": "vision", "vision": {"name": "bright"}}, tokenizer=None, seed=0)
+        with pytest.raises(ConfigError, match=r"Bright gave Tensor: let it return Encoded\(\.\.\.\)\."):
+            embed_parts(model, "image", [torch.ones(1, 8, 8)], ("pooled",))
+
+
+def test_the_view_is_replayed_from_its_generator() -> None:
     view = build("data/views", {"name": "gain", "most": 0.5}, where="t")
     sample = Sample("a", {"image": torch.ones(1, 2, 2)})
     drawn = [view(sample, torch.Generator().manual_seed(7)).fields["image"] for _ in range(2)]

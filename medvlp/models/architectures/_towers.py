@@ -173,6 +173,8 @@ class TowerModel(HeadedModel):
         stored = None if memory is None else memory.rows(values, mask, recipe, tower, self.heads)
         with by_running_statistics(tower) if blank else nullcontext():
             rows = tower(values, parts=recipe.tower, mask=mask, position=position) if stored is None else stored.rows
+        if not isinstance(rows, Encoded):
+            raise ConfigError(f"{type(tower).__name__} gave {type(rows).__name__}: let it return Encoded(...).")
         rows = replace(rows, owner=owner, blank=blank)
         if self.standing:
             given = self.draws.leave()
