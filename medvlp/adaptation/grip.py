@@ -66,7 +66,8 @@ class Grip(Adapter):
     def _tuned(self, rows: FloatArray, labels: FloatArray, start: Candidate, epochs: int) -> Candidate:
         tuned, known = start, np.isfinite(labels)
         free = [np.flatnonzero(~known[:, k]) for k in range(labels.shape[1])]
-        shares = [_share(labels[known[:, k], k]) if self.prior is None else self.prior for k in range(len(free))]
+        seen = [labels[known[:, k], k] for k in range(len(free))]
+        shares = [(float(s.mean()) if len(s) else 0.5) if self.prior is None else self.prior for s in seen]
         sizes = [board_sizes(len(u), (1 - share, share), self.rounds) for u, share in zip(free, shares, strict=True)]
         for at in range(self.rounds if any(map(len, free)) else 1):
             scores, guessed, weight = applied(self.head, tuned, rows), labels.copy(), np.ones(labels.shape)
@@ -78,10 +79,6 @@ class Grip(Adapter):
             own = {"only": ["output.weight", "output.bias"], "epochs": [epochs], "rate": self.rate, "weight": weight}
             tuned = trained(self.head, start, rows, guessed, **own)[epochs]
         return tuned
-
-
-def _share(known: FloatArray) -> float:
-    return float(known.mean()) if len(known) else 0.5
 
 
 def board_sizes(unlabelled: int, shares: Sequence[float], rounds: int) -> NDArray[np.int64]:

@@ -235,10 +235,7 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
 
 
 def write_list(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a list for people as CSV, whole; names of files and ids in it run nothing in a spreadsheet.
-
-    Without rows an older file of that name goes.
-    """
+    """Write a list for people as CSV, or take an old one away if it is empty; no word in it runs in a spreadsheet."""
     if not (cells := [[inert(str(cell)) for cell in row] for row in rows]):
         path.unlink(missing_ok=True)
         return

@@ -96,12 +96,9 @@ class Lines:
         begin, before = self._lines[0]
         rate = (done - before) / (now - begin)
         self._lines.append((now, done))
-        left = f", {_words(rate)}/s, {duration((total - done) / rate)} left" if rate > 0 else ""
+        a_second = f"{rate:,.0f}" if rate >= 1 else f"{rate:.2g}"
+        left = f", {a_second}/s, {duration((total - done) / rate)} left" if rate > 0 else ""
         self._write(f"{self._start}{done:,} of {total:,}{self._unit}{left}{f', {note}' if note else ''}")
-
-
-def _words(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 1 else f"{rate:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -144,7 +144,8 @@ def _entries(
     have, asked = len(reading.values), len(row.runs)
     entries: list[str | int | Cell] = [*row.labels.values(), have if have == asked else f"{have} of {asked}"]
     entries[0] = f"{entries[0]} (reference)" if row.name == reference else entries[0]
-    entries.append(_missing(reading.reason) if reading.mean is None else Cell(reading.mean, digits=digits))
+    why = "no finished run" if reading.reason == "no_run" else reading.reason.replace("_", " ")
+    entries.append(why if reading.mean is None else Cell(reading.mean, digits=digits))
     entries.append("" if reading.sd is None else f"{reading.sd:.{digits}f}")
     entries += [range_words(reading.over_patients, digits) + few, range_words(reading.over_seeds, digits)]
     if reference is not None and less is None:
@@ -155,10 +156,6 @@ def _entries(
         entries.append(range_words(less.over_seeds, digits, signed=True))
         entries.append("" if less.p_holm is None else Cell(less.p_holm, p=True).text())
     return tuple(entries)
-
-
-def _missing(reason: str) -> str:
-    return "no finished run" if reason == "no_run" else reason.replace("_", " ")
 
 
 def _ends(limits: Limits) -> tuple[float | None, float | None]:

@@ -56,10 +56,7 @@ def read_dicom_volume(
     on_tilt: OnTilt,
     files: Sequence[Path] = (),
 ) -> Volume:
-    """Read one volume of a DICOM file or a folder of slices; arguments and errors as in ``read_volume``.
-
-    Where `files` are named, these are its slices, wherever they lie.
-    """
+    """Read one volume of a DICOM file, a folder of slices, or `files`; the rest is as in ``read_volume``."""
     with ExitStack() as shelf, refusing(path):
         found = find_series(path, shelf, files)
         chosen = choose(found, series)

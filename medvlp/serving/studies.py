@@ -235,10 +235,9 @@ def _series(
                 parsed.stream.close()  # a deflated data set would be held till the last file is read
         except UnreadableImage as error:
             refused.append(error)
-    if len(people - {b""}) > 1:
-        raise UserError(
-            f"The files are of {len(people - {b''})} patients: open those of one, so that none is mixed up."
-        )
+    people.discard(b"")
+    if len(people) > 1:
+        raise UserError(f"The files are of {len(people)} patients: open those of one, so that none is mixed up.")
     dates: dict[bytes, str] = defaultdict(str)  # of a study: its time is 101500 here, 101500.000 there, or missing
     for (study, uid), group in groups.items():
         dates[study or uid] = max(dates[study or uid], group[0].when)
@@ -276,9 +275,8 @@ def _stacked(files: list[_File], visit: int, loose: list[_File], refused: list[U
             read = read_dicom_volume(paths[0], files=paths, series=asked, on_gap="resample", on_tilt="shear")
             yield _volume(read, visit)
         except UnreadableImage as error:
-            which = next((file.number for file in files if str(file.path) == error.path), 0.0)
-            where = f"Instance Number {which:g}: " if which else ""
-            detail = f"its {len(part)} slices are shown one by one, not as a volume: {where}{error.detail}"
+            which = (f"Instance Number {f.number:g}: " for f in files if f.number and str(f.path) == error.path)
+            detail = f"its {len(part)} slices are shown one by one, not as a volume: {next(which, '')}{error.detail}"
             refused.append(UnreadableImage(error.reason, detail=detail, hint=error.hint))
             shown -= {slice_.source.path for slice_ in part}
     if len(volumes) > _MOST_VOLUMES:
