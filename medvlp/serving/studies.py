@@ -299,8 +299,8 @@ def _images(
     alike: dict[object, list[Path]] = defaultdict(list)
     for file in files:
         first = file.slices[0]
-        alone = first.modality in PROJECTION or first.source.layout.frames > 1
-        alike[file.path if alone else (file.in_volume, first.size)].append(file.path)
+        single = first.modality in PROJECTION or first.source.layout.frames > 1
+        alike[file.path if single else (file.in_volume, first.size)].append(file.path)
     for paths in alike.values():
         yield from _frames(paths, visit, refused, presets)
 
