@@ -122,12 +122,12 @@ def name_of(name: str, title: str = "") -> str:
     """Return the words for a result or metric: its title, those of a known metric, or the name itself with spaces.
 
     Example:
-        >>> name_of("my_head", "Findings of a classifier"), name_of("auroc"), name_of("my_run")
-        ('Findings of a classifier', 'AUROC', 'My run')
+        >>> name_of("my_head", "Findings of a classifier"), name_of("auroc_lowest"), name_of("my_run")
+        ('Findings of a classifier', 'AUROC lowest', 'My run')
     """
     if title:
         return title
-    words = name.replace("_", " ")
+    words = name.replace("_", " ").replace("auroc", "AUROC")
     known = METRICS.get(name)
     return known.words if known is not None and known.words else words[:1].upper() + words[1:]
 

@@ -1,4 +1,4 @@
-"""Masks and boxes on the page: one table a result, a row a finding, a column a metric."""
+"""Masks and boxes, and what has no section of its own: one table a result, a row a finding, a column a metric."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.rows import only
+from medvlp.evaluation.rows import judged_rows, only
+from medvlp.evaluation.words import group_words, name_of
 
 _COLUMNS = {
     "dice": "Dice",
@@ -15,6 +16,9 @@ _COLUMNS = {
     "ap": "AP (IoU {})",
     "ap_difference": "less the control (IoU {})",
 }
+_MAPS = ("pointing_game", "map_of_random_weights", "map_between_images", "map_between_findings")
+_ELSEWHERE = {"auroc", "auroc_difference", "gate_held_back", "dice", "ap", *_MAPS}
+_RANKS = ("recall", "median_rank", "mean_rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,41 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
     found = []
     for result in results:
         own = [row for row in result.metrics if row.group is None and _is_of_places(row.metric)]
-        names = list(dict.fromkeys(row.metric for row in own))
-        cells = {(row.metric, "macro" if row.metric.startswith("ap_difference") else row.label): row for row in own}
-        labels = sorted(dict.fromkeys(label for _, label in cells), key=lambda label: label in AVERAGES)
-        rows = [PlacesRow(label, label in AVERAGES, tuple(cells.get((n, label)) for n in names)) for label in labels]
-        if any(_leads(name) for name in names):
-            found.append(PlacesTable(result, tuple(_words(name) for name in names), tuple(rows)))
+        if any(_leads(row.metric) for row in own):
+            found.append(_table(result, own))
     return found
+
+
+def other_tables(results: Sequence[Result]) -> list[PlacesTable]:
+    """Return the tables of results of which no section shows a number but ranks: written reports, questions, prompts.
+
+    Example:
+        >>> from medvlp.evaluation.results import Counts
+        >>> row = Metric(metric="f1", label="edema", value=0.9, counts=Counts(n=4, patients=3), group="site=north")
+        >>> (table,) = other_tables([Result(name="report_text", recipe="", data="", metrics=(row,))])
+        >>> table.columns, [each.label for each in table.rows]
+        (('F1',), ['edema, site north'])
+    """
+    found = []
+    for result in results:
+        names = [row.metric.partition("@")[0] for row in judged_rows(result.metrics)]
+        own = [row for row, name in zip(judged_rows(result.metrics), names, strict=True) if name not in _RANKS]
+        if own and _ELSEWHERE.isdisjoint(names):
+            found.append(_table(result, own))
+    return found
+
+
+def _table(result: Result, own: Sequence[Metric]) -> PlacesTable:
+    names = list(dict.fromkeys(row.metric for row in own))
+    cells = {(row.metric, _row_of(row)): row for row in own}
+    labels = sorted(dict.fromkeys(label for _, label in cells), key=lambda label: label in AVERAGES)
+    rows = [PlacesRow(label, label in AVERAGES, tuple(cells.get((n, label)) for n in names)) for label in labels]
+    return PlacesTable(result, tuple(_words(name) for name in names), tuple(rows))
+
+
+def _row_of(row: Metric) -> str:
+    label = "macro" if row.metric.startswith("ap_difference") else row.label
+    return label if row.group is None else f"{label}, {group_words(row.group)}"
 
 
 def mean_of_places(results: Sequence[Result]) -> list[tuple[Result, str, Metric]]:
@@ -85,4 +117,4 @@ def _leads(metric: str) -> bool:
 
 def _words(metric: str) -> str:
     name, _, overlap = metric.partition("@")
-    return _COLUMNS[name].format(overlap)
+    return _COLUMNS[name].format(overlap) if name in _COLUMNS else name_of(metric)

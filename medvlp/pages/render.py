@@ -25,7 +25,7 @@ from medvlp.pages.gate import caveats_of, gate_tables
 from medvlp.pages.grounding import COLUMNS, grounding_rows, sanity_rows
 from medvlp.pages.holistic import attack_rows, holistic_axes
 from medvlp.pages.inputs import ReportInputs
-from medvlp.pages.places import places_tables
+from medvlp.pages.places import other_tables, places_tables
 from medvlp.pages.robustness import robustness_rows
 from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
@@ -90,6 +90,7 @@ def render_report(inputs: ReportInputs) -> str:
             grounding_columns=list(COLUMNS.values()),
             sanity=sanity_rows(results),
             places=places_tables(results),
+            others=other_tables(results),
             few_shots=few_shot_tables(results),
             examples=[(example, png_uri(example.image)) for example in inputs.retrieval],
             cohort=cohort_rows(inputs.record),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.pages.inputs import ReportInputs
@@ -78,3 +79,21 @@ def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:
         "Masks against drawn ones: mean Dice 0.873 (95 % interval 0.823 to 0.923), on 8 cases of 7 patients. "
         "Boxes against drawn ones: mean AP (IoU 0.3) 0.622 (95 % interval 0.572 to 0.672), on 8 cases of 7 patients."
     )
+
+
+def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> None:
+    """Written reports and questions have neither a macro AUROC nor a recall, and the head says that tables follow."""
+    written = (row("f1", "effusion", 0.812), row("f1", "macro", 0.723), row("f1", "micro", 0.634, n=9))
+    reports = Result(name="report_text", title="Report text", recipe="", data="", metrics=written)
+    asked = (row("accuracy", "all", 0.545), replace(row("accuracy", "all", 0.456), group="kind=open"))
+    questions = Result(name="questions", title="Questions", recipe="", data="", metrics=asked)
+    ranked = Result(name="retrieval", recipe="", data="", metrics=(row("recall@5", "image_to_report", 0.367),))
+    page = render_report(ReportInputs(title="Words", results=(reports, questions, ranked, MASKS)))
+    section = page.partition('<section id="others">')[2].partition("</section>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    for each in (*written, *asked):
+        assert f"{each.value:.3f} {each.interval.low:.3f} to {each.interval.high:.3f}" in words
+    assert "all, kind open 8 7 0.456" in words
+    assert "0.367" not in words
+    assert "0.912" not in words
+    assert 'href="#others"' in page
