@@ -23,6 +23,7 @@ from medvlp.core.registry import build
 from medvlp.models.bundle import Bundle
 
 _SHOWN = 5
+_ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 _PREFIXES = ("module._orig_mod.", "_orig_mod.module.", "module.", "_orig_mod.")
 
 
@@ -38,7 +39,14 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
         ConfigError: if there is no such importer or option.
         UserError: if the source is not what the importer reads, or it makes no bundle.
     """
-    made = build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
+    try:
+        made = build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
+    except _ODD as error:  # a file may hold anything in the place of any number, name or table
+        why = f"it lacks {error}" if isinstance(error, KeyError) else _reason(error)
+        raise DataError(
+            f"{source} is not what the importer {name} reads ({why}): it is damaged or another model. Get it again, or "
+            "name what the importer is for."
+        ) from error
     if not isinstance(made, Bundle):
         raise UserError(f"The importer {name!r} gave {type(made).__name__}: let it return Bundle(...).")
     return made

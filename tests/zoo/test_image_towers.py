@@ -56,6 +56,21 @@ def test_dinov2_computes_what_transformers_computes(tmp_path: Path) -> None:
         convert(tmp_path / "dino", name="dinov2", options={})
 
 
+def test_a_damaged_folder_is_one_sentence_whatever_stands_in_the_place_of_a_number(tmp_path: Path) -> None:
+    folder = tmp_path / "dino"
+    dino_folder(folder)
+    whole, weights = json.loads((folder / "config.json").read_text()), read(folder / "model.safetensors")
+    for key, value in (("hidden_size", None), ("hidden_size", 0), ("mlp_ratio", "four"), ("hidden_act", ["gelu"])):
+        (folder / "config.json").write_text(json.dumps({**whole, key: value}))
+        with pytest.raises(DataError, match=r"^\S+/dino is not what the importer dinov2 reads .*: it is damaged"):
+            pytest.fail(f"{key} {value}: {convert(folder, name='dinov2', options={})} was taken")
+    (folder / "config.json").write_text(json.dumps(whole))
+    name = "encoder.layer.0.attention.attention.key.weight"
+    write(folder / "model.safetensors", {**weights, name: torch.zeros(7)})
+    with pytest.raises(DataError, match=r"importer dinov2 reads \(Tensors must have same number of dimensions"):
+        convert(folder, name="dinov2", options={})
+
+
 def test_torchxrayvision_computes_what_its_package_computes(tmp_path: Path) -> None:
     xrv = pytest.importorskip("torchxrayvision", reason="torchxrayvision is not installed (extra bench)")
     model = natural(xrv.models.DenseNet(apply_sigmoid=True))

@@ -134,6 +134,10 @@ def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path)
         told(no_causal_mask=True)
     with pytest.raises(DataError, match="text tower pools by 'last'"):
         told(pool_type="last")
+    for broken in ({"model_cfg": 3}, {"model_cfg": {"vision_cfg": None}}, {"preprocess_cfg": {"mean": 0.5}}):
+        (folder / "open_clip_config.json").write_text(json.dumps(broken))
+        with pytest.raises(DataError, match="is not what the importer open_clip reads"):
+            pytest.fail(f"{broken}: {convert(folder, name='open_clip', options={})} was taken")
 
 
 @pytest.mark.parametrize("last", [False, True])
