@@ -26,15 +26,12 @@ def bert_config(weights: Mapping[str, Tensor], prefix: str, *, beside: Mapping[s
     none, heads are 64 wide and the rest is BERT's own, as of every BERT of these projects.
 
     Raises:
-        DataError: if there is none, or it is RoBERTa or another one that counts places otherwise.
+        DataError: if it is RoBERTa or another one that counts places otherwise.
     """
-    try:
-        vocabulary, width = weights[f"{prefix}embeddings.word_embeddings.weight"].shape
-        hidden = weights[f"{prefix}encoder.layer.0.intermediate.dense.weight"].shape[0]
-        positions = weights[f"{prefix}embeddings.position_embeddings.weight"].shape[0]
-        kinds = weights[f"{prefix}embeddings.token_type_embeddings.weight"].shape[0]
-    except (KeyError, ValueError):
-        raise DataError(f"The checkpoint has no BERT under {prefix!r}: it is another model.") from None
+    vocabulary, width = weights[f"{prefix}embeddings.word_embeddings.weight"].shape
+    hidden = weights[f"{prefix}encoder.layer.0.intermediate.dense.weight"].shape[0]
+    positions = weights[f"{prefix}embeddings.position_embeddings.weight"].shape[0]
+    kinds = weights[f"{prefix}embeddings.token_type_embeddings.weight"].shape[0]
     kind = beside.get("model_type", "bert")
     if kind not in ("bert", "cxr-bert"):
         raise DataError(f"The text tower is of the type {kind!r}, which shares names with BERT: BERT is read.")
@@ -72,7 +69,7 @@ def bert_and_words(
 
     Raises:
         UserError: if no tokenizer is named.
-        DataError: if there is no BERT, or it knows fewer words.
+        DataError: if BERT knows fewer words.
     """
     config = bert_config(weights, prefix)
     return config, tokenizer_beside(tokenizer, title=title, hub=hub, length=length, vocabulary=config["vocab_size"])

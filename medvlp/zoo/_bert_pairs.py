@@ -102,10 +102,7 @@ def _read(family: BertPair, source: Path, *, tokenizer: str | None, preset: str)
         )
     title = family.release.title
     config, words = bert_and_words(weights, family.text, tokenizer, title=title, hub=family.words, length=family.length)
-    try:
-        (tower, views), heads = family.tower(weights), family.heads(weights)
-    except KeyError as error:
-        raise DataError(f"{source} lacks {error.args[0]}: it is no {family.release.title}.") from None
+    (tower, views), heads = family.tower(weights), family.heads(weights)
     spec = {
         "name": "dual",
         "vision": {"name": "timm", "channels": 3, **tower},

@@ -140,17 +140,10 @@ def without_twins(weights: Mapping[str, Tensor], twins: Rules) -> tuple[dict[str
 
 
 def folded(weights: Mapping[str, Tensor], linear: str, norm: str, *, eps: float = 1e-5) -> dict[str, Tensor]:
-    """Take a BatchNorm with its fixed statistics into the linear layer (or 1 x 1 convolution) in front of it.
-
-    Raises:
-        DataError: if one of the two is not there.
-    """
+    """Take a BatchNorm with its fixed statistics into the linear layer (or 1 x 1 convolution) in front of it."""
     held = dict(weights)
-    try:
-        weight, mean, variance = (held.pop(f"{each}") for each in (
-            f"{linear}.weight", f"{norm}.running_mean", f"{norm}.running_var"))  # fmt: skip
-    except KeyError as error:
-        raise DataError(f"The checkpoint lacks {error.args[0]}: it is another model.") from None
+    weight, mean, variance = (held.pop(f"{each}") for each in (
+        f"{linear}.weight", f"{norm}.running_mean", f"{norm}.running_var"))  # fmt: skip
     held.pop(f"{norm}.num_batches_tracked", None)
     gain = held.pop(f"{norm}.weight", torch.ones_like(mean)) / (variance + eps).sqrt()
     shift = held.pop(f"{norm}.bias", torch.zeros_like(mean))

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import UserError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_config
@@ -118,13 +118,10 @@ def biovil(
 def _one_picture(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put the map to tokens and the vector that stands for no earlier picture into the first projection."""
     held = dict(weights)
-    try:
-        tokens, missing, first = (held.pop(name) for name in (
-            "encoder.backbone_to_vit.weight", "encoder.missing_previous_emb", "projector.model.0.weight"))  # fmt: skip
-        inner = len(tokens)
-        current, difference = first.reshape(len(first), -1).split([inner, first.shape[1] - inner], dim=1)
-        held["projector.model.0.weight"] = current @ tokens.reshape(inner, -1)
-        held["projector.model.0.bias"] = difference @ missing.reshape(-1)
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"The checkpoint is no BioViL-T ({error}): name the released image model.") from None
+    tokens, missing, first = (held.pop(name) for name in (
+        "encoder.backbone_to_vit.weight", "encoder.missing_previous_emb", "projector.model.0.weight"))  # fmt: skip
+    inner = len(tokens)
+    current, difference = first.reshape(len(first), -1).split([inner, first.shape[1] - inner], dim=1)
+    held["projector.model.0.weight"] = current @ tokens.reshape(inner, -1)
+    held["projector.model.0.bias"] = difference @ missing.reshape(-1)
     return held

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medvlp.core.errors import DataError
 from medvlp.core.registry import build
 from medvlp.models.bundle import StoredAnswer
 from medvlp.zoo._bert_pairs import BertPair, bare_words, importer_of, padded_views
@@ -41,12 +40,9 @@ def _heads(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
 def _asked(learnt: Mapping[str, Tensor], source: Path) -> StoredAnswer:
     """Return the answer: the score of "there is X", without the stop that the release takes off."""
     weights, _ = without_twins(learnt, [(r"decoder_norm\.(.*)", r"decoder.norm.\1")])
-    try:
-        feedforward, width = weights["decoder.layers.0.linear1.weight"].shape
-        last = count(weights, r"mlp_head\.(\d+)\..*") - 1  # an activation and dropout behind each but the last
-        hidden = [len(weights[f"mlp_head.{i}.weight"]) for i in range(0, last, 3)]
-    except KeyError as error:
-        raise DataError(f"{source} lacks fusion_module.{error.args[0]}: it is no CARZero.") from None
+    feedforward, width = weights["decoder.layers.0.linear1.weight"].shape
+    last = count(weights, r"mlp_head\.(\d+)\..*") - 1  # an activation and dropout behind each but the last
+    hidden = [len(weights[f"mlp_head.{i}.weight"]) for i in range(0, last, 3)]
     layers = count(weights, r"decoder\.layers\.(\d+)\..*")
     spec = {"name": "cross_decoder", "width": width, "layers": layers, "feedforward": feedforward, "hidden": hidden}
     score: nn.Module = build("models/scores", spec, where="score")

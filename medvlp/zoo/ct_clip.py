@@ -114,19 +114,16 @@ def ct_clip(*, source: Annotated[Path, FromModel("source")], tokenizer: str | No
 def _sizes(weights: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Any], int]:
     """Return the options of the tower, and D."""
     layer = f"{_IMAGE}enc_spatial_transformer.layers.0."
-    try:
-        width, voxels = weights[f"{_IMAGE}to_patch_emb.2.weight"].shape
-        joint, places = weights["to_visual_latent.weight"].shape
-        flat = len(weights[f"{_IMAGE}to_patch_emb_first_frame.1.weight"])
-        found = {
-            "width": width,
-            "heads": len(weights[f"{_IMAGE}spatial_rel_pos_bias.net.2.weight"]),
-            "head_width": len(weights[f"{layer}1.q_scale"]),
-            "hidden": weights[f"{layer}3.4.weight"].shape[1],
-            "codes": weights[f"{_IMAGE}vq._codebook.embed"].shape[-2],
-        }
-    except (KeyError, ValueError, IndexError) as error:
-        raise DataError(f"{source} is no CT-CLIP ({error}): name its own weights.") from None
+    width, voxels = weights[f"{_IMAGE}to_patch_emb.2.weight"].shape
+    joint, places = weights["to_visual_latent.weight"].shape
+    flat = len(weights[f"{_IMAGE}to_patch_emb_first_frame.1.weight"])
+    found = {
+        "width": width,
+        "heads": len(weights[f"{_IMAGE}spatial_rel_pos_bias.net.2.weight"]),
+        "head_width": len(weights[f"{layer}1.q_scale"]),
+        "hidden": weights[f"{layer}3.4.weight"].shape[1],
+        "codes": weights[f"{_IMAGE}vq._codebook.embed"].shape[-2],
+    }
     cell, grid = math.isqrt(flat), math.isqrt(places // width)
     if cell**2 != flat or voxels % flat or grid**2 * width != places:
         raise DataError(

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import torch
 
-from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
@@ -67,14 +66,11 @@ def fvlm(
     """
     weights, left = without(read_checkpoint(source, inside=("model",)), _UNUSED)
     embed = f"{_IMAGE}patch_embedding.patch_embeddings.weight"
-    try:
-        width, patch = len(weights[embed]), tuple(weights[embed].shape[2:])
-        hidden, joint = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"]), len(weights["text_proj.weight"])
-        words_width = weights[f"{_TEXT}embeddings.word_embeddings.weight"].shape[1]
-        # It divides by its temperature as it is; ours is the logarithm of what multiplies.
-        weights["temp"] = -weights["temp"].clamp(min=1e-6).log()
-    except KeyError as error:
-        raise DataError(f"{source} lacks {error.args[0]}: it is no fVLM.") from None
+    width, patch = len(weights[embed]), tuple(weights[embed].shape[2:])
+    hidden, joint = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"]), len(weights["text_proj.weight"])
+    words_width = weights[f"{_TEXT}embeddings.word_embeddings.weight"].shape[1]
+    # It divides by its temperature as it is; ours is the logarithm of what multiplies.
+    weights["temp"] = -weights["temp"].clamp(min=1e-6).log()
     weights[f"{_TEXT}embeddings.token_type_embeddings.weight"] = torch.zeros(2, words_width)
     hub = "microsoft/BiomedVLP-CXR-BERT-specialized"
     config, words = bert_and_words(weights, _TEXT, tokenizer, title="fVLM", hub=hub, length=384)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from medvlp.core.errors import DataError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch
@@ -72,11 +71,8 @@ def kad(
     weights, left = without(unique, unused | ({r"image_encoder\.resnet\.layer4\..*": None} if cut else {}))
     config, words = bert_and_words(weights, _BERT, tokenizer, title="KAD", hub="xmcmic/Med-KEBERT", length=256)
     asked = queries or {each["label"]: each["positive"][0] for each in asked_by_recipe("kad_v1").options["prompts"]}
-    try:
-        hidden, width = (weights[f"image_encoder.res_l{i}.weight"].shape[j] for i, j in ((1, 0), (2, 0)))
-        inner = len(weights["model.decoder.layers.0.linear1.weight"])
-    except KeyError as error:
-        raise DataError(f"{source} lacks {error.args[0]}: it is no KAD with a ResNet-50.") from None
+    hidden, width = (len(weights[f"image_encoder.res_l{i}.weight"]) for i in (1, 2))
+    inner = len(weights["model.decoder.layers.0.linear1.weight"])
     side = image_size or (224 if cut else 512)
     layers = count(weights, r"model\.decoder\.layers\.(\d+)\..*")
     spec = {

@@ -6,9 +6,6 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from torch import Tensor
-
-from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._bert import BERT_EXTRAS, bert_and_words
@@ -64,15 +61,11 @@ def m3d_clip(
     beside = tokenizer or (None if place is None else str(place))
     hub = "google-bert/bert-base-uncased"
     config, words = bert_and_words(weights, _TEXT, beside, title="M3D-CLIP", hub=hub, length=128)
-    try:
-        joint, width = weights["mm_vision_proj.weight"].shape
-        hidden = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"])
-        scale: Tensor = weights["logit_scale"]
-        weights[f"{_EMBED}weight"] = weights[f"{_EMBED}weight"].reshape(width, 1, *_PATCH)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise DataError(f"{file} is no M3D-CLIP ({error}): name its own weights.") from None
+    joint, width = weights["mm_vision_proj.weight"].shape
+    hidden = len(weights[f"{_IMAGE}blocks.0.mlp.linear1.weight"])
+    weights[f"{_EMBED}weight"] = weights[f"{_EMBED}weight"].reshape(width, 1, *_PATCH)
     # Its factor multiplies as it is; ours is kept as a logarithm.
-    weights["logit_scale"] = scale.clamp(min=1e-6).log()
+    weights["logit_scale"] = weights["logit_scale"].clamp(min=1e-6).log()
     layers = count(weights, re.escape(_IMAGE) + r"blocks\.(\d+)\..*")
     sizes = {"width": width, "layers": layers, "heads": max(1, width // 64), "hidden": hidden}
     plain = {"name": "projection", "bias": True, "width": joint}

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns, score_names
@@ -86,7 +85,7 @@ def importer_of(family: str) -> Callable[..., Bundle]:
     ) -> Bundle:
         release = _RELEASES[family]
         weights, left = without(read_checkpoint(source, inside=("model",)), _UNUSED[family])
-        local, sizes = _sizes(weights, source, family)
+        local, sizes = _sizes(weights, family)
         names = load_medslip_vocabulary().observations
         asked = Book(
             names=names,
@@ -125,18 +124,12 @@ def importer_of(family: str) -> Callable[..., Bundle]:
     return importer
 
 
-def _sizes(weights: Mapping[str, Tensor], source: Path, family: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sizes(weights: Mapping[str, Tensor], family: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the sizes of the map and of the decoder off the weights."""
-    try:
-        width = len(weights["disease_embedding_layer.weight"])
-        hidden = len(weights["res_l1.weight" if family == "medklip" else "res_l1.0.weight"])
-        inner = len(weights["decoder.layers.0.linear1.weight"])
-        aspects = max(1, weights["classifier.weight"].shape[1] // width)
-    except (KeyError, IndexError):
-        raise DataError(
-            f"{source} is no {_RELEASES[family].title} checkpoint (it lacks its query layer, its map of tokens, its "
-            "decoder or its classifier)."
-        ) from None
+    width = len(weights["disease_embedding_layer.weight"])
+    hidden = len(weights["res_l1.weight" if family == "medklip" else "res_l1.0.weight"])
+    inner = len(weights["decoder.layers.0.linear1.weight"])
+    aspects = max(1, weights["classifier.weight"].shape[1] // width)
     layers = count(weights, r"decoder\.layers\.(\d+)\..*")
     local = {"hidden": hidden, "width": width, "activation": _ACTIVATION[family]}
     return local, {"aspects": aspects, "layers": layers, "feedforward": inner}

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, StoredAnswer
 from medvlp.text.medslip_findings import finding_columns
@@ -103,7 +102,7 @@ def medslip(
 
     findings = list(finding_columns(words.observations))
     return imported(
-        _architecture(weights, source, heads=heads, image_size=image_size),
+        _architecture(weights, heads=heads, image_size=image_size),
         weights,
         [*heads_of, *trunk("res_features.")],
         importer="medslip",
@@ -125,14 +124,11 @@ def medslip(
     )
 
 
-def _architecture(weights: Mapping[str, Tensor], source: Path, *, heads: int, image_size: int) -> dict[str, object]:
+def _architecture(weights: Mapping[str, Tensor], *, heads: int, image_size: int) -> dict[str, object]:
     """Read the sizes off the weights."""
-    try:
-        width = weights["pathology_embedding_layer.weight"].shape[0]
-        hidden = weights["res_l1_pathology.weight"].shape[0]
-        feedforward = weights["decoder_pathology.layers.0.linear1.weight"].shape[0]
-    except (KeyError, IndexError):
-        raise DataError(f"{source} is no MeDSLIP checkpoint (it lacks its query layer, streams or decoders).") from None
+    width = weights["pathology_embedding_layer.weight"].shape[0]
+    hidden = weights["res_l1_pathology.weight"].shape[0]
+    feedforward = weights["decoder_pathology.layers.0.linear1.weight"].shape[0]
     layers = count(weights, r"decoder_pathology\.layers\.(\d+)\..*")
     return {
         "name": "vision",

@@ -62,7 +62,9 @@ def merlin(
     )
     config = {**bert, "model_type": "longformer", "pad_token_id": 1, "layer_norm_eps": 1e-5}
     labels = [] if phenotypes is None else _named(Path(phenotypes), weights, source)
-    tower = {"name": "i3_resnet", "ras": True, **_sizes(weights, source)}
+    layers = [count(weights, re.escape(_IMAGE) + rf"layer{i}\.(\d+)\..*") for i in range(1, 5)]
+    sizes = {"layers": layers, "width": len(weights[f"{_IMAGE}conv1.weight"])}
+    tower = {"name": "i3_resnet", "ras": True, **sizes}
     joint = len(weights[f"{_IMAGE}contrastive_head.weight"])
     plain = {"name": "projection", "bias": True, "width": joint}
     heads: dict[str, Any] = {"stack/raw": plain, "text/raw": plain}
@@ -88,14 +90,6 @@ def merlin(
             "small letters: so do the prompts here, and you should of your own."
         ),
     )
-
-
-def _sizes(weights: Mapping[str, Tensor], source: Path) -> dict[str, Any]:
-    name = f"{_IMAGE}conv1.weight"
-    if name not in weights or f"{_IMAGE}contrastive_head.weight" not in weights:
-        raise DataError(f"{source} lacks {name} or the projection of volumes: it is no Merlin.")
-    layers = [count(weights, re.escape(_IMAGE) + rf"layer{i}\.(\d+)\..*") for i in range(1, 5)]
-    return {"layers": layers, "width": len(weights[name])}
 
 
 def _named(file: Path, weights: Mapping[str, Tensor], source: Path) -> list[str]:

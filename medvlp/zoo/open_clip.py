@@ -209,12 +209,9 @@ def _vision(
             "The image tower has no class token: of OpenAI's layout the transformers are read, the ResNets (RN50 ...) "
             "are not."
         )
-    try:
-        width, _, patch, _ = weights["visual.conv1.weight"].shape
-        side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
-        hidden = len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"The checkpoint has no image tower that is read here ({error}).") from None
+    width, _, patch, _ = weights["visual.conv1.weight"].shape
+    side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
+    hidden = len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"])
     averaged = settings.get("pool_type") == "avg"
     tower = vit(
         "clip",
@@ -240,12 +237,9 @@ def _causal_text(
     if text.get("no_causal_mask") or pool not in ("argmax", "eos"):
         what = "sees later words" if text.get("no_causal_mask") else f"pools by {pool!r}"
         raise DataError(f"The text tower {what}: only a causal one that pools where a text ends is read here.")
-    try:
-        vocabulary, width = weights["text.token_embedding.weight"].shape
-        length = len(weights["text.positional_embedding"])
-        hidden = len(weights["text.transformer.resblocks.0.mlp.c_fc.weight"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"The checkpoint has no text tower that is read here ({error}).") from None
+    vocabulary, width = weights["text.token_embedding.weight"].shape
+    length = len(weights["text.positional_embedding"])
+    hidden = len(weights["text.transformer.resblocks.0.mlp.c_fc.weight"])
     config = {
         "model_type": "clip_text_model",
         "vocab_size": vocabulary,

@@ -235,7 +235,7 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path, weights: dict[str,
     with pytest.raises(DataError, match=r"1 are not expected, such as .*layers\.1\.2\.to_q\.weight"):
         convert(file, name="ct_clip", options=options)
     torch.save({n: t for n, t in weights.items() if n != "to_visual_latent.weight"}, file)
-    with pytest.raises(DataError, match=r"is no CT-CLIP \('to_visual_latent\.weight'\)"):
+    with pytest.raises(DataError, match=r"the importer ct_clip reads \(it lacks 'to_visual_latent\.weight'\)"):
         convert(file, name="ct_clip", options=options)
     torch.save(weights, file)
     with pytest.raises(UserError, match="A checkpoint of CT-CLIP brings no tokenizer: give tokenizer=FOLDER"):

@@ -97,7 +97,7 @@ def test_changed_and_spoilt_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="do not fit"):
             pytest.fail(f"{what}: {convert(tmp_path / 'file', name='m3d_clip', options=options)} was taken")
     torch.save({n: t for n, t in whole.items() if n != "mm_vision_proj.weight"}, tmp_path / "file")
-    with pytest.raises(DataError, match=r"is no M3D-CLIP \('mm_vision_proj\.weight'\)"):
+    with pytest.raises(DataError, match=r"the importer m3d_clip reads \(it lacks 'mm_vision_proj\.weight'\)"):
         convert(tmp_path / "file", name="m3d_clip", options=options)
     with pytest.raises(UserError, match="A checkpoint of M3D-CLIP brings no tokenizer: give tokenizer=FOLDER"):
         convert(tmp_path / "file", name="m3d_clip", options={})

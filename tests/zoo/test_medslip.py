@@ -214,7 +214,7 @@ def test_files_that_are_none_are_one_sentence(files: dict[str, Any], tmp_path: P
     with pytest.raises(UserError, match=r"cut\.pth cannot be read as weights alone"):
         read_checkpoint(tmp_path / "cut.pth")
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match=r"other\.pth is no MeDSLIP checkpoint \(it lacks its query layer"):
+    with pytest.raises(DataError, match=r"other\.pth is not .* medslip reads \(it lacks 'pathology_embedding_layer"):
         imported({**files, "source": tmp_path / "other.pth"})
     with pytest.raises(UserError, match=r"cannot be read as text vectors .*: give a safetensors file"):
         imported(files, vectors=str(tmp_path / "nothing.safetensors"))
