@@ -40,11 +40,6 @@ def parts_of(model: Model, batch: Batch, view: str, *parts: str) -> list[Tensor]
     return [rows.part(part).float() for part in parts]
 
 
-def device_of(model: Model) -> torch.device:
-    """Return where a model is."""
-    return next(model.parameters()).device
-
-
 def pixels_of(batch: Batch) -> Tensor:
     """Return a copy of the images (B, C, H, W), float32, one a sample.
 
@@ -100,7 +95,7 @@ def embedded(model: Model, batches: Sequence[Batch]) -> Seen:
     Raises:
         DataError: if there is no sample, or one lacks its image or text.
     """
-    moved = [with_pixels(each, pixels_of(each)).to(device_of(model)) for each in batches if each.size]
+    moved = [with_pixels(each, pixels_of(each)).to(next(model.parameters()).device) for each in batches if each.size]
     texts = [text for each in moved for text in each.strings("text")]
     if not texts or not all(text.strip() for text in texts):
         raise DataError("An attack is fitted on samples with one image and one text each: leave out those without.")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medvlp.adaptation.attacks._surrogate import device_of, parts_of
+from medvlp.adaptation.attacks._surrogate import parts_of
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, Tokens
@@ -74,7 +74,7 @@ def real_words(tower: TextEncoder, texts: Sequence[str], *, neutral: bool) -> Vo
     found = {ids[0]: word for word, ids in zip(there, own, strict=True) if len(ids) == 1 and single[ids[0]] == 1}
     if len(found) < 2:
         raise ConfigError("The tokenizer has fewer than two words of these reports whole: set words to false.")
-    ids = torch.tensor(list(found), device=device_of(tower))  # pyrefly: ignore
+    ids = torch.tensor(list(found), device=next(tower.parameters()).device)  # pyrefly: ignore
     return Vocabulary(tuple(found.values()), ids, tower.vectors(ids).float())
 
 
@@ -135,5 +135,5 @@ def vector_at(tower: TextEncoder, place: Tensor, vector: Tensor) -> Iterator[Non
 
 def _embed(model: Model, texts: Sequence[str]) -> Tensor:
     pieces = [texts[at : at + _BATCH] for at in range(0, len(texts), _BATCH)]
-    device = device_of(model)
+    device = next(model.parameters()).device
     return torch.cat([parts_of(model, Batch.of({"text": each}).to(device), "text", "embedding")[0] for each in pieces])

@@ -12,16 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.adaptation.attacks._generators import ChangeGenerator, WordGenerator, malicious_loss
-from medvlp.adaptation.attacks._surrogate import (
-    Seen,
-    device_of,
-    embedded,
-    held,
-    parts_of,
-    pixels_of,
-    with_pixels,
-    with_texts,
-)  # fmt: skip
+from medvlp.adaptation.attacks._surrogate import Seen, embedded, held, parts_of, pixels_of, with_pixels, with_texts
 from medvlp.adaptation.attacks._words import by_importance, marked, real_words, replaced, text_tower, vector_at
 from medvlp.core.attack import Attack, Ball
 from medvlp.core.protocols import Model
@@ -104,7 +95,7 @@ class CPgc(Attack):
         channels, height, width = pixels_of(seen.batches[0]).shape[1:]
         shape = (channels, height, width)
         made = ChangeGenerator(shape, texts=seen.text.shape[1], maps=self.maps, width=self.width, seed=self.seed)
-        made.to(device_of(model))
+        made.to(next(model.parameters()).device)
         far = seen.text[(seen.image @ seen.text.T).argmin(dim=1)]
         draw = torch_generator(self.seed, 0, "views")
 
@@ -129,7 +120,7 @@ class CPgc(Attack):
             for text, own in zip(seen.texts, ranked, strict=True)
         ]
         made = WordGenerator(known.vectors, images=seen.image.shape[1], width=self.width, seed=self.seed)
-        made.to(device_of(model))
+        made.to(next(model.parameters()).device)
         far = seen.image[(seen.text @ seen.image.T).argmin(dim=1)]
 
         def losses() -> Iterable[Tensor]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.adaptation.attacks._surrogate import Seen, device_of, embedded, held, parts_of, pixels_of, with_pixels
+from medvlp.adaptation.attacks._surrogate import Seen, embedded, held, parts_of, pixels_of, with_pixels
 from medvlp.core.attack import Attack, Ball, Perturbation
 from medvlp.core.encoded import unit
 from medvlp.core.protocols import Model
@@ -78,7 +78,7 @@ class Gama(Attack):
             seen = embedded(model, batches)
             texts = _texts(model, seen)
             made = _generator(pixels_of(seen.batches[0]).shape[1], self.width, self.blocks, seed=self.seed)
-            made.to(device_of(model))
+            made.to(next(model.parameters()).device)
             optimiser = torch.optim.Adam(made.parameters(), lr=self.rate, betas=(0.5, 0.999))
             draw = torch_generator(self.seed, 0, "texts")
             for _ in range(self.epochs):
@@ -137,7 +137,7 @@ def _texts(model: Model, seen: Seen) -> Tensor:
     words = [f"{a} and {b}.".replace("label.", "").replace("_", " ") for a, b in sorted(pairs)]
     if not words:
         return seen.text
-    return parts_of(model, Batch.of({"text": words}).to(device_of(model)), "text", "embedding")[0]
+    return parts_of(model, Batch.of({"text": words}).to(next(model.parameters()).device), "text", "embedding")[0]
 
 
 def _moved(made: nn.Module, ball: Ball, batch: Batch) -> Batch:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.adaptation.attacks._surrogate import device_of, held, parts_of, pixels_of, with_pixels
+from medvlp.adaptation.attacks._surrogate import held, parts_of, pixels_of, with_pixels
 from medvlp.core.attack import Attack, Ball, Norm, Perturbation
 from medvlp.core.errors import DataError
 from medvlp.core.protocols import Model
@@ -68,7 +68,7 @@ class Pgd(Attack):
         if not all(text.strip() for text in batch.strings("text")):
             raise DataError("pgd moves pictures away from their own texts: leave out samples without one.")
         with held(model):
-            here = batch.to(device_of(model))
+            here = batch.to(next(model.parameters()).device)
             images = pixels_of(here)
             with torch.no_grad():
                 own = parts_of(model, here, "text", "embedding")[0]
