@@ -45,9 +45,9 @@ class LateInteraction(Score):
 
     def forward(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Tensor:
         """Return (R, C) of ``local`` (R, N, D), (C, L, D) and ``mask`` (R, N), (C, L); columns of padding score 0."""
-        other = columns["mask"]
+        there = columns["mask"].any(dim=1)
         parts = [
-            _mean(_present(cosines.max(dim=3).values, other.any(dim=1)), mask)
+            _mean(torch.where(there, cosines.max(dim=3).values, 0.0), mask)
             for cosines, mask in self._cosines(rows, columns)
         ]
         return torch.cat(parts)
@@ -58,8 +58,8 @@ class LateInteraction(Score):
         forth, back = [], []
         for cosines, mask in self._cosines(rows, columns):
             of_rows, of_columns = _Maxima.apply(cosines)
-            forth.append(_mean(_present(of_rows, other.any(dim=1)), mask))
-            back.append(_mean(_present(of_columns, mask.any(dim=1)), other))
+            forth.append(_mean(torch.where(other.any(dim=1), of_rows, 0.0), mask))
+            back.append(_mean(torch.where(mask.any(dim=1), of_columns, 0.0), other))
         return torch.cat(forth), torch.cat(back, dim=1)
 
     def _cosines(self, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,11 +83,6 @@ def _with_padding(side: Mapping[str, Tensor], first: bool) -> Tensor:
     far = torch.where(side["mask"], 0.0, _FAR).to(tokens.dtype)
     beside = (far, torch.ones_like(far)) if first else (torch.ones_like(far), far)
     return torch.cat([tokens, torch.stack(beside, dim=2)], dim=2)
-
-
-def _present(best: Tensor, there: Tensor) -> Tensor:
-    """Return maxima (r, N, C), 0 against a column without any real token; `there` is (C,)."""
-    return torch.where(there, best, 0.0)
 
 
 def _mean(best: Tensor, mask: Tensor) -> Tensor:
