@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from medvlp.core.answers import Answer
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import AnswerSpec, Model, Objective
 from medvlp.core.registry import available, build, schema
 from medvlp.models.bundle import StoredAnswer
+from medvlp.models.pretrained_head import misfits
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def open_answer(stored: StoredAnswer) -> Answer:
     score: nn.Module | None = None
     if stored.score is not None:
         made: nn.Module = build("models/scores", stored.score, where=f"answers.{stored.name}.score")
-        if _shapes(made.state_dict()) != _shapes(stored.weights):
+        if misfits(made.state_dict(), stored.weights):
             raise UserError(
                 f"The weights of the score of the answer {stored.name!r} are missing or of another shape: get the "
                 "bundle again."
@@ -166,10 +167,6 @@ def open_answer(stored: StoredAnswer) -> Answer:
         made.load_state_dict(dict(stored.weights))
         score = made.eval()
     return _built(stored.name, stored.component, stored.options, score)
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def open_answers(stored: Sequence[StoredAnswer]) -> dict[str, Answer]:
