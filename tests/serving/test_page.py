@@ -21,7 +21,7 @@ from medvlp.serving.launch import Options, open_room
 from tests.io.conftest import dicom_writer
 from tests.io.deidentify.planted import DATES, PLANTED, planted
 from tests.io.dx_files import DX_FILES
-from tests.serving.browsing import drop, opened, painted
+from tests.serving.browsing import drawn, drop, opened, painted
 from tests.serving.room_files import SECRETS, ct_slices, film, leafed, nifti
 
 expect.set_options(timeout=30_000)
@@ -268,6 +268,14 @@ def test_a_ruler_measures_millimetres_stays_with_its_picture_and_backspace_takes
         expect(page.locator("text.ruler")).to_have_text("40.0 mm")
     page.keyboard.press("Backspace")
     expect(page.locator("text.ruler")).to_have_count(0)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 30, y, steps=4)
+    page.mouse.up()
+    drawn(page)
+    length = page.locator("text.ruler").bounding_box()
+    assert length["x"] + length["width"] <= box["x"] + box["width"]  # what lies outside is not seen
+    page.keyboard.press("Backspace")
     two_fingers_zoom(page, x, y)
 
 

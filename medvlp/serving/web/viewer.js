@@ -194,33 +194,32 @@ export class Pane {
 
   #say(ratio) {
     const { plane } = this, { tl, tr, bl, br } = this.corners;
-    const narrow = this.root.clientWidth < 300, small = this.root.clientWidth < 240; // beside a wider pane that says the rest
+    const { clientWidth: width, clientHeight: height } = this.root, narrow = width < 300, small = width < 240; // beside a wider pane that says the rest
     tl.textContent = [small ? plane.title.split("\n").at(-1) : plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
     tr.textContent = (small || (narrow && !w) ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
     br.textContent = `${this.probe ?? ""}\n${Math.round(this.zoom * 100)} %`.trim();
-    const edges = turnedEdges(plane.edges, this);
-    this.letters.forEach((letter, n) => { letter.textContent = edges[n]; });
+    turnedEdges(plane.edges, this).forEach((edge, n) => { this.letters[n].textContent = edge; });
     const parts = [];
     const mm = plane.spacing ? plane.spacing[1] / (this.zoom / ratio) : null; // of a CSS pixel
     bl.textContent = mm ? "" : "not calibrated";
-    const height = this.root.clientHeight;
     if (mm) {
-      const length = nice(mm * this.root.clientWidth * 0.25), wide = length / mm, y = height - 14;
+      const length = nice(mm * width * 0.25), wide = length / mm, y = height - 14;
       parts.push(svg("path", { class: "scale", d: `M12 ${y - 5}v5h${wide}v-5` }), svg("text", { class: "scale", x: 12, y: y - 9 },
         `${length} mm${plane.spacing_kind === "detector" && !narrow ? " at the detector" : ""}`));
     }
     const onScreen = ([x, y]) => { const p = this.matrix.transformPoint(new DOMPoint(x, y)); return [p.x / ratio, p.y / ratio]; };
     for (const ruler of this.rulers) {
       if (ruler.index !== plane.index) continue;
-      const [a, b] = [onScreen(ruler.a), onScreen(ruler.b)];
+      const [a, b] = [onScreen(ruler.a), onScreen(ruler.b)], [x, y] = a[0] > b[0] ? a : b, length = this.#length(ruler);
+      const place = x + 6 + 7.5 * length.length < width ? { x: x + 6, y: y + 4 } : { x: width - 6, y: y - 8, "text-anchor": "end" }; // not outside
       parts.push(svg("line", { class: "ruler", x1: a[0], y1: a[1], x2: b[0], y2: b[1] }),
-        svg("text", { class: "ruler", x: Math.max(a[0], b[0]) + 6, y: (a[0] > b[0] ? a : b)[1] + 4 }, this.#length(ruler)));
+        svg("text", { class: "ruler", ...place }, length));
     }
     if (plane.cross) {
-      const [x, y] = onScreen([plane.cross[0] + 0.5, plane.cross[1] + 0.5]), gap = 14, wide = this.root.clientWidth;
-      parts.push(svg("path", { class: "cross", d: `M0 ${y}H${x - gap}M${x + gap} ${y}H${wide}M${x} 0V${y - gap}M${x} ${y + gap}V${height}` }));
+      const [x, y] = onScreen([plane.cross[0] + 0.5, plane.cross[1] + 0.5]), gap = 14;
+      parts.push(svg("path", { class: "cross", d: `M0 ${y}H${x - gap}M${x + gap} ${y}H${width}M${x} 0V${y - gap}M${x} ${y + gap}V${height}` }));
     }
     this.over.replaceChildren(...parts);
   }
