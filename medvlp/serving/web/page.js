@@ -320,6 +320,7 @@ const ANYWHERE = {
 };
 
 function act(action) {
+  if (["ask", "report", "evidence", "finding-after"].includes(action)) document.body.classList.remove("unsaid"); // what is hidden takes no focus
   if (action.startsWith("tool-")) {
     room.tool = action.slice(5);
     room.panes.forEach((pane) => { pane.tool = room.tool; pane.draw(); });
