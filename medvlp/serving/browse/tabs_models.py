@@ -116,7 +116,7 @@ def playground_tab(page: gradio.Blocks, shelf: Shelf, play: Playground) -> None:
             with gr.Row():
                 split = gr.Dropdown(label="Split", elem_id="split", min_width=90)
                 count = gr.Number(8, minimum=1, maximum=24, precision=0, label="How many", min_width=90)
-                seed = gr.Number(0, precision=0, label="Drawn by seed", min_width=90)
+                seed = gr.Number(0, minimum=0, precision=0, label="Drawn by seed", min_width=90)
             with gr.Row():
                 go = gr.Button("Ask", variant="primary", elem_id="ask")
                 own = gr.UploadButton("Ask of own files", file_count="multiple", elem_id="own")
