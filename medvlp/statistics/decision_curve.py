@@ -94,4 +94,5 @@ def decision_curve(
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=2 * len(places))
     prevalence = float(truth.mean())
     everybody = prevalence - (1 - prevalence) * places / (1 - places)
-    return DecisionCurve(places, statistic(np.ones((clusters.patients, 1)))[0], *percentile_band(draws), everybody)
+    low, high = percentile_band(draws)
+    return DecisionCurve(places, statistic(np.ones((clusters.patients, 1)))[0], low, high, everybody)
