@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,12 +160,11 @@ def describe(kind: str, name: str) -> Described:
     about = {
         name: words for each in (*parents, target) for name, words in arguments(inspect.getdoc(each) or "").items()
     }
-    # The annotation as it is written: a type that pydantic resolved has lost the names that people know.
-    written = inspect.signature(target.__init__ if inspect.isclass(target) else target).parameters
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     options = tuple(
         Option(
             name=key,
-            type=_words(field.annotation, a.__name__ if isinstance(a := written[key].annotation, type) else str(a)),
+            type=_words(hints[key]),
             default=None if field.is_required() else repr(field.get_default()),
             about=about.get(key, ""),
         )
@@ -207,19 +207,26 @@ def _all(tree: ast.Module) -> list[str]:
     return []
 
 
-def _words(resolved: Any, written: str) -> str:  # noqa: ANN401
-    """A type in words: the allowed values of a literal, else the annotation as it is written, its bounds in words."""
-    parts = typing.get_args(resolved)
-    if typing.get_origin(resolved) is typing.Literal:
+_BOUNDS = (
+    ("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"), ("min_length", "length at least"),
+)  # fmt: skip
+
+
+def _words(kind: Any, *, inside: bool = False) -> str:  # noqa: ANN401
+    """A type in words, without the names that its module gives to others: values of a literal, bounds of a number."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
         return " | ".join(map(repr, parts))
-    plain = re.sub(r"\b(?:typing|collections\.abc)\.", "", written)
-    return re.sub(r"Annotated\[([^,\[\]]+), Field\(([^()]*)\)\]", lambda m: f"{m[1]}{_bounds(m[2])}", plain)
-
-
-def _bounds(said: str) -> str:
-    """Return pydantic's bounds as words: ``ge=0, lt=1`` is ", at least 0, below 1"."""
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return "".join(f", {words[key]} {value}" for key, value in re.findall(r"(\w+)=([^,\s]+)", said) if key in words)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_words(part, inside=inside) for part in parts)
+    if origin is typing.Annotated:
+        rules = [rule for each in parts[1:] for rule in getattr(each, "metadata", ())]
+        bounds = [f"{words} {getattr(rule, key)}" for rule in rules for key, words in _BOUNDS if hasattr(rule, key)]
+        form = ("{} ({})" if inside else "{}, {}") if bounds else "{}"
+        return form.format(_words(parts[0], inside=inside), ", ".join(bounds))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(_words(part, inside=True) for part in parts)}]"
+    return {types.NoneType: "None", ...: "..."}.get(kind) or getattr(kind, "__name__", str(kind))
 
 
 def _shipped(kind: str, name: str) -> tuple[str, str] | None:

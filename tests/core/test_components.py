@@ -161,3 +161,20 @@ def test_what_computes_no_tensor_loads_no_torch(name: str) -> None:
     """A second of a processor's time, for each table that is indexed or scored."""
     program = f"import sys, medvlp.{name}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "option", "words"),
+    [
+        ("objectives", "caption", "layers", "int, at least 1"),
+        ("objectives", "caption", "width", "int, at least 1 | None"),
+        ("objectives", "class_prototypes", "temperature", "float, above 0 | 'density'"),
+        ("objectives", "classify", "uncertain", "dict[str, float (at least 0, at most 1)]"),
+        ("measures", "detection", "iou", "tuple[float (above 0, at most 1), ...], length at least 1"),
+        ("data/layouts", "chexpert", "parts", "tuple['train' | 'validate' | 'test', ...]"),
+    ],
+)
+def test_a_type_is_told_without_the_names_that_its_module_has_for_others(
+    kind: str, name: str, option: str, words: str
+) -> None:
+    assert next(each.type for each in describe(kind, name).options if each.name == option) == words
