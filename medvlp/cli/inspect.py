@@ -36,7 +36,7 @@ def inspect(
         Path | None,
         typer.Option(
             help="Write the picture as a PNG file; of a volume the axial slice in its middle, in the preset's window "
-            "(without one, CT in ct_mediastinum_v1 and MR in mr_percentile_v1)."
+            "(without one, CT in ct_mediastinum_v1, MR and other modalities of DICOM by percentiles)."
         ),
     ] = None,
 ) -> None:
@@ -72,13 +72,20 @@ def _number_or_name(value: str | None) -> int | str | None:
 
 def _picture(wanted: Look, seen: Seen) -> Image:
     """Return the picture of what was read, of a volume its middle slice."""
+    from medvlp.core.errors import UserError
     from medvlp.io.image import Image
-    from medvlp.io.middle_slice import middle_axial, volume_preset
+    from medvlp.io.middle_slice import middle_axial, usual_axial
+    from medvlp.io.presets import volume_preset_names
 
     assert seen.content is not None  # what cannot be read has ended the command
     if isinstance(seen.content, Image):
         return seen.content
-    return middle_axial(seen.content, volume_preset(seen.content, wanted.preset))
+    if wanted.preset is not None:
+        return middle_axial(seen.content, wanted.preset)
+    if "Modality" in seen.content.meta:
+        return usual_axial(seen.content)
+    fitting = ", ".join(volume_preset_names())
+    raise UserError(f"The volume does not say that it is CT or MR: choose a preset, one of {fitting}.")
 
 
 def _plain(value: object, indent: int = 2) -> str:

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medvlp.core.errors import UserError
 from medvlp.io.image import Image
-from medvlp.io.presets import volume_preset_names
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW, window
 from medvlp.io.volume_slices import slices_of
 
 _USUAL = {"CT": "ct_mediastinum_v1", "MR": "mr_percentile_v1"}
-
-
-def volume_preset(volume: Volume, wanted: str | None) -> str:
-    """Return the preset to show a volume in: the wanted one, else the usual one of its modality.
-
-    Raises:
-        UserError: none is wanted and the volume does not say that it is CT or MR.
-    """
-    modality = str(volume.meta.get("Modality", ""))
-    if wanted is not None or modality in _USUAL:
-        return wanted or _USUAL[modality]
-    fitting = ", ".join(volume_preset_names())
-    raise UserError(f"The volume does not say that it is CT or MR: choose a preset, one of {fitting}.")
 
 
 def middle_axial(volume: Volume, preset: str) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nibabel
 import numpy as np
@@ -11,9 +12,9 @@ from typer.testing import CliRunner
 
 from medvlp.cli.main import app
 from medvlp.core.errors import UserError
-from medvlp.io import Affine, UnreadableImage, Volume, inspect, read_image
-from medvlp.io.middle_slice import middle_axial, volume_preset
-from tests.io.ct_series import UID, Grid, write_series
+from medvlp.io import Affine, UnreadableImage, Volume, inspect, read_image, read_volume
+from medvlp.io.middle_slice import middle_axial, usual_axial
+from tests.io.ct_series import RESCALE_TYPE, UID, Grid, write_series
 
 #: HU of a plane as it should be seen: rows to the back, columns to the patient's left; of ct_bone_v1's window
 SEEN = np.array([[-600.0, 0.0, 600.0], [100.0, 200.0, 300.0]], np.float32)
@@ -53,19 +54,31 @@ def test_of_an_even_number_of_slices_the_middle_one_is_the_upper_of_two():
     assert image.pixels == pytest.approx(np.full((2, 2), (200 + 500) / 1800))
 
 
-def test_the_usual_preset_is_the_modalitys_and_otherwise_asked_for():
-    volume = stored_as("LPS")
-    with pytest.raises(UserError, match=r"choose a preset, one of ct_.*, mr_percentile_v1\."):
-        volume_preset(volume, None)
-    ct = Volume(volume.voxels, volume.affine, meta={"Modality": "CT"})
-    assert volume_preset(ct, None) == "ct_mediastinum_v1"
-    assert volume_preset(ct, "ct_lung_v1") == "ct_lung_v1"
-    with pytest.raises(UnreadableImage, match="mr_percentile_v1 is for Modality MR"):
-        middle_axial(ct, "mr_percentile_v1")
-
-
 def run(*words):
     return CliRunner().invoke(app, ["inspect", *map(str, words)])
+
+
+@pytest.mark.parametrize(("modality", "preset"), [("CT", "ct_mediastinum_v1"), ("PT", "mr_percentile_v1")])
+def test_without_a_preset_a_series_is_shown_by_its_modality(dicom, tmp_path, modality, preset):
+    """PET fits no window: that one must be chosen would lead nowhere."""
+    change = {0x00080060: ("CS", modality), RESCALE_TYPE: None}
+    series = write_series(dicom, tmp_path / "series", change=lambda k, tags: tags | change)
+    ran = run(series, "--png", tmp_path / "a.png")
+    assert ran.exit_code == 0, ran.output
+    shown = usual_axial(read_volume(series))
+    assert shown.steps[-2].startswith(f"values of interest: {preset}")
+    assert read_image(tmp_path / "a.png").pixels == pytest.approx(shown.pixels, abs=0.5 / 255 + 1e-6)
+
+
+def test_a_volume_of_no_modality_needs_a_preset_and_ct_no_other(tmp_path):
+    volume = stored_as("LPS")
+    nibabel.Nifti1Image(volume.voxels.transpose(2, 1, 0), volume.affine.matrix).to_filename(tmp_path / "a.nii")
+    ran = run(tmp_path / "a.nii", "--png", tmp_path / "a.png")
+    assert isinstance(ran.exception, UserError)
+    assert re.search(r"choose a preset, one of ct_.*, mr_percentile_v1\.", str(ran.exception))
+    ct = Volume(volume.voxels, volume.affine, meta={"Modality": "CT"})
+    with pytest.raises(UnreadableImage, match="mr_percentile_v1 is for Modality MR"):
+        middle_axial(ct, "mr_percentile_v1")
 
 
 def test_inspect_writes_the_middle_slice_of_a_volume_in_the_presets_window(tmp_path):
