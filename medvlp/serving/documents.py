@@ -95,7 +95,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     geometry.pop("series", None)
     notes = list(volume.warnings)
     if geometry.get("made"):
-        notes.append(f"{geometry['made']} slices are missing in the files and were interpolated")
+        notes.append(f"slices interpolated where the files have none: {geometry['made']}")
     if geometry.get("tilt", 0) > 0.1:
         notes.append(f"the gantry was tilted by {geometry['tilt']:.1f} degrees: planes are sheared as acquired")
     if stored.oblique > 1:
