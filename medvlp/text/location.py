@@ -61,7 +61,7 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
             elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
             # A line that is called left stays so wherever its tip lies, and none is right for "the right atrium".
             behind = (fact.at > terms[index].last and index in named) or _is_chamber(words, fact.at + 1)
-            tip = fact.kind == "side" and behind and _is_device(terms[index])
+            tip = fact.kind == "side" and behind and is_device(terms[index])
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
             if place == 0 and fact.kind in _WHERE and fact.value != "lung":
@@ -155,7 +155,8 @@ def _is_view(words: list[str], place: int) -> bool:
     return not word_class("views").isdisjoint(words[place : place + 1])
 
 
-def _is_device(term: Found[Term]) -> bool:
+def is_device(term: Found[Term]) -> bool:
+    """Return whether a term names a device."""
     return any("support_devices" in ancestors(value.finding) for value in term.values)
 
 

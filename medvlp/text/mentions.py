@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
 from medvlp.text.blanks import plain_lines
 from medvlp.text.language import is_english
-from medvlp.text.location import places
+from medvlp.text.location import is_device, places
 from medvlp.text.ontology import Term, findings, terms, word_class
 from medvlp.text.phrases import Token, tokens_of
 from medvlp.text.sections import report_text, section_spans
@@ -136,6 +137,7 @@ def _stretches(tokens: tuple[Token, ...]) -> Iterator[tuple[Token, ...]]:
 def _of_stretch(
     text: str, start: int, tokens: tuple[Token, ...], sentence: str, section: str, *, before: bool
 ) -> list[Mention]:
+    tokens = _with_subjects(tokens)
     found = terms().find(tokens)
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
@@ -159,6 +161,25 @@ def _of_stretch(
                 )
             )  # fmt: skip
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+
+
+def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Repeat a finding of which more is said on the other side: "has cleared on the right but persists on the left"."""
+    words, verbs = [token.word for token in tokens], ("persist", "remain", "is", "are")
+    joints = [at for at in range(1, len(words) - 1) if words[at] in ("but", "and") and words[at + 1] in verbs]
+    found = terms().find(tokens) if joints else []
+    for place in reversed(joints):
+        clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[place + 1 :]))[0].split()
+        before = [term for term in found if term.last < place]
+        apart = not before or any(place < term.first <= place + len(clause) for term in found)
+        if apart or not {"than", "to", "from", "into"}.isdisjoint(clause) or is_device(before[-1]):
+            continue
+        near = words[max(before[-1].first - 4, 0) : place]
+        said, other = {"left", "right"}.intersection(near), {"left", "right"}.intersection(clause)
+        if len(said) == len(other) == 1 and said != other:
+            subject = tokens[before[-1].first : before[-1].last + 1]
+            tokens = (*tokens[: place + 1], *subject, *tokens[place + 1 :])
+    return tokens
 
 
 def _completed(mention: Mention, earlier: list[Mention]) -> Mention:

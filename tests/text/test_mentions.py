@@ -132,6 +132,38 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
 
 
 @pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        (
+            "The effusion has cleared on the right but persists on the left.",
+            [("effusion", "absent", "right"), ("effusion", "present", "left")],
+        ),
+        (
+            "The right lower lobe opacity has resolved, but remains in the left base.",
+            [("lung_opacity", "absent", "right"), ("lung_opacity", "present", "left")],
+        ),
+        (
+            "Pneumothorax has resolved on the left and is unchanged on the right.",
+            [("pneumothorax", "absent", "left"), ("pneumothorax", "present", "right")],
+        ),
+        (
+            "Effusion is seen on the left but is not seen on the right.",
+            [("effusion", "present", "left"), ("effusion", "absent", "right")],
+        ),
+        ("The right PICC is withdrawn and is in the left arm.", [("central_line", "present", "right")]),
+        (
+            "The right effusion has resolved and is followed by left edema.",
+            [("effusion", "absent", "right"), ("edema", "present", "left")],
+        ),
+    ],
+)
+def test_what_is_gone_on_one_side_and_left_on_the_other_is_two_statements(
+    sentence: str, said: list[tuple[str, str, str]]
+) -> None:
+    assert [(each.finding, each.presence, each.side) for each in read_report(sentence)] == said
+
+
+@pytest.mark.parametrize(
     ("sentence", "size", "count"),
     [
         ("A 5 mm nodule.", 5.0, None),
