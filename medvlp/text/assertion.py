@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 from medvlp.text.location import SIDES, denied_side
@@ -129,7 +130,7 @@ def _reached(
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it
         return []
-    end = forward_end(words, found.last + 1, str(cue.presence), said, stops)
+    end = min(forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
     reached = [
         index
         for index, term in enumerate(terms)
@@ -145,6 +146,17 @@ def _reached(
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1
     ]
+
+
+def _run_on(words: list[str], cue: int, terms: Sequence[Found[Term]]) -> int:
+    """Return the place of a statement that no mark parts from the denial before it: "no effusion heart is enlarged"."""
+    subjects = word_class("examined") | {"the", "is", "are"}
+    for before, term in pairwise(terms):
+        between, last = words[before.last + 1 : term.first], words[term.last]
+        named = not word_class("examined").isdisjoint([*between, words[term.first]]) and subjects.issuperset(between)
+        if before.first > cue and named and (last.endswith("ed") or last in word_class("predicates")):
+            return term.first
+    return len(words)
 
 
 def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:

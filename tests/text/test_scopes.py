@@ -26,6 +26,11 @@ STATEMENTS = {
         "effusion": "absent",
         "edema": "present",
     },
+    "There is no pneumothorax the lungs are hyperinflated.": {"pneumothorax": "absent", "hyperinflation": "present"},
+    "no effusion or edema heart size mildly enlarged": {"edema": "absent", "cardiomegaly": "present"},
+    "no effusion heart normal": {"effusion": "absent", "cardiomegaly": "absent"},
+    "no consolidation effusion lung mass": dict.fromkeys(("consolidation", "effusion", "mass"), "absent"),
+    "No effusion or heart enlarged.": {"effusion": "absent", "cardiomegaly": "absent"},
     "There is no pneumothorax, and right effusion persists.": {"pneumothorax": "absent", "effusion": "present"},
     "No consolidation and cardiomegaly unchanged.": {"consolidation": "absent", "cardiomegaly": "present"},
     "No: effusion, pneumothorax or edema. Left nodule.": {
