@@ -89,6 +89,11 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ),
         ("Right mastectomy with left effusion.", {"effusion": "left"}),
         ("L PTX, R basilar atelectasis.", {"pneumothorax": "left", "atelectasis": "right"}),
+        ("R pulmonary nodule and Lt mass.", {"nodule": "right", "mass": "left"}),
+        (
+            "No L peripherally inserted central catheter, rt infiltrate.",
+            {"central_line": "left", "infiltration": "right"},
+        ),
         ("R IJ line and L chest tube.", {"central_line": "right", "chest_tube": "left"}),
         ("L1 fracture, lateral L spine.", {"fracture": ""}),
         (
