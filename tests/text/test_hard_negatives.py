@@ -152,6 +152,24 @@ def test_kinds_are_drawn_alike_and_the_same_generator_gives_the_same_copy() -> N
     assert len({copy.text for copy in first}) == 3
 
 
+def test_what_is_possible_on_one_side_is_false_on_the_other() -> None:
+    assert texts("Possible left effusion.", "side") == {"Possible right effusion."}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("count", "Two nodules in the left lung. Three nodules in the right lung."),
+        ("count", "Two nodules and three masses are seen."),
+        ("anatomy", "Left upper lobe mass. Left lower lobe mass."),
+        ("severity", "Small left and large right effusions."),
+        ("negation", "Left effusion. No effusion on the right."),
+    ],
+)
+def test_what_a_text_says_in_two_ways_has_no_copy(kind: Kind, text: str) -> None:
+    assert texts(text, kind) == set()
+
+
 def test_a_text_without_findings_has_no_copies() -> None:
     for text in ("", "The trachea is midline.", "No."):
         assert false_copies(text) == hard_negatives(text, torch.Generator(), kinds=KINDS, most=5) == ()

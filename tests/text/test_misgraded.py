@@ -108,6 +108,11 @@ def test_a_text_counts_once_however_many_findings_it_grades_and_what_cannot_be_c
     assert drawn == {"effusion"}  # edema is never said otherwise
 
 
+def test_a_word_of_another_class_is_drawn_for_none() -> None:
+    draw = torch.Generator().manual_seed(0)
+    assert [misgraded("Mild edema.", draw, {"edema": {"severely": 1.0}}) for _ in range(3)] == [None] * 3
+
+
 def test_a_word_takes_the_place_of_its_own_class_and_the_article_follows() -> None:
     assert as_grade_word("minimal", "effusion") == GradeWord("minimal", "mild", "size")
     assert as_grade_word("minimal", "edema") == GradeWord("minimal", "mild", "degree")

@@ -183,6 +183,35 @@ def test_a_faulty_table_is_one_sentence(tmp_path: Path, text: str, words: str) -
         load_table(table_of(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("Non-mass lesion, x/mass, d'mass, mass-like.", "Non-mass lesion, x/mass, d'mass, mass-like."),
+        ("MASS: none. The mass: none.", "MASS: none. The mass: none."),
+        ("AN OPAQUE MASS IS SEEN.", "AN OPAQUE LUMP IS SEEN."),
+        ("A MASS IS SEEN.", "A LUMP IS SEEN."),
+        ("Lung Mass seen, MASS seen.", "Lung Lump seen, lump seen."),
+        ("A well circumscribed rounded small lesion.", "A well circumscribed rounded small area."),
+        ("A small lesion.", "A small lesion."),
+    ],
+)
+def test_parts_of_words_and_headers_stay_and_capitals_and_long_contexts_are_minded(
+    tmp_path: Path, text: str, made: str
+) -> None:
+    entries = "- same: [mass, lump]\n- {from: [lesion], to: [area], after: [well circumscribed rounded small]}\n"
+    assert reword(text, load_table(table_of(tmp_path, entries)), drawn(0), rate=1.0) == made
+
+
+def test_a_thing_that_is_named_again_after_many_words_stays_behind_its_first_name() -> None:
+    text = "A nodule in the left lung. No effusion. The previously described irregular large nodule is stable."
+    assert {reorder_sentences(text, drawn(seed)) for seed in range(20)} == {text}
+
+
+def test_lines_without_full_stops_change_places() -> None:
+    said = {reorder_sentences("Left effusion\nNo nodule", drawn(seed)) for seed in range(20)}
+    assert said == {"Left effusion\nNo nodule", "No nodule\nLeft effusion"}
+
+
 def test_a_table_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read as YAML \(FileNotFoundError\)"):
         load_table(tmp_path / "none.yaml")

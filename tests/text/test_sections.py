@@ -254,3 +254,14 @@ def test_the_number_of_a_page_parts_no_sentence(page: str, gap: str) -> None:
 def test_a_known_word_that_a_line_end_parts_is_one_word(report: str, wanted: tuple[str, str, str], end: str) -> None:
     found = read_report(report.replace("-", end))
     assert [(m.finding, m.presence, m.side) for m in found] == [wanted]
+
+
+def test_the_text_taken_for_a_missing_section_is_the_first_of_opening_findings_impression_addendum_and_other() -> None:
+    lines = ["Chest film.", "FINDINGS: Clear.", "IMPRESSION: Normal.", "ADDENDUM: More.", "NOTIFICATION: Called."]
+    chosen = [report_text("\n".join(lines[first:]), ("comparison",)).used for first in range(len(lines))]
+    assert [used[0] for used in chosen] == ["", "findings", "impression", "addendum", "other"]
+
+
+def test_paragraphs_of_another_section_are_no_findings_where_the_report_has_some() -> None:
+    sections = split_sections("FINDINGS: Clear.\nTECHNIQUE: PA.\n\nSome more words here.\nIMPRESSION: Normal.")
+    assert sections == {"findings": "Clear.", "technique": "PA.\nSome more words here.", "impression": "Normal."}

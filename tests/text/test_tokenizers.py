@@ -282,3 +282,9 @@ def test_tokens_are_no_longer_than_the_longest_text_and_every_text_has_one(wordp
     assert tokens.ids.shape[1] == int(made.mask.sum(dim=1).max())
     assert torch.equal(tokens.ids[tokens.mask], made.ids[made.mask])
     assert tokenise(wordpiece, texts[:1]).mask is None
+
+
+def test_room_for_one_word_is_enough_what_fits_exactly_is_not_cut_and_no_special_token_is_a_word() -> None:
+    tokenizer = train_wordpiece(["no effusion"], vocab_size=60, max_length=3)
+    assert [tokenizer([text]).truncated for text in ("no", "no no")] == [0, 1]
+    assert tokenizer.decode(range(5)) == ""

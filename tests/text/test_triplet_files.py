@@ -96,6 +96,44 @@ def test_what_a_sentence_says_of_one_label_is_one_triplet_a_denial_elsewhere_ano
     ] == [("lower lobe", "left", "consolidation", "present"), ("lung", "right", "consolidation", "absent")]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Left lower lobe consolidation, possible pneumonia.", [("lower lobe", "left", "present")]),
+        (
+            "Possible pneumonia in the left lung with consolidation in the lower lobe.",
+            [("lower lobe", "left", "present")],
+        ),
+        ("Consolidation in the lower lobe, possible left pneumonia.", [("lower lobe", "left", "present")]),
+        ("Possible pneumonia; left lower lobe consolidation.", [("lower lobe", "left", "present")]),
+        (
+            "Left lower lobe consolidation and possible right pneumonia.",
+            [("lower lobe", "left", "present"), ("lung", "right", "uncertain")],
+        ),
+        (
+            "Left lower lobe consolidation; no pneumonia.",
+            [("lower lobe", "left", "present"), ("lung", "", "absent")],
+        ),
+    ],
+)
+def test_a_sign_and_its_reading_share_a_place_and_the_greater_certainty_on_one_side_alone(
+    text: str, said: list[tuple[str, str, str]]
+) -> None:
+    triplets = [each.triplet for each in of_mentions(read_report(text), study_id="s1", vocabulary="phantom12").triplets]
+    assert {each.observation for each in triplets} == {"consolidation"}
+    assert [(each.anatomy, each.side, each.presence) for each in triplets] == said
+
+
+def test_radgraphs_observation_without_a_grade_has_none_and_stands_once_and_an_anatomy_alone_says_nothing() -> None:
+    twice = entry("effusion and effusion", ("effusion", "OBS-DP", ""), ("effusion", "OBS-DP", ""))
+    lung = entry("lung", ("lung", "ANAT-DP", ""))
+    said = [of_radgraph(report).triplets for report in parse_radgraph({"0": twice, "1": lung})]
+    assert [[(each.triplet.observation, each.triplet.severity) for each in report] for report in said] == [
+        [("effusion", "")],
+        [],
+    ]
+
+
 def test_modifiers_of_the_own_reader_are_change_size_and_count() -> None:
     (stated,) = of_mentions(read_report("Three 5 mm nodules, new."), study_id="s1").triplets
     assert stated.modifiers == ("new", "5 mm", "3")
