@@ -190,6 +190,10 @@ def test_a_faulty_table_is_one_sentence(tmp_path: Path, text: str, words: str) -
         ("MASS: none. The mass: none.", "MASS: none. The mass: none."),
         ("AN OPAQUE MASS IS SEEN.", "AN OPAQUE LUMP IS SEEN."),
         ("A MASS IS SEEN.", "A LUMP IS SEEN."),
+        (
+            "THERE IS A SPOT.\nAn array is seen, a spot is seen.",
+            "THERE IS AN ARRAY.\nA spot is seen, an array is seen.",
+        ),
         ("Lung Mass seen, MASS seen.", "Lung Lump seen, lump seen."),
         ("A well circumscribed rounded small lesion.", "A well circumscribed rounded small area."),
         ("A small lesion.", "A small lesion."),
@@ -198,7 +202,8 @@ def test_a_faulty_table_is_one_sentence(tmp_path: Path, text: str, words: str) -
 def test_parts_of_words_and_headers_stay_and_capitals_and_long_contexts_are_minded(
     tmp_path: Path, text: str, made: str
 ) -> None:
-    entries = "- same: [mass, lump]\n- {from: [lesion], to: [area], after: [well circumscribed rounded small]}\n"
+    entries = "- same: [mass, lump]\n- same: [spot, array]\n- {from: [lesion], to: [area], "
+    entries += "after: [well circumscribed rounded small]}\n"
     assert reword(text, load_table(table_of(tmp_path, entries)), drawn(0), rate=1.0) == made
 
 

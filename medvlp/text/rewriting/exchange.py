@@ -96,7 +96,7 @@ def reword(text: str, table: Table, generator: torch.Generator, *, rate: float =
         if chance >= rate:
             continue
         other = phrase.others[int(choice * len(phrase.others))]
-        parts.append(_with_article(text[done:start], other))
+        parts.append(_with_article(text[done:start], other, capitals=_line(text, start, end).isupper()))
         parts.append(_cased(text, start, end, other))
         done = end
     return "".join([*parts, text[done:]])
@@ -127,9 +127,12 @@ def _is_header(text: str, start: int, end: int) -> bool:
     return text[end : end + 1] == ":" or (not line.strip(" \t*#_0123456789.)") and behind is not None)
 
 
+def _line(text: str, start: int, end: int) -> str:
+    return text[text.rfind("\n", 0, start) + 1 : (text.find("\n", end) + 1 or len(text) + 1) - 1]
+
+
 def _cased(text: str, start: int, end: int, phrase: str) -> str:
-    before = text[start:end]
-    line = text[text.rfind("\n", 0, start) + 1 : (text.find("\n", end) + 1 or len(text) + 1) - 1]
+    before, line = text[start:end], _line(text, start, end)
     if line.isupper() and len(line) > end - start:
         return phrase.upper()
     if before[0].isupper() and (_SENTENCE_START.search(text[max(0, start - 8) : start]) or before.istitle()):
@@ -137,14 +140,14 @@ def _cased(text: str, start: int, end: int, phrase: str) -> str:
     return phrase
 
 
-def _with_article(before: str, phrase: str) -> str:
-    """Return what stands before a phrase, its indefinite article agreeing."""
+def _with_article(before: str, phrase: str, *, capitals: bool) -> str:
+    """Return what stands before a phrase, its indefinite article agreeing, in a line of capitals in these."""
     article = _ARTICLE.search(before)
     if article is None:
         return before
     spelled = indefinite(phrase)
     if article[0][0] == "A":
-        spelled = spelled.upper() if article[0] == "AN" else spelled.capitalize()
+        spelled = spelled.upper() if capitals else spelled.capitalize()
     return before[: article.start()] + spelled + before[article.end() :]
 
 
