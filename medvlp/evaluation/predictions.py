@@ -148,7 +148,7 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
     for column in ("id", "patient_id"):
         if column not in table:
             raise DataError(
-                f"Predictions have no column {column!r}: add it (columns id, patient_id, label:NAME, score:NAME)."
+                f"Predictions have no column {column!r}: add it, or name the one that it is by --column {column}=NAME."
             )
     for column in _KEYS:
         if column in table and _blank(table[column]).any():
@@ -158,7 +158,7 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
     keys = ["id", "split"] if "split" in table else ["id"]
     if table.duplicated(keys).any():
         raise DataError(
-            f"Predictions repeat the id in {table.duplicated(keys).sum()} of {len(table)} rows: give one row an id."
+            f"Predictions repeat the id in {table.duplicated(keys).sum()} of {len(table)} rows: give each row its own."
         )
     findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
     if not findings:
@@ -210,9 +210,9 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
     if wrong.any():
         first = f" (the first is id {table['id'].to_numpy()[wrong][0]})" if "id" in table else ""
         raise DataError(
-            f"Column score:{finding} has NaN or infinity in {int(wrong.sum())} of {int(known.sum())} rows with a known "
-            f"label{first}: mend what predicts (training that ends so diverged: lower optimiser.rate), or leave these "
-            "rows out."
+            f"Column score:{finding} is blank, NaN or infinite in {int(wrong.sum())} of {int(known.sum())} rows with a "
+            f"known label{first}: mend what predicts (training that ends so diverged: lower optimiser.rate), or leave "
+            "these rows out."
         )
     return KnownRows(finding, known, labels == 1.0, scores)
 
@@ -274,6 +274,7 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
             values = values.replace(r"^\s*([Nn][Aa][Nn])?\s*$", np.nan, regex=True)
         return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
+        allowed = "numbers (0.93, not 0,93 or 93 %)" if column.startswith("score:") else "1, 0, -1 (uncertain)"
         raise DataError(
-            f"Column {column} holds something that is not a number ({error}): give numbers (0.93, not 0,93) or blanks."
+            f"Column {column} holds something that is not a number ({error}): give {allowed} or blanks."
         ) from error

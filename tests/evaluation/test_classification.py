@@ -196,7 +196,10 @@ def _damaged(column: str, value: object):
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        (_table().drop(columns="patient_id"), "no column 'patient_id': add it"),
+        (
+            _table().drop(columns="patient_id"),
+            "no column 'patient_id': add it, or name the one .* by --column patient_id=",
+        ),
         (_table().drop(columns="score:nodule"), "label:nodule and no score:nodule"),
         (_table().drop(columns="label:nodule"), "score:nodule and no label:nodule"),
         (_table()[["id", "patient_id"]], "no column label:NAME"),
@@ -204,10 +207,14 @@ def _damaged(column: str, value: object):
         (_with("group:size@mass", "a"), "group:size@mass and no label:mass"),
         (_with("split", ["a", "b"] * 120), r"Patients in more than one split: \d+\. Split by patient"),
         (_damaged("label:effusion", 2), "label:effusion holds 2, allowed are 1"),
-        (_damaged("score:effusion", np.nan), r"score:effusion has NaN or infinity in 1 of \d+ rows with a known label"),
-        (_damaged("score:effusion", ""), r"NaN or infinity in 1 of \d+ rows"),
+        (
+            _damaged("score:effusion", np.nan),
+            r"score:effusion is blank, NaN or infinite in 1 of \d+ rows with a known label",
+        ),
+        (_damaged("score:effusion", ""), r"is blank, NaN or infinite in 1 of \d+ rows"),
         (_damaged("score:effusion", "high"), "score:effusion holds something that is not a number"),
-        (_damaged("score:effusion", "0,93"), r"give numbers \(0\.93, not 0,93\) or blanks"),
+        (_damaged("score:effusion", "0,93"), r"give numbers \(0\.93, not 0,93 or 93 %\) or blanks"),
+        (_damaged("label:effusion", "present"), r"'present' .* give 1, 0, -1 \(uncertain\) or blanks"),
         (_damaged("patient_id", None), "lack 'patient_id' in 1 of 240 rows"),
     ],
 )

@@ -93,7 +93,9 @@ def test_a_score_that_is_no_number_is_told_by_its_id_wherever_the_row_stands() -
     scores = [0.5, None, 0.25, float("inf")]  # the second belongs to no known label
     columns = {"id": ["c0", "c1", "c2", "c10"], "label:edema": [1, None, 0, 1], "score:edema": scores}
     for table in (pd.DataFrame(columns), pd.DataFrame(columns).sort_values("id")):
-        with pytest.raises(DataError, match=r"score:edema has NaN or infinity in 1 of 3 .* \(the first is id c10\)"):
+        with pytest.raises(
+            DataError, match=r"score:edema is blank, NaN or infinite in 1 of 3 .* \(the first is id c10\)"
+        ):
             known_rows(table, "edema")
 
 

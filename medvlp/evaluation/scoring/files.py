@@ -99,7 +99,7 @@ def score_reports(
             raise DataError(f"{path} lacks {column!r} in {int(blank.sum())} of {len(table)} rows: fill or drop them.")
     if table["id"].duplicated().any():
         raise DataError(
-            f"{path} repeats the id in {int(table['id'].duplicated().sum())} of {len(table)} rows: give one row an id."
+            f"{path} repeats the id in {int(table['id'].duplicated().sum())} of {len(table)} rows: give each its own."
         )
     return evaluate_reports(
         table["reference"].astype(str).tolist(),
