@@ -33,7 +33,7 @@ def test_the_area_under_the_curve_is_the_metric(seed: int) -> None:
 def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
     label, scores, patient = _rows()
     clusters = patient_clusters(patient, label)
-    curve = rank_curves(label, scores, clusters, resamples=40, seed=3, level=0.9).roc
+    curve = rank_curves(label, scores, clusters, resamples=40, seed=3).roc
     weights = resample_patients(clusters, start=0, stop=40, seed=3)[clusters.patient]
     inside = curve.grid[1:-1]
     draws = []
@@ -46,7 +46,7 @@ def test_the_band_is_the_pointwise_quantile_of_resampled_curves() -> None:
             share = max(place - x[at], 0) / (x[at + 1] - x[at])
             row.append(y[at] + share * (y[at + 1] - y[at]))
         draws.append(row)
-    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     assert curve.low[1:-1] == pytest.approx(low, abs=1e-9)
     assert curve.high[1:-1] == pytest.approx(high, abs=1e-9)
 
