@@ -32,7 +32,6 @@ def evaluate_scores(
     name: str = "scores",
     title: str = "",
     role: Role = "model",
-    synthetic: bool = False,
 ) -> Result:
     """Return AUROC and average precision per finding, averaged, and per group, with 95 % patient bootstrap intervals.
 
@@ -45,7 +44,7 @@ def evaluate_scores(
 
     Args:
         predictions: one row an image or study, with the columns named above.
-        recipe, data, name, title, role, synthetic: of the `Result`, see there.
+        recipe, data, name, title, role: of the `Result`, see there.
         resamples: bootstrap resamples of patients; 0 for no intervals.
         min_positives: positive rows that a finding needs to take part in an average.
         interval: form of the intervals, see `intervals`.
@@ -74,7 +73,6 @@ def evaluate_scores(
         name=name,
         title=title,
         role=role,
-        synthetic=synthetic,
         recipe=recipe,
         data=data,
         metrics=tuple(metrics),

@@ -181,8 +181,8 @@ class Evaluation:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Provenance fields that every result shares."""
-        return {"recipe": self.recipe, "data": self.manifest.hash, "synthetic": self.synthetic}
+        """Provenance fields that every result shares; `marked` adds what no measure can make another of."""
+        return {"recipe": self.recipe, "data": self.manifest.hash}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -324,13 +324,7 @@ class Evaluation:
             seed=own.seed, min_positives=own.min_positives, calibration=own.calibration, prevalences=own.prevalences,
             points=tuple(dict.fromkeys((*DEFAULT_RULES, *own.points))),
         )  # fmt: skip
-        facts: dict[str, Any] = {
-            "name": name,
-            "title": title,
-            "recipe": self.hashed(hashed),
-            "data": self.manifest.hash,
-            "synthetic": self.synthetic,
-        }
+        facts: dict[str, Any] = {"name": name, "title": title, **self.source, "recipe": self.hashed(hashed)}
         if chosen_on is not None and self.validation is not None:
             chosen = pd.DataFrame(scored_rows(self.validation.manifest, chosen_on))
             ranked = replace(options, resamples=self.options.resamples, ranked=(self.options.split,))
@@ -346,11 +340,11 @@ class Evaluation:
         return hash_of([self.recipe, more]) if more else self.recipe
 
     def marked(self, result: Result) -> Result:
-        """Return the result with the hash of the split, and what a reader has to know of it."""
+        """Return the result with the hash of the split, whether it is synthetic, and what a reader has to know."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
-        caveats = [f"The model's training: {trained}"] if trained else []
-        own = (*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole))
-        return replace(result, split=split_hash(self.whole), caveats=(*own, *caveats, *result.caveats))
+        more = [*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole)]
+        more += [f"The model's training: {trained}"] if trained else []
+        return replace(result, split=split_hash(self.whole), synthetic=self.synthetic, caveats=(*more, *result.caveats))
 
 
 def title_of(name: str, answer: Answer) -> str:

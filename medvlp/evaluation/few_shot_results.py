@@ -56,7 +56,6 @@ def evaluate_few_shot(
     name: str = "few_shot",
     title: str = "Few shots",
     role: Role = "model",
-    synthetic: bool = False,
     caveats: Sequence[str] = (),
 ) -> Result:
     """Return ``auroc@K`` of each finding and number of shots K: the mean over draws.
@@ -71,7 +70,7 @@ def evaluate_few_shot(
         labels: finding -> ``(N,)`` 1, 0; -1 and NaN are left out.
         patients: N identifiers.
         ids: N names of rows.
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, name, title: of the `Result`, see there.
         resamples: of the bootstrap; 0 for no intervals.
         min_positives: positive rows that a finding needs to take part in the macro average.
         split: written into the rows.
@@ -125,7 +124,6 @@ def evaluate_few_shot(
         name=name,
         title=title,
         role=role,
-        synthetic=synthetic,
         recipe=recipe,
         data=data,
         metrics=tuple(rows),

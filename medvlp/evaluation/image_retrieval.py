@@ -111,8 +111,6 @@ def evaluate_image_retrieval(
     ks: Sequence[int] = (1, 5, 10),
     resamples: int = 2000,
     split: str = "",
-    title: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Return recall and precision at k and mean average precision over studies, with a patient bootstrap over queries.
 
@@ -122,7 +120,7 @@ def evaluate_image_retrieval(
         image: (S, D) embeddings, one a study; compared by cosine.
         labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
         patients: (S,).
-        recipe, data, title, synthetic: of the `Result`, see there.
+        recipe, data: of the `Result`, see there.
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.
         resamples: of the bootstrap; 0 for no intervals.
@@ -171,8 +169,7 @@ def evaluate_image_retrieval(
         data=data,
         metrics=metrics,
         cases=frame,
-        title=title,
-        synthetic=synthetic,
+        title="Image to image retrieval, equal labels",
     )
 
 

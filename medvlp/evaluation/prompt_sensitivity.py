@@ -23,7 +23,6 @@ def evaluate_prompt_sensitivity(
     recipe: str,
     data: str,
     split: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Return how the AUROC of a finding varies over its prompts; the per-case table holds every prompt's.
 
@@ -34,7 +33,7 @@ def evaluate_prompt_sensitivity(
         scores: label -> prompt -> (N,), as `medvlp.answers.prompting.recipe_scores.single_prompt_scores` gives.
         labels: label -> (N,) 1, 0; -1 and NaN are left out.
         patients: (N,).
-        recipe, data, synthetic: of the `Result`, see there.
+        recipe, data: of the `Result`, see there.
         split: written into the rows.
 
     Raises:
@@ -89,5 +88,4 @@ def evaluate_prompt_sensitivity(
         metrics=tuple(rows),
         cases=pd.DataFrame(cases, columns=["label", "prompt", "auroc"]),
         title="Single prompts, spread of AUROC",
-        synthetic=synthetic,
     )

@@ -76,9 +76,8 @@ def compare_reports(
     wanted: str | Vocabulary = "chexpert14",
     *,
     has_prior: bool | None = None,
-    uncertain_is_present: bool = True,
 ) -> ReportAgreement:
-    """Return what two reports of one study say alike and otherwise.
+    """Return what two reports of one study say alike and otherwise; "possible pneumonia" counts as pneumonia.
 
     A report without text, or in another language than English (which warns), says nothing: not even that all is well.
 
@@ -87,7 +86,6 @@ def compare_reports(
         written: by whoever is judged.
         wanted: vocabulary of the findings, or its name.
         has_prior: whether there is an earlier examination; None asks the reference's words.
-        uncertain_is_present: "possible pneumonia" counts as pneumonia; otherwise as nothing said.
 
     Example:
         >>> found = compare_reports("Small left effusion.", "Small right effusion, unchanged.")
@@ -97,7 +95,7 @@ def compare_reports(
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
     ours, theirs = read_report(reference), read_report(written)
     labels = report_labels(reference, ours, chosen), report_labels(written, theirs, chosen)
-    yes = (1.0, -1.0) if uncertain_is_present else (1.0,)
+    yes = (1.0, -1.0)
     present = {label.key: (labels[0][label.key] in yes, labels[1][label.key] in yes) for label in chosen.labels}
     absent = {label.key: (labels[0][label.key] == 0.0, labels[1][label.key] == 0.0) for label in chosen.labels}
     one, other = _sides(ours), _sides(theirs)
@@ -130,7 +128,6 @@ def evaluate_reports(
     data: str,
     wanted: str | Vocabulary = "chexpert14",
     has_prior: Sequence[bool] | None = None,
-    uncertain_is_present: bool = True,
     resamples: int = 1000,
     split: str = "",
     name: str = "report_text",
@@ -150,7 +147,6 @@ def evaluate_reports(
         recipe, data, name, title, synthetic: of the `Result`, see there.
         wanted: vocabulary of the findings.
         has_prior: (S,) whether there is an earlier examination; None asks the references' words.
-        uncertain_is_present: as for `compare_reports`; the rows' policy is ``u_ones`` or ``u_zeros``.
         resamples: of the bootstrap.
         split: written into the rows.
 
@@ -167,10 +163,8 @@ def evaluate_reports(
     if not count or not count == len(written) == len(patients) or (has_prior is not None and len(has_prior) != count):
         raise DataError(f"There are {count} references, {len(written)} reports, {len(patients)} patients: one a study.")
     priors = [None] * count if has_prior is None else [bool(each) for each in has_prior]
-    found = [
-        compare_reports(r, w, wanted, has_prior=p, uncertain_is_present=uncertain_is_present)
-        for r, w, p in zip(references, written, priors, strict=True)
-    ]
+    texts = zip(references, written, priors, strict=True)
+    found = [compare_reports(reference, said, wanted, has_prior=prior) for reference, said, prior in texts]
     labels = list(found[0].present)
     rates = {
         "side_error": [(each.wrong_sides, each.sides) for each in found],
@@ -196,16 +190,7 @@ def evaluate_reports(
         name=name,
         recipe=recipe,
         data=data,
-        metrics=_metrics(
-            np.array(top),
-            np.array(bottom),
-            names,
-            np.asarray(patients).astype(str),
-            seed,
-            resamples,
-            split,
-            "u_ones" if uncertain_is_present else "u_zeros",
-        ),
+        metrics=_metrics(np.array(top), np.array(bottom), names, np.asarray(patients, str), seed, resamples, split),
         cases=pd.DataFrame(
             {
                 "patient_id": [str(each) for each in patients],
@@ -227,7 +212,6 @@ def _metrics(
     seed: int,
     resamples: int,
     split: str,
-    policy: str,
 ) -> tuple[Metric, ...]:
     clusters = patient_clusters(patients)
     kinds = ("f1", "f1_absent")
@@ -258,7 +242,7 @@ def _metrics(
                 label=label,
                 value=None,
                 split=split,
-                policy=policy,
+                policy="u_ones",
                 counts=Counts(n=int(there.sum()), patients=count_patients(clusters.patient[there]), labels_used=used),
             )
         )

@@ -41,7 +41,6 @@ def evaluate_retrieval(
     split: str = "",
     name: str = "retrieval",
     title: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Return image -> report and report -> image retrieval over studies, with a patient bootstrap over queries.
 
@@ -56,7 +55,7 @@ def evaluate_retrieval(
         text: ``(S, D)`` report embeddings in the same order; None: see `image`.
         reports: ``(S,)`` report texts; equal ones (white space and case aside) are one group.
         patients: ``(S,)`` patient identifiers.
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, name, title: of the `Result`, see there.
         ids: ``(S,)`` study identifiers for the per-case table; by default their position.
         labels: ``(S, L)`` labels; not mentioned (NaN) is a value like the others. None leaves those rows out.
         ks: lengths of the list that is looked at.
@@ -116,7 +115,6 @@ def evaluate_retrieval(
     return Result(
         name=name,
         title=title,
-        synthetic=synthetic,
         recipe=recipe,
         data=data,
         metrics=tuple(metrics),

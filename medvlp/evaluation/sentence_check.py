@@ -55,7 +55,6 @@ def evaluate_sentence_check(
     validation: Studies | None = None,
     resamples: int = 1000,
     split: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Return AUROC of true against false sentences by margin and by cosine, and hard-negative retrieval.
 
@@ -73,7 +72,7 @@ def evaluate_sentence_check(
         reports: (S,).
         patients: (S,).
         embed_text: texts -> (T, D) unit embeddings.
-        recipe, data, synthetic: of the `Result`, see there.
+        recipe, data: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.
         resamples: of the bootstrap.
@@ -104,15 +103,9 @@ def evaluate_sentence_check(
         **{f"score:{label}": values for label, values in scores.items()},
     )
     result = evaluate_scores(
-        cases,
-        seed=seed,
-        resamples=resamples,
-        recipe=recipe,
-        data=data,
-        name="sentence_check",
-        title="True sentence against one fact changed",
-        synthetic=synthetic,
-    )
+        cases, name="sentence_check", title="True sentence against one fact changed", recipe=recipe, data=data,
+        seed=seed, resamples=resamples,
+    )  # fmt: skip
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]
     if checker is not None:

@@ -47,7 +47,6 @@ class ImageRetrieval(Measure):
             patients.tolist(),
             ids=[str(each) for each in manifest.column("id.study")[first]],
             ks=ks,
-            title="Image to image retrieval, equal labels",
             **evaluation.drawn,
             **evaluation.facts,
         )

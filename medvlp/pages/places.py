@@ -54,12 +54,10 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
         >>> table.columns, [each.label for each in table.rows]
         (('Dice',), ['lung'])
     """
-    found = []
-    for result in results:
-        own = [row for row in result.metrics if row.group is None and _is_of_places(row.metric)]
-        if any(_leads(row.metric) for row in own):
-            found.append(_table(result, own))
-    return found
+    parts = (
+        (each, [row for row in each.metrics if row.group is None and _is_of_places(row.metric)]) for each in results
+    )
+    return [_table(result, own) for result, own in parts if any(_leads(row.metric) for row in own)]
 
 
 def other_tables(results: Sequence[Result]) -> list[PlacesTable]:

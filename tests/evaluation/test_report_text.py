@@ -118,11 +118,8 @@ REFERENCES = [
 WRITTEN = ["Right effusion.", "Left effusion, unchanged.", "Pneumonia.", "Left effusion. Cardiomegaly.", "Clear."]
 
 
-@pytest.mark.parametrize("uncertain", [True, False])
-def test_f1_is_scikit_learns_for_labels_micro_and_macro(uncertain: bool) -> None:
-    found = evaluate_reports(
-        REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", uncertain_is_present=uncertain, resamples=50
-    )
+def test_f1_is_scikit_learns_for_labels_micro_and_macro() -> None:
+    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", resamples=50)
     assert found.cases is not None
     labels = [name[5:] for name in found.cases if name.startswith("said:")]
     said = np.stack([found.cases[f"said:{label}"] for label in labels], axis=1)
@@ -130,7 +127,7 @@ def test_f1_is_scikit_learns_for_labels_micro_and_macro(uncertain: bool) -> None
     defined = (said | wrote).any(axis=0)
     for at, label in enumerate(labels):
         row = found.find("f1", label)
-        assert row.policy == ("u_ones" if uncertain else "u_zeros")
+        assert row.policy == "u_ones"
         if defined[at]:
             assert row.value == pytest.approx(f1_score(said[:, at], wrote[:, at]))
         else:

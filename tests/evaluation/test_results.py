@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -22,7 +23,8 @@ def result() -> Result:
     table = pd.DataFrame({"id": [f"S{i}" for i in range(40)], "patient_id": [f"P{i // 2}" for i in range(40)]})
     table["label:effusion"], table["score:effusion"] = label, label + generator.normal(size=40)
     table["label:edema"], table["score:edema"] = 0, 0.0
-    return evaluate_scores(table, seed=0, recipe="abc", data="def", resamples=20, name="zero_shot", synthetic=True)
+    scored = evaluate_scores(table, seed=0, recipe="abc", data="def", resamples=20, name="zero_shot")
+    return replace(scored, synthetic=True)
 
 
 def test_round_trip(result: Result, tmp_path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,14 +90,11 @@ def results() -> tuple[Result, ...]:
         fitted=made.fitted,
     )  # fmt: skip
     plain = table[table["split"] == "test"].drop(columns=["group:site"])
-    control = evaluate_scores(
-        plain, name="thumbnail", role="control", recipe="r", data="d", seed=0, resamples=40, synthetic=True
-    )
+    control = evaluate_scores(plain, name="thumbnail", role="control", recipe="r", data="d", seed=0, resamples=40)
     embedding = np.random.default_rng(1).normal(size=(60, 8))
     reports = [f"report {at % 50}" for at in range(60)]
     retrieval = evaluate_retrieval(
         embedding, embedding + 1, reports, [f"P{at}" for at in range(60)], recipe="r", data="d", seed=0, resamples=40,
-        synthetic=True,
     )  # fmt: skip
     robust = Result(
         name="robustness", recipe="r", data="d", synthetic=True,
@@ -106,7 +105,7 @@ def results() -> tuple[Result, ...]:
             for label, value in (("effusion", -0.123), ("macro", -0.077))
         ),
     )  # fmt: skip
-    return scores, control, retrieval, robust
+    return scores, replace(control, synthetic=True), replace(retrieval, synthetic=True), robust
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -73,7 +74,7 @@ def _results(synthetic: bool = True) -> tuple[Result, ...]:
         table[f"label:{finding}"], table[f"score:{finding}"] = label.astype(int), label + generator.normal(size=rows)
     table["group:site"] = np.where(generator.random(rows) < 0.5, "north", "south")
     table["group:size@effusion"] = size_terciles(generator.random(rows), table["label:effusion"] == 1)
-    options = {"seed": 0, "resamples": 60, "data": "data-hash", "synthetic": synthetic}
+    options = {"seed": 0, "resamples": 60, "data": "data-hash"}
     zero_shot = evaluate_scores(table, name="zero_shot", recipe="recipe-hash", **options)
     plain = table.drop(columns=["group:site", "group:size@effusion"])
     control = evaluate_scores(plain, name="thumbnail", role="control", recipe="control-hash", **options)
@@ -87,7 +88,7 @@ def _results(synthetic: bool = True) -> tuple[Result, ...]:
         recipe="recipe-hash",
         **options,
     )
-    return zero_shot, control, retrieval
+    return tuple(replace(each, synthetic=synthetic) for each in (zero_shot, control, retrieval))
 
 
 def _inputs(results: tuple[Result, ...]) -> ReportInputs:

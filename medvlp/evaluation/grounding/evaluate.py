@@ -55,7 +55,6 @@ def evaluate_grounding(
     name: str = "grounding",
     title: str = "",
     role: Role = "model",
-    synthetic: bool = False,
     caveats: tuple[str, ...] = (),
 ) -> Result:
     """Measure maps against regions, all in pixels of the source.
@@ -63,7 +62,7 @@ def evaluate_grounding(
     Args:
         cases: one at a time; none is kept.
         scale: how thresholds read the map's values, see `measure`.
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, name, title: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         min_positives: cases with a region that a finding needs to take part in the macro average.
         thresholds: finding -> strongest value from which on the finding is said to be there, fitted on other cases
@@ -99,7 +98,6 @@ def evaluate_grounding(
         metrics=tuple(rows),
         cases=table.assign(split=split),
         role=role,
-        synthetic=synthetic,
         title=title,
         caveats=caveats,
     )

@@ -53,7 +53,6 @@ def evaluate_sanity(
     split: str = "",
     name: str = "grounding_sanity",
     title: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Compare maps with each other and with those of random weights, by rank correlation over the view's grid.
 
@@ -67,7 +66,7 @@ def evaluate_sanity(
         ids: picture of each case.
         patients: patient of each case.
         findings: what each case asks for.
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        recipe, data, name, title: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         split: written into the rows.
 
@@ -112,7 +111,6 @@ def evaluate_sanity(
         data=data,
         metrics=tuple(rows),
         title=title,
-        synthetic=synthetic,
         caveats=tuple(caveats),
     )
 

@@ -52,7 +52,6 @@ def evaluate_robustness(
     recipe: str = "",
     data: str = "",
     split: str = "",
-    synthetic: bool = False,
 ) -> Result:
     """Return what each factor does: ``auroc_difference`` (changed less clean) and the share ``flagged`` by the gate.
 
@@ -63,7 +62,7 @@ def evaluate_robustness(
         changed: the same cases, or some of them (only some studies have a lateral picture).
         resamples: of patients.
         min_positives: of a finding in the macro average.
-        recipe, data, synthetic: of the `Result`, see there.
+        recipe, data: of the `Result`, see there.
         split: written into the rows.
 
     Raises:
@@ -98,7 +97,6 @@ def evaluate_robustness(
         data=data,
         metrics=tuple(rows),
         cases=pd.concat([_cases_of(each) for each in (clean, *changed)], ignore_index=True),
-        synthetic=synthetic,
     )
 
 
