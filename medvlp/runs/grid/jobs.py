@@ -104,7 +104,8 @@ class _Pool:
         trained = _trained(run)
         self.beside.append(max(0.0, seconds - sum(trained[-1:])) if self.left.pop(run.state) else seconds)
         self.training.append(sum(trained) * _effort(run) / max(1, _done(run)))
-        rest = fmean(self.training) * sum(self.left.values()) + fmean(self.beside) * len(self.left)
+        now = self.left | {each.state: 1 - _done(each) / _effort(each) for each, _ in self.working.values()}
+        rest = fmean(self.training) * sum(now.values()) + fmean(self.beside) * len(now)
         ahead = f"; about {duration(rest / min(self.jobs, len(self.left)))} left" if self.left else ""
         logger.info(f"[{self.total - len(self.left)}/{self.total}] {run.name}: {outcome}{ahead}")
 

@@ -239,6 +239,20 @@ def test_the_time_left_is_that_of_whole_runs_whatever_of_a_run_was_done_before(
     assert told[-1].endswith(f"; about {left} left")
 
 
+def test_what_a_run_at_work_has_trained_is_not_ahead(lay: Callable[..., Plan]) -> None:
+    """Two hours of training and half an hour beside it, seven times less the one hour that the second run has done."""
+    runs = lay().runs
+    until = runs[0].training.phases[-1].until
+    pool = _Pool(runs, 2)
+    for run, share in zip(runs[:2], (1.0, 0.5), strict=True):
+        row = {"samples_seen": round(share * until), "seconds": 7200 * share}
+        write_text(run.folder / LOG, json.dumps(row) + "\n")
+    pool.working[_killed()] = (runs[1], time.monotonic())
+    with messages() as told:
+        pool._end(_killed(), runs[0], 9000.0)
+    assert told[-1].endswith("; about 8 h 15 min left")  # by two jobs
+
+
 def test_runs_that_are_only_judged_are_measured_by_one_that_was(lay: Callable[..., Plan]) -> None:
     runs = lay().runs
     for run in runs:
