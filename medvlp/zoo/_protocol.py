@@ -141,7 +141,9 @@ def load_strictly(
             like = target[ours].shape
             same = [n for n in tensor.shape if n != 1] == [n for n in like if n != 1]
             renamed[ours] = tensor.reshape(like) if same else tensor
-    missing = [name for name in target if name not in renamed and name not in own]
+    # BatchNorm counts batches since torch 0.4.1, and reads the count in no model that is used: as torch itself.
+    there = {*renamed, *own, *(name for name in target if name.endswith(".num_batches_tracked"))}
+    missing = [name for name in target if name not in there]
     shapes = [
         f"{name} {tuple(tensor.shape)} for {tuple(target[name].shape)}"
         for name, tensor in renamed.items()

@@ -156,6 +156,18 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
         convert(tmp_path / "r18.pth", name="timm", options={"architecture": "resnet34", "image_size": 64})
 
 
+def test_a_file_from_before_batch_norm_counted_batches_is_the_same_model(tmp_path: Path) -> None:
+    """As torch has it: files that are older than its version 0.4.1 have no counters, and no model in use reads them."""
+    held = natural(timm.create_model("resnet10t", num_classes=0)).state_dict()
+    made = []
+    for name, weights in (("new", held), ("old", {n: t for n, t in held.items() if not n.endswith("_tracked")})):
+        torch.save(weights, tmp_path / name)
+        made.append(convert(tmp_path / name, name="timm", options={"architecture": "resnet10t", "image_size": 64}))
+    assert len(weights) < len(held)
+    first, second = (bundle.model.state_dict() for bundle in made)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_statistics_that_nobody_gave_are_those_of_timms_own_weights(tmp_path: Path) -> None:
     """Most of timm's ViTs were trained on pixels from -1 to 1."""
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0)
