@@ -179,6 +179,18 @@ CASES = {
 }
 
 
+# How the releases' own code brings a picture to its size, and how many tokens of a text it reads.
+GRAY = {"name": "read", "size": 224, "fit": "pad", "resample": "area", "resize": 256, "preset": "dicom_voi_v1"}
+LARGER = {"name": "resample", "size": 299, "mode": "bilinear", "align_corners": True}
+READING: dict[str, tuple[list[dict[str, object]], int]] = {
+    "gloria": ([GRAY, LARGER], 97),
+    "mgca": ([GRAY, LARGER], 112),
+    "mgca-vit": ([GRAY], 112),
+    "cxr_clip": ([{**GRAY, "fit": "crop", "resample": "bilinear", "resize": None}], 256),
+    "medclip": ([{**GRAY, "fit": "square_pad", "resample": "bicubic", "resize": None}], 77),
+}
+
+
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each != "gloria")) for each in CASES])
 def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     case, words, importer = CASES[name](), bert_words(tmp_path / "words"), name.partition("-")[0]
@@ -186,6 +198,10 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     options = {"tokenizer": str(tmp_path / "words")}
     bundle = convert(tmp_path / "file", name=importer, options=options)
     ours = kept(bundle, tmp_path / "bundle")
+    views, length = READING[name.removesuffix("-swin")]
+    assert [{"resize": None, **each} if "fit" in each else each for each in bundle.preprocessing] == views
+    assert bundle.tokenizer is not None
+    assert bundle.tokenizer.max_length == length
     images = pictures(case.side, count=2)
     with torch.inference_mode():
         image, text = units(case.image(images)), units(case.text(words))

@@ -59,6 +59,8 @@ def test_it_computes_what_hi_ml_computes(tmp_path: Path, temporal: bool) -> None
     assert any("vit_pooler" in name for name in left) == temporal
     assert bundle.provenance["release"] == ("BioViL-T" if temporal else "BioViL")
     assert ours.scale == pytest.approx(1.0)
+    cut = {"name": "read", "fit": "crop", "resample": "bilinear", "resize": 512, "preset": "dicom_voi_v1"}
+    assert bundle.preprocessing == [{**cut, "size": SIDES[temporal]}]
     prompts = bundle.answers[0].options["prompts"]
     assert not any(text.endswith(".") for each in prompts for text in (*each["positive"], *each["negative"]))
 

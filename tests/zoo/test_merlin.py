@@ -166,7 +166,9 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, parts: dict[str, Any
     (tmp_path / "codes.csv").write_text("phecode,phecode_str\n8,Infection\n41,Ascites\n42,Infection\n")
     options = {"tokenizer": str(tmp_path / "words"), "phenotypes": str(tmp_path / "codes.csv")}
     bundle = convert(tmp_path / "merlin.pt", name="merlin", options=options)
-    assert bundle.preprocessing[0]["size"] == [224, 224, 160]
+    assert bundle.preprocessing == [{"name": "read_grid", "size": [224, 224, 160], "spacing": [1.5, 1.5, 3.0]}]
+    assert bundle.tokenizer is not None
+    assert bundle.tokenizer.max_length == 1024
     small = (64, 48, 40)  # the real grid, on a CPU, takes a minute
     bundle.preprocessing[0] |= {"size": list(small), "spacing": [4.0, 4.0, 9.0]}
     ours = kept(bundle, tmp_path / "bundle")

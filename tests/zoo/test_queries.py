@@ -128,6 +128,8 @@ def test_the_decoder_answers_what_its_parts_compute(tmp_path: Path, name: str, a
     assert apart(ours.model, expected) < 1e-9
     # One score a finding, where its word stands in the list, by the bundle's answer and by the named recipe alike.
     present = expected.softmax(-1)[..., 1].numpy()
+    squeezed = {"name": "read", "size": SIZE, "fit": "squeeze", "resample": "bilinear", "preset": "dicom_voi_v1"}
+    assert ours.bundle.preprocessing == [squeezed]
     picture = np.random.default_rng(0).random((90, 70), dtype=np.float32)
     shown = reference(ours.prepare(picture).pixels[None].expand(-1, 3, -1, -1)).softmax(-1)[..., 1]
     said = ours.ask("existence", picture).scores
@@ -249,7 +251,8 @@ def test_kad_asks_by_plain_names_through_its_own_text_tower(tmp_path: Path, stag
     assert apart(fewer.model, exact(images.double(), fewer.model.banks["existence"].vectors.double())) < 1e-9
     assert (fewer.model.banks["existence"].vectors[0] - asked[3]).abs().max() < 1e-5 * asked.abs().max()
     full = convert(tmp_path / "best.pt", name="kad", options={"tokenizer": str(tmp_path / "words")})
-    assert full.preprocessing[0]["size"] == (512 if stages == 4 else 224)
+    squeezed = {"name": "read", "fit": "squeeze", "resample": "bicubic", "preset": "dicom_voi_v1"}
+    assert full.preprocessing == [{**squeezed, "size": 512 if stages == 4 else 224}]
 
 
 @pytest.mark.slow
