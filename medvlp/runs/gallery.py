@@ -134,18 +134,15 @@ def _boxes(record: ImageRecord, pixels: Tensor, finding: str, known: object) -> 
     return tuple(Box(x0, y0, x1, y1, finding) for x0, y0, x1, y1 in corners)
 
 
-def _retrieval_examples(
-    model: VisionLanguageModel, prepared: Prepared, table: FeatureTable, *, count: int = 4
-) -> list[RetrievalExample]:
+def _retrieval_examples(model: VisionLanguageModel, prepared: Prepared, table: FeatureTable) -> list[RetrievalExample]:
     """Take queries evenly over the studies with picture and text, in order: not chosen by how well they went."""
     images, texts = table[f"{model.model.vision_kind}/embedding"], table["text/embedding"]
     rows = np.flatnonzero(np.isfinite(images).all(1) & np.isfinite(texts).all(1))
     rows = rows[~pd.Series(prepared.manifest.column("id.study")[rows]).duplicated().to_numpy()]
     images, texts = images[rows], texts[rows]
     reports = [str(table.columns["text"][int(i)]) for i in rows]
-    names = {text: i for i, text in enumerate(dict.fromkeys(" ".join(r.lower().split()) for r in reports))}
-    group = np.array([names[" ".join(r.lower().split())] for r in reports])
-    chosen = np.linspace(0, len(rows) - 1, num=min(count, len(rows))).astype(int)
+    group, _ = pd.factorize(np.array([" ".join(r.lower().split()) for r in reports], object))
+    chosen = np.linspace(0, len(rows) - 1, num=min(4, len(rows))).astype(int)
     similarity = images[chosen] @ texts.T
     ranks = rank_queries(similarity, group[chosen], group)
     examples = []

@@ -112,7 +112,5 @@ def box_average_precision(found: Detections, weights: FloatArray) -> FloatArray:
 
 
 def _around(parts: NDArray[np.int32], step: int) -> list[Box]:
-    found = []
-    for rows, columns in find_objects(parts):
-        found.append(tuple(float(edge * step) for edge in (columns.start, rows.start, columns.stop, rows.stop)))
-    return found  # type: ignore[return-value]
+    side = float(step)
+    return [(x.start * side, y.start * side, x.stop * side, y.stop * side) for y, x in find_objects(parts)]
