@@ -100,7 +100,10 @@ def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunCon
         last = max(i for i, start in enumerate(starts) if start < state.begin)
         if not config.phases[last].patches and not any(phase.surgery for phase in config.phases[: last + 1]):
             continue
-        copied, student = (_shapes(each) for each in (model, operated(model, config, last)))
+        copied, student = (
+            {key: tensor.shape for key, tensor in tensors_of(each).items()}
+            for each in (model, operated(model, config, last))
+        )
         if copied != student:
             raise ConfigError(
                 f"states.{name}.begin is {state.begin}, in phases[{last}], where patches or surgery have given the "
@@ -171,7 +174,3 @@ def _of_head(name: str) -> str:
 
 def _has(weights: Mapping[str, object], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in weights)
-
-
-def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}

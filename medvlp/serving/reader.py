@@ -194,7 +194,7 @@ class Reader:
         result = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
             if not self.model.cosines:
-                rows = self._rows(answer, prepared)
+                rows = Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
                 return {**result, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
             image, words = self._image(prepared), self.model.embed_text([said, denied])
             if self._checker is None:
@@ -284,9 +284,6 @@ class Reader:
     def _table(self, prepared: Prepared, needs: frozenset[Key]) -> FeatureTable:
         model = self.model.of_kind(prepared.kind).model
         return feature_pass(model, [collate([prepared.sample], torch.arange(1))], needs)
-
-    def _rows(self, answer: Answer, prepared: Prepared) -> Rows:
-        return Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
 
 
 def _denial(sentence: str) -> tuple[str, str]:

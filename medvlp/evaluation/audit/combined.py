@@ -63,7 +63,8 @@ def group_test(kind: FlagKind, column: str, rows: Sequence[Metric]) -> AuditTest
         return AuditTest(kind, column, _untested(rows[-1], f"{kind}_test"))
     row, p = found
     expected, words = (0.0, gap_sentence) if kind == "subgroup_gap" else (0.5, shortcut_sentence)
-    return AuditTest(kind, column, _whole(row, f"{kind}_test", p), abs((row.value or 0.0) - expected), words(row))
+    tested = replace(row, metric=f"{kind}_test", test=replace(row.test, p=p, p_corrected=None, tests=None))
+    return AuditTest(kind, column, tested, abs((row.value or 0.0) - expected), words(row))
 
 
 def line_test(data: SplitData, lines: Sequence[LineTest], *, reason: str) -> AuditTest:
@@ -92,10 +93,6 @@ def line_test(data: SplitData, lines: Sequence[LineTest], *, reason: str) -> Aud
     size = max(abs(line.line.slope - 1), abs(line.line.intercept))
     name = "scores" if line.calibration == "none" else line.calibration
     return AuditTest("miscalibration", name, replace(row, test=replace(row.test, p=p)), size, line_sentence(line, row))
-
-
-def _whole(row: Metric, metric: str, p: float) -> Metric:
-    return replace(row, metric=metric, test=replace(row.test, p=p, p_corrected=None, tests=None))
 
 
 def _untested(row: Metric, metric: str) -> Metric:
