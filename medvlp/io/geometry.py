@@ -84,8 +84,9 @@ class Hanging:
 def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).
 
-    Of a projection, Pixel Spacing is the detector's, magnified, if it merely repeats Imager Pixel Spacing, and alone it
-    may be that too; else it is calibrated in the patient. `headers` are the data set, then pixel measures of the frame.
+    Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats Imager Pixel Spacing,
+    which is measured at the detector and magnified, and alone it may be either. `headers` are the data set, then pixel
+    measures of the frame.
     """
     pixel = _pair(headers, "PixelSpacing", notes)
     imager = _pair(headers[:1], "ImagerPixelSpacing", notes)
@@ -94,8 +95,8 @@ def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -
     if pixel and imager and pixel == imager and modality in PROJECTION and not calibrated:
         found = Spacing(imager, "detector", "ImagerPixelSpacing (PixelSpacing is the same)")
     elif pixel:
-        alone = headers[0].has("PixelSpacing") and modality in PROJECTION and not (imager or scanned or calibrated)
-        found = Spacing(pixel, None if alone else "calibrated", "PixelSpacing")
+        unsaid = headers[0].has("PixelSpacing") and modality in PROJECTION and not (imager or scanned or calibrated)
+        found = Spacing(pixel, None if unsaid else "calibrated", "PixelSpacing")
     elif imager:
         found = Spacing(imager, "detector", "ImagerPixelSpacing")
     elif scanned:
