@@ -355,3 +355,22 @@ def test_keys_that_move_a_slider_move_the_maps_and_are_shortcuts_elsewhere_but_l
     assert taken["pane"] == keys
     assert set(keys) - set(taken["slice"]) == {"ArrowLeft", "ArrowRight"}  # up and down leaf, as in the pane
     assert set(keys) - set(taken["map"]) == sliding | {" "}  # of a label the space is its own
+
+
+def test_keys_are_by_their_letter_and_where_a_layout_has_none_by_their_place(told):
+    did = told("""
+        import { listen } from "./keys.js";
+        const did = [], target = { closest: () => null }, preventDefault = () => {};
+        let press;
+        const addEventListener = (name, act) => { press = act; };
+        globalThis.document = { addEventListener, querySelector: () => null, body: { dataset: {} } };
+        listen((action) => did.push(action));
+        const pressed = { ц: "KeyW", В: "KeyD", ς: "KeyW", w: "KeyZ", k: "KeyV", ö: "Semicolon" };
+        for (const [key, code] of Object.entries(pressed)) {
+          did.push(key);
+          press({ key, code, target, preventDefault });
+        }
+        console.log(JSON.stringify(did));
+    """)  # Russian, Russian with shift, Greek, French; Dvorak's k and German's ö are no key of the table
+    expected = ["ц", "tool-window", "В", "tool-ruler", "ς", "tool-window", "w", "tool-window", "k", "ö"]
+    assert did == expected

@@ -59,11 +59,11 @@ export function listen(act) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.closest("input:not([type=range]), textarea, select");
-    const action = actions.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+    const key = /^[^\x00-\x7f]$/.test(event.key) && event.code.startsWith("Key") ? event.code[3] : event.key; // of a layout without Latin letters
+    const action = actions.get(key.length === 1 ? key.toLowerCase() : key);
     if (!action || (typing && event.key !== "Escape")) return;
     if (SLIDING.includes(event.key) && event.target.closest(/Left|Right/.test(event.key) ? "input[type=range]" : "#map input[type=range]")) return;
-    const pressed = event.target.closest("button, summary, a, label");
-    if (pressed && event.key === " ") return; // a button is pressed by it
+    if (event.key === " " && event.target.closest("button, summary, a, label")) return; // a button is pressed by it
     if (document.querySelector("dialog[open]") && !["help", "cancel"].includes(action)) return;
     event.preventDefault();
     act(action);
