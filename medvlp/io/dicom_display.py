@@ -83,7 +83,7 @@ def shown_by(
     valid = values if padding is None else values[~padding]
     if layout.kind != "int" and not np.isfinite(values).all():
         finite = np.isfinite(values)
-        account.notes.append(f"{int(values.size - finite.sum())} pixels are not finite: shown black")
+        account.notes.append(f"pixels that are not finite, shown black: {int(values.size - finite.sum())}")
         padding = ~finite if padding is None else padding | ~finite
         valid = values[~padding]
     if valid.size == 0:

@@ -45,7 +45,7 @@ class _Account(Account):
         if self.padded:
             self.steps.append("padding: PixelPaddingValue, voxels kept as they are stored")
         if self.floats and not np.isfinite(voxels).all():
-            self.notes.append(f"{int((~np.isfinite(voxels)).sum())} voxels are not finite and were kept")
+            self.notes.append(f"voxels that are not finite, kept as they are: {int((~np.isfinite(voxels)).sum())}")
 
 
 def read_dicom_volume(
@@ -192,8 +192,8 @@ def _warnings(stack: Stack, duplicates: int, left_out: dict[str, int]) -> list[s
     if len(stack.places) == 1:
         notes.append("one slice only: its thickness was taken for the spacing")
     if duplicates:
-        notes.append(f"{duplicates} slices repeat another at the same place with the same pixels: one of each was kept")
+        notes.append(f"slices left out that repeat another, place and pixels: {duplicates}")
     damaged = left_out.get("empty", 0) + left_out.get("corrupt", 0)
     if damaged:
-        notes.append(f"{damaged} files of the folder are empty or zeros: slices may be missing")
+        notes.append(f"files of the folder that are empty or zeros: {damaged}, slices may be missing")
     return notes

@@ -141,7 +141,7 @@ def read_nifti(stream: BinaryIO) -> Volume:
         if largest > _EXACT_IN_FLOAT32:
             notes.append(f"whole numbers beyond {_EXACT_IN_FLOAT32} were rounded to float32")
     if head.dtype.kind == "f" and not np.isfinite(result).all():
-        notes.append(f"{int((~np.isfinite(result)).sum())} voxels are not finite and were kept")
+        notes.append(f"voxels that are not finite, kept as they are: {int((~np.isfinite(result)).sum())}")
     return Volume(voxels=result, affine=head.affine, meta=head.meta, steps=head.steps, warnings=tuple(notes))
 
 

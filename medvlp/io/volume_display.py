@@ -58,7 +58,7 @@ def window(volume: Volume | np.ndarray, preset: str) -> Volume | np.ndarray:
     if isinstance(recipe.curve, Percentiles) and not shown.any():
         notes.append("all voxels have the same value")
     if black := int(values.size - np.isfinite(values).sum()):
-        notes.append(f"{black} voxels are not finite: shown black")
+        notes.append(f"voxels that are not finite, shown black: {black}")
     steps, warnings = (*volume.steps, f"{_STEP}{preset}, {step}"), tuple(dict.fromkeys((*volume.warnings, *notes)))
     return replace(volume, voxels=shown, steps=steps, warnings=warnings)
 

@@ -292,7 +292,7 @@ def test_float_pixel_data(dicom, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x08\x00OF"))
     image = read_image(path)
     assert image.pixels[0].tolist() == [0, 0.5, 1, 0]
-    assert "1 pixels are not finite: shown black" in image.warnings
+    assert "pixels that are not finite, shown black: 1" in image.warnings
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])

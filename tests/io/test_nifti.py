@@ -120,7 +120,7 @@ def test_nan_voxels_are_kept_and_counted(tmp_path):
     values[1, 1, 1] = np.nan
     volume = read_volume(write(tmp_path, nifti(values)))
     assert np.isnan(volume.voxels[1, 1, 1])
-    assert "1 voxels are not finite and were kept" in volume.warnings
+    assert "voxels that are not finite, kept as they are: 1" in volume.warnings
 
 
 def test_qform_where_there_is_no_sform(tmp_path):

@@ -216,7 +216,7 @@ def test_volume_in_a_window_says_so_and_keeps_its_place():
         "read",
         "values of interest: ct_lung_v1, center -600, width 1500 (-1350 to 150 HU), LINEAR_EXACT",
     )
-    assert shown.warnings == ("1 voxels are not finite: shown black",)
+    assert shown.warnings == ("voxels that are not finite, shown black: 1",)
 
 
 def test_volume_without_air_and_without_modality_is_doubted():

@@ -225,7 +225,7 @@ def test_files_that_are_no_images_are_counted_and_do_not_disturb(dicom, tmp_path
 def test_an_empty_file_beside_the_slices_is_announced(dicom, tmp_path):
     folder = write_series(dicom, tmp_path / "series")
     (folder / "IM9").touch()
-    assert read_volume(folder).warnings == ("1 files of the folder are empty or zeros: slices may be missing",)
+    assert read_volume(folder).warnings == ("files of the folder that are empty or zeros: 1, slices may be missing",)
 
 
 SCOUT = Grid(along_row=(0, 1, 0), along_column=(0, 0, -1), slices=1)
@@ -258,7 +258,7 @@ def test_the_same_slice_twice_is_kept_once_and_announced(dicom, tmp_path):
     check(volume)
     assert volume.shape == (8, 10, 12)
     assert volume.geometry.duplicates == 2
-    assert volume.warnings == ("2 slices repeat another at the same place with the same pixels: one of each was kept",)
+    assert volume.warnings == ("slices left out that repeat another, place and pixels: 2",)
 
 
 def two_series(dicom, tmp_path):
