@@ -186,7 +186,7 @@ def test_a_faulty_table_is_one_sentence(tmp_path: Path, text: str, words: str) -
 @pytest.mark.parametrize(
     ("text", "made"),
     [
-        ("Non-mass lesion, x/mass, d'mass, mass-like.", "Non-mass lesion, x/mass, d'mass, mass-like."),
+        ("Non-mass lesion, 2-mass, 2/mass, d'mass.", "Non-mass lesion, 2-mass, 2/mass, d'mass."),
         ("MASS: none. The mass: none.", "MASS: none. The mass: none."),
         ("AN OPAQUE MASS IS SEEN.", "AN OPAQUE LUMP IS SEEN."),
         ("A MASS IS SEEN.", "A LUMP IS SEEN."),

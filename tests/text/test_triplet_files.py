@@ -105,6 +105,7 @@ def test_what_a_sentence_says_of_one_label_is_one_triplet_a_denial_elsewhere_ano
             [("lower lobe", "left", "present")],
         ),
         ("Consolidation in the lower lobe, possible left pneumonia.", [("lower lobe", "left", "present")]),
+        ("Left consolidation, possible pneumonia in the lower lobe.", [("lower lobe", "left", "present")]),
         ("Possible pneumonia; left lower lobe consolidation.", [("lower lobe", "left", "present")]),
         (
             "Left lower lobe consolidation and possible right pneumonia.",
@@ -125,7 +126,7 @@ def test_a_sign_and_its_reading_share_a_place_and_the_greater_certainty_on_one_s
 
 
 def test_radgraphs_observation_without_a_grade_has_none_and_stands_once_and_an_anatomy_alone_says_nothing() -> None:
-    twice = entry("effusion and effusion", ("effusion", "OBS-DP", ""), ("effusion", "OBS-DP", ""))
+    twice = entry("effusion . effusion .", ("effusion", "OBS-DP", ""), ("effusion#2", "OBS-DP", ""))
     lung = entry("lung", ("lung", "ANAT-DP", ""))
     said = [of_radgraph(report).triplets for report in parse_radgraph({"0": twice, "1": lung})]
     assert [[(each.triplet.observation, each.triplet.severity) for each in report] for report in said] == [
