@@ -121,12 +121,13 @@ def in_words(
     words = [first]
     if base_rate:
         words.append(_against(probability / base_rate))
-    if category == "indeterminate":
-        both = f"between its thresholds {' and '.join(known)}"
-        words.append(both if len(known) == 2 else "too few cases for a threshold")
+    if len(known) == 2:
+        words.append(f"between its thresholds {' and '.join(known)}")
     elif known:
-        side = "at" if known == [first] else "above" if category == "present" else "below"
+        side = "at" if known == [first] else "above" if probability > beside[0] else "below"
         words.append(f"{side} its threshold {known[0]}")
+    if category == "indeterminate" and len(known) < 2:
+        words.append(f"too few cases for {'another' if known else 'a threshold'}")
     return ", ".join(words)
 
 

@@ -68,6 +68,20 @@ def test_a_number_and_its_thresholds_are_written_with_the_digits_that_tell_them_
     assert in_words(category, number, None, {"absent_to": 0.2296, "present_from": 0.2311}) == words
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (None, 0.29, "0.12, below its threshold 0.29, too few cases for another"),
+        (0.05, None, "0.12, above its threshold 0.05, too few cases for another"),
+        (None, None, "0.12, too few cases for a threshold"),
+    ],
+)
+def test_a_threshold_that_is_known_is_said_where_the_other_has_too_few_cases(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert in_words("indeterminate", 0.12, None, {"absent_to": low, "present_from": high}) == words
+
+
 def test_what_was_read_once_is_not_read_again(reader: Reader, films: list[Path]) -> None:
     read = read_image(films[0], preset=reader.describe()["preset"])
     assert isinstance(read, Image)
