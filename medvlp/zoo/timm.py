@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,6 +90,9 @@ def timm(
     left: list[str] = []
     if labels is None:
         weights, left = without(weights, {_CLASSIFIER: None})
+    outputs = next((len(tensor) for name, tensor in weights.items() if re.fullmatch(_CLASSIFIER, name)), 0)
+    if labels is not None and outputs not in (0, len(labels)):
+        raise DataError(f"{file} tells {outputs} findings and labels has {len(labels)}: name each, in their order.")
     heads = {} if labels is None else {"image/findings": {"name": "linear", "classes": len(labels)}}
     rules = [(_CLASSIFIER, r"heads.image/findings.output.\1"), ("(.*)", rf"{_TOWER}\1")]
     asked = {"labels": labels, "part": "findings", "exclusive": exclusive}

@@ -150,6 +150,8 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
         found = embed_parts(ours.model, "image", list(images), ("findings",))["findings"]
         assert np.abs(found - logits.numpy()).max() < 1e-5 * logits.abs().max().item()
         assert set(ours.ask("findings", np.full((80, 70), 0.5)).scores) == set(labels)
+    with pytest.raises(DataError, match=r"r18\.pth tells 2 findings and labels has 3: name each, in their order"):
+        convert(tmp_path / "r18.pth", name="timm", options={**options, "labels": ["effusion", "edema", "mass"]})
     with pytest.raises(UserError, match="does not say what it is: give architecture=NAME"):
         convert(tmp_path / "r18.pth", name="timm", options={})
     with pytest.raises(DataError, match="do not fit"):
