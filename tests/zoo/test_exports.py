@@ -97,6 +97,16 @@ def test_the_way_back_numbers_the_places_of_one_group_at_a_time() -> None:
     assert max(held) <= sum(tensor.nbytes for tensor in layers[0].values())
 
 
+def test_a_tower_that_cannot_be_traced_is_one_sentence_and_nothing_is_written(tmp_path: Path) -> None:
+    """Longformer cuts a text into windows, as many as its length asks for."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {"name": "transformers", "config": {"model_type": "longformer", **sizes, "attention_window": [8]}}
+    model = dual({**DUAL, "text": text})
+    with pytest.raises(UserError, match=r"^The form has no graph for this tower \(.*\): leave the model of this text"):
+        export(Bundle(model, None, preprocessing=[]), to="onnx", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:
     """The small CLIP with another tokenizer, and what `text` says of its text tower."""
     made = load_bundle(bundle)

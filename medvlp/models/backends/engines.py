@@ -103,13 +103,15 @@ def without_warnings() -> Generator[None]:
 
 
 @contextmanager
-def as_a_sentence(name: str) -> Iterator[None]:
+def as_a_sentence(name: str, *, mend: str = "use the backend torch") -> Iterator[None]:
     """Say in a sentence that an engine cannot do it: what it and the exporter raise is of any kind, and long."""
     try:
         yield
+    except (UserError, OSError):  # of the disk its own reader tells
+        raise
     except Exception as error:
         why = str(error).strip().partition("\n")[0]
-        raise UserError(f"{name} has no graph for this tower ({why}): use the backend torch.") from error
+        raise UserError(f"{name} has no graph for this tower ({why}): {mend}.") from error
 
 
 def exported(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes) -> torch.export.ExportedProgram:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import unit
 from medvlp.core.errors import UserError
 from medvlp.core.files import write_json
+from medvlp.models.backends.engines import as_a_sentence
 from medvlp.models.bundle import Bundle
 from medvlp.models.patches._patch import acting
 
@@ -105,7 +106,8 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
         if model.logit_scale.bias is not None:
             facts["bias"] = model.logit_scale.bias.item()
         for each in graphs:
-            run = write(each)
+            with as_a_sentence("The form", mend=f"leave the model of this {each.name} tower in its bundle"):
+                run = write(each)
             more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)
             facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())
     if model.reads_text:
