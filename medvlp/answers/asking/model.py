@@ -265,10 +265,10 @@ class VisionLanguageModel:
         """Return where in an image the score of a text comes from, over the model's view of it and placed in its file.
 
         Raises:
-            UserError: for several texts, or a model of volumes, which has weights of slices (`slice_weights`).
+            UserError: for several images or texts, or a model of volumes, which has weights of slices: `slice_weights`.
         """
-        if not isinstance(text, str):
-            raise UserError("A heat map is of one text: ask for those of several one after the other.")
+        if not isinstance(text, str) or isinstance(image, list | tuple):
+            raise UserError("A heat map is of one image and one text: ask for those of several one after the other.")
         seen = self.prepare(image)
         if isinstance(seen.pixels, Stack):
             raise UserError("A model of volumes has no heat map over one image: ask for the weights of its slices.")

@@ -148,8 +148,9 @@ def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: 
         model.ask("zero_shot", np.zeros((4, 4)), "Edema?")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"sentences of an Ask are strings, and None is none"):
         Ask(sentences=None)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="A heat map is of one text"):
-        model.explain(np.zeros((4, 4)), TEXTS)  # type: ignore[arg-type]
+    for pictures, texts in ((np.zeros((4, 4)), TEXTS), (["a.png", "b.png"], TEXTS[0])):
+        with pytest.raises(UserError, match="A heat map is of one image and one text: ask for those of several one af"):
+            model.explain(pictures, texts)  # type: ignore[arg-type]
     for single in (PIL.Image.new("L", (4, 4), 9), None):
         with pytest.raises(UserError, match="An image as an array"):
             model.embed_image(single)  # type: ignore[arg-type]
