@@ -222,7 +222,7 @@ def registered(node: ast.AST) -> bool:
 
 
 def first_public(tree: ast.Module) -> str:
-    for node in tree.body:
-        if is_all(node) and isinstance(node, ast.Assign) and isinstance(node.value, (ast.List, ast.Tuple)):
-            return str(getattr(node.value.elts[0], "value", ""))
-    return ""
+    """The component that a file holds, as the registry finds it."""
+    named = [node.value.elts[0] for node in tree.body if is_all(node) and isinstance(node.value, ast.List)]
+    defined = (node.name for node in tree.body if isinstance(node, DEFINITIONS) and not node.name.startswith("_"))
+    return str(named[0].value) if named else next(defined, "")

@@ -12,8 +12,6 @@ from medvlp.adaptation.linear import linear_candidates
 from medvlp.evaluation.linear_classifier import STRENGTHS
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Ensemble"]
-
 
 class Ensemble(Adapter):
     """Log-odds of the linear probe plus ``a`` times ``100 x t`` of text vectors t; C and a are chosen for each finding.

@@ -14,8 +14,6 @@ from medvlp.adaptation.linear import unstandardised
 from medvlp.evaluation.linear_classifier import standard_of
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Gda", "discriminants"]
-
 
 class Gda(Adapter):
     r"""Two Gaussians of one covariance a finding, on top of the zero-shot score of words (Wang et al. 2024).

@@ -15,8 +15,6 @@ from medvlp.adaptation._training import trained
 from medvlp.adaptation.linear import start_of
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Grip", "board_sizes", "leaderboards"]
-
 
 class Grip(Adapter):
     """Class vectors of words tuned on labels and on pseudo-labels of the rows without (Menghini et al. 2023, GRIP).

@@ -16,8 +16,6 @@ from medvlp.adaptation._adapter import SCALE, Adapter, Candidate, Positive, clas
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Linear", "linear_candidates", "own_standard", "start_of", "unstandardised"]
-
 _STRENGTH = 1e-2
 
 

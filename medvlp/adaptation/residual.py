@@ -14,8 +14,6 @@ from medvlp.adaptation.linear import own_standard, start_of
 from medvlp.core.randomness import numpy_generator
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Residual"]
-
 
 class Residual(Adapter):
     """Features with a trained bottleneck mixed in, before the zero-shot classifier (Gao et al. 2023, CLIP-Adapter).

@@ -12,8 +12,6 @@ from medvlp.adaptation._training import weights_of
 from medvlp.adaptation.linear import own_standard, start_of
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Tip", "cache_of"]
-
 
 class Tip(Adapter):
     """A cache of the training rows on top of the zero-shot score (Zhang et al. 2022, Tip-Adapter, eq. 3 to 6).

@@ -13,8 +13,6 @@ from medvlp.adaptation.linear import start_of
 from medvlp.adaptation.tip import cache_of, with_strength
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["TipTuned"]
-
 
 class TipTuned(Adapter):
     """The cache of `tip` with trained keys (Zhang et al. 2022, Tip-Adapter-F); their labels stay as they are.

@@ -18,8 +18,6 @@ from medvlp.core.places import to_source
 from medvlp.core.predictions import BoxSet, Predictions
 from medvlp.core.protocols import Model
 
-__all__ = ["Boxes"]
-
 
 class Boxes(OverPixels):
     """Boxes by a head like `box_queries`: of each query the likeliest class, if that is likely enough.

@@ -23,8 +23,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.marks import seen
 from medvlp.features.embed import embed_parts
 
-__all__ = ["ComClip"]
-
 
 @dataclass(frozen=True)
 class _Begun:

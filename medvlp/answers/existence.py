@@ -21,8 +21,6 @@ from medvlp.core.sample import Batch, Sample
 from medvlp.models.heads.text_queries import TextQueries
 from medvlp.text.medslip_findings import finding_columns, score_names
 
-__all__ = ["Existence"]
-
 
 @dataclass(frozen=True)
 class _Asked:

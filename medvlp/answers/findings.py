@@ -15,8 +15,6 @@ from medvlp.core.keys import Key
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 
-__all__ = ["Findings"]
-
 
 class Findings(Answer):
     """Probabilities, by form and not by calibration, from logits (R, K) that a head gives for K findings.

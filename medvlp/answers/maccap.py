@@ -21,8 +21,6 @@ from medvlp.features.embed import embed
 from medvlp.models._draws import normal_of
 from medvlp.models.projected import projected, refuse_unprojected
 
-__all__ = ["MaccapReport"]
-
 
 class MaccapReport(Answer):
     r"""MacCap's report: from u(v + w u(P r_c) + n_c), c = 1..C, v a picture's embedding and r_c its regions.

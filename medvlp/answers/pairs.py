@@ -16,8 +16,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.sample import Sample
 from medvlp.text.medslip_findings import abnormal_words
 
-__all__ = ["Pairs"]
-
 
 class Pairs(Answer):
     """sigmoid of the pair logits F_a F_p^T of every place and word (Fan et al. 2024, MeDSLIP).

@@ -22,8 +22,6 @@ from medvlp.core.sample import Batch
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.heads._question_head import QuestionHead
 
-__all__ = ["Question"]
-
 
 class Question(Answer):
     """What a model answers to one question about every picture, or to one of each picture's own.

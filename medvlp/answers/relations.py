@@ -18,8 +18,6 @@ from medvlp.core.places import to_source
 from medvlp.core.predictions import Predictions, RelationSet
 from medvlp.core.protocols import Model
 
-__all__ = ["Relations"]
-
 
 class Relations(OverPixels):
     """Triplets by a head like `relation_queries`: of each pair of queries the likeliest subject and object.

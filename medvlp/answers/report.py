@@ -17,8 +17,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 
-__all__ = ["Report"]
-
 
 class Report(Answer):
     """The report of a generator: word by word until the end of a text, chosen as `Decoding` says, greedily unasked.

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Model, Score
 from medvlp.core.registry import FromModel
 from medvlp.models.scores.dot import Dot
 
-__all__ = ["Retrieval"]
-
 
 class Retrieval(Answer):
     """Similarity of every row's picture with every row's own text, or with sentences that are asked for.

@@ -23,8 +23,6 @@ from medvlp.core.predictions import Mask, Predictions
 from medvlp.core.protocols import Level, Model
 from medvlp.core.sample import Batch, Column, ImageRecord
 
-__all__ = ["Segmentation", "window_that_fits"]
-
 _Side = Annotated[int, Field(ge=1)]
 
 _FINEST = 8  # times that logits are enlarged at most, for memory

@@ -30,8 +30,6 @@ from medvlp.features.heat_map import heat_maps
 from medvlp.models.scores.dot import Dot
 from medvlp.text.prompts import PromptSet, load_prompts, named_in
 
-__all__ = ["ZeroShot"]
-
 _RECIPES = "answers/recipes"
 
 

@@ -195,8 +195,9 @@ def _docs(kind: str, name: str) -> tuple[str, str]:
             return "", f"Cannot be used: {error}"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.ClassDef, ast.FunctionDef)
-    public = next(iter(_all(tree)), "")
-    own = (node for node in tree.body if isinstance(node, documented) and node.name == public)
+    named = next(iter(_all(tree)), None)
+    public = [node for node in tree.body if isinstance(node, documented) and not node.name.startswith("_")]
+    own = (node for node in public if named in (None, node.name))
     return ast.get_docstring(tree) or "", next((ast.get_docstring(node) or "" for node in own), "")
 
 

@@ -1,6 +1,7 @@
 """A component's name is its file: ``{name: clip}`` under objectives is ``medvlp/objectives/clip.py``.
 
-It is imported when asked for and only if that file exists; the component is the first name of the module's ``__all__``.
+It is imported when asked for and only if that file exists; the component is the first public class or function that the
+file defines, or the first name of its ``__all__`` where it is not.
 Other packages add theirs by the entry point group ``medvlp.<folder>``. No list to edit, no import string in YAML.
 
 A component's schema is its constructor: explicit keyword arguments with annotations and defaults. A parameter annotated
@@ -54,7 +55,7 @@ def available(folder: str) -> tuple[str, ...]:
 
 @cache
 def component(folder: str, name: str) -> Callable[..., Any]:
-    """Import one component: the first name of the ``__all__`` of its file, or the one public class or function there.
+    """Import one component: the first public class or function that its file defines, or the first of its ``__all__``.
 
     Raises:
         ConfigError: if there is no such file, with the nearest name, it does not tell which it is, another package has
@@ -82,11 +83,10 @@ def component(folder: str, name: str) -> Callable[..., Any]:
                 "mend its entry point, or uninstall that package."
             ) from error
     module = importlib.import_module(place)
-    public = getattr(module, "__all__", None)
-    public = _own(module) if public is None else public
-    if not public:
-        raise ConfigError(f"The {folder} module {name!r} names no component: put it first in its __all__.")
-    return getattr(module, public[0])
+    public = next(iter(getattr(module, "__all__", _own(module))), None)
+    if public is None:
+        raise ConfigError(f"The {folder} module {name!r} defines no public class or function, which a component is.")
+    return getattr(module, public)
 
 
 @cache
@@ -100,9 +100,9 @@ def name_of(folder: str, kind: type) -> str:
 
 
 def _own(module: ModuleType) -> list[str]:
-    """Return the one public class or function that a module defines; nothing where there are several."""
-    own = [n for n, part in vars(module).items() if getattr(part, "__module__", "") == module.__name__ and n[0] != "_"]
-    return own if len(own) == 1 else []
+    """Return the public classes and functions that a module defines, in their order."""
+    defined = [(n, part) for n, part in vars(module).items() if inspect.isclass(part) or inspect.isfunction(part)]
+    return [name for name, part in defined if part.__module__ == module.__name__ and not name.startswith("_")]
 
 
 @cache

@@ -17,8 +17,6 @@ from medvlp.text.ontology import Term, terms
 from medvlp.text.phrases import Phrases, longest, tokens_of
 from medvlp.text.sentences import split_sentences
 
-__all__ = ["Metaclip"]
-
 Counts = Counter[str]
 
 

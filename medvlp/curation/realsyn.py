@@ -25,8 +25,6 @@ from medvlp.features.nearest import nearest as nearest_rows
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.phrases import tokens_of
 
-__all__ = ["Realsyn", "retrieve", "worth_keeping"]
-
 _FOREIGN = re.compile(r"https?://|www\.|@\w|[\U0001F300-\U0001FAFF]")
 
 

@@ -21,8 +21,6 @@ from medvlp.measures._attack_rows import finding_rows, thresholds_of
 from medvlp.measures._attacked import Attacked, batches_of, fitted_on, surrogate_of, whole_cases
 from medvlp.measures._changed_pictures import frontal_cases, scored_pictures
 
-__all__ = ["Attacks"]
-
 logger = logging.getLogger(__name__)
 
 CONTROL = "random_signs"

@@ -15,8 +15,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.statistics.attribute import attribute_scores
 
-__all__ = ["Attributes"]
-
 
 class Attributes(Measure):
     """A control for each attribute: a finding's share among training records with the same value.

@@ -20,8 +20,6 @@ from medvlp.evaluation.pair_patterns import PATTERNS
 from medvlp.evaluation.results import Result
 from medvlp.features.blind_pairs import By, blind_pairs
 
-__all__ = ["BlindPairs"]
-
 
 class BlindPairs(Measure):
     r"""MMVP for radiographs (Tong et al. 2024): does each of two statements prefer its own of two like pictures?

@@ -16,8 +16,6 @@ from medvlp.evaluation.results import Result
 from medvlp.measures._label_sets import label_sets
 from medvlp.statistics.metrics import auroc, average_precision
 
-__all__ = ["Classification", "group_columns"]
-
 _SIZE = "group:size@"
 _POINTS = {"auroc": auroc, "average_precision": average_precision}
 

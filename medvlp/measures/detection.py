@@ -23,8 +23,6 @@ from medvlp.evaluation.results import Result
 from medvlp.measures._grounding_maps import evenly
 from medvlp.measures._truth import drawn_in_file
 
-__all__ = ["Detection"]
-
 _Share = Annotated[float, Field(gt=0, le=1)]
 _TRAINING = 400  # pictures whose boxes the control is fitted on
 

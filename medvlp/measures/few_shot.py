@@ -15,8 +15,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.measures._probe_tables import ProbeTables, can_probe, deep_tables, labels_of, thumbnail_tables
 
-__all__ = ["FewShotProbes"]
-
 
 class FewShotProbes(Measure):
     """Linear classifiers on frozen features from a few training patients, see `medvlp.evaluation.few_shot`.

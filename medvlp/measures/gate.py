@@ -20,8 +20,6 @@ from medvlp.models.gate import Gate as BundleGate
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["Gate"]
-
 logger = logging.getLogger(__name__)
 
 _COLUMN = "gate"

@@ -16,8 +16,6 @@ from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 
-__all__ = ["Geometry"]
-
 _MOST = 2048  # records whose distances to each other are computed
 
 

@@ -39,8 +39,6 @@ from medvlp.measures._grounding_maps import (
 )
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["Grounding"]
-
 logger = logging.getLogger(__name__)
 
 _DEFAULTS = ("hires_cam", "similarity")  # the first that the model can make

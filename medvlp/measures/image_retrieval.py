@@ -12,8 +12,6 @@ from medvlp.evaluation.image_retrieval import by_study, evaluate_image_retrieval
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 
-__all__ = ["ImageRetrieval"]
-
 _KS = (1, 5, 10)
 
 

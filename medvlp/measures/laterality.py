@@ -13,8 +13,6 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 
-__all__ = ["Laterality"]
-
 
 class Laterality(Measure):
     """score(left X) - score(right X) on unilateral positives of all findings X, pooled, by the first prompted answer.

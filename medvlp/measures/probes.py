@@ -18,8 +18,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.measures._probe_tables import ProbeTables, can_probe, deep_tables, thumbnail_tables
 
-__all__ = ["Probes"]
-
 
 class Probes(Measure):
     """One result ``PROBE_probe`` for each probe on frozen features, and the first one on thumbnails as a control.

@@ -13,8 +13,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
 from medvlp.evaluation.results import Result
 
-__all__ = ["PromptSensitivity"]
-
 
 class PromptSensitivity(Measure):
     """The AUROC of each positive prompt alone and its spread, of the first prompted answer that compares embeddings.

@@ -18,8 +18,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Result
 
-__all__ = ["Questions", "plain_words", "token_f1"]
-
 _TRUTH = "text.answer"
 
 

@@ -17,8 +17,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.measures._label_sets import label_sets
 
-__all__ = ["Recipes"]
-
 logger = logging.getLogger(__name__)
 
 

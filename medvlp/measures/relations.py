@@ -20,8 +20,6 @@ from medvlp.evaluation.results import Result
 from medvlp.measures._triplets import Prior, Words, prior_of, recalled, with_prior
 from medvlp.text.relations import PRESENT
 
-__all__ = ["Relations"]
-
 
 class Relations(Measure):
     """Recall@K and mean recall@K: which stated triplets are among a picture's K surest.

@@ -18,8 +18,6 @@ from medvlp.evaluation.results import Result
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.statistics.ranks import rank_queries
 
-__all__ = ["Retrieval"]
-
 _KS = (1, 5, 10)
 
 

@@ -27,8 +27,6 @@ from medvlp.measures._changed_pictures import (
     view_positions,
 )  # fmt: skip
 
-__all__ = ["Robustness"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -18,8 +18,6 @@ from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Metric, Result
 from medvlp.measures._truth import drawn_in_file
 
-__all__ = ["Segmentation", "dice"]
-
 
 class Segmentation(Measure):
     """Dice = 2 |A n B| / (|A| + |B|) of each case in which the finding is drawn, averaged over cases.

@@ -16,8 +16,6 @@ from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.sentence_check import evaluate_sentence_check
 
-__all__ = ["Sentences"]
-
 
 class Sentences(Measure):
     """The check of `medvlp.evaluation.sentence_check`, of models whose embeddings of pictures and texts are compared.

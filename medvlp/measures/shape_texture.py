@@ -25,8 +25,6 @@ from medvlp.measures._changed_pictures import ChangedPictures, frontal_cases, sc
 from medvlp.measures._grounding_maps import evenly
 from medvlp.statistics.proportions import share_of
 
-__all__ = ["ShapeTexture"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result
 
-__all__ = ["UncertainPrompts"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -25,8 +25,6 @@ from medvlp.text.labels import label_report
 from medvlp.text.mentions import sentences_of_image
 from medvlp.text.ontology import vocabulary
 
-__all__ = ["WrittenReports"]
-
 
 class WrittenReports(Measure):
     """Micro F1 of findings between written report and the radiologist's, both read by rules (`evaluate_reports`).

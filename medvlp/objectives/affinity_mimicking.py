@@ -17,8 +17,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._mimicry import affinity, mixed
 from medvlp.objectives._targets import Relation
 
-__all__ = ["AffinityMimicking"]
-
 
 class AffinityMimicking(Compared):
     r"""Cross entropy between the teachers' and the student's distribution of a row over everybody's columns.

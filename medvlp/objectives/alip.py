@@ -19,8 +19,6 @@ from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 from medvlp.objectives._tiles import by_tiles
 
-__all__ = ["Alip"]
-
 
 class Alip(Compared):
     r"""CLIP of images with reports and with captions, each pair weighted by adaptive gates.

@@ -17,8 +17,6 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._rows import first_of, memory_keys, wide
 
-__all__ = ["AnswerQuestion"]
-
 
 class _Classifier(Protocol):
     def forward_logits(

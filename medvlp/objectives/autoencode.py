@@ -10,8 +10,6 @@ from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._rows import wide
 
-__all__ = ["Autoencode"]
-
 
 class Autoencode(Objective):
     """Mean squared error of the reconstruction by the head `autoencoded`, over pixels and images.

@@ -15,8 +15,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["BarLip"]
-
 
 class BarLip(Objective):
     r"""Distance of the cross correlation of two views' projections from the identity.

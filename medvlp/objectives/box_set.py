@@ -18,8 +18,6 @@ from medvlp.objectives._box_match import match
 from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._true_boxes import Truth, true_boxes
 
-__all__ = ["BoxSet"]
-
 
 class BoxSet(Labelled):
     r"""DETR's set loss (Carion et al. 2020, eq. 1, 2 and appendix A.2).

@@ -10,8 +10,6 @@ from pydantic import Field
 from medvlp.core.keys import Key, keys
 from medvlp.objectives.siamlip import SiamLip
 
-__all__ = ["ByoLip"]
-
 
 class ByoLip(SiamLip):
     r"""L = mean over the pairs (a, b) and both directions of mean over rows of 2 - 2 cos(p(h_a), h'_b).

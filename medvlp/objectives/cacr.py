@@ -15,8 +15,6 @@ from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Cacr"]
-
 
 class Cacr(Compared):
     r"""Contrastive attraction and contrastive repulsion of images and reports, the mean of both directions.

@@ -16,8 +16,6 @@ from medvlp.models.heads.prototypes import Prototypes
 from medvlp.objectives._noisy_labels import NoisyLabels, binary, two_way
 from medvlp.state.class_prototypes import ClassPrototypes
 
-__all__ = ["Capro"]
-
 
 class Capro(NoisyLabels):
     r"""Classifiers of cleaned labels, one of them taught by what is believed of similar samples.

@@ -20,8 +20,6 @@ from medvlp.objectives._rows import first_of, memory_keys
 from medvlp.objectives._written import begun, head_of, next_token
 from medvlp.objectives.classify import Classify
 
-__all__ = ["Caption"]
-
 Count = Annotated[int, Field(ge=1)]
 
 

@@ -21,8 +21,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._rows import wide
 from medvlp.objectives._written import head_of
 
-__all__ = ["CgtGan"]
-
 
 class CgtGan(Objective):
     r"""Self-critical sampling with a reward of CLIP and one of a critic, who learns beside it to tell texts apart.

@@ -18,8 +18,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.state.class_prototypes import ClassPrototypes
 
-__all__ = ["ClassPrototypeLoss"]
-
 
 class ClassPrototypeLoss(Objective):
     r"""Cross entropy of cosines with the prototypes of a state `class_prototypes`.

@@ -18,8 +18,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
-__all__ = ["Classify"]
-
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

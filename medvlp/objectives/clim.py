@@ -18,8 +18,6 @@ from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Clim"]
-
 
 class Clim(Paired):
     r"""Contrast of the tiles of mosaics with their reports, tokens being projected one by one.

@@ -14,8 +14,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._readings import Reading
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Clip"]
-
 
 class Clip(Compared):
     r"""Mean of the two directions' cross entropy over scaled similarities.

@@ -21,8 +21,6 @@ from medvlp.models.heads.voxel_texts import VoxelTexts
 from medvlp.objectives._voxels import agreement, projected, spread
 from medvlp.state._model_teacher import ModelTeacher
 
-__all__ = ["Clip2scene"]
-
 
 class Clip2scene(Objective):
     r"""Semantic and spatial consistency of voxels with the words that a 2D teacher gives their slices.

@@ -20,8 +20,6 @@ from medvlp.objectives._mimicry import affinity, mixed
 from medvlp.objectives._targets import Relation
 from medvlp.objectives._tiles import by_tiles
 
-__all__ = ["ClipRefine"]
-
 
 class ClipRefine(Compared):
     r"""Hybrid contrastive distillation, and random feature alignment: two terms that hold each other.

@@ -18,8 +18,6 @@ from medvlp.objectives._both_ways import among
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives.clip import Clip
 
-__all__ = ["ClipRocket"]
-
 
 class ClipRocket(Clip):
     r"""A mean of CLIP's loss on the plain views and of CLIP's losses on all pairs of strong views.

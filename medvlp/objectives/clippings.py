@@ -14,8 +14,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._rows import first_partners
 
-__all__ = ["Clippings"]
-
 
 class Clippings(Objective):
     r"""Supervised contrast of the pooled embedding of a record: its image and its text in one vector.

@@ -18,8 +18,6 @@ from medvlp.models.heads.prompter import Prompter
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._regions import phrases, plane, regions_of
 
-__all__ = ["Cloc"]
-
 
 class Cloc(Objective):
     r"""Contrast of regions with phrases both ways, and the boxes that phrases ask for.

@@ -19,8 +19,6 @@ from medvlp.models.heads._speaker import Speaker
 from medvlp.objectives._rows import first_of
 from medvlp.objectives._written import head_of, next_token
 
-__all__ = ["Close"]
-
 
 class Close(Objective):
     r"""Each text is written from its own embedding x: u(x + n), n ~ N(0, s^2) in each of D numbers, u at unit length.

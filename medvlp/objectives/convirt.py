@@ -11,8 +11,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives.clip import Clip
 
-__all__ = ["Convirt"]
-
 
 class Convirt(Clip):
     r"""CLIP's loss of two directions, before CLIP, with a weight between them.

@@ -17,8 +17,6 @@ from medvlp.objectives._both_ways import among
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 from medvlp.objectives.clip import Clip
 
-__all__ = ["CxrClip"]
-
 
 class CxrClip(Objective):
     r"""CLIP between each image and each text of a study, and between its two images and its two texts.

@@ -12,8 +12,6 @@ from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._rows import first_partners
 
-__all__ = ["Cyclip"]
-
 
 class Cyclip(Objective):
     r"""Squared differences of cosines: image to text against text to image, and images among themselves against texts.

@@ -16,8 +16,6 @@ from medvlp.objectives._masked_softmax import masked_mean
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives._tiles import by_tiles, of_rows
 
-__all__ = ["Dcl"]
-
 
 class Dcl(Compared):
     r"""Decoupled contrast of images and reports with weighted positives, the mean of both directions.

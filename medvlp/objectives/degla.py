@@ -21,8 +21,6 @@ from medvlp.objectives._tiles import by_tiles
 from medvlp.objectives.hard_negatives import HardNegatives
 from medvlp.text.facts import stated_field
 
-__all__ = ["Degla"]
-
 
 class Degla(Compared):
     r"""CLIP with false copies among the texts, two contrasts with a sample's own copies, and self-distillation.

@@ -17,8 +17,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.models.heads.denoiser import Denoiser
 from medvlp.objectives._draws import normal
 
-__all__ = ["Denoise"]
-
 _STEPS = 1000
 
 

@@ -16,8 +16,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._dense import Drawn, drawn, pixel_mean
 from medvlp.objectives._labelled import Labelled
 
-__all__ = ["DiceCe"]
-
 _Side = Annotated[int, Field(ge=1)]
 
 

@@ -18,8 +18,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
 
-__all__ = ["Dino"]
-
 
 class _Centred(Protocol):
     def centre(self, part: str) -> Tensor: ...

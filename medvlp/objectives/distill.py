@@ -12,8 +12,6 @@ from medvlp.core.protocols import Objective
 from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 
-__all__ = ["Distill"]
-
 
 class Distill(Objective):
     r"""Cross entropy between the teacher's and the student's distribution of an image over the texts of a bank.

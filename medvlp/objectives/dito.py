@@ -19,8 +19,6 @@ from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane, random_boxes
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Dito"]
-
 
 class Dito(Paired):
     r"""Contrast of reports with the strongest of random boxes, the pretraining part of DITO.

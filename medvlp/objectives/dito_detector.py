@@ -17,8 +17,6 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._regions import regions_of
 
-__all__ = ["DitoDetector"]
-
 
 class DitoDetector(Objective):
     r"""Cross entropy of proposed boxes over the texts of taught classes and the background.

@@ -17,8 +17,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._rows import first_of
 
-__all__ = ["Dreamlip", "grouping"]
-
 
 class Dreamlip(Objective):
     r"""Sentences and the regions that they group pick each other out, among those of the same image too.

@@ -15,8 +15,6 @@ from medvlp.objectives._dense import drawn, pixel_mean
 from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
-__all__ = ["Focal"]
-
 _TRACE = 1e-8
 
 

@@ -14,8 +14,6 @@ from medvlp.core.term import Terms
 from medvlp.models.heads.relation import Relation
 from medvlp.objectives._noisy_labels import NoisyLabels, binary, two_way
 
-__all__ = ["Fopro"]
-
 
 class Fopro(NoisyLabels):
     r"""A classifier of cleaned labels, and a relation network that learns which rows belong to which prototype.

@@ -19,8 +19,6 @@ from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Exclusion, Relation, pairs
 
-__all__ = ["Gloria"]
-
 
 class Gloria(Paired):
     r"""Images and reports pick each other out of the batch by the regions that each word of the report attends to.

@@ -18,8 +18,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity
 
-__all__ = ["GOProLoss"]
-
 
 class GOProLoss(Objective):
     r"""Consistency of image-conditioned prompts over augmented views, and SimCLR between two views (GOPro).

@@ -18,8 +18,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.state.gpc import Gpc as GpcState
 
-__all__ = ["Gpc"]
-
 
 class Gpc(Objective):
     r"""Two views of a sample find each other, samples of a known class each other, and all of them their prototype.

@@ -18,8 +18,6 @@ from medvlp.objectives._box_match import match
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._regions import Regions, phrases, regions_of
 
-__all__ = ["Grain"]
-
 
 class Grain(Objective):
     r"""Boxes of matched queries, and contrast of matched queries with phrases.

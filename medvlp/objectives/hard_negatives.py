@@ -14,8 +14,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity
 
-__all__ = ["HardNegatives"]
-
 
 class HardNegatives(Objective):
     r"""Cross entropy of an image's own text against its own false copies, at the model's logit scale.

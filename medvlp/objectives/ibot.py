@@ -19,8 +19,6 @@ from medvlp.models.heads.dino import DinoHead
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
 
-__all__ = ["Ibot"]
-
 
 class Ibot(Objective):
     r"""Cross entropy of the student's distribution over prototypes of a hidden patch to the teacher's of that patch.

@@ -7,8 +7,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["IlaObjective"]
-
 
 class IlaObjective(Objective):
     r"""L = mean over pairs of neighbouring real frames of sum over blocks of (1 - cos), cosines of the encoder ``ila``.

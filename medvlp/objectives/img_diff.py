@@ -18,8 +18,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._targets import Exclusion
 
-__all__ = ["ImgDiff"]
-
 
 class ImgDiff(Compared):
     r"""An image tells its report from those of samples that have one finding more or less, and a report its image.

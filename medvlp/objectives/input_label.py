@@ -18,8 +18,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._sigmoid_contrast import sigmoid_contrast
 
-__all__ = ["InputLabel"]
-
 
 class InputLabel(Objective):
     r"""A report (or an image) finds the texts of its labels among all label texts.

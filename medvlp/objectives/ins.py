@@ -17,8 +17,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._noisy_labels import NoisyLabels, binary
 
-__all__ = ["Ins"]
-
 _FIELDS = {"study": "id.study", "patient": "id.patient"}
 
 

@@ -21,8 +21,6 @@ from medvlp.objectives._rows import first_partners
 from medvlp.state.clusters import Clusters
 from medvlp.state.queue import Queue
 
-__all__ = ["InterClr"]
-
 
 class InterClr(Objective):
     r"""MoCo's contrast, and a contrast with a member of the same cluster against semi-hard negatives.

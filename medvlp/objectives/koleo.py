@@ -12,8 +12,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["Koleo"]
-
 _FIELDS = {"sample": (), "study": ("id.study",), "patient": ("id.patient",)}
 
 

@@ -13,8 +13,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["L0Sparsity"]
-
 
 class L0Sparsity(Objective):
     r"""A Lagrangian that holds the expected share of closed weights at a target which rises.

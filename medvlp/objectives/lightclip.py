@@ -16,8 +16,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives._tiles import by_tiles
 
-__all__ = ["LightClip"]
-
 
 class LightClip(Compared):
     r"""CLIP with softened targets, the mean of both directions.

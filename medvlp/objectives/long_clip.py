@@ -17,8 +17,6 @@ from medvlp.objectives._both_ways import among
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._targets import Exclusion, Relation, needed_fields
 
-__all__ = ["LongClip", "main_components"]
-
 
 class LongClip(Compared):
     r"""CLIP of image and long text, and CLIP of a coarse image and short text (primary component matching).

@@ -10,8 +10,6 @@ from pydantic import Field
 from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.objectives.close import Close
 
-__all__ = ["Maccap"]
-
 
 class Maccap(Close):
     r"""`close` whose text vector stands C times, each with its own noise of variance 0.016; see `Close`.

@@ -16,8 +16,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.models.heads.word_filler import WordFiller
 from medvlp.objectives._rows import first_of, wide
 
-__all__ = ["MaskedWords"]
-
 
 class MaskedWords(Objective):
     r"""Cross entropy of the words that the patch `mask_words` hid from the text tower.

@@ -13,8 +13,6 @@ from medvlp.objectives._readings import Reading
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives.clip import Clip
 
-__all__ = ["Matryoshka"]
-
 
 class Matryoshka(Clip):
     r"""CLIP's loss, summed over nested prefixes of the embeddings: the whole, the first half, the first quarter, ...

@@ -18,8 +18,6 @@ from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 
-__all__ = ["Medclip"]
-
 
 class Medclip(Compared):
     r"""Semantic matching: cross entropy between the similarity of findings and the similarity of embeddings.

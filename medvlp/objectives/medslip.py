@@ -15,8 +15,6 @@ from medvlp.objectives._medslip import existence_loss, pair_loss
 from medvlp.objectives._medslip_stated import STREAMS, Stated, Stream, stated
 from medvlp.objectives.medslip_protocl import MedslipProtocl
 
-__all__ = ["Medslip"]
-
 Weight = Annotated[float, Field(ge=0)]
 
 

@@ -16,8 +16,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._medslip import prototype_loss
 from medvlp.objectives._medslip_stated import STREAMS, Stated, Stream, stated
 
-__all__ = ["MedslipProtocl"]
-
 _LARGEST_SCALE = math.log(100.0)
 
 

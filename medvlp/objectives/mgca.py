@@ -18,8 +18,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._rows import first_of
 
-__all__ = ["Mgca"]
-
 
 class Mgca(Objective):
     r"""Bidirectional cross-attention alignment of the tokens of an image and of its report.

@@ -18,8 +18,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.models.heads.prototypes import Prototypes
 from medvlp.state.clusters import Clusters
 
-__all__ = ["Mlcd"]
-
 
 class Mlcd(Objective):
     r"""Multi-label cluster discrimination: own clusters are drawn near, a sample of the others is pushed away.

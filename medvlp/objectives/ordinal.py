@@ -11,8 +11,6 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of
 
-__all__ = ["Ordinal"]
-
 
 class Ordinal(Labelled):
     r"""CORN (Shi, Cao and Raschka 2023, eq. 5 and 6): a grade as steps whose order the model cannot break.

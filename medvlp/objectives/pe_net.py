@@ -19,8 +19,6 @@ from medvlp.objectives._matched_pairs import match_pairs
 from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT
 
-__all__ = ["PeNet"]
-
 
 class PeNet(Related):
     r"""Predicates of matched pairs, by prototypes over the features that `rlipv2` finds.

@@ -17,8 +17,6 @@ from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._partners import partners
 
-__all__ = ["PixPro"]
-
 
 class PixPro(Objective):
     r"""Minus the cosine of a crop's propagated tokens to a teacher's tokens of another crop, where they lie together.

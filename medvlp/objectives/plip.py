@@ -12,8 +12,6 @@ from medvlp.core.term import Term
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._targets import Exclusion
 
-__all__ = ["Plip"]
-
 
 class Plip(Compared):
     r"""Divergence of the softmax of similarities from equal shares over the rows of one identity.

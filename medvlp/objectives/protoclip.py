@@ -19,8 +19,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity
 from medvlp.state.clusters import Clusters
 
-__all__ = ["ProtoClip"]
-
 
 class ProtoClip(Objective):
     r"""Cross entropy of projected rows over prototypes, with targets from the other modality's clusters.

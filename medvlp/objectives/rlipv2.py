@@ -19,8 +19,6 @@ from medvlp.objectives._pairs import Pairs
 from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT, UNCERTAIN
 
-__all__ = ["Rlipv2", "soft_focal"]
-
 
 class Rlipv2(Related):
     r"""Set loss over pairs of queries: what both are, where they are, and which predicates hold.

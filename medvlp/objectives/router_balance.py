@@ -9,8 +9,6 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
 
-__all__ = ["RouterBalance"]
-
 
 class RouterBalance(Objective):
     r"""L = mean over layers of E sum over experts e of f_e P_e, over the real tokens of all processes.

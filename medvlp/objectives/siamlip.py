@@ -15,8 +15,6 @@ from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._partners import partners
 
-__all__ = ["SiamLip"]
-
 
 class SiamLip(Objective):
     r"""Squared distance of a view's prediction to another view's projection, which stands still.

@@ -14,8 +14,6 @@ from medvlp.objectives._compared import Compared
 from medvlp.objectives._sigmoid_contrast import sigmoid_contrast
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Siglip"]
-
 
 class Siglip(Compared):
     """Sum over all pairs of -log sigmoid(y (s f(v, t) + b)), divided by the number of image rows.

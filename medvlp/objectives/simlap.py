@@ -19,8 +19,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._labels import labels_of
 from medvlp.objectives._rows import first_partners
 
-__all__ = ["Simlap"]
-
 
 class Simlap(Objective):
     r"""Contrast of two views, in which the positives of a row are the rows of a second class, compared through a gate.

@@ -21,8 +21,6 @@ from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives._sinkhorn import sinkhorn
 from medvlp.state.queue import Queue
 
-__all__ = ["SinkhornPrototypes"]
-
 
 class SinkhornPrototypes(Objective):
     r"""One view of a sample predicts to which prototypes another view of it was assigned.

@@ -17,8 +17,6 @@ from medvlp.core.term import Terms
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._sinkhorn import sinkhorn
 
-__all__ = ["SwaLip"]
-
 
 class SwaLip(Objective):
     r"""CLIP whose target is the assignment of images to reports that the samples' other views give, in equal shares.

@@ -18,8 +18,6 @@ from medvlp.objectives._partition import log_partition
 from medvlp.objectives._rows import sums_by_sample
 from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
 
-__all__ = ["Swav"]
-
 
 class Swav(SinkhornPrototypes):
     r"""Swapped prediction among all crops of a sample, every pair of crops counting alike.

@@ -18,8 +18,6 @@ from medvlp.objectives._rows import first_of, wide
 from medvlp.objectives.caption import Caption, Count
 from medvlp.state.attentive_mask import most
 
-__all__ = ["Sycoca"]
-
 
 class Sycoca(Caption):
     r"""`caption` from the patches that are most like the text, and masked patches drawn again with the text's help.

@@ -14,8 +14,6 @@ from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Exclusion, Relation
 
-__all__ = ["Unime"]
-
 
 class Unime(Compared):
     r"""Hard-negative enhanced contrast of images and texts.

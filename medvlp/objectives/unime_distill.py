@@ -17,8 +17,6 @@ from medvlp.objectives._contrast import contrast
 from medvlp.objectives._similarity import Similarity
 from medvlp.objectives._tiles import by_tiles
 
-__all__ = ["UnimeDistill"]
-
 
 class UnimeDistill(Objective):
     r"""Textual discriminative distillation: divergence of the rows of two similarity matrices.

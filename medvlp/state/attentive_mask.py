@@ -17,8 +17,6 @@ from medvlp.core.registry import FromModel
 from medvlp.core.sample import Batch, Column
 from medvlp.models.projected import projected, refuse_unprojected
 
-__all__ = ["AttentiveMask"]
-
 
 class AttentiveMask(State):
     r"""Before each step it adds to the batch how like its report each patch is, and the picture without the likest.

@@ -23,8 +23,6 @@ from medvlp.state._cleaning import CleanBy, Cleaning
 from medvlp.state._moving_prototypes import MovingPrototypes
 from medvlp.state._sure_labels import Sure, SureLabels
 
-__all__ = ["ClassPrototypes"]
-
 
 class ClassPrototypes(MovingPrototypes):
     r"""Two unit vectors a finding, of the samples in which it is absent and present.

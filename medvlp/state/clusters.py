@@ -23,8 +23,6 @@ from medvlp.features.space_clusters import cluster_spaces
 from medvlp.state._cluster_pass import ClusterPass
 from medvlp.state._samples import with_labels
 
-__all__ = ["Clusters", "External"]
-
 
 class Clusters(State):
     """K-means in each of several spaces, after a feature pass; see `medvlp.objectives.protoclip` for what it is for.

@@ -19,8 +19,6 @@ from medvlp.core.schedules import Number, Ramp, mean_between
 from medvlp.state._centres import Centres
 from medvlp.state._model_teacher import ModelTeacher, load_tensors, move_tensors, save_tensors, tensors_of
 
-__all__ = ["Ema"]
-
 
 class Ema(ModelTeacher):
     """theta_teacher <- d theta_teacher + (1 - d) theta_student after each step, d = exp(-samples / horizon).

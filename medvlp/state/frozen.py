@@ -16,8 +16,6 @@ from medvlp.core.protocols import Model
 from medvlp.models.pretrained_head import hash_of_tensors
 from medvlp.state._model_teacher import ModelTeacher, load_tensors, save_tensors
 
-__all__ = ["Frozen"]
-
 
 class Frozen(ModelTeacher):
     """A frozen teacher: the model as it was when the run began, or another bundle.

@@ -21,8 +21,6 @@ from medvlp.core.table import FeatureTable
 from medvlp.features.split_merge import Prior, densities, split_and_merge
 from medvlp.state._samples import packed, rows_of, unpacked, with_labels
 
-__all__ = ["Gpc"]
-
 _ROUNDS = 3  # most of splits and mergers in a pass
 _MEAN_TEMPERATURE = 0.1
 

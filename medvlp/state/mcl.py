@@ -19,8 +19,6 @@ from medvlp.core.table import FeatureTable
 from medvlp.state._samples import packed, unpacked, with_labels
 from medvlp.state.clusters import Clusters
 
-__all__ = ["Mcl"]
-
 
 class Mcl(State):
     """Every feature pass divides each cluster of the passes before by what the model tells apart now.

@@ -17,8 +17,6 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import State
 from medvlp.core.suggest import did_you_mean
 
-__all__ = ["Queue"]
-
 
 class Queue(State):
     """First in, first out: the last `size` rows of each key, of all processes, at unit length, without gradient.

@@ -20,8 +20,6 @@ from medvlp.core.sample import REPLAY, Batch
 from medvlp.core.table import FeatureTable
 from medvlp.state._samples import packed, unpacked
 
-__all__ = ["Stored"]
-
 
 class Stored(Teacher):
     """Answer for a teacher from rows by sample and augmentation, so that it need not run while a student trains.

@@ -21,8 +21,6 @@ from medvlp.zoo._keys import Rules, folded, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported, reworded, zero_shot
 
-__all__ = ["biovil"]
-
 _RULES: Rules = [
     (r"encoder\.encoder\.(.*)", r"towers.image.backbone.\1"),
     (r"projector\.model\.0\.(.*)", r"heads.image/raw.hidden.0.\1"),

@@ -18,8 +18,6 @@ from medvlp.zoo._keys import Rules, Unused, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["ct_clip"]
-
 _IMAGE, _TEXT, _TOWER = "visual_transformer.", "text_transformer.", "towers.stack."
 _SPACING, _SLICES = [0.75, 0.75, 1.5], 240
 _STACK = r"enc_(spatial|temporal)_transformer\."

@@ -18,8 +18,6 @@ from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 from medvlp.zoo._vit import vit
 
-__all__ = ["dinov2", "ours_of"]
-
 RELEASES = {
     "other": Release(title="DINOv2", citation="Oquab et al., TMLR 2024, arXiv 2304.07193."),
     "rad_dino": Release(

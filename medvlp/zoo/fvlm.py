@@ -15,8 +15,6 @@ from medvlp.zoo._keys import MONAI_VIT, Rules, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["fvlm"]
-
 _IMAGE, _TEXT, _TOWER = "visual_encoder.", "text_encoder.", "towers.stack."
 _GRID = (7, 16, 11)  # blocks whose places it learnt; their number is all that the file tells
 _ORGANS = ["lung", "heart", "esophagus", "aorta"]

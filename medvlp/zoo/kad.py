@@ -19,8 +19,6 @@ from medvlp.zoo._keys import Rules, count, under, without, without_twins
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, asked_by_recipe, imported
 
-__all__ = ["kad"]
-
 _BERT = "text_encoder.bert_model."
 _RULES: Rules = [
     *trunk("image_encoder.res_features."),

@@ -14,8 +14,6 @@ from medvlp.zoo._keys import MONAI_VIT, Rules, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["m3d_clip"]
-
 _IMAGE, _TEXT = "vision_encoder.", "language_encoder."
 _EMBED = f"{_IMAGE}patch_embedding.patch_embeddings.1."
 _SIZE, _PATCH = (32, 256, 256), (4, 16, 16)

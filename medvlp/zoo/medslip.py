@@ -23,8 +23,6 @@ from medvlp.zoo._keys import count
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["medslip"]
-
 _HEAD = {
     "mask_generator": "gate",
     "pathology_embedding_layer": "query",

@@ -18,8 +18,6 @@ from medvlp.zoo._keys import Rules, count, under, without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported, reworded, zero_shot
 
-__all__ = ["merlin"]
-
 _IMAGE, _TEXT = "encode_image.i3_resnet.", "encode_text.text_encoder."
 _STAGE = re.escape(_IMAGE) + r"layer{}\.(.*)"
 _RULES: Rules = [

@@ -27,8 +27,6 @@ from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import imported
 from medvlp.zoo._vit import vit
 
-__all__ = ["open_clip", "ours_of"]
-
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CONFIG = "open_clip_config.json"
 _IMAGE, _TEXT = "towers.image.backbone.", "towers.text.backbone."

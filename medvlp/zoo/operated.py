@@ -12,8 +12,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.surgery import operate
 
-__all__ = ["operated"]
-
 
 def operated(
     *, source: Annotated[Path, FromModel("source")], surgery: Annotated[list[dict[str, Any]], Field(min_length=1)]

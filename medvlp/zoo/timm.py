@@ -16,8 +16,6 @@ from medvlp.zoo._pixels import IMAGENET
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["timm"]
-
 _CLASSIFIER = r"(?:fc|head|classifier|head\.fc)\.(weight|bias)"
 # Arguments of timm that are no option: the tower has names of its own for them, and drops no path where none learns.
 _OWN = ("num_classes", "in_chans", "img_size", "global_pool", "drop_path_rate")

@@ -12,8 +12,6 @@ from medvlp.zoo._keys import without
 from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 
-__all__ = ["torchxrayvision"]
-
 # Pixels of [0, 1] -> [-1024, 1024].
 MEAN, STD = 0.5, 1 / 2048
 _LABELS = (

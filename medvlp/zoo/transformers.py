@@ -23,8 +23,6 @@ from medvlp.zoo._protocol import read_checkpoint
 from medvlp.zoo._release import Release, imported
 from medvlp.zoo._vit import HF_VISION, vit
 
-__all__ = ["transformers", "ours_of"]
-
 RELEASES = {
     "other": Release(title="A model of pairs"),
     "pubmedclip": OPEN_CLIP["pubmedclip"].release,

@@ -12,8 +12,6 @@ from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, head_findings, load_bundle
 
-__all__ = ["wise"]
-
 
 def wise(
     *, source: Annotated[Path, FromModel("source")], start: Path, share: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -8,9 +8,10 @@ import torch
 from medvlp.core import Batch, ConfigError, Context, FeatureTable, Part
 from medvlp.core.encoded import unit
 from medvlp.core.keys import parse_key
+from medvlp.features.external import External
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.objectives.protoclip import ProtoClip
-from medvlp.state.clusters import Clusters, External
+from medvlp.state.clusters import Clusters
 from medvlp.state.queue import Queue
 from medvlp.training.task import make_plan
 from tests.models.words import dual

@@ -9,8 +9,9 @@ import torch
 from medvlp.core import Batch, ConfigError, DataError, FeatureTable, collectives
 from medvlp.core.encoded import unit
 from medvlp.core.registry import build
+from medvlp.features.external import External
 from medvlp.features.space_clusters import soft_labels
-from medvlp.state.clusters import Clusters, External
+from medvlp.state.clusters import Clusters
 
 N = 60
 NAN = float("nan")

@@ -19,8 +19,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import torch_generator
 from medvlp.core.sample import Batch
 
-__all__ = ["CPgc"]
-
 
 class CPgc(Attack):
     """A generator learns, by contrast turned around, one perturbation that parts any picture from its own text.

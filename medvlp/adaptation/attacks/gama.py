@@ -19,8 +19,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import torch_generator
 from medvlp.core.sample import Batch
 
-__all__ = ["Gama", "attended", "text_loss"]
-
 
 class Gama(Attack):
     """A residual generator x -> x' in the ball learns by text guidance to leave the pictures' own features.

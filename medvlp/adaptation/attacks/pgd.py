@@ -17,8 +17,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import torch_generator
 from medvlp.core.sample import Batch
 
-__all__ = ["Pgd"]
-
 
 class Pgd(Attack):
     """Steps of the gradient's sign (or direction) down the cosine of a picture and its own text, drawn back each time.

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Model
 from medvlp.core.randomness import torch_generator
 from medvlp.core.sample import Batch
 
-__all__ = ["RandomSigns"]
-
 
 class RandomSigns(Attack):
     """Every pixel is moved by the whole size, up or down by a coin: one pattern for all pictures, nothing is learnt.

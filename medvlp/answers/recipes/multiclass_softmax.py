@@ -7,8 +7,6 @@ import numpy as np
 from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, class_vector, dots, softmax
 from medvlp.core.errors import DataError
 
-__all__ = ["MulticlassSoftmax"]
-
 
 class MulticlassSoftmax(Recipe):
     """p = softmax over classes f of s v.c_f, where c_f is the ensemble of the prompts of f.

@@ -9,8 +9,6 @@ import numpy as np
 from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, class_vector, dots, pair_probability
 from medvlp.core.errors import DataError
 
-__all__ = ["OrganQuery"]
-
 
 class OrganQuery(Recipe):
     """p = softmax([s o.p, s o.n]) at p, o the unit embedding that was pooled inside the finding's organ.

@@ -8,8 +8,6 @@ import numpy as np
 
 from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability
 
-__all__ = ["PairSoftmax"]
-
 
 class PairSoftmax(Recipe):
     """p = softmax([s cos(v, t+), s cos(v, t-)]) at t+, averaged over all pairs of a positive and a negative prompt.

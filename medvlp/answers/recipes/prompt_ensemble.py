@@ -8,8 +8,6 @@ import numpy as np
 
 from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability
 
-__all__ = ["PromptEnsemble"]
-
 
 class PromptEnsemble(Recipe):
     """p = softmax([s v.p, s v.n]) at p; p and n are means of unit embeddings of prompts, at unit length again.

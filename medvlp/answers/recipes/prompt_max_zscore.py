@@ -12,8 +12,6 @@ from pydantic import Field
 from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, dots, unit_rows
 from medvlp.core.errors import DataError
 
-__all__ = ["PromptMaxZscore", "word_similarity"]
-
 
 class PromptMaxZscore(Recipe):
     """score_f = (max over prompts P of f of (local + global) / 2 - mean) / sd, after GLoRIA (Huang et al., ICCV 2021).

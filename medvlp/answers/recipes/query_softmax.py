@@ -9,8 +9,6 @@ from medvlp.answers.prompting.recipe import FloatArray, Given, Recipe, softmax
 from medvlp.core.errors import DataError
 from medvlp.text.prompts import PromptSet
 
-__all__ = ["QuerySoftmax"]
-
 
 class QuerySoftmax(Recipe):
     """p = softmax of the two logits of a finding's query, at ``present``.

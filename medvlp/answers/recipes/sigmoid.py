@@ -16,8 +16,6 @@ from medvlp.answers.prompting.recipe import (
 )
 from medvlp.core.errors import DataError
 
-__all__ = ["Sigmoid"]
-
 
 class Sigmoid(Recipe):
     """p = sigmoid(s v.t + b), t the ensemble of the positive prompts (SigLIP, Zhai et al., ICCV 2023).

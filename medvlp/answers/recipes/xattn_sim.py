@@ -10,8 +10,6 @@ from pydantic import Field
 from medvlp.answers.prompting.recipe import Factor, FloatArray, Given, Recipe, dots, pair_probability, unit_rows
 from medvlp.core.errors import DataError
 
-__all__ = ["XattnSim"]
-
 
 class XattnSim(Recipe):
     """p = sigmoid(s (cos(c, t) - offset)), c = sum_i softmax_i(cos(x_i, t) / temperature) x_i over image tokens x.

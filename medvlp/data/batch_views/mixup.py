@@ -15,8 +15,6 @@ from medvlp.core.fields import parse_field
 from medvlp.core.randomness import numpy_generator
 from medvlp.core.sample import Batch, Column
 
-__all__ = ["Mixup"]
-
 
 class Mixup:
     """x <- lambda x + (1 - lambda) x', y <- lambda y + (1 - lambda) y', with lambda from Beta(alpha, alpha).

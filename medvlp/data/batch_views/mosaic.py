@@ -13,8 +13,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Batch, Column
 
-__all__ = ["Mosaic"]
-
 
 class Mosaic:
     """Tile each S x S neighbours of the run's stream, row by row, into one picture of their size: CLIM's mosaics.

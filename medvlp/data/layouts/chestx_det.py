@@ -20,8 +20,6 @@ from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import filled, runs_of
 
-__all__ = ["index"]
-
 _LISTS = {
     "ChestX_Det_train.json": ("train", True),
     "ChestX_Det_test.json": ("test", True),

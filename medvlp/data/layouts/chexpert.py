@@ -18,8 +18,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 Part = Literal["train", "validate", "test"]
 
 # Names of each part's label table: of the first release, of CheXlocalize, and of the test labels' own repository.

@@ -14,8 +14,6 @@ from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["index"]
-
 
 def index(
     root: Root,

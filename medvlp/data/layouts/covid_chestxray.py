@@ -17,8 +17,6 @@ from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import linked, read_table
 
-__all__ = ["index"]
-
 _CARD = "covid_chestxray"
 _UNKNOWN = {"", "todo", "unknown"}
 _VIEWS = {"APS": "AP", "L": "LATERAL"}

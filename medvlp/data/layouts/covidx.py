@@ -15,8 +15,6 @@ from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["index"]
-
 _SPLITS = {"train": "train", "val": "validate", "test": "test"}
 _LIST = re.compile(r"(train|val|test)(?:_COVIDx_?(?P<version>[\w-]+))?\.txt")
 # What a class says of the picture. A patient with a positive test may have a normal film, and a negative one any other

@@ -20,8 +20,6 @@ from medvlp.data.spellings import patient_notes
 from medvlp.data.splits._lists import PART_WORDS
 from medvlp.data.text_table import SHORT_NAMES, Table, box_cells, linked, mask_cells, read_table
 
-__all__ = ["index"]
-
 _HOLE = re.compile(r"\{([^{}]*)\}")
 _AT_LEAST = re.compile(r"(.+?)\s*>=\s*(-?\d+(?:\.\d+)?)")
 

@@ -23,8 +23,6 @@ from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import read_table
 
-__all__ = ["index"]
-
 _SPLITS = {"train": ("train", "train", "train"), "valid": ("validation", "validation", "valid")}
 _NAME = re.compile(r"((train|valid)_\d+)_([a-z]+)_(\d+)")
 _TEXTS = {

@@ -23,8 +23,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.spellings import patient_notes, spelling
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 
 def index(
     root: Root,

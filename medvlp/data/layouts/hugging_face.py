@@ -21,8 +21,6 @@ from medvlp.data.parallel import notify
 from medvlp.data.splits._lists import PART_WORDS
 from medvlp.data.text_table import SHORT_NAMES
 
-__all__ = ["index"]
-
 _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"))
 
 

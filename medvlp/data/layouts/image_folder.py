@@ -17,8 +17,6 @@ from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._lists import PART_WORDS
 
-__all__ = ["index"]
-
 _RASTER = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".ima")
 

@@ -19,8 +19,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
 from medvlp.io.archive import read_arrays
 
-__all__ = ["index"]
-
 _PARTS = {"train": "train", "validate": "val", "test": "test"}
 _SIZED = re.compile(r"_(28|64|128|224)$")
 

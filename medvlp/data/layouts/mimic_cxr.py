@@ -15,8 +15,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 Labels = Literal["chexpert", "negbio", "radiologist", "none"]
 Part = Literal["train", "validate", "test"]
 

@@ -10,8 +10,6 @@ from medvlp.data.layouts._published import Row, find_table, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import read_table
 
-__all__ = ["index"]
-
 _TABLE = "MS_CXR_Local_Alignment_v*.csv"
 _ENDS = (".jpg", ".png", ".dcm")
 

@@ -21,8 +21,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, notify
 from medvlp.data.text_table import read_table
 
-__all__ = ["index"]
-
 _ARCHIVE = "NLMCXR_reports.tgz"
 _SUFFIXES = (".dcm", ".png", ".jpg")
 _IMAGE = re.compile(r"(?:CXR)?(\d+)_(?:\1_)?(IM-.+)", re.IGNORECASE)

@@ -14,8 +14,6 @@ from medvlp.data.layouts._published import find_table, published_manifest
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import Table, linked, read_table
 
-__all__ = ["index"]
-
 _TABLE = "PADCHEST_chest_x_ray_images_labels_160K*.csv"
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL", "COSTAL": "COSTAL"}
 

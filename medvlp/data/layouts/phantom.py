@@ -23,8 +23,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import read_table
 
-__all__ = ["index"]
-
 _ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
 
 

@@ -16,8 +16,6 @@ from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["index"]
-
 _SPLITS = {"train": "train", "val": "validate", "test": "test"}
 _CLASSES = ("NORMAL", "PNEUMONIA")
 _PERSON = re.compile(r"person(\d+)_(bacteria|virus)_\d+(?:_\d+)*")

@@ -21,8 +21,6 @@ from medvlp.data.parallel import Progress, notify, run_chunks
 from medvlp.data.text_table import read_table
 from medvlp.io.archive import read_arrays
 
-__all__ = ["index"]
-
 _PARTS = {"train": "imgtrain", "validate": "imgvalid", "test": "imgtest"}
 _LABELS = "{}_Abnormality_and_Location_Labels.csv"
 _PATIENTS = ("Summary_3630.csv", "CT_Scan_Metadata_Complete_35747.csv")

@@ -15,8 +15,6 @@ from medvlp.data.layouts._published import find_table, optional_table, published
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 _LABELS = "stage_2_train_labels.csv"
 _CLASSES = "stage_2_detailed_class_info.csv"
 _MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"

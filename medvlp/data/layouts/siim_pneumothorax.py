@@ -21,8 +21,6 @@ from medvlp.data.layouts._published import (
 from medvlp.data.manifest import Manifest
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 _RUNS = ("train-rle.csv", "stage_2_train.csv")
 _TREES = {"dicom-images-train": "train", "dicom-images-test": "test", "stage_2_images": None}
 _PNG_TABLES = {"train": "stage_1_train_images.csv", "test": "stage_1_test_images.csv"}

@@ -9,8 +9,6 @@ from medvlp.data.layouts._files import Root, list_files, read_records
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["index"]
-
 # A copy on Hugging Face calls the second part validation.
 _PARTS = {"train": ("train.json",), "validate": ("validate.json", "validation.json"), "test": ("test.json",)}
 _FACTS = ("answer_type", "content_type", "base_type", "location", "modality", "q_lang")

@@ -21,8 +21,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import Table, read_table
 
-__all__ = ["index"]
-
 _CARD = "vindr_cxr"
 _KAGGLE = "train.csv"
 _BOX = ("x_min", "y_min", "x_max", "y_max")

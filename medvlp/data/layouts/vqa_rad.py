@@ -15,8 +15,6 @@ from medvlp.data.layouts._files import Root, list_files, read_records
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 
-__all__ = ["index"]
-
 _PUBLIC = "VQA_RAD Dataset Public.json"
 _PARTS = {"train": "trainset.json", "test": "testset.json"}
 _FOLDERS = ("VQA_RAD Image Folder", "images")

@@ -18,8 +18,6 @@ from medvlp.data.parallel import notify
 from medvlp.data.text_table import SHORT_NAMES
 from medvlp.io.member import tar_members
 
-__all__ = ["index"]
-
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 _NIFTI = (".nii.gz", ".nii")
 _WORDS = (".txt", ".caption", ".report")

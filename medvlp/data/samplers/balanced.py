@@ -16,8 +16,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 
-__all__ = ["Balanced"]
-
 
 class Balanced:
     """Each value of a column has its share of every epoch, and sends its records in turn, each as often as the others.

@@ -15,8 +15,6 @@ from medvlp.data.grouping import rows_of_each
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order
 
-__all__ = ["ImgDiff"]
-
 
 class ImgDiff:
     """Places 2k and 2k + 1 of the stream hold a record and one whose labels differ from its own in one finding.

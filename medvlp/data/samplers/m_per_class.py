@@ -13,8 +13,6 @@ from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 
-__all__ = ["MPerClass"]
-
 
 class MPerClass:
     """An epoch is a permutation of the values of a column, each of which sends `m` of its records, one after the other.

@@ -11,8 +11,6 @@ from medvlp.data.grouping import rows_of_each
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order
 
-__all__ = ["OneOf"]
-
 
 class OneOf:
     """An epoch is a permutation of the values of a column, each of which sends one of its records.

@@ -10,8 +10,6 @@ from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order
 
-__all__ = ["Uniform"]
-
 
 class Uniform:
     """Epoch after epoch, each one a seeded permutation of the records.

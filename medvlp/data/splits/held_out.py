@@ -13,8 +13,6 @@ from medvlp.data.splits._groups import Cohort, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.own import of_column
 
-__all__ = ["held_out"]
-
 
 def held_out(
     manifest: Cohort,

@@ -11,8 +11,6 @@ from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._lists import find_file, match, read_list, read_parts, refuse_shared
 from medvlp.data.splits._split import Split, load_split
 
-__all__ = ["by_ids", "listed"]
-
 
 def by_ids(
     manifest: Cohort,

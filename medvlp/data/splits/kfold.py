@@ -12,8 +12,6 @@ from medvlp.data.splits._groups import Cohort, grouped
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.stratified import stratified_parts
 
-__all__ = ["kfold"]
-
 
 def kfold(
     manifest: Cohort,

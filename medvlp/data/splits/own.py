@@ -9,8 +9,6 @@ from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.patient import by_patient
 
-__all__ = ["own"]
-
 
 def own(
     manifest: Cohort,

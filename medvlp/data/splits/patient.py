@@ -8,8 +8,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Cohort, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
-__all__ = ["by_patient"]
-
 
 def by_patient(
     manifest: Cohort,

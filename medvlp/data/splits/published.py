@@ -18,8 +18,6 @@ from medvlp.data.splits._split import Split
 from medvlp.data.splits.ids import listed
 from medvlp.data.splits.own import of_column
 
-__all__ = ["published"]
-
 
 def published(
     manifest: Cohort,

@@ -9,8 +9,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
-__all__ = ["by_site"]
-
 
 def by_site(
     manifest: Cohort,

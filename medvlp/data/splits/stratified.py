@@ -20,8 +20,6 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, label_columns
 from medvlp.data.splits._split import Split, of_rows
 
-__all__ = ["stratified", "stratified_parts"]
-
 
 def stratified(
     manifest: Cohort,

@@ -8,8 +8,6 @@ from medvlp.data.splits._groups import Cohort
 from medvlp.data.splits._split import Split
 from medvlp.data.splits.patient import by_group
 
-__all__ = ["by_study"]
-
 
 def by_study(
     manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0, by: str = "id.study"

@@ -10,8 +10,6 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.splits._groups import Cohort, checked_fractions, grouped
 from medvlp.data.splits._split import Split, of_rows
 
-__all__ = ["by_time"]
-
 _DATE = re.compile(r"(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?(?:[T ].*)?")
 
 

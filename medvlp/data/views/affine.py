@@ -21,8 +21,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
 from medvlp.data.views._options import require
 
-__all__ = ["Affine"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Affine:

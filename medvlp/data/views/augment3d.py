@@ -21,8 +21,6 @@ from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views._options import require
 
-__all__ = ["Augment3d"]
-
 _MOST_DEGREES = 15.0
 
 

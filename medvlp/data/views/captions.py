@@ -14,8 +14,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.data.views._options import require
 from medvlp.data.views._report import labels_of
 
-__all__ = ["Captions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:

@@ -10,8 +10,6 @@ import torch
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import are_texts, require
 
-__all__ = ["CopyText"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CopyText:

@@ -22,8 +22,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.marks import moved
 from medvlp.data.views._options import require
 
-__all__ = ["Crops"]
-
 _TRIES = 10
 
 

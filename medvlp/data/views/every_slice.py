@@ -12,8 +12,6 @@ from medvlp.core.sample import Sample, Stack
 from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views._options import require
 
-__all__ = ["EverySlice"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class EverySlice:

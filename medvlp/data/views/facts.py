@@ -13,8 +13,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import WHOLE, labels_of, texts_of
 
-__all__ = ["Facts"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

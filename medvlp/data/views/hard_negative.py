@@ -12,8 +12,6 @@ from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import texts_of
 from medvlp.text.hard_negatives.copies import KINDS, Kind
 
-__all__ = ["HardNegative"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class HardNegative:

@@ -17,8 +17,6 @@ from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 
-__all__ = ["Intensity"]
-
 _FIELD = 1 << 20  # places at which a window of noise may begin
 
 

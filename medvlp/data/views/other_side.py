@@ -14,8 +14,6 @@ from medvlp.data.views._options import are_texts, require
 from medvlp.data.views._report import texts_of
 from medvlp.text.laterality import other_side, sided_statements, unsided_statements
 
-__all__ = ["OtherSide"]
-
 _T = TypeVar("_T")
 
 

@@ -18,8 +18,6 @@ from medvlp.data.quantise import Bits, quantise
 from medvlp.io.presets import preset_names
 from medvlp.io.resize import FitTo, Resample, fit_to
 
-__all__ = ["Read"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Read:

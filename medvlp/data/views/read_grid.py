@@ -18,8 +18,6 @@ from medvlp.io.volume import Volume
 from medvlp.io.volume_display import ready_from
 from medvlp.io.volume_read import read_volume
 
-__all__ = ["ReadGrid"]
-
 _HUNG = "LPS"  # columns to the patient's left, rows to the back, slices to the head
 
 

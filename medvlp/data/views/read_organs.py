@@ -23,8 +23,6 @@ from medvlp.io.volume import Volume
 from medvlp.io.volume_display import ready_from
 from medvlp.io.volume_read import read_volume
 
-__all__ = ["ReadOrgans"]
-
 _TOTAL: dict[str, tuple[int, ...]] = {
     "lung": (10, 11, 12, 13, 14),
     "heart": (51, 61),

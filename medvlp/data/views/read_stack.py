@@ -21,8 +21,6 @@ from medvlp.data.views.read import check_read
 from medvlp.io.read import count_frames, frame_hanging, read_image
 from medvlp.io.resize import resize_pad
 
-__all__ = ["ReadStack"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReadStack:

@@ -16,8 +16,6 @@ from medvlp.data.quantise import Bits
 from medvlp.data.stack_files import FileStack
 from medvlp.data.views._options import require
 
-__all__ = ["ReadStackFile"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReadStackFile:

@@ -27,8 +27,6 @@ from medvlp.io.volume_display import AIR_BELOW, curve_of, unit_warnings, volume_
 from medvlp.io.volume_read import read_volume
 from medvlp.io.volume_slices import Axis, VolumeSlices, open_slices, slices_of
 
-__all__ = ["ReadVolume"]
-
 _CT_RATE = re.compile(r"(?:train|valid)_\d+_[a-z]+_\d+")  # as it names its volumes
 _SIDE_CAR = ("rescale_slope", "rescale_intercept", "spacing_z", "spacing_y", "spacing_x")
 

@@ -23,8 +23,6 @@ from medvlp.text.radgraph import read_radgraph
 from medvlp.text.relations import Stated, relation_matrix, stated_by_edges, stated_by_triplets
 from medvlp.text.triplet_files import read_triplets
 
-__all__ = ["Relations"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Relations:

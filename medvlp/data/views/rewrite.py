@@ -13,8 +13,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import texts_of, with_report
 
-__all__ = ["Rewrite"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rewrite:

@@ -15,8 +15,6 @@ from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views._options import require
 from medvlp.io.resize import whole
 
-__all__ = ["SampleSlices"]
-
 _ALIKE = 1e-3  # mm: single precision, in which NIfTI keeps places, does not tell two slices apart
 
 

@@ -11,8 +11,6 @@ from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 
-__all__ = ["Sections"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sections:

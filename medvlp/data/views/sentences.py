@@ -18,8 +18,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import with_report
 
-__all__ = ["Sentences"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:

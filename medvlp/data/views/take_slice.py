@@ -14,8 +14,6 @@ from medvlp.data.marks import moved
 from medvlp.data.stacks import LazyStack, stack_of
 from medvlp.data.views._options import require
 
-__all__ = ["TakeSlice"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TakeSlice:

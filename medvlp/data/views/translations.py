@@ -12,8 +12,6 @@ from medvlp.core.sample import Sample
 from medvlp.data.views._options import require
 from medvlp.data.views._report import with_report
 
-__all__ = ["Translations"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Translations:

@@ -25,8 +25,6 @@ from medvlp.text.medslip_matrix import UncertainPolicy
 from medvlp.text.medslip_mirror import mirror_matrix
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 
-__all__ = ["TripletMatrix"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TripletMatrix:

@@ -12,8 +12,6 @@ from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.features.maps._attention import Query, attention_weights
 
-__all__ = ["Attention"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:

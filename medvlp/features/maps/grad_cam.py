@@ -7,8 +7,6 @@ import numpy as np
 from medvlp.features.heat_map import TokenGradient
 from medvlp.features.maps._gradient import GradientMap
 
-__all__ = ["GradCam"]
-
 
 class GradCam(GradientMap):
     """relu(sum_k a_k T_ik) with a_k the mean of the gradient g_ik over the tokens i (Selvaraju et al. 2017, eq. 1, 2).

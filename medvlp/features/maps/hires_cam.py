@@ -7,8 +7,6 @@ import numpy as np
 from medvlp.features.heat_map import TokenGradient
 from medvlp.features.maps._gradient import GradientMap
 
-__all__ = ["HiResCam"]
-
 
 class HiResCam(GradientMap):
     """sum_k g_ik T_ik at token i (HiResCAM, Draelos and Carin 2020); signed. See `medvlp.features.heat_map`.

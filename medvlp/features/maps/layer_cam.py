@@ -7,8 +7,6 @@ import numpy as np
 from medvlp.features.heat_map import TokenGradient
 from medvlp.features.maps._gradient import GradientMap
 
-__all__ = ["LayerCam"]
-
 
 class LayerCam(GradientMap):
     """relu(sum_k relu(g_ik) T_ik) at token i (LayerCAM, Jiang et al. 2021, eq. 6 to 8), of the last map.

@@ -14,8 +14,6 @@ from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.features.heat_map import encoded_images
 
-__all__ = ["Occlusion"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion:

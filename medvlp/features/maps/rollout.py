@@ -14,8 +14,6 @@ from medvlp.core.map import Map, Scale
 from medvlp.core.protocols import Model
 from medvlp.features.maps._attention import Query, attention_weights
 
-__all__ = ["Rollout"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:

@@ -15,8 +15,6 @@ from medvlp.core.protocols import Model
 from medvlp.features.heat_map import encoded_images
 from medvlp.models.heads._cells import projected_tokens
 
-__all__ = ["Similarity"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Similarity:

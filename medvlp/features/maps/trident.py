@@ -27,8 +27,6 @@ from medvlp.features.maps._affinity import (
 )
 from medvlp.models.heads._cells import projected_tokens
 
-__all__ = ["Trident"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trident:

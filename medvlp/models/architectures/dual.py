@@ -17,8 +17,6 @@ from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["DualModel"]
-
 
 class DualModel(TowerModel):
     """A tower of pictures, or one of images and one of stacks, and one of texts; see `TowerModel` for parts and heads.

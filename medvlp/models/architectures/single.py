@@ -23,8 +23,6 @@ from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["SingleModel"]
-
 
 class SingleModel(TowerModel):
     """A transformer that encodes images or texts, never both at once, with the same blocks.

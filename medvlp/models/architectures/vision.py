@@ -13,8 +13,6 @@ from medvlp.models.encoders._build import build_tower
 from medvlp.models.patches._patch import apply_patches
 from medvlp.models.scale import ScaleOptions
 
-__all__ = ["VisionModel"]
-
 
 class VisionModel(TowerModel):
     """A tower of images, stacks or volumes whose ``embedding`` is what `projection` gives at unit length.

@@ -18,8 +18,6 @@ from medvlp.models.encoders._blocks import Attention, mlp, refuse_heads
 from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders.slices import unpacked
 
-__all__ = ["BioVilT", "reads_priors"]
-
 
 class BioVilT(Encoder):
     r"""Stacks (R, 2, C, H, W) of the current picture and the prior -> tokens (R, n, 2 W); `pooled` is their mean.
@@ -154,6 +152,7 @@ class PairLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, beside: Tensor) -> Tensor:
+        """Return tokens (R, N, W) of the same shape; `beside` is added to what attention reads."""
         tokens = tokens + self.dropout(self.attention(self.norm(tokens) + beside, None))
         return tokens + self.dropout(self.mlp(self.norm_mlp(tokens)))
 

@@ -15,8 +15,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
 from medvlp.models.encoders._volumes import VolumeTower
 
-__all__ = ["CTViT"]
-
 _SHARPNESS = 8.0  # queries and keys have unit length
 
 

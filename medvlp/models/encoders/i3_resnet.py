@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from medvlp.core.protocols import Site
 from medvlp.models.encoders._volumes import VolumeTower, at_few_slices
 
-__all__ = ["I3ResNet"]
-
 
 class I3ResNet(VolumeTower):
     """Stacks (R, S, 1, H, W) of one depth -> tokens (R, N, W) of the last map; ``pooled`` is their mean.

@@ -11,8 +11,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._alignment import Alignment
 from medvlp.models.encoders._frames import FrameEncoder
 
-__all__ = ["Ila"]
-
 
 class Ila(FrameEncoder):
     r"""(R, S, C, H, W) frames -> tokens (R, S, W), one a frame; in front of each block neighbours are aligned.

@@ -15,8 +15,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders.slices import SliceEncoder, unpacked
 
-__all__ = ["InflatedEncoder", "inflate_weights"]
-
 
 class InflatedEncoder(SliceEncoder):
     """(R, S, C, H, W) volumes -> tokens (R, S, W), one a slice, mask and position; ``pooled`` is their masked mean.

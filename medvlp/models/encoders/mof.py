@@ -20,8 +20,6 @@ from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders._sites import level_parts, linear_sites
 from medvlp.models.pretrained_head import misfits
 
-__all__ = ["MofEncoder"]
-
 Side = Literal["first", "second"]
 
 

@@ -16,8 +16,6 @@ from medvlp.core.protocols import Encoder, Level, Site
 from medvlp.models.encoders._sites import block_sites, level_name, level_numbers, level_parts, linear_sites
 from medvlp.models.encoders._volumes import at_few_slices
 
-__all__ = ["MonaiEncoder"]
-
 Architecture = Literal["unet", "segresnet", "swin_unetr"]
 # Default width, and what a width must be a multiple of: norms and attention heads divide it.
 _WIDTHS: Mapping[str, tuple[int, int]] = {"unet": (32, 1), "segresnet": (8, 8), "swin_unetr": (24, 12)}

@@ -14,8 +14,6 @@ from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.models.encoders.volume_vit import VolumeViT
 
-__all__ = ["OrganViT"]
-
 
 class OrganViT(VolumeViT):
     """Windows around the O organs of a volume (R, O S, 2, H, W), of `read_organs` -> the tokens of each organ.

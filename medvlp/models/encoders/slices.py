@@ -17,8 +17,6 @@ from medvlp.models._draws import RowDraws
 from medvlp.models.encoders._build import build_tower
 from medvlp.models.encoders._sites import level_name, level_numbers, level_parts
 
-__all__ = ["SliceEncoder", "named_for_slices", "unpacked"]
-
 
 class SliceEncoder(Encoder):
     """(R, S, C, H, W) slices -> tokens (R, S, W), one a slice, with mask and position; ``pooled`` is their masked mean.

@@ -29,8 +29,6 @@ from medvlp.models.encoders._sites import (
 )
 from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
 
-__all__ = ["TimmEncoder"]
-
 
 class TimmEncoder(Encoder):
     """A timm backbone without its classifier: a vector, tokens in a grid, and of transformers layers and attention.

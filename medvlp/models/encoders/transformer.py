@@ -12,8 +12,6 @@ from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.encoders._text import TextPool, TextTower
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["TextTransformer"]
-
 
 class TextTransformer(TextTower):
     """Pre-norm transformer with learned positions, GELU and fused attention; every token sees every real token.

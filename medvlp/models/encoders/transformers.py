@@ -22,8 +22,6 @@ from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites, 
 from medvlp.models.encoders._text import TextEncoder, pool_tokens, refuse_too_long
 from medvlp.text.tokenizers import Tokenizer
 
-__all__ = ["TransformersEncoder"]
-
 Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 

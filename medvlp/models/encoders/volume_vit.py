@@ -14,8 +14,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
 from medvlp.models.encoders._volumes import VolumeTower
 
-__all__ = ["VolumeViT"]
-
 
 class VolumeViT(VolumeTower):
     """Stacks (R, S, 1, H, W) of one size -> tokens (R, N, W) of blocks of voxels; ``pooled`` is the class token.

@@ -12,8 +12,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Attention
 from medvlp.models.encoders._frames import Exchange, FrameEncoder, Frames
 
-__all__ = ["XClip"]
-
 
 class XClip(FrameEncoder):
     r"""(R, S, C, H, W) frames -> tokens (R, S, W), each made in sight of the other frames; `pooled` is their mean.

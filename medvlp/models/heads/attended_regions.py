@@ -12,8 +12,6 @@ from torch import Tensor
 from medvlp.core.encoded import Encoded
 from medvlp.core.protocols import Head
 
-__all__ = ["AttendedRegions"]
-
 
 class AttendedRegions(Head):
     r"""(R, K, W): of the K tokens k with the largest attention the means r_k = sum_n a_kn x_n over tokens x (R, N, W).

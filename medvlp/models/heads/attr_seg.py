@@ -22,8 +22,6 @@ from medvlp.models.heads._dense import DenseHead, Pyramid, conv
 from medvlp.models.heads.segmenter import class_bank, class_vectors
 from medvlp.models.heads.text_classifier import TextsOf
 
-__all__ = ["AttrSeg"]
-
 
 class AttrSeg(DenseHead):
     r"""Levels and n attributes of each class -> logits of pixels, by AttrSeg (Ma et al. 2023).

@@ -15,8 +15,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["Autoencoded"]
-
 _SIDE = 128  # pixels of the gray copy, halved twice
 
 

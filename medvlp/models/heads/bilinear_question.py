@@ -12,8 +12,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.heads._bilinear import BilinearAttention, answer_network
 from medvlp.models.heads._question_head import QuestionHead
 
-__all__ = ["BilinearQuestion"]
-
 
 class BilinearQuestion(QuestionHead):
     """Words through a GRU, fused with the image by bilinear attention, summed, and a network of one hidden layer.

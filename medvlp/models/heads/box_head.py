@@ -15,8 +15,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._regions import within
 
-__all__ = ["BoxHead"]
-
 
 class BoxHead(Head):
     """Tokens as maps (R, W, h, w) and M boxes on them -> (L, M, D), one vector a level of a simple pyramid.

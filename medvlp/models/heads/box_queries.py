@@ -17,8 +17,6 @@ from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
 from medvlp.models.heads._regions import centres, sines
 
-__all__ = ["BoxQueries"]
-
 
 class BoxQueries(Head):
     """Tokens in a grid (R, N, W) -> Q boxes with a class each, by DETR (Carion et al. 2020), with pre-norms.

@@ -14,8 +14,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 
-__all__ = ["CacheHead"]
-
 
 class CacheHead(Head):
     """(R, W) -> logits (R, K): a linear classifier plus labelled keys (Zhang et al. 2022, Tip-Adapter, eq. 3 to 6).

@@ -12,8 +12,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 
-__all__ = ["ClassGate", "gated_cosine"]
-
 
 class ClassGate(Head):
     r"""g(a, b) = sigmoid(MLP((E_a + E_b) / 2)) in (0, 1)^D, at stage ``call``: the same for (a, b) and (b, a).

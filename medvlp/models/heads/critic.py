@@ -11,8 +11,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Trunk, embeddings_of, refuse_heads
 
-__all__ = ["Critic"]
-
 
 class Critic(Head):
     """A small transformer over the words of a text, the mean of its last states, and one logit; at stage ``call``.

@@ -14,8 +14,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["Denoiser"]
-
 _EIGHT = 8  # channels come in eights: the width of an attention head
 _NORM_GROUPS = 4  # a norm over a single channel would take out whatever the time and the vector add to it
 

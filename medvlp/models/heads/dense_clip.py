@@ -20,8 +20,6 @@ from medvlp.models.heads._dense import DenseHead, Pyramid, conv, real_only, resi
 from medvlp.models.heads.segmenter import class_bank, class_vectors
 from medvlp.models.heads.text_classifier import TextsOf
 
-__all__ = ["DenseClip"]
-
 _TEMPERATURE = 0.07
 
 

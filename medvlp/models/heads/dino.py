@@ -14,8 +14,6 @@ from medvlp.core.encoded import Encoded, unit
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["DinoHead"]
-
 
 class DinoHead(Head):
     """(R, ..., W) -> (R, ..., K): linear layers with GELU between, scaled to unit length, times unit prototypes.

@@ -19,8 +19,6 @@ from medvlp.models.heads._regions import map_of, within
 from medvlp.models.heads.box_head import BoxHead
 from medvlp.models.heads.text_classifier import TextsOf
 
-__all__ = ["DitoDetector", "ensemble"]
-
 _VLM_TEMPERATURE = 0.01
 
 

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv
 
-__all__ = ["FpnHead"]
-
 
 class FpnHead(DenseHead):
     """Levels -> logits of pixels by semantic FPN: a `Pyramid`, ReLU and a convolution of one cell; see `DenseHead`.

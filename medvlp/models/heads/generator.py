@@ -15,8 +15,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import BlockPast, CrossBlock, embeddings_of
 from medvlp.models.heads._speaker import Speaker, Tower
 
-__all__ = ["Generator"]
-
 
 class Generator(Speaker):
     """A causal transformer decoder: each position sees the words up to itself and all real tokens of the image.

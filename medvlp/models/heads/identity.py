@@ -12,8 +12,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._text import mean_of
 
-__all__ = ["Identity"]
-
 
 class Identity(Head):
     """(R, ...) -> the same: a tower whose pooled output already is the embedding gives it as ``raw``.

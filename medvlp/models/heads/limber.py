@@ -19,8 +19,6 @@ from medvlp.models.heads._language import Language
 from medvlp.models.heads._speaker import Speaker, Tower
 from medvlp.models.heads.pooler import AttentionPooler
 
-__all__ = ["Limber"]
-
 
 class Limber(Speaker):
     r"""A causal language model whose first words are made of a picture's vectors: a soft prompt.

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 
-__all__ = ["LinearHead"]
-
 
 class LinearHead(Head):
     """(R, ..., W) -> logits (R, ..., K), starting at zero: every class is equally likely before the first step.

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._batch_norm import RowBatchNorm
 
-__all__ = ["LinearNorm"]
-
 
 class LinearNorm(Head):
     """(R, W) -> BN(A v), (R, D), with the statistics of all rows of all processes while training.

@@ -15,8 +15,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Block
 
-__all__ = ["Mit"]
-
 
 class Mit(Head):
     r"""(R, S, W) frames -> (R, W): mean over real frames of x + T(x + pos), T a small pre-norm transformer over frames.

@@ -14,8 +14,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["OrganQueries"]
-
 
 class OrganQueries(Head):
     """Hidden states (R, L, O N, W) of `organ_vit` -> one unit vector an organ, (R, O, D).

@@ -13,8 +13,6 @@ from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import CrossBlock, refuse_heads
 
-__all__ = ["PatchFiller"]
-
 
 class PatchFiller(Head):
     """An image decoder that looks at words: hidden tokens give way to a learned one, all get their place.

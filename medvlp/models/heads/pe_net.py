@@ -17,8 +17,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
 from medvlp.models.heads._query_decoder import book_of
 
-__all__ = ["PeNet", "fused"]
-
 
 class PeNet(Head):
     r"""What `relation_queries` found of pairs -> logits of their predicates, by cosine with prototypes.

@@ -12,8 +12,6 @@ from medvlp.core.encoded import Encoded, unit
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["PixelPropagation"]
-
 
 class PixelPropagation(Head):
     r"""(R, N, W) -> (R, N, W): y_i = sum_j max(cos(x_i, x_j), 0)^gamma g(x_j), g a linear map.

@@ -14,8 +14,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import CrossAttention, mlp
 
-__all__ = ["AttentionPooler"]
-
 
 class AttentionPooler(Head):
     """Q learned queries attend to the real tokens: (R, N, W) -> (R, Q, W'), or (R, W') for one query.

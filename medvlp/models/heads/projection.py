@@ -16,8 +16,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._text import mean_of
 from medvlp.models.heads._batch_norm import RowBatchNorm
 
-__all__ = ["Projection"]
-
 
 class Projection(Head):
     """(R, ..., W) -> (R, ..., D): linear, or hidden layers with norm and activation and a linear layer behind them.

@@ -12,8 +12,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._regions import centres, sines
 
-__all__ = ["Prompter"]
-
 _SINES = 64  # numbers that a corner or a cell's middle is written in
 
 

@@ -12,8 +12,6 @@ from medvlp.core.encoded import unit
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["Prototypes"]
-
 
 class Prototypes(Head):
     """K learned vectors of unit length, the same for every view, at stage ``call``; brought back to it after each step.

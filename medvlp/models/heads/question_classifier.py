@@ -12,8 +12,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import CrossBlock
 from medvlp.models.heads._question_head import QuestionHead
 
-__all__ = ["QuestionClassifier"]
-
 
 class QuestionClassifier(QuestionHead):
     """The question's tokens look at each other and at the picture; their mean is mapped to a logit for each answer.

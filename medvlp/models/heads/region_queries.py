@@ -16,8 +16,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
 from medvlp.models.heads._regions import centres, sines
 
-__all__ = ["RegionQueries"]
-
 
 class RegionQueries(Head):
     """Tokens in a grid (R, N, W) -> a vector of the picture, and of Q regions with their boxes.

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 
-__all__ = ["Relation"]
-
 
 class Relation(Head):
     """(R, D) rows and (L, C, D) prototypes -> (R, L, C), at stage ``call``: a network over [row; prototype].

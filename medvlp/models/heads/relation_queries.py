@@ -19,8 +19,6 @@ from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.heads._query_decoder import QueryDecoder, book_of, decoder_layer
 from medvlp.models.heads._regions import centres, sines
 
-__all__ = ["RelationQueries"]
-
 
 class RelationQueries(Head):
     r"""Tokens in a grid (R, N, W) -> Q pairs of boxes, what each box is and how they are related, by RLIPv2.

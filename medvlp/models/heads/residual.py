@@ -14,8 +14,6 @@ from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 
-__all__ = ["ResidualHead"]
-
 
 class ResidualHead(Head):
     """(R, W) -> logits (R, K) of ``u((1 - r) z + r B relu(A z))``, z = (x - mean) / scale, u at unit length.

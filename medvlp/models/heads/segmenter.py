@@ -18,8 +18,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv
 
-__all__ = ["Segmenter", "class_vectors"]
-
 
 class Segmenter(DenseHead):
     r"""Levels -> logits of pixels by LSeg (Li et al. 2022, section 3): the classes are texts, and only pixels learn.

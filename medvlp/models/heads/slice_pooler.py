@@ -21,8 +21,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Attention, mlp, zeroed
 from medvlp.models.heads._slice_pools import POOLS, Pool, uniform
 
-__all__ = ["SlicePooler"]
-
 _EPS = 1e-6
 
 

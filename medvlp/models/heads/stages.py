@@ -14,8 +14,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head, Level
 from medvlp.core.registry import FromModel
 
-__all__ = ["StagePool"]
-
 
 class StagePool(Head):
     """Pooled (R, W) and levels (R, C, h, w) -> (R, W + 2 sum C): the mean and the maximum of each map beside W.

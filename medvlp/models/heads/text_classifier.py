@@ -16,8 +16,6 @@ from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
 from medvlp.models.scale import LogitScale
 
-__all__ = ["TextClassifier", "TextsOf"]
-
 # (name of a bank, R pictures) -> (K, D) unit embeddings of its texts, or (R, K, D) of each picture its own
 TextsOf = Callable[[str, Encoded], Tensor]
 

@@ -18,8 +18,6 @@ from medvlp.models.encoders._blocks import CrossAttention, zeroed
 from medvlp.models.heads.text_classifier import TextClassifier, TextsOf
 from medvlp.models.scale import LogitScale
 
-__all__ = ["TextGuidedClassifier"]
-
 
 class TextGuidedClassifier(TextClassifier):
     """As `text_classifier`, with (v + B(v; t_1 ... t_K)) at unit length in place of a picture's embedding v.

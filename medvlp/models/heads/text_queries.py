@@ -15,8 +15,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bank import Bank
 from medvlp.models.heads._query_decoder import Decoded, QueryDecoder, book_of, decoder_layer
 
-__all__ = ["TextQueries"]
-
 
 class TextQueries(Head):
     r"""A decoder whose queries are the Q texts of a bank reads tokens x (R, N, W).

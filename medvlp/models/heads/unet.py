@@ -15,8 +15,6 @@ from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._dense import DenseHead, Solid, conv, level_sizes, real_only, resize
 
-__all__ = ["UnetHead"]
-
 
 class UnetHead(DenseHead):
     """Levels -> logits of pixels by the decoder of U-Net (Ronneberger et al. 2015); see `DenseHead`.

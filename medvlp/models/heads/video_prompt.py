@@ -16,8 +16,6 @@ from medvlp.models.encoders._blocks import CrossAttention, mlp
 from medvlp.models.heads.text_classifier import TextClassifier, TextsOf
 from medvlp.models.scale import LogitScale
 
-__all__ = ["VideoPrompt"]
-
 
 class VideoPrompt(TextClassifier):
     r"""As `text_classifier`, with t + a Dec(t, P) at unit length in place of each embedding t, others for each stack.

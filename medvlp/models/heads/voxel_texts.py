@@ -14,8 +14,6 @@ from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv, resize
 
-__all__ = ["VoxelTexts"]
-
 
 class VoxelTexts(DenseHead):
     """Levels -> a vector of each voxel for its meaning and one for its place, and logits of K texts.

@@ -11,8 +11,6 @@ from medvlp.core.protocols import Encoder, Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 
-__all__ = ["WordFiller"]
-
 
 class WordFiller(Head):
     """BERT's output layers over x + F v: x a token (M, W), v its picture's embedding (M, D), F zero at first.

@@ -16,8 +16,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.text.tokenizers import TransformersTokenizer
 
-__all__ = ["WordSums"]
-
 
 class WordSums(Head):
     """(R, L, W) -> (R, places, W): place i holds the sum of the pieces of word i, the two marks are words, rest is 0.

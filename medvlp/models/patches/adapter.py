@@ -13,8 +13,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.patches._patch import Patch
 
-__all__ = ["Adapter"]
-
 
 class Adapter(Patch):
     """h -> h + W_up gelu(W_down h) on tokens (R, N, W); W_up starts at zero, so that the model starts as it was.

@@ -14,8 +14,6 @@ from medvlp.models.bank import Bank
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._asked import AskedPrompt
 
-__all__ = ["CoCoOp"]
-
 
 class CoCoOp(AskedPrompt):
     """V_m + h(v) in place of CoOp's V_m: h(v) = W_2 relu(W_1 v) of a picture's embedding v, the same for all m.

@@ -16,8 +16,6 @@ from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._patch import Patch, Patched
 from medvlp.models.patches._words import first_word, word_count, word_vectors
 
-__all__ = ["CoOp"]
-
 
 class CoOp(Patch):
     """M learned vectors among the words of each text, where its positions are not yet added.

@@ -20,8 +20,6 @@ from medvlp.models.encoders._blocks import CrossAttention, zeroed
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._asked import AskedPrompt
 
-__all__ = ["CTP"]
-
 
 class CTP(AskedPrompt):
     """V_m + A(q_k; x) in place of CoOp's V_m: the name of class k asks the tokens x of a picture where it is.

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from medvlp.models.patches.lora import LoRA
 
-__all__ = ["DoRA"]
-
 
 class DoRA(LoRA):
     """y = m V / |V| x + b at linear layers, V = W + alpha / rank B A; the magnitudes m start as |W|.

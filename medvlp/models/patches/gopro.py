@@ -17,8 +17,6 @@ from medvlp.models.bank import Bank
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._asked import AskedPrompt
 
-__all__ = ["GOPro"]
-
 
 class GOPro(AskedPrompt):
     """V_m + sum_l w_l (style_l + content_l) / 2 in place of CoOp's V_m, the same shift for all m.

@@ -14,8 +14,6 @@ from medvlp.core.protocols import Site
 from medvlp.core.registry import FromModel
 from medvlp.models.patches._patch import Patch
 
-__all__ = ["LoRA"]
-
 
 class LoRA(Patch):
     """y -> y + alpha / rank * B A x at linear layers; B starts at zero, so that the model starts as it was.

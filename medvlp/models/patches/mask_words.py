@@ -13,8 +13,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.models.patches._patch import Patch, Patched, Uniform
 
-__all__ = ["MaskWords"]
-
 
 class MaskWords(Patch):
     """Each token's vector gives way to one learned vector with probability `rate`, drawn anew for each text.

@@ -15,8 +15,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._sites import TokenSite
 from medvlp.models.patches._patch import Patch, Patched, Uniform
 
-__all__ = ["MaskedImage"]
-
 
 class MaskedImage(Patch):
     """In training some tokens of some rows give way to one learned token; the part ``hidden`` says which.

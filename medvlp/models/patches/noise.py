@@ -13,8 +13,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models._draws import normal_of
 from medvlp.models.patches._patch import Patch, Uniform
 
-__all__ = ["Noise"]
-
 
 class Noise(Patch):
     """x -> x + std * n with n standard normal, drawn for each sample; nothing is added in eval mode.

@@ -14,8 +14,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.encoders._sites import TokenSite
 from medvlp.models.patches._patch import Patch, Uniform
 
-__all__ = ["TokenDropout"]
-
 
 class TokenDropout(Patch):
     """Each row loses a fraction of its tokens, chosen anew for each sample; class and register tokens stay.

@@ -13,8 +13,6 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import HeadSpec, Score
 
-__all__ = ["Bipartite"]
-
 
 class Bipartite(Score):
     r"""f(v, t) = the mean cosine of matched tokens, each token of the shorter side matched once.

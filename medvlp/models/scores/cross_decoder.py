@@ -13,8 +13,6 @@ from medvlp.core.protocols import Score
 from medvlp.models.encoders._blocks import refuse_heads
 from medvlp.models.heads._query_decoder import QueryDecoder, decoder_layer
 
-__all__ = ["CrossDecoder"]
-
 
 class CrossDecoder(Score):
     r"""f(v, t) = [g(t, (v, v_1 ... v_N)) + g(v, (t, t_1 ... t_L))] / 2 (Lai et al., CVPR 2024, CARZero).

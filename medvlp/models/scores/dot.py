@@ -8,8 +8,6 @@ from torch import Tensor
 
 from medvlp.core.protocols import Score
 
-__all__ = ["Dot"]
-
 
 class Dot(Score):
     """f(v, t) = v . t for unit vectors, in [-1, 1].

@@ -13,8 +13,6 @@ from torch.autograd.function import once_differentiable
 from medvlp.core.encoded import unit
 from medvlp.core.protocols import HeadSpec, Score
 
-__all__ = ["LateInteraction"]
-
 
 class LateInteraction(Score):
     """f(v, t) = mean over real tokens i of v of max over real tokens l of t of cos(v_i, t_l).

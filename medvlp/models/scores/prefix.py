@@ -12,8 +12,6 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Score
 
-__all__ = ["Prefix"]
-
 
 class Prefix(Score):
     r"""f(v, t) = cos(v_{1:m}, t_{1:m}) with m = D / 2^h: the first half, quarter, ... of the embeddings.

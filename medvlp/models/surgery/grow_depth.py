@@ -15,8 +15,6 @@ from medvlp.models.encoders._blocks import zeroed
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.models.surgery._blocks import Branches, stack_of
 
-__all__ = ["GrowDepth"]
-
 
 class GrowDepth:
     """Put a copy behind each of the named blocks of a tower, with the last layer of both its branches set to zero.

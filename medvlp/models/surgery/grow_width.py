@@ -11,8 +11,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.surgery._blocks import branches_of
 
-__all__ = ["GrowWidth"]
-
 
 class GrowWidth:
     """Give each block of a tower further heads and further channels of its MLP.

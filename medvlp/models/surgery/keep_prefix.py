@@ -11,8 +11,6 @@ from medvlp.core.errors import ConfigError
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.heads.projection import Projection
 
-__all__ = ["KeepPrefix"]
-
 
 class KeepPrefix:
     r"""raw becomes raw_{1:m} of every tower: the projections lose all rows but the first m.

@@ -13,8 +13,6 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextTower
 from medvlp.models.surgery._blocks import branches_of, stack_of
 
-__all__ = ["LearnMasks", "Gated", "Gates"]
-
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3  # of the hard concrete distribution
 _START = 3.0  # a gate is open with a probability of 0.99, and settled it is open wholly
 

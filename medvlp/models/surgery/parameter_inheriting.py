@@ -14,8 +14,6 @@ from medvlp.models.encoders._blocks import Trunk
 from medvlp.models.surgery._blocks import tower_of
 from medvlp.text.tokenizers import with_length
 
-__all__ = ["ParameterInheriting"]
-
 
 class ParameterInheriting:
     """Every weight of the towers becomes theta = beta theta_old + (1 - beta) theta_fresh.

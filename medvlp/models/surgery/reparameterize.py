@@ -14,8 +14,6 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.models.surgery._blocks import tower_of
 
-__all__ = ["Reparameterize"]
-
 _FOLDS = ("fuse", "reparameterize", "switch_to_deploy")  # by which timm's modules offer it
 _FROZEN = (FrozenBatchNormAct2d, FrozenBatchNorm2d)
 

@@ -13,8 +13,6 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextTower
 from medvlp.text.tokenizers import with_length
 
-__all__ = ["StretchPositions", "stretched"]
-
 
 class StretchPositions:
     """Knowledge-preserved stretching: L positions become keep + ratio (L - keep), the first `keep` as they were.

@@ -15,8 +15,6 @@ from medvlp.models.encoders._sites import MlpSite
 from medvlp.models.surgery._blocks import tower_of
 from medvlp.models.surgery._experts import Experts
 
-__all__ = ["Upcycle"]
-
 
 class Upcycle:
     """The MLP of each block becomes several, of which a router chooses for each token.

@@ -16,8 +16,6 @@ from medvlp.models.encoders._text import TextTower
 from medvlp.models.surgery._blocks import Branches, branches_of, stack_of
 from medvlp.models.surgery.learn_masks import Gated
 
-__all__ = ["WeightInheritance"]
-
 Share = Annotated[float, Field(gt=0, le=1)]
 
 

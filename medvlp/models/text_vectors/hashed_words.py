@@ -14,8 +14,6 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.core.registry import FromModel
 from medvlp.models.text_vectors import TextVectors
 
-__all__ = ["hashed_words"]
-
 
 def hashed_words(
     *,

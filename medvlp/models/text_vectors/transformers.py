@@ -16,8 +16,6 @@ from medvlp.models.encoders.transformers import TransformersEncoder
 from medvlp.models.text_vectors import TextVectors
 from medvlp.text.tokenizers import TransformersTokenizer
 
-__all__ = ["transformers_vectors"]
-
 
 def transformers_vectors(
     *,

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from medvlp.core.installed import needs
 
-__all__ = ["MLflow"]
-
 _MOST = 100  # parameters of one request, by its REST interface; of metrics it takes more
 
 

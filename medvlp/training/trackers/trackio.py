@@ -11,8 +11,6 @@ from pathlib import Path
 from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
 
-__all__ = ["Trackio"]
-
 
 class Trackio:
     """Writes to Trackio's folder (``TRACKIO_DIR``, else in the cache of Hugging Face), which ``trackio show`` shows.

@@ -8,8 +8,6 @@ from pathlib import Path
 from medvlp.core.errors import UserError
 from medvlp.core.installed import needs
 
-__all__ = ["Wandb"]
-
 
 class Wandb:
     """Writes to ``wandb/`` in the run's folder; each start of a run makes a folder there, all of one run id.

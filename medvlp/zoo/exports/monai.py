@@ -22,8 +22,6 @@ from medvlp.models.heads.linear import LinearHead
 from medvlp.models.heads.projection import Projection
 from medvlp.zoo.exports._export import created_by_timm, not_held, plain_tower, with_channels
 
-__all__ = ["monai"]
-
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 # Encoding halves of MONAI's networks, as its parts in a row.
 _HALVES = {

@@ -12,8 +12,6 @@ from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
 
-__all__ = ["onnx"]
-
 
 def onnx(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write ``image.onnx`` and ``text.onnx``, with tokenizer and ``embedding.json`` (sizes, scale, parity).

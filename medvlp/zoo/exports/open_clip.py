@@ -24,8 +24,6 @@ from medvlp.zoo.exports._export import (
     write_pair,
 )
 
-__all__ = ["open_clip"]
-
 _FITS = {"crop": "shortest", "squeeze": "squash"}
 
 

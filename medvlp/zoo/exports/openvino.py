@@ -13,8 +13,6 @@ from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._embedders import Embedder, Run, write_graphs
 from medvlp.zoo.exports._export import not_held
 
-__all__ = ["openvino"]
-
 
 def openvino(
     *, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]

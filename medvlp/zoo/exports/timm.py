@@ -12,8 +12,6 @@ from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle
 from medvlp.zoo.exports._export import created_by_timm, not_held, only_read, plain_tower, with_channels
 
-__all__ = ["timm"]
-
 
 def timm(*, bundle: Annotated[Bundle, FromModel("bundle")], folder: Annotated[Path, FromModel("folder")]) -> list[str]:
     """Write the image tower; it gives what the bundle's tower pools, before any projection.

@@ -15,8 +15,6 @@ from medvlp.zoo import dinov2
 from medvlp.zoo import transformers as pairs
 from medvlp.zoo.exports._export import SIZES, ends_of, not_held, plain_tower, processor_of, refuse_pooling, write_pair
 
-__all__ = ["transformers"]
-
 _KINDS = {
     ("vit_base_patch16_clip_quickgelu_224", "clip_text_model"): "clip",
     ("vit_base_patch16_siglip_224", "siglip_text_model"): "siglip",
