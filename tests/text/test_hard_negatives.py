@@ -152,8 +152,9 @@ def test_kinds_are_drawn_alike_and_the_same_generator_gives_the_same_copy() -> N
     assert len({copy.text for copy in first}) == 3
 
 
-def test_what_is_possible_on_one_side_is_false_on_the_other() -> None:
+def test_what_is_possible_on_one_side_is_false_on_the_other_and_one_mass_is_two_masses() -> None:
     assert texts("Possible left effusion.", "side") == {"Possible right effusion."}
+    assert "Two masses are seen." in texts("A solitary mass is seen.", "count")
 
 
 @pytest.mark.parametrize(
