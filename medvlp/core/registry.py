@@ -109,14 +109,11 @@ def _own(module: ModuleType) -> list[str]:
 def schema(folder: str, name: str) -> type[BaseModel]:
     """Return a pydantic model of a component's options, unknown keys forbidden."""
     target = component(folder, name)
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     options: dict[str, Any] = {}
-    for parameter in _parameters(target):
-        if parameter.name not in hints:
-            raise ConfigError(f"Component {target.__name__} has no annotation for {parameter}: write one.")
-        if _given(hints[parameter.name]) is None:
+    for parameter, annotation in _parameters(target):
+        if _given(annotation) is None:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            options[parameter.name] = (hints[parameter.name], Field(default=default))
+            options[parameter.name] = (annotation, Field(default=default))
     config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
     return create_model(f"{folder}.{name}", __config__=config, **options)
 
@@ -149,26 +146,19 @@ def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping
         given: values for parameters annotated `FromModel`, by what they ask.
 
     Raises:
-        ConfigError: for a faulty spec, a class without a method that it must have, or when the builder has not what the
-            component asks.
+        ConfigError: for a faulty spec, an unfinished class, or when the builder has not what the component asks.
     """
     filled = fill(folder, spec, where=where)
     target = component(folder, str(filled.pop("name")))
     if isinstance(target, ABCMeta) and target.__abstractmethods__:
-        lacks = ", ".join(sorted(target.__abstractmethods__))
-        raise ConfigError(f"{where}: {target.__name__} has not what its kind must have: write {lacks}.")
-    checked = schema(folder, str(spec["name"])).model_validate(filled)
-    options = {key: getattr(checked, key) for key in type(checked).model_fields}
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-    for parameter in _parameters(target):
-        marker = _given(hints[parameter.name])
-        if marker is None:
-            continue
-        if given is None or marker.what not in given:
-            if parameter.default is inspect.Parameter.empty:
-                raise ConfigError(f"{where}: {spec['name']!r} needs {marker.what!r} from the model, which has none.")
-            continue
-        options[parameter.name] = given[marker.what]
+        raise ConfigError(f"{where}: {target.__name__} lacks {', '.join(sorted(target.__abstractmethods__))}: add it.")
+    options = dict(schema(folder, str(spec["name"])).model_validate(filled))
+    for parameter, annotation in _parameters(target):
+        marker = _given(annotation)
+        if marker is not None and given is not None and marker.what in given:
+            options[parameter.name] = given[marker.what]
+        elif marker is not None and parameter.default is inspect.Parameter.empty:
+            raise ConfigError(f"{where}: {spec['name']!r} needs {marker.what!r} from the model, which has none.")
     return target(**options)
 
 
@@ -225,18 +215,20 @@ def _types_in(annotation: Any) -> list[Any]:  # noqa: ANN401
     return [annotation] if not inner else [t for part in inner for t in _types_in(part)]
 
 
-def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+def _parameters(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any]]:
     function = target.__init__ if inspect.isclass(target) else target
     # A class without a constructor of its own has that of object or torch.nn.Module, and no options.
     if function is object.__init__ or (inspect.isclass(target) and function.__module__.startswith("torch.")):
         return []
-    found = []
+    found, hints = [], typing.get_type_hints(function, include_extras=True)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             raise ConfigError(f"Component {target.__name__} passes {parameter} through: name every option instead.")
-        found.append(parameter)
+        if parameter.name not in hints:
+            raise ConfigError(f"Component {target.__name__} has no annotation for {parameter}: write one.")
+        found.append((parameter, hints[parameter.name]))
     return found
 
 

@@ -135,9 +135,9 @@ def test_a_class_without_what_its_kind_must_have_is_refused_before_anything_is_r
     with installed(
         forgetful=f"objectives {__name__}:Forgetful", forgetful_score=f"models/scores {__name__}:ForgetfulScore"
     ):
-        with pytest.raises(ConfigError, match=r"p: Forgetful has not what its kind must have: write forward, needs\."):
+        with pytest.raises(ConfigError, match=r"p: Forgetful lacks forward, needs: add it\."):
             build("objectives", {"name": "forgetful"}, where="p")
-        with pytest.raises(ConfigError, match=r"h: ForgetfulScore has not what its kind must have: write forward\."):
+        with pytest.raises(ConfigError, match=r"h: ForgetfulScore lacks forward: add it\."):
             build("models/scores", {"name": "forgetful_score"}, where="h")
 
 
