@@ -8,6 +8,7 @@ import torch
 from medvlp.core.randomness import torch_generator
 from medvlp.text.hard_negatives import Kind, false_copies
 from medvlp.text.hard_negatives.copies import KINDS, hard_negatives
+from medvlp.text.hard_negatives.wording import change_device, deny
 from tests.text.reading import denied_by_truth, more_than_the_fact, phantom_reports
 
 COUNT = 120
@@ -169,6 +170,22 @@ def test_what_is_possible_on_one_side_is_false_on_the_other_and_one_mass_is_two_
 )
 def test_what_a_text_says_in_two_ways_has_no_copy(kind: Kind, text: str) -> None:
     assert texts(text, kind) == set()
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "There is an effusion that has increased.",
+        "The heart and the aorta are enlarged.",
+        "An effusion is seen in the left lung, as before.",
+    ],
+)
+def test_a_sentence_that_says_more_than_one_thing_is_not_denied(sentence: str) -> None:
+    assert deny(sentence) is None
+
+
+def test_of_two_tubes_none_is_another_device() -> None:
+    assert change_device("The ET tube is beside another ETT.", "endotracheal_tube", "nasogastric_tube") is None
 
 
 def test_a_text_without_findings_has_no_copies() -> None:
