@@ -248,7 +248,10 @@ def results_of(measures: Iterable[Measure], evaluation: Evaluation) -> dict[str,
     """Return what measures yield by name, which is that of a file."""
     found: dict[str, Result] = {}
     for measure in measures:
-        for result in measure.run(evaluation):
+        made = measure.run(evaluation)
+        if made is None:
+            raise ConfigError(f"{type(measure).__name__}.run gives None: let it give its results, or an empty list.")
+        for result in made:
             if not re.fullmatch(r"\w[^/\\]*", result.name):
                 raise ConfigError(f"{type(measure).__name__} names a result {result.name!r}: give it that of a file.")
             if result.name in found:

@@ -88,6 +88,13 @@ class Climbing(Measure):
         yield Result(name="findings/climbs", metrics=(), recipe="", data="")
 
 
+class Unfinished(Measure):
+    """One that forgot to give what it made."""
+
+    def run(self, evaluation: Evaluation) -> Any:
+        Result(name="unfinished", metrics=(), recipe="", data="")
+
+
 class Twice(Measure):
     """One that yields two results of one name, of which one would be lost."""
 
@@ -100,6 +107,8 @@ def test_results_have_the_names_of_files_and_each_its_own() -> None:
     evaluation: Any = SimpleNamespace(marked=lambda result: result)
     with pytest.raises(ConfigError, match="Climbing names a result 'findings/climbs': give it that of a file"):
         results_of([Climbing()], evaluation)
+    with pytest.raises(ConfigError, match=r"^Unfinished\.run gives None: let it give its results, or an empty list\.$"):
+        results_of([Unfinished()], evaluation)
     with messages() as told:
         assert results_of([Twice()], evaluation)["twice"].recipe == "second"
     assert told == ["Two results are named 'twice': that of Twice is kept."]

@@ -95,6 +95,9 @@ class VisionLanguageModel:
         self.compiled: list[CompiledTower] = []
         self._begun: dict[tuple[int, str, Ask], tuple[Answer, Any]] = {}
 
+    def __repr__(self) -> str:
+        return f"VisionLanguageModel(kinds={', '.join(self.model.kinds)}, answers={', '.join(self.answers) or None})"
+
     def kind_of(self, image: Picture | tuple[Path, ...]) -> str:
         """Return as which of the model's kinds of pictures a file, the files of a study or an array is read."""
         if len(self.model.kinds) == 1:

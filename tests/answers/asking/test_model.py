@@ -46,6 +46,10 @@ def films(tiny_cohort: CohortSummary) -> list[Path]:
     return [tiny_cohort.root / str(manifest.record(i)["image"]) for i in range(5)]
 
 
+def test_it_says_what_it_looks_at_and_can_be_asked(model: VisionLanguageModel) -> None:
+    assert repr(model) == "VisionLanguageModel(kinds=image, answers=zero_shot, retrieval)"
+
+
 def test_a_score_is_the_cosine_of_two_unit_embeddings(model: VisionLanguageModel, films: list[Path]) -> None:
     images, texts = model.embed_image(films), model.embed_text(TEXTS)
     for rows in (images, texts):
