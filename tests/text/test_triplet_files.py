@@ -173,6 +173,19 @@ def test_a_spoilt_line_is_refused_by_its_number(tmp_path, line: str, message: st
         list(read_triplets(path))
 
 
+@pytest.mark.parametrize(("key", "value"), [("severity", 1), ("modifiers", "new"), ("modifiers", [1])])
+def test_what_is_no_text_in_a_triplet_is_refused_and_a_blank_line_passed_over(
+    tmp_path, key: str, value: object
+) -> None:
+    path = tmp_path / "t.jsonl"
+    write_triplets([of_report("Small left effusion.", study_id="s1")], path)
+    study = json.loads(path.read_text())
+    study["triplets"][0][key] = value
+    path.write_text(f"\n{json.dumps(study)}\n")
+    with pytest.raises(DataError, match=r"line 2 is not a study .*a value is not text|severity is 1"):
+        list(read_triplets(path))
+
+
 def test_a_study_on_two_lines_is_refused_and_not_the_last_of_them_taken(tmp_path) -> None:
     write_triplets([of_report(f"{side} effusion.", study_id="s1") for side in ("Left", "Right")], tmp_path / "t.jsonl")
     with pytest.raises(DataError, match=r"t\.jsonl holds a study on two lines: give each one line"):
