@@ -39,8 +39,7 @@ def adapt(
         bool, typer.Option("--allow-leaks", help="Mark films that stand on two sides instead of refusing them.")
     ] = False,
     adapter: Annotated[
-        list[str] | None,
-        typer.Option(help="Try these, in this order; default: all but grip, from cheap to dear."),
+        list[str] | None, typer.Option(help="Try these, in this order; default: all but grip, from cheap to dear.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split, folds and bootstrap.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 2,

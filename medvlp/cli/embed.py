@@ -30,8 +30,7 @@ def embed(
     parts: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Records a part of --out: a run that ended goes on, and torchrun's processes share the parts.",
+            min=1, help="Records a part of --out: a run that ended goes on, and torchrun's processes share the parts."
         ),
     ] = None,
     ray: Annotated[bool, typer.Option("--ray", help="With --parts: over the machines of a Ray cluster.")] = False,

@@ -209,14 +209,7 @@ def drawn_rows(
 
 
 def mean_metric(
-    metric: str,
-    label: str,
-    values: FloatArray,
-    patients: Sequence[str],
-    *,
-    seed: int,
-    resamples: int,
-    split: str = "",
+    metric: str, label: str, values: FloatArray, patients: Sequence[str], *, seed: int, resamples: int, split: str = ""
 ) -> Metric:
     """Return the mean over cases, or over labels of their means over cases, with its interval over patients.
 

@@ -71,11 +71,7 @@ class ReportAgreement:
 
 
 def compare_reports(
-    reference: str,
-    written: str,
-    wanted: str | Vocabulary = "chexpert14",
-    *,
-    has_prior: bool | None = None,
+    reference: str, written: str, wanted: str | Vocabulary = "chexpert14", *, has_prior: bool | None = None
 ) -> ReportAgreement:
     """Return what two reports of one study say alike and otherwise; "possible pneumonia" counts as pneumonia.
 

@@ -45,11 +45,7 @@ _LABELS = {
     "hard_negatives": "true before its false copies",
 }
 _COLUMNS = {"view_position": "view", "age_band": "age"}
-_WHY = {
-    "no_positives": "no case is positive",
-    "no_negatives": "no case is negative",
-    "no_rows": "no case has a label",
-}
+_WHY = {"no_positives": "no case is positive", "no_negatives": "no case is negative", "no_rows": "no case has a label"}
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -209,12 +209,7 @@ def label_of(box: Box, *, width: int, height: int) -> Label:
     return Label(words, round(x, 2), round(y, 2), round(size, 2))
 
 
-TITLES = {
-    "hit": "Surest hit",
-    "miss": "Worst miss",
-    "false_alarm": "Worst false alarm",
-    "unsure": "Least decided",
-}
+TITLES = {"hit": "Surest hit", "miss": "Worst miss", "false_alarm": "Worst false alarm", "unsure": "Least decided"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,7 @@ def draw_sheet(items: Sequence[GalleryItem], *, columns: int = 4) -> NDArray[np.
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     for at, item in enumerate(items):
-        left, top = (
-            _GAP + (at % columns) * (cell[0] + _GAP),
-            _GAP + (at // columns) * (cell[1] + _GAP),
-        )
+        left, top = (_GAP + (at % columns) * (cell[0] + _GAP), _GAP + (at // columns) * (cell[1] + _GAP))
         picture = Image.fromarray(np.ascontiguousarray(item.image)).convert("RGB")
         looked = picture.copy()
         if item.heat_map is not None:

@@ -145,12 +145,7 @@ def _adapted(options: AdaptOptions, points: list[str], *, until: float) -> Adapt
     )
     folds = folds_of(train.manifest, options.folds, seed=options.seed)
     chosen, tried = choose_adapter(
-        table,
-        folds,
-        _bank(evaluation, labels),
-        names=options.adapters,
-        until=until,
-        folder=options.out / "adapters",
+        table, folds, _bank(evaluation, labels), names=options.adapters, until=until, folder=options.out / "adapters"
     )
     logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
     _release(options, evaluation, table, chosen, tried)

@@ -184,9 +184,7 @@ METRICS: dict[str, MetricKind] = {
     "f1": MetricKind(words="F1", calls=lambda t: _share(2 * t.tp, 2 * t.tp + t.fp + t.fn)),
     "mcc": MetricKind(words="MCC", calls=_mcc, signed=True),
     "accuracy": MetricKind(calls=lambda t: _share(t.tp + t.tn, t.tp + t.fp + t.fn + t.tn)),
-    "balanced_accuracy": MetricKind(
-        calls=lambda t: (_share(t.tp, t.tp + t.fn) + _share(t.tn, t.tn + t.fp)) / 2,
-    ),
+    "balanced_accuracy": MetricKind(calls=lambda t: (_share(t.tp, t.tp + t.fn) + _share(t.tn, t.tn + t.fp)) / 2),
     "brier": MetricKind(words="Brier score", better="lower"),
     "log_loss": MetricKind(better="lower"),
     "ece": MetricKind(words="calibration error", better="lower"),

@@ -68,10 +68,7 @@ def test_the_chosen_strength_is_fitted_again_on_training_and_validation_rows() -
         assert probe.chosen[label] == chosen.chosen[label]
     # What validation said of the choice is what it said before the second fit.
     assert probe.validation_auroc == chosen.validation_auroc
-    assert (probe.title, chosen.title) == (
-        "Linear probe, fitted on training and validation patients",
-        "Linear probe",
-    )
+    assert (probe.title, chosen.title) == ("Linear probe, fitted on training and validation patients", "Linear probe")
 
 
 def test_it_says_only_what_it_is_asked_for() -> None:

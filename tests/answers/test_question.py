@@ -60,12 +60,7 @@ def learned(spec: dict[str, Any]) -> tuple[Any, Question]:
 
 @pytest.mark.parametrize(
     "spec",
-    [
-        CLOSED,
-        pytest.param(BILINEAR, marks=pytest.mark.slow),
-        pytest.param(ROUTED, marks=pytest.mark.slow),
-        OPEN,
-    ],
+    [CLOSED, pytest.param(BILINEAR, marks=pytest.mark.slow), pytest.param(ROUTED, marks=pytest.mark.slow), OPEN],
     ids=["list", "bilinear", "routed", "written"],
 )
 def test_the_same_picture_is_answered_as_it_was_asked_also_from_a_bundle(spec: dict[str, Any], tmp_path: Path) -> None:

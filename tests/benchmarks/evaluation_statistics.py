@@ -71,10 +71,7 @@ def seconds_of(call: Callable[[], object]) -> dict[str, float]:
     """Return wall and processor seconds of one run."""
     wall, processor = time.perf_counter(), time.process_time()
     call()
-    return {
-        "wall": round(time.perf_counter() - wall, 1),
-        "processor": round(time.process_time() - processor, 1),
-    }
+    return {"wall": round(time.perf_counter() - wall, 1), "processor": round(time.process_time() - processor, 1)}
 
 
 def rank_seconds(resamples: int) -> dict[str, float]:

@@ -27,10 +27,7 @@ from medvlp.statistics.proportions import share_of
 from medvlp.statistics.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
-REGIMES: Mapping[str, tuple[int, int]] = {
-    "many": (60, 90),
-    "few": (12, 30),
-}
+REGIMES: Mapping[str, tuple[int, int]] = {"many": (60, 90), "few": (12, 30)}
 
 
 def cohort(generator: np.random.Generator, positives: int, *, scores: int = 1) -> tuple[np.ndarray, ...]:

@@ -92,12 +92,7 @@ class Vectors(TextEncoder):
         self.net = nn.Sequential(nn.Linear(WIDTH, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
 
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         """Encode rows."""
         rows = values.flatten(1) if values.is_floating_point() else self._table[values[:, 0]]

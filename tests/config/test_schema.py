@@ -53,13 +53,7 @@ def test_what_the_reader_refuses_is_marked(validator, wrong) -> None:
 
 @pytest.mark.parametrize(
     "split",
-    [
-        "official",
-        {"train": 0.8, "test": 0.2},
-        {"name": "kfold", "fold": 1},
-        {"name": "gloria", "card": "siim"},
-        None,
-    ],
+    ["official", {"train": 0.8, "test": 0.2}, {"name": "kfold", "fold": 1}, {"name": "gloria", "card": "siim"}, None],
 )
 def test_every_form_of_a_split_is_valid(validator, split) -> None:
     assert validator.is_valid({"data": {"split": split}})

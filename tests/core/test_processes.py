@@ -41,10 +41,7 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with (
-        exclusive(tmp_path, what="training", otherwise=""),
-        exclusive(tmp_path, what="training", otherwise=""),
-    ):
+    with exclusive(tmp_path, what="training", otherwise=""), exclusive(tmp_path, what="training", otherwise=""):
         pass
 
 

@@ -97,12 +97,7 @@ CHAINS = st.lists(st.sampled_from(MOVES), min_size=0, max_size=3)
 )
 @settings(max_examples=1000, deadline=None)
 def test_boxes_and_masks_of_a_thousand_chains_are_where_the_pixels_are(
-    source: tuple[int, int],
-    size: int,
-    chain: list[View],
-    crop: bool,
-    draw: int,
-    corners: list[float],
+    source: tuple[int, int], size: int, chain: list[View], crop: bool, draw: int, corners: list[float]
 ) -> None:
     height, width = source
     (x0, x1), (y0, y1) = sorted(np.array(corners[:2]) * width), sorted(np.array(corners[2:]) * height)

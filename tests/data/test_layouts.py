@@ -107,10 +107,7 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     assert manifest.meta["reports_of_several_rows"] == 1
     several = "Reports joined of several rows of the table: 1; drop preliminary ones first."
     assert several in oddities(manifest)
-    assert manifest.meta["skipped"] == {
-        "not_dicom": ["d/4/notes.txt", "reports.csv"],
-        "other_modality": ["d/4/CT.dcm"],
-    }
+    assert manifest.meta["skipped"] == {"not_dicom": ["d/4/notes.txt", "reports.csv"], "other_modality": ["d/4/CT.dcm"]}
 
 
 def test_no_raw_identifier_enters_the_manifest_and_equal_patients_stay_equal(hospital: Path, tmp_path: Path) -> None:

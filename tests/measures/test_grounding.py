@@ -40,12 +40,7 @@ def written(folder: Path, run: Any, root: Path, **grounding: object) -> Path:
     tree = {
         "model": str(run.bundle),
         "out": str(folder / "out"),
-        "data": {
-            "root": str(root),
-            "layout": "phantom",
-            "where": {"view_position": ["PA", "AP"]},
-            "allow_leaks": True,
-        },
+        "data": {"root": str(root), "layout": "phantom", "where": {"view_position": ["PA", "AP"]}, "allow_leaks": True},
         "evaluation": {
             "resamples": 100,
             "min_positives": 1,

@@ -49,11 +49,7 @@ CASES: dict[str, tuple[Mapping[str, Any], list[dict[str, Any]], list[str]]] = {
         [{"name": "clip"}, _DISTILL],
         ["*"],
     ),
-    "masked image": (
-        {**_DUAL, "patches": [_MASK]},
-        [{"name": "clip"}, _FILL],
-        ["*"],
-    ),
+    "masked image": ({**_DUAL, "patches": [_MASK]}, [{"name": "clip"}, _FILL], ["*"]),
     "experts": ({**_DUAL, "patches": _MOE}, [{"name": "clip"}, _BALANCE], ["*"]),
     "fdt": ({**_DUAL, **_FDT}, [{"name": "clip"}], ["*"]),
     "maple": ({**_DUAL, "patches": MAPLE}, [_DISTILL], ["model.shared.*"]),

@@ -72,11 +72,9 @@ def prompted(built: TowerModel, name: str, context: Sequence[Tensor], position: 
     stop = word_vectors(built, ".")[1:-1] if name.endswith(".") else []
     first, *own, last = word_vectors(built, name.rstrip("."))
     half = len(context) // 2
-    middle = {
-        "end": [*context, *own],
-        "middle": [*context[:half], *own, *context[half:]],
-        "front": [*own, *context],
-    }[position]
+    middle = {"end": [*context, *own], "middle": [*context[:half], *own, *context[half:]], "front": [*own, *context]}[
+        position
+    ]
     tower = built.towers["text"]
     row = torch.stack([first, *middle, *stop, last]) + tower.position[: len(middle) + len(stop) + 2]
     out = tower.trunk(row[None], None, layers=False, attention=False).tokens[0]

@@ -111,9 +111,7 @@ def test_focal_without_focus_is_binary_cross_entropy_of_pixels() -> None:
     logits = rand(3, 2, 6, 5)
     columns = {"mask.a": Column(one, torch.arange(3)), "mask.b": Column(two[:1], torch.arange(1))}
     ctx = Context(
-        parts={parse_key("image/segmentation"): Part(logits, torch.arange(3))},
-        batch=batch_of(columns, 3),
-        chunk=True,
+        parts={parse_key("image/segmentation"): Part(logits, torch.arange(3))}, batch=batch_of(columns, 3), chunk=True
     )
     term = Focal(labels=["a", "b"], alpha=None, gamma=0.0)(ctx)["focal"]
     pairs = [(logits[i, 0], one[i]) for i in range(3)] + [(logits[0, 1], two[0])]

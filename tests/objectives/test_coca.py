@@ -42,11 +42,7 @@ def test_the_loss_is_that_of_a_loop_over_pictures_and_words() -> None:
     whole = task()
     model: Any = whole.model
     given = batch()
-    log = whole.backward(
-        _double(given),
-        {"clip": 1.0, "caption": 2.0},
-        samples_seen=0,
-    )
+    log = whole.backward(_double(given), {"clip": 1.0, "caption": 2.0}, samples_seen=0)
     with torch.no_grad():
         tower, words = model.towers["text"], HashWords()
         tokens = model(_double(given), Plan.of(keys("image/tokens")))["image"].tokens

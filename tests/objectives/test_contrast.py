@@ -150,12 +150,7 @@ def test_rows_without_anything_give_zero_with_zero_gradient(reading, in_denomina
     target = torch.zeros(3, 4, dtype=torch.bool)
     target[0, 0] = True  # the positive of row 0 is excluded, rows 1 and 2 have none
     term = contrast(
-        z,
-        target,
-        exclude=exclude,
-        positives=reading,
-        positive_in_denominator=in_denominator,
-        label_smoothing=0.1,
+        z, target, exclude=exclude, positives=reading, positive_in_denominator=in_denominator, label_smoothing=0.1
     )
     term.value().backward()
     assert term.sum.item() == 0

@@ -7,11 +7,7 @@ import torch
 
 from tests.objectives.world import SAMPLES, step
 
-SPECS = [
-    {"name": "gloria", "tile": 50, "exclude": "same_patient"},
-    {"name": "dreamlip"},
-    {"name": "mgca"},
-]
+SPECS = [{"name": "gloria", "tile": 50, "exclude": "same_patient"}, {"name": "dreamlip"}, {"name": "mgca"}]
 
 
 @pytest.mark.pool

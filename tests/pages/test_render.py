@@ -19,14 +19,7 @@ from medvlp.evaluation.results import ConfidenceInterval, Counts, Flag, Metric, 
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.features.drawing import COLOURS, heat_map_layer, png_uri
 from medvlp.pages.charts import Series, series_chart
-from medvlp.pages.inputs import (
-    Box,
-    GalleryItem,
-    Quarantined,
-    ReportInputs,
-    RetrievalExample,
-    RetrievalHit,
-)
+from medvlp.pages.inputs import Box, GalleryItem, Quarantined, ReportInputs, RetrievalExample, RetrievalHit
 from medvlp.pages.render import _isolated, render_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"

@@ -21,10 +21,7 @@ MEASURES = (
 
 def limits(low: float | None, high: float | None, *, patients: bool, reason: str = "") -> Limits:
     return Limits(
-        low=low,
-        high=high,
-        method="patient_bootstrap_percentile" if patients else "student_t_over_seeds",
-        reason=reason,
+        low=low, high=high, method="patient_bootstrap_percentile" if patients else "student_t_over_seeds", reason=reason
     )
 
 

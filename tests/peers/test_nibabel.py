@@ -16,14 +16,8 @@ import nibabel.tests.test_orientations as orientations
 import numpy as np
 import pytest
 from nibabel.filebasedimages import FileMap
-from nibabel.tests.test_image_load_save import (  # noqa: F401  (found by pytest)
-    test_negative_load_save,
-    test_save_load_endian,
-)
-from nibabel.tests.test_orientations import (  # noqa: F401
-    test_aff2axcodes,
-    test_io_orientation_column_strength_regression,
-)
+from nibabel.tests.test_image_load_save import test_negative_load_save, test_save_load_endian  # noqa: F401  (found by pytest)
+from nibabel.tests.test_orientations import test_aff2axcodes, test_io_orientation_column_strength_regression  # noqa: F401
 
 from medvlp.io.affine import Affine
 from medvlp.io.nifti import read_nifti

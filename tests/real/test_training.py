@@ -16,12 +16,7 @@ from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.runs.train import train
 
-NOTES = {
-    "image": "{folder}/{filename}",
-    "text": "clinical_notes",
-    "patient_id": "patientid",
-    "view_position": "view",
-}
+NOTES = {"image": "{folder}/{filename}", "text": "clinical_notes", "patient_id": "patientid", "view_position": "view"}
 
 
 def test_the_notes_of_covid_cases_train_a_model(pack: Callable[[str], Path], tmp_path: Path, small: list[str]) -> None:

@@ -49,10 +49,7 @@ def test_each_set_has_its_own_layout_root_and_part(tmp_path: Path) -> None:
     assert manifest.root == tmp_path
     assert manifest.column("set").tolist() == ["here"] * 20 + ["there"] * 8
     assert manifest.column("split").tolist() == ["train"] * 16 + ["validate"] * 4 + ["test"] * 8
-    assert (manifest.path(0), manifest.path(20)) == (
-        tmp_path / "here/0.png",
-        tmp_path / "there/effusion/who1_a.png",
-    )
+    assert (manifest.path(0), manifest.path(20)) == (tmp_path / "here/0.png", tmp_path / "there/effusion/who1_a.png")
     assert manifest.column("id.patient").tolist()[::20] == [":p0", ":1"]
     assert opened(sets(tmp_path), where={"set": "there"}).column("label.effusion").sum() == 4
 

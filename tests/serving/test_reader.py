@@ -156,12 +156,7 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
             found.counts.positives,
             found.interval.method,
         )
-        assert evidence["data"] == {
-            "hash": kept.data,
-            "split": "test",
-            "recipe": kept.recipe,
-            "synthetic": True,
-        }
+        assert evidence["data"] == {"hash": kept.data, "split": "test", "recipe": kept.recipe, "synthetic": True}
         for metric in ("ppv", "npv"):
             if name not in points:  # the bundle calls nothing of it
                 assert (evidence[metric], evidence["operating_point"]) == (None, None)

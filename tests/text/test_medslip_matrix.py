@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.triplet import Triplet
-from medvlp.text.medslip_matrix import (
-    load_matrix,
-    matrix_of,
-    save_matrix,
-    save_medslip_folder,
-)
+from medvlp.text.medslip_matrix import load_matrix, matrix_of, save_matrix, save_medslip_folder
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import parse_radgraph

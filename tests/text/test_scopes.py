@@ -277,11 +277,7 @@ STATEMENTS = {
 
 @pytest.mark.parametrize(
     "sentence",
-    [
-        "The lungs are not clear.",
-        "The right costophrenic angle is not clear.",
-        "The left ribs are not intact.",
-    ],
+    ["The lungs are not clear.", "The right costophrenic angle is not clear.", "The left ribs are not intact."],
 )
 def test_what_is_not_normal_is_not_denied(sentence: str) -> None:
     assert not any(mention.presence == "absent" for mention in read_report(sentence))

@@ -111,10 +111,7 @@ def test_what_a_sentence_says_of_one_label_is_one_triplet_a_denial_elsewhere_ano
             "Left lower lobe consolidation and possible right pneumonia.",
             [("lower lobe", "left", "present"), ("lung", "right", "uncertain")],
         ),
-        (
-            "Left lower lobe consolidation; no pneumonia.",
-            [("lower lobe", "left", "present"), ("lung", "", "absent")],
-        ),
+        ("Left lower lobe consolidation; no pneumonia.", [("lower lobe", "left", "present"), ("lung", "", "absent")]),
     ],
 )
 def test_a_sign_and_its_reading_share_a_place_and_the_greater_certainty_on_one_side_alone(
@@ -150,10 +147,7 @@ def test_what_is_said_twice_stands_once() -> None:
     [
         ("{", r"t\.jsonl, line 2 is not a study with its triplets \("),
         ('{"study_id": "s", "subject_id": "", "source": "rules"}', r"line 2 is not a study .*'triplets'"),
-        (
-            '{"study_id": "s", "subject_id": "", "source": "ai", "triplets": []}',
-            r"'ai'; allowed are radgraph, rules",
-        ),
+        ('{"study_id": "s", "subject_id": "", "source": "ai", "triplets": []}', r"'ai'; allowed are radgraph, rules"),
         (
             '{"study_id": "s", "subject_id": "", "source": "rules", "triplets": [{"anatomy": "", "side": "up", '
             '"observation": "", "presence": "present", "severity": "", "sentence": "", "modifiers": []}]}',

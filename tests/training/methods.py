@@ -133,12 +133,7 @@ def make_setup(
             for phase, options in zip(objectives, method.phases, strict=True)
         ],
         options=TrainingOptions(
-            batch=BATCH,
-            chunks=chunks,
-            validate_every=1000,
-            checkpoint_every=checkpoint_every,
-            log_every=8,
-            keep=20,
+            batch=BATCH, chunks=chunks, validate_every=1000, checkpoint_every=checkpoint_every, log_every=8, keep=20
         ),
         seed=5,
         precision=FLOAT32,

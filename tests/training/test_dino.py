@@ -34,12 +34,7 @@ METHOD = Method(
     ],
     phases=[{"until": 64}],
     states={
-        "ema": {
-            "name": "ema",
-            "horizon": RAMP,
-            "centre": [f"{view}/dino" for view in VIEWS],
-            "centre_horizon": CENTRE,
-        }
+        "ema": {"name": "ema", "horizon": RAMP, "centre": [f"{view}/dino" for view in VIEWS], "centre_horizon": CENTRE}
     },
 )
 

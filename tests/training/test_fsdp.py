@@ -58,10 +58,7 @@ def steps(
 
 @pytest.mark.slow
 @pytest.mark.pool
-@pytest.mark.parametrize(
-    ("world", "chunks", "recompute"),
-    [(2, 1, False), (2, 2, True), (4, 1, False)],
-)
+@pytest.mark.parametrize(("world", "chunks", "recompute"), [(2, 1, False), (2, 2, True), (4, 1, False)])
 def test_gradients_are_those_of_one_process(pool: Any, world: int, chunks: int, recompute: bool) -> None:
     expected = steps(1, False)
     for got in pool.run(world, steps, chunks, recompute):

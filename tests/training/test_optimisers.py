@@ -11,13 +11,7 @@ from torch import nn
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.build import build_model
 from medvlp.models.encoders.timm import TimmEncoder
-from medvlp.training.optimisers import (
-    OptimiserOptions,
-    load_optimiser_state,
-    make_optimiser,
-    optimiser_state,
-    set_rate,
-)
+from medvlp.training.optimisers import OptimiserOptions, load_optimiser_state, make_optimiser, optimiser_state, set_rate
 from medvlp.training.phases import PhasePlan, optimiser_of
 from tests.models.words import VISION, dual
 
@@ -30,14 +24,7 @@ def net() -> nn.Module:
 def test_tensors_of_one_axis_have_no_weight_decay() -> None:
     optimiser = make_optimiser(net(), OptimiserOptions(weight_decay=0.1))
     decayed = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
-    assert decayed == {
-        "0.weight": 0.1,
-        "2.weight": 0.1,
-        "0.bias": 0.0,
-        "1.weight": 0.0,
-        "1.bias": 0.0,
-        "2.bias": 0.0,
-    }
+    assert decayed == {"0.weight": 0.1, "2.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0, "2.bias": 0.0}
 
 
 def test_a_pattern_takes_weight_decay_from_what_it_matches() -> None:

@@ -323,11 +323,7 @@ class VisionLanguageModel:
         return self._begun[key][1]
 
     def require_embedding(self) -> None:
-        """Refuse embeddings that mean nothing.
-
-        Raises:
-            UserError: if the model was trained by a score that reads no embedding.
-        """
+        """Refuse the embeddings of a model that was trained by a score that reads none (UserError)."""
         if not self.embeds:
             raise UserError(
                 "This bundle was trained by a score that reads no embedding, so its embeddings mean nothing: compare "

@@ -30,13 +30,7 @@ _SIDE = 1024
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}\.png")
 
 
-def index(
-    root: Root,
-    *,
-    images: str = ".",
-    masks: bool = False,
-    require_files: bool = True,
-) -> Manifest:
+def index(root: Root, *, images: str = ".", masks: bool = False, require_files: bool = True) -> Manifest:
     """Index the annotation lists, one row an image.
 
     Columns: ``id`` (``split/file_name``), ``image``, ``split`` (train, test), ``label.FINDING`` (1 or 0: each finding

@@ -29,12 +29,7 @@ _LABELS: dict[str, dict[str, int]] = {
 
 
 def index(
-    root: Root,
-    *,
-    version: str | None = None,
-    lists: str = ".",
-    images: str = ".",
-    require_files: bool = True,
+    root: Root, *, version: str | None = None, lists: str = ".", images: str = ".", require_files: bool = True
 ) -> Manifest:
     r"""Index the lists, one row a line.
 

@@ -34,12 +34,7 @@ _TEXTS = {
 _NOT_GIVEN = {"", "not given", "not given.", "nan"}
 
 
-def index(
-    root: Root,
-    *,
-    recons: Literal["all", "first"] = "all",
-    require_files: bool = True,
-) -> Manifest:
+def index(root: Root, *, recons: Literal["all", "first"] = "all", require_files: bool = True) -> Manifest:
     """Index the volumes that the tables name; of one that stands in both releases the second's.
 
     Columns: ``id`` (``train_1_a_2``), ``volume``, ``id.patient`` (``train_1``), ``id.study`` (``train_1_a``),

@@ -25,12 +25,7 @@ _KINDS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"II*\0", ".tif"), (b"MM
 
 
 def index(
-    root: Root,
-    *,
-    columns: dict[str, str],
-    subset: str = "",
-    unpack: Path | None = None,
-    progress: OnProgress = None,
+    root: Root, *, columns: dict[str, str], subset: str = "", unpack: Path | None = None, progress: OnProgress = None
 ) -> Manifest:
     """Index the Parquet files, one row a row; the part is the beginning of a file's name (``test-00000-of-00002``).
 

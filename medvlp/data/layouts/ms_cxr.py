@@ -15,12 +15,7 @@ _ENDS = (".jpg", ".png", ".dcm")
 
 
 def index(
-    root: Root,
-    *,
-    images: str = "files",
-    require_files: bool = True,
-    workers: int = 0,
-    progress: OnProgress = None,
+    root: Root, *, images: str = "files", require_files: bool = True, workers: int = 0, progress: OnProgress = None
 ) -> Manifest:
     """Index the phrases; boxes of one phrase on one image are one row.
 

@@ -27,11 +27,7 @@ _ATTRIBUTES = ("split", "sex", "age", "site", "scanner")
 
 
 def index(
-    root: Root,
-    *,
-    slices: Annotated[int, Field(ge=0)] = 0,
-    workers: int = 0,
-    progress: OnProgress = None,
+    root: Root, *, slices: Annotated[int, Field(ge=0)] = 0, workers: int = 0, progress: OnProgress = None
 ) -> Manifest:
     """Index a phantom cohort, one row a radiograph (or CT volume), with ``label.FINDING`` of its study.
 

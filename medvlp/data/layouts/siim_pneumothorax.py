@@ -28,12 +28,7 @@ _SIDE = 1024  # pixels of a side: the run lengths know no other
 
 
 def index(
-    root: Root,
-    *,
-    headers: bool = True,
-    require_files: bool = True,
-    workers: int = 0,
-    progress: OnProgress = None,
+    root: Root, *, headers: bool = True, require_files: bool = True, workers: int = 0, progress: OnProgress = None
 ) -> Manifest:
     r"""Index the challenge, one row an image: the several rows that the mask table has of an image become one.
 

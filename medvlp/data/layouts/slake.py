@@ -15,11 +15,7 @@ _FACTS = ("answer_type", "content_type", "base_type", "location", "modality", "q
 
 
 def index(
-    root: Root,
-    *,
-    language: Literal["en", "zh", "both"] = "en",
-    images: str = "imgs",
-    require_files: bool = True,
+    root: Root, *, language: Literal["en", "zh", "both"] = "en", images: str = "imgs", require_files: bool = True
 ) -> Manifest:
     """Index the questions of the three parts.
 

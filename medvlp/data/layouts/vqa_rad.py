@@ -23,13 +23,7 @@ _KEYS = ("phrase_type", "question", "answer", "qid", "image_name", "answer_type"
 _NULL = ("", "NULL", "null", "None")
 
 
-def index(
-    root: Root,
-    *,
-    images: str | None = None,
-    frames: bool = False,
-    require_files: bool = True,
-) -> Manifest:
+def index(root: Root, *, images: str | None = None, frames: bool = False, require_files: bool = True) -> Manifest:
     """Index the questions, one row a question.
 
     Columns: ``id`` (qid), ``image``, ``text.question``, ``text.answer``, ``text`` (both, parted by a blank),

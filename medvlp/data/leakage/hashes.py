@@ -148,12 +148,7 @@ def _leave_out(
 
 
 def _improve(
-    best: np.ndarray,
-    partner: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    table: np.ndarray,
-    most: np.ndarray,
+    best: np.ndarray, partner: np.ndarray, rows: np.ndarray, columns: np.ndarray, table: np.ndarray, most: np.ndarray
 ) -> None:
     """Note for each row its largest value, `most`, and where it stands, if it is larger than what was noted before."""
     better = np.flatnonzero(most > best[rows])

@@ -15,11 +15,7 @@ from medvlp.data.splits.own import of_column
 
 
 def held_out(
-    manifest: Cohort,
-    *,
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.25,
-    seed: int = 0,
-    by: str = "id.patient",
+    manifest: Cohort, *, share: Annotated[float, Field(gt=0, lt=1)] = 0.25, seed: int = 0, by: str = "id.patient"
 ) -> Split:
     """Move a share of the patients of ``train`` to ``validate``; who stands in another part stays there.
 

@@ -62,14 +62,7 @@ def by_ids(
     return listed(manifest, lists, name=name, by=by, repeat=repeat)
 
 
-def listed(
-    manifest: Manifest,
-    lists: Mapping[str, Sequence[str]],
-    *,
-    name: str,
-    by: str | None,
-    repeat: bool,
-) -> Split:
+def listed(manifest: Manifest, lists: Mapping[str, Sequence[str]], *, name: str, by: str | None, repeat: bool) -> Split:
     """The split that lists of names mean.
 
     Args:

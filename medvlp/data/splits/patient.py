@@ -10,11 +10,7 @@ from medvlp.data.splits._split import Split, of_rows
 
 
 def by_patient(
-    manifest: Cohort,
-    *,
-    fractions: dict[str, float] | None = None,
-    seed: int = 0,
-    by: str = "id.patient",
+    manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0, by: str = "id.patient"
 ) -> Split:
     """Split so that each patient stands on one side.
 

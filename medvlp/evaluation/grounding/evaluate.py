@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.map import Scale
-from medvlp.evaluation.grounding.box_ap import (
-    Detections,
-    box_average_precision,
-    boxes_of_map,
-    boxes_of_region,
-    match,
-)
+from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, boxes_of_map, boxes_of_region, match
 from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import drawn_rows

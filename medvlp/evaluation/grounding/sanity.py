@@ -105,14 +105,7 @@ def evaluate_sanity(
                 "show where a finding usually lies, not what is in the picture."
             )
         rows.append(row)
-    return Result(
-        name=name,
-        recipe=recipe,
-        data=data,
-        metrics=tuple(rows),
-        title=title,
-        caveats=tuple(caveats),
-    )
+    return Result(name=name, recipe=recipe, data=data, metrics=tuple(rows), title=title, caveats=tuple(caveats))
 
 
 def _alike(maps: Sequence[NDArray[np.floating]], same: Sequence[str], other: Sequence[str]) -> FloatArray:

@@ -73,12 +73,7 @@ def evaluate_robustness(
     rows = _flagged(clean, split)
     for condition in changed:
         found = compare_results(
-            _result(clean),
-            _result(condition),
-            common=True,
-            resamples=resamples,
-            seed=seed,
-            min_positives=min_positives,
+            _result(clean), _result(condition), common=True, resamples=resamples, seed=seed, min_positives=min_positives
         )
         rows += [
             replace(row, group=condition.group, split=split)

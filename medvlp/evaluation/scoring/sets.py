@@ -46,13 +46,7 @@ def set_rows(data: SplitData, fitted: Mapping[str, FittedFinding]) -> list[Metri
 
 
 def _share_row(
-    data: SplitData,
-    finding: Finding,
-    metric: str,
-    success: np.ndarray,
-    rows: np.ndarray,
-    *,
-    group: str | None = None,
+    data: SplitData, finding: Finding, metric: str, success: np.ndarray, rows: np.ndarray, *, group: str | None = None
 ) -> Metric:
     row = data.row(finding, metric, group=group)
     if group is not None and finding.patients < data.options.min_group:

@@ -195,11 +195,7 @@ def _packed(rows: KnownRows, clusters: Clusters) -> Finding:
 
 
 def _counted(
-    name: str,
-    at: NDArray[np.int64],
-    truth: NDArray[np.bool_],
-    scores: FloatArray,
-    patient: NDArray[np.int64],
+    name: str, at: NDArray[np.int64], truth: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np.int64]
 ) -> Finding:
     few = few_reason(count_patients(patient[truth]), count_patients(patient[~truth]))
     return Finding(name, at, truth, scores, patient, int(truth.sum()), count_patients(patient), few)

@@ -11,12 +11,7 @@ from medvlp.evaluation.metric_row import is_separated, separated, with_draws, wi
 from medvlp.evaluation.results import AVERAGES, Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights
-from medvlp.statistics.confusion import (
-    CallCounts,
-    Confusion,
-    call_counts,
-    why_undefined,
-)
+from medvlp.statistics.confusion import CallCounts, Confusion, call_counts, why_undefined
 from medvlp.statistics.influence import acceleration
 from medvlp.statistics.intervals import bca_interval
 from medvlp.statistics.metrics import FloatArray
@@ -149,10 +144,7 @@ def _influence(counted: _Counted, metric: str, at: int, data: SplitData) -> Floa
     called, total = above[:, 1 + counted.counts.place[at]], above[:, 0]
     whole = _whole(counted, at)
     without = Confusion(
-        whole.tp - called[1],
-        whole.fp - called[0],
-        whole.fn - (total[1] - called[1]),
-        whole.tn - (total[0] - called[0]),
+        whole.tp - called[1], whole.fp - called[0], whole.fn - (total[1] - called[1]), whole.tn - (total[0] - called[0])
     ).metric(metric)
     moved = whole.metric(metric) - without
     return np.where(np.isnan(moved), 0.0, moved)

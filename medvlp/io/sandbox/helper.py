@@ -43,10 +43,7 @@ def limited(*, memory: int, seconds: float, written: int) -> Iterator[None]:
     file. When `seconds` of processor time or wall clock are over the system ends the process, also in the midst of a
     decoder, which no exception could interrupt.
     """
-    wanted = {
-        resource.RLIMIT_CPU: math.ceil(time.process_time() + seconds) + 1,
-        resource.RLIMIT_FSIZE: written,
-    }
+    wanted = {resource.RLIMIT_CPU: math.ceil(time.process_time() + seconds) + 1, resource.RLIMIT_FSIZE: written}
     if _STATUS.exists():
         wanted[resource.RLIMIT_AS] = int(_STATUS.read_text().split()[0]) * resource.getpagesize() + memory
     before = {which: resource.getrlimit(which) for which in wanted}

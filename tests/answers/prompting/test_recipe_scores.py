@@ -14,11 +14,7 @@ from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe
-from medvlp.answers.prompting.recipe_scores import (
-    RecipeScores,
-    single_prompt_scores,
-    uncertain_scores,
-)
+from medvlp.answers.prompting.recipe_scores import RecipeScores, single_prompt_scores, uncertain_scores
 from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.table import FeatureTable

@@ -42,10 +42,7 @@ def test_english_questions_of_three_parts_with_images_as_studies(root: Path) -> 
     assert manifest.column("id.study").tolist() == ["xmlab1", "xmlab2", "xmlab3"]
     assert manifest.record(1)["text"] == "Is there an effusion? Left Lung, Right"
     assert (manifest.record(0)["answer_type"], manifest.record(0)["location"]) == ("CLOSED", "Lung")
-    assert manifest.meta["skipped"] == {
-        "other_language": ["train-1"],
-        "missing_file": ["imgs/xmlab9/source.jpg"],
-    }
+    assert manifest.meta["skipped"] == {"other_language": ["train-1"], "missing_file": ["imgs/xmlab9/source.jpg"]}
 
 
 def test_an_answer_that_is_null_is_missing(root: Path) -> None:

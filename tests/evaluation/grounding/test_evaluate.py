@@ -131,13 +131,7 @@ def test_every_row_can_be_made_again_of_the_stored_cases(tmp_path: Path) -> None
     write_result(found, tmp_path / "grounding.json")
     again = load_result(tmp_path / "grounding.json")
     rows = grounding_rows(
-        again.cases,
-        scale="peak",
-        seed=3,
-        resamples=200,
-        min_positives=1,
-        thresholds={"mass": 0.5},
-        split="test",
+        again.cases, scale="peak", seed=3, resamples=200, min_positives=1, thresholds={"mass": 0.5}, split="test"
     )
     assert tuple(rows) == again.metrics == found.metrics
 

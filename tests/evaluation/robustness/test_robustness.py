@@ -145,10 +145,7 @@ def test_the_table_is_that_of_paired_comparisons_and_corrects_the_macros_togethe
         resamples=200,
     )
     for label in ("a", "b", "macro"):
-        row, own = (
-            found.find("auroc_difference", label, group="noise=0.2"),
-            wanted.find("auroc_difference", label),
-        )
+        row, own = (found.find("auroc_difference", label, group="noise=0.2"), wanted.find("auroc_difference", label))
         assert (row.value, row.interval.low, row.interval.high, row.test.p) == (
             own.value,
             own.interval.low,

@@ -19,11 +19,7 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import recompute, score_predictions
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
 from medvlp.statistics.calibration.calibrators import Calibrator
-from medvlp.statistics.calibration.errors import (
-    equal_mass_bins,
-    expected_calibration_error,
-    smooth_calibration_error,
-)
+from medvlp.statistics.calibration.errors import equal_mass_bins, expected_calibration_error, smooth_calibration_error
 from medvlp.statistics.calibration.line import calibration_line
 from medvlp.statistics.conformal import fit_sets
 from medvlp.statistics.influence import acceleration

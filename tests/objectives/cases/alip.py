@@ -17,6 +17,4 @@ def captioned(indices: Tensor, dtype: torch.dtype) -> dict[str, Column]:
     return {**pairs(indices, dtype), "text.caption": Column(words, owner)}
 
 
-CASES = {
-    "captions": method({"name": "alip", "horizon": 40.0, "exclude": "same_patient"}, columns=captioned),
-}
+CASES = {"captions": method({"name": "alip", "horizon": 40.0, "exclude": "same_patient"}, columns=captioned)}

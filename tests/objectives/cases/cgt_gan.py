@@ -12,7 +12,4 @@ SPEC |= {"decoder": PROMPT}
 SPEC |= {"critic": {"width": 8, "layers": 1, "heads": 2, "max_length": 8}}
 BANKS = {"corpus": Bank("corpus", ("small effusion seen", "no nodule seen", "large fracture seen"))}
 SHARED = {"states": {"clip": {"name": "frozen"}}, "words": SpokenWords()}
-CASES = {
-    "corpus": method(SPEC, banks=BANKS, **SHARED),
-    "cosine": method({**SPEC, "corpus": None}, **SHARED),
-}
+CASES = {"corpus": method(SPEC, banks=BANKS, **SHARED), "cosine": method({**SPEC, "corpus": None}, **SHARED)}

@@ -10,7 +10,6 @@ RAMP = {"start": 1.0, "end": 0.0, "until": 24}
 CASES = {
     "ramp": method({"name": "clip_refine", "teacher": "frozen", "random_weight": RAMP}, states=LATER),
     "uniform": method(
-        {"name": "clip_refine", "teacher": "frozen", "temperature": 2.0, "prior": "uniform", "mean": 0.5},
-        states=STATES,
+        {"name": "clip_refine", "teacher": "frozen", "temperature": 2.0, "prior": "uniform", "mean": 0.5}, states=STATES
     ),
 }

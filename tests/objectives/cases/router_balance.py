@@ -37,7 +37,4 @@ def upcycled(kind: str, **options: Any) -> Method:
     )
 
 
-CASES = {
-    "text": upcycled("text"),
-    "image": upcycled("image", spec={**DUAL, "vision": {**VIT, "image_size": 32}}),
-}
+CASES = {"text": upcycled("text"), "image": upcycled("image", spec={**DUAL, "vision": {**VIT, "image_size": 32}})}

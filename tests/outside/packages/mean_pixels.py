@@ -26,12 +26,7 @@ class MeanPixels(Encoder):
         self.offers = frozenset({"pooled"})
 
     def forward(
-        self,
-        values: Tensor,
-        *,
-        parts: frozenset[str],
-        mask: Tensor | None = None,
-        position: Tensor | None = None,
+        self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
         pooled = self.output(self.pool(values).flatten(1))
         return Encoded(owner=torch.arange(len(values), device=values.device), pooled=pooled)

@@ -15,14 +15,7 @@ from tests.phantom.test_write_dicom import write
 
 HASH = "0123456789abcdef" * 4
 FINDINGS = (
-    Finding(
-        "effusion",
-        "present",
-        0.43,
-        0.3,
-        "0.43, twice its base rate, above its threshold 0.30",
-        "left",
-    ),
+    Finding("effusion", "present", 0.43, 0.3, "0.43, twice its base rate, above its threshold 0.30", "left"),
     Finding("rib_fracture", "absent", 0.02, 0.15, "0.02, near its base rate"),
     Finding("pneumothorax", "uncalibrated"),
 )
