@@ -165,8 +165,8 @@ def share_limits(share: Share, *, level: float = 0.95) -> tuple[float, float, fl
     """Return a share of cases that there are, and the ends of its interval."""
     found = share.wilson(level=level)
     assert share.value is not None, "there are cases"
-    assert found.low is not None, "as above"
-    assert found.high is not None, "as above"
+    assert found.low is not None, "there are cases"
+    assert found.high is not None, "there are cases"
     return share.value, found.low, found.high
 
 

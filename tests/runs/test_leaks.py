@@ -57,7 +57,7 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
     )
     result = Result(name="zero_shot", recipe="", data="", metrics=rows)
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})
-    evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle))
+    evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle), synthetic=True)
     marked = Evaluation.marked(evaluation, result)  # type: ignore[arg-type]
     assert marked.caveats == (CAVEAT, f"The model's training: {CAVEAT}")
     write_result(marked, tmp_path / "run" / "results" / "zero_shot.json")

@@ -17,12 +17,14 @@ from medvlp.answers.asking.declared import Declared, stored_answer
 from medvlp.answers.retrieval import Retrieval
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import PhaseConfig, RunConfig, check_config
+from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import read_json, sha256_of, write_json
 from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Objective, Score
 from medvlp.core.registry import build
+from medvlp.core.term import Terms
 from medvlp.models import bundle as bundles
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
@@ -58,6 +60,9 @@ class Typo(Objective):
 
     def needs(self) -> frozenset[Key]:
         return keys("image/embedding")
+
+    def forward(self, ctx: Context) -> Terms:
+        return {}
 
 
 class Words(Typo):
