@@ -99,6 +99,8 @@ def test_the_way_back_numbers_the_places_of_one_group_at_a_time() -> None:
 
 def test_a_tower_that_cannot_be_traced_is_one_sentence_and_nothing_is_written(tmp_path: Path) -> None:
     """Longformer cuts a text into windows, as many as its length asks for."""
+    for library in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(library, reason=f"{library} is not installed (extra serve)")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     text = {"name": "transformers", "config": {"model_type": "longformer", **sizes, "attention_window": [8]}}
     model = dual({**DUAL, "text": text})
