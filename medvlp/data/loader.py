@@ -26,7 +26,7 @@ from medvlp.core.registry import build
 from medvlp.core.sample import REPLAY, Batch, Sample
 from medvlp.core.views import View
 from medvlp.data.collate import collate
-from medvlp.data.parallel import leave_signals_to_parent, start_method
+from medvlp.data.parallel import leave_signals_to_parent, received, start_method
 from medvlp.data.pipeline import apply_views, replay_tag, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.samplers._order import Sampler, rank_part
@@ -173,18 +173,17 @@ class Loader:
         maker = _Maker(self._prepared, views, self._seed, self._words, self._marks, replays, self._tag)
         if self._workers <= 0:
             return (maker[order] for order in plan)
-        return iter(
-            DataLoader(
-                maker,
-                batch_size=None,  # the plan already names batches
-                sampler=plan,
-                num_workers=self._workers,
-                collate_fn=_as_made,
-                worker_init_fn=_begin_worker,
-                multiprocessing_context=start_method(),
-                prefetch_factor=4,
-            )
+        loader: Any = DataLoader(
+            maker,
+            batch_size=None,  # the plan already names batches
+            sampler=plan,
+            num_workers=self._workers,
+            collate_fn=_as_made,
+            worker_init_fn=_begin_worker,
+            multiprocessing_context=start_method(),
+            prefetch_factor=4,
         )
+        return received(iter(loader))
 
 
 def in_order(

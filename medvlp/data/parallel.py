@@ -92,6 +92,17 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def received(sent: Iterator[T]) -> Iterator[T]:
+    """Yield what torch's worker processes send; one that was killed while it sent is told in torch's own words.
+
+    Torch looks who is alive, and the system may not know yet.
+    """
+    try:
+        yield from sent
+    except (ConnectionError, EOFError) as error:
+        raise RuntimeError(f"DataLoader worker was killed while it sent something: {error}") from error
+
+
 def leave_signals_to_parent() -> None:
     """In a worker: the interrupt key is the parent's affair, and no handler of the parent's outlives the fork."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -29,7 +29,7 @@ from medvlp.core.sample import Batch, Column, Stack
 from medvlp.core.views import View
 from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress, leave_signals_to_parent, start_method
+from medvlp.data.parallel import Progress, leave_signals_to_parent, received, start_method
 from medvlp.data.pipeline import Records, apply_views, view_spec
 from medvlp.data.prepare import pool_name
 from medvlp.data.quarantine import Quarantined, quarantined
@@ -230,7 +230,7 @@ def _opened(
         multiprocessing_context=start_method(),
         prefetch_factor=1,  # a volume of pixels is large
     )
-    yield from loader
+    yield from received(iter(loader))
 
 
 def _begin_worker(worker: int) -> None:

@@ -15,7 +15,7 @@ from medvlp.core.sample import Batch
 from medvlp.data.cache import Cache
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import start_method
+from medvlp.data.parallel import received, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.views.affine import Affine
@@ -97,6 +97,17 @@ def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_gr
     found += itertools.islice(stream, 22)  # more than was made ahead
     for a, b in zip(expected, found, strict=True):
         assert_same(a, b)
+
+
+def test_a_worker_that_is_killed_while_it_sends_is_told_as_torch_tells_of_others() -> None:
+    def sent() -> Iterable[int]:
+        yield 1
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    batches = received(iter(sent()))
+    assert next(batches) == 1
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker was killed while it sent something: \[Errno 104\]"):
+        next(batches)
 
 
 def test_the_parts_of_all_processes_are_the_global_batch(prepared: Prepared) -> None:
