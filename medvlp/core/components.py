@@ -160,11 +160,11 @@ def describe(kind: str, name: str) -> Described:
     about = {
         name: words for each in (*parents, target) for name, words in arguments(inspect.getdoc(each) or "").items()
     }
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     options = tuple(
         Option(
             name=key,
-            type=_words(hints[key]),
+            # The bounds stand in the field.
+            type=_words(typing.Annotated[field.annotation, field]),  # pyrefly: ignore
             default=None if field.is_required() else repr(field.get_default()),
             about=about.get(key, ""),
         )
