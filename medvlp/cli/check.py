@@ -44,9 +44,9 @@ def check(
     from medvlp.core.progress import progress
     from medvlp.data.leakage.check import check_cohorts
     from medvlp.data.leakage.tables import open_cohort
+    from medvlp.data.parallel import usual_workers
     from medvlp.data.text_table import parse_columns
     from medvlp.runs.cluster import over_ray
-    from medvlp.runs.index import usual_workers
 
     check_outputs([] if notes is None else [notes], inputs=cohorts)
     wanted = parse_columns(columns or [])

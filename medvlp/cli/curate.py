@@ -18,8 +18,8 @@ def curate(
 ) -> None:
     """Choose the records of a pool that are worth training on. Those left out are listed with their reason."""
     from medvlp.core.progress import progress
+    from medvlp.data.parallel import usual_workers
     from medvlp.runs.curate import curate as curated
-    from medvlp.runs.index import usual_workers
 
     count = usual_workers() if workers is None else workers
     with progress("Choosing", unit="records") as tell:

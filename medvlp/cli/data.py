@@ -82,7 +82,8 @@ def index(
     Start it again after an interruption: what was read is remembered.
     """
     from medvlp.core.errors import UserError
-    from medvlp.runs.index import index_to_files, usual_workers
+    from medvlp.data.parallel import usual_workers
+    from medvlp.runs.index import index_to_files
 
     if no_page and page is not None:
         raise UserError("--page and --no-page exclude each other: leave one of them out.")

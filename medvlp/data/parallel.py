@@ -50,6 +50,11 @@ def start_method() -> str:
     return "fork" if sys.platform == "linux" else "spawn"
 
 
+def usual_workers() -> int:
+    """One process a core that this one may use, at most 8: a disk has no use for more."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Cut a sequence into runs of `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]

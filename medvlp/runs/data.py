@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medvlp.config.tree import DataConfig
+from medvlp.core import collectives
 from medvlp.core.errors import ConfigError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
@@ -16,6 +17,7 @@ from medvlp.data.joined import in_part, join_sets
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage import Leak, check_split, counts_of, leak_caveats, near_is_quick, refuse_leaks
 from medvlp.data.manifest import Manifest
+from medvlp.data.parallel import usual_workers
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.priors import stack_priors
 from medvlp.data.splits import make_split, split_caveats, subset
@@ -48,7 +50,9 @@ def open_manifest(data: DataConfig) -> Manifest:
             manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
         )
     near = near_is_quick(manifest) if data.near_images is None else data.near_images
-    leaks = check_split(manifest, near=near)
+    with progress("Comparing", unit="images") as tell:
+        workers = usual_workers() // collectives.world_size()
+        leaks = check_split(manifest, near=near, workers=workers, progress=tell)
     if not data.allow_leaks:
         allow = "set data.allow_leaks=true (medvlp adapt: --allow-leaks) and results will be marked"
         refuse_leaks(leaks, allow=f"{allow}{_numbering(manifest, leaks)}")

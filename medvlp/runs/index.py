@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -48,11 +47,6 @@ class Indexed:
     left_out: dict[str, int]
     left_out_table: Path | None
     oddities: tuple[str, ...] = ()
-
-
-def usual_workers() -> int:
-    """One process a core that this one may use, at most 8: a disk has no use for more."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def check_manifest_name(out: Path) -> None:

@@ -48,6 +48,26 @@ def found(planted: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return {leak.b: leak for leak in check_split(planted, near=True, cache=cache)}
 
 
+def test_what_was_compared_is_remembered_for_the_same_films_on_the_same_sides(
+    planted: Manifest, found: dict[str, Leak], tmp_path: Path
+) -> None:
+    cache, told = Cache(tmp_path), []
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        told.append((done, total))
+
+    first = check_split(planted, near=True, cache=cache, progress=tell)
+    pairs = told[-1]
+    again = check_split(planted, near=True, cache=cache, progress=tell)
+    assert first == again == list(found.values())
+    assert told.count(pairs) == 1
+    assert pairs[0] == pairs[1] != len(planted)
+    sides = {"train": "test", "test": "train"}
+    turned = planted.with_column("split", [sides[each] for each in planted.column("split")])
+    assert len(check_split(turned, near=True, cache=cache, progress=tell)) == len(first)
+    assert told.count(pairs) == 2
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_a_copy_is_found_with_its_film_alone(found: dict[str, Leak], kind: str) -> None:
     leak = found[f"{kind}.png"]

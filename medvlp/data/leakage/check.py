@@ -196,7 +196,7 @@ def _images(
     if near:
         with threadpool_limits(1, user_api="blas"):  # its products are small: threads would wait for each other
             found, blank = near_image_leaks(
-                rows, films_of(rows, entries, survey), survey, workers=workers, progress=progress
+                rows, films_of(rows, entries, survey), survey, cache=cache, workers=workers, progress=progress
             )
         leaks += found
         if blank:

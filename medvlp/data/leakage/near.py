@@ -15,12 +15,17 @@ asked.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 
 import numpy as np
 
+from medvlp.core.provenance import code_hash, hash_of
+from medvlp.data.cache import Cache, full_disk_refused, open_database
+from medvlp.data.contents import decoder_versions
 from medvlp.data.leakage.hashes import Hasher, cosines, crops, fit_hasher, nearest_and_like
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.leakage.registration import Registered, register
@@ -28,6 +33,7 @@ from medvlp.data.leakage.rows import Entry, Rows
 from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
 from medvlp.data.survey import Survey
 
+_TABLE = "CREATE TABLE IF NOT EXISTS copies (films TEXT, chunk INTEGER, found TEXT, PRIMARY KEY (films, chunk))"
 _PIECE, _PAIRS = 512, 256
 _CROPPED, _CROPS = 300, (6, 40)  # pictures from which crops are learnt, and crops of each: fewest and most
 _ALIKE, _STANDS_OUT = 0.64, 0.64
@@ -67,9 +73,18 @@ def is_blank(survey: Survey, entry: int) -> bool:
 
 
 def near_image_leaks(
-    rows: Rows, films: Sequence[Film], survey: Survey, *, workers: Workers = 0, progress: Progress | None = None
+    rows: Rows,
+    films: Sequence[Film],
+    survey: Survey,
+    *,
+    cache: Cache,
+    workers: Workers = 0,
+    progress: Progress | None = None,
 ) -> tuple[list[Leak], list[Film]]:
-    """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out."""
+    """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out.
+
+    What was compared is remembered in the cache: the same films on the same sides are not compared again.
+    """
     features, blank = _look(films, survey)
     films, blanks = (
         [f for f, b in zip(films, blank, strict=True) if not b],
@@ -82,12 +97,23 @@ def near_image_leaks(
     hashes = learnt_hasher(films, features, survey)(features)
     pairs = _proposed(films, hashes, sides)
     compared = _Compared(survey, films, [rows.patients[film.row] for film in films], hashes, pairs)
-    chunks, leaks = chunked(range(len(pairs)), _PAIRS), []
-    for chunk, copies in zip(chunks, run_chunks(_copies, compared, chunks, workers=workers), strict=True):
-        for number, detail in copies:
-            a, b = pairs[number]
-            leaks.append(rows.leak("near_image", films[a].row, films[b].row, detail))
-        notify(progress, chunk[-1] + 1, len(pairs))
+    shown = [(film.key, rows.splits[film.row], str(rows.patients[film.row])) for film in films]
+    name = hash_of([code_hash("data/leakage"), decoder_versions(), shown])
+    chunks = chunked(range(len(pairs)), _PAIRS)
+    with closing(open_database(cache.files / "copies.sqlite", _TABLE)) as database:
+        known = database.execute("SELECT found FROM copies WHERE films = ? ORDER BY chunk", (name,)).fetchall()
+        found = [json.loads(row[0]) for row in known]
+        todo = chunks[len(found) :]
+        for chunk, copies in zip(todo, run_chunks(_copies, compared, todo, workers=workers), strict=True):
+            with full_disk_refused(cache.folder), database:
+                row = (name, len(found), json.dumps(copies))
+                database.execute("INSERT OR REPLACE INTO copies VALUES (?, ?, ?)", row)
+            found.append(copies)
+            notify(progress, chunk[-1] + 1, len(pairs))
+    leaks = []
+    for number, detail in chain.from_iterable(found):
+        a, b = pairs[number]
+        leaks.append(rows.leak("near_image", films[a].row, films[b].row, detail))
     return leaks, blanks
 
 

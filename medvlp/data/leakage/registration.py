@@ -11,12 +11,14 @@ Not sought: turned, mirrored or sheared copies, and pictures set into a frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+
+from medvlp.data.parallel import chunked
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class _Level:
 _LEVELS = (_Level(24, 0.0, 2.5, 6, 0.7), _Level(48, 0.6, 3.0, 5, 0.65), _Level(128, 0.8, 2.0, 5, 0.0))
 # Stretch and shift of an axis when nothing, or a twentieth of one picture or the other, is cut off its ends.
 _CROPS = np.array([(1, 0), (1.05, 0.025), (1.05, -0.025), (1.11, 0), (0.95, 0.025), (0.95, -0.025), (0.9, 0)])
-_BATCH = 32  # pairs at once: some 20 MB of slopes at the finest level
+_BATCH = 16  # pairs at once: some 8 MB of slopes at the finest level
 _STRETCH, _SHIFT = (0.85, 1.18), 0.08
 _EVEN = 0.1  # share of the overall contrast that is added to the local one: noise in flat parts stays small
 
@@ -71,9 +73,13 @@ def register(
     placement, correlation = np.zeros((len(pairs), 4)), np.zeros(len(pairs))
     alive = np.arange(len(pairs))
     for level in _LEVELS:
-        fine = {int(number): _even(images[int(number)], level) for number in np.unique(pairs[alive])}
-        for batch in (alive[start : start + _BATCH] for start in range(0, len(alive), _BATCH)):
-            a, b = (np.stack([fine[int(number)] for number in pairs[batch, side]]) for side in (0, 1))
+        if not len(alive):
+            break
+        numbers, where = np.unique(pairs[alive], return_inverse=True)
+        fine = _even([images[number] for number in numbers.tolist()], level)
+        for some in chunked(range(len(alive)), _BATCH):
+            batch = alive[some]
+            a, b = fine[where.reshape(-1, 2)[some].T]
             a *= signs[batch, None, None].astype(np.float32)
             start = _starts(a, b) if level is _LEVELS[0] else placement[batch]
             correlation[batch], placement[batch] = _fit(a, b, start, level.rounds)
@@ -83,14 +89,16 @@ def register(
     return Registered(correlation, placement)
 
 
-def _even(picture: np.ndarray, level: _Level) -> np.ndarray:
-    """Return what is fine in a picture, at even contrast: float32 ``(edge, edge)``."""
-    image = Image.fromarray(np.ascontiguousarray(picture)).convert("F")
-    small = np.asarray(image.resize((level.edge, level.edge), Image.Resampling.BOX))
-    small = gaussian_filter(small, level.blur) if level.blur else small
-    fine = small - gaussian_filter(small, level.reach)
-    contrast = np.sqrt(np.maximum(gaussian_filter(fine * fine, level.reach), 0))
-    return (fine / (contrast + _EVEN * fine.std() + 1e-6)).astype(np.float32)
+def _even(pictures: Sequence[np.ndarray], level: _Level) -> np.ndarray:
+    """Return what is fine in pictures, at even contrast: float32 ``(N, edge, edge)``."""
+    images = [Image.fromarray(np.ascontiguousarray(picture)).convert("F") for picture in pictures]
+    small = np.array([image.resize((level.edge, level.edge), Image.Resampling.BOX) for image in images])
+    # Along the pictures themselves nothing is smoothed.
+    blur, reach = (0, level.blur, level.blur), (0, level.reach, level.reach)
+    small = gaussian_filter(small, blur) if level.blur else small
+    fine = small - gaussian_filter(small, reach)
+    contrast = np.sqrt(np.maximum(gaussian_filter(fine * fine, reach), 0))
+    return fine / (contrast + _EVEN * fine.std(axis=(1, 2), keepdims=True) + 1e-6)
 
 
 def _starts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -160,8 +168,12 @@ def _axis(edge: int, stretch: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray
     at, centre = np.arange(edge), (edge - 1) / 2
     source = centre + (at - centre)[None] * stretch[:, None] + edge * shift[:, None]
     inside = (source >= -0.5) & (source <= edge - 0.5)
-    distance = np.abs(np.clip(source, 0, edge - 1)[:, :, None] - at)
-    return np.maximum(0, 1 - distance).astype(np.float32), inside.astype(np.float32)
+    source = np.clip(source, 0, edge - 1)[:, :, None]
+    below = np.minimum(source.astype(int), edge - 2)
+    weights = np.zeros((len(source), edge, edge), np.float32)
+    np.put_along_axis(weights, below, 1 - (source - below), axis=2)
+    np.put_along_axis(weights, below + 1, source - below, axis=2)
+    return weights, inside.astype(np.float32)
 
 
 def _normal(values: np.ndarray, part: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,12 +186,15 @@ def _step(over: _Over) -> np.ndarray:
     """Return the Gauss-Newton step ``(P, 4)``, by the parts of the slopes that change neither mean nor length."""
     count, edge = len(over.a), over.a.shape[1]
     at = ((np.arange(edge) - (edge - 1) / 2) / edge).astype(np.float32)
-    down, along = (np.gradient(over.moved, axis=axis) * edge for axis in (1, 2))
-    slopes = np.stack([down * at[:, None], down, along * at, along], axis=1) * over.part[:, None]
-    slopes = (slopes - slopes.sum(axis=(2, 3), keepdims=True) / over.area[:, None]) * over.part[:, None]
-    slopes, b = slopes.reshape(count, 4, -1), over.b.reshape(count, 1, -1)
-    slopes = (slopes - (slopes * b).sum(axis=2, keepdims=True) * b) / over.length.reshape(count, 1, 1)
-    normal = slopes @ slopes.transpose(0, 2, 1)
+    down, along = (np.gradient(over.moved, axis=axis) * (edge * over.part) for axis in (1, 2))
+    there = np.stack([down * at[:, None], down, along * at, along, over.a, over.b, over.part], axis=1)
+    there = there.reshape(count, 7, -1)
+    # Products of the slopes with each other, both pictures and the part itself: a and b have mean zero there.
+    products = there @ there[:, :4].transpose(0, 2, 1)
+    with_a, with_b, total = products[:, 4], products[:, 5], products[:, 6]
+    normal = products[:, :4] - total[:, :, None] * total[:, None] / over.area - with_b[:, :, None] * with_b[:, None]
+    normal /= over.length**2
     normal += 1e-3 / 4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4) + 1e-9 * np.eye(4)
-    step = np.linalg.solve(normal, slopes @ over.a.reshape(count, -1, 1))[..., 0]
+    slope = (with_a - with_b * over.correlation[:, None]) / over.length[:, 0]
+    step = np.linalg.solve(normal, slope[:, :, None])[..., 0]
     return step * np.minimum(1, 0.05 / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-9))
