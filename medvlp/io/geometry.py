@@ -84,23 +84,22 @@ class Hanging:
 def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -> Spacing:
     """Find the pixel spacing and say what it measures (PS3.3 10.7.1).
 
-    Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats Imager Pixel Spacing,
-    which is measured at the detector and magnified, and alone it may be either. `headers` are the data set, then pixel
-    measures of the frame.
+    Pixel Spacing is calibrated in the patient; in a projection it is not if it merely repeats, but for rounding, Imager
+    Pixel Spacing, which is measured at the detector and magnified, or Nominal Scanned Pixel Spacing, that of a film;
+    alone it may be either. `headers` are the data set, then pixel measures of the frame.
     """
     pixel = _pair(headers, "PixelSpacing", notes)
     imager = _pair(headers[:1], "ImagerPixelSpacing", notes)
     scanned = _pair(headers[:1], "NominalScannedPixelSpacing", notes)
+    plane, source = imager or scanned, "ImagerPixelSpacing" if imager else "NominalScannedPixelSpacing"
     calibrated = headers[0].text("PixelSpacingCalibrationType") is not None
-    if pixel and imager and pixel == imager and modality in PROJECTION and not calibrated:
-        found = Spacing(imager, "detector", "ImagerPixelSpacing (PixelSpacing is the same)")
+    if pixel and plane and np.allclose(pixel, plane, rtol=1e-3) and modality in PROJECTION and not calibrated:
+        found = Spacing(plane, "detector", f"{source} (PixelSpacing is the same)")
     elif pixel:
-        unsaid = headers[0].has("PixelSpacing") and modality in PROJECTION and not (imager or scanned or calibrated)
+        unsaid = headers[0].has("PixelSpacing") and modality in PROJECTION and not (plane or calibrated)
         found = Spacing(pixel, None if unsaid else "calibrated", "PixelSpacing")
-    elif imager:
-        found = Spacing(imager, "detector", "ImagerPixelSpacing")
-    elif scanned:
-        found = Spacing(scanned, "detector", "NominalScannedPixelSpacing")
+    elif plane:
+        found = Spacing(plane, "detector", source)
     else:
         notes.append("no usable pixel spacing: lengths cannot be measured")
         return _aspect_only(headers[0], notes)

@@ -27,6 +27,9 @@ PIXEL, IMAGER, SCANNED, CALIBRATION, MODALITY = 0x00280030, 0x00181164, 0x001820
             "calibrated",
         ),
         ({PIXEL: None, SCANNED: ("DS", [0.17, 0.17])}, (0.17, 0.17), "detector"),
+        # "Not calibrated: shall be the same as" either (PS3.3 10.7.1.1), and a writer of fewer digits rounds one.
+        ({PIXEL: ("DS", [0.17, 0.17]), SCANNED: ("DS", [0.17, 0.17])}, (0.17, 0.17), "detector"),
+        ({PIXEL: ("DS", [0.1943, 0.1943]), IMAGER: ("DS", [0.19433, 0.19433])}, (0.19433, 0.19433), "detector"),
     ],
 )
 def test_spacing_and_what_it_measures(dicom, tags, spacing, kind):
