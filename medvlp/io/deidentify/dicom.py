@@ -14,7 +14,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medvlp.io.deidentify.dataset import deidentify_dataset
 from medvlp.io.deidentify.known import KnownWords
-from medvlp.io.deidentify.pixels import Searched, clean_pixels
+from medvlp.io.deidentify.pixels import Searched, clean_pixels, without_words
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 from medvlp.io.dicom_file import inflated, quiet
@@ -75,6 +75,8 @@ def deidentify_dicom(
         if any(name in dataset for name in _PIXELS):
             stream.seek(0)
             searched = clean_pixels(dataset, stream, mode=profile.pixels)
+        if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+            dataset["PixelData"].value = without_words(dataset.PixelData)
         done = deidentify_dataset(
             dataset, profile=profile, secret=secret, clean=clean or (lambda text, known: known.scrub(text)),
             pixels_seen=searched.seen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -20,6 +21,10 @@ from medvlp.io.errors import UnreadableImage
 #: CT, MR, PET and NM, and their enhanced kinds (SLICES), as the scanner made them: numbers that nobody writes into, and
 #: a mask that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies DERIVED.
 _SCANNED = ["ORIGINAL", "PRIMARY"]
+_START = re.compile(rb"\xfe\xff\x00\xe0.{4}\xff[\xd8\x4f]", re.DOTALL)  # an item in which a JPEG or JPEG 2000 begins
+#: Markers of comments and of what applications write (EXIF, with names and places); APP0, 2, 8 and 14 tell of colours.
+_SAID = {0x64, 0xFE, *range(0xE1, 0xF0)} - {0xE2, 0xE8, 0xEE}
+_PICTURE = (b"\xda", b"\x90", b"")  # start of scan, start of tile-part, or the end of what is there
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,19 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     if frames:
         dataset.BurnedInAnnotation = "NO"
     return Searched(seen=search, frames=frames, share=float(np.mean(shares)))
+
+
+def without_words(data: bytes) -> bytes:
+    """Return encapsulated pixel data with zeros for all that its JPEG streams say beside the picture (T.81 B.2.4)."""
+    clean = bytearray(data)
+    for found in _START.finditer(data):
+        at = found.end()
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in _PICTURE:
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4]) if data[at + 1] != 0xFF else at + 1  # a fill byte
+            if data[at + 1] in _SAID:
+                clean[at + 4 : end] = bytes(len(data[at + 4 : end]))
+            at = end
+    return bytes(clean)
 
 
 def _shown(frame: Stored, layout: Layout, header: Header) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from medvlp.core.randomness import numpy_generator
@@ -149,6 +150,24 @@ def test_a_file_without_text_keeps_its_compressed_bytes(tmp_path: Path) -> None:
     dcmwrite(path, dataset)
     made = dcmread(io.BytesIO(deidentify_dicom(path, profile=Profile(), secret=SECRET).data))
     assert made.PixelData == dcmread(path).PixelData
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_jpeg_dcmtk.dcm", "JPEGLSNearLossless_16.dcm", "JPEG2000.dcm"])
+@pytest.mark.parametrize("pixels", ["mask", "keep"])
+def test_what_a_compressed_stream_says_beside_its_picture_is_gone(tmp_path: Path, name: str, pixels: str) -> None:
+    """EXIF, as of a camera, and comments (ITU-T T.81 B.2.4.5 and B.2.4.6; ISO/IEC 15444-1 A.9.2)."""
+    dataset = dcmread(get_testdata_file(name))
+    before = dataset.pixel_array
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    head = 4 + int.from_bytes(frame[4:6]) if name == "JPEG2000.dcm" else 2  # behind SIZ, which is the first
+    markers = (b"\xff\x64",) if name == "JPEG2000.dcm" else (b"\xff\xe1", b"\xff\xfe")
+    said = b"\xff".join(marker + (15).to_bytes(2) + b"Exif\0DOE^JANE" for marker in markers)  # a fill byte between
+    dataset.PixelData = encapsulate([frame[:head] + said + frame[head:]])
+    dcmwrite(tmp_path / "said.dcm", dataset)
+    assert np.array_equal(dcmread(tmp_path / "said.dcm").pixel_array, before)
+    made = deidentify_dicom(tmp_path / "said.dcm", profile=Profile(pixels=pixels), secret=SECRET)
+    assert b"JANE" not in made.data
+    assert np.array_equal(dcmread(io.BytesIO(made.data)).pixel_array, before)
 
 
 @pytest.mark.parametrize("pixels", ["mask", "keep"])
