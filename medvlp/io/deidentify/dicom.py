@@ -21,9 +21,9 @@ from medvlp.io.dicom_file import inflated, quiet
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
-#: Objects whose content is a document or a film: no rule tells what of them identifies (PS3.3 A.45, A.32.5 to A.32.8).
+#: Objects whose content is a document, a film or a voice: no rule tells what identifies (PS3.3 A.45, A.32.5-8, A.34.2).
 _DOCUMENTS = ("1.2.840.10008.5.1.4.1.1.104.", "1.2.840.10008.5.1.4.1.1.77.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.2.1",
-              "1.2.840.10008.5.1.4.1.1.77.1.4.1")  # fmt: skip
+              "1.2.840.10008.5.1.4.1.1.77.1.4.1", "1.2.840.10008.5.1.4.1.1.9.4.")  # fmt: skip
 _IMPLEMENTATION = UID("2.25.197245936573021538861370459215790348612")
 
 
@@ -64,10 +64,11 @@ def deidentify_dicom(
         dataset.decode()
         if any("End of file" in str(each.message) for each in warned):
             raise UnreadableImage("truncated", detail="it ends inside an element")
-        if "SOPClassUID" not in dataset:
-            raise UnreadableImage("bad_header", detail="it has no SOP Class UID: it is no DICOM object, or a DICOMDIR")
+        if not (dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")):
+            detail = "it lacks a SOP Class or Instance UID: it is no DICOM object, or a DICOMDIR"
+            raise UnreadableImage("bad_header", detail=detail)
         if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
-            raise UnreadableImage("unsupported_format", detail="it holds a document or a film, which no rule can clean")
+            raise UnreadableImage("unsupported_format", detail="it is a document, film or voice: no rule can clean it")
         if "Rows" in dataset and not any(name in dataset for name in _PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
         _give_syntax(dataset)

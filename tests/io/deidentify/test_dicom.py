@@ -193,10 +193,15 @@ def test_what_swells_without_end_is_refused(dicom) -> None:
 def test_documents_and_damage_are_refused_without_a_value(tmp_path: Path) -> None:
     path = planted(tmp_path)
     dataset = dcmread(path)
-    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
-    dcmwrite(tmp_path / "pdf.dcm", dataset)
-    with pytest.raises(UnreadableImage, match="a document or a film"):
-        cleaned(tmp_path / "pdf.dcm")
+    for kind in ("104.1", "9.4.1"):  # an encapsulated PDF, a Basic Voice Audio Waveform
+        dataset.SOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+        dcmwrite(tmp_path / "document.dcm", dataset)
+        with pytest.raises(UnreadableImage, match="a document, film or voice"):
+            cleaned(tmp_path / "document.dcm")
+    del dataset.SOPInstanceUID
+    dcmwrite(tmp_path / "nobody.dcm", dataset)
+    with pytest.raises(UnreadableImage, match="lacks a SOP Class or Instance UID"):
+        cleaned(tmp_path / "nobody.dcm")
     data = path.read_bytes()
     (tmp_path / "cut.dcm").write_bytes(data[: len(data) - 2000])
     with pytest.raises(UnreadableImage) as told:
