@@ -12,7 +12,7 @@ from medvlp.io.nifti import NiftiSource, open_header, voxel_offset
 from medvlp.io.sniff import open_regular
 
 #: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
-_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
+_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name", "unused_str")
 
 
 def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ def planted(path: Path, kind: type, *, big: bool = False) -> Path:
     if big:
         image = kind(voxels, image.affine, header=image.header.as_byteswapped(">"))
     header = image.header
-    for field in ("descrip", "aux_file", "intent_name", *(("db_name", "data_type") if kind is nib.Nifti1Image else ())):
+    own = ("db_name", "data_type") if kind is nib.Nifti1Image else ("unused_str",)
+    for field in ("descrip", "aux_file", "intent_name", *own):
         header[field] = WORD
     header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"ZQNAME in an extension"))
     image.to_filename(path)
