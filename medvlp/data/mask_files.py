@@ -141,7 +141,7 @@ def filled(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.bool_
 @lru_cache(maxsize=_REMEMBERED)
 def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tuple[Mask, Array | None]:
     """Read a file; the time of its last change and its size are what the answer is kept by."""
-    if path.is_dir() or path.name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
         volume = read_volume(path)
         found = np.isin(np.rint(volume.voxels), values) if values else volume.voxels > 0.5
         placed = "place: none, pixdim only" not in volume.steps  # else a guess: it goes with its picture voxel by voxel

@@ -117,9 +117,9 @@ def test_a_slice_of_a_volume_is_measured_on_what_is_drawn_in_that_slice(tmp_path
     assert table["dice"].tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize(("order", "name"), [((0, 1, 2), "organ.nii.gz"), ((2, 0, 1), "ORGAN.NII")])
 def test_a_volume_s_mask_in_another_grid_counts_where_it_lies_in_the_patient(
-    tmp_path: Path, order: tuple[int, int, int]
+    tmp_path: Path, order: tuple[int, int, int], name: str
 ) -> None:
     """Drawn on the same voxels, stored with its axes turned and in another order: it is still the same organ."""
     affine = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 3, -50], [0, 0, 0, 1]])
@@ -127,8 +127,8 @@ def test_a_volume_s_mask_in_another_grid_counts_where_it_lies_in_the_patient(
     voxels[1:4, 2:7, 3:5] = 1
     drawn = nibabel.Nifti1Image(voxels, affine)
     ends = np.array([[order[axis], 1 - 2 * (axis != 2)] for axis in range(3)])
-    drawn.as_reoriented(ends).to_filename(tmp_path / "organ.nii.gz")
-    data = Manifest.of({"id": ["a"], "volume": ["a.nii"], "mask.organ": ["organ.nii.gz"]}, root=tmp_path)
+    drawn.as_reoriented(ends).to_filename(tmp_path / name)
+    data = Manifest.of({"id": ["a"], "volume": ["a.nii"], "mask.organ": [name]}, root=tmp_path)
     said = Mask.of(voxels.T > 0, world=tuple(map(tuple, affine[:3].tolist())))
     assert Segmentation().values(Predictions(("a",), masks=({"organ": said},)), data)["dice/organ"] == 1
 
