@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydicom import dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -17,7 +18,7 @@ from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.pixels import Searched, clean_pixels, without_words
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
-from medvlp.io.dicom_file import inflated, quiet
+from medvlp.io.dicom_file import SLICES, inflated, quiet
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
 
@@ -61,15 +62,16 @@ def deidentify_dicom(
         inflated(stream)  # refuses what swells without end, which pydicom would hold
         stream.seek(0)
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
+        cut = _ends_inside(dataset)
         dataset.decode()
-        if any("End of file" in str(each.message) for each in warned):
+        if cut or any("End of file" in str(each.message) for each in warned):
             raise UnreadableImage("truncated", detail="it ends inside an element")
         if not (dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")):
             detail = "it lacks a SOP Class or Instance UID: it is no DICOM object, or a DICOMDIR"
             raise UnreadableImage("bad_header", detail=detail)
         if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
             raise UnreadableImage("unsupported_format", detail="it is a document, film or voice: no rule can clean it")
-        if "Rows" in dataset and not any(name in dataset for name in _PIXELS):
+        if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in _PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
         _give_syntax(dataset)
         searched = Searched(seen=False)
@@ -91,6 +93,14 @@ def deidentify_dicom(
 
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def _ends_inside(dataset: Dataset) -> bool:
+    """Whether the last value, not decoded yet, is shorter than its element says: pydicom takes what is there."""
+    *_, last = (None, *dataset.values())
+    if isinstance(last, RawDataElement):
+        return last.length < 0xFFFFFFFF and len(last.value or b"") < last.length
+    return last is not None and last.VR == "SQ" and bool(last.value) and _ends_inside(last.value[-1])
 
 
 def _give_syntax(dataset: Dataset) -> None:

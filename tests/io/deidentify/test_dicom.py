@@ -184,6 +184,18 @@ def test_what_was_done_is_counted_without_values(tmp_path: Path) -> None:
     assert not [word for word in PLANTED if word in str(made.done)]
 
 
+@pytest.mark.parametrize(
+    ("name", "cut"), [("CT_small.dcm", 5000), ("CT_small.dcm", 36000), ("test-SR.dcm", 5), ("rtplan_truncated.dcm", 0)]
+)
+def test_a_file_that_is_cut_off_is_refused_and_not_written_as_a_whole_one(tmp_path: Path, name: str, cut: int) -> None:
+    """Within pixels that nobody searches, within the header, within a value of a sequence."""
+    data = Path(str(get_testdata_file(name))).read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(data[: len(data) - cut])
+    with pytest.raises(UnreadableImage) as told:
+        cleaned(tmp_path / "cut.dcm")
+    assert told.value.reason == "truncated"
+
+
 def test_what_swells_without_end_is_refused(dicom) -> None:
     path = dicom(b"\0" * 100_000_000, rows=10000, columns=10000, bits=8, syntax="1.2.840.10008.1.2.1.99")
     with pytest.raises(UnreadableImage, match="its deflated data set is larger than"):
