@@ -121,7 +121,7 @@ def groups_of(header: Header, frame: int, frames: int, notes: list[str]) -> tupl
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
     if per_frame and len(per_frame) != frames:
         wrong = f"it has functional groups for {len(per_frame)} frames, NumberOfFrames is {frames}"
-        if any(group.has_group(keyword) for group in per_frame for keyword in _FRAME_GROUPS):
+        if any(group.items(keyword) for group in per_frame for keyword in _FRAME_GROUPS):
             raise UnreadableImage("bad_header", detail=wrong)
         notes.append(f"{wrong}: none of them concerns the pixels")
         per_frame = ()

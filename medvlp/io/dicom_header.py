@@ -116,10 +116,6 @@ class Header:
             raise UnreadableImage("bad_header", detail=f"{keyword} is {values[0]}, not a whole number")
         return int(values[0])
 
-    def has_group(self, keyword: str) -> bool:
-        """Whether the sequence is present, empty or not."""
-        return self.dataset.get_item(TAGS[keyword]) is not None
-
     def items(self, keyword: str) -> tuple[Header, ...]:
         """Return the items of a sequence; () if absent or empty."""
         tag = TAGS[keyword]

@@ -102,19 +102,15 @@ def find_spacing(headers: tuple[Header, ...], modality: str, notes: list[str]) -
         found = Spacing(plane, "detector", source)
     else:
         notes.append("no usable pixel spacing: lengths cannot be measured")
-        return _aspect_only(headers[0], notes)
+        ratio = headers[0].valid_numbers("PixelAspectRatio")
+        if len(ratio) == 2 and ratio[0] != ratio[1]:
+            notes.append(f"pixels are not square: PixelAspectRatio {ratio[0]:g}\\{ratio[1]:g}")
+        return Spacing(None, None, "")
     if found.value and abs(found.value[0] / found.value[1] - 1) > 1e-3:
         notes.append(
             f"pixels are not square: {found.value[0]:g} mm between rows, {found.value[1]:g} mm between columns"
         )
     return found
-
-
-def _aspect_only(header: Header, notes: list[str]) -> Spacing:
-    ratio = header.valid_numbers("PixelAspectRatio")
-    if len(ratio) == 2 and ratio[0] != ratio[1]:
-        notes.append(f"pixels are not square: PixelAspectRatio {ratio[0]:g}\\{ratio[1]:g}")
-    return Spacing(None, None, "")
 
 
 def _pair(headers: tuple[Header, ...], keyword: str, notes: list[str]) -> tuple[float, float] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Set
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -157,15 +156,11 @@ def _rows(
             continue
         for graphic in figure.graphics:
             wanted = posixpath.join(folder, graphic)
-            row: Row = {"id": _free(name, used), "image": stems.get(wanted, f"{wanted}.jpg")}
+            free = (each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in used)
+            row: Row = {"id": next(free), "image": stems.get(wanted, f"{wanted}.jpg")}
             used.add(str(row["id"]))
             rows.append(row | {"text": figure.caption, "figure": figure.label, "id.article": article.pmc or known})
     return rows
-
-
-def _free(name: str, used: Set[str]) -> str:
-    """Return a name, or with _2 and so on behind it, that is not used."""
-    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in used)
 
 
 def _rank(path: str) -> int:

@@ -91,7 +91,8 @@ class Crops:
             return sample
         height, width = image.shape[-2:]
         boxes = [self._box(height, width, generator) for _ in range(self.number)]
-        crops = tuple(_resized(image[:, y0:y1, x0:x1], self.size) for x0, y0, x1, y1 in boxes)
+        cut = (image[None, :, y0:y1, x0:x1] for x0, y0, x1, y1 in boxes)
+        crops = tuple(interpolate(each, (self.size, self.size), mode="bilinear", antialias=True)[0] for each in cut)
         steps = [
             np.array([[(x1 - x0) / self.size, 0, x0], [0, (y1 - y0) / self.size, y0], [0, 0, 1.0]])
             for x0, y0, x1, y1 in boxes
@@ -116,7 +117,3 @@ class Crops:
         w, h = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
         x0, y0 = (width - w) // 2, (height - h) // 2
         return x0, y0, x0 + w, y0 + h
-
-
-def _resized(pixels: Tensor, size: int) -> Tensor:
-    return interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]

@@ -24,7 +24,6 @@ _SCANNED = ["ORIGINAL", "PRIMARY"]
 _START = re.compile(rb"\xfe\xff\x00\xe0.{4}\xff[\xd8\x4f]", re.DOTALL)  # an item in which a JPEG or JPEG 2000 begins
 #: Markers of comments and of what applications write (EXIF, with names and places); APP0, 2, 8 and 14 tell of colours.
 _SAID = {0x64, 0xFE, *range(0xE1, 0xF0)} - {0xE2, 0xE8, 0xEE}
-_PICTURE = (b"\xda", b"\x90", b"")  # start of scan, start of tile-part, or the end of what is there
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def without_words(data: bytes) -> bytes:
     clean = bytearray(data)
     for found in _START.finditer(data):
         at = found.end()
-        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in _PICTURE:
-            end = at + 2 + int.from_bytes(data[at + 2 : at + 4]) if data[at + 1] != 0xFF else at + 1  # a fill byte
-            if data[at + 1] in _SAID:
+        while data[at : at + 1] == b"\xff" and (marker := data[at + 1]) not in (0xDA, 0x90):  # up to the picture itself
+            end = at + (1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4]))  # a fill byte, or a segment
+            if marker in _SAID:
                 clean[at + 4 : end] = bytes(len(data[at + 4 : end]))
             at = end
     return bytes(clean)
@@ -126,8 +125,7 @@ def _replace(dataset: Dataset, values: np.ndarray, layout: Layout, photometric: 
         dataset.PlanarConfiguration = 0
     dataset.BitsStored, dataset.HighBit = layout.bits_stored, layout.bits_stored - 1
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        if keyword in dataset:
-            delattr(dataset, keyword)
+        dataset.pop(keyword, None)
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
 
 
