@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medvlp.io import UnreadableImage, read_volume
+from medvlp.io.deidentify.nifti import deidentify_nifti
 
 RNG = np.random.default_rng(7)
 VOXELS = RNG.integers(-1000, 1000, (4, 3, 2)).astype(np.int16)  # (z, y, x)
@@ -343,3 +344,13 @@ def test_mask_of_one_small_nodule_in_an_ordinary_ct_is_no_bomb(tmp_path):
     path.write_bytes(gzip.compress(nifti(mask), compresslevel=1))
     assert path.stat().st_size < mask.nbytes / 200
     assert np.array_equal(read_volume(path).voxels > 0, mask > 0)
+
+
+def test_an_almost_empty_mask_in_float64_is_no_bomb_either(tmp_path):  # as nibabel's get_fdata makes it of any
+    head = nifti(VOXELS.astype(np.float64), dim=[3, 512, 512, 130])
+    path = tmp_path / "organ.nii.gz"
+    path.write_bytes(gzip.compress(head) + 273 * gzip.compress(bytes(1_000_000)))
+    voxels = read_volume(path).voxels
+    assert voxels.shape == (130, 512, 512)
+    assert np.count_nonzero(voxels) == np.count_nonzero(VOXELS)
+    assert deidentify_nifti(path, tmp_path / "out.nii.gz") == ()
