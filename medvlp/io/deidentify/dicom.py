@@ -67,8 +67,7 @@ def deidentify_dicom(
         if cut or any("End of file" in str(each.message) for each in warned):
             raise UnreadableImage("truncated", detail="it ends inside an element")
         if not (dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")):
-            detail = "it lacks a SOP Class or Instance UID: it is no DICOM object, or a DICOMDIR"
-            raise UnreadableImage("bad_header", detail=detail)
+            raise UnreadableImage("bad_header", detail="it lacks a SOP UID: it is no DICOM object, or a DICOMDIR")
         if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
             raise UnreadableImage("unsupported_format", detail="it is a document, film or voice: no rule can clean it")
         if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in _PIXELS):

@@ -181,17 +181,13 @@ class _Helper:
         )  # fmt: skip
 
     @property
-    def _requests(self) -> int:
-        return self.process.stdin.fileno()  # pyrefly: ignore[missing-attribute]  (PIPE was asked for)
-
-    @property
     def _answers(self) -> int:
-        return self.process.stdout.fileno()  # pyrefly: ignore[missing-attribute]
+        return self.process.stdout.fileno()  # pyrefly: ignore[missing-attribute]  (PIPE was asked for)
 
     def ask(self, request: dict[str, object], seconds: float) -> dict[str, Any]:
         """Send a request and return its answer."""
         self.served += 1
-        send(self._requests, request)
+        send(self.process.stdin.fileno(), request)  # pyrefly: ignore[missing-attribute]
         # The helper's own clock rings first: then its end says that the time was over.
         return receive(self._answers, until=time.monotonic() + seconds + 1)
 
