@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medvlp.core.errors import UserError
+from medvlp.core.files import written_whole
 from medvlp.io.image import Image
 
 
@@ -22,7 +23,7 @@ def write_png(image: Image, path: str | os.PathLike[str], *, bits: Literal[8, 16
         bits: depth.
 
     Raises:
-        UserError: the folder does not exist or cannot be written, or 16 bits are asked for colour.
+        UserError: the folder cannot be written or the disk is full, or 16 bits are asked for colour.
 
     Example:
         >>> import tempfile
@@ -36,15 +37,5 @@ def write_png(image: Image, path: str | os.PathLike[str], *, bits: Literal[8, 16
         raise UserError(f"{path}: a PNG of 16 bits is written for gray images only; choose 8 bits.")
     top = (1 << bits) - 1
     values = np.rint(np.clip(image.pixels, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
-    target = os.fspath(path)
-    temporary = f"{target}.{os.getpid()}.part"
-    try:
-        try:
-            Pillow.fromarray(values).save(temporary, format="PNG")
-            os.replace(temporary, target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{target} cannot be written ({error.strerror or error}); choose a writable folder that exists."
-        ) from None
+    with written_whole(Path(path)) as temporary:
+        Pillow.fromarray(values).save(temporary, format="PNG")

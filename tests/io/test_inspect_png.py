@@ -63,9 +63,11 @@ def test_png_of_colour(tmp_path):
         write_png(Image(pixels), tmp_path / "b.png", bits=16)
 
 
-def test_png_into_a_missing_folder_is_a_user_error(tmp_path):
+def test_png_into_what_is_no_folder_is_a_user_error_and_a_missing_one_is_made(tmp_path):
+    write_png(Image(np.zeros((2, 2), np.float32)), tmp_path / "absent" / "a.png")
     with pytest.raises(UserError, match="cannot be written"):
-        write_png(Image(np.zeros((2, 2), np.float32)), tmp_path / "absent" / "a.png")
+        write_png(Image(np.zeros((2, 2), np.float32)), tmp_path / "absent" / "a.png" / "b.png")
+    assert [path.name for path in tmp_path.rglob("*")] == ["absent", "a.png"]
 
 
 def test_presets_are_named_and_versioned():
