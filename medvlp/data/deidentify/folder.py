@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -108,9 +109,12 @@ def deidentify_folder(
 
 
 def _files(source: Path) -> list[Path]:
-    # A link to a folder is not followed, since it may lead anywhere: it is taken as a file, refused and listed.
-    inside = (path for path in source.rglob("*") if path.is_symlink() or not path.is_dir())
-    return [source] if source.is_file() else sorted(inside)
+    # A link to a folder is not followed, as it may lead anywhere: it, and a folder closed to us, is refused and listed.
+    inside: list[Path] = []
+    for place, folders, names in os.walk(source, onerror=lambda error: inside.append(Path(error.filename))):
+        inside.extend(Path(place, name) for name in names)
+        inside.extend(path for name in folders if os.path.islink(path := Path(place, name)))  # noqa: PTH114 (never fails)
+    return sorted(inside)  # of what is no folder the thing itself, since it cannot be listed either
 
 
 def _check_columns(source: Path, files: Sequence[Path], wanted: Sequence[str]) -> None:
@@ -139,7 +143,7 @@ def _journal_of(out: Path) -> Path:
 def _check(source: Path, out: Path) -> None:
     if not source.exists():
         raise UserError(f"{source} does not exist: check the path.")
-    if source.is_dir() and all(path.is_dir() and not path.is_symlink() for path in source.rglob("*")):
+    if source.is_dir() and not _files(source):
         raise UserError(f"{source} holds no file: check the path.")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UserError(f"{out} lies in {source}, which is never written to: name a folder elsewhere.")

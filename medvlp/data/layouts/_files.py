@@ -64,13 +64,18 @@ def _walk(shared: tuple[str, tuple[str, ...]], folders: Sequence[str]) -> list[s
     root, suffixes = shared
     found = []
     for folder in folders:
-        for place, below, names in os.walk(os.path.join(root, folder)):  # noqa: PTH118
+        for place, below, names in os.walk(os.path.join(root, folder), onerror=_refuse_closed):  # noqa: PTH118
             below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
             inside = os.path.relpath(place, root).replace(os.sep, "/")
             head = "" if inside == "." else f"{inside}/"
             wanted = (n for n in names if not n.startswith(".") and (not suffixes or n.lower().endswith(suffixes)))
             found += [head + n for n in wanted]
     return found
+
+
+def _refuse_closed(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):  # its files would be missing, and nobody told
+        raise DataError(f"The folder {error.filename} cannot be read ({error.strerror}): give this user the right.")
 
 
 def linked_folders(root: Path, folder: str = ".") -> list[str]:

@@ -24,6 +24,7 @@ from medvlp.data.deidentify import folder as folder_module
 from medvlp.data.deidentify.folder import deidentify_folder
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
+from tests.closed import unlistable
 from tests.io.deidentify.planted import DATES, PLANTED, planted, report
 
 SECRETS = (*PLANTED, *DATES, "ZQFILE", "ZQFOLDER", "ZQSIGNER")
@@ -237,6 +238,16 @@ def test_linked_folders_and_tables_that_cannot_be_read_are_listed_with_what_is_w
     assert "is not in the encoding utf-8-sig: save it as UTF-8" in listed["old.csv"][1]
     assert "line 3: 2 values under 3 columns" in listed["torn.csv"][1]
     assert done.left == {"directory": 1, "table": 2}
+
+
+def test_a_folder_that_cannot_be_listed_is_named_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("Clear lungs.")
+    with unlistable(tmp_path / "in"):
+        done = run(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "out.private.jsonl").read_text().splitlines()[1:]]
+    assert done.written == 1
+    assert [(line["file"][:1], line.get("reason")) for line in lines] == [("a", None), ("d", "io_error")]
 
 
 def test_places_and_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:

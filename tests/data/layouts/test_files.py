@@ -11,6 +11,7 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._files import list_files, read_records
 from medvlp.data.layouts._published import manifest_of
+from tests.closed import unlistable
 
 
 def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) -> None:
@@ -19,6 +20,11 @@ def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) 
         (tmp_path / name).touch()
     assert list_files(tmp_path) == ["5.png", "a/1.png", "b/3.PNG", "b/deep/4.txt"]
     assert list_files(tmp_path, ["b", "nowhere", "b"], suffixes=(".png",)) == ["b/3.PNG"]
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_not_left_out(tmp_path: Path) -> None:
+    with unlistable(tmp_path), pytest.raises(DataError, match=r"The folder .* cannot be read \(File name too long\): "):
+        list_files(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there all names are in UTF-8")
