@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.data.layouts._files import list_files
 from medvlp.data.manifest import Manifest
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.sniff import open_regular, sniff
@@ -82,7 +83,7 @@ def picture_files(
 
 def files_below(folder: Path) -> list[Path]:
     """Return all files of a folder and those in it, without hidden ones and a DICOMDIR."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not _passed_over(path))
+    return sorted(path for name in list_files(folder) if (path := folder / name).is_file() and not _passed_over(path))
 
 
 def _passed_over(path: Path) -> bool:

@@ -73,10 +73,9 @@ def deidentify_dicom(
         if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in _PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
         _give_syntax(dataset)
-        searched = Searched(seen=False)
-        if any(name in dataset for name in _PIXELS):
-            stream.seek(0)
-            searched = clean_pixels(dataset, stream, mode=profile.pixels)
+        stream.seek(0)
+        shown = any(name in dataset for name in _PIXELS)
+        searched = clean_pixels(dataset, stream, mode=profile.pixels) if shown else Searched(seen=False)
         if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
             dataset["PixelData"].value = without_words(dataset.PixelData)
         done = deidentify_dataset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.layouts._files import list_files, read_records
 from medvlp.data.layouts._published import manifest_of
+from medvlp.data.picture_files import files_below
 from tests.closed import unlistable
 
 
@@ -22,9 +24,10 @@ def test_files_are_listed_once_without_what_other_systems_leave(tmp_path: Path) 
     assert list_files(tmp_path, ["b", "nowhere", "b"], suffixes=(".png",)) == ["b/3.PNG"]
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_not_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("listed", [list_files, files_below])
+def test_a_folder_that_cannot_be_listed_is_told_and_not_left_out(tmp_path: Path, listed: Callable) -> None:
     with unlistable(tmp_path), pytest.raises(DataError, match=r"The folder .* cannot be read \(File name too long\): "):
-        list_files(tmp_path)
+        listed(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there all names are in UTF-8")
