@@ -212,10 +212,11 @@ class Result:
 
     Attributes:
         name: what was evaluated: ``"zero_shot"``, ``"linear_probe"``, ``"retrieval"``.
-        recipe: hash of the recipe (prompts, model, options).
-        data: hash of the data.
         split: hash of who stands in which part of the data; empty where nothing was split.
         metrics: the rows.
+        recipe: hash of the recipe (prompts, model, options); of a measure's results, where it is empty, that of the
+            evaluation (`Evaluation.marked`).
+        data: hash of the data; the same.
         cases: per-case table, one row an image or query; None where it was not loaded or not kept.
         role: ``"control"`` for what a model must beat (a thumbnail classifier), else ``"model"``.
         synthetic: the numbers are from synthetic data and say nothing of clinical performance.
@@ -230,9 +231,9 @@ class Result:
     """
 
     name: str
-    recipe: str
-    data: str
     metrics: tuple[Metric, ...]
+    recipe: str = ""
+    data: str = ""
     cases: pd.DataFrame | None = field(default=None, compare=False)
     role: Role = "model"
     synthetic: bool = False
@@ -260,7 +261,7 @@ class Result:
 
         Example:
             >>> row = Metric(metric="auroc", label="effusion", value=0.9, counts=Counts(n=10, patients=8))
-            >>> Result(name="zero_shot", recipe="", data="", metrics=(row,)).find("auroc", "effusion").value
+            >>> Result(name="zero_shot", metrics=(row,)).find("auroc", "effusion").value
             0.9
         """
         rows = [

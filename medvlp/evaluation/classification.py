@@ -22,8 +22,6 @@ def evaluate_scores(
     predictions: pd.DataFrame,
     *,
     seed: int,
-    recipe: str,
-    data: str,
     resamples: int = 2000,
     min_positives: int = 1,
     interval: Form = DEFAULT_FORM,
@@ -44,7 +42,7 @@ def evaluate_scores(
 
     Args:
         predictions: one row an image or study, with the columns named above.
-        recipe, data, name, title, role: of the `Result`, see there.
+        name, title, role: of the `Result`, see there.
         resamples: bootstrap resamples of patients; 0 for no intervals.
         min_positives: positive rows that a finding needs to take part in an average.
         interval: form of the intervals, see `intervals`.
@@ -58,7 +56,7 @@ def evaluate_scores(
     Example:
         >>> table = pd.DataFrame({"id": list("abcd"), "patient_id": list("ABCD"),
         ...                       "label:effusion": [0, 0, 1, 1], "score:effusion": [0.1, 0.4, 0.35, 0.8]})
-        >>> evaluate_scores(table, seed=0, recipe="", data="", resamples=50).find("auroc", "effusion").value
+        >>> evaluate_scores(table, seed=0, resamples=50).find("auroc", "effusion").value
         0.75
     """
     findings = checked_findings(predictions)
@@ -69,15 +67,7 @@ def evaluate_scores(
     metrics = [
         row for split, rows in split_rows(predictions) for row in rank_metrics(rows, findings, options, split=split)
     ]
-    return Result(
-        name=name,
-        title=title,
-        role=role,
-        recipe=recipe,
-        data=data,
-        metrics=tuple(metrics),
-        cases=predictions.reset_index(drop=True),
-    )
+    return Result(name=name, title=title, role=role, metrics=tuple(metrics), cases=predictions.reset_index(drop=True))
 
 
 def size_terciles(sizes: ArrayLike, positive: ArrayLike) -> NDArray[np.object_]:

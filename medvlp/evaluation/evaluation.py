@@ -180,19 +180,14 @@ class Evaluation:
         return "id.patient" in self.manifest
 
     @property
-    def source(self) -> dict[str, Any]:
-        """Provenance fields that every result shares; `marked` adds what no measure can make another of."""
-        return {"recipe": self.recipe, "data": self.manifest.hash}
+    def drawn(self) -> dict[str, Any]:
+        """Arguments of every result with an interval."""
+        return {"seed": self.options.seed, "resamples": self.options.resamples}
 
     @property
     def facts(self) -> dict[str, Any]:
         """The same, with the split."""
-        return {**self.source, "split": self.options.split}
-
-    @property
-    def drawn(self) -> dict[str, Any]:
-        """Arguments of every result with an interval."""
-        return {"seed": self.options.seed, "resamples": self.options.resamples}
+        return {**self.drawn, "split": self.options.split}
 
     # splits ----------------------------------------------------------------------------------------------------------
 
@@ -324,27 +319,31 @@ class Evaluation:
             seed=own.seed, min_positives=own.min_positives, calibration=own.calibration, prevalences=own.prevalences,
             points=tuple(dict.fromkeys((*DEFAULT_RULES, *own.points))),
         )  # fmt: skip
-        facts: dict[str, Any] = {"name": name, "title": title, **self.source, "recipe": self.hashed(hashed)}
+        facts: dict[str, Any] = {"name": name, "title": title}
         if chosen_on is not None and self.validation is not None:
             chosen = pd.DataFrame(scored_rows(self.validation.manifest, chosen_on))
             ranked = replace(options, resamples=self.options.resamples, ranked=(self.options.split,))
-            result = score_predictions(table, validation=chosen, options=ranked, **facts)
-            return replace(result, caveats=(*result.caveats, *notes))
-        role = "control" if control else "model"
-        result = evaluate_scores(table, **self.drawn, min_positives=self.options.min_positives, role=role, **facts)
-        result = with_audit(result, options) if groups else result
-        return replace(result, caveats=(*result.caveats, *notes))
-
-    def hashed(self, more: str) -> str:
-        """Return the recipe's hash with what else made a result."""
-        return hash_of([self.recipe, more]) if more else self.recipe
+            result = score_predictions(table, validation=chosen, options=ranked, data=self.manifest.hash, **facts)
+        else:
+            role = "control" if control else "model"
+            result = evaluate_scores(table, **self.drawn, min_positives=own.min_positives, role=role, **facts)
+            result = with_audit(result, options) if groups else result
+        recipe = hash_of([self.recipe, hashed]) if hashed else self.recipe
+        return replace(result, recipe=recipe, caveats=(*result.caveats, *notes))
 
     def marked(self, result: Result) -> Result:
-        """Return the result with the hash of the split, whether it is synthetic, and what a reader has to know."""
+        """Return the result with the hashes of what made it, whether it is synthetic, and what a reader has to know."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
         more = [*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole)]
         more += [f"The model's training: {trained}"] if trained else []
-        return replace(result, split=split_hash(self.whole), synthetic=self.synthetic, caveats=(*more, *result.caveats))
+        return replace(
+            result,
+            recipe=result.recipe or self.recipe,
+            data=result.data or self.manifest.hash,
+            split=split_hash(self.whole),
+            synthetic=self.synthetic,
+            caveats=(*more, *result.caveats),
+        )
 
 
 def title_of(name: str, answer: Answer) -> str:

@@ -48,8 +48,6 @@ def evaluate_few_shot(
     ids: Sequence[str],
     *,
     seed: int,
-    recipe: str,
-    data: str,
     resamples: int = 1000,
     min_positives: int = 1,
     split: str = "",
@@ -70,7 +68,7 @@ def evaluate_few_shot(
         labels: finding -> ``(N,)`` 1, 0; -1 and NaN are left out.
         patients: N identifiers.
         ids: N names of rows.
-        recipe, data, name, title: of the `Result`, see there.
+        name, title: of the `Result`, see there.
         resamples: of the bootstrap; 0 for no intervals.
         min_positives: positive rows that a finding needs to take part in the macro average.
         split: written into the rows.
@@ -82,7 +80,7 @@ def evaluate_few_shot(
 
     Example:
         >>> found = evaluate_few_shot({"edema": {1: np.array([[0.1, 0.9], [0.9, 0.1]])}}, {"edema": [0, 1]}, ["p", "q"],
-        ...                           ["a", "b"], seed=0, recipe="", data="", resamples=0)
+        ...                           ["a", "b"], seed=0, resamples=0)
         >>> row = found.find("auroc@1", "edema")
         >>> row.value, row.counts.draws, row.interval.draws_high
         (0.5, 2, 0.975)
@@ -124,8 +122,6 @@ def evaluate_few_shot(
         name=name,
         title=title,
         role=role,
-        recipe=recipe,
-        data=data,
         metrics=tuple(rows),
         cases=_cases(ids, patients, split, truths, scores),
         caveats=tuple(caveats),

@@ -105,8 +105,6 @@ def evaluate_image_retrieval(
     patients: Sequence[str],
     *,
     seed: int,
-    recipe: str,
-    data: str,
     ids: Sequence[str] | None = None,
     ks: Sequence[int] = (1, 5, 10),
     resamples: int = 2000,
@@ -120,7 +118,6 @@ def evaluate_image_retrieval(
         image: (S, D) embeddings, one a study; compared by cosine.
         labels: (S, L); equal rows are relevant to each other, NaN equals NaN.
         patients: (S,).
-        recipe, data: of the `Result`, see there.
         ids: (S,) for the per-case table.
         ks: lengths of the list that is looked at.
         resamples: of the bootstrap; 0 for no intervals.
@@ -163,14 +160,7 @@ def evaluate_image_retrieval(
     frame.insert(0, "patient_id", people[asked])
     frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
     metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, split=split)
-    return Result(
-        name="image_retrieval",
-        recipe=recipe,
-        data=data,
-        metrics=metrics,
-        cases=frame,
-        title="Image to image retrieval, equal labels",
-    )
+    return Result(name="image_retrieval", metrics=metrics, cases=frame, title="Image to image retrieval, equal labels")
 
 
 def _rows(

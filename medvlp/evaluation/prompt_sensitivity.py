@@ -20,8 +20,6 @@ def evaluate_prompt_sensitivity(
     labels: Mapping[str, ArrayLike],
     patients: Sequence[str],
     *,
-    recipe: str,
-    data: str,
     split: str = "",
 ) -> Result:
     """Return how the AUROC of a finding varies over its prompts; the per-case table holds every prompt's.
@@ -33,7 +31,6 @@ def evaluate_prompt_sensitivity(
         scores: label -> prompt -> (N,), as `medvlp.answers.prompting.recipe_scores.single_prompt_scores` gives.
         labels: label -> (N,) 1, 0; -1 and NaN are left out.
         patients: (N,).
-        recipe, data: of the `Result`, see there.
         split: written into the rows.
 
     Raises:
@@ -41,7 +38,7 @@ def evaluate_prompt_sensitivity(
 
     Example:
         >>> prompts = {"a": {"one": np.array([0.1, 0.9]), "two": np.array([0.9, 0.1])}}
-        >>> found = evaluate_prompt_sensitivity(prompts, {"a": [0, 1]}, ["p", "q"], recipe="", data="")
+        >>> found = evaluate_prompt_sensitivity(prompts, {"a": [0, 1]}, ["p", "q"])
         >>> found.find("auroc_range", "a").value, found.cases["auroc"].tolist()
         (1.0, [1.0, 0.0])
     """
@@ -83,8 +80,6 @@ def evaluate_prompt_sensitivity(
         ]
     return Result(
         name="prompt_sensitivity",
-        recipe=recipe,
-        data=data,
         metrics=tuple(rows),
         cases=pd.DataFrame(cases, columns=["label", "prompt", "auroc"]),
         title="Single prompts, spread of AUROC",

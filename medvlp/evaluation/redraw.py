@@ -62,7 +62,7 @@ def redraw(result: Result, row: Metric) -> Redrawn | None:
         >>> from medvlp.evaluation.classification import evaluate_scores
         >>> table = pd.DataFrame({"id": list("abcd"), "patient_id": list("ABCD"),
         ...                       "label:effusion": [0, 0, 1, 1], "score:effusion": [0.1, 0.4, 0.35, 0.8]})
-        >>> result = evaluate_scores(table, seed=0, recipe="", data="", resamples=0)
+        >>> result = evaluate_scores(table, seed=0, resamples=0)
         >>> made = redraw(result, result.find("auroc", "effusion"))
         >>> made.draw(np.array([[1.0, 1, 1, 1], [1, 0, 1, 1]]).T).tolist()
         [0.75, 1.0]

@@ -120,15 +120,12 @@ def evaluate_reports(
     patients: Sequence[str],
     *,
     seed: int,
-    recipe: str,
-    data: str,
     wanted: str | Vocabulary = "chexpert14",
     has_prior: Sequence[bool] | None = None,
     resamples: int = 1000,
     split: str = "",
     name: str = "report_text",
     title: str = "Report text, read by rules",
-    synthetic: bool = False,
 ) -> Result:
     """Return finding-level F1 (a label, micro, macro; also of denials) and rates of errors, with patient intervals.
 
@@ -140,7 +137,7 @@ def evaluate_reports(
         references: (S,) reports by radiologists.
         written: (S,) reports that are judged.
         patients: (S,).
-        recipe, data, name, title, synthetic: of the `Result`, see there.
+        name, title: of the `Result`, see there.
         wanted: vocabulary of the findings.
         has_prior: (S,) whether there is an earlier examination; None asks the references' words.
         resamples: of the bootstrap.
@@ -150,8 +147,7 @@ def evaluate_reports(
         DataError: if lengths disagree or there are no reports.
 
     Example:
-        >>> found = evaluate_reports(["Left effusion."], ["Left effusion."], ["p"], seed=0, recipe="", data="",
-        ...                          resamples=5)
+        >>> found = evaluate_reports(["Left effusion."], ["Left effusion."], ["p"], seed=0, resamples=5)
         >>> found.find("f1", "effusion").value, found.find("side_error", "reports").value
         (1.0, 0.0)
     """
@@ -184,8 +180,6 @@ def evaluate_reports(
         names.append((metric, "reports"))
     return Result(
         name=name,
-        recipe=recipe,
-        data=data,
         metrics=_metrics(np.array(top), np.array(bottom), names, np.asarray(patients, str), seed, resamples, split),
         cases=pd.DataFrame(
             {
@@ -196,7 +190,6 @@ def evaluate_reports(
             }
         ),
         title=title,
-        synthetic=synthetic,
     )
 
 
@@ -283,8 +276,7 @@ def f1_difference(
 
     Example:
         >>> from functools import partial
-        >>> scored = partial(evaluate_reports, ["Effusion.", "Edema."], patients=["p", "q"], seed=0, recipe="", data="",
-        ...                  resamples=0)
+        >>> scored = partial(evaluate_reports, ["Effusion.", "Edema."], patients=["p", "q"], seed=0, resamples=0)
         >>> right, wrong = scored(written=["Effusion.", "Edema."]), scored(written=["Edema.", "Effusion."])
         >>> f1_difference(right, wrong, ["p", "q"], label="swapped", seed=0, resamples=20).value
         1.0

@@ -31,8 +31,6 @@ def evaluate_retrieval(
     patients: Sequence[str],
     *,
     seed: int,
-    recipe: str,
-    data: str,
     ids: Sequence[str] | None = None,
     labels: ArrayLike | None = None,
     ks: Sequence[int] = (1, 5, 10),
@@ -55,7 +53,7 @@ def evaluate_retrieval(
         text: ``(S, D)`` report embeddings in the same order; None: see `image`.
         reports: ``(S,)`` report texts; equal ones (white space and case aside) are one group.
         patients: ``(S,)`` patient identifiers.
-        recipe, data, name, title: of the `Result`, see there.
+        name, title: of the `Result`, see there.
         ids: ``(S,)`` study identifiers for the per-case table; by default their position.
         labels: ``(S, L)`` labels; not mentioned (NaN) is a value like the others. None leaves those rows out.
         ks: lengths of the list that is looked at.
@@ -68,7 +66,7 @@ def evaluate_retrieval(
 
     Example:
         >>> eye = np.eye(4)
-        >>> result = evaluate_retrieval(eye, eye, ["a", "b", "c", "c"], list("ABCD"), seed=0, recipe="", data="",
+        >>> result = evaluate_retrieval(eye, eye, ["a", "b", "c", "c"], list("ABCD"), seed=0,
         ...                             ks=(1,), resamples=20)
         >>> result.find("recall@1", "image_to_report").value, result.find("recall@1", "image_to_report").chance
         (1.0, 0.375)
@@ -112,14 +110,7 @@ def evaluate_retrieval(
             **{f"recall@{k}": ranks.recall(k) for k in ks},
         }
         cases.append(pd.DataFrame(table))
-    return Result(
-        name=name,
-        title=title,
-        recipe=recipe,
-        data=data,
-        metrics=tuple(metrics),
-        cases=pd.concat(cases, ignore_index=True),
-    )
+    return Result(name=name, title=title, metrics=tuple(metrics), cases=pd.concat(cases, ignore_index=True))
 
 
 def _ranker(

@@ -27,7 +27,7 @@ def released_map(result: Result, rows: Iterable[Metric]) -> str | None:
         >>> from medvlp.evaluation.results import Counts
         >>> rows = [Metric(metric="brier", label="edema", value=0.2, counts=Counts(n=9, patients=9), calibration=name)
         ...         for name in ("none", "platt", "isotonic")]
-        >>> released_map(Result(name="scores", recipe="", data="", metrics=(*rows,)), rows)
+        >>> released_map(Result(name="scores", metrics=(*rows,)), rows)
         'platt'
     """
     maps = list(dict.fromkeys(row.calibration for row in rows if row.metric == "brier" and row.value is not None))

@@ -50,8 +50,6 @@ def evaluate_sentence_check(
     embed_text: Callable[[Sequence[str]], np.ndarray],
     *,
     seed: int,
-    recipe: str,
-    data: str,
     validation: Studies | None = None,
     resamples: int = 1000,
     split: str = "",
@@ -72,7 +70,6 @@ def evaluate_sentence_check(
         reports: (S,).
         patients: (S,).
         embed_text: texts -> (T, D) unit embeddings.
-        recipe, data: of the `Result`, see there.
         validation: studies of other patients, for all that is fitted, and whose mean image is the one that words stand
             before; None fits nothing, and takes the mean of `image`.
         resamples: of the bootstrap.
@@ -103,8 +100,7 @@ def evaluate_sentence_check(
         **{f"score:{label}": values for label, values in scores.items()},
     )
     result = evaluate_scores(
-        cases, name="sentence_check", title="True sentence against one fact changed", recipe=recipe, data=data,
-        seed=seed, resamples=resamples,
+        cases, name="sentence_check", title="True sentence against one fact changed", seed=seed, resamples=resamples,
     )  # fmt: skip
     metrics = [row for row in result.metrics if row.label not in AVERAGES]
     metrics += [_alike_row(rows[inside], kind, seed, resamples, split) for kind, inside in _by_kind(rows)]

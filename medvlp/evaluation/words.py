@@ -207,7 +207,7 @@ def undefined_auroc(result: Result) -> list[str]:
         >>> from medvlp.evaluation.results import Counts
         >>> counts = Counts(n=9, patients=9)
         >>> row = Metric(metric="auroc", label="edema", value=None, counts=counts, reason="no_negatives")
-        >>> undefined_auroc(Result(name="scores", recipe="", data="", metrics=(row,)))
+        >>> undefined_auroc(Result(name="scores", metrics=(row,)))
         ['AUROC and average precision of edema are not defined: no case is negative.']
     """
     found: dict[tuple[str, str], list[str]] = {}

@@ -112,9 +112,7 @@ class Attacks(Measure):
             changed.append(condition)
             made = [*work.recalls(seen, moved), *finding_rows(clean.cases, condition.cases, thresholds)]
             rows += [replace(row, group=name, split=evaluation.options.split) for row in made]
-        found = evaluate_robustness(
-            clean, changed, min_positives=self.min_positives, **evaluation.drawn, **evaluation.facts
-        )
+        found = evaluate_robustness(clean, changed, min_positives=self.min_positives, **evaluation.facts)
         options = {
             "fitted_on": evaluation.options.fit if part is evaluation.validation else "train",
             "fit_cases": sum(each.size for each in batches),

@@ -124,7 +124,6 @@ class BlindPairs(Measure):
             cases=cases.drop(columns=["first", "second"]),
             options={"pairs": len(pairs.first), "alike": pairs.alike, "apart": pairs.apart, "by": self.by},
             caveats=() if self.ours is not None else ("The pairs were chosen because this model sees them alike.",),
-            **evaluation.source,
         )
 
 

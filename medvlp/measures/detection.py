@@ -69,7 +69,7 @@ class Detection(Measure):
             metrics, of_control, cases = [], [], self._cases(boxes, manifest, self.iou[0])
             for iou in self.iou:
                 found = self._cases(boxes, manifest, iou)
-                drawn: dict[str, Any] = {"iou": iou, "split": split, **evaluation.drawn}
+                drawn: dict[str, Any] = {"iou": iou, **evaluation.facts}
                 metrics += ap_rows(found, **drawn)
                 if control is not None and metrics:  # somewhere a box is drawn
                     other = self._cases(control, manifest, iou)
@@ -77,12 +77,12 @@ class Detection(Measure):
                     of_control += ap_rows(other, **drawn)
             if not metrics:
                 continue
-            own: dict[str, Any] = {"name": name, "title": "Boxes against drawn ones", **evaluation.source}
-            yield Result(metrics=tuple(metrics), cases=_table(cases, split), **own)
+            title = "Boxes against drawn ones"
+            yield Result(name=name, title=title, metrics=tuple(metrics), cases=_table(cases, split))
             if control is not None:
                 made = _table(self._cases(control, manifest, self.iou[0]), split)
-                own = {"name": f"{name}_constant_box", "title": "Control: one training box a finding"}
-                yield Result(metrics=tuple(of_control), cases=made, role="control", **own, **evaluation.source)
+                name, title = f"{name}_constant_box", "Control: one training box a finding"
+                yield Result(name=name, title=title, metrics=tuple(of_control), cases=made, role="control")
 
     def _cases(self, boxes: Sequence[BoxSet], cohort: Manifest, iou: float) -> dict[str, CaseBoxes]:
         records = Records(cohort)

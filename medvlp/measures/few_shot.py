@@ -72,6 +72,5 @@ class FewShotProbes(Measure):
             title=title,
             role="control" if control else "model",
             caveats=[reason for found in few.left_out.values() for reason in found.values()],
-            **evaluation.drawn,
             **evaluation.facts,
         )

@@ -63,7 +63,7 @@ class Gate(Measure):
             table[f"group:{_COLUMN}"] = np.where(held == 1, HELD_BACK, LET_IN)
             table.loc[~looked, f"group:{_COLUMN}"] = None
             shared: dict[str, Any] = {"min_positives": evaluation.options.min_positives, **evaluation.drawn}
-            shared |= {"name": f"gate_{name}", "title": title_of(name, answer), **evaluation.source}
+            shared |= {"name": f"gate_{name}", "title": title_of(name, answer)}
             result = evaluate_scores(table, **shared)
             grouped = tuple(each for each in result.metrics if each.group is not None)
             yield replace(result, metrics=(row, *grouped), caveats=caveats)

@@ -100,5 +100,4 @@ class Geometry(Measure):
                     "alignment": ((image[chosen] - text[chosen]) ** 2).sum(1),
                 }
             ),
-            **evaluation.source,
         )

@@ -162,7 +162,7 @@ class Grounding(Measure):
 
     def _measured(self, evaluation: Evaluation) -> partial[Result]:
         least = evaluation.options.min_positives
-        return partial(evaluate_grounding, min_positives=least, **evaluation.drawn, **evaluation.facts)
+        return partial(evaluate_grounding, min_positives=least, **evaluation.facts)
 
     def _results(
         self,
@@ -216,7 +216,6 @@ class Grounding(Measure):
             findings=[drawn[at].question.finding for at in some],
             name=f"grounding_{name}_sanity",
             title=f"Sanity of the map {name}",
-            **evaluation.drawn,
             **evaluation.facts,
         )
 

@@ -45,6 +45,5 @@ class ImageRetrieval(Measure):
             patients.tolist(),
             ids=[str(each) for each in manifest.column("id.study")[first]],
             ks=ks,
-            **evaluation.drawn,
             **evaluation.facts,
         )

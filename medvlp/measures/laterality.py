@@ -51,6 +51,5 @@ class Laterality(Measure):
                 pd.DataFrame(found, columns=columns).assign(split=evaluation.options.split),
                 name="laterality",
                 title="Left against right, unilateral findings",
-                **evaluation.source,
                 **evaluation.drawn,
             )

@@ -32,4 +32,4 @@ class PromptSensitivity(Measure):
         scores = single_prompt_scores(images, evaluation.prompts, model.embed_text, scale=model.scale)
         labels = {p.label: np.asarray(manifest.column(f"label.{p.label}"), dtype=float) for p in evaluation.prompts}
         patients = manifest.column("id.patient").tolist()
-        yield evaluate_prompt_sensitivity(scores, labels, patients, **evaluation.facts)
+        yield evaluate_prompt_sensitivity(scores, labels, patients, split=evaluation.options.split)

@@ -130,13 +130,11 @@ def _result(evaluation: Evaluation, name: str, title: str, table: pd.DataFrame, 
         for metric, column in (("accuracy", "right"), ("token_f1", "token_f1")):
             if len(part) and (metric == "accuracy" or label == "open"):
                 values, patients = part[column].to_numpy(dtype=float), part["patient_id"].astype(str).tolist()
-                split = evaluation.options.split
-                rows.append(mean_metric(metric, label, values, patients, split=split, **evaluation.drawn))
+                rows.append(mean_metric(metric, label, values, patients, **evaluation.facts))
     return Result(
         name=name,
         title=title,
         metrics=tuple(rows),
         cases=table.assign(split=evaluation.options.split),
         role="control" if control else "model",
-        **evaluation.source,
     )

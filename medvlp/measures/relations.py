@@ -83,8 +83,7 @@ class Relations(Measure):
             prior = self._prior(evaluation, words)
             others = None if prior is None else [with_prior(each, prior) for each in sets]
             rows: dict[bool, list[Any]] = {True: [], False: []}
-            facts: dict[str, Any] = {"patients": manifest.column("id.patient").tolist(), "split": split}
-            facts |= evaluation.drawn
+            facts: dict[str, Any] = {"patients": manifest.column("id.patient").tolist(), **evaluation.facts}
             for k in self.k:
                 for iou in self.iou:
                     at = f"@{k}" + (f" iou {iou:g}" if iou else "")
@@ -104,7 +103,6 @@ class Relations(Measure):
                         name=f"{name}_prior" if control else name,
                         title="Control: the most frequent relations of a finding" if control else "Stated relations",
                         role="control" if control else "model",
-                        **evaluation.source,
                     )
 
     def _truth(self, cohort: Manifest, entities: Sequence[str], predicates: Sequence[str]) -> list[list[Words]]:

@@ -73,7 +73,6 @@ class Retrieval(Measure):
                 name=name,
                 title=title_of(name, answer),
                 ks=tuple(k for k in _KS if k <= len(reports)),
-                **evaluation.drawn,
                 **evaluation.facts,
             )
 

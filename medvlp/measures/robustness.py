@@ -80,9 +80,7 @@ class Robustness(Measure):
         if LATERAL in self.factors:
             changed += work.lateral()
         if changed:
-            yield evaluate_robustness(
-                clean, changed, min_positives=self.min_positives, **evaluation.drawn, **evaluation.facts
-            )
+            yield evaluate_robustness(clean, changed, min_positives=self.min_positives, **evaluation.facts)
 
 
 @dataclass(frozen=True)

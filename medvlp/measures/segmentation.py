@@ -86,21 +86,20 @@ class Segmentation(Measure):
             some = table[table["label"] == label]
             patients = some["patient_id"].tolist()
             values = some["dice"].to_numpy(dtype=float)
-            metrics.append(mean_metric("dice", label, values, patients, split=split, **evaluation.drawn))
+            metrics.append(mean_metric("dice", label, values, patients, **evaluation.facts))
             alarm = np.where(some["present"], np.nan, some["predicted"] > 0)
-            metrics.append(mean_metric("false_alarm", label, alarm, patients, split=split, **evaluation.drawn))
+            metrics.append(mean_metric("false_alarm", label, alarm, patients, **evaluation.facts))
             if np.isfinite(values).any():
                 lowest = np.array([np.nanmin(values)])
                 metrics.append(mean_metric("lowest_dice", label, lowest, ["one"], split=split, seed=0, resamples=0))
         wide = table.pivot(index="row", columns="label", values="dice")[labels]
         owners = manifest.column("id.patient")[wide.index.to_numpy()].astype(str).tolist()
-        metrics.append(mean_metric("dice", "macro", wide.to_numpy(), owners, split=split, **evaluation.drawn))
+        metrics.append(mean_metric("dice", "macro", wide.to_numpy(), owners, **evaluation.facts))
         return Result(
             name=name,
             title="Masks against drawn ones",
             metrics=tuple(metrics),
             cases=table.drop(columns="row").assign(split=split),
-            **evaluation.source,
         )
 
 

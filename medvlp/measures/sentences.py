@@ -47,7 +47,6 @@ class Sentences(Measure):
                 studies.patients,
                 evaluation.model.embed_text,
                 validation=self._validation(evaluation),
-                **evaluation.drawn,
                 **evaluation.facts,
             )
 

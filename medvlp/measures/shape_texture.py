@@ -96,9 +96,7 @@ class ShapeTexture(Measure):
             asked.condition(factor, level, cases, (_sample(str(at), made(at)) for at in cases))
             for factor, level, made in kinds
         )
-        found = evaluate_robustness(
-            clean, changed, min_positives=self.min_positives, **evaluation.drawn, **evaluation.facts
-        )
+        found = evaluate_robustness(clean, changed, min_positives=self.min_positives, **evaluation.facts)
         title = "Shape or texture: coarse form against fine detail"
         rows = self._shares(evaluation, asked, pictures)
         yield replace(found, name="shape_texture", title=title, metrics=(*found.metrics, *rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -81,14 +81,7 @@ class WrittenReports(Measure):
         references = [str(text) for text in manifest.column("text")[rows]]
         patients = manifest.column("id.patient")[rows].tolist()
         wrote = [written[row] for row in rows]
-        measured = partial(
-            evaluate_reports,
-            references,
-            patients=patients,
-            wanted=self.vocabulary,
-            **evaluation.facts,
-            **evaluation.drawn,
-        )
+        measured = partial(evaluate_reports, references, patients=patients, wanted=self.vocabulary, **evaluation.facts)
 
         def whole(texts: Sequence[str], name: str, title: str) -> Result:
             result = measured(written=texts, name=name, title=title)
@@ -149,15 +142,14 @@ def _beside(
     evaluation: Evaluation, rows: np.ndarray, references: Sequence[str], texts: Sequence[str], patients: Sequence[str]
 ) -> Iterator[Metric]:
     """Yield what is measured of reports that are not read: words in common, and the pictures that they find."""
-    drawn: dict[str, Any] = {**evaluation.drawn, "split": evaluation.options.split}
     # No picture tells a report's headers, history and technique, which a report of training has too.
     references, texts = ([" ".join(sentences_of_image(text)) or text for text in some] for some in (references, texts))
     common = np.array([rouge_l(one, other) for one, other in zip(references, texts, strict=True)])
-    yield mean_metric("rouge_l", "reports", common, patients, **drawn)
+    yield mean_metric("rouge_l", "reports", common, patients, **evaluation.facts)
     if evaluation.compares:
         pictures = evaluation.judged.table[evaluation.features][rows]
         found = finds_own(evaluation.model.embed_text(texts), pictures, patients, k=5)
-        yield mean_metric("recall@5", "reports", found, patients, **drawn)
+        yield mean_metric("recall@5", "reports", found, patients, **evaluation.facts)
 
 
 def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:

@@ -31,7 +31,7 @@ def few_shot_tables(results: Sequence[Result]) -> list[FewShotTable]:
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="auroc@4", label="edema", value=0.7, counts=Counts(n=10, patients=8, draws=5))
-        >>> table = few_shot_tables([Result(name="few_shot", recipe="", data="", metrics=(row,))])[0]
+        >>> table = few_shot_tables([Result(name="few_shot", metrics=(row,))])[0]
         >>> table.shots, table.about, [name for name, _ in table.rows]
         ((4,), '5 draws', ['edema'])
     """

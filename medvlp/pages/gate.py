@@ -73,7 +73,7 @@ def caveats_of(results: Sequence[Result]) -> tuple[tuple[str, ...], tuple[str, .
     In the head are those of the gate, of the headline and of every result; where there are few all of them.
 
     Example:
-        >>> one = Result(name="a", recipe="", data="", metrics=(), caveats=("A leak.", "Five of 9."))
+        >>> one = Result(name="a", metrics=(), caveats=("A leak.", "Five of 9."))
         >>> caveats_of([one])
         (('A leak.', 'Five of 9.'), ())
     """

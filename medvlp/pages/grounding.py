@@ -39,7 +39,7 @@ def grounding_rows(results: Sequence[Result]) -> list[tuple[str, list[GroundingR
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="pointing_game", label="all", value=0.5, counts=Counts(n=10, patients=8))
-        >>> found = grounding_rows([Result(name="g", recipe="", data="", metrics=(row,))])
+        >>> found = grounding_rows([Result(name="g", metrics=(row,))])
         >>> [(name, rows[0].name) for name, rows in found]
         [('all findings', 'G')]
     """

@@ -60,7 +60,7 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="shape_share", label="micro", value=0.7, counts=Counts(n=9, patients=9))
-        >>> axes = holistic_axes([Result(name="shape_texture", recipe="", data="", metrics=(row,))])
+        >>> axes = holistic_axes([Result(name="shape_texture", metrics=(row,))])
         >>> [(each.name, each.row.value) for each in axes if each.row]
         [('Form or detail', 0.7)]
     """

@@ -50,7 +50,7 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="dice", label="lung", value=0.9, counts=Counts(n=4, patients=3))
-        >>> (table,) = places_tables([Result(name="segmentation", recipe="", data="", metrics=(row,))])
+        >>> (table,) = places_tables([Result(name="segmentation", metrics=(row,))])
         >>> table.columns, [each.label for each in table.rows]
         (('Dice',), ['lung'])
     """
@@ -66,7 +66,7 @@ def other_tables(results: Sequence[Result]) -> list[PlacesTable]:
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="f1", label="edema", value=0.9, counts=Counts(n=4, patients=3), group="site=north")
-        >>> (table,) = other_tables([Result(name="report_text", recipe="", data="", metrics=(row,))])
+        >>> (table,) = other_tables([Result(name="report_text", metrics=(row,))])
         >>> table.columns, [each.label for each in table.rows]
         (('F1',), ['edema, site north'])
     """

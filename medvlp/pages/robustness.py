@@ -27,7 +27,7 @@ def robustness_rows(results: Sequence[Result]) -> list[RobustnessRow]:
         >>> from medvlp.evaluation.results import Counts
         >>> counts = Counts(n=9, patients=9)
         >>> row = Metric(metric="auroc_difference", label="macro", value=-0.1, counts=counts, group="blur=0.01")
-        >>> found = robustness_rows([Result(name="robustness", recipe="", data="", metrics=(row,))])
+        >>> found = robustness_rows([Result(name="robustness", metrics=(row,))])
         >>> [(each.factor, each.level) for each in found]
         [('blur', '0.01 (standard deviation, of the side)')]
     """

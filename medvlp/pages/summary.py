@@ -32,7 +32,7 @@ def summary_of(results: Sequence[Result]) -> str:
         >>> from medvlp.evaluation.results import ConfidenceInterval, Counts
         >>> around, counts = ConfidenceInterval(low=0.7, high=0.9), Counts(n=40, patients=30, labels_used=3)
         >>> row = Metric(metric="auroc", label="macro", value=0.8, interval=around, counts=counts, split="test")
-        >>> summary_of([Result(name="findings", recipe="", data="", metrics=(row,))])
+        >>> summary_of([Result(name="findings", metrics=(row,))])
         'Findings: macro AUROC 0.800 (95 % interval 0.700 to 0.900) over 3 findings, on 40 test cases of 30 patients.'
     """
     best, retrieval = headline_of(results), _retrieval_headline(results)

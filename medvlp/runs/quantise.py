@@ -120,7 +120,7 @@ def _areas(
     for table in (before, after):
         scores = answered(answer, model.model, table, ask_of(answer, manifest) or Ask()).scores or {}
         cases = numeric_columns(pd.DataFrame(scored_rows(manifest, scores)))
-        sides.append(Result(name="parity", recipe="", data=manifest.hash, metrics=(), cases=cases))
+        sides.append(Result(name="parity", data=manifest.hash, metrics=(), cases=cases))
     rows = [row for row in compare_results(*sides, split="validate").metrics if row.metric == "auroc_difference"]
     row = next((each for each in rows if each.label == "macro"), rows[0] if rows else None)
     if row is None:

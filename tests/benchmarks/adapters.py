@@ -75,7 +75,7 @@ def result_of(manifest: Manifest, labels: tuple[str, ...], scores: np.ndarray, n
     columns: dict[str, object] = {"id": manifest.column("id"), "patient_id": manifest.column("id.patient")}
     for k, label in enumerate(labels):
         columns |= {f"label:{label}": manifest.column(f"label.{label}"), f"score:{label}": scores[:, k]}
-    return evaluate_scores(pd.DataFrame(columns), seed=0, recipe=name, data=manifest.hash, name=name)
+    return evaluate_scores(pd.DataFrame(columns), seed=0, name=name)
 
 
 def numbers(result: Result, metric: str = "auroc") -> dict[str, dict[str, object]]:
@@ -184,9 +184,8 @@ def shots(out: Path, data: Path) -> dict[str, object]:
     found = {}
     for adapter, own_scores in scores.items():
         labels = {label: np.asarray(judged.column(f"label.{label}"), dtype=float) for label in FIVE}
-        facts = {"seed": 0, "recipe": adapter, "data": manifest.hash}
         patients, ids = judged.column("id.patient").tolist(), judged.column("id").tolist()
-        result = evaluate_few_shot(own_scores, labels, patients, ids, **facts)
+        result = evaluate_few_shot(own_scores, labels, patients, ids, seed=0)
         found[adapter] = {
             name: next(
                 {

@@ -77,7 +77,7 @@ def seconds_of(call: Callable[[], object]) -> dict[str, float]:
 def rank_seconds(resamples: int) -> dict[str, float]:
     """Return the seconds of AUROC and AP of all labels with averages and intervals."""
     table = predictions().drop(columns="split")
-    return seconds_of(lambda: evaluate_scores(table, seed=0, recipe="", data="", resamples=resamples))
+    return seconds_of(lambda: evaluate_scores(table, seed=0, resamples=resamples))
 
 
 def score_seconds(resamples: int) -> dict[str, float]:
@@ -94,9 +94,7 @@ def retrieval_seconds(studies: int, width: int = 128) -> float:
     image = text + generator.normal(size=text.shape).astype(np.float32)
     patients = [str(patient) for patient in generator.integers(0, studies // 3, studies)]
     start = time.perf_counter()
-    evaluate_retrieval(
-        image, text, [str(each) for each in report], patients, seed=0, recipe="", data="", resamples=1000
-    )
+    evaluate_retrieval(image, text, [str(each) for each in report], patients, seed=0, resamples=1000)
     return round(time.perf_counter() - start, 1)
 
 

@@ -73,8 +73,7 @@ def of_one_source(result: Result, data: Path) -> Result:
     sources = pd.read_csv(data / "nih-cxr14" / "image_sources.csv").set_index("Image Index")["source_repository"]
     there = sources.loc[result.cases["id"]]  # pyrefly: ignore
     cases = result.cases[(there == there.value_counts().index[0]).to_numpy()]  # pyrefly: ignore
-    facts = {"seed": 0, "recipe": result.recipe, "data": result.data, "name": "one_source"}
-    return evaluate_scores(cases, min_positives=5, **facts)
+    return evaluate_scores(cases, min_positives=5, seed=0, name="one_source")
 
 
 def numbers(result: Result, metric: str = "auroc") -> dict[str, dict[str, object]]:

@@ -126,15 +126,7 @@ def _macro(result: Result, fewest: int) -> Result:
     assert result.cases is not None
     judged = result.cases[result.cases["split"] == result.metrics[0].split]  # beside them those that fitted thresholds
     rows = judged.drop(columns=[name for name in judged.columns if name.startswith("group:")])
-    return evaluate_scores(
-        rows,
-        seed=0,
-        resamples=RESAMPLES,
-        min_positives=fewest,
-        recipe=result.recipe,
-        data=result.data,
-        name=result.name,
-    )
+    return evaluate_scores(rows, seed=0, resamples=RESAMPLES, min_positives=fewest, name=result.name)
 
 
 def _optional(folder: Path, *names: str) -> dict[str, Result]:

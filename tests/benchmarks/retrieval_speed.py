@@ -77,7 +77,7 @@ def differences(studies: int, queries: int) -> float:
 def ours(image: np.ndarray, text: np.ndarray, group: np.ndarray) -> dict[str, float]:
     """Return our recalls."""
     reports, patients = [f"report {each}" for each in group], [str(each) for each in range(len(group))]
-    found = evaluate_retrieval(image, text, reports, patients, seed=0, recipe="", data="", ks=KS, resamples=0)
+    found = evaluate_retrieval(image, text, reports, patients, seed=0, ks=KS, resamples=0)
     ways = {"text": "image_to_report", "image": "report_to_image"}
     values = {f"{what}@{k}": found.find(f"recall@{k}", way).value for what, way in ways.items() for k in KS}
     return {name: float(value) for name, value in values.items() if value is not None}

@@ -49,7 +49,7 @@ def cases(*, strength: float, draw: int, rows: int = 90, patients: int = 40, of:
 
 
 def result(table: pd.DataFrame) -> Result:
-    scored = evaluate_scores(table, name="zero_shot", seed=0, recipe="r", data="d", resamples=0)
+    scored = evaluate_scores(table, name="zero_shot", seed=0, resamples=0)
     return replace(scored, synthetic=True)
 
 
@@ -162,7 +162,7 @@ def test_the_paired_interval_is_narrower_than_what_is_left_of_two_single_ones(tm
 def test_a_number_is_made_again_from_its_cases_under_any_weights(metric: str) -> None:
     table = cases(strength=0.7, draw=3)
     table["group:site"] = np.where(np.arange(len(table)) % 3 == 0, "north", "south")
-    whole = evaluate_scores(table, seed=0, recipe="", data="", resamples=0, min_positives=5, min_group=2)
+    whole = evaluate_scores(table, seed=0, resamples=0, min_positives=5, min_group=2)
     score = roc_auc_score if metric == "auroc" else average_precision_score
     for group in (None, "site=north"):
         for label in (*FINDINGS, "macro"):
@@ -188,7 +188,7 @@ def test_recall_and_mean_rank_are_means_over_the_drawn_queries() -> None:
     text = image + generator.normal(size=(30, 4))
     patients = [f"p{i}" for i in generator.integers(0, 12, 30)]
     reports = [f"report {i % 22}" for i in range(30)]
-    found = evaluate_retrieval(image, text, reports, patients, seed=0, recipe="", data="", resamples=0, max_group=1)
+    found = evaluate_retrieval(image, text, reports, patients, seed=0, resamples=0, max_group=1)
     assert found.cases is not None
     for metric, column in (("recall@5", "recall@5"), ("mean_rank", "expected_rank")):
         for group in (None, "report_group<=1"):
@@ -226,7 +226,7 @@ def test_every_number_of_a_ranking_is_made_again(scored: bool, policy: Policy, m
     if scored:
         found = score_predictions(grouped(), options=ScoreOptions(**asked))
     else:
-        found = evaluate_scores(grouped(), seed=0, recipe="", data="", **asked)
+        found = evaluate_scores(grouped(), seed=0, **asked)
     groups: dict[str, set[int | None]] = {"site": set(), "age": set(), "size": set()}
     everybody = found.find("auroc", "macro").counts.labels_used
     for row in found.metrics:
@@ -249,7 +249,7 @@ def test_every_number_of_a_ranking_is_made_again(scored: bool, policy: Policy, m
 
 def test_cases_that_do_not_give_the_reported_number_are_refused() -> None:
     found = result(cases(strength=0.7, draw=3))
-    other = Result(name="zero_shot", recipe="", data="", metrics=found.metrics, cases=cases(strength=0.7, draw=4))
+    other = Result(name="zero_shot", metrics=found.metrics, cases=cases(strength=0.7, draw=4))
     with pytest.raises(
         DataError, match=r"'zero_shot' reports auroc macro = 0\.\d+, its per-case table gives 0\.\d+: .* "
     ):

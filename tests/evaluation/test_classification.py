@@ -30,7 +30,7 @@ def _table(rows: int = 240, patients: int = 90, seed: int = 0) -> pd.DataFrame:
 
 
 def _evaluate(table: pd.DataFrame, resamples: int = 100, **options):
-    return evaluate_scores(table, seed=3, recipe="r", data="d", resamples=resamples, **options)
+    return evaluate_scores(table, seed=3, resamples=resamples, **options)
 
 
 def test_each_finding_is_scikit_learn_on_its_known_rows_and_macro_is_their_mean() -> None:

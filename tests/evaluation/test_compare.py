@@ -328,7 +328,7 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
 
 
 def test_written_reports_have_no_table_of_scores() -> None:
-    reports = evaluate_reports(["Edema."], ["Edema."], ["p"], seed=0, recipe="", data="", resamples=0)
+    reports = evaluate_reports(["Edema."], ["Edema."], ["p"], seed=0, resamples=0)
     with pytest.raises(ConfigError, match="ranks no finding, which a table is of: leave --table out"):
         score_table(reports)
 

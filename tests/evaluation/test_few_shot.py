@@ -141,7 +141,7 @@ def test_the_number_is_the_mean_over_draws_and_its_intervals_hold_patients_and_d
     few = fit_few_shot(train, validation, shots=[1, 8], draws=10, seed=0)
     scores, truth = few.scores(test.features), test.labels["edema"]
     ids = [str(row) for row in range(len(truth))]
-    options = {"ids": ids, "seed": 0, "recipe": "", "data": "", "resamples": 200}
+    options = {"ids": ids, "seed": 0, "resamples": 200}
     result = evaluate_few_shot(scores, {"edema": truth}, test.patients, **options)
     known = np.isin(truth, (0, 1))
     single = [auroc(truth[known], draw[known]) for draw in scores["edema"][1]]
@@ -157,7 +157,7 @@ def test_the_number_is_the_mean_over_draws_and_its_intervals_hold_patients_and_d
     same = {"edema": {1: np.repeat(draw[None], 10, axis=0)}}
     alone = evaluate_few_shot(same, {"edema": truth}, test.patients, **options).find("auroc@1", "edema")
     frame = pd.DataFrame({"id": ids, "patient_id": test.patients, "label:edema": truth, "score:edema": draw})
-    plain = evaluate_scores(frame, seed=0, recipe="", data="", resamples=200).find("auroc", "edema")
+    plain = evaluate_scores(frame, seed=0, resamples=200).find("auroc", "edema")
     assert (alone.interval.low, alone.interval.high) == pytest.approx(
         (plain.interval.low, plain.interval.high), abs=1e-9
     )
@@ -178,7 +178,7 @@ def test_the_macro_average_is_over_findings_with_enough_positives_and_one_class_
     labels = {"edema": np.arange(50) % 2.0, "mass": np.arange(50) == 0, "hernia": np.zeros(50)}
     labels["edema"][46:] = np.nan
     people = [str(row) for row in range(50)]
-    options = {"ids": people, "seed": 0, "recipe": "", "data": "", "resamples": 50, "min_positives": 5}
+    options = {"ids": people, "seed": 0, "resamples": 50, "min_positives": 5}
     result = evaluate_few_shot(scores, labels, people, **options)
     macro, edema = result.find("auroc@2", "macro"), result.find("auroc@2", "edema")
     assert (macro.value, macro.counts.labels_used, macro.counts.min_positives) == (edema.value, 1, 5)
@@ -198,7 +198,7 @@ def test_the_macro_interval_of_draws_that_agree_is_that_of_one_classifier() -> N
     generator, names = np.random.default_rng(0), [f"{at:02d}" for at in range(60)]
     truth = {"edema": (np.arange(60) % 4 == 0) * 1.0, "mass": (np.arange(60) % 5 == 0) * 1.0}
     score = {name: each + generator.normal(size=60) for name, each in truth.items()}
-    options = {"seed": 0, "recipe": "", "data": "", "resamples": 60}
+    options = {"seed": 0, "resamples": 60}
     frame = pd.DataFrame({"id": names, "patient_id": names})
     for name in truth:
         frame = frame.assign(**{f"label:{name}": truth[name], f"score:{name}": score[name]})
@@ -212,7 +212,7 @@ def test_draws_that_all_divide_the_classes_leave_no_interval() -> None:
     """No resample differs: an interval from 1 to 1 would be a claim that 20 patients of a class do not bear."""
     truth, people = np.arange(40) >= 20, [str(row) for row in range(40)]
     scores = {name: {1: np.stack([truth + 0.01 * np.arange(40)] * 3)} for name in ("edema", "mass")}
-    options = {"seed": 0, "recipe": "", "data": "", "resamples": 50}
+    options = {"seed": 0, "resamples": 50}
     found = evaluate_few_shot(scores, dict.fromkeys(scores, truth), people, people, **options)
     for label in ("edema", "mass", "macro"):
         row = found.find("auroc@1", label)

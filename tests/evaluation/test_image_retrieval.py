@@ -49,9 +49,7 @@ def test_average_precision_hits_and_share_equal_brute_force(seed: int) -> None:
 def test_the_own_patient_is_no_candidate_and_chance_is_the_share_of_relevant() -> None:
     image = np.array([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     labels = [[1.0], [1.0], [1.0], [np.nan]]
-    found = evaluate_image_retrieval(
-        image, labels, ["p", "p", "q", "r"], seed=0, recipe="", data="", ks=(1, 2), resamples=10
-    )
+    found = evaluate_image_retrieval(image, labels, ["p", "p", "q", "r"], seed=0, ks=(1, 2), resamples=10)
     # Both films of p find q's (1 of 2 candidates relevant), q's finds both of p's (2 of 3); r's asks for nothing.
     row = found.find("recall@1", "image_to_image", group="label_equal")
     assert (row.value, row.counts.n, row.counts.patients, row.counts.pool) == (1.0, 3, 2, 2)
@@ -66,7 +64,7 @@ def test_one_embedding_for_all_is_a_random_ranking() -> None:
     draws = np.random.default_rng(0)
     labels = draws.integers(0, 2, (12, 2)).astype(float)
     found = evaluate_image_retrieval(
-        np.ones((12, 3)), labels, [str(i) for i in range(12)], seed=0, recipe="", data="", ks=(1, 5), resamples=0
+        np.ones((12, 3)), labels, [str(i) for i in range(12)], seed=0, ks=(1, 5), resamples=0
     )
     for row in found.metrics[:-1]:
         assert row.value == pytest.approx(row.chance, abs=1e-12)
@@ -74,12 +72,12 @@ def test_one_embedding_for_all_is_a_random_ranking() -> None:
 
 def test_no_study_with_the_same_labels_is_no_row_and_faults_are_told() -> None:
     eye = np.eye(3)
-    found = evaluate_image_retrieval(eye, eye, list("abc"), seed=0, recipe="", data="", ks=(1,), resamples=5)
+    found = evaluate_image_retrieval(eye, eye, list("abc"), seed=0, ks=(1,), resamples=5)
     assert {row.reason for row in found.metrics} == {"no_rows"}
     with pytest.raises(DataError, match="the smallest pool has 2 studies"):
-        evaluate_image_retrieval(eye, eye, list("abc"), seed=0, recipe="", data="", ks=(3,))
+        evaluate_image_retrieval(eye, eye, list("abc"), seed=0, ks=(3,))
     with pytest.raises(DataError, match="3 embeddings, 2 patients"):
-        evaluate_image_retrieval(eye, eye, list("ab"), seed=0, recipe="", data="", ks=(1,))
+        evaluate_image_retrieval(eye, eye, list("ab"), seed=0, ks=(1,))
     with pytest.raises(DataError, match="give one row a study"):
         label_groups(np.zeros((2, 1)), 3)
 
@@ -97,7 +95,7 @@ def test_a_report_with_the_same_labels_answers_the_query_of_the_label_equal_rows
     swapped = text[[1, 0, 2]]
     labels = [[1.0], [1.0], [0.0]]
     found = evaluate_retrieval(
-        image, swapped, ["a", "b", "c"], list("pqr"), labels=labels, seed=0, recipe="", data="", ks=(1,), resamples=20
+        image, swapped, ["a", "b", "c"], list("pqr"), labels=labels, seed=0, ks=(1,), resamples=20
     )
     assert found.find("recall@1", "image_to_report").value == pytest.approx(1 / 3)
     assert found.find("recall@1", "image_to_report", group="label_equal").value == 1.0
@@ -108,9 +106,7 @@ def test_each_query_has_the_numbers_of_its_ranking() -> None:
     draws = np.random.default_rng(4)
     unit, group = draws.choice([-0.5, 0.5], (60, 4)), draws.integers(0, 2, 60)  # their products are exact
     people = draws.integers(0, 20, 60)
-    found = evaluate_image_retrieval(
-        unit, group[:, None], people.astype(str).tolist(), seed=0, recipe="", data="", ks=(1, 5), resamples=0
-    )
+    found = evaluate_image_retrieval(unit, group[:, None], people.astype(str).tolist(), seed=0, ks=(1, 5), resamples=0)
     assert found.cases is not None
     for row in found.cases.to_dict("records"):
         at = int(row["id"])

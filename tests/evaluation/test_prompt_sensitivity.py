@@ -14,7 +14,7 @@ def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
     draws = np.random.default_rng(0)
     truth = np.array([0, 1, 0, 1, 1, 0, -1, np.nan])
     scores = {f"p{i}": draws.normal(size=8) for i in range(3)}
-    found = evaluate_prompt_sensitivity({"a": scores}, {"a": truth}, list("abcdefgh"), recipe="", data="")
+    found = evaluate_prompt_sensitivity({"a": scores}, {"a": truth}, list("abcdefgh"))
     values = [roc_auc_score(truth[:6], each[:6]) for each in scores.values()]
     assert found.cases is not None
     assert found.cases["prompt"].tolist() == list(scores)
@@ -33,10 +33,10 @@ def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
 
 def test_a_finding_of_one_class_has_no_number_and_one_without_labels_is_refused() -> None:
     scores = {"a": {"p": np.zeros(2)}}
-    found = evaluate_prompt_sensitivity(scores, {"a": [1, 1]}, ["x", "y"], recipe="", data="")
+    found = evaluate_prompt_sensitivity(scores, {"a": [1, 1]}, ["x", "y"])
     row = found.find("auroc_range", "a")
     assert (row.value, row.reason) == (None, "no_negatives")
     with pytest.raises(DataError, match="scores of 'a' and no labels"):
-        evaluate_prompt_sensitivity(scores, {}, ["x", "y"], recipe="", data="")
+        evaluate_prompt_sensitivity(scores, {}, ["x", "y"])
     with pytest.raises(DataError, match="have different lengths"):
-        evaluate_prompt_sensitivity(scores, {"a": [1, 0, 1]}, ["x", "y", "z"], recipe="", data="")
+        evaluate_prompt_sensitivity(scores, {"a": [1, 0, 1]}, ["x", "y", "z"])

@@ -119,7 +119,7 @@ WRITTEN = ["Right effusion.", "Left effusion, unchanged.", "Pneumonia.", "Left e
 
 
 def test_f1_is_scikit_learns_for_labels_micro_and_macro() -> None:
-    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", resamples=50)
+    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, resamples=50)
     assert found.cases is not None
     labels = [name[5:] for name in found.cases if name.startswith("said:")]
     said = np.stack([found.cases[f"said:{label}"] for label in labels], axis=1)
@@ -139,7 +139,7 @@ def test_f1_is_scikit_learns_for_labels_micro_and_macro() -> None:
 
 
 def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
-    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, recipe="", data="", resamples=50)
+    found = evaluate_reports(REFERENCES, WRITTEN, list("aabcd"), seed=0, resamples=50)
     side = found.find("side_error", "reports")
     assert (side.value, side.counts.n, side.counts.patients) == (0.5, 2, 2)
     prior = found.find("prior_hallucination", "reports")
@@ -147,18 +147,18 @@ def test_rates_are_of_the_reports_where_they_can_be_wrong() -> None:
     assert found.find("measurement_error", "reports").value is None
     assert found.find("f1_absent", "pneumothorax").value == 0.0
     assert (prior.counts.patients, prior.interval.low, prior.reason) == (4, None, "too_few_patients")
-    prior = evaluate_reports(REFERENCES, WRITTEN, list("abcde"), seed=0, recipe="", data="", resamples=50).find(
+    prior = evaluate_reports(REFERENCES, WRITTEN, list("abcde"), seed=0, resamples=50).find(
         "prior_hallucination", "reports"
     )
     assert prior.interval.low is not None
     assert prior.interval.high is not None
-    some = {"has_prior": [True, False, True, False, False], "seed": 0, "recipe": "", "data": "", "resamples": 0}
+    some = {"has_prior": [True, False, True, False, False], "seed": 0, "resamples": 0}
     known = evaluate_reports(REFERENCES, WRITTEN, list("abcde"), **some).find("prior_hallucination", "reports")
     assert known.counts.n == 3  # of a picture that has an earlier one a change may be told
 
 
 def test_a_report_agrees_with_itself() -> None:
-    found = evaluate_reports(REFERENCES, REFERENCES, list("abcde"), seed=0, recipe="", data="", resamples=0)
+    found = evaluate_reports(REFERENCES, REFERENCES, list("abcde"), seed=0, resamples=0)
     for row in found.metrics:
         assert row.value in (None, 1.0 if row.metric.startswith("f1") else 0.0)
 
@@ -174,20 +174,20 @@ def test_a_report_that_cannot_be_read_does_not_say_that_all_is_well(written: str
 @pytest.mark.filterwarnings("ignore:A report is not in English")
 def test_reports_that_cannot_be_read_do_not_agree() -> None:
     german = "Kein Pleuraerguss.", "Großer Pleuraerguss auf der linken Seite."
-    found = evaluate_reports(german[:1], german[1:], ["p"], seed=0, recipe="", data="", resamples=0)
+    found = evaluate_reports(german[:1], german[1:], ["p"], seed=0, resamples=0)
     assert {row.value for row in found.metrics if row.metric.startswith("f1")} == {None}
-    empty = evaluate_reports(["Lungs are clear."], [""], ["p"], seed=0, recipe="", data="", resamples=0)
+    empty = evaluate_reports(["Lungs are clear."], [""], ["p"], seed=0, resamples=0)
     assert empty.find("f1", "micro").value == 0.0
 
 
 def test_lengths_must_agree() -> None:
     with pytest.raises(DataError, match="2 references, 1 reports, 2 patients"):
-        evaluate_reports(["a", "b"], ["a"], ["p", "q"], seed=0, recipe="", data="")
+        evaluate_reports(["a", "b"], ["a"], ["p", "q"], seed=0)
 
 
 def test_one_patient_has_numbers_and_no_interval_and_what_nobody_said_is_no_case() -> None:
     """Every resample of one patient is that patient: an interval from a number to itself would be a claim."""
-    options = {"seed": 0, "recipe": "", "data": "", "resamples": 9}
+    options = {"seed": 0, "resamples": 9}
     found = evaluate_reports(["Left effusion.", "Edema."], ["Effusion. Edema.", "Edema."], ["p", "p"], **options)
     row = found.find("f1", "micro")
     assert row.value == pytest.approx(0.75)

@@ -23,8 +23,8 @@ def result() -> Result:
     table = pd.DataFrame({"id": [f"S{i}" for i in range(40)], "patient_id": [f"P{i // 2}" for i in range(40)]})
     table["label:effusion"], table["score:effusion"] = label, label + generator.normal(size=40)
     table["label:edema"], table["score:edema"] = 0, 0.0
-    scored = evaluate_scores(table, seed=0, recipe="abc", data="def", resamples=20, name="zero_shot")
-    return replace(scored, synthetic=True)
+    scored = evaluate_scores(table, seed=0, resamples=20, name="zero_shot")
+    return replace(scored, recipe="abc", data="def", synthetic=True)
 
 
 def test_round_trip(result: Result, tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_missing_and_torn_files_are_refused(tmp_path) -> None:
 def test_a_number_that_is_not_one_is_never_written(tmp_path, value: float) -> None:
     row = Metric(metric="auroc", label="effusion", value=value, counts=Counts(n=1, patients=1))
     with pytest.raises(DataError, match=r"cannot be written to r\.json"):
-        write_result(Result(name="x", recipe="", data="", metrics=(row,)), tmp_path / "r.json")
+        write_result(Result(name="x", metrics=(row,)), tmp_path / "r.json")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -82,7 +82,7 @@ def _embeddings(studies: int = 120, seed: int = 0):
 
 
 def _evaluate(image, text, reports, patients, **options):
-    return evaluate_retrieval(image, text, reports, patients, seed=1, recipe="r", data="d", resamples=50, **options)
+    return evaluate_retrieval(image, text, reports, patients, seed=1, resamples=50, **options)
 
 
 def test_directions_equal_a_loop_over_queries() -> None:

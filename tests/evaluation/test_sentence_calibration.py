@@ -106,7 +106,7 @@ def test_verdicts_err_as_seldom_as_promised_and_base_rates_decide_none() -> None
 
 
 def told(reports: list[str], patients: list[str], image: np.ndarray, validation: Studies | None):
-    facts = {"seed": 0, "recipe": "", "data": "", "resamples": 50, "validation": validation}
+    facts = {"seed": 0, "resamples": 50, "validation": validation}
     return evaluate_sentence_check(image, reports, patients, embed, **facts)
 
 

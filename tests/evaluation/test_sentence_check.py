@@ -34,9 +34,7 @@ def test_pairs_differ_in_one_fact_of_the_kinds_asked_for() -> None:
 
 def test_a_model_that_knows_is_perfect_and_its_mirror_always_wrong() -> None:
     for sign, expected in ((1.0, 1.0), (-1.0, 0.0)):
-        found = evaluate_sentence_check(
-            sign * embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50
-        )
+        found = evaluate_sentence_check(sign * embed(TRUE), TRUE, PATIENTS, embed, seed=0, resamples=50)
         assert found.find("auroc", "sentence_margin").value == expected
         assert found.find("recall@1", "hard_negatives").value == expected
         assert found.find("recall@1", "hard_negatives", group="kind=side").counts.n == 12
@@ -49,16 +47,12 @@ def test_a_liking_for_denials_is_seen_by_the_blind_margin() -> None:
         return np.stack([[0.6, 0.8] if "no" in text.lower().split() else [0.8, 0.6] for text in texts])
 
     deny = ["No pneumothorax.", "There is no effusion."] * 4
-    found = evaluate_sentence_check(
-        np.tile([0.0, 1.0], (8, 1)), deny, PATIENTS[:8], likes, seed=0, recipe="", data="", resamples=50
-    )
+    found = evaluate_sentence_check(np.tile([0.0, 1.0], (8, 1)), deny, PATIENTS[:8], likes, seed=0, resamples=50)
     assert found.find("auroc", "sentence_margin").value == found.find("auroc", "sentence_blind").value == 1.0
 
 
 def test_one_embedding_for_every_sentence_is_chance() -> None:
-    found = evaluate_sentence_check(
-        embed(TRUE), TRUE, PATIENTS, lambda t: np.ones((len(t), 64)), seed=0, recipe="", data="", resamples=50
-    )
+    found = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, lambda t: np.ones((len(t), 64)), seed=0, resamples=50)
     assert found.find("auroc", "sentence_margin").value == 0.5
     row = found.find("recall@1", "hard_negatives")
     assert row.value == pytest.approx(row.chance)
@@ -77,39 +71,37 @@ def test_the_margin_forgets_what_belongs_to_the_wording() -> None:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     image = np.concatenate([np.tile(topics[1] * 3, (len(TRUE), 1)), embed(TRUE)], axis=1)
-    found = evaluate_sentence_check(image, TRUE, PATIENTS, shifted, seed=0, recipe="", data="", resamples=50)
+    found = evaluate_sentence_check(image, TRUE, PATIENTS, shifted, seed=0, resamples=50)
     assert found.find("auroc", "sentence_margin").value == 1.0
     assert found.find("auroc", "sentence_cosine").value < 1.0
 
 
 def test_reports_that_cannot_be_falsified_are_told() -> None:
     with pytest.raises(DataError, match="No sentence of these reports can be falsified"):
-        evaluate_sentence_check(np.eye(2), ["Hello.", ""], ["a", "b"], embed, seed=0, recipe="", data="")
+        evaluate_sentence_check(np.eye(2), ["Hello.", ""], ["a", "b"], embed, seed=0)
     with pytest.raises(DataError, match="2 images, 1 reports, 2 patients"):
-        evaluate_sentence_check(np.eye(2), ["Hello."], ["a", "b"], embed, seed=0, recipe="", data="")
+        evaluate_sentence_check(np.eye(2), ["Hello."], ["a", "b"], embed, seed=0)
 
 
 @pytest.mark.slow
 def test_like_for_like_a_model_that_knows_is_perfect_and_one_that_knows_wordings_is_at_chance() -> None:
-    knows = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
+    knows = evaluate_sentence_check(embed(TRUE), TRUE, PATIENTS, embed, seed=0, resamples=50)
     row = knows.find("auroc", "sentence_alike")
     assert (row.value, row.reason, row.interval.low) == (1.0, "separated", None)
     # Whatever it likes, it likes before every image: an alike image is one for all, or one of nothing in the report.
-    alike = evaluate_sentence_check(
-        np.tile(embed(["x"]), (len(TRUE), 1)), TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50
-    )
+    alike = evaluate_sentence_check(np.tile(embed(["x"]), (len(TRUE), 1)), TRUE, PATIENTS, embed, seed=0, resamples=50)
     assert alike.find("auroc", "sentence_alike").value == 0.5
     values = []
     for seed in range(40):
         image = np.random.default_rng(seed).normal(size=(len(TRUE), 64))
-        found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=2)
+        found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, resamples=2)
         values.append(found.find("auroc", "sentence_alike").value)
     assert abs(np.mean(values) - 0.5) < 3 * np.std(values) / np.sqrt(40)
 
 
 def test_like_for_like_is_the_loop_over_sentences_that_say_the_same() -> None:
     image = np.random.default_rng(3).normal(size=(len(TRUE), 64)) + 4 * embed(TRUE)
-    found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, recipe="", data="", resamples=50)
+    found = evaluate_sentence_check(image, TRUE, PATIENTS, embed, seed=0, resamples=50)
     cases = found.cases
     assert cases is not None
     for kind in (None, "side", "negation", "severity"):

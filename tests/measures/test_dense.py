@@ -64,8 +64,7 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
         judged=SimpleNamespace(manifest=data),
         options=SimpleNamespace(split="test"),
         giving=lambda part: [("masks", None, Predictions(IDS, masks=masks))],
-        drawn={"seed": 0, "resamples": 0},
-        source={"recipe": "", "data": "", "synthetic": False},
+        facts={"seed": 0, "resamples": 0, "split": "test"},
     )
     (result,) = Segmentation().run(evaluation)
     assert result.find("lowest_dice", "mass").value == pytest.approx(min(by_hand))
@@ -246,8 +245,7 @@ def test_findings_that_an_answer_does_not_name_are_no_miss_of_it() -> None:
         options=SimpleNamespace(split="test"),
         splits=frozenset({"test"}),
         giving=lambda part: [("boxes", answer, said)],
-        drawn={"seed": 0, "resamples": 100},
-        source={"recipe": "", "data": "", "synthetic": False},
+        facts={"seed": 0, "resamples": 100, "split": "test"},
     )
     (result,) = Detection(iou=(0.3,)).run(evaluation)
     assert [row.label for row in result.metrics] == ["mass", "macro"]
@@ -285,8 +283,7 @@ def test_where_no_judged_picture_has_a_box_there_is_no_result_whatever_training_
             splits=frozenset({"test", "train"}),
             part=lambda split: SimpleNamespace(prepared=train),
             giving=lambda part: [("boxes", answer, Predictions(IDS, boxes=SAID))],
-            drawn={"seed": 0, "resamples": 20},
-            source={"recipe": "", "data": "", "synthetic": False},
+            facts={"seed": 0, "resamples": 20, "split": "test"},
         )
 
     assert list(Detection().run(evaluation([[], [], [], [], None]))) == []

@@ -73,7 +73,6 @@ def test_each_number_lies_in_its_interval_though_resampling_lengthens_a_mean_and
         model=SimpleNamespace(model=SimpleNamespace(vision_kind="image")),
         options=SimpleNamespace(seed=0, split="test"),
         drawn={"seed": 0, "resamples": 200},
-        source={"recipe": "", "data": "", "synthetic": False},
     )
     (result,) = Geometry().run(evaluation)
     assert [row.metric for row in result.metrics] == ["modality_gap", "alignment", "uniformity", "uniformity"]

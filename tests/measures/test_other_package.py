@@ -85,14 +85,14 @@ class Climbing(Measure):
     """One whose result would be written elsewhere."""
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
-        yield Result(name="findings/climbs", metrics=(), recipe="", data="")
+        yield Result(name="findings/climbs", metrics=())
 
 
 class Unfinished(Measure):
     """One that forgot to give what it made."""
 
     def run(self, evaluation: Evaluation) -> Any:
-        Result(name="unfinished", metrics=(), recipe="", data="")
+        Result(name="unfinished", metrics=())
 
 
 class Twice(Measure):

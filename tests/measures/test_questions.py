@@ -73,7 +73,6 @@ def test_a_part_without_a_single_true_answer_has_no_result() -> None:
             options=SimpleNamespace(split="test"),
             splits=frozenset({"test"}),
             giving=lambda part: [("question", answer, said)],
-            drawn={"seed": 0, "resamples": 0},
-            source={"recipe": "", "data": "", "synthetic": False},
+            facts={"seed": 0, "resamples": 0, "split": "test"},
         )
         assert len(list(Questions().run(evaluation))) == count

@@ -105,7 +105,6 @@ def test_it_chooses_the_best_of_a_run() -> None:
 def test_an_evaluation_has_the_answer_the_control_and_their_paired_difference() -> None:
     answer = Answered(entities=list(ENTITIES), predicates=["located_at"])
     said, judged = Predictions(tuple("abcd"), relations=SETS), cohort(**DRAWN)
-    source = {"recipe": "0" * 8, "data": "0" * 8, "synthetic": True}
     evaluation: Any = SimpleNamespace(
         knows_patients=True,
         options=SimpleNamespace(split="test"),
@@ -113,8 +112,7 @@ def test_an_evaluation_has_the_answer_the_control_and_their_paired_difference() 
         splits=frozenset({"train", "test"}),
         prepared=lambda split: SimpleNamespace(manifest=judged),
         giving=lambda part: [("relations", answer, said)],
-        drawn={"seed": 0, "resamples": 20},
-        source=source,
+        facts={"seed": 0, "resamples": 20, "split": "test"},
     )
     own, control = Relations(k=(2,), iou=(0.0, 0.5)).run(evaluation)
     assert (own.name, control.name, control.role) == ("relations", "relations_prior", "control")

@@ -13,7 +13,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.retrieval import evaluate_retrieval
 from medvlp.measures.retrieval import Retrieval
 
-FACTS = {"seed": 0, "recipe": "", "data": "", "resamples": 50}
+FACTS = {"seed": 0, "resamples": 50}
 
 
 def unit(*shape: int, seed: int = 0) -> np.ndarray:

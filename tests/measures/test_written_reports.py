@@ -66,7 +66,7 @@ def results(
         knows_patients=True,
         splits=frozenset({"train", "validate", "test"}),
         options=SimpleNamespace(seed=0, split="test"),
-        facts={"recipe": "r", "data": "d", "synthetic": True, "split": "test"},
+        facts={"seed": 0, "resamples": 50, "split": "test"},
         drawn={"seed": 0, "resamples": 50},
         features=KEY,
         sees=True,

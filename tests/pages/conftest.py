@@ -90,11 +90,11 @@ def results() -> tuple[Result, ...]:
         fitted=made.fitted,
     )  # fmt: skip
     plain = table[table["split"] == "test"].drop(columns=["group:site"])
-    control = evaluate_scores(plain, name="thumbnail", role="control", recipe="r", data="d", seed=0, resamples=40)
+    control = evaluate_scores(plain, name="thumbnail", role="control", seed=0, resamples=40)
     embedding = np.random.default_rng(1).normal(size=(60, 8))
     reports = [f"report {at % 50}" for at in range(60)]
     retrieval = evaluate_retrieval(
-        embedding, embedding + 1, reports, [f"P{at}" for at in range(60)], recipe="r", data="d", seed=0, resamples=40,
+        embedding, embedding + 1, reports, [f"P{at}" for at in range(60)], seed=0, resamples=40,
     )  # fmt: skip
     robust = Result(
         name="robustness", recipe="r", data="d", synthetic=True,

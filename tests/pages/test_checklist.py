@@ -80,7 +80,7 @@ def test_a_threshold_tuned_on_the_test_is_no_threshold_of_the_model() -> None:
         )
         for metric, point in (("auroc", None), ("oracle_f1", "max_f1"))
     ]
-    facts = facts_of(ReportInputs(title="A", results=(Result(name="a", recipe="", data="", metrics=tuple(rows)),)))
+    facts = facts_of(ReportInputs(title="A", results=(Result(name="a", metrics=tuple(rows)),)))
     assert facts["output"] == "Scores, higher where the finding is more likely; no threshold was chosen."
     assert "F1" not in facts["measures"]
 

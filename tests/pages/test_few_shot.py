@@ -21,7 +21,7 @@ def test_numbers_stand_by_finding_and_shots() -> None:
     }
     labels = {name: np.arange(40) % 2 for name in scores}
     people = [str(row) for row in range(40)]
-    result = evaluate_few_shot(scores, labels, people, people, seed=0, recipe="", data="", resamples=50)
+    result = evaluate_few_shot(scores, labels, people, people, seed=0, resamples=50)
     (table,) = few_shot_tables([result])
     assert table.shots == (1, 16)
     assert table.about == "3 draws; macro average over 1 to 2 findings, not the same for all shots"
@@ -37,9 +37,7 @@ def test_numbers_stand_by_finding_and_shots() -> None:
         "too few patients",
     ):
         assert words in page
-    whole = evaluate_few_shot(
-        {"edema": scores["edema"]}, labels, people, people, seed=0, recipe="", data="", resamples=0
-    )
+    whole = evaluate_few_shot({"edema": scores["edema"]}, labels, people, people, seed=0, resamples=0)
     assert few_shot_tables([whole])[0].about == "3 draws; macro average over 1 finding"
     assert 'id="few-shot"' not in render_report(ReportInputs(title="x", results=()))
 
@@ -49,7 +47,7 @@ def test_the_range_of_single_draws_is_never_saved_as_the_interval_of_their_mean(
     people = [str(row) for row in range(60)]
     labels = {"edema": np.arange(60) % 2, "mass": np.arange(60) < 4}
     scores = {name: {1: np.random.default_rng(0).normal(size=(3, 60))} for name in labels}
-    result = evaluate_few_shot(scores, labels, people, people, seed=0, recipe="", data="", resamples=50)
+    result = evaluate_few_shot(scores, labels, people, people, seed=0, resamples=50)
     edema, mass = (result.find("auroc@1", name) for name in ("edema", "mass"))
     assert (mass.interval.low, mass.reason) == (None, "too_few_positives")
     found = re.search(

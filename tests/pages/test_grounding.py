@@ -60,5 +60,5 @@ def test_the_page_has_both_tables_and_says_what_was_flagged(results: tuple[Resul
 
 
 def test_without_maps_there_is_no_section() -> None:
-    page = render_report(ReportInputs(title="t", results=(Result(name="n", recipe="", data="", metrics=()),)))
+    page = render_report(ReportInputs(title="t", results=(Result(name="n", metrics=()),)))
     assert "grounding" not in page.split("</style>")[1]

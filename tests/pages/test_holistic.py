@@ -19,7 +19,7 @@ def row(metric: str, label: str, value: float, group: str | None = None, **more:
 
 
 def result(name: str, *rows: Metric) -> Result:
-    return Result(name=name, recipe="", data="", metrics=rows)
+    return Result(name=name, metrics=rows)
 
 
 ROBUST = result(

@@ -130,7 +130,7 @@ def test_the_gate_tells_both_numbers(results: tuple[Result, ...]) -> None:
                     counts=Counts(n=60, patients=60, labels_used=1))  # fmt: skip
     alike = replace(let_in, metric="auroc_alike", value=0.722)
     one = replace(let_in, label="effusion", counts=replace(let_in.counts, labels_used=None))
-    gate = Result(name="gate_zero_shot", title="Zero-shot", recipe="", data="", metrics=(row, one, let_in, alike),
+    gate = Result(name="gate_zero_shot", title="Zero-shot", metrics=(row, one, let_in, alike),
                   caveats=("The gate would hold back 20 of 80 pictures.",))  # fmt: skip
     (table,) = gate_tables([*results, gate])
     assert dict(table.rows)["effusion"][:2] == (results[0].find("auroc", "effusion", split="test"), one)

@@ -20,8 +20,6 @@ def row(metric: str, label: str, value: float | None, *, n: int = 8) -> Metric:
 MASKS = Result(
     name="segmentation",
     title="Masks against drawn ones",
-    recipe="",
-    data="",
     metrics=(
         row("dice", "lung", 0.912),
         row("false_alarm", "lung", 0.125, n=4),
@@ -33,8 +31,6 @@ MASKS = Result(
 BOXES = Result(
     name="boxes",
     title="Boxes against drawn ones",
-    recipe="",
-    data="",
     metrics=(
         row("ap@0.3", "mass", 0.611),
         row("ap@0.3", "macro", 0.622),
@@ -53,7 +49,7 @@ def test_each_result_is_a_table_whose_last_row_is_the_mean() -> None:
     assert boxes.columns == ("AP (IoU 0.3)", "less the control (IoU 0.3)", "AP (IoU 0.5)")
     assert [None if cell is None else cell.value for cell in boxes.rows[-1].cells] == [0.622, 0.333, None]
     maps = (row("auroc", "macro", 0.8), row("dice@0.3", "mass", 0.1), row("box_ap@0.3", "macro", 0.1))
-    assert places_tables([Result(name="grounding_hires_cam", recipe="", data="", metrics=maps)]) == []
+    assert places_tables([Result(name="grounding_hires_cam", metrics=maps)]) == []
 
 
 def test_the_page_shows_every_number_with_its_interval() -> None:
@@ -84,10 +80,10 @@ def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:
 def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> None:
     """Written reports and questions have neither a macro AUROC nor a recall, and the head says that tables follow."""
     written = (row("f1", "effusion", 0.812), row("f1", "macro", 0.723), row("f1", "micro", 0.634, n=9))
-    reports = Result(name="report_text", title="Report text", recipe="", data="", metrics=written)
+    reports = Result(name="report_text", title="Report text", metrics=written)
     asked = (row("accuracy", "all", 0.545), replace(row("accuracy", "all", 0.456), group="kind=open"))
-    questions = Result(name="questions", title="Questions", recipe="", data="", metrics=asked)
-    ranked = Result(name="retrieval", recipe="", data="", metrics=(row("recall@5", "image_to_report", 0.367),))
+    questions = Result(name="questions", title="Questions", metrics=asked)
+    ranked = Result(name="retrieval", metrics=(row("recall@5", "image_to_report", 0.367),))
     page = render_report(ReportInputs(title="Words", results=(reports, questions, ranked, MASKS)))
     section = page.partition('<section id="others">')[2].partition("</section>")[0]
     words = " ".join(re.sub(r"<[^>]+>", " ", section).split())

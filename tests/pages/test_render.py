@@ -67,21 +67,17 @@ def _results(synthetic: bool = True) -> tuple[Result, ...]:
         table[f"label:{finding}"], table[f"score:{finding}"] = label.astype(int), label + generator.normal(size=rows)
     table["group:site"] = np.where(generator.random(rows) < 0.5, "north", "south")
     table["group:size@effusion"] = size_terciles(generator.random(rows), table["label:effusion"] == 1)
-    options = {"seed": 0, "resamples": 60, "data": "data-hash"}
-    zero_shot = evaluate_scores(table, name="zero_shot", recipe="recipe-hash", **options)
+    options = {"seed": 0, "resamples": 60}
+    zero_shot = evaluate_scores(table, name="zero_shot", **options)
     plain = table.drop(columns=["group:site", "group:size@effusion"])
-    control = evaluate_scores(plain, name="thumbnail", role="control", recipe="control-hash", **options)
+    control = evaluate_scores(plain, name="thumbnail", role="control", **options)
     embedding = generator.normal(size=(rows, 8))
     reports = [f"report {index % 130}" for index in range(rows)]
     retrieval = evaluate_retrieval(
-        embedding,
-        embedding + generator.normal(size=embedding.shape),
-        reports,
-        patients,
-        recipe="recipe-hash",
-        **options,
+        embedding, embedding + generator.normal(size=embedding.shape), reports, patients, **options
     )
-    return tuple(replace(each, synthetic=synthetic) for each in (zero_shot, control, retrieval))
+    facts = {"recipe": "recipe-hash", "data": "data-hash", "synthetic": synthetic}
+    return tuple(replace(each, **facts) for each in (zero_shot, control, retrieval))
 
 
 def _inputs(results: tuple[Result, ...]) -> ReportInputs:
@@ -293,9 +289,7 @@ def test_numbers_after_a_name_written_from_right_to_left_stand_outside_of_it():
     named = [(metric, label) for metric in ("auroc", "auroc_gap") for label in (name, "macro")]
     rows = [Metric(metric=metric, label=label, value=-0.1, **gap) for metric, label in named]
     page = render_report(
-        ReportInputs(
-            title="t", results=(Result(name="zero_shot", recipe="", data="", metrics=tuple(rows), flags=(flag,)),)
-        )
+        ReportInputs(title="t", results=(Result(name="zero_shot", metrics=tuple(rows), flags=(flag,)),))
     )
     shown = "<bdi>תפליט</bdi> &lt;<bdi>פלאורלי</bdi>&gt;"
     assert f"AUROC of {shown}: 0.75 for site <bdi>بيروت</bdi>, -0.10 (95 % -0.15 to -0.05)" in page

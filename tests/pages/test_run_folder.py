@@ -44,7 +44,7 @@ def run(tmp_path):
     table = pd.DataFrame(
         {"id": range(30), "patient_id": range(30), "label:effusion": label.astype(int), "score:effusion": label * 1.0}
     )
-    result = evaluate_scores(table, seed=0, recipe="r", data="d", resamples=20, name="linear_probe")
+    result = evaluate_scores(table, seed=0, resamples=20, name="linear_probe")
     write_result(result, tmp_path / "results" / "linear_probe.json")
     fitted = {"effusion": {"operating_points": {}}}
     write_result(replace(result, name="zero_shot", fitted=fitted), tmp_path / "results" / "zero_shot.json")

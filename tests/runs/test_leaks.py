@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,10 +56,14 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
         Metric(metric="auroc", label="edema", value=0.9, counts=Counts(n=6, positives=3, patients=6)),
         Metric(metric="auroc", label="macro", value=0.9, counts=Counts(n=6, patients=6, labels_used=1)),
     )
-    result = Result(name="zero_shot", recipe="", data="", metrics=rows)
+    result = Result(name="zero_shot", metrics=rows)
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})
-    evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle), synthetic=True)
+    evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle), synthetic=True, recipe="r")
+    evaluation.manifest = manifest
     marked = Evaluation.marked(evaluation, result)  # type: ignore[arg-type]
+    assert (marked.recipe, marked.data) == ("r", manifest.hash)
+    own = Evaluation.marked(evaluation, replace(result, recipe="other"))  # type: ignore[arg-type]
+    assert (own.recipe, own.data) == ("other", manifest.hash)
     assert marked.caveats == (CAVEAT, f"The model's training: {CAVEAT}")
     write_result(marked, tmp_path / "run" / "results" / "zero_shot.json")
     assert load_result(tmp_path / "run" / "results" / "zero_shot.json").caveats == marked.caveats

@@ -167,9 +167,7 @@ def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):
 def test_an_uncertain_case_is_called_so_and_what_the_policy_counts_it_as():
     columns = {"id": ["a", "b", "c"], "label:edema": [1.0, 0.0, -1.0], "score:edema": [0.9, 0.2, 0.1]}
     for policy in ("u_ones", "u_zeros", "u_ignore"):
-        judged = Result(
-            name="r", recipe="", data="", metrics=(), options={"policy": policy}, cases=pd.DataFrame(columns)
-        )
+        judged = Result(name="r", metrics=(), options={"policy": policy}, cases=pd.DataFrame(columns))
         html = cards(error_table(judged, "edema"), Album(None), "edema")
         assert ("edema uncertain, counted as present" in html) == (policy == "u_ones")
         assert ("edema uncertain, counted as absent" in html) == (policy == "u_zeros")
@@ -179,7 +177,7 @@ def test_an_uncertain_case_is_called_so_and_what_the_policy_counts_it_as():
 @pytest.mark.parametrize(("truth", "rivals"), [(1.0, "without"), (0.0, "with")])
 def test_among_cases_of_one_class_none_is_on_the_wrong_side_of_others(truth, rivals):
     cases = pd.DataFrame({"id": ["a", "b"], "label:edema": [truth] * 2, "score:edema": [0.9, 0.2]})
-    table = error_table(Result(name="r", recipe="", data="", metrics=(), cases=cases), "edema")
+    table = error_table(Result(name="r", metrics=(), cases=cases), "edema")
     assert table["wrong"].isna().all()
     html = cards(table, Album(None), "edema")
     assert html.count(f"there are none {rivals} it") == 2

@@ -89,13 +89,13 @@ def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result
 
 def test_a_mean_over_a_rare_finding_says_so_and_min_positives_leaves_it_out() -> None:
     rows = table({"common": 60, "four": 4})
-    plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=40)
+    plain = evaluate_scores(rows[rows["split"] == "test"], seed=0, resamples=40)
     assert plain.find("auroc", "macro").reason == "rare_findings"
-    kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=40, min_positives=5)
+    kept = evaluate_scores(rows[rows["split"] == "test"], seed=0, resamples=40, min_positives=5)
     assert (kept.find("auroc", "macro").reason, kept.find("auroc", "macro").counts.labels_used) == (None, 1)
-    four = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=0, min_positives=4)
+    four = evaluate_scores(rows[rows["split"] == "test"], seed=0, resamples=0, min_positives=4)
     assert four.find("auroc", "macro").counts.labels_used == 2  # so many are enough
-    none = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30, min_positives=99)
+    none = evaluate_scores(rows[rows["split"] == "test"], seed=0, resamples=30, min_positives=99)
     assert none.find("auroc", "macro").reason == "none_large_enough"
 
 
@@ -135,7 +135,7 @@ def test_a_groups_mean_stands_by_everybodys_over_the_same_findings() -> None:
     south = (rows["label:some"] == 1).to_numpy() & (np.arange(len(rows)) >= 5)
     south |= np.arange(len(rows)) % 2 == 1
     rows["group:site"] = np.where(south, "south", "north")
-    result = evaluate_scores(rows, seed=0, recipe="", data="", resamples=30)
+    result = evaluate_scores(rows, seed=0, resamples=30)
     north, south_row = (result.find("auroc", "macro", group=f"site={name}") for name in ("north", "south"))
     assert (north.counts.labels_used, south_row.counts.labels_used) == (1, 2)
     alike = result.find("auroc_alike", "macro", group="site=north")
@@ -157,7 +157,7 @@ def test_a_group_without_a_mean_says_how_many_cases_it_has() -> None:
     rows = table({"common": 60})
     rows["group:view"] = np.where(np.arange(len(rows)) % 2, "PA", "AP")
     rows.loc[rows["group:view"] == "PA", "label:common"] = 0.0
-    result = evaluate_scores(rows.drop(columns="split"), seed=0, recipe="", data="", resamples=0, min_positives=30)
+    result = evaluate_scores(rows.drop(columns="split"), seed=0, resamples=0, min_positives=30)
     pa = next(row for row in control_forest(result, "view").rows if row.name == "PA")
     assert (pa.cases, pa.note) == ("200 cases", "no finding has both classes")
 
@@ -216,7 +216,7 @@ def test_a_mark_of_a_comparison_is_explained_below_it() -> None:
 
 def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
     rows = table({"four": 4, "three": 3})
-    found = evaluate_scores(rows[rows["split"] == "test"], seed=0, recipe="", data="", resamples=30)
+    found = evaluate_scores(rows[rows["split"] == "test"], seed=0, resamples=30)
     macro = found.find("auroc", "macro")
     assert (macro.interval.low, macro.interval.method, macro.reason) == (None, "none", "too_few_positives")
     assert macro.value == pytest.approx(np.mean([found.find("auroc", name).value for name in ("four", "three")]))

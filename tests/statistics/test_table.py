@@ -53,7 +53,7 @@ def _table(seed: int) -> pd.DataFrame:
 @pytest.mark.parametrize("form", ["percentile", "bca"])
 def test_a_metric_of_rankings_is_made_with_intervals_and_made_again(form: str) -> None:
     table = _table(0)
-    result = evaluate_scores(table, seed=0, recipe="", data="", resamples=50, interval=form)  # type: ignore[arg-type]
+    result = evaluate_scores(table, seed=0, resamples=50, interval=form)  # type: ignore[arg-type]
     row = result.find("pairs_right", "a", split="test")
     test = table[table["split"] == "test"]
     high, low = (test.loc[test["label:a"] == label, "score:a"].to_numpy() for label in (1, 0))

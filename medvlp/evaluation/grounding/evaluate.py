@@ -40,8 +40,6 @@ def evaluate_grounding(
     *,
     scale: Scale,
     seed: int,
-    recipe: str,
-    data: str,
     resamples: int = 2000,
     min_positives: int = 30,
     thresholds: Mapping[str, float] | None = None,
@@ -56,7 +54,7 @@ def evaluate_grounding(
     Args:
         cases: one at a time; none is kept.
         scale: how thresholds read the map's values, see `measure`.
-        recipe, data, name, title: of the `Result`, see there.
+        name, title: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         min_positives: cases with a region that a finding needs to take part in the macro average.
         thresholds: finding -> strongest value from which on the finding is said to be there, fitted on other cases
@@ -71,7 +69,7 @@ def evaluate_grounding(
     Example:
         >>> case = Case(id="a", patient="p", finding="mass", values=np.array([[0.0, 1.0], [0.0, 0.0]]), size=(8, 8),
         ...             view=(0, 0, 8, 8), boxes=((4, 0, 8, 4),))
-        >>> found = evaluate_grounding([case], scale="peak", seed=0, recipe="", data="", resamples=20)
+        >>> found = evaluate_grounding([case], scale="peak", seed=0, resamples=20)
         >>> found.find("pointing_game", "all").value, found.find("pointing_game", "all").chance
         (1.0, 0.25)
     """
@@ -86,14 +84,7 @@ def evaluate_grounding(
         split=split,
     )
     return Result(
-        name=name,
-        recipe=recipe,
-        data=data,
-        metrics=tuple(rows),
-        cases=table.assign(split=split),
-        role=role,
-        title=title,
-        caveats=caveats,
+        name=name, metrics=tuple(rows), cases=table.assign(split=split), role=role, title=title, caveats=caveats
     )
 
 

@@ -47,8 +47,6 @@ def evaluate_sanity(
     patients: Sequence[str],
     findings: Sequence[str],
     seed: int,
-    recipe: str,
-    data: str,
     resamples: int = 1000,
     split: str = "",
     name: str = "grounding_sanity",
@@ -66,7 +64,7 @@ def evaluate_sanity(
         ids: picture of each case.
         patients: patient of each case.
         findings: what each case asks for.
-        recipe, data, name, title: of the `Result`, see there.
+        name, title: of the `Result`, see there.
         resamples: over patients; 0 for no intervals.
         split: written into the rows.
 
@@ -105,7 +103,7 @@ def evaluate_sanity(
                 "show where a finding usually lies, not what is in the picture."
             )
         rows.append(row)
-    return Result(name=name, recipe=recipe, data=data, metrics=tuple(rows), title=title, caveats=tuple(caveats))
+    return Result(name=name, metrics=tuple(rows), title=title, caveats=tuple(caveats))
 
 
 def _alike(maps: Sequence[NDArray[np.floating]], same: Sequence[str], other: Sequence[str]) -> FloatArray:

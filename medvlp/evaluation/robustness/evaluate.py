@@ -49,8 +49,6 @@ def evaluate_robustness(
     seed: int = 0,
     resamples: int = 1000,
     min_positives: int = 1,
-    recipe: str = "",
-    data: str = "",
     split: str = "",
 ) -> Result:
     """Return what each factor does: ``auroc_difference`` (changed less clean) and the share ``flagged`` by the gate.
@@ -62,7 +60,6 @@ def evaluate_robustness(
         changed: the same cases, or some of them (only some studies have a lateral picture).
         resamples: of patients.
         min_positives: of a finding in the macro average.
-        recipe, data: of the `Result`, see there.
         split: written into the rows.
 
     Raises:
@@ -88,15 +85,13 @@ def evaluate_robustness(
     return Result(
         name="robustness",
         title="Robustness: one factor changed",
-        recipe=recipe,
-        data=data,
         metrics=tuple(rows),
         cases=pd.concat([_cases_of(each) for each in (clean, *changed)], ignore_index=True),
     )
 
 
 def _result(condition: Condition) -> Result:
-    return Result(name=condition.group or "clean", recipe="", data="", metrics=(), cases=condition.cases)
+    return Result(name=condition.group or "clean", metrics=(), cases=condition.cases)
 
 
 def _cases_of(condition: Condition) -> pd.DataFrame:

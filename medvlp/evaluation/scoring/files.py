@@ -101,19 +101,18 @@ def score_reports(
         raise DataError(
             f"{path} repeats the id in {int(table['id'].duplicated().sum())} of {len(table)} rows: give each its own."
         )
-    return evaluate_reports(
+    result = evaluate_reports(
         table["reference"].astype(str).tolist(),
         table["written"].astype(str).tolist(),
         table["patient_id"].astype(str).tolist(),
         seed=options.seed,
-        recipe=hash_of([options.seed, options.resamples, vocabulary, code_hash("evaluation"), code_hash("text")]),
-        data=hash_of([sha256_of(path)]),
         wanted=vocabulary,
         has_prior=_priors(path, table),
         resamples=options.resamples,
         title=title or path.stem,
-        synthetic=synthetic,
     )
+    recipe = hash_of([options.seed, options.resamples, vocabulary, code_hash("evaluation"), code_hash("text")])
+    return replace(result, recipe=recipe, data=hash_of([sha256_of(path)]), synthetic=synthetic)
 
 
 def _priors(path: Path, table: pd.DataFrame) -> list[bool] | None:

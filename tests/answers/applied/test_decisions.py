@@ -64,7 +64,7 @@ def stored(tiny_run: Trained, tmp_path: Path) -> Callable[..., Bundle]:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tiny_run.bundle, folder)
         plain = {name: each.to_dict() for name, each in findings.items()}
-        found = Result(name=answer, recipe="", data="hash", metrics=(), fitted=plain)
+        found = Result(name=answer, data="hash", metrics=(), fitted=plain)
         store_fitted(folder, {answer: found}, calibration="temperature")
         return load_bundle(folder)
 
@@ -143,12 +143,12 @@ def test_what_is_not_judged_keeps_what_was_chosen_before(
 ) -> None:
     one, two, three = labels[:3]
     row = Metric(metric="auroc", label=one, value=0.8, counts=Counts(n=40, positives=20, patients=40))
-    first = Result(name="zero_shot", recipe="", data="first", metrics=(row,))
+    first = Result(name="zero_shot", data="first", metrics=(row,))
     before = answer_of(stored(dict.fromkeys((one, two, three), fitted(20, 40))))
     store_fitted(tmp_path / "bundle", {"zero_shot": first}, calibration="temperature")
     plain = {two: fitted(30, 30, 0.05).to_dict(), three: fitted(9, 50).to_dict()}
     row = replace(row, label=two)
-    found = Result(name="zero_shot", recipe="", data="second", metrics=(row,), fitted=plain)
+    found = Result(name="zero_shot", data="second", metrics=(row,), fitted=plain)
     store_fitted(tmp_path / "bundle", {"zero_shot": found}, calibration="temperature")
     after = answer_of(load_bundle(tmp_path / "bundle"))
     for part in ("operating_points", "calibration"):
@@ -172,7 +172,7 @@ def test_predictive_values_are_evidence_where_the_bundle_calls_and_nowhere_else(
     rows = [replace(row, label=name) for name in (one, two)]
     rows += [replace(each, metric="ppv", operating_point="youden", threshold=0.4) for each in rows]
     chosen = {one: fitted(20, 40).to_dict(), two: fitted(9, 50).to_dict()}
-    found = Result(name="zero_shot", recipe="", data="", metrics=tuple(rows), fitted=chosen)
+    found = Result(name="zero_shot", metrics=tuple(rows), fitted=chosen)
     stored({})
     store_fitted(tmp_path / "bundle", {"zero_shot": found}, calibration="temperature")
     evidence = answer_of(load_bundle(tmp_path / "bundle")).evidence

@@ -95,17 +95,13 @@ def written(head: Speaker, memory: Tensor) -> list[str]:
 
 def f1(references: Sequence[str], texts: Sequence[str]) -> float:
     """Return the micro F1 of findings, both read by rules."""
-    found = evaluate_reports(
-        references, texts, [str(i) for i in range(len(texts))], seed=0, recipe="", data="", resamples=0
-    )
+    found = evaluate_reports(references, texts, [str(i) for i in range(len(texts))], seed=0, resamples=0)
     return float(found.find("f1", "micro").value or 0.0)
 
 
 def wrong_sides(references: Sequence[str], texts: Sequence[str]) -> float:
     """Return the share of wrong sides among findings that both reports place on one."""
-    found = evaluate_reports(
-        references, texts, [str(i) for i in range(len(texts))], seed=0, recipe="", data="", resamples=0
-    )
+    found = evaluate_reports(references, texts, [str(i) for i in range(len(texts))], seed=0, resamples=0)
     return float(found.find("side_error", "reports").value or 0.0)
 
 

@@ -55,7 +55,7 @@ def test_a_gap_is_the_difference_of_the_areas_of_a_group_and_of_all_others() -> 
     audit = _audit(table)
     gap = _row(audit, "auroc_gap", "sex=F", "edema")
     assert gap.value == pytest.approx((gap.test.second or 0) - (gap.test.first or 0))
-    result = evaluate_scores(table, seed=0, recipe="", data="", resamples=0)
+    result = evaluate_scores(table, seed=0, resamples=0)
     assert gap.test.second == pytest.approx(result.find("auroc", "edema", group="sex=F").value)
     assert gap.test.first == pytest.approx(result.find("auroc", "edema", group="sex=M").value)
     assert gap.counts.n == int((table["group:sex"] == "F").sum())
@@ -90,7 +90,7 @@ def test_a_small_group_has_no_number_anywhere() -> None:
     table["split"] = np.where(table["patient_id"] % 2, "test", "validate")
     for result in (
         score_predictions(table, options=ScoreOptions(resamples=20)),
-        with_audit(evaluate_scores(table.drop(columns="split"), seed=0, recipe="", data="", resamples=20), FAST),
+        with_audit(evaluate_scores(table.drop(columns="split"), seed=0, resamples=20), FAST),
     ):
         rows = [row for row in result.metrics if row.group == "source=clinic" and row.label == "effusion"]
         rows = [row for row in rows if "conformal" not in row.metric and row.metric != "abstention"]

@@ -33,10 +33,7 @@ def case(
 
 
 def evaluated(cases: list[Case], **options: object) -> object:
-    return evaluate_grounding(
-        cases,
-        **{"scale": "peak", "seed": 3, "recipe": "r", "data": "d", "resamples": 200, "min_positives": 1} | options,
-    )  # pyrefly: ignore
+    return evaluate_grounding(cases, **{"scale": "peak", "seed": 3, "resamples": 200, "min_positives": 1} | options)  # pyrefly: ignore
 
 
 def test_every_finding_its_pool_and_its_macro_average() -> None:
@@ -159,8 +156,6 @@ def sane(maps: list[np.ndarray], random: list[np.ndarray]) -> object:
         patients=[f"p{at}" for at in range(count)],
         findings=["mass"] * count,
         seed=0,
-        recipe="",
-        data="",
         resamples=50,
         title="The map",
     )

@@ -77,11 +77,11 @@ def test_the_default_is_the_best_on_validation_whatever_the_judged_pictures_say(
             Metric(metric=CHOICE, label="mass", value=1 - chosen, split="validate", counts=Counts(n=20, patients=20)),
         ]
         kept = {"answer": "it", "method": method, "component": {"name": method}}
-        return Result(name=f"grounding_{method}", recipe="", data="d", metrics=tuple(rows), fitted={"map": kept})
+        return Result(name=f"grounding_{method}", data="d", metrics=tuple(rows), fitted={"map": kept})
 
     found = map_evidence([result("hires_cam", 0.4, 0.9), result("occlusion", 0.6, 0.5)])["it"]
     assert (found["default"], found["best"]) == ("occlusion", {"mass": "hires_cam"})
     assert set(found["methods"]) == {"hires_cam", "occlusion"}
     kept = found["hits"]["mass"]["occlusion"]
     assert (kept["value"], kept["centre"], kept["gain_low"], kept["n"]) == (0.5, 0.2, pytest.approx(0.1), 40)
-    assert map_evidence([Result(name="grounding_centre", recipe="", data="", metrics=())]) == {}
+    assert map_evidence([Result(name="grounding_centre", metrics=())]) == {}

@@ -138,10 +138,10 @@ def conditions() -> tuple[Condition, list[Condition]]:
 
 def test_the_table_is_that_of_paired_comparisons_and_corrects_the_macros_together() -> None:
     clean, changed = conditions()
-    found = evaluate_robustness(clean, changed, resamples=200, split="test", recipe="r", data="d")
+    found = evaluate_robustness(clean, changed, resamples=200, split="test")
     wanted = compare_results(
-        Result(name="x", recipe="", data="", metrics=(), cases=clean.cases),
-        Result(name="y", recipe="", data="", metrics=(), cases=changed[1].cases),
+        Result(name="x", metrics=(), cases=clean.cases),
+        Result(name="y", metrics=(), cases=changed[1].cases),
         resamples=200,
     )
     for label in ("a", "b", "macro"):

@@ -363,7 +363,7 @@ def test_the_document_follows_the_stored_json_schema(result: Result, tmp_path) -
 def test_a_number_tuned_on_test_rows_is_never_written_alone(tmp_path) -> None:
     row = Metric(metric="oracle_f1", label="effusion", value=0.5, counts=Counts(n=9, patients=9))
     with pytest.raises(DataError, match="gives oracle_f1 for 'effusion' alone: its threshold was tuned on the rows"):
-        write_result(Result(name="x", recipe="", data="", metrics=(row,)), tmp_path / "r.json")
+        write_result(Result(name="x", metrics=(row,)), tmp_path / "r.json")
 
 
 def test_without_resamples_every_value_stays(table: pd.DataFrame, result: Result) -> None:

@@ -68,7 +68,7 @@ class Informedness(Measure):
                 )
                 for label, value in self.values(said, cohort).items()
             ]
-            yield Result(name=f"{name}_informedness", recipe=evaluation.recipe, data=cohort.hash, metrics=tuple(rows))
+            yield Result(name=f"{name}_informedness", metrics=tuple(rows))
 
 
 def _informedness(scores: np.ndarray, cohort: Manifest, label: str) -> float:

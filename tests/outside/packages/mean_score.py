@@ -30,4 +30,4 @@ class MeanScore(Measure):
             row = Metric(
                 metric="mean_score", label=self.finding, value=value, counts=Counts(n=len(said.ids), patients=1)
             )
-            yield Result(name=f"{name}_mean_score", metrics=(row,), recipe=evaluation.recipe, data="")
+            yield Result(name=f"{name}_mean_score", metrics=(row,))
