@@ -32,6 +32,7 @@ def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Me
     """Return a row with an interval and how it was made.
 
     A row of too few patients of a class stays without one, unless it is of a share: Wilson's and Mercaldo's hold there.
+    So does one whose draws are one number, which is no sign of how sure it is, but for median ranks and differences.
     """
     made = found.used + found.skipped
     reason = row.reason
@@ -41,6 +42,9 @@ def with_interval(row: Metric, found: Interval, *, method: str, form: str) -> Me
         reason = reason.removeprefix("too_")
     if made and found.low is None:
         reason = "few_resamples"
+    ends = np.array([found.low, found.high], dtype=np.float64)
+    if made and repeats(ends) and not row.metric.endswith(("median_rank", "_difference")):
+        return without_interval(replace(row, reason="no_spread"))
     interval = replace(row.interval, low=found.low, high=found.high, method=method, form=form)
     if made:
         interval = replace(interval, resamples=found.used, skipped=found.skipped)
@@ -140,8 +144,7 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, re
         return without_interval(replace(row, reason=row.reason or "no_rows"))
     if draws is None or not len(draws):
         return without_interval(row)
-    rank = row.metric.endswith("_rank")  # a median rank may well be the same in all of them
-    if not rank and repeats(draws):
+    if row.metric != "median_rank" and repeats(draws):  # which may well be the same in all of them
         return without_interval(replace(row, reason=row.reason or "no_spread"))
     if row.reason in TOO_FEW:
         return without_interval(row)

@@ -139,6 +139,13 @@ def test_the_interval_resamples_the_queries_of_patients() -> None:
         assert [row.interval.low, row.interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-12)
 
 
+def test_a_mean_that_is_the_same_in_every_resample_has_no_interval() -> None:
+    found = _evaluate(np.eye(9), np.eye(9), list("abcdefghi"), list("ABCDEFGHI"), ks=(1,))
+    for metric in ("recall@1", "mean_rank"):
+        row = found.find(metric, "image_to_report")
+        assert (row.value, row.interval.low, row.reason) == (1.0, None, "no_spread")
+
+
 def test_equal_reports_apart_from_white_space_and_case_are_one_group() -> None:
     image, text, _, patients = _embeddings(4)
     rows = _evaluate(image, text, ["No effusion.", "no  effusion.\n", "Nodule.", "Edema."], patients, ks=(1,))

@@ -315,6 +315,4 @@ def _with_its_interval(
 
 
 def _drawn(row: Metric, found: Interval, resamples: int, *, form: str = "percentile") -> Metric:
-    if found.low == found.high == 0 and row.reason not in TOO_FEW:  # nobody is called, or nothing wrong, in all draws
-        return replace(row, reason="no_spread")
     return with_interval(row, found, method="patient_bootstrap", form=form) if resamples else row

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medvlp.evaluation.metric_row import is_separated, separated, with_interval, with_share
+from medvlp.evaluation.metric_row import with_interval, with_share
 from medvlp.evaluation.results import Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, Statistic
@@ -79,8 +79,6 @@ def _size_row(data: SplitData, finding: Finding, sets: ConformalSets, draws: Flo
     row = replace(data.row(finding, "conformal_set_size"), value=value)
     if not len(draws):
         return row
-    if is_separated(value, draws, ends=(0.0, 1.0, 2.0)):  # sets of one size
-        return separated(row)
     return with_interval(
         row, percentile_interval(draws, level=row.interval.level), method="patient_bootstrap", form="percentile"
     )

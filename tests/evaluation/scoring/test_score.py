@@ -422,6 +422,22 @@ def test_a_benefit_of_calling_nobody_has_no_interval_without_width() -> None:
         assert everybody[0] < 0  # calling nobody is better than calling everybody, and has 0
 
 
+@pytest.mark.parametrize("kind", ["constant", "right", "wrong"])
+def test_no_number_has_an_interval_without_width(kind: str) -> None:
+    """The same number in every resample is no sign of how sure it is: of a constant score's AUROC, F1 and Brier score.
+
+    Calling all who have a finding and nobody else has the net benefit of its prevalence, which is not known exactly.
+    """
+    table = _table().drop(columns=["label:nodule", "score:nodule", "group:site"])
+    table = table[table["label:effusion"].isin([0, 1])].assign(patient_id=table["id"])
+    present = (table["label:effusion"] == 1).astype(float)
+    table["score:effusion"] = {"constant": 0.5, "right": present, "wrong": 1 - present}[kind]
+    found = score_predictions(table, options=FAST)
+    assert [row for row in found.metrics if None is not row.interval.low == row.interval.high] == []
+    benefit = found.find("net_benefit@0.2", "effusion", split="test", calibration="platt")
+    assert (benefit.interval.low, benefit.reason) == (None, "no_spread")
+
+
 def test_the_interval_of_a_calibration_error_is_of_resampled_bins_moved_to_the_estimate() -> None:
     generator = np.random.default_rng(1)
     p = generator.random(400)
