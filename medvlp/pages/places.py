@@ -19,6 +19,7 @@ _COLUMNS = {
 _MAPS = ("pointing_game", "map_of_random_weights", "map_between_images", "map_between_findings")
 _ELSEWHERE = {"auroc", "auroc_difference", "gate_held_back", "dice", "ap", *_MAPS}
 _RANKS = ("recall", "median_rank", "mean_rank")
+_RATES = ("unknown_share", "true_contradicted", "false_supported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ def places_tables(results: Sequence[Result]) -> list[PlacesTable]:
 def other_tables(results: Sequence[Result]) -> list[PlacesTable]:
     """Return the tables of results of which no section shows a number but ranks: written reports, questions, prompts.
 
+    Of a sentence check, whose AUROCs have a section, the rates of its verdicts.
+
     Example:
         >>> from medvlp.evaluation.results import Counts
         >>> row = Metric(metric="f1", label="edema", value=0.9, counts=Counts(n=4, patients=3), group="site=north")
@@ -73,8 +76,9 @@ def other_tables(results: Sequence[Result]) -> list[PlacesTable]:
     found = []
     for result in results:
         names = [row.metric.partition("@")[0] for row in judged_rows(result.metrics)]
-        own = [row for row, name in zip(judged_rows(result.metrics), names, strict=True) if name not in _RANKS]
-        if own and _ELSEWHERE.isdisjoint(names):
+        shown = set(names) - set(_RANKS) if _ELSEWHERE.isdisjoint(names) else _RATES
+        own = [row for row, name in zip(judged_rows(result.metrics), names, strict=True) if name in shown]
+        if own:
             found.append(_table(result, own))
     return found
 

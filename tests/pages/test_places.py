@@ -93,3 +93,15 @@ def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> 
     assert "0.367" not in words
     assert "0.912" not in words
     assert 'href="#others"' in page
+
+
+def test_the_errors_of_verdicts_on_sentences_stand_on_the_page() -> None:
+    """A sentence check has AUROCs, which have a section; a false sentence that passes for true is none of them."""
+    errors = (row("true_contradicted", "sentence_verdict", 0.123), row("false_supported", "sentence_verdict", 0.234))
+    seen = (row("auroc", "sentence_margin", 0.777), row("unknown_share", "sentence_calibrated", 0.345), *errors)
+    page = render_report(ReportInputs(title="Words", results=(Result(name="sentence_check", metrics=seen),)))
+    section = page.partition('<section id="others">')[2].partition("</section>")[0]
+    words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
+    assert "sentence verdict 8 7 – 0.123 0.073 to 0.173 0.234 0.184 to 0.284" in words
+    assert "calibrated probability 8 7 0.345" in words
+    assert "0.777" not in words
