@@ -79,7 +79,7 @@ def curves(result: Result, *, resamples: int, seed: int) -> tuple[list[CurveFigu
         clusters = patient_clusters(table.loc[known, "patient_id"].astype(str), labels)
         try:
             draws = 1 if row.reason in TOO_FEW else resamples  # of one there is no band, as there is no interval
-            both = rank_curves(labels, scores, clusters, resamples=draws, seed=seed)
+            both = rank_curves(labels, scores, clusters, resamples=draws, seed=seed, level=row.interval.level)
         except UndefinedMetricError:
             continue
         prevalence = float(np.mean(labels))

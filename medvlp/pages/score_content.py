@@ -217,12 +217,13 @@ def _figure(
     key: str,
 ) -> ProbabilityFigure:
     patients = table.loc[known, "patient_id"].astype(str)
-    bins = reliability_bins(truth, values, patients)
+    error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
+    level = 0.95 if error is None else error.interval.level
+    bins = reliability_bins(truth, values, patients, level=level)
     end = max(0.1, min(0.99, round(float(np.quantile(values, 0.995)) + 0.05, 2)))
     places = np.linspace(0.01, end, 60)
     clusters = patient_clusters(patients, truth)
-    curve = decision_curve(truth, values, clusters, thresholds=places, resamples=resamples, seed=seed)
-    error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
+    curve = decision_curve(truth, values, clusters, thresholds=places, resamples=resamples, seed=seed, level=level)
     around = "" if error is None or not interval(error) else f" ({interval(error)})"
     # Calling everybody by the model is not above calling everybody, whatever rounding adds.
     better = np.flatnonzero(curve.model - np.maximum(curve.everybody, 0) > 1e-12)

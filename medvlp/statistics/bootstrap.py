@@ -167,14 +167,14 @@ def percentile_interval(draws: FloatArray, *, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high), used, skipped)
 
 
-def percentile_band(draws: FloatArray) -> FloatArray:
+def percentile_band(draws: FloatArray, *, level: float = 0.95) -> FloatArray:
     """Return `percentile_interval` at each of T places of draws ``(resamples, T)``, ``(2, T)``; NaN where none is.
 
     Example:
         >>> percentile_band(np.stack([np.arange(101.0), np.full(101, np.nan)], axis=1)).round(1).tolist()
         [[2.5, nan], [97.5, nan]]
     """
-    found = [percentile_interval(place) for place in draws.T]
+    found = [percentile_interval(place, level=level) for place in draws.T]
     return np.array([[each.low, each.high] for each in found], dtype=np.float64).T
 
 

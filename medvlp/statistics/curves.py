@@ -45,14 +45,17 @@ class RankCurves:
     precision_recall: Curve
 
 
-def rank_curves(labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int) -> RankCurves:
+def rank_curves(
+    labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, resamples: int, seed: int, level: float = 0.95
+) -> RankCurves:
     """Return both curves, their bands from the same resamples: making these takes longer than either curve.
 
     Args:
         labels: ``(n,)`` of 0 and 1.
         scores: ``(n,)`` finite.
         clusters: the patients of these rows.
-        resamples: bootstrap resamples for the bands, of 95 % at each place.
+        resamples: bootstrap resamples for the bands.
+        level: of these, at each place.
 
     Raises:
         UndefinedMetricError: if a class is missing.
@@ -78,8 +81,8 @@ def rank_curves(labels: ArrayLike, scores: ArrayLike, clusters: Clusters, *, res
     drawn = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
     roc, steps = np.split(drawn, 2, axis=1)
     return RankCurves(
-        Curve(*_roc_vertices(whole), _GRID, *percentile_band(roc)),
-        Curve(*_precision_vertices(whole), _GRID, *percentile_band(steps)),
+        Curve(*_roc_vertices(whole), _GRID, *percentile_band(roc, level=level)),
+        Curve(*_precision_vertices(whole), _GRID, *percentile_band(steps, level=level)),
     )
 
 

@@ -59,6 +59,7 @@ def decision_curve(
     thresholds: ArrayLike | None = None,
     resamples: int,
     seed: int,
+    level: float = 0.95,
 ) -> DecisionCurve:
     """Return the decision curve of calibrated probabilities.
 
@@ -67,7 +68,8 @@ def decision_curve(
         probabilities: ``(n,)`` in [0, 1].
         clusters: the patients of these rows.
         thresholds: ``(T,)`` above 0 and below 1; 0.01 to 0.99 by default.
-        resamples: bootstrap resamples for the band, of 95 % at each place.
+        resamples: bootstrap resamples for the band.
+        level: of it, at each place.
 
     Raises:
         DataError: if a probability or a threshold is out of range, or there are no rows.
@@ -94,5 +96,5 @@ def decision_curve(
     draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=2 * len(places))
     prevalence = float(truth.mean())
     everybody = prevalence - (1 - prevalence) * places / (1 - places)
-    low, high = percentile_band(draws)
+    low, high = percentile_band(draws, level=level)
     return DecisionCurve(places, statistic(np.ones((clusters.patients, 1)))[0], low, high, everybody)

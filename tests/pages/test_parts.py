@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,10 +28,12 @@ from medvlp.pages.gate import gate_tables
 from medvlp.pages.holistic import holistic_axes
 from medvlp.pages.inputs import Box, GalleryItem, ReportInputs
 from medvlp.pages.render import render_report
+from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.curves import RankCurves, rank_curves
+from medvlp.statistics.proportions import wilson
 
 
 def saved(page: str) -> dict[str, list[list[str]]]:
@@ -181,6 +184,26 @@ def test_a_curve_has_a_band_where_its_captions_number_may_have_an_interval() -> 
         )
         filled.append(["fill-opacity" in figure.svg for figure in (*roc, *precision_recall)])
     assert filled == [[False, False], [True, True]]
+
+
+def test_bars_and_bands_are_of_the_level_of_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an interval of 80 % a band of 95 % looked like more doubt about one and the same number."""
+    table = pd.DataFrame({"id": range(400), "patient_id": range(400), "split": np.repeat(["test", "validate"], 200)})
+    label = np.arange(400) % 2
+    table["label:effusion"], table["score:effusion"] = label, label + np.random.default_rng(0).normal(size=400)
+    result = score_predictions(table, options=ScoreOptions(resamples=200, level=0.8))
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr("medvlp.pages.score_content.reliability_chart", lambda bins, key: drawn.update(bins=bins) or "")
+    monkeypatch.setattr("medvlp.pages.score_content.decision_chart", lambda curve, **more: drawn.update(it=curve) or "")
+    score_parts(result, resamples=200, seed=0)
+    for each in drawn["bins"]:
+        assert each.interval == wilson(each.observed * each.n, each.n, level=0.8)
+    row = result.find("net_benefit@0.1", "effusion", split="test", calibration="platt")
+    at = int(np.abs(drawn["it"].threshold - 0.1).argmin())
+    wide = [drawn["it"].high[at] - drawn["it"].low[at], row.interval.high - row.interval.low]
+    assert wide[0] == pytest.approx(wide[1], rel=0.2)
+    page = render_report(ReportInputs(title="t", results=(result,)))
+    assert "80&nbsp;% of the curves" in page
 
 
 @pytest.mark.parametrize("name", ["external", "test", "zurich"])
