@@ -159,12 +159,15 @@ def _result(
 
 
 def _echo_remarks(result: Result, *, reports: bool) -> None:
-    from medvlp.evaluation.words import undefined_auroc
+    from medvlp.evaluation.words import spoken, undefined_auroc
 
     for sentence in undefined_auroc(result):
         typer.echo(sentence)
     for flag in result.flags:
         typer.echo(f"Flag: {flag.sentence}")
+    calibrated = {} if result.cases is None else {name: result.cases[f"score:{name}"] for name in result.fitted}
+    if percent := [name for name, each in calibrated.items() if each.min() >= 0 and 1 < each.max() <= 100]:
+        typer.echo(f"The scores of {spoken(percent)} are taken for log-odds: of percentages, give the hundredth part.")
     if not result.fitted and not reports:
         typer.echo(
             "There are no validation rows (a split called validate, or --fit), so there are no thresholds and no "

@@ -69,6 +69,18 @@ def test_flags_are_told(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     assert "Flag: " not in few.out
 
 
+def test_scores_that_may_be_percentages_are_told_to_be_log_odds(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    """A score of 50 is 0.5 to who writes percentages, and certain to a calibration."""
+    table = pd.read_csv(predictions)
+    said = "The scores of nodule are taken for log-odds: of percentages, give the hundredth part."
+    words = ("--out", tmp_path / "r.json", "--resamples", 0, "--no-page")
+    assert said not in cli("score", predictions, *words).out.splitlines()
+    table.assign(**{"score:nodule": 100 * table["score:nodule"]}).to_csv(tmp_path / "p.csv", index=False)
+    assert said in cli("score", tmp_path / "p.csv", *words).out.splitlines()
+    table.assign(**{"score:nodule": 9 * table["score:nodule"] - 4}).to_csv(tmp_path / "p.csv", index=False)
+    assert said not in cli("score", tmp_path / "p.csv", *words).out.splitlines()
+
+
 def test_options_that_say_nothing_of_the_table_are_refused(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "r.json", "--resamples", 20)
     both = cli("score", predictions, *out, "--no-page", "--page", tmp_path / "p.html").refused()
