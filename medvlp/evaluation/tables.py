@@ -141,7 +141,8 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
     made = [row for row in result.metrics if row.metric == f"{metric}_difference"]
     if not made:
         there = sorted({row.metric.removesuffix("_difference") for row in result.metrics})
-        raise ConfigError(f"The comparison has no {metric!r}: it has {', '.join(there) or 'nothing'}.")
+        why = f"it has {', '.join(there)}" if there else "no finding has cases with it and without it"
+        raise ConfigError(f"The comparison has no {metric!r}: {why}.")
     places = list(dict.fromkeys(row.operating_point or row.calibration for row in made))
     if point is not None and point not in places:
         there = ", ".join(str(each) for each in places if each is not None) or "no operating point"

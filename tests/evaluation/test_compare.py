@@ -318,6 +318,8 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
         write_table(found, tmp_path / "t.docx")
     with pytest.raises(ConfigError, match="The comparison has no 'dice'"):
         comparison_table(compared, metric="dice")
+    with pytest.raises(ConfigError, match="has no 'auroc': no finding has cases with it and without it"):
+        comparison_table(replace(compared, metrics=()))
     with pytest.raises(ConfigError, match="has 'auroc' at no operating point, not at 'youden'"):
         comparison_table(compared, metric="auroc", point="youden")
     with pytest.raises(ConfigError, match=r"has 'f1' at youden, sensitivity_0\.9, .*, max_f1, not at 'x'"):
