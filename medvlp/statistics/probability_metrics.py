@@ -30,7 +30,7 @@ class BrierParts:
     uncertainty: float
 
 
-def checked_probabilities(probabilities: ArrayLike, *, rows: int, name: str = "Probabilities") -> FloatArray:
+def checked_probabilities(probabilities: ArrayLike, *, rows: int) -> FloatArray:
     """Return probabilities as ``(rows,)`` float64.
 
     Raises:
@@ -40,12 +40,12 @@ def checked_probabilities(probabilities: ArrayLike, *, rows: int, name: str = "P
         >>> checked_probabilities([0, 0.25], rows=2).tolist()
         [0.0, 0.25]
     """
-    values = checked_scores(probabilities, rows=rows, name=name)
+    values = checked_scores(probabilities, rows=rows, name="Probabilities")
     outside = (values < 0) | (values > 1)
     if outside.any():
         raise DataError(
-            f"{name} lie outside [0, 1] in {int(outside.sum())} of {rows} rows, the first is {values[outside][0]:g}: "
-            f"these are scores; calibrate them on validation rows, they are not squashed here."
+            f"Probabilities lie outside [0, 1] in {int(outside.sum())} of {rows} rows, the first is "
+            f"{values[outside][0]:g}: these are scores; calibrate them on validation rows, they are not squashed here."
         )
     return values
 

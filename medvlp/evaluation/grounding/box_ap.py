@@ -31,13 +31,13 @@ class Detections:
     truths: NDArray[np.int64]
 
 
-def boxes_of_map(case: Case, *, share: float = 0.5) -> list[tuple[float, Box]]:
-    """Return (strongest value, box in source pixels) around each connected part at or above a share of the peak.
+def boxes_of_map(case: Case) -> list[tuple[float, Box]]:
+    """Return (strongest value, box in source pixels) around each connected part at or above half the peak.
 
     Boxes are drawn within a picture; pictures are compared by the map's own values. No positive value, no box.
     """
     evidence = case.evidence
-    parts, count = label(scaled(evidence, "peak") >= share)
+    parts, count = label(scaled(evidence, "peak") >= 0.5)
     if not count:
         return []
     tops = [evidence[place][parts[place] == at].max() for at, place in enumerate(find_objects(parts), 1)]
