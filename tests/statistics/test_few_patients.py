@@ -81,6 +81,15 @@ def test_a_calibration_line_of_few_patients_is_not_tested_and_spoils_no_other(
     write_result(found, tmp_path / "results.json")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_calibration_line_of_four_cases_has_no_interval_and_no_warning_of_numpy() -> None:
+    rows = pd.DataFrame({"id": range(8), "patient_id": range(8), "split": ["validate"] * 4 + ["test"] * 4})
+    rows["label:effusion"], rows["score:effusion"] = [0, 0, 1, 1] * 2, [0.1, 0.4, 0.35, 0.8] * 2
+    found = score_predictions(rows, options=ScoreOptions(resamples=0))
+    slope = found.find("calibration_slope", "effusion", split="test", calibration="dirichlet")
+    assert (slope.interval.low, slope.interval.method) == (None, "none")
+
+
 def test_a_share_of_four_keeps_wilsons_interval_which_holds_there(scored: Result) -> None:
     row = scored.find("sensitivity", "four", split="test", operating_point="youden")
     assert (row.counts.n, row.interval.method, row.reason) == (200, "wilson", "few_positives")

@@ -101,7 +101,7 @@ def calibration_line(
     return CalibrationLine(
         slope=float(line[0]),
         intercept=float(large.coefficients[0]),
-        slope_interval=_around(float(line[0]), reach * float(np.sqrt(covariance[0, 0])), moved),
+        slope_interval=_around(float(line[0]), reach * float(np.sqrt(max(covariance[0, 0], 0.0))), moved),
         intercept_interval=_around(float(large.coefficients[0]), reach * float(np.sqrt(variance[0, 0])), large_moved),
         p=float(chdtrc(2, off @ np.linalg.solve(around, off))) if tested else None,
         line=line,
