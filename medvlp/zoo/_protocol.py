@@ -150,8 +150,9 @@ def load_strictly(
         if tensor.shape != target[name].shape
     ]
     infinite = [name for name, tensor in renamed.items() if not bool(tensor.isfinite().all())]
+    kinds = [n for n, t in renamed.items() if target[n].is_floating_point() and not t.is_floating_point()]
     found = {"are missing": missing, "are not expected": unexpected, "differ in shape": shapes}
-    found["are infinite or no numbers (nan)"] = infinite
+    found |= {"are infinite or no numbers (nan)": infinite, "are no real numbers (int8 ..., complex)": kinds}
     faults = [f"{len(names)} {what}, such as {', '.join(names[:_SHOWN])}" for what, names in found.items() if names]
     if faults:
         raise DataError(

@@ -77,7 +77,7 @@ def bert_words(folder: Path) -> Any:
 
 
 def changed(weights: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield what no importer may take: a weight renamed, dropped, added, without numbers or turned."""
+    """Yield what no importer may take: a weight renamed, dropped, added, of no or other numbers, or turned."""
     names = [n for n, t in weights.items() if t.dim() >= 2 and t.shape[0] != t.shape[1]]
     name = names[len(names) // 2]
     others = {n: t for n, t in weights.items() if n != name}
@@ -85,6 +85,8 @@ def changed(weights: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]
     yield "dropped", others
     yield "added", {**weights, f"{name}2": weights[name].clone()}
     yield "no number", {**others, name: weights[name] * float("nan")}
+    yield "whole numbers", {**others, name: (100 * weights[name]).to(torch.int8)}  # as quantising leaves them
+    yield "complex", {**others, name: weights[name].to(torch.complex64)}
     yield "turned", {**others, name: weights[name].transpose(0, 1).contiguous()}
 
 
