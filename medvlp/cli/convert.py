@@ -28,7 +28,8 @@ def convert(
     from medvlp.models.bundle import save_bundle
     from medvlp.zoo import convert as run
 
-    check_replaced(out, mark="MANIFEST.sha256", inputs=[source])
+    starts = [Path(each.removeprefix("start=")) for each in options or () if each.startswith("start=")]  # of wise
+    check_replaced(out, mark="MANIFEST.sha256", inputs=[source, *starts])
     bundle = run(source, name=name, options=reduce(override, options or (), {}))
     VisionLanguageModel(bundle)  # what no command could load is not written
     save_bundle(out, bundle)

@@ -112,7 +112,8 @@ def test_what_is_read_and_the_folder_one_is_in_are_not_replaced(
     (bundle / "MANIFEST.sha256").touch()
     monkeypatch.chdir(tmp_path)
     read = "is read by this command and would be replaced: name another folder."
-    for words in (("export", "bundle", "--to", "onnx"), ("convert", bundle / "w.pth", "--from", "timm")):
+    mixed = ("convert", "tuned", "--from", "wise", "start=bundle")
+    for words in (("export", "bundle", "--to", "onnx"), ("convert", bundle / "w.pth", "--from", "timm"), mixed):
         assert cli(*words, "--out", bundle).refused() == f"medvlp: {bundle} {read}"
     assert cli("gate", bundle, "--out", "../" + tmp_path.name + "/bundle").refused().endswith(read)
     (tmp_path / "empty").mkdir()
