@@ -167,7 +167,10 @@ def json_schema(folder: str) -> dict[str, object]:
     choices, shared = [], {}
     for name in available(folder):
         prefix = f"{folder.replace('/', '.')}.{name}."
-        part = schema(folder, name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        try:
+            part = schema(folder, name).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        except Exception as error:  # whatever is wrong with one of another package, the others are as they were
+            part = dict[str, Any](description=f"Cannot be used: {error}")
         shared |= {prefix + key: value for key, value in part.pop("$defs", {}).items()}
         part.setdefault("properties", {})["name"] = {"const": name}
         part["required"] = sorted({*part.get("required", []), "name"})

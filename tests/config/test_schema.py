@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from medvlp.config.schema import config_schema
+from medvlp.core.registry import json_schema
 from medvlp.core.resources import resource_folder
+from tests.plugins import installed
 
 jsonschema = pytest.importorskip("jsonschema")
 FILES = sorted(
@@ -21,6 +23,18 @@ def validator() -> Any:
     schema = config_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
+
+
+def test_a_package_that_cannot_be_imported_takes_nothing_from_the_others(tmp_path, monkeypatch) -> None:
+    (tmp_path / "zero_division.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = json_schema("objectives")
+    with installed(gone="objectives no_such_package:Loss", zero="objectives zero_division:Loss"):
+        found = json_schema("objectives")
+    told = [each for each in found["oneOf"] if each not in own["oneOf"]]
+    assert [each["properties"]["name"]["const"] for each in told] == ["gone", "zero"]
+    assert all(each["description"].startswith("Cannot be used: ") for each in told)
+    assert [each for each in found["oneOf"] if each not in told] == own["oneOf"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
