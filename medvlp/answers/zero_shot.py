@@ -14,7 +14,7 @@ from medvlp.answers.prompting.class_vectors import ZeroShotVectors, make_zero_sh
 from medvlp.answers.prompting.recipe import Given, Recipe, class_vector, pair_probability
 from medvlp.answers.prompting.recipe_files import NamedRecipe, load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores, given_of
-from medvlp.answers.prompting.text_scores import TextScores, part_of
+from medvlp.answers.prompting.text_scores import TextScores
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
@@ -175,7 +175,13 @@ def _read(prompts: str | list[dict[str, Any]]) -> tuple[PromptSet, ...]:
     if isinstance(prompts, str):
         path = Path(prompts).expanduser()
         return load_prompts(path if path.is_file() else resource("configs", prompts))
+    plain: list[Any] = [{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()} for each in prompts]
     try:
-        return tuple(PromptSet(**{name: part_of(value) for name, value in each.items()}) for each in prompts)
+        sets = tuple(PromptSet(**each) for each in plain)
     except TypeError as error:
         raise ConfigError(f"A set of prompts has name, label, positive, negative, sided, uncertain: {error}.") from None
+    for each in sets:
+        texts = (each.positive, each.negative, each.sided, each.uncertain)
+        if not each.positive or not all(isinstance(t, tuple) and all(isinstance(w, str) for w in t) for t in texts):
+            raise ConfigError(f"The prompts of {each.label!r} are no lists of texts: write positive: [one, another].")
+    return sets

@@ -195,6 +195,11 @@ def test_a_model_without_words_and_prompts_that_are_none_are_refused() -> None:
         ZeroShot().check(vision)
     with pytest.raises(ConfigError, match=r"A set of prompts has name, label, positive, .*: .*'lable'"):
         ZeroShot(prompts=[{"name": "v", "lable": "edema", "positive": ["a"], "negative": ["b"]}])
+    told = {"name": "v", "label": "edema", "positive": ["a"], "negative": ["b"]}
+    # A text without its list would be asked letter by letter.
+    for wrong in ({"positive": "a"}, {"negative": "no a"}, {"sided": "{side} a"}, {"positive": []}, {"negative": [3]}):
+        with pytest.raises(ConfigError, match=r"The prompts of 'edema' are no lists of texts: write positive: \[one"):
+            ZeroShot(prompts=[{**told, **wrong}])
     with pytest.raises(UserError, match=r"no configs file 'zero_shot/none\.yaml'"):
         ZeroShot(prompts="zero_shot/none.yaml")
 

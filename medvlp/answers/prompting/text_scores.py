@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,11 +95,6 @@ class TextScores:
 
             found = [mean(positive) - mean(negative) for positive, negative in pairs]
         return [each.reshape(encoded.grid).float().cpu().numpy() for each in found]
-
-
-def part_of(value: object) -> Any:  # noqa: ANN401
-    """Return a list of plain data as a tuple, anything else as it is."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _tensor(values: np.ndarray, part: str) -> Tensor:
