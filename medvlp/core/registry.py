@@ -124,7 +124,7 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str) -> dict[str, ob
     Raises:
         ConfigError: all faults at once, each with its path and the nearest right name.
     """
-    name = spec.get("name")
+    name = spec.get("name") if isinstance(spec, Mapping) else None  # of a bundle it may be anything
     if not isinstance(name, str):
         raise ConfigError(f"{where} needs a name: {did_you_mean('', available(folder))}.")
     model = schema(folder, name)

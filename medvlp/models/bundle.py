@@ -238,7 +238,10 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
             whose = f"belong to the bundle {described['base']}" if "base" in described else "are a bundle themselves"
             raise UserError(f"The patches in {folder} {whose}, and this one is {first}: load them with their own.")
         weights |= own
-    model = build_model(described["model"], tokenizer=tokenizer, banks=_banks(described, folder), where="model")
+    with _refused(folder):
+        spec, read, facts = dict(described["model"]), list(described["preprocessing"]), dict(described["provenance"])
+        banks, answers = _banks(described, folder), _answers(described, folder)
+    model = build_model(spec, tokenizer=tokenizer, banks=banks, where="model")
     if patches is not None:  # heads of the first bundle that the patched model went without stay behind
         there = model.state_dict().keys()
         weights = {name: tensor for name, tensor in weights.items() if name in there}
@@ -247,9 +250,9 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
     return Bundle(
         model=model,
         tokenizer=tokenizer,
-        preprocessing=described["preprocessing"],
-        answers=_answers(described, folder),
-        provenance=described["provenance"],
+        preprocessing=read,
+        answers=answers,
+        provenance=facts,
         card=(folder / "card.md").read_text(encoding="utf-8"),
         gate=_gate(described, folder),
         seen=_seen(described, folder),
@@ -265,14 +268,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
         )
-    check_closed(described["model"], folder)
+    check_closed(described.get("model"), folder)
     return described, load_file(folder / "model.safetensors")
 
 
 def _hash(described: Mapping[str, Any], folder: Path) -> str:
     lines = (folder / "MANIFEST.sha256").read_text(encoding="utf-8").splitlines()
     files = sorted(line for line in lines if line.partition("  ")[2].startswith(("model.", "banks.", "tokenizer/")))
-    return hash_of([files, described["model"], described["preprocessing"]])
+    return hash_of([files, described.get("model"), described.get("preprocessing")])
 
 
 def load_seen(folder: str | Path) -> Seen | None:
@@ -372,10 +375,9 @@ def _refused(folder: Path) -> Iterator[None]:
     """Say of which bundle it is that a part cannot be read."""
     try:
         yield
-    except DataError as error:
-        raise UserError(
-            f"The bundle {folder} cannot be read: {error} Get the bundle again, or update medvlp."
-        ) from None
+    except (DataError, LookupError, TypeError, ValueError, AttributeError) as error:  # any value in any place
+        why = f"bundle.yaml lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise UserError(f"The bundle {folder} cannot be read: {why}. Get the bundle again, or update medvlp.") from None
 
 
 def _load_weights(model: Model, weights: Mapping[str, Tensor], folder: Path) -> None:

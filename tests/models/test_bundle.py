@@ -241,6 +241,32 @@ def test_a_later_schema_and_weights_that_do_not_fit_are_refused(folder: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("model", None, "bundle.yaml lacks 'model'"),
+        ("answers", None, "bundle.yaml lacks 'answers'"),
+        ("provenance", None, "bundle.yaml lacks 'provenance'"),
+        ("model", 3, "'int' object is not iterable"),
+        ("banks", ["words"], "'list' object has no attribute 'items'"),
+        ("answers", [{"component": "zero_shot"}], "bundle.yaml lacks 'name'"),
+        ("answers", [{"name": "a", "component": "zero_shot", "of_later": 1}], ".* unexpected keyword .* 'of_later'"),
+        ("ood", {"schema": "medvlp.gate/1", "limits": {}, "pictures": [3]}, "bundle.yaml lacks 'rate'"),
+        ("seen", "all", "'str' object has no attribute 'get'"),
+    ],
+)
+def test_a_description_that_holds_other_things_in_their_places_is_refused_with_the_bundles_name(
+    folder: Path, key: str, value: Any, said: str
+) -> None:
+    """Somebody's own edit, or what a later version writes."""
+    described = {**yaml.safe_load((folder / "bundle.yaml").read_text()), key: value}
+    plain = {name: each for name, each in described.items() if name != key or value is not None}
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(plain))
+    sign(folder)
+    with pytest.raises(UserError, match=rf"^The bundle \S+ cannot be read: {said}\. Get the bundle again, or update"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
     ("tower", "asked"),
     [("text", {"name": "transformers", "path": "somebody/else"}), ("vision", {"name": "timm", "pretrained": True})],
 )
