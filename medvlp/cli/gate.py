@@ -15,7 +15,7 @@ def gate(
         float | None, typer.Option(help="Share of pictures of its own kind to flag; default: as in the run, 0.02.")
     ] = None,
 ) -> None:
-    """Give a gate to a bundle that was released without one. By it a model abstains from pictures of another kind."""
+    """Give a bundle a gate, in the place of one that it has. By it a model abstains from pictures of another kind."""
     from medvlp.runs.gate import add_gate
 
     made = add_gate(run, out=out, rate=rate)

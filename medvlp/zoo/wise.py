@@ -18,8 +18,9 @@ def wise(
 ) -> Bundle:
     """WiSE-FT (Wortsman et al. 2022, eq. 1): theta = (1 - share) theta_start + share theta_tuned, tensor by tensor.
 
-    Heads that only the tuned bundle has stay as they are, counters too. Thresholds, calibrations and the gate belong to
-    the tuned weights and are left out: `medvlp evaluate ... evaluation.into_bundle=true` chooses them anew.
+    Heads that only the tuned bundle has stay as they are, counters too. Thresholds and calibrations belong to the tuned
+    weights and are left out: `medvlp evaluate ... evaluation.into_bundle=true` chooses them anew. So is the gate, which
+    knows the pictures of one place of the two; nothing makes another.
 
     Args:
         source: the tuned bundle.
