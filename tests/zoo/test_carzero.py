@@ -76,6 +76,8 @@ def test_the_score_is_what_its_parts_compute_both_ways_round(tmp_path: Path) -> 
     torch.save({"state_dict": held, "epoch": 3}, tmp_path / "best.ckpt")
     options = {"tokenizer": str(tmp_path / "words")}
     ours = kept(convert(tmp_path / "best.ckpt", name="carzero", options=options), tmp_path / "bundle")
+    assert ours.bundle.tokenizer is not None
+    assert ours.bundle.tokenizer.max_length == PLACES
     (view,) = ours.bundle.preprocessing
     assert (view["fit"], view["resample"], view["resize"], view["size"]) == ("pad", "area", 256, 224)
     picture = np.random.default_rng(0).random((230, 190), dtype=np.float32)

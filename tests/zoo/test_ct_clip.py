@@ -172,6 +172,8 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, weights: dict[str, T
     bundle = convert(tmp_path / "file", name="ct_clip", options={"tokenizer": str(tmp_path / "words")})
     view = bundle.preprocessing[0]
     assert (view["size"], view["spacing"], view["codes"]) == ([SIDE, SIDE, 240], [0.75, 0.75, 1.5], "LPS")
+    assert bundle.tokenizer is not None
+    assert bundle.tokenizer.max_length == 512
     left = bundle.provenance["left_out"]
     assert isinstance(left, list)
     # Of 3 layers each 4; the first frame's layers, the way back to pixels, norms, codebook, latents, BERT.

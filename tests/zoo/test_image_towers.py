@@ -87,6 +87,7 @@ def test_torchxrayvision_computes_what_its_package_computes(tmp_path: Path) -> N
     assert [label.replace("_", " ") for label in ours.bundle.labels] == [
         each.lower().replace("_", " ") for each in xrv.models.DenseNet.targets
     ]
+    assert bundle.preprocessing[0]["size"] == 224
     # Of a release only the outputs that it trained are kept.
     labels = convert(tmp_path / "all.pt", name="torchxrayvision", options={"weights": "rsna"}).labels
     assert labels == ("pneumonia", "lung_opacity")
@@ -110,8 +111,11 @@ def test_the_resnet_of_torchxrayvision_is_read_bare_and_as_its_package_holds_it(
     made = []
     for name, held in (("bare", bare), ("packed", packed)):
         torch.save(held, tmp_path / f"{name}.pt")
-        made.append(convert(tmp_path / f"{name}.pt", name="torchxrayvision", options={"weights": "resnet50"}).model)
-    first, second = (each.state_dict() for each in made)
+        made.append(convert(tmp_path / f"{name}.pt", name="torchxrayvision", options={"weights": "resnet50"}))
+    # The square in the middle first, then scikit-image's scaling, which knows no 8 bits.
+    cut = {"name": "read", "fit": "square_crop", "resample": "gaussian", "bits": 32, "preset": "dicom_voi_v1"}
+    assert made[0].preprocessing == [{**cut, "size": 512}]
+    first, second = (each.model.state_dict() for each in made)
     assert first.keys() == second.keys()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 

@@ -73,6 +73,8 @@ def test_it_computes_what_its_parts_compute_on_a_squeezed_volume(tmp_path: Path)
     torch.save(reference.weights(), tmp_path / "file")
     options = {"tokenizer": str(tmp_path / "words")}
     ours = kept(convert(tmp_path / "file", name="m3d_clip", options=options), tmp_path / "bundle")
+    assert ours.bundle.tokenizer is not None
+    assert ours.bundle.tokenizer.max_length == 128
     with torch.no_grad():
         ids = words(["no effusion"], return_tensors="pt")
         text = reference.worded(reference.bert(**ids).last_hidden_state[:, 0])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.registry import schema
 from medvlp.core.sample import Batch
 from medvlp.models.bundle import load_bundle, save_bundle
 from medvlp.zoo import convert, load_strictly, read_checkpoint
@@ -146,6 +147,7 @@ def test_a_picture_is_squeezed_as_in_the_training(files: dict[str, Any]) -> None
     seen = VisionLanguageModel(imported(files)).prepare(np.linspace(0, 1, 40 * 90, dtype=np.float32).reshape(40, 90))
     shown = PIL.Image.fromarray(np.linspace(0, 1, 40 * 90, dtype=np.float32).reshape(40, 90))
     expected = np.asarray(shown.resize((SIZE, SIZE), PIL.Image.Resampling.BILINEAR))
+    assert schema("zoo", "medslip").model_fields["image_size"].default == 224
     np.testing.assert_allclose(np.asarray(seen.pixels)[0], expected, atol=1 / 255)
 
 

@@ -48,6 +48,9 @@ def test_chexzero_computes_what_open_clip_computes_of_its_file(tmp_path: Path) -
     expected = theirs(model, (101.48761 / 255,), (83.43944 / 255,), tokens)
     assert agrees(bundle, tmp_path / "bundle", expected) < 1e-5
     assert np.exp(bundle.model.logit_scale.log_scale.item()) == pytest.approx(model.logit_scale.exp().item(), rel=1e-6)
+    # Its films lie at 320 with black around them, and are made smaller as tensors.
+    kept_at = {"name": "read", "size": 320, "fit": "pad", "resample": "lanczos", "preset": "dicom_voi_v1"}
+    assert bundle.preprocessing == [kept_at, {"name": "resample", "size": 224, "mode": "bicubic"}]
     assert bundle.answers[0].options["recipe"] == {"name": "pair_softmax", "scale": 1.0}
     assert bundle.provenance["licence"] == "not stated"
     plain = convert(tmp_path / "best.pt", name="open_clip", options={"release": "chexzero", "activation": "gelu"})
@@ -211,6 +214,8 @@ def test_biomedclip_computes_what_open_clip_computes_of_its_folder(tmp_path: Pat
     torch.save({"state_dict": mixed}, tmp_path / "unimed.pt")
     options = {"release": "unimed_clip", "tokenizer": str(tmp_path / "biomed")}
     ours = kept(convert(tmp_path / "unimed.pt", name="open_clip", options=options), tmp_path / "unimed")
+    assert ours.bundle.tokenizer is not None
+    assert ours.bundle.tokenizer.max_length == 256
     with torch.inference_mode():
         expected = units(model.encode_text(ids))
     assert np.abs(ours.embed_text(TEXTS) - expected).max() < 1e-5

@@ -21,6 +21,7 @@ from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.answers import Ask
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.keys import Plan, keys
+from medvlp.core.registry import schema
 from medvlp.core.sample import Batch, Sample
 from medvlp.features.feature_pass import feature_pass
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
@@ -130,6 +131,7 @@ def test_the_decoder_answers_what_its_parts_compute(tmp_path: Path, name: str, a
     present = expected.softmax(-1)[..., 1].numpy()
     squeezed = {"name": "read", "size": SIZE, "fit": "squeeze", "resample": "bilinear", "preset": "dicom_voi_v1"}
     assert ours.bundle.preprocessing == [squeezed]
+    assert schema("zoo", name).model_fields["image_size"].default == 224
     picture = np.random.default_rng(0).random((90, 70), dtype=np.float32)
     shown = reference(ours.prepare(picture).pixels[None].expand(-1, 3, -1, -1)).softmax(-1)[..., 1]
     said = ours.ask("existence", picture).scores
@@ -234,6 +236,8 @@ def test_kad_asks_by_plain_names_through_its_own_text_tower(tmp_path: Path, stag
     options = {"tokenizer": str(tmp_path / "words"), "image_size": SIZE}
     ours = kept(convert(tmp_path / "best.pt", name="kad", options=options), tmp_path / "bundle")
     assert ours.bundle.provenance["queries"][9] == "lung mass"
+    assert ours.bundle.tokenizer is not None
+    assert ours.bundle.tokenizer.max_length == 256
     images, bank, exact = pictures(SIZE), ours.model.banks["existence"], doubled(reference)
     asked = reference.text(words, ours.bundle.provenance["queries"])
     assert (bank.vectors - asked).abs().max() < 1e-5 * asked.abs().max()
