@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.registry import build
+from medvlp.core.registry import build, component
 from medvlp.models.bundle import Bundle
 
 _SHOWN = 5
@@ -39,6 +39,7 @@ def convert(source: Path, *, name: str, options: Mapping[str, object]) -> Bundle
         ConfigError: if there is no such importer or option.
         UserError: if the source is not what the importer reads, or it makes no bundle.
     """
+    component("zoo", name)  # whose own code, where it cannot even be imported, is no fault of the file
     try:
         made = build("zoo", {"name": name, **options}, where=f"--from {name}", given={"source": source})
     except _ODD as error:  # a file may hold anything in the place of any number, name or table

@@ -31,6 +31,7 @@ from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.zoo import convert
 from tests.cli.conftest import cli
 from tests.plugins import PACKAGES, installed
 from tests.tiny import write_tree
@@ -134,6 +135,16 @@ def test_an_importer_that_makes_no_bundle_is_one_sentence(cli: Cli, tmp_path: Pa
     with installed(module=f"zoo {__name__}:module"):
         told = cli("convert", tmp_path, "--from", "module", "--out", tmp_path / "bundle").refused()
     assert "The importer 'module' gave Linear: let it return Bundle(...)." in told
+
+
+def test_an_importer_that_fails_before_it_is_called_accuses_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's mistake is a sentence, and a bug is a traceback."""
+    (tmp_path / "zero_division_zoo.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with installed(broken="zoo zero_division_zoo:importer"), pytest.raises(ZeroDivisionError):
+        convert(tmp_path / "good.pt", name="broken", options={})
 
 
 @dataclass(frozen=True)
