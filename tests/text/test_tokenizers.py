@@ -209,6 +209,12 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path, bert_folder: Path, mo
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no tokenizer that transformers can read"):
         TransformersTokenizer(tmp_path / "empty")
+    TransformersTokenizer(bert_folder, max_length=32).save(tmp_path / "later")
+    told = json.loads((tmp_path / "later" / "tokenizer.json").read_text())
+    later = {**told, "normalizer": {"type": "OfALaterVersion"}}  # which tokenizers refuses by a plain Exception
+    (tmp_path / "later" / "tokenizer.json").write_text(json.dumps(later))
+    with pytest.raises(UserError, match=r"later holds no tokenizer that transformers can read \(Exception\)"):
+        TransformersTokenizer(tmp_path / "later")
     with pytest.raises(
         ConfigError, match=r"max_length is 2, but the tokenizer .* adds 2 special tokens .* set it to 3"
     ):
