@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.zoo import convert, read_checkpoint
+from medvlp.zoo._keys import folded
 from tests.zoo.small import TEXTS, bert_words, changed, kept, natural, pictures, spoilt, units
 
 JOINT = 32
@@ -233,6 +234,16 @@ def test_what_is_put_together_of_half_precision_is_computed_in_single(tmp_path: 
         options = {"tokenizer": str(tmp_path / "words")}
         made.append(convert(tmp_path / name, name="mgca", options=options).model.state_dict())
     assert all(torch.equal(tensor, made[1][name]) for name, tensor in made[0].items())
+
+
+@torch.no_grad()
+def test_a_norm_taken_into_the_layer_before_it_is_torchs_where_variances_are_small_too() -> None:
+    """Beside a variance of half, what torch adds to it before the root is not seen."""
+    layers = natural(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)))
+    layers[1].running_var.copy_(torch.tensor([1e-6, 1e-5, 1e-3]))
+    held = folded({f"head.{n}": t for n, t in layers.state_dict().items()}, "head.0", "head.1")
+    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(nn.functional.linear(rows, held["head.0.weight"], held["head.0.bias"]), layers(rows))
 
 
 @pytest.mark.slow
