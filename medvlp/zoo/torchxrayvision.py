@@ -60,12 +60,18 @@ def torchxrayvision(
 
     Raises:
         UserError: if the file cannot be read.
-        DataError: if the weights are not those of the architecture.
+        DataError: if the weights are not those of the architecture, or of another release by what they say of outputs.
     """
-    held, left = without(read_checkpoint(source), {"op_threshs": lambda tensor: tensor.shape == (18,)})
+    held, chosen = read_checkpoint(source), list(_TRAINED[weights])
+    thresholds = held.get("op_threshs")  # NaN for an output that was not trained
+    if thresholds is not None and (~thresholds.isnan()).nonzero().flatten().tolist() != chosen:
+        raise DataError(
+            f"{source} says of its outputs (op_threshs) that others were trained than weights={weights} trained: give "
+            f"the release that it is, one of {', '.join(_TRAINED)}."
+        )
+    held, left = without(held, {"op_threshs": None})
     held = {name.removeprefix("model."): tensor for name, tensor in held.items()}  # so its ResNet has them
     architecture, size, last = ("resnet50", 512, "fc") if weights == "resnet50" else ("densenet121", 224, "classifier")
-    chosen = list(_TRAINED[weights])
     for part in ("weight", "bias"):
         whole = held.get(f"{last}.{part}")
         if whole is None or len(whole) != len(_LABELS):

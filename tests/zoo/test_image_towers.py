@@ -107,7 +107,8 @@ def test_the_resnet_of_torchxrayvision_is_read_bare_and_as_its_package_holds_it(
     model = torchvision.models.resnet50(num_classes=18)
     model.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     bare = natural(model).state_dict()
-    packed = {**{f"model.{name}": tensor for name, tensor in bare.items()}, "op_threshs": torch.full((18,), 0.5)}
+    trained = torch.full((18,), 0.5).index_fill(0, torch.tensor([14, 17]), torch.nan)
+    packed = {**{f"model.{name}": tensor for name, tensor in bare.items()}, "op_threshs": trained}
     made = []
     for name, held in (("bare", bare), ("packed", packed)):
         torch.save(held, tmp_path / f"{name}.pt")
@@ -118,6 +119,20 @@ def test_the_resnet_of_torchxrayvision_is_read_bare_and_as_its_package_holds_it(
     first, second = (each.model.state_dict() for each in made)
     assert first.keys() == second.keys()
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_outputs_that_the_file_says_were_never_trained_are_no_findings(tmp_path: Path) -> None:
+    """As the package's own state dicts tell it; two of the eighteen outputs of its RSNA release mean anything."""
+    held = timm.create_model("densenet121", in_chans=1, num_classes=18).state_dict()
+    trained = torch.full((18,), torch.nan).index_fill(0, torch.tensor([8, 16]), 0.135)
+    torch.save({**held, "op_threshs": trained}, tmp_path / "rsna.pt")
+    found = convert(tmp_path / "rsna.pt", name="torchxrayvision", options={"weights": "rsna"})
+    assert found.labels == ("pneumonia", "lung_opacity")
+    for options in ({}, {"weights": "nih"}):
+        with pytest.raises(
+            DataError, match=r"rsna\.pt says of its outputs \(op_threshs\) that others were trained than"
+        ):
+            convert(tmp_path / "rsna.pt", name="torchxrayvision", options=options)
 
 
 def test_a_whole_pickled_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
