@@ -70,7 +70,8 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {what}: name the checkpoint's file.")
     try:
-        held = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+        with with_inert_settings(path):
+            held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # whatever the readers raise at a damaged or hostile file means the same to the user
         raise UserError(
             f"{path} cannot be read as weights alone ({_reason(error)}): get the file again, or, if it comes from a "
@@ -102,11 +103,6 @@ def _reason(error: Exception) -> str:
 def _is_plain(value: object) -> bool:
     """Whether a value is a tensor with numbers of its own: neither sparse, nor quantised, nor a shape alone."""
     return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_quantized or value.is_meta)
-
-
-def _load_pickled(path: Path) -> object:
-    with with_inert_settings(path):
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_strictly(
