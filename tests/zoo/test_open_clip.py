@@ -125,13 +125,19 @@ def test_a_folder_tells_heads_mask_and_pooling_of_its_text_tower(tmp_path: Path)
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
 
     def told(**more: object) -> Any:
-        settings = {"embed_dim": 32, "vision_cfg": VISION, "text_cfg": {**text, **more}}
+        asked = {key: value for key, value in {**text, **more}.items() if value is not None}
+        settings = {"embed_dim": 32, "vision_cfg": VISION, "text_cfg": asked}
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings, "preprocess_cfg": {}}))
         return convert(folder, name="open_clip", options={})
 
     ids = [torch.tensor(row) for row in words(TEXTS)["input_ids"]]
     tokens = torch.nn.utils.rnn.pad_sequence([*ids, torch.zeros(77, dtype=torch.int64)], batch_first=True)[:-1]
     assert agrees(told(), tmp_path / "bundle", theirs(model, *OPENAI, tokens)) < 1e-5
+    # What it leaves out is open_clip's own default.
+    assert told(heads=None).model.spec["text"]["config"]["num_attention_heads"] == open_clip.model.CLIPTextCfg().heads
+    default, view = open_clip.transform.PreprocessCfg(), told().preprocessing[0]
+    assert (default.resize_mode, default.interpolation) == ("shortest", view["resample"])
+    assert (view["fit"], view["size"]) == ("crop", SIDE)
     assert told(pool_type="eos", eos_id=len(words) - 1).model.spec == told().model.spec
     with pytest.raises(DataError, match="text tower sees later words: only a causal one that pools where a text ends"):
         told(no_causal_mask=True)
