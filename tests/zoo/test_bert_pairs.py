@@ -214,6 +214,7 @@ def test_it_computes_what_its_parts_compute(tmp_path: Path, name: str) -> None:
     if importer in ("cxr_clip", "medclip"):
         assert ours.scale == pytest.approx(np.exp(2.5), rel=1e-6)
     if importer == "mgca":  # which never read a full stop
+        assert ours.scale == pytest.approx(1 / 0.07)  # no weight of its file
         sets = bundle.answers[0].options["prompts"]
         prompts = [text for each in sets for text in (*each["positive"], *each["sided"])]
         assert {"small left pleural effusion", "there is a {side} pleural effusion"} <= set(prompts)

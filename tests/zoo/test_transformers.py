@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL.Image import Resampling
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.models.bundle import load_bundle, save_bundle
@@ -245,6 +246,15 @@ def test_pixels_that_no_view_makes_are_refused(tmp_path: Path, case: str) -> Non
     edit(file, lambda told: [told.pop(k) for k, v in changes.items() if v is ...])
     with pytest.raises(DataError, match=f"^preprocessor_config.json .*{re.escape(said)}"):
         convert(tmp_path / "clip", name="transformers", options={})
+
+
+def test_the_numbers_of_filters_are_pillows(tmp_path: Path) -> None:
+    """Releases of SigLIP differ by them."""
+    clip_folder(tmp_path / "clip")
+    for filtered in (Resampling.LANCZOS, Resampling.BILINEAR, Resampling.BICUBIC):
+        edit(tmp_path / "clip" / "preprocessor_config.json", lambda told, n=filtered: told.update(resample=int(n)))
+        (view,) = convert(tmp_path / "clip", name="transformers", options={}).preprocessing
+        assert view["resample"] == filtered.name.lower()
 
 
 def test_the_processor_of_transformers_5_lies_in_another_file(tmp_path: Path) -> None:
