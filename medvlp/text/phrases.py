@@ -15,10 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, reduce
-from typing import Generic, TypeVar
+from functools import cache, cached_property
+from itertools import chain
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
+_Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
     r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]",
@@ -135,6 +137,14 @@ def _choices(part: str) -> set[tuple[str, ...]]:
     return set().union(*(_choices(part[: inner.start()] + each + part[inner.end() :]) for each in options))
 
 
+def _steps(left: _Left) -> Iterator[tuple[str, _Left]]:
+    """Yield each word that may come next in a line, and what is left behind it."""
+    for place, choices in enumerate(left, start=1):
+        yield from ((words[0], ((words[1:],), *left[place:])) for words in choices if words)
+        if () not in choices:
+            return
+
+
 def longest(found: Iterable[Found[T]]) -> list[Found[T]]:
     """Return phrases in the order of their first words, the longest where two share a word."""
     used: set[int] = set()
@@ -146,14 +156,23 @@ def longest(found: Iterable[Found[T]]) -> list[Found[T]]:
     return sorted(chosen, key=lambda each: each.at)
 
 
-@dataclass(slots=True)
+@dataclass
 class _Node(Generic[T]):
-    following: dict[str, _Node[T]] = field(default_factory=dict)
-    values: list[T] = field(default_factory=list)
+    """A place that words lead to, by what lines have left there: laid out when a sentence comes by, as few ever do."""
 
-    def behind(self, word: str) -> _Node[T]:
-        """Return the place that a word leads to from here, made if it is not there."""
-        return self.following.get(word) or self.following.setdefault(word, _Node())
+    lines: dict[tuple[_Left, T], None] = field(default_factory=dict)
+
+    @cached_property
+    def following(self) -> dict[str, _Node[T]]:
+        nodes: dict[str, _Node[T]] = {}
+        for left, value in self.lines:
+            for word, then in _steps(left):
+                nodes.setdefault(word, _Node()).lines[then, value] = None
+        return nodes
+
+    @cached_property
+    def values(self) -> tuple[T, ...]:
+        return tuple(dict.fromkeys(value for left, value in self.lines if all(() in choices for choices in left)))
 
 
 class Phrases(Generic[T]):
@@ -164,18 +183,8 @@ class Phrases(Generic[T]):
     """
 
     def __init__(self, lines: Iterable[tuple[str, T]]) -> None:
-        self._root: _Node[T] = _Node()
-        self.words = set[str]()  # of all phrases, plain
-        for line, value in lines:
-            # Part by part: what they stand for together is far more phrases than places.
-            reached = {id(self._root): self._root}
-            for choices in map(_choices, _parts(line)):
-                self.words.update(*choices)
-                ends = (reduce(_Node.behind, words, node) for node in reached.values() for words in choices)
-                reached = {id(node): node for node in ends}
-            for node in reached.values():
-                if node is not self._root and value not in node.values:
-                    node.values.append(value)
+        self._root = _Node({(tuple(map(tuple, map(_choices, _parts(line)))), value): None for line, value in lines})
+        self.words = {word for left, _ in self._root.lines for word in chain(*chain(*left))}  # of all phrases, plain
 
     def find(self, tokens: tuple[Token, ...]) -> list[Found[T]]:
         """Return the phrases of a sentence in the order of their first words, the longest where two share a word."""
@@ -185,7 +194,7 @@ class Phrases(Generic[T]):
         """Return all phrases of a sentence, also those within or across others."""
         words = [token.word for token in tokens]
         return [
-            Found(tuple(node.values), at)
+            Found(node.values, at)
             for start, word in enumerate(words)
             if word in self._root.following
             for node, at in self._walk(self._root.following[word], words, (start,))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +12,10 @@ from medvlp.text.phrases import Phrases, plain, tokens_of
 from tests.text.notation import written_out
 
 
-def _places(phrases: Phrases[Any]) -> dict[tuple[str, ...], list[Any]]:
+def _places(phrases: Phrases[Any]) -> dict[tuple[str, ...], tuple[Any, ...]]:
     """Every place of the tree of words, by the words that lead to it, with what it stands for."""
-    found, left = {}, [((), phrases._root)]
+    found: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    left = [((word,), node) for word, node in phrases._root.following.items()]
     while left:
         words, node = left.pop()
         found[words] = node.values
@@ -51,6 +53,17 @@ def test_a_set_of_phrases_is_that_of_each_phrase_alone(line: str) -> None:
 def test_words_that_may_be_left_out_are_not_tried_in_all_their_combinations() -> None:
     phrases = Phrases([("[very] " * 60 + "small effusion", "effusion")])  # 2^60 ways to write 61 phrases
     assert [each.at for each in phrases.find(tokens_of("A very very small effusion"))] == [(1, 2, 3, 4)]
+
+
+def test_places_that_no_sentence_comes_to_take_no_memory() -> None:
+    choices = " ".join(f"[({'|'.join(first + letter for letter in 'abcdefgh')})]" for first in "klmno")
+    tracemalloc.start()  # 9^5 ways to write it, most of which nobody writes
+    phrases = Phrases([(f"mass {choices} liver", "of the liver")])
+    (found,) = phrases.find(tokens_of("A mass ka mc oh liver."))
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.values == ("of the liver",)
+    assert taken < 1e6
 
 
 @pytest.mark.parametrize(
