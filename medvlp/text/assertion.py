@@ -24,6 +24,7 @@ _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical",
 _BULLETS = frozenset("-–•*·")
 _NUMBER = re.compile(r"\d+[.)]|[a-z]\)")  # of an item of a list
 _AGAIN: dict[Presence | None, str] = {"absent": "no", "uncertain": "possible", "conditional": "if"}  # of listed items
+_SLIGHT = frozenset(("mild", "small", "tiny", "trace", "minimal", "slight", "moderate"))  # nobody denies what is such
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
 
@@ -73,8 +74,8 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     # A full stop ends a sentence that goes on in small letters: "no effusion. heart normal".
     abbreviated = word_class("abbreviated")
     ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
-    stops = _places_of("stop", cues) | ends
-    causes = _places_of("cause", cues)
+    stops = ends | {found.first for found in cues if any(cue.reach == "stop" for cue in found.values)}
+    causes = {found.first for found in cues if any(cue.reach == "cause" for cue in found.values)}
     hedged = {c.first for c in cues if words[c.first - 1] in (",", "and") and _Cue("uncertain", "forward") in c.values}
     marks: list[list[Assertion]] = [[] for _ in terms]
     for found in cues:
@@ -102,10 +103,6 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     ]
 
 
-def _places_of(reach: str, cues: Sequence[Found[_Cue]]) -> set[int]:
-    return {found.first for found in cues if any(cue.reach == reach for cue in found.values)}
-
-
 def _reached(
     words: list[str], found: Found[_Cue], cue: _Cue, said: str, stops: set[int], terms: Sequence[Found[Term]]
 ) -> list[int]:
@@ -114,7 +111,7 @@ def _reached(
         side = next((at for at in range(found.last + 1, len(words)) if words[at] not in ("on", "in", "the")), None)
         if cue.presence == "absent" and side is not None and words[side] in SIDES and denied_side(words, side):
             return []  # "nodule on the left, not seen on the right"
-        start = backward_start(words, found.first, said, stops)
+        start = backward_start(words, _behind_subject(words, found, terms), said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):
             return reached[-1:]
@@ -125,7 +122,7 @@ def _reached(
             for index in reached
             if subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first])
         ]
-    if said in word_class("gone") and (
+    if said in ("absent", *word_class("gone")) and (
         words[found.last + 1 : found.last + 2] in ([","], [")"], ["and"], ["with"], ["without"])
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it
@@ -135,26 +132,37 @@ def _reached(
         index
         for index, term in enumerate(terms)
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
-        or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
+        or (found.last < term.last < end and not _denies_another(words, found.last, term.first, said))
     ]
     if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
         return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):
         return reached
-    if reached and said in word_class("prior") and _passes_noun(words[found.last + 1 : terms[reached[0]].first]):
+    between = words[found.last + 1 : terms[reached[0]].first] if reached and said in word_class("prior") else []
+    if "and" in between and word_class("regions").isdisjoint(between):  # "prior surgery and pacemaker"
         return []
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1
     ]
 
 
+def _behind_subject(words: list[str], cue: Found[_Cue], terms: Sequence[Found[Term]]) -> int:
+    """Return the place of the cue, or of the "which" in front of it: "an effusion that was large has resolved"."""
+    place = next((at for at in range(cue.first - 1, 0, -1) if words[at] in ("which", "that")), 0)
+    clause, between = words[place + 1 : cue.last + 1], words[place + 1 : cue.first]
+    gone = word_class("gone").intersection(clause) or set(between) - word_class("auxiliaries")
+    apart = {"and", "but"}.intersection(between) or any(place < term.first < cue.first for term in terms)
+    return place if place and gone and not apart and clause[0] in word_class("auxiliaries") else cue.first
+
+
 def _run_on(words: list[str], cue: int, terms: Sequence[Found[Term]]) -> int:
-    """Return the place of a statement that no mark parts from the denial before it: "no effusion heart is enlarged"."""
+    """Return the place of a statement without a mark: "no effusion heart is enlarged", "no effusion mild edema"."""
     subjects = word_class("examined") | {"the", "is", "are"}
     for before, term in pairwise(terms):
         between, last = words[before.last + 1 : term.first], words[term.last]
         named = not word_class("examined").isdisjoint([*between, words[term.first]]) and subjects.issuperset(between)
-        if before.first > cue and named and (last.endswith("ed") or last in word_class("predicates")):
+        graded = not _SLIGHT.isdisjoint(between[:1]) and "or" not in words[before.last :]
+        if before.first > cue and (graded or (named and (last.endswith("ed") or last in word_class("predicates")))):
             return term.first
     return len(words)
 
@@ -251,11 +259,6 @@ def _alternatives(
     return found
 
 
-def _passes_noun(between: list[str]) -> bool:
-    """Return whether an adjective would pass an "and" to reach a finding: "prior surgery and pacemaker"."""
-    return "and" in between and word_class("regions").isdisjoint(between)
-
-
 def _joins_places(words: list[str], before: int, place: int) -> bool:
     """Return whether an "or" is one between places: "ends in the upper or mid atrium"."""
     region = not word_class("regions").isdisjoint(words[place + 1 : place + 2])
@@ -266,6 +269,11 @@ def _parted(between: list[str]) -> bool:
     return not word_class("verbs").union((",", ";", "and", "with", "no")).isdisjoint(between)
 
 
+_STATED = re.compile(  # behind "no effusion,": "right pacemaker", "line in place", "4 mm nodule", "aorta enlarged"
+    r"(\S+ )?(left|right|bilateral|bibasilar|bibasal|biapical) |.*\b(tip|place|situ|position)\b"
+    r"|(?!.*(than|over|>)).*\d [cm]m\b"
+    r"|.*\b(enlarged|widened|elevated|flattened|blunted|dilated|tortuous|prominent|hyperinflated|collapsed)( \.)?$"
+)
 _LONG_ITEM = 5  # words; a longer one between commas is a clause and no item of a list
 _NEAR = 6  # words in front of a finding that can be its article
 
@@ -297,7 +305,7 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
         stated = word in word_class("states") and words[place - 1] != "to" and said != "neither"
         if kind == "absent" and place > start + 1 and stated:
             return place
-        if word == "," and not _list_goes_on(words, place, stops):
+        if word == "," and not _list_goes_on(words, place, stops, denied=kind == "absent"):
             return place
         if word == "and" and not _and_goes_on(words, place, stops):
             return place
@@ -332,15 +340,8 @@ def backward_start(words: list[str], place: int, said: str, stops: set[int]) -> 
     return -1
 
 
-def denies_another(words: list[str], behind: int, finding: int, said: str) -> bool:
-    """Return whether a bare "no" denies something of a finding and not the finding: "no kink in the chest tube".
-
-    Args:
-        words: of the sentence, plain.
-        behind: place of the last word of the cue.
-        finding: place of the first word of the finding.
-        said: words of the cue.
-    """
+def _denies_another(words: list[str], behind: int, finding: int, said: str) -> bool:
+    """Return whether a bare "no" denies something of a finding and not the finding: "no kink in the chest tube"."""
     if said not in word_class("bare_denials") or "xxxx" in words[behind:finding]:  # a word that was de-identified
         return False
     for place in range(finding - 1, max(behind + 1, finding - _NEAR), -1):
@@ -369,7 +370,7 @@ def _last_item(words: list[str]) -> list[str]:
     return words[len(words) - words[::-1].index(",") :] if "," in words else words
 
 
-def _list_goes_on(words: list[str], comma: int, stops: set[int]) -> bool:
+def _list_goes_on(words: list[str], comma: int, stops: set[int], *, denied: bool) -> bool:
     """Return whether what follows a comma is one more item of the list before it."""
     end = next((place for place in range(comma + 1, len(words)) if place in stops), len(words))
     rest = words[comma + 1 : end]
@@ -382,7 +383,8 @@ def _list_goes_on(words: list[str], comma: int, stops: set[int]) -> bool:
     clause = next((place for place in range(1, len(segment) - 1) if segment[place : place + 2] == ["and", "the"]), None)
     segment = segment[:clause]  # "no effusion, edema and the heart is large"
     verbs = verbs.union(word_class("predicates"))  # "no effusion, lungs clear"
-    return bool(segment) and segment[0] not in word_class("starters") and verbs.isdisjoint(segment)
+    stated = denied and _STATED.match(" ".join(segment))
+    return bool(segment) and segment[0] not in word_class("starters") and verbs.isdisjoint(segment) and not stated
 
 
 def _and_goes_on(words: list[str], place: int, stops: set[int]) -> bool:
