@@ -30,9 +30,12 @@ _BY = (
 )
 _ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
-    r"technologist|technician|physician|transcriptionist|reader|reviewer|signed"
+    r"technologist|technician|physician|transcriptionist|reader|reviewer|signed|surgeon|registrar|radiographer"
 )
-_TOLD = r"performed by|(?:discussed|spoken?) with|(?:called|spoke|relayed) to|communicated (?:to|with)|patient|name"
+_TOLD = (
+    r"(?:performed|referred|requested) by|(?:discussed|spoken?) with|communicated (?:to|with)|patient|name|"
+    r"(?:called|spoke|relayed|conveyed|reported|phoned|telephoned) to"
+)
 _DIGIT = "one|two|three|four|five|six|seven|eight|nine"
 _OLD = rf"(?:0?(?:9\d|1[01]\d)|(?:ninety|(?:a |one )?hundred)(?:(?:[- ]and)?[- ](?:{_DIGIT}))?)"
 _UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×|views?)(?![a-z])|%|y)"  # behind a number that is none of a person
@@ -100,7 +103,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
-        r"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=[ \t]*(?:[,;)]|\.(?!\d)|$|\n|(?:on|by|via)\b))",
+        r"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=[ \t]*(?:[,;)\n]|\.\D|\.?$|(?:on|by|via|and the)\b))",
         r"\b(?:[A-Z]{1,2}\d[A-Z\d]?[ \t]\d(?!ST|ND|RD|TH)[ABD-HJLNP-UW-Z]{2}|[A-Z]\d[A-Z][ \t]\d[A-Z]\d)\b",  # postcode
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
@@ -112,9 +115,10 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|Ms\.|(?<!\d )ms\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
-        rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer|pt)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)|[^\s,]+,)[ \t]+{_CAPITAL})"
         rf"(?:{weak})(?=[\s,.;]|$)",
+        rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*y)",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
