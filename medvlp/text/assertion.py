@@ -111,7 +111,7 @@ def _reached(
         side = next((at for at in range(found.last + 1, len(words)) if words[at] not in ("on", "in", "the")), None)
         if cue.presence == "absent" and side is not None and words[side] in SIDES and denied_side(words, side):
             return []  # "nodule on the left, not seen on the right"
-        start = backward_start(words, _behind_subject(words, found, terms), said, stops)
+        start = _backward_start(words, _behind_subject(words, found, terms), said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):
             return reached[-1:]
@@ -127,7 +127,7 @@ def _reached(
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it
         return []
-    end = min(forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
+    end = min(_forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
     reached = [
         index
         for index, term in enumerate(terms)
@@ -278,16 +278,8 @@ _LONG_ITEM = 5  # words; a longer one between commas is a clause and no item of 
 _NEAR = 6  # words in front of a finding that can be its article
 
 
-def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[int]) -> int:
-    """Return the place behind the last word that a forward cue governs.
-
-    Args:
-        words: of the sentence, plain.
-        start: place behind the cue.
-        kind: presence that the cue gives; a condition holds for the rest of the clause, commas or not.
-        said: words of the cue.
-        stops: places of words that end every scope.
-    """
+def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[int]) -> int:
+    """Return the place behind the last word that a forward cue governs; a condition minds no commas."""
     lists_on = word_class("differential").intersection(said.split())  # "the differential includes A, B and C"
     asked = kind == "conditional" and said.endswith((" for", "out", "r / o", "exclude"))
     for place in range(start, len(words)):
@@ -312,7 +304,7 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
     return len(words)
 
 
-def backward_start(words: list[str], place: int, said: str, stops: set[int]) -> int:
+def _backward_start(words: list[str], place: int, said: str, stops: set[int]) -> int:
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     place -= 1

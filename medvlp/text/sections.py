@@ -11,7 +11,7 @@ What stands before the first header is kept under ``""``; page banners (``FINAL 
 begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``) and findings
 (``PNEUMOTHORAX: NONE``), which are parts of the section they stand in. Where a report has no findings, the paragraphs
 behind its last opening section (comparison, technique ... ; indication where there is no impression either) are its
-findings.
+findings, or the sentences right before the impression.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", r
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
+_SENTENCE = re.compile(r"[a-z)]\.(?!\S)", re.IGNORECASE)  # ends there
 _PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
 
@@ -141,6 +142,8 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
     ]
     spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
     names = [name for name, _, _ in spans]
+    if names[:2] == ["", "impression"] and "findings" not in names and _SENTENCE.search(text, 0, spans[0][2]):
+        return (("findings", *spans[0][1:]), *spans[1:])  # no mere title of the film
     at = names.index("impression") - 1 if "impression" in names else len(names) - 1
     # Before an impression, what stands behind an indication is told of the patient or of the films.
     opening = _OPENING if at == len(names) - 1 else _OPENING - {"indication"}
@@ -226,13 +229,9 @@ def _is_finding(title: str) -> bool:
 def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
     """Return whether a title without the usual place is a header and not a word of a sentence."""
     title = match["title"]
-    if inside and title.lower() in _NOT_INSIDE:
+    if not title[0].isupper() or (inside and title.lower() in _NOT_INSIDE):
         return False
-    if title.isupper():
-        return True
-    if not title[0].isupper():
-        return False
-    return not inside or text[: match.start("title")].rstrip(" \t")[-1:] in ("", "\n", ".", "?", "!")
+    return title.isupper() or not inside or text[: match.start("title")].rstrip(" \t")[-1:] in ("", "\n", ".", "?", "!")
 
 
 def _body(text: str) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medvlp.text.facts import facts_of
+from medvlp.text.labels import label_report
 from medvlp.text.mentions import read_report, sentences_of_image
 from medvlp.text.sections import ReportText, report_text, section_spans, split_sections
 
@@ -143,7 +144,18 @@ def test_paragraphs_behind_the_opening_sections_are_the_findings_of_a_report_wit
     ends = "IMPRESSION: Normal."
     assert split_sections(f"COMPARISON: None.\n\nNo edema.\nLungs.\n\n{ends}")["findings"] == "No edema.\nLungs."
     assert "findings" not in split_sections(f"COMPARISON: None.\n\n{ends}")
+    assert "findings" not in split_sections(f"COMPARISON: None.\n\nTwo words.\n\n{ends}")
     assert "findings" not in split_sections(f"HISTORY: Cough.\n\nPneumonia in the past.\n\n{ends}")
+
+
+def test_sentences_right_before_the_impression_are_the_findings_of_a_report_without_that_header() -> None:
+    text = "Large left effusion. Heart normal\n\nConclusion: As above."
+    assert split_sections(text) == {"findings": "Large left effusion. Heart normal", "impression": "As above."}
+    labels = label_report(text, "chexpert14")  # was a study without finding
+    assert (labels["effusion"], labels["cardiomegaly"], labels["no_finding"]) == (1.0, 0.0, None)
+    title = split_sections("XR CHEST 12.3.2020\nIMPRESSION: Normal.")
+    assert title == {"": "XR CHEST 12.3.2020", "impression": "Normal."}
+    assert split_sections("Film. FINDINGS: Clear. IMPRESSION: Normal.")["findings"] == "Clear."
 
 
 def test_sections_keep_their_places_in_the_report() -> None:
