@@ -207,6 +207,13 @@ def test_parts_of_words_and_headers_stay_and_capitals_and_long_contexts_are_mind
     assert reword(text, load_table(table_of(tmp_path, entries)), drawn(0), rate=1.0) == made
 
 
+def test_a_part_of_a_phrase_that_must_stay_stays_too(tmp_path: Path) -> None:
+    entries = "- {same: [pleural effusion, pleural fluid], after: [large]}\n- same: [pleural, thoracic]\n"
+    table = load_table(table_of(tmp_path, entries))
+    said = reword("Small pleural effusion, large pleural effusion, pleural wall.", table, drawn(0), rate=1.0)
+    assert said == "Small pleural effusion, large pleural fluid, thoracic wall."
+
+
 def test_a_thing_that_is_named_again_after_many_words_stays_behind_its_first_name() -> None:
     first = "A nodule in the left lung. No effusion. The previously described irregular large nodule is stable."
     second = "Left nodule. No fracture. Left effusion. The nodule is as it was before and the effusion is small."

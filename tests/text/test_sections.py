@@ -158,6 +158,22 @@ def test_sentences_right_before_the_impression_are_the_findings_of_a_report_with
     assert split_sections("Film. FINDINGS: Clear. IMPRESSION: Normal.")["findings"] == "Clear."
 
 
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("Findings: Clear.\nSummary\nNormal.", {"findings": "Clear.", "impression": "Normal."}),
+        ("Any pneumonia? Findings: Clear.", {"": "Any pneumonia?", "findings": "Clear."}),
+        ("FINDINGS: Clear.Impression: Normal.", {"findings": "Clear.", "impression": "Normal."}),
+        ("Findings—Clear.", {"findings": "Clear."}),
+        ("Findings/impression: Clear.", {"findings": "Clear."}),
+        ("FINDINGS: Clear, without\nhistory\nof mass.", {"findings": "Clear, without\nhistory\nof mass."}),
+        ("FINDINGS: Clear.\nCRITICAL RESULT: Mass.", {"findings": "Clear.", "other": "CRITICAL RESULT: Mass."}),
+    ],
+)
+def test_a_title_is_a_header_by_where_it_stands(text: str, sections: dict[str, str]) -> None:
+    assert split_sections(text) == sections
+
+
 def test_sections_keep_their_places_in_the_report() -> None:
     text = "  FINAL REPORT\r\nFINDINGS: Clear.\r\nTECHNIQUE: PA.\r\nFINDINGS: Normal."
     said = [(name, text[start:end].strip()) for name, start, end in section_spans(text)]

@@ -122,10 +122,11 @@ def test_a_vocabulary_smaller_than_the_corpus_cuts_words_into_pieces() -> None:
     ids = small(["enlarged"]).ids[0]
     assert int((ids > 3).sum()) > 1
     assert small.decode(ids.tolist()) == "enlarged"
+    assert small.decode(ids.tolist()[2:]).startswith("##")  # what continues no word stands as it is
 
 
 def test_no_number_of_a_patient_is_a_word_of_the_vocabulary() -> None:
-    report = "MRN 83920114, accession A1234567, seen on 20240131. Nodule of 12 mm, 415 HU."
+    report = "MRN 83920114, accession A1234567, seen on 20240131. Nodule of 12 mm, 415 HU at 1430."
     made = train_wordpiece([report] * 3, vocab_size=200)
     assert [word for word in made.tokens() if sum(map(str.isdigit, word)) > 3] == []
     assert {"mrn", "12", "415"} <= set(made.tokens())
@@ -223,6 +224,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path, bert_folder: Path, mo
         train_wordpiece(["", "  "])
     with pytest.raises(ConfigError, match=r"vocab_size is 10, but special tokens and the corpus' letters alone are"):
         train_wordpiece(CORPUS, vocab_size=10)
+    assert train_wordpiece(["ab"], vocab_size=8).tokens()[5:] == ("a", "b", "##b")  # as many as there must be
     with pytest.raises(ConfigError, match=r"max_length is 2, but \[CLS\], \[SEP\] and one word need 3"):
         train_wordpiece(CORPUS, max_length=2)
 
@@ -239,6 +241,11 @@ def test_broken_folders_are_refused(tmp_path: Path, wordpiece: WordPieceTokenize
     rules["pre_tokenizer"] = {"type": "Punctuation", "behavior": "Isolated"}
     (tmp_path / "tokenizer.json").write_text(json.dumps(rules))
     with pytest.raises(DataError, match=r"has other rules than a WordPiece tokenizer's"):
+        load_tokenizer(tmp_path)
+    wordpiece.save(tmp_path)
+    text = (tmp_path / "tokenizer.json").read_text()
+    (tmp_path / "tokenizer.json").write_text(text.replace("[PAD]", "<pad>"))
+    with pytest.raises(DataError, match=r"does not begin with \[PAD\]"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.yaml").write_text(yaml.safe_dump({"name": "other", "max_length": 8}))
     with pytest.raises(DataError, match=r"names the tokenizer 'other', but this version knows"):
