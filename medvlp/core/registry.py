@@ -16,7 +16,7 @@ import inspect
 import pkgutil
 import typing
 from abc import ABCMeta
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -118,8 +118,8 @@ def schema(folder: str, name: str) -> type[BaseModel]:
     return create_model(f"{folder}.{name}", __config__=config, **options)
 
 
-def fill(folder: str, spec: Mapping[str, object], *, where: str) -> dict[str, object]:
-    """Check a ``{name: ..., option: ...}`` spec and return it with every default filled in.
+def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collection[str] = ()) -> dict[str, object]:
+    """Check a ``{name: ..., option: ...}`` spec and return it with every default filled in; a builder has `given`.
 
     Raises:
         ConfigError: all faults at once, each with its path and the nearest right name.
@@ -132,7 +132,10 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str) -> dict[str, ob
     try:
         checked = model.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(" ".join(validation_sentences(error, where=where, model=model))) from None
+        faults, at = validation_sentences(error, where=where, model=model), component(folder, name).__module__
+        lacks = [each["loc"][0] for each in error.errors() if each["type"] == "missing"]
+        faults += [f"Or annotate it FromModel({each!r}) in {at}: then it is given." for each in lacks if each in given]
+        raise ConfigError(" ".join(faults)) from None
     return {"name": name, **checked.model_dump()}
 
 
@@ -148,7 +151,7 @@ def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping
     Raises:
         ConfigError: for a faulty spec, an unfinished class, or when the builder has not what the component asks.
     """
-    filled = fill(folder, spec, where=where)
+    filled = fill(folder, spec, where=where, given=given or ())
     target = component(folder, str(filled.pop("name")))
     if isinstance(target, ABCMeta) and target.__abstractmethods__:
         raise ConfigError(f"{where}: {target.__name__} lacks {', '.join(sorted(target.__abstractmethods__))}: add it.")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medvlp.answers.asking.ask import ask_of, ask_samples, needs_of
+from medvlp.answers.asking.ask import answered, ask_of, ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
-from medvlp.core.answers import Answer, Ask, Rows
+from medvlp.core.answers import Answer, Ask
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import DataError
 from medvlp.core.keys import keys
@@ -268,7 +268,7 @@ class Evaluation:
         if missing or answer.streams:
             rows = (part.prepared.sample(index) for index in range(len(part.prepared)))
             return ask_samples({"it": answer}, model, rows, asks={"it": ask})["it"]
-        return answer.answer(Rows(part.table), ask, answer.begin(model, ask))
+        return answered(answer, model, part.table, ask)
 
     def giving(self, part: str) -> Iterator[tuple[str, Answer, Predictions]]:
         """Yield the answers that fill a part of `Predictions`, with what they say of the split that is judged."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from medvlp.answers.asking.ask import answered
 from medvlp.answers.prompting.recipe import class_vector
-from medvlp.core.answers import FEATURES, Answer, Ask, Probe, Rows, WordsMissingError
+from medvlp.core.answers import FEATURES, Answer, Probe, WordsMissingError
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.core.table import FeatureTable
@@ -58,6 +59,8 @@ class Probes(Measure):
         tables, bank = deep_tables(evaluation), _bank(evaluation)
         for name, probe in self.probes.items():
             answer = probe.fit(tables.train, tables.validation, bank)
+            if not isinstance(answer, Answer):
+                raise ConfigError(f"The probe {name!r} gave {type(answer).__name__}: let its fit return an Answer.")
             own = f"{name}_probe"
             yield _result(evaluation, answer, tables, own, title_of(own, answer), control=False)
         if evaluation.shows:
@@ -87,6 +90,6 @@ def _bank(evaluation: Evaluation) -> Mapping[str, np.ndarray]:
 def _result(
     evaluation: Evaluation, answer: Answer, tables: ProbeTables, name: str, title: str, *, control: bool
 ) -> Result:
-    rows = Rows(FeatureTable(evaluation.judged.table.ids, {FEATURES: tables.measured}))
-    said = answer.answer(rows, Ask(), answer.begin(evaluation.model.model, Ask()))
+    table = FeatureTable(evaluation.judged.table.ids, {FEATURES: tables.measured})
+    said = answered(answer, evaluation.model.model, table)
     return evaluation.scores(name, said.scores or {}, title, control=control, notes=said.notes)

@@ -144,7 +144,10 @@ def _split(manifest: Manifest, data: DataConfig, name: str) -> Manifest:
 
 def build_views(specs: Sequence[Mapping[str, object]], *, where: str) -> list[View]:
     """Build views in order."""
-    return [build("data/views", spec, where=f"{where}[{i}]") for i, spec in enumerate(specs)]
+    views = [build("data/views", spec, where=f"{where}[{i}]") for i, spec in enumerate(specs)]
+    if silent := [type(view).__name__ for view in views if not isinstance(view, View)]:
+        raise ConfigError(f"{where}: {silent[0]} does not say whether it draws: give its class random = True or False.")
+    return views
 
 
 def fitted_views(views: Sequence[View], train: Prepared) -> list[View]:

@@ -12,9 +12,11 @@ import torch
 from medvlp.answers.asking.ask import ask_samples
 from medvlp.answers.existence import Existence
 from medvlp.answers.pairs import Pairs
-from medvlp.core.answers import Ask
+from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.keys import Plan, keys
+from medvlp.core.keys import Key, Plan, keys
+from medvlp.core.predictions import Predictions
+from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, Sample
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
@@ -108,6 +110,25 @@ def test_group_by_group_it_says_what_it_says_of_all(model: Any) -> None:
             atol=1e-6,
         )
     np.testing.assert_allclose(by_one["pairs"].pairs.values, at_once["pairs"].pairs.values, atol=1e-6)  # type: ignore[union-attr]
+
+
+class Echo(Answer):
+    """Says of each picture, group by group, the question that was asked of it."""
+
+    asks, gives, streams = "question", frozenset({"text"}), True
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        return frozenset()
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
+        return Predictions(tuple(sample.id for sample in rows.samples), text=ask.questions)
+
+
+def test_each_picture_is_asked_its_own_question_whatever_the_groups(model: Any) -> None:
+    samples, questions = [Sample(str(i), {}) for i in range(5)], tuple("abcde")
+    for size in (1, 2, 3, 8):
+        said = ask_samples({"echo": Echo()}, model, samples, asks={"echo": Ask(questions=questions)}, batch=size)
+        assert (said["echo"].ids, said["echo"].text) == (tuple("01234"), questions)
 
 
 def looked(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,11 +19,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from medvlp.core.answers import ProbeTable
+from medvlp.answers.asking.ask import answered, ask_samples
+from medvlp.core.answers import Answer, Ask, ProbeTable, Rows
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder
+from medvlp.core.keys import Key
+from medvlp.core.protocols import Encoder, Model
 from medvlp.core.registry import FromModel, available, build
 from medvlp.core.sample import Sample
+from medvlp.core.table import FeatureTable
 from medvlp.data.catalogue import catalogue
 from medvlp.data.manifest import Manifest
 from medvlp.data.pipeline import apply_views
@@ -31,6 +34,7 @@ from medvlp.evaluation.results import load_result
 from medvlp.features.embed import embed_parts
 from medvlp.models.build import build_model
 from medvlp.models.bundle import load_bundle
+from medvlp.runs.data import build_views
 from medvlp.zoo import convert
 from tests.cli.conftest import cli
 from tests.plugins import PACKAGES, installed
@@ -126,6 +130,18 @@ def test_a_layout_that_makes_no_manifest_is_one_sentence(films: Path, cli: Cli, 
         assert next(entry.title for entry in catalogue() if entry.name == "nothing") == "A layout that returns nothing"
 
 
+def unasked(root: Path) -> Manifest:
+    """A layout whose folder is an option."""
+    return Manifest.of({"id": ["a"]}, root=root)
+
+
+def test_a_layout_that_is_not_given_its_folder_is_told_how_it_would_be(films: Path, cli: Cli, tmp_path: Path) -> None:
+    with installed(unasked=f"data/layouts {__name__}:unasked"):
+        told = cli("data", "index", "unasked", films, "--out", tmp_path / "m.parquet").refused()
+    mended = f"Or annotate it FromModel('root') in {__name__}: then it is given."
+    assert f"options.root is missing: give it a value. {mended}" in told
+
+
 def module(*, source: Annotated[Path, FromModel("source")]) -> torch.nn.Module:
     """An importer that returns what it read, and no bundle."""
     return torch.nn.Linear(2, 2)
@@ -161,6 +177,55 @@ def test_a_view_that_returns_no_sample_is_one_sentence() -> None:
     sample = Sample("a", {"image": torch.ones(1, 2, 2)})
     with pytest.raises(ConfigError, match=r"The view '.*InPlace' gave NoneType: let it return a Sample\."):
         apply_views(sample, [InPlace()])  # type: ignore[list-item]
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """A view that draws, and does not say it: a pass in order would not leave it out."""
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        return replace(sample, fields={"image": torch.rand(1, 2, 2, generator=generator)})
+
+
+def test_a_view_that_does_not_say_whether_it_draws_is_one_sentence() -> None:
+    with (
+        installed(unsaid=f"data/views {__name__}:Unsaid"),
+        pytest.raises(ConfigError, match=r"^data\.suffix: Unsaid does not say whether it draws: give its class random"),
+    ):
+        build_views([{"name": "read", "size": 32}, {"name": "unsaid"}], where="data.suffix")
+
+
+class Scores(Answer):
+    """An answer that gives a dictionary."""
+
+    def needs(self, model: Model) -> frozenset[Key]:
+        return frozenset()
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Any:
+        return {"effusion": np.zeros(len(rows.table.ids))}
+
+
+def test_an_answer_that_makes_no_predictions_is_one_sentence() -> None:
+    model: Any = None
+    for said in (
+        lambda: answered(Scores(), model, FeatureTable(["a"], {})),
+        lambda: ask_samples({"it": Streamed()}, model, [Sample("a", {})]),
+    ):
+        with pytest.raises(ConfigError, match=r"\.answer gave dict: let it return Predictions\(\.\.\.\)\."):
+            said()
+
+
+class Streamed(Scores):
+    """The same, group by group."""
+
+    streams = True
+
+
+class Weights:
+    """A probe that gives its weights."""
+
+    def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> np.ndarray:
+        return train.features.mean(0)
 
 
 class Bright(Encoder):
@@ -199,7 +264,7 @@ def test_the_view_is_replayed_from_its_generator() -> None:
 
 
 def test_the_probe_is_fitted_and_judged_by_the_evaluation(run: Path, films: Path, cli: Cli, tmp_path: Path) -> None:
-    tree = {
+    tree: dict[str, Any] = {
         "model": str(run / "bundle"),
         "out": str(tmp_path / "out"),
         "data": {"root": str(films), "layout": "class_folders", "cache": None}
@@ -210,6 +275,10 @@ def test_the_probe_is_fitted_and_judged_by_the_evaluation(run: Path, films: Path
     assert cli("evaluate", write_tree(tmp_path / "e.yaml", tree)).code == 0
     rows = load_result(tmp_path / "out" / "results" / "nearest_mean_probe.json").metrics
     assert next(row.value for row in rows if row.metric == "auroc" and row.label == "effusion") > 0.9
+    tree["evaluation"]["measures"]["probes"]["probes"] = ["weights"]
+    with installed(weights=f"adaptation {__name__}:Weights"):
+        told = cli("evaluate", write_tree(tmp_path / "w.yaml", tree)).refused()
+    assert "The probe 'weights' gave ndarray: let its fit return an Answer." in told
 
 
 def test_the_probe_scores_by_the_difference_of_means() -> None:

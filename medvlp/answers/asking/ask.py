@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -27,7 +28,14 @@ def needs_of(answers: Iterable[Answer], model: Model, *, streams: bool = False) 
 
 def answered(answer: Answer, model: Model, table: FeatureTable, ask: Ask = Ask()) -> Predictions:  # noqa: B008
     """Return what an answer that does not stream says of the rows of a table."""
-    return answer.answer(Rows(table), ask, answer.begin(model, ask))
+    return _said(answer, Rows(table), ask, answer.begin(model, ask))
+
+
+def _said(answer: Answer, rows: Rows, ask: Ask, begun: Any) -> Predictions:  # noqa: ANN401
+    said = answer.answer(rows, ask, begun)
+    if isinstance(said, Predictions):
+        return said
+    raise ConfigError(f"{type(answer).__name__}.answer gave {type(said).__name__}: let it return Predictions(...).")
 
 
 def ask_of(answer: Answer, manifest: Manifest, decoding: Decoding | None = None) -> Ask | None:
@@ -77,26 +85,19 @@ def ask_samples(
     pieces: dict[str, list[Predictions]] = {name: [] for name in answers}
     needed = needs_of(answers.values(), model)
     whole: list[FeatureTable] = []
-    for first, group in _groups(samples, batch):
+    for number, group in enumerate(in_groups(samples, batch)):
         table = _table(model, group, needs)
         watch(group, table)
         for name, answer in answers.items():
             if answer.streams:
-                own = asked[name].rows(range(first, first + len(group)))
-                pieces[name].append(answer.answer(Rows(table, group), own, begun[name]))
+                own = asked[name].rows([number * batch + at for at in range(len(group))])
+                pieces[name].append(_said(answer, Rows(table, group), own, begun[name]))
         if needed:
             whole.append(FeatureTable(table.ids, {str(key): table.columns[str(key)] for key in needed}))
     for name, answer in answers.items():
         if not answer.streams and whole:
-            pieces[name].append(answer.answer(Rows(FeatureTable.join(whole)), asked[name], begun[name]))
+            pieces[name].append(_said(answer, Rows(FeatureTable.join(whole)), asked[name], begun[name]))
     return {name: Predictions.join(some) if some else Predictions(()) for name, some in pieces.items()}
-
-
-def _groups(samples: Iterable[Sample], batch: int) -> Iterator[tuple[int, list[Sample]]]:
-    first = 0
-    for group in in_groups(samples, batch):
-        yield first, group
-        first += len(group)
 
 
 def _table(model: Model, group: Sequence[Sample], needs: frozenset[Key]) -> FeatureTable:
