@@ -64,7 +64,7 @@ def component(folder: str, name: str) -> Callable[..., Any]:
     if name not in available(folder):
         raise ConfigError(
             f"There is no {folder} component named {name!r}: {did_you_mean(name, available(folder))}; "
-            f"`medvlp components {folder}` lists all."
+            f"`medvlp components {folder}` lists all, those of another package once it is installed."
         )
     place = f"medvlp.{folder.replace('/', '.')}.{name}"
     points = {point.value: point for point in _points(folder) if point.name == name}

@@ -78,6 +78,13 @@ def test_other_packages_components_are_built_like_our_own():
     assert (part.width, part.rate, part.mode, part.names) == (7, 0.5, "fast", ())
 
 
+def test_what_a_package_brought_is_refused_without_it_and_the_refusal_says_where_it_may_be():
+    with installed(elsewhere=f"objectives {__name__}:Part"):
+        assert component("objectives", "elsewhere") is Part
+    with pytest.raises(ConfigError, match=r"named 'elsewhere': .* lists all, those of another package once it is inst"):
+        component("objectives", "elsewhere")
+
+
 def test_every_default_is_written_out_and_given_values_are_no_options():
     assert fill("objectives", {"name": "part", "rate": 1}, where="x") == {
         "name": "part",
