@@ -249,9 +249,9 @@ def results_of(measures: Iterable[Measure], evaluation: Evaluation) -> dict[str,
     found: dict[str, Result] = {}
     for measure in measures:
         made = measure.run(evaluation)
-        if made is None:
-            raise ConfigError(f"{type(measure).__name__}.run gives None: let it give its results, or an empty list.")
-        for result in made:
+        for result in made if isinstance(made, Iterable) else [made]:
+            if not isinstance(result, Result) or result is made:
+                raise ConfigError(f"{type(measure).__name__}.run gives {type(result).__name__}: let it yield Results.")
             if not re.fullmatch(r"\w[^/\\]*", result.name):
                 raise ConfigError(f"{type(measure).__name__} names a result {result.name!r}: give it that of a file.")
             if result.name in found:

@@ -95,6 +95,20 @@ class Unfinished(Measure):
         Result(name="unfinished", metrics=())
 
 
+class Returned(Measure):
+    """One that returns its result and does not yield it."""
+
+    def run(self, evaluation: Evaluation) -> Any:
+        return Result(name="returned", metrics=(), recipe="", data="")
+
+
+class Tables(Measure):
+    """One that yields what is no result."""
+
+    def run(self, evaluation: Evaluation) -> Iterator[Any]:
+        yield {"mean_score": 0.5}
+
+
 class Twice(Measure):
     """One that yields two results of one name, of which one would be lost."""
 
@@ -107,8 +121,10 @@ def test_results_have_the_names_of_files_and_each_its_own() -> None:
     evaluation: Any = SimpleNamespace(marked=lambda result: result)
     with pytest.raises(ConfigError, match="Climbing names a result 'findings/climbs': give it that of a file"):
         results_of([Climbing()], evaluation)
-    with pytest.raises(ConfigError, match=r"^Unfinished\.run gives None: let it give its results, or an empty list\.$"):
-        results_of([Unfinished()], evaluation)
+    for measure, kind in ((Unfinished(), "NoneType"), (Returned(), "Result"), (Tables(), "dict")):
+        told = rf"^{type(measure).__name__}\.run gives {kind}: let it yield Results\.$"
+        with pytest.raises(ConfigError, match=told):
+            results_of([measure], evaluation)
     with messages() as told:
         assert results_of([Twice()], evaluation)["twice"].recipe == "second"
     assert told == ["Two results are named 'twice': that of Twice is kept."]
