@@ -60,11 +60,14 @@ def _general(frame: Frame) -> list[tuple[str, float, float, str]]:
     values = few[few != frame.padding] if frame.padding is not None else few.ravel()
     if frame.rgb is not None or not len(values):
         return []
-    found = []
-    for share in (0.5, 5):
-        low, high = (x * frame.slope + frame.intercept for x in percentile_range(values, share, 100 - share))
-        found.append((f"{share:g} to {100 - share:g} %", (low + high) / 2 + 0.5, abs(high - low) + 1, "LINEAR"))
-    return found
+    ends = ((share, percentile_range(values, share, 100 - share)) for share in (0.5, 5))
+    return [_between(share, *sorted(x * frame.slope + frame.intercept for x in both)) for share, both in ends]
+
+
+def _between(share: float, low: float, high: float) -> tuple[str, float, float, str]:
+    """Window of values of any step: LINEAR's is one step of a whole number wider, all of a map of diffusivity."""
+    width = high - low or 1.0
+    return f"{share:g} to {100 - share:g} %", low + width / 2, width, "LINEAR_EXACT"
 
 
 def _notes(frames: list[Frame]) -> list[str]:
@@ -89,8 +92,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     function = str(volume.meta.get("VOILUTFunction", "LINEAR"))
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
     own = [(f"window {n}" if n else "file", float(c), float(w), function) for n, (c, w) in enumerate(written)]
-    low, high = percentile_range(middle, 0.5, 99.5)
-    wide = [("0.5 to 99.5 %", (low + high) / 2 + 0.5, high - low + 1, "LINEAR")]
+    wide = [_between(0.5, *percentile_range(middle, 0.5, 99.5))]
     geometry: dict[str, Any] = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
     geometry.pop("series", None)
     notes = list(volume.warnings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,6 +93,24 @@ def test_twenty_windows_are_pydicoms_to_the_level(page, tmp_path, slope, interce
             shown = (apply_windowing(modality, dataset, index=index) - low) / (high - low)
             expected = np.rint(255 * (1 - shown if polarity == 1 else shown)).astype(int)
             assert levels_off(at_one_to_one(page, *pixels.shape), expected) == 0
+
+
+def test_the_window_of_a_map_of_small_values_is_dragged_by_shares_of_itself(page, tmp_path):
+    voxels = np.tile(np.linspace(0, 0.003, 64, dtype=np.float32)[:, None, None], (1, 64, 20))  # mm2/s
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    drop(page, tmp_path / "a.nii")
+    pane = page.locator(".pane").first
+    expect(pane).to_have_attribute("data-loading", "")
+    centre, width = (float(part) for part in pane.get_attribute("data-window").split("/"))
+    assert page.locator("#windows option").first.inner_text() == f"0.5 to 99.5 %  {width:.4g} / {centre:.4g}"
+    box = pane.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50, box["y"] + 230, steps=4)
+    page.mouse.up()
+    drawn(page)
+    dragged = tuple(float(part) for part in pane.get_attribute("data-window").split("/"))
+    assert dragged == pytest.approx((centre + 0.1 * width, 0.5 * width), rel=1e-3)
 
 
 def brightest(levels: np.ndarray) -> tuple[float, float]:

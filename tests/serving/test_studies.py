@@ -87,7 +87,17 @@ def test_windows_of_a_volume_have_the_files_voi_lut_function(tmp_path):  # PS3.3
             made.save_as(path)
         windows = read_study([tmp_path / str(number)]).series[0].document["windows"]
         assert windows[:2] == [("file", 40, width, function), ("window 1", 50, 80, function)]
-        assert {each[3] for each in windows[2:]} == {"LINEAR"}
+        assert [each[3] for each in windows[2:]] == [*["LINEAR"] * 5, "LINEAR_EXACT"]
+
+
+@pytest.mark.parametrize("largest", [0.003, 1, 4000])
+def test_a_window_by_what_a_volume_holds_is_as_wide_as_that(tmp_path, largest):
+    voxels = np.linspace(0, largest, 4000, dtype=np.float32).reshape(20, 20, 10)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")  # a diffusivity in mm2/s, an anisotropy
+    [(name, centre, width, function)] = read_study([tmp_path / "a.nii"]).series[0].document["windows"]
+    middle = voxels[:, :, 5][voxels[:, :, 5] != 0]
+    assert (name, function) == ("0.5 to 99.5 %", "LINEAR_EXACT")
+    assert (centre - width / 2, centre + width / 2) == pytest.approx(np.percentile(middle, [0.5, 99.5]), rel=1e-3)
 
 
 def test_a_missing_slice_is_made_and_told(tmp_path):

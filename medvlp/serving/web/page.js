@@ -8,7 +8,7 @@ import { Says } from "./says.js";
 import { coloursOf, frameOf, listSeries, nameOfSeries, paintOf, rateOf, tellFacts } from "./series.js";
 import { call, forget, getJson, openArchived, openFiles, openLook, openSample, stayAlive } from "./server.js";
 import { drawStrip, strip } from "./strip.js";
-import { Pane, h, svg } from "./viewer.js";
+import { Pane, h, short, svg } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const room = { told: null, study: null, whole: null, turn: 0, stage: 0, panes: [], current: 0, three: true, plane: "axial", cine: 0, tool: "window", weights: null };
@@ -246,7 +246,7 @@ function listWindows() {
   if (!pane) return;
   const volume = room.study.series[pane.number].kind === "volume", listed = windowsOf(pane);
   const options = [...(volume ? [] : [h("option", { value: "file" }, "File's own display")]),
-    ...listed.map((w, n) => h("option", { value: n }, `${w.name[0].toUpperCase()}${w.name.slice(1)}  ${Math.round(w.width)} / ${Math.round(w.centre)}`)),
+    ...listed.map((w, n) => h("option", { value: n }, `${w.name[0].toUpperCase()}${w.name.slice(1)}  ${short(w.width)} / ${short(w.centre)}`)),
     h("option", { value: "own", disabled: true }, "By hand")];
   select.replaceChildren(...options);
   const at = pane.window ? listed.findIndex((w) => w.name === pane.window.name && w.centre === pane.window.centre) : -1;

@@ -40,7 +40,8 @@ export function likeWindow(paint, levels) {
   while (dark < levels.length - 1 && at(dark) < 8) dark++;
   while (bright > dark && at(bright) > 247) bright--;
   const a = (paint.lo + dark) * paint.slope + paint.intercept, per = ((bright - dark) * paint.slope) / Math.max(1, at(bright) - at(dark));
-  return { centre: a + (127.5 - at(dark)) * per + 0.5, width: Math.abs(255 * per) + 1, kind: "LINEAR", name: "" };
+  const whole = Math.abs(paint.slope) < 1 ? 0 : 1; // what LINEAR is wider by
+  return { centre: a + (127.5 - at(dark)) * per + whole / 2, width: Math.abs(255 * per) + whole || 1, kind: whole ? "LINEAR" : "LINEAR_EXACT", name: "" };
 }
 
 /** Levels to packed pixels (little endian: alpha, blue, green, red), turned over where asked. */

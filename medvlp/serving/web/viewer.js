@@ -310,7 +310,7 @@ export class Pane {
       const from = (held.window ??= likeWindow(paint, this.levels()));
       const step = Math.max(from.width, Math.abs((paint.hi - paint.lo) * paint.slope) / 50) / 300;
       this.windowing = true;
-      this.setWindow({ centre: tidy(from.centre + dy * step, step), width: Math.max(1, tidy(from.width + dx * step, step)), kind: from.kind, name: "" });
+      this.setWindow({ centre: tidy(from.centre + dy * step, step), width: Math.max(from.kind === "LINEAR" ? 1 : step, tidy(from.width + dx * step, step)), kind: from.kind, name: "" });
     } else if (held.tool === "zoom") this.setZoom(held.zoom * Math.exp(-dy / 200));
     else if (held.tool === "pan") { this.fit = false; this.x = held.px + dx * ratio; this.y = held.py + dy * ratio; this.draw(); }
     else if (held.tool === "ruler" && held.ruler) { held.ruler.b = this.at(event); this.draw(); }
