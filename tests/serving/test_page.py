@@ -319,6 +319,31 @@ def two_fingers_zoom(page, x, y):
         assert (pane.get_attribute("data-rulers"), pane.get_attribute("data-window")) == ("0", "file")
 
 
+def test_current_and_prior_are_looked_at_alike_with_millimetres_of_one_length(page, tmp_path):
+    prior = film(tmp_path / "b", np.zeros((600, 500), np.uint16), StudyDate="20190101", PixelSpacing=[0.25, 0.25])
+    drop(page, film(tmp_path / "a", StudyDate="20200101"), prior)
+    page.locator(".pane[data-state=painted]").nth(1).wait_for()
+    panes = page.locator(".pane").all()
+    zooms = lambda: [float(each.get_attribute("data-zoom")) for each in panes]  # noqa: E731
+    fitted = zooms()
+    for key, expected in (("+", 1.25 * fitted[0]), ("x", 1.0), ("Space", fitted[0]), ("-", fitted[0] / 1.25)):
+        page.keyboard.press(key)
+        drawn(page)
+        assert zooms() == pytest.approx([expected, fitted[1] if key == "Space" else expected / 2], abs=2e-4)
+
+
+def test_a_notch_of_the_wheel_is_a_slice_and_a_touchpad_goes_as_far_as_its_fingers(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()))
+    pane = page.locator(".pane").first
+    rolled = "(pane, [by, times]) => { for (; times; times--) pane.dispatchEvent(new WheelEvent('wheel', by)); }"
+    for by, times, slices in (({"deltaY": 100}, 3, 3), ({"deltaY": 3, "deltaMode": 1}, 2, 2), ({"deltaY": 3}, 50, 5)):
+        page.keyboard.press("Home")
+        expect(pane).to_have_attribute("data-index", "19")
+        pane.evaluate("() => new Promise((done) => setTimeout(done, 250))")  # another turn of the wheel
+        pane.evaluate(rolled, [by, times])
+        expect(pane).to_have_attribute("data-index", str(19 - slices))
+
+
 @pytest.mark.parametrize("moved", [(0, 0), (0, 1.1), (0, -1.1), (0.9, 0)], ids=str)
 def test_a_ruler_is_true_in_every_plane_of_a_tilted_series(page, tmp_path, moved):
     folder = ct_slices(tmp_path / "ct", moved=moved)

@@ -203,12 +203,12 @@ function crossed(pane, x, y) {
   room.study.volumes.get(pane.number).cross(pane.cut, x, y);
   room.panes.forEach((each) => refresh(each));
 }
-/** Current and prior are looked at alike. */
+/** Current and prior are looked at alike: a millimetre is as long in both, where the files tell it. */
 function linked(pane) {
   const view = room.study.series[pane.number].view;
   for (const other of room.panes) {
     if (other === pane || !view || room.study.series[other.number].view !== view) continue;
-    const scale = pane.plane.columns / other.plane.columns;
+    const [one, two] = [pane, other].map(({ plane }) => plane.spacing?.[1]), scale = one && two ? two / one : pane.plane.columns / other.plane.columns;
     Object.assign(other, { fit: pane.fit, zoom: pane.zoom * scale, x: pane.x, y: pane.y });
     other.draw();
   }
@@ -282,11 +282,11 @@ const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.dr
 const ON_PANE = {
   "zoom-in": (pane) => { pane.setZoom(pane.zoom * 1.25); linked(pane); }, "zoom-out": (pane) => { pane.setZoom(pane.zoom / 1.25); linked(pane); },
   fit: (pane) => { pane.fit = true; pane.draw(); linked(pane); },
-  "one-to-one": (pane) => { Object.assign(pane, { x: 0, y: 0 }); pane.setZoom(1); },
+  "one-to-one": (pane) => { Object.assign(pane, { x: 0, y: 0 }); pane.setZoom(1); linked(pane); },
   "rotate-right": turn(1), "rotate-left": turn(-1),
   "flip-across": flip("across", "down"), "flip-down": flip("down", "across"),
   invert: (pane) => pane.invert(),
-  reset: (pane) => { pane.reset(); if (pane.cut && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
+  reset: (pane) => { pane.reset(); linked(pane); if (pane.cut && room.study.series[pane.number].kind === "volume") setWindow(windowsOf(pane)[0]); else listWindows(); },
   previous: (pane) => step(pane, -1), next: (pane) => step(pane, 1),
   first: (pane) => go(pane, pane.cut === "axial" ? many(pane) - 1 : 0), last: (pane) => go(pane, pane.cut === "axial" ? 0 : many(pane) - 1),
   "series-before": (pane) => hangOne(Math.max(0, pane.number - 1)), "series-after": (pane) => hangOne(Math.min(room.study.series.length - 1, pane.number + 1)),

@@ -243,7 +243,7 @@ export class Pane {
 
   #listen() {
     const root = this.root;
-    let held = null, pinch = new Map();
+    let held = null, pinch = new Map(), rolled = 0, last = -Infinity;
     root.addEventListener("pointerdown", (event) => {
       if (!this.plane) return;
       this.on.chosen?.(this);
@@ -295,8 +295,13 @@ export class Pane {
     root.addEventListener("wheel", (event) => {
       if (!this.plane) return;
       event.preventDefault();
-      if (this.plane.count > 1 && !event.ctrlKey) this.on.scrolled?.(this, Math.sign(event.deltaY));
-      else {
+      if (this.plane.count > 1 && !event.ctrlKey) { // a notch is an image, of a touchpad's many small steps those that make one up
+        const part = Math.min(1, Math.max(-1, event.deltaMode ? event.deltaY : event.deltaY / 30));
+        rolled = event.timeStamp - last > 200 || rolled * part < 0 ? Math.sign(part) : rolled + part;
+        last = event.timeStamp;
+        if (Math.trunc(rolled)) this.on.scrolled?.(this, Math.trunc(rolled));
+        rolled %= 1;
+      } else {
         const box = this.canvas.getBoundingClientRect(), ratio = this.canvas.width / box.width;
         this.setZoom(this.zoom * Math.exp(-event.deltaY / 500), [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio]);
         this.on.moved?.(this);
