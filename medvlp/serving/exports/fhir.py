@@ -24,7 +24,12 @@ def fhir_bytes(shown: Shown) -> bytes:
     """Return the report (http://hl7.org/fhir/R4/diagnosticreport.html) with all it refers to contained in it.
 
     Patient and study are referred to by identifier where the source is a DICOM file, and not at all where it is none.
+
+    Raises:
+        UserError: no finding is shown and none was refused; a report without any reads as one of nothing found.
     """
+    if not shown.refused:
+        shown.need_findings()
     header = None if shown.source is None else shown.header()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     observations = [_observation(each, number, header) for number, each in enumerate(shown.findings, 1)]
@@ -42,10 +47,7 @@ def fhir_bytes(shown: Shown) -> bytes:
                                  *([shown.refused] if shown.refused else [])]),
     }  # fmt: skip
     if not observations:
-        del report["result"]
-        report["contained"] = []
-    if not report["contained"]:
-        del report["contained"]
+        del report["result"], report["contained"]
     if header is not None and header.get("StudyInstanceUID"):
         study = {"system": "urn:dicom:uid", "value": f"urn:oid:{header.StudyInstanceUID}"}
         report["imagingStudy"] = [{"type": "ImagingStudy", "identifier": study}]

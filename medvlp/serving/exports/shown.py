@@ -110,6 +110,11 @@ class Shown:
         lines = (f"model {self.model} {self.model_hash[:16]}", f"preset {self.preset}")
         return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
 
+    def need_findings(self) -> None:
+        """Raise UserError where no finding is shown."""
+        if not self.findings:
+            raise UserError("No finding is shown, so there is nothing to report: let the model read the picture first.")
+
     def header(self) -> Dataset:
         """Return a copy of the source's header, without pixels; what may be empty and is absent is there and empty.
 

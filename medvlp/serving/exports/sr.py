@@ -9,7 +9,6 @@ from highdicom import sr
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from medvlp.core.errors import UserError
 from medvlp.serving.exports.codes import (
     CATEGORIES,
     NO_UNIT,
@@ -32,8 +31,7 @@ def sr_bytes(shown: Shown) -> bytes:
         UserError: the source is no DICOM file, or no finding is shown.
     """
     header = shown.header()
-    if not shown.findings:
-        raise UserError("No finding is shown, so there is nothing to report: let the model read the picture first.")
+    shown.need_findings()
     algorithm = sr.AlgorithmIdentification(
         name=shown.model[:64], version=shown.model_hash,
         parameters=[BANNER, f"preset={shown.preset}", f"operating point={shown.operating_point}"],

@@ -173,8 +173,9 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None
     said = shown(radiograph(tmp_path))
     with pytest.raises(UserError, match="There is no export 'pdf': choose sr, seg"):
         export(said, "pdf")
-    with pytest.raises(UserError, match="No finding is shown, so there is nothing to report"):
-        export(replace(said, findings=()), "sr")
+    for kind in ("sr", "fhir"):  # a report of none would read as one of nothing found
+        with pytest.raises(UserError, match="No finding is shown, so there is nothing to report"):
+            export(replace(said, findings=()), kind)
     with pytest.raises(UserError, match="No map or mask is shown"):
         export(replace(said, layer=None), "seg")
     with pytest.raises(DataError, match="comes from no DICOM file"):
