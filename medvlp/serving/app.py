@@ -144,6 +144,7 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
 def _add_queue(server: gradio.Server, room: Room) -> None:
     """What a model is asked, one call after the other."""
     import gradio as gr
+    from fastapi import Depends, HTTPException
 
     def findings(study: str, series: int, model: int, request: gr.Request) -> dict:
         return _safely(room.findings, _session(request), study, series, model)
@@ -169,9 +170,26 @@ def _add_queue(server: gradio.Server, room: Room) -> None:
     def archive(patient: str, date: str, request: gr.Request) -> dict:
         return _safely(room.listed, _session(request), patient, date)
 
-    for function in (findings, where, slices, ask, check_report, similar, export, archive):
+    async def checked(request: Request) -> None:
+        """Refuse what is no call, before gradio does: it writes the values, a report among them, into the log."""
+        if request.method != "POST" or (name := request.path_params.get("api_name")) is None:
+            return
+        if name not in calls:
+            raise HTTPException(404, f"There is no function {name}: choose {', '.join(calls)}.")
+        wanted = [*calls[name].__annotations__.items()][:-2]  # all but the request, and what it gives
+        try:
+            given = [type(value).__name__ for value in (await request.json())["data"]]
+        except (LookupError, TypeError, ValueError):
+            given = []
+        if given != [kind for _, kind in wanted]:
+            listed = ", ".join(f"{each} ({kind})" for each, kind in wanted)
+            raise HTTPException(422, f"{name} takes these as data, a list in this order: {listed}.")
+
+    calls = {each.__name__: each for each in (findings, where, slices, ask, check_report, similar, export, archive)}
+    server.router.dependencies.append(Depends(checked))
+    for name, function in calls.items():
         function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name
-        server.api(function, name=function.__name__, concurrency_id="model", concurrency_limit=1)
+        server.api(function, name=name, concurrency_id="model", concurrency_limit=1)
 
 
 def _sentence(status: int, sentence: str) -> JSONResponse:

@@ -45,8 +45,8 @@ def shown_of(
         UserError: it is a volume, or there is no such frame.
     """
     frames = frames_of(series)
-    if not 0 <= frame < len(frames):
-        raise UserError(f"There is no frame {frame}: the series has {len(frames)}.")
+    if type(frame) is not int or not 0 <= frame < len(frames):
+        raise UserError(f"There is no frame {frame!r}: the series has {len(frames)}.")
     picture = frames[frame]
     try:
         pixels = picture.painted(None if window is None else (float(window[0]), float(window[1]), str(window[2])))

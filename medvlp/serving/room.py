@@ -198,7 +198,7 @@ class Room:
         frames_of(held)
         found, mapped = None, None
         described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
-        frame = int(view.get("frame", 0))
+        frame = view.get("frame", 0)
         if self.readers:
             self._reader(model)
             described = self._described[model]

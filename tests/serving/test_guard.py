@@ -268,6 +268,29 @@ def test_a_public_room_refuses_uploads_with_a_sentence_and_may_be_framed_where_s
     assert room.files == 1  # the film of this test: nothing was written beside it
 
 
+def test_what_is_no_call_is_told_so_and_written_nowhere(capfd):
+    report, running = "Jane Doe has an effusion.", open_room(Options(port=0, samples=False), readers=())
+    try:
+        with httpx.Client(base_url=f"{running.url}gradio_api/call/", timeout=60) as client:
+            client.get(running.url)
+            for data in ([report], ["a", 0, 0, [report]], ["a", "0", 0, report], ["a", True, 0, report], report, None):
+                told = client.post("check_report", json={"data": data})
+                assert (told.status_code, told.json()["detail"]) == (422, (
+                    "check_report takes these as data, a list in this order: "
+                    "study (str), series (int), model (int), text (str)."
+                ))  # fmt: skip
+            for body in (b"", b"[]", b"{}", report.encode()):
+                assert client.post("check_report", content=body).status_code == 422
+            told = client.post("report", json={"data": [report]})
+            assert (told.status_code, "choose findings, where," in told.json()["detail"]) == (404, True)
+            sent = client.post("export", json={"data": ["a", 0, 0, "png", {"frame": "x"}, False]}).json()
+            assert "This study is no longer in the session" in client.get(f"export/{sent['event_id']}").text
+    finally:
+        running.close()
+    told = "".join(capfd.readouterr())
+    assert [each for each in ("Jane", "Traceback", "failed") if each in told] == []
+
+
 def test_all_are_let_in_only_where_that_was_asked_for(tmp_path):
     with pytest.raises(UserError, match="can be reached by others"):
         Options(host="0.0.0.0")

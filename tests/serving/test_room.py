@@ -176,6 +176,9 @@ def test_an_exported_picture_is_what_was_painted(room, films):
     assert any(np.array_equal(picture[y : y + rows, :columns], levels) for y in range(picture.shape[0] - rows))
     with pytest.raises(UserError, match="There is no export 'exe'"):
         room.export(token, key, 0, 0, "exe", {}, send=False)
+    for frame in (1, -1, "0", None, True):
+        with pytest.raises(UserError, match="There is no frame"):
+            room.export(token, key, 0, 0, "png", {"frame": frame}, send=False)
     for window in ([40], [40, 0, "LINEAR"], [40, "wide", "LINEAR"], [40, 400, "soft"], 40):
         with pytest.raises(UserError, match=r"is no window: give null, or \[centre, width, VOI LUT Function\]\.$"):
             room.export(token, key, 0, 0, "png", {"window": window}, send=False)
