@@ -32,6 +32,9 @@ def test_panes_have_the_same_shape_on_paper_as_on_the_screen(page, tmp_path, wid
     )
     assert max(box["x"] + box["width"] for box in paper) <= 718
     assert min(box["height"] for box in paper) > 250
+    stage = page.locator(".stage").bounding_box()  # no black beside the panes
+    assert stage["width"] == pytest.approx(page.locator(".panes").bounding_box()["width"], abs=1)
+    assert page.locator(".says section:visible").evaluate_all("(all) => all.map((each) => each.id)") == ["findings"]
     page.emulate_media(media="screen")
     page.set_viewport_size({"width": wide, "height": 900})
     page.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -51,12 +54,15 @@ def test_the_slider_says_the_slice_and_its_arrows_move_it(page, tmp_path):
 
 
 def test_no_fact_of_a_picture_is_cut_off(page, tmp_path):
-    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()), film(tmp_path / "a", Manufacturer="A maker " * 6))
+    long = film(tmp_path / "a", Manufacturer="A maker " * 6, FrameTime=40)
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()), long)
     page.locator(".pane[data-state=painted]").first.wait_for()
     for series in page.locator(".series button").all():
         series.click()
         cut = page.locator("#facts dd").evaluate_all("(all) => all.filter((dd) => dd.scrollWidth > dd.clientWidth)")
         assert cut == []
+    lines = page.locator("#facts dd", has_text="MONOCHROME2").or_(page.locator("#facts dt", has_text="bits"))
+    assert len({each.bounding_box()["height"] for each in lines.all()}) == 1  # no word is broken
 
 
 def test_tab_leaves_the_picture_that_is_asked_about_and_arrows_go_to_the_other(page, tmp_path):
