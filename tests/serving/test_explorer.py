@@ -19,7 +19,7 @@ from medvlp.core.errors import UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.compare import compare_results
-from medvlp.evaluation.results import Result, load_result
+from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.io import read_image
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
@@ -77,6 +77,15 @@ def test_a_run_says_what_its_log_checkpoint_and_results_say(shelf, runs_folder, 
     assert tiny["macro AUROC"] == f"{macro.value:.3f}{interval}"
     assert (tiny["n"], tiny["data"], tiny["learns"]) == (str(macro.counts.n), "synthetic", "clip")
     assert (live["state"], live["samples"], live["macro AUROC"]) == ("running", log[1]["samples_seen"], "")
+
+
+@pytest.mark.parametrize("value", [0.8, None])
+def test_the_macro_auroc_of_a_run_is_of_what_was_judged_first_though_it_is_not_defined(tmp_path, value):
+    for name, macro in (("laterality", 0.3), ("zero_shot", value)):
+        row = Metric(metric="auroc", label="macro", value=macro, counts=Counts(n=40, patients=30), split="test")
+        write_result(Result(name=name, recipe="", data="", metrics=(row,)), tmp_path / f"run/results/{name}.json")
+    (tmp_path / "run" / "evaluation.json").write_text('{"results": ["zero_shot", "laterality"]}')
+    assert run_table(Shelf(tmp_path))["macro AUROC"].tolist() == ["0.800" if value else "-"]
 
 
 def test_the_metric_that_chose_is_the_checkpoints_though_another_has_the_same_value(tmp_path):

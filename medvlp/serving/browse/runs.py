@@ -11,7 +11,7 @@ import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json
-from medvlp.evaluation.rows import headline_of, macro_of
+from medvlp.evaluation.rows import only
 from medvlp.evaluation.run_files import read_config, read_log
 from medvlp.evaluation.tables import Cell
 from medvlp.serving.browse.results import three
@@ -22,7 +22,7 @@ _QUIET = 600.0  # seconds without a line after which a training is taken for sto
 
 
 def run_table(shelf: Shelf, *, now: float | None = None) -> pd.DataFrame:
-    """Return a row a run, the columns of `COLUMNS`; ``macro AUROC`` is that of the first model result that has one."""
+    """Return a row a run, the columns of `COLUMNS`; ``macro AUROC`` is that of the model result that comes first."""
     rows = [_row(name, shelf.path("run", name), time.time() if now is None else now) for name in shelf.names("run")]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
@@ -99,13 +99,17 @@ def _row(name: str, run: Path, now: float) -> tuple[Any, ...]:
 
 
 def _headline(run: Path) -> tuple[str, str, str, str]:
+    record = run / "evaluation.json"
     try:
         results = [result_of(path, cases=False) for path in result_paths(run).values()]
+        made: Any = read_json(record).get("results", []) if record.is_file() else []
     except DataError:
         return "", "", "damaged", ""
-    # What decided something, such as a threshold, is what was reported.
-    best = headline_of(sorted(results, key=lambda result: not result.fitted))
-    row = None if best is None else macro_of(best)
+    # What decided something, such as a threshold, is what was reported, else what was made first; not defined, it is
+    # no number of another, such as of left against right.
+    results.sort(key=lambda each: (not each.fitted, made.index(each.name) if each.name in made else len(made)))
+    rows = ((each, only(each, "auroc", "macro")) for each in results if each.role == "model")
+    best, row = next(((each, row) for each, row in rows if row is not None), (None, None))
     if best is None or row is None:
         return "", "", "", ""
     return (
