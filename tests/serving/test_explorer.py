@@ -151,6 +151,10 @@ def test_a_paired_difference_is_the_commands(result):
         assert one["n"] == row.counts.n
     assert SYNTHETIC in notes
     assert "paired, patients resampled together" in notes
+    shown, notes = compared(result, replace(other, title=result.title), "auroc")
+    assert [f"{result.title} ({side})" for side in ("first", "second")] == [*shown.columns[4:6]]
+    assert re.search(r"^\\\*", notes, re.MULTILINE)  # a bare star is Markdown's
+    assert not re.search(r"(?<![\\*])\*(?!\*)", notes)
 
 
 def test_how_wrong_cases_are_is_on_average_what_the_auroc_lacks(result):

@@ -100,6 +100,12 @@ def test_two_results_are_compared_as_the_command_compares_them(page, runs_folder
     page.locator("#compare").click()
     for value in shown.iloc[0].astype(str):
         cell(page, "#differences", value).wait_for()
+    page.set_viewport_size({"width": 1000, "height": 900})
+    table, last = (
+        each.bounding_box() for each in (page.locator("#differences"), cell(page, "#differences", "p corrected"))
+    )
+    assert last["x"] + last["width"] <= table["x"] + table["width"]  # every column is seen
+    page.set_viewport_size({"width": 1400, "height": 900})
     assert page.wrong == []
 
 

@@ -61,13 +61,14 @@ def compared(first: Result, second: Result, metric: str, *, common: bool = False
     found = compare_results(first, second, common=common)
     table = comparison_table(found, metric=metric)
     notes = [f"**{SYNTHETIC}**"] if found.synthetic else []
-    return _frame(table), "\n\n".join([table.caption, *notes, *table.notes])
+    stars = (note.replace("*", "\\*") for note in table.notes)  # else they are a list's and of bold letters
+    return _frame(table), "\n\n".join([table.caption, *notes, *stars])
 
 
 def _frame(table: Table) -> pd.DataFrame:
-    # Both sides may have one name: a table shows columns, not keys.
     rows = [[_text(entry) for entry in row] for row in table.rows]
-    names = [f"{name} " if at and name in table.columns[:at] else name for at, name in enumerate(table.columns)]
+    both = [(name, "first" if at == table.columns.index(name) else "second") for at, name in enumerate(table.columns)]
+    names = [f"{name} ({side})" if table.columns.count(name) > 1 else name for name, side in both]
     return pd.DataFrame(rows, columns=pd.Index(names))
 
 

@@ -189,12 +189,13 @@ def parts_tab(shelf: Shelf) -> None:
             ]
             sets = gr.Dataframe(
                 pd.DataFrame(rows, columns=pd.Index(["name", "modality", "access", "licence", "title"])),
-                interactive=False, wrap=True, elem_id="sets", column_widths=["20%", "10%", "12%", "20%", "38%"],
+                interactive=False, wrap=True, elem_id="sets", column_widths=["22%", "15%", "18%", "20%", "25%"],
             )  # fmt: skip
         with gr.Column(scale=2):
             card = gr.Code(
-                language=None, interactive=False, label="Of the one clicked", elem_id="card", wrap_lines=True
-            )
+                language=None, interactive=False, label="Of the one clicked", elem_id="card", wrap_lines=True,
+                max_lines=30,
+            )  # fmt: skip
     with gr.Tab("Quarantine"):
         run = gr.Dropdown(
             shelf.names("run"), value=None, label="Records that a run could not read", elem_id="quarantine-run"

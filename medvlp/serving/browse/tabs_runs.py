@@ -27,7 +27,7 @@ def runs_tab(page: gradio.Blocks, shelf: Shelf) -> None:
 
     widths: list[int | str] = ["12%", "13%", "7%", "7%", "6%", "15%", "5%", "14%", "4%", "8%", "9%"]
     table = gr.Dataframe(
-        elem_id="runs", show_search="filter", interactive=False, max_height=380, column_widths=widths
+        elem_id="runs", show_search="filter", interactive=False, max_height=380, column_widths=widths, wrap=True
     )  # fmt: skip
     with gr.Row():
         chosen = gr.Dropdown(label="Curves of", multiselect=True, elem_id="runs-chosen", scale=3)
@@ -89,7 +89,8 @@ def results_tab(page: gradio.Blocks, shelf: Shelf) -> None:
             by = gr.Dropdown(["auroc", "average_precision"], value="auroc", label="Metric", scale=1)
             common = gr.Checkbox(label="Cases that both have", scale=1)
         go = gr.Button("Compare, paired", variant="primary", elem_id="compare")
-        difference = gr.Dataframe(elem_id="differences", interactive=False)
+        widths: list[int | str] = ["15%", "5%", "8%", "8%", "17%", "17%", "16%", "6%", "8%"]
+        difference = gr.Dataframe(elem_id="differences", interactive=False, wrap=True, column_widths=widths)
         difference_notes = gr.Markdown(elem_id="difference-notes")
 
     @safely
