@@ -182,7 +182,7 @@ document.getElementById("f").onload = event => {{
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
-def test_on_paper_no_table_is_wider_than_the_sheet(page: str, tmp_path: Path) -> None:
+def test_on_paper_no_table_is_wider_than_the_sheet_and_no_picture_leaves_its_axis(page: str, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     with playwright.sync_playwright() as driver:
@@ -192,6 +192,11 @@ def test_on_paper_no_table_is_wider_than_the_sheet(page: str, tmp_path: Path) ->
         sheet.emulate_media(media="print")
         sheet.locator("details").evaluate_all("(all) => all.forEach((each) => { each.open = true; })")
         ends = sheet.locator("table").evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().right)")
+        parts = []
+        for height in range(1000, 1200, 25):  # sheets, as columns: wherever one ends
+            sheet.add_style_tag(content=f"body {{ columns: {A4}px; column-fill: auto; height: {height}px; }}")
+            parts += sheet.locator(".forest").evaluate_all("(all) => all.map((each) => each.getClientRects().length)")
         browser.close()
+    assert set(parts) == {1}
     assert len(ends) > 10
     assert max(ends) <= A4 + 0.5
