@@ -127,7 +127,8 @@ def in_words(
         side = "at" if known == [first] else "above" if probability > beside[0] else "below"
         words.append(f"{side} its threshold {known[0]}")
     if category == "indeterminate" and len(known) < 2:
-        words.append(f"too few cases for {'another' if known else 'a threshold'}")
+        named = "to call it absent" if limits and limits["absent_to"] is None else "to call it present"
+        words.append(f"too few cases {named if known else 'for a threshold'}")
     return ", ".join(words)
 
 

@@ -71,8 +71,8 @@ def test_a_number_and_its_thresholds_are_written_with_the_digits_that_tell_them_
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (None, 0.29, "0.12, below its threshold 0.29, too few cases for another"),
-        (0.05, None, "0.12, above its threshold 0.05, too few cases for another"),
+        (None, 0.29, "0.12, below its threshold 0.29, too few cases to call it absent"),
+        (0.05, None, "0.12, above its threshold 0.05, too few cases to call it present"),
         (None, None, "0.12, too few cases for a threshold"),
     ],
 )
