@@ -61,6 +61,7 @@ def test_no_fact_of_a_picture_is_cut_off(page, tmp_path):
         series.click()
         cut = page.locator("#facts dd").evaluate_all("(all) => all.filter((dd) => dd.scrollWidth > dd.clientWidth)")
         assert cut == []
+        assert page.locator("#facts dt", has_text=", mm").bounding_box()["height"] < 24  # one line
     lines = page.locator("#facts dd", has_text="MONOCHROME2").or_(page.locator("#facts dt", has_text="bits"))
     assert len({each.bounding_box()["height"] for each in lines.all()}) == 1  # no word is broken
 
