@@ -58,6 +58,20 @@ def test_all_is_found_by_what_it_is(shelf):
         Shelf(shelf.folder / "nowhere")
 
 
+def test_what_was_taken_away_is_told_and_stops_nothing_else(runs_folder, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for kept in ("manifest.parquet", "config.yaml", "log.jsonl"):
+            shutil.copy(runs_folder / "tiny" / kept, tmp_path / name)
+    shelf = Shelf(tmp_path)
+    known = shelf.manifest("b/manifest.parquet").column("id").tolist()[:2]
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(UserError, match=r"There is no manifest a/manifest\.parquet below .*: choose one of the list\."):
+        shelf.manifest("a/manifest.parquet")
+    assert shelf.manifest_of(known).hash == shelf.manifest("b/manifest.parquet").hash
+    assert run_table(shelf)["run"].tolist() == ["b"]
+
+
 def silent_for(seconds, runs_folder):
     """A moment: so long after the last line of the training that is running, however long the tests before took."""
     return (runs_folder / "live" / "log.jsonl").stat().st_mtime + seconds

@@ -54,7 +54,7 @@ class Shelf:
 
     def names(self, kind: str) -> list[str]:
         """Return the names of a kind: ``"run"``, ``"manifest"``, ``"table"`` or ``"bundle"``."""
-        return sorted(self._found[kind])
+        return sorted(name for name, path in self._found[kind].items() if path.exists())  # not what was taken away
 
     def path(self, kind: str, name: str | None) -> Path:
         """Return where one lies; only what was found is ever opened.
@@ -62,9 +62,10 @@ class Shelf:
         Raises:
             UserError: none of that name was found.
         """
-        if not name or name not in self._found[kind]:
+        found = self._found[kind].get(name or "")
+        if found is None or not found.exists():
             raise UserError(f"There is no {kind} {name or ''} below {self.folder.name}: choose one of the list.")
-        return self._found[kind][name]
+        return found
 
     def manifest(self, name: str) -> Manifest:
         """Return a manifest, with the root that was given for all."""
