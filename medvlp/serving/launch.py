@@ -63,7 +63,10 @@ class Options:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        check_host(self.host, self.auth, public=self.public)
+        if self.host not in _LOOPBACK and self.auth is None and not self.public:
+            raise UserError(
+                f"{self.host} can be reached by others: give --auth FILE with users, or leave --host out (127.0.0.1)."
+            )
         if self.public and (self.index or self.dicomweb or not self.samples):
             raise UserError(
                 "A public room shows the synthetic studies alone: leave index and archive out, and keep the samples."
@@ -205,18 +208,6 @@ def _name(bundle: Path) -> str:
     """A bundle lies in the folder of its run, which is what people call it by."""
     path = bundle.resolve()
     return path.parent.name if path.name == "bundle" else path.name
-
-
-def check_host(host: str, auth: Path | None, *, public: bool = False) -> None:
-    """Refuse to listen where others come, without a list of users.
-
-    Raises:
-        UserError: `host` is not loopback, there is no `auth`, and nobody said that all may come.
-    """
-    if host not in _LOOPBACK and auth is None and not public:
-        raise UserError(
-            f"{host} can be reached by others: give --auth FILE with users, or leave --host out (127.0.0.1)."
-        )
 
 
 def _named(host: str) -> str:

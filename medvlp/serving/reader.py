@@ -84,20 +84,7 @@ class Reader:
             "hash": bundle.hash,
             "kinds": list(model.model.kinds),
             "preset": model.preset if "image" in model.model.kinds else None,
-            "labels": list(bundle.labels),
-            "answers": [
-                {
-                    "name": name,
-                    "title": answer.title or name,
-                    "asks": answer.asks,
-                    "gives": sorted(answer.gives),
-                    "labels": list(answer.labels),
-                }
-                for name, answer in model.answers.items()
-            ],
-            "banner": BANNER,
             "synthetic": bool(bundle.provenance.get("synthetic", False)),
-            "gate": bundle.gate is not None,
             "index": self._cases and {**self._cases.meta, "cases": len(self._cases), "findings": self._cases.findings},
             "cannot": {
                 "findings": None if scores else "This model scores no findings unasked.",

@@ -68,9 +68,7 @@ def project(table: FeatureTable, column: str, *, most: int = _MOST_POINTS) -> Pr
     known_rows = np.flatnonzero(np.isfinite(values).all(axis=1))
     if len(known_rows) < 3 or values.shape[1] < 2:
         raise DataError(f"Only {len(known_rows)} rows have {column!r}: a map needs three rows of two numbers or more.")
-    solver: Any = (
-        "covariance_eigh" if len(known_rows) > values.shape[1] else "full"
-    )  # of tall tables four times the memory
+    solver: Any = "covariance_eigh" if len(known_rows) > values.shape[1] else "full"  # full: 4 times a tall table
     fitted = PCA(n_components=2, svd_solver=solver).fit(values[known_rows])
     if len(known_rows) > most:
         known_rows = np.sort(np.random.default_rng(0).choice(known_rows, most, replace=False))

@@ -105,8 +105,7 @@ def _headline(run: Path) -> tuple[str, str, str, str]:
         made: Any = read_json(record).get("results", []) if record.is_file() else []
     except DataError:
         return "", "", "damaged", ""
-    # What decided something, such as a threshold, is what was reported, else what was made first; not defined, it is
-    # no number of another, such as of left against right.
+    # What decided something was reported, else what was made first; not defined, another's stands not in its place.
     results.sort(key=lambda each: (not each.fitted, made.index(each.name) if each.name in made else len(made)))
     rows = ((each, only(each, "auroc", "macro")) for each in results if each.role == "model")
     best, row = next(((each, row) for each, row in rows if row is not None), (None, None))

@@ -192,10 +192,7 @@ def parts_tab(shelf: Shelf) -> None:
                 interactive=False, wrap=True, elem_id="sets", column_widths=["22%", "15%", "18%", "20%", "25%"],
             )  # fmt: skip
         with gr.Column(scale=2):
-            card = gr.Code(
-                language=None, interactive=False, label="Of the one clicked", elem_id="card", wrap_lines=True,
-                max_lines=30,
-            )  # fmt: skip
+            card = gr.Code(language=None, label="Of the one clicked", elem_id="card", wrap_lines=True, max_lines=30)
     with gr.Tab("Quarantine"):
         run = gr.Dropdown(
             shelf.names("run"), value=None, label="Records that a run could not read", elem_id="quarantine-run"

@@ -7,7 +7,6 @@ import { heat } from "./table.js";
 const $ = (id) => document.getElementById(id);
 const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
   ["uncalibrated", "?", "Not calibrated: scores that order pictures, no probabilities"], ["not_for_this_picture", "–", "Not for this picture"]];
-const VERDICTS = { supported: "supported", contradicted: "contradicted", not_visible: "not visible", not_judged: "not judged" };
 const UNWRITTEN = "No sentence is written: state a finding under “Ask one sentence”, such as “Left pleural effusion”.";
 const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
@@ -281,7 +280,7 @@ export class Says {
   #sentence(each) {
     const row = this.rows?.find((finding) => finding.map && each.facts?.some((fact) => fact.finding === finding.finding));
     return h("div", { className: `sentence ${each.verdict}` },
-      h("p", { className: "verdict" }, VERDICTS[each.verdict] ?? each.verdict, row ? " " : "", row ? h("button", { type: "button", onclick: () => { this.choose(row); this.toggleMap(); } }, `Map of ${words(row.finding)}`) : null),
+      h("p", { className: "verdict" }, words(each.verdict), row ? " " : "", row ? h("button", { type: "button", onclick: () => { this.choose(row); this.toggleMap(); } }, `Map of ${words(row.finding)}`) : null),
       h("p", {}, each.text), each.why ? h("p", { className: "fine" }, each.why) : null);
   }
 

@@ -299,8 +299,7 @@ export class Pane {
         const part = Math.min(1, Math.max(-1, event.deltaMode ? event.deltaY : event.deltaY / 30));
         rolled = event.timeStamp - last > 200 || rolled * part < 0 ? Math.sign(part) : rolled + part;
         last = event.timeStamp;
-        if (Math.trunc(rolled)) this.on.scrolled?.(this, Math.trunc(rolled));
-        rolled %= 1;
+        if (Math.trunc(rolled)) { this.on.scrolled?.(this, Math.trunc(rolled)); rolled %= 1; }
       } else {
         const box = this.canvas.getBoundingClientRect(), ratio = this.canvas.width / box.width;
         this.setZoom(this.zoom * Math.exp(-event.deltaY / 500), [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio]);
