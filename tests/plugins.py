@@ -49,5 +49,5 @@ def _forget(packages: tuple[str, ...]) -> None:
     for package in packages:
         sys.modules.pop(package, None)
     importlib.invalidate_caches()
-    for cached in (registry.available, registry.component, registry.schema):
+    for cached in (registry.available, registry.component, registry.schema, registry._installed):
         cached.cache_clear()

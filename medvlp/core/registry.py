@@ -181,6 +181,7 @@ def json_schema(folder: str) -> dict[str, object]:
     return {"oneOf": choices, "$defs": shared}
 
 
+_installed = cache(entry_points)  # reads a file of each package
 _SHOWN = 120  # characters of a value: what a whole part of a tree holds would bury the sentence
 
 
@@ -245,4 +246,4 @@ def _given(annotation: Any) -> FromModel | None:  # noqa: ANN401
 
 
 def _points(folder: str) -> list[Any]:
-    return list(entry_points(group=f"medvlp.{folder.replace('/', '.')}"))
+    return list(_installed().select(group=f"medvlp.{folder.replace('/', '.')}"))

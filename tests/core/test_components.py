@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,7 @@ def test_every_option_is_explained() -> None:
 def test_a_component_of_another_package_is_listed_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "other_package", sys.modules[__name__])
     point = EntryPoint("borrowed", "other_package:Borrowed", "medvlp.objectives")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    monkeypatch.setattr(registry, "_installed", lambda: EntryPoints([point]))
     for cached in (available, component, schema):
         cached.cache_clear()
     try:
