@@ -39,7 +39,7 @@ from medvlp.training.journal import LOG, last_row, read_journal
 
 logger = logging.getLogger(__name__)
 
-_PRELOADED = ("timm.models.vision_transformer", "torch.utils.tensorboard", "pydicom")  # what most jobs import late
+_PRELOADED = ("timm.models.vision_transformer", "torch.utils.tensorboard", "pydicom", "sklearn.linear_model")
 _POLL = 0.5  # seconds between looks at how far jobs are, for the progress bar
 _PATIENCE = 120.0  # seconds that an interrupted job has to save itself
 _IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
