@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medvlp.config.tree import load_config
+from medvlp.runs.train import train
 from tests.benchmarks.kill_resume import long_tree, outcome, signal_when, start
 from tests.tiny import write_tree
 
@@ -33,8 +35,7 @@ def test_killed_three_times_and_asked_to_stop_once_a_run_ends_with_the_same_byte
     tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
     config = write_tree(tmp_path / "c.yaml", long_tree(tmp_path / "whole", tiny_cohort.root, tmp_path / "cache"))
-    whole = start("train", str(config))
-    assert whole.wait(timeout=LONG) == 0, whole.stderr.read() if whole.stderr else ""
+    train(load_config(config))
     run = tmp_path / "run"
     words = ("train", str(config), f"run={run}")
 
