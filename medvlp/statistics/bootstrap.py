@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from medvlp.statistics.metrics import FloatArray, ScoreLevels
 
 # Rows times resamples held at once; a block of the largest array stays near 100 MB.
 _BLOCK_ELEMENTS = 12_000_000
+_KEPT_ELEMENTS = 1 << 20  # of the last blocks of weights that are remembered, 8 MB each
 _ROUNDING = 1e-12
 
 
@@ -86,21 +88,30 @@ def count_patients(codes: NDArray[np.int64]) -> int:
 
 
 def resample_patients(clusters: Clusters, *, start: int, stop: int, seed: int) -> FloatArray:
-    """Return how often each patient is drawn in the resamples ``start`` to ``stop - 1``, shape ``(P, stop - start)``.
+    """Return how often each patient is drawn in the resamples ``start`` to ``stop - 1``, ``(P, stop - start)``.
 
     Example:
         >>> clusters = patient_clusters(["a", "b", "c"])
         >>> resample_patients(clusters, start=0, stop=4, seed=0).sum(axis=0).tolist()
         [3.0, 3.0, 3.0, 3.0]
     """
-    members = [np.flatnonzero(clusters.stratum == stratum) for stratum in np.unique(clusters.stratum)]
-    weights = np.zeros((stop - start, clusters.patients))
+    drawn = _drawn if clusters.patients * (stop - start) <= _KEPT_ELEMENTS else _drawn.__wrapped__
+    return drawn(clusters.stratum.tobytes(), start, stop, seed)
+
+
+@lru_cache(maxsize=16)  # findings of the same patients, and the same finding after fewer examples, are drawn alike
+def _drawn(strata: bytes, start: int, stop: int, seed: int) -> FloatArray:
+    stratum = np.frombuffer(strata, np.int64)
+    members = [np.flatnonzero(stratum == each) for each in np.unique(stratum)]
+    weights = np.zeros((stop - start, len(stratum)))
     for row, resample in zip(weights, range(start, stop), strict=True):
         generator = numpy_generator(seed, resample, "patient_bootstrap")
         for member in members:
             drawn = generator.integers(0, len(member), size=len(member))
             row[member] = np.bincount(drawn, minlength=len(member))
-    return np.ascontiguousarray(weights.T)
+    weights = np.ascontiguousarray(weights.T)
+    weights.flags.writeable = False
+    return weights
 
 
 def slots_by_patient(levels: ScoreLevels, patient: NDArray[np.int64], patients: int) -> csc_array:
