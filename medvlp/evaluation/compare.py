@@ -131,7 +131,7 @@ def _aligned(
     if any(left_out.values()) and not common:
         raise DataError(
             f"The results are of different cases: {left_out['first']} are only in the first and {left_out['second']} "
-            f"only in the second; score the same cases, or compare the {len(shared)} that both have by --common."
+            f"only in the second; score the same cases, or compare the {len(shared)} cases that both have (--common)."
         )
     if not len(shared):
         raise DataError("The results share no case: there is nothing to compare.")

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from medvlp.answers.asking.ask import answered, ask_samples
 from medvlp.core.answers import Answer, Ask, ProbeTable, Rows
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Encoder, Model
@@ -252,6 +253,20 @@ def test_a_tower_that_gives_a_tensor_is_one_sentence() -> None:
     with installed(bright=f"models/encoders {__name__}:Bright"):
         model = build_model({"name": "vision", "vision": {"name": "bright"}}, tokenizer=None, seed=0)
         with pytest.raises(ConfigError, match=r"Bright gave Tensor: let it return Encoded\(\.\.\.\)\."):
+            embed_parts(model, "image", [torch.ones(1, 8, 8)], ("pooled",))
+
+
+class Wide(Bright):
+    """An encoder whose rows have two numbers where it says one."""
+
+    def forward(self, values: torch.Tensor, **parts: Any) -> Encoded:  # type: ignore[override]
+        return Encoded(torch.arange(len(values)), pooled=values.flatten(1)[:, :2])
+
+
+def test_a_tower_of_another_width_than_it_says_is_one_sentence() -> None:
+    with installed(wide=f"models/encoders {__name__}:Wide"):
+        model = build_model({"name": "vision", "vision": {"name": "wide"}}, tokenizer=None, seed=0)
+        with pytest.raises(ConfigError, match="Wide gave pooled of width 2, and its width is 1: let both be the same"):
             embed_parts(model, "image", [torch.ones(1, 8, 8)], ("pooled",))
 
 

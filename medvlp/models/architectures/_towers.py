@@ -175,6 +175,11 @@ class TowerModel(HeadedModel):
             rows = tower(values, parts=recipe.tower, mask=mask, position=position) if stored is None else stored.rows
         if not isinstance(rows, Encoded):
             raise ConfigError(f"{type(tower).__name__} gave {type(rows).__name__}: let it return Encoded(...).")
+        for part, name in (("pooled", "width"), ("tokens", "token_width")):
+            made = getattr(rows, part)
+            if made is not None and made.shape[-1] != getattr(tower, name):
+                said = f"{part} of width {made.shape[-1]}, and its {name} is {getattr(tower, name)}"
+                raise ConfigError(f"{type(tower).__name__} gave {said}: let both be the same.")
         rows = replace(rows, owner=owner, blank=blank)
         if self.standing:
             given = self.draws.leave()
