@@ -29,6 +29,7 @@ def deidentify(
     ] = "mask",
     key: Annotated[Path | None, typer.Option(help="Key file, made if absent; default: this installation's.")] = None,
     keep_column: Annotated[list[str] | None, typer.Option(help="Column of tables that is copied as it is.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that clean; default: one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Write a copy without what identifies patients. A report says what was done, by PS3.15 Annex E.
@@ -40,6 +41,7 @@ def deidentify(
     from medvlp.core.errors import UserError
     from medvlp.core.progress import progress
     from medvlp.data.deidentify.folder import deidentify_folder
+    from medvlp.data.parallel import usual_workers
     from medvlp.io.deidentify.profile import Profile
 
     retained = {word.strip() for word in retain.split(",") if word.strip()}
@@ -50,8 +52,9 @@ def deidentify(
         institution="institution" in retained, descriptors=clean_descriptors, pixels=pixels,
     )  # fmt: skip
     with progress("De-identifying", unit="files") as tell:
+        count = usual_workers() if workers is None else workers
         done = deidentify_folder(
-            source, out, profile=profile, key_file=key, keep_columns=keep_column or [], progress=tell
+            source, out, profile=profile, key_file=key, keep_columns=keep_column or [], workers=count, progress=tell
         )
     if as_json:
         typer.echo(json.dumps(asdict(done), default=str, ensure_ascii=False))

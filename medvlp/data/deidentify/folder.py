@@ -17,10 +17,10 @@ from medvlp.core.pseudonym import secret_key
 from medvlp.core.suggest import did_you_mean
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
-from medvlp.data.parallel import notify
+from medvlp.data.parallel import notify, run_chunks
 from medvlp.data.text_table import read_table
 from medvlp.io.archive import is_archive, unpacked
-from medvlp.io.deidentify.dicom import deidentify_dicom
+from medvlp.io.deidentify.dicom import CleanFile, deidentify_dicom
 from medvlp.io.deidentify.nifti import deidentify_nifti
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
@@ -29,6 +29,7 @@ from medvlp.io.sniff import open_regular, sniff
 from medvlp.text.deidentify import deidentify_text
 
 _TABLES, _TEXTS = (".csv", ".tsv"), (".txt",)
+_AHEAD = 32 << 20  # bytes of a file that a worker cleans: some four a worker wait in memory
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def deidentify_folder(
     profile: Profile | None = None,
     key_file: Path | None = None,
     keep_columns: Sequence[str] = (),
+    workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Deidentified:
     """De-identify every DICOM and NIfTI file, table (.csv, .tsv) and text (.txt) of a folder, file or archive.
@@ -74,6 +76,7 @@ def deidentify_folder(
         profile: options; by default the basic profile with shifted dates and masked text.
         key_file: 32 bytes in hex, mode 0600, made where it is not there; by default the installation's own.
         keep_columns: columns of tables that are copied as they are.
+        workers: processes that clean DICOM files; 0: this one.
 
     Raises:
         UserError: the source is not there, no table of it has a column that is to be kept, or the output lies in it,
@@ -92,9 +95,11 @@ def deidentify_folder(
     try:
         remove_left(out)
         journal.forget_removed(out)
-        for number, path in enumerate(files, 1):
-            name = path.name if source.is_file() else path.relative_to(source).as_posix()
-            before, again = again, again + worker.take(path, name)
+        names = [path.name if source.is_file() else path.relative_to(source).as_posix() for path in files]
+        new = [path for path, name in zip(files, names, strict=True) if not journal.done(name, _stamp(path))]
+        cleaned, waiting = run_chunks(_cleaned, (profile, worker.secret), new, workers=workers), set(new)
+        for number, (path, name) in enumerate(zip(files, names, strict=True), 1):
+            before, again = again, again + worker.take(path, name, next(cleaned) if path in waiting else None)
             if again == before or number == len(files):  # what was done before tells nothing of the time left
                 notify(progress, number, len(files))
         report = _report(journal, asked)
@@ -159,7 +164,7 @@ class _Worker:
     keep: tuple[str, ...]
     journal: Journal
 
-    def take(self, path: Path, name: str) -> int:
+    def take(self, path: Path, name: str, clean: CleanFile | None = None) -> int:
         """Do one file, or those of an archive; return how many were done before."""
         stamp = _stamp(path)
         if self.journal.done(name, stamp):
@@ -167,7 +172,7 @@ class _Worker:
         try:
             with _members(path) as folder:
                 if folder is None:
-                    line = self._clean(path, name)
+                    line = self._clean(path, name, clean)
                 else:
                     inner = sorted(each for each in folder.rglob("*") if each.is_file())
                     again = sum(self.take(each, f"{name}!{each.relative_to(folder).as_posix()}") for each in inner)
@@ -184,7 +189,7 @@ class _Worker:
         self.journal.add(line)
         return 0
 
-    def _clean(self, path: Path, name: str) -> dict[str, Any]:
+    def _clean(self, path: Path, name: str, clean: CleanFile | None) -> dict[str, Any]:
         hidden = self.secret.name(name, prefix="f")
         if path.suffix.lower() in _TABLES:
             text, done = deidentify_table(path, profile=self.profile, secret=self.secret, keep=self.keep)
@@ -197,7 +202,7 @@ class _Worker:
             stream.seek(0)
             packed = stream.read(2) == b"\x1f\x8b"
         if kind == "dicom":
-            return self._dicom(path, name)
+            return self._dicom(clean or _clean_dicom(path, self.profile, self.secret), name)
         if kind == "nifti":
             place = f"nifti/{hidden}.nii" + (".gz" if packed else "")
             with written_whole(self.out / place) as temporary:
@@ -205,8 +210,7 @@ class _Worker:
             return {"kind": "nifti", "out": place, "done": {f"nifti {field}|empty": 1 for field in fields}}
         raise UnreadableImage("unsupported_format", detail=f"a {kind} file says nothing of what is in its picture")
 
-    def _dicom(self, path: Path, name: str) -> dict[str, Any]:
-        clean = deidentify_dicom(path, profile=self.profile, secret=self.secret, clean=deidentify_text)
+    def _dicom(self, clean: CleanFile, name: str) -> dict[str, Any]:
         place = clean.place
         if self.journal.places.get(place.as_posix(), name) != name:  # two files of one SOP Instance UID: both are kept
             if (self.out / place).read_bytes() == clean.data:
@@ -226,6 +230,23 @@ class _Worker:
             raise UnreadableImage("corrupt", detail="it is no UTF-8 text", path=path) from None
         write_text(self.out / "reports" / f"{hidden}.txt", deidentify_text(text))
         return {"kind": "text", "out": f"reports/{hidden}.txt"}
+
+
+def _clean_dicom(path: Path, profile: Profile, secret: Secret) -> CleanFile:
+    return deidentify_dicom(path, profile=profile, secret=secret, clean=deidentify_text)
+
+
+def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | None:
+    """Clean a DICOM file in a worker; None of other files, of large ones, and of one whose refusal is still to tell."""
+    with suppress(UnreadableImage):
+        with open_regular(path) as stream:
+            ours = path.suffix.lower() not in (*_TABLES, *_TEXTS) and not is_archive(stream)
+            ours = ours and path.stat().st_size <= _AHEAD
+            stream.seek(0)
+            if not ours or sniff(stream) != "dicom":
+                return None
+        return _clean_dicom(path, *shared)
+    return None
 
 
 @contextmanager

@@ -73,6 +73,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_processes_write_the_bytes_and_the_list_that_one_does(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "in", tmp_path / "in")
+    run(tmp_path, workers=2)
+    assert bytes_of(tmp_path / "out") == bytes_of(done / "out")
+    # But for the times of files that an archive holds, which are those of their unpacking.
+    here, there = (
+        re.sub(r'"stamp": "[^"]*"', "", (root / "out.private.jsonl").read_text()) for root in (tmp_path, done)
+    )
+    assert here == there
+
+
 def test_no_identifier_in_any_byte_or_name_of_the_output(done: Path) -> None:
     for name, data in bytes_of(done / "out").items():
         assert not [word for word in SECRETS if word.encode() in data or word in name], name
