@@ -27,12 +27,8 @@ def predict(
         ),
     ] = None,
     question: Annotated[str | None, typer.Option(help="For a model that answers questions.")] = None,
-    decoding: Annotated[
-        str, typer.Option(help="How words are chosen that are written: beams=4, or temperature=0.7,top_p=0.9,seed=1.")
-    ] = "",
-    maps: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of where the model saw what it states, at the files' size.")
-    ] = None,
+    decoding: Annotated[str, typer.Option(help="How words are chosen: beams=4, or temperature=0.7,top_p=0.9.")] = "",
+    maps: Annotated[Path | None, typer.Option(help="Folder for pictures of where it saw what it states.")] = None,
     out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -52,6 +48,7 @@ def predict(
         ),
     ] = "torch",
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, auto, cuda, cuda:1, mps.")] = "cpu",
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read; default: one a core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Ask a model about images. Gives scores (calibrated where the bundle can), pairs, relations, boxes, masks, text.
@@ -63,6 +60,7 @@ def predict(
     from medvlp.answers.asking.score_table import write_score_table
     from medvlp.core.decoding import Decoding
     from medvlp.core.progress import progress
+    from medvlp.data.parallel import usual_workers
 
     tables, folders = _outputs(out or [], paths, maps)
     loaded = load(model, patches=patches, backend=backend, device=device)
@@ -77,6 +75,7 @@ def predict(
             name=str(model),
             maps=maps,
             out=folders[0] if folders else None,
+            workers=usual_workers() if workers is None else workers,
             progress=tell,
         )
     written = write_score_table(tables[0], found, rows) if tables else 0

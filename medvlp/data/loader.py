@@ -263,8 +263,13 @@ def _sent(tensor: Tensor) -> tuple[Any, ...]:
     return (torch.from_numpy, (tensor.numpy(),)) if small else reduce_tensor(tensor)
 
 
-def _begin_worker(worker: int) -> None:
+def send_small_tensors() -> None:
+    """In a worker: send small tensors as they are, and larger ones alone through shared memory."""
     ForkingPickler.register(Tensor, _sent)
+
+
+def _begin_worker(worker: int) -> None:
+    send_small_tensors()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()

@@ -109,6 +109,16 @@ def test_a_folder_goes_on_past_a_damaged_file(cli: Cli, bundle: Path, films: Pat
     assert plain.out.count(".png\n") == 4
 
 
+def test_processes_read_what_one_does(bundle: Path, films: Path) -> None:
+    """Pixels, warnings, rows and what cannot be read, in their order."""
+    for at in range(5, 40):
+        shutil.copy(films / f"{at % 3}.png", films / f"{at}.png")
+    model = load(bundle)
+    alone, together = (predict_files(model, [films], workers=workers) for workers in (0, 2))
+    assert len(alone["unreadable"]) == 12  # a third of the copies, and the film that they are of
+    assert together == alone
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="there all names are in UTF-8")
 def test_a_name_that_is_not_in_utf8_ends_nothing(cli: Cli, bundle: Path, films: Path, tmp_path: Path) -> None:
     """As old archives of Windows unpack: Python shows a letter's byte as half a character, which none can write."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from medvlp.answers.applied.decisions import Decisions, read_decisions
 from medvlp.answers.asking.ask import ask_samples
-from medvlp.answers.asking.maps import draw_maps, stated_of
+from medvlp.answers.asking.maps import draw_maps, refuse_maps, stated_of
 from medvlp.answers.asking.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.answers.asking.places import written_places
+from medvlp.answers.asking.read_ahead import read_ahead
 from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.answers import Answer, Ask
@@ -44,6 +45,7 @@ def predict_files(
     name: str = "",
     maps: Path | None = None,
     out: Path | None = None,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Ask a model about files.
@@ -60,6 +62,7 @@ def predict_files(
         maps: folder for a picture of each thing that is stated, with where it was seen; none of a picture that the
             gate holds back.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
+        workers: processes that read many pictures; 0: this one. It reads volumes itself, as they are large.
         progress: called with (done, total) files.
 
     Returns:
@@ -103,6 +106,7 @@ def predict_files(
             decoding=decoding,
             maps=maps,
             out=out,
+            workers=workers,
             tick=tick,
         )
         for single, own in _of_kinds(model, kinds, recipe, question, decoding, out)
@@ -191,15 +195,16 @@ def _asked(
     decoding: Decoding | None,
     maps: Path | None,
     out: Path | None,
+    workers: int,
     tick: Callable[[], None],
 ) -> _Answered:
     answers = _chosen(model, recipe, question)
     if maps is not None:
-        _refuse_maps(model, answers, maps)
+        refuse_maps(model, answers, maps)
     asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}
     files: list[_Read] = []
     failed: dict[int, DataError] = {}
-    said = _said(model, answers, asks, _samples(model, rows, files, failed, tick), files)
+    said = _said(model, answers, asks, _samples(model, rows, files, failed, workers, tick), files)
     scoring = [key for key, each in said.items() if each.scores is not None]
     decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
     notes = list(dict.fromkeys(note for each in said.values() for note in each.notes))
@@ -258,31 +263,21 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
     return {made.recipe.name: made}
 
 
-def _refuse_maps(model: VisionLanguageModel, answers: Mapping[str, Answer], folder: Path) -> None:
-    """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
-    if model.model.vision_kind != "image" or all(type(each).look is Answer.look for each in answers.values()):
-        raise UserError(
-            "There are no maps of what this model says: they need a model of pictures and an answer that shows "
-            "where it looked; leave --maps out, or choose another answer with --recipe."
-        )
-
-
 def _samples(
     model: VisionLanguageModel,
     rows: Mapping[int, PictureFile | Prepared],
     files: list[_Read],
     failed: dict[int, DataError],
+    workers: int,
     tick: Callable[[], None],
 ) -> Iterator[Sample]:
     """Yield the samples of files that can be read; what is known of each is added to `files`."""
+    read = read_ahead(model, [row for row in rows.values() if isinstance(row, PictureFile)], workers=workers)
     for number, row in rows.items():
+        prepared = row if isinstance(row, Prepared) else next(read)
         tick()
-        try:
-            prepared = row if isinstance(row, Prepared) else model.prepare(row.source, name=row.name)
-        except DataError as error:
-            failed[number] = error
+        if isinstance(prepared, DataError):
+            failed[number] = prepared
             continue
         verdict, facts = model.verdict(prepared), {}
         if verdict is not None:

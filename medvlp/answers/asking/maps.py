@@ -37,6 +37,17 @@ def looking(model: VisionLanguageModel) -> dict[str, Answer]:
     return {name: each for name, each in model.answers.items() if type(each).look is not Answer.look}
 
 
+def refuse_maps(model: VisionLanguageModel, answers: Mapping[str, Answer], folder: Path) -> None:
+    """Refuse maps of a model of volumes, of answers that have none, and where a file is in the way."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, and maps go to a folder: name another.")
+    if model.model.vision_kind != "image" or all(type(each).look is Answer.look for each in answers.values()):
+        raise UserError(
+            "There are no maps of what this model says: they need a model of pictures and an answer that shows "
+            "where it looked; leave --maps out, or choose another answer with --recipe."
+        )
+
+
 def hit_rate(stored: StoredAnswer | None, finding: str, method: str | None = None) -> dict[str, Any] | None:
     """Return what a bundle keeps of a method's hits of a finding, by default of its best; None where nothing."""
     if stored is None or stored.maps is None:
