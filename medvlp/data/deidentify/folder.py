@@ -12,6 +12,7 @@ from typing import Any
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import make_folder, remove_left, write_bytes, write_json, write_text, written_whole
+from medvlp.core.memory import keep_freed_memory
 from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
 from medvlp.core.suggest import did_you_mean
@@ -84,6 +85,7 @@ def deidentify_folder(
     """
     profile = profile or Profile()
     _check(source, out)
+    keep_freed_memory()  # of pictures one after the other; forked workers inherit the setting
     files = _files(source)
     _check_columns(source, files, keep_columns)
     key = secret_key(key_file)
