@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,8 @@ def deidentify_folder(
     _check(source, out)
     keep_freed_memory()  # of pictures one after the other; forked workers inherit the setting
     files = _files(source)
+    if not files:
+        raise UserError(f"{source} holds no file: check the path.")
     _check_columns(source, files, keep_columns)
     key = secret_key(key_file)
     asked = {"options": asdict(profile), "key": fingerprint(key), "columns": sorted(keep_columns)}
@@ -101,6 +103,7 @@ def deidentify_folder(
         new = [path for path, name in zip(files, names, strict=True) if not journal.done(name, _stamp(path))]
         cleaned, waiting = run_chunks(_cleaned, (profile, worker.secret), new, workers=workers), set(new)
         for number, (path, name) in enumerate(zip(files, names, strict=True), 1):
+            # What was done may be to do again by now: a copy, when the file that it is of became another.
             before, again = again, again + worker.take(path, name, next(cleaned) if path in waiting else None)
             if again == before or number == len(files):  # what was done before tells nothing of the time left
                 notify(progress, number, len(files))
@@ -150,8 +153,6 @@ def _journal_of(out: Path) -> Path:
 def _check(source: Path, out: Path) -> None:
     if not source.exists():
         raise UserError(f"{source} does not exist: check the path.")
-    if source.is_dir() and not _files(source):
-        raise UserError(f"{source} holds no file: check the path.")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UserError(f"{out} lies in {source}, which is never written to: name a folder elsewhere.")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _journal_of(out).exists())):
@@ -166,15 +167,17 @@ class _Worker:
     keep: tuple[str, ...]
     journal: Journal
 
-    def take(self, path: Path, name: str, clean: CleanFile | None = None) -> int:
-        """Do one file, or those of an archive; return how many were done before."""
+    def take(self, path: Path, name: str, clean: CleanFile | UnreadableImage | None = None) -> int:
+        """Do one file, or those of an archive; return how many were done before. `clean` is what `_cleaned` gave."""
         stamp = _stamp(path)
         if self.journal.done(name, stamp):
             return 1
         try:
-            with _members(path) as folder:
+            if isinstance(clean, UnreadableImage):
+                raise clean
+            with _members(path) if clean is None else nullcontext() as folder:
                 if folder is None:
-                    line = self._clean(path, name, clean)
+                    line = self._clean(path, name) if clean is None else self._dicom(clean, name)
                 else:
                     inner = sorted(each for each in folder.rglob("*") if each.is_file())
                     again = sum(self.take(each, f"{name}!{each.relative_to(folder).as_posix()}") for each in inner)
@@ -191,7 +194,7 @@ class _Worker:
         self.journal.add(line)
         return 0
 
-    def _clean(self, path: Path, name: str, clean: CleanFile | None) -> dict[str, Any]:
+    def _clean(self, path: Path, name: str) -> dict[str, Any]:
         hidden = self.secret.name(name, prefix="f")
         if path.suffix.lower() in _TABLES:
             text, done = deidentify_table(path, profile=self.profile, secret=self.secret, keep=self.keep)
@@ -204,7 +207,7 @@ class _Worker:
             stream.seek(0)
             packed = stream.read(2) == b"\x1f\x8b"
         if kind == "dicom":
-            return self._dicom(clean or _clean_dicom(path, self.profile, self.secret), name)
+            return self._dicom(_clean_dicom(path, self.profile, self.secret), name)
         if kind == "nifti":
             place = f"nifti/{hidden}.nii" + (".gz" if packed else "")
             with written_whole(self.out / place) as temporary:
@@ -238,9 +241,9 @@ def _clean_dicom(path: Path, profile: Profile, secret: Secret) -> CleanFile:
     return deidentify_dicom(path, profile=profile, secret=secret, clean=deidentify_text)
 
 
-def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | None:
-    """Clean a DICOM file in a worker; None of other files, of large ones, and of one whose refusal is still to tell."""
-    with suppress(UnreadableImage):
+def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | UnreadableImage | None:
+    """Clean a DICOM file in a worker, or say why it cannot be; None of other files and of large ones."""
+    try:
         with open_regular(path) as stream:
             ours = path.suffix.lower() not in (*_TABLES, *_TEXTS) and not is_archive(stream)
             ours = ours and path.stat().st_size <= _AHEAD
@@ -248,7 +251,8 @@ def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | None:
             if not ours or sniff(stream) != "dicom":
                 return None
         return _clean_dicom(path, *shared)
-    return None
+    except UnreadableImage as error:
+        return error
 
 
 @contextmanager
