@@ -25,7 +25,7 @@ from medvlp.io.volume import Volume, prove_size
 
 _MAX_GZIP_RATIO = 200  # beyond what is free; many organs reach 100, a mask of one 500, deflate's own limit is 1032
 _FREE_BYTES = 256 << 20  # a mask of 1024 slices of 512 x 512 at 8 bits may be empty
-FREE_VOXELS = 128 << 20  # and one of 512 slices, whatever the type: many are written as float64
+_FREE_VOXELS = 128 << 20  # and one of 512 slices, whatever the type: many are written as float64
 _CHUNK = 1 << 16  # what follows a gzip member is copied, for each member: less than this of it
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _EXACT_IN_FLOAT32 = 1 << 24
@@ -42,7 +42,11 @@ class NiftiSource:
         stream.seek(0)
         self._inflater = isal_zlib.decompressobj(31)  # gzip with its trailer checked
         self._given = 0
-        self.most = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
+        self._most = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
+
+    def free_voxels_of(self, size: int) -> None:
+        """Let voxels of so many bytes unpack up to 512 slices of 512 x 512, however well they were packed."""
+        self._most = max(self._most, _FREE_VOXELS * size)
 
     def exactly(self, count: int) -> bytearray:
         """Return the next ``count`` bytes, or refuse the file as truncated."""
@@ -54,8 +58,8 @@ class NiftiSource:
     def pieces(self, count: int) -> Iterator[bytes]:
         """Yield the next ``count`` bytes piece by piece, or refuse the file as truncated."""
         self._given += count
-        if self.packed and self._given > self.most:
-            raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {self.most}")
+        if self.packed and self._given > self._most:
+            raise UnreadableImage("too_large", detail=f"{self.size} bytes claim to hold more than {self._most}")
         if not self.packed and self._given > self.size:
             detail = f"its header needs {self._given} bytes, the file has {self.size}"
             raise UnreadableImage("truncated", detail=detail)
@@ -70,7 +74,7 @@ class NiftiSource:
         """Check the gzip trailers (length and CRC), which damage in the middle does not survive."""
         while self.packed and (part := self._part(_CHUNK)):
             self._given += len(part)
-            if self._given > self.most:
+            if self._given > self._most:
                 raise UnreadableImage("too_large", detail="its gzip data does not end")
 
     def _part(self, most: int) -> bytes:
@@ -181,7 +185,7 @@ def read_head(source: NiftiSource) -> NiftiHead:
         hint = "save its values as single numbers, such as int16 or float32"
         raise UnreadableImage("unsupported_format", detail=detail, hint=hint)
     prove_size(*shape[::-1])
-    source.most = max(source.most, FREE_VOXELS * dtype.itemsize)
+    source.free_voxels_of(dtype.itemsize)
     offset = voxel_offset(header)
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     slope, inter = (slope, inter) if slope else (1.0, 0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.nifti import FREE_VOXELS, NiftiSource, open_header, voxel_offset
+from medvlp.io.nifti import NiftiSource, open_header, voxel_offset
 from medvlp.io.sniff import open_regular
 
 #: Free text of NIfTI-1 and NIfTI-2; data_type, db_name, extents, session_error and regular are left from ANALYZE.
@@ -30,7 +30,7 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
         source = NiftiSource(stream)
         header = open_header(source)
         shape, size = header.get_data_shape(), header.get_data_dtype().itemsize
-        source.most = max(source.most, FREE_VOXELS * size)
+        source.free_voxels_of(size)
         if any(side < 1 for side in shape):
             raise UnreadableImage("bad_header", detail=f"its shape is {shape}")
         # Behind the header four bytes, of which the first tells whether extensions follow.
