@@ -28,8 +28,8 @@ def convert(
     from medvlp.models.bundle import save_bundle
     from medvlp.zoo import convert as run
 
-    starts = [Path(each.removeprefix("start=")) for each in options or () if each.startswith("start=")]  # of wise
-    check_replaced(out, mark="MANIFEST.sha256", inputs=[source, *starts])
+    named = [Path(each.partition("=")[2]) for each in options or ()]  # wise's start, say; of no path a harmless one
+    check_replaced(out, mark="MANIFEST.sha256", inputs=[source, *named])
     bundle = run(source, name=name, options=reduce(override, options or (), {}))
     VisionLanguageModel(bundle)  # what no command could load is not written
     save_bundle(out, bundle)
