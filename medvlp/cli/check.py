@@ -58,7 +58,7 @@ def check(
             separate=separate,
             images=images,
             near=near,
-            workers=over_ray if ray else usual_workers() if workers is None else workers,
+            workers=over_ray if ray else usual_workers(workers),
             progress=tell,
         )
     if notes is not None:

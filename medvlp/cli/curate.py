@@ -21,9 +21,10 @@ def curate(
     from medvlp.data.parallel import usual_workers
     from medvlp.runs.curate import curate as curated
 
-    count = usual_workers() if workers is None else workers
     with progress("Choosing", unit="records") as tell:
-        done = curated(manifest, out, rule=rule, options=options or [], part=part, workers=count, progress=tell)
+        done = curated(
+            manifest, out, rule=rule, options=options or [], part=part, workers=usual_workers(workers), progress=tell
+        )
     typer.echo(f"{out}: {done.records} records.")
     for reason, count in sorted(done.left_out.items()):
         typer.echo(f"left out: {count} {reason}")

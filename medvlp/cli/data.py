@@ -94,7 +94,7 @@ def index(
         options or [],
         page=None if no_page else page or out.with_suffix(".html"),
         survey=not no_survey,
-        workers=usual_workers() if workers is None else workers,
+        workers=usual_workers(workers),
         ray=ray,
     )
     typer.echo(f"{out}: {len(done.manifest)} records, columns {', '.join(done.manifest.names)}.")

@@ -52,10 +52,10 @@ def deidentify(
         institution="institution" in retained, descriptors=clean_descriptors, pixels=pixels,
     )  # fmt: skip
     with progress("De-identifying", unit="files") as tell:
-        count = usual_workers() if workers is None else workers
         done = deidentify_folder(
-            source, out, profile=profile, key_file=key, keep_columns=keep_column or [], workers=count, progress=tell
-        )
+            source, out, profile=profile, key_file=key, keep_columns=keep_column or [],
+            workers=usual_workers(workers), progress=tell,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(asdict(done), default=str, ensure_ascii=False))
     else:

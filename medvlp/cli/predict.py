@@ -75,7 +75,7 @@ def predict(
             name=str(model),
             maps=maps,
             out=folders[0] if folders else None,
-            workers=usual_workers() if workers is None else workers,
+            workers=usual_workers(workers),
             progress=tell,
         )
     written = write_score_table(tables[0], found, rows) if tables else 0

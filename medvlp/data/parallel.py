@@ -50,8 +50,10 @@ def start_method() -> str:
     return "fork" if sys.platform == "linux" else "spawn"
 
 
-def usual_workers() -> int:
-    """One process a core that this one may use, at most 8: a disk has no use for more."""
+def usual_workers(asked: int | None = None) -> int:
+    """As many as asked for, else one process a core that this one may use, at most 8: a disk has no use for more."""
+    if asked is not None:
+        return asked
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
