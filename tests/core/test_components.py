@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 import yaml
 
-from medvlp.core import registry
 from medvlp.core.components import KINDS, chosen, describe, entries
 from medvlp.core.docstrings import paper
 from medvlp.core.errors import UserError
@@ -85,18 +83,10 @@ def test_every_option_is_explained() -> None:
     assert [f"{kind}/{name}: {each.name}" for kind, name, each in told if not each.about] == []
 
 
-def test_a_component_of_another_package_is_listed_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "other_package", sys.modules[__name__])
-    point = EntryPoint("borrowed", "other_package:Borrowed", "medvlp.objectives")
-    monkeypatch.setattr(registry, "_installed", lambda: EntryPoints([point]))
-    for cached in (available, component, schema):
-        cached.cache_clear()
-    try:
+def test_a_component_of_another_package_is_listed_and_described() -> None:
+    with installed(borrowed=f"objectives {__name__}:Borrowed"):
         (entry,) = chosen("borrowed")
         found = describe("objectives", "borrowed")
-    finally:
-        for cached in (available, component, schema):
-            cached.cache_clear()
     assert entry.line() == "A loss of another package (Doe et al. 2031)"
     assert [(o.name, o.type, o.default, o.about) for o in found.options] == [
         ("rate", "float", None, "how fast"),
