@@ -42,7 +42,7 @@ from medvlp.core.processes import one_process
 
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
 _SHOWN = ("quickstart", "train", "gate", "sweep", "demo")
-_SHOWN_ON_STDERR = ("adapt", "evaluate")
+_SHOWN_ON_STDERR = ("adapt", "evaluate", "score")
 _QUICK = "medvlp.runs.quickstart"
 # Commands whose work the processes of torchrun share.
 _SHARED = ("train", "embed", "doctor")

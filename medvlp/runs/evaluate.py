@@ -23,6 +23,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import check_place
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.processes import exclusive
+from medvlp.core.progress import Lines
 from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
@@ -244,10 +245,12 @@ def _filled(studies: Sequence[str | None], records: Sequence[str]) -> list[str]:
     return filled
 
 
-def results_of(measures: Iterable[Measure], evaluation: Evaluation) -> dict[str, Result]:
+def results_of(measures: Sequence[Measure], evaluation: Evaluation) -> dict[str, Result]:
     """Return what measures yield by name, which is that of a file."""
     found: dict[str, Result] = {}
-    for measure in measures:
+    tell = Lines("Measuring", "measures", write=logger.info)
+    for done, measure in enumerate(measures):
+        tell(done, len(measures), note=type(measure).__name__)
         made = measure.run(evaluation)
         for result in made if isinstance(made, Iterable) else [made]:
             if not isinstance(result, Result) or result is made:

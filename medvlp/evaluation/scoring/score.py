@@ -7,11 +7,14 @@ metrics are given, and beside them ``oracle_`` rows that say by their name what 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
 
 from medvlp.core.errors import DataError
+from medvlp.core.progress import Lines
 from medvlp.core.provenance import hash_of
 from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
@@ -29,6 +32,8 @@ from medvlp.evaluation.scoring.thresholds import threshold_rows
 
 FIT_SPLIT = "validate"
 _TRAIN = "train"
+_PARTS = 6  # of a split: the most that `_fitted_parts` yields, and the audit
+logger = logging.getLogger(__name__)
 
 
 def score_predictions(
@@ -86,12 +91,16 @@ def score_predictions(
     ranked = None if options.ranked is None else {_usual_name(split) for split in options.ranked}
     metrics: list[Metric] = []
     flags: list[Flag] = []
-    for split, rows in splits.items():
+    tell = Lines("Scoring", "parts", write=logger.info)
+    for number, (split, rows) in enumerate(splits.items()):
+        tell(number * _PARTS, len(splits) * _PARTS)
         if ranked is None or split in ranked:
             metrics += rank_metrics(rows, findings, options, split=split)
         if split not in (FIT_SPLIT, _TRAIN):
             held_out_rows = split_data(rows, findings, name=split, options=options)
-            metrics += _fitted_rows(held_out_rows, fitted)
+            for part, made in enumerate(_fitted_parts(held_out_rows, fitted), start=1):
+                tell(number * _PARTS + part, len(splits) * _PARTS)
+                metrics += made
             audit = audit_split(held_out_rows, fitted=fitted, validation=held_out)
             metrics += audit.rows
             flags += audit.flags
@@ -131,16 +140,15 @@ def recompute(result: Result) -> Result:
     return replace(again, name=result.name, split=result.split, caveats=result.caveats)
 
 
-def _fitted_rows(data: SplitData, fitted: dict[str, FittedFinding] | None) -> list[Metric]:
-    metrics: list[Metric] = []
+def _fitted_parts(data: SplitData, fitted: dict[str, FittedFinding] | None) -> Iterator[list[Metric]]:
     if fitted is not None:
-        metrics += threshold_rows(data, fitted)
+        yield threshold_rows(data, fitted)
     probabilities = calibrated(data, fitted)
-    metrics += probability_rows(data, probabilities)
-    metrics += decision_rows(data, probabilities)
+    yield probability_rows(data, probabilities)
+    yield decision_rows(data, probabilities)
     if fitted is not None:
-        metrics += set_rows(data, fitted)
-    return [*metrics, *oracle_rows(data)]
+        yield set_rows(data, fitted)
+    yield oracle_rows(data)
 
 
 def _usual_name(split: object) -> object:

@@ -91,6 +91,18 @@ def test_each_number_at_a_threshold_is_scikit_learns_on_test_rows(table: pd.Data
                 assert row.counts.n == len(truth)
 
 
+def test_how_far_it_has_come_is_said_part_by_part(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("medvlp.core.progress.EVERY", 1e-9)
+    with caplog.at_level("INFO", logger="medvlp.evaluation.scoring.score"):
+        score_predictions(table.assign(split=table["split"].replace("test", "later")), options=FAST)
+    parts = [int(line.split()[1]) for line in caplog.messages]
+    assert parts == sorted(set(parts))
+    assert {1, 5} <= set(parts) <= set(range(12))
+    assert all(" of 12 parts" in line for line in caplog.messages)
+
+
 def test_validation_rows_alone_choose(table: pd.DataFrame, result: Result) -> None:
     moved = table.copy()
     test = moved["split"] == "test"
