@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
-from medvlp.models.encoders._alignment import point_mask
-from medvlp.models.encoders.ila import Ila
+from medvlp.models.encoders.ila import Ila, point_mask
 from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.objectives.ila import IlaObjective
 from tests.models.words import VIT

@@ -14,7 +14,7 @@ from medvlp.core.registry import build
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, load_bundle, save_bundle
 from medvlp.models.surgery import operate
-from medvlp.models.surgery._experts import Experts
+from medvlp.models.surgery.upcycle import Experts
 from medvlp.objectives.router_balance import RouterBalance
 from medvlp.text import train_wordpiece
 from tests.models.words import DUAL, VIT, HashWords, dual, pairs

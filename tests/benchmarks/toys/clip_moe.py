@@ -16,7 +16,7 @@ from medvlp.data.samplers._order import order
 from medvlp.data.samplers.within import Within
 from medvlp.models._draws import RowDraws
 from medvlp.models.scale import LogitScale
-from medvlp.models.surgery._experts import Experts
+from medvlp.models.surgery.upcycle import Experts
 from medvlp.objectives.clip import Clip
 from medvlp.state.mcl import Mcl
 
