@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
 from medvlp.core.modes import evaluating
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.heads.dual_stream import DualStream
 from medvlp.text.medslip_findings import finding_columns, score_names
 

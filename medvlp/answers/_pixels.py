@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from medvlp.core.answers import Answer, Ask
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import Model
 from medvlp.core.sample import Batch, ImageRecord, Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.collate import collate
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.resources import resource_folder
-from medvlp.core.suggest import did_you_mean
 
 
 class _Loader(yaml.SafeLoader):

@@ -17,10 +17,9 @@ from typing import Any
 import yaml
 
 from medvlp.core.docstrings import arguments, example, first_line, paper, section
-from medvlp.core.errors import UserError
+from medvlp.core.errors import UserError, did_you_mean
 from medvlp.core.registry import available, component, schema
 from medvlp.core.resources import resource_folder
-from medvlp.core.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
 from medvlp.core.parts import FieldRows, Part
@@ -19,7 +19,6 @@ from medvlp.core.places import record_tensor
 from medvlp.core.randomness import hashed_uniform
 from medvlp.core.sample import Batch
 from medvlp.core.step_index import REPORT, Exchange, IntArray, StepIndex, share_a_tag
-from medvlp.core.suggest import did_you_mean
 
 T = TypeVar("T")
 # What the words of `Context.same` compare; any other word is the name of a batch field.

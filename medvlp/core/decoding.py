@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from medvlp.core.errors import UserError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import UserError, did_you_mean
 
 Group = Literal["configs", "data_cards", "apps", "docs/results"]
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 
 REPLAY = "id.replay"
 """Batch field: which augmentation of its sample a row is, and made by what, where samples have few (`data.replays`)."""

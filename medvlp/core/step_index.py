@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, parse_key
 from medvlp.core.parts import Part
 from medvlp.core.sample import Batch
-from medvlp.core.suggest import did_you_mean
 
 IntArray = NDArray[np.int64]
 

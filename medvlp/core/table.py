@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import written_whole
-from medvlp.core.suggest import did_you_mean
 
 # (R, D) array, or R arrays (n_r, D), or R strings or numbers.
 Column = np.ndarray | Sequence[Any]

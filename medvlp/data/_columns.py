@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.fields import KINDS
-from medvlp.core.suggest import did_you_mean
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medvlp.core.components import entries as layouts
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.registry import available
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import cards, load_card
 
 

@@ -21,10 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.fields import KINDS
 from medvlp.core.files import written_whole
-from medvlp.core.suggest import did_you_mean
 from medvlp.data import _mapped
 from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
 from medvlp.data._groups import GROUP, open_parquet, write_groups

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.progress import progress
-from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import CellFacts, Difference, Limits, Measure, Reading, RunFacts, Table, TableRow
 from medvlp.evaluation.metric_row import repeats
 from medvlp.evaluation.redraw import Redrawn, redraw

@@ -16,12 +16,11 @@ from medvlp.answers.asking.ask import answered, ask_of, ask_samples, needs_of
 from medvlp.answers.asking.model import VisionLanguageModel, prompt_sets
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.keys import keys
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.grouping import patient_caveats
 from medvlp.data.leakage import leak_caveats

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.data.text_table import read_table
 from medvlp.evaluation.results import AVERAGES
 from medvlp.statistics.metrics import FloatArray

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.keys import Key, Plan
 from medvlp.core.modes import evaluating
 from medvlp.core.parts import collect_parts
 from medvlp.core.protocols import Model, Teacher
 from medvlp.core.sample import Batch, Column
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable, concatenate_rows
 
 

@@ -36,8 +36,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from medvlp.core.errors import UserError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)

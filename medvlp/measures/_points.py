@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from medvlp.core.answers import Answer
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.predictions import Predictions
 from medvlp.core.registry import available, build, component, schema
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.measure import Measure
 

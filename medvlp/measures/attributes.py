@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from medvlp.core.errors import DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result

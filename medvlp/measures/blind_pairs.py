@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.blind_pairs import blind_pair_metrics, posed_pairs, with_scores

@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.registry import schema
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._labelled import Labelled
 from medvlp.objectives._labels import labels_of

@@ -17,11 +17,10 @@ from safetensors.numpy import save_file
 
 from medvlp.adaptation._adapter import Adapted, Adapter, Folded
 from medvlp.core.answers import ProbeTable
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.files import make_folder, written_whole
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.registry import available, build, component
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import make_split
 

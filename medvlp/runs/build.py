@@ -17,14 +17,13 @@ from torch import nn
 from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig, checked
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import HeadSpec, Model, Objective, State
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.views import BatchView, View
 from medvlp.data.loader import Loader
 from medvlp.data.pipeline import added_fields

@@ -16,10 +16,9 @@ import pyarrow.compute
 
 from medvlp.config.yaml import override
 from medvlp.core.curator import Curator, Record, Verdict
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import check_outputs, inert, written_whole
 from medvlp.core.registry import build
-from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import normal
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks

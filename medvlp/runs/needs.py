@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from medvlp.config.tree import RunConfig
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Objective, State, Teacher
-from medvlp.core.suggest import did_you_mean
 from medvlp.training.recompute import drawing
 
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.features.space_clusters import SpaceClusters
 from medvlp.state._samples import packed, rows_of, unpacked
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.encoded import unit
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import State
-from medvlp.core.suggest import did_you_mean
 
 
 class Queue(State):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from medvlp.core.errors import DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.text.sentences import indefinite
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.triplet import Side
 from medvlp.text.phrases import Phrases
 

@@ -10,8 +10,7 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.training._parts import own_part, own_rows
 
 _ROWS = re.compile(r"(.*)\[(\d*):(\d*)\]")

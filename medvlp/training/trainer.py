@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.modes import evaluating
 from medvlp.core.progress import Tell, progress
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import value_at
-from medvlp.core.suggest import did_you_mean
 from medvlp.training._batch_norm import running_statistics
 from medvlp.training._parts import clip_gradients, gathered
 from medvlp.training._remedies import remedy

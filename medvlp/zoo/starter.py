@@ -15,10 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import UserError, did_you_mean
 from medvlp.core.files import sha256_of
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle
 from medvlp.zoo._protocol import load_strictly, read_checkpoint

@@ -11,9 +11,8 @@ import pytest
 
 import medvlp.core
 from medvlp.core import provenance
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError, did_you_mean
 from medvlp.core.lazy import attach
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.triplet import Triplet
 
 

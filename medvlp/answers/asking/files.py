@@ -20,11 +20,10 @@ from medvlp.answers.prompting.recipe_files import load_recipe, recipe_names
 from medvlp.answers.prompting.recipe_scores import RecipeScores
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError, did_you_mean
 from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
 from medvlp.core.sample import Sample, Stack
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.table import FeatureTable
 from medvlp.data.parallel import Progress
 from medvlp.data.picture_files import PictureFile, picture_files

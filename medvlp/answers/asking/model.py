@@ -18,13 +18,12 @@ from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.devices import choose_device
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
-from medvlp.core.suggest import did_you_mean
 from medvlp.core.views import View
 from medvlp.data.pool import opened_field
 from medvlp.data.stacks import stack_of

@@ -22,11 +22,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.answers.prompting.recipe import Recipe
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import available, build, fill, validation_sentences
 from medvlp.core.resources import resource, resource_folder
-from medvlp.core.suggest import did_you_mean
 from medvlp.text.prompt_templates import OwnTexts, expand_templates
 from medvlp.text.prompts import PromptSet, load_prompts
 

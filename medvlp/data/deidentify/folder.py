@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import DataError, UserError, did_you_mean
 from medvlp.core.files import make_folder, remove_left, write_bytes, write_json, write_text, written_whole
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
 from medvlp.data.parallel import notify, run_chunks

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.grouped import grouped
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress

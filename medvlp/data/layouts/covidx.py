@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medvlp.core.errors import DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.data.layouts._files import Root, list_files, skip
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest

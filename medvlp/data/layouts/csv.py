@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.pseudonym import pseudonym, secret_key
-from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import PATH_KINDS, plain_numbers
 from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts._dicom_tree import years

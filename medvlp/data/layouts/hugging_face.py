@@ -10,9 +10,8 @@ from typing import Any
 
 import pyarrow.parquet
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import write_bytes
-from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import make_folder, read_json, sha256_of, write_json, written_whole
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, write_volume
 from medvlp.data.layouts._published import Row, manifest_of

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from medvlp.core.errors import DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import Row, find_table, manifest_of

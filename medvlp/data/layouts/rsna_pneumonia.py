@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medvlp.core.errors import DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.fields import KINDS
-from medvlp.core.suggest import did_you_mean
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
 from medvlp.data.layouts._published import columns_of

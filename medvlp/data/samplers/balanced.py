@@ -10,9 +10,8 @@ from typing import Annotated
 
 import numpy as np
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 

@@ -9,9 +9,8 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.samplers._order import epochs_of, order, rows_by_value
 

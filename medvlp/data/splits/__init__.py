@@ -38,8 +38,8 @@ def split_spec(value: object) -> object:
         >>> split_spec({"name": "gloria", "card": "rsna_pneumonia"})
         {'name': 'published', 'split': 'gloria', 'card': 'rsna_pneumonia'}
     """
+    from medvlp.core.errors import did_you_mean
     from medvlp.core.registry import available
-    from medvlp.core.suggest import did_you_mean
 
     spec = {"name": value} if isinstance(value, str) else value
     if not isinstance(spec, Mapping):

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import numpy as np
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.manifest import Manifest
 
 Cohort = Annotated[Manifest, FromModel("manifest")]

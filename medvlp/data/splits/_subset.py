@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Grouped, grouped, label_columns
 

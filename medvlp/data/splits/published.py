@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.registry import available
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.cards import DataCard, SplitFacts, cards, load_card
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._draw import carry_out, read_draw

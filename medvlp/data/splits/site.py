@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.views._options import require
 from medvlp.data.views._report import labels_of
 

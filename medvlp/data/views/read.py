@@ -8,11 +8,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.places import turned_record
 from medvlp.core.sample import ImageRecord, Sample
-from medvlp.core.suggest import did_you_mean
 from medvlp.data.marks import placed
 from medvlp.data.quantise import Bits, quantise
 from medvlp.io.presets import preset_names

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, DataError, did_you_mean
 
 Pixels = NDArray[np.float32]
 #: the lateral picture of the same study in the place of the frontal one: another file, not another look of one

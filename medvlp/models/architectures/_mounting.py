@@ -10,12 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.keys import Plan
 from medvlp.core.protocols import Encoder, Head, HeadSpec, Model
 from medvlp.core.registry import build, component, fill
 from medvlp.core.sample import Tokens
-from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws, seeded
 from medvlp.models.architectures._recipe import Recipe, kind_of
 from medvlp.models.architectures._remembered import Remembered

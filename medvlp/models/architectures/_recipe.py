@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.protocols import Encoder, Head
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._standing import Standing, parts_given, parts_read
 from medvlp.models.bank import Bank
 

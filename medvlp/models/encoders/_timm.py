@@ -12,8 +12,7 @@ import timm
 import torch
 from torch import Tensor
 
-from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 
 Option = bool | int | float | str | list[bool | int | float | str]
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from medvlp.core.errors import ConfigError
-from medvlp.core.suggest import did_you_mean
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.models.bank import Bank
 
 

@@ -11,10 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded, unit
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.protocols import Level
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
 from medvlp.models.heads._dense import DenseHead, Pyramid, conv
 

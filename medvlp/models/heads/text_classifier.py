@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.bank import Bank
 from medvlp.models.scale import LogitScale
 

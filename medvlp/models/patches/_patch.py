@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.protocols import Encoder, Model, Site
 from medvlp.core.registry import build, fill
-from medvlp.core.suggest import did_you_mean
 from medvlp.models._draws import RowDraws, seeded
 from medvlp.models.architectures._recipe import kind_of
 from medvlp.models.architectures._standing import Standing, match_sites

@@ -9,9 +9,8 @@ import torch
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.protocols import Encoder
-from medvlp.core.suggest import did_you_mean
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._blocks import Block
 

@@ -10,11 +10,10 @@ from pydantic import Field
 
 from medvlp.config.tree import Node, checked
 from medvlp.config.yaml import find_config, load_tree, put
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
 from medvlp.core.resources import resource_folder
-from medvlp.core.suggest import did_you_mean
 from medvlp.runs.evaluate import EvaluationRun
 from medvlp.runs.grid.plan import Cell, EvaluationStep, Plan, Run, changed_tree, files_hashed, reserved, words_of
 

@@ -18,12 +18,11 @@ from pydantic import ConfigDict, Field
 from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import Node, RunConfig, check_config, checked
 from medvlp.config.yaml import find_config, load_tree, read_yaml
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import component
 from medvlp.core.resources import resource_folder
-from medvlp.core.suggest import did_you_mean
 from medvlp.evaluation.cells import Measure
 from medvlp.runs.build import build_banks
 from medvlp.runs.evaluate import EvaluationRun
