@@ -1,11 +1,13 @@
-"""Rows of one view that belong to rows of another, and logits wide enough for a loss."""
+"""Rows that belong to each other, by their owners, and logits wide enough for a loss."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from medvlp.core.context import Context
 from medvlp.core.fields import parse_field
+from medvlp.core.keys import parse_key
 
 
 def first_of(owner: Tensor, wanted: Tensor) -> Tensor:
@@ -58,3 +60,23 @@ def memory_keys(view: str, part: str) -> tuple[str, str | None]:
         (('stack/tokens', 'stack/mask'), ('image/tokens', None))
     """
     return f"{view}/{part}", f"{view}/mask" if part == "tokens" and parse_field(view).kind == "stack" else None
+
+
+def partners(ctx: Context, rows: str, columns: str) -> tuple[Tensor, Tensor]:
+    """Return (own row of a key, own row of another key) of every pair of one sample, (P,) each, in order.
+
+    Of a view with itself a row is no partner of its own, whatever part of it is read and whoever encoded it.
+
+    Example:
+        >>> import torch
+        >>> from medvlp.core.parts import Part
+        >>> rows = {"image/raw": torch.eye(2), "text/raw": Part(torch.eye(3), torch.tensor([1, 1, 2]))}
+        >>> ctx = Context.of(rows, {"text": ["a", "b", "c"]})
+        >>> [index.tolist() for index in partners(ctx, "image/raw", "text/raw")]
+        [[1, 1], [0, 1]]
+    """
+    same = ctx.owner(rows)[:, None] == ctx.owner(columns)[None, :]
+    if parse_key(rows).view == parse_key(columns).view:
+        same.fill_diagonal_(False)
+    row, column = same.nonzero(as_tuple=True)
+    return row, column

@@ -15,7 +15,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._partners import partners
+from medvlp.objectives._rows import partners
 
 
 class PixPro(Objective):

@@ -13,7 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._partners import partners
+from medvlp.objectives._rows import partners
 
 
 class SiamLip(Objective):

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp.answers._sub_images import composed, parts_of
 from medvlp.answers._zones import ZONES, boxes_of_place, mask_of_boxes
-from medvlp.answers.com_clip import ComClip
+from medvlp.answers.com_clip import ComClip, composed, parts_of
 from medvlp.core.answers import Ask, Rows
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build

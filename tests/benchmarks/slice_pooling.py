@@ -45,7 +45,7 @@ from medvlp.phantom.body import build_body
 from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import Finding
 from medvlp.phantom.sampling import sample_cohort
-from medvlp.phantom.write_nifti import ras_affine, write_nifti
+from medvlp.phantom.write_study import ras_affine, write_nifti
 from medvlp.runs.slices import embed_slices
 from medvlp.runs.train import train
 from medvlp.statistics.metrics import auroc

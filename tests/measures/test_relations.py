@@ -13,8 +13,7 @@ from medvlp.answers.relations import Relations as Answered
 from medvlp.core.predictions import Predictions, RelationSet
 from medvlp.data.manifest import Manifest
 from medvlp.measures import point_values
-from medvlp.measures._triplets import prior_of, with_prior
-from medvlp.measures.relations import Relations
+from medvlp.measures.relations import Relations, prior_of, with_prior
 
 ENTITIES = ("effusion", "nodule", "left_pleural_space", "right_pleural_space", "left_upper_lobe")
 LEFT = ("effusion", "located_at", "left_pleural_space")

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from medvlp.core.randomness import numpy_generator
-from medvlp.phantom.write_nifti import ras_affine, write_nifti
+from medvlp.phantom.write_study import ras_affine, write_nifti
 
 
 def test_voxels_and_world_positions_come_back(tmp_path: Path) -> None:

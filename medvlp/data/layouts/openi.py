@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
-from medvlp.data.layouts._openi_xml import MOST_BYTES, Report, read_report
 from medvlp.data.layouts._published import Row, manifest_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, notify
@@ -26,6 +27,7 @@ _SUFFIXES = (".dcm", ".png", ".jpg")
 _IMAGE = re.compile(r"(?:CXR)?(\d+)_(?:\1_)?(IM-.+)", re.IGNORECASE)
 _SECTIONS = ("findings", "impression", "comparison", "indication")
 _VIEWS = {"L": "LATERAL"}
+MOST_BYTES = 1 << 20  # the longest of the release has 20 kB
 
 
 def index(
@@ -208,3 +210,55 @@ def _labels(source: str, gold: Path | None) -> Callable[[Report], Row]:
         return {name: None if place is None else values[place] for name, values in columns.items()}
 
     return labelled
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file's number (``CXR12``), its sections by lower-case name, its MeSH terms, given by hand, and image ids."""
+
+    uid: str
+    sections: dict[str, str]
+    major: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+def read_report(data: bytes, *, source: str) -> Report | None:
+    """Read a document, or return None where it is no report.
+
+    The bytes are decoded here: a parser would believe what encoding the file names, and a declaration of entities could
+    hide in another. No report has one, so a file that has is refused before it is parsed (entities can grow without
+    bound, and name files of this machine). More than a megabyte is no report; `source` is its name in errors.
+
+    Example:
+        >>> read_report(b"<eCitation><uId id='CXR7'/><parentImage id='a'/></eCitation>", source="7.xml")
+        Report(uid='CXR7', sections={}, major=(), images=('a',))
+    """
+    if len(data) > MOST_BYTES:
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(
+            f"{source} declares a document type or entities, which no Open-i report does and which can be an attack: "
+            "remove the file and download the collection again."
+        )
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None
+    uid = root.find("uId")
+    if root.tag != "eCitation" or uid is None or not uid.get("id"):
+        return None
+    sections: dict[str, str] = {}
+    for part in root.iter("AbstractText"):
+        name, words = str(part.get("Label") or "other").lower(), " ".join("".join(part.itertext()).split())
+        if words:
+            sections[name] = f"{sections[name]} {words}" if name in sections else words
+    return Report(
+        uid=str(uid.get("id")),
+        sections=sections,
+        major=tuple(term.text.strip() for term in root.iterfind("MeSH/major") if term.text and term.text.strip()),
+        images=tuple(image.get("id", "") for image in root.iter("parentImage") if image.get("id")),
+    )

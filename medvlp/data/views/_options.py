@@ -1,8 +1,9 @@
-"""What views share: options that do not fit are refused, and a field holds a path or a volume."""
+"""What views share: options that do not fit are refused, a field holds a path or a volume, a report has a name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,9 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.io.volume import Volume
+
+WHOLE = "text.report"
+"""The report as it was before a view changed its words."""
 
 
 def require(view: Any, fits: bool, takes: str) -> None:  # noqa: ANN401 (any dataclass)
@@ -35,3 +39,30 @@ def volume_in(sample: Sample, field: str) -> str | Volume | None:
     if source is not None and not isinstance(source, str | Volume):
         raise DataError(f"The field {field!r} of {sample.id!r} is neither a path nor a volume: name one file.")
     return source
+
+
+def report_tag(report: str) -> str:
+    r"""Return a hash of a report, white space and case aside, as two reports are compared everywhere.
+
+    Example:
+        >>> report_tag("Clear lungs.") == report_tag("clear\n lungs.")
+        True
+    """
+    return hashlib.blake2b(" ".join(report.lower().split()).encode(), digest_size=8).hexdigest()
+
+
+def with_report(fields: Mapping[str, object], report: str) -> dict[str, object]:
+    """Return the fields with ``id.report`` and ``text.report``; one that is there is of a fuller report and stays."""
+    return {"id.report": report_tag(report), WHOLE: report, **fields}
+
+
+def texts_of(fields: Mapping[str, object], field: str) -> tuple[str, ...]:
+    """Return the rows of a text field; none where it is missing."""
+    value = fields.get(field)
+    return tuple(text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str))
+
+
+def labels_of(fields: Mapping[str, object]) -> dict[str, float]:
+    """Return finding -> label."""
+    named = {name.removeprefix("label."): value for name, value in fields.items() if name.startswith("label.")}
+    return {finding: float(value) for finding, value in named.items() if isinstance(value, int | float)}

@@ -10,8 +10,7 @@ import torch
 from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
-from medvlp.data.views._report import labels_of
+from medvlp.data.views._options import labels_of, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import are_texts, require
-from medvlp.data.views._report import WHOLE, labels_of, texts_of
+from medvlp.data.views._options import WHOLE, are_texts, labels_of, require, texts_of
 
 
 @dataclass(frozen=True, kw_only=True)

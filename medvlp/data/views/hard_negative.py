@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import are_texts, require
-from medvlp.data.views._report import texts_of
+from medvlp.data.views._options import are_texts, require, texts_of
 from medvlp.text.hard_negatives.copies import KINDS, Kind
 
 

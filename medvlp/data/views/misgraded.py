@@ -10,8 +10,7 @@ import torch
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import are_texts, require
-from medvlp.data.views._report import texts_of
+from medvlp.data.views._options import are_texts, require, texts_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ import torch
 
 from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import are_texts, require
-from medvlp.data.views._report import texts_of
+from medvlp.data.views._options import are_texts, require, texts_of
 from medvlp.text.laterality import other_side, sided_statements, unsided_statements
 
 _T = TypeVar("_T")

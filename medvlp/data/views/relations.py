@@ -15,8 +15,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.contents import Stamp, stamp_of
-from medvlp.data.views._options import require
-from medvlp.data.views._report import WHOLE, texts_of
+from medvlp.data.views._options import WHOLE, require, texts_of
 from medvlp.text.language import is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph

@@ -10,8 +10,7 @@ import torch
 
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
-from medvlp.data.views._report import texts_of, with_report
+from medvlp.data.views._options import require, texts_of, with_report
 
 
 @dataclass(frozen=True, kw_only=True)

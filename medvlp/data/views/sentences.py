@@ -15,8 +15,7 @@ import torch
 from medvlp.core.fields import parse_field
 from medvlp.core.randomness import some_of
 from medvlp.core.sample import Sample
-from medvlp.data.views._options import require
-from medvlp.data.views._report import with_report
+from medvlp.data.views._options import require, with_report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from scipy.ndimage import distance_transform_edt
 
 from medvlp.core.map import Scale
 from medvlp.evaluation.grounding.case import Case
-from medvlp.evaluation.grounding.ceiling import grid_ceiling
 from medvlp.statistics.metrics import FloatArray
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -114,3 +113,36 @@ def contrast_to_noise(evidence: FloatArray, region: NDArray[np.bool_]) -> float:
     if inside.min() == inside.max() and outside.min() == outside.max():
         return 0.0 if inside[0] == outside[0] else np.nan
     return float((inside.mean() - outside.mean()) / np.sqrt(inside.var() + outside.var()))
+
+
+def grid_ceiling(case: Case) -> float:
+    """Return the pointing game of the best map with one strongest cell on the grid of a case.
+
+    Such a map points at the middle of a cell; one at the edge of the view at the outer half of it, where a map is held
+    at its last value, by the region's share there. So 1 where a box holds the middle of any cell, which is then the
+    middle of the cell that it overlaps most; 0 for a small finding between the middles, whatever a model knows of it.
+
+    Args:
+        case: whose map tells the grid, and whose region is asked for.
+
+    Example:
+        >>> case = Case(id="a", patient="p", finding="nodule", values=np.zeros((4, 4)), view=(0, 0, 64, 64),
+        ...             size=(64, 64), boxes=((20, 20, 30, 30),))
+        >>> grid_ceiling(case)  # the middle of the second cell lies at 24
+        1.0
+    """
+    rows, columns = (_strongest(*axis) for axis in zip(case.axes, case.values.shape, strict=True))
+    return float((rows @ case.region @ columns.T).max())
+
+
+def _strongest(place: FloatArray, cells: int) -> FloatArray:
+    """Return where a map is highest whose peak is each of the cells, (cells, pixels), each row summing to 1, or to 0.
+
+    Args:
+        place: of the pixels over the view, 0 to 1; outside it nothing was seen.
+        cells: along this axis.
+    """
+    away = np.abs(np.clip(place * cells - 0.5, 0, cells - 1) - np.arange(cells)[:, None])
+    away[:, (place < 0) | (place > 1)] = np.inf
+    nearest = np.isclose(away, away.min(axis=1, keepdims=True), rtol=0, atol=1e-9) & (away < 1)
+    return nearest / np.maximum(nearest.sum(axis=1, keepdims=True), 1)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
@@ -19,20 +20,28 @@ from medvlp.core.provenance import hash_of
 from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import split_rows
+from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.rank_metrics import rank_metrics
 from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.evaluation.scoring.oracle import oracle_rows
 from medvlp.evaluation.scoring.probabilities import calibrated, decision_rows, probability_rows
 from medvlp.evaluation.scoring.sets import set_rows
-from medvlp.evaluation.scoring.split import SplitData, split_data
+from medvlp.evaluation.scoring.split import SplitData, average_weights, split_data
 from medvlp.evaluation.scoring.thresholds import threshold_rows
+from medvlp.statistics.metrics import FloatArray
+from medvlp.statistics.ranked import rank_rows
 
 FIT_SPLIT = "validate"
 _TRAIN = "train"
 _PARTS = 6  # of a split: the most that `_fitted_parts` yields, and the audit
+_METRICS = (
+    ("oracle_f1", "max_f1"),
+    ("oracle_accuracy", "max_f1"),
+    ("oracle_sensitivity", "youden"),
+    ("oracle_specificity", "youden"),
+)
 logger = logging.getLogger(__name__)
 
 
@@ -176,3 +185,34 @@ def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd
             f"calibration are chosen on patients that they are judged by."
         )
     return pd.concat([table, validation.assign(split=FIT_SPLIT)], ignore_index=True)
+
+
+def oracle_rows(data: SplitData) -> list[Metric]:
+    """Return F1 and accuracy at the largest F1, sensitivity and specificity at the largest Youden index, and means."""
+    defined = [finding for finding in data.findings if finding.reason is None]
+    ranked = [rank_rows(each.truth, each.scores, each.patient) for each in defined]
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        counts = np.ascontiguousarray(weights.T, dtype=np.int32)
+        return np.array([[value for rows in ranked for value in rows.tuned(row)] for row in counts])
+
+    if not defined:
+        return []
+    point = statistic(np.ones((data.clusters.patients, 1)))[0].reshape(len(defined), 4)
+    draws = data.draws([statistic])[0].reshape(-1, len(defined), 4)
+    taking_part = {finding.name for finding in data.averaged()}
+    averaged = [at for at, finding in enumerate(defined) if finding.name in taking_part]
+    weights = average_weights([defined[at] for at in averaged], "macro") if averaged else np.empty(0)
+    rows = []
+    for column, (metric, rule) in enumerate(_METRICS):
+        made = [
+            (data.row(finding, metric), float(point[at, column]), draws[:, at, column])
+            for at, finding in enumerate(defined)
+        ]
+        if averaged:
+            row = data.average_row([defined[at] for at in averaged], metric, "macro")
+            made.append((row, float(weights @ point[averaged, column]), draws[:, averaged, column] @ weights))
+        for row, value, drawn in made:
+            row = replace(row, value=value, operating_point=rule)
+            rows.append(with_draws(row, drawn, form="percentile", patients=row.counts.patients))
+    return rows

@@ -11,7 +11,7 @@ from medvlp.answers.relations import Relations
 from medvlp.core import Batch, Column, Context
 from medvlp.core.predictions import RelationSet
 from medvlp.core.protocols import Objective
-from medvlp.measures._triplets import Words, prior_of, recalled, with_prior
+from medvlp.measures.relations import Words, prior_of, recalled, with_prior
 from medvlp.models.bank import Bank
 from medvlp.models.heads.relation_queries import RelationQueries
 from tests.benchmarks.toys._drawn import Drawn, Towers, draw, image_parts

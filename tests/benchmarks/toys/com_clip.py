@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medvlp.answers._sub_images import composed
+from medvlp.answers.com_clip import composed
 from medvlp.core.encoded import unit
 from medvlp.objectives.clip import Clip
 from tests.benchmarks.toys._drawn import SIDE, TYPES, Drawn, Towers, draw, train

@@ -24,7 +24,7 @@ from medvlp.data.views.sample_slices import SampleSlices
 from medvlp.data.views.take_slice import TakeSlice
 from medvlp.io.volume_read import read_volume
 from medvlp.phantom.cohort import CohortSummary, make_cohort
-from medvlp.phantom.write_nifti import write_nifti
+from medvlp.phantom.write_study import write_nifti
 from tests.phantom.planted import read_planted
 
 

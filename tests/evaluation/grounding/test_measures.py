@@ -19,8 +19,7 @@ from medvlp.evaluation.grounding.box_ap import (
     match,
 )
 from medvlp.evaluation.grounding.case import Box, Case
-from medvlp.evaluation.grounding.ceiling import grid_ceiling
-from medvlp.evaluation.grounding.measures import contrast_to_noise, measure, overlap, pointing, scaled
+from medvlp.evaluation.grounding.measures import contrast_to_noise, grid_ceiling, measure, overlap, pointing, scaled
 
 
 def case_of(values: object, *, size: tuple[int, int] = (8, 8), view: Box | None = None, **options: object) -> Case:
