@@ -9,23 +9,26 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
+from scipy import ndimage
 from torch import Tensor
 
 from medvlp.core.answers import Ask
 from medvlp.core.errors import UserError
+from medvlp.core.randomness import numpy_generator
 from medvlp.core.sample import Sample
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import share_row
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.evaluation.robustness.cues import Pixels, in_conflict, low_pass, shuffled
 from medvlp.evaluation.robustness.evaluate import evaluate_robustness
 from medvlp.measures._changed_pictures import ChangedPictures, frontal_cases, scored_pictures
 from medvlp.measures._grounding_maps import evenly
 from medvlp.statistics.proportions import share_of
 
 logger = logging.getLogger(__name__)
+Pixels = NDArray[np.float32]
 
 
 class ShapeTexture(Measure):
@@ -36,7 +39,7 @@ class ShapeTexture(Measure):
     of such pairs (ties are half): 1 where form decides, 0 where detail does, 0.5 where neither prevails, without any
     threshold; `label` ``micro`` is of all findings' pairs, and intervals are over the patients with the finding. Beside
     it the fall of AUROC (``auroc_difference``) on pictures with their form only (``low_pass``) and with their detail
-    only, cut into cells that change places (``shuffled``). See `medvlp.evaluation.robustness.cues`.
+    only, cut into cells that change places (``shuffled``). See `medvlp.measures.shape_texture`.
 
     Args:
         cases: frontal pictures, evenly chosen.
@@ -158,3 +161,51 @@ def _pixels(sample: Sample) -> Pixels:
 
 def _sample(name: str, pixels: Pixels) -> Sample:
     return Sample(name, {"image": torch.from_numpy(pixels)})
+
+
+def low_pass(pixels: Pixels, coarse: float) -> Pixels:
+    """Return (C, H, W) without its detail.
+
+    Args:
+        pixels: (C, H, W) in [0, 1].
+        coarse: standard deviation of the filter, as a share of the shorter side.
+    """
+    sigma = coarse * min(pixels.shape[1:])
+    return ndimage.gaussian_filter(pixels, (0, sigma, sigma), mode="nearest").astype(np.float32)
+
+
+def shuffled(pixels: Pixels, cells: int, *, name: str, seed: int = 0) -> Pixels:
+    """Return (C, H, W) cut into cells x cells equal pieces, which change places; what is left over at the edges stays.
+
+    Args:
+        pixels: (C, H, W).
+        cells: along each side.
+        name: of the picture: the same one is always shuffled alike.
+        seed: of the evaluation.
+
+    Example:
+        >>> grid = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+        >>> moved = shuffled(grid, 2, name="a")
+        >>> sorted(moved.flatten().tolist()) == grid.flatten().tolist(), bool((moved == grid).all())
+        (True, False)
+    """
+    high, wide = (side // cells for side in pixels.shape[1:])
+    out = pixels.copy()
+    order = numpy_generator(seed, 0, f"shuffled {name}").permutation(cells * cells)
+    for to, source in enumerate(order.tolist()):
+        (i, j), (k, m) = divmod(to, cells), divmod(source, cells)
+        piece = pixels[:, k * high : (k + 1) * high, m * wide : (m + 1) * wide]
+        out[:, i * high : (i + 1) * high, j * wide : (j + 1) * wide] = piece
+    return out
+
+
+def in_conflict(form: Pixels, detail: Pixels, coarse: float) -> Pixels:
+    """Return the coarse form of one picture (C, H, W) with the fine detail of another, cut to [0, 1].
+
+    Example:
+        >>> flat, striped = np.full((1, 8, 8), 0.25, np.float32), np.tile(np.float32([0.0, 1.0]), (1, 8, 4))
+        >>> mixed = in_conflict(flat, striped, 1.0)
+        >>> float(in_conflict(flat, flat, 1.0).mean()), bool(mixed[0, 0, 1] > mixed[0, 0, 0])
+        (0.25, True)
+    """
+    return np.clip(low_pass(form, coarse) + detail - low_pass(detail, coarse), 0, 1).astype(np.float32)

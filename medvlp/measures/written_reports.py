@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,13 +18,15 @@ from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import mean_metric
-from medvlp.evaluation.report_overlap import finds_own, rouge_l
 from medvlp.evaluation.report_text import evaluate_reports, f1_difference
 from medvlp.evaluation.results import Metric, Result
 from medvlp.features.nearest import nearest
+from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import label_report
 from medvlp.text.mentions import sentences_of_image
 from medvlp.text.ontology import vocabulary
+
+_BLOCK_ROWS = 1024
 
 
 class WrittenReports(Measure):
@@ -34,7 +37,7 @@ class WrittenReports(Measure):
     features; and the model's own reports, each given to another patient. The model's result holds the paired
     differences from them, with intervals over patients. Each result also has ``rouge_l``, words in common with the
     radiologist's findings and impression, and where the model compares texts with pictures ``recall@5``: reports whose
-    own picture is among the five that are nearest to their words (`medvlp.evaluation.report_overlap`).
+    own picture is among the five that are nearest to their words (`medvlp.measures.written_reports`).
 
     Args:
         vocabulary: findings that count, see `medvlp.text.ontology`.
@@ -174,3 +177,50 @@ def _other_patients(patients: Sequence[str], *, seed: int) -> list[int]:
     rows = {name: [i for i, patient in enumerate(patients) if patient == name] for name in names}
     place = {row: at for some in rows.values() for at, row in enumerate(some)}
     return [rows[after[patient]][place[row] % len(rows[after[patient]])] for row, patient in enumerate(patients)]
+
+
+def rouge_l(reference: str, written: str) -> float:
+    """Return ROUGE-L: the F1 of the longest common subsequence of words.
+
+    P = LCS / words written, R = LCS / words of the reference, F = 2 P R / (P + R) (Lin 2004, eq. 2 to 4 with beta 1).
+
+    Example:
+        >>> rouge_l("small left pleural effusion", "left effusion")
+        0.6666666666666666
+    """
+    one, other = (re.findall(r"\w+", text.lower()) for text in (reference, written))
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = row
+        row = [0]
+        for i, each in enumerate(other):
+            row.append(before[i] + 1 if word == each else max(before[i + 1], row[i]))
+    return 2 * row[-1] / (len(one) + len(other)) if one and other else 0.0
+
+
+def finds_own(reports: FloatArray, pictures: FloatArray, patients: Sequence[str], *, k: int) -> FloatArray:
+    """Return (S,) 1 where a report's own picture is among the k nearest to it, 0 elsewhere.
+
+    Other pictures of the same patient take no part; of pictures that are as near the own one comes last.
+
+    Args:
+        reports: (S, D) unit embeddings of written reports.
+        pictures: (S, D) unit embeddings of their pictures.
+        patients: (S,).
+        k: how many are looked at.
+
+    Example:
+        >>> near = np.array([[1.0, 0.0], [1.0, 0.0]])
+        >>> finds_own(near, np.array([[1.0, 0.0], [0.0, 1.0]]), ["p", "q"], k=1).tolist()
+        [1.0, 0.0]
+    """
+    _, person = np.unique(np.asarray(patients).astype(str), return_inverse=True)
+    distinct, back = np.unique(pictures, axis=0, return_inverse=True)  # a product rounds equal columns by their place
+    found = [np.zeros(0)]
+    for start in range(0, len(reports), _BLOCK_ROWS):  # never all products at once
+        rows = slice(start, start + _BLOCK_ROWS)
+        scores = np.take(reports[rows] @ distinct.T, back.ravel(), axis=1)
+        own = scores.diagonal(offset=start)[:, None]
+        nearer = (scores >= own) & (person[rows, None] != person)
+        found.append((nearer.sum(axis=1) < k).astype(float))
+    return np.concatenate(found)

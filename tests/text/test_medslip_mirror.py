@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from medvlp.text.medslip_findings import abnormal_words, finding_columns, score_names
-from medvlp.text.medslip_mirror import mirror_matrix, mirrored_rows, one_sided_rows
+from medvlp.text.medslip_matrix import mirror_matrix, mirrored_rows, one_sided_rows
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 
 WORDS = load_medslip_vocabulary()

@@ -17,8 +17,7 @@ from medvlp.core.sample import Sample
 from medvlp.core.triplet import Presence, Triplet
 from medvlp.data.contents import Stamp, stamp_of
 from medvlp.text.lemmas import Lemmatiser
-from medvlp.text.medslip_matrix import UncertainPolicy, load_matrix, matrix_of
-from medvlp.text.medslip_mirror import mirror_matrix
+from medvlp.text.medslip_matrix import UncertainPolicy, load_matrix, matrix_of, mirror_matrix
 from medvlp.text.medslip_vocabulary import load_medslip_vocabulary
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.triplet_files import StatedTriplet, StudyTriplets, read_triplets

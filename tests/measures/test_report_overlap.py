@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from medvlp.evaluation.report_overlap import finds_own, rouge_l
+from medvlp.measures.written_reports import finds_own, rouge_l
 
 
 def longest_common(one: list[str], other: list[str]) -> int:
@@ -71,5 +71,5 @@ def test_many_reports_are_compared_some_at_a_time(monkeypatch: pytest.MonkeyPatc
     patients = draws.integers(0, 12, 50).astype(str).tolist()
     whole = finds_own(reports, pictures, patients, k=5)
     assert 0 < whole.sum() < 50
-    monkeypatch.setattr("medvlp.evaluation.report_overlap._BLOCK_ROWS", 16)
+    monkeypatch.setattr("medvlp.measures.written_reports._BLOCK_ROWS", 16)
     assert finds_own(reports, pictures, patients, k=5).tolist() == whole.tolist()

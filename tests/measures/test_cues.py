@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvlp.evaluation.robustness.cues import in_conflict, low_pass, shuffled
+from medvlp.measures.shape_texture import in_conflict, low_pass, shuffled
 
 COARSE = 0.05
 

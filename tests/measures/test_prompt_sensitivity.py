@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from medvlp.core.errors import DataError
-from medvlp.evaluation.prompt_sensitivity import evaluate_prompt_sensitivity
+from medvlp.measures.prompt_sensitivity import evaluate_prompt_sensitivity
 
 
 def test_rows_are_scikit_learns_and_their_order_statistics() -> None:
