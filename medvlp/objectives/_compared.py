@@ -17,9 +17,8 @@ from medvlp.core.protocols import AnswerSpec, HeadSpec, Score
 from medvlp.core.registry import build
 from medvlp.core.step_index import REPORT
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._similarity import Similarity
-from medvlp.objectives._targets import Exclusion, Pairs, Relation, pairs
+from medvlp.objectives._targets import Exclusion, Paired, Pairs, Relation, pairs
 from medvlp.objectives._tiles import by_tiles
 
 

@@ -14,9 +14,8 @@ from medvlp.core.keys import Key, keys, parse_key
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
 from medvlp.models.heads._regions import map_of, within
-from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane
-from medvlp.objectives._targets import Exclusion, Relation
+from medvlp.objectives._targets import Exclusion, Paired, Relation
 
 
 class Clim(Paired):

@@ -14,8 +14,7 @@ from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term, Terms
 from medvlp.models.scale import LogitScale
-from medvlp.objectives._both_ways import among
-from medvlp.objectives._targets import Exclusion, Relation
+from medvlp.objectives._targets import Exclusion, Relation, among
 from medvlp.objectives.clip import Clip
 
 

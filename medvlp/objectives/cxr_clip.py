@@ -13,8 +13,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._both_ways import among
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation, among, needed_fields
 from medvlp.objectives.clip import Clip
 
 

@@ -15,9 +15,8 @@ from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads._regions import map_of
 from medvlp.models.heads.box_head import BoxHead
-from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._regions import plane, random_boxes
-from medvlp.objectives._targets import Exclusion, Relation
+from medvlp.objectives._targets import Exclusion, Paired, Relation
 
 
 class Dito(Paired):

@@ -15,9 +15,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Terms
-from medvlp.objectives._both_ways import Paired
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._targets import Exclusion, Relation, pairs
+from medvlp.objectives._targets import Exclusion, Paired, Relation, pairs
 
 
 class Gloria(Paired):

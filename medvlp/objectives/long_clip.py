@@ -13,9 +13,8 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._both_ways import among
 from medvlp.objectives._compared import Compared
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation, among, needed_fields
 
 
 class LongClip(Compared):

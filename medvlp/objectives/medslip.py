@@ -11,8 +11,7 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._medslip import existence_loss, pair_loss
-from medvlp.objectives._medslip_stated import STREAMS, Stated, Stream, stated
+from medvlp.objectives._medslip import STREAMS, Stated, Stream, existence_loss, pair_loss, stated
 from medvlp.objectives.medslip_protocl import MedslipProtocl
 
 Weight = Annotated[float, Field(ge=0)]

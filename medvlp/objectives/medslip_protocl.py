@@ -13,8 +13,7 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._medslip import prototype_loss
-from medvlp.objectives._medslip_stated import STREAMS, Stated, Stream, stated
+from medvlp.objectives._medslip import STREAMS, Stated, Stream, prototype_loss, stated
 
 _LARGEST_SCALE = math.log(100.0)
 

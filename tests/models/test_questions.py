@@ -14,8 +14,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.encoders.transformer import TextTransformer
-from medvlp.models.heads._bilinear import BilinearAttention
-from medvlp.models.heads._question_head import QuestionHead
+from medvlp.models.heads._question_head import BilinearAttention, QuestionHead
 from medvlp.models.heads.autoencoded import Autoencoded
 from medvlp.models.heads.bilinear_question import BilinearQuestion
 from medvlp.models.heads.conditional_question import ConditionalQuestion

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from medvlp.core.protocols import Encoder
 from medvlp.core.registry import FromModel
-from medvlp.models.heads._bilinear import BilinearAttention, answer_network
-from medvlp.models.heads._question_head import QuestionHead
+from medvlp.models.heads._question_head import BilinearAttention, QuestionHead, answer_network
 
 
 class BilinearQuestion(QuestionHead):
