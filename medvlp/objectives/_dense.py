@@ -47,7 +47,7 @@ def drawn(ctx: Context, view: str, part: str, labels: Sequence[str], *, classes:
     known = torch.zeros(len(logits), len(labels), dtype=torch.bool, device=logits.device)
     for k, label in enumerate(labels):
         column = ctx.batch.columns.get(f"mask.{label}")
-        if column is None:
+        if column is None or not len(column.owner):  # of a step without one nobody knows how large it would be
             continue
         at = rows_of(owner, column, field=f"mask.{label}")
         known[:, k] = at >= 0

@@ -188,6 +188,14 @@ def same(expected: dict[str, Any], got: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
+def test_a_step_of_which_no_mask_is_known_teaches_nothing(exclusive: bool) -> None:
+    task = make_task([{"name": "dice_ce", "labels": ["disc", "bar"], "exclusive": exclusive}])
+    log = task.backward(batch_of({"image": pictures()["image"]}, 8), {"dice_ce": 1.0}, samples_seen=0)
+    assert set(log.terms.values()) == {0.0}
+    assert not any(bool(p.grad.any()) for p in task.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
 def test_one_chunk_is_four(exclusive: bool) -> None:
     expected = step(exclusive, 1)
     assert sum(bool(g.abs().max() > 1e-9) for n, g in expected.items() if "heads" in n) > 10
