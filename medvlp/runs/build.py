@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import HeadSpec, Model, Objective, State
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
-from medvlp.core.schedules import Number, Ramp
+from medvlp.core.schedules import Number, Ramp, ends_of
 from medvlp.core.views import BatchView, View
 from medvlp.data.loader import Loader
 from medvlp.data.pipeline import added_fields
@@ -352,8 +353,8 @@ def _batch_views(phase: PhaseConfig, at: int) -> list[BatchView]:
 
 
 def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, Mapping):
-        return checked(Ramp, value, source=where)
-    raise ConfigError(f"{where} is {value!r}: give a number or a ramp {{start, end, until}}.")
+    number = checked(Ramp, value, source=where) if isinstance(value, Mapping) else value
+    plain = isinstance(number, int | float | Ramp) and not isinstance(number, bool)
+    if not plain or not all(map(math.isfinite, ends_of(number))):
+        raise ConfigError(f"{where} is {value!r}: give a finite number or a ramp {{start, end, until}}.")
+    return number if isinstance(number, Ramp) else float(number)

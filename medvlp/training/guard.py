@@ -45,9 +45,9 @@ class Guard:
     skipped: int = 0
     in_a_row: int = 0
 
-    def refuses(self, *, loss: float, norm: float) -> str | None:
-        """Return why the step must be skipped, or None."""
-        reason = self._reason(loss, norm)
+    def refuses(self, *, loss: float, norm: float, terms: Mapping[str, float] = {}) -> str | None:
+        """Return why the step must be skipped, naming the terms that are not finite, or None."""
+        reason = self._reason(loss, norm, terms)
         if reason is None:
             self.in_a_row = 0
             if norm:  # a batch without a box, or a pair, that teaches nothing does not tell how long gradients are
@@ -63,6 +63,11 @@ class Guard:
         self.in_a_row += 1
         return reason
 
+    def rehearse(self, *, loss: float, norm: float, terms: Mapping[str, float]) -> None:
+        """Refuse (UserError) a first step that training would skip."""
+        if (reason := self._reason(loss, norm, terms)) is not None:
+            raise UserError(f"Training would skip its first step because {reason}: look at its objectives and samples.")
+
     def stop(self, reason: str) -> None:
         """Stop the run (UserError) after too many skipped steps in a row."""
         if self.in_a_row >= self.options.most:
@@ -71,9 +76,10 @@ class Guard:
                 "at the samples listed in skipped.jsonl."
             )
 
-    def _reason(self, loss: float, norm: float) -> str | None:
+    def _reason(self, loss: float, norm: float, terms: Mapping[str, float]) -> str | None:
         if not math.isfinite(loss):
-            return "the loss is not finite"
+            odd = ", ".join(name for name, value in terms.items() if not math.isfinite(value))
+            return f"the loss is not finite{odd and f' ({odd})'}"
         if not math.isfinite(norm):
             return "the gradient is not finite"
         if self.options.spike is not None and len(self.norms) >= 10:

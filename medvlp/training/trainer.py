@@ -104,11 +104,11 @@ class Trainer:
         task, _ = self._start(0, phase)
         self._refresh(phase, 0)
         batch = next(iter(phase.batches(0))).to(self._device)
-        weights = {name: value_at(weight, 0) for name, weight in phase.weights.items()}
-        log = task.backward(batch, weights, samples_seen=0)
-        lines = [f"  {view}: {', '.join(sorted(parts))}" for view, parts in task.plan.views.items()]
-        lines += [f"  {who}: {', '.join(map(str, sorted(p.needs)))}" for who, p in task.plan.teachers.items()]
-        return "\n".join(lines), log
+        log = task.backward(batch, {n: value_at(weight, 0) for n, weight in phase.weights.items()}, samples_seen=0)
+        norm = clip_gradients([p for p in task.parameters() if p.grad is not None], math.inf)
+        self.guard.rehearse(loss=log.loss, norm=norm, terms=log.terms)
+        told = {**task.plan.views, **{who: map(str, plan.needs) for who, plan in task.plan.teachers.items()}}
+        return "\n".join(f"  {view}: {', '.join(sorted(parts))}" for view, parts in told.items()), log
 
     def rehearsal(self, index: int) -> tuple[torch.optim.Optimizer, Callable[[Batch], None]]:
         """Begin a phase; returns its optimiser and what takes one of its steps. Weights move, a run is not written."""
@@ -232,7 +232,7 @@ class Trainer:
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         clip = phase.optimiser.clip
         norm = clip_gradients(trained, clip if clip is not None else float("inf"))
-        reason = self.guard.refuses(loss=log.loss, norm=norm)
+        reason = self.guard.refuses(loss=log.loss, norm=norm, terms=log.terms)
         if reason is None:
             with self._held.still():
                 optimiser.step()

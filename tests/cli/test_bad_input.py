@@ -92,7 +92,12 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
         (["phases=[]"], "phases is []: list should have at least 1 item"),
         (["phases.0.objectives=[{name: clpi}]"], "no objectives component named 'clpi': did you mean 'clip'?"),
         (["phases.0.objectives=[{name: clip, positivs: own}]"], "positivs is not a known key: did you mean 'posi"),
-        (["phases.0.objectives=[{name: clip, weight: heavy}]"], "weight is 'heavy': give a number or a ramp"),
+        (["phases.0.objectives=[{name: clip, weight: heavy}]"], "weight is 'heavy': give a finite number or a ramp"),
+        (["phases.0.objectives=[{name: clip, weight: -.inf}]"], "weight is -inf: give a finite number or a ramp"),
+        (
+            ["phases.0.objectives=[{name: clip, weight: {start: 0, end: .nan, until: 8}}]"],
+            "weight is {'start': 0, 'end': nan, 'until': 8}: give a finite number or a ramp",
+        ),
         (["phases.0.objectives=[{name: clip, as: a.b}]"], "objectives[0].as is 'a.b': use letters"),
         (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),

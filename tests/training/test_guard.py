@@ -8,11 +8,14 @@ from medvlp.training.guard import Guard, GuardOptions
 
 def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
     guard = Guard(GuardOptions())
-    assert guard.refuses(loss=float("inf"), norm=1.0) == "the loss is not finite"
+    terms = {"clip/pairs": float("nan"), "koleo/spread": -1.0, "mgca/words": -float("inf")}
+    told = "the loss is not finite (clip/pairs, mgca/words)"
+    assert guard.refuses(loss=float("nan"), norm=1.0, terms=terms) == told
+    assert guard.refuses(loss=float("inf"), norm=1.0, terms={"clip/pairs": 1.0}) == "the loss is not finite"
     assert guard.refuses(loss=1.0, norm=float("nan")) == "the gradient is not finite"
-    assert (guard.skipped, guard.in_a_row) == (2, 2)
+    assert (guard.skipped, guard.in_a_row) == (3, 3)
     assert guard.refuses(loss=1.0, norm=1.0) is None
-    assert (guard.skipped, guard.in_a_row) == (2, 0)
+    assert (guard.skipped, guard.in_a_row) == (3, 0)
 
 
 def test_a_spike_is_measured_against_the_median_and_is_not_remembered() -> None:

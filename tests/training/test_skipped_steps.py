@@ -30,15 +30,23 @@ def test_it_is_skipped_counted_and_its_samples_are_named(tmp_path: Path) -> None
     assert trainer.samples_seen == END
     assert trainer.guard.skipped == 2
     rows = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
-    assert [(row["samples_seen"], row["reason"]) for row in rows] == [(p, "the loss is not finite") for p in (16, 48)]
+    clip = "the loss is not finite (clip/image_to_text, clip/text_to_image"
+    reasons = [f"{clip})", f"{clip}, caption/next_token)"]
+    assert [(row["samples_seen"], row["reason"]) for row in rows] == list(zip((16, 48), reasons, strict=True))
     assert rows[0]["ids"] == [f"s{i}" for i in range(16, 24)]
     told = [row for row in read_journal(tmp_path / "log.jsonl") if "skipped" in row]
     assert [(row["samples_seen"], row["loss"], row["skipped"]) for row in told] == [
-        (24, None, "the loss is not finite"),
-        (56, None, "the loss is not finite"),
+        (24, None, reasons[0]),
+        (56, None, reasons[1]),
     ]
     for line in (tmp_path / "log.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_a_dry_run_whose_step_would_be_skipped_is_refused(tmp_path: Path) -> None:
+    setup = make_setup(tmp_path, touch=lambda position, pixels: spoil(position + 16, pixels))
+    with pytest.raises(UserError, match=r"skip its first step because the loss is not finite \(clip/image_to_text, "):
+        Trainer(setup).dry_run()
 
 
 def test_nothing_of_it_is_left_in_weights_average_or_running_statistics(tmp_path: Path) -> None:
