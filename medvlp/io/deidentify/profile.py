@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag
 
 Action = Literal["keep", "remove", "empty", "dummy", "uid", "date", "clean"]
@@ -21,6 +21,8 @@ Action = Literal["keep", "remove", "empty", "dummy", "uid", "date", "clean"]
 CLEANED = ("LO", "SH", "LT", "ST", "UT", "UC", "AE", "CS")
 _BASIC: dict[str, Action] = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "U*": "uid"}
 _DATES: dict[str, Action] = {"shift": "date", "remove": "dummy", "retain": "keep"}
+#: In names of attributes that the table lacks: days of birth and death in other calendars, retired numbers of orders.
+_ALSO = ("InAlternativeCalendar", "OrderNumber")
 _CURVES, _OVERLAYS = 0x5000, 0x6000  # repeating groups 50xx and 60xx
 #: What a D would make meaningless: these are walked into instead, and every value in them has a rule of its own.
 _WALKED = frozenset({"ContentSequence", "GraphicAnnotationSequence", "WaveformAnnotationSequence"})
@@ -76,7 +78,7 @@ class Profile:
             return "remove"
         row = rules().get(int(tag))
         if row is None:
-            return self._unlisted(tag, vr)
+            return self._unlisted(keyword_for_tag(tag), dictionary_VR(tag))
         basic, options = row
         if "t" in options and vr in ("DA", "DT", "TM") and self.dates != "remove":
             return "keep" if self.dates == "retain" or vr == "TM" else "date"
@@ -91,10 +93,13 @@ class Profile:
         # Of alternatives the last is chosen: it keeps the object valid whatever the attribute's type is there.
         return _BASIC[basic.split("/")[-1]]
 
-    def _unlisted(self, tag: BaseTag, vr: str) -> Action:
+    def _unlisted(self, keyword: str, vr: str) -> Action:
+        """By the VR of the dictionary: a file may write a name under any."""
+        if any(word in keyword for word in _ALSO):
+            return "remove"
         if vr in ("DA", "DT"):
             return _DATES[self.dates]
-        if vr == "UI" and not self.uids and not keyword_for_tag(tag).endswith(("ClassUID", "SyntaxUID")):
+        if vr == "UI" and not self.uids and not keyword.endswith(("ClassUID", "SyntaxUID")):
             return "uid"
         if vr in ("LT", "ST", "UT"):
             return "clean" if self.descriptors else "dummy"

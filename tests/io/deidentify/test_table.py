@@ -26,6 +26,19 @@ def test_repeating_groups_private_and_unknown_attributes_are_removed() -> None:
         assert Profile().action(BaseTag(tag), "LO") == "remove"
 
 
+@pytest.mark.parametrize("dates", ["shift", "remove", "retain"])
+def test_days_in_other_calendars_and_retired_numbers_of_orders_go_with_their_siblings(dates: str) -> None:
+    """PS3.3 C.7.1.1: a date of birth all the same; PS3.6: (0040,2016) and (0040,2017), renumbered."""
+    for tag in (0x00100033, 0x00100034, 0x00401006, 0x00401007, 0x00402006, 0x00402007):
+        assert Profile(dates=dates, patient=True).action(BaseTag(tag), dictionary_VR(tag)) == "remove"
+
+
+def test_an_attribute_that_the_table_lacks_is_known_by_its_own_vr() -> None:
+    """Whatever VR a file writes it with: the name of an evaluator, the date of a second review."""
+    for tag, action in ((0x00142006, "dummy"), (0x00140102, "date")):
+        assert {Profile().action(BaseTag(tag), vr) for vr in ("PN", "DA", "LO", "CS", "OB")} == {action}
+
+
 @pytest.mark.parametrize(
     ("keyword", "profile", "action"),
     [
