@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydicom.datadict import keyword_for_tag
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
+from pydicom.values import convert_value
 
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import CLEANED, Action, Profile, rules
@@ -25,6 +27,11 @@ _DUMMY: dict[str, object] = {
     "DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "DS": "0", "IS": "0", "UR": "about:blank",
     "CS": "REMOVED", "OB": b"\0\0", "OW": b"\0\0", "UN": b"\0\0", "US": 0, "UL": 0, "SS": 0, "SL": 0,
     "FL": 0.0, "FD": 0.0,
+}  # fmt: skip
+#: Forms of values (PS3.5 6.2), with words and ages that scanners write against it ("Chest", "C-SPINE", "42").
+_FORMS = {
+    "CS": "[A-Z0-9 _/-]*|[A-Za-z0-9_/-]+", "AS": "([0-9]{1,3}[DWMY]|[1-8]?[0-9])?", "DS": "[0-9.,eE+ -]*",
+    "IS": "[0-9.,eE+ -]*", "DA": "[0-9.-]*", "DT": "[0-9.:+ -]*", "TM": "[0-9.: ]*",
 }  # fmt: skip
 _METHOD = "medvlp: PS3.15 Annex E, edition 2026c"
 
@@ -66,7 +73,7 @@ def deidentify_dataset(
         >>> str(dataset.PatientName) == dataset.PatientID, "StudyDescription" in dataset, dataset.PatientIdentityRemoved
         (True, False, 'YES')
     """
-    dataset.decode()
+    dataset.walk(_type)
     patient = str(dataset.get("PatientID") or dataset.get("PatientName") or dataset.get("StudyInstanceUID") or "")
     file = _File(profile, secret, clean, patient)
     _learn(dataset, file)
@@ -80,6 +87,14 @@ def deidentify_dataset(
     changed = {"shift": "MODIFIED", "remove": "REMOVED", "retain": "UNMODIFIED"}
     dataset.LongitudinalTemporalInformationModified = changed[profile.dates]
     return file.done
+
+
+def _type(dataset: Dataset, element: DataElement) -> None:
+    """Read a value of VR UN by that of its attribute, implicit (PS3.5 6.2.2): pydicom does so below 64 KiB alone."""
+    if element.VR == "UN" and dictionary_has_tag(element.tag) and len(element.value or b"") >= 0xFFFF:
+        vr, value = dictionary_VR(element.tag), element.value
+        raw = RawDataElement(element.tag, vr, len(value), value, 0, True, True)
+        element.VR, element.value = vr, convert_value(vr, raw, dataset.original_character_set)
 
 
 def _learn(dataset: Dataset, file: _File) -> None:
@@ -128,6 +143,8 @@ def _sequence(dataset: Dataset, element: DataElement, action: Action, file: _Fil
 def _element(dataset: Dataset, element: DataElement, action: Action, file: _File, *, coded: bool) -> None:
     tag, vr = element.tag, element.VR
     before = element.value
+    if action == "clean" and vr not in CLEANED:  # bytes that are none
+        action = "remove"
     if action == "remove":
         del dataset[tag]
     elif int(tag) in _PREFIX and action in ("empty", "dummy"):
@@ -140,8 +157,11 @@ def _element(dataset: Dataset, element: DataElement, action: Action, file: _File
         _replace(element, lambda value: file.secret.uid(str(value)))
     elif action == "date":
         _replace(element, lambda value: file.secret.date(str(value), file.patient))
-    elif action == "clean" and vr in CLEANED:
+    elif action == "clean":
         _replace(element, lambda value: _cut(file.clean(str(value), file.known), vr))
+    elif forbidden := _forbidden(element):
+        element.VR, action = dictionary_VR(tag), "empty"
+        _replace(element, lambda value: "" if str(value) in forbidden else str(value))
     elif vr in _TEXT and not coded:  # kept, but not with a name in it
         _replace(element, lambda value: _cut(file.known.scrub(str(value)), vr))
         action = "clean" if element.value != before else "keep"
@@ -170,6 +190,12 @@ def _values(element: DataElement) -> list[object]:
     if value is None:
         return []
     return list(value) if isinstance(value, MultiValue | list) else [value]
+
+
+def _forbidden(element: DataElement) -> set[str]:
+    """The values that the VR of the attribute forbids: they may be names."""
+    form = _FORMS.get(dictionary_VR(element.tag))
+    return {value for value in map(str, _values(element)) if form and not re.fullmatch(form, value)}
 
 
 def _cut(text: str, vr: str) -> str:

@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_sequence
+from pydicom.tag import BaseTag, Tag
 
 from medvlp.io import UnreadableImage, read_image
 from medvlp.io.deidentify.dicom import deidentify_dicom
@@ -166,6 +171,46 @@ def test_what_an_option_cleans_is_cleaned_or_removed(tmp_path: Path) -> None:
     assert b"Jane Doe" not in data
     assert described.ReasonForTheAttributeModification == "COERCE"
     assert cleaned(path, Profile(device=True))[1].StationAETitle == "CT1_XXXX"
+
+
+@pytest.mark.filterwarnings("ignore:The value for the data element")
+def test_a_value_that_the_vr_of_its_attribute_forbids_is_not_kept(tmp_path: Path) -> None:
+    """PS3.5 6.2: no code, number, date or time holds a name. What scanners write against it as a code stays."""
+    dataset = dcmread(planted(tmp_path))
+    wrong = {
+        "ImageType": ["ORIGINAL", "ZQNAME^ZQGIVEN", "AXIAL"], "BodyPartExamined": "of Zqname", "KVP": "ZQNAME",
+        "ExposureTime": "ZQNAME", "AcquisitionTime": "ZQNAME", "ContentDate": "ZQNAME", "PatientAge": "ZQNAME",
+        "ScanOptions": "Chest", "FilterMaterial": "MO/RH", "SliceThickness": "0,5", "ViewPosition": "pa",
+    }  # fmt: skip
+    for keyword, value in wrong.items():
+        tag = Tag(keyword)
+        dataset[tag] = DataElement(tag, dictionary_VR(tag), value, already_converted=True)
+    dcmwrite(tmp_path / "wrong.dcm", dataset)
+    data, made = cleaned(tmp_path / "wrong.dcm", Profile(dates="retain", patient=True))
+    assert b"ZQ" not in data.upper()
+    assert made.ImageType == ["ORIGINAL", "", "AXIAL"]
+    emptied = ("BodyPartExamined", "KVP", "ExposureTime", "AcquisitionTime", "ContentDate", "PatientAge")
+    assert not [made[keyword].value for keyword in emptied if not made[keyword].is_empty]
+    assert all(dictionary_VR(keyword) == made[keyword].VR for keyword in wrong)
+    kept = ("ScanOptions", "FilterMaterial", "SliceThickness", "ViewPosition")
+    assert {keyword: str(made[keyword].value) for keyword in kept} == {keyword: wrong[keyword] for keyword in kept}
+
+
+@pytest.mark.filterwarnings("ignore:The value for the data element")
+def test_long_values_of_unknown_vr_are_read_by_that_of_their_attribute(tmp_path: Path) -> None:
+    """PS3.5 6.2.2: implicit, within a file of explicit VR; pydicom reads those below 64 KiB."""
+    dataset, item, buffer = dcmread(planted(tmp_path)), Dataset(), DicomBytesIO()
+    item.ReferencedSOPInstanceUID, item.PatientName, item.ContourData = "2.25.4711", "ZQNAME", ["0.125"] * 20_000
+    buffer.is_implicit_VR = buffer.is_little_endian = True
+    write_sequence(buffer, DataElement(0x00082112, "SQ", [item]), ["iso8859"])
+    for tag, value in ((0x00082112, buffer.getvalue()), (0x00620006, b"ZQNAME, " * 10_000)):
+        dataset[tag] = RawDataElement(BaseTag(tag), "UN", len(value), value, 0, False, True)
+    dcmwrite(tmp_path / "unknown.dcm", dataset)
+    data, made = cleaned(tmp_path / "unknown.dcm")
+    assert b"ZQ" not in data
+    (item,) = made.SourceImageSequence
+    assert item.ReferencedSOPInstanceUID == SECRET.uid("2.25.4711")
+    assert item["ContourData"].value == b"\\".join([b"0.125"] * 20_000) + b" "  # too long for DS in explicit VR
 
 
 def test_ages_above_90_are_90(tmp_path: Path) -> None:
