@@ -21,9 +21,11 @@ from medvlp.io.errors import UnreadableImage
 #: CT, MR, PET and NM, and their enhanced kinds (SLICES), as the scanner made them: numbers that nobody writes into, and
 #: a mask that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies DERIVED.
 _SCANNED = ["ORIGINAL", "PRIMARY"]
-_START = re.compile(rb"\xfe\xff\x00\xe0.{4}\xff[\xd8\x4f]", re.DOTALL)  # an item in which a JPEG or JPEG 2000 begins
+_START = re.compile(rb"\xfe\xff\x00\xe0(.{4})\xff[\xd8\x4f]", re.DOTALL)  # an item where a JPEG or JPEG 2000 begins
+_NEXT = re.compile(rb"\xff[\x90-\xcf\xd8-\xfe]")  # a marker behind a picture's data, which may hold others
 #: Markers of comments and of what applications write (EXIF, with names and places); APP0, 2, 8 and 14 tell of colours.
 _SAID = {0x64, 0xFE, *range(0xE1, 0xF0)} - {0xE2, 0xE8, 0xEE}
+_DATA, _END = (0xDA, 0x93), 0xD9  # of the data of a scan or a tile, and of the end of the picture
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,16 @@ def without_words(data: bytes) -> bytes:
     """Return encapsulated pixel data with zeros for all that its JPEG streams say beside the picture (T.81 B.2.4)."""
     clean = bytearray(data)
     for found in _START.finditer(data):
-        at = found.end()
-        while data[at : at + 1] == b"\xff" and (marker := data[at + 1]) not in (0xDA, 0x90):  # up to the picture itself
-            end = at + (1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4]))  # a fill byte, or a segment
-            if marker in _SAID:
-                clean[at + 4 : end] = bytes(len(data[at + 4 : end]))
+        at, stop = found.end(), min(found.end() - 2 + int.from_bytes(found[1], "little"), len(data))
+        while at + 1 < stop and data[at] == 0xFF:
+            marker, said = data[at + 1], at + 4
+            end = at + (1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : said]))  # a fill byte, or a segment
+            if marker in _DATA:
+                end = behind.start() if (behind := _NEXT.search(data, at + 2, stop)) else stop
+            if marker == _END:  # behind it a camera may hang another picture, with words of its own
+                said, end = at + 2, stop
+            if marker in (*_SAID, _END):
+                clean[said:end] = bytes(len(clean[said:end]))
             at = end
     return bytes(clean)
 

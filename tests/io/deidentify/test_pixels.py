@@ -162,7 +162,8 @@ def test_what_a_compressed_stream_says_beside_its_picture_is_gone(tmp_path: Path
     head = 4 + int.from_bytes(frame[4:6]) if name == "JPEG2000.dcm" else 2  # behind SIZ, which is the first
     markers = (b"\xff\x64",) if name == "JPEG2000.dcm" else (b"\xff\xe1", b"\xff\xfe")
     said = b"\xff".join(marker + (15).to_bytes(2) + b"Exif\0DOE^JANE" for marker in markers)  # a fill byte between
-    dataset.PixelData = encapsulate([frame[:head] + said + frame[head:]])
+    behind = frame[:2] + said + b"\xff\xd9"  # a second picture, as of a telephone
+    dataset.PixelData = encapsulate([frame[:head] + said + frame[head:] + behind])
     dcmwrite(tmp_path / "said.dcm", dataset)
     assert np.array_equal(dcmread(tmp_path / "said.dcm").pixel_array, before)
     made = deidentify_dicom(tmp_path / "said.dcm", profile=Profile(pixels=pixels), secret=SECRET)
