@@ -15,7 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medvlp.io.deidentify.dataset import deidentify_dataset
 from medvlp.io.deidentify.known import KnownWords
-from medvlp.io.deidentify.pixels import Searched, clean_pixels, without_words
+from medvlp.io.deidentify.pixels import Searched, clean_pixels, without_rest, without_words
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 from medvlp.io.dicom_file import SLICES, inflated, quiet
@@ -76,8 +76,9 @@ def deidentify_dicom(
         stream.seek(0)
         shown = any(name in dataset for name in _PIXELS)
         searched = clean_pixels(dataset, stream, mode=profile.pixels) if shown else Searched(seen=False)
-        if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
-            dataset["PixelData"].value = without_words(dataset.PixelData)
+        for element in (dataset[name] for name in _PIXELS if name in dataset):
+            packed = element.is_undefined_length
+            element.value = without_words(element.value) if packed else without_rest(element.value, dataset)
         done = deidentify_dataset(
             dataset, profile=profile, secret=secret, clean=clean or (lambda text, known: known.scrub(text)),
             pixels_seen=searched.seen,

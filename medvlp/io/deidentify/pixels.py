@@ -98,6 +98,18 @@ def without_words(data: bytes) -> bytes:
     return bytes(clean)
 
 
+def without_rest(data: bytes, dataset: Dataset) -> bytes:
+    """Return uncompressed pixel data cut behind its last pixel; refused where that may be more than padding."""
+    least = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1), ("BitsAllocated", 64))
+    rows, columns, samples, frames, bits = (int(dataset.get(name) or value) for name, value in least)
+    size = -(-rows * columns * samples * frames * bits // 8)
+    size -= size // 3 if len(data) < size and dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else 0
+    rest = data[size + size % 2 :]  # of an odd number of bytes the last pixel may be the even one (PS3.5 8.1.1)
+    if len(rest) >= min(rows, columns) * bits // 8 and any(rest):
+        raise UnreadableImage("length_mismatch", detail=f"its pixel data is {len(rest)} bytes longer than its pixels")
+    return data[: len(data) - len(rest)]
+
+
 def _shown(frame: Stored, layout: Layout, header: Header) -> np.ndarray:
     """Gray as stored, or RGB."""
     values = frame.values
