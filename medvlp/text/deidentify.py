@@ -85,6 +85,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     others = rf"(?:(?:[ \t]*+[&/]|,?[ \t]+and\b)[ \t]*+{weak})*"  # "Drs. Smith and Jones"
     small = rf"(?!{_one_of(BARE | SMALL | clinical)})(?!{_CAPITAL})[^\W\d_][\w'’-]+"
     listed = first + inside + more
+    ends = r"[ \t]*(?:[,;)\n]|\.\D|\.?$|(?:on|by|via|and the)\b)"  # a time of day
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
@@ -103,7 +104,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
-        r"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=[ \t]*(?:[,;)\n]|\.\D|\.?$|(?:on|by|via|and the)\b))",
+        rf"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=(?:[ \t]+and at \d{{4}})?{ends})",
         r"\b(?:[A-Z]{1,2}\d[A-Z\d]?[ \t]\d(?!ST|ND|RD|TH)[ABD-HJLNP-UW-Z]{2}|[A-Z]\d[A-Z][ \t]\d[A-Z]\d)\b",  # postcode
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
         r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
@@ -118,6 +119,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer|pt)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)|[^\s,]+,)[ \t]+{_CAPITAL})"
         rf"(?:{weak})(?=[\s,.;]|$)",
+        rf"\b(?:wife|husband|mother|father|daughter|son|brother)[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
         rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*y)",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
