@@ -104,10 +104,10 @@ def learning_curves(log: Sequence[Mapping[str, object]]) -> tuple[Markup | None,
     metrics = _lines([row for row in log if row.get("kind") == "validate"])
     averaged = {line.name.removesuffix("/macro") for line in metrics if line.name.endswith("/macro")}
     pale = [line for line in metrics if line.name.rpartition("/")[0] in averaged and not line.name.endswith("/macro")]
-    loss = series_chart(losses[:6], ylabel="training loss", key="loss", smooth=True) if losses else None
+    loss = series_chart(losses, ylabel="training loss", key="loss", smooth=True) if losses else None
     validation = None
     if metrics:
-        strong = [line for line in metrics if line not in pale] if averaged else metrics[:6]
+        strong = [line for line in metrics if line not in pale] if averaged else metrics
         validation = series_chart(strong, ylabel="validation", key="validation", smooth=False, pale=pale)
     return Markup(loss) if loss else None, Markup(validation) if validation else None
 

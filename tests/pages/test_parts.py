@@ -88,6 +88,15 @@ def test_validation_numbers_that_are_of_no_finding_are_drawn_by_their_names() ->
     assert "zero_shot/auroc/edema" not in chart
 
 
+def test_each_term_of_a_loss_is_drawn_and_its_name_stands_under_the_axes_where_no_line_is() -> None:
+    log = [{"samples_seen": at, "loss": 8.0, **{f"a/{n}": at + n for n in range(8)}} for at in range(1, 4)]
+    chart = learning_curves(log)[0]
+    assert chart is not None
+    heights = {text: float(y) for y, text in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]+)</text>', chart)}
+    assert {"loss", *(f"a/{n}" for n in range(8))} <= heights.keys()
+    assert min(y for text, y in heights.items() if text.startswith("a/")) > heights["samples seen"]
+
+
 def test_a_case_has_the_probability_of_its_results_map(results: tuple[Result, ...]) -> None:
     best = results[0]
     assert best.cases is not None
