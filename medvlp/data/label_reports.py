@@ -14,7 +14,7 @@ from medvlp.core.files import write_text
 from medvlp.data.parallel import notify
 from medvlp.data.text_table import read_table
 from medvlp.text.labels import label_mentions
-from medvlp.text.language import is_english
+from medvlp.text.language import is_blank, is_english
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
 from medvlp.text.sections import SECTIONS
@@ -77,8 +77,8 @@ def label_reports(
     lines: list[str] = []
     empty, foreign = [], []
     for done, (name, text) in enumerate(zip(ids, texts, strict=True), 1):
-        if not text or not is_english(text):
-            (foreign if text else empty).append(name)
+        if is_blank(text) or not is_english(text):
+            (empty if is_blank(text) else foreign).append(name)
             writer.writerow([name, *("" for _ in keys)])
         else:
             mentions = read_report(text, sections=tuple(sections))

@@ -8,8 +8,8 @@ from posixpath import normpath
 import pyarrow as pa
 
 from medvlp.data.manifest import Manifest
-from medvlp.data.spellings import LIKE_BLANK, notes_of
-from medvlp.text.language import is_english
+from medvlp.data.spellings import notes_of
+from medvlp.text.language import is_blank, is_english
 
 
 def oddities(manifest: Manifest) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def oddities(manifest: Manifest) -> tuple[str, ...]:
     if "text" in manifest:
         texts = manifest.arrow("text").to_pylist()
         empty = sum(not text for text in texts)
-        like = [text for text in texts if text and text.strip().casefold() in LIKE_BLANK]
+        like = [text for text in texts if text and is_blank(text)]
         foreign = sum(bool(text) and not is_english(text) for text in texts)
         if empty:
             found.append(f"{empty} of {total} rows have no report.")

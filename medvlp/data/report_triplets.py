@@ -9,7 +9,7 @@ from pathlib import Path
 from medvlp.core.errors import DataError
 from medvlp.data.parallel import notify
 from medvlp.data.text_table import read_table
-from medvlp.text.language import is_english
+from medvlp.text.language import is_blank, is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
 from medvlp.text.triplet_files import StudyTriplets, of_radgraph
@@ -75,8 +75,8 @@ def studies_of_table(
         line = table.lines[place]
         if not study:
             raise DataError(f"{path}, line {line}, has no id: give every report the id of its study.")
-        if not text or not is_english(text):
-            (foreign if text else without).append(line)
+        if is_blank(text) or not is_english(text):
+            (without if is_blank(text) else foreign).append(line)
             continue
         if study not in first:
             first[study] = place

@@ -12,11 +12,7 @@ from unicodedata import normalize
 
 from medvlp.core.grouped import grouped
 from medvlp.data.manifest import Manifest
-
-#: In small letters: what databases, spreadsheets and people write where nothing is known.
-LIKE_BLANK = (
-    "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "unk", "missing", "-", "--", "?", "\\n",
-)  # fmt: skip
+from medvlp.text.language import LIKE_BLANK
 
 
 def spelling(patient: str) -> str:

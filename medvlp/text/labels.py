@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from medvlp.text.language import is_english
+from medvlp.text.language import is_blank, is_english
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, ancestors, vocabulary
 from medvlp.text.phrases import tokens_of
@@ -39,7 +39,7 @@ def report_labels(text: str, mentions: Iterable[Mention], chosen: Vocabulary) ->
         >>> report_labels("", (), vocabulary("chexpert14"))["no_finding"] is None
         True
     """
-    if not text.strip() or not is_english(text):
+    if is_blank(text) or not is_english(text):
         return dict.fromkeys(label.key for label in chosen.labels)
     return label_mentions(mentions, chosen)
 

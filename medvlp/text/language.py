@@ -1,4 +1,4 @@
-"""Is a text English? Decided by the small words that every sentence needs."""
+"""Is a text English, decided by the small words that every sentence needs, and is it a report at all?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import re
 
 from medvlp.text.ontology import word_class
 
+#: In small letters: what databases, spreadsheets and people write where nothing is known.
+LIKE_BLANK = (
+    "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "unknown", "unk", "missing", "-", "--", "?", "\\n",
+)  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text stands for a report that is not there; that does not say that all is well.
+
+    Example:
+        >>> [is_blank(text) for text in ("", "___", " NaN", "N/A.", "Clear.")]
+        [True, True, True, True, False]
+    """
+    return _WORD.search(text) is None or text.strip(" \t\n.").casefold() in LIKE_BLANK
 
 
 def is_english(text: str) -> bool:

@@ -11,6 +11,7 @@ a,"FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Possible pneumoni
 b,Clear lungs.
 c,Kein Pleuraerguss.
 d,
+e,NA
 """
 
 
@@ -25,13 +26,13 @@ def test_labels_are_one_zero_minus_one_or_blank(cli, reports: Path, tmp_path: Pa
     ran = cli("data", "label", reports, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
-        f"{tmp_path / 'labels.csv'}: 4 reports.",
-        "note: blank are 1 reports without text and 1 not in English.",
+        f"{tmp_path / 'labels.csv'}: 5 reports.",
+        "note: blank are 2 reports without text and 1 not in English.",
     ]
     rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
-    assert [row["id"] for row in rows] == ["a", "b", "c", "d"]
+    assert [row["id"] for row in rows] == ["a", "b", "c", "d", "e"]
     said = [(row["effusion"], row["pneumothorax"], row["pneumonia"], row["no_finding"]) for row in rows]
-    assert said == [("1", "0", "-1", ""), ("", "", "", "1"), ("", "", "", ""), ("", "", "", "")]
+    assert said == [("1", "0", "-1", ""), ("", "", "", "1"), *[("", "", "", "")] * 3]
     assert len(rows[0]) == 16
 
 
@@ -89,6 +90,6 @@ def test_columns_under_other_names_are_named_on_the_command_line(cli, reports: P
     out = tmp_path / "t.jsonl"
     told = cli("data", "triplets", table, "--out", out, "--column", "id=Fall", "--column", "text=Befund")
     assert told.out.splitlines()[1:] == [
-        "Left out, no text: 1 rows (lines 5).", "Left out, not in English: 1 rows (lines 4).",
+        "Left out, no text: 2 rows (lines 5, 6).", "Left out, not in English: 1 rows (lines 4).",
     ]  # fmt: skip
     assert told.err == ""

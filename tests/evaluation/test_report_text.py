@@ -164,7 +164,7 @@ def test_a_report_agrees_with_itself() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:A report is not in English")
-@pytest.mark.parametrize("written", ["", " \n", "Herz normal groß. Kein Pleuraerguss."])
+@pytest.mark.parametrize("written", ["", " \n", "NaN", "Herz normal groß. Kein Pleuraerguss."])
 def test_a_report_that_cannot_be_read_does_not_say_that_all_is_well(written: str) -> None:
     found = compare_reports("Lungs are clear.", written)
     assert found.present["no_finding"] == (True, False)

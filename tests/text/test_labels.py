@@ -63,7 +63,7 @@ def test_doubt_that_a_data_set_takes_for_certain_is_certain_there_only() -> None
         ("Small effusion.", None),
         ("Possible effusion.", None),
         ("Pacemaker and cardiomegaly.", None),
-        ("", None),
+        *((text, None) for text in ("", "NA", "nan", " None\n", "N/A.", "-", "___", "NULL")),  # no report
     ],
 )
 def test_no_finding_is_chexperts_nothing_present_or_uncertain_but_devices(text: str, value: float | None) -> None:

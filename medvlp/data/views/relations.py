@@ -16,7 +16,7 @@ from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample
 from medvlp.data.contents import Stamp, stamp_of
 from medvlp.data.views._options import WHOLE, require, texts_of
-from medvlp.text.language import is_english
+from medvlp.text.language import is_blank, is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
 from medvlp.text.relations import Stated, relation_matrix, stated_by_edges, stated_by_triplets
@@ -89,7 +89,7 @@ class Relations:
         else:
             whole = self.field == "text" and WHOLE in sample.fields
             text = "\n".join(texts_of(sample.fields, WHOLE if whole else self.field))
-            stated = _of_report(text) if text.strip() and is_english(text) else None
+            stated = _of_report(text) if not is_blank(text) and is_english(text) else None
         return None if stated is None else relation_matrix(stated, self.labels, self.predicates)
 
 
