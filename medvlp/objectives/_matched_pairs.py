@@ -1,4 +1,4 @@
-"""What objectives of stated relations share: pairs of boxes matched with pairs of queries, the loss of what both are."""
+"""What objectives of stated relations share: pairs of boxes matched with pairs of queries, and the loss of both."""
 
 from __future__ import annotations
 
