@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from medvlp.answers.asking.model import load
+from medvlp.answers.asking.model import VisionLanguageModel, load
 from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.sample import Sample
@@ -350,10 +350,15 @@ def test_clip_and_a_classifier_go_to_monai_with_all_between_pixels_and_findings(
     network = monai_network(tmp_path / "monai")[0]
     with torch.inference_mode():
         pred = parser.get_parsed_content("inferer")(torch.as_tensor(sample["image"])[None], network)
-    said = parser.get_parsed_content("postprocessing")({"pred": pred})["pred"][0]
-    scores = ours.ask("findings", picture).scores
-    assert scores is not None
-    assert np.abs(said.numpy() - [scores[name][0] for name in options["labels"]]).max() < 1e-5
+    for shares in ({}, {"exclusive": True}, {"ordered": True}):  # each by itself, one of all, steps of a grade
+        (answer,) = ours.bundle.answers
+        other = replace(ours.bundle, answers=(replace(answer, options={**answer.options, **shares}),))
+        folder = tmp_path / "-".join(["shares", *shares])
+        export(other, to="monai", out=folder)
+        said = monai_network(folder)[1].get_parsed_content("postprocessing")({"pred": pred[0]})["pred"]
+        scores = VisionLanguageModel(other).ask("findings", picture).scores
+        assert scores is not None
+        assert np.abs(said.numpy() - [scores[name][0] for name in options["labels"]]).max() < 1e-5
 
 
 @pytest.mark.parametrize("architecture", ["segresnet", "unet"])

@@ -179,7 +179,10 @@ def _inference(
     network: Mapping[str, Any], shown: list[dict[str, Any]], findings: StoredAnswer | None
 ) -> dict[str, Any]:
     """Return the workflow: files of display values in, predictions written as JSON would be the site's own matter."""
-    activation = {"softmax" if findings.options.get("exclusive") else "sigmoid": True} if findings else {}
+    options: Mapping[str, Any] = {} if findings is None else findings.options
+    activation: dict[str, Any] = {"softmax" if options.get("exclusive") else "sigmoid": True}
+    if options.get("ordered"):
+        activation = {"other": "$lambda logits: torch.sigmoid(logits).cumprod(0)"}
     after = [{"_target_": "Activationsd", "keys": "pred", **activation}] if findings else []
     loaded = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NumpyReader"},
