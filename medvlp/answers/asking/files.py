@@ -12,7 +12,7 @@ import numpy as np
 
 from medvlp.answers.applied.decisions import Decisions, read_decisions
 from medvlp.answers.asking.ask import ask_samples
-from medvlp.answers.asking.maps import draw_maps, refuse_maps, stated_of
+from medvlp.answers.asking.maps import DrawnMap, draw_maps, refuse_maps, stated_of
 from medvlp.answers.asking.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.answers.asking.places import written_places
 from medvlp.answers.asking.read_ahead import read_ahead
@@ -330,11 +330,10 @@ def _drawn(
     path = read.row.files[0]
     sample, number = model.sample(path, name=str(row)), read.number + 1
     stated = {name: stated_of(said[name].rows([row]), decisions.get(name)) for name in answers}
-    return [
-        each.plain()
-        for name, answer in answers.items()
-        for each in draw_maps(model, name, answer, stated[name], sample, path, folder, number=number)
-    ]
+    drawn: list[DrawnMap] = []
+    for name, answer in answers.items():
+        drawn += draw_maps(model, name, answer, stated[name], sample, path, folder, number=number, beside=drawn)
+    return [each.plain() for each in drawn]
 
 
 def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[str, Any]:

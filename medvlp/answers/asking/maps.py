@@ -173,10 +173,12 @@ def draw_maps(
     folder: Path,
     *,
     number: int,
+    beside: Sequence[DrawnMap] = (),
 ) -> list[DrawnMap]:
     """Write a PNG for each thing that one picture is said to show: ``FOLDER/001_effusion_at_left_costophrenic.png``.
 
-    Names carry the number of the picture and not its file's name, which may tell who it is of.
+    Names carry the number of the picture and not its file's name, which may tell who it is of. Of what a map `beside`
+    shows already, by another answer, the name tells by which answer it is, too.
 
     Args:
         model: a loaded bundle.
@@ -187,9 +189,7 @@ def draw_maps(
         source: its file.
         folder: made if absent.
         number: of the picture.
-
-    Returns:
-        None where the answer has no maps or states nothing.
+        beside: maps of the same picture.
     """
     drawn: list[DrawnMap] = []
     if not stated or type(answer).look is Answer.look:
@@ -201,7 +201,8 @@ def draw_maps(
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
-        path = folder / f"{stem_of(number, words)}.png"
+        taken = folder / f"{stem_of(number, words)}.png" in [each.path for each in beside]
+        path = folder / f"{stem_of(number, f'{words}_by_{name}' if taken else words)}.png"
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,17 @@ def test_where_it_looked_for_what_it_states_is_drawn_at_the_size_of_the_file(
         np.testing.assert_allclose(model.picture(picture) * 255, gray, atol=0.51)
     plain = CliRunner().invoke(app, asked)
     assert all(f"({each['map']})" in plain.stdout.replace("\n", "") for each in drawn)
+
+
+def test_answers_that_state_the_same_each_have_a_map_of_their_own(picture: Path, tmp_path: Path) -> None:
+    """As of a recipe that teaches `medslip` and `clip`: existence and zero-shot pairs both state an effusion."""
+    own = small_bundle()
+    again = replace(own.answers[0], name="again")
+    model = VisionLanguageModel(replace(own, answers=(*own.answers, again)))
+    drawn = predict_files(model, [picture], maps=tmp_path / "maps")["results"][0]["maps"]
+    named = [Path(each["map"]).name for each in drawn]
+    assert sorted(named) == sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert {"001_effusion.png", "001_effusion_by_again.png"} <= set(named)
 
 
 def test_maps_that_there_are_not_are_one_sentence(model: VisionLanguageModel, picture: Path, tmp_path: Path) -> None:
