@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.question import Question
 from medvlp.core.answers import Ask, Rows
 from medvlp.core.decoding import Decoding
@@ -18,7 +20,7 @@ from medvlp.core.sample import Batch
 from medvlp.core.table import FeatureTable
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
-from medvlp.models.bundle import Bundle, load_bundle, save_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle, save_bundle
 from medvlp.text.wordpiece import train_wordpiece
 from medvlp.training.task import Task, make_plan
 from tests.models.words import DUAL, VIT, images
@@ -111,3 +113,22 @@ def test_words_of_an_answer_are_chosen_as_it_was_asked() -> None:
     assert told["hot"] != TRUTH
     blank = Ask(questions=("", " ", *ASKED[2:]), decoding=Decoding(temperature=50.0, seed=1))
     assert answer.answer(Rows(table), blank, answer.begin(model, blank)).text == ("", "", *told["hot"][2:])
+
+
+@pytest.mark.parametrize("order", [("report", "question"), ("question", "report")])
+def test_an_answer_and_a_report_of_one_picture_are_both_told(order: tuple[str, str]) -> None:
+    """A decoder that writes both (two captions that share a head), whichever objective stood first."""
+    made, _ = learned(OPEN)
+    stored = {name: StoredAnswer(name, name, {"head": "captioner", "reads": "image/tokens"}) for name in order}
+    read = [{"name": "read", "size": 32, "bits": 32}]
+    model = VisionLanguageModel(Bundle(made, WORDS, read, answers=tuple(stored.values())))
+    pixels = np.random.default_rng(0).random((32, 32))
+    seen = model.prepare(pixels)
+    report, answer = model.ask("report", pixels).text, model.ask("question", pixels, Ask(questions=(SIDE,))).text
+    assert report is not None
+    assert answer is not None
+    assert report != answer
+    (result,) = predict_files(model, [seen], question=f" {SIDE} ")["results"]
+    assert (result["text"], result["answers"]["report"]["text"]) == (answer[0], report[0])
+    (result,) = predict_files(model, [seen], question=" ")["results"]  # nothing is asked
+    assert (result["text"], "answers" in result) == (report[0], False)

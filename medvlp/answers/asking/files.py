@@ -68,13 +68,14 @@ def predict_files(
         ``{"model", "recipe", "results": [{"path", "scores", "calibrated", "warnings"}]}``, and where some cannot be
         read ``unreadable: [{"path", "reason", "hint"}]``. Rows of a manifest have an ``id``.
         ``recipe`` names the answer that the scores are of; scores of further answers stand under ``answers``. What else
-        the answers say is there as ``pairs``, ``relations``, ``boxes``, ``masks`` and ``text``. Where the bundle holds
-        a calibration for the answer, `scores` are probabilities of those findings that it covers, ``raw_scores`` are
-        what they were made of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal
-        sets, ``limits`` the score up to which it is absent and that from which it is present, and `calibrated` is true
-        where every score is a probability; ``uncalibrated`` names those that are not. Where the bundle has a gate also
-        ``abstained``, and ``ood``: ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the
-        picture blank. The scores of a flagged picture mean nothing; they are given so that it can be studied.
+        the answers say is there as ``pairs``, ``relations``, ``boxes``, ``masks`` and ``text``, and what a second one
+        says so (a report beside the answer to a question) under ``answers``. Where the bundle holds a calibration for
+        the answer, `scores` are probabilities of those findings that it covers, ``raw_scores`` are what they were made
+        of, ``category`` says ``present``, ``absent`` or ``indeterminate`` by the bundle's conformal sets, ``limits``
+        the score up to which it is absent and that from which it is present, and `calibrated` is true where every score
+        is a probability; ``uncalibrated`` names those that are not. Where the bundle has a gate also ``abstained``, and
+        ``ood``: ``{"flagged", "score", "reasons"}``, flagged where the score is above 1 or the picture blank. The
+        scores of a flagged picture mean nothing; they are given so that it can be studied.
         Of a model whose pooler weighs slices also ``slices``: how many there are, and the number (from 1), the place
         and the weight of the one that counts most.
 
@@ -85,7 +86,7 @@ def predict_files(
         UserError: if nothing can be asked, a question or words of what takes or writes none, or maps of what the model
             or the answer has none of.
     """
-    rows: list[PictureFile | Prepared] = []
+    rows, question = list[PictureFile | Prepared](), (question or "").strip()  # blank ones have no answer
     for path in paths:
         rows += files_of(model, [path]) if isinstance(path, Path) else [path]
     kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
@@ -213,6 +214,10 @@ def _asked(
         file = read.row if isinstance(read.row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
+        told: dict[str, Any] = {}
+        for key in sorted(said, key=lambda name: answers[name].asks != "question"):  # what was asked stands first
+            parts = _parts(said[key], i)
+            (own.setdefault(key, {}) if told.keys() & parts.keys() else told).update(parts)
         facts = read.facts
         if maps is not None:
             facts = facts | {"maps": _drawn(model, answers, said, decisions, i, read, maps)}
@@ -222,7 +227,7 @@ def _asked(
             **({"scores": {}} if not scoring else {}),
             "calibrated": False,
             **first,
-            **{key: value for each in said.values() for key, value in _parts(each, i).items()},
+            **told,
             **({} if file is None else written_places(said.values(), i, file.files[0], out, number=read.number + 1)),
             **({"answers": own} if own else {}),
             **facts,
