@@ -343,7 +343,7 @@ def _drawn(
 
 def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[str, Any]:
     """Return scores, as probabilities where they are calibrated, and what each finding is said to be."""
-    scores = {name: round(float(values[row]), 6) for name, values in (said.scores or {}).items()}
+    scores = {name: float(values[row]) for name, values in (said.scores or {}).items()}  # tails have many digits
     if decisions is None or not (decisions.calibrators or decisions.sets):
         return {"scores": scores, "calibrated": False}
     found = {name: decisions.probability(name, score) for name, score in scores.items()}
@@ -351,17 +351,13 @@ def _scores(said: Predictions, row: int, decisions: Decisions | None) -> dict[st
     categories = {name: decisions.category(name, score) for name, score in scores.items()}
     limits = {name: decisions.limits(name) for name in scores}
     return {
-        "scores": {name: scores[name] if value is None else round(value, 6) for name, value in found.items()},
+        "scores": {name: scores[name] if value is None else value for name, value in found.items()},
         "calibrated": not missing,
         **({"uncalibrated": missing} if missing else {}),
         "raw_scores": dict(scores),
         "category": {name: value for name, value in categories.items() if value is not None},
-        "limits": {name: _rounded(value) for name, value in limits.items() if value is not None},
+        "limits": {name: value for name, value in limits.items() if value is not None},
     }
-
-
-def _rounded(limits: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, 6) for name, value in limits.items()}
 
 
 def _parts(said: Predictions, row: int) -> dict[str, Any]:

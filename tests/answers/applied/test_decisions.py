@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from typer.testing import CliRunner
 
 from medvlp.answers.applied.decisions import read_decisions
@@ -208,6 +210,24 @@ def test_scores_of_calibrated_findings_are_probabilities_and_the_others_are_name
     assert whole["results"][0]["calibrated"] is True
     assert set(whole["results"][0]["category"]) == set(labels)
     assert "uncalibrated" not in whole["results"][0]
+
+
+def test_a_probability_is_the_map_of_the_score_itself_however_small(
+    stored: Callable[..., Bundle], labels: list[str], film: Path
+) -> None:
+    """A sigmoid's tails differ by their log-odds: at a scale of 100, or by SigLIP's odds, most scores lie there."""
+    rules = dict.fromkeys(labels, fitted(20, 40))
+    model: Any = VisionLanguageModel(stored(rules))
+    scores = model.ask("zero_shot", film).scores
+    name = min(labels, key=lambda each: scores[each][0])
+    odds = float(logit(scores[name][0]))
+    model.model.logit_scale.log_scale.data += math.log(-18 / odds)  # so that they are 18 to 1, in logarithms
+    model = VisionLanguageModel(model.bundle)
+    score = model.ask("zero_shot", film).scores[name][0]
+    assert logit(score) == pytest.approx(-18, abs=1e-3)
+    result = predict_files(model, [film])["results"][0]
+    assert result["raw_scores"][name] == score
+    assert result["scores"][name] == rules[name].calibrators[0].probabilities([score])[0]
 
 
 def test_another_recipe_gets_no_calibration_of_this_one(
