@@ -107,8 +107,8 @@ class Trainer:
         log = task.backward(batch, {n: value_at(weight, 0) for n, weight in phase.weights.items()}, samples_seen=0)
         norm = clip_gradients([p for p in task.parameters() if p.grad is not None], math.inf)
         self.guard.rehearse(loss=log.loss, norm=norm, terms=log.terms)
-        told = {**task.plan.views, **{who: map(str, plan.needs) for who, plan in task.plan.teachers.items()}}
-        return "\n".join(f"  {view}: {', '.join(sorted(parts))}" for view, parts in told.items()), log
+        listed = {**task.plan.views, **{who: map(str, plan.needs) for who, plan in task.plan.teachers.items()}}
+        return "\n".join(f"  {view}: {', '.join(sorted(parts))}" for view, parts in listed.items()), log
 
     def rehearsal(self, index: int) -> tuple[torch.optim.Optimizer, Callable[[Batch], None]]:
         """Begin a phase; returns its optimiser and what takes one of its steps. Weights move, a run is not written."""

@@ -214,10 +214,10 @@ def _asked(
         file = read.row if isinstance(read.row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
-        told: dict[str, Any] = {}
+        whole: dict[str, Any] = {}
         for key in sorted(said, key=lambda name: answers[name].asks != "question"):  # what was asked stands first
             parts = _parts(said[key], i)
-            (own.setdefault(key, {}) if told.keys() & parts.keys() else told).update(parts)
+            (own.setdefault(key, {}) if whole.keys() & parts.keys() else whole).update(parts)
         facts = read.facts
         if maps is not None:
             facts = facts | {"maps": _drawn(model, answers, said, decisions, i, read, maps)}
@@ -227,7 +227,7 @@ def _asked(
             **({"scores": {}} if not scoring else {}),
             "calibrated": False,
             **first,
-            **told,
+            **whole,
             **({} if file is None else written_places(said.values(), i, file.files[0], out, number=read.number + 1)),
             **({"answers": own} if own else {}),
             **facts,

@@ -36,7 +36,7 @@ from medvlp.statistics.ranked import rank_rows
 FIT_SPLIT = "validate"
 _TRAIN = "train"
 _PARTS = 6  # of a split: the most that `_fitted_parts` yields, and the audit
-_METRICS = (
+_ORACLES = (
     ("oracle_f1", "max_f1"),
     ("oracle_accuracy", "max_f1"),
     ("oracle_sensitivity", "youden"),
@@ -204,7 +204,7 @@ def oracle_rows(data: SplitData) -> list[Metric]:
     averaged = [at for at, finding in enumerate(defined) if finding.name in taking_part]
     weights = average_weights([defined[at] for at in averaged], "macro") if averaged else np.empty(0)
     rows = []
-    for column, (metric, rule) in enumerate(_METRICS):
+    for column, (metric, rule) in enumerate(_ORACLES):
         made = [
             (data.row(finding, metric), float(point[at, column]), draws[:, at, column])
             for at, finding in enumerate(defined)
