@@ -144,7 +144,7 @@ def prepare(
         raise DataError(
             f"The cache pool {pool.folder} lost records while it was in use: start again, they will be made again."
         )
-    refuse_too_many(lost, total=len(manifest), cap=cap)
+    refuse_too_many(lost, total=len(manifest), root=manifest.root, cap=cap)
     good = [place for place, here in zip(found, readable, strict=True) if place is not None and here]
     if not good:
         raise NothingReadableError(lost)
@@ -219,7 +219,7 @@ def _fill(
     def note(results: Sequence[Row]) -> None:
         failed.update({result.index: result.failure for result in results if result.failure is not None})
         if len(failed) > allowed_failures(total, cap):
-            refuse_too_many(list(failed.values()), total=total, cap=cap, stopped=True)
+            refuse_too_many(list(failed.values()), total=total, root=records.manifest.root, cap=cap, stopped=True)
 
     if all(place is not None for place in pool.lookup(keys)) and not unread:
         return failed

@@ -62,11 +62,11 @@ def allowed_failures(total: int, cap: float) -> int:
     return max(math.floor(total * cap + 1e-9), min(_FEW, total // 10) if cap > 0 else 0)
 
 
-def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, stopped: bool = False) -> None:
+def refuse_too_many(found: Sequence[Quarantined], *, total: int, root: Path, cap: float, stopped: bool = False) -> None:
     """Stop when more of the records cannot be read than `allowed_failures`.
 
     Args:
-        total: number of records asked for.
+        total: number of records asked for, of files below `root`.
         stopped: whether reading was given up before all records were tried.
     """
     if len(found) <= allowed_failures(total, cap):
@@ -75,9 +75,9 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, cap: float, sto
     counts = ", ".join(f"{sum(entry.reason == reason for entry in found)} {reason}" for reason in reasons)
     first = found[0]
     raise DataError(
-        f"{'At least ' if stopped else ''}{len(found)} of {total} records cannot be read ({counts}), more than the "
-        f"{allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: {first.hint}; mend "
-        "or remove them, or raise data.quarantine, the largest share that may be left out."
+        f"{'At least ' if stopped else ''}{len(found)} of {total} records below {root} cannot be read ({counts}), more "
+        f"than the {allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: "
+        f"{first.hint}; mend or remove them, or raise data.quarantine, the largest share that may be left out."
     )
 
 

@@ -351,8 +351,8 @@ def test_more_unreadable_records_than_the_cap_stop_the_run(cohort: Cohort, cache
     for name in ("8.png", "9.png", "10.png"):
         (manifest.root / name).write_bytes(b"")
     told = (
-        r"4 of 50 records cannot be read \(.*3 empty.*\), more than the 3 that a cap of 2\.0% allows; the .*; mend or "
-        r"remove them, or raise data\.quarantine, the largest share that may be left out"
+        rf"4 of 50 records below {manifest.root} cannot be read \(.*3 empty.*\), more than the 3 that a cap of 2\.0% "
+        r"allows; the .*; mend or remove them, or raise data\.quarantine, the largest share that may be left out"
     )
     with pytest.raises(DataError, match=told):
         prepare(manifest, PREFIX, cache=cache)
