@@ -57,7 +57,8 @@ def check_choice(choose: str, answers: Mapping[str, Answer], *, options: Options
     metric, _, label = rest.partition("/")
     if name not in answers:
         raise ConfigError(
-            f"evaluation.choose is {choose!r}, and no objective teaches {name!r}: {did_you_mean(name, answers)}."
+            f"evaluation.choose is {choose!r}, and no objective teaches {name!r}: {did_you_mean(name, answers)}; or "
+            "set it to null, or add that answer under `answers`."
         )
     metrics = [point for each in _with_points(options) if each.suits(answers[name]) for point in each.points]
     if metric not in metrics:

@@ -104,7 +104,8 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
             if collectives.rank() == 0:
                 if outcome.best_value is None:
                     odd = ", and training ended in skipped steps (skipped.jsonl)" if trainer.guard.in_a_row else ""
-                    logger.info(f"Validation does not measure {built.choose!r}{odd}: the last checkpoint is released.")
+                    what = repr(built.choose) if built.choose else "anything"
+                    logger.info(f"Validation does not measure {what}{odd}: the last checkpoint is released.")
                 built.release(outcome, trainer)
             collectives.barrier()
     return Trained(run, run / "bundle", outcome, built.manifest)

@@ -148,7 +148,11 @@ def test_the_choice_is_one_that_an_answer_gives() -> None:
     ):
         check_choice(choice, answers)
     for choice, sentence in (
-        ("findings/auroc", r"evaluation\.choose is 'findings/auroc', and no objective teaches 'findings': allowed "),
+        (
+            "findings/auroc",
+            r"evaluation\.choose is 'findings/auroc', and no objective teaches 'findings': allowed are .*; or "
+            "set it to null, or add that answer under `answers`",
+        ),
         ("zero_shot/auc", r"the answer 'zero_shot' is measured by no 'auc' while training: did you mean 'auroc'"),
         ("retrieval/auroc", "the answer 'retrieval' is measured by no 'auroc' while training: "),
         ("zero_shot/auroc/oedema", "'zero_shot' names no finding 'oedema': did you mean 'edema'"),
