@@ -63,10 +63,10 @@ def ybr_full_to_rgb(ybr: np.ndarray) -> np.ndarray:
 
 def palette_table(header: Header) -> tuple[np.ndarray, int]:
     """Return the palette as float32 ``(N, 3)`` in [0, 1] and the stored value of its first row (PS3.3 C.7.6.3.1.5)."""
-    columns, firsts = [], set()
+    columns, firsts, signed = [], set(), header.integer("PixelRepresentation", 0) == 1
     for colour in _COLOURS:
         keyword = f"{colour}PaletteColorLookupTableDescriptor"
-        descriptor = [int(value) for value in header.valid_numbers(keyword)]
+        descriptor = [int(value) for value in header.valid_numbers(keyword, signed=signed)]
         if len(descriptor) != 3:
             raise UnreadableImage("bad_lut", detail=f"{keyword} is missing or has not 3 values")
         count, first, bits = descriptor[0] & 0xFFFF or 65536, descriptor[1], descriptor[2]

@@ -36,7 +36,7 @@ TAGS: dict[str, int] = {
     CardiacSynchronizationSequence FrameContentSequence PlanePositionSequence PlaneOrientationSequence
     PixelMeasuresSequence FrameVOILUTSequence PixelValueTransformationSequence ExtendedOffsetTable
     ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime InstanceNumber
-    DiffusionGradientOrientation DiffusionGradientDirectionSequence
+    DiffusionGradientOrientation DiffusionGradientDirectionSequence PixelPresentation
     """.split()  # noqa: SIM905
     if (tag := tag_for_keyword(name)) is not None
 }
@@ -95,10 +95,10 @@ class Header:
             raise ValueError("too short")
         return struct.unpack(f"{self.order}{count}{code}", raw[: count * struct.calcsize(code)])
 
-    def valid_numbers(self, keyword: str) -> tuple[float, ...]:
+    def valid_numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
         """Return `numbers`, or () where the value is not numbers."""
         try:
-            return self.numbers(keyword)
+            return self.numbers(keyword, signed=signed)
         except ValueError:
             return ()
 

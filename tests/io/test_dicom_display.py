@@ -340,3 +340,22 @@ def test_palettes_of_8_bits_may_stand_in_either_byte_of_their_words(dicom, facto
     tags = {0x00280004: ("CS", "PALETTE COLOR")} | {0x00281101 + n: ("US", [4, 0, 8]) for n in range(3)}
     tags |= {0x00281201 + n: ("OW", (factor * entries).astype("<u2").tobytes()) for n in range(3)}
     assert shown(dicom(np.array([[0, 1], [2, 3]], np.uint8), tags)) == pytest.approx(entries.reshape(2, 2) / 255)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_a_palette_of_signed_pixels_may_begin_below_zero(dicom, syntax):
+    """PS3.3 C.7.6.3.1.5: the second value of the descriptor is a pixel value; implicit files do not tell its VR."""
+    entries = np.array([0, 60, 120, 255])
+    tags = {0x00280004: ("CS", "PALETTE COLOR")} | {0x00281101 + n: ("SS", [4, -3, 8]) for n in range(3)}
+    tags |= {0x00281201 + n: ("OW", entries.astype("<u2").tobytes()) for n in range(3)}
+    path = dicom(np.array([[-3, -2], [-1, 0]], np.int16), tags, syntax=syntax)
+    assert shown(path) == pytest.approx(entries.reshape(2, 2) / 255)
+
+
+@pytest.mark.parametrize("presentation", ["COLOR", "MIXED"])
+def test_a_palette_above_the_grays_is_no_gray_picture(dicom, presentation):
+    """PS3.3 C.7.6.19: stored values from the palette's first on are colours (0008,9205); a window made them grays."""
+    tags = {0x00089205: ("CS", presentation), 0x00281101: ("US", [2, 300, 16]), 0x00281201: ("OW", bytes(4))}
+    with pytest.raises(UnreadableImage, match="some of its stored values are colours; export it in RGB") as told:
+        read_image(dicom(np.array([[0, 100], [300, 301]], np.uint16), tags))
+    assert told.value.reason == "unsupported_format"
