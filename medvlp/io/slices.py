@@ -141,8 +141,11 @@ class _LackingError(Exception):
 
 def _unsuited(source: Source) -> str:
     header = source.parsed.header
-    if "LOCALIZER" in (value.upper() for value in header.texts("ImageType")):
-        return "localizer"
+    kinds = [value.upper() for value in header.texts("ImageType")]
+    if "LOCALIZER" in kinds or "MOSAIC" in kinds:  # a mosaic is many slices side by side, with the place of none
+        return "localizer" if "LOCALIZER" in kinds else "mosaic of slices"
+    if (header.text("Modality") or "").upper() == "RTDOSE":  # whose values have a scaling of their own (C.8.8.3)
+        return "dose grid"
     if header.text("SOPClassUID") in SEGMENTATIONS:
         return "segmentation"
     if source.layout.samples > 1 or source.layout.photometric == "PALETTE COLOR":

@@ -98,6 +98,19 @@ def test_a_segmentation_is_no_volume(dicom, kind):
     assert refusal(path).detail == "frame 0: there is nothing but a segmentation"
 
 
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({IMAGE_TYPE: ("CS", "ORIGINAL\\PRIMARY\\M\\MOSAIC")}, "mosaic of slices"),
+        ({0x00080060: ("CS", "RTDOSE")}, "dose grid"),
+    ],
+)
+def test_what_has_a_place_and_values_of_its_own_kind_is_no_slice(dicom, tags, kind):
+    """Siemens' mosaic holds many slices at the place of none; doses are stored values times DoseGridScaling."""
+    path = dicom(np.zeros((10, 12), np.uint16), Grid().tags(0) | tags)
+    assert refusal(path).detail == f"there is nothing but a {kind}"
+
+
 # --- geometry --------------------------------------------------------------------------------------------------------
 
 
