@@ -138,18 +138,14 @@ def _of_csv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(table.names, map(list, rows), strict=True)), dtype=str)
 
 
-def checked_findings(table: pd.DataFrame) -> list[str]:
-    """Refuse a table that would give wrong numbers; return the findings in column order.
-
-    Raises:
-        DataError: if a column is missing, an id occurs twice in a split, or a patient is in two splits.
-    """
-    for column in ("id", "patient_id"):
+def check_keys(table: pd.DataFrame, needed: Sequence[str] = ("id", "patient_id")) -> None:
+    """Refuse a table without a column that it needs, with blanks in one or in its split, or with an id twice in one."""
+    for column in needed:
         if column not in table:
             raise DataError(
                 f"Predictions have no column {column!r}: add it, or name the one that it is by --column {column}=NAME."
             )
-    for column in _KEYS:
+    for column in (*needed, "split"):
         if column in table and _blank(table[column]).any():
             raise DataError(
                 f"Predictions lack {column!r} in {_blank(table[column]).sum()} of {len(table)} rows: fill or drop them."
@@ -159,6 +155,15 @@ def checked_findings(table: pd.DataFrame) -> list[str]:
         raise DataError(
             f"Predictions repeat the id in {table.duplicated(keys).sum()} of {len(table)} rows: give each row its own."
         )
+
+
+def checked_findings(table: pd.DataFrame) -> list[str]:
+    """Refuse a table that would give wrong numbers; return the findings in column order.
+
+    Raises:
+        DataError: if a column is missing, an id occurs twice in a split, or a patient is in two splits.
+    """
+    check_keys(table)
     findings = [str(c).removeprefix("label:") for c in table.columns if str(c).startswith("label:")]
     if not findings:
         raise DataError("Predictions have no column label:NAME: add one with 1, 0, -1 or blank for each finding.")

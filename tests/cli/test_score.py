@@ -231,8 +231,9 @@ def test_the_help_says_what_is_chosen_unasked(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "sentence"),
     [
-        ({"id": ["a", "a", "b"]}, [], "repeats the id in 1 of 3 rows"),
-        ({"written": ["x", "", "y"]}, [], "lacks 'written' in 1 of 3 rows"),
+        ({"id": ["a", "a", "b"]}, [], "repeat the id in 1 of 3 rows"),
+        ({"written": ["x", "", "y"]}, [], "lack 'written' in 1 of 3 rows"),
+        ({"split": ["train", "test", "test"]}, [], "reports of several splits, which would be judged as one"),
         ({"has_prior": [1, 0, 7]}, [], "has_prior is neither 1 nor 0"),
         ({}, ["--point", "youden"], "only --seed and --resamples"),
     ],

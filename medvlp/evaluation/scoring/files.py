@@ -11,7 +11,7 @@ import pandas as pd
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
-from medvlp.evaluation.predictions import read_predictions
+from medvlp.evaluation.predictions import check_keys, read_predictions
 from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
@@ -80,7 +80,8 @@ def score_reports(
         synthetic: the data is synthetic.
 
     Raises:
-        DataError: if a text or a patient is missing, an id occurs twice, or ``has_prior`` is neither 1 nor 0.
+        DataError: if a text or a patient is missing, an id occurs twice, there are several splits, or ``has_prior`` is
+            neither 1 nor 0.
         ConfigError: if an option is set that says nothing of texts.
     """
     table = read_predictions(path, columns=columns)
@@ -91,16 +92,9 @@ def score_reports(
         raise ConfigError(
             f"{path} is a table of reports: of the options only --seed and --resamples say anything of it."
         )
-    for column in ("id", "patient_id", *REPORT_COLUMNS):
-        if column not in table:
-            raise DataError(f"{path} has no column {column!r}: reports need id, patient_id, reference and written.")
-        blank = table[column].isna() | (table[column].astype(str).str.strip() == "")
-        if blank.any():
-            raise DataError(f"{path} lacks {column!r} in {int(blank.sum())} of {len(table)} rows: fill or drop them.")
-    if table["id"].duplicated().any():
-        raise DataError(
-            f"{path} repeats the id in {int(table['id'].duplicated().sum())} of {len(table)} rows: give each its own."
-        )
+    check_keys(table, ("id", "patient_id", *REPORT_COLUMNS))
+    if "split" in table and table["split"].nunique() > 1:
+        raise DataError(f"{path} holds reports of several splits, which would be judged as one: leave those of one.")
     result = evaluate_reports(
         table["reference"].astype(str).tolist(),
         table["written"].astype(str).tolist(),
