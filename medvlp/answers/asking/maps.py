@@ -201,8 +201,8 @@ def draw_maps(
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
-        taken = folder / f"{stem_of(number, words)}.png" in [each.path for each in beside]
-        path = folder / f"{stem_of(number, f'{words}_by_{name}' if taken else words)}.png"
+        twice = folder / f"{stem_of(number, words)}.png" in [each.path for each in beside]
+        path = folder / f"{stem_of(number, f'{words}_by_{name}' if twice else words)}.png"
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))
