@@ -11,7 +11,10 @@ from pathlib import Path
 import pandas
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-entries = pandas.read_csv(next(folder.glob("Data_Entry_2017*.csv")), index_col=False)
+tables = [*folder.glob("Data_Entry_2017*.csv")]
+if not tables:
+    sys.exit(f"{folder} holds no Data_Entry_2017*.csv: give the folder of NIH ChestX-ray14 as it was downloaded.")
+entries = pandas.read_csv(tables[0], index_col=False)
 files = {path.name: path.relative_to(folder).as_posix() for path in folder.glob("images*/**/*.png")}
 table = pandas.DataFrame(
     {
