@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from medvlp.core import Part
 from medvlp.core.encoded import Encoded, unit
 from medvlp.core.errors import ConfigError
+from medvlp.models.heads._regions import centres, sines
 from medvlp.models.heads.region_queries import RegionQueries
 from medvlp.objectives.grain import Grain
 from tests.objectives.regions import DRAWN, LABELS, SIDE, context, rand
@@ -136,3 +138,19 @@ def test_the_head_tells_places_apart_and_refuses_what_has_none() -> None:
         head(Encoded(owner=torch.arange(1), tokens=tokens, mask=mask), "grain")
     with pytest.raises(ConfigError, match="no multiple of 4"):
         RegionQueries(token_width=6, embed_dim=5, width=10)
+
+
+@torch.no_grad()
+def test_the_decoder_reads_each_place_once() -> None:
+    """Tokens that carry their places already are, to a head that adds none, what plain ones are to one that does."""
+    torch.manual_seed(0)
+    head = RegionQueries(token_width=8, embed_dim=5, width=8, layers=2, heads=2, feedforward=8).double()
+    head.input.weight.copy_(torch.eye(8))
+    head.input.bias.zero_()
+    tokens, mask = rand(1, 6, 8, seed=5), torch.ones(1, 6, dtype=torch.bool)
+    rows = Encoded(owner=torch.arange(1), tokens=tokens, mask=mask, grid=(2, 3))
+    carried = replace(rows, tokens=tokens + head.place(sines(centres((2, 3), like=tokens), 8)))
+    expected = head(rows, "grain")
+    for weight in head.place.parameters():
+        weight.zero_()
+    torch.testing.assert_close(head(carried, "grain"), expected)

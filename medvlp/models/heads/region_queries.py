@@ -75,11 +75,9 @@ class RegionQueries(Head):
         tokens, mask = self.input(encoded.part("tokens")), encoded.part("mask")
         if encoded.grid is None or len(encoded.grid) != 2:
             raise ConfigError("Head 'region_queries' needs the image tokens in a grid, and these have none.")
-        place = self.place(sines(centres(encoded.grid, like=tokens), tokens.shape[2]).to(tokens)).expand_as(tokens)
+        place = self.place(sines(centres(encoded.grid, like=tokens), tokens.shape[2]).to(tokens))
         asked = self.queries.expand(len(tokens), -1, -1)
-        found = self.decoder(
-            torch.zeros_like(asked), tokens + place, mask, layers=True, query_place=asked, token_place=place
-        ).layers
+        found = self.decoder(torch.zeros_like(asked), tokens + place, mask, layers=True, query_place=asked).layers
         assert found is not None, "layers were asked for"
         boxes = self.boxes(found[:, :, :-1]).sigmoid()
         return {
