@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Trunk, embeddings_of, refuse_heads
@@ -24,7 +25,7 @@ class Critic(Head):
         max_length: longest text.
 
     Raises:
-        ConfigError: if `heads` does not divide the width.
+        ConfigError: if `heads` does not divide the width; by a longer text.
 
     References:
         Yu et al. 2023 (CgT-GAN), the discriminator.
@@ -56,6 +57,11 @@ class Critic(Head):
 
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return (R,) of texts (R, L) whose real tokens `mask` (R, L) tells; above 0 is real."""
+        if ids.shape[1] > len(self.position):
+            raise ConfigError(
+                f"The critic reads at most {len(self.position)} words and was given {ids.shape[1]}: raise its "
+                "max_length, or lower the tokenizer's."
+            )
         words = self.word(ids) + self.position[: ids.shape[1]]
         states = self.trunk(words, mask, layers=False, attention=False).tokens
         weight = mask.to(states.dtype)[:, :, None]
