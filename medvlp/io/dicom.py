@@ -54,9 +54,9 @@ def read_dicom(
     account.steps.append(stored.step)
     if gray:
         pixels = grayscale(stored, layout, groups, preset, window, account)
-        pixels = np.repeat(pixels[..., None], 3, axis=-1) if color == "rgb" else pixels
     else:
-        pixels = _colour(stored, layout, parsed.header, color, account)
+        pixels = rgb_of(stored, layout, parsed.header, account)
+    pixels = as_color(pixels, color, account)
     place = placed(groups, modality, account, hang=preset.hang)
     turned = not place.hanging.identity
     pixels = place.hanging.apply(pixels) if turned else pixels
@@ -128,20 +128,19 @@ def groups_of(header: Header, frame: int, frames: int, notes: list[str]) -> tupl
     return (*per_frame[frame : frame + 1], *shared, header)
 
 
-def _colour(stored: Stored, layout: Layout, header: Header, color: str, account: Account) -> np.ndarray:
+def rgb_of(stored: Stored, layout: Layout, header: Header, account: Account) -> np.ndarray:
+    """Return a frame of colours as float32 ``(H, W, 3)`` in [0, 1]."""
     if layout.photometric == "PALETTE COLOR":
         table, first = palette_table(header)
-        rgb = table[np.clip(stored.values.astype(np.int64) - first, 0, len(table) - 1)]
         account.steps.append(f"colour: palette of {len(table)} entries")
-    else:
-        scaled = np.clip(stored.values.astype(np.float64) / max(layout.maximum, 1), 0.0, 1.0)
-        if stored.photometric in ("YBR_FULL", "YBR_FULL_422"):
-            scaled = ybr_full_to_rgb(scaled)
-            account.steps.append(f"colour: {stored.photometric} to RGB")
-        elif stored.photometric != "RGB":
-            raise UnreadableImage("bad_header", detail=f"{stored.photometric} without a JPEG 2000 stream")
-        rgb = scaled.astype(np.float32)
-    return as_color(rgb, color, account)
+        return table[np.clip(stored.values.astype(np.int64) - first, 0, len(table) - 1)]
+    scaled = np.clip(stored.values.astype(np.float64) / max(layout.maximum, 1), 0.0, 1.0)
+    if stored.photometric in ("YBR_FULL", "YBR_FULL_422"):
+        scaled = ybr_full_to_rgb(scaled)
+        account.steps.append(f"colour: {stored.photometric} to RGB")
+    elif stored.photometric != "RGB":
+        raise UnreadableImage("bad_header", detail=f"{stored.photometric} without a JPEG 2000 stream")
+    return scaled.astype(np.float32)
 
 
 def meta_of(parsed: Parsed, groups: tuple[Header, ...]) -> dict[str, str | int | float]:

@@ -110,41 +110,28 @@ def _apply(display: Callable[[np.ndarray], np.ndarray], values: np.ndarray, low:
 
 
 def _padding(stored: Stored, layout: Layout, header: Header, account: Account) -> np.ndarray | None:
-    if layout.kind != "int":
-        return _float_padding(stored.values, layout, header, account)
-    if not header.has("PixelPaddingValue"):
-        return None
+    name = {"int": "PixelPadding", "float32": "FloatPixelPadding"}.get(layout.kind, "DoubleFloatPixelPadding")
     try:
-        value, limit = (
-            _padding_number(header, keyword, layout) if header.has(keyword) else None
-            for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-        )
+        value, limit = (_padding_number(header, name + end, layout) for end in ("Value", "RangeLimit"))
     except UnreadableImage as error:
         account.notes.append(f"{error.detail}: padding was not masked")
         return None
-    assert value is not None
-    storable = layout.minimum <= value <= layout.maximum
-    # A padding value that does not fit the stored bits can only be found before they are cut out.
-    where = stored.values if storable or stored.container is None else stored.container
-    mask = padding_mask(where, value, limit)
-    name = f"PixelPaddingValue {value}" + ("" if limit is None else f", PixelPaddingRangeLimit {limit}")
-    account.steps.append(f"padding: {name}, {int(mask.sum())} pixels masked")
-    return mask
-
-
-def _float_padding(values: np.ndarray, layout: Layout, header: Header, account: Account) -> np.ndarray | None:
-    prefix = "FloatPixelPadding" if layout.kind == "float32" else "DoubleFloatPixelPadding"
-    value, limit = (next(iter(header.valid_numbers(prefix + end)), None) for end in ("Value", "RangeLimit"))
     if value is None:
         return None
-    mask = padding_mask(values, value, limit)
-    name = f"{prefix}Value {value:g}" + ("" if limit is None else f", {prefix}RangeLimit {limit:g}")
-    account.steps.append(f"padding: {name}, {int(mask.sum())} pixels masked")
+    where = stored.values
+    if stored.container is not None and not layout.minimum <= value <= layout.maximum:
+        where = stored.container  # a value that does not fit the stored bits is only found before they are cut out
+    mask = padding_mask(where, value, limit)
+    form = "d" if layout.kind == "int" else "g"
+    words = f"{name}Value {value:{form}}" + ("" if limit is None else f", {name}RangeLimit {limit:{form}}")
+    account.steps.append(f"padding: {words}, {int(mask.sum())} pixels masked")
     return mask
 
 
-def _padding_number(header: Header, keyword: str, layout: Layout) -> int:
-    """Read a padding value by the pixels' own sign, whatever VR it was written with."""
+def _padding_number(header: Header, keyword: str, layout: Layout) -> float | None:
+    """Read a padding value by the pixels' own sign, whatever VR it was written with; None where there is none."""
+    if layout.kind != "int" or not header.has(keyword):
+        return next(iter(header.valid_numbers(keyword)), None)
     value = header.integer(keyword, signed=layout.signed)
     bits = layout.bits_allocated
     if layout.signed and value >= 1 << (bits - 1):

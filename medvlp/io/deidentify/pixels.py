@@ -10,13 +10,13 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
-from medvlp.io.color import palette_table, ybr_full_to_rgb
 from medvlp.io.deidentify.burned_in import find_text
+from medvlp.io.dicom import rgb_of
 from medvlp.io.dicom_file import SEGMENTATIONS, SLICES, parse
-from medvlp.io.dicom_frames import Stored, read_frame
-from medvlp.io.dicom_header import Header
+from medvlp.io.dicom_frames import read_frame
 from medvlp.io.dicom_layout import Layout, check_layout
 from medvlp.io.errors import UnreadableImage
+from medvlp.io.image import Account
 
 #: CT, MR, PET and NM, and their enhanced kinds (SLICES), as the scanner made them: numbers that nobody writes into, and
 #: a mask that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies DERIVED.
@@ -61,7 +61,8 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     painted, shares, photometric = [], [], layout.photometric
     for number in range(layout.frames):
         frame = read_frame(parsed, layout, number, notes)
-        picture = _shown(frame, layout, parsed.header)
+        gray = layout.samples == 1 and layout.photometric != "PALETTE COLOR"
+        picture = frame.values if gray else rgb_of(frame, layout, parsed.header, Account())
         mask = find_text(picture) | outside if search else np.zeros(picture.shape[:2], bool)
         light = -picture.astype(np.float64) if layout.photometric == "MONOCHROME1" else picture
         painted.append(_painted(frame.values, mask, light))
@@ -108,17 +109,6 @@ def without_rest(data: bytes, dataset: Dataset) -> bytes:
     if len(rest) >= min(rows, columns) * bits // 8 and any(rest):
         raise UnreadableImage("length_mismatch", detail=f"its pixel data is {len(rest)} bytes longer than its pixels")
     return data[: len(data) - len(rest)]
-
-
-def _shown(frame: Stored, layout: Layout, header: Header) -> np.ndarray:
-    """Gray as stored, or RGB."""
-    values = frame.values
-    if layout.photometric == "PALETTE COLOR":
-        table, first = palette_table(header)
-        return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]
-    if frame.photometric in ("YBR_FULL", "YBR_FULL_422"):
-        return ybr_full_to_rgb(values / max(layout.maximum, 1))
-    return values
 
 
 def _painted(values: np.ndarray, mask: np.ndarray, shown: np.ndarray) -> np.ndarray:
