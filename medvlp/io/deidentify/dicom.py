@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from pydicom import dcmread, dcmwrite
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medvlp.io.deidentify.dataset import deidentify_dataset
 from medvlp.io.deidentify.known import KnownWords
@@ -72,7 +72,10 @@ def deidentify_dicom(
             raise UnreadableImage("unsupported_format", detail="it is a document, film or voice: no rule can clean it")
         if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in _PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
-        _give_syntax(dataset)
+        if not dataset.file_meta.get("TransferSyntaxUID"):  # then it is the one that the file was read by
+            implicit, little = dataset.original_encoding
+            plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
         stream.seek(0)
         shown = any(name in dataset for name in _PIXELS)
         searched = clean_pixels(dataset, stream, mode=profile.pixels) if shown else Searched(seen=False)
@@ -100,15 +103,6 @@ def _ends_inside(dataset: Dataset) -> bool:
     if isinstance(last, RawDataElement):
         return last.length < 0xFFFFFFFF and len(last.value or b"") < last.length
     return last is not None and last.VR == "SQ" and bool(last.value) and _ends_inside(last.value[-1])
-
-
-def _give_syntax(dataset: Dataset) -> None:
-    """Where the file names no transfer syntax, the one it was read by."""
-    if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = FileMetaDataset()
-    if not dataset.file_meta.get("TransferSyntaxUID"):
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
 
 
 def _meta(dataset: Dataset) -> FileMetaDataset:

@@ -62,6 +62,15 @@ def test_the_picture_is_the_same_to_every_reader(tmp_path: Path, scanner: int) -
     assert np.array_equal(read_image(tmp_path / "out.dcm").pixels, read_image(path).pixels)
 
 
+@pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small.dcm"])
+def test_the_picture_of_a_file_without_meta_information_is_the_same(tmp_path: Path, name: str) -> None:
+    data = Path(str(get_testdata_file(name))).read_bytes()
+    bare = tmp_path / "bare.dcm"  # PS3.10 7.1: behind preamble and prefix comes the length of group 2
+    bare.write_bytes(data[144 + int.from_bytes(data[140:144], "little") :])
+    (tmp_path / "out.dcm").write_bytes(cleaned(bare)[0])
+    assert np.array_equal(read_image(tmp_path / "out.dcm").pixels, read_image(bare).pixels)
+
+
 @needs_dciodvfy
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_referee_finds_no_new_error(tmp_path: Path, name: str) -> None:
