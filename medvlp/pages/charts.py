@@ -117,12 +117,11 @@ def series_chart(series: Sequence[Series], *, ylabel: str, key: str, smooth: boo
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.set_xlabel("samples seen")
         axes.set_ylabel(ylabel)
-        if named > 1:  # under the axes: among so many lines there is no room
+        if len(series) + bool(pale) > 1:  # under the axes: among so many lines there is no room
             style = {"frameon": False, "fontsize": 7.5, "handlelength": 2.6, "labelcolor": INK, "ncols": 2}
             axes.figure.legend(loc="outside lower center", **style)
 
-    named = len(series) + bool(pale)
-    return svg_of(draw, width=4.9, height=2.5 + 0.16 * (named // 2), key=key)
+    return svg_of(draw, width=4.9, height=2.5 + 0.16 * ((len(series) + bool(pale)) // 2), key=key)
 
 
 def stacked_bars(
