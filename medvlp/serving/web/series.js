@@ -52,7 +52,7 @@ async function thumbnail(study, canvas, number) {
   const paint = volume ? paintOf(series) : series.frames[0];
   const table = packed(volume ? windowTable(paint, ...series.windows[0].slice(1)) : curveOf(paint.curve), false);
   const image = canvas.getContext("2d").createImageData(52, 52), out = new Uint32Array(image.data.buffer).fill(0xff000000);
-  const step = Math.max(series.rows, series.columns) / 52, tall = Math.floor(series.rows / step), wide = Math.floor(series.columns / step);
+  const step = Math.max(series.rows, series.columns) / 52, [tall, wide] = [series.rows, series.columns].map((n) => Math.max(1, Math.floor(n / step)));
   const top = Math.floor((52 - tall) / 2), left = Math.floor((52 - wide) / 2), row = new Int32Array(wide), painted = new Uint32Array(wide);
   for (let y = 0; y < tall; y++) {
     const at = (x) => Math.floor(y * step) * series.columns + Math.floor(x * step), pixel = (n) => (rgb[n + 2] << 16) | (rgb[n + 1] << 8) | rgb[n];
