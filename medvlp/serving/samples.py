@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -84,4 +84,5 @@ def _make(sample: Sample, folder: Path, presets: tuple[str, ...]) -> Study:
             for n in sample.studies
         ]
         files = [out / image["path"] for document in documents for image in document["images"]]
-        return read_study(files, report=documents[0]["report"], presets=presets)
+        study = read_study(files, report=documents[0]["report"], presets=presets)
+        return replace(study, series=tuple(replace(each, title=f"{each.title} · synthetic") for each in study.series))

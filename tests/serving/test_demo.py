@@ -95,7 +95,7 @@ def test_the_demo_for_a_host_of_demos_answers_anybody_and_takes_nothing(tmp_path
                 refused = client.post("/rr/studies", content=b"anything")
                 assert refused.status_code == 422
                 assert refused.json()["error"].startswith("Nothing can be uploaded here: this room is public")
-                assert client.post("/rr/samples/0").json()["series"][0]["title"] == "CR PA"
+                assert client.post("/rr/samples/0").json()["series"][0]["title"] == "CR PA · synthetic"
         finally:
             room.send_signal(signal.SIGINT)
     assert room.returncode == 0
