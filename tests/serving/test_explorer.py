@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.compare import compare_results
@@ -29,7 +29,8 @@ from medvlp.serving.browse.playground import Playground, answers_html
 from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
-from medvlp.serving.browse.tabs_models import playground_tab
+from medvlp.serving.browse.tabs_models import parts_tab, playground_tab
+from medvlp.serving.browse.tabs_runs import errors_tab
 from medvlp.serving.browse.thumbnails import Album, small
 from tests.models.words import VIT
 from tests.serving.room_files import ct_slices, nifti
@@ -343,6 +344,25 @@ def test_what_a_run_could_not_read_is_listed(shelf):
     assert quarantine(shelf.path("run", "live")).to_dict("records") == [
         {"id": "A1", "split": "train", "reason": "truncated", "hint": "copy it again"}
     ]
+
+
+def test_a_quarantine_says_how_many_were_left_out_though_none_was_and_who_does_not_say(shelf):
+    gradio = pytest.importorskip("gradio", reason="the explorer's page, in the extra `demo`")
+    with gradio.Blocks() as page:
+        parts_tab(shelf)
+    left_out = next(each.fn for each in page.fns.values() if each.name == "left_out")
+    assert [left_out(run).label for run in ("live", "tiny")] == ["1 left out", "0 left out"]
+    with pytest.raises(DataError, match="does not say what it could not read"):
+        quarantine(shelf.folder)
+
+
+def test_cases_are_shown_from_the_first_where_one_before_it_is_asked_for(shelf):
+    gradio = pytest.importorskip("gradio", reason="the explorer's page, in the extra `demo`")
+    with gradio.Blocks() as page:
+        errors_tab(page, shelf)
+    start = next(each for each in page.blocks.values() if isinstance(each, gradio.Number))
+    show = next(each.fn for each in page.fns.values() if each.name == "show")
+    assert show("tiny: zero_shot", "effusion", "all", start.preprocess(-5))[0].endswith("; shown from 1.")
 
 
 def test_a_result_is_read_again_when_its_file_has_changed(runs_folder, tmp_path):

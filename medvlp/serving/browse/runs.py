@@ -69,10 +69,12 @@ def state_of(log: Sequence[Mapping[str, Any]], until: int, *, released: bool, si
 
 
 def quarantine(run: Path) -> pd.DataFrame:
-    """Return the records that a run could not read: id, split, reason, hint."""
+    """Return the records that a run could not read: id, split, reason, hint; one that does not say so is refused."""
     facts = read_json(run / "data.json") if (run / "data.json").is_file() else {}
     entries = facts.get("quarantined")
-    rows = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    if not isinstance(entries, list):
+        raise DataError(f"{run.name} does not say what it could not read: a run that trained does, in data.json.")
+    rows = [entry for entry in entries if isinstance(entry, Mapping)]
     return pd.DataFrame(rows, columns=pd.Index(["id", "split", "reason", "hint"]))
 
 

@@ -199,6 +199,9 @@ def parts_tab(shelf: Shelf) -> None:
         )
         left = gr.Dataframe(interactive=False, elem_id="quarantine", wrap=True)
 
+    def left_out(name: str) -> gr.Dataframe:
+        return gr.Dataframe(rows := quarantine(shelf.path("run", name)), label=f"{len(rows)} left out")
+
     @safely
     def pick(which: str, event: gr.SelectData) -> str:
         return component_words(describe(which, str(event.row_value[0])))
@@ -215,4 +218,4 @@ def parts_tab(shelf: Shelf) -> None:
     listed.select(pick, kind, detail)
     config.input(safely(configuration), config, shown)
     sets.select(pick_set, None, card)
-    run.input(safely(lambda name: quarantine(shelf.path("run", name))), run, left)
+    run.input(safely(left_out), run, left)

@@ -130,7 +130,7 @@ def errors_tab(page: gradio.Blocks, shelf: Shelf) -> None:
         result = gr.Dropdown(names, value=_first(names), label="Result", elem_id="errors-result", scale=3)
         finding = gr.Dropdown(label="Finding", elem_id="finding", scale=2)
         kind = gr.Radio(list(KINDS), value="all", label="Which", elem_id="kind", scale=2)
-        start = gr.Number(1, minimum=1, step=_SHOWN, precision=0, label="From case", elem_id="start", scale=1)
+        start = gr.Number(1, step=_SHOWN, precision=0, label="From case", elem_id="start", scale=1)
     count, shown = gr.Markdown(elem_id="errors-count"), gr.HTML(elem_id="cards")
 
     @safely
