@@ -57,7 +57,8 @@ def compare_results(
         raise DataError(f"The results treat uncertain labels as {' and '.join(sorted(policies))}: score both alike.")
     tables = [_cases(each, split) for each in (first, second)]
     one, other, left_out = _aligned(*tables, common=common)
-    findings = [name for name in checked_findings(one) if name in checked_findings(other)]
+    mine, theirs = checked_findings(one), checked_findings(other)
+    findings = [name for name in mine if name in theirs]
     if not findings:
         raise DataError("The results share no finding: there is nothing to compare.")
     options = ScoreOptions(
@@ -73,6 +74,8 @@ def compare_results(
     side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
     fitted = [{} if name in FITTED_SPLITS else each.fitted for each in (first, second)]
     rows = [_row(side, each) for each in paired_differences(side, opposite, *fitted)]
+    alone = [f"{count} cases" for count in left_out.values() if count] + sorted({*mine, *theirs} - {*findings})
+    notes = [f"Of one result alone, and not compared: {', '.join(alone)}."] if alone else []
     return Result(
         name="comparison",
         title=f"{_title(second)} against {_title(first)}",
@@ -81,7 +84,7 @@ def compare_results(
         data=first.data if first.data == second.data else hash_of([first.data, second.data]),
         split=first.split if first.split == second.split else "",
         metrics=tuple(corrected(rows, _family)),
-        caveats=tuple(dict.fromkeys((*first.caveats, *second.caveats))),
+        caveats=tuple(dict.fromkeys((*first.caveats, *second.caveats, *notes))),
         options={
             "first": {"name": _title(first), "recipe": first.recipe, "data": first.data},
             "second": {"name": _title(second), "recipe": second.recipe, "data": second.data},

@@ -182,6 +182,10 @@ def test_other_cases_are_refused_or_left_out_and_counted(first: Result, second: 
         compare_results(first, fewer, resamples=0)
     found = compare_results(first, fewer, resamples=0, common=True)
     assert found.options["left_out"] == {"first": 1, "second": 0}
+    assert found.caveats == ("Of one result alone, and not compared: 1 cases.",)
+    fewer = replace(fewer, cases=fewer.cases.drop(columns=["label:edema", "score:edema"]))
+    found = compare_results(first, fewer, resamples=0, common=True)
+    assert comparison_table(found).notes[-1] == "Of one result alone, and not compared: 1 cases, edema."
     other = replace(second, cases=second.cases.assign(id=second.cases["id"] + "x"))
     with pytest.raises(DataError, match="share no case"):
         compare_results(first, other, common=True)
