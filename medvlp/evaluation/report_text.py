@@ -21,6 +21,7 @@ from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import count_patients, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import report_labels
+from medvlp.text.language import is_blank, is_english
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.ontology import Vocabulary, vocabulary
 
@@ -158,6 +159,7 @@ def evaluate_reports(
     texts = zip(references, written, priors, strict=True)
     found = [compare_reports(reference, said, wanted, has_prior=prior) for reference, said, prior in texts]
     labels = list(found[0].present)
+    unread = sum(is_blank(text) or not is_english(text) for text in references)
     rates = {
         "side_error": [(each.wrong_sides, each.sides) for each in found],
         "measurement_error": [(each.wrong_sizes, each.sizes) for each in found],
@@ -190,6 +192,7 @@ def evaluate_reports(
             }
         ),
         title=title,
+        caveats=(f"References that are no English text, of which nothing is read: {unread}.",) if unread else (),
     )
 
 

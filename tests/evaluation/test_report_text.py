@@ -177,7 +177,9 @@ def test_reports_that_cannot_be_read_do_not_agree() -> None:
     found = evaluate_reports(german[:1], german[1:], ["p"], seed=0, resamples=0)
     assert {row.value for row in found.metrics if row.metric.startswith("f1")} == {None}
     empty = evaluate_reports(["Lungs are clear."], [""], ["p"], seed=0, resamples=0)
-    assert empty.find("f1", "micro").value == 0.0
+    assert (empty.find("f1", "micro").value, empty.caveats) == (0.0, ())
+    some = evaluate_reports([*german, "NA", "Clear."], ["Clear."] * 4, list("pqrs"), seed=0, resamples=0)
+    assert some.caveats == ("References that are no English text, of which nothing is read: 3.",)
 
 
 def test_lengths_must_agree() -> None:
