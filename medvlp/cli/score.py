@@ -161,7 +161,7 @@ def _result(
 def _echo_remarks(result: Result, *, reports: bool) -> None:
     from medvlp.evaluation.words import spoken, undefined_auroc
 
-    for sentence in undefined_auroc(result):
+    for sentence in (*result.caveats, *undefined_auroc(result)):
         typer.echo(sentence)
     for flag in result.flags:
         typer.echo(f"Flag: {flag.sentence}")

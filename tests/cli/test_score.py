@@ -81,6 +81,19 @@ def test_scores_that_may_be_percentages_are_told_to_be_log_odds(cli: Cli, predic
     assert said not in cli("score", tmp_path / "p.csv", *words).out.splitlines()
 
 
+def test_one_patient_under_two_names_and_none_with_a_name_are_told(cli: Cli, tmp_path: Path) -> None:
+    """A split by patient is none where 01 and 1 are one, and an interval over patients counts NA once."""
+    who = ["NA", "NA", "01", "1", *(str(number // 2) for number in range(4, 40))]
+    out = tmp_path / "r.json"
+    table = _write(tmp_path / "m.csv", rows=40, patient_id=who, split=["test"] * 3 + ["validate"] * 17 + ["test"] * 20)
+    ran = cli("score", table, "--out", out, "--resamples", 0)
+    several, blank = load_result(out).caveats
+    assert several.startswith("Patients under several names that differ in blanks, case, Unicode form, leading zeros")
+    assert blank.startswith("Rows that name a patient 'NA', which looks like a blank: 2")
+    assert {several, blank} <= {*ran.out.splitlines()}
+    assert "looks like a blank" in out.with_suffix(".html").read_text()
+
+
 def test_options_that_say_nothing_of_the_table_are_refused(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "r.json", "--resamples", 20)
     both = cli("score", predictions, *out, "--no-page", "--page", tmp_path / "p.html").refused()

@@ -17,6 +17,7 @@ import pandas as pd
 from medvlp.core.errors import DataError
 from medvlp.core.progress import Lines
 from medvlp.core.provenance import hash_of
+from medvlp.data.spellings import patient_notes
 from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import split_rows
@@ -121,6 +122,7 @@ def score_predictions(
         recipe=recipe,
         data=data or hash_of(pd.util.hash_pandas_object(table.astype(str), index=False).tolist()),
         metrics=tuple(metrics),
+        caveats=patient_notes(table["patient_id"].astype(str)),
         flags=tuple(flags),
         cases=table,
         options=options.to_dict(),
