@@ -10,7 +10,6 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cache import Cache
@@ -18,7 +17,7 @@ from medvlp.data.leakage import KINDS, Leak, counts_of, refuse_leaks
 from medvlp.data.leakage.check import Checked, check_cohorts
 from medvlp.data.leakage.notes import ADVICE
 from medvlp.data.leakage.rows import rows_of
-from medvlp.data.leakage.shortcuts import _auroc, associations, shortcut_notes
+from medvlp.data.leakage.shortcuts import associations, shortcut_notes
 from medvlp.data.leakage.tables import open_cohort
 from medvlp.data.leakage.texts import content_words, is_abnormal
 from medvlp.data.manifest import Manifest
@@ -165,19 +164,6 @@ def test_only_what_is_there_makes_a_report_abnormal() -> None:
 
 
 # shortcuts -----------------------------------------------------------------------------------------------------------
-
-
-def test_auroc_and_its_error_are_those_of_the_definition() -> None:
-    draw = np.random.Generator(np.random.Philox(2))
-    positive = draw.random(300) < 0.4
-    score = np.round(draw.standard_normal(300) + positive, 1)  # with ties
-    auroc, error = _auroc(score, positive, np.arange(300))
-    assert auroc == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
-    again = [draw.integers(0, 300, 300) for _ in range(500)]
-    assert error == pytest.approx(np.std([roc_auc_score(positive[i], score[i]) for i in again]), rel=0.1)
-    # Every patient three times: the same number, no more certainty.
-    three = np.repeat(np.arange(300), 3)
-    assert _auroc(score[three], positive[three], three) == pytest.approx((auroc, error), rel=1e-9)
 
 
 def shortcut_table(count: int, *, tied: bool) -> Manifest:

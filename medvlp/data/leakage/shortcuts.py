@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from medvlp.data.leakage.notes import Note
 from medvlp.data.leakage.rows import Rows
+from medvlp.statistics.delong import delong
 
 COLUMNS: tuple[str, ...] = ("source", "view_position", "site", "scanner")
 """Columns that are looked at wherever they are."""
@@ -94,7 +94,8 @@ def associations(rows: Rows, more: Mapping[str, np.ndarray] | None = None) -> li
             if codes.min() == codes.max():
                 continue
             score = _cross_fitted(codes, positive, folds[patients[known]])
-            auroc, error = _auroc(score, positive, count)
+            areas = delong(positive, score, count)
+            auroc, error = float(areas.value[0]), float(np.sqrt(max(areas.covariance[0, 0], 0.0)))
             found.append(
                 Association(
                     label=name.removeprefix("label."),
@@ -117,21 +118,3 @@ def _cross_fitted(codes: np.ndarray, positive: np.ndarray, folds: np.ndarray) ->
     others = table.sum(axis=0) - table
     base = positive.mean()
     return ((others[..., 1] + base) / (others.sum(axis=2) + 1))[folds, codes]
-
-
-def _auroc(score: np.ndarray, positive: np.ndarray, patient: np.ndarray) -> tuple[float, float]:
-    """Return AUROC and its standard error with records of a patient taken together."""
-    ranks = rankdata(score)
-    high, low = int(positive.sum()), int((~positive).sum())
-    part = np.empty(len(score))  # of each record: the share of the other class that it stands rightly to
-    part[positive] = (ranks[positive] - rankdata(score[positive])) / low
-    part[~positive] = 1 - (ranks[~positive] - rankdata(score[~positive])) / high
-    auroc = float(part[positive].mean())
-    people = patient.max() + 1
-    of_high = np.bincount(patient[positive], part[positive] - auroc, people) / high
-    of_low = np.bincount(patient[~positive], part[~positive] - auroc, people) / low
-    with_high = len(np.unique(patient[positive]))
-    with_low = len(np.unique(patient[~positive]))
-    variance = with_high / (with_high - 1) * (of_high**2).sum() + with_low / (with_low - 1) * (of_low**2).sum()
-    variance += 2 * people / (people - 1) * (of_high * of_low).sum()
-    return auroc, float(np.sqrt(max(variance, 0.0)))
