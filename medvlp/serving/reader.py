@@ -41,6 +41,7 @@ _NO_WORDS = "This model compares no pictures with sentences."
 _NOT_CALIBRATED = (
     "Nobody has calibrated sentences on this bundle: evaluate it with the measure `sentences` and into_bundle=true."
 )
+_OTHER_KIND = "Sentences were calibrated on pictures of another kind."
 _SEEN = "sentence_alike"  # what verdicts rest on, told first: like sentences, so that neither words nor base rates help
 _NO_INDEX = "No index of cases is loaded: make one with medvlp embed MODEL MANIFEST --index FOLDER."
 
@@ -167,8 +168,8 @@ class Reader:
         """Return a sentence against its denial: how much nearer the picture is to it, than the mean picture is.
 
         ``probability`` that it is true, and ``prior``, what base rates alone give, where the bundle has calibrated
-        sentences and has heard such a one; else ``calibrated`` is false, and where nothing was calibrated the margin
-        is that of the picture alone.
+        sentences and has heard such a one; else ``calibrated`` is false, and where nothing was calibrated on pictures
+        of this kind the margin is that of the picture alone.
 
         Raises:
             UserError: if the model compares no texts, no rule denies the sentence, or the picture is held back.
@@ -184,7 +185,7 @@ class Reader:
                 rows = Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
                 return {**result, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
             image, words = self._image(prepared), self.model.embed_text([said, denied])
-            if self._checker is None:
+            if self._checker is None or prepared.kind != self.model.model.vision_kind:
                 return {**result, "margin": float(image @ (words[0] - words[1]))}
             facts = self._checker.facts(image, said, self.model.embed_text)
         fact = next((each for each in facts if each["against"] == denied and each["probability"] is not None), None)
@@ -202,6 +203,7 @@ class Reader:
             UserError: if the picture is held back.
         """
         why = _NO_WORDS if self._comparing() is None else _NOT_CALIBRATED if self._checker is None else ""
+        why = why or ("" if prepared.kind == self.model.model.vision_kind else _OTHER_KIND)
         if self._checker is None or why:
             found = [{"text": each, "verdict": "not_judged", "why": why, "facts": []} for each in split_sentences(text)]
             return {"sentences": found, "evidence": None}

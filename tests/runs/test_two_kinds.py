@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ import torch
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.answers.sentences.calibration import SentenceCalibration
+from medvlp.answers.sentences.evaluator import SentenceEvaluator
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError, DataError
@@ -20,9 +24,12 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch, Column
 from medvlp.data.layouts.phantom import index
 from medvlp.models.build import build_model
+from medvlp.models.bundle import load_bundle
 from medvlp.phantom.cohort import make_cohort
 from medvlp.runs.start import start_from
 from medvlp.runs.train import Trained, train
+from medvlp.serving.reader import Reader
+from medvlp.statistics.conformal_sets import SetRule
 from tests.config.test_configs import World, toy
 from tests.models.words import DUAL, VISION, HashWords, dual, images
 from tests.tiny import write_tree
@@ -106,6 +113,27 @@ def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> Non
     rows = model.embed_image([str(volume), str(film)])
     np.testing.assert_allclose(rows[:1], model.of_kind("stack").embed_image(str(volume)), atol=1e-6)
     np.testing.assert_allclose(rows[1:], model.of_kind("image").embed_image(str(film)), atol=1e-6)
+
+
+def test_what_was_calibrated_on_films_says_nothing_of_sentences_about_a_volume(both: Path, released: Trained) -> None:
+    bundle = load_bundle(released.bundle)
+    heard = SentenceCalibration(
+        1.0, {"negation/effusion/present": 1.0}, {}, {}, scale=1.0, strength=1.0, n=9, patients=9
+    )
+    found = SentenceEvaluator(np.ones(bundle.model.embed_dim), heard, heard, {"negation": SetRule(0.9, 0, 0, 50, 50)})
+    reader = Reader(VisionLanguageModel(replace(bundle, sentences={**found.to_plain(), "evidence": {}})))
+    manifest = index(both)
+    row = {field: next(i for i in range(len(manifest)) if field in manifest.record(i)) for field in ("image", "volume")}
+    film, volume = (reader.prepare(manifest.paths(i, field)[0]) for field, i in row.items())
+    said = [reader.ask(each, "Pleural effusion.") for each in (film, volume)]
+    assert [(each["calibrated"], each["probability"] is None) for each in said] == [(True, False), (False, True)]
+    words = reader.model.embed_text([said[1]["statement"], said[1]["denial"]])
+    alone = reader.model.embed_prepared([volume.pixels])[0] @ (words[0] - words[1])
+    assert said[1]["margin"] == pytest.approx(alone, abs=1e-6)
+    judged = [reader.check_report(each, "Pleural effusion.")["sentences"][0] for each in (film, volume)]
+    assert judged[0]["verdict"] != "not_judged"
+    why = "Sentences were calibrated on pictures of another kind."
+    assert (judged[1]["verdict"], judged[1]["why"]) == ("not_judged", why)
 
 
 def test_a_shared_trunk_is_there_once_and_looks_at_slices_as_at_images() -> None:
