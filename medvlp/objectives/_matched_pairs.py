@@ -1,4 +1,4 @@
-"""What objectives of stated relations share: pairs of boxes matched with pairs of queries, and the loss of both."""
+"""What objectives of stated relations share: pairs of boxes matched with pairs of queries, and the losses of these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is whose positive and which pairs are left out, by the words of a configuration; pictures and texts so paired."""
+"""Who is whose positive and which pairs are left out, by a configuration's words; pictures and texts so paired."""
 
 from __future__ import annotations
 

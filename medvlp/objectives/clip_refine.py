@@ -99,13 +99,12 @@ class ClipRefine(Compared):
         """Return the two directions, and what draws each view to its sample's random vector."""
         weight = value_at(self.random_weight, ctx.samples_seen)
         return {
-            "image_to_text": self._direction(ctx, self.image, self.text).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image).times(0.5),
+            **super().forward(ctx),
             "image_random": self._random(ctx, f"{self.image}/raw").times(weight),
             "text_random": self._random(ctx, f"{self.text}/raw").times(weight),
         }
 
-    def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         def term(scores: Tensor, part: slice) -> Term:
             soft = affinity(ctx, [self.teacher], rows, columns, temperature=self.temperature, part=part)
             target = mixed(self._pairs(ctx, rows, columns, part).target, soft, self.alpha)

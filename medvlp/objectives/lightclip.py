@@ -10,7 +10,7 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.schedules import Number, ends_of, value_at
-from medvlp.core.term import Term, Terms
+from medvlp.core.term import Term
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._targets import Exclusion, Relation
@@ -74,15 +74,9 @@ class LightClip(Compared):
                 raise ConfigError(f"alpha of objective 'lightclip' is {end}: use a number in [0, 1).")
         self.alpha = alpha
 
-    def forward(self, ctx: Context) -> Terms:
-        """Return the two directions."""
+    def _one_way(self, ctx: Context, rows: str, columns: str) -> Term:
         alpha = value_at(self.alpha, ctx.samples_seen)
-        return {
-            "image_to_text": self._direction(ctx, self.image, self.text, alpha).times(0.5),
-            "text_to_image": self._direction(ctx, self.text, self.image, alpha).times(0.5),
-        }
 
-    def _direction(self, ctx: Context, rows: str, columns: str, alpha: float) -> Term:
         def term(z: Tensor, part: slice) -> Term:
             found = self._pairs(ctx, rows, columns, part)
             negative = ~found.target if found.exclude is None else ~found.target & ~found.exclude
