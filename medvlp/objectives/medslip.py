@@ -72,9 +72,18 @@ class Medslip(Objective):
         super().__init__()
         self.image, self.head, self.matrix = image, head, matrix
         self.weights = {"exist": exist, "prototypes": prototypes, "pairs": pairs}
-        names = {"image": image, "head": head, "matrix": matrix, "pathology": pathology, "anatomy": anatomy}
-        drawn = {"negatives": negatives, "absent_only": absent_only, "temperature": temperature}
-        self.protocl = MedslipProtocl(**names, **drawn) if prototypes else None  # pyrefly: ignore
+        self.protocl = None
+        if prototypes:
+            self.protocl = MedslipProtocl(
+                image=image,
+                head=head,
+                matrix=matrix,
+                pathology=pathology,
+                anatomy=anatomy,
+                negatives=negatives,
+                absent_only=absent_only,
+                temperature=temperature,
+            )
 
     def needs(self) -> frozenset[Key]:
         """Existence logits and the matrix; where weighed, the pairs' logits and what the prototypes need."""

@@ -42,8 +42,16 @@ class TextGuidedClassifier(TextClassifier):
         labels: list[str] | None = None,
         heads: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
-        same = {"classes": classes, "bank": bank, "against": against, "labels": labels}
-        super().__init__(texts_of=texts_of, scale=scale, books=books, embed_dim=embed_dim, **same)  # pyrefly: ignore
+        super().__init__(
+            texts_of=texts_of,
+            scale=scale,
+            books=books,
+            embed_dim=embed_dim,
+            classes=classes,
+            bank=bank,
+            against=against,
+            labels=labels,
+        )
         self.guide = CrossAttention(width=embed_dim, context_width=embed_dim, heads=heads)
         zeroed(self.guide.output)
 
