@@ -20,6 +20,10 @@ PATH_KINDS: tuple[str, ...] = ("image", "stack", "volume")
 _WORDS = ("split", "deidentified")
 # Attributes of a finding, ``side.effusion``: what a layout knows of it beside its label.
 FACTS: tuple[str, ...] = ("side", "lobe", "severity", "size", "sentence")
+_LISTS = {
+    "boxes": "lists of x0, y0, x1, y1, of a volume x0, y0, z0, x1, y1, z1", "vector": "lists of numbers",
+    "mask": "paths, or height, width and runs", "stack": "paths, or lists of them",
+}  # fmt: skip
 _SIDES = ("left", "right", "both")
 _DEIDENTIFIED = ("yes", "no", "unknown")
 _MOST = 1 << 31  # bytes that one array of strings holds: longer columns stay in several
@@ -79,6 +83,16 @@ def normal(
     name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str
 ) -> pa.Array | pa.ChunkedArray:
     """Return a column in the type that its name asks for: strings, float32 labels and numbers, vectors, attributes."""
+    try:
+        return _normal(name, column, ids, source)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # whose words may be a patient's
+        wanted = f"{_LISTS.get(name.partition('.')[0], 'words or numbers')}, not {column.type}"
+        raise DataError(f"{source}: the column {name!r} must hold {wanted}: write them so.") from None
+
+
+def _normal(
+    name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str
+) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, pa.ChunkedArray) and column.nbytes >= _MOST and _is_words(column.type):
         cuts = ((chunk, start) for chunk in column.chunks for start in range(0, len(chunk), _PIECE))
         made = [normal(name, chunk.slice(start, _PIECE), None, source) for chunk, start in cuts]
@@ -132,7 +146,7 @@ def plain_numbers(name: str, values: Sequence[str | None]) -> Sequence[str | flo
             continue
         try:
             number = float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             return values
         if value not in (str(number), str(int(number)) if number.is_integer() else ""):
             return values
@@ -157,13 +171,7 @@ def _checked(name: str, array: pa.Array, known: Sequence[str], source: str, hint
 
 def _boxes(name: str, array: pa.Array, source: str) -> pa.Array:
     """Lists of low and high corners, x first, in pixels or voxels; an empty list: somebody looked and found none."""
-    try:
-        array = array.cast(pa.list_(pa.list_(pa.float32())))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"{source}: the column {name!r} must hold lists of x0, y0, x1, y1, of a volume x0, y0, z0, x1, y1, z1: "
-            "write them so."
-        ) from None
+    array = array.cast(pa.list_(pa.list_(pa.float32())))
     boxes = pc.list_flatten(array)
     flat = pc.list_flatten(boxes).to_numpy(zero_copy_only=False)
     length = len(flat) // len(boxes) if len(boxes) else 4

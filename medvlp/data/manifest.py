@@ -367,6 +367,8 @@ class Manifest:
 def _check_names(names: Sequence[str], count: int, source: str) -> None:
     if "id" not in names:
         raise DataError(f"{source} has no column 'id' (it has: {', '.join(names)}): add one unique name a row.")
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise DataError(f"{source} names the column {twice[0]!r} twice: rename or drop one.")
     if not any(name.partition(".")[0] in _REQUIRED_ONE_OF for name in names):
         raise DataError(f"{source} has nothing to encode: it needs a column of the kind {', '.join(_REQUIRED_ONE_OF)}.")
     if count == 0:
