@@ -6,10 +6,13 @@ is asked for one by one: a hundred thousand rows are checked in seconds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from medvlp.core.errors import DataError, did_you_mean
+from medvlp.core.fields import KINDS
 from medvlp.core.grouped import grouped
 from medvlp.data.layouts._dicom_tree import Header, scan_tree
 from medvlp.data.manifest import Manifest
@@ -167,6 +170,13 @@ def published_manifest(
         raise DataError(f"No record of {source} is left ({counts}): loosen the selection, or check the root {root}.")
     chosen = {name: [values[row] for row in keep] for name, values in columns.items()}
     return Manifest.of(chosen, root=root, meta={**meta, "skipped": left})
+
+
+def alike(name: str, values: Sequence[Any]) -> list[Any]:
+    """Write values as JSON does where others of a column are words, and lists that are no marks or vectors."""
+    kinds = {type(value) for value in values if value is not None}
+    written = (str in kinds and len(kinds) > 1) or (kinds & {list, dict} and name.partition(".")[0] not in KINDS)
+    return [json.dumps(v, default=str) if written and not isinstance(v, str | None) else v for v in values]
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, list[object]]:

@@ -14,7 +14,7 @@ from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import write_bytes
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
-from medvlp.data.layouts._published import columns_of
+from medvlp.data.layouts._published import alike, columns_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
 from medvlp.data.splits._lists import PART_WORDS
@@ -54,7 +54,7 @@ def index(
             rows.append({"id": f"{path.stem}/{at:06d}", "split": part, **row})
         notify(progress, done, len(paths))
     values = columns_of(rows)
-    values |= {name: plain_numbers(name, values[name]) for name in wanted if name in values}  # pyrefly: ignore
+    values |= {n: plain_numbers(n, alike(n, values[n])) for n in wanted if n in values}
     return Manifest.of(values, root=folder, meta={"layout": "hugging_face", "files": len(paths)})
 
 

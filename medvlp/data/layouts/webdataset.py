@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medvlp.core.errors import DataError, did_you_mean
-from medvlp.core.fields import KINDS
 from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._files import OnProgress, Root
-from medvlp.data.layouts._published import columns_of
+from medvlp.data.layouts._published import alike, columns_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import notify
 from medvlp.data.text_table import SHORT_NAMES
@@ -70,7 +69,7 @@ def index(
     if not rows:
         raise DataError(f"The {len(paths)} shards of {root} hold no picture and no text: check which files they are.")
     values = columns_of(rows)
-    values |= {name: plain_numbers(name, _alike(name, values[name])) for name in wanted}  # pyrefly: ignore
+    values |= {name: plain_numbers(name, alike(name, values[name])) for name in wanted}  # pyrefly: ignore
     meta = {"layout": "webdataset", "skipped": {"nothing_to_encode": left} if left else {}}
     return Manifest.of(values, root=root, meta=meta)
 
@@ -112,13 +111,6 @@ def _row(
         seen.update(facts)
         row |= {column: facts[key] for column, key in wanted.items() if facts.get(key) is not None}
     return row
-
-
-def _alike(name: str, values: Sequence[Any]) -> list[Any]:
-    """Write values as JSON does where others of a column are words, and lists that are no marks or vectors."""
-    kinds = {type(value) for value in values if value is not None}
-    written = (str in kinds and len(kinds) > 1) or (list in kinds and name.partition(".")[0] not in KINDS)
-    return [json.dumps(value) if written and not isinstance(value, str | None) else value for value in values]
 
 
 def _text(where: str, ending: str, files: dict[str, str | bytes]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from medvlp.core.errors import DataError
 from medvlp.data.layouts import index_cohort
+from medvlp.data.splits import make_split
 from medvlp.io import read_image
 
 
@@ -59,6 +61,19 @@ def test_a_class_of_minus_one_is_no_label(root: Path) -> None:
     manifest = index_cohort("hugging_face", root, {"columns": WANTED})
     for name in ("label.normal", "label.bacterial_pneumonia"):
         assert np.isnan(manifest.column(name)).tolist() == [True, False, False, False]
+
+
+def test_dates_lists_and_numbers_beside_words_are_words(tmp_path: Path) -> None:
+    """A shard whose patients are numbers and one whose patients are words are one column, and a day is a day."""
+    for part, who, day in (("train", [7], 1), ("test", ["7b"], 2)):
+        columns = {"report": ["Clear."], "who": who, "when": [datetime(2020, 3, day)], "tags": [["pa", "lateral"]]}
+        pq.write_table(pa.table(columns), tmp_path / f"{part}-00000.parquet")
+    wanted = {"text": "report", "patient_id": "who", "date": "when", "tags": "tags"}
+    manifest = index_cohort("hugging_face", tmp_path, {"columns": wanted})
+    assert manifest.column("id.patient").tolist() == ["7b", "7"]
+    assert manifest.column("tags").tolist() == ['["pa", "lateral"]'] * 2
+    split = make_split(manifest, {"name": "time", "column": "date", "cuts": {"test": "2020-03-02"}})
+    assert split.parts == {"train": ("train-00000/000000",), "test": ("test-00000/000000",)}
 
 
 def test_faults_are_one_sentence(root: Path) -> None:
