@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,12 +30,20 @@ def test_the_items_are_those_of_the_publications() -> None:
     assert set(SECTIONS) <= set(fact_names())
 
 
-def test_the_page_has_every_item_and_says_what_is_not_reported(page: str, inputs: ReportInputs) -> None:
+def test_the_page_has_every_item_and_says_what_is_not_reported_and_by_which_name_it_is_told(
+    page: str, inputs: ReportInputs, tmp_path: Path
+) -> None:
     section = page[page.index('<section id="checklists">') : page.index('<section id="run">')]
     facts = facts_of(inputs)
     answers = [answer for checklist in checklists() for answer in answered(checklist, facts)]
     assert section.count("<tr><th") == len(answers) + 2
     assert section.count("not reported") == sum(answer.words is None for answer in answers) > 10
+    names = re.findall(r"not reported</span> <code>(\w+)</code>", section)
+    assert names == [answer.item.fact for answer in answers if answer.words is None]
+    study = tmp_path / "study.yaml"
+    study.write_text("".join(f"{name}: Told.\n" for name in dict.fromkeys(names)))
+    known = facts_of(replace(inputs, study={**inputs.study, **read_study(study)}))
+    assert all(answer.words for checklist in checklists() for answer in answered(checklist, known))
     assert "Nobody paid." in section
     told = [answer.words for answer in answered(checklists()[0], facts)]
     assert f"{sum(words is not None for words in told)} of 44 items reported here" in section
