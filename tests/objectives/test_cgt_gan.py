@@ -66,7 +66,7 @@ def test_the_critic_reads_the_mean_of_the_states_of_real_words_in_their_places()
         words = critic.word(ids[row, :length]) + critic.position[:length]
         states = critic.trunk(words[None], None, layers=False, attention=False).tokens[0]
         torch.testing.assert_close(found[row], critic.output(sum(states) / length)[0])
-    with pytest.raises(ConfigError, match="reads at most 512 words and was given 513: raise its max_length"):
+    with pytest.raises(ConfigError, match="reads 512 words, not 513: raise its max_length"):
         critic.logits(torch.zeros(1, 513, dtype=torch.int64), torch.ones(1, 513, dtype=torch.bool))
     assert critic.logits(ids[:0], mask[:0]).shape == (0,)
     assert critic.logits(ids[:1], mask[:1] & False).isfinite().all()

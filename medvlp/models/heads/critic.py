@@ -58,10 +58,7 @@ class Critic(Head):
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return (R,) of texts (R, L) whose real tokens `mask` (R, L) tells; above 0 is real."""
         if ids.shape[1] > len(self.position):
-            raise ConfigError(
-                f"The critic reads at most {len(self.position)} words and was given {ids.shape[1]}: raise its "
-                "max_length, or lower the tokenizer's."
-            )
+            raise ConfigError(f"The critic reads {len(self.position)} words, not {ids.shape[1]}: raise its max_length.")
         words = self.word(ids) + self.position[: ids.shape[1]]
         states = self.trunk(words, mask, layers=False, attention=False).tokens
         weight = mask.to(states.dtype)[:, :, None]
