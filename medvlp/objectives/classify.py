@@ -31,10 +31,10 @@ class Classify(Labelled):
     as torch's `BCEWithLogitsLoss` with `pos_weight`. With `exclusive`, averaged over rows, each weighing w of its class
     (torch's `CrossEntropyLoss` with `weight`)::
 
-        exclusive = - log softmax(z)[class with label 1]
+        exclusive = - sum over classes of y log softmax(z)
 
-    NaN and -1 (uncertain) take no part, unless they are taken for something; a row of exclusive classes takes part if
-    one of them is 1.
+    NaN and -1 (uncertain) take no part, unless they are taken for something; a row of exclusive classes counts as far
+    as they are there: one is 1, or those of two pictures that the batch view `mixup` mixed are shares.
 
     Args:
         labels: K findings, fields ``label.LABEL``.
@@ -114,12 +114,10 @@ class Classify(Labelled):
         return {"binary": Term.of(losses.flatten(), known.flatten().to(losses.dtype))}
 
 
-def _exclusive(logits: Tensor, labels: Tensor, weights: Tensor) -> Term:
-    present = labels == 1
-    if bool((present.sum(1) > 1).any()):
+def _exclusive(logits: Tensor, shares: Tensor, weights: Tensor) -> Term:
+    if bool((shares.sum(1) > 1.001).any()):
         raise DataError(
             "A sample has several classes that exclude each other: mend its labels, or set exclusive: false."
         )
-    chosen = present.int().argmax(1)
-    losses = F.cross_entropy(logits, chosen, reduction="none")
-    return Term.of(losses, torch.where(present.any(1), weights[chosen], 0.0))
+    shares = shares.to(logits.dtype) * weights
+    return Term(-(shares * logits.log_softmax(1)).sum(), shares.sum())

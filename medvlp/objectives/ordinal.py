@@ -19,10 +19,11 @@ class Ordinal(Labelled):
     With the logit z_k, sigmoid z_k is the probability of step k among those that reached step k - 1, and is taught on
     them alone::
 
-        ordinal = - mean over k and rows with y_{k-1} = 1 of y_k log sigmoid(z_k) + (1 - y_k) log sigmoid(-z_k)
+        ordinal = - sum over k and rows of y_k log sigmoid(z_k) + (y_{k-1} - y_k) log sigmoid(-z_k) / sum of y_{k-1}
 
-    (y_0 = 1). The probability of step k is the product of sigmoid z_1 to sigmoid z_k: it never grows with k. NaN and -1
-    (uncertain) take no part. A table with one column of grades gives its steps by ``label.edema: "grade>=1"``.
+    (y_0 = 1; labels of pictures that the batch view `mixup` mixed are shares). The probability of step k is the product
+    of sigmoid z_1 to sigmoid z_k: it never grows with k. NaN and -1 (uncertain) take no part. A table with one column
+    of grades gives its steps by ``label.edema: "grade>=1"``.
 
     Args:
         labels: K steps, from least to most.
@@ -55,12 +56,13 @@ class Ordinal(Labelled):
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
         labels, known = labels_of(ctx, self.key, self.labels)
-        reached = torch.cat([torch.ones_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 1)], dim=1)
-        passed = torch.cat([torch.zeros_like(known[:, :1]), known[:, :-1] & (labels[:, :-1] == 0)], dim=1)
-        if bool((passed & known & (labels == 1)).any()):
+        logits, labels = ctx[self.key], labels.to(ctx[self.key].dtype)
+        before = torch.cat([torch.ones_like(labels[:, :1]), labels[:, :-1]], dim=1)
+        asked = known & torch.cat([torch.ones_like(known[:, :1]), known[:, :-1]], dim=1)
+        if bool((asked & (labels > before + 1e-3)).any()):
             raise DataError(
                 f"A sample has a step of {', '.join(self.labels)} and not the one before it: each must imply those "
                 f"before it, so mend its labels or their order."
             )
-        losses = F.binary_cross_entropy_with_logits(ctx[self.key], labels.to(ctx[self.key].dtype), reduction="none")
-        return {"ordinal": Term.of(losses.flatten(), (reached & known).flatten().to(losses.dtype))}
+        losses = labels * F.logsigmoid(logits) + (before - labels) * F.logsigmoid(-logits)
+        return {"ordinal": Term(-losses[asked].sum(), before[asked].sum())}

@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.keys import parse_key
 from medvlp.core.protocols import Objective
 from medvlp.core.sample import Batch, Column
+from medvlp.data.batch_views.mixup import Mixup
 from medvlp.objectives.classify import Classify
 from medvlp.objectives.focal import Focal
 from tests.objectives.pictures import batch_of, discs, make_task
@@ -57,6 +58,28 @@ def test_exclusive_is_torchs_cross_entropy_over_the_rows_whose_class_is_known() 
     term = Classify(labels=list("abc"), exclusive=True, positive_weights=weights)(context(logits))["exclusive"]
     expected = F.cross_entropy(logits[[0, 1, 3]], torch.tensor([0, 2, 1]), weight=torch.tensor(weights).double())
     torch.testing.assert_close(term.value(), expected)
+
+
+def test_classes_of_mixed_pictures_are_taught_by_their_shares() -> None:
+    """mixup (Zhang et al. 2018): the mean of the pictures' own cross entropies, each as far as it is in the mixture."""
+    logits, weights = rand(4, 3), [2.0, 1.0, 0.5]
+    labels = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, NAN, 1.0]])
+    batch = Batch.of(
+        {"image": torch.zeros(4, 1, 2, 2), **{f"label.{name}": labels[:, k] for k, name in enumerate("abc")}}
+    )
+    mixed = Mixup(alpha=5.0)(batch, seed=0)
+    ctx = Context(parts={parse_key("image/findings"): Part(logits, torch.arange(4))}, batch=mixed, chunk=True)
+    term = Classify(labels=list("abc"), exclusive=True, positive_weights=weights)(ctx)["exclusive"]
+    total = share = 0.0
+    for row in range(4):
+        for k, name in enumerate("abc"):
+            y = float(mixed[f"label.{name}"].values[row])
+            if y == y:
+                total += weights[k] * y * float(F.cross_entropy(logits[row], torch.tensor(k)))
+                share += weights[k] * y
+    assert 0 < float(mixed["label.a"].values[0]) < 1
+    assert float(term.count) == pytest.approx(share)
+    assert float(term.value()) == pytest.approx(total / share)
 
 
 def test_crops_of_a_picture_have_its_labels() -> None:

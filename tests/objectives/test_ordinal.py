@@ -36,6 +36,16 @@ def test_a_step_is_asked_of_those_that_reached_the_one_before() -> None:
     assert float(term.value()) == pytest.approx(total / len(pairs))
 
 
+def test_mixed_grades_are_taught_as_both_in_their_shares() -> None:
+    logits, share = rand(1, 3), 0.3
+    mixed, low, high = (
+        Ordinal(labels=list("abc"))(context(logits, steps[None]))["ordinal"]
+        for steps in (share * STEPS[1] + (1 - share) * STEPS[3], STEPS[1], STEPS[3])
+    )
+    assert float(mixed.count) == pytest.approx(share * 2 + (1 - share) * 3)
+    assert float(mixed.sum) == pytest.approx(share * float(low.sum) + (1 - share) * float(high.sum))
+
+
 def test_what_cannot_be_is_refused() -> None:
     broken = torch.tensor([[1.0, 0.0, 1.0]])
     with pytest.raises(DataError, match="A sample has a step of a, b, c and not the one before it"):
