@@ -59,24 +59,45 @@ def read_frame(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> 
     return _finish(values, layout, layout.bits_stored, layout.photometric, "uncompressed")
 
 
+def native_length(parsed: Parsed, layout: Layout, notes: list[str]) -> int:
+    """Return the bytes of all uncompressed frames, compared with the length of their element; `notes` as `read_frame`.
+
+    A wrong number of rows or columns leaves at least a row or a column over: less, or only zeros, is padding.
+    """
+    bits, length = layout.bits_allocated, parsed.length or 0
+    expected = (layout.frame_pixels * layout.frames * layout.samples * bits + 7) // 8
+    if layout.photometric == "YBR_FULL_422" and length in _padded(expected):
+        notes.append(
+            "PhotometricInterpretation is YBR_FULL_422 but the chrominance is not subsampled: read as YBR_FULL"
+        )
+    elif layout.photometric == "YBR_FULL_422":
+        expected = expected // 3 * 2
+    size = f"{layout.rows} x {layout.columns} x {layout.samples}"
+    needs = f"{layout.frames} frames of {size} at {bits} bits need {expected} bytes of pixel data"
+    if parsed.available < min(length, expected):
+        raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
+    if length < expected:
+        raise UnreadableImage("truncated", detail=f"{needs}, it has {length}")
+    rest = length - expected
+    parsed.stream.seek(parsed.offset + expected)
+    padding = rest < max(2, min(layout.rows, layout.columns) * bits // 8)
+    if not padding and (bits == 1 or rest > 1 << 16 or any(parsed.stream.read(rest))):
+        raise UnreadableImage("length_mismatch", detail=f"{needs}, it has {length}")
+    if length not in _padded(expected):
+        notes.append(f"{rest} bytes behind the last pixel were ignored")
+    return expected
+
+
 def _native(parsed: Parsed, layout: Layout, frame: int, notes: list[str]) -> np.ndarray:
     """Cut one uncompressed frame out of the file; its length was proved first."""
+    frame_bytes = native_length(parsed, layout, notes) // layout.frames
     if layout.bits_allocated == 1:
         return _native_bits(parsed, layout, frame)
     width = layout.bits_allocated // 8
     samples = layout.samples
-    subsampled = layout.photometric == "YBR_FULL_422"
-    frame_bytes = layout.frame_pixels * width * (2 if subsampled else samples)
-    if subsampled and parsed.length in _padded(layout.frame_pixels * width * 3 * layout.frames):
-        subsampled, frame_bytes = False, layout.frame_pixels * width * 3
-        notes.append(
-            "PhotometricInterpretation is YBR_FULL_422 but the chrominance is not subsampled: read as YBR_FULL"
-        )
+    subsampled = frame_bytes < layout.frame_pixels * width * samples
     if subsampled and layout.columns % 2:
         raise UnreadableImage("bad_header", detail=f"YBR_FULL_422 with an odd number of columns ({layout.columns})")
-    _check_length(
-        parsed, layout, frame_bytes * layout.frames, smallest_lie=min(layout.rows, layout.columns) * width, notes=notes
-    )
     order = parsed.header.order
     code = {"float32": "f4", "float64": "f8"}.get(layout.kind, f"u{width}")
     if width == 1 and order == ">" and parsed.vr == "OW":
@@ -109,38 +130,12 @@ def _padded(length: int) -> tuple[int, int]:
     return length, length + length % 2
 
 
-def _check_length(parsed: Parsed, layout: Layout, expected: int, *, smallest_lie: int, notes: list[str]) -> None:
-    """Compare the layout with the element's length.
-
-    A wrong number of rows or columns leaves at least ``smallest_lie`` bytes over: fewer, or only zeros, are padding.
-    """
-    length, size = parsed.length or 0, f"{layout.rows} x {layout.columns} x {layout.samples}"
-    needs = f"{layout.frames} frames of {size} at {layout.bits_allocated} bits need {expected} bytes of pixel data"
-    if parsed.available < min(length, expected):
-        raise UnreadableImage("truncated", detail=f"its pixel data ends after {parsed.available} of {length} bytes")
-    if length < expected:
-        raise UnreadableImage("truncated", detail=f"{needs}, it has {length}")
-    rest = length - expected
-    parsed.stream.seek(parsed.offset + expected)
-    if rest >= max(2, smallest_lie) and (rest > 1 << 16 or any(parsed.stream.read(rest))):
-        raise UnreadableImage("length_mismatch", detail=f"{needs}, it has {length}")
-    if length not in _padded(expected):
-        notes.append(f"{rest} bytes behind the last pixel were ignored")
-
-
 def _native_bits(parsed: Parsed, layout: Layout, frame: int) -> np.ndarray:
     """One bit a pixel, first pixel in the lowest bit; frames follow without padding (PS3.5 8.2)."""
-    total = layout.frame_pixels * layout.frames
-    length, written = (total + 7) // 8, parsed.length or 0
-    needs = f"{total} pixels of 1 bit need {length} bytes of pixel data"
-    if min(written, parsed.available) < length:
-        raise UnreadableImage("truncated", detail=needs)
-    if written > length + 1:
-        raise UnreadableImage("length_mismatch", detail=needs)
     first = frame * layout.frame_pixels
     start, stop = first // 8, (first + layout.frame_pixels + 7) // 8
     if parsed.header.order == ">" and parsed.vr == "OW":
-        data = _swapped_bytes(parsed, start, min(stop, written) - start)
+        data = _swapped_bytes(parsed, start, stop - start)
     else:
         parsed.stream.seek(parsed.offset + start)
         data = parsed.stream.read(stop - start)

@@ -15,7 +15,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from medvlp.io.deidentify.dataset import deidentify_dataset
 from medvlp.io.deidentify.known import KnownWords
-from medvlp.io.deidentify.pixels import Searched, clean_pixels, without_rest, without_words
+from medvlp.io.deidentify.pixels import PIXELS, Searched, clean_pixels
 from medvlp.io.deidentify.profile import Profile
 from medvlp.io.deidentify.secret import Secret
 from medvlp.io.dicom_file import SLICES, inflated, quiet
@@ -70,18 +70,15 @@ def deidentify_dicom(
             raise UnreadableImage("bad_header", detail="it lacks a SOP UID: it is no DICOM object, or a DICOMDIR")
         if str(dataset.SOPClassUID).startswith(_DOCUMENTS):
             raise UnreadableImage("unsupported_format", detail="it is a document, film or voice: no rule can clean it")
-        if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in _PIXELS):
+        if ("Rows" in dataset or dataset.SOPClassUID in SLICES) and not any(dataset.get(name) for name in PIXELS):
             raise UnreadableImage("truncated", detail="it is an image and ends before its pixel data")
         if not dataset.file_meta.get("TransferSyntaxUID"):  # then it is the one that the file was read by
             implicit, little = dataset.original_encoding
             plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
         stream.seek(0)
-        shown = any(name in dataset for name in _PIXELS)
+        shown = any(name in dataset for name in PIXELS)
         searched = clean_pixels(dataset, stream, mode=profile.pixels) if shown else Searched(seen=False)
-        for element in (dataset[name] for name in _PIXELS if name in dataset):
-            packed = element.is_undefined_length
-            element.value = without_words(element.value) if packed else without_rest(element.value, dataset)
         done = deidentify_dataset(
             dataset, profile=profile, secret=secret, clean=clean or (lambda text, known: known.scrub(text)),
             pixels_seen=searched.seen,
@@ -92,9 +89,6 @@ def deidentify_dicom(
         dcmwrite(buffer, dataset, enforce_file_format=True)
     names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
     return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
-
-
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def _ends_inside(dataset: Dataset) -> bool:

@@ -13,11 +13,12 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from medvlp.io.deidentify.burned_in import find_text
 from medvlp.io.dicom import rgb_of
 from medvlp.io.dicom_file import SEGMENTATIONS, SLICES, parse
-from medvlp.io.dicom_frames import read_frame
+from medvlp.io.dicom_frames import native_length, read_frame
 from medvlp.io.dicom_layout import Layout, check_layout
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.image import Account
 
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 #: CT, MR, PET and NM, and their enhanced kinds (SLICES), as the scanner made them: numbers that nobody writes into, and
 #: a mask that is wrong would spoil them. Their screen shots are secondary captures, their annotated copies DERIVED.
 _SCANNED = ["ORIGINAL", "PRIMARY"]
@@ -41,9 +42,17 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     """Search every frame for burned-in text, and in ultrasound for what lies outside its regions; paint it over.
 
     Where something is painted over, or an overlay stands in the unused bits of the pixels, the pixels of `dataset` are
-    replaced by uncompressed ones; else they are left as they are, bit for bit. `mode` "flag" refuses a file with text
+    replaced by uncompressed ones; else they are left as they are, bit for bit, without what stands beside and behind
+    them. `mode` "flag" refuses a file with text
     instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
     """
+    parsed = parse(stream)
+    element = next(dataset[name] for name in PIXELS if name in dataset)
+    if parsed.length is None:
+        element.value = _without_words(element.value)
+    else:  # of an odd number of bytes the last pixel may be the even one (PS3.5 8.1.1)
+        length = native_length(parsed, check_layout(parsed, []), [])
+        element.value = element.value[: length + length % 2]
     stated = str(dataset.get("BurnedInAnnotation", "")).upper()
     # An overlay may stand in the pixels' unused bits (PS3.5 8.1.2, retired), at bit 0 too if it has no Overlay Data.
     overlays = [tag for tag in list(dataset.keys()) if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102]
@@ -53,7 +62,6 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     if not search and not beside:
         return Searched(seen=False)
     notes: list[str] = []
-    parsed = parse(stream)
     layout = check_layout(parsed, notes)
     if str(dataset.SOPClassUID) in SEGMENTATIONS or layout.bits_allocated == 1 or layout.kind != "int":
         return Searched(seen=False)  # a segmentation or a parametric map: no text is ever drawn into it
@@ -81,7 +89,7 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
     return Searched(seen=search, frames=frames, share=float(np.mean(shares)))
 
 
-def without_words(data: bytes) -> bytes:
+def _without_words(data: bytes) -> bytes:
     """Return encapsulated pixel data with zeros for all that its JPEG streams say beside the picture (T.81 B.2.4)."""
     clean = bytearray(data)
     for found in _START.finditer(data):
@@ -97,18 +105,6 @@ def without_words(data: bytes) -> bytes:
                 clean[said:end] = bytes(len(clean[said:end]))
             at = end
     return bytes(clean)
-
-
-def without_rest(data: bytes, dataset: Dataset) -> bytes:
-    """Return uncompressed pixel data cut behind its last pixel; refused where that may be more than padding."""
-    least = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1), ("BitsAllocated", 64))
-    rows, columns, samples, frames, bits = (int(dataset.get(name) or value) for name, value in least)
-    size = -(-rows * columns * samples * frames * bits // 8)
-    size -= size // 3 if len(data) < size and dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else 0
-    rest = data[size + size % 2 :]  # of an odd number of bytes the last pixel may be the even one (PS3.5 8.1.1)
-    if len(rest) >= min(rows, columns) * bits // 8 and any(rest):
-        raise UnreadableImage("length_mismatch", detail=f"its pixel data is {len(rest)} bytes longer than its pixels")
-    return data[: len(data) - len(rest)]
 
 
 def _painted(values: np.ndarray, mask: np.ndarray, shown: np.ndarray) -> np.ndarray:
