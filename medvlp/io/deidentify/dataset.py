@@ -20,8 +20,7 @@ from medvlp.io.deidentify.secret import Secret, is_uid
 
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_PATIENT_ID, _PATIENT_NAME, _ACCESSION = 0x00100020, 0x00100010, 0x00080050
-_PREFIX = {_PATIENT_ID: "p", _PATIENT_NAME: "p", _ACCESSION: "a"}
+_PREFIX = {0x00100020: "p", 0x00100010: "p", 0x00080050: "a"}  # of Patient ID, Patient's Name and Accession Number
 _AGE = 0x00101010
 _DUMMY: dict[str, object] = {
     "DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "DS": "0", "IS": "0", "UR": "about:blank",
