@@ -295,3 +295,15 @@ def test_numbers_after_a_name_written_from_right_to_left_stand_outside_of_it():
     assert f"AUROC of {shown}: 0.75 for site <bdi>بيروت</bdi>, -0.10 (95 % -0.15 to -0.05)" in page
     assert f'<span class="small">{shown}, ' in page
     assert _isolated("تاريخ سابق 3 of edema & more") == "<bdi>تاريخ سابق</bdi> 3 of edema &amp; more"
+
+
+@pytest.mark.parametrize(("used", "shown"), [(0, 0), (2, 2), (None, 1)], ids=["of none", "of two", "the only finding"])
+def test_a_gap_is_over_as_many_findings_as_it_says(used, shown):
+    counts = Counts(n=94, patients=51, labels_used=used)
+    rows = [
+        Metric(metric=metric, label="macro", value=None, group="view=PA", reason="n_too_small", counts=counts)
+        for metric in ("auroc", "auroc_gap")
+    ]
+    page = render_report(ReportInputs(title="t", results=(Result(name="zero_shot", metrics=tuple(rows)),)))
+    cell = r'<th scope="row">PA</th><td class="n">94</td>\s*<td class="n value">.*?</td>\s*<td class="n">(\d+)</td>'
+    assert re.findall(cell, page) == [str(shown)]
