@@ -21,11 +21,13 @@ from medvlp.statistics.table import rank_metrics
 class Column:
     """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
 
-    `influence` is ``(P, K)``, kept where BCa intervals are asked for; `smaller` counts patients of the smaller class.
+    `inside` says which of all rows these are; `influence` is ``(P, K)``, kept where BCa intervals are asked for;
+    `smaller` counts patients of the smaller class.
     """
 
     label: str
     group: str | None
+    inside: NDArray[np.bool_]
     ranked: RankedRows | None
     influence: FloatArray | None
     n: int
@@ -74,9 +76,8 @@ def column_of(
         'too_few_positives'
     """
     at = np.flatnonzero(inside)
-    found = _ranked(
-        rows.finding, group, rows.positive[at], rows.scores[at], clusters.patient[at], clusters, with_influence
-    )
+    truth, scores, patient = rows.positive[at], rows.scores[at], clusters.patient[at]
+    found = _ranked(rows.finding, group, inside, truth, scores, patient, clusters, with_influence)
     if found.ranked is None or found.smaller >= least:
         return found
     return replace(found, ranked=None, influence=None, reason="n_too_small")
@@ -87,25 +88,21 @@ def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, with_influence:
     truth = np.concatenate([rows.positive[rows.known] for rows in pool])
     scores = np.concatenate([rows.scores[rows.known] for rows in pool])
     patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
-    return _ranked("micro", None, truth, scores, patient, clusters, with_influence)
+    known = np.any([rows.known for rows in pool], axis=0)
+    return _ranked("micro", None, known, truth, scores, patient, clusters, with_influence)
 
 
 def _ranked(
     label: str,
     group: str | None,
+    inside: NDArray[np.bool_],
     truth: NDArray[np.bool_],
     scores: FloatArray,
     patient: NDArray[np.int64],
     clusters: Clusters,
     with_influence: bool,
 ) -> Column:
-    reason = (
-        None
-        if truth.any() and not truth.all()
-        else "no_positives"
-        if len(truth) and not truth.any()
-        else "no_negatives"
-    )
+    reason = None if truth.any() and not truth.all() else "no_negatives" if truth.any() else "no_positives"
     reason = reason if len(truth) else "no_rows"
     ranked, influence, smaller = None, None, 0
     if reason is None:
@@ -116,6 +113,7 @@ def _ranked(
     return Column(
         label=label,
         group=group,
+        inside=inside,
         ranked=ranked,
         influence=influence,
         n=len(truth),

@@ -13,7 +13,7 @@ from medvlp.evaluation.predictions import groups_of, known_rows
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate, pooled_column
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Counts, Metric
 from medvlp.evaluation.scoring.options import ScoreOptions
-from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.bootstrap import Clusters, count_patients, patient_clusters
 from medvlp.statistics.few import TOO_FEW, mean_reason
 from medvlp.statistics.influence import acceleration
 from medvlp.statistics.intervals import Form, interval_of
@@ -45,7 +45,6 @@ def rank_metrics(table: pd.DataFrame, findings: Sequence[str], options: ScoreOpt
     taking_part = [each.label for each in everybody if each.ranked is not None and each.positives >= min_positives]
     part = [parsed[label] for label in taking_part]
     pooled = pooled_column(part, clusters, with_influence) if len(part) > 1 else None
-    counted = table[np.any([rows.known for rows in part], axis=0)] if part else table
     grouped = [
         column_of(
             parsed[finding],
@@ -70,11 +69,11 @@ def rank_metrics(table: pd.DataFrame, findings: Sequence[str], options: ScoreOpt
         labels = [each.label for each in averaged]
         for at, metric in enumerate(kinds):
             rows = [(_row(column, metric, split, level), found.get((column.label, column.group))) for column in members]
-            macro = _macro_row(members, averaged, metric, split, level, group, counted, min_positives)
+            macro = _macro_row(members, averaged, metric, split, level, group, clusters, min_positives)
             rows.append((macro, mean_estimate([found[label, group] for label in labels])))
             if group is not None and averaged and labels != taking_part:
                 same = [each for each in everybody if each.label in labels]
-                row = _macro_row(everybody, same, metric, split, level, None, counted, min_positives)
+                row = _macro_row(everybody, same, metric, split, level, None, clusters, min_positives)
                 row = replace(row, metric=metric + ALIKE, group=group)
                 rows.append((row, mean_estimate([found[label, None] for label in labels])))
             if group is None and len(averaged) > 1:
@@ -112,9 +111,10 @@ def _macro_row(
     split: str,
     level: float,
     group: str | None,
-    table: pd.DataFrame,
+    clusters: Clusters,
     min_positives: int,
 ) -> Metric:
+    inside = np.any([column.inside for column in averaged or members], axis=0)
     return Metric(
         metric=metric,
         label="macro",
@@ -125,9 +125,9 @@ def _macro_row(
         reason=_why(members, averaged),
         interval=ConfidenceInterval(level=level),
         counts=Counts(
-            n=len(table) if group is None else max(column.n for column in members),
+            n=int(inside.sum()),
             positives=sum(column.positives for column in averaged),
-            patients=table["patient_id"].nunique() if group is None else max(column.patients for column in members),
+            patients=count_patients(clusters.patient[inside]),
             labels_used=len(averaged),
             min_positives=min_positives if min_positives > 1 else None,
         ),

@@ -118,6 +118,19 @@ def test_a_group_is_the_same_numbers_on_its_rows(other: str) -> None:
     assert row.interval.low < row.value < row.interval.high
 
 
+def test_the_cases_of_a_groups_mean_are_those_of_which_a_finding_of_it_is_known() -> None:
+    table = _table()
+    table["group:site"] = np.where(np.arange(len(table)) % 3 == 0, "north", "south")
+    table["label:edema"], table["score:edema"] = 0, 0.5  # known of all, and in no mean
+    result = _evaluate(table)
+    for rows, group in ((table, None), (table[table["group:site"] == "north"], "site=north")):
+        counts = result.find("auroc", "macro", group=group).counts
+        known = rows[rows[["label:effusion", "label:nodule"]].isin([0, 1]).any(axis=1)]
+        most = rows[["label:effusion", "label:nodule"]].isin([0, 1]).sum().max()
+        assert most < len(known) < len(rows)
+        assert (counts.labels_used, counts.n, counts.patients) == (2, len(known), known["patient_id"].nunique())
+
+
 def test_size_terciles_compare_each_third_of_the_positives_with_all_negatives() -> None:
     table = _table()
     positive = (table["label:nodule"] == 1).to_numpy()
