@@ -16,7 +16,7 @@ from typing import Literal
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, list_files, skip
-from medvlp.data.layouts._published import Row, manifest_of, read_headers
+from medvlp.data.layouts._published import Row, label_columns, manifest_of, read_headers
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress
 from medvlp.data.text_table import Table, read_table
@@ -126,9 +126,9 @@ def _physionet(root: Path) -> Iterable[_Part]:
             raise DataError(f"{path} has no column {card.labels[lacking[0]]!r}: check which release it is.")
         readings: _Readings = {}
         who = table.column("rad_id") if "rad_id" in table.names else ["consensus"] * len(table.rows)
-        columns = {finding: table.column(name) for name, finding in names.items()}
+        columns = label_columns(table, {finding: name for name, finding in names.items()})
         for place, (image, reader) in enumerate(zip(table.column("image_id"), who, strict=True)):
-            present = {finding for finding, values in columns.items() if values[place] in ("1", "1.0")}
+            present = {finding for finding in names.values() if columns[f"label.{finding}"][place] == 1}
             readings.setdefault(image, {})[reader] = _Reading(present)
         boxes = root / "annotations" / f"annotations_{split}.csv"
         if boxes.is_file():

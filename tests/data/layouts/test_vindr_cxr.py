@@ -176,7 +176,13 @@ def test_a_wrong_table_is_one_sentence(kaggle: Path, physionet: Path) -> None:
     path.write_text(path.read_text().replace("Oedema", "Edema").replace("1,2,3,5", "1,2,3,five"))
     with pytest.raises(DataError, match=r"line 3: the box 1, 2, 3, five is no numbers"):
         index_cohort("vindr_cxr", physionet, {"require_files": False})
+    path.write_text(path.read_text().replace("1,2,3,five", "1,2,3,5"))
     labels = physionet / "annotations" / "image_labels_test.csv"
+    said = labels.read_text()
+    labels.write_text(said.replace(",1", ",TRUE"))  # as a spreadsheet saves it: it was taken for absent
+    with pytest.raises(DataError, match=r"image_labels_test.csv, line 2: Other disease is 'TRUE', where a label is 1"):
+        index_cohort("vindr_cxr", physionet, {"require_files": False})
+    labels.write_text(said)
     labels.write_text(labels.read_text().replace("Lung cyst", "Lungcyst"))
     path.unlink()
     with pytest.raises(DataError, match="has no column 'Lung cyst'"):
