@@ -21,6 +21,7 @@ from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.quarantine import Quarantined, write_quarantine
 from medvlp.data.readable import look_through
+from medvlp.data.spellings import notes_of
 from medvlp.data.text_table import read_table
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ def read_films(
     manifest = whole.having(field)
     if blank := len(whole) - len(manifest):
         logger.info(f"Rows of {table} that name no file, and are left out: {blank}.")
+    for sentence in notes_of(manifest):
+        logger.info(sentence)
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
         survey = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)

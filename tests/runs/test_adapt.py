@@ -353,14 +353,18 @@ def test_a_table_without_validation_films_is_refused_before_anything_is_fitted(f
     assert not (tmp_path / "run" / "adapters").exists()
 
 
-def test_rows_that_name_no_file_are_left_out_and_logged(folder: Path, tmp_path: Path) -> None:
+def test_rows_that_name_no_file_are_left_out_and_logged_and_so_is_a_patient_of_two_names(
+    folder: Path, tmp_path: Path
+) -> None:
     table = tmp_path / "labels.csv"
-    write(table, [["001_0.png", "a", "1"], ["", "b", "0"], ["002_0.png", "c", "0"]], ["path", "patient_id", "effusion"])
+    rows = [["001_0.png", "7", "1"], ["", "b", "0"], ["002_0.png", "07", "0"]]
+    write(table, rows, ["path", "patient_id", "effusion"])
     with messages() as logged:
         films = read_films(folder / "films", table, tmp_path / "films.parquet", one_patient_per_image=False, workers=1)
     assert films.findings == {"effusion": (1, 1)}
-    assert Manifest.load(films.manifest).column("id.patient").tolist() == ["a", "c"]
+    assert Manifest.load(films.manifest).column("id.patient").tolist() == ["7", "07"]
     assert f"Rows of {table} that name no file, and are left out: 1." in logged
+    assert [each for each in logged if each.startswith("Patients under several names")]
 
 
 def test_a_blank_that_is_written_out_is_a_blank(folder: Path, tmp_path: Path) -> None:
