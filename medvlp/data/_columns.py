@@ -93,7 +93,7 @@ def normal(
 def _normal(
     name: str, column: pa.ChunkedArray | pa.Array, ids: pa.Array | None, source: str
 ) -> pa.Array | pa.ChunkedArray:
-    if isinstance(column, pa.ChunkedArray) and column.nbytes >= _MOST and _is_words(column.type):
+    if isinstance(column, pa.ChunkedArray) and column.nbytes >= _MOST and is_words(column.type):
         cuts = ((chunk, start) for chunk in column.chunks for start in range(0, len(chunk), _PIECE))
         made = [normal(name, chunk.slice(start, _PIECE), None, source) for chunk, start in cuts]
         return pa.chunked_array(made)
@@ -206,7 +206,7 @@ def _attribute(array: pa.Array) -> pa.Array:
     return _words(array)
 
 
-def _is_words(kind: pa.DataType) -> bool:
+def is_words(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
@@ -222,7 +222,7 @@ def _words(array: pa.Array) -> pa.Array:
 def _floats(name: str, array: pa.Array, source: str) -> pa.Array:
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    if _is_words(array.type):
+    if is_words(array.type):
         array = _words(array)
     try:
         array = array.cast(pa.float32())

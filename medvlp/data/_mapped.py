@@ -62,7 +62,7 @@ def _write(path: Path, target: Path) -> None:
         for batch in source.iter_batches(batch_size=_BATCH, columns=words):
             stop = start + len(batch)
             columns = {name: _columns.normal(name, batch[name], None, "") for name in words}
-            hashes[start:stop] = string_hashes(columns["id"])
+            hashes[start:stop] = string_hashes(columns["id"] if "id" in columns else whole["id"][start:stop])
             made = [columns[name] if name in columns else whole[name][start:stop] for name in schema.names]
             file.write_batch(pa.record_batch(made, schema=pa.schema(types)))
             start = stop
@@ -72,7 +72,7 @@ def _write(path: Path, target: Path) -> None:
 
 
 def _is_words(name: str, kind: Any) -> bool:  # noqa: ANN401 (pyarrow's types have none)
-    return pa.types.is_string(kind) and name.partition(".")[0] not in ("label", "number", "size", "vector", "boxes")
+    return _columns.is_words(kind) and name.partition(".")[0] not in ("label", "number", "size", "vector", "boxes")
 
 
 def string_hashes(words: pa.Array) -> np.ndarray:

@@ -100,7 +100,7 @@ class Manifest:
         if not path.is_file():
             fault = "is a folder: name a file in it, or" if path.is_dir() else "does not exist:"
             raise DataError(f"The manifest {path} {fault} make it with `medvlp data index`.")
-        mapped = None
+        source, mapped = f"The manifest {path}", None
         try:
             if path.suffix.lower() in (".csv", ".tsv"):
                 text = read_table(path, whole=True)
@@ -108,7 +108,8 @@ class Manifest:
             else:
                 with open_parquet(path) as file:
                     schema = file.schema_arrow
-                    if file.metadata.num_rows >= _mapped.LARGE and "id" in schema.names:
+                    _check_names(schema.names, file.metadata.num_rows, source)
+                    if file.metadata.num_rows >= _mapped.LARGE:
                         mapped = _mapped.mapped_table(path, cache=Cache.default())
                     table = file.read() if mapped is None else mapped.replace_schema_metadata(schema.metadata)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
@@ -120,10 +121,9 @@ class Manifest:
         if root is None and not fixed and not (folder / named).resolve().is_relative_to(folder):
             raise DataError(f"The manifest {path} names a root that climbs out of its folder: give root yourself.")
         found = root if root is not None else Path(named) if fixed else folder / named
-        source, table = f"The manifest {path}", table.replace_schema_metadata(None)
+        table = table.replace_schema_metadata(None)
         if mapped is None:
             return cls(table, root=found, meta=saved.get("meta"), source=source)
-        _check_names(table.column_names, len(table), source)
         made = object.__new__(cls)
         made._set({name: Column(table[name]) for name in table.column_names}, found, saved.get("meta"), source)
         return made

@@ -267,6 +267,19 @@ def test_a_mapped_manifest_is_the_one_in_memory(large: Path, monkeypatch: pytest
     assert Manifest.load(large / "again.parquet").hash == plain.hash
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array(["7", "08", "9"], pa.large_string()),  # as pandas writes words
+        pa.array(["7", "08", "9"]).dictionary_encode(),
+        pa.array([7, 8, 9]),
+    ],
+)
+def test_ids_of_a_large_manifest_may_be_what_other_programs_write(large: Path, ids: pa.Array) -> None:
+    pq.write_table(pa.table({"id": ids, "text": pa.array(["x"] * 3, pa.large_string())}), large / "m.parquet")
+    assert Manifest.load(large / "m.parquet").column("id").tolist() == [str(each) for each in ids.to_pylist()]
+
+
 def test_a_changed_large_manifest_is_read_again_and_its_older_copy_goes(large: Path) -> None:
     for n in (5, 6):
         pq.write_table(pa.table({name: pa.array(values) for name, values in _columns(n).items()}), large / "m.parquet")
@@ -287,8 +300,12 @@ def test_faults_of_a_large_manifest_are_the_sentences_of_a_small_one(
     large: Path, name: str, values: list[object], sentence: str
 ) -> None:
     columns = {"id": ["a", "b", "c"], "text": ["x", "y", "z"]} | {name: values}
-    pq.write_table(pa.table({each: pa.array(found) for each, found in columns.items()}), large / "m.parquet")
+    table = pa.table({each: pa.array(found) for each, found in columns.items()})
+    pq.write_table(table, large / "m.parquet")
     with pytest.raises(DataError, match=f"m.parquet: {sentence}"):
+        Manifest.load(large / "m.parquet")
+    pq.write_table(table.append_column("text", table["text"]), large / "m.parquet")
+    with pytest.raises(DataError, match=r"m\.parquet names the column 'text' twice: rename or drop one"):
         Manifest.load(large / "m.parquet")
 
 
