@@ -100,7 +100,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
     Blank lines above the header, and Excel's ``sep=;``, which then names the separator, are passed over. A file whose
-    name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values, and a name given twice.
+    name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values.
 
     Example:
         >>> import tempfile
@@ -163,9 +163,6 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     if not rows:
         raise none
     _refuse_torn(path, counts, lines, len(names))
-    twice = sorted({name for name in names if name and names.count(name) > 1}) if whole else ()
-    if twice:
-        raise DataError(f"{path} names the column {twice[0]!r} twice: rename or drop one.")
     return Table(path, names, tuple(rows), tuple(lines))
 
 

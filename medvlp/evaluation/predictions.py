@@ -134,8 +134,7 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
 def _of_csv(path: Path) -> pd.DataFrame:
     # As text: a patient "007" is not 7, and a group "NA" is not missing.
     table = read_table(path, whole=True)
-    rows = zip(*table.rows, strict=True)
-    return pd.DataFrame(dict(zip(table.names, map(list, rows), strict=True)), dtype=str)
+    return pd.DataFrame({name: table.column(name) for name in table.names if name}, dtype=str)
 
 
 def check_keys(table: pd.DataFrame, needed: Sequence[str] = ("id", "patient_id")) -> None:
