@@ -88,12 +88,14 @@ class StoredAnswer:
 
 
 def head_findings(answers: Sequence[StoredAnswer]) -> dict[str, list[str]]:
-    """Return the findings of each head that an answer with findings reads, in the order of its outputs."""
+    """Return the findings, or the listed answers to questions, of each head that one reads, in its outputs' order."""
     found = {}
     for each in answers:
-        options = fill("answers", {"name": each.component, **each.options}, where=f"answers.{each.name}")
+        options: Any = fill("answers", {"name": each.component, **each.options}, where=f"answers.{each.name}")
         if "part" in options and each.labels:
             found[str(options["part"])] = list(each.labels)
+        if options.get("answers"):
+            found[str(options["head"])] = list(options["answers"])
     return found
 
 

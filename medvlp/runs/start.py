@@ -136,7 +136,7 @@ def start_from(model: Model, source: Path, answers: Sequence[Declared] = ()) -> 
     for each in answers:  # that compare by a score with weights, such as `cross_decoder`
         if each.module is not None and not misfits(each.module.state_dict(), learnt.get(each.name, {})):
             each.module.load_state_dict(dict(learnt.get(each.name, {})))
-    gone = tuple(f"heads.{kind}/{part}." for kind in given.kinds for part in other)
+    gone = tuple(f"heads.{kind}{part}." for kind in ("", *(f"{kind}/" for kind in given.kinds)) for part in other)
     weights = {name: tensor for name, tensor in given.state_dict().items() if not name.startswith(gone)}
     fresh = model.left_out()
     if model.kinds == ("stack",) and any(name.startswith("towers.image.") for name in weights):

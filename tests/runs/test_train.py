@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from medvlp.answers.asking.declared import Declared, stored_answer
+from medvlp.answers.question import Question
 from medvlp.answers.retrieval import Retrieval
 from medvlp.config.recipe import full_tree, recipe_of, resumed
 from medvlp.config.tree import PhaseConfig, RunConfig, check_config
@@ -363,6 +364,25 @@ def test_a_head_of_other_findings_or_in_another_order_starts_afresh(tree: dict[s
         assert bool(start[f"model.{head}"].any()) == (number == 0), labels
         assert start[f"model.{head}"].shape[0] == len(labels)
         assert all(torch.equal(start[f"model.{n}"], t) for n, t in given.items() if n.startswith("towers."))
+
+
+def test_a_head_of_another_list_of_answers_starts_afresh(tmp_path: Path) -> None:
+    """Else what was "yes" of the bundle were "no" of the run, in a head of the same shape."""
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    spec = {**DUAL, "vision": VIT, "heads": {"question": {"name": "question_classifier", "answers": 2}}}
+
+    def declared(*answers: str) -> Declared:
+        return Declared("question", "question", Question(answers=list(answers)))
+
+    given, listed = build_model(spec, tokenizer=words), (stored_answer(declared("no", "yes")),)
+    save_bundle(tmp_path / "start", Bundle(model=given, tokenizer=words, preprocessing=[], answers=listed))
+    for same, answers in ((True, ("no", "yes")), (False, ("yes", "no"))):
+        own = build_model(spec, tokenizer=words, seed=1)
+        first = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+        start_from(own, tmp_path / "start", [declared(*answers)])
+        for name, tensor in own.state_dict().items():
+            taken = same or not name.startswith("heads.question.")
+            assert torch.equal(tensor, (given.state_dict() if taken else first)[name]), name
 
 
 def test_a_score_that_is_learnt_goes_on_from_the_bundle(tmp_path: Path) -> None:

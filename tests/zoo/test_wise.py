@@ -84,6 +84,18 @@ def test_a_head_that_scores_other_findings_is_refused(tmp_path: Path) -> None:
     assert convert(tmp_path / "same", name="wise", options=options).labels == ("edema", "mass")
 
 
+def test_a_head_that_gives_other_answers_is_refused(tmp_path: Path) -> None:
+    """Questions: the lists stand in another order, so that "yes" of one is "no" of the other."""
+    words = train_wordpiece(["no effusion"] * 2, vocab_size=64, max_length=16)
+    spec = {**DUAL, "vision": VIT, "heads": {"question": {"name": "question_classifier", "answers": 2}}}
+    for name, listed in (("start", ["no", "yes"]), ("tuned", ["yes", "no"])):
+        asked = StoredAnswer("question", "question", {"answers": listed})
+        model = build_model(spec, tokenizer=words)
+        save_bundle(tmp_path / name, Bundle(model=model, tokenizer=words, preprocessing=[], answers=(asked,)))
+    with pytest.raises(DataError, match=r"'question' scores yes, no in .*tuned and no, yes in .*start: "):
+        convert(tmp_path / "tuned", name="wise", options={"start": str(tmp_path / "start")})
+
+
 def test_what_patches_learnt_cannot_be_mixed(tmp_path: Path) -> None:
     words = train_wordpiece(["left effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
     lora = {"name": "lora", "kind": "image", "on": "linear[blocks.*.attn.qkv]", "rank": 2}
