@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import ENCODABLE, parse_field
+from medvlp.core.grouped import grouped
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -111,7 +112,8 @@ class Plan:
     @cached_property
     def views(self) -> dict[str, frozenset[str]]:
         """View -> parts asked of the trained model (banks included), in sorted order."""
-        return _views(key for key in self.needs if not key.who and key.part)
+        asked = grouped((key.view, key.part) for key in self.needs if not key.who and key.part)
+        return {view: frozenset(asked[view]) for view in sorted(asked)}
 
     @cached_property
     def teachers(self) -> Mapping[str, Plan]:
@@ -125,10 +127,3 @@ class Plan:
     def fields(self) -> tuple[str, ...]:
         """Batch fields asked for, sorted."""
         return tuple(sorted(key.view for key in self.needs if key.is_field))
-
-
-def _views(needs: Iterable[Key]) -> dict[str, frozenset[str]]:
-    views: dict[str, set[str]] = {}
-    for key in needs:
-        views.setdefault(key.view, set()).add(key.part)
-    return {view: frozenset(views[view]) for view in sorted(views)}

@@ -173,7 +173,8 @@ def to_view(mark: Tensor, record: ImageRecord, size: Sequence[int], *, grid: Arr
     inverse = np.linalg.inv(matrix)
     low, high = _around(mark, inverse)
     if record.slices is not None:
-        low[:, 2], high[:, 2] = (_contained(edge[:, 2], record.slices) for edge in (low, high))
+        kept = np.array(record.slices, np.float64)  # how much of them lies below an edge is where it is among them
+        low[:, 2], high[:, 2] = (np.clip(edge[:, 2:] - kept, 0, 1).sum(axis=1) for edge in (low, high))
     for cut, edge in record.cuts:
         first, last = _around(_frame((1,) * (len(cut) - 2) + edge), inverse @ _whole(cut))
         low[:, :2], high[:, :2] = np.maximum(low, first)[:, :2], np.minimum(high, last)[:, :2]
@@ -304,13 +305,8 @@ def _joined(low: Array, high: Array) -> Tensor:
     return torch.from_numpy(np.concatenate([low, high], axis=1)).float()
 
 
-def _contained(z: Array, slices: Sequence[int]) -> Array:
-    """How much of the slices lies below z: where z is among those that are left."""
-    return np.clip(z[:, None] - np.array(slices, np.float64), 0, 1).sum(axis=1)
-
-
 def _numbered(low: Tensor, high: Tensor, slices: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The way back of `_contained`: a lower edge begins in its slice, an upper one ends in its own."""
+    """The way back to slices that are left: a lower edge begins in its slice, an upper one ends in its own."""
     number = torch.tensor(slices, dtype=torch.float64)
     first, last = (at.clamp(0, len(slices) - 1).long() for at in (low.floor(), high.ceil() - 1))
     return number[first] + (low - first), number[last] + (high - last)

@@ -101,7 +101,7 @@ class StepIndex:
         small = [name for name in asked if parse_field(name).kind in _SENT]
         sent = {str(key): part for key, part in sorted(parts.items()) if not key.is_bank}
         device = batch.device
-        numbers = [batch.size, _checksum([*sent, *small])]
+        numbers = [batch.size, int(_tags(["\n".join([*sent, *small]).encode()])[0])]
         body: list[Tensor] = []
         for part in sent.values():
             numbers += [len(part.owner), part.values.shape[1] if part.values.dim() > 1 else 1]
@@ -224,10 +224,6 @@ def _tags(words: Sequence[bytes]) -> IntArray:
     digests = b"".join([hashlib.blake2b(word, digest_size=8).digest() for word in words])
     tags = np.frombuffer(digests, dtype="<i8") >> 1 & _POSITIVE | 1
     return np.where([bool(word) for word in words], tags, 0)
-
-
-def _checksum(names: Sequence[str]) -> int:
-    return int(_tags(["\n".join(names).encode()])[0])
 
 
 def _beside(field: str, key: str, owner: IntArray, of_field: IntArray, values: IntArray) -> IntArray:

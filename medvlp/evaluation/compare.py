@@ -83,7 +83,10 @@ def compare_results(
         recipe=hash_of([first.recipe, second.recipe, options.to_dict()]),
         data=first.data if first.data == second.data else hash_of([first.data, second.data]),
         split=first.split if first.split == second.split else "",
-        metrics=tuple(corrected(rows, _family)),
+        # Corrected together: tests of one metric at one operating point or calibration, over findings.
+        metrics=tuple(
+            corrected(rows, lambda row: (row.metric, row.operating_point, row.calibration, row.label == "macro"))
+        ),
         caveats=tuple(dict.fromkeys((*first.caveats, *second.caveats, *notes))),
         options={
             "first": {"name": _title(first), "recipe": first.recipe, "data": first.data},
@@ -172,11 +175,6 @@ def _row(data: SplitData, found: Difference) -> Metric:
     interval = percentile_interval(found.draws, level=row.interval.level)
     row = with_interval(row, interval, method="patient_bootstrap", form="percentile")
     return replace(row, test=replace(row.test, p=None if interval.low is None else bootstrap_p(draws)))
-
-
-def _family(row: Metric) -> tuple[object, ...]:
-    """Tests that are corrected together: of one metric at one operating point or calibration, over findings."""
-    return row.metric, row.operating_point, row.calibration, row.label == "macro"
 
 
 def _title(result: Result) -> str:

@@ -132,7 +132,9 @@ def _text(result: Result, cases: _Cases | None, *, indent: int | None) -> str:
     facts: dict[str, Any] = {each.name: getattr(result, each.name) for each in fields(Result)}
     facts |= {"cases": cases, "options": dict(result.options), "fitted": dict(result.fitted)}
     document = _Document(schema=SCHEMA, **facts)
-    plain = _without_none(document.model_dump(mode="json", by_alias=True))
+    plain = document.model_dump(mode="json", by_alias=True)
+    always = ("value", "low", "high", "positives")  # as null, because readers look for them; others are left out
+    plain["metrics"] = [{k: v for k, v in row.items() if v is not None or k in always} for row in plain["metrics"]]
     return json.dumps(plain, indent=indent, allow_nan=False) + "\n"
 
 
@@ -188,13 +190,6 @@ def _check_companions(result: Result) -> None:
             f"Result {result.name!r} gives {unpaired[0].metric} for {unpaired[0].label!r} alone: its threshold was "
             f"tuned on the rows that it is judged by, so give the AUROC of the same rows with it."
         )
-
-
-def _without_none(document: dict[str, object]) -> dict[str, object]:
-    """Leave optional keys out of the metric rows; value, low and high stay, as null, because readers look for them."""
-    always = ("value", "low", "high", "positives")
-    rows = [{k: v for k, v in row.items() if v is not None or k in always} for row in document["metrics"]]  # type: ignore[union-attr]
-    return {**document, "metrics": rows}
 
 
 def fault_in(error: Exception) -> str:

@@ -73,7 +73,8 @@ class Relations(Measure):
         table = self._table(sets, truth, cohort, self.k[0], self.iou[0])
         if not np.isfinite(table).any():
             return {}
-        return {"recall": float(np.nanmean(table[:, 0])), "mean_recall": float(np.nanmean(_means(table[:, 1:])))}
+        means = [np.nanmean(column) for column in table[:, 1:].T if np.isfinite(column).any()]
+        return {"recall": float(np.nanmean(table[:, 0])), "mean_recall": float(np.nanmean(means))}
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield one result for each answer that relates, and the control, where the data states relations."""
@@ -147,11 +148,6 @@ def _rows(at: str, table: np.ndarray, facts: dict[str, Any]) -> list[Any]:
         mean_metric(f"recall{at}", "all", table[:, 0], **facts),
         mean_metric(f"mean_recall{at}", "macro", table[:, 1:], **facts),
     ]
-
-
-def _means(table: np.ndarray) -> np.ndarray:
-    """Means of columns that have a number."""
-    return np.array([np.nanmean(column) for column in table.T if np.isfinite(column).any()])
 
 
 def recalled(found: RelationSet, triplet: Words, *, k: int, iou: float, sample: Sample | None) -> bool:

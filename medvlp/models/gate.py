@@ -95,7 +95,9 @@ class Gate:
         """
         scores = self.scores(pixels)
         reasons = [name for name, score in scores.items() if not score <= 1]  # nor is what is no number
-        if _blank(pixels):
+        grey = pixels.detach().cpu().float().mean(0)
+        low, high = _quantiles(grey[_inside(grey)], (0.05, 0.95))
+        if bool(high - low < _FLAT):
             reasons.insert(0, "blank")
         elif reasons and max(self.scores(swapped(pixels)).values()) <= 1:
             reasons.insert(0, "inverted")
@@ -182,9 +184,3 @@ def _inside(grey: Tensor) -> tuple[slice, slice]:
     if not len(rows):
         return slice(None), slice(None)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _blank(pixels: Tensor) -> bool:
-    grey = pixels.detach().cpu().float().mean(0)
-    low, high = _quantiles(grey[_inside(grey)], (0.05, 0.95))
-    return bool(high - low < _FLAT)

@@ -69,7 +69,10 @@ def contrast(
         >>> round(term.value().item(), 4), term.count.item()
         (0.1269, 1.0)
     """
-    _check_options(positives, label_smoothing)
+    if positives not in get_args(Reading):
+        raise ValueError(f"positives is {positives!r}: use {', '.join(map(repr, get_args(Reading)))}.")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}: use a number in [0, 1).")
     if isinstance(scores, Similarity):
         loss = partial(
             contrast,
@@ -85,10 +88,3 @@ def contrast(
     loss, valid = losses_of(z, target, exclude, positives, positive_in_denominator, label_smoothing)
     weight = valid.to(z.dtype)
     return Term.of(loss, weight if row_weight is None else weight * row_weight.to(z.dtype))
-
-
-def _check_options(positives: str, label_smoothing: float) -> None:
-    if positives not in get_args(Reading):
-        raise ValueError(f"positives is {positives!r}: use {', '.join(map(repr, get_args(Reading)))}.")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}: use a number in [0, 1).")

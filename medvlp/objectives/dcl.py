@@ -102,12 +102,8 @@ class Dcl(Compared):
         own = of_rows(plain, near)
         valid = ~own.isnan()
         owner = ctx.owner(f"{rows}/{self.score.reads[0]}")
+        everybody = ctx.gather(own[valid], owner[valid]).values / self.sigma
+        weight = 2 - len(everybody) * (own[valid] / self.sigma - everybody.logsumexp(dim=0)).exp()
         extra = torch.zeros_like(own)
-        extra[valid] = 1 - self._weights(ctx, own[valid], owner[valid])
+        extra[valid] = 1 - weight
         return by_tiles(scores, term, beside=[extra])
-
-    def _weights(self, ctx: Context, own: Tensor, owner: Tensor) -> Tensor:
-        """Return w of own rows, (V,), with the mean over those of all processes."""
-        assert self.sigma is not None
-        everybody = ctx.gather(own, owner).values / self.sigma
-        return 2 - len(everybody) * (own / self.sigma - everybody.logsumexp(dim=0)).exp()

@@ -89,7 +89,11 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
     made = [_difference_tile(results)]
     if best is not None:
         made = [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
-    made += [_retrieval_tile(results), *_places_tiles(results)]
+    made.append(_retrieval_tile(results))
+    made += [
+        _tile(f"{name_of(result.name, result.title)}: {metric}", row, f"n {integer(row.counts.n)}")
+        for result, metric, row in mean_of_places(results)
+    ]
     if best is not None:
         made.append(_precision_tile(best))
         made += [_macro_tile(result) for result in results if result.role == "model" and result is not best]
@@ -179,13 +183,6 @@ def _retrieval_tile(results: Sequence[Result]) -> Tile | None:
     times = f"{ratio:.{0 if ratio >= 3 else 1}f} times " if ratio else ""
     name = f"Recall@{row.metric.partition('@')[2]}, {finding(row.label)}"
     return _tile(name, row, f"{times}a random ranking ({number(row.chance)})")
-
-
-def _places_tiles(results: Sequence[Result]) -> list[Tile]:
-    return [
-        _tile(f"{name_of(result.name, result.title)}: {metric}", row, f"n {integer(row.counts.n)}")
-        for result, metric, row in mean_of_places(results)
-    ]
 
 
 def _difference_tile(results: Sequence[Result]) -> Tile | None:

@@ -128,9 +128,13 @@ def evaluate(
         for name, result in found.items():
             cases = "predictions.parquet" if name == first and scored else None
             write_result(result, out / "results" / f"{name}.json", cases=cases)
-        if config.evaluation.into_bundle:
-            _insist(config, [found[name] for name in evaluation.answers if name in found])
-        if config.evaluation.into_bundle or keep:
+        into, fit = config.evaluation.into_bundle, config.evaluation.fit
+        if into and not any(found[name].fitted for name in evaluation.answers if name in found):
+            raise ConfigError(
+                f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split {fit!r}: "
+                "name one in evaluation.fit that is not judged."
+            )
+        if into or keep:
             chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
             store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
         if pictures is not None:
@@ -261,15 +265,6 @@ def results_of(measures: Sequence[Measure], evaluation: Evaluation) -> dict[str,
                 logger.warning(f"Two results are named {result.name!r}: that of {type(measure).__name__} is kept.")
             found[result.name] = evaluation.marked(result)
     return found
-
-
-def _insist(config: EvaluationRun, found: Sequence[Result]) -> None:
-    """Refuse to write thresholds and calibrations where there was nothing to choose them on."""
-    if not any(result.fitted for result in found):
-        raise ConfigError(
-            f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split "
-            f"{config.evaluation.fit!r}: name one in evaluation.fit that is not judged."
-        )
 
 
 def forget_earlier(out: Path) -> None:

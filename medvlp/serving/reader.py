@@ -244,7 +244,8 @@ class Reader:
                 vector = self.model.embed_text(str(sentence))[0]
             else:
                 self._let_in(prepared)
-                vector = self._features(prepared, columns[0])
+                vector = self._table(prepared, frozenset({parse_key(columns[0])}))[columns[0]][0]
+                vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
             found = self._cases.search(vector, columns, k, findings=findings)
         return {"cases": [asdict(case) for case in found.cases], "folded": found.folded}
 
@@ -265,10 +266,6 @@ class Reader:
 
     def _image(self, prepared: Prepared) -> np.ndarray:
         return self.model.embed_prepared([prepared.pixels])[0]
-
-    def _features(self, prepared: Prepared, column: str) -> np.ndarray:
-        vector = self._table(prepared, frozenset({parse_key(column)}))[column][0]
-        return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
     def _table(self, prepared: Prepared, needs: frozenset[Key]) -> FeatureTable:
         model = self.model.of_kind(prepared.kind).model

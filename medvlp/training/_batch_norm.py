@@ -6,7 +6,7 @@ chunks that were normalised each for itself. What can be exact is here: running 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -98,7 +98,9 @@ def moved_once(module: nn.Module) -> Iterator[None]:
         for layer in layers:
             layer.close()
         if done and layers:
-            _move(layers)
+            sums = collectives.total(torch.cat([layer.sums for layer in layers], dim=1))  # one message for all
+            for layer, own in zip(layers, sums.split([len(layer.mean) for layer in layers], dim=1), strict=True):
+                layer.move(own)
 
 
 class _Layer:
@@ -148,11 +150,3 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def _buffer(norm: nn.Module, name: str) -> Tensor:
     return norm.get_buffer(name)
-
-
-@torch.no_grad()
-def _move(layers: Sequence[_Layer]) -> None:
-    """Move every layer; the sums of all travel as one message."""
-    sums = collectives.total(torch.cat([layer.sums for layer in layers], dim=1))
-    for layer, own in zip(layers, sums.split([len(layer.mean) for layer in layers], dim=1), strict=True):
-        layer.move(own)

@@ -91,7 +91,8 @@ def make_optimiser(
             if id(parameter) in layers:
                 depth = layers[id(parameter)]
                 factor *= options.layer_decay ** (depth.last - depth.layer)
-            decays = _decays(name, parameter) and not any(fnmatch(name, pattern) for pattern in options.no_decay)
+            decays = parameter.dim() > 1 and not any(word in name for word in _UNDECAYED)
+            decays = decays and not any(fnmatch(name, pattern) for pattern in options.no_decay)
             decay = options.weight_decay if decays else 0.0
             # A fused step takes whole tensors or tensors in parts, not both.
             groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append((name, parameter))
@@ -119,10 +120,6 @@ def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, ot
                 if not others:
                     raise ConfigError(sentence)
                 logger.warning("In this phase %s", sentence)
-
-
-def _decays(name: str, parameter: Tensor) -> bool:
-    return parameter.dim() > 1 and not any(word in name for word in _UNDECAYED)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, samples: int, horizon: int) -> float:

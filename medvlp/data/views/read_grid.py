@@ -106,18 +106,13 @@ class ReadGrid:
         made = chain(made)
         turned = [axis for axis in range(3) if self.codes[axis] != _HUNG[axis]]
         pixels = made.as_tensor()[0].flip(turned).permute(2, 1, 0)[:, None].float()
-        grid = np.asarray(made.affine, dtype=np.float64) @ _flipped(self.size, turned)
+        flip = np.eye(4)
+        for axis in turned:
+            flip[axis, axis], flip[axis, 3] = -1.0, self.size[axis] - 1.0
+        grid = np.asarray(made.affine, dtype=np.float64) @ flip
         columns, rows, slices = self.size
         middles = np.array([[(columns - 1) / 2, (rows - 1) / 2, k, 1.0] for k in range(slices)])
         position = torch.from_numpy((middles @ grid.T)[:, :3].astype(np.float32))
         record = grid_record(volume, world, grid, self.size)
         stack = Stack(quantise(pixels.contiguous(), self.bits), position)
         return placed(sample, self.field, stack, record, to=self.to)
-
-
-def _flipped(size: tuple[int, int, int], axes: list[int]) -> np.ndarray:
-    """Indices of the turned grid -> those of the grid."""
-    matrix = np.eye(4)
-    for axis in axes:
-        matrix[axis, axis], matrix[axis, 3] = -1.0, size[axis] - 1.0
-    return matrix

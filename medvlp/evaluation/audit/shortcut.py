@@ -44,7 +44,9 @@ def shortcut_rows(data: SplitData, parts: Sequence[Part]) -> list[Metric]:
     difference.
     """
     rows = []
-    labels = _label_columns(data)
+    labels = np.full((len(data.findings), len(data.clusters.patient)), np.nan)  # (K, n), NaN where not known
+    for row, finding in zip(labels, data.findings, strict=True):
+        row[finding.at] = finding.truth
     for finding in data.findings:
         others = labels[[each.name != finding.name for each in data.findings]][:, finding.at]
         classes = [_Class("shortcut_auroc_all", finding)]
@@ -82,14 +84,6 @@ def without_labels(scores: FloatArray, labels: FloatArray) -> FloatArray:
         return normal
     design = np.vstack([np.ones(len(scores)), columns[most]]).T
     return normal - design @ np.linalg.lstsq(design, normal, rcond=None)[0]
-
-
-def _label_columns(data: SplitData) -> FloatArray:
-    """Return the labels of all findings, ``(K, n)``, NaN where not known."""
-    labels = np.full((len(data.findings), len(data.clusters.patient)), np.nan)
-    for row, finding in zip(labels, data.findings, strict=True):
-        row[finding.at] = finding.truth
-    return labels
 
 
 def _row(data: SplitData, part: Part, label: str, each: _Class) -> Metric:

@@ -137,16 +137,12 @@ def _exactly(pipe: int, count: int, until: float | None) -> bytes:
     data = b""
     while len(data) < count:
         if until is not None:
-            _wait(pipe, until)
+            poll = select.poll()
+            poll.register(pipe, select.POLLIN)
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError
         piece = os.read(pipe, count - len(data))
         if not piece:
             raise EOFError
         data += piece
     return data
-
-
-def _wait(pipe: int, until: float) -> None:
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-        raise TimeoutError

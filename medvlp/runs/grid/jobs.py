@@ -101,7 +101,9 @@ class _Pool:
             _write_state(run, {"failed": f"Its process ended with {how}{memory}."})
             found = run_state(run)
         outcome = f"finished in {duration(seconds)}" if found.state == "finished" else f"failed: {found.reason}"
-        trained = _trained(run)
+        # Seconds that each start trained: the run's log begins anew with each.
+        rows = read_journal(run.folder / LOG) if (run.folder / LOG).is_file() else []
+        trained = [a for a, b in pairwise([*(float(str(row["seconds"])) for row in rows), -1.0]) if b < a]
         self.beside.append(max(0.0, seconds - sum(trained[-1:])) if self.left.pop(run.state) else seconds)
         self.training.append(sum(trained) * _effort(run) / max(1, _done(run)))
         now = self.left | {each.state: 1 - _done(each) / _effort(each) for each, _ in self.working.values()}
@@ -128,12 +130,6 @@ def _effort(run: Run) -> int:
 
 def _done(run: Run) -> int:
     return 0 if run.training is None else int(str(last_row(run.folder).get("samples_seen", 0)))
-
-
-def _trained(run: Run) -> list[float]:
-    """Seconds that each start of a run trained: its log begins anew with each."""
-    rows = read_journal(run.folder / LOG) if (run.folder / LOG).is_file() else []
-    return [a for a, b in pairwise([*(float(str(row["seconds"])) for row in rows), -1.0]) if b < a]
 
 
 # in the job's process -----------------------------------------------------------------------------------------------
