@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import write_list
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
@@ -20,6 +21,15 @@ from medvlp.data.parallel import Progress, Workers
 from medvlp.data.picture_files import stack_files
 from medvlp.data.quarantine import Quarantined
 from medvlp.data.survey import Survey, survey_images
+
+# What a layout that joins reports and images could not join, or joined and cannot vouch for.
+_UNJOINED = (
+    "images_without_report",
+    "reports_without_image",
+    "images_of_another_patient_than_the_report",
+    "reports_at_several_patients",
+    "reports_at_several_studies",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +125,22 @@ def _refuse_all(entries: Sequence[Quarantined]) -> None:
         f"None of the {len(entries)} records can be read ({why}); the first is {first.id!r}: {first.hint}; check the "
         "root folder, or index without looking at the files (--no-survey)."
     )
+
+
+def left_out(manifest: Manifest) -> dict[str, list[object]]:
+    """Return reason -> files, or lines of the table.
+
+    Example:
+        >>> columns = {"id": ["a"], "image": ["a.png"]}
+        >>> left_out(Manifest.of(columns, root=Path("."), meta={"skipped": {"no_picture": ["notes.txt"]}}))
+        {'no_picture': ['notes.txt']}
+    """
+    skipped = manifest.meta.get("skipped")
+    listed = dict(skipped) if isinstance(skipped, Mapping) else {}
+    listed |= {name: manifest.meta[name] for name in _UNJOINED if name in manifest.meta}
+    return {str(reason): some for reason, some in listed.items() if isinstance(some, list) and some}
+
+
+def write_left_out(path: Path, found: Mapping[str, list[object]]) -> None:
+    """Write what was left out as CSV (reason, file_or_line); see `write_list`."""
+    write_list(path, ["reason", "file_or_line"], ([reason, each] for reason, some in found.items() for each in some))

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from medvlp.core.randomness import numpy_generator
 from medvlp.data.cards import DataCard
-from medvlp.data.left_out import left_out as listed_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort
+from medvlp.data.readable import left_out as listed_left_out
 from medvlp.data.summary import CohortSummary
 from medvlp.evaluation.words import finding
 from medvlp.features.drawing import png_uri

@@ -16,11 +16,10 @@ from medvlp.data import layouts
 from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
-from medvlp.data.left_out import left_out, write_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
 from medvlp.data.quarantine import Quarantined, write_quarantine
-from medvlp.data.readable import look_through
+from medvlp.data.readable import left_out, look_through, write_left_out
 from medvlp.runs.cluster import over_ray
 
 

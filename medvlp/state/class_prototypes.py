@@ -18,10 +18,9 @@ from medvlp.core.schedules import Number
 from medvlp.core.table import FeatureTable
 from medvlp.features.prototypes import members
 from medvlp.state._anchors import Anchored, Anchors
-from medvlp.state._beliefs import Beliefs
+from medvlp.state._beliefs import Beliefs, Sure, SureLabels
 from medvlp.state._cleaning import CleanBy, Cleaning
 from medvlp.state._moving_prototypes import MovingPrototypes
-from medvlp.state._sure_labels import Sure, SureLabels
 
 
 class ClassPrototypes(MovingPrototypes):

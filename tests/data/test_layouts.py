@@ -18,8 +18,8 @@ from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
 from medvlp.data.leakage.check import check_split
-from medvlp.data.left_out import left_out
 from medvlp.data.oddities import oddities
+from medvlp.data.readable import left_out
 from medvlp.data.splits.patient import by_patient
 from medvlp.io import read_image
 from tests.phantom.planted import read_planted

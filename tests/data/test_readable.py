@@ -12,11 +12,10 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.cache import Cache
 from medvlp.data.difference import difference
-from medvlp.data.left_out import write_left_out
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import prepare
 from medvlp.data.quarantine import Quarantined, write_quarantine
-from medvlp.data.readable import look_through
+from medvlp.data.readable import look_through, write_left_out
 from medvlp.data.views.read_volume import ReadVolume
 from tests.io.conftest import dicom_writer
 from tests.io.ct_series import write_series

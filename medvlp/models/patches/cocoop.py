@@ -12,7 +12,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models._draws import RowDraws
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._text import TextEncoder
-from medvlp.models.patches._asked import AskedPrompt
+from medvlp.models.patches.coop import AskedPrompt
 
 
 class CoCoOp(AskedPrompt):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import FromModel
 from medvlp.models._draws import RowDraws
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._patch import Patch, Patched
-from medvlp.models.patches._words import first_word, word_count, word_vectors
+from medvlp.text.tokenizers import Tokenizer
 
 
 class CoOp(Patch):
@@ -100,3 +102,53 @@ class CoOp(Patch):
         if len(self.context) == 1:
             return self.context.expand(len(words), -1, -1)
         return self.context[self._rows.number]
+
+
+class AskedPrompt(CoOp):
+    """CoOp's context plus a shift for each of R images: the head `text_classifier` asks for R x K texts a step.
+
+    Raises:
+        ConfigError: by a pass that encodes the bank by itself.
+    """
+
+    name: str
+
+    @abstractmethod
+    def shift(self, images: Encoded, words: Tensor) -> Tensor:
+        """Return what is added to all vectors of a context: (R, W) of R images, or (R K, W) of each with each text."""
+
+    def contexts(self, words: Tensor) -> Tensor:
+        """Return the context of each text of each image, (R K, M, W)."""
+        if self._rows.images is None:
+            raise ConfigError(
+                f"The patch {self.name!r} makes of the texts of {self._rows.view!r} others for each picture, and "
+                "nobody asked with one: read them by the head text_classifier, and limit the patch to that bank by "
+                "view."
+            )
+        shift = self.shift(self._rows.images, words)
+        return super().contexts(words) + shift.repeat_interleave(len(words) // len(shift), dim=0)[:, None]
+
+
+def first_word(words: Tokenizer) -> int:
+    """Return how many special tokens a tokenizer puts in front of the first word."""
+    bare, full = _ids(words, ""), _ids(words, "a")
+    return next((i for i, (a, b) in enumerate(zip(bare, full, strict=False)) if a != b), len(bare))
+
+
+def word_count(words: Tokenizer, text: str) -> int:
+    """Return how many tokens the words of a text are, special ones left out."""
+    return len(_ids(words, text)) - len(_ids(words, ""))
+
+
+def word_vectors(tower: TextEncoder, text: str) -> Tensor:
+    """Return the vectors (M, W) of the words of a text, to start a context from; none is refused (ConfigError)."""
+    start, count = first_word(tower.words), word_count(tower.words, text)
+    if count < 1:
+        raise ConfigError(f"words of a prompt are {text!r}, which has no word: write some, or leave the option out.")
+    device = next(tower.parameters()).device
+    return tower.vectors(tower.words([text]).ids[0, start : start + count].to(device)).detach().clone()
+
+
+def _ids(words: Tokenizer, text: str) -> list[int]:
+    made = words([text])
+    return made.ids[0][made.mask[0]].tolist()

@@ -14,7 +14,7 @@ from medvlp.core.registry import FromModel
 from medvlp.models.architectures._sharing import Share
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.patches._patch import Patch, Patched
-from medvlp.models.patches._words import first_word, word_vectors
+from medvlp.models.patches.coop import first_word, word_vectors
 
 __all__ = ["MaPLe"]
 
