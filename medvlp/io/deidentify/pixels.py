@@ -43,8 +43,8 @@ def clean_pixels(dataset: Dataset, stream: BinaryIO, *, mode: Literal["mask", "f
 
     Where something is painted over, or an overlay stands in the unused bits of the pixels, the pixels of `dataset` are
     replaced by uncompressed ones; else they are left as they are, bit for bit, without what stands beside and behind
-    them. `mode` "flag" refuses a file with text
-    instead (``burned_in``), "keep" looks for none. A file that says that it has text, and none is found, is refused.
+    them. `mode` "flag" refuses a file with text instead (``burned_in``), "keep" looks for none. A file that says that
+    it has text, and none is found, is refused.
     """
     parsed = parse(stream)
     element = next(dataset[name] for name in PIXELS if name in dataset)
