@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medvlp.answers._writer import Writer, memories, refuse_ragged, towers_of
 from medvlp.core.answers import Answer, Ask, Rows
@@ -111,20 +110,15 @@ class Question(Answer):
     def _shares(self, model: TowerModel, column: NDArray[np.float32], questions: Sequence[str]) -> NDArray[np.float64]:
         """Return (N, C) probabilities."""
         head: Any = model.heads[self.head]
-        device = next(model.parameters()).device
+        device, plan = next(model.parameters()).device, Plan.of(keys(f"{self.view}/tokens", f"{self.view}/mask"))
         shares = np.full((len(questions), len(self.answers)), np.nan)
         with evaluating(model), torch.inference_mode():
             for index, memory in memories(column, device):
-                words, mask = self._encoded(model, [questions[i] for i in index], device)
-                logits = head.forward_logits(memory, None, words, mask)
+                rows = model(Batch.of({self.view: [questions[i] for i in index]}).to(device), plan)[self.view]
+                logits = head.forward_logits(memory, None, rows.part("tokens"), rows.part("mask"))
                 shares[index] = logits.cpu().double().softmax(dim=1).numpy()
         shares[np.array([not question.strip() for question in questions])] = np.nan
         return shares
-
-    def _encoded(self, model: TowerModel, questions: list[str], device: torch.device) -> tuple[Tensor, Tensor]:
-        plan = Plan.of(keys(f"{self.view}/tokens", f"{self.view}/mask"))
-        rows = model(Batch.of({self.view: questions}).to(device), plan)[self.view]
-        return rows.part("tokens"), rows.part("mask")
 
 
 def _written(

@@ -217,7 +217,10 @@ def to_source(mark: Tensor, record: ImageRecord, size: Sequence[int]) -> Tensor:
         boxes = torch.cat([boxes[:, :2], thick[:, :1], boxes[:, 2:], thick[:, 1:]], dim=1)
     if record.slices is not None:
         boxes = boxes.clone()
-        boxes[:, 2], boxes[:, 5] = _numbered(boxes[:, 2], boxes[:, 5], record.slices)
+        # Back to slices that are left: a lower edge begins in its slice, an upper one ends in its own.
+        low, high, number = boxes[:, 2], boxes[:, 5], torch.tensor(record.slices, dtype=torch.float64)
+        first, last = (at.clamp(0, len(number) - 1).long() for at in (low.floor(), high.ceil() - 1))
+        boxes[:, 2], boxes[:, 5] = number[first] + (low - first), number[last] + (high - last)
     return _joined(*_clipped(*_around(boxes, matrix), record.source))
 
 
@@ -303,13 +306,6 @@ def _clipped(low: Array, high: Array, size: Sequence[int]) -> tuple[Array, Array
 
 def _joined(low: Array, high: Array) -> Tensor:
     return torch.from_numpy(np.concatenate([low, high], axis=1)).float()
-
-
-def _numbered(low: Tensor, high: Tensor, slices: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The way back to slices that are left: a lower edge begins in its slice, an upper one ends in its own."""
-    number = torch.tensor(slices, dtype=torch.float64)
-    first, last = (at.clamp(0, len(slices) - 1).long() for at in (low.floor(), high.ceil() - 1))
-    return number[first] + (low - first), number[last] + (high - last)
 
 
 def _middles(size: Sequence[int], record: ImageRecord | None = None) -> list[Array]:

@@ -109,7 +109,10 @@ def part_known(
         if (found == labels).all():
             break
         labels = found
-        centroids = _means(rows, labels, centroids)
+        sums = np.zeros_like(centroids)
+        np.add.at(sums, labels, rows)
+        count = np.bincount(labels, minlength=len(centroids))[:, None]
+        centroids = np.where(count > 0, sums / np.maximum(count, 1), centroids)  # an empty one stays where it was
     return labels
 
 
@@ -230,14 +233,6 @@ def _halves(rows: np.ndarray, index: np.ndarray, prior: Prior) -> tuple[np.ndarr
 def _mean(rows: np.ndarray) -> np.ndarray:
     """Return the mean row, (D,); zeros of none."""
     return rows.sum(axis=0) / max(len(rows), 1)
-
-
-def _means(rows: np.ndarray, labels: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return the mean of each cluster, (K, D); what it was where it is empty."""
-    sums = np.zeros_like(before)
-    np.add.at(sums, labels, rows)
-    count = np.bincount(labels, minlength=len(before))[:, None]
-    return np.where(count > 0, sums / np.maximum(count, 1), before)
 
 
 def _numbered(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -16,7 +16,6 @@ from medvlp.evaluation.evaluation import Evaluation, scored_rows, title_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.metric_row import share_row
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.models.gate import Gate as BundleGate
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.proportions import share_of
 
@@ -47,7 +46,11 @@ class Gate(Measure):
             return
         if not (evaluation.shows and evaluation.knows_patients):
             return
-        held = _held_back(evaluation, gate)
+        held = np.full(len(evaluation.judged.manifest), np.nan)  # 1 where the gate flags a picture, NaN without one
+        for index in range(len(held)):
+            pixels = evaluation.judged.prepared.sample(index).fields.get("image")
+            if isinstance(pixels, Tensor):
+                held[index] = gate.verdict(pixels).flagged
         looked = ~np.isnan(held)
         if not looked.any():
             return
@@ -70,16 +73,6 @@ class Gate(Measure):
 
 
 _MIND = "the model would not score them, and the numbers below are over all. Those of the pictures let in stand beside."
-
-
-def _held_back(evaluation: Evaluation, gate: BundleGate) -> np.ndarray:
-    """Return (N,): 1 where the gate flags a picture that is judged, 0 where it does not, NaN where there is none."""
-    held = np.full(len(evaluation.judged.manifest), np.nan)
-    for index in range(len(held)):
-        pixels = evaluation.judged.prepared.sample(index).fields.get("image")
-        if isinstance(pixels, Tensor):
-            held[index] = gate.verdict(pixels).flagged
-    return held
 
 
 def _share(evaluation: Evaluation, held: np.ndarray, looked: np.ndarray) -> Metric:

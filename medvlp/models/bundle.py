@@ -247,7 +247,12 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
     if patches is not None:  # heads of the first bundle that the patched model went without stay behind
         there = model.state_dict().keys()
         weights = {name: tensor for name, tensor in weights.items() if name in there}
-    _load_weights(model, weights, folder)
+    if faults := misfits(model.state_dict(), weights):
+        raise UserError(
+            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first "
+            f"is {faults[0]!r}): get the bundle again."
+        )
+    model.load_state_dict(weights)
     model.eval()
     return Bundle(
         model=model,
@@ -380,12 +385,3 @@ def _refused(folder: Path) -> Iterator[None]:
     except (DataError, LookupError, TypeError, ValueError, AttributeError) as error:  # any value in any place
         why = f"bundle.yaml lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise UserError(f"The bundle {folder} cannot be read: {why}. Get the bundle again, or update medvlp.") from None
-
-
-def _load_weights(model: Model, weights: Mapping[str, Tensor], folder: Path) -> None:
-    if faults := misfits(model.state_dict(), weights):
-        raise UserError(
-            f"The weights in {folder} do not fit the architecture in its bundle.yaml ({len(faults)} differ, the first "
-            f"is {faults[0]!r}): get the bundle again."
-        )
-    model.load_state_dict(weights)

@@ -181,7 +181,10 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     }
     with seeded(config.seed, "objectives"):  # a score may have weights
         objectives, weights = build_objectives(config.phases, given)
-    views = _views_of(objectives)
+    specs: list[Mapping[str, object]] = []
+    for objective in (part for phase in objectives for part in phase.values()):
+        specs += [spec for spec in objective.data_views() if spec not in specs]
+    views = build_views(specs, where="views of objectives")
     fields = [*fields, *added_fields(views)]
     refreshed: set[str] = set()
     for i, phase in enumerate(objectives):
@@ -227,14 +230,6 @@ def operated(model: Model, config: RunConfig, index: int) -> Model:
         operate(shaped, phase.surgery, seed=config.seed, where=f"phases[{i}].surgery")
     apply_patches(shaped, config.phases[index].patches, seed=config.seed, where=f"phases[{index}].patches")
     return shaped
-
-
-def _views_of(phases: Sequence[Mapping[str, Objective]]) -> list[View]:
-    """Build the views that objectives declare, each once, in the order in which they ask."""
-    specs: list[Mapping[str, object]] = []
-    for objective in (part for phase in phases for part in phase.values()):
-        specs += [spec for spec in objective.data_views() if spec not in specs]
-    return build_views(specs, where="views of objectives")
 
 
 def build_objectives(

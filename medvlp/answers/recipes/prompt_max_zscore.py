@@ -89,7 +89,9 @@ class PromptMaxZscore(Recipe):
         raw = self.raw(given)
         if self.statistics is None:
             # Sums are exact (fsum), so that the order of the images cannot change them.
-            mean, spread = _moments(raw)
+            mean = np.array([math.fsum(column) / len(column) for column in raw.T])
+            square = [math.fsum((column - m) ** 2) / len(column) for column, m in zip(raw.T, mean, strict=True)]
+            spread = np.sqrt(square)
             if len(raw) < 2 or not (spread > 0).all():
                 raise DataError(
                     f"The recipe {self.name} takes mean and deviation from the {len(raw)} images that are scored "
@@ -133,9 +135,3 @@ def word_similarity(
         context = unit_rows((attention.T[:, :, None] * seen[None]).sum(axis=1))  # (l, D)
         out[n] = (context * real_words).sum(axis=1).max()
     return out
-
-
-def _moments(raw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    mean = np.array([math.fsum(column) / len(column) for column in raw.T])
-    square = [math.fsum((column - m) ** 2) / len(column) for column, m in zip(raw.T, mean, strict=True)]
-    return mean, np.sqrt(square)

@@ -154,7 +154,9 @@ class TransformersEncoder(TextEncoder):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
-        blocks = _blocks(self.backbone)
+        several = [list(m) for m in self.backbone.modules() if isinstance(m, nn.ModuleList)]
+        alike = [modules for modules in several if len({type(module) for module in modules}) == 1]
+        blocks = max(alike, key=len, default=[])  # the transformer layers are the longest list of one class
         embeddings = dict(self.backbone.named_children()).get("embeddings")
         words = TokenSite(self.words_input, "after", added=self._added)
         return {
@@ -251,9 +253,3 @@ def _check_fit(backbone: Any, words: Tokenizer) -> None:  # noqa: ANN401
             f"The tokenizer's max_length is {words.max_length} and the text tower has {positions} positions: set "
             f"tokenizer.max_length to {positions} or less."
         )
-
-
-def _blocks(backbone: nn.Module) -> list[nn.Module]:
-    """Return the transformer layers: the longest list of modules of one class."""
-    lists = [list(m) for m in backbone.modules() if isinstance(m, nn.ModuleList) and len({type(x) for x in m}) == 1]
-    return max(lists, key=len, default=[])

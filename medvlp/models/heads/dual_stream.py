@@ -132,7 +132,11 @@ class DualStream(Head):
         self.exist = nn.ModuleDict({s: nn.Linear(width, 2) for s in counts})
         self.to_text = nn.ModuleDict({s: nn.Linear(width, book_width) for s in counts})
         self.dropout = nn.Dropout(dropout)
-        self._initialise(std)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=std)
+            elif isinstance(module, nn.MultiheadAttention):
+                nn.init.normal_(module.in_proj_weight, std=std)
         self.register_load_state_dict_pre_hook(_refuse_other_books)
 
     def streams(self, tokens: Tensor) -> Streams:
@@ -194,13 +198,6 @@ class DualStream(Head):
             queries = self.query(book).expand(len(tokens), -1, -1)
             found[stream] = self.decoder[stream](queries, self.stream[stream](values), real, attention=attention)
         return found
-
-    def _initialise(self, std: float) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=std)
-            elif isinstance(module, nn.MultiheadAttention):
-                nn.init.normal_(module.in_proj_weight, std=std)
 
 
 def _refuse_other_books(module: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *rest: object) -> None:

@@ -62,7 +62,9 @@ class _Pool:
         self.left = {run.state: 1 - _done(run) / _effort(run) for run in waiting}
         self.training, self.beside = list[float](), list[float]()
         self.working: dict[_Process, tuple[Run, float]] = {}
-        self.context = _context()
+        # Jobs are forked from a server that has imported what they need and runs no thread: quick, and nothing shared.
+        self.context: Any = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__, *_PRELOADED])
 
     def work(self, title: str) -> None:
         """Start, wait and report until nothing is left; leave no process behind."""
@@ -137,7 +139,11 @@ def _done(run: Run) -> int:
 
 def _in_process(run: Run, threads: int | None) -> None:
     end_with_parent()  # the next pool would find it still writing
-    _write_to(run.log)
+    descriptor = os.open(run.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        os.dup2(descriptor, number)
+    os.close(descriptor)
     show_messages()
     if threads is not None:
         import torch
@@ -183,14 +189,6 @@ def _train_and_evaluate(run: Run) -> None:
         data = next((result.data for result in done.found.values()), "")
         made = {**made, split: evaluation.identity}
         _write_state(run, {"evaluated": made, "places": _places(run), "data": data, "code": code_hash()})
-
-
-def _write_to(log: Path) -> None:
-    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-        stream.flush()
-        os.dup2(descriptor, number)
-    os.close(descriptor)
 
 
 # state --------------------------------------------------------------------------------------------------------------
@@ -249,10 +247,3 @@ def _read_state(run: Run) -> dict[str, object]:
 
 def _write_state(run: Run, facts: Mapping[str, object]) -> None:
     write_json(run.state, {**_read_state(run), **facts})
-
-
-def _context() -> Any:  # noqa: ANN401
-    """Jobs are forked from a server that has imported what they need and runs no thread: quick, and nothing shared."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *_PRELOADED])
-    return context

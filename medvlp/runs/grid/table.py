@@ -251,7 +251,9 @@ def _results(run: Run) -> dict[str, tuple[Result, str]]:
 
 
 def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str) -> SuiteLine:
-    card = _card(run)
+    data = run.evaluation.data
+    named = (data.split.get("card"), None if data.layout is None else data.layout.get("name"))
+    card = next((str(name) for name in named if name in cards()), "")
     some = [result for result, _ in results.values()]
     facts: dict[str, Any] = {}
     if some:
@@ -293,12 +295,6 @@ def _part(run: Run, card: str) -> list[str]:
     if wanted is None or not judged or judged == wanted:
         return []
     return [f"{judged:,} records were judged, the published split has {wanted:,}: mind it beside published numbers."]
-
-
-def _card(run: Run) -> str:
-    data = run.evaluation.data
-    named = (data.split.get("card"), None if data.layout is None else data.layout.get("name"))
-    return next((str(name) for name in named if name in cards()), "")
 
 
 def _split(run: Run) -> str:
