@@ -173,8 +173,8 @@ def to_view(mark: Tensor, record: ImageRecord, size: Sequence[int], *, grid: Arr
     inverse = np.linalg.inv(matrix)
     low, high = _around(mark, inverse)
     if record.slices is not None:
-        kept = np.array(record.slices, np.float64)  # how much of them lies below an edge is where it is among them
-        low[:, 2], high[:, 2] = (np.clip(edge[:, 2:] - kept, 0, 1).sum(axis=1) for edge in (low, high))
+        slices = np.array(record.slices, np.float64)  # how much of them lies below an edge is where it is among them
+        low[:, 2], high[:, 2] = (np.clip(edge[:, 2:] - slices, 0, 1).sum(axis=1) for edge in (low, high))
     for cut, edge in record.cuts:
         first, last = _around(_frame((1,) * (len(cut) - 2) + edge), inverse @ _whole(cut))
         low[:, :2], high[:, :2] = np.maximum(low, first)[:, :2], np.minimum(high, last)[:, :2]
