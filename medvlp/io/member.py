@@ -60,15 +60,15 @@ def member_of(path: str | os.PathLike[str]) -> TarMember | None:
 
 
 def url_of(path: str | os.PathLike[str]) -> str | None:
-    """Return the URL that a path stands for, None where it is a path of this machine.
+    """Return the URL that a path stands for, that of a file without a host; None where it is a path of this machine.
 
     Example:
-        >>> url_of(Path("s3://bucket/cohort")), url_of("/data/cohort"), url_of("C:/data")
-        ('s3://bucket/cohort', None, None)
+        >>> url_of(Path("s3://bucket/data")), url_of(Path("file:///data")), url_of("/data"), url_of("C:/data")
+        ('s3://bucket/data', 'file:///data', None, None)
     """
     name = os.fspath(path)
     found = _URL.match(name)
-    return f"{found[1]}://{name[found.end() :]}" if found else None
+    return f"{found[1]}:{'///' if found[1] == 'file' else '//'}{name[found.end() :]}" if found else None
 
 
 def below(root: Path, name: str) -> Path | None:

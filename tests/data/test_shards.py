@@ -292,6 +292,8 @@ def test_shards_behind_a_url_give_the_same_pixels_and_hashes(films: Manifest, tm
     assert str(far.path(0)).startswith("memory:/bucket/cohort/shard-000000.tar/512+")
     near = prepare(table, [])
     assert same(batches(near, views=(Read(size=16),)), batches(prepare(far, []), views=(Read(size=16),), workers=2))
+    here = Manifest.load(done.manifest, root=Path(f"file://{tmp_path}/out"))
+    assert same(batches(near, views=(Read(size=16),)), batches(prepare(here, []), views=(Read(size=16),)))
     far.save(tmp_path / "far.parquet")
     assert Manifest.load(tmp_path / "far.parquet").path(3) == far.path(3)
     paths = [far.path(row) for row in range(12)]
