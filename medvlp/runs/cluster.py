@@ -23,14 +23,18 @@ def start_ray() -> Any:  # noqa: ANN401 (a module without types)
     """Return Ray, joined to the cluster that is found; one is started on this machine where none is.
 
     Raises:
-        UserError: if Ray is not installed.
+        UserError: if Ray is not installed, does not start, or the cluster that RAY_ADDRESS names is not found.
     """
     needs("scale", "ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+        except Exception as error:  # a plain one where a start takes too long
+            why = f"Ray did not start ({str(error).partition('. ')[0]}): see that RAY_ADDRESS"
+            raise UserError(f"{why} names a running cluster, or unset it, and start again.") from None
     return ray
 
 

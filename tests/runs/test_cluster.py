@@ -18,7 +18,7 @@ from medvlp.data.cache import Cache
 from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import run_chunks
-from medvlp.runs.cluster import over_ray
+from medvlp.runs.cluster import over_ray, start_ray
 from medvlp.runs.index import index_to_files
 from tests.data.films import film, write
 
@@ -32,6 +32,13 @@ def ray() -> Iterator[Any]:
     found.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield found
     found.shutdown()
+
+
+def test_a_cluster_that_is_not_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is in the extra `scale`")
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    with pytest.raises(UserError, match=r"^Ray did not start \(Invalid address format: nonsense\): see that "):
+        start_ray()
 
 
 @pytest.fixture
