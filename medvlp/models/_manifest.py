@@ -11,11 +11,11 @@ from medvlp.core.files import sha256_of
 _OPTIONAL = ("banks", "gate", "scores", "seen")
 
 
-def check_manifest(folder: Path) -> None:
-    """Check every file of a bundle against its hash, and that every file which loading reads is listed (UserError)."""
+def check_manifest(folder: Path, within: str = "bundle") -> None:
+    """Check each file of a bundle, `within` a run, against its hash, and that those read are listed (UserError)."""
     manifest = folder / "MANIFEST.sha256"
     if not manifest.is_file():
-        inside = folder / "bundle"
+        inside = folder / within
         mend = (
             f"did you mean {inside}?" if (inside / manifest.name).is_file() else "name a folder that training released."
         )

@@ -235,10 +235,12 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
     first = _hash(described, folder)
     if patches is not None:
         folder = Path(patches)
-        described, own = _read(folder)
-        if described.get("base") != first:
-            whose = f"belong to the bundle {described['base']}" if "base" in described else "are a bundle themselves"
-            raise UserError(f"The patches in {folder} {whose}, and this one is {first}: load them with their own.")
+        described, own = _read(folder, "patches")
+        if "base" not in described:
+            raise UserError(f"{folder} is a whole bundle: name it alone, or the folder `patches` of the run it is of.")
+        if described["base"] != first:
+            whose = f"belong to the bundle {described['base']}, and this one is {first}"
+            raise UserError(f"The patches in {folder} {whose}: load them with their own.")
         weights |= own
     with _refused(folder):
         spec, read, facts = dict(described["model"]), list(described["preprocessing"]), dict(described["provenance"])
@@ -269,8 +271,8 @@ def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bun
     )
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    described = _checked(folder)
+def _read(folder: Path, within: str = "bundle") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    described = _checked(folder, within)
     if described.get("schema") != SCHEMA:
         raise UserError(
             f"{folder} has the schema {described.get('schema')!r}, this version reads {SCHEMA!r}: update medvlp."
@@ -301,8 +303,8 @@ def load_words(folder: str | Path) -> Tokenizer | None:
     return load_tokenizer(place) if place.is_dir() else None
 
 
-def _checked(folder: Path) -> dict[str, Any]:
-    check_manifest(folder)
+def _checked(folder: Path, within: str = "bundle") -> dict[str, Any]:
+    check_manifest(folder, within)
     return upgraded(_described_in(folder / "bundle.yaml"))
 
 

@@ -111,8 +111,10 @@ def test_patches_of_another_bundle_are_refused(base: Path, tmp_path: Path) -> No
         UserError, match=rf"The patches in .*patches belong to the bundle {first}, and this one is {second}"
     ):
         load(tmp_path / "other", patches=tmp_path / "patches")
-    with pytest.raises(UserError, match=r"The patches in .*other are a bundle themselves, and this one is"):
+    with pytest.raises(UserError, match=r"other is a whole bundle: name it alone"):
         load(base, patches=tmp_path / "other")
+    with pytest.raises(UserError, match=rf"{tmp_path} is not a bundle .*did you mean {tmp_path / 'patches'}\?"):
+        load(base, patches=tmp_path)
     with pytest.raises(UserError, match=r"holds the patches of a bundle and no model: load that bundle with patches="):
         load(tmp_path / "patches")
     assert load(base, patches=tmp_path / "patches").answers
