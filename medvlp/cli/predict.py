@@ -191,7 +191,9 @@ def _notice(results: list[dict[str, Any]]) -> str:
     bare = any("raw_scores" not in part for part in parts)
     if not any("raw_scores" in part for part in parts):
         return "Scores are not calibrated." if bare else ""
-    more = " Scores of an answer without categories are not calibrated." if bare else ""
+    left = dict.fromkeys(name for part in parts for name in part.get("uncalibrated", ()))
+    more = f" Not calibrated: {', '.join(left)}." if left else ""  # a table of scores has no mark beside them
+    more += " Scores of an answer without categories are not calibrated." if bare else ""
     return (
         "Probabilities and categories rest on the validation patients of the model: "
         f"they hold for patients like those, at their prevalence.{more}"

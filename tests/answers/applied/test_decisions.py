@@ -253,6 +253,9 @@ def test_the_command_says_what_probabilities_rest_on(
     assert re.search(rf"  0\.\d{{3}}  (present|absent|indeterminate) {re.escape(told)}$", line)
     assert sum(each.endswith("not calibrated") for each in lines) == len(labels) - 1
     assert "rest on the validation patients" in lines[-1]
+    table = ["predict", str(tmp_path / "again"), str(film), "--out", str(tmp_path / "scores.csv")]
+    assert CliRunner().invoke(app, table).output.splitlines()[-1] == lines[-1]
+    assert lines[-1].endswith(f" Not calibrated: {', '.join(labels[1:])}.")
     both = load_bundle(tmp_path / "again")  # as medvlp adapt writes it: the new answer first, with nothing chosen
     new = replace(answer_of(both), name="new", operating_points=None, calibration=None)
     save_bundle(tmp_path / "both", replace(both, answers=(new, *both.answers)))
