@@ -50,6 +50,15 @@ def test_in_half_precision_a_box_reads_its_own_picture() -> None:
         assert within(maps.bfloat16(), box, torch.tensor([257, 299])).flatten().tolist() == [1.0, 2.0]
 
 
+def test_in_half_precision_a_coarser_level_reads_what_it_reads_in_full() -> None:
+    head, box = head_of(scales=(1.0, 0.5)).float(), torch.tensor([[0.1, 0.2, 0.7, 0.9]])
+    maps = torch.rand(1, 6, 8, 8, generator=torch.Generator().manual_seed(1)).bfloat16()
+    expected = head.forward_boxes(maps.float(), box, torch.tensor([0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head.forward_boxes(maps, box, torch.tensor([0]))
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
+
+
 def value(terms: Any) -> float:
     return sum(term.value().item() for term in terms.values())
 

@@ -66,9 +66,9 @@ class BoxHead(Head):
             boxes: (M, 4) x0, y0, x1, y1 in shares of the map's sides.
             row: (M,) the map of each.
         """
-        found = []
+        found, wide = [], maps.to(torch.promote_types(maps.dtype, torch.float32))  # half lacks a CPU's antialiasing
         for scale, level in zip(self.scales, self.levels, strict=True):
             grid = [max(1, round(side * scale)) for side in maps.shape[-2:]]
-            sized = maps if scale == 1 else F.interpolate(maps, grid, mode="bilinear", antialias=scale < 1)
+            sized = maps if scale == 1 else F.interpolate(wide, grid, mode="bilinear", antialias=scale < 1).to(maps)
             found.append(self.layers(within(level(sized), boxes, row, size=self.size).flatten(1)))
         return torch.stack(found)
