@@ -63,11 +63,6 @@ class Guard:
         self.in_a_row += 1
         return reason
 
-    def rehearse(self, *, loss: float, norm: float, terms: Mapping[str, float]) -> None:
-        """Refuse (UserError) a first step that training would skip."""
-        if (reason := self._reason(loss, norm, terms)) is not None:
-            raise UserError(f"Training would skip its first step because {reason}: look at its objectives and samples.")
-
     def stop(self, reason: str) -> None:
         """Stop the run (UserError) after too many skipped steps in a row."""
         if self.in_a_row >= self.options.most:

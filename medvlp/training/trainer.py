@@ -106,7 +106,8 @@ class Trainer:
         batch = next(iter(phase.batches(0))).to(self._device)
         log = task.backward(batch, {n: value_at(weight, 0) for n, weight in phase.weights.items()}, samples_seen=0)
         norm = clip_gradients([p for p in task.parameters() if p.grad is not None], math.inf)
-        self.guard.rehearse(loss=log.loss, norm=norm, terms=log.terms)
+        if reason := self.guard.refuses(loss=log.loss, norm=norm, terms=log.terms):
+            raise UserError(f"Training would skip its first step because {reason}: look at its objectives and samples.")
         listed = {**task.plan.views, **{who: map(str, plan.needs) for who, plan in task.plan.teachers.items()}}
         return "\n".join(f"  {view}: {', '.join(sorted(parts))}" for view, parts in listed.items()), log
 
@@ -230,8 +231,7 @@ class Trainer:
             raise UserError(sentence) from error
         self._held.mask_gradients()
         trained = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
-        clip = phase.optimiser.clip
-        norm = clip_gradients(trained, clip if clip is not None else float("inf"))
+        norm = clip_gradients(trained, math.inf if phase.optimiser.clip is None else phase.optimiser.clip)
         reason = self.guard.refuses(loss=log.loss, norm=norm, terms=log.terms)
         if reason is None:
             with self._held.still():
