@@ -26,15 +26,15 @@ _LABEL = (
 )
 _BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
-    r"transcribed|finalized|authenticated)(?: and \w+)? by|patient name"
+    r"transcribed|finali[sz]ed|authenticated|authori[sz]ed|countersigned)(?: and \w+)? by|patient name"
 )
 _ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
     r"technologist|technician|physician|transcriptionist|reader|reviewer|signed|surgeon|registrar|radiographer"
 )
 _TOLD = (
-    r"(?:performed|referred|requested) by|(?:discussed|spoken?) with|communicated (?:to|with)|patient|name|"
-    r"(?:called|spoke|relayed|conveyed|reported|phoned|telephoned) to"
+    r"(?:perform|referr|request|enter|check|typ|validat|scann)ed by|(?:discussed|spoken?|consulted) with|d/w|surname|"
+    r"communicated (?:to|with)|patient|name|next of kin|(?:called|spoke|relayed|conveyed|reported|phoned|telephoned) to"
 )
 _DIGIT = "one|two|three|four|five|six|seven|eight|nine"
 _OLD = rf"(?:0?(?:9\d|1[01]\d)|(?:ninety|(?:a |one )?hundred)(?:(?:[- ]and)?[- ](?:{_DIGIT}))?)"
@@ -116,13 +116,14 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|Ms\.|(?<!\d )ms\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
         rf"\bDR[ \t]+{seen}",
         rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
-        rf"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer|pt)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
+        r"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer|pt|doctor|provider|author|operator|trainee|"
+        rf"supervisor|nurse|referr(?:er|ing)|ordering|requesting)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)|[^\s,]+,)[ \t]+{_CAPITAL})"
         rf"(?:{weak})(?=[\s,.;]|$)",
         rf"\b(?:wife|husband|mother|father|daughter|son|brother)[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
         rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*y)",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
-        rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|R\.?N\.?(?!\w)|PA-C(?!\w)|R\.T\.(?!\w)|RT(?=\())",
+        rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|(?:R\.?N\.?|PA-C|R\.T\.|CRNP|APRN|DNP)(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",

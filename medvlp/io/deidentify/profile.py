@@ -78,7 +78,7 @@ class Profile:
             return "remove"
         row = rules().get(int(tag))
         if row is None:
-            return self._unlisted(keyword_for_tag(tag), dictionary_VR(tag))
+            return self._unlisted(keyword_for_tag(tag), dictionary_VR(tag))  # whatever VR a file writes
         basic, options = row
         if "t" in options and vr in ("DA", "DT", "TM") and self.dates != "remove":
             return "keep" if self.dates == "retain" or vr == "TM" else "date"
@@ -94,7 +94,6 @@ class Profile:
         return _BASIC[basic.split("/")[-1]]
 
     def _unlisted(self, keyword: str, vr: str) -> Action:
-        """By the VR of the dictionary: a file may write a name under any."""
         if any(word in keyword for word in _ALSO):
             return "remove"
         if vr in ("DA", "DT"):
