@@ -66,10 +66,11 @@ def palette_table(header: Header) -> tuple[np.ndarray, int]:
     columns, firsts, signed = [], set(), header.integer("PixelRepresentation", 0) == 1
     for colour in _COLOURS:
         keyword = f"{colour}PaletteColorLookupTableDescriptor"
-        descriptor = [int(value) for value in header.valid_numbers(keyword, signed=signed)]
+        descriptor = [int(value) for value in header.valid_numbers(keyword)]
         if len(descriptor) != 3:
             raise UnreadableImage("bad_lut", detail=f"{keyword} is missing or has not 3 values")
         count, first, bits = descriptor[0] & 0xFFFF or 65536, descriptor[1], descriptor[2]
+        first -= 65536 if signed and first > 32767 else 0  # a pixel's value, whatever VR it was written with
         if bits not in (8, 16):
             raise UnreadableImage("bad_lut", detail=f"{keyword} says {bits} bits an entry, not 8 or 16")
         columns.append(_entries(header, colour, count, bits) / ((1 << bits) - 1))

@@ -95,10 +95,10 @@ class Header:
             raise ValueError("too short")
         return struct.unpack(f"{self.order}{count}{code}", raw[: count * struct.calcsize(code)])
 
-    def valid_numbers(self, keyword: str, *, signed: bool = False) -> tuple[float, ...]:
+    def valid_numbers(self, keyword: str) -> tuple[float, ...]:
         """Return `numbers`, or () where the value is not numbers."""
         try:
-            return self.numbers(keyword, signed=signed)
+            return self.numbers(keyword)
         except ValueError:
             return ()
 

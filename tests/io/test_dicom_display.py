@@ -342,11 +342,14 @@ def test_palettes_of_8_bits_may_stand_in_either_byte_of_their_words(dicom, facto
     assert shown(dicom(np.array([[0, 1], [2, 3]], np.uint8), tags)) == pytest.approx(entries.reshape(2, 2) / 255)
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
-def test_a_palette_of_signed_pixels_may_begin_below_zero(dicom, syntax):
+@pytest.mark.parametrize(
+    ("syntax", "vr", "first"),
+    [("1.2.840.10008.1.2", "SS", -3), ("1.2.840.10008.1.2.1", "SS", -3), ("1.2.840.10008.1.2.1", "US", 65533)],
+)
+def test_a_palette_of_signed_pixels_may_begin_below_zero(dicom, syntax, vr, first):
     """PS3.3 C.7.6.3.1.5: the second value of the descriptor is a pixel value; implicit files do not tell its VR."""
     entries = np.array([0, 60, 120, 255])
-    tags = {0x00280004: ("CS", "PALETTE COLOR")} | {0x00281101 + n: ("SS", [4, -3, 8]) for n in range(3)}
+    tags = {0x00280004: ("CS", "PALETTE COLOR")} | {0x00281101 + n: (vr, [4, first, 8]) for n in range(3)}
     tags |= {0x00281201 + n: ("OW", entries.astype("<u2").tobytes()) for n in range(3)}
     path = dicom(np.array([[-3, -2], [-1, 0]], np.int16), tags, syntax=syntax)
     assert shown(path) == pytest.approx(entries.reshape(2, 2) / 255)
