@@ -274,11 +274,10 @@ def table_of(item: Header, name: str, *, signed_first: bool) -> LookupTable:
     """Return the lookup table of a Modality or VOI LUT item; UnreadableImage ``bad_lut`` where it is none."""
     try:
         descriptor = [int(value) for value in item.numbers("LUTDescriptor")]
-        first = [int(value) for value in item.numbers("LUTDescriptor", signed=signed_first)]
     except ValueError:
         raise UnreadableImage("bad_lut", detail=f"LUTDescriptor of {name} is not numbers") from None
-    if len(descriptor) == 3:
-        descriptor[1] = first[1]  # only the second value is a pixel value and may be signed
+    if len(descriptor) == 3 and signed_first and descriptor[1] > 32767:  # whatever VR a file writes it with
+        descriptor[1] -= 65536
     return lookup_table(tuple(descriptor), item.raw("LUTData") or b"", item.order, name=name)
 
 

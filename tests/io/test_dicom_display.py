@@ -113,11 +113,12 @@ def test_voi_lut_may_stand_in_the_functional_groups_of_a_frame(dicom, groups):
     assert shown(path, window=0)[0] == pytest.approx(linear(stored[0], 40, 400), abs=1e-6)
 
 
+@pytest.mark.parametrize(("vr", "first"), [("SS", -1000), ("US", 64536)])
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
-def test_voi_lut_first_value_may_be_negative(dicom, syntax):
-    # Implicit VR does not say whether the first mapped value is US or SS: the modality's lowest value decides.
+def test_voi_lut_first_value_may_be_negative(dicom, syntax, vr, first):
+    # Whether the first mapped value is US or SS is for the modality's lowest value to decide, not for what is written.
     stored = np.array([[0, 1, 2, 3]], np.uint16)
-    lut = {0x00283002: ("SS", [3, -1000, 8]), 0x00283006: ("US", [0, 51, 255])}
+    lut = {0x00283002: (vr, [3, first, 8]), 0x00283006: ("US", [0, 51, 255])}
     tags = {0x00281052: ("DS", [-1001]), 0x00281053: ("DS", [1]), 0x00283010: ("SQ", [lut])}
     assert shown(dicom(stored, tags, syntax=syntax))[0] == pytest.approx([0, 0, 51 / 255, 1])
 
