@@ -196,7 +196,7 @@ class Reader:
     def check_report(self, prepared: Prepared, text: str) -> dict[str, Any]:
         """Return what the picture says of each sentence of a report, and how good such checks were found to be.
 
-        Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``not_visible``
+        Sentences are those of findings and impression; a verdict is ``supported``, ``contradicted``, ``undecided``
         or, where no rule states the contrary or validation never heard it, ``not_judged``. Each has its ``facts``.
 
         Raises:

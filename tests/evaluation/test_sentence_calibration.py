@@ -97,7 +97,7 @@ def test_verdicts_err_as_seldom_as_promised_and_base_rates_decide_none() -> None
     moved = evidence(judge.calibration, judge.prior, fresh.assign(seen=0.0))
     assert np.abs(moved[fresh["kind"] == "negation"]).max() < 1.5  # the prior, 2.2 there, is taken off
     blind = judge.verdicts(fresh.assign(seen=0.0))
-    assert set(blind) == {"not_visible"}
+    assert set(blind) == {"undecided"}
     assert set(judge.verdicts(fresh.assign(said="never heard"))) == {"not_judged"}
     again = SentenceEvaluator.of(json.loads(json.dumps(judge.to_plain())))
     assert again.verdicts(fresh).tolist() == verdicts.tolist()

@@ -261,7 +261,7 @@ def test_each_sentence_of_a_report_is_judged_as_the_measure_judges_it(
         near = np.abs(same["score:sentence_calibrated"] - fact["probability"]).min()
         assert near < 1e-3 or len(set(manifest.column("id.study")[rows])) > 1
     verdicts = {each["text"]: each["verdict"] for each in said["sentences"]}
-    assert set(verdicts.values()) <= {"supported", "contradicted", "not_visible", "not_judged"}
+    assert set(verdicts.values()) <= {"supported", "contradicted", "undecided", "not_judged"}
     assert all(text in " ".join(str(record["text"]).split()) for text in verdicts)
 
 

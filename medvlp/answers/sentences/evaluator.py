@@ -21,12 +21,12 @@ from medvlp.core.errors import DataError
 from medvlp.statistics.conformal_sets import SetRule
 from medvlp.text.mentions import sentences_of_image
 
-Verdict = Literal["supported", "contradicted", "not_visible", "not_judged"]
+Verdict = Literal["supported", "contradicted", "undecided", "not_judged"]
 EmbedText = Callable[[Sequence[str]], np.ndarray]
 _WHY: Mapping[Verdict, str] = {
     "supported": "the picture fits it better than its contrary",
     "contradicted": "the picture fits its contrary better",
-    "not_visible": "the picture does not tell it from its contrary",
+    "undecided": "the picture does not tell it from its contrary",
 }
 _NO_RULE = "no rule states its contrary"
 _UNHEARD = "no validation sentence said this of this finding"
@@ -151,7 +151,7 @@ class SentenceEvaluator:
             own = known & (kinds == kind)
             made = rule.sets(moved[own])
             said = np.where(made.present, "supported", "contradicted")
-            found[own] = np.where(made.answered, said, "not_visible")
+            found[own] = np.where(made.answered, said, "undecided")
         return found
 
 
@@ -159,7 +159,7 @@ def _evaluated(sentence: str, facts: list[dict[str, Any]]) -> EvaluatedSentence:
     said = [fact["verdict"] for fact in facts if fact["verdict"] != "not_judged"]
     if not said:
         return EvaluatedSentence(sentence, "not_judged", _UNHEARD if facts else _NO_RULE, tuple(facts))
-    verdict: Verdict = "not_visible"
+    verdict: Verdict = "undecided"
     if "contradicted" in said:
         verdict = "contradicted"
     elif set(said) == {"supported"}:
