@@ -121,7 +121,7 @@ def test_captions_are_words(page: str) -> None:
 def test_the_head_is_dated_and_a_printed_page_of_its_own(inputs: ReportInputs) -> None:
     page = render_report(replace(inputs, date="2026-11-27"))
     assert '<time datetime="2026-11-27">2026-11-27</time>' in page[: page.index("</header>")]
-    assert re.search(r"@media print \{.*header \{ break-after: page; \}", page, re.DOTALL)
+    assert re.search(r"@media print \{.*header:has\(.tiles\) \{ break-after: page; \}", page, re.DOTALL)
 
 
 def test_a_model_without_text_is_no_vision_language_model() -> None:
