@@ -74,8 +74,8 @@ def compare_results(
     side, opposite = (split_data(table, findings, name=name, options=options) for table in (one, other))
     fitted = [{} if name in FITTED_SPLITS else each.fitted for each in (first, second)]
     rows = [_row(side, each) for each in paired_differences(side, opposite, *fitted)]
-    alone = [f"{count} cases" for count in left_out.values() if count] + sorted({*mine, *theirs} - {*findings})
-    notes = [f"Of one result alone, and not compared: {', '.join(alone)}."] if alone else []
+    unpaired = [f"{count} cases" for count in left_out.values() if count] + sorted({*mine, *theirs} - {*findings})
+    notes = [f"Of one result alone, and not compared: {', '.join(unpaired)}."] if unpaired else []
     return Result(
         name="comparison",
         title=f"{_title(second)} against {_title(first)}",
