@@ -178,6 +178,8 @@ def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd
         raise DataError(
             f"Predictions hold a split {FIT_SPLIT!r} and a validation table was given too: leave one of them out."
         )
+    if "split" in validation and validation["split"].map(_usual_name).nunique() > 1:
+        raise DataError("The validation table holds several splits, and all would be chosen on: leave those of one.")
     checked_findings(validation.drop(columns="split", errors="ignore"))
     table = table if "split" in table else table.assign(split="test")
     shared = len(set(table["patient_id"].astype(str)) & set(validation["patient_id"].astype(str)))

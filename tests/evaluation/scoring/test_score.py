@@ -565,6 +565,8 @@ def test_mixed_up_patients_and_validation_are_refused(table: pd.DataFrame) -> No
     parts = {split: rows.drop(columns="split") for split, rows in table.groupby("split")}
     with pytest.raises(DataError, match=r"Patients in the predictions and in the validation table: \d+\."):
         score_predictions(parts["test"], validation=parts["test"], options=FAST)
+    with pytest.raises(DataError, match="The validation table holds several splits, and all would be chosen on"):
+        score_predictions(parts["test"].iloc[:4], validation=table.iloc[4:], options=FAST)  # whose training rows too
     with pytest.raises(DataError, match="hold a split 'validate' and a validation table was given too"):
         score_predictions(table, validation=parts["validate"], options=FAST)
 
