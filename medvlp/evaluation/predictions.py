@@ -258,12 +258,12 @@ def groups_of(table: pd.DataFrame, findings: Sequence[str]) -> list[Group]:
 
 
 def _age_bands(values: NDArray[np.object_], blank: NDArray[np.bool_]) -> NDArray[np.object_]:
-    """Return bands of twenty years for ages; the values as they are where one is no age."""
+    """Return bands of twenty years, and one of what is no age (999); the values as they are where one is no number."""
     years = pd.to_numeric(pd.Series(values).where(~blank), errors="coerce").to_numpy(np.float64)
     if not np.all(blank | (years >= 0)):
         return values
-    names = np.array([*(f"{low}-{low + 19}" for low in range(0, 80, 20)), "80+"], dtype=object)
-    return names[np.minimum(np.nan_to_num(years) // 20, 4).astype(np.int64)]
+    names = np.array([*(f"{low}-{low + 19}" for low in range(0, 80, 20)), "80+", "over 120"], dtype=object)
+    return names[np.where(years > 120, 5, np.minimum(np.nan_to_num(years) // 20, 4)).astype(np.int64)]
 
 
 def _blank(column: pd.Series) -> pd.Series:

@@ -255,10 +255,10 @@ def test_flags_are_stored_and_made_again(tmp_path) -> None:
 
 
 def test_ages_are_compared_in_bands() -> None:
-    ages = ["", "7", "19.9", "20", "64", "103"]
+    ages = ["", "7", "19.9", "20", "64", "103", "999"]
     bands = groups_of(pd.DataFrame({"group:age": ages}), ["x"])
     found = {group.name: np.flatnonzero(group.rows).tolist() for group in bands}
-    assert found == {"age=0-19": [1, 2], "age=20-39": [3], "age=60-79": [4], "age=80+": [5]}
+    assert found == {"age=0-19": [1, 2], "age=20-39": [3], "age=60-79": [4], "age=80+": [5], "age=over 120": [6]}
     words = groups_of(pd.DataFrame({"group:age": ["child", "adult"]}), ["x"])
     assert [group.name for group in words] == ["age=adult", "age=child"]
 
