@@ -97,9 +97,7 @@ def _normal(
         cuts = ((chunk, start) for chunk in column.chunks for start in range(0, len(chunk), _PIECE))
         made = [normal(name, chunk.slice(start, _PIECE), None, source) for chunk, start in cuts]
         return pa.chunked_array(made)
-    array = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks) if column.num_chunks else None
-    if array is None:
-        array = pa.array([], column.type)
+    array = column if isinstance(column, pa.Array) else column.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind, dot, _ = name.partition(".")

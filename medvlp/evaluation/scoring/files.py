@@ -80,8 +80,7 @@ def score_reports(
         synthetic: the data is synthetic.
 
     Raises:
-        DataError: if a text or a patient is missing, an id occurs twice, there are several splits, or ``has_prior`` is
-            neither 1 nor 0.
+        DataError: if a text or patient is missing, an id occurs twice, splits are several, or ``has_prior`` no 1 or 0.
         ConfigError: if an option is set that says nothing of texts.
     """
     table = read_predictions(path, columns=columns)
