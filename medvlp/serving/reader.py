@@ -182,8 +182,9 @@ class Reader:
         result = {"statement": said, "denial": denied, "probability": None, "prior": None, "calibrated": False}
         with self._lock:
             if not self.model.cosines:
-                rows = Rows(self._table(prepared, needs_of([answer], self.model.model)), [prepared.sample])
-                return {**result, "margin": float(answer.margin(rows, self.model.model, [said], [denied])[0])}
+                model = self.model.of_kind(prepared.kind).model
+                rows = Rows(self._table(prepared, needs_of([answer], model)), [prepared.sample])
+                return {**result, "margin": float(answer.margin(rows, model, [said], [denied])[0])}
             image, words = self._image(prepared), self.model.embed_text([said, denied])
             if self._checker is None or prepared.kind != self.model.model.vision_kind:
                 return {**result, "margin": float(image @ (words[0] - words[1]))}

@@ -24,12 +24,13 @@ from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch, Column
 from medvlp.data.layouts.phantom import index
 from medvlp.models.build import build_model
-from medvlp.models.bundle import load_bundle
+from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle
 from medvlp.phantom.cohort import make_cohort
 from medvlp.runs.start import start_from
 from medvlp.runs.train import Trained, train
 from medvlp.serving.reader import Reader
 from medvlp.statistics.conformal_sets import SetRule
+from medvlp.text import train_wordpiece
 from tests.config.test_configs import World, toy
 from tests.models.words import DUAL, VISION, HashWords, dual, images
 from tests.tiny import write_tree
@@ -134,6 +135,21 @@ def test_what_was_calibrated_on_films_says_nothing_of_sentences_about_a_volume(b
     assert judged[0]["verdict"] != "not_judged"
     why = "Sentences were calibrated on pictures of another kind."
     assert (judged[1]["verdict"], judged[1]["why"]) == ("not_judged", why)
+
+
+def test_words_are_compared_with_a_volume_by_its_own_tokens(both: Path) -> None:
+    words = train_wordpiece(["pleural effusion", "clear lungs"] * 2, vocab_size=64, max_length=16)
+    local = {f"{view}/local": {"name": "projection", "reads": "tokens"} for view in ("image", "stack", "text")}
+    prompts = [{"name": "v1", "label": "effusion", "positive": ["effusion"], "negative": ["no effusion"]}]
+    asked = StoredAnswer("zero_shot", "zero_shot", {"prompts": prompts}, score={"name": "late_interaction"})
+    read = [{"name": "read", "size": 32}, {"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}]
+    built = build_model({**BOTH, "heads": local}, tokenizer=words)
+    model = VisionLanguageModel(Bundle(built, words, read, answers=(asked,)))
+    manifest = index(both / "ct")
+    said = [Reader(each) for each in (model, model.of_kind("stack"))]
+    margins = [each.ask(each.prepare(manifest.paths(0, "volume")[0]), "Effusion.")["margin"] for each in said]
+    assert np.isfinite(margins).all()
+    assert margins[0] == margins[1] != 0
 
 
 def test_a_shared_trunk_is_there_once_and_looks_at_slices_as_at_images() -> None:
