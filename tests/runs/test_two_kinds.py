@@ -103,6 +103,10 @@ def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> Non
     assert together[0]["scores"] == together[2]["scores"] != together[1]["scores"]
     assert together[0]["slices"]["count"] > 1
     assert "slices" not in together[1]
+    weighed = model.slice_weights(volume)
+    assert weighed.weights is not None
+    assert np.array_equal(weighed.weights, model.of_kind("stack").slice_weights(volume).weights)
+    assert together[0]["slices"]["heaviest"] == weighed.shown + 1
     said = model.ask("zero_shot", [volume, film, volume])
     assert said.ids == ("0", "1", "2")
     assert said.scores is not None

@@ -338,7 +338,7 @@ class VisionLanguageModel:
         stack = self.prepare(volume).pixels
         if not isinstance(stack, Stack):
             raise UserError("A model of images has no slices: ask it to explain a text instead.")
-        return slice_weights(self.model, stack)
+        return slice_weights(self.of_kind("stack").model, stack)
 
     @property
     def scale(self) -> float:
