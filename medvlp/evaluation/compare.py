@@ -134,13 +134,13 @@ def _aligned(
     first, second = (table.assign(id=table["id"].astype(str)).set_index("id", drop=False) for table in (one, other))
     shared = first.index.intersection(second.index, sort=True)
     left_out = {"first": len(first) - len(shared), "second": len(second) - len(shared)}
+    if not len(shared):
+        raise DataError("The results share no case: score the same cases.")
     if any(left_out.values()) and not common:
         raise DataError(
             f"The results are of different cases: {left_out['first']} are only in the first and {left_out['second']} "
             f"only in the second; score the same cases, or compare the {len(shared)} cases that both have (--common)."
         )
-    if not len(shared):
-        raise DataError("The results share no case: there is nothing to compare.")
     first, second = first.loc[shared].reset_index(drop=True), second.loc[shared].reset_index(drop=True)
     moved = int((first["patient_id"].astype(str) != second["patient_id"].astype(str)).sum())
     if moved:

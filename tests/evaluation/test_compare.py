@@ -187,8 +187,9 @@ def test_other_cases_are_refused_or_left_out_and_counted(first: Result, second: 
     found = compare_results(first, fewer, resamples=0, common=True)
     assert comparison_table(found).notes[-1] == "Of one result alone, and not compared: 1 cases, edema."
     other = replace(second, cases=second.cases.assign(id=second.cases["id"] + "x"))
-    with pytest.raises(DataError, match="share no case"):
-        compare_results(first, other, common=True)
+    for common in (False, True):
+        with pytest.raises(DataError, match="share no case: score the same cases"):
+            compare_results(first, other, common=common)
 
 
 def _with(result: Result, column: str, value: object) -> Result:
