@@ -98,6 +98,13 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
             ["phases.0.objectives=[{name: clip, weight: {start: 0, end: .nan, until: 8}}]"],
             "weight is {'start': 0, 'end': nan, 'until': 8}: give a finite number or a ramp",
         ),
+        (
+            [
+                "phases.0.objectives=[{name: classify, labels: [effusion], blank: 0}]",
+                "phases.0.batch_views=[{name: mixup}]",
+            ],
+            "phases[0].batch_views: blank or uncertain of an objective fills what mixup leaves",
+        ),
         (["phases.0.objectives=[{name: clip, as: a.b}]"], "objectives[0].as is 'a.b': use letters"),
         (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),
