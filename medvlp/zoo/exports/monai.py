@@ -180,9 +180,8 @@ def _inference(
 ) -> dict[str, Any]:
     """Return the workflow: files of display values in, predictions written as JSON would be the site's own matter."""
     options: Mapping[str, Any] = {} if findings is None else findings.options
-    activation: dict[str, Any] = {"softmax" if options.get("exclusive") else "sigmoid": True}
-    if options.get("ordered"):
-        activation = {"other": "$lambda logits: torch.sigmoid(logits).cumprod(0)"}
+    steps = {"other": "$lambda logits: torch.sigmoid(logits).cumprod(0)"} if options.get("ordered") else {}
+    activation = steps or {"softmax" if options.get("exclusive") else "sigmoid": True}
     after = [{"_target_": "Activationsd", "keys": "pred", **activation}] if findings else []
     loaded = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NumpyReader"},
