@@ -19,7 +19,7 @@ from medvlp.answers.sentences.calibration import SentenceCalibration
 from medvlp.answers.sentences.evaluator import SentenceEvaluator
 from medvlp.config.tree import load_config
 from medvlp.config.yaml import load_tree
-from medvlp.core.errors import ConfigError, DataError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.keys import Plan, keys
 from medvlp.core.sample import Batch, Column
 from medvlp.data.layouts.phantom import index
@@ -86,7 +86,7 @@ def test_cohorts_of_other_people_are_not_put_together(both: Path, tmp_path: Path
         index(tmp_path)
 
 
-def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> None:
+def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained, tmp_path: Path) -> None:
     manifest = index(both)
     model = medvlp.load(released.bundle)
     kinds = manifest.column("view_position") == "CT"
@@ -103,6 +103,10 @@ def test_each_file_is_scored_as_what_it_is(both: Path, released: Trained) -> Non
     assert together[0]["scores"] == together[2]["scores"] != together[1]["scores"]
     assert together[0]["slices"]["count"] > 1
     assert "slices" not in together[1]
+    told: list[int] = []
+    with pytest.raises(UserError, match=r"they need a model of pictures and an answer that shows where it looked"):
+        predict_files(model, [film, volume], maps=tmp_path / "maps", progress=lambda done, total: told.append(done))
+    assert not told, "no file is read before"
     weighed = model.slice_weights(volume)
     assert weighed.weights is not None
     assert np.array_equal(weighed.weights, model.of_kind("stack").slice_weights(volume).weights)

@@ -109,7 +109,7 @@ def predict_files(
             workers=workers,
             tick=tick,
         )
-        for single, own in _of_kinds(model, kinds, recipe, question, decoding, out)
+        for single, own in _of_kinds(model, kinds, recipe, question, decoding, maps, out)
     ]
     failed = {number: error for each in asked for number, error in each.failed.items()}
     results = {number: result for each in asked for number, result in each.results.items()}
@@ -165,10 +165,14 @@ def _of_kinds(
     recipe: str | None,
     question: str | None,
     decoding: Decoding | None,
+    maps: Path | None,
     out: Path | None,
 ) -> list[tuple[VisionLanguageModel, list[int]]]:
     """Return the model as one of each kind that occurs; refuse what no answer of theirs would read or write."""
     found = list(model.by_kind(kinds))
+    if maps is not None:
+        for single, _ in found:
+            refuse_maps(single, _chosen(single, recipe, question), maps)
     answers = {name: each for single, _ in found for name, each in _chosen(single, recipe, question).items()}
     if question and not any(each.asks == "question" for each in answers.values()):
         raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
@@ -199,8 +203,6 @@ def _asked(
     tick: Callable[[], None],
 ) -> _Answered:
     answers = _chosen(model, recipe, question)
-    if maps is not None:
-        refuse_maps(model, answers, maps)
     asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}
     files: list[_Read] = []
     failed: dict[int, DataError] = {}
