@@ -44,7 +44,7 @@ class BatchView(Protocol):
     It is given a process's own samples of a step, all chunks together, on the model's device, before they are encoded.
     Every draw is a function of (seed, position, name). What it does to a sample may depend on samples of the same batch
     only in a way that is the same however many processes share it, such as on its neighbour. One that makes fields
-    names them in a property `adds`.
+    names them in a property `adds`; one that leaves labels unknown which were known has `loses_labels` true.
     """
 
     def __call__(self, batch: Batch, *, seed: int) -> Batch: ...  # noqa: D102

@@ -26,7 +26,6 @@ from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number, Ramp, ends_of
 from medvlp.core.views import BatchView, View
-from medvlp.data.batch_views.mixup import Mixup
 from medvlp.data.loader import Loader
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
@@ -347,8 +346,10 @@ def _batch_views(phase: PhaseConfig, at: int) -> list[BatchView]:
     where = f"phases[{at}].batch_views"
     made = [build("data/batch_views", spec, where=f"{where}[{j}]") for j, spec in enumerate(phase.batch_views)]
     filled = any(spec.get("blank") is not None or spec.get("uncertain") for spec in phase.objectives)
-    if filled and any(isinstance(view, Mixup) for view in made):
-        raise ConfigError(f"{where}: blank or uncertain of an objective fills what mixup leaves unknown: drop one.")
+    views = zip(phase.batch_views, made, strict=True)
+    lost = [spec["name"] for spec, view in views if getattr(view, "loses_labels", False)]
+    if filled and lost:
+        raise ConfigError(f"{where}: blank or uncertain of an objective fills what {lost[0]} leaves unknown: drop one.")
     return made
 
 

@@ -43,6 +43,8 @@ class Mixup:
         True
     """
 
+    loses_labels = True
+
     def __init__(self, *, alpha: Annotated[float, Field(gt=0)] = 0.2, fields: Sequence[str] = ("image",)) -> None:
         for name in fields:
             if parse_field(name).kind != "image":
