@@ -17,6 +17,7 @@ from pydicom.values import convert_value
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.profile import CLEANED, Action, Profile, rules
 from medvlp.io.deidentify.secret import Secret, is_uid
+from medvlp.io.errors import UnreadableImage
 
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC")
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -32,6 +33,7 @@ _FORMS = {
     "CS": "[A-Z0-9 _/-]*|[A-Za-z0-9_/-]+", "AS": "([0-9]{1,3}[DWMY]|[1-8]?[0-9])?", "DS": "[0-9.,eE+ -]*",
     "IS": "[0-9.,eE+ -]*", "DA": "[0-9.-]*", "DT": "[0-9.:+ -]*", "TM": "[0-9.: ]*",
 }  # fmt: skip
+_DEEPEST = 64  # sequences within sequences, of which reports have a dozen
 _METHOD = "medvlp: PS3.15 Annex E, edition 2026c"
 
 
@@ -54,7 +56,7 @@ def deidentify_dataset(
     """Remove what identifies, in place; pixel values are left to `medvlp.io.deidentify.pixels`.
 
     Args:
-        dataset: a whole data set; its file meta information is not looked at.
+        dataset: a whole data set, read by `read_values`; its file meta information is not looked at.
         profile: options.
         secret: key of pseudonyms, UIDs and shifts.
         clean: makes free text that stays free of identifiers, given the words that are known.
@@ -72,7 +74,6 @@ def deidentify_dataset(
         >>> str(dataset.PatientName) == dataset.PatientID, "StudyDescription" in dataset, dataset.PatientIdentityRemoved
         (True, False, 'YES')
     """
-    dataset.walk(_type)
     patient = str(dataset.get("PatientID") or dataset.get("PatientName") or dataset.get("StudyInstanceUID") or "")
     file = _File(profile, secret, clean, patient)
     _learn(dataset, file)
@@ -88,12 +89,21 @@ def deidentify_dataset(
     return file.done
 
 
-def _type(dataset: Dataset, element: DataElement) -> None:
-    """Read a value of VR UN by that of its attribute, implicit (PS3.5 6.2.2): pydicom does so below 64 KiB alone."""
-    if element.VR == "UN" and dictionary_has_tag(element.tag) and len(element.value or b"") >= 0xFFFF:
-        vr, value = dictionary_VR(element.tag), element.value
-        raw = RawDataElement(element.tag, vr, len(value), value, 0, True, True)
-        element.VR, element.value = vr, convert_value(vr, raw, dataset.original_character_set)
+def read_values(dataset: Dataset, depth: int = 0) -> None:
+    """Read every value, a long one of VR UN by that of its attribute, implicit (PS3.5 6.2.2), or refuse the file."""
+    if depth > _DEEPEST:
+        raise UnreadableImage("bad_header", detail=f"its sequences are nested more than {_DEEPEST} deep")
+    for tag in list(dataset.keys()):  # pydicom's walk says an error's words twice at each level: 2^n times at n levels
+        raw = dataset.get_item(tag)
+        if isinstance(raw, RawDataElement) and len(raw.value or b"") < raw.length < 0xFFFFFFFF:
+            raise UnreadableImage("truncated", detail="it ends inside an element")  # pydicom takes what is there
+        element = dataset[tag]
+        if element.VR == "UN" and dictionary_has_tag(tag) and len(element.value or b"") >= 0xFFFF:
+            vr, value = dictionary_VR(tag), element.value
+            raw = RawDataElement(tag, vr, len(value), value, 0, True, True)
+            element.VR, element.value = vr, convert_value(vr, raw, dataset.original_character_set)
+        for item in element.value or () if element.VR == "SQ" else ():
+            read_values(item, depth + 1)
 
 
 def _learn(dataset: Dataset, file: _File) -> None:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydicom import dcmread, dcmwrite
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medvlp.io.deidentify.dataset import deidentify_dataset
+from medvlp.io.deidentify.dataset import deidentify_dataset, read_values
 from medvlp.io.deidentify.known import KnownWords
 from medvlp.io.deidentify.pixels import PIXELS, Searched, clean_pixels
 from medvlp.io.deidentify.profile import Profile
@@ -62,9 +61,8 @@ def deidentify_dicom(
         inflated(stream)  # refuses what swells without end, which pydicom would hold
         stream.seek(0)
         dataset = dcmread(io.BytesIO(stream.read()), force=True)
-        cut = _ends_inside(dataset)
-        dataset.decode()
-        if cut or any("End of file" in str(each.message) for each in warned):
+        read_values(dataset)
+        if any("End of file" in str(each.message) for each in warned):
             raise UnreadableImage("truncated", detail="it ends inside an element")
         if not (dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")):
             raise UnreadableImage("bad_header", detail="it lacks a SOP UID: it is no DICOM object, or a DICOMDIR")
@@ -89,14 +87,6 @@ def deidentify_dicom(
         dcmwrite(buffer, dataset, enforce_file_format=True)
     names = (str(dataset.get(name) or "none") for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
     return CleanFile(buffer.getvalue(), PurePosixPath(*names, f"{dataset.SOPInstanceUID}.dcm"), done, searched)
-
-
-def _ends_inside(dataset: Dataset) -> bool:
-    """Whether the last value, not decoded yet, is shorter than its element says: pydicom takes what is there."""
-    *_, last = (None, *dataset.values())
-    if isinstance(last, RawDataElement):
-        return last.length < 0xFFFFFFFF and len(last.value or b"") < last.length
-    return last is not None and last.VR == "SQ" and bool(last.value) and _ends_inside(last.value[-1])
 
 
 def _meta(dataset: Dataset) -> FileMetaDataset:

@@ -250,6 +250,21 @@ def test_a_file_that_is_cut_off_is_refused_and_not_written_as_a_whole_one(tmp_pa
     assert told.value.reason == "truncated"
 
 
+def test_sequences_that_nest_without_end_and_what_is_wrong_deep_in_them_end_in_a_sentence(tmp_path: Path) -> None:
+    """pydicom's walk puts all that it said of an error into what it says one level up, twice."""
+    for depth, inner, reason in ((10, b"\x28\0\x10\0US\3\0abc", "corrupt"), (100, b"", "bad_header")):
+        for _ in range(depth):  # of defined lengths, so that nothing reads them before they are asked for
+            item = b"\xfe\xff\0\xe0" + len(inner).to_bytes(4, "little") + inner
+            inner = b"\x08\0\x12\x21SQ\0\0" + len(item).to_bytes(4, "little") + item
+        data = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+        at = data.index(b"\x10\0\x10\0PN")
+        (tmp_path / "deep.dcm").write_bytes(data[:at] + inner + data[at:])
+        with pytest.raises(UnreadableImage) as told:
+            cleaned(tmp_path / "deep.dcm")
+        assert told.value.reason == reason
+        assert len(str(told.value.__cause__)) < 1000
+
+
 def test_what_swells_without_end_is_refused(dicom) -> None:
     path = dicom(b"\0" * 100_000_000, rows=10000, columns=10000, bits=8, syntax="1.2.840.10008.1.2.1.99")
     with pytest.raises(UnreadableImage, match="its deflated data set is larger than"):
