@@ -145,8 +145,7 @@ def modality_of(layout: Layout, groups: tuple[Header, ...], account: Account) ->
     """Return what makes modality values of stored values of a frame whose functional groups are given."""
     header = groups[-1]
     if (header.text("PixelPresentation") or "").upper() in ("COLOR", "MIXED"):  # a supplemental palette (C.7.6.19)
-        detail, hint = "some of its stored values are colours", "export it in RGB, or without its colour overlay"
-        raise UnreadableImage("unsupported_format", detail=detail, hint=hint)
+        raise UnreadableImage("unsupported_format", detail="some of its values are colours", hint="export it in RGB")
     tables = header.items("ModalityLUTSequence")
     candidates = (*frame_items(groups, "PixelValueTransformationSequence"), header)
     source = next((each for each in candidates if each.has("RescaleSlope") or each.has("RescaleIntercept")), None)

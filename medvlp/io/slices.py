@@ -141,11 +141,11 @@ class _LackingError(Exception):
 
 def _unsuited(source: Source) -> str:
     header = source.parsed.header
-    kinds = [value.upper() for value in header.texts("ImageType")]
-    if "LOCALIZER" in kinds or "MOSAIC" in kinds:  # a mosaic is many slices side by side, with the place of none
-        return "localizer" if "LOCALIZER" in kinds else "mosaic of slices"
-    if (header.text("Modality") or "").upper() == "RTDOSE":  # whose values have a scaling of their own (C.8.8.3)
-        return "dose grid"
+    kinds = [value.upper() for value in (*header.texts("ImageType"), *header.texts("Modality"))]
+    # A mosaic is many slices with the place of none; doses have a scaling of their own (PS3.3 C.8.8.3).
+    for kind, named in (("LOCALIZER", "localizer"), ("MOSAIC", "mosaic of slices"), ("RTDOSE", "dose grid")):
+        if kind in kinds:
+            return named
     if header.text("SOPClassUID") in SEGMENTATIONS:
         return "segmentation"
     if source.layout.samples > 1 or source.layout.photometric == "PALETTE COLOR":

@@ -360,6 +360,6 @@ def test_a_palette_of_signed_pixels_may_begin_below_zero(dicom, syntax, vr, firs
 def test_a_palette_above_the_grays_is_no_gray_picture(dicom, presentation):
     """PS3.3 C.7.6.19: stored values from the palette's first on are colours (0008,9205); a window made them grays."""
     tags = {0x00089205: ("CS", presentation), 0x00281101: ("US", [2, 300, 16]), 0x00281201: ("OW", bytes(4))}
-    with pytest.raises(UnreadableImage, match="some of its stored values are colours; export it in RGB") as told:
+    with pytest.raises(UnreadableImage, match="some of its values are colours; export it in RGB") as told:
         read_image(dicom(np.array([[0, 100], [300, 301]], np.uint16), tags))
     assert told.value.reason == "unsupported_format"
