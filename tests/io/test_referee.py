@@ -27,6 +27,7 @@ OUTCOMES = {
     "SC_rgb_jpeg_gdcm.dcm": "no opinion: RuntimeError",
     "badVR.dcm": "bad_header",
     "bad_sequence.dcm": "no opinion: RuntimeError",
+    "eCT_Supplemental.dcm": "unsupported_format",
     "meta_missing_tsyntax.dcm": "bad_header",
     "nested_priv_SQ.dcm": "bad_header",
     "rtplan_truncated.dcm": "truncated",
