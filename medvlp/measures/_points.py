@@ -93,12 +93,12 @@ def first_choice(answers: Mapping[str, Answer], fields: Collection[str], *, opti
 
 
 def _with_points(options: Options = _USUAL) -> Iterator[Measure]:
-    """Measures that have points, but those which cannot be without options that nobody gives."""
+    """Measures that have points: those with options that somebody gives, and usual ones that need none."""
     for name in available("measures"):
         made: Any = component("measures", name)
         given = options.get(name)
         bare = not any(field.is_required() for field in schema("measures", name).model_fields.values())
-        if made.points and (given is not None or bare):
+        if made.points and (given is not None or (made.usual and bare)):
             yield build("measures", {"name": name, **(given or {})}, where=f"evaluation.measures.{name}")
 
 

@@ -81,6 +81,24 @@ def test_one_that_cannot_be_without_options_measures_who_gives_them_and_nobody_e
         assert first_choice(answers, ["label.effusion"], options=everything) == "mine/mean_score/macro"
 
 
+class Unasked(Needy):
+    """One that is not usual, and needs no option."""
+
+    def __init__(self) -> None:
+        super().__init__(finding="effusion")
+
+
+def test_one_that_is_not_usual_measures_training_only_where_it_is_named() -> None:
+    from medvlp.answers.findings import Findings
+
+    said = Predictions(("a", "b"), scores={"effusion": np.array([0.25, 0.75])})
+    cohort = Manifest.of({"id": ["a", "b"], "text": ["", ""]}, root=Path())
+    with installed(unasked=f"measures {__name__}:Unasked"):
+        for options, named in (({}, False), ({"unasked": None}, False), ({"unasked": {}}, True)):
+            found = point_values("mine", Findings(labels=["effusion"]), said, cohort, options=options)
+            assert ("mine/needy/effusion" in found) is named
+
+
 class Climbing(Measure):
     """One whose result would be written elsewhere."""
 
