@@ -27,7 +27,7 @@ from medvlp.text import train_wordpiece
 from medvlp.zoo import convert
 from medvlp.zoo._keys import fused
 from medvlp.zoo.exports import export
-from medvlp.zoo.exports._embedders import embedders
+from medvlp.zoo.exports._embedders import embedders, write_graphs
 from medvlp.zoo.exports._export import not_held, turned_back
 from tests.models.words import DUAL, VISION, HashWords, SpokenWords, dual
 from tests.zoo.small import TEXTS, kept, natural, pictures, units
@@ -107,6 +107,14 @@ def test_a_tower_that_cannot_be_traced_is_one_sentence_and_nothing_is_written(tm
     with pytest.raises(UserError, match=r"^The form has no graph for this tower \(.*\): leave the model of this text"):
         export(Bundle(model, None, preprocessing=[]), to="onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_gives_other_embeddings_than_torch_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"otherwise than torch, 0\.01 apart: leave the model in its bundle"):
+        write_graphs(load_bundle(bundle), tmp_path, lambda each: lambda given: each.module(*given) + 0.01)
+    with pytest.raises(UserError, match="otherwise than torch, nan apart"):
+        write_graphs(load_bundle(bundle), tmp_path, lambda each: lambda given: each.module(*given) * torch.nan)
+    assert not (tmp_path / "embedding.json").exists()
 
 
 def with_words(bundle: Path, words: Any, **text: Any) -> Bundle:

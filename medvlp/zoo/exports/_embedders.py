@@ -18,6 +18,7 @@ from medvlp.models.bundle import Bundle
 from medvlp.models.patches._patch import acting
 
 Run = Callable[[tuple[Tensor, ...]], Tensor]
+_MOST_APART = 1e-3  # coordinates of unit embeddings, from torch; usual are 1e-6
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
         bundle: the model.
         folder: where.
         write: writes one graph and returns what runs what was written.
+
+    Raises:
+        UserError: if a tower has no graph, or its graph gives other embeddings.
     """
     model: Any = bundle.model
     with torch.no_grad():
@@ -109,7 +113,12 @@ def write_graphs(bundle: Bundle, folder: Path, write: Callable[[Embedder], Run])
             with as_a_sentence("The form", mend=f"leave the model of this {each.name} tower in its bundle"):
                 run = write(each)
             more = tuple(torch.cat([example, example.flip(0), example]) for example in each.inputs)
-            facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())
+            apart = facts[f"{each.name}_parity"] = float((run(more) - each.module(*more)).abs().max())
+            if not apart <= _MOST_APART:
+                raise UserError(
+                    f"The form embeds the example of this {each.name} tower otherwise than torch, {apart:.2g} apart: "
+                    "leave the model in its bundle."
+                )
     if model.reads_text:
         model.tokenizer.save(folder / "tokenizer")
     write_json(folder / "embedding.json", facts)
