@@ -217,7 +217,8 @@ def _asked(
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
         whole: dict[str, Any] = {}
-        for key in sorted(said, key=lambda name: answers[name].asks != "question"):  # what was asked stands first
+        asked = [key for key, answer in answers.items() if answer.asks == "question"]
+        for key in dict.fromkeys([*asked, *said]):  # what was asked stands first
             parts = _parts(said[key], i)
             (own.setdefault(key, {}) if whole.keys() & parts.keys() else whole).update(parts)
         facts = read.facts
