@@ -123,6 +123,7 @@ def test_the_hash_is_of_values_not_of_chunks_root_or_order_of_columns() -> None:
     assert small(text=["x", None, "y"]).hash != small(text=["x", "y", None]).hash
 
 
+@pytest.mark.slow
 def test_reports_of_more_than_two_gib_together_are_a_column() -> None:
     """Arrow's strings have offsets of 32 bits: one array of them ends at 2 GiB, which 200,000 long reports pass."""
     part = pa.array(["a" * (1 << 20), "b" * (1 << 20), " "])  # the same memory a thousand times

@@ -34,6 +34,7 @@ def step(case: str, chunks: int, backend: Backend | None, *, recompute: bool = F
     return {**gradients, **{f"buffer {name}": each.clone().float() for name, each in root.named_buffers()}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODELS)
 def test_traced_blocks_give_the_gradients_of_plain_ones(case: str) -> None:
     torch._dynamo.reset()
