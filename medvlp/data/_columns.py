@@ -112,7 +112,7 @@ def _normal(
         return array
     if kind == "vector":
         return array.cast(pa.list_(pa.float32()))
-    if kind == "stack" and pa.types.is_list(array.type):
+    if kind == "stack" and _is_list(array.type):
         return array.cast(pa.list_(pa.string()))
     if kind in (*PATH_KINDS, "text", "id") or name in _WORDS:
         array = _words(array)
@@ -185,7 +185,7 @@ def _mask(name: str, array: pa.Array, source: str) -> pa.Array:
 
     The first run is of 0 and may be empty: the uncompressed form of COCO.
     """
-    if pa.types.is_list(array.type):
+    if _is_list(array.type):
         array = array.cast(pa.list_(pa.int64()))
         for runs in array.to_pylist():
             if runs is not None and (len(runs) < 3 or min(runs) < 0 or sum(runs[2:]) != runs[0] * runs[1]):
@@ -206,6 +206,10 @@ def _attribute(array: pa.Array) -> pa.Array:
 
 def is_words(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _words(array: pa.Array) -> pa.Array:

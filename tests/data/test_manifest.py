@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_a_csv_with_manifest_columns_loads_with_its_types(tmp_path: Path) -> Non
     manifest = Manifest.load(tmp_path / "m.csv")
     assert manifest.record(0) == {"id": "1", "text": "two\nlines", "label.f": -1.0, "id.patient": "007", "age": 33.0}
     assert manifest.record(1) == {"id": "2", "id.patient": "8"}
+
+
+@pytest.mark.parametrize("kind", [pa.large_list, lambda of: pa.list_(of, 3)])
+def test_lists_are_one_thing_whatever_library_wrote_them(tmp_path: Path, kind: Callable[..., pa.DataType]) -> None:
+    """Polars writes large lists, and arrays of one size."""
+    paths, runs = pa.array([["a", "b", "c"]], kind(pa.large_string())), pa.array([[1, 2, 2]], kind(pa.int32()))
+    pq.write_table(pa.table({"id": ["1"], "stack": paths, "mask.f": runs}), tmp_path / "m.parquet")
+    assert Manifest.load(tmp_path / "m.parquet").record(0) == {"id": "1", "stack": ["a", "b", "c"], "mask.f": [1, 2, 2]}
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
