@@ -184,12 +184,12 @@ def test_more_records_than_can_be_compared_are_refused_before_a_picture_is_read(
         evaluate(load_evaluation(write_tree(tmp_path / "e.yaml", config)))
     assert not (tmp_path / "c").exists()
     left_out = load_evaluation(tmp_path / "e.yaml", ["evaluation.measures.retrieval=null"])
-    with pytest.raises(DataError, match="of 30001 records cannot be read"):
+    with pytest.raises(DataError, match=r"of 30001 records below .* cannot be read"):
         evaluate(left_out)
     pictures = left_out.data.model_copy(update={"manifest": str(tmp_path / "pictures.parquet")})
     del columns["text"]  # nothing is compared
     Manifest.of({**columns, "split": ["test"] * len(names)}, root=tmp_path).save(tmp_path / "pictures.parquet")
-    with pytest.raises(DataError, match="of 30001 records cannot be read"):
+    with pytest.raises(DataError, match=r"of 30001 records below .* cannot be read"):
         evaluate(load_evaluation(tmp_path / "e.yaml").model_copy(update={"data": pictures}))
 
 
