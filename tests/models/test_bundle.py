@@ -325,6 +325,7 @@ def test_two_commands_that_write_one_bundle_leave_a_whole_one(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_leaves_the_older_bundle(folder: Path) -> None:
     before = (folder / "MANIFEST.sha256").read_text()
     ran = subprocess.run([sys.executable, "-c", _FULL, str(folder)], capture_output=True, text=True)

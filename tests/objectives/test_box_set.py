@@ -204,8 +204,9 @@ def test_one_chunk_is_four() -> None:
     same(expected, step(4))
 
 
+@pytest.mark.slow
 @pytest.mark.pool
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [2, 4])
 def test_one_process_is_several(pool: Any, processes: int) -> None:
     for got in pool.run(processes, step, 1):
         same(step(1), got)

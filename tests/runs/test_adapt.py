@@ -140,6 +140,7 @@ def doubtful(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return load_bundle(adapt(options(folder, root / "run", allow_leaks=True, **more)).bundle)
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_model_is_and_that_its_base_was_trained_on_synthetic_data(
     run: tuple[Path, list[str]], doubtful: Bundle
 ) -> None:
@@ -163,6 +164,7 @@ def test_the_card_says_that_a_cache_holds_features_and_labels_of_the_training_fi
     assert line.endswith(" patients, whose features and labels it holds.")
 
 
+@pytest.mark.slow
 def test_the_bundle_tells_of_leaks_that_were_let_pass_and_of_new_modalities(
     run: tuple[Path, list[str]], doubtful: Bundle
 ) -> None:
@@ -441,6 +443,7 @@ def test_folds_part_no_patient(run: tuple[Path, list[str]]) -> None:
     assert set(folds) == set(range(5))
 
 
+@pytest.mark.slow
 def test_a_bundle_of_volumes_is_adapted_to_volumes(tmp_path: Path) -> None:
     """Fluid lies at the back of every second chest of air: in the middle slice of three."""
     (tmp_path / "films").mkdir()
