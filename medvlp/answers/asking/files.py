@@ -169,11 +169,12 @@ def _of_kinds(
     out: Path | None,
 ) -> list[tuple[VisionLanguageModel, list[int]]]:
     """Return the model as one of each kind that occurs; refuse what no answer of theirs would read or write."""
-    found = list(model.by_kind(kinds))
-    if maps is not None:
-        for single, _ in found:
-            refuse_maps(single, _chosen(single, recipe, question), maps)
-    answers = {name: each for single, _ in found for name, each in _chosen(single, recipe, question).items()}
+    found, answers = list(model.by_kind(kinds)), dict[str, Answer]()
+    for single, _ in found:
+        chosen = _chosen(single, recipe, question)
+        if maps is not None:
+            refuse_maps(single, chosen, maps)
+        answers |= chosen
     if question and not any(each.asks == "question" for each in answers.values()):
         raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
     if decoding is not None and not any("text" in each.gives for each in answers.values()):
@@ -208,6 +209,8 @@ def _asked(
     failed: dict[int, DataError] = {}
     said = _said(model, answers, asks, _samples(model, rows, files, failed, workers, tick), files)
     scoring = [key for key, each in said.items() if each.scores is not None]
+    asked = [key for key, answer in answers.items() if answer.asks == "question"]
+    order = dict.fromkeys([*asked, *said])  # what was asked stands first
     decisions = {each.name: read_decisions(each.operating_points, each.calibration) for each in model.bundle.answers}
     notes = list(dict.fromkeys(note for each in said.values() for note in each.notes))
     trained = of_training(model, [read.row.files if isinstance(read.row, PictureFile) else () for read in files])
@@ -217,8 +220,7 @@ def _asked(
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
         whole: dict[str, Any] = {}
-        asked = [key for key, answer in answers.items() if answer.asks == "question"]
-        for key in dict.fromkeys([*asked, *said]):  # what was asked stands first
+        for key in order:
             parts = _parts(said[key], i)
             (own.setdefault(key, {}) if whole.keys() & parts.keys() else whole).update(parts)
         facts = read.facts
