@@ -206,8 +206,7 @@ class _Worker:
             stream.seek(0)
             packed = stream.read(2) == b"\x1f\x8b"
         if kind == "dicom":
-            clean = deidentify_dicom(path, profile=self.profile, secret=self.secret, clean=deidentify_text)
-            return self._dicom(clean, name)
+            return self._dicom(_clean_dicom(path, self.profile, self.secret), name)
         if kind == "nifti":
             place = f"nifti/{hidden}.nii" + (".gz" if packed else "")
             with written_whole(self.out / place) as temporary:
@@ -237,6 +236,10 @@ class _Worker:
         return {"kind": "text", "out": f"reports/{hidden}.txt"}
 
 
+def _clean_dicom(path: Path, profile: Profile, secret: Secret) -> CleanFile:
+    return deidentify_dicom(path, profile=profile, secret=secret, clean=deidentify_text)
+
+
 def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | UnreadableImage | None:
     """Clean a DICOM file in a worker, or say why it cannot be; None of other files and of large ones."""
     try:
@@ -246,7 +249,7 @@ def _cleaned(shared: tuple[Profile, Secret], path: Path) -> CleanFile | Unreadab
             stream.seek(0)
             if not ours or sniff(stream) != "dicom":
                 return None
-        return deidentify_dicom(path, profile=shared[0], secret=shared[1], clean=deidentify_text)
+        return _clean_dicom(path, *shared)
     except UnreadableImage as error:
         return error
 
