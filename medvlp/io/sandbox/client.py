@@ -29,6 +29,8 @@ _FLOOR_BYTES = 256 << 20  # what loading a codec and its tables takes, with room
 _MEMORY_FACTOR = 12  # OpenJPEG holds 4 bytes a sample, in the picture and in its tile: 9 times the pixels of 8 bits
 # Enough to find shared libraries and a temporary folder; tokens and passwords of the reader stay with the reader.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP", "LANG", "LC_ALL")
+# Memory that a decoder gives back stays with the helper: cleared anew for each film it is a quarter of a PNG's time.
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 _START = "import sys; sys.path[:] = sys.argv[2:]; from medvlp.io.sandbox.helper import main; main(sys.argv[1])"
 
 
@@ -177,7 +179,7 @@ class _Helper:
             [sys.executable, "-I", "-B", "-c", _START, str(self.shared.fileno()), *paths],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             pass_fds=[self.shared.fileno()], start_new_session=True,
-            env={**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={**environment, **_MALLOC, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
     @property
