@@ -57,6 +57,7 @@ class World:
     both: Path = Path()
     starter: Path = Path()
     starter_features: Path = Path()
+    cache: Path | None = None  # what one of them has read the next one finds; None: each reads its own
 
     def place(self, shipped: str) -> Path:
         """Where the thing is that a configuration calls so."""
@@ -81,7 +82,7 @@ def toy(tree: dict[str, Any], folder: Path, world: World) -> dict[str, Any]:
     """The same recipe, small: its names, objectives, states, banks, views and layouts stay."""
     tree["run"] = str(folder / "run")
     data = tree["data"]
-    data["cache"], data["root"] = str(folder / "cache"), str(world.place(data["root"]))
+    data["cache"], data["root"] = str(world.cache or folder / "cache"), str(world.place(data["root"]))
     if data.get("manifest") is not None:
         data["manifest"] = str(world.place(data["manifest"]))
     layout = data.get("layout")
@@ -246,7 +247,9 @@ def world(
     seen = folder / "starter_features"
     windows = ["ct_lung_v1", "ct_mediastinum_v1", "ct_bone_v1"]
     embed_slices(starter, folder / "volumes.parquet", root=None, folder=seen, windows=windows, workers=0)
-    return World(tiny_cohort.root, quick.bundle, volumes, bundle, features, films_and_volumes, starter, seen)
+    return World(
+        tiny_cohort.root, quick.bundle, volumes, bundle, features, films_and_volumes, starter, seen, folder / "cache"
+    )
 
 
 @pytest.mark.slow
