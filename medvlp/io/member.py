@@ -140,7 +140,7 @@ def fetch(url: str, start: int | None = None, stop: int | None = None) -> bytes:
     """Return bytes start..stop-1 of what lies behind a URL, or all; fewer where it ends before.
 
     Raises:
-        UserError: fsspec, or what it needs for such a URL, is not installed.
+        UserError: fsspec, or what it needs for such a URL, is not installed; or what serves it sends no parts of files.
         OSError: it is not there, or cannot be reached.
     """
     try:
@@ -154,11 +154,14 @@ def fetch(url: str, start: int | None = None, stop: int | None = None) -> bytes:
             "needs for such an address."
         ) from None
     try:
-        return bytes(files.cat_file(path, start=start, end=stop))
+        data = bytes(files.cat_file(path, start=start, end=stop))
     except OSError:
         raise
     except Exception as error:  # every store has errors of its own
         raise OSError(errno.EIO, f"the store refused ({type(error).__name__})") from error
+    if start is not None and stop is not None and len(data) > stop - start:
+        raise UserError(f"{url} comes whole where a part is asked for: its server must send ranges (HTTP 206).")
+    return data
 
 
 def _check(block: bytes, member: TarMember, there: int) -> None:

@@ -283,6 +283,25 @@ def test_a_member_is_a_file_from_its_first_byte_to_its_last(tmp_path: Path) -> N
             file.seek(-29_001, os.SEEK_CUR)
 
 
+def test_a_server_that_sends_whole_files_is_no_store_of_shards(films: Manifest, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="reads URLs")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Whole(MemoryFileSystem):  # as fsspec's HTTP gives what `python -m http.server` sends
+        def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: object) -> bytes:
+            return super().cat_file(path.removeprefix("whole:/"))
+
+    fsspec.register_implementation("whole", Whole, clobber=True)
+    done, _ = sharded(films, tmp_path / "out")
+    fsspec.filesystem("memory").put(str(tmp_path / "out"), "/whole", recursive=True)
+    far = Manifest.load(done.manifest, root=Path("whole://whole"))
+    for row in (0, 1):  # the first of a shard stands at the start of the whole, and had all the others behind it
+        member = member_of(far.path(row))
+        assert member is not None
+        with pytest.raises(UserError, match=r"whole://whole/shard-000000.tar comes whole where a part is asked for"):
+            open_member(member)
+
+
 def test_shards_behind_a_url_give_the_same_pixels_and_hashes(films: Manifest, tmp_path: Path, cache: Cache) -> None:
     fsspec = pytest.importorskip("fsspec", reason="reads URLs")
     done, table = sharded(films, tmp_path / "out")
