@@ -38,6 +38,7 @@ from medvlp.cli import (
 )
 from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
+from medvlp.core.files import FULL
 from medvlp.core.processes import one_process
 
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
@@ -116,6 +117,10 @@ def main() -> None:
             raise
         ended = f"A worker process ended ({' '.join(str(error).split())}), probably for want of memory: start again "
         ended += "with fewer workers; what was finished is kept."
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        ended = f"The disk is full: {error.filename or 'what is printed'} was not written; make room and start again."
     except _InterruptedError as signal_:
         ended = f"Interrupted ({signal_}); what was complete is kept: start the same command again to go on."
     print(f"medvlp: {ended}", file=sys.stderr)

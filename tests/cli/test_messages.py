@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from medvlp.core.console import show_messages, silent
 from medvlp.data.layouts.phantom import index
@@ -18,8 +22,6 @@ from medvlp.runs.evaluate import load_evaluation
 from tests.tiny import tiny_tree, write_tree
 
 if TYPE_CHECKING:
-    import pytest
-
     from medvlp.phantom.cohort import CohortSummary
     from medvlp.runs.train import Trained
     from tests.cli.conftest import Ran
@@ -58,6 +60,17 @@ def test_a_document_stands_alone_on_standard_output_whatever_is_shown(
         assert ran.code == 0
         assert json.loads(ran.out)["results"]
         assert ran.out.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_behind_what_is_printed_is_one_sentence(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli("data", "list").refused() == (
+            "medvlp: The disk is full: what is printed was not written; make room and start again."
+        )
 
 
 def test_warnings_go_to_standard_error_and_silence_ends(capsys: pytest.CaptureFixture[str]) -> None:
