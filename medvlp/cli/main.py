@@ -39,7 +39,7 @@ from medvlp.cli import (
 from medvlp.core.console import show_messages
 from medvlp.core.errors import UserError
 from medvlp.core.files import FULL
-from medvlp.core.processes import one_process
+from medvlp.core.processes import ending_signals, one_process
 
 # Commands that say on the way what they choose and leave out; others do so with --verbose, on standard error.
 _SHOWN = ("quickstart", "train", "gate", "sweep", "demo")
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _leave_on_signals() -> None:
-    """End a command with one sentence; training takes both signals over while it runs, and saves first."""
+    """End a command with one sentence; training takes the signals over while it runs, and saves first."""
     main_process = os.getpid()
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -138,5 +138,5 @@ def _leave_on_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, leave)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,19 @@ def one_process(what: str) -> None:
         raise UserError(
             f"{what} is the work of one process, and WORLD_SIZE is {world}: leave torchrun out, or unset WORLD_SIZE."
         )
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that ask a command to end; that of a closed terminal only where nohup has not had it ignored."""
+    heard = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if heard else [])]
+
+
+def leave_signals_to_parent() -> None:
+    """In a worker: the keyboard and the terminal are the parent's affair, and no handler of its outlives the fork."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def end_with_parent() -> None:

@@ -21,12 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.processes import leave_signals_to_parent
 from medvlp.core.randomness import seed_of
 from medvlp.core.registry import build
 from medvlp.core.sample import REPLAY, Batch, Sample
 from medvlp.core.views import View
 from medvlp.data.collate import collate
-from medvlp.data.parallel import leave_signals_to_parent, received, start_method
+from medvlp.data.parallel import received, start_method
 from medvlp.data.pipeline import apply_views, replay_tag, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.samplers._order import Sampler, rank_part

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Protocol, TypeVar
 from threadpoolctl import threadpool_limits
 
 from medvlp.core.errors import UserError
-from medvlp.core.processes import end_with_parent
+from medvlp.core.processes import end_with_parent, leave_signals_to_parent
 
 # Told (done, total) as work goes on.
 Progress = Callable[[int, int], None]
@@ -108,12 +107,6 @@ def received(sent: Iterator[T]) -> Iterator[T]:
         yield from sent
     except (ConnectionError, EOFError) as error:
         raise RuntimeError(f"DataLoader worker was killed while it sent something: {error}") from error
-
-
-def leave_signals_to_parent() -> None:
-    """In a worker: the interrupt key is the parent's affair, and no handler of the parent's outlives the fork."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _begin(shared: object) -> None:

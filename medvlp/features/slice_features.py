@@ -22,14 +22,14 @@ from medvlp.core.files import remove_left
 from medvlp.core.keys import Plan, keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
-from medvlp.core.processes import exclusive
+from medvlp.core.processes import exclusive, leave_signals_to_parent
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Batch, Column, Stack
 from medvlp.core.views import View
 from medvlp.data.contents import stamps_anywhere
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress, leave_signals_to_parent, received, start_method
+from medvlp.data.parallel import Progress, received, start_method
 from medvlp.data.pipeline import Records, apply_views, view_spec
 from medvlp.data.prepare import pool_name
 from medvlp.data.quarantine import Quarantined, quarantined

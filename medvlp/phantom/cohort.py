@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import remove_left, write_bytes
 from medvlp.core.memory import keep_freed_memory
-from medvlp.core.processes import end_with_parent, exclusive
+from medvlp.core.processes import end_with_parent, exclusive, leave_signals_to_parent
 from medvlp.phantom.facts import Study
 from medvlp.phantom.sampling import age_at, sample_cohort
 from medvlp.phantom.truth import write_tables
@@ -257,8 +256,8 @@ def _render(
 
 
 def _begin() -> None:
-    """In a worker: the interrupt key is the parent's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker: the interrupt key and the terminal are the parent's affair."""
+    leave_signals_to_parent()
     end_with_parent()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from medvlp.core.errors import UserError
 from medvlp.core.files import read_json
 from medvlp.core.passing import passing_folder, remove_passing
+from medvlp.core.processes import ending_signals
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.guard import ROOM, Passwords
 from medvlp.serving.sessions import Limits, Sessions
@@ -95,7 +96,7 @@ class Running:
         self._name, self._stop, self._going = name, stop, going
 
     def wait(self, report: Callable[[str], object]) -> None:
-        """Report the address, serve until SIGINT or SIGTERM, then close; a signal counts from the first word on."""
+        """Report the address, serve until a signal to end, then close; it counts from the first word on."""
         try:
             sentence = f"The {self._name} is open at {self.url} (Ctrl-C closes it; nothing is stored)."
             wait_for_signal(lambda: report(sentence), self._going)
@@ -222,9 +223,9 @@ def hosts_of(host: str, names: Sequence[str]) -> frozenset[str]:
 
 
 def wait_for_signal(begin: Callable[[], object], going: Callable[[], bool] = lambda: True) -> None:
-    """Call `begin`, and return at SIGINT or SIGTERM, or when it no longer goes on; both count from the call on."""
+    """Call `begin`, and return at a signal to end, or when it no longer goes on; it counts from the call on."""
     asked = threading.Event()
-    before = {each: signal.signal(each, lambda *_: asked.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, lambda *_: asked.set()) for each in ending_signals()}
     try:
         begin()
         while going() and not asked.wait(1):

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a run after its step, with a checkpoint."""
+"""SIGTERM, SIGINT and SIGHUP end a run after its step, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from medvlp.core import collectives
+from medvlp.core.processes import ending_signals
 
 
 class Interruption:
@@ -18,7 +19,7 @@ class Interruption:
     thread there are no signals to catch.
 
     Attributes:
-        name: of the signal that came, ``SIGTERM`` or ``SIGINT``; None before.
+        name: of the signal that came, such as ``SIGTERM``; None before.
 
     Example:
         >>> with Interruption() as asked:
@@ -34,7 +35,7 @@ class Interruption:
     def __enter__(self) -> Interruption:
         """Begin to note signals."""
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in ending_signals():
                 self._before[number] = signal.signal(number, self._note)
         except ValueError:  # not the main thread
             self._before = {}

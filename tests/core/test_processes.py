@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medvlp.core.errors import UserError
-from medvlp.core.processes import end_with_parent, exclusive
+from medvlp.core.processes import end_with_parent, ending_signals, exclusive
 
 
 def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) -> None:
@@ -43,6 +43,16 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with exclusive(tmp_path, what="training", otherwise=""), exclusive(tmp_path, what="training", otherwise=""):
         pass
+
+
+@pytest.mark.parametrize(("before", "asks"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_ends_a_command_unless_nohup_started_it(before: signal.Handlers, asks: bool) -> None:
+    found = signal.signal(signal.SIGHUP, before)  # nohup leaves SIG_IGN to what it starts
+    try:
+        assert (signal.SIGHUP in ending_signals()) is asks
+        assert {signal.SIGINT, signal.SIGTERM} <= set(ending_signals())
+    finally:
+        signal.signal(signal.SIGHUP, found)
 
 
 def _worker(ours: int, go_on: int) -> None:

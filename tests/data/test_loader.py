@@ -87,13 +87,16 @@ def test_workers_of_a_mac_are_spawned_and_give_identical_bits(
         assert_same(a, b)
 
 
-def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_group_ends(prepared: Prepared) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_group_ends(
+    prepared: Prepared, number: signal.Signals
+) -> None:
     expected = take(Loader(prepared, SUFFIX, batch=4, seed=3), 24)
     others = set(multiprocessing.active_children())
     stream = iter(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2))
     found = [next(stream), next(stream)]  # one of each worker, so that both have begun
     for worker in set(multiprocessing.active_children()) - others:
-        os.kill(worker.pid or 0, signal.SIGTERM)
+        os.kill(worker.pid or 0, number)
     found += itertools.islice(stream, 22)  # more than was made ahead
     for a, b in zip(expected, found, strict=True):
         assert_same(a, b)

@@ -28,7 +28,8 @@ _STATUS = Path("/proc/self/statm")
 
 def prepare() -> None:
     """Set once what holds for the helper's whole life: no core dumps, signals as the system made them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the reader's to answer; the helper ends with its pipe
+    for number in (signal.SIGINT, signal.SIGHUP):  # the reader's to answer; the helper ends with its pipe
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A limit that is met must end the process, whatever the process that started this one did with the signal.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
