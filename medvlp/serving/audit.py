@@ -7,9 +7,12 @@ import json
 import os
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from medvlp.core.errors import DataError
+from medvlp.core.files import check_outputs, make_folder
+from medvlp.core.processes import exclusive
 
 _FIRST = "0" * 64
 
@@ -22,6 +25,7 @@ class AuditLog:
 
     Raises:
         DataError: the existing file was edited.
+        UserError: another room writes it, or it cannot be written.
 
     Example:
         >>> import tempfile
@@ -33,10 +37,22 @@ class AuditLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._lock, self._last = path, threading.Lock(), _FIRST
-        if path is not None and path.exists():
+        self._held = ExitStack()
+        if path is not None:
+            check_outputs([path], inputs=())
+            make_folder(path.parent)
+            if not path.exists():
+                path.touch(0o600)
+            what, otherwise = f"room that writes {path.name}", "give this one another --audit"
+            # What two rooms append would not follow each other.
+            self._held.enter_context(exclusive(path.parent, what=what, otherwise=otherwise, lock=path.name))
             verify(path)
             lines = path.read_text("utf-8").splitlines()
             self._last = json.loads(lines[-1])["hash"] if lines else _FIRST
+
+    def close(self) -> None:
+        """Let another room write the file."""
+        self._held.close()
 
     def add(self, event: str, **facts: str | int | float | None) -> None:
         """Append one line; the caller sees to it that facts identify nobody.

@@ -157,10 +157,8 @@ def _launch(
     models = tuple(readers) if readers is not None else _readers(options)
     sessions = Sessions(options.limits)
     samples = Samples(folder) if options.samples else None
-    room = Room(
-        models, sessions, samples=samples, audit=AuditLog(options.audit), folder=folder, archive=archive,
-        uploads=not options.public,
-    )  # fmt: skip
+    audit, uploads = AuditLog(options.audit), not options.public
+    room = Room(models, sessions, samples=samples, audit=audit, folder=folder, archive=archive, uploads=uploads)
     surface, hosts = replace(ROOM, framed_by=options.framed_by), hosts_of(options.host, options.names)
     server = build_server(room, hosts=hosts, passwords=passwords, schema=options.schema, surface=surface)
     server.launch(
@@ -183,6 +181,7 @@ def _launch(
     def stop() -> None:
         closed.set()
         blocks.close(verbose=False)
+        audit.close()
         if samples is not None:
             samples.close()
 

@@ -134,6 +134,9 @@ def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
     log = AuditLog(path)
     for event in ("opened", "findings", "where"):
         log.add(event, model="abc")
+    with pytest.raises(UserError, match=r"Another room that writes audit.jsonl is at work in .*another --audit\.$"):
+        AuditLog(path)  # its lines would not follow those of the first
+    log.close()
     AuditLog(path).add("later")
     assert verify(path) == 4
     assert path.stat().st_mode & 0o777 == 0o600
@@ -143,6 +146,13 @@ def test_an_edited_line_a_removed_one_and_a_swapped_pair_are_found(tmp_path):
         path.write_text("\n".join(wrong) + "\n")
         with pytest.raises(DataError, match="the log was edited"):
             verify(path)
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_anybody_opens_a_study(tmp_path):
+    (tmp_path / "file").touch()
+    for wrong, why in ((tmp_path, "is a folder: name a file"), (tmp_path / "file" / "log", "cannot be written")):
+        with pytest.raises(UserError, match=why):
+            AuditLog(wrong)
 
 
 def test_a_full_disk_leaves_no_part_of_a_line_and_the_log_goes_on(tmp_path):
