@@ -151,6 +151,24 @@ def test_a_centre_without_tokens_stays_itself_and_the_choice_has_a_gradient() ->
     assert float(stage.query.weight.grad.abs().max()) > 0  # pyrefly: ignore
 
 
+def test_what_a_token_would_bring_to_a_centre_is_its_gradient_and_to_an_empty_one_itself() -> None:
+    """Straight through: d mean / d share is (v - mean) / n at a centre of n tokens; nothing is divided by no token."""
+    stage, weight = Clustering(2, 4, hard=True).double(), draw(2, 4, seed=1).double()
+    tokens = (draw(1, 1, 4) + 0.01 * draw(1, 3, 4, seed=2)).double()
+    with torch.no_grad():
+        stage.centres[0], stage.centres[1] = tokens[0, 0], -tokens[0, 0]
+        for layer in (stage.query, stage.key):
+            assert layer is not None
+            torch.nn.init.eye_(layer.weight)
+    assert stage.shares(tokens)[0].sum(dim=1).tolist() == pytest.approx([3, 0])
+    (weight * stage(tokens)[0]).sum().backward()
+    centres = stage.centres.detach().requires_grad_()
+    soft = (centres @ tokens[0].T / 2).softmax(dim=0)
+    brought = torch.stack([(tokens[0] - tokens[0].mean(dim=0)) / 3, tokens[0]])
+    (by_choice,) = torch.autograd.grad(((weight[:, None] * brought).sum(dim=2) * soft).sum(), centres)
+    torch.testing.assert_close(stage.centres.grad, weight + by_choice, rtol=1e-9, atol=1e-12)
+
+
 def test_banks_and_stages_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"name its texts CLASS/ATTRIBUTE, class by class, with as many attributes"):
         head_of(draw(5, DIM), ("a/1", "a/2", "a/3", "b/1", "b/2"))

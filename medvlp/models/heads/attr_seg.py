@@ -176,7 +176,9 @@ class Clustering(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (R, m, D)."""
         share = self.shares(tokens)
-        mean = share @ self.value(tokens) / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
+        total = share.sum(dim=2, keepdim=True)
+        # The choice has a gradient where a centre is empty too: divided by next to nothing it would outweigh all else.
+        mean = share @ self.value(tokens) / torch.where(total > (0.5 if self.hard else 1e-6), total, 1.0)
         return self.centres + self.output(mean)
 
     def shares(self, tokens: Tensor) -> Tensor:
