@@ -41,7 +41,7 @@ class CgtGan(Objective):
         corpus: bank of texts; None: the cosine with the image is the reward.
         sharpness: t of CLIP-agg; 175 in the paper for a corpus of another domain.
         scale: s, that of CLIP's logits.
-        weight: w; in the paper 0 for 150 steps, then raised to 0.5 over 2350.
+        reward_weight: w; in the paper 0 for 150 steps, then raised to 0.5 over 2350.
         samples: n.
         longest: most words that are drawn.
         decoder: head that writes, with its options.
@@ -76,7 +76,7 @@ class CgtGan(Objective):
         corpus: str | None = "corpus",
         sharpness: Annotated[float, Field(ge=0)] = 100.0,
         scale: Annotated[float, Field(gt=0)] = 100.0,
-        weight: Number = Ramp(start=0.0, end=0.5, begin=9_600, until=160_000),  # noqa: B008  (frozen)
+        reward_weight: Number = Ramp(start=0.0, end=0.5, begin=9_600, until=160_000),  # noqa: B008  (frozen)
         samples: Annotated[int, Field(ge=1)] = 5,
         longest: Annotated[int, Field(ge=1)] = 20,
         decoder: Mapping[str, Any] = {},
@@ -85,7 +85,7 @@ class CgtGan(Objective):
     ) -> None:
         super().__init__()
         self.image, self.text, self.clip, self.corpus = image, text, clip, corpus
-        self.sharpness, self.scale, self.weight = sharpness, scale, weight
+        self.sharpness, self.scale, self.reward_weight = sharpness, scale, reward_weight
         self.samples, self.longest, self.head = samples, longest, head
         self._heads = {head: head_of(decoder, "embedding"), "critic": HeadSpec("critic", critic)}
 
@@ -121,7 +121,7 @@ class CgtGan(Objective):
             better = self._reward(ctx, drawn, self.samples) - reward.repeat_interleave(self.samples)
             finer = fake.detach() - style.repeat_interleave(self.samples)
         logs = log_probability(wide(writer.forward_logits(many, None, drawn[0][:, :-1])), *drawn)
-        w = value_at(self.weight, ctx.samples_seen)
+        w = value_at(self.reward_weight, ctx.samples_seen)
         return {
             "reward": Term.of(-w * logs * better),
             "style": Term.of(-(1 - w) * logs * finer),

@@ -23,7 +23,7 @@ class Sycoca(Caption):
     r"""`caption` from the patches that are most like the text, and masked patches drawn again with the text's help.
 
     next_token: `Caption` whose decoder sees the round(keep N) tokens of the picture with the largest relevance, and all
-    of them when a report is asked for. patches: weight * sum over hidden patches of the mean squared error of their
+    of them when a report is asked for. patches: w times the sum over hidden patches of the mean squared error of their
     pixels, over the number of hidden patches; a decoder reads the visible tokens of the picture with holes and all
     words of its text. What is hidden is the state `attentive_mask`'s: the likest patches. CoCa's third term, the
     contrast, is `clip` beside it, at half this objective's weight.
@@ -32,7 +32,7 @@ class Sycoca(Caption):
         image: view of the pictures; its copy with holes is ``image.masked``.
         text: view of the texts.
         keep: share of the patches that is written from; 1: all, which is `caption`.
-        weight: of ``patches`` beside ``next_token``.
+        patch_weight: w, of ``patches`` beside ``next_token``.
         side: pixels a side to which a patch is brought before it is compared.
         words: ``own`` or ``tower``, as in `Caption`.
         width: of the writer.
@@ -63,7 +63,7 @@ class Sycoca(Caption):
         image: str = "image",
         text: str = "text",
         keep: Annotated[float, Field(gt=0, le=1)] = 0.5,
-        weight: Annotated[float, Field(ge=0)] = 1.0,
+        patch_weight: Annotated[float, Field(ge=0)] = 1.0,
         side: Count = 8,
         words: Literal["own", "tower"] = "own",
         width: Count | None = None,
@@ -72,7 +72,7 @@ class Sycoca(Caption):
         head: str = "captioner",
     ) -> None:
         super().__init__(image=image, text=text, words=words, width=width, layers=layers, heads=heads, head=head)
-        self.keep, self.weight, self.side = keep, weight, side
+        self.keep, self.patch_weight, self.side = keep, patch_weight, side
         self._pixels, self._masked, self._text = image, f"{image}.masked/tokens", text
         self._filler = HeadSpec("patch_filler", {"side": side, "layers": layers, "heads": heads})
 
@@ -99,7 +99,7 @@ class Sycoca(Caption):
         true = patches_of(ctx[self._pixels][rows], grid, self.side) if len(rows) else torch.zeros_like(made)
         errors = (wide(made) - true).square().mean(dim=2)
         term = Term.of(errors.flatten(), hidden.flatten())
-        return {**super().forward(ctx), "patches": term.times(self.weight)}
+        return {**super().forward(ctx), "patches": term.times(self.patch_weight)}
 
     def _seen(self, ctx: Context, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the tokens of some pictures, and which of them are relevant enough."""

@@ -251,6 +251,8 @@ def build_objectives(
             where = f"phases[{i}].objectives[{j}]"
             options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
             filled = fill("objectives", options, where=where)
+            if "weight" in filled:  # in a file it is how much the objective counts: this option would keep its default
+                raise ConfigError(f"{where}: {filled['name']!r} has an option `weight` of its own: call it otherwise.")
             name = str(spec.get("as", filled["name"]))
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")

@@ -90,7 +90,7 @@ def test_the_reward_between_the_mean_of_the_corpus_and_the_nearest_text() -> Non
 
 @pytest.mark.parametrize("corpus", ["corpus", None])
 def test_the_terms_are_those_of_a_loop_over_images_and_draws(corpus: str | None) -> None:
-    clip, options = Clip(), {"samples": 3, "longest": 4, "weight": 0.3, "scale": 7.0, "sharpness": 5.0}
+    clip, options = Clip(), {"samples": 3, "longest": 4, "reward_weight": 0.3, "scale": 7.0, "sharpness": 5.0}
     ctx = context(clip)
     terms = CgtGan(corpus=corpus, **options)(ctx)
     writer: Any = ctx.heads["captioner"]
@@ -141,7 +141,7 @@ def test_the_terms_are_those_of_a_loop_over_images_and_draws(corpus: str | None)
 def test_each_gradient_reaches_its_own_head_alone() -> None:
     """So one optimiser with a rate for each head does what two optimisers do."""
     ctx = context()
-    terms = CgtGan(samples=4, longest=5, weight=0.5)(ctx)
+    terms = CgtGan(samples=4, longest=5, reward_weight=0.5)(ctx)
     writer, critic = (list(ctx.heads[name].parameters()) for name in ("captioner", "critic"))
 
     def moved(term: Any, parameters: list[Any]) -> float:
@@ -159,7 +159,7 @@ def test_each_gradient_reaches_its_own_head_alone() -> None:
 def test_draws_that_are_what_is_written_greedily_teach_nothing() -> None:
     """Check of the card: a writer that is certain draws its greedy text, and the difference of rewards is zero."""
     ctx = context(hot=1e4)
-    terms = CgtGan(samples=4, longest=5, weight=0.5)(ctx)
+    terms = CgtGan(samples=4, longest=5, reward_weight=0.5)(ctx)
     (terms["reward"].sum + terms["style"].sum).backward()
     assert all(p.grad is None or p.grad.abs().max() == 0 for p in ctx.heads["captioner"].parameters())
     assert ctx["image/embedding"].grad.abs().max() == 0
@@ -173,7 +173,7 @@ def test_the_reward_waits_for_its_weight() -> None:
 
 
 def test_without_texts_the_critic_learns_nothing_real_and_all_else_goes_on() -> None:
-    whole, objective = context(), CgtGan(samples=2, longest=4, weight=0.5)
+    whole, objective = context(), CgtGan(samples=2, longest=4, reward_weight=0.5)
     parts = {
         key: part if key.view != "text" else Part(part.values[:0], part.owner[:0]) for key, part in whole.parts.items()
     }

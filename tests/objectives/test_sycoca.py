@@ -53,7 +53,7 @@ def context(*, seed: int = 0, change: Tensor | None = None, hidden: Tensor | Non
 def test_with_all_patches_and_none_hidden_it_is_the_caption_exactly() -> None:
     """Check of the card: third weight 0 and ratio 0 give CoCa's loss."""
     ctx = context(hidden=torch.zeros(3, 4))
-    terms = Sycoca(keep=1.0, weight=0.0, side=2)(ctx)
+    terms = Sycoca(keep=1.0, patch_weight=0.0, side=2)(ctx)
     plain = Caption()(ctx)["next_token"]
     assert torch.equal(terms["next_token"].sum, plain.sum)
     assert (terms["patches"].sum.item(), terms["patches"].count.item()) == (0.0, 0.0)
@@ -73,7 +73,7 @@ def test_words_are_written_from_the_most_relevant_patches() -> None:
 
 def test_pixels_of_hidden_patches_count_and_those_of_visible_ones_do_not() -> None:
     ctx = context()
-    term = Sycoca(side=2, weight=3.0)(ctx)["patches"]
+    term = Sycoca(side=2, patch_weight=3.0)(ctx)["patches"]
     head: Any = ctx.heads["patch_filler"]
     hidden = ctx["vector.hidden"] > 0
     made = head.pixels(ctx["image.masked/tokens"], hidden, (2, 2), ctx["text/tokens"], ctx["text/mask"])
@@ -90,7 +90,7 @@ def test_pixels_of_hidden_patches_count_and_those_of_visible_ones_do_not() -> No
     cover = torch.nn.functional.interpolate(hidden.view(3, 1, 2, 2).double(), size=(8, 8)) > 0
     seen = ctx.batch.with_columns({"image": Column(torch.where(cover, ctx["image"], 5.0), torch.arange(3))})
     other = Context(parts=parts, batch=seen, heads=ctx.heads, chunk=True)
-    assert torch.equal(Sycoca(side=2, weight=3.0)(other)["patches"].sum, term.sum)
+    assert torch.equal(Sycoca(side=2, patch_weight=3.0)(other)["patches"].sum, term.sum)
 
 
 def test_hidden_patches_are_told_apart_by_their_places_alone() -> None:

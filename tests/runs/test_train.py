@@ -24,7 +24,7 @@ from medvlp.core.files import read_json, sha256_of, write_json
 from medvlp.core.keys import Key, keys
 from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Objective, Score
-from medvlp.core.registry import build
+from medvlp.core.registry import available, build, schema
 from medvlp.core.term import Terms
 from medvlp.models import bundle as bundles
 from medvlp.models.build import build_model
@@ -75,6 +75,16 @@ class Words(Typo):
         return frozenset({"image/embedding"})  # type: ignore[arg-type]
 
 
+class Weighed(Typo):
+    """One with an option of a name that the engine reads itself: it would keep its default whatever a file says."""
+
+    scope = "sample"
+
+    def __init__(self, *, weight: float = 2.0) -> None:
+        super().__init__()
+        self.own = weight
+
+
 class Plain:
     """What is no objective at all."""
 
@@ -84,18 +94,24 @@ class Plain:
     [
         ("Typo", "the scope of 'mine' is 'samples': make it 'batch' or 'sample'"),
         ("Words", r"'mine' needs words and no keys: let needs\(\) return keys"),
+        ("Weighed", "'mine' has an option `weight` of its own: call it otherwise"),
         ("Plain", "'mine' makes no Objective: derive its class from that"),
     ],
 )
 def test_an_objective_that_the_engine_would_pass_over_is_refused(
     tree: dict[str, Any], kind: str, sentence: str
 ) -> None:
-    tree["phases"][0]["objectives"] = [{"name": "mine"}]
+    tree["phases"][0]["objectives"] = [{"name": "mine", "weight": 3.0}]
     with (
         installed(mine=f"objectives {__name__}:{kind}"),
         pytest.raises(ConfigError, match=rf"phases\[0\]\.objectives\[0\]: {sentence}"),
     ):
         build_objectives(config_of(tree).phases, {})
+
+
+def test_no_objective_has_an_option_that_its_phase_reads_itself() -> None:
+    """A file could not set it: ``weight`` is how much the whole objective counts."""
+    assert not [name for name in available("objectives") if "weight" in schema("objectives", name).model_fields]
 
 
 def test_a_weight_that_is_half_a_ramp_is_told_in_sentences() -> None:

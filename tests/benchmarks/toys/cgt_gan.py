@@ -51,7 +51,9 @@ def toy(seed: int) -> dict[str, float]:
         heads = {"captioner": writer, "critic": Critic(vocab_size=VOCABULARY, width=32, heads=2, max_length=8)}
         # A short start from texts alone, as in the paper; it is left before it writes well.
         _train(Close(std=0.2), heads, clip, seed, steps=40)
-        _train(CgtGan(corpus=None, scale=10.0, weight=weight, longest=4), heads, clip, seed, steps=250, rate=1e-3)
+        _train(
+            CgtGan(corpus=None, scale=10.0, reward_weight=weight, longest=4), heads, clip, seed, steps=250, rate=1e-3
+        )
         scores |= {f"{name}{end}": value for end, value in _judged(heads["captioner"], clip, seed).items()}
     return scores
 
