@@ -151,6 +151,18 @@ def test_what_stands_at_a_published_linear_layer_is_asked(
     assert any(name.endswith("fc1]") for name in sites)
 
 
+def test_a_caller_whose_numbers_are_double_gets_the_same_features() -> None:
+    usual, pixels = vit().eval(), images(2, 64)
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = vit().eval()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    double.load_state_dict(usual.state_dict())
+    expected, got = (tower(pixels, parts=frozenset({"pooled"})).pooled for tower in (usual, double))
+    torch.testing.assert_close(got.float(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_blank_row_is_one_black_image_of_the_towers_size() -> None:
     blank = vit(channels=3).blank(torch.device("cpu"))
     assert blank.shape == (1, 3, 64, 64)

@@ -119,4 +119,4 @@ def channel_statistic(given: Sequence[float] | None, default: Sequence[float], *
     values = torch.tensor(list(default if given is None else given), dtype=torch.float64)
     if len(values) != channels:
         values = values.mean().expand(channels)
-    return values.float().clone().view(1, channels, 1, 1)
+    return values.to(torch.get_default_dtype()).clone().view(1, channels, 1, 1)
