@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from medvlp.config.tree import RunConfig, load_config
 from medvlp.core.errors import ConfigError, UserError
@@ -109,8 +106,4 @@ def full_tree(config: RunConfig) -> dict[str, object]:
             measures[name].pop("name")
     if faults:
         raise ConfigError(" ".join(faults))
-    return json.loads(json.dumps(tree, default=_plain_value))
-
-
-def _plain_value(value: object) -> object:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+    return tree

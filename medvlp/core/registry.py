@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
 from medvlp.core.errors import ConfigError, did_you_mean
 
@@ -114,11 +115,12 @@ def schema(folder: str, name: str) -> type[BaseModel]:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             options[parameter.name] = (annotation, Field(default=default))
     config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+    config |= ConfigDict(validate_default=True)
     return create_model(f"{folder}.{name}", __config__=config, **options)
 
 
 def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collection[str] = ()) -> dict[str, object]:
-    """Check a ``{name: ..., option: ...}`` spec and return it with every default filled in; a builder has `given`.
+    """Check a ``{name: ..., option: ...}`` spec and return it, plain, with every default; a builder has `given`.
 
     Raises:
         ConfigError: all faults at once, each with its path and the nearest right name.
@@ -129,13 +131,16 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collecti
     model = schema(folder, name)
     options = {key: value for key, value in spec.items() if key != "name"}
     try:
-        checked = model.model_validate(options)
+        return {"name": name, **model.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:
         faults, at = validation_sentences(error, where=where, model=model), component(folder, name).__module__
         lacks = [each["loc"][0] for each in error.errors() if each["type"] == "missing"]
         faults += [f"Or annotate it FromModel({each!r}) in {at}: then it is given." for each in lacks if each in given]
         raise ConfigError(" ".join(faults)) from None
-    return {"name": name, **checked.model_dump()}
+    except PydanticSerializationError as error:
+        raise ConfigError(
+            f"{where}: {name!r} has an option that no file can hold ({error}): give it a plain type."
+        ) from error
 
 
 def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
@@ -226,7 +231,13 @@ def _parameters(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any
     # A class without a constructor of its own has that of object or torch.nn.Module, and no options.
     if function is object.__init__ or (inspect.isclass(target) and function.__module__.startswith("torch.")):
         return []
-    found, hints = [], typing.get_type_hints(function, include_extras=True)
+    try:
+        found, hints = [], typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise ConfigError(
+            f"Component {target.__name__} has an annotation that cannot be read ({error}): import that name in "
+            f"{function.__module__} itself, not under TYPE_CHECKING."
+        ) from error
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue

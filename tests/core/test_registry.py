@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 import torch
+import yaml
 
 from medvlp.core import registry
 from medvlp.core.errors import ConfigError
@@ -49,6 +53,48 @@ class Unchecked:
         self.rate = rate
 
 
+class Mode(Enum):
+    FAST = "quick"
+
+
+class Plain:
+    """A component whose options are of types that YAML has not."""
+
+    def __init__(
+        self,
+        *,
+        file: Path = Path("a/b.txt"),
+        mode: Mode = Mode.FAST,
+        names: frozenset[str] = frozenset({"a"}),
+        size: tuple[int, ...] = (1, 2),
+    ) -> None:
+        self.said = file, mode, names, size
+
+
+class WrongDefault:
+    """A component with an option whose default is not what its annotation says."""
+
+    def __init__(self, *, size: int = None) -> None:  # noqa: RUF013
+        self.size = size
+
+
+class Elsewhere:
+    """A component with an option of a type that its module has not."""
+
+    def __init__(self, *, size: Size = 1) -> None:  # noqa: F821
+        self.size = size
+
+
+ONES = torch.ones(2)
+
+
+class Tensors:
+    """A component with an option that no file can hold."""
+
+    def __init__(self, *, start: torch.Tensor = ONES) -> None:
+        self.start = start
+
+
 class Forgetful(Objective):
     """An objective that is not written to its end."""
 
@@ -90,7 +136,7 @@ def test_every_default_is_written_out_and_given_values_are_no_options():
         "name": "part",
         "rate": 1.0,
         "mode": "fast",
-        "names": (),
+        "names": [],
     }
     assert "width" not in schema("objectives", "part").model_fields
 
@@ -136,6 +182,27 @@ def test_an_option_without_a_type_is_refused():
         pytest.raises(ConfigError, match=r"Component Unchecked has no annotation for rate=1.0: write one\."),
     ):
         schema("objectives", "unchecked")
+
+
+def test_options_are_written_as_plain_data_and_made_again_of_it():
+    with installed(plain=f"models/heads {__name__}:Plain"):
+        filled = fill("models/heads", {"name": "plain"}, where="h")
+        assert yaml.safe_load(yaml.safe_dump(filled)) == json.loads(json.dumps(filled)) == filled
+        assert build("models/heads", filled, where="h").said == build("models/heads", {"name": "plain"}, where="h").said
+        assert build("models/heads", filled, where="h").said == (Path("a/b.txt"), Mode.FAST, frozenset({"a"}), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("WrongDefault", r"p\.size is None: input should be a valid integer\."),
+        ("Elsewhere", rf"Component Elsewhere .*\(name 'Size' is not defined\): import that name in {__name__} itself"),
+        ("Tensors", r"p: 'faulty' has an option that no file can hold \(.*Tensor.*\): give it a plain type\."),
+    ],
+)
+def test_an_option_that_no_configuration_can_hold_is_refused_when_it_is_built(kind, sentence):
+    with installed(faulty=f"objectives {__name__}:{kind}"), pytest.raises(ConfigError, match=sentence):
+        build("objectives", {"name": "faulty"}, where="p")
 
 
 def test_a_class_without_what_its_kind_must_have_is_refused_before_anything_is_read():
