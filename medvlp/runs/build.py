@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -280,8 +280,9 @@ def _objective(options: Mapping[str, object], where: str, given: Mapping[str, ob
         raise ConfigError(f"{where}: {options['name']!r} makes no Objective: derive its class from that.")
     if made.scope not in ("batch", "sample"):
         raise ConfigError(f"{where}: the scope of {options['name']!r} is {made.scope!r}: make it 'batch' or 'sample'.")
-    if not all(isinstance(key, Key) for key in made.needs()):
-        raise ConfigError(f"{where}: {options['name']!r} needs words and no keys: let needs() return keys(...).")
+    needs = made.needs()
+    if not isinstance(needs, Collection) or not all(isinstance(key, Key) for key in needs):
+        raise ConfigError(f"{where}: {options['name']!r} needs {needs!r}, no keys: let needs() return keys(...).")
     return made
 
 

@@ -75,6 +75,15 @@ class Words(Typo):
         return frozenset({"image/embedding"})  # type: ignore[arg-type]
 
 
+class Silent(Typo):
+    """One that forgets to return its needs."""
+
+    scope = "sample"
+
+    def needs(self) -> frozenset[Key]:
+        keys("image/embedding")  # type: ignore[return-value]
+
+
 class Weighed(Typo):
     """One with an option of a name that the engine reads itself: it would keep its default whatever a file says."""
 
@@ -93,7 +102,8 @@ class Plain:
     ("kind", "sentence"),
     [
         ("Typo", "the scope of 'mine' is 'samples': make it 'batch' or 'sample'"),
-        ("Words", r"'mine' needs words and no keys: let needs\(\) return keys"),
+        ("Words", r"'mine' needs frozenset\({'image/embedding'}\), no keys: let needs\(\) return keys"),
+        ("Silent", r"'mine' needs None, no keys: let needs\(\) return keys"),
         ("Weighed", "'mine' has an option `weight` of its own: call it otherwise"),
         ("Plain", "'mine' makes no Objective: derive its class from that"),
     ],
