@@ -115,7 +115,7 @@ def schema(folder: str, name: str) -> type[BaseModel]:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             options[parameter.name] = (annotation, Field(default=default))
     config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
-    config |= ConfigDict(validate_default=True)
+    config |= ConfigDict(validate_default=True, ser_json_inf_nan="constants")
     return create_model(f"{folder}.{name}", __config__=config, **options)
 
 

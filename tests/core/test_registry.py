@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,7 +59,7 @@ class Mode(Enum):
 
 
 class Plain:
-    """A component whose options are of types that YAML has not."""
+    """A component whose options are of types that YAML has not, and a number that JSON has not."""
 
     def __init__(
         self,
@@ -67,8 +68,9 @@ class Plain:
         mode: Mode = Mode.FAST,
         names: frozenset[str] = frozenset({"a"}),
         size: tuple[int, ...] = (1, 2),
+        inside: Mapping[str, object] = {"most": inf},
     ) -> None:
-        self.said = file, mode, names, size
+        self.said = file, mode, names, size, inside
 
 
 class WrongDefault:
@@ -189,7 +191,10 @@ def test_options_are_written_as_plain_data_and_made_again_of_it():
         filled = fill("models/heads", {"name": "plain"}, where="h")
         assert yaml.safe_load(yaml.safe_dump(filled)) == json.loads(json.dumps(filled)) == filled
         assert build("models/heads", filled, where="h").said == build("models/heads", {"name": "plain"}, where="h").said
-        assert build("models/heads", filled, where="h").said == (Path("a/b.txt"), Mode.FAST, frozenset({"a"}), (1, 2))
+        assert build("models/heads", filled, where="h").said == (
+            *(Path("a/b.txt"), Mode.FAST, frozenset({"a"}), (1, 2)),
+            {"most": inf},
+        )
 
 
 @pytest.mark.parametrize(
