@@ -54,6 +54,12 @@ def test_a_command_line_is_taken_with_its_options_and_its_keys(page: str, line: 
         load_evaluation(config, overrides)
 
 
+def test_no_command_of_a_page_writes_over_what_another_showed() -> None:
+    shown = re.compile(r"(?:data index|score) .*--out (\S+)\.\w+")  # each writes NAME.html beside it
+    names = {(page, line, found[1]) for page, line in LINES if (found := shown.match(line))}
+    assert len({(page, name) for page, _, name in names}) == len(names) >= 6
+
+
 def test_what_a_shell_would_expand_stands_in_quotes() -> None:
     bare = re.compile(r"(?:^|[\s`])[a-z_.0-9]+=[{\[]")
     spans = [(page, code) for page, text in PAGES.items() for code in re.findall(r"`[^`\n]+`", text)]
