@@ -225,8 +225,10 @@ class VisionLanguageModel:
         return np.stack([rows[i] for i in range(len(pixels))])
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
-        """Return (T, D) float32 unit embeddings; refused as those of pictures."""
+        """Return (T, D) float32 unit embeddings; refused as those of pictures, and of a model of pictures alone."""
         self.require_embedding()
+        if not self.model.reads_text:
+            raise UserError("This model reads no texts: ask for one of its answers instead.")
         many = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
         return embed(self.model, "text", many, batch=self._batch)
 

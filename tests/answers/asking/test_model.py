@@ -269,6 +269,17 @@ def test_a_model_of_single_slices_names_what_reads_volumes_by_it(tmp_path: Path)
         )
 
 
+def test_a_model_of_pictures_alone_says_that_it_reads_no_texts() -> None:
+    tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
+    model = build_model({"name": "vision", "vision": tower}, tokenizer=None)
+    loaded = VisionLanguageModel(
+        Bundle(model=model.eval(), tokenizer=None, preprocessing=[{"name": "read", "size": 32}])
+    )
+    for asked in (lambda: loaded.explain(np.zeros((32, 32)), "a"), lambda: loaded.embed_text("a")):
+        with pytest.raises(UserError, match="This model reads no texts: ask for one of its answers instead"):
+            asked()
+
+
 def test_a_folder_does_not_say_which_film_is_the_prior_and_shows_one_film_after_the_other(tmp_path: Path) -> None:
     for name in ("frontal.png", "lateral.png"):
         PIL.Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / name)
