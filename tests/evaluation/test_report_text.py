@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -194,6 +196,9 @@ def test_one_patient_has_numbers_and_no_interval_and_what_nobody_said_is_no_case
     row = found.find("f1", "micro")
     assert row.value == pytest.approx(0.75)
     assert (row.interval.low, row.interval.method, row.reason) == (None, "none", "no_spread")
+    few = replace(row, value=None, reason="few_positives")  # "the interval is optimistic" is said of one that there is
+    assert metric_row(few, 0.0, np.zeros(9)).reason == "no_spread"
+    assert metric_row(replace(few, reason="too_few_positives"), 0.0, np.zeros(9)).reason == "too_few_positives"
     silent = Metric(metric="f1_difference", label="x", value=None, counts=Counts(n=1, patients=1))
     row = metric_row(silent, float("nan"), np.full(9, np.nan))
     assert (row.value, row.interval.method, row.reason) == (None, "none", "no_rows")
