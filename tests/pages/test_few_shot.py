@@ -43,7 +43,7 @@ def test_numbers_stand_by_finding_and_shots() -> None:
 
 
 def test_the_range_of_single_draws_is_never_saved_as_the_interval_of_their_mean() -> None:
-    """Four patients with a finding: there is no interval, and the draws have their range all the same."""
+    """Four patients with a finding: no interval, which is said, and the draws have their range all the same."""
     people = [str(row) for row in range(60)]
     labels = {"edema": np.arange(60) % 2, "mass": np.arange(60) < 4}
     scores = {name: {1: np.random.default_rng(0).normal(size=(3, 60))} for name in labels}
@@ -62,6 +62,6 @@ def test_the_range_of_single_draws_is_never_saved_as_the_interval_of_their_mean(
         for name, row in (("edema", edema), ("mass", mass))
     }
     assert lines["edema"] == (
-        f"edema,{edema.value:.3f} ({draws['edema']}),{edema.interval.low:.3f},{edema.interval.high:.3f}"
+        f"edema,60,30,{edema.value:.3f} ({draws['edema']}),{edema.interval.low:.3f},{edema.interval.high:.3f}"
     )
-    assert lines["mass"] == f"mass,{mass.value:.3f} ({draws['mass']}),,"
+    assert lines["mass"] == f"mass,60,4,{mass.value:.3f} (no interval; {draws['mass']}),,"
