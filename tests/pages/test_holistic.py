@@ -88,6 +88,11 @@ def test_a_page_without_its_measures_has_no_such_section_and_one_with_them_names
     page = render_report(ReportInputs(title="a", results=(CLEAN, ROBUST, ATTACKS)))
     assert "no number; it takes the measure shape_texture" in page
     assert '<a href="#robustness">Corruption</a>' in page
+    why = "Of no finding are there enough of these cases"  # rows without a number say why
+    assert why not in page
+    flagged = tuple(each for each in ROBUST.metrics if each.metric == "flagged")
+    assert flagged
+    assert why in render_report(ReportInputs(title="a", results=(replace(ROBUST, metrics=flagged),)))
 
 
 def test_the_last_column_is_a_difference_of_areas_only_and_the_page_says_so() -> None:
