@@ -45,18 +45,15 @@ def summary_of(results: Sequence[Result]) -> str:
             f"{number(row.test.second)} against {number(row.test.first)}, difference {_with_interval(row)}{p}, "
             f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
         )
+    places = " ".join(
+        f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, "
+        f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
+        for result, metric, row in mean_of_places(results)
+    )
     if best is None:
-        places = mean_of_places(results)
-        if retrieval is None and places:
-            sentences = [
-                f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, "
-                f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
-                for result, metric, row in places
-            ]
-            return " ".join(sentences)
         if retrieval is None:
-            return "No result has a macro AUROC or a recall; the tables below show what there is."
-        return (
+            return places or "No result has a macro AUROC or a recall; the tables below show what there is."
+        return f"{places} ".lstrip() + (
             f"{capital(finding(retrieval.label))} {retrieval.metric} is {_with_interval(retrieval)} over "
             f"{integer(retrieval.counts.n)} queries and a pool of {integer(retrieval.counts.pool)}; "
             f"a random ranking reaches {number(retrieval.chance)}."
@@ -77,23 +74,25 @@ def summary_of(results: Sequence[Result]) -> str:
         beaten = row.value is not None and strongest >= row.value
         words += f"; the {'strongest ' if len(controls) > 1 else ''}control reaches {number(strongest)}"
         words += ", which the model does not beat" if beaten else ""
-    return f"{words}."
+    return f"{places} {words}.".lstrip()
 
 
 def tiles_of(results: Sequence[Result]) -> list[Tile]:
-    """Return the numbers that matter most, at most five: overall, weakest finding and group, calibration, retrieval.
+    """Return the numbers that matter most, at most five.
 
-    What was not measured makes room for average precision and further models.
+    Masks and boxes, overall, weakest finding and group, calibration, retrieval; what was not measured makes room for
+    average precision and further models.
     """
     best = headline_of(results)
-    made = [_difference_tile(results)]
-    if best is not None:
-        made = [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
-    made.append(_retrieval_tile(results))
-    made += [
+    made: list[Tile | None] = [
         _tile(f"{name_of(result.name, result.title)}: {metric}", row, f"n {integer(row.counts.n)}")
         for result, metric, row in mean_of_places(results)
     ]
+    if best is None:
+        made.append(_difference_tile(results))
+    else:
+        made += [_macro_tile(best), _weakest_finding(best), _weakest_group(best), _calibration_tile(best)]
+    made.append(_retrieval_tile(results))
     if best is not None:
         made.append(_precision_tile(best))
         made += [_macro_tile(result) for result in results if result.role == "model" and result is not best]
@@ -101,7 +100,7 @@ def tiles_of(results: Sequence[Result]) -> list[Tile]:
 
 
 def _tile(name: str, row: Metric, against: str) -> Tile:
-    return Tile(name, number(row.value), interval(row), against)
+    return Tile(name, number(row.value), interval(row), against + (f"; {_TOO_FEW}" if row.reason in TOO_FEW else ""))
 
 
 def _macro_tile(result: Result) -> Tile | None:
@@ -109,14 +108,13 @@ def _macro_tile(result: Result) -> Tile | None:
     if row is None:
         return None
     several = row.counts.labels_used != 1
-    rare = {"rare_findings": "; optimistic, some are rare", **dict.fromkeys(TOO_FEW, f"; {_TOO_FEW}")}
     against = (
         f"over {row.counts.labels_used} findings; chance is 0.5"
         if several
         else f"n {integer(row.counts.n)}; chance is 0.5"
     )
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
-    return _tile(name, row, against + rare.get(row.reason or "", ""))
+    return _tile(name, row, against + ("; optimistic, some are rare" if row.reason == "rare_findings" else ""))
 
 
 def _weakest_finding(best: Result) -> Tile | None:

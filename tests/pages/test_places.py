@@ -9,7 +9,7 @@ from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.places import places_tables
 from medvlp.pages.render import render_report
-from medvlp.pages.summary import summary_of
+from medvlp.pages.summary import summary_of, tiles_of
 
 
 def row(metric: str, label: str, value: float | None, *, n: int = 8) -> Metric:
@@ -75,6 +75,14 @@ def test_the_head_tells_the_means_where_there_is_no_auroc() -> None:
         "Masks against drawn ones: mean Dice 0.873 (95 % interval 0.823 to 0.923), on 8 cases of 7 patients. "
         "Boxes against drawn ones: mean AP (IoU 0.3) 0.622 (95 % interval 0.572 to 0.672), on 8 cases of 7 patients."
     )
+
+
+def test_a_model_that_draws_is_headed_by_what_it_draws_before_a_probe_on_its_features() -> None:
+    probe = Result(name="linear_probe", metrics=(replace(row("auroc", "macro", 0.9), reason="rare_findings"),))
+    head, after = summary_of([MASKS, BOXES]), summary_of([probe])
+    assert summary_of([probe, MASKS, BOXES]) == f"{head} {after}"
+    names = [each.name for each in tiles_of([probe, MASKS, BOXES])]
+    assert [name.partition(":")[0] for name in names] == [MASKS.title, BOXES.title, "Linear probe"]
 
 
 def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> None:
