@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.places import to_source, to_view
 from medvlp.core.registry import build
 from medvlp.core.sample import Sample
 from medvlp.io.affine import Affine
@@ -147,6 +149,26 @@ def test_a_grid_from_below_zero_is_of_hounsfield_units_and_black_where_nothing_w
         made(voxels, Modality="CT", Units="unspecified")
     assert "these may not be Hounsfield units" in made(voxels).record("stack").warnings[-1]
     assert made(voxels, low=0.0, Modality="MR").record("stack").warnings == ()
+
+
+def test_the_grid_of_an_oblique_volume_lies_among_its_voxels_as_that_of_an_upright_one() -> None:
+    """A turned patient turns the grid along: a middle that lies on the edge of two voxels is of the same of them."""
+    marked = torch.rand(9, 11, 13, generator=torch.Generator().manual_seed(1)) > 0.5
+
+    def made(angles: tuple[float, float, float]) -> tuple[Any, Tensor, Tensor]:
+        world = np.diag([-1.0, -1.0, 1.0, 1.0])
+        world[:3, :3] = Rotation.from_euler("xyz", angles).as_matrix() @ world[:3, :3]
+        volume = Volume(np.zeros((9, 11, 13), np.float32), Affine(world))
+        view = {"name": "read_grid", "size": (6, 5, 4), "spacing": (1.5, 1.5, 1.5)}
+        sample = build("data/views", view, where="view")(Sample("a", {"volume": volume}), torch.Generator())
+        record = sample.record("stack")
+        there = to_view(marked, record, (4, 5, 6))
+        return record.matrix, there, to_source(there, record, (4, 5, 6))
+
+    upright, turned = made((0.0, 0.0, 0.0)), made((0.1, 0.2, 0.3))
+    assert torch.equal(turned[1], upright[1])
+    assert torch.equal(turned[2], upright[2])
+    assert turned[0] == upright[0]
 
 
 def test_a_grid_that_is_none_is_one_sentence() -> None:

@@ -47,7 +47,8 @@ def grid_record(volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple
     """
     half = np.eye(4)
     half[:3, 3] = 0.5
-    there = half @ np.linalg.inv(world) @ grid @ np.linalg.inv(half)
+    # What an oblique volume's cosines leave behind would take a mask across the edge of a voxel, and all axes into it.
+    there = np.round(half @ np.linalg.inv(world) @ grid @ np.linalg.inv(half), 9)
     corners = there @ np.array([[0.0, 0.0, 0.0, 1.0], [size[0], size[1], 0.0, 1.0]]).T
     (x0, x1), (y0, y1) = corners[0], corners[1]
     return ImageRecord(
