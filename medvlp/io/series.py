@@ -336,8 +336,10 @@ def _which_part(parts: Parts, number: int) -> UnreadableImage:
         f'series="{number}:{index}" (slices: {len(part)}, of {part[0].size[0]} x {part[0].size[1]})'
         for index, part in enumerate(parts.parts[:_LISTED], 1)
     ]
-    hint = f"choose one: {', '.join(names)}" + (" ..." if len(parts.parts) > _LISTED else "")
     odd = parts.parts[-1][0]
+    own = "save each as a file" if odd.source.layout.frames > 1 else "put the files of each into a folder"
+    more = " ..." if len(parts.parts) > _LISTED else ""
+    hint = f"choose one: {', '.join(names)}{more}, or {own} of its own"
     differ = " and ".join(parts.differ)
     if "geometry" in parts.differ:
         lacking = next(part[0] for part in parts.parts if part[0].place is None)

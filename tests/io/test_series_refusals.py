@@ -224,7 +224,8 @@ def test_time_points_are_several_volumes_and_the_message_says_how_to_choose(dico
     error = refusal(folder)
     assert error.reason == "several_volumes"
     assert error.detail == "its series 1 holds 2 volumes that differ in TemporalPositionIdentifier"
-    assert error.hint == 'choose one: series="1:1" (slices: 8, of 10 x 12), series="1:2" (slices: 8, of 10 x 12)'
+    listed = 'choose one: series="1:1" (slices: 8, of 10 x 12), series="1:2" (slices: 8, of 10 x 12)'
+    assert error.hint == f"{listed}, or put the files of each into a folder of its own"
 
 
 def test_times_that_do_not_split_cleanly_are_a_conflict(dicom, folder):
@@ -276,7 +277,9 @@ def test_gradients_of_frames_are_several_volumes(
         tags[0x00189117] = ("SQ", [direction | {0x00189087: ("FD", 1000.0)}])
 
     path = write_enhanced(dicom, order=ALL * 3, group=group)
-    assert refusal(path).detail == "its series 1 holds 3 volumes that differ in DiffusionGradientOrientation"
+    error = refusal(path)
+    assert error.detail == "its series 1 holds 3 volumes that differ in DiffusionGradientOrientation"
+    assert error.hint.endswith(', series="1:3" (slices: 8, of 10 x 12), or save each as a file of its own')
     check(read_volume(path, series="1:3"))
 
 
