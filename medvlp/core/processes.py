@@ -58,8 +58,6 @@ def _wait_for_parent() -> None:
 def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -> Iterator[None]:
     """Hold a folder, made where it is not there, that nobody else may work in at the same time.
 
-    A disk without locks lets everybody in.
-
     Args:
         folder: to hold.
         what: is at work, for the message.
@@ -70,18 +68,30 @@ def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -
         UserError: if another `what` is at work, or the folder cannot be written.
     """
     make_folder(folder)
+    busy = f"Another {what} is at work in {folder}: wait for it, or {otherwise}."
+    descriptor = open_alone(folder / lock, busy=busy, mode=0o666)  # colleagues who share the folder share its lock
     try:
-        descriptor = os.open(folder / lock, os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        refuse_write(error, folder)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another {what} is at work in {folder}: wait for it, or {otherwise}.") from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                raise
         yield
     finally:
         os.close(descriptor)
+
+
+def open_alone(path: Path, *, busy: str, mode: int = 0o600) -> int:
+    """Open a file to append to, made where it is not there; nobody else may have it open so at the same time.
+
+    A disk without locks lets everybody in.
+
+    Raises:
+        UserError: `busy`, or that the file cannot be written.
+    """
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, mode)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(busy) from None
+    except OSError as error:
+        if descriptor < 0 or error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            refuse_write(error, path)
+    return descriptor

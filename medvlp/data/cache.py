@@ -16,12 +16,13 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import FULL
+from medvlp.core.processes import open_alone
 
 _GIB = 1 << 30
 
@@ -179,7 +180,7 @@ def full_disk_refused(folder: Path) -> Iterator[None]:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file alone; other processes wait."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -199,16 +200,11 @@ def hold(path: Path) -> int:
 
 
 def _is_held(path: Path) -> bool:
-    if not path.exists():
+    with suppress(UserError):
+        if path.exists():
+            os.close(open_alone(path, busy="held"))
         return False
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return True
 
 
 def _pool_info(path: Path) -> PoolInfo:
@@ -236,12 +232,10 @@ def _remove(path: Path, pool: PoolInfo) -> int:
     """Remove a pool, unless somebody holds it by now, and return the bytes freed."""
     if pool.held or not path.is_dir():
         return 0
-    descriptor = os.open(path / "held", os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    except BlockingIOError:
+        descriptor = open_alone(path / "held", busy="held")
+    except UserError:
         return 0
-    finally:
-        os.close(descriptor)
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(descriptor)
     return pool.bytes

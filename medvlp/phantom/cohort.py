@@ -256,7 +256,6 @@ def _render(
 
 
 def _begin() -> None:
-    """In a worker: the interrupt key and the terminal are the parent's affair."""
     leave_signals_to_parent()
     end_with_parent()
 

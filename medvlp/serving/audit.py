@@ -7,12 +7,11 @@ import json
 import os
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import check_outputs, make_folder
-from medvlp.core.processes import exclusive
+from medvlp.core.files import make_folder
+from medvlp.core.processes import open_alone
 
 _FIRST = "0" * 64
 
@@ -37,22 +36,18 @@ class AuditLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._lock, self._last = path, threading.Lock(), _FIRST
-        self._held = ExitStack()
         if path is not None:
-            check_outputs([path], inputs=())
             make_folder(path.parent)
-            if not path.exists():
-                path.touch(0o600)
-            what, otherwise = f"room that writes {path.name}", "give this one another --audit"
-            # What two rooms append would not follow each other.
-            self._held.enter_context(exclusive(path.parent, what=what, otherwise=otherwise, lock=path.name))
+            busy = f"Another room writes {path}: give this one a log of its own."  # which each line follows
+            self._file = os.fdopen(open_alone(path, busy=busy), "ab", buffering=0)
             verify(path)
             lines = path.read_text("utf-8").splitlines()
             self._last = json.loads(lines[-1])["hash"] if lines else _FIRST
 
     def close(self) -> None:
         """Let another room write the file."""
-        self._held.close()
+        if self._path is not None:
+            self._file.close()
 
     def add(self, event: str, **facts: str | int | float | None) -> None:
         """Append one line; the caller sees to it that facts identify nobody.
@@ -65,22 +60,14 @@ class AuditLog:
         with self._lock:
             line = {"time": round(time.time(), 3), "event": event, **facts, "previous": self._last}
             line["hash"] = seal = _seal(line)
-            _append(self._path, (json.dumps(line) + "\n").encode())
+            data, before = (json.dumps(line) + "\n").encode(), os.fstat(self._file.fileno()).st_size
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+            except OSError:  # a full disk takes a part of the line, which the next one would not follow
+                self._file.truncate(before)
+                raise
             self._last = seal
-
-
-def _append(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        before = os.fstat(descriptor).st_size
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        except OSError:  # a full disk takes a part of the line, which the next one would not follow
-            os.ftruncate(descriptor, before)
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def verify(path: Path) -> int:

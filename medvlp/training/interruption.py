@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -34,11 +35,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         """Begin to note signals."""
-        try:
+        with suppress(ValueError):  # not the main thread
             for number in ending_signals():
                 self._before[number] = signal.signal(number, self._note)
-        except ValueError:  # not the main thread
-            self._before = {}
         return self
 
     def __exit__(self, *raised: object) -> None:

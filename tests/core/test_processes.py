@@ -12,6 +12,7 @@ import pytest
 
 from medvlp.core.errors import UserError
 from medvlp.core.processes import end_with_parent, ending_signals, exclusive
+from medvlp.data.cache import locked
 
 
 def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) -> None:
@@ -30,10 +31,20 @@ def test_a_folder_in_which_no_lock_can_be_made_is_one_sentence(tmp_path: Path) -
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".lock").symlink_to(tmp_path / "file" / "lock")
     with (
-        pytest.raises(UserError, match=r"out cannot be written \(.*\): choose a folder you may write to\."),
+        pytest.raises(UserError, match=r"out/\.lock cannot be written \(.*\): choose a folder you may write to\."),
         exclusive(tmp_path / "out", what="suite", otherwise="choose another out"),
     ):
         pass
+
+
+def test_colleagues_who_share_a_folder_share_its_lock(tmp_path: Path) -> None:
+    before = os.umask(0o002)  # of a folder that a group writes
+    try:
+        with exclusive(tmp_path, what="training", otherwise=""), locked(tmp_path / ".of-a-sweep"):
+            pass
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o664, 0o664]
 
 
 def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from typing import Any
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import refuse_write
+from medvlp.core.processes import open_alone
 
 
 class Journal:
@@ -28,17 +28,10 @@ class Journal:
         self.path = path
         self.lines: dict[str, dict[str, Any]] = {}
         self.places: dict[str, str] = {}  # output -> file
+        busy = f"Another command writes {path}: wait for it, or name another output folder."
+        self._handle = os.fdopen(open_alone(path, busy=busy), "ab", buffering=0)
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        except OSError as error:
-            refuse_write(error, path)
-        self._handle = os.fdopen(descriptor, "ab", buffering=0)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read(asked)
-        except BlockingIOError:
-            self.close()
-            raise UserError(f"Another command writes {path}: wait for it, or name another output folder.") from None
         except BaseException:
             self.close()
             raise
@@ -49,8 +42,7 @@ class Journal:
         data = self.path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):  # it was killed while it wrote the last line
-            with open(self.path, "r+b") as handle:
-                handle.truncate(len(whole))
+            self._handle.truncate(len(whole))
         try:
             lines = [json.loads(line) for line in whole.decode().splitlines()]
         except ValueError:

@@ -139,7 +139,7 @@ def _done(run: Run) -> int:
 
 def _in_process(run: Run, threads: int | None) -> None:
     end_with_parent()  # the next pool would find it still writing
-    descriptor = os.open(run.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    descriptor = os.open(run.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         stream.flush()
         os.dup2(descriptor, number)
