@@ -228,7 +228,7 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
             "start the same command again."
         ) from error
     # A file where a folder should be is the user's too.
-    refused = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+    refused = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
     if getattr(error, "errno", None) in refused:
         raise UserError(f"{path} cannot be written ({error}): choose a folder you may write to.") from error
     raise error

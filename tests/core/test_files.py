@@ -31,6 +31,11 @@ def test_a_file_is_complete_or_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_name_that_is_too_long_with_its_suffix_is_told_in_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"x cannot be written \(.*File name too long.*\): choose a folder you may"):
+        write_text(tmp_path / ("x" * 250), "new")
+
+
 def test_missing_folders_are_made(tmp_path):
     write_json(tmp_path / "a" / "b" / "c.json", {"ä": [1, None]})
     assert read_json(tmp_path / "a" / "b" / "c.json") == {"ä": [1, None]}
