@@ -101,10 +101,10 @@ class _InterruptedError(BaseException):
 
 def main() -> None:
     """Run the command line."""
-    # Read by OpenMP when torch is loaded: threads that wait sleep, instead of turning in a loop. The quick start then
-    # takes as long as before and a quarter less of the processors' time.
+    # Read by OpenMP when torch is loaded: threads that wait sleep, for a quarter less of the processors' time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _leave_on_signals()
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 (of a scheduler that closed it)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: no name ends what is done
     try:
@@ -117,7 +117,7 @@ def main() -> None:
             raise
         ended = f"A worker process ended ({' '.join(str(error).split())}), probably for want of memory: start again "
         ended += "with fewer workers; what was finished is kept."
-    except OSError as error:
+    except OSError as error:  # what writers beside ours and standard output find full
         if error.errno not in FULL:
             raise
         ended = f"The disk is full: {error.filename or 'what is printed'} was not written; make room and start again."

@@ -63,10 +63,9 @@ class Upload:
                         left = struct.unpack("<Q", buffer[:8])[0]
                         del buffer[:8]
                         file = self._next()
-                    part = bytes(buffer[:left]) if left < len(buffer) else bytes(buffer)
-                    file.write(part)
-                    del buffer[: len(part)]
-                    left -= len(part)
+                    written = file.write(buffer[:left])
+                    del buffer[:written]
+                    left -= written
                     if left == 0:
                         file.close()
                         file = None

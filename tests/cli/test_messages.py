@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -112,3 +113,10 @@ def test_a_process_of_a_pool_that_is_killed_is_one_sentence(
     told = cli().refused()
     assert told.startswith("medvlp: A worker process ended (A process in the process pool was terminated")
     assert told.endswith("start again with fewer workers; what was finished is kept.")
+
+
+def test_a_scheduler_that_closed_the_streams_gets_the_table(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text("id,text\n1,There is a left pleural effusion.\n")
+    command = f"{sys.executable} -m medvlp data label reports.csv --vocabulary nih14 --out l.csv <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
+    assert len((tmp_path / "l.csv").read_text().splitlines()) == 2
