@@ -12,7 +12,7 @@ from medvlp.core.errors import ConfigError, did_you_mean
 
 
 def unit(values: Tensor) -> Tensor:
-    """Return the rows of (R, D) at unit length; a zero row stays zero.
+    """Return the rows of (R, D) at unit length; a zero row stays zero, and has no direction that a gradient could turn.
 
     Half precision is promoted to float32 first: a length in bfloat16 is wrong in the third digit.
 
@@ -21,7 +21,8 @@ def unit(values: Tensor) -> Tensor:
         [[0.6000000238418579, 0.800000011920929]]
     """
     wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    return torch.nn.functional.normalize(wide, dim=-1)
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return wide / torch.where(length > 1e-12, length, torch.inf)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,17 @@ def test_unit_rows_have_length_one_and_a_zero_row_stays_zero():
     assert torch.allclose(lengths, torch.tensor([1, 1, 0, 1, 1], dtype=torch.float64), atol=1e-15)
 
 
+def test_a_gradient_turns_a_row_and_leaves_a_zero_row_where_it_is():
+    """dL/dx = (g - (g . u) u) / |x|; a picture that is the mean of all, and so a row of zeros, outweighs no other."""
+    rows, given = (torch.randn(5, 3, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
+    rows[2] = 0
+    directions = unit(rows.requires_grad_())
+    (directions * given).sum().backward()
+    length = rows.detach().norm(dim=1, keepdim=True)
+    turned = given - (given * directions).sum(dim=1, keepdim=True) * directions
+    torch.testing.assert_close(rows.grad, torch.where(length > 0, turned / length, 0.0), rtol=1e-12, atol=1e-15)
+
+
 def test_unit_of_half_precision_is_computed_in_float32():
     rows = torch.randn(4, 300, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert torch.equal(unit(rows), unit(rows.float()))
