@@ -212,7 +212,7 @@ class Context:
         Args:
             what: ``sample``, ``report`` (equal text, white space and case aside, or the same whole report, however
                 views shortened or rewrote it: ``id.report``), ``study``, ``patient`` (equal ids, to the letter), or the
-                name of a batch field. A missing value equals nothing; the rows of a sample always belong together.
+                name of a batch field. A missing value, or label -1, equals nothing; rows of a sample belong together.
             rows: view or key of the rows, e.g. ``"image"``.
             columns: view or key of the columns.
             part: some of the own rows.

@@ -183,8 +183,9 @@ class StepIndex:
             return values[..., 0]
         if kind in ("label", "number"):
             numbers = values[..., 0].astype(np.int32).view(np.float32)
-            # No number has the bits of a NaN, so that only a missing one is 0.
-            return np.where(np.isnan(numbers), 0, (numbers + 0.0).view(np.int32).astype(np.int64) ^ _NAN)
+            nothing = np.isnan(numbers) | ((kind == "label") & (numbers == -1))  # missing, or uncertain
+            # No number has the bits of a NaN, so that only these are 0.
+            return np.where(nothing, 0, (numbers + 0.0).view(np.int32).astype(np.int64) ^ _NAN)
         return _tags([pair.tobytes() for row in values for pair in row]).reshape(values.shape[:2])
 
 

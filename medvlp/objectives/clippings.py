@@ -30,8 +30,8 @@ class Clippings(Objective):
     w = 1 images alone take part, with w = 0 texts alone.
 
     Args:
-        by: field whose equal values are one class: ``id.patient``, ``id.study``, a label. A missing value equals
-            nothing, its record is a negative of all.
+        by: field whose equal values are one class: ``id.patient``, ``id.study``, a label. A missing value, or an
+            uncertain label (-1), equals nothing, its record is a negative of all.
         image: view of the images.
         text: view of the texts; of several of a sample the first counts.
         image_share: w. The paper trains with 1/2 and chooses another w for linking.

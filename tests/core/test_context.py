@@ -48,6 +48,8 @@ def test_the_same_study_patient_or_field():
             "id.study": ["s", "t", ""],
             "label.cluster": torch.tensor([1.0, float("nan"), float("nan")]),
             "label.other": torch.tensor([1.0, 1.0, 0.0]),
+            "label.unsure": torch.tensor([-1.0, -1.0, 1.0]),
+            "number.level": torch.tensor([-1.0, -1.0, 1.0]),
         }
     )
     ctx = context(batch)
@@ -59,6 +61,8 @@ def test_the_same_study_patient_or_field():
     assert pairs("study") == []
     assert pairs("label.cluster") == []  # NaN equals nothing
     assert pairs("label.other") == [[0, 1], [1, 0]]
+    assert pairs("label.unsure") == []  # uncertain of both: nobody knows whether they are the same
+    assert pairs("number.level") == [[0, 1], [1, 0]]
     assert pairs("sample") == []
 
 

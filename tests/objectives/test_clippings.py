@@ -61,6 +61,16 @@ def test_a_missing_identity_is_nobodys_positive():
     assert (term.sum.item(), term.count.item()) == (pytest.approx(total, rel=1e-11), 2)
 
 
+def test_two_uncertain_labels_are_no_class():
+    image, text = rows(5, 0), rows(5, 1)
+    ctx = context(image, text, ["p"] * 5)
+    ctx.batch = Batch.of({"label.effusion": torch.tensor([-1.0, 1.0, 0.0, 1.0, -1.0], dtype=torch.float64)})
+    term = Clippings(by="label.effusion")(ctx)["records"]
+    total, count = supervised(unit(image / 2 + text / 2), ["", "1", "0", "1", ""], 0.1)
+    assert count == 2
+    assert (term.sum.item(), term.count.item()) == (pytest.approx(total, rel=1e-11), 2)
+
+
 def test_records_without_a_text_take_no_part_and_the_first_text_counts():
     image, text = rows(4, 0), rows(4, 1)
     term = Clippings()(context(image, text, ["p", "p", "p", "p"], [0, 0, 2, 3]))["records"]
