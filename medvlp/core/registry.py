@@ -138,9 +138,7 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collecti
         faults += [f"Or annotate it FromModel({each!r}) in {at}: then it is given." for each in lacks if each in given]
         raise ConfigError(" ".join(faults)) from None
     except PydanticSerializationError as error:
-        raise ConfigError(
-            f"{where}: {name!r} has an option that no file can hold ({error}): give it a plain type."
-        ) from error
+        raise ConfigError(f"{where}: no file holds an option of {name!r} ({error}): give it a plain type.") from error
 
 
 def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
@@ -234,9 +232,9 @@ def _parameters(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any
     try:
         found, hints = [], typing.get_type_hints(function, include_extras=True)
     except NameError as error:
+        place = f"in {function.__module__} itself, not under TYPE_CHECKING"
         raise ConfigError(
-            f"Component {target.__name__} has an annotation that cannot be read ({error}): import that name in "
-            f"{function.__module__} itself, not under TYPE_CHECKING."
+            f"Component {target.__name__} has an unknown annotation ({error}): import it {place}."
         ) from error
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":

@@ -201,8 +201,8 @@ def test_options_are_written_as_plain_data_and_made_again_of_it():
     ("kind", "sentence"),
     [
         ("WrongDefault", r"p\.size is None: input should be a valid integer\."),
-        ("Elsewhere", rf"Component Elsewhere .*\(name 'Size' is not defined\): import that name in {__name__} itself"),
-        ("Tensors", r"p: 'faulty' has an option that no file can hold \(.*Tensor.*\): give it a plain type\."),
+        ("Elsewhere", rf"Component Elsewhere .*\(name 'Size' is not defined\): import it in {__name__} itself"),
+        ("Tensors", r"p: no file holds an option of 'faulty' \(.*Tensor.*\): give it a plain type\."),
     ],
 )
 def test_an_option_that_no_configuration_can_hold_is_refused_when_it_is_built(kind, sentence):
