@@ -11,6 +11,7 @@ from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision
 from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import patient_clusters
+from medvlp.statistics.few import FEW_PATIENTS, few_reason
 from medvlp.statistics.metrics import FloatArray
 
 
@@ -126,12 +127,14 @@ def _row(
         return (value - mean(less, weights) if less else value)[:, None]
 
     height = max(len(everybody), sum(len(part.scores) for part in parts))
+    drawn = {who for part in parts for who, truths in zip(part.patients, part.truths, strict=True) if truths}
     row = Metric(
         metric=metric,
         label=label,
         value=None,
         split=split,
         policy="none",
+        reason=few_reason(len(drawn), FEW_PATIENTS + 1),
         counts=Counts(
             n=len({place for part in parts for place in part.places}),  # a picture of two findings is one case
             positives=sum(truths > 0 for part in parts for truths in part.truths),

@@ -12,7 +12,7 @@ from medvlp.core.grouped import grouped
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_clusters, percentile_interval
 from medvlp.statistics.delong import PairedTest
-from medvlp.statistics.few import LEAST_PATIENTS, TOO_FEW
+from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 from medvlp.statistics.holm import holm
 from medvlp.statistics.intervals import Form, logit_interval, recentred_interval
 from medvlp.statistics.metrics import FloatArray
@@ -123,7 +123,8 @@ def with_paired_test(row: Metric, found: PairedTest) -> Metric:
 def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, recentred: bool = False) -> Metric:
     """Return a row with its value and the percentile interval of its draws, or the recentred one.
 
-    There is none where all draws are the same, and of fewer than `LEAST_PATIENTS` patients or too few of a class.
+    There is none where all draws are the same, and of fewer than `LEAST_PATIENTS` patients or too few of a class; that
+    of at most `FEW_PATIENTS` says that it is optimistic.
 
     Args:
         row: with all that is known without a number; its `level` is that of the interval.
@@ -151,6 +152,8 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, re
     if row.counts.patients < LEAST_PATIENTS:
         return without_interval(replace(row, reason="too_few_patients"))
     made = partial(recentred_interval, value=row.value) if recentred else percentile_interval
+    if row.counts.patients <= FEW_PATIENTS:
+        row = replace(row, reason=row.reason or "few_patients")
     form = "recentred" if recentred else "percentile"
     return with_interval(row, made(draws, level=row.interval.level), method="patient_bootstrap", form=form)
 

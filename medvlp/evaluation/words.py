@@ -20,6 +20,7 @@ REASONS = {
     "optimistic",
     "few_positives": "30 positive patients or fewer: the interval is optimistic",
     "few_negatives": "30 negative patients or fewer: the interval is optimistic",
+    "few_patients": "30 patients or fewer: the interval is optimistic",
     "n_too_small": "n too small: fewer than the least number of patients with or without the finding",
     "no_probabilities": "no probabilities to test",
     "no_validation": "no validation case of one class: nothing was chosen",

@@ -11,6 +11,8 @@ import pytest
 
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.compare import compare_results
+from medvlp.evaluation.detection import CaseBoxes, ap_rows
+from medvlp.evaluation.metric_row import mean_metric
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
@@ -241,3 +243,22 @@ def test_few_patients_without_a_finding_make_an_interval_as_optimistic_as_few_wi
     assert forest.rows[0].marks[0].few
     limits = facts_of(ReportInputs(title="", results=(result,)))["limitations"]
     assert limits == "30 negative patients or fewer, so that the interval is optimistic: devices."
+
+
+@pytest.mark.parametrize(("patients", "reason"), [(4, "too_few_patients"), (5, "few_patients"), (30, "few_patients")])
+def test_a_mean_over_few_patients_says_so_as_a_number_of_two_classes_does(patients: int, reason: str) -> None:
+    values, people = np.linspace(0.2, 0.9, 31), [f"p{i}" for i in range(31)]
+    few, many = (mean_metric("dice", "lung", values[:n], people[:n], seed=0, resamples=60) for n in (patients, 31))
+    assert (few.reason, few.interval.low is None) == (reason, patients < 5)
+    assert (many.reason, many.interval.low is None) == (None, False)
+
+
+@pytest.mark.parametrize(("drawn", "reason"), [(4, "too_few_positives"), (30, "few_positives"), (31, None)])
+def test_an_average_precision_of_boxes_rests_on_the_patients_who_have_one(drawn: int, reason: str | None) -> None:
+    cases, box = CaseBoxes(), np.array([[0.0, 0.0, 4.0, 4.0]])
+    for i in range(60):
+        truth = box if i < drawn else np.empty((0, 4))
+        cases.add(i, f"p{i}", truth, box + (i % 2) * 8, np.array([1.0 - i / 60]), iou=0.5)
+    for row in ap_rows({"nodule": cases}, iou=0.5, seed=0, resamples=60):
+        assert (row.counts.patients, row.counts.positives, row.reason) == (60, drawn, reason)
+        assert (row.interval.low is None) == (drawn < 5)

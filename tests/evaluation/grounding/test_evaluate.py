@@ -166,7 +166,7 @@ def test_a_map_of_the_picture_alone_survives_random_weights_and_is_flagged() -> 
     maps = [generator.random((6, 6)) for _ in range(8)]
     found = sane(maps, [values + 0.01 * generator.random((6, 6)) for values in maps])
     assert found.find("map_of_random_weights", "all").reason == "survives_randomisation"
-    assert found.find("map_between_images", "all").reason is None
+    assert found.find("map_between_images", "all").reason == "few_patients"  # eight
     assert found.caveats[0].startswith("The map: the map of a model with random weights is much like the model's own")
 
 
@@ -176,7 +176,7 @@ def test_a_map_that_is_the_same_for_every_picture_is_flagged() -> None:
     found = sane([place * scale for scale in range(1, 9)], [generator.random((6, 6)) for _ in range(8)])
     row = found.find("map_between_images", "all")
     assert (row.value, row.reason) == (pytest.approx(1), "input_independent")
-    assert found.find("map_of_random_weights", "all").reason is None
+    assert found.find("map_of_random_weights", "all").reason == "few_patients"
     assert "The map: the maps of different pictures are nearly the same" in found.caveats[0]
 
 
