@@ -232,10 +232,8 @@ def _parameters(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any
     try:
         found, hints = [], typing.get_type_hints(function, include_extras=True)
     except NameError as error:
-        place = f"in {function.__module__} itself, not under TYPE_CHECKING"
-        raise ConfigError(
-            f"Component {target.__name__} has an unknown annotation ({error}): import it {place}."
-        ) from error
+        fault = f"{error} in {function.__module__}: import it there, and not under TYPE_CHECKING"
+        raise ConfigError(f"Component {target.__name__}: {fault}.") from error
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue

@@ -201,7 +201,10 @@ def test_options_are_written_as_plain_data_and_made_again_of_it():
     ("kind", "sentence"),
     [
         ("WrongDefault", r"p\.size is None: input should be a valid integer\."),
-        ("Elsewhere", rf"Component Elsewhere .*\(name 'Size' is not defined\): import it in {__name__} itself"),
+        (
+            "Elsewhere",
+            rf"Component Elsewhere: name 'Size' is not defined in {__name__}: import it there, and not under",
+        ),
         ("Tensors", r"p: no file holds an option of 'faulty' \(.*Tensor.*\): give it a plain type\."),
     ],
 )
