@@ -133,7 +133,7 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, re
 
     Example:
         >>> from medvlp.evaluation.results import Counts
-        >>> row = Metric(metric="dice", label="lung", value=None, counts=Counts(n=9, patients=9))
+        >>> row = Metric(metric="dice", label="lung", value=None, counts=Counts(n=31, patients=31))
         >>> row = metric_row(row, 0.5, np.arange(101.0))
         >>> row.value, row.interval.high, row.interval.method, row.interval.resamples
         (0.5, 97.5, 'patient_bootstrap', 101)
