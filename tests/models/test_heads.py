@@ -86,6 +86,22 @@ def test_rows_without_a_sample_give_no_statistics() -> None:
     torch.testing.assert_close(bank, (values - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
 
 
+def test_padding_gives_no_statistics_however_long_it_is() -> None:
+    """Tokens are padded to the longest of a chunk or a process: what is learnt of real ones must not hang on that."""
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    tokens = random(2, 3, 4).masked_fill(~mask[:, :, None], 0.0)
+    options: dict[str, Any] = {"reads": "tokens", "hidden": 5, "norm": "batch", "standardise": True, "stage": "batch"}
+    found = []
+    for more in (0, 4):
+        torch.manual_seed(0)
+        head = Projection(in_width=4, embed_dim=2, **options).double()
+        longer, there = torch.nn.functional.pad(tokens, (0, 0, 0, more)), torch.nn.functional.pad(mask, (0, more))
+        found.append((head(rows(tokens=longer, mask=there), "z")["z"][there], head.state_dict()))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[0][1]["standard.running_mean"], 0.1 * tokens[mask].mean(dim=0))
+    assert head.reads == ("tokens", "mask")
+
+
 def normalise_on_ranks(values: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     world, rank = collectives.world_size(), collectives.rank()
     norm = RowBatchNorm(values.shape[1]).double()

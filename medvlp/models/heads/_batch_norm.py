@@ -37,11 +37,13 @@ class RowBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
-    def forward(self, values: Tensor, owner: Tensor) -> Tensor:
-        """Normalise (R, W) or (R, N, W); `owner` (R,) is the sample of each row, -1 for rows without one."""
-        if not self.training or (collectives.world_size() == 1 and bool((owner < 0).all())):
+    def forward(self, values: Tensor, owner: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalise (R, W), or (R, N, W) real where `mask` (R, N) is; `owner` (R,) is a row's sample, or -1."""
+        real = owner >= 0 if mask is None else (owner >= 0)[:, None] & mask
+        every = bool(real.all())
+        if not self.training or (collectives.world_size() == 1 and not bool(real.any())):
             return self._normalise(values, self.running_mean, self.running_var)
-        own = values if bool((owner >= 0).all()) else values[owner >= 0]
+        own = values if every else values[real]
         rows = collectives.gather_rows(own.reshape(-1, values.shape[-1]))
         if rows.shape[0] < 2:
             return self._normalise(values, self.running_mean, self.running_var)
@@ -50,9 +52,9 @@ class RowBatchNorm(nn.Module):
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(var.detach() * rows.shape[0] / (rows.shape[0] - 1), self.momentum)
         normed = self._normalise(values, mean, var)
-        if bool((owner >= 0).all()):
+        if every:
             return normed
-        keep = (owner >= 0).view(-1, *[1] * (values.dim() - 1))
+        keep = real.view(*real.shape, *[1] * (values.dim() - real.dim()))
         return torch.where(keep, normed, self._normalise(values, self.running_mean, self.running_var))
 
     def _normalise(self, values: Tensor, mean: Tensor, var: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class Projection(Head):
             raise ConfigError(f"A projection {what} sees one chunk only at stage 'tower': set stage to batch.")
         if norm != "none" and hidden is None:
             raise ConfigError(f"A projection with norm {norm!r} has no hidden layer to normalise: set hidden.")
-        self.reads = (reads, "mask") if mean and reads == "tokens" else (reads,)
+        masked = mean or ((norm == "batch" or standardise) and not first)
+        self.reads = (reads, "mask") if masked and reads == "tokens" else (reads,)
         self.stage = stage
         self.behind, self.mean, self.first = norm == "layer_behind", mean, first
         self.width = width or embed_dim
@@ -90,11 +91,12 @@ class Projection(Head):
         """Return {name: (R, ..., D)}."""
         values = encoded.part(self.reads[0])
         values = values[:, 0] if self.first else values
-        values = values if self.standard is None else self.standard(values, encoded.owner)
+        beside = (encoded.owner, encoded.mask if "mask" in self.reads and not self.first else None)
+        values = values if self.standard is None else self.standard(values, *beside)
         for linear, norm, activation in zip(self.hidden, self.norms, self.activations, strict=True):
             values = linear(values)
             if not self.behind:
-                values = norm(values, encoded.owner) if isinstance(norm, RowBatchNorm) else norm(values)
+                values = norm(values, *beside) if isinstance(norm, RowBatchNorm) else norm(values)
             values = norm(activation(values)) if self.behind else activation(values)
         values = self.output(values)
         return {name: mean_of(values, encoded, self.reads) if self.mean else values}
