@@ -163,6 +163,11 @@ def test_each_column_that_is_counted_has_its_table() -> None:
     assert text.count("<td>one</td>") == len(_CATEGORIES) - 1
 
 
+def test_one_record_is_not_counted_as_several() -> None:
+    cohort = Manifest.of({"id": ["a"], "id.patient": ["p"], "id.study": ["s"], "text": ["x"]}, root=Path())
+    assert "1 record of 1 patient in 1 study, 1 with text." in render_cohort(cohort_page(cohort, title="Ours"))
+
+
 def test_without_a_survey_the_page_says_so(looked: ReadableCohort) -> None:
     text = render_cohort(cohort_page(looked.manifest, title="Ours"))
     assert "The files were not opened" in text
