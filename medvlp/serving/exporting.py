@@ -66,6 +66,7 @@ def shown_of(
         layer=None if mapped is None else _layer(picture, *mapped),
         refused=refused["sentence"] if refused else "",
         hanging=picture.hanging,
+        synthetic=bool(model["synthetic"]),
     )
 
 

@@ -197,7 +197,7 @@ class Room:
         whole, held = self.sessions.study(token, study), self.series(token, study, series)
         frames_of(held)
         found, mapped = None, None
-        described: dict[str, Any] = {"name": "none", "hash": "", "preset": ""}
+        described: dict[str, Any] = {"name": "none", "hash": "", "preset": "", "synthetic": False}
         frame = view.get("frame", 0)
         if self.readers:
             self._reader(model)

@@ -35,7 +35,7 @@ from tests.serving.room_files import CT, SECRETS, dataset, film, leafed, mr_volu
 
 __all__ = ["archive"]  # a fixture
 
-MODEL = {"name": "m", "hash": "0" * 64, "preset": "dicom_voi_v1"}
+MODEL = {"name": "m", "hash": "0" * 64, "preset": "dicom_voi_v1", "synthetic": True}
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ class OfAnotherPreset:
         self.shown = []
 
     def describe(self):
-        return {"name": "m", "hash": "0" * 64, "kinds": ["image"], "preset": "mimic_jpg_v1"}
+        return {**MODEL, "kinds": ["image"], "preset": "mimic_jpg_v1"}
 
     def prepare(self, source):
         self.shown.append(source)
@@ -206,6 +206,7 @@ def test_what_is_exported_of_a_further_image_is_its_own(tmp_path):
         shown = shown_of(series, frame=frame, window=None, model=MODEL, found=None, mapped=None)
         np.testing.assert_array_equal(shown.pixels, next(read_frames(paths[frame])).levels())
         uids.append(shown.header().SOPInstanceUID)
+        assert shown.synthetic
     assert uids == [dcmread(path).SOPInstanceUID for path in paths]
 
 

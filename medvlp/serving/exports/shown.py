@@ -81,6 +81,7 @@ class Shown:
         layer: drawn on the picture.
         refused: why the model was not asked, in a sentence; "" where it was.
         hanging: how pixels and layer are turned where a picture is made of them, as the page turns them.
+        synthetic: whether the model was trained on synthetic patients, which pictures and reports say.
     """
 
     pixels: np.ndarray
@@ -93,6 +94,7 @@ class Shown:
     layer: Layer | None = None
     refused: str = ""
     hanging: Hanging = field(default_factory=Hanging)
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels.shape[2:] not in ((), (3,)) or self.pixels.ndim < 2 or self.pixels.dtype != np.uint8:
@@ -107,7 +109,8 @@ class Shown:
     @property
     def made_by(self) -> tuple[str, ...]:
         """Return the provenance of the findings, one line each."""
-        lines = (f"model {self.model} {self.model_hash[:16]}", f"preset {self.preset}")
+        trained = ", trained on synthetic patients" if self.synthetic else ""
+        lines = (f"model {self.model} {self.model_hash[:16]}{trained}", f"preset {self.preset}")
         return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
 
     def need_findings(self) -> None:

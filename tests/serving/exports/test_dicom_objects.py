@@ -72,6 +72,15 @@ def test_the_report_is_preliminary_unverified_and_names_its_model(tmp_path: Path
     assert {BANNER, HASH, "preset=dicom_voi_v1", "operating point=youden"} <= set(said)
 
 
+def test_what_leaves_the_page_says_that_its_model_was_trained_on_synthetic_patients(tmp_path: Path) -> None:
+    plain = shown(radiograph(tmp_path))
+    said = "trained on synthetic patients"
+    for kind in ("sr", "sc", "fhir"):
+        assert said.encode() not in export(plain, kind).data
+        assert said.encode() in export(replace(plain, synthetic=True), kind).data
+    assert render(replace(plain, synthetic=True)).tolist() != render(plain).tolist()
+
+
 def test_highdicom_reads_every_finding_of_the_report_back(tmp_path: Path) -> None:
     report = hd.sr.srread(io.BytesIO(export(shown(radiograph(tmp_path)), "sr").data))
     found = {}
