@@ -20,6 +20,7 @@ from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to
 from medvlp.pages.facts import facts_of
 from medvlp.pages.forest import control_forest, finding_forest
 from medvlp.pages.inputs import ReportInputs
+from medvlp.pages.render import render_report
 from medvlp.pages.summary import summary_of, tiles_of
 
 
@@ -127,6 +128,8 @@ def test_a_headline_of_too_few_patients_says_that_it_has_no_interval() -> None:
     tiles = tiles_of([result])
     assert "Macro average precision" in [each.name for each in tiles]
     assert all(each.uncertainty or each.against.endswith("; too few patients for an interval") for each in tiles)
+    control = replace(result, name="thumbnail", title="Control", role="control")
+    assert "(no interval) over 1 finding." in render_report(ReportInputs(title="a", results=(result, control)))
 
 
 def test_a_headline_is_of_no_finding_below_min_positives() -> None:
