@@ -24,8 +24,7 @@ from medvlp.io.sniff import open_regular
 from medvlp.io.volume import Volume, prove_size
 
 _MAX_GZIP_RATIO = 200  # beyond what is free; many organs reach 100, a mask of one 500, deflate's own limit is 1032
-_FREE_BYTES = 256 << 20  # a mask of 1024 slices of 512 x 512 at 8 bits may be empty
-_FREE_VOXELS = 128 << 20  # and one of 512 slices, whatever the type: many are written as float64
+_FREE_VOXELS = 256 << 20  # a mask of 1024 slices of 512 x 512 may be empty, whatever its type: many are float64
 _CHUNK = 1 << 16  # what follows a gzip member is copied, for each member: less than this of it
 _UNITS_TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _EXACT_IN_FLOAT32 = 1 << 24
@@ -42,10 +41,10 @@ class NiftiSource:
         stream.seek(0)
         self._inflater = isal_zlib.decompressobj(31)  # gzip with its trailer checked
         self._given = 0
-        self._most = max(_FREE_BYTES, _MAX_GZIP_RATIO * self.size)
+        self._most = max(_FREE_VOXELS, _MAX_GZIP_RATIO * self.size)
 
     def free_voxels_of(self, size: int) -> None:
-        """Let voxels of so many bytes unpack up to 512 slices of 512 x 512, however well they were packed."""
+        """Let voxels of so many bytes unpack up to 1024 slices of 512 x 512, however well they were packed."""
         self._most = max(self._most, _FREE_VOXELS * size)
 
     def exactly(self, count: int) -> bytearray:

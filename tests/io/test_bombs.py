@@ -147,8 +147,8 @@ def bombs(tmp_path, dicom):
         "JPEG picture": (written("j", resized(jpeg, b"\xff\xc0", 65000, 65000)), "too_large"),
         "NIfTI of 27 TB": (nifti_of(tmp_path, "n", (30000, 30000, 15000)), "too_large"),
         "NIfTI of 2 GB without voxels": (nifti_of(tmp_path, "m", (1000, 1000, 1000)), "truncated"),
-        "NIfTI of 500 MB in gzip": (nifti_of(tmp_path, "o.gz", (640, 640, 640), packed=500), "too_large"),
-        "NIfTI with data behind it": (nifti_of(tmp_path, "r.gz", (8, 8, 8), packed=500), "too_large"),
+        "NIfTI of 540 MB in gzip": (nifti_of(tmp_path, "o.gz", (650, 650, 650), packed=524), "too_large"),
+        "NIfTI with data behind it": (nifti_of(tmp_path, "r.gz", (8, 8, 8), packed=524), "too_large"),
     }
 
 
