@@ -22,7 +22,9 @@ from medvlp.training.rows import matches_nothing
 logger = logging.getLogger(__name__)
 
 _OF_GROUP = "step of its group"
-_UNDECAYED = ("position", "pos_embed", "cls_token", "reg_token", "dist_token")  # as timm's vision transformers say
+# As timm's vision transformers say; then places of frames and slices, and which of two films is the prior.
+_UNDECAYED = ("*position*", "*pos_embed*", "*cls_token*", "*reg_token*", "*dist_token*")
+_UNDECAYED += ("*.place", "*.place.table", "*.order")
 
 
 class OptimiserOptions(BaseModel):
@@ -91,9 +93,8 @@ def make_optimiser(
             if id(parameter) in layers:
                 depth = layers[id(parameter)]
                 factor *= options.layer_decay ** (depth.last - depth.layer)
-            decays = parameter.dim() > 1 and not any(word in name for word in _UNDECAYED)
-            decays = decays and not any(fnmatch(name, pattern) for pattern in options.no_decay)
-            decay = options.weight_decay if decays else 0.0
+            spared = parameter.dim() < 2 or any(fnmatch(name, each) for each in (*_UNDECAYED, *options.no_decay))
+            decay = 0.0 if spared else options.weight_decay
             # A fused step takes whole tensors or tensors in parts, not both.
             groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append((name, parameter))
     if not groups:

@@ -10,7 +10,11 @@ from torch import nn
 
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.build import build_model
+from medvlp.models.encoders.biovil_t import BioVilT
 from medvlp.models.encoders.timm import TimmEncoder
+from medvlp.models.heads.mit import Mit
+from medvlp.models.heads.prompter import Prompter
+from medvlp.models.heads.slice_pooler import SlicePooler
 from medvlp.training.optimisers import OptimiserOptions, load_optimiser_state, make_optimiser, optimiser_state, set_rate
 from medvlp.training.phases import PhasePlan, optimiser_of
 from tests.models.words import VISION, dual
@@ -25,6 +29,17 @@ def test_tensors_of_one_axis_have_no_weight_decay() -> None:
     optimiser = make_optimiser(net(), OptimiserOptions(weight_decay=0.1))
     decayed = {name: group["weight_decay"] for group in optimiser.param_groups for name in group["names"]}
     assert decayed == {"0.weight": 0.1, "2.weight": 0.1, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0, "2.bias": 0.0}
+
+
+def test_learnt_places_have_no_weight_decay_whatever_their_names() -> None:
+    """Of frames (X-CLIP), of slices, of the prior (BioViL-T): their authors spare them. Layers over places have it."""
+    pair = BioVilT(slice={"name": "timm", "architecture": "resnet10t", "image_size": 64}, width=16, layers=1, heads=2)
+    parts = {"mit": Mit(width=4, heads=1), "slices": SlicePooler(width=8, heads=2, place="learned"), "pair": pair}
+    module = nn.ModuleDict({**parts, "prompter": Prompter(token_width=8, embed_dim=4)})
+    groups = make_optimiser(module, OptimiserOptions(weight_decay=0.1)).param_groups
+    decay = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    assert [decay[name] for name in ("mit.place", "slices.place.table", "pair.order")] == [0, 0, 0]
+    assert [decay[name] for name in ("prompter.place.weight", "pair.to_tokens.weight")] == [0.1, 0.1]
 
 
 def test_a_pattern_takes_weight_decay_from_what_it_matches() -> None:
