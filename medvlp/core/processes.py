@@ -69,14 +69,14 @@ def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -
     """
     make_folder(folder)
     busy = f"Another {what} is at work in {folder}: wait for it, or {otherwise}."
-    descriptor = open_exclusive(folder / lock, busy=busy, mode=0o666)  # colleagues who share the folder share its lock
+    descriptor = open_locked(folder / lock, busy=busy, mode=0o666)  # colleagues who share the folder share its lock
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def open_exclusive(path: Path, *, busy: str, mode: int = 0o600) -> int:
+def open_locked(path: Path, *, busy: str, mode: int = 0o600) -> int:
     """Open a file to append to, made where it is not there; nobody else may have it open so at the same time.
 
     A disk without locks lets everybody in.

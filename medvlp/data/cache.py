@@ -22,7 +22,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import FULL
-from medvlp.core.processes import open_exclusive
+from medvlp.core.processes import open_locked
 
 _GIB = 1 << 30
 
@@ -202,7 +202,7 @@ def hold(path: Path) -> int:
 def _is_held(path: Path) -> bool:
     with suppress(UserError):
         if path.exists():
-            os.close(open_exclusive(path, busy="held"))
+            os.close(open_locked(path, busy="held"))
         return False
     return True
 
@@ -233,7 +233,7 @@ def _remove(path: Path, pool: PoolInfo) -> int:
     if pool.held or not path.is_dir():
         return 0
     try:
-        descriptor = open_exclusive(path / "held", busy="held")
+        descriptor = open_locked(path / "held", busy="held")
     except UserError:
         return 0
     shutil.rmtree(path, ignore_errors=True)

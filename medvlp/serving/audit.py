@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import make_folder
-from medvlp.core.processes import open_exclusive
+from medvlp.core.processes import open_locked
 
 _FIRST = "0" * 64
 
@@ -39,7 +39,7 @@ class AuditLog:
         if path is not None:
             make_folder(path.parent)
             busy = f"Another room writes {path}: give this one a log of its own."  # which each line follows
-            self._file = os.fdopen(open_exclusive(path, busy=busy), "ab", buffering=0)
+            self._file = os.fdopen(open_locked(path, busy=busy), "ab", buffering=0)
             verify(path)
             lines = path.read_text("utf-8").splitlines()
             self._last = json.loads(lines[-1])["hash"] if lines else _FIRST

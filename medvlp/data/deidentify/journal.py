@@ -11,7 +11,7 @@ from typing import Any
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import refuse_write
-from medvlp.core.processes import open_exclusive
+from medvlp.core.processes import open_locked
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
         self.lines: dict[str, dict[str, Any]] = {}
         self.places: dict[str, str] = {}  # output -> file
         busy = f"Another command writes {path}: wait for it, or name another output folder."
-        self._handle = os.fdopen(open_exclusive(path, busy=busy), "ab", buffering=0)
+        self._handle = os.fdopen(open_locked(path, busy=busy), "ab", buffering=0)
         try:
             self._read(asked)
         except BaseException:
