@@ -155,23 +155,24 @@ def bombs(tmp_path, dicom):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
 def test_bombs_are_refused_within_a_gigabyte_of_reader_and_helper(bombs):
     text = r"""
-        import json, re, resource, sys
+        import json, os, re, resource, sys
         from medvlp.io import UnreadableImage, read_image, read_volume
-        from medvlp.io.sandbox.client import close_helper
         found = {}
         for what, path in json.loads(sys.argv[1]).items():
             try:
                 (read_volume if "NIfTI" in what else read_image)(path)
             except UnreadableImage as error:
                 found[what] = error.reason
-        close_helper()
-        own = re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())  # ru_maxrss holds our starter's, too
-        print(json.dumps([found, 1024 * (int(own[1]) + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)]))
+        helpers = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+        peaks = [re.search(r"VmHWM:\s+(\d+) kB", open(f"/proc/{pid}/status").read()) for pid in ("self", *helpers)]
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of which no peak can be read any more
+        print(json.dumps([found, 1024 * sum(int(peak[1]) for peak in peaks), len(helpers), ended]))
     """
     paths = json.dumps({what: str(path) for what, (path, _) in bombs.items()})
     said = subprocess.run([sys.executable, "-c", textwrap.dedent(text), paths], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    found, used = json.loads(said.stdout)
+    found, used, helpers, ended = json.loads(said.stdout)
+    assert (helpers, ended) == (1, 0)
     assert found == {what: reason for what, (_, reason) in bombs.items()}
     assert used < GIGABYTE
 

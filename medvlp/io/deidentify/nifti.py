@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
+from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.nifti import NiftiSource, open_header, voxel_offset
@@ -40,11 +40,11 @@ def deidentify_nifti(path: Path, out: Path) -> tuple[str, ...]:
             header[name] = b""
         emptied += ["extensions"] if any(between[:1]) else []
         header["vox_offset"] = len(header.binaryblock) + 4
-        with open(out, "wb") as file:
-            target = cast(BinaryIO, gzip.GzipFile("", "wb", 6, file, mtime=0)) if source.packed else file
+        with (
+            open(out, "wb") as file,
+            gzip.GzipFile("", "wb", 6, file, mtime=0) if source.packed else nullcontext(file) as target,
+        ):
             target.write(header.binaryblock + b"\0\0\0\0")
             for piece in source.pieces(math.prod(shape) * size):  # and nothing that may stand behind the voxels
                 target.write(piece)
-            if source.packed:
-                target.close()
     return tuple(emptied)

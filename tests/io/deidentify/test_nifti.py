@@ -72,7 +72,7 @@ def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path, offset:
 
 
 @pytest.mark.parametrize(
-    ("dim", "reason"), [((3, 640, 640, 640), "too_large"), ((3, 8, -8, 8), "bad_header"), ((3, 8, 0, 8), "bad_header")]
+    ("dim", "reason"), [((3, 650, 650, 650), "too_large"), ((3, 8, -8, 8), "bad_header"), ((3, 8, 0, 8), "bad_header")]
 )
 def test_voxels_that_a_small_gzip_file_cannot_hold_are_refused(
     tmp_path: Path, dim: tuple[int, ...], reason: str
