@@ -115,12 +115,13 @@ def _reached(
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):
             return reached[-1:]
-        # "effusion since the tube was removed": what was removed is the tube
+        # "effusion since the tube was removed": what was removed is the tube, but not "after placement of a tube"
         subject = terms[reached[-1]] if reached and terms[reached[-1]].last == found.first - 1 else None
         return [
             index
             for index in reached
-            if subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first])
+            if (subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first]))
+            and (index == reached[-1] or "placement" not in words[max(terms[index].first - 6, 0) : terms[index].first])
         ]
     if said in ("absent", *word_class("gone")) and (
         words[found.last + 1 : found.last + 2] in ([","], [")"], ["and"], ["with"], ["without"])
@@ -139,7 +140,8 @@ def _reached(
     if said not in word_class("nearest"):
         return reached
     between = words[found.last + 1 : terms[reached[0]].first] if reached and said in word_class("prior") else []
-    if "and" in between and word_class("regions").isdisjoint(between):  # "prior surgery and pacemaker"
+    joined = "and" in between and word_class("regions").isdisjoint(between)  # "prior surgery and pacemaker"
+    if joined or between[:1] == [","]:  # "compared to prior, effusion"
         return []
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1

@@ -16,8 +16,8 @@ _LEFT = frozenset(left for left, _ in _PAIRS)
 # but not in "R/O", "L spine" or an initial.
 _LETTER = r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
 _ABBREVIATIONS = "|".join(word.upper() for pair in _PAIRS[3:-1] for word in pair)
-# "Drain left in place" has no side and cannot be the copy of "drain right in place"; "on the left in place" has one.
-_VERB = r"(?<!\b[Tt]he\s)(?<!\b[Oo]n\s)(?i:left|right)\s+(?i:in\s+(?:place|situ))\b"
+# "Drain left in place" and "the right setting" have no side, and are no copies; "on the left in place" has one.
+_VERB = r"(?<!\b[Tt]he\s)(?<!\b[Oo]n\s)(?i:left|right)\s+(?i:in\s+(?:place|situ))\b|(?i:right\s(?:clinical|setting))"
 
 SIDE_WORD = re.compile(
     rf"\b(?!{_VERB})(?i:left|right)(?=\b|ward)|\b(?i:lt|rt)\b|\b(?:{_ABBREVIATIONS})\b"

@@ -16,6 +16,10 @@ _WHERE = frozenset(("side", "anatomy"))
 _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
+_FORMER = re.compile(  # in front of a size of an earlier film
+    r"(^| )(prior|previous|previously|formerly|from|compared (to|with)|[,(] was)"
+    r"( (of|at|about|approximately|measured|measuring|measurement|size|study|exam|ct))*$"
+)
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
 SIDES = {"left": "right", "right": "left"}  # and the other one
@@ -97,9 +101,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
                 yield _Fact(kind, "bilateral" if both else found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
         if word in _MILLIMETRES and place and _is_number(words[place - 1]):
-            if _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
-                longest = max(_numbers_before(words, place))
-                yield _Fact("size", f"{longest * _MILLIMETRES[word]:.6g}", place)
+            numbers = _numbers_before(words, place)
+            if numbers and _NOT_A_SIZE.isdisjoint(words[place + 1 : place + 3]):
+                yield _Fact("size", f"{max(numbers) * _MILLIMETRES[word]:.6g}", place)
         elif re.fullmatch("0*[2-9]", word) and following not in _NO_COUNT and not _is_row(words, place):
             yield _Fact("count", word, place)
 
@@ -149,7 +153,7 @@ def _is_chamber(words: list[str], place: int) -> bool:
 
 
 def _is_view(words: list[str], place: int) -> bool:
-    """Return whether a side is that of a view: "on the left lateral decubitus film"."""
+    """Return whether a side is that of a view: "left lateral decubitus film"; "right clinical setting" has none."""
     while place < len(words) and words[place] in ("lateral", "anterior", "posterior", "oblique", "side", "down"):
         place += 1
     return not word_class("views").isdisjoint(words[place : place + 1])
@@ -161,13 +165,14 @@ def is_device(term: Found[Term]) -> bool:
 
 
 def _numbers_before(words: list[str], unit: int) -> list[float]:
-    """Return the numbers of "2.3 x 1.1 cm" or "5 and 8 mm"."""
-    numbers: list[float] = []
-    for place in range(unit - 1, -1, -2):
-        numbers += [float(words[place])] if _is_number(words[place]) else []
-        if not _is_number(words[place]) or place < 2 or words[place - 1] not in ("x", "and", "to", "by", "-"):
-            break
-    return numbers
+    """Return the numbers of "2.3 x 1.1 cm" or "5 and 8 mm"; none of "previously 9 mm", the last of "from 9 to 7 mm"."""
+    numbers, first = [float(words[unit - 1])], unit - 1
+    while first > 1 and words[first - 1] in ("x", "and", "to", "by", "-") and _is_number(words[first - 2]):
+        if words[max(first - 3, 0) : first] == ["from", words[first - 2], "to"]:
+            return numbers
+        first -= 2
+        numbers.append(float(words[first]))
+    return [] if _FORMER.search(" ".join(words[max(first - 4, 0) : first])) else numbers
 
 
 def _is_row(words: list[str], place: int) -> bool:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
-    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s]",
+    r"(?<![\w/])[wc]/[ow](?![\w/])|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
     re.IGNORECASE,
 )
 _IRREGULAR = {

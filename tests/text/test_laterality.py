@@ -50,6 +50,7 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "The patient went to the department upright.",
         "Brightness is adequate, cleft lip repair.",
         "Drain left in place.",
+        "Possible pneumonia in the right clinical setting.",
         "Drain right in place.",
         "Central line was Left  in situ.",
     ],

@@ -29,6 +29,8 @@ TEMPLATES = {  # "Heart: enlarged" says what "heart enlarged" does
     "Heart: not enlarged.": {"cardiomegaly": "absent"},
     "HEART SIZE: NORMAL. LUNGS: CLEAR.": {"cardiomegaly": "absent", "consolidation": "absent"},
     "Costophrenic angles: blunted.": {"effusion": "uncertain"},
+    "Pleural effusion: [None]. Heart: [Enlarged].": {"effusion": "absent", "cardiomegaly": "present"},
+    "Effusion: N. Edema: Y.": {"effusion": "absent", "edema": "present"},
     "Heart: enlarged, no edema. Lungs: mass.": {"cardiomegaly": "present", "edema": "absent", "mass": "present"},
 }
 DENIED_QUALITIES = {  # none of the nodules is that large: they are there
@@ -39,6 +41,7 @@ DENIED_QUALITIES = {  # none of the nodules is that large: they are there
 AFTER_A_PROCEDURE = {
     "No pneumothorax s/p right chest tube placement.": {"pneumothorax": "absent", "chest_tube": "historical"},
     "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
+    "After placement of a chest tube the effusion has resolved.": {"chest_tube": "present", "effusion": "absent"},
     "S/p CABG, sternal wires intact.": {"support_devices": "present"},
 }
 LISTS_IN_ONE_LINE = {
@@ -63,6 +66,20 @@ CUES = {  # each is the only statement of its cue or rule
     "Nothing but a small effusion.": {"effusion": "present"},
     "Not only an effusion but a nodule.": {"effusion": "present", "nodule": "present"},
     "No change to the effusion.": {"effusion": "present"},
+    "Please correlate clinically for pneumonia.": {"pneumonia": "conditional"},
+    "There is little if any effusion on the right.": {"effusion": "uncertain"},
+    "Pneumonia is not favored.": {"pneumonia": "uncertain"},
+    "Insufficient evidence to diagnose pneumonia.": {"pneumonia": "uncertain"},
+    "A small pneumothorax may be obscured.": {"pneumothorax": "uncertain"},
+}
+AGAINST_AN_EARLIER_FILM = {
+    "New right effusion not seen on the prior.": {"effusion": "present"},
+    "Right basal opacity not present on prior, suspicious for pneumonia.": {
+        "lung_opacity": "present",
+        "pneumonia": "uncertain",
+    },
+    "Compared to prior, pneumonia in the right lower lobe.": {"pneumonia": "present"},
+    "Prior pneumonia in the right lower lobe.": {"pneumonia": "historical"},
 }
 WORDS = {
     "Pneumothorax is not definitively identified.": {"pneumothorax": "absent"},
@@ -78,6 +95,12 @@ WORDS = {
     "No pl eff.": {"effusion": "absent"},
     "Enlarged right paratracheal node.": {"lymphadenopathy": "present"},
     "Lymph nodes are not enlarged.": {"lymphadenopathy": "absent"},
+    "No pleural or pericardial effusion.": {"effusion": "absent", "pericardial_effusion": "absent"},
+    "Pericardial and pleural effusions.": {"effusion": "present", "pericardial_effusion": "present"},
+    "CVL unchanged.": {"central_line": "present"},
+    "LVAD in place.": {"support_devices": "present"},
+    "No Impella device.": {"support_devices": "absent"},
+    "The side port of the NG tube is not seen.": {"nasogastric_tube": "present"},
 }
 
 
@@ -93,6 +116,7 @@ WORDS = {
             AFTER_A_PROCEDURE,
             LISTS_IN_ONE_LINE,
             CUES,
+            AGAINST_AN_EARLIER_FILM,
             WORDS,
         )
         for pair in group.items()
@@ -101,6 +125,11 @@ WORDS = {
 def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
     assert {finding: read.get(finding) for finding in said} == said
+
+
+def test_the_side_port_of_a_tube_is_no_port() -> None:
+    assert {each.finding for each in read_report("NG tube, its side port above the stomach.")} == {"nasogastric_tube"}
+    assert {each.finding for each in read_report("Right-sided port.")} == {"central_line"}
 
 
 @pytest.mark.parametrize(
