@@ -22,7 +22,8 @@ _NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
 _LABEL = (
     r"(?:hospital|unit|serial|licen[cs]e|certificate|beneficiary)(?=\s+(?:no|num))|licen[cs]e plate|s/n|vin|gmc|npi|"
     r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
-    r"visit|order|phone|telephone|tel|fax|pager|beeper|bleep|ext|passport|insurance|policy|nhs|chi|ward|room|bed"
+    r"visit|order|phone|telephone|tel\.?|fax|pager|beeper|bleep|ext\.?|x(?=\d{4,5}\b)|passport|insurance|policy|nhs|chi|"
+    r"health card|p\.?o\.? box|apt|ward|room|bed"
 )
 _BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
@@ -33,9 +34,11 @@ _ROLE = (
     r"technologist|technician|physician|transcriptionist|reader|reviewer|signed|surgeon|registrar|radiographer"
 )
 _TOLD = (
-    r"(?:perform|referr|request|enter|check|typ|validat|scann)ed by|(?:discussed|spoken?|consulted) with|d/w|surname|"
-    r"communicated (?:to|with)|patient|name|next of kin|(?:called|spoke|relayed|conveyed|reported|phoned|telephoned) to"
+    r"(?:seen(?! by XX)|(?:perform|referr|request|order|enter|check|typ|validat|scann)ed) by|d/w|surname|"
+    r"patient|name|next of kin|(?:discussed|spoken?|consulted|communicated) with|"
+    r"(?:called|spoke|relayed|conveyed|reported|(?:tele)?phoned|communicated) to"
 )
+_KIN = "wife|husband|mother|father|daughter|son|brother"
 _DIGIT = "one|two|three|four|five|six|seven|eight|nine"
 _OLD = rf"(?:0?(?:9\d|1[01]\d)|(?:ninety|(?:a |one )?hundred)(?:(?:[- ]and)?[- ](?:{_DIGIT}))?)"
 _UNIT = r"[ \t-]*+(?:(?:[cm]m|m[lg]|cc|hu|x|×|views?)(?![a-z])|%|y)"  # behind a number that is none of a person
@@ -46,7 +49,7 @@ _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an exami
 _START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
 _CAPITAL = f"[{''.join(filter(str.isupper, map(chr, range(0x1F00))))}]"  # Latin with all accents, Greek, Cyrillic
 _STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)"
-_PLACE = r"(?:Hospital|Medical Cent(?:er|re)|Clinic|Infirmary|Health System|Healthcare|University|Institute|Hospice)"
+_PLACE = r"(?:Hospital|Cent[er]{2}|Nursing Home|Clinic|Infirmary|Health(?:care| System)|University|Institute|Hospice)"
 
 
 def _one_of(words: Iterable[str]) -> str:
@@ -81,7 +84,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     # after a title or "read by" that can announce nothing else
     name = rf"(?:{of}[ \t]+){{0,3}}{first}" + _part(BARE, in_capitals=SMALL) + more
     seen = first + _part(BARE | PARTS, in_capitals=SMALL) + more
-    weak = first + _part(BARE | clinical, in_capitals=SMALL) + more
+    only = _part(BARE | clinical, in_capitals=SMALL)
+    weak = first + only + more
     others = rf"(?:(?:[ \t]*+[&/]|,?[ \t]+and\b)[ \t]*+{weak})*"  # "Drs. Smith and Jones"
     small = rf"(?!{_one_of(BARE | SMALL | clinical)})(?!{_CAPITAL})[^\W\d_][\w'’-]+"
     listed = first + inside + more
@@ -93,40 +97,44 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i)\b(?:\d\d?[-/.]?{_NAMED}[-/.]?(?:19|20)?\d\d|{_NAMED}[-/.]\d\d?[-/.](?:19|20)?\d\d)\b",  # 05JAN2020
         rf"(?i)\b(?:19|20)\d\d[-/.]?{_NAMED}[-/.]?\d\d?\b",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
-        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+{_MONTH}[\s,-]+\d{{2,4}}\b",
+        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}[\s,-]+\d{{2,4}}\b",
         rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20|['’])\d\d\b",
         rf"(?i)\b{_NAMED}\b\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
-        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?(?-i:(?!may\b)){_NAMED}\b\.?(?!\w)",
+        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+|(?-i:(?!may\b))){_NAMED}\b\.?(?!\w)",
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
         r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:T\d\d:?\d\d(?::?\d\d)?Z?)?\b",
         r"\b(?:(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|(?:19|20)\d\d(?:/0?[1-9]|-0[1-9]|[-/]1[0-2]))\b",
-        r"(?i)(?:(?<=\bon )|(?<=\bfrom )|(?<=\bdated )|(?<=\bsince )|(?<=\bcomparison: ))"
+        r"(?i)(?:(?<=\bon )|(?<=\bfrom )|(?<=\bdated )|(?<=\bsince )|(?<=\bcomparison: )|(?<=\bstudy of ))"
         r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
         rf"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=(?:[ \t]+and at \d{{4}})?{ends})",
         r"\b(?:[A-Z]{1,2}\d[A-Z\d]?[ \t]\d(?!ST|ND|RD|TH)[ABD-HJLNP-UW-Z]{2}|[A-Z]\d[A-Z][ \t]\d[A-Z]\d)\b",  # postcode
+        rf"\b(?:{_CAPITAL}\w+[ \t]+){{0,2}}{_CAPITAL}\w+,[ \t]+[A-Z]{{2}}[ \t]+\d{{5}}(?:-\d{{4}})?\b",
         r"(?<!\d)(?:\+?\d{1,3}[-. ]?)?\(?\d{3}\)?[-. ]\d{3,4}[-. ]\d{4}\b",
-        r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,4}){1,3}\b",
+        r"\+\d{1,3}[-. ]?(?:\(0\) ?)?\d{2,4}(?:[-. ]\d{3,6}){1,3}\b",
         rf"(?i){_START}(?:{_LABEL})(?:\s*+(?:no|nr|number|num)\b\.?)?\s*+[:#=]*+\s*+[#:]?\s*+"
         rf"(?!\d+(?:\.\d+)?{_UNIT})(?=[\w/-]*\d)[\w/-]+(?:[ \t]\d{{2,5}}\b(?![.:/-]\d|{_UNIT}))*+",
         r"\b(?![CTLS]?[1-9]\d{0,2}-[1-9]\d{0,2}\b(?!-))"  # T10-12 is none
         r"(?:[A-Za-z]{0,4}-?\d[\d-]{3,}\d(?:T\d+Z?)?|\d+(?:\.\d+){3,})\b",
         rf"{_TITLE}(?:[ \t]+|(?<=\.)){name}{others}",
         rf"\b(?:[Dd]rs?\b\.?|[Mm]rs?\.|Ms\.|(?<!\d )ms\.)(?:[ \t]+{small}){{1,3}}",  # "dr. smith"
-        rf"\bDR[ \t]+{seen}",
-        rf"\b(?:MR|MS|MISS|NURSE)[ \t]+{weak}",
+        rf"\b(?:DR[ \t]+{seen}|(?:MR|MS|MISS|NURSE)[ \t]+{weak})",
         r"(?i:\b(?:m\.?d\.?|gp|pcp|consultant|clinician|reporter|sonographer|pt|doctor|provider|author|operator|trainee|"
-        rf"supervisor|nurse|referr(?:er|ing)|ordering|requesting)[ \t]*:[ \t]*)(?:{weak})(?=[\s,.;]|$)",
-        rf"(?i:\bre:[ \t]*)(?=(?:{_CAPITAL}[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)|[^\s,]+,)[ \t]+{_CAPITAL})"
-        rf"(?:{weak})(?=[\s,.;]|$)",
-        rf"\b(?:wife|husband|mother|father|daughter|son|brother)[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
-        rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*y)",
+        r"supervisor|nurse|referr(?:er|ing)|ordering|requesting|dictating|staff|attn|attention|contact|notified|"
+        rf"signed electronically)[ \t]*:[ \t]*|/s/[ \t]*)(?:{weak})(?=[\s,.;]|$)",
+        rf"(?i:\b(?:re|cc|to|from|{_KIN}):[ \t]*)(?=(?:{_CAPITAL}(?:\.|[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)"
+        rf")|[^\s,]+,)[ \t]+{_CAPITAL})(?:{weak})(?=[\s,.;]|$)",
+        rf"\b(?i:{_KIN}|baby (?:boy|girl))[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
+        rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*(?:y|[MF]\b))",
+        rf"{_START}{only},?[ \t]+{only}(?=,[ \t]+\d{{1,3}}[- ]*(?:[MF]\b|y\w*[ /-]*o)|,?[ \t]+(?:DOB|MRN)\b)",
+        rf"(?:(?<=\bI, )(?={weak},)|(?<=\b[Bb]y )(?=(?:{_CAPITAL}\.[ \t]*)+{_CAPITAL}[a-z])){weak}",
+        rf"\b(?=(?:{_CAPITAL}\.|[^\W\d]+)[ \t]+{_CAPITAL}){weak}(?= (?:agree|concur|was (?:notified|informed|paged)))",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|(?:R\.?N\.?|PA-C|R\.T\.|CRNP|APRN|DNP)(?!\w)|RT(?=\())",
         rf"(?i:\b(?:{_BY})\b[ \t]*+[:\-]?[ \t]*+)(?:{name}{others})(?=[\s,.;]|$)",
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
-        rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:{weak}{others})(?=[\s,.;]|$)",
+        rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:PA[ \t]+)?(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
         rf"(?i)\b(?:(?:nonage|cente)narian|nineties|{_OLD}(?=[- ]*(?:years?|yrs?|y(?:[./]?o\.?)?[mf]?|(?-i:[MF]))\b))",
