@@ -116,6 +116,9 @@ def test_no_entry_exchanges_a_number_a_side_or_a_denial() -> None:
         ("Osseous abnormality.", {"Bony abnormality."}),
         ("There is an osseous abnormality.", {"There is a bony abnormality."}),
         ("Right lower lung nodule.", {"Right lower lung nodule."}),
+        ("The left lung has cleared.", {"The left lung has cleared."}),  # a lung is not resolved
+        ("The edema has cleared.", {"The oedema has resolved."}),
+        ("As compared to the film of today.", {"As compared to the film of today."}),
         ("No pleural effusion.", {"No pleural fluid."}),
         ("Small pleural effusion.", {"Small pleural effusion."}),
         ("No pleural\neffusion.", {"No pleural fluid."}),
