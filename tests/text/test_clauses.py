@@ -24,6 +24,8 @@ from tests.text.reading import numbers, phantom_reports, sides
         ("Effusion, edema and nodule are absent.", ["No effusion.", "No edema.", "No nodule."]),
         ("No acute fracture or effusion.", ["No acute fracture.", "No acute effusion."]),
         ("No left effusion or nodule.", ["No left effusion.", "No left nodule."]),
+        ("No acute pulmonary edema or pneumonia.", ["No acute pulmonary edema.", "No acute pneumonia."]),
+        ("No pulmonary nodule or mass.", ["No pulmonary nodule.", "No pulmonary mass."]),
         ("There is no effusion, and there is no nodule.", ["There is no effusion.", "There is no nodule."]),
         ("Lungs are clear, no effusion.", ["Lungs are clear.", "No effusion."]),
         ("The heart is large; no edema.", ["The heart is large.", "No edema."]),

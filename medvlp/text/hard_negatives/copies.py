@@ -209,6 +209,7 @@ def copy_by(text: str, plan: Plan) -> FalseCopy | None:
             new = plan.change(mention)
             if new is None or new == mention.sentence:
                 return None
+            new = new.upper() if mention.sentence.isupper() else new
             changed = changed[: span[0]] + new + changed[span[1] :]
             statement, false_statement = mention.sentence, new
             done.add(span)

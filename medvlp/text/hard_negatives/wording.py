@@ -12,15 +12,15 @@ from medvlp.text.sentences import capital, indefinite, split_clauses
 # Nouns that stand without an article.
 _MASS = re.compile(
     r"consolidation|o?edema|cardiomegaly|atelectasis|emphysema|fluid|air|congestion|disease|pneumonia|enlargement|loss"
-    r"|hyperinflation|hyperexpansion|thickening|collapse|fibrosis|scarring|bronchiectasis|(?:lymph)?adenopathy|change"
+    r"|hyperinflation|hyperexpansion|thickening|capping|collapse|fibrosis|scarring|bronchiectasis|(?:lymph)?adenopathy|change"
     r"|tuberculosis|ptx|pna|failure|widening|elevation|haze|calcification|infection|infiltration"
 )
 _VERBS = re.compile(
     r"\b(?:is|are|was|were|has|have|had|be|been|there|not|but|which|that|to|than|as|longer|may|can|cannot|could|with"
     r"|without|since|from|compared|either|neither|any|change|changes|changed|interval|other|further|evidence|signs?|no|or|nor"
     r"|and|both|bilateral(?:ly)?|consistent|suggest\w*|represent\w*|reflect\w*|due|likely|possible|possibly|probable|stable"
-    r"|unchanged|new|persistent|increased|decreased|worsening|improving|resolved|prior|previous(?:ly)?|removed|removal)\b"
-    r"|[,;:()\d]",
+    r"|unchanged|new|persistent|increased|decreased|worsening|improving|resolved|prior|previous(?:ly)?|removed|removal|known"
+    r"|resolving|remains?|appears?|persists?|again|two|three|four|five|six|multiple|several|numerous)\b|[,;:()<>\d]",
     re.IGNORECASE,
 )
 AGREEMENT = {
@@ -60,7 +60,7 @@ _GRADE_WORDS = {word for grades in _GRADED.values() for words in grades.values()
 _GRADE_WORD = re.compile(rf"\b(?:{'|'.join(sorted(_GRADE_WORDS, key=len, reverse=True))})\b", re.IGNORECASE)
 _OTHER_GRADES = re.compile(
     r"\b(?:subtle|patchy|confluent|dense|extensive|moderate-sized|tiny to|to moderate|to large|to severe"
-    r"|(?:trace|minimal) (?:pleural )?fluid|(?:widely|mildly|minimally) displaced)\b",
+    r"|(?:trace|minimal) (?:(?:pleural|pericardial) )?fluid|(?:widely|mildly|minimally) displaced)\b",
     re.IGNORECASE,
 )
 # Beside a bound another grade or number may be as true: who has at least four nodules has at least two.
@@ -84,7 +84,7 @@ _ANY_PLACE = re.compile(
 )
 # A place that the other side lacks would give the copy away.
 _ONE_SIDED = re.compile(
-    r"\b(?:middle[ -]lobe|RML|lingul\w*|minor fissure|aort\w+|gastric|liver|hepatic|spleen)\b", re.IGNORECASE
+    r"\b(?:middle[ -]lobe|RML|lingul\w*|minor fissure|aort\w+|atri\w+|gastric|liver|hepatic|spleen)\b", re.IGNORECASE
 )
 _NUMBERS = ("two", "three", "four", "five", "six")
 _SEVERAL = re.compile(
@@ -337,17 +337,18 @@ def deny(sentence: str) -> str | None:
         if is_phrase(bare) and (not where or (is_phrase(where) and re.match(r" (?:in|on|at|over) ", where))):
             return f"No {bare} {match['be']} {match['seen'] or match['place']}{where}."
         return None
-    if match := re.fullmatch(r"(?:an? )?(?P<x>[^.]+)\.", text, re.IGNORECASE):
+    if match := re.fullmatch(r"(?:an? )?(?!the )(?P<x>[^.]+)\.", text, re.IGNORECASE):
         bare = _plain(match["x"])
         return f"No {bare}." if is_phrase(bare) else None
     return None
 
 
 def _plain(phrase: str) -> str:
-    """Return a noun phrase without its degree, in small letters but for abbreviations."""
+    """Return a noun phrase without its degree, in small letters but for abbreviations and names."""
     bare = _GRADES.sub("", phrase + " ").strip()
     first = bare.split()[0] if bare else ""
-    return bare if first[:2].isupper() else bare[:1].lower() + bare[1:]
+    named = re.match(r"[A-Z]{2}|Swan|Dob+hoff|Hickman|Kerley|Bochdalek|Morgagni|Port-|Impella", first)
+    return bare if named else bare[:1].lower() + bare[1:]
 
 
 def affirm_one(sentence: str, words: str) -> str | None:
