@@ -208,8 +208,8 @@ _BETWEEN = re.compile(r",?\s+(?:or|nor|and)\s+(?:no\s+)?|,\s*(?:no\s+)?")
 # Words that reach over the whole list: each item gets them, for "no large A or B" does not deny a small B.
 _REACHING = re.compile(
     r"(?:(?:acute|new|large|sizable|significant|definite|gross|obvious|overt|displaced|suspicious|convincing|appreciable"
-    r"|left|right|left-sided|right-sided|bilateral|pulmonary(?! o?edema)|lung|mediastinal|hilar|apical|basilar|basal|osseous"
-    r"|bony|rib|visible|discrete|frank|additional|other)\s+)+(?=\S)",
+    r"|left|right|left-sided|right-sided|bilateral|pulmonary(?! o?edema)|lung|mediastinal|hilar|apical|basilar|basal"
+    r"|osseous|bony|rib|visible|discrete|frank|additional|other)\s+)+(?=\S)",
     re.IGNORECASE,
 )
 # A verb, a place or a condition: where it belongs is not to be told.
