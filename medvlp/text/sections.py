@@ -10,8 +10,9 @@ A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ..
 What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
 begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``) and findings
 (``PNEUMOTHORAX: NONE``), which are parts of the section they stand in. Where a report has no findings, the paragraphs
-behind its last opening section (comparison, technique ... ; indication where there is no impression either) are its
-findings, or the sentences right before the impression.
+behind its last opening section (comparison, technique ... ; indication where there is no impression either), or its
+lines from the first that begins with an organ (``Lungs:``), are its findings, or the sentences right before the
+impression.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", r
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
+_ORGAN_LINE = re.compile(  # begins a list of findings
+    r"\n\s*(?=(?:lungs?|pleura|heart|mediastinum|airways?|lines|tubes|bones)(?:(?: ?[/&,]| and\b| size)[\w /&,]*)?:)",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"[a-z)]\.(?!\S)", re.IGNORECASE)  # ends there
 _PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
@@ -145,12 +150,13 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
     if names[:2] == ["", "impression"] and "findings" not in names and _SENTENCE.search(text, 0, spans[0][2]):
         return (("findings", *spans[0][1:]), *spans[1:])  # no mere title of the film
     at = names.index("impression") - 1 if "impression" in names else len(names) - 1
-    # Before an impression, what stands behind an indication is told of the patient or of the films.
-    opening = _OPENING if at == len(names) - 1 else _OPENING - {"indication"}
-    if at < 0 or "findings" in names or names[at] not in opening:
+    if at < 0 or "findings" in names or names[at] not in _OPENING:
         return tuple(spans)
     name, start, end = spans[at]
-    gap = _BLANK_LINE.search(text, start, end)
+    # Before an impression, a paragraph behind an indication is told of the patient or of the films.
+    patterns = (_ORGAN_LINE,) if name == "indication" and at < len(names) - 1 else (_ORGAN_LINE, _BLANK_LINE)
+    gaps = filter(None, (pattern.search(text, start, end) for pattern in patterns))
+    gap = min(gaps, key=re.Match.start, default=None)
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
     return (*spans[:at], *(cut for cut in cuts if _body(text[cut[1] : cut[2]])), *spans[at + 1 :])

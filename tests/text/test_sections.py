@@ -148,6 +148,18 @@ def test_paragraphs_behind_the_opening_sections_are_the_findings_of_a_report_wit
     assert "findings" not in split_sections(f"HISTORY: Cough.\n\nPneumonia in the past.\n\n{ends}")
 
 
+@pytest.mark.parametrize(
+    "line", ["Lungs: Clear lungs.", "LUNGS/AIRWAYS: Clear lungs.", "Heart and mediastinum: Normal size."]
+)
+@pytest.mark.parametrize("opening", ["INDICATION: Cough.", "INDICATION: Cough.\nTECHNIQUE: Two views."])
+def test_lines_that_begin_with_organs_are_the_findings_of_a_report_without_that_header(opening: str, line: str) -> None:
+    body = f"{line}\nPleura: No effusion."
+    for end in ("", "\nIMPRESSION: No mass."):
+        assert split_sections(f"{opening}\n{body}{end}")["findings"] == body
+        assert split_sections(f"{opening}\nLung cancer: 2015. Heart failure: yes.{end}").get("findings") is None
+    assert split_sections(f"COMPARISON: None.\n\nNo mass is seen.\n{body}")["findings"] == f"No mass is seen.\n{body}"
+
+
 def test_sentences_right_before_the_impression_are_the_findings_of_a_report_without_that_header() -> None:
     text = "Large left effusion. Heart normal\n\nConclusion: As above."
     assert split_sections(text) == {"findings": "Large left effusion. Heart normal", "impression": "As above."}
