@@ -123,7 +123,8 @@ def _reached(
             if (subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first]))
             and (index == reached[-1] or "placement" not in words[max(terms[index].first - 6, 0) : terms[index].first])
         ]
-    if said in ("absent", *word_class("gone")) and (
+    behind = () if words[0].endswith("ticked") else ("unticked",)  # "effusion [ ] edema [x]"
+    if said in ("absent", *behind, *word_class("gone")) and (
         words[found.last + 1 : found.last + 2] in ([","], [")"], ["and"], ["with"], ["without"])
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it

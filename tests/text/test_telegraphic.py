@@ -30,6 +30,9 @@ TEMPLATES = {  # "Heart: enlarged" says what "heart enlarged" does
     "HEART SIZE: NORMAL. LUNGS: CLEAR.": {"cardiomegaly": "absent", "consolidation": "absent"},
     "Costophrenic angles: blunted.": {"effusion": "uncertain"},
     "Pleural effusion: [None]. Heart: [Enlarged].": {"effusion": "absent", "cardiomegaly": "present"},
+    "[ ] Effusion\n[x] Pneumothorax": {"effusion": "conditional", "pneumothorax": "present"},  # a box without a cross
+    "[ ] Effusion [x] Edema [] Nodule": {"effusion": "conditional", "edema": "present", "nodule": "conditional"},
+    "Effusion [ ] Edema [X] Nodule [ ]": {"effusion": "conditional", "edema": "present", "nodule": "conditional"},
     "Effusion: N. Edema: Y.": {"effusion": "absent", "edema": "present"},
     "Heart: enlarged, no edema. Lungs: mass.": {"cardiomegaly": "present", "edema": "absent", "mass": "present"},
 }
