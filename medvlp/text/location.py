@@ -190,8 +190,8 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     """Return the terms that a fact belongs to."""
     at, hard = fact.at, word_class("hard_ends")
     inside = [index for index, term in enumerate(terms) if term.first <= at <= term.last]
-    if inside:
-        return inside
+    if inside:  # of "heart and mediastinum are normal" the place is a word of the second alone
+        return [index for index in inside if at in terms[index].at] or inside
     start = next((place for place in range(at - 1, -1, -1) if words[place] in hard), -1)
     end = next((place for place in range(at, len(words)) if words[place] in hard), len(words))
     before = [index for index, term in enumerate(terms) if start < term.last < at]

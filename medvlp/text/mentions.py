@@ -13,7 +13,7 @@ from medvlp.text.blanks import plain_lines
 from medvlp.text.language import is_english
 from medvlp.text.location import is_device, places
 from medvlp.text.ontology import Term, findings, terms, word_class
-from medvlp.text.phrases import Token, tokens_of
+from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
 
@@ -138,7 +138,7 @@ def _of_stretch(
     text: str, start: int, tokens: tuple[Token, ...], sentence: str, section: str, *, before: bool
 ) -> list[Mention]:
     tokens = _with_subjects(tokens)
-    found = terms().find(tokens)
+    found = _found(tokens)
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
         first, last = start + tokens[term.first].start, start + tokens[term.last].end
@@ -161,6 +161,20 @@ def _of_stretch(
                 )
             )  # fmt: skip
     return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+
+
+def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
+    """Return the terms, also what shares a predicate: "heart size and mediastinal contours are normal"."""
+    every, words = terms().every(tokens), [token.word for token in tokens]
+    found = longest(every)
+    for each in sorted(every, key=lambda each: -len(each.at)):
+        subject = set(each.at).difference(*(term.at for term in found))
+        last = next((term for term in found if term.at[-1] == each.at[-1] and each.first < term.first), each)
+        ahead = words[each.first : last.first]
+        alike = last is not each and {value.kind for value in (*each.values, *last.values)} == {"normal"}
+        if alike and len(subject) == sum(at < last.first for at in each.at) and word_class("verbs").isdisjoint(ahead):
+            found.append(each)
+    return sorted(found, key=lambda each: each.at)
 
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:

@@ -98,6 +98,20 @@ WORDS = {
     "No pl eff.": {"effusion": "absent"},
     "Enlarged right paratracheal node.": {"lymphadenopathy": "present"},
     "Lymph nodes are not enlarged.": {"lymphadenopathy": "absent"},
+    "Heart size and mediastinal contours are normal.": {
+        "cardiomegaly": "absent",
+        "enlarged_cardiomediastinum": "absent",
+    },
+    "Heart size, mediastinal contour, and pulmonary vascularity are within normal limits.": {
+        "cardiomegaly": "absent",
+        "enlarged_cardiomediastinum": "absent",
+        "edema": "absent",
+    },
+    "Heart is enlarged and the mediastinum is normal.": {"cardiomegaly": "present"},
+    "Heart and mediastinum are not normal.": {"cardiomegaly": None},
+    "F/u effusion.": {"effusion": "present"},
+    "PA/lateral chest: pneumonia.": {"pneumonia": "present"},
+    "Left effusion/atelectasis.": {"atelectasis": "uncertain"},
     "No pleural or pericardial effusion.": {"effusion": "absent", "pericardial_effusion": "absent"},
     "Pericardial and pleural effusions.": {"effusion": "present", "pericardial_effusion": "present"},
     "CVL unchanged.": {"central_line": "present"},
@@ -125,9 +139,16 @@ WORDS = {
         for pair in group.items()
     ],
 )
-def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(sentence: str, said: dict[str, str]) -> None:
+def test_a_sentence_says_of_each_finding_what_a_reader_takes_from_it(
+    sentence: str, said: dict[str, str | None]
+) -> None:
     read = {mention.finding: mention.presence for mention in read_report(sentence)}
     assert {finding: read.get(finding) for finding in said} == said
+
+
+def test_what_shares_a_predicate_keeps_its_own_place() -> None:
+    heart = read_report("Heart and mediastinum are normal.")[0]
+    assert (heart.finding, heart.presence, heart.anatomy) == ("cardiomegaly", "absent", "")
 
 
 def test_the_side_port_of_a_tube_is_no_port() -> None:
