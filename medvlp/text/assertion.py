@@ -249,7 +249,8 @@ def _alternatives(
     for place, word in enumerate(words):
         if word not in ("or", "versus", "/") and words[max(place - 1, 0) : place + 1] != ["likely", "than"]:
             continue
-        if any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
+        letters = word == "/" and len(words[place - 1]) == 1  # "f/u effusion"
+        if letters or any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
         after = next((index for index, term in enumerate(terms) if term.first > place), None)
@@ -269,7 +270,7 @@ def _joins_places(words: list[str], before: int, place: int) -> bool:
 
 
 def _parted(between: list[str]) -> bool:
-    return not word_class("verbs").union((",", ";", "and", "with", "no")).isdisjoint(between)
+    return not word_class("verbs").union((",", ";", ":", "and", "with", "no")).isdisjoint(between)
 
 
 _STATED = re.compile(  # behind "no effusion,": "right pacemaker", "line in place", "4 mm nodule", "aorta enlarged"

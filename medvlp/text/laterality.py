@@ -57,7 +57,7 @@ _ABSENT = re.compile(
     re.IGNORECASE,
 )
 # Both sides, or a lobe that the other side lacks in a word that cannot be turned.
-_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|bilat|both|RML)\b", re.IGNORECASE)
+_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|bilat|b/l|both|RML)\b", re.IGNORECASE)
 # Nor does one with such a word, or a heading.
 _ORDINARY = re.compile(
     r"\b(?:midline|(?:is|are) central|within|well|preserved|upper limits?|average|adequate(?:ly)?|appropriate(?:ly)?"

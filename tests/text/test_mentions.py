@@ -63,6 +63,7 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Fluid in the left oblique fissure.", {"effusion": "left"}),
         ("Swan-Ganz catheter with its tip in the right main pulmonary artery.", {"central_line": ""}),
         ("Left IJ Swan-Ganz catheter ends in the right pulmonary artery.", {"central_line": "left"}),
+        ("B/L effusion, left nodule.", {"effusion": "bilateral", "nodule": "left"}),
         ("RIJ line, left effusion.", {"central_line": "right", "effusion": "left"}),
         ("Possible pneumonia in the right clinical setting.", {"pneumonia": ""}),
         ("Left edema in the right clinical context.", {"edema": "left"}),
