@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,14 @@ def sha256_of_tree(root: Path) -> dict[str, str]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+@pytest.fixture
+def hangup_heard() -> Iterator[None]:
+    """SIGHUP has its usual meaning, here and in what is started, also where nohup started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

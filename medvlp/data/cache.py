@@ -178,9 +178,9 @@ def full_disk_refused(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, mode: int = 0o600) -> Iterator[None]:
     """Hold a lock file alone; other processes wait."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

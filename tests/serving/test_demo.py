@@ -59,6 +59,7 @@ def of_torch(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("hangup_heard")
 def test_asked_to_stop_it_closes_and_leaves_nothing(tmp_path, number):
     pytest.importorskip("gradio")
     command = [sys.executable, "-m", "medvlp", "demo", "--port", "0"]

@@ -86,6 +86,7 @@ def test_no_moments_of_one_algorithm_are_given_to_another(tmp_path: Path, first:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("hangup_heard")
 def test_a_signal_saves_at_the_end_of_the_step(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
     def send(position: int, pixels: torch.Tensor) -> None:
         if position == 3 * BATCH:

@@ -150,7 +150,7 @@ def _in_process(run: Run, threads: int | None) -> None:
 
         torch.set_num_threads(threads)
     # A job whose pool was killed may still be on its way out.
-    with locked(run.folder / ".lock"):
+    with locked(run.folder / ".lock", mode=0o666):
         _write_state(run, {"failed": ""})
         try:
             _train_and_evaluate(run)
