@@ -148,7 +148,7 @@ def test_maps_are_of_what_is_said_to_be_present(cli: Cli, bundle: Path, films: P
     assert not (tmp_path / "none_maps").exists()
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("backend", [pytest.param("openvino", marks=pytest.mark.slow), "onnxruntime"])
 def test_another_engine_gives_the_scores_and_says_how_well_it_agrees(
     cli: Cli, bundle: Path, films: Path, backend: str
 ) -> None:

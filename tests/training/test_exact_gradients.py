@@ -77,7 +77,10 @@ def test_one_chunk_is_several(case: str, chunks: int, double: bool) -> None:
 
 @pytest.mark.pool
 @pytest.mark.parametrize("double", PRECISIONS)
-@pytest.mark.parametrize(("processes", "chunks"), [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (2, 2)])
+@pytest.mark.parametrize(
+    ("processes", "chunks"),
+    [pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(4, 1, marks=pytest.mark.slow), (2, 2)],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_one_process_is_several(pool: Any, case: str, processes: int, chunks: int, double: bool) -> None:
     for got in pool.run(processes, step, case, chunks, double):

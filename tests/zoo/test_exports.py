@@ -97,6 +97,7 @@ def test_the_way_back_numbers_the_places_of_one_group_at_a_time() -> None:
     assert max(held) <= sum(tensor.nbytes for tensor in layers[0].values())
 
 
+@pytest.mark.slow
 def test_a_tower_that_cannot_be_traced_is_one_sentence_and_nothing_is_written(tmp_path: Path) -> None:
     """Longformer cuts a text into windows, as many as its length asks for."""
     for library in ("onnxruntime", "onnxscript"):
