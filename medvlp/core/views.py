@@ -31,6 +31,13 @@ class ReadsBeside(Protocol):
 
 
 @runtime_checkable
+class ShapedByFile(Protocol):
+    """A view whose files, and no option, say the shape of what it makes: those of another shape are kept apart."""
+
+    def shape_of(self, sample: Sample) -> tuple[int, ...] | None: ...  # noqa: D102  (None: nothing there can be read)
+
+
+@runtime_checkable
 class FittedView(Protocol):
     """A random view that counts something in the training samples, as the prefix leaves them, before a run begins."""
 

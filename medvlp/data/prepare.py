@@ -16,7 +16,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
-from medvlp.core.views import ReadsBeside, View
+from medvlp.core.views import ReadsBeside, ShapedByFile, View
 from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes, decoder_versions
@@ -134,7 +134,7 @@ def prepare(
         return Prepared(manifest, (), records, None)
     cache = Cache(cache) if isinstance(cache, Path) else cache or Cache.default()
     keys, unread = _keys(records, prefix, cache, workers)
-    pool = Pool(cache.pools / pool_name(prefix), prefix)
+    pool = Pool(cache.pools / pool_name(prefix, records), prefix)
     failed = _fill(pool, records, keys, cache=cache, workers=workers, cap=cap, progress=progress, unread=unread)
     found = pool.lookup(keys)
     pool.finish()
@@ -159,10 +159,18 @@ def prepare(
     return Prepared(rest, lost, Records(rest), store)
 
 
-def pool_name(prefix: Sequence[View]) -> str:
-    """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions."""
+def pool_name(prefix: Sequence[View], records: Records | None = None) -> str:
+    """Return the hash of the views with all options, of the code that runs them, and of the decoders' versions.
+
+    Where files of the records alone say what shape the views make, of that of the first that can be read too.
+    """
     sources = [sha256_of(Path(inspect.getfile(type(view)))) for view in prefix]
-    return hash_of([[view_spec(view) for view in prefix], sources, _code(), decoder_versions()])
+    shapes = [
+        next(filter(None, map(view.shape_of, map(records.sample, range(len(records.manifest))))), None)
+        for view in prefix
+        if records is not None and isinstance(view, ShapedByFile)
+    ]
+    return hash_of([[view_spec(view) for view in prefix], sources, _code(), decoder_versions(), *shapes])
 
 
 def _code() -> str:

@@ -173,7 +173,12 @@ def test_features_come_back_as_they_were_written_in_the_place_of_channels(tmp_pa
     assert torch.equal(FileStack(path).take().pixels, pixels)
 
 
-def test_features_go_through_the_cache_unchanged(tmp_path: Path, cache: Cache) -> None:
+@pytest.mark.parametrize("before", [(), (4, 10)])
+def test_features_go_through_the_cache_unchanged(tmp_path: Path, cache: Cache, before: tuple[int, ...]) -> None:
+    for width in before:  # of other towers: one cache holds the features of all
+        write_stack_file(tmp_path / "b.safetensors", features=torch.randn(2, width), position=torch.rand(2, 3))
+        other = Manifest.of({"id": ["a", "b"], "stack": ["none.safetensors", "b.safetensors"]}, root=tmp_path)
+        assert len(prepare(other, [ReadStackFile()], cache=cache, cap=0.5)) == 1
     features = [torch.randn(depth, 10) for depth in (3, 5)]
     for number, values in enumerate(features):
         write_stack_file(tmp_path / f"{number}.safetensors", features=values, position=torch.rand(len(values), 3))

@@ -55,3 +55,11 @@ class ReadStackFile:
             return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
         record = ImageRecord(seed=0, box=(0.0, 0.0, float(width), float(height)), source=(len(stack), height, width))
         return placed(sample, self.field, stack, record)
+
+    def shape_of(self, sample: Sample) -> tuple[int, ...] | None:
+        """Return (channels, height, width) of a slice in a sample's file; None where there is none to be read."""
+        try:
+            stack = self(sample, torch.Generator()).fields.get(self.field)
+        except DataError:
+            return None
+        return stack.shape if isinstance(stack, FileStack) else None
