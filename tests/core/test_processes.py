@@ -40,7 +40,7 @@ def test_a_folder_in_which_no_lock_can_be_made_is_one_sentence(tmp_path: Path) -
 def test_colleagues_who_share_a_folder_share_its_lock(tmp_path: Path) -> None:
     before = os.umask(0o002)  # of a folder that a group writes
     try:
-        with exclusive(tmp_path, what="training", otherwise=""), locked(tmp_path / ".of-a-sweep"):
+        with exclusive(tmp_path, what="training", otherwise=""), locked(tmp_path / ".of-a-sweep", mode=0o666):
             pass
     finally:
         os.umask(before)
