@@ -145,10 +145,10 @@ def metric_row(row: Metric, value: float | None, draws: FloatArray | None, *, re
         return without_interval(replace(row, reason=row.reason or "no_rows"))
     if draws is None or not len(draws):
         return without_interval(row)
-    if row.metric != "median_rank" and repeats(draws):  # which may well be the same in all of them
-        return without_interval(row if row.reason in TOO_FEW else replace(row, reason="no_spread"))
     if row.reason in TOO_FEW:
         return without_interval(row)
+    if row.metric != "median_rank" and repeats(draws):  # which may well be the same in all of them
+        return without_interval(replace(row, reason="no_spread"))
     if row.counts.patients < LEAST_PATIENTS:
         return without_interval(replace(row, reason="too_few_patients"))
     made = partial(recentred_interval, value=row.value) if recentred else percentile_interval

@@ -85,7 +85,7 @@ def below(root: Path, name: str) -> Path | None:
         steps = accumulate(path.parts[len(root.parts) :], os.path.join, initial=str(root))
         if os.path.isabs(name) or ".." in name or "\0" in name or any(map(os.path.islink, steps)):  # noqa: PTH117
             path = path.resolve()  # else it is real as it stands
-            if any(each.is_symlink() for each in (path, *path.parents)):  # Python 3.13 leaves a circle as it is
+            if any(map(os.path.islink, (path, *path.parents))):  # Python 3.13 leaves a circle as it is
                 raise OSError(errno.ELOOP, "links in a circle")
         return path if path.is_relative_to(root) else None
     shard = _real(os.path.join(root, member.shard))  # noqa: PTH118 (three times as quick)

@@ -39,10 +39,10 @@ class RowBatchNorm(nn.Module):
 
     def forward(self, values: Tensor, owner: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalise (R, W), or (R, N, W) real where `mask` (R, N) is; `owner` (R,) is a row's sample, or -1."""
+        if not self.training:
+            return self._normalise(values, self.running_mean, self.running_var)
         real = owner >= 0 if mask is None else (owner >= 0)[:, None] & mask
         every = bool(real.all())
-        if not self.training or (collectives.world_size() == 1 and not bool(real.any())):
-            return self._normalise(values, self.running_mean, self.running_var)
         own = values if every else values[real]
         rows = collectives.gather_rows(own.reshape(-1, values.shape[-1]))
         if rows.shape[0] < 2:
