@@ -10,13 +10,11 @@ import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.reduction import ForkingPickler
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
@@ -31,10 +29,10 @@ from medvlp.data.parallel import received, start_method
 from medvlp.data.pipeline import apply_views, replay_tag, suffix_seed
 from medvlp.data.prepare import Prepared
 from medvlp.data.samplers._order import Sampler, rank_part
+from medvlp.data.worker_tensors import SharedBlocks
 from medvlp.text.tokenizers import Tokenizer
 
 _MOST_BYTES = 128 << 20  # of a batch of whole stacks; one stack alone may have more
-_SENT_BYTES = 64 << 10  # of a tensor that a worker sends as it is
 
 
 class Loader:
@@ -180,7 +178,7 @@ class Loader:
             sampler=plan,
             num_workers=self._workers,
             collate_fn=_as_made,
-            worker_init_fn=_begin_worker,
+            worker_init_fn=partial(_begin_worker, SharedBlocks(self._workers)),
             multiprocessing_context=start_method(),
             prefetch_factor=4,
         )
@@ -258,19 +256,8 @@ def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader e
     return batch
 
 
-def _sent(tensor: Tensor) -> tuple[Any, ...]:
-    """How a worker sends a tensor: shared memory takes a file and a connection each, more than a small one is worth."""
-    small = tensor.nbytes <= _SENT_BYTES and tensor.dtype != torch.bfloat16
-    return (torch.from_numpy, (tensor.numpy(),)) if small else reduce_tensor(tensor)
-
-
-def send_small_tensors() -> None:
-    """In a worker: send small tensors as they are, and larger ones alone through shared memory."""
-    ForkingPickler.register(Tensor, _sent)
-
-
-def _begin_worker(worker: int) -> None:
-    send_small_tensors()
+def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
+    blocks.begin(worker)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()

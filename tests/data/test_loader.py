@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.sample import Batch
@@ -23,6 +24,7 @@ from medvlp.data.views.intensity import Intensity
 from medvlp.data.views.read import Read
 from medvlp.data.views.sections import Sections
 from medvlp.data.views.sentences import Sentences
+from medvlp.data.worker_tensors import SharedBlocks
 
 SUFFIX = [Affine(), Intensity(), Sentences(probability=1)]
 
@@ -60,19 +62,71 @@ def test_no_workers_two_workers_and_a_resumed_run_give_identical_bits(prepared: 
         assert_same(a, b)
 
 
-def test_pixels_come_from_a_worker_in_shared_memory_and_what_is_small_by_value(
-    cohort: Callable[..., Manifest], cache: Cache
-) -> None:
-    large = prepare(cohort(10), [Read(size=160), Sections()], cache=cache)
-    for made, sent in zip(
-        take(Loader(large, SUFFIX, batch=4, seed=3), 3),
-        take(Loader(large, SUFFIX, batch=4, seed=3, workers=1), 3),
-        strict=True,
-    ):
-        assert_same(made, sent)
-        shared = {n for n, c in sent.columns.items() if isinstance(c.values, torch.Tensor) and c.values.is_shared()}
-        assert shared == {"image"}
-        assert not any(tensor.is_shared() for tensor in (sent.positions, *(c.owner for c in sent.columns.values())))
+def shared_file(tensor: torch.Tensor) -> str:
+    """Which file of shared memory holds a tensor, "0" for none: the inode of its mapping in /proc/self/maps."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        lines = [line.split() for line in maps]
+    place = tensor.data_ptr()
+    return next(line[4] for line in lines if int(line[0].split("-")[0], 16) <= place < int(line[0].split("-")[1], 16))
+
+
+@pytest.fixture
+def large(cohort: Callable[..., Manifest], cache: Cache) -> Prepared:
+    return prepare(cohort(10), [Read(size=160), Sections()], cache=cache)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where memory lies is read in /proc")
+def test_pixels_come_from_a_worker_in_shared_memory_and_what_is_small_by_value(large: Prepared) -> None:
+    made = take(Loader(large, SUFFIX, batch=4, seed=3), 3)
+    for a, b in zip(made, take(Loader(large, SUFFIX, batch=4, seed=3, workers=1), 3), strict=True):
+        assert_same(a, b)
+        columns = {n: c.values for n, c in b.columns.items() if isinstance(c.values, torch.Tensor)}
+        assert {name for name, values in columns.items() if shared_file(values) != "0"} == {"image"}
+        assert {shared_file(each) for each in (b.positions, *(c.owner for c in b.columns.values()))} == {"0"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where memory lies is read in /proc")
+def test_a_workers_shared_memory_is_written_again_once_no_view_of_a_batch_is_left(large: Prepared) -> None:
+    made = take(Loader(large, SUFFIX, batch=4, seed=3), 36)
+    stream = iter(Loader(large, SUFFIX, batch=4, seed=3, workers=2))
+    held = [next(stream)["image"].values[1:] for _ in range(12)]
+    files = {shared_file(view) for view in held}
+    assert len(files) == 12
+    for batch, view in zip(made, held, strict=False):
+        assert torch.equal(batch["image"].values[1:], view)
+    del held, view
+    again = []
+    for batch in made[12:]:
+        sent = next(stream)["image"].values
+        assert torch.equal(batch["image"].values, sent)
+        again.append(shared_file(sent))
+    assert files.intersection(again)
+    assert len(files.union(again)) <= 12 + 2 * 4 + 1  # those held, those made ahead, the one that is looked at
+
+
+def test_a_forked_process_that_forgets_a_batch_leaves_it_to_its_parent(large: Prepared) -> None:
+    made = take(Loader(large, SUFFIX, batch=4, seed=3), 24)
+    stream = iter(Loader(large, SUFFIX, batch=4, seed=3, workers=1))
+    sent = next(stream)["image"].values
+    child = os.fork()
+    if child == 0:
+        del sent
+        os._exit(0)
+    os.waitpid(child, 0)
+    for batch in made[1:]:
+        assert_same(batch, next(stream))
+    assert torch.equal(sent, made[0]["image"].values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_tensors_of_all_sizes_and_types_go_through_a_workers_shared_memory(dtype: torch.dtype) -> None:
+    sizes = [400, 300, 900, 1, 300, 900, 400, 0, 300, 900]
+    made = [(torch.arange(size * size).view(size, size) % 7).to(dtype) for size in sizes]
+    for tensors in (made, [tensor.T for tensor in made]):
+        loader = DataLoader(tensors, batch_size=None, num_workers=1, worker_init_fn=SharedBlocks(1).begin)
+        for tensor, sent in zip(tensors, loader, strict=True):
+            assert sent.dtype == dtype
+            assert torch.equal(sent, tensor)
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from multiprocessing import parent_process
 
 from medvlp.answers.asking.model import Prepared, VisionLanguageModel
 from medvlp.core.errors import DataError
-from medvlp.data.loader import send_small_tensors
 from medvlp.data.parallel import run_chunks
 from medvlp.data.picture_files import PictureFile
+from medvlp.data.worker_tensors import send_small_tensors
 
 _MANY = 32  # pictures from which on processes are worth their start
 
