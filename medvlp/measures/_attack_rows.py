@@ -79,12 +79,6 @@ def finding_rows(clean: pd.DataFrame, attacked: pd.DataFrame, thresholds: Mappin
         clean: ``id``, ``patient_id``, ``label:NAME`` and ``score:NAME``.
         attacked: the same rows.
         thresholds: at and above which a finding is called.
-
-    Example:
-        >>> clean = pd.DataFrame({"patient_id": list("abc"), "label:x": [1.0, 0.0, 1.0], "score:x": [0.9, 0.2, 0.3]})
-        >>> rows = finding_rows(clean, clean.assign(**{"score:x": [0.1, 0.2, 0.9]}), {"x": 0.5})
-        >>> [(row.label, row.value, row.counts.n) for row in rows]
-        [('x', 0.5, 2), ('micro', 0.5, 2)]
     """
     rows, lost, people = [], [], []
     for label, threshold in thresholds.items():

@@ -111,10 +111,6 @@ def chosen_measures(spec: Mapping[str, Mapping[str, Any] | None]) -> list[Measur
 
     Raises:
         ConfigError: for an unknown name or a faulty option, all faults at once.
-
-    Example:
-        >>> [type(each).__name__ for each in chosen_measures({"retrieval": None, "few_shot": {"draws": 3}})][-2:]
-        ['FewShotProbes', 'Grounding']
     """
     known = available("measures")
     faults = [

@@ -24,12 +24,6 @@ def match(
 
     Raises:
         DataError: if there are more boxes than queries.
-
-    Example:
-        >>> boxes = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
-        >>> query, true = match(boxes, torch.zeros(2, 2), boxes[1:], torch.tensor([0]), l1=5.0, giou=2.0)
-        >>> query.tolist(), true.tolist()
-        ([1], [0])
     """
     from scipy.optimize import linear_sum_assignment
     from torchvision.ops import box_convert, generalized_box_iou

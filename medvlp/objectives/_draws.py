@@ -17,10 +17,6 @@ def drawn(mask: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (R, n) indices, and (R,) whether the row has a column at all.
-
-    Example:
-        >>> drawn(torch.tensor([[False, True, False, True]]), torch.tensor([[0.1, 0.6]]))[0].tolist()
-        [[1, 3]]
     """
     up_to = mask.cumsum(dim=1)
     count = mask.sum(dim=1, keepdim=True)

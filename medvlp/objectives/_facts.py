@@ -26,17 +26,6 @@ def true_of(ctx: Context, *, rows: str, columns: str, text: str, part: slice = s
             its picture. Of two texts the columns state the facts if theirs is the text field, else the rows.
         text: the text field.
         part: some of the own rows.
-
-    Example:
-        >>> from medvlp.core.sample import Sample
-        >>> from medvlp.data.collate import collate
-        >>> from medvlp.data.views.facts import Facts
-        >>> texts = ("Left effusion. No nodule.", "No nodule.", "Clear.")
-        >>> samples = [Facts()(Sample(t, {"text": t}), torch.Generator()) for t in texts]
-        >>> rows = {"image/raw": torch.eye(3), "text/raw": torch.eye(3)}
-        >>> ctx = Context.of(rows, collate(samples, torch.arange(3)))
-        >>> true_of(ctx, rows="image/raw", columns="text/raw", text="text").int().tolist()
-        [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     """
     own = ctx.index.own(rows)
     one, other = parse_key(rows).view, parse_key(columns).view

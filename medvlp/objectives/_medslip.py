@@ -36,12 +36,6 @@ def existence_loss(logits: Tensor, matrix: Tensor) -> Term:
     Args:
         logits: (R, Q, 2).
         matrix: (R, Q, K), the queries' rows.
-
-    Example:
-        >>> matrix = torch.tensor([[[1.0, 0.0], [-1.0, -1.0], [-1.0, 0.0]]])
-        >>> term = existence_loss(torch.zeros(1, 3, 2), matrix)
-        >>> round(term.value().item(), 4), term.count.item()
-        (0.6931, 2.0)
     """
     present = matrix.amax(dim=-1)
     log = logits.log_softmax(dim=-1)
@@ -77,12 +71,6 @@ def prototype_loss(
 
     Returns:
         Term: over all present (image, query); where there is none, sum and count are 0.
-
-    Example:
-        >>> matrix = torch.tensor([[[1.0, -1.0, -1.0]]])
-        >>> term = prototype_loss(torch.zeros(1, 1, 2), matrix, torch.rand(3, 2), torch.rand(1, 1, 3), negatives=2)
-        >>> round(term.value().item(), 4)  # log 3
-        1.0986
     """
     chosen = (matrix == 1).any(dim=-1)  # only queries with a prototype are computed at all
     rows, present = features[chosen], matrix[chosen] == 1
@@ -107,13 +95,6 @@ def draw_others(matrix: Tensor, draws: Tensor, *, count: int, absent_only: bool 
         draws: (R, K) in [0, 1); the entries with the smallest are drawn.
         count: at most K are drawn.
         absent_only: only those with 0 in rows that have one.
-
-    Example:
-        >>> draws = torch.tensor([[0.1, 0.9, 0.2, 0.3]])
-        >>> draw_others(torch.tensor([[1.0, 0.0, -1.0, 0.0]]), draws, count=2).tolist()
-        [[2, 3]]
-        >>> draw_others(torch.tensor([[1.0, 0.0, -1.0, 0.0]]), draws, count=3, absent_only=True).tolist()
-        [[3, 1, -1]]
     """
     allowed = matrix != 1
     if absent_only:
@@ -129,11 +110,6 @@ def pair_loss(scores: Tensor, matrix: Tensor) -> Term:
     Args:
         scores: (R, A, P), logits.
         matrix: (R, A, P).
-
-    Example:
-        >>> term = pair_loss(torch.zeros(1, 1, 2), torch.tensor([[[1.0, -1.0]]]))
-        >>> round(term.value().item(), 4), term.count.item()
-        (0.6931, 1.0)
     """
     stated = matrix >= 0
     rows = F.binary_cross_entropy_with_logits(scores, matrix.clamp(min=0), reduction="none")

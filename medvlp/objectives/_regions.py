@@ -39,17 +39,6 @@ def regions_of(ctx: Context, key: str, labels: Sequence[str], *, most: int, name
         labels: findings.
         most: boxes of a row; of more a draw of (seed, position, name) is taken.
         name: of the draw.
-
-    Example:
-        >>> from medvlp.core.parts import Part
-        >>> from medvlp.core.sample import Batch, Column
-        >>> columns = {"image": Column(torch.zeros(2, 1, 8, 8), torch.arange(2))}
-        >>> columns["boxes.nodule"] = Column(torch.tensor([[0.0, 0, 4, 8]]), torch.tensor([1]))
-        >>> rows = {"image/tokens": Part(torch.zeros(2, 4, 3), torch.arange(2), (2, 2))}
-        >>> ctx = Context.of(rows, Batch(("a", "b"), torch.arange(2), columns))
-        >>> found = regions_of(ctx, "image/tokens", ["effusion", "nodule"], most=4, name="")
-        >>> found.boxes.tolist(), found.row.tolist(), found.label.tolist()
-        ([[0.0, 0.0, 0.5, 1.0]], [1], [1])
     """
     parsed = parse_key(key)
     sample = ctx.parts[parsed].owner.contiguous()
@@ -108,10 +97,6 @@ def random_boxes(draws: Tensor, *, area: tuple[float, float], ratio: tuple[float
 
     The area is uniform between two shares of the picture's, width / height uniform in logarithm, the place uniform; a
     side is at most the picture's.
-
-    Example:
-        >>> random_boxes(torch.tensor([0.5, 0.5, 0.0, 0.5]), area=(0.0, 0.5), ratio=(0.5, 2.0)).tolist()
-        [0.0, 0.25, 0.5, 0.75]
     """
     share = area[0] + (area[1] - area[0]) * draws[..., 0]
     aspect = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * draws[..., 1]).exp()

@@ -29,11 +29,6 @@ class Similarity:
         scale: (R, C) -> (R, C), the logit scale; None leaves the scores as they are.
         two_way: whether `turned`, the other direction of the same sides, is asked for too: both are computed at once.
         mirror: what this one is the other direction of.
-
-    Example:
-        >>> pair = Similarity(torch.eye(2), torch.eye(2), lambda rows, columns: rows @ columns.T, lambda s: 10 * s)
-        >>> pair.dense().tolist()
-        [[10.0, 0.0], [0.0, 10.0]]
     """
 
     rows: Side

@@ -80,17 +80,7 @@ def pairs(
     text: str,
     part: slice = slice(None),
 ) -> Pairs:
-    """Return positives and exclusions of own rows, or of some of them; a positive is never excluded.
-
-    Example:
-        >>> import torch
-        >>> image, text = "image/embedding", "text/embedding"
-        >>> fields = {"text": ["a", "b", "A "], "id.patient": ["p", "p", "q"]}
-        >>> ctx = Context.of({image: torch.eye(3), text: torch.eye(3)}, fields)
-        >>> found = pairs(ctx, "same_report", "same_patient", rows=image, columns=text, text="text")
-        >>> found.target.int().tolist(), found.exclude.int().tolist()
-        ([[1, 0, 1], [0, 1, 0], [1, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
-    """
+    """Return positives and exclusions of own rows, or of some of them; a positive is never excluded."""
     where = {"rows": rows, "columns": columns, "text": text, "part": part}
     target = related(ctx, positives, **where)
     return Pairs(target, None if exclude == "none" else related(ctx, exclude, **where) & ~target)

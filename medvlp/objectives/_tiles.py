@@ -31,11 +31,6 @@ def by_tiles(
 
     Returns:
         The term of all rows; its gradient reaches rows, columns, what is beside, and the parameters of score and scale.
-
-    Example:
-        >>> pair = Similarity(torch.eye(3), torch.eye(3), lambda rows, columns: rows @ columns.T)
-        >>> by_tiles(pair, lambda scores, part: Term.of(scores.sum(dim=1)), entries=3).value().item()
-        1.0
     """
     rows, columns = similarity.shape
     step = max(1, (entries or similarity.tile) // max(columns, 1))

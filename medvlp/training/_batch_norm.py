@@ -81,13 +81,6 @@ def moved_once(module: nn.Module) -> Iterator[None]:
     the mean and variance of all its inputs together: for a tower's first layer exactly what one pass over all rows
     does; later layers have inputs that were normalised pass by pass. A layer without any input stays as it was. The
     statistics are the same on every process. All processes must enter it.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(1, momentum=1.0)
-        >>> with moved_once(norm):
-        ...     _ = norm(torch.tensor([[1.0], [3.0]])), norm(torch.tensor([[5.0], [7.0], [9.0]]))
-        >>> norm.running_mean.item(), norm.running_var.item(), norm.num_batches_tracked.item()
-        (5.0, 10.0, 1)
     """
     layers = [_Layer(norm) for norm in tracking_norms(module) if norm.track_running_stats]
     done = False

@@ -23,11 +23,6 @@ def with_planned(batch: Batch, names: Sequence[str]) -> Batch:
     Args:
         batch: this process's samples.
         names: batch fields, in an order that all processes share.
-
-    Example:
-        >>> batch = with_planned(Batch.of({"text": ["a"]}), ["boxes.nodule", "id.patient", "label.nodule"])
-        >>> batch["boxes.nodule"].values.shape, batch["id.patient"].values, batch["label.nodule"].values.tolist()
-        (torch.Size([0, 4]), ('',), [nan])
     """
     kinds = {name: parse_field(name).spec for name in names}
     shapes = _shapes(batch, [name for name, kind in kinds.items() if _is_open(kind)])

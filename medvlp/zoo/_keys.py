@@ -57,11 +57,6 @@ def fused(weights: Mapping[str, Tensor], pattern: str, into: str) -> dict[str, T
     r"""Put weights that we keep in one, such as query, key and value, one above the other, in the pattern's order.
 
     The pattern has ``{}`` where they differ and groups that tell places apart, to which the name of the whole refers.
-
-    Example:
-        >>> parts = {f"a.{n}_proj.bias": torch.full((1,), float(i)) for i, n in enumerate("kqv")}
-        >>> {n: t.tolist() for n, t in fused(parts, r"(.*)\.{q,k,v}_proj\.(.*)", r"\1.qkv.\2").items()}
-        {'a.qkv.bias': [1.0, 0.0, 2.0]}
     """
     before, _, rest = pattern.partition("{")
     names, _, after = rest.partition("}")

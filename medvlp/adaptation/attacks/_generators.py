@@ -103,11 +103,6 @@ def malicious_loss(views: Sequence[Tensor], own: Tensor, far: Tensor, *, tempera
         own: (B, D), what they belong to.
         far: (B, D), what they should be taken for.
         temperature: tau.
-
-    Example:
-        >>> one, two = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-        >>> [round(float(malicious_loss([each], one, two, temperature=0.5)), 3) for each in (one, two)]
-        [-0.127, -2.127]
     """
     near, away = (torch.stack([(view * side).sum(dim=1) for view in views], dim=1) for side in (own, far))
     target = torch.cat([torch.ones_like(near), torch.zeros_like(away)], dim=1).bool()

@@ -111,11 +111,6 @@ def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int 
     Args:
         table: with a column for each finding; another value is a `DataError` that names its line.
         words: finding -> name of its column; columns that the table lacks are left out, but not all of them.
-
-    Example:
-        >>> table = Table(Path("t.csv"), ("Edema",), (("1.0",), ("-1.0",), ("",)), (2, 3, 4))
-        >>> label_columns(table, {"edema": "Edema", "fracture": "Fracture"})
-        {'label.edema': [1, -1, None]}
     """
     columns: dict[str, list[int | None]] = {}
     for finding, word in words.items():

@@ -82,13 +82,7 @@ def read_draw(options: object, *, where: str) -> Draw:
 
 
 def carry_out(draw: Draw, units: Sequence[str]) -> dict[str, list[str]]:
-    """Return part -> units.
-
-    Example:
-        >>> draw = Draw(by="id", steps=(Step(into=("train", "test"), second=0.3, seed=0),))
-        >>> {part: len(names) for part, names in carry_out(draw, [str(i) for i in range(10)]).items()}
-        {'train': 7, 'test': 3}
-    """
+    """Return part -> units."""
     from sklearn.model_selection import train_test_split
 
     if draw.count is not None and len(units) != draw.count:

@@ -80,11 +80,6 @@ def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]
     """Return the shares of the parts: train first, test last, others between in the order of their names.
 
     Whoever draws by them draws the same, in whatever order they are written: the hash of a recipe knows none.
-
-    Example:
-        >>> checked_fractions({"train": 0.5, "test": 0.6})
-        Traceback (most recent call last):
-        medvlp.core.errors.ConfigError: The split fractions {'train': 0.5, 'test': 0.6} do not sum to 1: ...
     """
     shares = {str(name): float(share) for name, share in (fractions or DEFAULT_FRACTIONS).items()}
     if any(not 0 <= share <= 1 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
@@ -95,12 +90,7 @@ def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]
 
 
 def cut(places: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
-    """Return the part of each place: the unit interval is cut at the cumulated shares.
-
-    Example:
-        >>> cut(np.array([0.1, 0.75, 0.99]), {"train": 0.7, "validate": 0.1, "test": 0.2}).tolist()
-        ['train', 'validate', 'test']
-    """
+    """Return the part of each place: the unit interval is cut at the cumulated shares."""
     bounds = np.cumsum(list(shares.values()))
     # The last part that anybody is wanted in takes what rounding leaves above its bound.
     bounds[max(i for i, share in enumerate(shares.values()) if share > 0) :] = 1.0

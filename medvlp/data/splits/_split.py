@@ -149,14 +149,6 @@ def load_split(path: Path) -> Split:
 
     Raises:
         DataError: if the file is missing, of another kind, or its lists were changed after it was written.
-
-    Example:
-        >>> import tempfile
-        >>> made = Split(name="mine", rule="ids", unit="patient", parts={"train": ("a", "b"), "test": ("c",)})
-        >>> file = Path(tempfile.mkdtemp()) / "mine.json"
-        >>> made.save(file)
-        >>> load_split(file) == made
-        True
     """
     path = Path(path)
     found: dict[str, Any] = read_json(path)
@@ -217,13 +209,7 @@ def of_rows(
 
 
 def split_hash(manifest: Manifest) -> str:
-    """Return 16 hex digits that identify who stands where; records that stand nowhere do not enter.
-
-    Example:
-        >>> m = Manifest.of({"id": ["a", "b"], "text": ["x", "y"], "split": ["train", None]}, root=Path("."))
-        >>> split_hash(m) == split_hash(m.take([0]))
-        True
-    """
+    """Return 16 hex digits that identify who stands where; records that stand nowhere do not enter."""
     splits = manifest.column("split") if "split" in manifest else [None] * len(manifest)
     return hash_of(sorted((name, side) for name, side in zip(manifest.column("id"), splits, strict=True) if side))
 

@@ -27,14 +27,7 @@ class PartFacts:
 
 
 def part_facts(manifest: Manifest) -> list[PartFacts]:
-    """Count, in the order train, validate, test, others, none.
-
-    Example:
-        >>> from pathlib import Path
-        >>> columns = {"id": ["a", "b"], "text": ["x", "y"], "split": ["test", "train"], "label.edema": [1, 0]}
-        >>> [(part.name, part.positives) for part in part_facts(Manifest.of(columns, root=Path(".")))]
-        [('train', {'edema': 0}), ('test', {'edema': 1})]
-    """
+    """Count, in the order train, validate, test, others, none."""
     summary = summarise(manifest)
     return [
         PartFacts(

@@ -22,10 +22,6 @@ def affinity(tokens: Tensor, *, beta: float, gamma: float) -> Tensor:
     """Return weights (M, M), rows of sum 1: softmax of gamma (S - beta mean S) where that is at least 0, S = cos.
 
     The diagonal always stays: of cells that are all alike none is that large, and a softmax over nothing is no number.
-
-    Example:
-        >>> affinity(torch.ones(2, 3), beta=1.2, gamma=3.0).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
     """
     near = unit(tokens) @ unit(tokens).T
     logits = gamma * (near - beta * near.mean())
@@ -38,11 +34,6 @@ def global_affinity(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Of each head's softmax the entries stay whose values have a cosine above min(0.9, 1.2 mean), the mean that of all
     heads and cells with the cell that asks; heads are averaged.
-
-    Example:
-        >>> parts = torch.eye(2)[None]
-        >>> global_affinity(parts, parts, parts).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
     """
     weights = (query @ key.transpose(1, 2) * query.shape[2] ** -0.5).softmax(dim=2)
     near = unit(value) @ unit(value).transpose(1, 2)

@@ -18,11 +18,6 @@ class RowBatchNorm(nn.Module):
         width: W.
         momentum: weight of the newest statistics in the running ones.
         eps: added to the variance.
-
-    Example:
-        >>> norm = RowBatchNorm(1)
-        >>> norm(torch.tensor([[1.0], [3.0]]), torch.arange(2)).round(decimals=3).flatten().tolist()
-        [-1.0, 1.0]
     """
 
     running_mean: Tensor

@@ -75,10 +75,6 @@ def level_sizes(maps: Sequence[Tensor], strides: Sequence[tuple[int, ...]]) -> l
 
     A level that is no finer than the one below it is enlarged by two, as UNETR does with the layers of a ViT; axes that
     no level reduces keep their size.
-
-    Example:
-        >>> level_sizes([torch.zeros(1, 1, 4, 4)] * 3, [(16, 16)] * 3)
-        [(16, 16), (8, 8), (4, 4)]
     """
     sizes, at = [tuple(maps[-1].shape[2:])], strides[-1]
     for level, stride in zip(reversed(maps[:-1]), reversed(strides[:-1]), strict=True):

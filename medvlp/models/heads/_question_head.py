@@ -57,12 +57,6 @@ class BilinearAttention(nn.Module):
         glimpses: number of maps.
         rank: width of the maps' product over W; 3 as published.
         dropout: of the image's side of the maps; what enters and leaves a glimpse has 0.2 where this is not 0.
-
-    Example:
-        >>> fusion = BilinearAttention(image_width=3, width=4, glimpses=2)
-        >>> maps = fusion.attention(torch.rand(1, 5, 3), None, torch.rand(1, 6, 4), torch.ones(1, 6, dtype=torch.bool))
-        >>> tuple(maps.shape), maps.sum(dim=(2, 3)).round(decimals=4).tolist()
-        ((1, 2, 5, 6), [[1.0, 1.0]])
     """
 
     def __init__(self, *, image_width: int, width: int, glimpses: int, rank: int = 3, dropout: float = 0.0) -> None:

@@ -25,11 +25,6 @@ def within(maps: Tensor, boxes: Tensor, row: Tensor, *, size: int = 1) -> Tensor
 
     Returns:
         (M, W, S, S).
-
-    Example:
-        >>> halves = torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])
-        >>> within(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]), halves, torch.tensor([0, 0])).flatten().tolist()
-        [1.5, 3.5]
     """
     from torchvision.ops import roi_align
 

@@ -113,15 +113,7 @@ def one_by_one(
 
 
 def drawn(logits: Tensor, draws: Tensor, decoding: Decoding) -> Tensor:
-    """Return the word (R,) of each row at which the summed probabilities, largest first, pass its draw.
-
-    Example:
-        >>> even = torch.zeros(3, 4)
-        >>> drawn(even, torch.tensor([0.1, 0.6, 0.6]), Decoding(temperature=1.0)).tolist()
-        [0, 2, 2]
-        >>> drawn(even, torch.tensor([0.1, 0.6, 0.6]), Decoding(temperature=1.0, top_p=0.5)).tolist()
-        [0, 1, 1]
-    """
+    """Return the word (R,) of each row at which the summed probabilities, largest first, pass its draw."""
     assert decoding.temperature is not None
     wide = collectives.widest(logits.device)
     shares, order = (logits.to(wide) / decoding.temperature).softmax(dim=1).sort(dim=1, descending=True, stable=True)

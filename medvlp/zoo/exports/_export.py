@@ -54,12 +54,6 @@ def turned_back(
 
     Raises:
         UserError: if a foreign number comes from nowhere, or one of ours finds no place.
-
-    Example:
-        >>> like = {"q": torch.zeros(1, 2), "k": torch.zeros(1, 2)}
-        >>> there = lambda held: {"qk": torch.cat([held["q"], held["k"]])}
-        >>> turned_back({"qk": torch.tensor([[1.0, 2], [3, 4]])}, like, there)["k"].tolist()
-        [[3.0, 4.0]]
     """
     # Numbers of all places take several times the model's memory: a number for each tensor, of no size, tells first
     # which of theirs meet in one of ours, and such groups move one by one.

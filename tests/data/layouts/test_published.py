@@ -62,7 +62,8 @@ def test_listing_is_the_same_with_workers_and_tells_folders(tmp_path: Path) -> N
 def test_labels_keep_their_four_values_and_other_values_are_named_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("id,Edema\na,1.0\nb,0\nc,-1.0\nd, \n")
-    assert label_columns(read_table(path), {"edema": "Edema"}) == {"label.edema": [1, 0, -1, None]}
+    words = {"edema": "Edema", "fracture": "Fracture"}  # a column that the table lacks is left out
+    assert label_columns(read_table(path), words) == {"label.edema": [1, 0, -1, None]}
     path.write_text("id,Edema\na,1.0\nb,yes\n")
     with pytest.raises(DataError, match=r"labels.csv, line 3: Edema is 'yes', where a label is 1 \(present\)"):
         label_columns(read_table(path), {"edema": "Edema"})
