@@ -36,17 +36,9 @@ class Capro(NoisyLabels):
     nearest to the definition of the finding), `predictions` (this classifier's part in the cleaning) and `clean_from`.
 
     Args:
-        labels: L findings, as in the state.
-        view: of the pictures.
-        part: name of the classifier, which the bundle keeps and can be asked: the answer `findings`.
-        state: state `class_prototypes` that reads ``VIEW/HEAD``.
-        teacher: state `ema`.
-        queue: state `queue` that reads ``TEACHER:VIEW/HEAD``.
+        labels, view, part, state, teacher, queue, temperature, hidden, width: as in `NoisyLabels`.
         beta: weight of the bootstrapped target; 0 takes the term out.
         alpha: share of the classifier in what is believed of a neighbour.
-        temperature: t.
-        hidden: width of the projection's hidden layer.
-        width: of z.
         head: name of the projection, and with ``_low`` of the vectors w, ``_back`` of the way back.
 
     Returns:

@@ -33,7 +33,7 @@ class Fopro(NoisyLabels):
     relation alone (`trainable`), then both with ``clean_by: either``.
 
     Args:
-        labels, view, part, state, teacher, queue, temperature, hidden, width: as in `capro`.
+        labels, view, part, state, teacher, queue, temperature, hidden, width: as in `NoisyLabels`.
         relation: name of the relation network.
         relation_hidden: width of its hidden layer.
         head: name of the projection, and with ``_back`` of the way back.

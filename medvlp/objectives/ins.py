@@ -37,7 +37,7 @@ class Ins(NoisyLabels):
     Their beliefs begin at 1/2 in a bag with the finding, here at 1, its label.
 
     Args:
-        labels, part, teacher, temperature, hidden, width: as in `capro`.
+        labels, part, teacher, temperature, hidden, width: as in `NoisyLabels`.
         view: of the instances: pictures with a study's label, tiles or slices.
         bag: what the instances of a bag share: the ``sample`` whose rows they are, the ``study`` or the ``patient``.
         state: state `class_prototypes` that reads ``VIEW/HEAD``, with ``predictions: VIEW/PART``.

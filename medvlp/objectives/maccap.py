@@ -19,12 +19,10 @@ class Maccap(Close):
     as a vision transformer does; the head `attended_regions` is mounted beside it.
 
     Args:
-        text: view that is read.
-        target: view whose words are written, each text from the first vector of its sample; None: the same.
+        text, target, head: as in `close`.
         std: of the noise in training, and in the answer.
         copies: C, and the regions that are looked at.
         decoder: head that writes: ``{name: limber, prompt: queries, length: 32, layers: 3, path: ...}`` is the paper's.
-        head: name under which it is mounted.
 
     Returns:
         ``next_token``.

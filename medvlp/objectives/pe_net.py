@@ -34,11 +34,8 @@ class PeNet(Related):
     all at weight 1. The prototypes' two are written as sums over pictures, which are means over equal numbers.
 
     Args:
-        labels: as of the `rlipv2` beside it, as are the next five.
-        predicates: P.
+        labels, predicates, drawn, file: as of the `rlipv2` beside it.
         bank: with their texts.
-        drawn: entities that have boxes.
-        file: of statements.
         image: view of the pictures.
         relations: name of the head `relation_queries`.
         part: name of the head `pe_net`.

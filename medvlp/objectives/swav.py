@@ -39,19 +39,14 @@ class Swav(SinkhornPrototypes):
     crop a view of its own, as the paper does, for one each. Weights of prototypes and the queue start as there.
 
     Args:
+        epsilon, iterations, freeze, hidden, norm, head: as in `sinkhorn_prototypes`.
         assigners: views whose rows are assigned: large crops, as the view ``crops`` of the data cuts them.
         predictors: views that only predict: small crops.
         prototypes: K; 3000 as published, on ImageNet.
         temperature: t.
-        epsilon: see `sinkhorn`; as `iterations`.
-        iterations: see `sinkhorn`.
-        freeze: samples seen by the run before which prototypes stand still.
         queue: state `queue` of the assigners' rows, which takes part in the shares once it is full: for batches of
             fewer rows than there are prototypes.
-        hidden: width of the projection's hidden layer; None: the model's common space.
         width: D.
-        norm: of the hidden layer.
-        head: name of the prototypes, and with ``_rows`` of the projection.
 
     Returns:
         ``swapped``.
