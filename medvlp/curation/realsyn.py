@@ -144,7 +144,7 @@ class Realsyn(Curator[Lowest]):
         return Verdict("", dict(zip(self.adds, self._found[place], strict=False)))
 
 
-def worth_keeping(sentences: list[str], *, least: int = 3, most: int = 81, information: float = 0.3) -> list[int]:
+def worth_keeping(sentences: list[str], *, information: float = 0.3) -> list[int]:
     """Return the places of sentences of 3 to 81 words, without addresses, once each, that say enough.
 
     A sentence says enough where -sum p(w) log p(w) over its distinct words is at least `information`, with p the share
@@ -160,7 +160,7 @@ def worth_keeping(sentences: list[str], *, least: int = 3, most: int = 81, infor
     for place, (text, own) in enumerate(zip(sentences, words, strict=True)):
         key, shares = " ".join(own), [counts[word] / total for word in set(own)]
         said = -math.fsum(share * math.log(share) for share in shares)  # in any order
-        if least <= len(own) <= most and not _FOREIGN.search(text) and key not in seen and said >= information:
+        if 3 <= len(own) <= 81 and not _FOREIGN.search(text) and key not in seen and said >= information:
             chosen.append(place)
             seen.add(key)
     return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ def feature_pass(
     *,
     teachers: Mapping[str, Teacher] | None = None,
     meta: Mapping[str, object] | None = None,
-    tell: Callable[[int], None] | None = None,
 ) -> FeatureTable:
     """Encode batches in evaluation mode and collect the needs: a table of one row a sample and one column a key.
 
@@ -33,7 +32,6 @@ def feature_pass(
         needs: keys of views and batch fields. A sample without the view gets a row of NaN; words stay words.
         teachers: by name, those that keys ask: ``frozen:image/embedding``.
         meta: about the making, stored with the table.
-        tell: called with the number of samples done.
 
     Raises:
         ConfigError: if a view has several rows for a sample, or a key asks a teacher that is not there.
@@ -65,8 +63,6 @@ def feature_pass(
                     fields.setdefault(name, []).append(Column(batch[name].values, owner))
                 else:
                     words.setdefault(name, []).extend(batch.strings(name))
-            if tell is not None:
-                tell(len(ids))
     made: dict[str, np.ndarray | list[str]] = {name: concatenate_rows(pieces) for name, pieces in columns.items()}
     for name, pieces in fields.items():
         values = torch.from_numpy(concatenate_rows([np.asarray(piece.values) for piece in pieces]))

@@ -10,14 +10,11 @@ from medvlp.text.ontology import Vocabulary, ancestors, vocabulary
 from medvlp.text.phrases import tokens_of
 
 
-def label_report(
-    text: str, wanted: str | Vocabulary, *, sections: tuple[str, ...] = ("findings", "impression")
-) -> dict[str, float | None]:
+def label_report(text: str, wanted: str | Vocabulary) -> dict[str, float | None]:
     """Return the labels of a report, read in a vocabulary (or its name).
 
     Present beats uncertain beats absent; what is told as history or on condition counts as not mentioned. A report
-    without text, or in another language than English (which warns), has no labels at all. `sections` are those of
-    `medvlp.text.mentions.read_report`.
+    without text, or in another language than English (which warns), has no labels at all.
 
     Raises:
         ConfigError: if there is no vocabulary of that name.
@@ -28,7 +25,7 @@ def label_report(
         (-1.0, 0.0, None)
     """
     chosen = vocabulary(wanted) if isinstance(wanted, str) else wanted
-    return report_labels(text, read_report(text, sections=sections), chosen)
+    return report_labels(text, read_report(text), chosen)
 
 
 def report_labels(text: str, mentions: Iterable[Mention], chosen: Vocabulary) -> dict[str, float | None]:

@@ -114,9 +114,9 @@ class Seen:
         ids = manifest.column("id")
         return Overlap(found, len(rows), len(manifest), str(ids[min(rows)]) if rows else "")
 
-    def has_files(self, paths: Sequence[Path], *, cache: Cache | None = None) -> list[bool]:
+    def has_files(self, paths: Sequence[Path]) -> list[bool]:
         """Which files, byte for byte, are among them; all are looked up together, which takes little more than one."""
-        hashes = content_hashes([path.resolve() for path in paths], cache=cache or Cache.default())
+        hashes = content_hashes([path.resolve() for path in paths], cache=Cache.default())
         known = np.concatenate([self.hashes.get(f"{part}.image", _NONE) for part in PARTS])
         there = np.isin(_hashed([f"image {sha}" for sha in hashes], self.key), known)
         return [bool(sha) and found for sha, found in zip(hashes, there.tolist(), strict=True)]
