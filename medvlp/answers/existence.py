@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from medvlp.answers._dual_stream import Mounted, mounted_at
@@ -78,7 +79,7 @@ class Existence(Answer):
     def answer(self, rows: Rows, ask: Ask, begun: _Asked) -> Predictions:
         """Return the scores of all known words, or of findings and words that are asked for."""
         logits = rows.table[str(begun.key)].astype(np.float64)
-        present = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
+        present = expit(logits[..., 1] - logits[..., 0])
         known, names = begun.known, begun.places
         stated = [name for name, i in names.items() if known[i] or not known.any()]
         asked = [name for name in ask.findings if name in names]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import expit
 
 from medvlp.answers._dual_stream import Mounted, mounted_at
 from medvlp.core.answers import Answer, Ask, Rows
@@ -57,9 +58,9 @@ class Pairs(Answer):
         pairs = PairScores(
             begun.anatomies,
             begun.observations,
-            (1 / (1 + np.exp(-rows.table[str(begun.key())]))).astype(np.float32),
+            expit(rows.table[str(begun.key())]).astype(np.float32),
             listed & (known | ~known.any()),
-            (1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))).astype(np.float32),
+            expit(logits[..., 1] - logits[..., 0]).astype(np.float32),
         )
         return Predictions(tuple(rows.table.ids), pairs=pairs, notes=(note,) if left and known.any() else ())
 

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 
 from medvlp.core.errors import DataError
 
@@ -68,11 +69,11 @@ class Calibrator:
             return np.interp(values, self.parameters["score"], self.parameters["probability"])
         z = log_odds(values, self.scale)
         if self.name == "temperature":
-            return _expit(z / self.parameters["temperature"][0])
+            return expit(z / self.parameters["temperature"][0])
         if self.name == "platt":
-            return _expit(self.parameters["slope"][0] * z + self.parameters["intercept"][0])
+            return expit(self.parameters["slope"][0] * z + self.parameters["intercept"][0])
         present, absent, intercept = (self.parameters[key][0] for key in _PARAMETERS["dirichlet"])
-        return _expit(-present * np.logaddexp(0, -z) + absent * np.logaddexp(0, z) + intercept)
+        return expit(-present * np.logaddexp(0, -z) + absent * np.logaddexp(0, z) + intercept)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data for a bundle or a results file."""
@@ -137,7 +138,3 @@ def _in_range(scores: FloatArray, scale: Scale) -> None:
             f"Scores lie outside [0, 1] in {int(outside.sum())} of {scores.size} rows, the first is "
             f"{scores[outside][0]:g}; the calibration was fitted on scores within: use the same kind of scores."
         )
-
-
-def _expit(z: FloatArray) -> FloatArray:
-    return np.where(z >= 0, 1 / (1 + np.exp(-np.abs(z))), np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))))
