@@ -178,6 +178,28 @@ def test_a_segmenters_logit_is_the_scaled_cosine_of_a_pixel_and_a_text() -> None
     assert not any(parameter is head.texts for parameter in head.parameters())
 
 
+@pytest.mark.parametrize("head", ["segmenter", "attr_seg"])
+def test_pixels_of_zeros_turn_no_weight(head: str) -> None:
+    """They have no direction: beside a picture of zeros the gradient is that of the other picture alone."""
+    torch.manual_seed(0)
+    given = {"levels": (Level(4, (2, 2)),), "banks": BANKS, "books": BANKS}
+    options = {"heads": 2} if head == "attr_seg" else {}
+    spec = {"name": head, "width": 8, "bank": "organs", "classes": 3, **options}
+    made = build("models/heads", spec, where="here", given=given).double()
+    output = made.pixels if head == "attr_seg" else made.output
+    for layer in (*made.pyramid.inputs, *made.pyramid.outputs, output):
+        torch.nn.init.zeros_(layer.bias)
+    maps, weights = torch.rand(2, 4, 5, 6).double(), torch.randn(2, 3, 10, 12).double()
+    maps[0] = 0
+
+    def turned(rows: slice) -> list[torch.Tensor]:
+        pictures = Encoded(owner=torch.arange(2)[rows], size=(10, 12), extra={"level[0]": maps[rows]})
+        loss = (made(pictures, "drawn")["drawn"] * weights[rows]).sum()
+        return list(torch.autograd.grad(loss, [output.bias, *made.pyramid.parameters()]))
+
+    torch.testing.assert_close(turned(slice(2)), turned(slice(1, 2)))
+
+
 def test_after_a_step_a_segmenters_scale_is_at_most_100() -> None:
     head = segmenter(torch.randn(3, 6))
     torch.nn.init.constant_(head.log_scale, 7.0)

@@ -117,7 +117,11 @@ def test_the_gated_cosine_is_that_of_gated_rows_and_forgets_what_is_shut():
     changed = b.clone()
     changed[:, 3:] += 1
     torch.testing.assert_close(gated_cosine(a, g, b), gated_cosine(a, g, changed))
-    assert gated_cosine(a, torch.zeros_like(g), b).abs().max() == 0  # a gate that is shut compares nothing, and no NaN
+    a = torch.cat([a, torch.zeros(1, 6)]).requires_grad_()  # a row of zeros, or behind a shut gate, has no direction
+    scores = gated_cosine(a, torch.cat([torch.zeros_like(g), torch.ones(1, 6)]), b)
+    scores.sum().backward()
+    assert scores.abs().max() == 0
+    assert a.grad.abs().max() == 0
 
 
 def test_samples_of_which_nothing_is_known_take_no_part():

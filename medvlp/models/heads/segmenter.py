@@ -63,8 +63,8 @@ class Segmenter(DenseHead):
 
     def draw(self, maps: list[Tensor], real: Tensor | None, encoded: Encoded) -> Mapping[str, Tensor]:
         """See `DenseHead`."""
-        pixels = nn.functional.normalize(self.output(self.pyramid(maps, real).relu()), dim=1)
-        return {"": torch.einsum("rd...,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias}
+        pixels = unit(self.output(self.pyramid(maps, real).relu()).movedim(1, -1))
+        return {"": torch.einsum("r...d,kd->rk...", pixels, self.texts) * self.log_scale.exp() + self.bias}
 
     def after_step(self, samples_seen: int) -> None:
         """Keep the scale at 100 at most."""
