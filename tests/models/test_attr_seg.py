@@ -151,6 +151,19 @@ def test_a_centre_without_tokens_stays_itself_and_the_choice_has_a_gradient() ->
     assert float(stage.query.weight.grad.abs().max()) > 0  # pyrefly: ignore
 
 
+def test_in_bfloat16_a_token_is_its_likeliest_centres_too() -> None:
+    """Scores of -0.002 and 0.002 are shares of 0.499 and 0.501, equal in bfloat16, which gave the first all."""
+    stage = Clustering(2, 4, hard=True)
+    with torch.no_grad():
+        stage.centres[0], stage.centres[1] = -0.004, 0.004
+        for layer in (stage.query, stage.key):
+            assert layer is not None
+            torch.nn.init.eye_(layer.weight)
+    tokens = torch.tensor([0.25, -0.25, 0.25])[None, :, None].expand(1, 3, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert stage.shares(tokens)[0].tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
 def test_what_a_token_would_bring_to_a_centre_is_its_gradient_and_to_an_empty_one_itself() -> None:
     """Straight through: d mean / d share is (v - mean) / n at a centre of n tokens; nothing is divided by no token."""
     stage, weight = Clustering(2, 4, hard=True).double(), draw(2, 4, seed=1).double()

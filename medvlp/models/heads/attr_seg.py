@@ -190,5 +190,6 @@ class Clustering(nn.Module):
         soft = near.softmax(dim=1)
         if not self.hard:
             return soft
-        whole = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)
-        return whole + soft - soft.detach()
+        # In bfloat16 shares of 0.499 and 0.501 are the same, and the scores are not.
+        whole = torch.zeros_like(soft).scatter(1, near.argmax(dim=1, keepdim=True), 1.0)
+        return whole + (soft - soft.detach())
