@@ -56,8 +56,7 @@ class Guard:
                 self.norms.popleft()
             return None
         if math.isfinite(norm) and math.isfinite(loss) and self.in_a_row + 1 >= self.options.most:
-            self.norms.clear()
-            self.in_a_row = 0
+            self.norms, self.in_a_row = deque([norm]), 0
             return None
         self.skipped += 1
         self.in_a_row += 1
@@ -69,6 +68,15 @@ class Guard:
             raise UserError(
                 f"{self.in_a_row} training steps in a row were skipped because {reason}: lower optimiser.rate, or look "
                 "at the samples listed in skipped.jsonl."
+            )
+
+    def finish(self) -> None:
+        """Refuse a run of which no step had a gradient (UserError): its model would be released as if it had learnt."""
+        if not self.norms and not self.skipped:
+            raise UserError(
+                "No step of the run had a gradient, so nothing is learnt and nothing released: see that training.batch "
+                "is above 1, that training records have the texts, labels or boxes that the objectives read, and that "
+                "not all weights are 0."
             )
 
     def _reason(self, loss: float, norm: float, terms: Mapping[str, float]) -> str | None:

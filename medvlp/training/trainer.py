@@ -94,6 +94,7 @@ class Trainer:
                     if self.samples_seen < phase.until and not self._ended_early():
                         self._run_phase(index, phase, journal, stop_at, tell)
             self._join()
+            self.guard.finish()
             return Outcome(self.samples_seen, self._best(), self.best_value, self.guard.skipped)
         finally:
             journal.close()

@@ -495,6 +495,16 @@ def test_a_training_that_diverged_says_so_where_nothing_is_measured(tree: dict[s
     assert (Path(tree["run"]) / "skipped.jsonl").is_file()
 
 
+def test_a_run_that_learnt_nothing_releases_nothing(tree: dict[str, Any]) -> None:
+    """Of one pair alone CLIP's loss is 0, whatever the model; what was decayed meanwhile is no trained model."""
+    tree["training"]["batch"] = 1
+    tree["phases"][0]["until"] = 2
+    for _ in range(2):  # the same when it is started again
+        with pytest.raises(UserError, match="No step of the run had a gradient"):
+            train(config_of(tree))
+        assert not (Path(tree["run"]) / "bundle").exists()
+
+
 def test_what_is_chosen_and_what_is_not_exact_is_told(tree: dict[str, Any]) -> None:
     tree["phases"][0]["until"] = 8
     with messages() as told:

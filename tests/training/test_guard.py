@@ -36,6 +36,18 @@ def test_steps_without_a_gradient_are_no_measure_of_those_that_have_one() -> Non
     assert guard.refuses(loss=1.0, norm=101.0) == "the gradient norm 101 is over 100 times the median 1"
 
 
+def test_a_run_without_a_gradient_is_refused_when_it_ends() -> None:
+    """Steps of batches of one sample, under CLIP, have none; one that has one is enough, be it the last and a spike."""
+    guard = Guard(GuardOptions(spike=5.0, most=1))
+    for _ in range(20):
+        guard.refuses(loss=0.0, norm=0.0)
+    with pytest.raises(UserError, match=r"No step of the run had a gradient, .*training\.batch is above 1"):
+        guard.finish()
+    for norm in (*[1.0] * 10, 50.0):
+        assert guard.refuses(loss=1.0, norm=norm) is None
+        guard.finish()
+
+
 def test_many_spikes_in_a_row_are_another_stretch_of_the_loss() -> None:
     guard = Guard(GuardOptions(spike=5.0, most=3))
     for _ in range(20):
