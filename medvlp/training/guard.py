@@ -74,9 +74,8 @@ class Guard:
         """Refuse a run of which no step had a gradient (UserError): its model would be released as if it had learnt."""
         if not self.norms and not self.skipped:
             raise UserError(
-                "No step of the run had a gradient, so nothing is learnt and nothing released: see that training.batch "
-                "is above 1, that training records have the texts, labels or boxes that the objectives read, and that "
-                "not all weights are 0."
+                "No step of the run had a gradient, so nothing is released: see that training.batch is above 1, that "
+                "records have what the objectives read (texts, labels, boxes), and that not all weights are 0."
             )
 
     def _reason(self, loss: float, norm: float, terms: Mapping[str, float]) -> str | None:

@@ -116,8 +116,7 @@ class AttrSeg(DenseHead):
         # The attributes look at means about as large as the coarsest cells: a fine level's pixels are too many keys.
         kernel = max(pixels.shape[2] // maps[-1].shape[2], 1), max(pixels.shape[3] // maps[-1].shape[3], 1)
         seen = F.avg_pool2d(pixels, kernel).flatten(2).transpose(1, 2)
-        classes = unit(self.class_vectors(seen, encoded))
-        found = torch.einsum("rhwd,rkd->rkhw", unit(pixels.movedim(1, -1)), classes)
+        found = torch.einsum("rhwd,rkd->rkhw", unit(pixels.movedim(1, -1)), unit(self.class_vectors(seen, encoded)))
         return {"": found * self.log_scale.exp() + self.bias}
 
     def class_vectors(self, seen: Tensor, encoded: Encoded) -> Tensor:

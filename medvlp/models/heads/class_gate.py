@@ -74,6 +74,5 @@ def gated_cosine(rows: Tensor, gates: Tensor, columns: Tensor) -> Tensor:
     """
     squared = gates.square()
     own = (squared * rows.square()).sum(dim=1, keepdim=True)
-    other = squared @ columns.square().T
-    lengths = own * other
+    lengths = own * (squared @ columns.square().T)
     return (squared * rows) @ columns.T * torch.where(lengths > 1e-24, lengths, torch.inf).rsqrt()
