@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     # Before anything is written: a run folder of another recipe stays as it is.
     refuse_other_recipe(run, recipe_of(config))
     refuse_other_files(config)
-    with processes(config.training.device):
+    with processes(config.training.device), ExitStack() as after:
+        after.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())  # the caller's own
         if collectives.rank() == 0:
             check_place(run)
         if (done := finished(config)) is not None:
@@ -362,8 +363,7 @@ class Built:
             **({"pretrained_heads": dict(model.loaded_heads())} if model.loaded_heads() else {}),
             **origin_of(start),
         }
-        declared = [*self.parts.answers.values()]
-        taught = taught_answers(declared, self.splits["train"], suffix=self.suffix, start=start)
+        taught = taught_answers([*self.parts.answers.values()], self.splits["train"], suffix=self.suffix, start=start)
         preprocessing, warning = released_preprocessing(self.tree["data"]["prefix"], self.manifest.meta, model)
         if warning:
             logger.info(warning)

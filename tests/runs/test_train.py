@@ -495,6 +495,19 @@ def test_a_training_that_diverged_says_so_where_nothing_is_measured(tree: dict[s
     assert (Path(tree["run"]) / "skipped.jsonl").is_file()
 
 
+def test_deterministic_kernels_are_asked_for_no_longer_than_the_run(tree: dict[str, Any]) -> None:
+    """Whoever trains in a process of its own finds torch's mode as it was: here a warning is all it asks for."""
+    tree["training"]["deterministic"] = True
+    tree["phases"][0]["until"] = 8
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        with pytest.raises(UserError, match="Training was interrupted"):
+            train(config_of(tree), stop_at=8)
+        assert torch.get_deterministic_debug_mode() == 1
+    finally:
+        torch.set_deterministic_debug_mode("default")
+
+
 def test_a_run_that_learnt_nothing_releases_nothing(tree: dict[str, Any]) -> None:
     """Of one pair alone CLIP's loss is 0, whatever the model; what was decayed meanwhile is no trained model."""
     tree["training"]["batch"] = 1
