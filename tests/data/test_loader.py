@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
@@ -149,11 +149,29 @@ def test_workers_make_batches_to_the_end_of_a_step_that_a_signal_to_the_whole_gr
     others = set(multiprocessing.active_children())
     stream = iter(Loader(prepared, SUFFIX, batch=4, seed=3, workers=2))
     found = [next(stream), next(stream)]  # one of each worker, so that both have begun
-    for worker in set(multiprocessing.active_children()) - others:
-        os.kill(worker.pid or 0, number)
+    workers = [str(worker.pid) for worker in set(multiprocessing.active_children()) - others]
+    subprocess.run(["kill", f"-{int(number)}", *workers], check=True)  # as torchrun's agent or a shell does
     found += itertools.islice(stream, 22)  # more than was made ahead
     for a, b in zip(expected, found, strict=True):
         assert_same(a, b)
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from medvlp.data.loader import Loader
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import prepare
+pairs = Manifest.of({"id": ["a", "b"], "text": ["x", "y"]}, root=Path("."))
+batches = iter(Loader(prepare(pairs, []), [], batch=2, seed=0, workers=1))
+sys.exit(len(next(batches).ids))
+"""
+
+
+def test_a_script_ends_with_its_own_exit_code_while_workers_are_making_batches() -> None:
+    """At its exit Python sends SIGTERM to workers and waits for them, whatever holds them: a name, or a traceback."""
+    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=600)
+    assert (ended.returncode, ended.stderr) == (2, "")
 
 
 def test_a_worker_that_is_killed_while_it_sends_is_told_as_torch_tells_of_others() -> None:
