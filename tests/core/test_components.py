@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ class Borrowed:
         2
     """
 
-    def __init__(self, *, rate: float, name_of: str = "x") -> None:
-        self.rate, self.name_of = rate, name_of
+    def __init__(self, *, rate: float, name_of: str = "x", by: Callable[[float], float] | None = None) -> None:
+        self.rate, self.name_of, self.by = rate, name_of, by
 
 
 def test_the_kinds_are_the_folders_that_the_library_builds_from() -> None:
@@ -91,6 +92,7 @@ def test_a_component_of_another_package_is_listed_and_described() -> None:
     assert [(o.name, o.type, o.default, o.about) for o in found.options] == [
         ("rate", "float", None, "how fast"),
         ("name_of", "str", "'x'", ""),
+        ("by", "Callable[[float], float] | None", "None", ""),
     ]
     assert (found.source, found.example) == ("", ">>> 1 + 1\n2")
 
