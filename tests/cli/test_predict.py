@@ -379,6 +379,35 @@ def test_files_of_two_kinds_are_numbered_together(films: Path, tmp_path: Path) -
     assert np.asanyarray(volume.dataobj).sum() == 1
 
 
+class Marks(Corner):
+    """Draws pixel n of an effusion, of a mass, and of what may be one; a second such answer one pixel on."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def answer(self, rows: Rows, ask: Ask, begun: Any) -> Predictions:
+        pixels = np.arange(40 * 30).reshape(40, 30)
+        drawn = {name: Mask.of(pixels == self.first + n) for n, name in enumerate(("effusion", "mass+", "mass?"))}
+        return Predictions(tuple(rows.table.ids), masks=(drawn,) * len(rows.table))
+
+
+def test_each_mask_and_map_is_in_the_file_that_is_told_for_it(bundle: Path, films: Path, tmp_path: Path) -> None:
+    """Also of labels that differ in signs alone, of answers that draw the same finding, of one folder for both."""
+    model = load(bundle)
+    model.answers |= {"marks": Marks(0), "more": Marks(1)}
+    asked = [films / "0.png"]
+    found = predict_files(model, asked, out=tmp_path / "out", maps=tmp_path / "out")["results"][0]
+    told = {
+        (n, label): mask
+        for n, each in enumerate((found, found["answers"]["more"]))
+        for label, mask in each["masks"].items()
+    }
+    pixels = {key: np.flatnonzero(np.asarray(Image.open(mask["path"]))).tolist() for key, mask in told.items()}
+    assert pixels == {(n, label): [n + k] for n in (0, 1) for k, label in enumerate(("effusion", "mass+", "mass?"))}
+    written = [*(mask["path"] for mask in told.values()), *(each["map"] for each in found["maps"])]
+    assert sorted(written) == sorted(map(str, (tmp_path / "out").iterdir()))
+
+
 def test_relations_are_printed_surest_first(capsys: pytest.CaptureFixture[str]) -> None:
     words = [["effusion", "located_at", "left_pleural_space"], ["edema", "located_at", "lungs"]]
     found = [{"triplet": each, "score": 0.9 - n / 2, "boxes": [0.0] * 8} for n, each in enumerate(words)]
@@ -388,6 +417,6 @@ def test_relations_are_printed_surest_first(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_masks_of_pictures_are_told_in_pixels_and_of_volumes_in_voxels(capsys: pytest.CaptureFixture[str]) -> None:
-    said = [Predictions(("a",), masks=({f"{n}d": Mask.of(np.ones((40,) * n, bool))},)) for n in (2, 3)]
-    _show_scores(written_places(said, 0, Path("a"), None, number=1))
+    said = Predictions(("a",), masks=({f"{n}d": Mask.of(np.ones((40,) * n, bool)) for n in (2, 3)},))
+    _show_scores(written_places(said, 0, Path("a"), None, number=1, names=set()))
     assert capsys.readouterr().out.splitlines() == ["  2d: 1,600 pixels", "  3d: 64,000 voxels"]

@@ -174,7 +174,7 @@ def test_masks_of_findings_in_any_language_are_files_of_their_own(tmp_path: Path
     said = Predictions(
         ("a",), masks=({name: Mask.of(np.eye(4, dtype=bool)) for name in ("肺炎", "气胸", "mass/left")},)
     )
-    written_places([said], 0, tmp_path / "a.png", tmp_path / "out", number=1)
+    written_places(said, 0, tmp_path / "a.png", tmp_path / "out", number=1, names=set())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"001_{n}.png" for n in ("肺炎", "气胸", "mass_left")
     }

@@ -219,13 +219,14 @@ def _asked(
         file = read.row if isinstance(read.row, PictureFile) else None
         own = {key: _scores(said[key], i, decisions.get(key)) for key in scoring}
         first = own.pop(scoring[0], {}) if scoring else {}
-        whole: dict[str, Any] = {}
+        whole, names, facts = dict[str, Any](), set[str](), dict(read.facts)
         for key in order:
             parts = _parts(said[key], i)
+            if file is not None:
+                parts |= written_places(said[key], i, file.files[0], out, number=read.number + 1, names=names)
             (own.setdefault(key, {}) if whole.keys() & parts.keys() else whole).update(parts)
-        facts = read.facts
         if maps is not None:
-            facts = facts | {"maps": _drawn(model, answers, said, decisions, i, read, maps)}
+            facts |= {"maps": _drawn(model, answers, said, decisions, i, read, maps, names if maps == out else set())}
         results[read.number] = {
             **({} if file is None else {"path": str(file.files[0])}),
             **({} if file is None or file.id == str(file.files[0]) else {"id": file.id}),
@@ -233,7 +234,6 @@ def _asked(
             "calibrated": False,
             **first,
             **whole,
-            **({} if file is None else written_places(said.values(), i, file.files[0], out, number=read.number + 1)),
             **({"answers": own} if own else {}),
             **facts,
             "warnings": [*read.warnings, *trained[i], *notes],
@@ -332,6 +332,7 @@ def _drawn(
     row: int,
     read: _Read,
     folder: Path,
+    names: set[str],
 ) -> list[dict[str, Any]]:
     if isinstance(read.row, Prepared):
         raise UserError("A map is drawn on a file, and this picture was prepared: give its path.")
@@ -342,7 +343,7 @@ def _drawn(
     stated = {name: stated_of(said[name].rows([row]), decisions.get(name)) for name in answers}
     drawn: list[DrawnMap] = []
     for name, answer in answers.items():
-        drawn += draw_maps(model, name, answer, stated[name], sample, path, folder, number=number, beside=drawn)
+        drawn += draw_maps(model, name, answer, stated[name], sample, path, folder, number=number, names=names)
     return [each.plain() for each in drawn]
 
 

@@ -173,12 +173,12 @@ def draw_maps(
     folder: Path,
     *,
     number: int,
-    beside: Sequence[DrawnMap] = (),
+    names: set[str],
 ) -> list[DrawnMap]:
     """Write a PNG for each thing that one picture is said to show: ``FOLDER/001_effusion_at_left_costophrenic.png``.
 
-    Names carry the number of the picture and not its file's name, which may tell who it is of. Of what a map `beside`
-    shows already, by another answer, the name tells by which answer it is, too.
+    Names carry the number of the picture and not its file's name, which may tell who it is of. Of what is there
+    already, by another answer, the name tells by which answer it is, too.
 
     Args:
         model: a loaded bundle.
@@ -189,7 +189,7 @@ def draw_maps(
         source: its file.
         folder: made if absent.
         number: of the picture.
-        beside: maps of the same picture.
+        names: of what was written of that picture, without suffix; those of its maps are added.
     """
     drawn: list[DrawnMap] = []
     if not stated or type(answer).look is Answer.look:
@@ -201,8 +201,9 @@ def draw_maps(
     gray = shown.stored(shown.pixels)  # maps lie over the file's pixels
     for (label, place), looked in zip(stated, found, strict=True):
         words = f"{label}_at_{place}" if place else label
-        twice = folder / f"{stem_of(number, words)}.png" in [each.path for each in beside]
-        path = folder / f"{stem_of(number, f'{words}_by_{name}' if twice else words)}.png"
+        twice = stem_of(number, words) in names
+        names.add(stem := stem_of(number, f"{words}_by_{name}" if twice else words, names))
+        path = folder / f"{stem}.png"
         with written_whole(path) as temporary:
             Image.fromarray(shown.hung(overlay(gray, looked))).save(temporary, format="PNG")
         drawn.append(DrawnMap(label, place, path, looked.peak(gray.shape[:2])))

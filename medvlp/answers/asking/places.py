@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterable
+from collections.abc import Container
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +19,35 @@ from medvlp.io.errors import UnreadableImage
 
 
 def written_places(
-    said: Iterable[Predictions], row: int, source: Path, out: Path | None, *, number: int
+    said: Predictions, row: int, source: Path, out: Path | None, *, number: int, names: set[str]
 ) -> dict[str, Any]:
-    """Return ``{"masks": {finding: {"pixels", "shape"[, "path"]}}}`` of one row; nothing where no answer has masks.
+    """Return ``{"masks": {finding: {"pixels", "shape"[, "path"]}}}`` of one row; nothing where there are none.
 
     Args:
-        said: by some answers.
+        said: by an answer.
         row: of the predictions.
         source: the file, whose grid a volume's mask takes.
         out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which
             may tell who it is of. None: nothing is written.
         number: of the file among all that were asked about, from 1.
+        names: of what was written of that file, without suffix; those of its masks are added.
 
     Raises:
         UserError: if `out` cannot be written to.
     """
     found: dict[str, Any] = {}
-    for each in said:
-        for label, mask in (each.masks[row] if each.masks is not None else {}).items():
-            found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
-            if out is not None:
-                found[label]["path"] = str(write_mask(mask, source, out / stem_of(number, label)))
+    for label, mask in (said.masks[row] if said.masks is not None else {}).items():
+        found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
+        if out is not None:
+            names.add(stem := stem_of(number, label, names))
+            found[label]["path"] = str(write_mask(mask, source, out / stem))
     return {"masks": found} if found else {}
 
 
-def stem_of(number: int, words: str) -> str:
-    """Return the name without suffix of what is written of a file's finding: ``001_pleural_effusion``."""
-    return f"{number:03d}_" + re.sub(r"[^\w-]", "_", words)
+def stem_of(number: int, words: str, names: Container[str] = ()) -> str:
+    """Return the name without suffix of what is written of a file's finding, none of `names`: ``001_mass_left``."""
+    stem = f"{number:03d}_" + re.sub(r"[^\w-]", "_", words)
+    return next(name for name in chain([stem], (f"{stem}_{n}" for n in count(2))) if name not in names)
 
 
 def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
