@@ -222,8 +222,8 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
     for name, read in (("sform", header.get_sform), ("qform", header.get_qform)):
         if int(header[f"{name}_code"]) <= 0:
             continue
-        if name == "qform" and header["pixdim"][0] == 0:
-            header["pixdim"][0] = 1  # nifti1.h, method 2: qfac 0 is taken for 1
+        if name == "qform":  # nifti1.h, method 2: of qfac the sign counts, 0 is taken for 1
+            header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
         try:
             form = np.asarray(read(), np.float64) * [[scale], [scale], [scale], [1.0]]
         except Exception:

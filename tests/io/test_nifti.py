@@ -241,10 +241,10 @@ def test_sheared_sform_is_kept_as_it_is(tmp_path):
     assert volume.warnings == ()
 
 
-@pytest.mark.parametrize("qfac", [1, -1, 0])
+@pytest.mark.parametrize("qfac", [1, -1, 0, 3, -2])
 @pytest.mark.parametrize("two", [False, True])
 def test_oblique_qform_is_the_rotation_of_its_quaternion(tmp_path, qfac, two):
-    # nifti1.h, method 2: a = sqrt(1 - b^2 - c^2 - d^2), the third column times qfac, where 0 means 1.
+    # nifti1.h, method 2: a = sqrt(1 - b^2 - c^2 - d^2), the third column times the sign of qfac, 1 of 0.
     b, c, d = 0.1, -0.3, 0.2
     a = np.sqrt(1 - b * b - c * c - d * d)
     turn = np.array(
@@ -258,7 +258,7 @@ def test_oblique_qform_is_the_rotation_of_its_quaternion(tmp_path, qfac, two):
     data = nifti(VOXELS, sform=None, qform=(b, c, d, qfac, 10, 20, 30), pixdim=sizes, two=two)
     volume = read_volume(write(tmp_path, data))
     for k, j, i in np.ndindex(4, 3, 2):
-        place = turn @ (sizes * [i, j, k * (qfac or 1)]) + [10, 20, 30]
+        place = turn @ (sizes * [i, j, k * (-1 if qfac < 0 else 1)]) + [10, 20, 30]
         assert volume.world_of(k, j, i) == pytest.approx(place, abs=1e-4)
     assert volume.warnings == ()
 
