@@ -120,6 +120,7 @@ def test_missing_slices_are_a_gap_and_it_is_measured(dicom, folder, missing, len
     error = refusal(write_series(dicom, folder, Grid(slices=12), only=only))
     assert (error.reason, error.path) == ("gap", str(folder))
     assert error.detail == f"its slices are 2 mm apart, but it is {length} mm behind slice 3"
+    assert "let medvlp.io.read_volume(on_gap=" in error.hint, "medvlp predict has no such option"
 
 
 def test_steps_that_vary_are_a_gap(dicom, folder):
@@ -135,6 +136,7 @@ def test_gantry_tilt(dicom, folder, degrees):
     error = refusal(write_series(dicom, folder, Grid(step=(0.0, drift, 2.0))))
     assert error.reason == "tilt"
     assert f"{abs(degrees):.3g} degrees off their normal" in error.detail
+    assert "let medvlp.io.read_volume shear its affine (on_tilt=" in error.hint
 
 
 def test_a_slice_beside_the_line_of_the_others(dicom, folder):
