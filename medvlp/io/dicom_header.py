@@ -35,8 +35,8 @@ TAGS: dict[str, int] = {
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence MREchoSequence MRDiffusionSequence
     CardiacSynchronizationSequence FrameContentSequence PlanePositionSequence PlaneOrientationSequence
     PixelMeasuresSequence FrameVOILUTSequence PixelValueTransformationSequence ExtendedOffsetTable
-    ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime InstanceNumber
-    DiffusionGradientOrientation DiffusionGradientDirectionSequence PixelPresentation
+    ExtendedOffsetTableLengths RecommendedDisplayFrameRate CineRate FrameTime InstanceNumber ComplexImageComponent
+    DiffusionGradientOrientation DiffusionGradientDirectionSequence PixelPresentation FrameType MRImageFrameTypeSequence
     """.split()  # noqa: SIM905
     if (tag := tag_for_keyword(name)) is not None
 }

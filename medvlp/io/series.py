@@ -43,6 +43,8 @@ _TAGS = (
     ("DiffusionGradientOrientation", "MRDiffusionSequence DiffusionGradientDirectionSequence"),
     *_BEATS,
     ("ImageType", ""),
+    ("FrameType", "MRImageFrameTypeSequence"),
+    ("ComplexImageComponent", "MRImageFrameTypeSequence"),
     ("AcquisitionNumber", ""),
     ("AcquisitionTime", ""),
     ("AcquisitionDateTime", ""),

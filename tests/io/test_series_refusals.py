@@ -285,6 +285,22 @@ def test_gradients_of_frames_are_several_volumes(
     check(read_volume(path, series="1:3"))
 
 
+@pytest.mark.parametrize(
+    ("tag", "values", "named"),
+    [
+        (0x00089007, (r"DERIVED\PRIMARY\VOLUME\FAT", r"DERIVED\PRIMARY\VOLUME\WATER"), "FrameType"),
+        (0x00089208, ("MAGNITUDE", "PHASE"), "ComplexImageComponent"),
+    ],
+)
+def test_fat_and_water_magnitude_and_phase_of_one_file_are_volumes(dicom, tag, values, named):  # PS3.3 C.8.13.5.1
+    def group(frame, tags):
+        tags[0x00189226] = ("SQ", [{tag: ("CS", values[frame % 2])}])
+
+    path = write_enhanced(dicom, order=tuple(k // 2 for k in range(16)), group=group)
+    assert refusal(path).detail == f"its series 1 holds 2 volumes that differ in {named}"
+    check(read_volume(path, series="1:2"))
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
