@@ -140,9 +140,8 @@ def _studies(folder: Path) -> list[Path]:
     own = sorted(path for path in folder.iterdir() if not _passed_over(path))
     files = [path for path in own if path.is_file()]
     volumes = [path for path in files if path.name.lower().endswith(_NIFTI)]
-    if not volumes and any(map(_is_picture, files)):
-        return [folder]
-    found = [*volumes, *(each for path in own if path.is_dir() for each in _studies(path))]
+    study = [folder] if not volumes and any(map(_is_picture, files)) else []
+    found = [*study, *volumes, *(each for path in own if path.is_dir() for each in _studies(path))]
     return found or ([folder] if files else [])
 
 

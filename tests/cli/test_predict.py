@@ -288,6 +288,9 @@ def test_what_else_lies_on_a_disc_makes_no_study_of_the_folder_of_its_series(tmp
         (tmp_path / name).write_bytes(data)
     asked: dict[str, Any] = {"fields": ["volume"], "studies": True}
     assert [each.source for each in picture_files([tmp_path], **asked)] == [tmp_path / "SE1"]
+    (tmp_path / "logo.png").write_bytes(b"")  # a study of its own, which hides none below it
+    assert [each.source for each in picture_files([tmp_path], **asked)] == [tmp_path, tmp_path / "SE1"]
+    (tmp_path / "logo.png").unlink()
     (tmp_path / "SE1/IM1").unlink()  # no picture at all: the folder is read, so that it is said why not
     assert [each.source for each in picture_files([tmp_path], **asked)] == [tmp_path / "SE1"]
 
