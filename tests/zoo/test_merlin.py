@@ -179,6 +179,11 @@ def test_a_grid_that_is_none_is_one_sentence() -> None:
     assert view(Sample("a", {"text": "no volume"}), torch.Generator()).fields == {"text": "no volume"}
     with pytest.raises(DataError, match="The field 'volume' of 'a' is neither a path nor a volume: name one file"):
         view(Sample("a", {"volume": 3}), torch.Generator())
+    fitted = build("data/views", {"name": "read_grid", "size": (6, 5, 4), "spacing": None}, where="view")
+    for value in (-1024.0, np.nan):  # a box around what is above air, of which there is none
+        air = Volume(np.full((4, 5, 6), value, np.float32), Affine(np.eye(4)))
+        with pytest.raises(DataError, match="'a' holds nothing above -1000 to lay a grid around: leave it out"):
+            fitted(Sample("a", {"volume": air}), torch.Generator())
 
 
 @pytest.mark.slow

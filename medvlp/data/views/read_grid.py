@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from medvlp.core.errors import DataError
 from medvlp.core.fields import parse_field
 from medvlp.core.sample import Sample, Stack
 from medvlp.data.marks import placed
@@ -46,6 +47,7 @@ class ReadGrid:
 
     Raises:
         UnreadableImage: as `medvlp.io.read_volume`; ``preset_mismatch`` of other than Hounsfield units from below 0.
+        DataError: of no spacing, for a volume with nothing above `low`.
         ConfigError: for fields of another kind, or an empty window.
 
     Example:
@@ -95,6 +97,8 @@ class ReadGrid:
         made: Any = turn(MetaTensor(torch.from_numpy(volume.voxels.T[None].copy()), affine=torch.from_numpy(world)))
         ends = [SpatialPad(self.size), CenterSpatialCrop(self.size)]
         if self.spacing is None:
+            if not bool((made > self.low).any()):
+                raise DataError(f"{sample.id!r} holds nothing above {self.low:g} to lay a grid around: leave it out.")
             chain = Compose([shown, CropForeground(), Resize(self.size, mode="area")])
         elif self.whole:
             mm = np.linalg.norm(np.asarray(made.affine)[:3, :3], axis=0) / self.spacing
