@@ -193,9 +193,8 @@ def read_head(source: NiftiSource) -> NiftiHead:
     affine = Affine(_affine(header, shape, notes, steps))
     source.exactly(offset - len(header.binaryblock))
     steps.append(f"values: {dtype.name} * {slope:g} + {inter:g}")
-    two = isinstance(header, nib.Nifti2Header)
-    meta: dict[str, str | int | float] = {"Format": "NIfTI-2" if two else "NIfTI-1", "DataType": dtype.name}
-    meta["AxisCodes"] = affine.codes
+    form = "NIfTI-2" if isinstance(header, nib.Nifti2Header) else "NIfTI-1"
+    meta: dict[str, str | int | float] = {"Format": form, "DataType": dtype.name, "AxisCodes": affine.codes}
     return NiftiHead(shape, dtype, offset, slope, inter, affine, meta, tuple(steps), tuple(notes))
 
 
