@@ -166,6 +166,7 @@ def test_a_volume_s_mask_is_written_where_the_model_read_it_and_none_without_a_p
     written = nibabel.load(path)
     np.testing.assert_allclose(written.affine, affine, atol=1e-6)
     assert np.array_equal(np.asarray(written.dataobj).T > 0, voxels)
+    assert path.read_bytes()[4:8] == bytes(4), "no time (RFC 1952, 2.3.1): the same mask is the same file"
     with pytest.raises(UserError, match="cine has no place in a patient, which a NIfTI file of its masks needs"):
         write_mask(Mask.of(voxels), tmp_path / "cine", tmp_path / "out" / "001_organ")
 

@@ -73,7 +73,7 @@ def write_mask(mask: Mask, source: Path, stem: Path) -> Path:
 
     path = stem.with_name(stem.name + ".nii.gz")
     voxels = np.ascontiguousarray(mask.array().transpose(2, 1, 0).astype(np.uint8))
-    write_bytes(path, gzip.compress(nibabel.Nifti1Image(voxels, _matrix(mask, source)).to_bytes()))
+    write_bytes(path, gzip.compress(nibabel.Nifti1Image(voxels, _matrix(mask, source)).to_bytes(), mtime=0))
     return path
 
 
