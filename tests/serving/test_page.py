@@ -324,12 +324,17 @@ def test_current_and_prior_are_looked_at_alike_with_millimetres_of_one_length(pa
     drop(page, film(tmp_path / "a", StudyDate="20200101"), prior)
     page.locator(".pane[data-state=painted]").nth(1).wait_for()
     panes = page.locator(".pane").all()
-    zooms = lambda: [float(each.get_attribute("data-zoom")) for each in panes]  # noqa: E731
-    fitted = zooms()
-    for key, expected in (("+", 1.25 * fitted[0]), ("x", 1.0), ("Space", fitted[0]), ("-", fitted[0] / 1.25)):
+    drawn(page)
+    height, width = painted(page).shape
+    upright, lying = min(height / 300, width / 250), min(height / 250, width / 300)  # what both are wholly seen at
+    for key, zoom in (
+        ("f", None), ("f", upright), ("+", 1.25 * upright), ("x", 1.0), ("Space", upright), ("r", min(upright, lying)),
+        ("l", upright), ("-", upright / 1.25), ("=", upright),
+    ):  # fmt: skip
         page.keyboard.press(key)
         drawn(page)
-        assert zooms() == pytest.approx([expected, fitted[1] if key == "Space" else expected / 2], abs=2e-4)
+        zooms = [float(each.get_attribute("data-zoom")) for each in panes]
+        assert zooms == pytest.approx([zooms[0] if zoom is None else zoom, zooms[0] / 2], abs=2e-4)
 
 
 def test_a_notch_of_the_wheel_is_a_slice_and_a_touchpad_goes_as_far_as_its_fingers(page, tmp_path):

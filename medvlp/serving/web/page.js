@@ -127,7 +127,8 @@ function hangThese(numbers) {
     : (series.look ? [series.look] : room.three ? Object.keys(PLANES) : [room.plane]).map((cut) => ({ number: numbers[0], cut }));
   const panes = $("panes");
   panes.dataset.layout = { 1: "one", 2: "two", 3: "three" }[views.length];
-  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, changed }), view, { tool: room.tool }));
+  const fitted = (pane) => Math.min(pane.whole, ...alike(pane).map(([other, scale]) => other.whole / scale));
+  room.panes = views.map((view) => Object.assign(new Pane({ chosen, scrolled: (pane, by) => step(pane, by), cross: crossed, moved: linked, fitted, changed }), view, { tool: room.tool }));
   panes.replaceChildren(...room.panes.map((pane) => pane.root));
   for (const pane of room.panes) {
     const of = room.study.series[pane.number];
@@ -205,13 +206,15 @@ function crossed(pane, x, y) {
 }
 /** Current and prior are looked at alike: a millimetre is as long in both, where the files tell it. */
 function linked(pane) {
-  const view = room.study.series[pane.number].view;
-  for (const other of room.panes) {
-    if (other === pane || !view || room.study.series[other.number].view !== view) continue;
-    const [one, two] = [pane, other].map(({ plane }) => plane.spacing?.[1]), scale = one && two ? two / one : pane.plane.columns / other.plane.columns;
-    Object.assign(other, { fit: pane.fit, zoom: pane.zoom * scale, x: pane.x, y: pane.y });
-    other.draw();
-  }
+  for (const [other, scale] of alike(pane)) { Object.assign(other, { fit: pane.fit, zoom: pane.zoom * scale, x: pane.x, y: pane.y }); other.draw(); }
+}
+/** The other panes of that view, with their zoom for one of the pane. */
+function alike(pane) {
+  const viewOf = ({ number }) => room.study.series[number].view;
+  return room.panes.filter((each) => each !== pane && viewOf(each) && viewOf(each) === viewOf(pane)).map((other) => {
+    const [one, two] = [pane, other].map(({ plane }) => plane.spacing?.[1]);
+    return [other, one && two ? two / one : pane.plane.columns / other.plane.columns];
+  });
 }
 
 // around the picture -----------------------------------------------------------------------------------------------
@@ -278,7 +281,7 @@ function tell() {
 
 /** To the eye: of a picture that lies on its side, left and right are the file's up and down. */
 const flip = (one, other) => (pane) => { const way = pane.turns % 2 ? other : one; pane[way] = !pane[way]; pane.draw(); };
-const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); };
+const turn = (by) => (pane) => { pane.turns = (pane.turns + by + 4) % 4; pane.draw(); linked(pane); };
 const ON_PANE = {
   "zoom-in": (pane) => { pane.setZoom(pane.zoom * 1.25); linked(pane); }, "zoom-out": (pane) => { pane.setZoom(pane.zoom / 1.25); linked(pane); },
   fit: (pane) => { pane.fit = true; pane.draw(); linked(pane); },

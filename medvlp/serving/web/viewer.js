@@ -26,7 +26,7 @@ export function svg(tag, attributes = {}, text = "") {
 }
 
 export class Pane {
-  /** @param on {moved, scrolled, chosen, cross, changed}: what the page is told. */
+  /** @param on {moved, scrolled, chosen, cross, changed}: what the page is told; {fitted}: what it asks. */
   constructor(on) {
     this.on = on;
     this.canvas = h("canvas", { ariaHidden: "true" });
@@ -86,14 +86,15 @@ export class Pane {
 
   get aspect() { const s = this.plane.spacing; return s ? s[0] / s[1] : 1; }
 
+  /** The zoom at which all of the picture is seen. */
+  get whole() {
+    const { rows, columns } = this.plane, ratio = devicePixelRatio || 1, sides = [columns, rows * this.aspect], sideways = this.turns % 2;
+    return Math.min(Math.round(this.root.clientWidth * ratio) / sides[sideways], Math.round(this.root.clientHeight * ratio) / sides[1 - sideways]);
+  }
+
   #matrix() {
-    const { rows, columns } = this.plane, { width, height } = this.canvas, sideways = this.turns % 2 === 1;
-    const tall = rows * this.aspect;
-    if (this.fit) {
-      const [w, t] = sideways ? [tall, columns] : [columns, tall];
-      this.zoom = Math.min(width / w, height / t);
-      this.x = this.y = 0;
-    }
+    const { rows, columns } = this.plane, { width, height } = this.canvas;
+    if (this.fit) Object.assign(this, { zoom: this.on.fitted?.(this) ?? this.whole, x: 0, y: 0 });
     const m = new DOMMatrix().translateSelf(width / 2 + this.x, height / 2 + this.y).rotateSelf(90 * this.turns)
       .scaleSelf(this.across ? -1 : 1, this.down ? -1 : 1).scaleSelf(this.zoom, this.zoom * this.aspect)
       .translateSelf(-columns / 2, -rows / 2);
