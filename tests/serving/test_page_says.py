@@ -52,6 +52,16 @@ def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
     assert (painted(page) == before).all()
 
 
+def test_on_a_phone_a_map_comes_into_sight_and_its_legend_covers_none_of_the_picture(page, film_open):
+    before = page.viewport_size
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator(".finding[data-finding=effusion] button").click()
+    page.locator("#map .what").wait_for()
+    pane, legend = (page.locator(each).bounding_box() for each in (".pane", "#map"))
+    page.set_viewport_size(before)
+    assert 0 <= pane["y"] < pane["y"] + pane["height"] <= legend["y"] < 844
+
+
 def test_the_sliders_of_a_map_are_moved_by_keys(page, film_open):
     page.locator(".finding[data-finding=effusion] button").click()
     page.locator(".pane[data-map=true]").wait_for()
