@@ -85,9 +85,10 @@ def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:
 def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     """Return the document of a volume; its first window is the file's own, else one that fits what it holds."""
     slices, rows, columns = stored.values.shape
-    middle = stored.values[slices // 2] * stored.slope + stored.intercept
+    there = stored.values != stored.missing
+    middle = stored.values[slices // 2][there[slices // 2]] * stored.slope + stored.intercept
     modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
-    hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool(middle.min() < AIR_BELOW)))
+    hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool((middle < AIR_BELOW).any())))
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
     function = str(volume.meta.get("VOILUTFunction", "LINEAR"))
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
@@ -110,6 +111,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
         "hanging": "", "facts": _facts(volume.meta), "steps": volume.steps, "warnings": list(dict.fromkeys(notes)),
         "geometry": geometry, "affine": stored.affine.round(6).tolist(),
         "slope": stored.slope, "intercept": stored.intercept,
-        "lo": int(stored.values.min()), "hi": int(stored.values.max()),
+        "lo": (lo := int(stored.values.min())), "hi": int(stored.values.max(where=there, initial=lo)),
+        "padding": stored.missing,
         "windows": [each for each in (*own, *windows, *wide) if each[2] >= 1 or (each[2] > 0 and each[3] != "LINEAR")],
     }  # fmt: skip

@@ -37,6 +37,21 @@ def test_numbers_beyond_16_bits_are_rounded_and_the_error_is_told(tmp_path):
     assert stored.values.min() == -32768
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("values", [(-400.0, 1200.0), (0.0, 65534.0), (0.0, 65535.0), (-1e-7, 3e5 + 0.25), (7.0, 7.0)])
+def test_what_is_no_number_is_none_again_and_all_else_is_what_it_was(values, missing):
+    voxels = np.tile(np.array([*values, missing, values[0]], np.float32), (3, 4, 1))
+    again = stored_volume(Volume(voxels, Affine(np.eye(4)))).volume({}).voxels
+    there = np.isfinite(voxels)[:, ::-1, ::-1]
+    np.testing.assert_array_equal(np.isfinite(again), there)
+    np.testing.assert_allclose(again[there], voxels[:, ::-1, ::-1][there], atol=(values[1] - values[0]) / 65534)
+
+
+def test_a_volume_without_any_number_has_none():
+    voxels = np.full((2, 3, 4), np.nan, np.float32)
+    assert np.isnan(stored_volume(Volume(voxels, Affine(np.eye(4)))).volume({}).voxels).all()
+
+
 def test_zero_stays_zero_so_that_a_model_is_shown_the_percentiles_of_the_file():
     """An MR image with some ringing below 0: percentiles are of what is not 0, two thirds of it are background."""
     draws = np.random.default_rng(0)

@@ -113,6 +113,19 @@ def test_the_window_of_a_map_of_small_values_is_dragged_by_shares_of_itself(page
     assert dragged == pytest.approx((centre + 0.1 * width, 0.5 * width), rel=1e-3)
 
 
+def test_voxels_that_are_no_numbers_are_black_as_a_model_is_shown_them(page, tmp_path):
+    voxels = np.full((40, 40, 5), 100, np.float32)
+    voxels[:, :20] = -300  # the smallest value, grey in a window of the lung
+    voxels[10:30, 15:30] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 1, 1])), tmp_path / "a.nii")
+    drop(page, tmp_path / "a.nii")
+    expect(page.locator(".pane").first).to_have_attribute("data-loading", "")
+    page.keyboard.press("m")
+    page.keyboard.press("2")
+    lung = np.rint(255 * np.clip((voxels[..., 2].T + 600.5) / 1499 + 0.5, 0, 1))
+    assert levels_off(at_one_to_one(page, 40, 40), np.nan_to_num(lung).astype(int)) == 0
+
+
 def brightest(levels: np.ndarray) -> tuple[float, float]:
     """Centre of what is white, as shares of what is painted: across, down."""
     there = np.argwhere(levels > 8)

@@ -9,7 +9,7 @@ const $ = (id) => document.getElementById(id);
 export const nameOfSeries = (series) => `${series.title}${series.visit ? (series.visit === 1 ? " · prior" : ` · prior ${series.visit}`) : ""}`;
 /** Frames a second, as the file wants them played (PS3.3 C.7.6.5) and a screen can. */
 export const rateOf = ({ facts: { "frames a second": wanted, "cine, frames a second": cine, "frame time, ms": time } }) => Math.min(60, Math.max(1, Number(wanted) || Number(cine) || (Number(time) && 1000 / Number(time)) || 11));
-export const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: null });
+export const paintOf = (series) => ({ lo: series.lo, hi: series.hi, slope: series.slope, intercept: series.intercept, inverted: false, padding: series.padding });
 
 /** What was asked for once; what failed is asked for again. */
 function kept(frames, name, ask) {
