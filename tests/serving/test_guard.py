@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from medvlp.core.errors import UserError
 from medvlp.serving.app import build_server
-from medvlp.serving.audit import AuditLog
+from medvlp.serving.audit import AuditLog, verify
 from medvlp.serving.browse.launch import open_explorer
 from medvlp.serving.guard import COOKIE, ROOM, Passwords, password_line
 from medvlp.serving.launch import Options, hosts_of, open_room
@@ -289,6 +289,32 @@ def test_what_is_no_call_is_told_so_and_written_nowhere(capfd):
         running.close()
     told = "".join(capfd.readouterr())
     assert [each for each in ("Jane", "Traceback", "failed") if each in told] == []
+
+
+def test_a_full_disk_is_told_as_one_and_nothing_is_shown_that_is_not_logged(tmp_path):
+    resource = pytest.importorskip("resource")
+    log, brought = tmp_path / "audit.jsonl", film(tmp_path / "a").read_bytes()
+    running = open_room(Options(port=0, samples=False, audit=log), readers=())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with httpx.Client(base_url=running.url, timeout=60) as client:
+            client.get("/")
+            key = client.post("/rr/studies", content=brought).json()["key"]
+            export = {"data": [key, 0, 0, "png", {}, False]}
+            answers = []
+            for size in (log.stat().st_size + 20, soft):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+                uploaded = client.post("/rr/studies", content=brought)
+                sent = client.post("/gradio_api/call/export", json=export).json()
+                answers.append((uploaded, client.get(f"/gradio_api/call/export/{sent['event_id']}").text))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        running.close()
+    told = "Nothing is shown, as the server could not write its files (File too large): make room, then ask again."
+    (refused, missing), (again, given) = answers
+    assert (refused.status_code, refused.json()["error"]) == (507, told)
+    assert (told in missing, "medvlp" in missing, "data" in given) == (True, False, True)
+    assert (again.status_code, verify(log)) == (200, 3)
 
 
 def test_all_are_let_in_only_where_that_was_asked_for(tmp_path):
