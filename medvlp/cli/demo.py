@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -60,8 +59,7 @@ def demo(
 
         open_explorer(explorer, options, root=root).wait(typer.echo)
         return
-    room = open_room(options if bundles else replace(options, bundles=_offered(yes)))
-    room.wait(typer.echo)
+    open_room(options, offer=None if bundles else lambda: _offered(yes)).wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")
 
 

@@ -109,19 +109,22 @@ class Running:
         remove_passing(self.folder)
 
 
-def open_room(options: Options, *, readers: Sequence[Any] | None = None) -> Running:
+def open_room(
+    options: Options, *, readers: Sequence[Any] | None = None, offer: Callable[[], tuple[Path, ...]] | None = None
+) -> Running:
     """Open the reading room and return at once.
 
     Args:
         options: see `Options`.
         readers: models that are loaded already, instead of ``options.bundles``.
+        offer: gives bundles instead of these, which may take minutes: asked last.
 
     Raises:
         UserError: gradio is missing, the port is taken, or a bundle cannot be loaded.
     """
     passwords, port, folder = prepare(options, "reading room")
     try:
-        return _launch(options, readers, passwords, port, folder)
+        return _launch(replace(options, bundles=offer()) if offer else options, readers, passwords, port, folder)
     except BaseException:  # who interrupts the start leaves nothing behind either
         remove_passing(folder)
         raise

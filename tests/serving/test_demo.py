@@ -25,6 +25,15 @@ def test_others_are_let_in_only_with_a_list_of_users(tmp_path):
     assert "give --auth FILE with users" in str(told.exception)
 
 
+def test_a_port_that_is_in_use_is_told_before_a_model_is_made_for_minutes(tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        told = typer_testing.CliRunner().invoke(app, ["demo", "--port", str(other.getsockname()[1])])
+    assert "cannot be listened on (Address already in use): choose another --port." in str(told.exception)
+    assert told.stdout == ""  # nor is a bundle named, or the quick start's offered
+
+
 def test_a_password_becomes_a_line_that_lets_its_user_in(tmp_path):
     import base64
 
