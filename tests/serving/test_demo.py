@@ -100,7 +100,7 @@ def test_the_demo_for_a_host_of_demos_answers_anybody_and_takes_nothing(tmp_path
         try:
             assert room.stdout is not None
             assert b"The reading room is open at http://0.0.0.0:" in room.stdout.readline()
-            with httpx.Client(base_url=url) as client:
+            with httpx.Client(base_url=url, timeout=60) as client:
                 assert "<title>Reading room</title>" in client.get("/").text
                 refused = client.post("/rr/studies", content=b"anything")
                 assert refused.status_code == 422
