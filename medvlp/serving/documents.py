@@ -86,14 +86,15 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     """Return the document of a volume; its first window is the file's own, else one that fits what it holds."""
     slices, rows, columns = stored.values.shape
     there = stored.values != stored.missing
-    middle = stored.values[slices // 2][there[slices // 2]] * stored.slope + stored.intercept
+    few = np.s_[:, :: max(1, rows // 128), :: max(1, columns // 128)]  # of each slice: hot ones may lie off the middle
+    values = stored.values[few][there[few]] * stored.slope + stored.intercept
     modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
-    hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool((middle < AIR_BELOW).any())))
+    hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool((values < AIR_BELOW).any())))
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
     function = str(volume.meta.get("VOILUTFunction", "LINEAR"))
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
     own = [(f"window {n}" if n else "file", float(c), float(w), function) for n, (c, w) in enumerate(written)]
-    wide = [_between(0.5, *percentile_range(middle, 0.5, 99.5))]
+    wide = [_between(0.5, *percentile_range(values, 0.5, 99.5))]
     geometry: dict[str, Any] = {} if volume.geometry is None else dataclasses.asdict(volume.geometry)
     geometry.pop("series", None)
     notes = list(volume.warnings)

@@ -19,6 +19,7 @@ from playwright.sync_api import expect
 from medvlp.io import read_frames, read_volume
 from medvlp.io.stored_volume import stored_volume
 from medvlp.serving.launch import Options, open_room
+from medvlp.serving.studies import read_study
 from tests.io.conftest import dicom_writer
 from tests.io.deidentify.planted import DATES, PLANTED, planted
 from tests.io.dx_files import DX_FILES
@@ -465,6 +466,20 @@ def test_a_slice_is_seen_while_its_series_is_on_its_way_and_all_that_is_told_of_
     axial = page.locator(".pane").first
     assert (axial.get_attribute("data-index"), axial.get_attribute("data-window")) == ("9", "-600/1500")
     assert "3×2×2" in page.locator("#facts").inner_text().replace("\u200a", "")
+
+
+def test_the_window_is_that_of_all_slices_once_they_are_here(page, tmp_path):
+    paths = sorted(ct_slices(tmp_path / "ct").iterdir())
+    for n, path in enumerate(paths):
+        one = dcmread(path)
+        one.Modality, one.RescaleType, one.RescaleSlope, one.RescaleIntercept = "MR", "US", 1 + n, 0
+        one.save_as(path)
+    drop(page, *paths)
+    expect(page.locator(".pane").first).to_have_attribute("data-loading", "")
+    expect(page.locator("#windows option:checked")).to_have_text(re.compile(r"^0\.5 to 99\.5 %"))
+    ((_, centre, width, _),) = read_study(paths).series[0].document["windows"]
+    shown = page.locator(".pane").first.get_attribute("data-window")
+    assert [*map(float, shown.split("/"))] == pytest.approx([centre, width])
 
 
 def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):

@@ -95,9 +95,9 @@ def test_a_window_by_what_a_volume_holds_is_as_wide_as_that(tmp_path, largest):
     voxels = np.linspace(0, largest, 4000, dtype=np.float32).reshape(20, 20, 10)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")  # a diffusivity in mm2/s, an anisotropy
     [(name, centre, width, function)] = read_study([tmp_path / "a.nii"]).series[0].document["windows"]
-    middle = voxels[:, :, 5][voxels[:, :, 5] != 0]
+    every = voxels[voxels != 0]  # of each slice: in PET what is hot may lie off the middle
     assert (name, function) == ("0.5 to 99.5 %", "LINEAR_EXACT")
-    assert (centre - width / 2, centre + width / 2) == pytest.approx(np.percentile(middle, [0.5, 99.5]), rel=1e-3)
+    assert (centre - width / 2, centre + width / 2) == pytest.approx(np.percentile(every, [0.5, 99.5]), rel=1e-3)
 
 
 def test_a_missing_slice_is_made_and_told(tmp_path):

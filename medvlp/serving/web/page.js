@@ -71,7 +71,7 @@ function goOn({ volume: seen, window }) {
   room.study.volumes.set(number, volume);
   room.stage = room.study.stages.findIndex((stage) => stage.length === 1 && stage[0] === number);
   hang();
-  setWindow(window);
+  setWindow(windowsOf(room.panes[0]).find(({ name }) => name === window.name) ?? window); // of all slices, unless it was dragged
 }
 
 /** What was looked at turned out to be refused: back to what hung before. */
