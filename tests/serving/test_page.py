@@ -163,6 +163,14 @@ def test_left_of_a_film_is_at_the_right_hand(page, tmp_path, orientation):
     ]
 
 
+def test_a_film_whose_file_tells_no_sides_has_no_letters_and_says_so(page, tmp_path):
+    drop(page, film(tmp_path / "a", PatientOrientation=""))
+    expect(page.locator(".corner.tl")).to_have_text("CR PA\nsides unknown")
+    assert page.locator(".letter").all_inner_texts() == [""] * 4
+    drop(page, film(tmp_path / "b"))
+    expect(page.locator(".corner.tl")).to_have_text("CR PA")
+
+
 @pytest.mark.parametrize("kind", ["dicom", "dicom turned", "nifti to left", "nifti to right"])
 def test_left_of_a_volume_is_at_the_right_hand_in_every_plane(page, tmp_path, kind):
     if kind.startswith("dicom"):

@@ -196,7 +196,7 @@ export class Pane {
   #say(ratio) {
     const { plane } = this, { tl, tr, bl, br } = this.corners;
     const { clientWidth: width, clientHeight: height } = this.root, narrow = width < 300, small = width < 240; // beside a wider pane that says the rest
-    tl.textContent = [small ? plane.title.split("\n").at(-1) : plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "",
+    tl.textContent = [small ? plane.title.split("\n").at(-1) : plane.title, plane.count > 1 ? `${plane.index + 1} / ${plane.count}` : "", plane.marker ? `side ${plane.marker}` : "", plane.edges.join("") ? "" : "sides unknown",
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
     tr.textContent = (small || (narrow && !w) ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
