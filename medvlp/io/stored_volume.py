@@ -65,10 +65,9 @@ def stored_volume(volume: Volume) -> StoredVolume:
         for few in (hung[len(hung) // 2], hung[:0]):  # slices may have slopes of their own, as those of PET have
             (slope, intercept), errors = _scale(few, low, high, 65536 - (missing is not None)), []
             for voxels, there, out in zip(hung, finite, values, strict=True):  # float64 takes the memory of one slice
-                known = np.where(there, voxels, low)
-                out[...] = np.rint((known.astype(np.float64) - intercept) / slope)
-                errors.append(float(np.abs((out * slope + intercept).astype(np.float32) - known).max()))
-                out[~there] = 32767
+                out[...] = np.where(there, np.rint((voxels.astype(np.float64) - intercept) / slope), 32767)
+                away = np.abs((out * slope + intercept).astype(np.float32) - voxels)
+                errors.append(float(away.max(where=there, initial=0)))
             error = max(errors)
             if np.median(errors) <= (high - low) / 65534:  # slices that were interpolated may lie between steps
                 break

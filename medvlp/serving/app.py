@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import gradio
 
 WEB = Path(__file__).parent / "web"
+_UNWRITTEN = "Nothing is shown, as the server could not write its files ({}): make room, then ask again."
 _LOG = logging.getLogger("medvlp.serving")
 
 
@@ -90,7 +91,7 @@ def _add_studies(server: gradio.Server, room: Room) -> None:
         except UserError as error:
             return _refused(error)
         except OSError as error:
-            return _sentence(507, _unwritten(error))
+            return _sentence(507, _UNWRITTEN.format(error.strerror))
         except ClientDisconnect:
             return Response(status_code=400)  # the tab was closed on its way: nobody reads this
         return Response(status_code=204) if found is None else JSONResponse(found)
@@ -223,16 +224,10 @@ def _safely(function: Callable[..., dict[str, Any]], *arguments: object) -> dict
         return {"error": str(error)}
     except KeyError:
         return {"error": "This study is no longer in the session: open it again."}
-    except OSError as error:
-        return {"error": _unwritten(error)}
     except Exception as error:
         _LOG.error("%s failed: %s at %s", function.__name__, type(error).__name__, place_of(error))
-        return {"error": "The model failed on this; nothing was shown. The server's log says where."}
-
-
-def _unwritten(error: OSError) -> str:
-    _LOG.error("%s at %s", error.strerror, place_of(error))
-    return f"Nothing is shown, as the server could not write its files ({error.strerror}): make room, then ask again."
+        failed = "The model failed on this; nothing was shown. The server's log says where."
+        return {"error": _UNWRITTEN.format(error.strerror) if isinstance(error, OSError) else failed}
 
 
 def place_of(error: Exception) -> str:

@@ -87,12 +87,10 @@ function takeBack() {
 }
 
 function openList(list) {
-  const files = [...list];
-  if (!files.length) { Object.assign($("drop-say"), { className: "say bad", textContent: "No file was in it." }); return; }
-  if (room.told.closed) { Object.assign($("drop-say"), { className: "say bad", textContent: room.told.closed }); return; }
-  const size = files.reduce((sum, file) => sum + file.size, 0);
-  if (size > room.told.upload) {
-    Object.assign($("drop-say"), { className: "say bad", textContent: `That is ${Math.round(size / 2 ** 20)} MB, more than ${room.told.upload / 2 ** 20} MB: send a part of it.` });
+  const files = [...list], size = files.reduce((sum, file) => sum + file.size, 0), large = size > room.told.upload;
+  const wrong = !files.length ? "No file was in it." : room.told.closed || (large && `That is ${Math.round(size / 2 ** 20)} MB, more than ${room.told.upload / 2 ** 20} MB: send a part of it.`);
+  if (wrong) {
+    Object.assign($("drop-say"), { className: "say bad", textContent: wrong });
     document.body.dataset.state = "refused";
     return;
   }
