@@ -111,7 +111,11 @@ def evaluate_sentence_check(
         metrics.append(replace(unknown, value=share, reason=None))
         metrics += _verdict_rows(rows, checker, split)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
-    return replace(result, metrics=tuple(metrics), fitted={} if checker is None else {"sentences": checker.to_plain()})
+    result = replace(result, metrics=tuple(metrics))
+    if checker is None:
+        return result
+    sides = {"first": {"name": "Base rates alone"}, "second": {"name": "Calibrated probability"}}
+    return replace(result, fitted={"sentences": checker.to_plain()}, options=sides)
 
 
 def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:

@@ -140,9 +140,9 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _notes(rows: Sequence[tuple[Metric, Metric | None]]) -> list[str]:
+def _notes(rows: Sequence[Metric]) -> list[str]:
     """Return the foot notes of a table: each reason once, in the order met."""
-    reasons = [row.reason for row, _ in rows if row.reason]
+    reasons = [row.reason for row in rows if row.reason]
     return [words.REASONS.get(reason, reason) for reason in dict.fromkeys(reasons)]
 
 

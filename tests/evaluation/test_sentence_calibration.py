@@ -139,6 +139,10 @@ def test_the_difference_is_what_sight_adds_to_base_rates() -> None:
             assert row.interval.low <= row.value <= row.interval.high
             assert row.test.p_corrected >= row.test.p
     assert found.find("auroc_difference", "sentence_calibrated").value > 0
+    assert [found.options[side]["name"] for side in ("first", "second")] == [
+        "Base rates alone",
+        "Calibrated probability",
+    ]
     assert found.find("unknown_share", "sentence_calibrated").value == 0
 
     # The same images for everybody: nothing is seen, and base rates are all there is.

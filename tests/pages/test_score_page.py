@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,19 @@ def test_a_comparison_alone_has_its_sentence(results: list[Result]) -> None:
     assert (row.test.first, row.test.second) == tuple(
         each.find("auroc", "macro", split="test").value for each in results[:2]
     )
+
+
+def test_a_comparison_names_whose_numbers_stand_where_and_which_intervals_are_optimistic(results: list[Result]) -> None:
+    rows = [replace(row, reason="few_positives" if row.label == "effusion" else None) for row in results[2].metrics]
+    page = render_report(ReportInputs(title="d", results=(replace(results[2], metrics=tuple(rows)),)))
+    heads, first = re.findall(r"<thead><tr>(.*?)</tr>.*?<tbody>\s*<tr>(.*?)</tr>", page, re.DOTALL)[0]
+    assert re.findall(r">([^<>]+)</th>", heads)[:4] == ["Finding", "n", "ours", "theirs"]
+    assert re.findall(r'<td class="n">([^<>]+)</td>', first)[1:3] == [
+        number(each.find("auroc", "effusion", split="test").value) for each in results[:2]
+    ]
+    assert "effusion<sup>1</sup>" in first
+    assert "mass&lt;/b&gt;</th>" in page
+    assert "<li>30 positive patients or fewer: the interval is optimistic</li>" in page
 
 
 @pytest.mark.parametrize(
