@@ -60,8 +60,9 @@ class RetrievalRow:
 
 
 def headline_of(results: Sequence[Result]) -> Result | None:
-    """Return the first model result that has a macro AUROC."""
-    return next((result for result in results if result.role == "model" and macro_of(result)), None)
+    """Return the first model result of several findings; where their mean is not defined it is no later result's."""
+    ours = (each for each in results if each.role == "model" and only(each, "auroc", "macro"))
+    return next((each for each in ours if any(plain_auroc(r) and r.value is not None for r in each.metrics)), None)
 
 
 def metric_rows(result: Result) -> list[tuple[Metric, Metric | None]]:

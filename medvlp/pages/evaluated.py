@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from medvlp.evaluation.rows import findings_of, headline_of, macro_of
+from medvlp.evaluation.rows import findings_of, headline_of, only
 from medvlp.evaluation.words import finding, integer, name_of, percent, spoken
 from medvlp.pages.facts_data import card_facts, sets_named
 from medvlp.pages.gate import GATE
@@ -39,7 +39,7 @@ def evaluation_facts(inputs: ReportInputs, facts: Mapping[str, str]) -> list[tup
         found.append(("Data", f"{name}, hash {record.data.manifest}"))
     elif inputs.results and inputs.results[0].data:
         found.append(("Data", f"hash {inputs.results[0].data}"))
-    row = macro_of(best) if best is not None else None
+    row = only(best, "auroc", "macro") if best is not None else None
     if best is not None and row is not None:
         split = f"split {row.split}: " if row.split else ""
         found.append(("Cases", f"{split}{integer(row.counts.n)} of {integer(row.counts.patients)} patients"))

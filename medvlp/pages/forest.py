@@ -70,7 +70,7 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
         return None
     # A result on other labels (one that tells left from right, say) is no further reading of the same findings.
     asked = findings_of(best)
-    alike = [result for result in results if macro_of(result) and asked & findings_of(result)]
+    alike = [result for result in results if only(result, "auroc", "macro") and asked & findings_of(result)]
     series = [(result, f"series{at}") for at, result in enumerate(alike)]
     labels = list(dict.fromkeys(row.label for result, _ in series for row in result.metrics if plain_auroc(row)))
     rows = []
@@ -193,7 +193,8 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
 def _note(row: Metric) -> str:
     """Return why a row has no number."""
     if row.reason == "none_large_enough" and row.counts.min_positives:
-        return f"no finding with {row.counts.min_positives} positive cases, and enough patients of the group"
+        group = ", and enough patients of the group" if row.group else ""
+        return f"no finding with {row.counts.min_positives} positive cases{group}"
     return REASONS.get(row.reason or "", "")
 
 

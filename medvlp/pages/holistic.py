@@ -73,7 +73,7 @@ def holistic_axes(results: Sequence[Result]) -> list[Axis]:
     unlike = _lowest(robust, "flagged", "gate", where=lambda group: group.startswith(_UNLIKE))
     attack = _lowest(named.get("attacks"), "auroc_difference", "macro", where=lambda group: not _control(group))
     form = _lowest(named.get("shape_texture"), "shape_share", "micro")
-    macro = None if best is None else macro_of(best)
+    macro = None if best is None else only(best, "auroc", "macro")
     least = (macro.counts.min_positives if macro else None) or 1  # by few cases every prompt differs
     ranges = [row for row in (single.metrics if single else ()) if row.metric == "auroc_range"]
     ranges = [row for row in ranges if row.value is not None and (row.counts.positives or 0) >= least]

@@ -58,14 +58,14 @@ def summary_of(results: Sequence[Result]) -> str:
             f"{integer(retrieval.counts.n)} queries and a pool of {integer(retrieval.counts.pool)}; "
             f"a random ranking reaches {number(retrieval.chance)}."
         )
-    row = macro_of(best)
-    assert row is not None, "headline_of returns results with a macro AUROC"
+    row = only(best, "auroc", "macro")
+    assert row is not None, "headline_of returns results with a row of it"
     split = f"{row.split} " if row.split else ""
-    words = (
-        f"{name_of(best.name, best.title)}: macro AUROC {_with_interval(row)} over {row.counts.labels_used} "
-        f"finding{'s' if row.counts.labels_used != 1 else ''}, on {integer(row.counts.n)} {split}cases "
-        f"of {integer(row.counts.patients)} patients"
-    )
+    several = f"{row.counts.labels_used} finding{'s' if row.counts.labels_used != 1 else ''}"
+    mean = f"macro AUROC {_with_interval(row)} over {several}"
+    mean = mean if row.value is not None else "no macro AUROC (no finding has enough positive cases)"
+    words = f"{name_of(best.name, best.title)}: {mean}, on {integer(row.counts.n)} {split}cases "
+    words += f"of {integer(row.counts.patients)} patients"
     controls = [
         m.value for r in results if r.role == "control" if (m := macro_of(r)) is not None and m.value is not None
     ]
@@ -118,7 +118,7 @@ def _macro_tile(result: Result) -> Tile | None:
 
 
 def _weakest_finding(best: Result) -> Tile | None:
-    everybody = macro_of(best)
+    everybody = only(best, "auroc", "macro")
     least = 1 if everybody is None else everybody.counts.min_positives or 1
     found = [row for label in findings_of(best) if (row := only(best, "auroc", label)) and row.value is not None]
     # A number of few cases is no headline: it may be anything.

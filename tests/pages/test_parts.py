@@ -280,3 +280,22 @@ def test_the_head_says_within_what_the_tests_of_several_results_were_corrected()
     assert {2 * each for each in count if each} == {found.tests}
     for results, words in (((one,), "together (Holm"), ((one, one), "together by result and split (Holm")):
         assert f"corrected {words}" in render_report(ReportInputs(title="a", results=results))
+
+
+def test_left_against_right_does_not_lead_where_the_mean_over_findings_is_not_defined() -> None:
+    def row(label: str, value: float | None, reason: str | None = None) -> Metric:
+        return Metric(
+            metric="auroc", label=label, value=value, reason=reason, counts=Counts(n=94, patients=51, labels_used=0)
+        )
+
+    findings = (row("edema", 0.9), row("nodule", 0.6), row("macro", None, "none_large_enough"))
+    sides = (row("left_of_right", 0.3), row("macro", 0.3))
+    results = (Result(name="zero_shot", metrics=findings), Result(name="laterality", metrics=sides))
+    said = "Zero shot: no macro AUROC (no finding has enough positive cases), on 94 cases of 51 patients."
+    assert summary_of(results) == said
+    page = render_report(ReportInputs(title="t", results=results))
+    heads = re.findall(
+        r'role="rowheader"><b>([^<]*)</b>', page.partition('id="findings"')[2].partition("</section>")[0]
+    )
+    assert heads == ["edema", "nodule", "macro average"]
+    assert "<dt>Findings</dt><dd>2: edema, nodule</dd>" in page
