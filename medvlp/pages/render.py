@@ -31,6 +31,7 @@ from medvlp.pages.score_content import score_parts
 from medvlp.pages.subgroups import audited, subgroups
 from medvlp.pages.summary import summary_of, tiles_of
 
+_TURNS = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}  # they turn numbers too
 _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufefc][\u0590-\u08ff\ufb1d-\ufefc ]*(?<! )")
 
 
@@ -108,6 +109,7 @@ def environment() -> Environment:
         loader=PackageLoader("medvlp.pages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: value.translate(_TURNS) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

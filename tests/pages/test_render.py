@@ -294,6 +294,10 @@ def test_numbers_after_a_name_written_from_right_to_left_stand_outside_of_it():
     shown = "<bdi>תפליט</bdi> &lt;<bdi>פלאורלי</bdi>&gt;"
     assert f"AUROC of {shown}: 0.75 for site <bdi>بيروت</bdi>, -0.10 (95 % -0.15 to -0.05)" in page
     assert f'<span class="small">{shown}, ' in page
+    # A mark that turns all words after it, numbers too, is seen and turns nothing.
+    page = render_report(ReportInputs(title="lung\u202enoisel \u20660.2", results=()))
+    assert "<h1>lung\\u202enoisel \\u20660.2</h1>" in page
+    assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page)
     assert _isolated("تاريخ سابق 3 of edema & more") == "<bdi>تاريخ سابق</bdi> 3 of edema &amp; more"
 
 
