@@ -150,11 +150,11 @@ def stacked_bars(
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f"))
         axes.grid(axis="y", color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.margins(x=0.01)
+        axes.margins(x=0.01, y=0.2 if len(series) > 1 else None)  # the legend stands above the bars
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         if len(series) > 1:
-            axes.legend(frameon=False, fontsize=7.5, handlelength=1.0, labelcolor=INK)
+            axes.legend(frameon=False, fontsize=7.5, handlelength=1.0, labelcolor=INK, ncols=4, loc="upper right")
 
     return svg_of(draw, width=4.9, height=2.5, key=key)
 

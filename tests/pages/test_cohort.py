@@ -18,6 +18,7 @@ from medvlp.data.cards import Count, DataCard, SplitFacts
 from medvlp.data.manifest import Manifest
 from medvlp.data.readable import ReadableCohort, look_through
 from medvlp.data.summary import _CATEGORIES, summarise
+from medvlp.pages.charts import stacked_bars
 from medvlp.pages.cohort import cohort_page, render_cohort, to_html
 from medvlp.pages.cohort_content import against_card, shares
 
@@ -244,3 +245,13 @@ def test_prose_keeps_tables_and_escapes_everything() -> None:
         "<ul><li>one more</li><li>two</li></ul>",
     ]
     assert to_html("") == ""
+
+
+def test_the_legend_of_a_chart_stands_above_its_bars() -> None:
+    chart = stacked_bars(["0-9", "10+"], [("train", [500, 500]), ("test", [90, 90])], xlabel="age", ylabel="n", key="k")
+    bars = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: #', chart)
+    tops = [float(y) for path in bars for y in re.findall(r"[ML] [-\d.]+ ([-\d.]+)", path)]
+    words = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:train|test)</text>', chart)]
+    assert len(bars) == 4
+    assert len(words) == 2
+    assert max(words) < min(tops)
