@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -255,3 +256,21 @@ def test_the_legend_of_a_chart_stands_above_its_bars() -> None:
     assert len(bars) == 4
     assert len(words) == 2
     assert max(words) < min(tops)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
+def test_on_a_phone_no_count_of_a_split_is_cut(tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+    ids = [f"r{at}" for at in range(1900)]
+    columns = {"id": ids, "id.patient": ids, "id.study": ids, "text": ids, "sex": ["F"] * 1900}
+    columns["split"] = ["train"] * 1600 + ["validate"] * 100 + ["test"] * 200
+    page = render_cohort(cohort_page(Manifest.of(columns, root=tmp_path), title="t"))
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        phone = browser.new_page(viewport={"width": 390, "height": 844})
+        phone.goto((tmp_path / "page.html").as_uri())
+        over = phone.locator(".snug").evaluate_all("(all) => all.map((each) => each.scrollWidth - each.clientWidth)")
+        browser.close()
+    assert over == [0, 0]

@@ -151,6 +151,8 @@ def test_flags_and_caveats_stand_before_the_numbers(page: str) -> None:
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
 def test_on_a_narrow_screen_nothing_runs_out_of_the_page(page: str, tmp_path: Path) -> None:
     page = page.replace("rib fracture", "hydropneumothoracomediastinum on the side of the patient that was operated on")
+    page = page.replace("Weakest finding, ", f"Weakest finding, {'hydro' * 60}")
+    assert "hydro" * 60 in page
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     # Seen from a frame around it, because the page itself lets no script run.
     (tmp_path / "frame.html").write_text(
@@ -184,6 +186,7 @@ document.getElementById("f").onload = event => {{
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
 def test_on_paper_no_table_is_wider_than_the_sheet_and_no_picture_leaves_its_axis(page: str, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+    page = page.replace("rib fracture", "hydro" * 60).replace("north", "north" * 60)
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
