@@ -6,11 +6,10 @@ from dataclasses import asdict
 
 from medvlp.evaluation import tables
 from medvlp.evaluation.cells import Limits, Measure, Reading, Table, TableRow
-from medvlp.evaluation.tables import Cell
+from medvlp.evaluation.tables import SYNTHETIC, Cell
 from medvlp.statistics.few import FEW
 
 SCHEMA = "medvlp.sweep/1"
-SYNTHETIC = "Synthetic data: the numbers prove the machinery, never clinical performance."
 _REASONS = {
     "one_seed": "one seed",
     "not_recomputed": "not made",

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medvlp.core.errors import DataError
 from medvlp.data.reproduction import Claim, Measured, ReproductionCard, Task
 from medvlp.evaluation.cells import ReportedNumber
-from medvlp.evaluation.cells_words import SYNTHETIC
 from medvlp.evaluation.results import Metric, Result, fault_in
 from medvlp.evaluation.rows import asked_row
-from medvlp.evaluation.tables import Cell, Table
+from medvlp.evaluation.tables import SYNTHETIC, Cell, Table
 from medvlp.evaluation.words import rule_words
 
 SCHEMA = "medvlp.suite/1"

@@ -14,6 +14,8 @@ from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import judged_split, released_map
 from medvlp.statistics.few import FEW, FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 
+SYNTHETIC = "Synthetic data: the numbers prove the machinery, never clinical performance."
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -122,7 +124,7 @@ def score_table(result: Result) -> Table:
         caption=f"{result.title or result.name}{f', {chosen} split' if chosen else ''}",
         columns=("Finding", "n", "positive", "patients", *(name for name, *_ in wanted)),
         rows=lines,
-        notes=_notes(rows, at, use),
+        notes=(*([SYNTHETIC] if result.synthetic else []), *_notes(rows, at, use)),
     )
 
 
@@ -162,6 +164,7 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
         for row in rows
     )
     notes = [
+        *([SYNTHETIC] if result.synthetic else []),
         f"Difference: second less first, with the {100 * rows[0].interval.level:g}% interval; "
         "paired, patients resampled together.",
         "p: DeLong's test for patients with several images (AUROC of one finding), else from the bootstrap; "
@@ -307,7 +310,7 @@ def _text(entry: str | int | Cell, dash: str) -> str:
 
 
 def _pipes(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _escaped(text: str) -> str:

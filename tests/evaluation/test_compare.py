@@ -334,6 +334,16 @@ def test_tables_say_the_same_in_three_forms(first: Result, compared: Result, tmp
     assert comparison_table(compared, metric="brier").caption == "brier (platt): theirs against ours"
 
 
+def test_a_table_of_synthetic_cases_says_so_and_a_name_of_two_lines_stays_in_its_row(
+    first: Result, compared: Result
+) -> None:
+    for made, result in ((score_table, first), (comparison_table, compared)):
+        for synthetic in (False, True):
+            table = made(replace(result, synthetic=synthetic))
+            assert [form(table).count("Synthetic data") for form in (to_markdown, to_latex)] == [synthetic] * 2
+    assert "| a b\\|c | 1 |" in to_markdown(Table("t", ("x", "n"), (("a\nb|c", 1),)))
+
+
 def test_written_reports_have_no_table_of_scores() -> None:
     reports = evaluate_reports(["Edema."], ["Edema."], ["p"], seed=0, resamples=0)
     with pytest.raises(ConfigError, match="ranks no finding, which a table is of: leave --table out"):
