@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import FITTED_SPLITS, headline_of, metric_rows
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
-from medvlp.models.card import RESEARCH, CardResult, ModelCard, fact_list
+from medvlp.models.card import RESEARCH, SYNTHETIC, CardResult, ModelCard, fact_list
 from medvlp.pages.evaluated import evaluation_facts
 from medvlp.pages.facts import facts_of
 from medvlp.pages.facts_data import card_facts
@@ -28,15 +28,16 @@ def hub_card(inputs: ReportInputs) -> str:
     flags = [flag.sentence for result in inputs.results for flag in result.flags]
     limits = [facts.get("limitations", ""), *(f"Flagged: {sentence}" for sentence in flags)]
     record = inputs.record
+    learnt = record is not None and record.model.provenance.get("synthetic") is True
     return ModelCard(
         name=inputs.study.get("name", inputs.title if record is None else record.model.name),
         licence=inputs.study.get("licence", ""),
-        synthetic=inputs.synthetic,
+        synthetic=inputs.synthetic or learnt,
         prompted=record is not None and record.model.prompted,
         results=[] if best is None else list(_results(inputs, best)),
         sections=[
             ("In short", summary_of(inputs.results)),
-            ("Use", facts.get("intended_use", RESEARCH)),
+            ("Use", f"{SYNTHETIC}\n\n" * learnt + facts.get("intended_use", RESEARCH)),
             ("What it is", " ".join(facts[name] for name in _FACTS if name in facts)),
             ("What was judged", "\n".join(f"- {what}: {words}" for what, words in evaluation_facts(inputs, facts))),
             ("Results", "" if best is None else _table(best)),

@@ -42,6 +42,20 @@ def test_the_hub_card_says_limits_and_flags_and_no_licence_that_nobody_gave(inpu
     assert (own["license"], own["license_name"]) == ("other", "Ask us")
 
 
+@pytest.mark.parametrize("learnt", [False, True])
+def test_the_hub_card_says_where_a_model_learnt_though_it_was_judged_on_patients(
+    inputs: ReportInputs, learnt: bool
+) -> None:
+    assert inputs.record is not None
+    model = inputs.record.model.model_copy(update={"provenance": {"synthetic": learnt}})
+    data = inputs.record.data.model_copy(update={"synthetic": False})
+    record = inputs.record.model_copy(update={"model": model, "data": data})
+    results = tuple(replace(each, synthetic=False) for each in inputs.results)
+    text = hub_card(replace(inputs, record=record, results=results))
+    assert ("synthetic-data" in _front(text)["tags"]) is learnt
+    assert ("Trained on synthetic data" in text) is learnt
+
+
 def test_a_record_comes_back_as_it_was_and_damage_is_named(inputs: ReportInputs, tmp_path) -> None:
     assert inputs.record is not None
     path = tmp_path / "evaluation.json"
