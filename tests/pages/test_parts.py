@@ -299,3 +299,12 @@ def test_left_against_right_does_not_lead_where_the_mean_over_findings_is_not_de
     )
     assert heads == ["edema", "nodule", "macro average"]
     assert "<dt>Findings</dt><dd>2: edema, nodule</dd>" in page
+
+
+def test_where_there_are_no_heat_maps_no_picture_is_called_one(inputs: ReportInputs) -> None:
+    for maps in (True, False):
+        items = tuple(item if maps else replace(item, heat_map=None) for item in inputs.gallery)
+        page = render_report(replace(inputs, gallery=items))
+        errors = page.partition('id="errors"')[2].partition("</section>")[0]
+        assert errors.count("<b>Worst miss</b>") == 1
+        assert ("Right: under the model's heat map" in errors) is maps
