@@ -12,7 +12,7 @@ from medvlp.text.assertion import Presence, assertions
 from medvlp.text.blanks import plain_lines
 from medvlp.text.language import is_english
 from medvlp.text.location import is_device, places
-from medvlp.text.ontology import Term, findings, terms, word_class
+from medvlp.text.ontology import Term, findings, respelt, terms, word_class
 from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
@@ -165,7 +165,8 @@ def _of_stretch(
 
 def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
     """Return the terms, also what shares a predicate: "heart size and mediastinal contours are normal"."""
-    every, words = terms().every(tokens), [token.word for token in tokens]
+    words = [token.word for token in tokens]
+    every = terms().every(tuple(replace(token, word=respelt(token.word)) for token in tokens))
     found = longest(every)
     for each in sorted(every, key=lambda each: -len(each.at)):
         subject = set(each.at).difference(*(term.at for term in found))

@@ -6,6 +6,7 @@ codes has one, a code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -183,6 +184,27 @@ def terms() -> Phrases[Term]:
         for line in (finding.terms if kind == "term" else getattr(finding, kind))
     ]
     return Phrases([*entries, *((line, Term("", "ignored")) for line in ignored())])
+
+
+@cache
+def respelt(word: str) -> str:
+    """Return the word of the lexicon that an unknown one misspells, with its consonants and no vowels but its own.
+
+    Example:
+        >>> [respelt(word) for word in ("pnuemothorax", "effussion", "hemithorax", "fibrosus")]
+        ['pneumothorax', 'effusion', 'hemithorax', 'fibrosus']
+    """
+    meant = word if len(word) < 7 or word in terms().words else _by_consonants().get(_consonants(word), word)
+    return meant if set(word) <= set(meant) else word
+
+
+@cache
+def _by_consonants() -> dict[str, str]:
+    return {_consonants(word): word for word in sorted(terms().words) if len(word) > 6}
+
+
+def _consonants(word: str) -> str:
+    return word[0] + re.sub(r"[aeiouy]|(.)(?=\1)", "", word[1:])
 
 
 @cache

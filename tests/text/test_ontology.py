@@ -6,6 +6,7 @@ from pydicom.sr.codedict import codes
 from medvlp.core.errors import ConfigError
 from medvlp.phantom.facts import FINDINGS
 from medvlp.text.labels import label_report
+from medvlp.text.mentions import read_report
 from medvlp.text.ontology import VOCABULARIES, ancestors, findings, load, terms, vocabulary, word_class
 from medvlp.text.phrases import tokens_of
 from tests.text.notation import written_out
@@ -30,6 +31,23 @@ def test_a_finding_is_found_by_its_title_or_by_its_first_phrase(key: str) -> Non
     phrase = max(written_out(findings()[key].terms[0]), key=len).replace(" .. ", " ")
     found = {value.finding for each in terms().find(tokens_of(phrase)) for value in each.values}
     assert key in found
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "Small left pnuemothorax. No effussion or opacitiy.",
+            "pneumothorax present, effusion absent, lung_opacity absent",
+        ),
+        ("Cardiomegally, atelectesis", "cardiomegaly present, atelectasis present"),
+        ("No consolidatoin.", "consolidation absent"),
+        ("The right hemithorax and the annulus fibrosus.", ""),
+        ("Ankle joint effusion, vasogenic edema, opacification of the left mastoid, fatty infiltration.", ""),
+    ],
+)
+def test_misspelt_findings_are_read_and_what_is_none_of_the_chest_is_not(written: str, read: str) -> None:
+    assert ", ".join(f"{each.finding} {each.presence}" for each in read_report(written)) == read
 
 
 @pytest.mark.parametrize(
