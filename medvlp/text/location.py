@@ -22,7 +22,15 @@ _FORMER = re.compile(  # in front of a size of an earlier film
 )
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
+_PREDICATE = re.compile(  # "on the right is now = moderate in size"
+    r"(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*(?:is|are|remain|appear) "
+    rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
+    r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
+)
 SIDES = {"left": "right", "right": "left"}  # and the other one
+_EVENTS = frozenset(
+    ("due", "secondary", "removal", "placement", "insertion", "development", "appearance", "resolution")
+)
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
 
@@ -96,6 +104,9 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
+            view |= words[found.last + 1 : found.last + 3] == ["is", "clear"] and all(
+                found.first > t.last for t in terms
+            )
             if not (beside or graded or verb or without or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)
                 yield _Fact(kind, "bilateral" if both else found.values[0], found.first)
@@ -202,8 +213,10 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
         return after[:1]
     if after and fact.kind in _WHERE and _opens_clause(words, at):
         return after[:1]
-    if fact.kind in _IN_FRONT_ONLY:  # or in apposition: "effusion, small in size"
-        return before[-1:] if words[at - 1] == "," else []
+    if fact.kind in _IN_FRONT_ONLY:  # or in apposition, or said of it: "effusion, small in size", "effusion is small"
+        said = " ".join([*words[terms[before[-1]].last + 1 : at], "=", *words[at:], ""]) if before else ""
+        graded = fact.kind == "severity" and _PREDICATE.match(said)
+        return before[-1:] if words[at - 1] == "," or graded else []
     if fact.kind in _WHERE and after and not before and _is_of_clause_before(words, at, first):
         return []
     return _coordinated(before, words, terms) if before else after[:1]
@@ -245,7 +258,7 @@ def _behind_preposition(words: list[str], at: int) -> bool:
     back = words[max(0, at - 3) : at]
     while back and (back[-1] in _OF_PLACES or back[-1] in ("left", "right")):
         back.pop()
-    own = {"due", "secondary", "removal"}.isdisjoint(back[-2:-1])  # not "due to left effusion"
+    own = _EVENTS.isdisjoint(back[-2:-1])  # not "due to left effusion"
     return bool(back) and own and (back[-1] == "of" or back[-1] in word_class("prepositions"))
 
 

@@ -20,6 +20,10 @@ from medvlp.text.sentences import sentence_spans
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
+_MORE = re.compile(
+    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:persist|remain|is|are|has|have)(?!\S))"
+)
+_OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +183,19 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Repeat a finding of which more is said on the other side: "has cleared on the right but persists on the left"."""
-    words, verbs = [token.word for token in tokens], ("persist", "remain", "is", "are")
-    joints = [at for at in range(1, len(words) - 1) if words[at] in ("but", "and") and words[at + 1] in verbs]
+    """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
+    words = [token.word for token in tokens]
+    joints = [*_MORE.finditer(" ".join(words))]
     found = terms().find(tokens) if joints else []
-    for place in reversed(joints):
-        clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[place + 1 :]))[0].split()
-        before = [term for term in found if term.last < place]
-        apart = not before or any(place < term.first <= place + len(clause) for term in found)
-        if apart or not {"than", "to", "from", "into"}.isdisjoint(clause) or is_device(before[-1]):
+    for joint in reversed(joints):
+        at = joint.string.count(" ", 0, joint.start())
+        place = at + joint[0].count(" ")  # the finding is repeated behind it
+        clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[at + 1 :]))[0].split()
+        before = [term for term in found if term.last < at]
+        apart = not before or any(at < term.first <= at + len(clause) for term in found)
+        if apart or not _OF_ANOTHER.isdisjoint(clause) or (is_device(before[-1]) and not joint["side"]):
             continue
-        near = words[max(before[-1].first - 4, 0) : place]
+        near = words[max(before[-1].first - 4, 0) : before[-1].first if joint["side"] else at]
         said, other = {"left", "right"}.intersection(near), {"left", "right"}.intersection(clause)
         if len(said) == len(other) == 1 and said != other:
             subject = tokens[before[-1].first : before[-1].last + 1]

@@ -102,6 +102,8 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ),
         ("R IJ line and L chest tube.", {"central_line": "right", "chest_tube": "left"}),
         ("L1 fracture, lateral L spine.", {"fracture": ""}),
+        ("Right pneumothorax with development of left effusion.", {"pneumothorax": "right", "effusion": "left"}),
+        ("Right IJ line with placement of left chest tube.", {"central_line": "right", "chest_tube": "left"}),
         (
             "Effusions at the left and right base have increased with atelectasis.",
             {"effusion": "bilateral", "atelectasis": "bilateral"},
@@ -129,7 +131,6 @@ def test_the_nearest_finding_that_is_explained_or_accompanied_gives_its_place_wi
         ("None on the left, effusion on the right.", "present", "right"),
         ("There is a nodule in the left lower lobe, not seen on the right.", "present", "left"),
         ("Effusion is seen on the left, absent on the right.", "present", "left"),
-        ("Effusion has increased on the left and has resolved on the right.", "present", "left"),
         ("Effusion is not seen on the right.", "absent", "right"),
         ("Effusion: none on the right.", "absent", "right"),
         ("Effusion: none.", "absent", ""),
@@ -149,6 +150,23 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
             "The effusion has cleared on the right but persists on the left.",
             [("effusion", "absent", "right"), ("effusion", "present", "left")],
         ),
+        (
+            "Effusion has increased on the left and has resolved on the right.",
+            [("effusion", "present", "left"), ("effusion", "absent", "right")],
+        ),
+        (
+            "The right effusion has resolved and the left has increased.",
+            [("effusion", "absent", "right"), ("effusion", "present", "left")],
+        ),
+        (
+            "The left pneumothorax is unchanged, the right has cleared",
+            [("pneumothorax", "present", "left"), ("pneumothorax", "absent", "right")],
+        ),
+        (
+            "The right chest tube is in place and the left has been removed.",
+            [("chest_tube", "present", "right"), ("chest_tube", "absent", "left")],
+        ),
+        ("The right effusion is small and the left is clear.", [("effusion", "present", "right")]),
         (
             "The right lower lobe opacity has resolved, but remains in the left base.",
             [("lung_opacity", "absent", "right"), ("lung_opacity", "present", "left")],
@@ -239,6 +257,11 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
         ("Large right hilum and small left effusion.", "mild"),
         ("Mild to moderate edema.", "moderate"),
         ("Interval decrease from large to small effusion.", "mild"),
+        ("Effusion is small.", "mild"),
+        ("The pneumothorax on the right is now large and apical.", "severe"),
+        ("Effusions are small to moderate.", "moderate"),
+        ("The effusion is not large, was moderate and is slightly less.", ""),
+        ("Effusion is small bowel artifact.", ""),
         ("Effusion.", ""),
     ],
 )
