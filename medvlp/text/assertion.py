@@ -183,8 +183,9 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             word = "year_"
         elif word in word_class("months") or (word == "may" and before in word_class("of_time")):
             word = "month_"
-        elif word == "-" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
-            word = "negative"
+        elif word in "-+" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
+            leads = tokens[0].word == "(" and tokens[1].word in "-+"  # "(-) effusion (+) edema"
+            word = "ticked" if word == "+" else "no" if leads else "negative"
         elif place == listed or (place > listed and (word in _BULLETS or _NUMBER.fullmatch(before + word))):
             word = again
         elif listed < place < len(tokens) - 1 and word in (".", ";"):

@@ -36,7 +36,7 @@ _TITLES: dict[str, tuple[str, ...]] = {
     "indication": (
         "indication", "indications", "history", "clinical history", "clinical indication", "clinical information",
         "clinical details", "clinical data", "clinical statement", "reason for exam", "reason for examination",
-        "reason for study", "reason for this examination", "medical history", "patient history",
+        "reason for study", "reason for this examination", "medical history", "patient history", "clinical",
     ),
     "technique": ("technique", "techniques", "method", "protocol", "views"),
     "comparison": ("comparison", "comparisons", "comparison study", "prior", "prior studies", "previous studies"),

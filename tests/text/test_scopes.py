@@ -307,6 +307,19 @@ STATEMENTS = {
     },
     "No effusion, lungs clear.": {"effusion": "absent", "consolidation": "absent"},
     "Increase in the effusion since the chest tube was removed.": {"effusion": "present", "chest_tube": "absent"},
+    "CT is recommended for further evaluation of the nodule.": {"nodule": "present"},
+    "Surveillance of this mass is advised.": {"mass": "present"},
+    "Evaluation of the lungs for a nodule is limited.": {"nodule": "conditional"},
+    "Further evaluation of the chest for metastases.": {"lung_tumor": "conditional"},
+    "Skin fold mimicking pneumothorax.": {"pneumothorax": "absent"},
+    "The lucency simulates a pneumothorax.": {"pneumothorax": "absent"},
+    "No pneumothorax on the right where a chest tube is in place.": {"pneumothorax": "absent", "chest_tube": "present"},
+    "no effusion or ptx cardiac silhouette mildly enlarged": {"pneumothorax": "absent", "cardiomegaly": "present"},
+    "-ve for pneumothorax": {"pneumothorax": "absent"},
+    "Pneumothorax -ve, effusion +ve": {"pneumothorax": "absent", "effusion": "present"},
+    "(-) pneumothorax, (+) effusion": {"pneumothorax": "absent", "effusion": "present"},
+    "(+) effusion (-) pneumothorax (-) edema": {"effusion": "present", "pneumothorax": "absent", "edema": "absent"},
+    "Pneumothorax (-) effusion (+) edema (-)": {"pneumothorax": "absent", "effusion": "present", "edema": "absent"},
 }
 
 

@@ -73,6 +73,7 @@ def test_every_header_convention_gives_the_same_sections(text: str) -> None:
         ("CLINICAL DETAILS", "indication"),
         ("Clinical information", "indication"),
         ("CLINICAL STATEMENT", "indication"),
+        ("CLINICAL", "indication"),
         ("CLINICAL DATA", "indication"),
         ("Reason for this examination", "indication"),
         ("PRIOR STUDIES", "comparison"),
