@@ -14,16 +14,18 @@ from medvlp.io.deidentify.known import REMOVED, KnownWords
 from medvlp.text.blanks import plain_blanks
 from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
+_MONTH = (  # "mai" is no part of a word; French and German ones where they differ
+    r"(?:mai\b|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|f[ée]v|avr|jui|ao[uû]|d[ée]c|m[äa]rz|okt|dez)[a-z]*)\.?"
+)
 _NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
     r"nov(?:ember)?|dec(?:ember)?)"
 )
 _LABEL = (
-    r"(?:hospital|unit|serial|licen[cs]e|certificate|beneficiary)(?=\s+(?:no|num))|licen[cs]e plate|s/n|vin|gmc|npi|"
-    r"mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|encounter|"
-    r"visit|order|phone|telephone|tel\.?|fax|pager|beeper|bleep|ext\.?|x(?=\d{4,5}\b)|passport|insurance|policy|nhs|chi|"
-    r"health card|p\.?o\.? box|apt|ward|room|bed"
+    r"(?:hospital|unit|serial|lot|licen[cs]e|certificate|beneficiary)(?=\s*(?:no|num|#))|licen[cs]e plate|s/n|vin|gmc|"
+    r"npi|mrn|m\.r\.n\.|medical record|accession|acc|patient id|pat\.? id|id|ssn|dob|date of birth|account|acct|"
+    r"encounter|visit|order|phone|telephone|t[ée]l\.?|fax|pager|beeper|bleep|ext\.?|x(?=\d{4,5}\b)|passport|insurance|"
+    r"policy|nhs|chi|health card|p\.?o\.? box|apt|ward|room|bed"
 )
 _BY = (
     r"(?:electronically |digitally )?(?:dictated|signed|read|reported|interpreted|reviewed|approved|verified|"
@@ -31,11 +33,12 @@ _BY = (
 )
 _ROLE = (
     r"attending(?: physician| radiologist)?|radiologist|resident|fellow|referring physician|ordering provider|"
-    r"technologist|technician|physician|transcriptionist|reader|reviewer|signed|surgeon|registrar|radiographer"
+    r"tech(?:nologist|nician)?|physician|transcriptionist|reader|reviewer|signed|surgeon|registrar|radiographer"
 )
 _TOLD = (
     r"(?:seen(?! by XX)|(?:perform|referr|request|order|enter|check|typ|validat|scann)ed) by|d/w|surname|"
-    r"patient|name|next of kin|(?:discussed|spoken?|consulted|communicated) with|"
+    r"patient|name|next of kin|message left (?:with|for)|"
+    r"(?:discussed|spoken?|consulted|communicated)(?-i:(?: [a-z]+){0,3}) with|"
     r"(?:called|spoke|relayed|conveyed|reported|(?:tele)?phoned|communicated) to"
 )
 _KIN = "wife|husband|mother|father|daughter|son|brother"
@@ -48,7 +51,7 @@ _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an exami
 )
 _START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
 _CAPITAL = f"[{''.join(filter(str.isupper, map(chr, range(0x1F00))))}]"  # Latin with all accents, Greek, Cyrillic
-_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd)"
+_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd|Court|Terrace|Crescent|Parkway|Highway)"
 _PLACE = r"(?:Hospital|Cent[er]{2}|Nursing Home|Clinic|Infirmary|Health(?:care| System)|University|Institute|Hospice)"
 
 
@@ -97,15 +100,15 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i)\b(?:\d\d?[-/.]?{_NAMED}[-/.]?(?:19|20)?\d\d|{_NAMED}[-/.]\d\d?[-/.](?:19|20)?\d\d)\b",  # 05JAN2020
         rf"(?i)\b(?:19|20)\d\d[-/.]?{_NAMED}[-/.]?\d\d?\b",
         rf"(?i)\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b",
-        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}[\s,-]+\d{{2,4}}\b",
-        rf"(?i)\b{_MONTH},?(?:\s+of)?\s+(?:19|20|['’])\d\d\b",
+        rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th|er|\.)?[\s-]+(?:of\s+)?{_MONTH}[\s,-]+\d{{2,4}}\b",
+        rf"(?i)\b{_MONTH},?(?:\s+of)?[\s-]+(?:19|20|['’])\d\d\b",
         rf"(?i)\b{_NAMED}\b\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\s*[mc]m\b)",
         rf"(?i)\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+|(?-i:(?!may\b))){_NAMED}\b\.?(?!\w)",
         r"\b(?:0?[1-9]|[12]\d|3[01])[-/.](?:0?[1-9]|[12]\d|3[01])[-/.](?:(?:19|20)\d\d|\d\d)\b",
         r"\b(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?:T\d\d:?\d\d(?::?\d\d)?Z?)?\b",
         r"\b(?:(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|(?:19|20)\d\d(?:/0?[1-9]|-0[1-9]|[-/]1[0-2]))\b",
         r"(?i)(?:(?<=\bon )|(?<=\bfrom )|(?<=\bdated )|(?<=\bsince )|(?<=\bcomparison: )|(?<=\bstudy of ))"
-        r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?! of\b)",
+        r"(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])\b(?!(?: to \d/\d)? (?:of|strength)\b)",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s*[aApP]\.?[mM]\b\.?)?",
         r"(?i)\b(?:\d\d?[ \t]*(?:[ap]\.m\.|[ap]m\b)|(?:[01]\d|2[0-3])[:.]?[0-5]\d[ \t]*(?:hrs?|hours?|h)\b)",
         rf"(?i)(?<=\bat )(?<!T[EIR] at )(?:[01]\d|2[0-3])[0-5]\d(?=(?:[ \t]+and at \d{{4}})?{ends})",
@@ -125,10 +128,13 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"signed electronically)[ \t]*:[ \t]*|/s/[ \t]*)(?:{weak})(?=[\s,.;]|$)",
         rf"(?i:\b(?:re|cc|to|from|{_KIN}):[ \t]*)(?=(?:{_CAPITAL}(?:\.|[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)"
         rf")|[^\s,]+,)[ \t]+{_CAPITAL})(?:{weak})(?=[\s,.;]|$)",
+        rf"\b(?i:{_KIN})(?::[ \t]*|[ \t]+\()(?={_CAPITAL}[a-z'’-]+[ \t]*(?:[,;.)\n]|$)){only}",
+        rf"\A\s*+{only},[ \t]*+{only}(?:[ \t]+{only})?(?=[ \t]*\n)",
+        rf"{_START}{_CAPITAL}(?:[^\W\d_]|['’-])++\^{_CAPITAL}[\w^'’-]*+",  # Doe^Jane
         rf"\b(?i:{_KIN}|baby (?:boy|girl))[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
         rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*(?:y|[MF]\b))",
         rf"{_START}{only},?[ \t]+{only}(?=,[ \t]+\d{{1,3}}[- ]*(?:[MF]\b|y\w*[ /-]*o)|,?[ \t]+(?:DOB|MRN)\b)",
-        rf"(?:(?<=\bI, )(?={weak},)|(?<=\b[Bb]y )(?=(?:{_CAPITAL}\.[ \t]*)+{_CAPITAL}[a-z])){weak}",
+        rf"(?:(?<=\bI, )(?={weak},)|(?<=\b[Bb]y )(?=(?:{_CAPITAL}\.[ \t]*)+(?!{_CAPITAL}\.){only})){weak}",
         rf"\b(?=(?:{_CAPITAL}\.|[^\W\d]+)[ \t]+{_CAPITAL}){weak}(?= (?:agree|concur|was (?:notified|informed|paged)))",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
         rf"{_START}{weak},?[ \t]+(?:DO(?=[ \t]*(?:[,.;)\n]|$))|(?:R\.?N\.?|PA-C|R\.T\.|CRNP|APRN|DNP)(?!\w)|RT(?=\())",
@@ -136,8 +142,10 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:\b(?:{_ROLE})[ \t]*:[ \t]*)(?!{sentence})(?:{name})(?=[\s,.;]|$)",
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:PA[ \t]+)?(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
-        rf"\b\d{{1,5}}[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
-        rf"(?i)\b(?:(?:nonage|cente)narian|nineties|{_OLD}(?=[- ]*(?:years?|yrs?|y(?:[./]?o\.?)?[mf]?|(?-i:[MF]))\b))",
+        rf"\b\d{{1,5}}[A-Za-z]?[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
+        rf"\b{_CAPITAL}\w*(?:str(?:aße|asse|\.)|weg|platz|allee)[ \t]+\d{{1,4}}[a-z]?\b",
+        r"(?i)\b(?<!\btemp )(?<!\btmax )(?<!\btemperature )(?<!\bfever to )(?<!\bfebrile to )"
+        rf"(?:(?:nonage|cente)narian|nineties|{_OLD}(?=[- ]*(?:years?|yrs?|y(?:[./]?o\.?)?[mf]?|(?-i:[MF](?!/)))\b))",
         rf"(?i)(?:(?<=\bage )|(?<=\bage: )|(?<=\baged )){_OLD}\b",
     ))  # fmt: skip
 
