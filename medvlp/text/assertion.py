@@ -24,7 +24,6 @@ _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical",
 _BULLETS = frozenset("-–•*·")
 _NUMBER = re.compile(r"\d+[.)]|[a-z]\)")  # of an item of a list
 _AGAIN: dict[Presence | None, str] = {"absent": "no", "uncertain": "possible", "conditional": "if"}  # of listed items
-_SLIGHT = frozenset(("mild", "small", "tiny", "trace", "minimal", "slight", "moderate"))  # nobody denies what is such
 _ALTERNATIVE_WITHIN = 5  # words between "or" and the reading that follows it
 
 
@@ -164,8 +163,11 @@ def _run_on(words: list[str], cue: int, terms: Sequence[Found[Term]]) -> int:
     for before, term in pairwise(terms):
         between, last = words[before.last + 1 : term.first], words[term.last]
         named = not word_class("examined").isdisjoint([*between, words[term.first]]) and subjects.issuperset(between)
-        graded = not _SLIGHT.isdisjoint(between[:1]) and "or" not in words[before.last :]
-        if before.first > cue and (graded or (named and (last.endswith("ed") or last in word_class("predicates")))):
+        graded = not word_class("never_denied").isdisjoint(between[:1]) and "or" not in words[before.last :]
+        steady = not between and not word_class("predicates").isdisjoint(words[term.last + 1 : term.last + 2])
+        steady &= {".", ",", ";", "and", "in", "from", "since"}.issuperset(words[term.last + 2 : term.last + 3])
+        stated = graded or steady or (named and (last.endswith("ed") or last in word_class("predicates")))
+        if before.first > cue and stated:
             return term.first
     return len(words)
 

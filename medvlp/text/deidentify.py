@@ -14,8 +14,8 @@ from medvlp.io.deidentify.known import REMOVED, KnownWords
 from medvlp.text.blanks import plain_blanks
 from medvlp.text.report_words import BARE, PARTS, SMALL, clinical_words
 
-_MONTH = (  # "mai" is no part of a word; French and German ones where they differ
-    r"(?:mai\b|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|f[ée]v|avr|jui|ao[uû]|d[ée]c|m[äa]rz|okt|dez)[a-z]*)\.?"
+_MONTH = (
+    r"(?:mai\b|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|f[ée]v|avr|jui|ao[uû]|déc|märz|okt|dez)[a-z]*)\.?"
 )
 _NAMED = (  # whole words, so that "marked 3" and "decreased 2" are none
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"

@@ -28,9 +28,7 @@ _PREDICATE = re.compile(  # "on the right is now = moderate in size"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
 )
 SIDES = {"left": "right", "right": "left"}  # and the other one
-_EVENTS = frozenset(
-    ("due", "secondary", "removal", "placement", "insertion", "development", "appearance", "resolution")
-)
+_EVENTS = frozenset(("due", "secondary", "removal", "placement", "development", "appearance", "resolution"))
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
 
@@ -104,9 +102,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
-            view |= words[found.last + 1 : found.last + 3] == ["is", "clear"] and all(
-                found.first > t.last for t in terms
-            )
+            view |= found.last + 2 not in used and words[found.last + 1 : found.last + 3] == ["is", "clear"]
             if not (beside or graded or verb or without or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)
                 yield _Fact(kind, "bilateral" if both else found.values[0], found.first)

@@ -21,8 +21,10 @@ NOT_ENGLISH = "A report is not in English: only English reports can be read, so 
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
 _MORE = re.compile(
-    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:persist|remain|is|are|has|have)(?!\S))"
+    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:(?:persist|remain|is|are|has|have)(?!\S)|"
+    r"(?:improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared) (?:in|on|at) ))"
 )
+_ANOTHER = re.compile(r"(?<= )(?:left|right|new|similar|tiny|small|moderate|large) (?=one(?! [cm]m\b)(?!\S))")
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
@@ -184,6 +186,12 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
+    for one in reversed(
+        [*_ANOTHER.finditer(" ".join(token.word for token in tokens))]
+    ):  # "but a small one on the left"
+        at = one.string.count(" ", 0, one.end())
+        if before := terms().find(tokens[:at]):
+            tokens = (*tokens[:at], *tokens[before[-1].first : before[-1].last + 1], *tokens[at + 1 :])
     words = [token.word for token in tokens]
     joints = [*_MORE.finditer(" ".join(words))]
     found = terms().find(tokens) if joints else []

@@ -168,6 +168,19 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
         ),
         ("The right effusion is small and the left is clear.", [("effusion", "present", "right")]),
         (
+            "There is no pneumothorax on the left, however a small one is seen on the right.",
+            [("pneumothorax", "absent", "left"), ("pneumothorax", "present", "right")],
+        ),
+        (
+            "No effusion, though a small one could be missed.",
+            [("effusion", "absent", ""), ("effusion", "uncertain", "")],
+        ),
+        (
+            "Effusions have resolved on the left and improved on the right.",
+            [("effusion", "absent", "left"), ("effusion", "present", "right")],
+        ),
+        ("A nodule with a new one cm cavity.", [("nodule", "present", ""), ("lung_cavity", "present", "")]),
+        (
             "The right lower lobe opacity has resolved, but remains in the left base.",
             [("lung_opacity", "absent", "right"), ("lung_opacity", "present", "left")],
         ),
