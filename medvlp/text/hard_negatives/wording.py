@@ -20,7 +20,8 @@ _VERBS = re.compile(
     r"|without|since|from|compared|either|neither|any|change|changes|changed|interval|other|further|evidence|signs?|no|or|nor"
     r"|and|both|bilateral(?:ly)?|consistent|suggest\w*|represent\w*|reflect\w*|due|likely|possible|possibly|probable|stable"
     r"|unchanged|new|persistent|increased|decreased|worsening|improving|resolved|prior|previous(?:ly)?|removed|removal|known"
-    r"|resolving|remains?|appears?|persists?|again|two|three|four|five|six|multiple|several|numerous)\b|[,;:()<>\d]",
+    r"|resolving|remains?|appears?|persists?|again|two|three|four|five|six|multiple|several|numerous)\b"
+    r"|[,;:()<>\d]| [-–] ",
     re.IGNORECASE,
 )
 AGREEMENT = {
@@ -80,7 +81,8 @@ _PLACES: Mapping[str, tuple[str, ...]] = {
 _SPELLED = sorted((key for key in _PLACES if key.islower()), key=len, reverse=True)
 _PLACE = re.compile(rf"\b(?:(?i:{'|'.join(_SPELLED)})|R[UML]L|L[UL]L)\b")
 _ANY_PLACE = re.compile(
-    r"\b(?:ap(?:ex|ical|ices)|bas(?:e|es|al|ilar)|lobes?|zones?|R[UML]L|L[UL]L|perihilar|lingula\w*)\b"
+    r"\b(?:ap(?:ex|ical|ices)|bas(?:e|es|al|ilar)|lobes?|zones?|R[UML]L|L[UL]L|perihilar|lingula\w*"
+    r"|(?:upper|mid(?:dle)?|lower) (?:and|or))\b"
 )
 # A place that the other side lacks would give the copy away.
 _ONE_SIDED = re.compile(
@@ -358,6 +360,8 @@ def affirm_one(sentence: str, words: str) -> str | None:
         >>> affirm_one("No effusion or pneumothorax.", "pneumothorax")
         'Pneumothorax. No effusion.'
     """
+    if re.match(r"(?:as|compared|given|in|on|since|unlike|with)\b", sentence, re.IGNORECASE):
+        return None  # "Compared to the prior." would be left
     clauses = split_clauses(sentence)
     own = [clause for clause in clauses if words.lower() in clause.lower()]
     stated = affirm(own[0]) if len(own) == 1 and len(clauses) > 1 else None
