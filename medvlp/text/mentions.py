@@ -21,7 +21,8 @@ NOT_ENGLISH = "A report is not in English: only English reports can be read, so 
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
 _MORE = re.compile(
-    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:(?:persist|remain|is|are|has|have)(?!\S)|"
+    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:"
+    r"(?:persist|remain|is|are|has|have|cannot be)(?!\S)|"
     r"(?:improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared) (?:in|on|at) ))"
 )
 _ANOTHER = re.compile(r"(?<= )(?:left|right|new|similar|tiny|small|moderate|large) (?=one(?! [cm]m\b)(?!\S))")
@@ -205,7 +206,7 @@ def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             continue
         near = words[max(before[-1].first - 4, 0) : before[-1].first if joint["side"] else at]
         said, other = {"left", "right"}.intersection(near), {"left", "right"}.intersection(clause)
-        if len(said) == len(other) == 1 and said != other:
+        if (len(said) == len(other) == 1 and said != other) or words[place + 1] == "cannot":
             subject = tokens[before[-1].first : before[-1].last + 1]
             tokens = (*tokens[: place + 1], *subject, *tokens[place + 1 :])
     return tokens

@@ -172,6 +172,10 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
             [("pneumothorax", "absent", "left"), ("pneumothorax", "present", "right")],
         ),
         (
+            "A fracture is not identified, but cannot be excluded.",
+            [("fracture", "absent", ""), ("fracture", "uncertain", "")],
+        ),
+        (
             "No effusion, though a small one could be missed.",
             [("effusion", "absent", ""), ("effusion", "uncertain", "")],
         ),
