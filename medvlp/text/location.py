@@ -23,7 +23,7 @@ _FORMER = re.compile(  # in front of a size of an earlier film
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
 _PREDICATE = re.compile(  # "on the right is now = moderate in size"
-    r"(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*(?:is|are|remain|appear) "
+    r"(?:: |(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*(?:is|are|remain|appear) )?"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
 )

@@ -275,6 +275,8 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
         ("Mild to moderate edema.", "moderate"),
         ("Interval decrease from large to small effusion.", "mild"),
         ("Effusion is small.", "mild"),
+        ("Left effusion small.", "mild"),
+        ("Effusion: moderate to large.", "severe"),
         ("The pneumothorax on the right is now large and apical.", "severe"),
         ("Effusions are small to moderate.", "moderate"),
         ("The effusion is not large, was moderate and is slightly less.", ""),

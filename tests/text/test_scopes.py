@@ -316,6 +316,7 @@ STATEMENTS = {
     "No pneumothorax on the right where a chest tube is in place.": {"pneumothorax": "absent", "chest_tube": "present"},
     "no effusion or ptx cardiac silhouette mildly enlarged": {"pneumothorax": "absent", "cardiomegaly": "present"},
     "Edema is not thought to be present.": {"edema": "absent"},
+    "Pneumonia less likely but possible.": {"pneumonia": "uncertain"},
     "There is no evidence that the pneumothorax has resolved.": {"pneumothorax": "present"},
     "no pneumothorax effusion unchanged": {"pneumothorax": "absent", "effusion": "present"},
     "no effusion right lower lobe opacity consistent with pneumonia": {
