@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from medvlp.data.prepare import pool_name
 from medvlp.data.quarantine import Quarantined, quarantined
 from medvlp.data.stack_files import FileStack, write_stack_file
 from medvlp.data.stacks import LazyStack
+from medvlp.data.worker_tensors import SharedBlocks
 from medvlp.models.encoders.slices import SliceEncoder
 
 _CHUNK = 16  # slices that are read and encoded at a time
@@ -226,14 +228,15 @@ def _opened(
         batch_size=None,
         sampler=list(rows),
         num_workers=min(workers, max(1, len(rows))),
-        worker_init_fn=_begin_worker,
+        worker_init_fn=partial(_begin_worker, SharedBlocks(workers)),
         multiprocessing_context=start_method(),
         prefetch_factor=1,  # a volume of pixels is large
     )
     yield from received(iter(loader))
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
+    blocks.begin(worker)
     torch.set_num_threads(1)
     leave_signals_to_parent()
 
