@@ -137,12 +137,12 @@ def _sweep_summary(table: Table) -> str:
     digits, least = digits_of(measure), kind is not None and kind.better == "lower"
     best, reading = (min if least else max)(read, key=lambda pair: pair[1].mean or 0.0)
     words += f" {_title(measure)} is {'lowest' if least else 'highest'} for {best.name}: "
-    words += f"{reading.mean:.{digits}f}, the mean of {_seeds(len(reading.values))}"
+    over, around = f"{100 * table.level:g} % over patients", _minus(range_words(reading.over_patients, digits))
+    words += f"{reading.mean:.{digits}f} ({over} {around}), the mean of {_seeds(len(reading.values))}"
     less = reading.difference
     if less is not None and less.over_patients.low is not None:
         around = _minus(range_words(less.over_patients, digits, signed=True))
-        more = _minus(f"{less.value:+.{digits}f}")
-        words += f", {more} ({100 * table.level:g} % over patients {around}) to {table.reference}"
+        words += f", {_minus(f'{less.value:+.{digits}f}')} ({over} {around}) to {table.reference}"
     return f"{words}."
 
 
