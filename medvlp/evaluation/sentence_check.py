@@ -110,12 +110,10 @@ def evaluate_sentence_check(
         unknown = _row("unknown_share", "sentence_calibrated", rows, None, split)
         metrics.append(replace(unknown, value=share, reason=None))
         metrics += _verdict_rows(rows, checker, split)
+        sides = {"first": {"name": "Base rates alone"}, "second": {"name": "Calibrated probability"}}
+        result = replace(result, fitted={"sentences": checker.to_plain()}, options=sides)
     metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
-    result = replace(result, metrics=tuple(metrics))
-    if checker is None:
-        return result
-    sides = {"first": {"name": "Base rates alone"}, "second": {"name": "Calibrated probability"}}
-    return replace(result, fitted={"sentences": checker.to_plain()}, options=sides)
+    return replace(result, metrics=tuple(metrics))
 
 
 def _fit_checker(rows: pd.DataFrame, mean_image: np.ndarray) -> SentenceEvaluator:

@@ -193,8 +193,7 @@ def mark_of(row: Metric, series: str, style: str) -> Mark:
 def _note(row: Metric) -> str:
     """Return why a row has no number."""
     if row.reason == "none_large_enough" and row.counts.min_positives:
-        group = ", and enough patients of the group" if row.group else ""
-        return f"no finding with {row.counts.min_positives} positive cases{group}"
+        return f"no finding with {row.counts.min_positives} positive cases and enough patients"
     return REASONS.get(row.reason or "", "")
 
 

@@ -108,13 +108,10 @@ def _macro_tile(result: Result) -> Tile | None:
     if row is None:
         return None
     several = row.counts.labels_used != 1
-    against = (
-        f"over {row.counts.labels_used} findings; chance is 0.5"
-        if several
-        else f"n {integer(row.counts.n)}; chance is 0.5"
-    )
+    over = f"over {row.counts.labels_used} findings" if several else f"n {integer(row.counts.n)}"
+    rare = "; optimistic, some are rare" if row.reason == "rare_findings" else ""
     name = f"{name_of(result.name, result.title)}: {'macro AUROC' if several else 'AUROC'}"
-    return _tile(name, row, against + ("; optimistic, some are rare" if row.reason == "rare_findings" else ""))
+    return _tile(name, row, f"{over}; chance is 0.5{rare}")
 
 
 def _weakest_finding(best: Result) -> Tile | None:
