@@ -275,6 +275,7 @@ def test_only_on_a_screen_too_narrow_for_a_table_it_says_that_tables_scroll():
     least = dict(re.findall(r"\.scroll table(\.compact)? \{ min-width: (\d+)px; \}", css))
     assert [int(end) + 1 - 2 * 16 for end, _ in hints] == [int(least[""]), int(least[".compact"])]
     assert css.count("scroll →") == len(hints) == 2
+    assert all(".checklist" in table for _, table in hints)  # which breaks its words and fits every screen
 
 
 def test_numbers_after_a_name_written_from_right_to_left_stand_outside_of_it():
