@@ -211,7 +211,7 @@ export class Says {
     if (pane.map?.shown) { this.#hideMap(); return; }
     if (!each) return;
     this.choose(each);
-    $("map").hidden = false; $("map").parentElement.scrollIntoView({ block: "nearest" }); // on a phone the picture lies above what was clicked
+    $("map").hidden = false; $("panes").scrollIntoView({ block: "nearest" }); // on a phone the picture lies above what was clicked
     const body = this.#body("map");
     if (!each.map) {
       body.replaceChildren(h("p", { className: "fine" }, `No map of ${words(each.finding)}: the bundle has no measured hit rate for it, so where it looked would be a guess.`));
