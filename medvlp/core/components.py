@@ -224,10 +224,8 @@ def _words(kind: Any, *, inside: bool = False) -> str:  # noqa: ANN401
         bounds = [f"{words} {getattr(rule, key)}" for rule in rules for key, words in _BOUNDS if hasattr(rule, key)]
         form = ("{} ({})" if inside else "{}, {}") if bounds else "{}"
         return form.format(_words(parts[0], inside=inside), ", ".join(bounds))
-    if isinstance(kind, list):  # what a Callable is called with
-        return f"[{', '.join(map(_words, kind))}]"
-    if parts:
-        return f"{origin.__name__}[{', '.join(_words(part, inside=True) for part in parts)}]"
+    if parts or isinstance(kind, list):  # a list is of what a Callable is called with
+        return f"{origin.__name__ if origin else ''}[{', '.join(_words(p, inside=True) for p in parts or kind)}]"
     return {types.NoneType: "None", ...: "..."}.get(kind) or getattr(kind, "__name__", str(kind))
 
 

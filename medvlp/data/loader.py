@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -263,16 +262,13 @@ def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
     leave_signals_to_parent()
-    if sys.platform == "linux":
+    if start_method() == "fork":  # not on a Mac, which does not tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_parent_asks, daemon=True).start()
 
 
 def _end_when_parent_asks() -> None:
-    """In a worker: end by its parent's SIGTERM alone, with which Python, as it ends, ends what is left, and waits.
-
-    torchrun signals whole groups, and the step after which training stops may still need this worker.
-    """
+    # As Python exits it ends so what is left. torchrun signals whole groups, and the last step may still need this one.
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)  # of an end that is no failure torch says nothing
