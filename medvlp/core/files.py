@@ -26,15 +26,15 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
     """Refuse, before any work, to write a file over one that is read, or where none can be written; or twice.
 
     Raises:
-        UserError: if an output is an input or a folder, two are the same, or a folder cannot be written to.
+        UserError: if an output is an input, a folder or a device, two are the same, or a folder cannot be written to.
     """
     read, written = {path.resolve() for path in inputs}, set[Path]()
     for path in outputs:
         place = path.resolve()
         if place in read:
             raise UserError(f"{path} is read by this command and would be written over: name another file to write.")
-        if place.is_dir():
-            raise UserError(f"{path} is a folder: name a file to write.")
+        if path.exists() and (not path.is_file() or path.parent == Path("/dev")):  # root would replace a device
+            raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no plain file'}: name a file to write.")
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)
@@ -229,7 +229,7 @@ def refuse_write(error: Exception, path: Path) -> NoReturn:
         ) from error
     # A file where a folder should be is the user's too.
     refused = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
-    if getattr(error, "errno", None) in refused:
+    if (isinstance(error, FileNotFoundError) and not path.parent.is_dir()) or getattr(error, "errno", None) in refused:
         raise UserError(f"{path} cannot be written ({error}): choose a folder you may write to.") from error
     raise error
 

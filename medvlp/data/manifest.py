@@ -98,7 +98,8 @@ class Manifest:
         """
         path = Path(path)
         if not path.is_file():
-            fault = "is a folder: name a file in it, or" if path.is_dir() else "does not exist:"
+            fault = "is no plain file:" if path.exists() else "does not exist:"
+            fault = "is a folder: name a file in it, or" if path.is_dir() else fault
             raise DataError(f"The manifest {path} {fault} make it with `medvlp data index`.")
         source, mapped = f"The manifest {path}", None
         try:

@@ -102,7 +102,7 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     """
     path = Path(path)
     if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "does not exist"
+        fault = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
         raise DataError(f"{path} {fault}: give a predictions table, CSV or Parquet.")
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)

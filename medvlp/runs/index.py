@@ -70,7 +70,7 @@ def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int 
     if "workers" in schema("data/layouts", layout).model_fields:
         spec = {"workers": workers, **spec}
     if not root.is_dir():
-        raise DataError(f"The folder {root} does not exist: give the folder that holds the data as downloaded.")
+        raise DataError(f"{root} is no folder: give the folder that holds the data as downloaded.")
     with progress("Indexing", unit="files") as tell:
         return layouts.index_cohort(str(spec["name"]), root, spec, where="options", progress=tell)
 

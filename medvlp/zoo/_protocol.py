@@ -67,7 +67,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         UserError: if the file is missing, damaged, holds anything but tensors and plain data, or holds no weights.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}: name the checkpoint's file.")
     try:
         with with_inert_settings(path):

@@ -195,7 +195,8 @@ def test_the_phantom_is_called_synthetic(cli: Cli, tiny_cohort: CohortSummary, t
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["csv", "{root}/none", "--out", "{tmp}/m.parquet", COLUMNS], "The folder {root}/none does not exist: give"),
+        (["csv", "{root}/none", "--out", "{tmp}/m.parquet", COLUMNS], "{root}/none is no folder: give"),
+        (["csv", "{root}/t.csv", "--out", "{tmp}/m.parquet", COLUMNS], "{root}/t.csv is no folder: give"),
         (["csv", "{root}", "--out", "{tmp}/m.csv", COLUMNS], "The manifest {tmp}/m.csv is written as Parquet: give"),
         (["csv", "{root}", "--out", "{tmp}/m.parquet"], "options.columns is missing: give it a value"),
         (["csv", "{root}", "--out", "{tmp}/m.parquet", COLUMNS, "tabel=t.csv"], "options.tabel is not a known key"),

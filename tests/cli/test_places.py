@@ -83,6 +83,17 @@ def test_a_picture_is_never_written_over_the_file_that_is_inspected(cli: Cli, tm
     assert place.read_bytes() == before
 
 
+def test_root_replaces_no_device_and_no_pipe(cli: Cli, tmp_path: Path) -> None:
+    """A file is put in its place by renaming, and root may rename over /dev/null."""
+    (tmp_path / "r.csv").write_text("id,text\n1,No effusion.\n")
+    os.mkfifo(tmp_path / "l.csv")
+    words = ("data", "label", tmp_path / "r.csv", "--vocabulary", "nih14", "--out", tmp_path / "l.csv")
+    assert cli(*words).refused() == f"medvlp: {tmp_path / 'l.csv'} is no plain file: name a file to write."
+    assert (tmp_path / "l.csv").is_fifo()
+    with pytest.raises(UserError, match=r"^/dev/null is no plain file: name a file to write"):
+        check_outputs([Path("/dev/null")], inputs=[])
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -36,6 +36,14 @@ def test_a_name_that_is_too_long_with_its_suffix_is_told_in_one_sentence(tmp_pat
         write_text(tmp_path / ("x" * 250), "new")
 
 
+def test_a_folder_that_goes_while_a_file_is_written_to_it_is_told_and_one_that_is_read_is_another_matter(tmp_path):
+    path = tmp_path / "run" / "a.txt"
+    with pytest.raises(UserError, match=r"a\.txt cannot be written \(.*No such file"), written_whole(path):
+        path.parent.rmdir()
+    with pytest.raises(FileNotFoundError), written_whole(path) as temporary:
+        temporary.write_bytes((tmp_path / "none").read_bytes())
+
+
 def test_missing_folders_are_made(tmp_path):
     write_json(tmp_path / "a" / "b" / "c.json", {"ä": [1, None]})
     assert read_json(tmp_path / "a" / "b" / "c.json") == {"ä": [1, None]}

@@ -217,6 +217,10 @@ def test_a_path_that_leaves_the_root_is_refused_also_through_a_link(tmp_path: Pa
 def test_a_missing_or_damaged_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist: make it with"):
         Manifest.load(tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="is a folder: name a file in it, or make it with"):
+        Manifest.load(tmp_path)
+    with pytest.raises(DataError, match="is no plain file: make it with"):
+        Manifest.load(Path("/dev/zero"))
     (tmp_path / "m.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read"):
         Manifest.load(tmp_path / "m.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text, sentence: str)
         read_predictions(path)
     with pytest.raises(DataError, match="does not exist: give a predictions table"):
         read_predictions(tmp_path / "none.csv")
+    os.mkfifo(tmp_path / "pipe.csv")  # as a shell's <(zcat a.csv.gz) is
+    with pytest.raises(DataError, match="is no plain file: give a predictions table"):
+        read_predictions(tmp_path / "pipe.csv")
 
 
 def test_blank_identifiers_and_reserved_names_are_refused(tmp_path: Path) -> None:
