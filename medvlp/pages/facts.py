@@ -43,6 +43,13 @@ SECTIONS = {
 _PLUMBING = ("name", "field", "to", "bits")  # of a step of preprocessing: how it is connected, not what it does
 _SITES, _PEOPLE = ("site", "source", "scanner", "hospital"), ("sex", "age", "age_band", "race", "ethnicity")
 _FORMS = {"percentile": "percentile", "bca": "BCa", "logit": "logit", "recentred": "recentred percentile"}
+_AFTER = {
+    "wilson": "Wilson (shares)",
+    "wilson_clustered": "Wilson (shares)",
+    "mercaldo": "Mercaldo (predictive values)",
+    "delong_clustered": "DeLong (differences of AUROC)",
+    "exact": "Clopper and Pearson (an AUROC of 0 or 1)",
+}
 
 
 def facts_of(inputs: ReportInputs) -> dict[str, str]:
@@ -155,6 +162,8 @@ def _uncertainty(rows: Iterable[Metric]) -> str:
         words.append(f"{level} intervals; patients, not images, are resampled ({forms}{count}).")
     else:
         words.append(f"{level} intervals.")
+    if after := spoken(sorted({_AFTER[row.interval.method] for row in rows if row.interval.method in _AFTER})):
+        words.append(f"{'Some' if boot else 'They'} are after {after}.")
     if any(row.test.p_corrected is not None for row in rows):
         words.append("p values are corrected after Holm.")
     return " ".join(words)

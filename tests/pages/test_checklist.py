@@ -10,7 +10,7 @@ import pytest
 
 from medvlp.core.errors import ConfigError
 from medvlp.data.manifest import Manifest
-from medvlp.evaluation.results import Counts, Metric, Result
+from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.pages.checklist import answered, checklists, fact_names, read_study
 from medvlp.pages.facts import SECTIONS, facts_of
 from medvlp.pages.inputs import ReportInputs
@@ -47,6 +47,25 @@ def test_the_page_has_every_item_and_says_what_is_not_reported_and_by_which_name
     assert "Nobody paid." in section
     told = [answer.words for answer in answered(checklists()[0], facts)]
     assert f"{sum(words is not None for words in told)} of 44 items reported here" in section
+
+
+def test_intervals_are_said_to_be_made_as_each_was() -> None:
+    def made(method: str, form: str, resamples: int | None = None) -> Metric:
+        interval = ConfidenceInterval(low=0.1, high=0.9, method=method, form=form, resamples=resamples)
+        return Metric(metric="auroc", label="a", value=0.5, counts=Counts(n=9, patients=9), interval=interval)
+
+    drawn = made("patient_bootstrap", "logit", 500)
+    others = [made("wilson", "score"), made("wilson_clustered", "score"), made("delong_clustered", "logit")]
+    said = [
+        facts_of(ReportInputs(title="A", results=(Result(name="a", metrics=tuple(rows)),)))["uncertainty"]
+        for rows in ([drawn], [drawn, *others], others[:1])
+    ]
+    assert said == [
+        "95 % intervals; patients, not images, are resampled (logit, 500 resamples).",
+        "95 % intervals; patients, not images, are resampled (logit, 500 resamples). "
+        "Some are after DeLong (differences of AUROC) and Wilson (shares).",
+        "95 % intervals. They are after Wilson (shares).",
+    ]
 
 
 def test_facts_are_those_of_the_run(inputs: ReportInputs) -> None:
