@@ -45,7 +45,9 @@ class StoredVolume:
         """Return the volume again, with the facts of its file, stacked as it was acquired."""
         voxels = np.empty(self.values.shape, np.float32)
         for stored, out in zip(self.values, voxels, strict=True):
-            out[...] = np.where(stored == self.missing, np.nan, stored * self.slope + self.intercept)
+            out[...] = stored * self.slope + self.intercept
+            if self.missing is not None:
+                out[stored == self.missing] = np.nan
         order = [*(n for n in range(3) if n != self.acquired), self.acquired]
         turned = voxels.transpose([2 - n for n in reversed(order)])  # an array is (k, j, i)
         return Volume(turned, Affine(self.affine[:, [*order, 3]]), meta, geometry=self.geometry)

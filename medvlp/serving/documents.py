@@ -85,9 +85,9 @@ def _facts(meta: dict[str, str | int | float]) -> dict[str, str | int | float]:
 def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     """Return the document of a volume; its first window is the file's own, else one that fits what it holds."""
     slices, rows, columns = stored.values.shape
-    there = stored.values != stored.missing
-    few = np.s_[:, :: max(1, rows // 128), :: max(1, columns // 128)]  # of each slice: hot ones may lie off the middle
-    values = stored.values[few][there[few]] * stored.slope + stored.intercept
+    there: Any = True if stored.missing is None else stored.values != stored.missing
+    few = stored.values[:, :: max(1, rows // 128), :: max(1, columns // 128)]  # of all slices, as any may be hot
+    values = (few if stored.missing is None else few[few != stored.missing]) * stored.slope + stored.intercept
     modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
     hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool((values < AIR_BELOW).any())))
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
