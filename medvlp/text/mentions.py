@@ -173,7 +173,8 @@ def _of_stretch(
 def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
     """Return the terms, also what shares a predicate: "heart size and mediastinal contours are normal"."""
     words = [token.word for token in tokens]
-    every = terms().every(tuple(replace(token, word=respelt(token.word)) for token in tokens))
+    meant = [respelt(word) for word in words]
+    every = terms().every(tuple(t if t.word == w else replace(t, word=w) for t, w in zip(tokens, meant, strict=True)))
     found = longest(every)
     for each in sorted(every, key=lambda each: -len(each.at)):
         subject = set(each.at).difference(*(term.at for term in found))
@@ -187,9 +188,8 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
-    for one in reversed(
-        [*_ANOTHER.finditer(" ".join(token.word for token in tokens))]
-    ):  # "but a small one on the left"
+    ones = [*_ANOTHER.finditer(" ".join(token.word for token in tokens))]  # "but a small one on the left"
+    for one in reversed(ones):
         at = one.string.count(" ", 0, one.end())
         if before := terms().find(tokens[:at]):
             tokens = (*tokens[:at], *tokens[before[-1].first : before[-1].last + 1], *tokens[at + 1 :])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,7 +186,7 @@ def terms() -> Phrases[Term]:
     return Phrases([*entries, *((line, Term("", "ignored")) for line in ignored())])
 
 
-@cache
+@lru_cache(maxsize=1 << 16)  # words of any report
 def respelt(word: str) -> str:
     """Return the word of the lexicon that an unknown one misspells, with its consonants and no vowels but its own.
 
