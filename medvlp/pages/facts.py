@@ -43,6 +43,7 @@ SECTIONS = {
 _PLUMBING = ("name", "field", "to", "bits")  # of a step of preprocessing: how it is connected, not what it does
 _SITES, _PEOPLE = ("site", "source", "scanner", "hospital"), ("sex", "age", "age_band", "race", "ethnicity")
 _FORMS = {"percentile": "percentile", "bca": "BCa", "logit": "logit", "recentred": "recentred percentile"}
+IN_FULL = " In full under What was run."
 _AFTER = {
     "wilson": "Wilson (shares)",
     "wilson_clustered": "Wilson (shares)",
@@ -190,7 +191,7 @@ def _model(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
         width = tree.get("embed_dim")
         size = "" if record is None or not record.model.parameters else f"{integer(record.model.parameters)} parameters"
         parts = [f"Towers {towers(tree)}", f"embeddings of {width} numbers" if width else "", size]
-        yield "model", "; ".join(part for part in parts if part) + ". In full under What was run."
+        yield "model", "; ".join(part for part in parts if part) + f".{IN_FULL}"
         yield "intended_use", RESEARCH
     if record is not None:
         steps = [_step(step) for step in record.model.preprocessing]
@@ -231,7 +232,7 @@ def _training(inputs: ReportInputs) -> Iterator[tuple[str, str]]:
         f"batches of {training['batch']}" if "batch" in training else "",
         f"{integer(int(tree['phases'][-1]['until']))} samples seen" if "until" in tree["phases"][-1] else "",
     ]
-    yield "training", "; ".join(part for part in parts if part) + ". In full under What was run."
+    yield "training", "; ".join(part for part in parts if part) + f".{IN_FULL}"
     chosen = (tree.get("evaluation") or {}).get("choose")
     yield "selection", f"The checkpoint with the best {chosen} on the validation split." if chosen else ""
     started = tree.get("init_from")

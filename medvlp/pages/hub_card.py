@@ -9,7 +9,7 @@ from medvlp.evaluation.rows import FITTED_SPLITS, headline_of, metric_rows
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.models.card import RESEARCH, SYNTHETIC, CardResult, ModelCard, fact_list
 from medvlp.pages.evaluated import evaluation_facts
-from medvlp.pages.facts import facts_of
+from medvlp.pages.facts import IN_FULL, facts_of
 from medvlp.pages.facts_data import card_facts
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.summary import summary_of
@@ -38,7 +38,7 @@ def hub_card(inputs: ReportInputs) -> str:
         sections=[
             ("In short", summary_of(inputs.results)),
             ("Use", f"{SYNTHETIC}\n\n" * learnt + facts.get("intended_use", RESEARCH)),
-            ("What it is", " ".join(facts[name] for name in _FACTS if name in facts)),
+            ("What it is", " ".join(facts[name].removesuffix(IN_FULL) for name in _FACTS if name in facts)),
             ("What was judged", "\n".join(f"- {what}: {words}" for what, words in evaluation_facts(inputs, facts))),
             ("Results", "" if best is None else _table(best)),
             ("Limits", "\n\n".join(words for words in limits if words)),
@@ -73,6 +73,7 @@ def _table(best: Result) -> str:
     several = len({row.split for row, _ in _test_rows(best)}) > 1
     for row, precision in _test_rows(best):
         name = f"{_label(row)}, {row.split}" if several else _label(row)
+        name = " ".join(name.split()).replace("|", r"\|")
         cells = [name, integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     level = f"{100 * best.metrics[0].interval.level:g} %"

@@ -42,6 +42,15 @@ def test_the_hub_card_says_limits_and_flags_and_no_licence_that_nobody_gave(inpu
     assert (own["license"], own["license_name"]) == ("other", "Ask us")
 
 
+def test_the_hub_card_is_whole_by_itself_and_a_name_breaks_no_row(inputs: ReportInputs) -> None:
+    odd = [replace(row, label="a|b\nc") if row.label == "effusion" else row for row in inputs.results[0].metrics]
+    text = hub_card(replace(inputs, results=(replace(inputs.results[0], metrics=tuple(odd)), *inputs.results[1:])))
+    assert "What was run." not in text
+    rows = [line for line in text.split("\n") if line.startswith("|")]
+    assert any(row.startswith(r"| a\|b c") for row in rows)
+    assert {row.replace(r"\|", "").count("|") for row in rows} == {6}
+
+
 @pytest.mark.parametrize("learnt", [False, True])
 def test_the_hub_card_says_where_a_model_learnt_though_it_was_judged_on_patients(
     inputs: ReportInputs, learnt: bool
