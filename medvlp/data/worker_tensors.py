@@ -50,9 +50,10 @@ class SharedBlocks:
 
         def send(tensor: Tensor) -> tuple[Any, ...]:
             size = tensor.nbytes
+            if size <= _SENT_BYTES or tensor.requires_grad or not tensor.is_contiguous():
+                return _sent(tensor)
             free = np.flatnonzero(left[: len(blocks)] == uses[: len(blocks)]).tolist()
-            full = not free and len(blocks) == _BLOCKS
-            if size <= _SENT_BYTES or full or tensor.requires_grad or not tensor.is_contiguous():
+            if not free and len(blocks) == _BLOCKS:
                 return _sent(tensor)
             fitting = [at for at in free if size <= blocks[at].nbytes() <= 2 * size]
             at, fresh = next(iter(fitting or free), len(blocks)), None

@@ -180,10 +180,10 @@ def comparison_table(result: Result, *, metric: str = "auroc", point: str | None
 def to_markdown(table: Table) -> str:
     """Return the table as GitHub Markdown."""
     lines = [f"**{table.caption}**", ""]
-    lines.append("| " + " | ".join(_pipes(name) for name in table.columns) + " |")
+    lines.append("| " + " | ".join(in_a_row(name) for name in table.columns) + " |")
     lines.append("|" + " --- |" * table.words + " ---: |" * (len(table.columns) - table.words))
     for row in table.rows:
-        cells = [_pipes(_text(entry, "–")) for entry in row]
+        cells = [in_a_row(_text(entry, "–")) for entry in row]
         cells[0] = f"**{cells[0]}**" if _is_average(row) else cells[0]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *table.notes]) + "\n"
@@ -309,7 +309,8 @@ def _text(entry: str | int | Cell, dash: str) -> str:
     return entry.text(dash) if isinstance(entry, Cell) else str(entry)
 
 
-def _pipes(text: str) -> str:
+def in_a_row(text: str) -> str:
+    """Return words as a cell of a Markdown table: in one line, no bar of them ends the cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

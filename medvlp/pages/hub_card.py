@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 from medvlp.evaluation.rows import FITTED_SPLITS, headline_of, metric_rows
+from medvlp.evaluation.tables import in_a_row
 from medvlp.evaluation.words import REASONS, finding, integer, interval, name_of, number
 from medvlp.models.card import RESEARCH, SYNTHETIC, CardResult, ModelCard, fact_list
 from medvlp.pages.evaluated import evaluation_facts
@@ -73,8 +74,7 @@ def _table(best: Result) -> str:
     several = len({row.split for row, _ in _test_rows(best)}) > 1
     for row, precision in _test_rows(best):
         name = f"{_label(row)}, {row.split}" if several else _label(row)
-        name = " ".join(name.split()).replace("|", r"\|")
-        cells = [name, integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
+        cells = [in_a_row(name), integer(row.counts.n), integer(row.counts.positives), _cell(row), _cell(precision)]
         rows.append(f"| {' | '.join(cells)} |")
     level = f"{100 * best.metrics[0].interval.level:g} %"
     return f"{name_of(best.name, best.title)}. In brackets: {level} intervals over patients.\n\n" + "\n".join(rows)
