@@ -22,6 +22,11 @@ _FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, or a share of it
 
 
+def no_file(path: Path) -> str:
+    """Return why there is no plain file to read."""
+    return "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
+
+
 def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
     """Refuse, before any work, to write a file over one that is read, or where none can be written; or twice.
 

@@ -23,7 +23,7 @@ import pyarrow.compute
 
 from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.fields import KINDS
-from medvlp.core.files import written_whole
+from medvlp.core.files import no_file, written_whole
 from medvlp.data import _mapped
 from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
 from medvlp.data._groups import GROUP, open_parquet, write_groups
@@ -98,9 +98,8 @@ class Manifest:
         """
         path = Path(path)
         if not path.is_file():
-            fault = "is no plain file:" if path.exists() else "does not exist:"
-            fault = "is a folder: name a file in it, or" if path.is_dir() else fault
-            raise DataError(f"The manifest {path} {fault} make it with `medvlp data index`.")
+            mend = " name a file in it, or" if path.is_dir() else ""
+            raise DataError(f"The manifest {path} {no_file(path)}:{mend} make it with `medvlp data index`.")
         source, mapped = f"The manifest {path}", None
         try:
             if path.suffix.lower() in (".csv", ".tsv"):

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
+from medvlp.core.files import no_file
 from medvlp.data.text_table import read_table
 from medvlp.evaluation.results import AVERAGES
 from medvlp.statistics.metrics import FloatArray
@@ -102,8 +103,7 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     """
     path = Path(path)
     if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
-        raise DataError(f"{path} {fault}: give a predictions table, CSV or Parquet.")
+        raise DataError(f"{path} {no_file(path)}: give a predictions table, CSV or Parquet.")
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import no_file
 from medvlp.core.registry import build, component
 from medvlp.models.bundle import Bundle
 
@@ -67,8 +68,7 @@ def read_checkpoint(path: Path, *, inside: Sequence[str] = (), parts: Sequence[s
         UserError: if the file is missing, damaged, holds anything but tensors and plain data, or holds no weights.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "does not exist"
-        raise UserError(f"{path} {what}: name the checkpoint's file.")
+        raise UserError(f"{path} {no_file(path)}: name the checkpoint's file.")
     try:
         with with_inert_settings(path):
             held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
