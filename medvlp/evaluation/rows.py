@@ -82,7 +82,7 @@ def retrieval_rows(result: Result) -> list[RetrievalRow]:
         rows.append(
             RetrievalRow(
                 direction=finding(label),
-                subset=_subset_words(group),
+                subset=subset_words(group),
                 n=recalls[0].counts.n,
                 pool=recalls[0].counts.pool or 0,
                 recalls=recalls,
@@ -142,7 +142,13 @@ def findings_of(result: Result) -> set[str]:
     return {row.label for row in result.metrics if plain_auroc(row)} - set(AVERAGES)
 
 
-def _subset_words(group: str | None) -> str:
+def subset_words(group: str | None) -> str:
+    """Return the queries of a retrieval row, or the patients of another, in words.
+
+    Example:
+        >>> subset_words("report_group<=3"), subset_words("view_position=AP")
+        ('reports of at most 3 studies', 'view AP')
+    """
     if group is None:
         return "all queries"
     name, _, most = group.partition("<=")

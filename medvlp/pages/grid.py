@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from medvlp.evaluation.cells import Limits, Measure, Reading, Table
 from medvlp.evaluation.cells_words import digits_of, few_words, note_lines, range_words, reading_tables
+from medvlp.evaluation.rows import subset_words
 from medvlp.evaluation.suite import Suite, SuiteNumber, number_cells, published_table
 from medvlp.evaluation.tables import Cell
 from medvlp.evaluation.tables import Table as Written
@@ -181,7 +182,7 @@ def _title(measure: Measure) -> str:
     metric = name_of(measure.metric)
     metric = metric if metric.isupper() else metric.lower()
     label = "macro" if measure.label == "macro" else finding(measure.label)
-    return f"{name_of(measure.result)}, {metric}, {label}{f', {measure.group}' if measure.group else ''}"
+    return f"{name_of(measure.result)}, {metric}, {label}{f', {subset_words(measure.group)}' if measure.group else ''}"
 
 
 def _sweep_forest(table: Table, at: int) -> Forest | None:

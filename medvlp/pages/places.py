@@ -19,6 +19,7 @@ _COLUMNS = {
 _MAPS = ("pointing_game", "map_of_random_weights", "map_between_images", "map_between_findings")
 _ELSEWHERE = {"auroc", "auroc_difference", "gate_held_back", "dice", "ap", *_MAPS}
 _RANKS = ("recall", "median_rank", "mean_rank")
+_WHOLE = {("f1", "micro"): "micro F1 of findings", ("accuracy", "all"): "accuracy"}  # metric and label
 _RATES = ("unknown_share", "true_contradicted", "false_supported")
 
 
@@ -96,15 +97,16 @@ def _row_of(row: Metric) -> str:
     return label if row.group is None else f"{label}, {group_words(row.group)}"
 
 
-def mean_of_places(results: Sequence[Result]) -> list[tuple[Result, str, Metric]]:
-    """Return the mean over findings of each model's masks and boxes: its result, the metric in words, the row."""
-    found = []
-    for table in places_tables([result for result in results if result.role == "model"]):
-        metric = next(row.metric for row in table.result.metrics if _leads(row.metric))
-        row = only(table.result, metric, "macro")
-        if row is not None and row.value is not None:
-            found.append((table.result, f"mean {_words(metric)}", row))
-    return found
+def leading_rows(results: Sequence[Result]) -> list[tuple[Result, str, Metric]]:
+    """Return the one number of each model's masks, boxes, written reports and answers: result, metric in words, row."""
+    ours = [result for result in results if result.role == "model"]
+    leads = [
+        (table.result, next(row.metric for row in table.result.metrics if _leads(row.metric)))
+        for table in places_tables(ours)
+    ]
+    rows = [(result, f"mean {_words(metric)}", only(result, metric, "macro")) for result, metric in leads]
+    rows += [(result, words, only(result, *row)) for result in ours for row, words in _WHOLE.items()]
+    return [(result, words, row) for result, words, row in rows if row is not None and row.value is not None]
 
 
 def _is_of_places(metric: str) -> bool:

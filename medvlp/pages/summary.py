@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, released_map
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
-from medvlp.pages.places import mean_of_places
+from medvlp.pages.places import leading_rows
 from medvlp.statistics.few import TOO_FEW
 from medvlp.text.sentences import capital
 
@@ -48,7 +48,7 @@ def summary_of(results: Sequence[Result]) -> str:
     places = " ".join(
         f"{name_of(result.name, result.title)}: {metric} {_with_interval(row)}, "
         f"on {integer(row.counts.n)} cases of {integer(row.counts.patients)} patients."
-        for result, metric, row in mean_of_places(results)
+        for result, metric, row in leading_rows(results)
     )
     if best is None:
         if retrieval is None:
@@ -80,13 +80,13 @@ def summary_of(results: Sequence[Result]) -> str:
 def tiles_of(results: Sequence[Result]) -> list[Tile]:
     """Return the numbers that matter most, at most five.
 
-    Masks and boxes, overall, weakest finding and group, calibration, retrieval; what was not measured makes room for
-    average precision and further models.
+    Masks, boxes, written reports and answers, overall, weakest finding and group, calibration, retrieval; what was not
+    measured makes room for average precision and further models.
     """
     best = headline_of(results)
     made: list[Tile | None] = [
         _tile(f"{name_of(result.name, result.title)}: {metric}", row, f"n {integer(row.counts.n)}")
-        for result, metric, row in mean_of_places(results)
+        for result, metric, row in leading_rows(results)
     ]
     if best is None:
         made.append(_difference_tile(results))

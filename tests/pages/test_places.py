@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.places import places_tables
@@ -85,8 +87,23 @@ def test_a_model_that_draws_is_headed_by_what_it_draws_before_a_probe_on_its_fea
     assert [name.partition(":")[0] for name in names] == [MASKS.title, BOXES.title, "Linear probe"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "label", "words"), [("f1", "micro", "micro F1 of findings"), ("accuracy", "all", "accuracy")]
+)
+def test_written_reports_and_answers_are_headed_by_the_number_of_all(metric: str, label: str, words: str) -> None:
+    rows = (row(metric, "effusion", 0.812), row(metric, label, 0.634))
+    model, control = (
+        Result(name="words", title="Words", metrics=rows),
+        Result(name="usual", metrics=rows, role="control"),
+    )
+    assert summary_of([model, control]) == (
+        f"Words: {words} 0.634 (95 % interval 0.584 to 0.684), on 8 cases of 7 patients."
+    )
+    assert [(each.name, each.value) for each in tiles_of([model, control])] == [(f"Words: {words}", "0.634")]
+
+
 def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> None:
-    """Written reports and questions have neither a macro AUROC nor a recall, and the head says that tables follow."""
+    """Written reports and questions have neither a macro AUROC nor a recall."""
     written = (row("f1", "effusion", 0.812), row("f1", "macro", 0.723), row("f1", "micro", 0.634, n=9))
     reports = Result(name="report_text", title="Report text", metrics=written)
     asked = (row("accuracy", "all", 0.545), replace(row("accuracy", "all", 0.456), group="kind=open"))

@@ -124,6 +124,12 @@ def test_of_an_error_the_lowest_is_named_first(metric: str, words: str) -> None:
     assert f"{words}, macro is lowest for" in _Text(page_of(replace(table(), measures=(error, MEASURES[1])))).text
 
 
+def test_reports_of_few_studies_are_named_in_words() -> None:
+    few = MEASURES[0].model_copy(update={"metric": "recall@5", "label": "report_to_image", "group": "report_group<=3"})
+    assert "reports of at most 3 studies" in _Text(page_of(replace(table(), measures=(few, MEASURES[1])))).text
+    assert "report_group" not in page_of(replace(table(), measures=(few, MEASURES[1])))
+
+
 def test_it_says_the_numbers_and_which_interval_is_which() -> None:
     text = _Text(page_of(table())).text
     assert "3 cells, 4 of 5 runs finished." in text
