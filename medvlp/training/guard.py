@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from medvlp.core.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class GuardOptions(BaseModel):
@@ -44,10 +47,12 @@ class Guard:
     norms: deque[float] = field(default_factory=deque)
     skipped: int = 0
     in_a_row: int = 0
+    silent: dict[str, bool] = field(default_factory=dict)  # term -> whether it was 0 in every step
 
     def refuses(self, *, loss: float, norm: float, terms: Mapping[str, float] = {}) -> str | None:
         """Return why the step must be skipped, naming the terms that are not finite, or None."""
         reason = self._reason(loss, norm, terms)
+        self.silent |= {name: self.silent.get(name, True) and value == 0 for name, value in terms.items()}
         if reason is None:
             self.in_a_row = 0
             if norm:  # a batch without a box, or a pair, that teaches nothing does not tell how long gradients are
@@ -71,11 +76,18 @@ class Guard:
             )
 
     def finish(self) -> None:
-        """Refuse a run of which no step had a gradient (UserError): its model would be released as if it had learnt."""
+        """Refuse a run of which no step had a gradient (UserError): its model would be released as if it had learnt.
+
+        Of one that learnt, warn of terms that were 0 in every step.
+        """
         if not self.norms and not self.skipped:
             raise UserError(
                 "No step of the run had a gradient, so nothing is released: see that training.batch is above 1, that "
                 "records have what the objectives read (texts, labels, boxes), and that not all weights are 0."
+            )
+        if idle := ", ".join(name for name, always in self.silent.items() if always):
+            logger.warning(
+                f"0 in every step, so that nothing was learnt from it: {idle}. Look whether records have what it reads."
             )
 
     def _reason(self, loss: float, norm: float, terms: Mapping[str, float]) -> str | None:
@@ -92,9 +104,10 @@ class Guard:
 
     def state(self) -> dict[str, object]:
         """Plain data for the checkpoint."""
-        return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self.in_a_row}
+        return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self.in_a_row, "silent": self.silent}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take the checkpoint's data back."""
         self.norms = deque(state["norms"])
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
+        self.silent = dict(state.get("silent", {}))  # checkpoints of before have none

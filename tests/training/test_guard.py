@@ -48,6 +48,22 @@ def test_a_run_without_a_gradient_is_refused_when_it_ends() -> None:
         guard.finish()
 
 
+def test_a_term_that_never_was_anything_is_named_when_the_run_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Its records lack what it reads; one step with a value is enough, also before the run was interrupted."""
+    guard = Guard(GuardOptions())
+    for step in range(3):
+        terms = {"clip/pairs": 0.0, "dice/masks": 0.0, "koleo/spread": -1.0 * (step == 0)}
+        guard.refuses(loss=1.0, norm=1.0, terms=terms)
+        again = Guard(GuardOptions())
+        again.restore(guard.state())
+        guard = again
+    guard.refuses(loss=1.0, norm=1.0, terms={"clip/pairs": float("nan")})
+    guard.finish()
+    assert [record.getMessage() for record in caplog.records] == [
+        "0 in every step, so that nothing was learnt from it: dice/masks. Look whether records have what it reads."
+    ]
+
+
 def test_many_spikes_in_a_row_are_another_stretch_of_the_loss() -> None:
     guard = Guard(GuardOptions(spike=5.0, most=3))
     for _ in range(20):
@@ -60,7 +76,7 @@ def test_many_spikes_in_a_row_are_another_stretch_of_the_loss() -> None:
 def test_its_memory_survives_a_checkpoint() -> None:
     guard = Guard(GuardOptions())
     for i in range(150):
-        guard.refuses(loss=1.0, norm=float(i + 1))
+        guard.refuses(loss=1.0, norm=float(i + 1), terms={"clip": 1.0, "mask": 0.0})
     other = Guard(GuardOptions())
     other.restore(guard.state())
     assert other == guard
