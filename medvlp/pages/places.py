@@ -105,7 +105,9 @@ def leading_rows(results: Sequence[Result]) -> list[tuple[Result, str, Metric]]:
         for table in places_tables(ours)
     ]
     rows = [(result, f"mean {_words(metric)}", only(result, metric, "macro")) for result, metric in leads]
-    rows += [(result, words, only(result, *row)) for result in ours for row, words in _WHOLE.items()]
+    rows += [
+        (each.result, words, only(each.result, *row)) for each in other_tables(ours) for row, words in _WHOLE.items()
+    ]
     return [(result, words, row) for result, words, row in rows if row is not None and row.value is not None]
 
 

@@ -100,6 +100,11 @@ def test_written_reports_and_answers_are_headed_by_the_number_of_all(metric: str
         f"Words: {words} 0.634 (95 % interval 0.584 to 0.684), on 8 cases of 7 patients."
     )
     assert [(each.name, each.value) for each in tiles_of([model, control])] == [(f"Words: {words}", "0.634")]
+    ranks = Result(
+        name="findings", metrics=(*rows, row("auroc", "macro", 0.777))
+    )  # at thresholds, behind what it ranks
+    assert words not in summary_of([ranks])
+    assert words not in str(tiles_of([ranks]))
 
 
 def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> None:
