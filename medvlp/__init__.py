@@ -24,6 +24,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "io": "io",
         "load": "answers.asking.model",
         "read_image": "io.read",
         "read_volume": "io.volume_read",

@@ -12,7 +12,7 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
     Args:
         package: the package's ``__name__``.
-        names: public name -> submodule that defines it.
+        names: public name -> submodule that defines it, or is it where both have one name.
 
     Example:
         >>> getattr_, _, public = attach("medvlp.core", {"Triplet": "triplet"})
@@ -24,6 +24,7 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
     def get(name: str) -> Any:  # noqa: ANN401 (any public name)
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        module = importlib.import_module(f"{package}.{names[name]}")
+        return module if names[name] == name else getattr(module, name)
 
     return get, lambda: public, public

@@ -155,6 +155,12 @@ def test_what_computes_no_tensor_loads_no_torch(name: str) -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
 
 
+def test_the_package_alone_reads_files() -> None:
+    """``medvlp.io.read_image`` after ``import medvlp``, as it is written everywhere."""
+    program = "import sys, medvlp; print(medvlp.io.read_image is medvlp.read_image, 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "True False\n"
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "option", "words"),
     [
