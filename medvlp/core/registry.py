@@ -128,7 +128,10 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collecti
     name = spec.get("name") if isinstance(spec, Mapping) else None  # of a bundle it may be anything
     if not isinstance(name, str):
         raise ConfigError(f"{where} needs a name: {did_you_mean('', available(folder))}.")
-    model = schema(folder, name)
+    try:
+        model = schema(folder, name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     options = {key: value for key, value in spec.items() if key != "name"}
     try:
         return {"name": name, **model.model_validate(options).model_dump(mode="json")}

@@ -147,7 +147,7 @@ def test_every_default_is_written_out_and_given_values_are_no_options():
     ("spec", "sentence"),
     [
         ({"rate": 1}, "phases.0 needs a name"),
-        ({"name": "prat"}, r"no objectives component named 'prat': did you mean 'part'\?"),
+        ({"name": "prat"}, r"^phases.0: There is no objectives component named 'prat': did you mean 'part'\?"),
         ({"name": "../clip"}, "no objectives component named"),
         ({"name": "_contrast"}, "no objectives component named"),
         ({"name": "part"}, "phases.0.rate is missing"),

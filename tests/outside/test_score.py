@@ -164,7 +164,7 @@ def test_where_the_package_is_not_installed_the_bundle_is_refused_by_name(run: P
 
     code = "import sys, medvlp\ntry: medvlp.load(sys.argv[1])\nexcept medvlp.core.ConfigError as error: print(error)"
     ran = subprocess.run([sys.executable, "-c", code, str(run / "bundle")], capture_output=True, text=True)
-    assert ran.stdout.startswith("There is no models/scores component named 'weighed': "), ran.stderr
+    assert "There is no models/scores component named 'weighed': " in ran.stdout, ran.stderr
 
 
 def test_a_run_goes_on_with_what_its_score_has_learnt(run: Path, tiny_cohort: CohortSummary, tmp_path: Path) -> None:
