@@ -31,12 +31,16 @@ def film_open(page, films):
 
 def test_the_page_says_what_the_reader_says(page, film_open, sure):
     told = sure.findings(sure.prepare(film_open))["findings"]
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    heard = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "DisclosureTriangle"]
     rows = page.locator(".finding")
     assert [rows.nth(n).get_attribute("data-finding") for n in range(rows.count())] == [row["finding"] for row in told]
     for row in told:
         shown = page.locator(f".finding[data-finding={row['finding']}]")
         assert shown.locator(".words").text_content() == row["sentence"]
         assert row["category"] in shown.get_attribute("class")
+        said = f"{row['category']} {row['finding']}".replace("_", " ")  # "edema" alone would be heard as present
+        assert len([name for name in heard if name.startswith(said)]) == 1
 
 
 def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):

@@ -138,7 +138,7 @@ export class Says {
     const place = [each.side, each.place].filter(Boolean).join(", ");
     const button = each.map ? h("button", { type: "button", title: "Map (o)", ariaLabel: `Map of ${words(each.finding)}`, onclick: (event) => { event.preventDefault(); this.choose(each); this.toggleMap(); } }, "Map") : null;
     const row = h("details", { className: `finding ${each.category}`, onclick: () => this.choose(each) },
-      h("summary", {}, h("span", { className: "mark", ariaHidden: "true" }, mark), h("span", { className: "name" }, words(each.finding) + (place ? ` · ${place}` : "")), button,
+      h("summary", {}, h("span", { className: "mark", role: "img", ariaLabel: words(each.category) }, mark), h("span", { className: "name" }, words(each.finding) + (place ? ` · ${place}` : "")), button,
         h("span", { className: "words" }, each.sentence)), this.#proof(each));
     row.dataset.finding = each.finding;
     return row;
