@@ -371,6 +371,24 @@ def test_a_notch_of_the_wheel_is_a_slice_and_a_touchpad_goes_as_far_as_its_finge
         expect(pane).to_have_attribute("data-index", str(19 - slices))
 
 
+def test_the_value_under_a_pointer_that_rests_is_that_of_the_image_that_is_seen(page, tmp_path):
+    paths = leafed(tmp_path)
+    images = [dcmread(path).pixel_array for path in paths]
+    drop(page, *paths)
+    pane = page.locator(".pane[data-state=painted][data-loading='']")
+    box = pane.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2 + 60)
+    seen = []
+    for index, key in enumerate(("i", "ArrowDown", "ArrowDown", "h")):
+        page.keyboard.press(key)
+        page.locator(f".pane[data-index='{min(index, 2)}'][data-state=painted][data-loading='']").wait_for()
+        drawn(page)
+        column, row, value = (int(n) for n in page.locator(".corner.br").inner_text().replace(",", "").split()[:3])
+        assert value == images[min(index, 2)][row, column]
+        seen.append(column)
+    assert seen == [seen[0]] * 3 + [199 - seen[0]]  # the last is flipped under the pointer
+
+
 @pytest.mark.parametrize("moved", [(0, 0), (0, 1.1), (0, -1.1), (0.9, 0)], ids=str)
 def test_a_ruler_is_true_in_every_plane_of_a_tilted_series(page, tmp_path, moved):
     folder = ct_slices(tmp_path / "ct", moved=moved)

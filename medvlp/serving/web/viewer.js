@@ -200,7 +200,7 @@ export class Pane {
       plane.loading ?? ""].filter(Boolean).join("\n");
     const w = this.window;
     tr.textContent = (small || (narrow && !w) ? "" : w ? `W ${short(w.width)}  L ${short(w.centre)}${w.name ? `\n${w.name}` : ""}` : plane.own) + (this.turned ? "\ninverted" : "");
-    br.textContent = `${this.probe ?? ""}\n${Math.round(this.zoom * 100)} %`.trim();
+    br.textContent = `${this.#probe()}\n${Math.round(this.zoom * 100)} %`.trim();
     turnedEdges(plane.edges, this).forEach((edge, n) => { this.letters[n].textContent = edge; });
     const parts = [];
     const mm = plane.spacing ? plane.spacing[1] / (this.zoom / ratio) : null; // of a CSS pixel
@@ -261,7 +261,8 @@ export class Pane {
     });
     root.addEventListener("pointermove", (event) => {
       if (!this.plane || !this.matrix) return;
-      this.#look(event);
+      this.pointer = event;
+      this.draw();
       if (!held || !pinch.has(event.pointerId)) return;
       if (pinch.size === 2) {
         const [one, two] = [...pinch.values()], before = Math.hypot(one.clientX - two.clientX, one.clientY - two.clientY);
@@ -290,7 +291,7 @@ export class Pane {
     };
     root.addEventListener("pointerup", up);
     root.addEventListener("pointercancel", up);
-    root.addEventListener("pointerleave", () => { this.probe = ""; this.draw(); });
+    root.addEventListener("pointerleave", () => { this.pointer = null; this.draw(); });
     root.addEventListener("contextmenu", (event) => event.preventDefault());
     root.addEventListener("focus", () => this.on.chosen?.(this));
     root.addEventListener("wheel", (event) => {
@@ -327,14 +328,12 @@ export class Pane {
     if (["zoom", "pan"].includes(held.tool)) this.on.moved?.(this);
   }
 
-  #look(event) {
-    const [x, y] = this.at(event).map(Math.floor), { rows, columns, values, paint, unit } = this.plane;
-    this.probe = "";
-    if (values && x >= 0 && y >= 0 && x < columns && y < rows) {
-      const v = values[y * columns + x];
-      this.probe = `${x}, ${y}  ${v === paint.padding ? "padding" : `${short(v * paint.slope + paint.intercept)} ${unit}`}`.trim();
-    }
-    this.draw();
+  /** Place and value under the pointer, of what is painted: it may rest while slices are leafed through. */
+  #probe() {
+    const { rows, columns, values, paint, unit } = this.plane, [x, y] = this.pointer ? this.at(this.pointer).map(Math.floor) : [-1, -1];
+    if (!values || x < 0 || y < 0 || x >= columns || y >= rows) return "";
+    const v = values[y * columns + x];
+    return `${x}, ${y}  ${v === paint.padding ? "padding" : `${short(v * paint.slope + paint.intercept)} ${unit}`}`.trim();
   }
 }
 
