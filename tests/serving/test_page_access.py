@@ -66,6 +66,23 @@ def test_no_fact_of_a_picture_is_cut_off(page, tmp_path):
     assert len({each.bounding_box()["height"] for each in lines.all()}) == 1  # no word is broken
 
 
+_OUT = """(parent) => {
+  const box = (each) => each.getBoundingClientRect(), { right, bottom } = box(parent);
+  const out = (each) => box(each).right > right || box(each).bottom > bottom || each.scrollWidth > each.clientWidth;
+  return [...parent.children].filter((each) => each.checkVisibility() && out(each)).map((each) => each.outerHTML);
+}"""
+
+
+@pytest.mark.parametrize("letters", [16, 24, 32])
+def test_letters_of_any_size_are_within_their_place(page, letters):
+    sizes = {"fontSizes": {"standard": letters, "fixed": letters}}  # of the browser's settings
+    page.context.new_cdp_session(page).send("Page.setFontSizes", sizes)
+    expect(page.locator("html")).to_have_css("font-size", f"{letters}px")
+    page.keyboard.press("?")
+    for each in page.locator(".top, .foot, #keys td:first-child").all():
+        assert each.evaluate(_OUT) == []
+
+
 def test_tab_leaves_the_picture_that_is_asked_about_and_arrows_go_to_the_other(page, tmp_path):
     drop(page, *(film(tmp_path / view, ViewPosition=view, StudyInstanceUID="1.2") for view in ("PA", "LL")))
     expect(page.locator(".pane[data-state=painted]")).to_have_count(2)
