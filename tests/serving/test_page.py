@@ -508,6 +508,16 @@ def test_the_window_is_that_of_all_slices_once_they_are_here(page, tmp_path):
     assert [*map(float, shown.split("/"))] == pytest.approx([centre, width])
 
 
+def test_the_window_of_a_volume_stays_when_three_planes_become_one_and_back(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()))
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    page.keyboard.press("2")
+    for panes in (1, 3):
+        page.keyboard.press("m")
+        expect(page.locator(".pane[data-window='-600/1500']")).to_have_count(panes)
+        expect(page.locator("#windows :checked")).to_have_text("Lung  1500 / -600")
+
+
 def test_a_look_at_a_series_that_is_refused_is_taken_back(page, tmp_path):
     paths = sorted(ct_slices(tmp_path / "ct").iterdir())
     stranger = film(tmp_path / "stranger", PatientID="OTHER")

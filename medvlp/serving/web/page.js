@@ -308,7 +308,7 @@ const ON_PANE = {
     room.plane = pane.cut;
     room.three = !room.three;
     hang();
-    tell();
+    setWindow(pane.window);
   },
   delete: (pane) => pane.unmeasure(),
   made: () => { $("made").open = !$("made").open; $("made").querySelector("summary").focus(); },
