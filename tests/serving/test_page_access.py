@@ -66,6 +66,21 @@ def test_no_fact_of_a_picture_is_cut_off(page, tmp_path):
     assert len({each.bounding_box()["height"] for each in lines.all()}) == 1  # no word is broken
 
 
+def test_a_window_chosen_by_mouse_gives_the_keys_back_to_the_picture(page, tmp_path):
+    drop(page, *sorted(ct_slices(tmp_path / "ct").iterdir()))
+    page.locator(".pane[data-count='20'][data-loading='']").first.wait_for()
+    windows, pane = page.locator("#windows"), page.locator(".pane[aria-current=true]")
+    windows.click()
+    windows.select_option(label="Lung  1500 / -600")
+    expect(pane).to_be_focused()
+    page.keyboard.press("i")
+    expect(pane).to_have_attribute("data-turned", "true")
+    windows.focus()
+    page.keyboard.press("Shift")
+    windows.select_option(label="Bone  2500 / 480")
+    expect(windows).to_be_focused()  # whoever chooses by keys goes on
+
+
 _OUT = """(parent) => {
   const box = (each) => each.getBoundingClientRect(), { right, bottom } = box(parent);
   const out = (each) => box(each).right > right || box(each).bottom > bottom || each.scrollWidth > each.clientWidth;

@@ -56,7 +56,11 @@ const SLIDING = ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End
 /** Call `act(action)` for each key of the table; fields are typed in but for Escape, sliders are moved. */
 export function listen(act) {
   const actions = new Map(KEYS.map(([key, action]) => [key, action]));
+  let mouse = false; // a list that was chosen from by it gives the keys back to the picture
+  document.addEventListener("pointerdown", () => { mouse = true; }, true);
+  document.addEventListener("change", ({ target }) => { if (mouse && target.matches("select")) document.querySelector(".pane[aria-current=true]")?.focus({ preventScroll: true }); });
   document.addEventListener("keydown", (event) => {
+    mouse = false;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.closest("input:not([type=range]), textarea, select");
     const key = /^[^\x00-\x7f]$/.test(event.key) && event.code.startsWith("Key") ? event.code[3] : event.key; // of a layout without Latin letters
