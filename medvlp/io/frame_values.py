@@ -187,7 +187,8 @@ def _dicom(parsed: Parsed, number: int) -> Frame:
     levels = _levels(stored, shown, notes)
     place = placed(groups, modality, account)
     side = (header.text("ImageLaterality") or header.text("Laterality") or "").upper()
-    unit, marker = shown.modality.unit, side if side in ("L", "R") else ""
+    marker, own = side if side in ("L", "R") else "", shown.modality.unit
+    unit = own or header.text("Units") or own  # of a PET: no Rescale Type (C.8.9.1.1.3)
     return Frame(
         values=hanging.apply(levels.values), lo=levels.lo, hi=levels.lo + len(levels.display) - 1,
         display=levels.display.astype(np.float32), curve=np.rint(255 * levels.display).astype(np.uint8),

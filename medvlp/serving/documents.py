@@ -11,6 +11,7 @@ import numpy as np
 from medvlp.io.color import MADE_GRAY
 from medvlp.io.frame_values import Frame
 from medvlp.io.lut import percentile_range
+from medvlp.io.slices import UNITS
 from medvlp.io.stored_volume import StoredVolume
 from medvlp.io.volume import Volume
 from medvlp.io.volume_display import AIR_BELOW
@@ -90,6 +91,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
     values = (few if stored.missing is None else few[few != stored.missing]) * stored.slope + stored.intercept
     modality, unit = volume.meta.get("Modality"), volume.meta.get("Units", "HU")
     hounsfield = unit == "HU" and (modality == "CT" or (modality is None and bool((values < AIR_BELOW).any())))
+    unit = "HU" if hounsfield else unit if unit in UNITS and unit not in ("HU", "US") else ""  # US: unspecified
     windows = [(name, centre, width, "LINEAR") for name, centre, width in CT_WINDOWS] if hounsfield else []
     function = str(volume.meta.get("VOILUTFunction", "LINEAR"))
     written = [part.split("/") for part in str(volume.meta.get("Windows", "")).split(", ") if "/" in part]
@@ -108,7 +110,7 @@ def volume_document(volume: Volume, stored: StoredVolume) -> dict[str, Any]:
         notes.append(f"values are shown in steps of {stored.slope:.3g}")
     return {
         "kind": "volume", "rows": rows, "columns": columns, "count": slices, "spacing": stored.spacing,
-        "spacing_kind": "calibrated", "unit": "HU" if hounsfield else "", "marker": "", "photometric": "",
+        "spacing_kind": "calibrated", "unit": unit, "marker": "", "photometric": "",
         "hanging": "", "facts": _facts(volume.meta), "steps": volume.steps, "warnings": list(dict.fromkeys(notes)),
         "geometry": geometry, "affine": stored.affine.round(6).tolist(),
         "slope": stored.slope, "intercept": stored.intercept,

@@ -74,6 +74,19 @@ def test_unspecified_values_have_no_unit_that_reads_as_a_modality(tmp_path, name
     assert (document["unit"], document["frames"][0]["unit"]) == (told, told)
 
 
+@pytest.mark.parametrize("named", ["BQML", "GML"])
+def test_values_of_a_pet_have_the_unit_that_its_files_state(tmp_path, named):  # PS3.3 C.8.9.1.1.3
+    paths = sorted(mr_volumes(tmp_path / "pet", 1).iterdir())
+    for path in paths:
+        made = dcmread(path)
+        made.SOPClassUID, made.Modality, made.Units = "1.2.840.10008.5.1.4.1.1.128", "PT", named
+        made.RescaleSlope, made.RescaleIntercept = 0.5, 0
+        made.save_as(path)
+    volume, frame = (read_study(files).series[0].document for files in (paths, paths[:1]))
+    assert (volume["kind"], frame["kind"]) == ("volume", "image")
+    assert volume["unit"] == frame["unit"] == frame["frames"][0]["unit"] == named
+
+
 def test_two_patients_are_never_hung_as_one(tmp_path):
     with pytest.raises(UserError, match="The files are of 2 patients"):
         read_study([film(tmp_path / "a"), film(tmp_path / "b", PatientID="OTHER")])
