@@ -89,6 +89,16 @@ def test_the_chosen_tab_and_the_button_under_the_pointer_are_legible(page):
         assert button.evaluate(_CONTRAST_TO_WHITE, "backgroundColor") >= 4.5
 
 
+@pytest.mark.parametrize(("many", "seed"), [("99", "0"), ("0", "0"), ("8", "-1")])
+def test_a_number_that_is_none_is_a_sentence_on_the_page_and_nothing_in_the_terminal(page, capfd, many, seed):
+    tab(page, "Sentences")
+    page.get_by_label("How many").fill(many)
+    page.get_by_label("Drawn by seed").fill(seed)
+    page.locator("#ask").click()
+    page.get_by_text(f"Ask of 1 to 24 pictures drawn by a seed from 0 on, not of {many} by {seed}.").wait_for()
+    assert capfd.readouterr().err == ""
+
+
 def choose(page, field, value):
     """Type into a list of gradio's and take what it offers."""
     page.locator(f"{field} input").fill(value)

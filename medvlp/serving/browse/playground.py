@@ -70,6 +70,8 @@ class Playground:
 
     def files_of(self, manifest: str, bundle: str, *, split: str, count: int, seed: int) -> list[tuple[str, Path]]:
         """Return some pictures of a manifest that the bundle looks at, drawn by a seed, with their ids."""
+        if not 0 < count <= MOST_IMAGES or seed < 0:
+            raise UserError(f"Ask of 1 to {MOST_IMAGES} pictures drawn by a seed from 0 on, not of {count} by {seed}.")
         table, fields = self._shelf.manifest(manifest), self.reader(bundle).model.fields
         column = next((name for name in fields if name in table), None)
         if column is None:
@@ -77,7 +79,7 @@ class Playground:
         rows = np.arange(len(table))
         if split and "split" in table:
             rows = rows[table.column("split") == split]
-        drawn = np.random.default_rng(seed).permutation(rows)[: min(count, MOST_IMAGES)]
+        drawn = np.random.default_rng(seed).permutation(rows)[:count]
         ids = table.column("id")
         found = ((str(ids[row]), table.paths(int(row), column)) for row in np.sort(drawn))
         return [(name, paths[0]) for name, paths in found if paths]

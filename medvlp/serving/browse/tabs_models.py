@@ -115,8 +115,8 @@ def playground_tab(page: gradio.Blocks, shelf: Shelf, play: Playground) -> None:
             )
             with gr.Row():
                 split = gr.Dropdown(label="Split", elem_id="split", min_width=90)
-                count = gr.Number(8, minimum=1, maximum=24, precision=0, label="How many", min_width=90)
-                seed = gr.Number(0, minimum=0, precision=0, label="Drawn by seed", min_width=90)
+                count = gr.Number(8, precision=0, label="How many", min_width=90)
+                seed = gr.Number(0, precision=0, label="Drawn by seed", min_width=90)
             with gr.Row():
                 go = gr.Button("Ask", variant="primary", elem_id="ask")
                 own = gr.UploadButton("Ask of own files", file_count="multiple", elem_id="own")
@@ -130,7 +130,7 @@ def playground_tab(page: gradio.Blocks, shelf: Shelf, play: Playground) -> None:
 
     @safely
     def ask(model: str, words: str, name: str, part: str, many: int, drawn: int) -> str:
-        files = play.files_of(name, model, split=part, count=int(many or 1), seed=int(drawn or 0))
+        files = play.files_of(name, model, split=part, count=many or 0, seed=drawn or 0)
         return answers_html(play.ask_files(model, files, words))
 
     @safely
