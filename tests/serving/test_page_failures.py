@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from pydicom import dcmread
 
-from tests.serving.browsing import drop, painted
+from tests.serving.browsing import drawn, drop, painted
 from tests.serving.room_files import ct_slices, leafed
 
 REFUSED = "There is no such picture in this session."
@@ -64,3 +66,26 @@ def test_the_facts_are_those_of_the_frame_that_is_looked_at(page, tmp_path):
         page.locator(f".pane[data-index='{index}'][data-state=painted]").wait_for()
         assert f"{pixel}\u200a×\u200a{pixel}" in page.locator("#facts dl").inner_text()
         page.keyboard.press("ArrowDown")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_searches_of_the_archive_the_later_ones_list_stays(page, order):
+    page.route("**/rr/room.json", lambda route: route.fulfill(json={**route.fetch().json(), "archive": True}))
+    page.route("**/gradio_api/call/archive", lambda route: route.fulfill(json={"event_id": "1"}))
+    held = []
+    page.route("**/gradio_api/call/archive/1", lambda route: held.append(route))
+    page.reload()
+    page.locator("body[data-state=ready]").wait_for()
+    listed = page.locator("#archive ul")
+    for patient in ("A", "B"):
+        page.locator("#patient").fill(patient)
+        with page.expect_request("**/gradio_api/call/archive/1"):
+            page.locator("#archive button[type=submit]").click()
+        assert listed.inner_text() == "asking ..."
+    for number in order:
+        row = {"StudyDate": f"2026010{number + 1}", "ModalitiesInStudy": "CR", "NumberOfStudyRelatedInstances": "1"}
+        answer = json.dumps([{"list": str(number), "studies": [row], "more": False}])
+        with page.expect_response("**/gradio_api/call/archive/1"):
+            held[number].fulfill(body=f"event: complete\ndata: {answer}\n\n", content_type="text/event-stream")
+        drawn(page)
+        assert listed.inner_text() == ("2026-01-02 CR 1" if number or order[0] else "asking ...")

@@ -99,15 +99,16 @@ function openList(list) {
 
 /** Ask the archive that the server was started with; a study is opened by its place in this very list. */
 async function search() {
-  const list = $("archive").querySelector("ul");
-  list.replaceChildren(h("li", { className: "fine" }, "asking ..."));
+  const list = $("archive").querySelector("ul"), note = h("li", { className: "fine" }, "asking ...");
+  list.replaceChildren(note);
   try {
     const { list: key, studies, more } = await call("archive", $("patient").value.trim(), $("day").value.replaceAll("-", "").trim());
+    if (!note.isConnected) return; // another search was begun: a row bears no name by which this patient's could be told
     list.replaceChildren(...studies.map((each, n) => h("li", {}, h("button", { type: "button", onclick: () => open(() => openArchived(key, n), "Fetching the study ...") },
       `${each.StudyDate.replace(/(....)(..)(..)/, "$1-$2-$3")}  ${each.ModalitiesInStudy.replaceAll("\\", " ")}  ${each.NumberOfStudyRelatedInstances}`))),
     studies.length ? "" : h("li", { className: "fine" }, "The archive has no such study."),
     more ? h("li", { className: "fine" }, `These are the first ${studies.length}: a patient ID with a day shows others.`) : "");
-  } catch (error) { list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
+  } catch (error) { if (note.isConnected) list.replaceChildren(h("li", { className: "say bad" }, error.message)); }
 }
 
 // hanging ----------------------------------------------------------------------------------------------------------
