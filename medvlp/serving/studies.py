@@ -227,11 +227,11 @@ def _series(
                     continue
                 parsed = parse(stream)
                 header = parsed.header
-                source = Source(str(path), parsed, check_layout(parsed, []), ())
+                slices = slices_of(Source(str(path), parsed, check_layout(parsed, []), ()))
                 people.add((header.raw("PatientID") or b"").strip(b" \0"))  # compared, told to nobody
                 when = (header.text("StudyDate") or "") + (header.text("StudyTime") or "")
                 uids = (header.raw("StudyInstanceUID") or b"", header.raw("SeriesInstanceUID") or b"")
-                groups[uids].append(_File(path, slices_of(source), when))
+                groups[uids].append(_File(path, slices, when))
                 parsed.stream.close()  # a deflated data set would be held till the last file is read
         except UnreadableImage as error:
             refused.append(error)

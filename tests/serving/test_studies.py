@@ -67,6 +67,19 @@ def test_files_stay_where_they_are(tmp_path):
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
+def test_a_file_whose_groups_are_not_of_its_frames_is_told_and_stops_no_other(tmp_path):
+    groups = [Dataset(), Dataset()]
+    odd = film(tmp_path / "odd", NumberOfFrames=1, PerFrameFunctionalGroupsSequence=groups)
+    study = read_study([odd, film(tmp_path / "film")])
+    assert [each.title for each in study.series] == ["CR PA"]
+    ((reason, sentence, _),) = study.refused
+    assert (reason, sentence.partition(";")[0]) == (
+        "bad_header", "it has functional groups for 2 frames, NumberOfFrames is 1",
+    )  # fmt: skip
+    with pytest.raises(UnreadableImage, match="functional groups for 2 frames"):
+        read_study([odd])
+
+
 @pytest.mark.parametrize(("named", "told"), [("US", ""), ("OD", "OD")])
 def test_unspecified_values_have_no_unit_that_reads_as_a_modality(tmp_path, named, told):
     path = film(tmp_path / "a", RescaleSlope=2, RescaleIntercept=1, RescaleType=named)  # US is "unspecified" there
