@@ -43,6 +43,15 @@ def test_the_page_says_what_the_reader_says(page, film_open, sure):
         assert len([name for name in heard if name.startswith(said)]) == 1
 
 
+def test_on_paper_an_absent_finding_says_so_whichever_page_it_comes_to(page, film_open):
+    row = page.locator(".finding").first
+    row.evaluate("(row) => { row.className = 'finding absent'; }")
+    for media, words in (("screen", "none"), ("print", '": absent"')):
+        page.emulate_media(media=media)
+        assert row.locator(".name").evaluate("(name) => getComputedStyle(name, '::after').content") == words
+    page.emulate_media(media="screen")
+
+
 def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
     assert page.locator(".finding button").count() == 1  # of the one finding whose maps find it
     before = painted(page)
