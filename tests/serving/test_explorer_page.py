@@ -89,6 +89,19 @@ def test_the_chosen_tab_and_the_button_under_the_pointer_are_legible(page):
         assert button.evaluate(_CONTRAST_TO_WHITE, "backgroundColor") >= 4.5
 
 
+_FOCUSED = "() => [document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"
+
+
+def test_what_has_the_keyboard_is_seen(page):  # WCAG 2.2, 2.4.7
+    tab(page, "Sentences")
+    seen = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(_FOCUSED))
+    assert {"INPUT", "TEXTAREA", "BUTTON"} <= {tag for tag, _ in seen}
+    assert [tag for tag, outline in seen if outline == "none" and tag != "BODY"] == []
+
+
 @pytest.mark.parametrize(("many", "seed"), [("99", "0"), ("0", "0"), ("8", "-1")])
 def test_a_number_that_is_none_is_a_sentence_on_the_page_and_nothing_in_the_terminal(page, capfd, many, seed):
     tab(page, "Sentences")
