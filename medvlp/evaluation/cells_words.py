@@ -105,7 +105,7 @@ def note_lines(table: Table) -> list[str]:
         ]
     readings = [reading for row in table.rows for reading in row.readings]
     if any(map(few_words, readings)):
-        lines.append("(few): 30 patients or fewer of one class, the interval over patients is optimistic.")
+        lines.append("(few): 30 patients or fewer of one class (a mean: 4 of a finding), optimistic over patients.")
     if any(reading.over_patients.reason == "few_patients" for reading in readings):
         lines.append("too few: fewer than 6 patients in a class, there is no interval over patients and no p.")
     if any(measure.split == "test" for measure in table.measures) and len(table.rows) > 1:

@@ -299,7 +299,7 @@ def _notes(rows: Sequence[Metric], point: str | None, use: str | None) -> tuple[
 def _legend(rows: Sequence[Metric]) -> list[str]:
     """What the marks of `_cell` mean that stand in these rows."""
     marks = {
-        f"* {FEW_PATIENTS} patients or fewer of one class: the interval is optimistic.": FEW,
+        f"* {FEW_PATIENTS} patients or fewer of one class (a mean: 4 of a finding): the interval is optimistic.": FEW,
         f"** Fewer than {LEAST_PATIENTS} patients of one class: no interval.": TOO_FEW,
     }
     return [words for words, reasons in marks.items() if any(row.reason in reasons for row in rows)]

@@ -9,7 +9,7 @@ from medvlp.evaluation.results import Metric, Result
 from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, released_map
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import leading_rows
-from medvlp.statistics.few import TOO_FEW
+from medvlp.statistics.few import FEW, TOO_FEW
 from medvlp.text.sentences import capital
 
 _TOO_FEW = "too few patients for an interval"
@@ -219,7 +219,8 @@ def _comparison_headline(results: Sequence[Result]) -> tuple[Result, Metric] | N
 
 
 def _with_interval(row: Metric) -> str:
-    around = f" ({row.interval.level * 100:g} % interval {interval(row)})" if interval(row) else ""
+    few = ", optimistic" if row.reason in FEW else ""
+    around = f" ({row.interval.level * 100:g} % interval {interval(row)}{few})" if interval(row) else ""
     return number(row.value) + (f" ({_TOO_FEW})" if row.reason in TOO_FEW else around)
 
 

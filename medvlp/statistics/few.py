@@ -8,8 +8,8 @@ FEW_PATIENTS = 30
 """With so many patients, of a class where there are two, or fewer an interval is optimistic."""
 LEAST_PATIENTS = 5
 """With fewer patients of a class a bootstrap, a sandwich or DeLong's variance knows nothing: there is no interval."""
-FEW = ("few_positives", "few_negatives", "few_patients")
-"""Reasons of numbers with an interval that is optimistic; the last of those that have no classes."""
+FEW = ("few_positives", "few_negatives", "few_patients", "rare_findings")
+"""Reasons of numbers with an interval that is optimistic: by class, of those that have none, and of a mean."""
 TOO_FEW = ("too_few_positives", "too_few_negatives", "too_few_patients")
 """Reasons of numbers without an interval; the last of those that have no classes."""
 

@@ -225,9 +225,21 @@ def test_a_mark_of_a_comparison_is_explained_below_it() -> None:
     result = score_predictions(rows, options=ScoreOptions(resamples=100))
     text = to_markdown(comparison_table(compare_results(result, result, resamples=100)))
     assert ")* |" in text
-    assert "\n* 30 patients or fewer of one class: the interval is optimistic.\n" in text
+    assert "\n* 30 patients or fewer of one class (a mean: 4 of a finding): the interval is optimistic.\n" in text
     assert "** |" in text
     assert "\n** Fewer than 5 patients of one class: no interval.\n" in text
+
+
+def test_a_mean_over_a_rare_finding_is_marked_wherever_its_interval_stands(scored: Result) -> None:
+    row = scored.find("auroc", "macro", split="test")
+    assert (row.reason, row.interval.low is None) == ("rare_findings", False)
+    compared = comparison_table(compare_results(scored, scored, resamples=40))
+    for text in (to_markdown(score_table(scored)), to_markdown(compared)):
+        assert ")* |" in next(line for line in text.splitlines() if line.startswith("| **macro"))
+    forest = finding_forest([scored])
+    assert forest is not None
+    assert forest.rows[-1].marks[0].few
+    assert f"{row.interval.high:.3f}, optimistic) over 3 findings" in summary_of([scored])
 
 
 def test_a_mean_over_rare_findings_alone_has_no_interval() -> None:
