@@ -39,7 +39,8 @@ class NothingReadableError(DataError):
     """
 
     def __init__(self, quarantined: Sequence[Quarantined]) -> None:
-        super().__init__("No record of the manifest can be read: check its root folder and its image paths.")
+        first = quarantined[0]
+        super().__init__(f"No record of the manifest can be read; the first is {first.id!r}: {first.hint.rstrip('.')}.")
         self.quarantined = tuple(quarantined)
 
 

@@ -50,7 +50,7 @@ REASONS: dict[str, str] = {
     "duplicates": "remove all but one of them",
     "other_size": "remove it from the folder, or choose one volume with series=",
     "mixed_units": "export the original series again: its slices must share one unit",
-    "volume": "read it with medvlp.io.read_volume",
+    "volume": "give it to a model of volumes (of a manifest as the column volume), or to medvlp.io.read_volume",
     "not_a_volume": "images are read one by one: give a single file to medvlp inspect, or to medvlp.io.read_image",
     "bad_affine": "convert the original series again, or repair the header's sform or qform",
 }

@@ -98,7 +98,7 @@ class Embedder:
             prepared = prepare(some, self.reading, cache=cache, workers=workers, cap=1.0, progress=tell)
         except NothingReadableError as error:
             left = [record.id for record in error.quarantined]
-            return FeatureTable([], {}, {**self.meta, "left_out": left, "empty": []})
+            return FeatureTable([], {}, {**self.meta, "left_out": left, "empty": [], "refused": str(error)})
         meta = {**self.meta, "left_out": [record.id for record in prepared.quarantined]}
         found = feature_pass(self.loaded.model, in_order(prepared), keys(*self.needs), meta=meta)
         embedded = np.zeros(len(found), bool)
@@ -113,8 +113,8 @@ class Embedder:
         Raises:
             DataError: with what to look at.
         """
-        if not len(found) and found.meta["left_out"]:
-            raise DataError(f"No record of {manifest} can be read: check its root folder and its image paths.")
+        if not len(found) and "refused" in found.meta:
+            raise DataError(f"{manifest}: {found.meta['refused']}")
         if not len(found):
             wanted = ", ".join(self.needs)
             raise DataError(f"No record of {manifest} has anything for {wanted}: check its columns and files.")

@@ -139,7 +139,7 @@ def _joined(parts: list[FeatureTable]) -> FeatureTable:
     """Parts end to end; what was left out of each is left out of the whole."""
     left = {name: [each for part in parts for each in _names(part, name)] for name in ("left_out", "empty")}
     filled = [part for part in parts if len(part)]
-    meta = {name: value for name, value in parts[0].meta.items() if name != "files"}
+    meta = {name: value for name, value in (filled or parts)[0].meta.items() if name != "files"}
     return replace(FeatureTable.join(filled) if filled else parts[0], meta={**meta, **left})
 
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,16 @@ def same(found: FeatureTable | None, whole: FeatureTable) -> None:
     for name in whole.columns:
         np.testing.assert_allclose(found[name], whole[name], atol=1e-6)
     assert dict(found.meta) == dict(whole.meta)
+
+
+def test_a_manifest_of_which_nothing_can_be_read_is_refused_with_the_reason(tiny_run: Trained, tmp_path: Path) -> None:
+    nib.Nifti1Image(np.zeros((4, 4, 3), np.int16), np.eye(4)).to_filename(tmp_path / "ct.nii.gz")
+    Manifest.of({"id": ["a", "b"], "image": ["ct.nii.gz"] * 2}, root=tmp_path).save(tmp_path / "m.parquet")
+    why = "the first is 'a': it is a NIfTI volume; give it to a model of volumes .of a manifest as the column volume."
+    with pytest.raises(DataError, match=why):
+        embed_manifest(tiny_run.bundle, tmp_path / "m.parquet", root=None, workers=0)
+    with pytest.raises(DataError, match=why):
+        embed_in_parts(tiny_run.bundle, tmp_path / "m.parquet", tmp_path / "e.parquet", root=None, workers=0, size=1)
 
 
 def test_parts_make_the_same_table_and_what_is_left_out_of_each_is_told(
