@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.models.bundle import load_bundle, save_bundle
@@ -92,6 +94,15 @@ def test_a_larger_side_and_pooled_stages_are_means_and_maxima_of_the_towers_own_
     assert torch.allclose(torch.from_numpy(found), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
     with pytest.raises(ConfigError, match="stages is 9 and the encoder offers 5 levels: choose fewer"):
         convert(Path(NAME), name="starter", options={"random": 0, "stages": 9})
+
+
+def test_of_a_bundle_without_words_no_ways_are_named_that_need_words(tmp_path: Path) -> None:
+    Image.new("L", (96, 96), 9).save(tmp_path / "a.png")
+    bundle = convert(Path(NAME), name="starter", options={"random": 0, "size": 96})
+    with pytest.raises(
+        UserError, match=r"\(it has no answers\): it reads no texts; medvlp embed .* medvlp adapt"
+    ):
+        predict_files(VisionLanguageModel(bundle), [tmp_path / "a.png"])
 
 
 def test_what_is_not_there_or_is_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,10 +253,11 @@ def _chosen(model: VisionLanguageModel, recipe: str | None, question: str | None
         takes = ("nothing", "question") if question else ("nothing",)
         chosen = {name: answer for name, answer in model.answers.items() if answer.asks in takes}
         if not chosen:
-            raise UserError(
-                f"This bundle answers nothing unasked ({', '.join(model.answers) or 'it has no answers'}): give a "
-                "question, name a zero-shot recipe file with --recipe, or score it against your texts with .score()."
-            )
+            names = ", ".join(model.answers) or "it has no answers"
+            ways = "it reads no texts; medvlp embed gives its features, and medvlp adapt teaches it labels of yours"
+            if model.model.reads_text:
+                ways = "give a question, name a zero-shot recipe with --recipe, or score it against texts with .score()"
+            raise UserError(f"This bundle answers nothing unasked ({names}): {ways}.")
         return chosen
     if recipe in model.answers:
         return {recipe: model.answers[recipe]}
