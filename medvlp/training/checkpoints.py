@@ -169,7 +169,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, source: Pa
         ]
         raise UserError(
             f"{source} holds another model than the configuration describes: {'; '.join(faults)}; "
-            "use the config.yaml that lies beside the checkpoint."
+            "write `model` as the config.yaml of its run has it, or the bundle.yaml of a bundle."
         )
     module.load_state_dict(dict(weights))
 
