@@ -252,10 +252,7 @@ def copy_of(whole: Path, tmp_path: Path) -> Path:
     [
         ({"recipe": "other"}, r"holds a run of another configuration \(recipe recipe, now other\): choose another"),
         ({"data": "other"}, r"training records of .* are not those that it was trained on \(hash data, now other\)"),
-        (
-            {"spec": {**MODEL, "embed_dim": 4}},
-            r"another model than .*: \d+ of another .* bundle.yaml of a bundle",
-        ),
+        ({"spec": {**MODEL, "embed_dim": 4}}, r"another model than .*: \d+ of another .* bundle.yaml of a bundle"),
     ],
 )
 def test_a_run_of_something_else_is_refused_and_stays_as_it_was(

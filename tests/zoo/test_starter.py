@@ -99,9 +99,7 @@ def test_a_larger_side_and_pooled_stages_are_means_and_maxima_of_the_towers_own_
 def test_of_a_bundle_without_words_no_ways_are_named_that_need_words(tmp_path: Path) -> None:
     Image.new("L", (96, 96), 9).save(tmp_path / "a.png")
     bundle = convert(Path(NAME), name="starter", options={"random": 0, "size": 96})
-    with pytest.raises(
-        UserError, match=r"\(it has no answers\): it reads no texts; medvlp embed .* medvlp adapt"
-    ):
+    with pytest.raises(UserError, match=r"\(it has no answers\): it reads no texts; medvlp embed .* medvlp adapt"):
         predict_files(VisionLanguageModel(bundle), [tmp_path / "a.png"])
 
 
