@@ -57,8 +57,12 @@ alone: 1 (2 names). They count as different patients and a split may part them, 
 
 
 def notes_of(manifest: Manifest) -> tuple[str, ...]:
-    """Return `patient_notes` of a cohort; a layout that writes keyed hashes looked at the names before."""
+    """Return `patient_notes` of a cohort (of keyed hashes the layout's, which saw names), and on one of many rows."""
+    names = manifest.arrow("id.patient").drop_null().to_pylist() if "id.patient" in manifest else []
     said = manifest.meta.get("patient_notes")
-    if isinstance(said, list):
-        return tuple(map(str, said))
-    return patient_notes(manifest.arrow("id.patient").to_pylist()) if "id.patient" in manifest else ()
+    notes = tuple(map(str, said)) if isinstance(said, list) else patient_notes(names)
+    most = max(Counter(names).values(), default=0)
+    if most < 20 or 4 * most <= len(names):
+        return notes
+    many = f"Rows of one patient: {most} of {len(names)}, all in one part of a split; if they are several, part them."
+    return (*notes, many)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from medvlp.data.layouts import index_cohort
 from medvlp.data.manifest import Manifest
 from medvlp.data.oddities import oddities
-from medvlp.data.spellings import patient_notes
+from medvlp.data.spellings import notes_of, patient_notes
+
+
+@pytest.mark.parametrize(("same", "told"), [(46, True), (24, False)])
+def test_a_patient_of_more_than_a_quarter_of_the_rows_is_told_and_not_named(same: int, told: bool) -> None:
+    """Rows of one address, or of de-identified files that are all called alike, are often several patients."""
+    patients = ["ANON"] * same + [str(each) for each in range(96 - same)]
+    columns = {"id": [str(each) for each in range(96)], "text": ["Clear."] * 96, "id.patient": patients}
+    notes = notes_of(Manifest.of(columns, root=Path()))
+    sentence = f"Rows of one patient: {same} of 96, all in one part of a split; if they are several, part them."
+    assert notes == ((sentence,) if told else ())
 
 
 def test_repeated_files_missing_patients_empty_and_foreign_reports_are_counted() -> None:
