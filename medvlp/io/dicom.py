@@ -108,11 +108,11 @@ def choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
         if layout.frames > 1:
             notes.append(f"the file has {layout.frames} frames: the first was taken (frame= chooses another)")
         return 0
-    if not 0 <= frame < layout.frames:
+    if frame not in range(layout.frames):
         raise UnreadableImage(
-            "bad_frame", detail=f"frame {frame} was asked for, it has frames 0 to {layout.frames - 1}"
+            "bad_frame", detail=f"frame {frame!r} was asked for, it has frames 0 to {layout.frames - 1}"
         )
-    return frame
+    return int(frame)
 
 
 def groups_of(header: Header, frame: int, frames: int, notes: list[str]) -> tuple[Header, ...]:

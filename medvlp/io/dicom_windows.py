@@ -88,10 +88,9 @@ def _named(sources: tuple[Header, ...], wanted: int | str, notes: list[str]) -> 
             break
     if not listed:
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has none")
-    index = wanted
-    if isinstance(wanted, str):
-        index = names.index(wanted.strip().casefold()) if wanted.strip().casefold() in names else -1
-    if not 0 <= int(index) < len(listed):
+    name = wanted.strip().casefold() if isinstance(wanted, str) else None
+    index = names.index(name) if name in names else wanted
+    if index not in range(len(listed)):
         offered = ", ".join(f"{window.index}: {window.center:g}/{window.width:g}" for window in listed)
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has (center/width) {offered}")
     found = listed[int(index)]

@@ -294,7 +294,7 @@ def test_window_is_chosen_by_number_or_explanation_before_a_lut(dicom, choice, c
     assert image.warnings == ()
 
 
-@pytest.mark.parametrize("choice", [2, 3, -1, "BONE"])
+@pytest.mark.parametrize("choice", [2, 3, -1, "BONE", 1.5, (50, 100)])
 def test_window_that_is_not_there_or_not_valid_is_refused(dicom, choice):
     refused = refusal(dicom(RAMP, SEVERAL), window=choice)
     assert refused.reason == "bad_window"
