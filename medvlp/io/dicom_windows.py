@@ -89,7 +89,7 @@ def _named(sources: tuple[Header, ...], wanted: int | str, notes: list[str]) -> 
     if not listed:
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has none")
     name = wanted.strip().casefold() if isinstance(wanted, str) else None
-    index = names.index(name) if name in names else wanted
+    index = names.index(name) if name is not None and name in names else wanted
     if index not in range(len(listed)):
         offered = ", ".join(f"{window.index}: {window.center:g}/{window.width:g}" for window in listed)
         raise UnreadableImage("bad_window", detail=f"window {wanted!r} was asked for, it has (center/width) {offered}")
