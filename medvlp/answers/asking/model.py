@@ -92,7 +92,7 @@ class VisionLanguageModel:
         self.answers: dict[str, Answer] = open_answers(bundle.answers)
         self.recipes: dict[str, Answer] = {}
         self.compiled: list[CompiledTower] = []
-        self._begun: dict[tuple[int, str, Ask], tuple[Answer, Any]] = {}
+        self._begun: dict[tuple[object, ...], tuple[Answer, Any]] = {}
 
     def __repr__(self) -> str:
         return f"VisionLanguageModel(kinds={', '.join(self.model.kinds)}, answers={', '.join(self.answers) or None})"
@@ -314,9 +314,10 @@ class VisionLanguageModel:
     def begun(self, answer: Answer, ask: Ask) -> Any:  # noqa: ANN401
         """Return what an answer makes once for many rows, such as the vectors of its prompts; made at its first call.
 
-        The last 16 are kept: an answer that is asked the same again finds it.
+        The last 16 are kept: an answer that is asked the same again finds it, as long as no weight was written to.
         """
-        key = (id(answer), self.model.vision_kind, ask)
+        weights = (*self.model.parameters(), *self.model.buffers())
+        key = (id(answer), self.model.vision_kind, ask, *((each.data_ptr(), each._version) for each in weights))
         if key not in self._begun or self._begun[key][0] is not answer:  # a copied model has the ids of its original
             while len(self._begun) > 15:
                 del self._begun[next(iter(self._begun))]

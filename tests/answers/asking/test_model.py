@@ -241,6 +241,23 @@ def test_what_a_copy_was_asked_is_made_by_the_copy(model: VisionLanguageModel, f
     np.testing.assert_array_equal(found["effusion"], expected["effusion"])
 
 
+@torch.no_grad()
+def test_prompts_are_those_of_the_weights_that_the_model_has_now(tiny_run: Trained, films: list[Path]) -> None:
+    """Whoever trains a loaded model further asks the trained one, as a model that was never asked before does."""
+    model, fresh = medvlp.load(tiny_run.bundle), medvlp.load(tiny_run.bundle)
+    before = model.ask("zero_shot", films).scores
+    for each in (model, fresh):
+        for number, weight in enumerate(each.model.towers["text"].parameters()):
+            weight.grad = torch.linspace(-1, 1, weight.numel()).view_as(weight) * (number + 1)
+        torch.optim.SGD(each.model.towers["text"].parameters(), lr=0.1).step()
+    found, expected = model.ask("zero_shot", films).scores, fresh.ask("zero_shot", films).scores
+    assert before is not None
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_array_equal(found["effusion"], expected["effusion"])
+    assert not np.allclose(found["effusion"], before["effusion"], atol=1e-4)
+
+
 @pytest.mark.parametrize("recipe", [None, "chexzero_v1"])
 def test_prompts_are_embedded_at_the_first_call_only(
     model: VisionLanguageModel, films: list[Path], recipe: str | None
