@@ -17,6 +17,9 @@ def gray_pixels(array: np.ndarray) -> np.ndarray:
         >>> gray_pixels(np.array([[0.0, 1.0]])).dtype
         dtype('float32')
     """
+    if array.dtype.kind not in "biuf":
+        what = f"an array of {array.dtype}" if array.ndim else type(array.item()).__name__
+        raise UserError(f"A picture is the path of a file or an array (H, W) of numbers, not {what}: give one of them.")
     if array.ndim != 2 or not array.size:
         raise UserError(f"An image as an array has the shape (H, W), not {array.shape}: give gray pixels.")
     pixels = array.astype(np.float32)

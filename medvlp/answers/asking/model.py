@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +14,14 @@ import torch
 from torch import Tensor
 
 from medvlp.answers.asking._arrays import gray_pixels
-from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.ask import ask_samples, gives, refuse_unknown
 from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
 from medvlp.core.devices import choose_device
-from medvlp.core.errors import ConfigError, UserError, did_you_mean
+from medvlp.core.errors import UserError, did_you_mean
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
-from medvlp.core.protocols import Model
 from medvlp.core.registry import build, component
 from medvlp.core.sample import ImageRecord, Sample, Stack
 from medvlp.core.views import View
@@ -38,7 +38,7 @@ from medvlp.models.bundle import Bundle, load_bundle
 from medvlp.models.gate import Verdict, other_modality
 from medvlp.text.prompts import PromptSet
 
-Picture = str | Path | np.ndarray | Image | Volume
+Picture = str | os.PathLike | np.ndarray | Image | Volume
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class VisionLanguageModel:
             return self.model.vision_kind
         if isinstance(image, tuple | Volume):
             return "stack"
-        return "stack" if isinstance(image, str | Path) and holds(image) == "volume" else "image"
+        return "stack" if isinstance(image, str | os.PathLike) and holds(image) == "volume" else "image"
 
     def of_kind(self, kind: str) -> VisionLanguageModel:
         """Return this model as one of one kind; what was chosen on pictures of the main kind holds for that alone.
@@ -113,7 +113,7 @@ class VisionLanguageModel:
         asked = copy.copy(self)
         asked.model = self.model.of_kind(kind)
         if len(self.model.kinds) > 1:
-            asked.answers = {name: each for name, each in self.answers.items() if _gives(asked.model, each)}
+            asked.answers = {name: each for name, each in self.answers.items() if gives(asked.model, each)}
         if kind != self.model.vision_kind:
             asked.bundle = replace(self.bundle, answers=tuple(each.unjudged() for each in self.bundle.answers))
         return asked
@@ -155,7 +155,7 @@ class VisionLanguageModel:
 
     def sample(self, image: Picture | tuple[Path, ...], *, name: str = "image") -> Sample:
         """Return a file, the files of a study or an array as the sample that preprocessing makes of it."""
-        value: object = str(image) if isinstance(image, str | Path) else image
+        value: object = os.fspath(image) if isinstance(image, str | os.PathLike) else image
         value = tuple(map(str, value)) if isinstance(value, tuple) else value
         if isinstance(value, Image):
             value = replace(value, pixels=gray_pixels(value.pixels))
@@ -294,13 +294,15 @@ class VisionLanguageModel:
         many = _several(images)
         if not many:
             raise UserError(f"There is no picture to ask {name!r} about: give at least one.")
+        ask = Ask.of(ask)
         if len(self.model.kinds) > 1:
-            return self._ask_by_kind(name, many, Ask.of(ask))
-        names = (Path(each).name if isinstance(each, str | Path) else str(i) for i, each in enumerate(many))
+            return self._ask_by_kind(name, many, ask)
+        names = (Path(each).name if isinstance(each, str | os.PathLike) else str(i) for i, each in enumerate(many))
         samples = (self.sample(image, name=own) for image, own in zip(many, names, strict=True))
         group = 1 if self.model.vision_kind == "stack" else self._batch
-        options: dict[str, Any] = {"asks": {name: Ask.of(ask)}, "batch": group, "begin": self.begun}
+        options: dict[str, Any] = {"asks": {name: ask}, "batch": group, "begin": self.begun}
         said = ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
+        refuse_unknown(name, self.answers[name], ask, said)
         return replace(said, ids=tuple(map(str, range(len(many)))))
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
@@ -349,22 +351,13 @@ class VisionLanguageModel:
         return logit_scale(self.model)
 
 
-def _gives(model: Model, answer: Answer) -> bool:
-    """Whether a model gives what an answer reads."""
-    try:
-        answer.check(model)
-    except ConfigError:
-        return False
-    return True
-
-
 def _several(images: Picture | Iterable[Picture]) -> list[Picture]:
     """Return pictures as a list: what is no collection is one picture, to be taken or refused as what it is."""
     return [images] if isinstance(images, Picture | Tensor) or not isinstance(images, Iterable) else list(images)
 
 
 def load(
-    path: str | Path, *, patches: str | Path | None = None, device: str = "cpu", backend: str = "torch"
+    path: str | Path, *, patches: str | Path | None = None, device: str | torch.device = "cpu", backend: str = "torch"
 ) -> VisionLanguageModel:
     """Load a bundle for scoring.
 
@@ -391,7 +384,7 @@ def load(
         (1, 2)
     """
     with torch.inference_mode(False):  # a map needs gradients, whatever mode it was loaded in
-        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=str(choose_device(device).device))
+        loaded = VisionLanguageModel(load_bundle(path, patches=patches), device=str(choose_device(str(device)).device))
         loaded.compiled = use_backend(loaded.model, backend, loaded.bundle.int8)
     return loaded
 

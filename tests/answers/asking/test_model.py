@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,16 @@ def test_preprocessing_is_that_of_training(model: VisionLanguageModel, films: li
         np.testing.assert_allclose(table["image/embedding"][row], model.embed_image(path)[0], atol=1e-6)
 
 
+def test_whatever_names_a_file_or_a_device_is_taken(tiny_run: Trained, films: list[Path]) -> None:
+    class Elsewhere(os.PathLike[str]):
+        def __fspath__(self) -> str:
+            return str(films[0])
+
+    model = medvlp.load(tiny_run.bundle, device=torch.device("cpu"))
+    np.testing.assert_array_equal(model.embed_image(Elsewhere()), model.embed_image(films[0]))
+    assert model.ask("zero_shot", [Elsewhere()]).scores == model.ask("zero_shot", films[:1]).scores
+
+
 def test_a_tensor_of_pixels_is_taken_as_an_array_is(model: VisionLanguageModel) -> None:
     pixels = torch.linspace(0, 1, 30 * 40).reshape(30, 40)
     expected = model.embed_image(pixels.numpy())
@@ -150,17 +161,20 @@ def test_what_cannot_be_scored_is_refused(model: VisionLanguageModel, tmp_path: 
         model.score(np.zeros((4, 4)), None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"What is asked is 'Edema\?', and no Ask: write it as Ask\(questions="):
         model.ask("zero_shot", np.zeros((4, 4)), "Edema?")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"'zero_shot' knows no finding 'Edema': did you mean 'edema'\?"):
+        model.ask("zero_shot", np.zeros((4, 4)), Ask(findings=("effusion", "Edema")))
     with pytest.raises(UserError, match=r"sentences of an Ask are strings, and None is none"):
         Ask(sentences=None)  # type: ignore[arg-type]
     for pictures, texts in ((np.zeros((4, 4)), TEXTS), (["a.png", "b.png"], TEXTS[0])):
         with pytest.raises(UserError, match="A heat map is of one image and one text: ask for those of several one af"):
             model.explain(pictures, texts)  # type: ignore[arg-type]
-    for single in (PIL.Image.new("L", (4, 4), 9), None):
+    others = {"NoneType": None, "an array of <U5": np.array(["a.png"]), "an array of complex": np.eye(4) * 1j}
+    for what, other in others.items():
+        with pytest.raises(UserError, match=rf"A picture is the path of a file or an array .*, not {what}"):
+            model.embed_image(other)  # type: ignore[arg-type]
+    for array in (np.zeros((2, 2, 3)), np.full((4, 4), 255.0), np.full((4, 4), np.nan), PIL.Image.new("L", (4, 4), 9)):
         with pytest.raises(UserError, match="An image as an array"):
-            model.embed_image(single)  # type: ignore[arg-type]
-    for array in (np.zeros((2, 2, 3)), np.full((4, 4), 255.0), np.full((4, 4), np.nan)):
-        with pytest.raises(UserError, match="An image as an array"):
-            model.embed_image(array)
+            model.embed_image(array)  # type: ignore[arg-type]
 
 
 def test_what_a_bundle_cannot_be_asked_is_one_sentence(tiny_run: Trained, films: list[Path]) -> None:
