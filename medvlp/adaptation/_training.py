@@ -28,6 +28,7 @@ def weights_of(labels: FloatArray) -> FloatArray:
     return np.where(known, share, 0.0)
 
 
+@torch.inference_mode(False)  # gradients, whatever mode of torch the caller is in
 def trained(
     head: str,
     tensors: Candidate,

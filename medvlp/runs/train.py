@@ -90,6 +90,7 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     refuse_other_files(config)
     with processes(config.training.device), ExitStack() as after:
         after.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())  # the caller's own
+        after.enter_context(torch.inference_mode(False))  # gradients, whatever mode of torch the caller is in
         if collectives.rank() == 0:
             check_place(run)
         if (done := finished(config)) is not None:

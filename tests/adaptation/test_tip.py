@@ -94,7 +94,8 @@ def test_an_untrained_cache_is_the_training_free_one_and_training_moves_the_keys
     free = Tip(**options).fit(TRAIN, VALIDATION, WORDS)
     start = TipTuned(**options, epochs=(0,)).fit(TRAIN, VALIDATION, WORDS)
     assert np.array_equal(start.log_odds(VALIDATION.features), free.log_odds(VALIDATION.features))
-    tuned = TipTuned(**options, epochs=(15,), rate=1e-2).fit(TRAIN, VALIDATION, WORDS)
+    with torch.no_grad():  # a mode of the caller's, as a notebook's
+        tuned = TipTuned(**options, epochs=(15,), rate=1e-2).fit(TRAIN, VALIDATION, WORDS)
     moved = {name for name, value in tuned.tensors.items() if not np.array_equal(value, start.tensors[name])}
     assert moved == {"keys"}
     assert loss(tuned.log_odds(TRAIN.features)) < loss(start.log_odds(TRAIN.features))

@@ -196,6 +196,17 @@ def test_workers_change_no_bit(tree: dict[str, Any], tiny_run: Trained, workers:
         assert all(torch.equal(own[key], expected[key]) for key in own)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_notebook_without_gradients_trains_as_any_other_caller(
+    mode: type[torch.no_grad | torch.inference_mode], tree: dict[str, Any], tiny_run: Trained
+) -> None:
+    with mode():
+        released = train(config_of(tree)).bundle
+        assert not torch.is_grad_enabled()
+    own, expected = (load_file(Path(run) / "model.safetensors") for run in (released, tiny_run.bundle))
+    assert all(torch.equal(own[key], expected[key]) for key in expected)
+
+
 def test_a_run_stopped_and_resumed_with_other_workers_is_the_same(tree: dict[str, Any], tiny_run: Trained) -> None:
     with pytest.raises(UserError, match="Training was interrupted"):
         train(config_of(tree), stop_at=24)
