@@ -23,7 +23,7 @@ import yaml
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, inference_mode
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import folder_whole, sha256_of
@@ -216,6 +216,7 @@ def _save(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], *, base: 
             path.chmod((temporary / "MANIFEST.sha256").stat().st_mode)
 
 
+@inference_mode(False)  # maps need gradients, and weights their versions
 def load_bundle(folder: str | Path, *, patches: str | Path | None = None) -> Bundle:
     """Read a bundle after checking it.
 

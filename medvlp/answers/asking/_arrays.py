@@ -18,8 +18,8 @@ def gray_pixels(array: np.ndarray) -> np.ndarray:
         dtype('float32')
     """
     if array.dtype.kind not in "biuf":
-        what = f"an array of {array.dtype}" if array.ndim else type(array.item()).__name__
-        raise UserError(f"A picture is the path of a file or an array (H, W) of numbers, not {what}: give one of them.")
+        what = array.dtype if array.ndim else type(array.item()).__name__
+        raise UserError(f"A picture is the path of a file or an array (H, W) of numbers, not of {what}: give one.")
     if array.ndim != 2 or not array.size:
         raise UserError(f"An image as an array has the shape (H, W), not {array.shape}: give gray pixels.")
     pixels = array.astype(np.float32)

@@ -9,7 +9,7 @@ import torch
 
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import ConfigError, UserError, did_you_mean
+from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
@@ -33,13 +33,6 @@ def gives(model: Model, answer: Answer) -> bool:
     except ConfigError:
         return False
     return True
-
-
-def refuse_unknown(name: str, answer: Answer, ask: Ask, said: Predictions) -> None:
-    """Refuse findings that were asked for and that an answer gives no score of (UserError)."""
-    for finding in ask.findings:
-        if said.scores is not None and finding not in said.scores:
-            raise UserError(f"{name!r} knows no finding {finding!r}: {did_you_mean(finding, answer.labels)}.")
 
 
 def answered(answer: Answer, model: Model, table: FeatureTable, ask: Ask = Ask()) -> Predictions:  # noqa: B008

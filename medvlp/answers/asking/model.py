@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medvlp.answers.asking._arrays import gray_pixels
-from medvlp.answers.asking.ask import ask_samples, gives, refuse_unknown
+from medvlp.answers.asking.ask import ask_samples, gives
 from medvlp.answers.asking.declared import open_answers
 from medvlp.answers.asking.slices import SliceWeights, slice_weights
 from medvlp.core.answers import Answer, Ask
@@ -302,7 +302,9 @@ class VisionLanguageModel:
         group = 1 if self.model.vision_kind == "stack" else self._batch
         options: dict[str, Any] = {"asks": {name: ask}, "batch": group, "begin": self.begun}
         said = ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
-        refuse_unknown(name, self.answers[name], ask, said)
+        if unknown := [each for each in ask.findings if said.scores is not None and each not in said.scores]:
+            known = did_you_mean(unknown[0], self.answers[name].labels)
+            raise UserError(f"{name!r} knows no finding {unknown[0]!r}: {known}.")
         return replace(said, ids=tuple(map(str, range(len(many)))))
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
