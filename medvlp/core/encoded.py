@@ -82,7 +82,9 @@ class Encoded:
         return tuple(there + sorted(self.extra) + (["embedding"] if "raw" in self.extra else []))
 
     def give(self, values: Mapping[str, Tensor]) -> Encoded:
-        """Return the same rows with more extras."""
+        """Return the same rows with more extras, refused where one has another number of rows (ConfigError)."""
+        if odd := [name for name, value in values.items() if len(value) != len(self.owner)]:
+            raise ConfigError(f"{odd[0]!r} has {len(values[odd[0]])} of {len(self.owner)} rows: let its head give all.")
         return replace(self, extra={**self.extra, **values})
 
     def rows(self, index: Tensor) -> Encoded:

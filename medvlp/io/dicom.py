@@ -109,9 +109,8 @@ def choose_frame(layout: Layout, frame: int | None, notes: list[str]) -> int:
             notes.append(f"the file has {layout.frames} frames: the first was taken (frame= chooses another)")
         return 0
     if frame not in range(layout.frames):
-        raise UnreadableImage(
-            "bad_frame", detail=f"frame {frame!r} was asked for, it has frames 0 to {layout.frames - 1}"
-        )
+        detail = f"frame {frame!r} was asked for, it has frames 0 to {layout.frames - 1}"
+        raise UnreadableImage("bad_frame", detail=detail)
     return int(frame)
 
 

@@ -48,6 +48,14 @@ def test_a_part_that_was_not_planned_is_refused_with_what_is_there():
         encoded.part("grid")
 
 
+def test_an_extra_has_a_row_for_each_row():
+    """One row for all, as of a head that takes a mean over the batch, would be compared with every other."""
+    rows = Encoded(owner=torch.arange(3), pooled=torch.eye(3))
+    assert rows.give({"raw": torch.eye(3)}).extra["raw"].shape == (3, 3)
+    with pytest.raises(ConfigError, match=r"'own' has 1 of 3 rows: let its head give all"):
+        rows.give({"raw": torch.eye(3), "own": torch.ones(1, 3)})
+
+
 def test_rows_select_every_part_alike():
     encoded = Encoded(
         owner=torch.tensor([0, 0, 2]),

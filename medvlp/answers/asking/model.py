@@ -302,9 +302,8 @@ class VisionLanguageModel:
         group = 1 if self.model.vision_kind == "stack" else self._batch
         options: dict[str, Any] = {"asks": {name: ask}, "batch": group, "begin": self.begun}
         said = ask_samples({name: self.answers[name]}, self.model, samples, **options)[name]
-        if unknown := [each for each in ask.findings if said.scores is not None and each not in said.scores]:
-            known = did_you_mean(unknown[0], self.answers[name].labels)
-            raise UserError(f"{name!r} knows no finding {unknown[0]!r}: {known}.")
+        if odd := [each for each in ask.findings if said.scores is not None and each not in said.scores]:
+            raise UserError(f"{name!r} knows no finding {odd[0]!r}: {did_you_mean(odd[0], self.answers[name].labels)}.")
         return replace(said, ids=tuple(map(str, range(len(many)))))
 
     def _ask_by_kind(self, name: str, images: Sequence[Picture], ask: Ask) -> Predictions:
