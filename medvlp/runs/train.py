@@ -88,9 +88,8 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
     # Before anything is written: a run folder of another recipe stays as it is.
     refuse_other_recipe(run, recipe_of(config))
     refuse_other_files(config)
-    with processes(config.training.device), ExitStack() as after:
+    with processes(config.training.device), ExitStack() as after, torch.inference_mode(False):  # gradients, for anybody
         after.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())  # the caller's own
-        after.enter_context(torch.inference_mode(False))  # gradients, whatever mode of torch the caller is in
         if collectives.rank() == 0:
             check_place(run)
         if (done := finished(config)) is not None:
