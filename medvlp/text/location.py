@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from medvlp.core.triplet import Side
-from medvlp.text.ontology import Term, ancestors, lines, load, word_class
+from medvlp.text.ontology import Term, ancestors, lines, load, terms, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
 _KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
 _WHERE = frozenset(("side", "anatomy"))
 _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
+_ADJECTIVE = re.compile(r"\W|\d|xxxx|^.{,3}$|(?:al|ar|ary|ous|ic|ior|ed|ive|th|ird|ond|irst|er)$")
+_CLEAR = frozenset(("clear", "normal", "unremarkable", "expanded", "aerated"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
 _FORMER = re.compile(  # in front of a size of an earlier film
@@ -69,9 +71,9 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
         for place, index in enumerate(_owners(fact, words, terms)):
             elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
-            # A line that is called left stays so wherever its tip lies, and none is right for "the right atrium".
-            behind = (fact.at > terms[index].last and index in named) or _is_chamber(words, fact.at + 1)
-            tip = fact.kind == "side" and behind and is_device(terms[index])
+            # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
+            behind = fact.at > terms[index].last and index in named
+            tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
             if place == 0 and fact.kind in _WHERE and fact.value != "lung":
@@ -102,7 +104,6 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
-            view |= found.last + 2 not in used and words[found.last + 1 : found.last + 3] == ["is", "clear"]
             if not (beside or graded or verb or without or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)
                 yield _Fact(kind, "bilateral" if both else found.values[0], found.first)
@@ -204,6 +205,8 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     before = [index for index, term in enumerate(terms) if start < term.last < at]
     after = [index for index, term in enumerate(terms) if at < term.first <= end]
     first = terms[after[0]].first if after else 0
+    if fact.kind in _WHERE and after and _is_of_clause_before(words, at, first):
+        return []
     belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
@@ -213,22 +216,31 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
         said = " ".join([*words[terms[before[-1]].last + 1 : at], "=", *words[at:], ""]) if before else ""
         graded = fact.kind == "severity" and _PREDICATE.match(said)
         return before[-1:] if words[at - 1] == "," or graded else []
-    if fact.kind in _WHERE and after and not before and _is_of_clause_before(words, at, first):
-        return []
+    ends = _parts() | word_class("same") | {"and", "of", "than"}
+    last = next((place for place in range(at, end) if words[place] in ends), end)
+    own = _is_own(words[last - 1]) or not _CLEAR.isdisjoint(words[last + 1 : last + 2])
+    opens = words[at - 1 - (words[at - 1] == "the")] in (",", "and")
+    if fact.kind == "side" and before and own and opens and words[last : last + 1] != ["than"]:
+        return []  # "nodule in the right lung, left mastectomy"
     return _coordinated(before, words, terms) if before else after[:1]
 
 
 def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:
     """Return whether another side has the term at `first`: "the right hilum is clear and the left base shows edema"."""
-    states = {"clear", "normal", "unremarkable", *word_class("verbs")}
-    verb = next((place for place in range(at + 1, first) if words[place] in (",", *states)), first)
-    joint = next((place for place in range(verb + 1, first) if words[place] in (",", "and")), first)
-    joint = next((place for place in range(at + 1, verb) if words[place] == "with"), joint)
-    said = [word for word in words[:joint] if word in ("left", "right")]
-    if "," in words[verb:joint] or len(said) != 1:
-        return False
-    own = (place for place in range(joint, first) if words[place] in ("left", "right") and words[place] not in said)
-    return any(_modifies(words, place, first) or _is_subject(words, place, first) for place in own)
+    for joint in range(at + 1, first):
+        item, said = words[at + 1 : joint], SIDES.keys() & words[:joint]
+        if words[joint] == "with" or (words[joint] in (",", "and") and "," not in item and any(map(_is_own, item))):
+            own = (place for place in range(joint, first) if words[place] in SIDES.keys() - said)
+            return len(said) == 1 and any(_modifies(words, at, first) or _is_subject(words, at, first) for at in own)
+    return False
+
+
+@lru_cache(maxsize=1 << 16)  # words of any report
+def _is_own(word: str) -> bool:
+    """Return whether a word makes a statement with the side in front of it: a verb, or a noun that is no place."""
+    known = terms().words | _phrases("anatomy").words | word_class("regions") | set(_GRADES)
+    noun = (word not in known or word == "hemidiaphragm" or word.endswith("ing")) and _ADJECTIVE.search(word) is None
+    return noun or word in _CLEAR | word_class("verbs")
 
 
 def _coordinated(before: list[int], words: list[str], terms: Sequence[Found[Term]]) -> list[int]:
