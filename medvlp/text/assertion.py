@@ -15,7 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from medvlp.text.location import SIDES, denied_side
+from medvlp.text.location import SIDES, denied_side, is_device
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
@@ -159,11 +159,13 @@ def _behind_subject(words: list[str], cue: Found[_Cue], terms: Sequence[Found[Te
 
 def _run_on(words: list[str], cue: int, terms: Sequence[Found[Term]]) -> int:
     """Return the place of a statement without a mark: "no effusion heart is enlarged", "no effusion mild edema"."""
-    subjects = word_class("examined") | {"the", "is", "are"}
+    subjects, seen = word_class("examined") | {"the", "is", "are"}, word_class("detected")
     for before, term in pairwise(terms):
         between, last = words[before.last + 1 : term.first], words[term.last]
         named = not word_class("examined").isdisjoint([*between, words[term.first]]) and subjects.issuperset(between)
-        graded = not word_class("never_denied").isdisjoint(between[:1]) and "or" not in words[before.last :]
+        graded = not word_class("never_denied").isdisjoint(between[not seen.isdisjoint(between[:1]) :][:1])
+        graded |= is_device(term) and not is_device(before) and not between  # "no effusion chest tube in place"
+        graded &= "or" not in words[before.last :]
         steady = not between and not word_class("predicates").isdisjoint(words[term.last + 1 : term.last + 2])
         steady &= {".", ",", ";", "and", "in", "from", "since"}.issuperset(words[term.last + 2 : term.last + 3])
         stated = graded or steady or (named and (last.endswith("ed") or last in word_class("predicates")))
@@ -314,6 +316,7 @@ def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[
 def _backward_start(words: list[str], place: int, said: str, stops: set[int]) -> int:
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
+    stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
     place -= 1
     while place >= 0 and words[place] in word_class("auxiliaries"):
         place -= 1
@@ -332,8 +335,8 @@ def _backward_start(words: list[str], place: int, said: str, stops: set[int]) ->
             if not joined or shared or clause:
                 return place
         if word in ("and", "or", "nor"):
-            if not shared and not verbs.isdisjoint(_last_item(words[:place])):
-                return place
+            if not shared and (words[place - 1] in stated or not verbs.isdisjoint(_last_item(words[:place]))):
+                return place  # "effusion stable and pneumothorax resolved"
             joined = True
         place -= 1
     return -1
