@@ -15,7 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from medvlp.text.location import SIDES, denied_side, is_device
+from medvlp.text.location import is_device
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
@@ -107,9 +107,6 @@ def _reached(
 ) -> list[int]:
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
-        side = next((at for at in range(found.last + 1, len(words)) if words[at] not in ("on", "in", "the")), None)
-        if cue.presence == "absent" and side is not None and words[side] in SIDES and denied_side(words, side):
-            return []  # "nodule on the left, not seen on the right"
         start = _backward_start(words, _behind_subject(words, found, terms), said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):

@@ -72,7 +72,7 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
         for place, index in enumerate(_owners(fact, words, terms)):
             elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
-            behind = fact.at > terms[index].last and index in named
+            behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
             tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
@@ -100,11 +100,11 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)
-            without = kind == "side" and denied_side(words, found.first)
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
-            if not (beside or graded or verb or without or view) and (named or not inside):
+            view |= words[0] == "none" and found.last < 4  # "none on the left, effusion on the right"
+            if not (beside or graded or verb or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)
                 yield _Fact(kind, "bilateral" if both else found.values[0], found.first)
     for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
@@ -135,22 +135,6 @@ def _is_verb(words: list[str], place: int) -> bool:
     """Return whether a word is no side but the verb of "drain left in place"; "on the left in place" has a side."""
     in_place = words[place : place + 3] in (["left", "in", "place"], ["left", "in", "situ"])
     return in_place and words[place - 1 : place] not in (["the"], ["on"])
-
-
-def denied_side(words: list[str], place: int) -> bool:
-    """Return whether a side is that without: "left effusion, none on the right", "on the left, absent on the right".
-
-    Not so in "effusion: none on the right", which denies the effusion.
-    """
-    back = words[:place]
-    while back and back[-1] in ("on", "in", "at", "the", *word_class("detected")):
-        back.pop()
-    if back[-1:] == ["none"]:
-        return back[-2:-1] in ([], [","], ["and"], ["with"])
-    said = back[-1:] in (["not"], ["absent"], ["resolved"], ["cleared"])
-    while back[-2:-1] in (["has"], ["have"], ["is"], ["are"]):
-        del back[-2]
-    return said and back[-2:-1] in ([","], ["but"], ["and"]) and SIDES.get(words[place], "") in back
 
 
 def _is_chamber(words: list[str], place: int) -> bool:
@@ -206,7 +190,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     after = [index for index, term in enumerate(terms) if at < term.first <= end]
     first = terms[after[0]].first if after else 0
     if fact.kind in _WHERE and after and _is_of_clause_before(words, at, first):
-        return []
+        after = []
     belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
@@ -279,17 +263,16 @@ def _modifies(words: list[str], at: int, first: int) -> bool:
         if word in _parts() or (word == "of" and words[place - 1] not in word_class("amounts")):
             return False
         following = words[place + 1] if place + 1 < first else ""
-        if word == "and" and following not in ("left", "right", "upper", "lower", "mid", "middle"):
+        apart = place == at + 1 and words[at] in word_class("predicates")  # "left nodule stable and right mass"
+        if word == "and" and (apart or following not in ("left", "right", "upper", "lower", "mid", "middle")):
             return False
     return True
 
 
 def _joins_grades(words: list[str], place: int) -> bool:
-    """Return whether grades are joined: "moderate to large", or of sides: "small right and large left effusions"."""
-    if words[place] == "and" and {words[place - 1], *words[place + 2 : place + 3]} == {"left", "right"}:
-        return {words[max(place - 2, 0)], words[place + 1]} <= set(_GRADES)
+    """Return whether grades are joined: "moderate to large", not "from large to small"."""
     grades = [_GRADES.index(word) for word in (words[place - 1], words[place + 1]) if word in _GRADES]
-    return words[place] == "to" and len(grades) == 2 and grades[0] < grades[1]  # not "from large to small"
+    return words[place] == "to" and len(grades) == 2 and grades[0] < grades[1]
 
 
 def _opens_clause(words: list[str], at: int) -> bool:

@@ -11,7 +11,7 @@ from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
 from medvlp.text.blanks import plain_lines
 from medvlp.text.language import is_english
-from medvlp.text.location import is_device, places
+from medvlp.text.location import SIDES, is_device, places
 from medvlp.text.ontology import Term, findings, respelt, terms, word_class
 from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
@@ -20,12 +20,24 @@ from medvlp.text.sentences import sentence_spans
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
-_MORE = re.compile(
-    r"(?<= )(?:but|and|,|while)(?: the)?(?: (?P<side>left|right))?(?= (?:"
-    r"(?:persist|remain|is|are|has|have|cannot be)(?!\S)|"
-    r"(?:improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared) (?:in|on|at) ))"
+_GRADE = "tiny|trace|minimal|mild|small|moderate|large"
+_SIDE = "(?:left|right)(?: sided)?"
+_ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
+_JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
+_SEEN = "seen|identified|noted|present"
+_LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
+# Sides that are not alike: "new left and resolved right effusion", "a left but no right effusion".
+_PAIR = re.compile(rf"(?<![^ ])(?:{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} ")
+_AGAIN = re.compile(  # what stands for one: "a small one on the left", "while that on the left", "on the left it is"
+    rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
+    rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
 )
-_ANOTHER = re.compile(r"(?<= )(?:left|right|new|similar|tiny|small|moderate|large) (?=one(?! [cm]m\b)(?!\S))")
+_NONE = re.compile(rf"(?:{_JOINT}|(?<![^ ])with )((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})")
+_MORE = re.compile(  # where none stands: "but persists on the left", "the left is", "left stable", "small on the left"
+    rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
+    r"improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed|absent|none|present"
+    rf") (?:(?:in|on|at) |[,.;]))|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
+)
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
@@ -144,7 +156,7 @@ def _stretches(tokens: tuple[Token, ...]) -> Iterator[tuple[Token, ...]]:
 def _of_stretch(
     text: str, start: int, tokens: tuple[Token, ...], sentence: str, section: str, *, before: bool
 ) -> list[Mention]:
-    tokens = _with_subjects(tokens)
+    tokens = _with_subjects(tuple(replace(token, word=respelt(token.word)) for token in tokens))
     found = _found(tokens)
     mentions: list[Mention] = []
     for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
@@ -173,8 +185,7 @@ def _of_stretch(
 def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
     """Return the terms, also what shares a predicate: "heart size and mediastinal contours are normal"."""
     words = [token.word for token in tokens]
-    meant = [respelt(word) for word in words]
-    every = terms().every(tuple(t if t.word == w else replace(t, word=w) for t, w in zip(tokens, meant, strict=True)))
+    every = terms().every(tokens)
     found = longest(every)
     for each in sorted(every, key=lambda each: -len(each.at)):
         subject = set(each.at).difference(*(term.at for term in found))
@@ -188,28 +199,32 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
-    ones = [*_ANOTHER.finditer(" ".join(token.word for token in tokens))]  # "but a small one on the left"
-    for one in reversed(ones):
-        at = one.string.count(" ", 0, one.end())
-        if before := terms().find(tokens[:at]):
-            tokens = (*tokens[:at], *tokens[before[-1].first : before[-1].last + 1], *tokens[at + 1 :])
-    words = [token.word for token in tokens]
-    joints = [*_MORE.finditer(" ".join(words))]
-    found = terms().find(tokens) if joints else []
-    for joint in reversed(joints):
-        at = joint.string.count(" ", 0, joint.start())
-        place = at + joint[0].count(" ")  # the finding is repeated behind it
-        clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[at + 1 :]))[0].split()
-        before = [term for term in found if term.last < at]
-        apart = not before or any(at < term.first <= at + len(clause) for term in found)
-        if apart or not _OF_ANOTHER.isdisjoint(clause) or (is_device(before[-1]) and not joint["side"]):
-            continue
-        near = words[max(before[-1].first - 4, 0) : before[-1].first if joint["side"] else at]
-        said, other = {"left", "right"}.intersection(near), {"left", "right"}.intersection(clause)
-        if (len(said) == len(other) == 1 and said != other) or words[place + 1] == "cannot":
-            subject = tokens[before[-1].first : before[-1].last + 1]
-            tokens = (*tokens[: place + 1], *subject, *tokens[place + 1 :])
+    for pattern in (_PAIR, _AGAIN, _NONE, _MORE):
+        for gap in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
+            words, found, group = [token.word for token in tokens], terms().find(tokens), gap.lastindex or 0
+            joint, at, end = (gap.string.count(" ", 0, place) for place in (gap.start(), gap.start(group), gap.end()))
+            if pattern is _PAIR:  # named behind them
+                subject = next((term for term in found if end <= term.first <= end + 1), None)
+            else:
+                subject = next((term for term in reversed(found) if term.last < joint), None)
+            if subject is None or (pattern is _MORE and not _is_left_out(words, found, subject, joint, at)):
+                continue
+            gone = tokens[at : at + len(gap[group].split())]
+            kept = (replace(gone[0], word="no"),) if pattern is _NONE else [each for each in gone if each.word in SIDES]
+            named = tokens[subject.first : subject.last + 1]
+            tokens = (*tokens[:at], *kept, *named, *tokens[at + len(gone) :])
     return tokens
+
+
+def _is_left_out(words: list[str], found: list[Found[Term]], subject: Found[Term], joint: int, at: int) -> bool:
+    """Return whether the clause behind a joint is one of the other side, without a finding of its own."""
+    clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[joint + 1 :]))[0].split()
+    if any(joint < term.first <= joint + len(clause) for term in found) or not _OF_ANOTHER.isdisjoint(clause):
+        return False
+    if is_device(subject) and words[at - 1] not in SIDES:
+        return False
+    said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause
+    return (len(said) == len(other) == 1 and said != other) or words[at] == "cannot"
 
 
 def _completed(mention: Mention, earlier: list[Mention]) -> Mention:

@@ -200,7 +200,7 @@ def respelt(word: str) -> str:
 
 @cache
 def _by_consonants() -> dict[str, str]:
-    return {_consonants(word): word for word in sorted(terms().words) if len(word) > 6}
+    return {_consonants(word): word for word in sorted(terms().words) if len(word) > 6 and word[-3:] != "lly"}
 
 
 def _consonants(word: str) -> str:

@@ -86,7 +86,6 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
         ("Opacities, more prominent on right.", {"lung_opacity": "bilateral"}),
         ("Small effusion on the left.", {"effusion": "left"}),
         ("The pneumothorax is larger on the left than before.", {"pneumothorax": "left"}),
-        ("Edema, large right and small left effusions.", {"edema": "", "effusion": "bilateral"}),
         ("Chest tube right and small left effusion.", {"chest_tube": "right", "effusion": "left"}),
         ("Edema, left small to moderate effusion.", {"edema": "", "effusion": "left"}),
         (
@@ -139,25 +138,43 @@ def test_the_nearest_finding_that_is_explained_or_accompanied_gives_its_place_wi
 
 
 @pytest.mark.parametrize(
-    ("sentence", "presence", "side"),
+    ("sentence", "said"),
     [
-        ("Small left effusion, none on the right.", "present", "left"),
-        ("Effusion on the left, none on the right.", "present", "left"),
-        ("Left effusion, with none on the right.", "present", "left"),
-        ("Left effusion and none seen on the right.", "present", "left"),
-        ("None on the left, effusion on the right.", "present", "right"),
-        ("There is a nodule in the left lower lobe, not seen on the right.", "present", "left"),
-        ("Effusion is seen on the left, absent on the right.", "present", "left"),
-        ("Effusion is not seen on the right.", "absent", "right"),
-        ("Effusion: none on the right.", "absent", "right"),
-        ("Effusion: none.", "absent", ""),
-        ("Effusion, none.", "absent", ""),
-        ("Pneumothorax, none seen.", "absent", ""),
+        ("Small left effusion, none on the right.", {"left": "present", "right": "absent"}),
+        ("Effusion on the left, none on the right.", {"left": "present", "right": "absent"}),
+        ("Left effusion, with none on the right.", {"left": "present", "right": "absent"}),
+        ("Left effusion and none seen on the right.", {"left": "present", "right": "absent"}),
+        ("None on the left, effusion on the right.", {"right": "present"}),
+        ("There is a nodule in the left lower lobe, not seen on the right.", {"left": "present", "right": "absent"}),
+        ("Effusion is seen on the left, absent on the right.", {"left": "present", "right": "absent"}),
+        ("Effusion on the left but not on the right.", {"left": "present", "right": "absent"}),
+        ("Effusion is not seen on the right.", {"right": "absent"}),
+        ("Effusion: none on the right.", {"right": "absent"}),
+        ("Effusion: none.", {"": "absent"}),
+        ("Effusion, none.", {"": "absent"}),
+        ("Pneumothorax, none seen.", {"": "absent"}),
+        ("Left effusion, absent on the prior exam.", {"left": "present"}),
     ],
 )
-def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presence: str, side: str) -> None:
-    mention = only(sentence)
-    assert (mention.presence, mention.side) == (presence, side)
+def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, said: dict[str, str]) -> None:
+    assert {mention.side: mention.presence for mention in read_report(sentence)} == said
+
+
+@pytest.mark.parametrize(
+    ("sentence", "left", "right"),
+    [
+        ("Moderate to large right and small left effusions.", "mild", "severe"),
+        ("Edema, large right and small left effusions.", "mild", "severe"),
+        ("Small right and moderate left effusions.", "moderate", "mild"),
+        ("Small effusion on the right, moderate on the left.", "moderate", "mild"),
+        ("Moderate right-sided effusion, small left sided.", "mild", "moderate"),
+        ("The effusion is moderate on the right and small on the left.", "mild", "moderate"),
+        ("A large right and a small left effusion.", "mild", "severe"),
+    ],
+)
+def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> None:
+    effusions = {mention.side: mention.severity for mention in read_report(sentence) if mention.finding == "effusion"}
+    assert effusions == {"left": left, "right": right}
 
 
 @pytest.mark.parametrize(
@@ -199,6 +216,40 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, presen
         (
             "Effusions have resolved on the left and improved on the right.",
             [("effusion", "absent", "left"), ("effusion", "present", "right")],
+        ),
+        *(
+            (sentence, [("pneumothorax", "absent", "left"), ("pneumothorax", "present", "right")])
+            for sentence in (
+                "The pneumothorax has cleared on the left; on the right it persists.",
+                "Pneumothorax on the left has resolved and on the right it is unchanged.",
+                "Left pneumothorax resolved, right stable.",
+                "Resolved left and new right pneumothorax.",
+                "No pneumothorax on the left, small on the right.",
+                "The left pneumothorax has resolved while that on the right has increased.",
+                "Pnuemothorax on the left has resolved but persists on the right.",
+                "The left pnuemothorax has resolved and the right has increased.",
+                "The left-sided pneumothorax is gone and the right-sided one is smaller.",
+            )
+        ),
+        (
+            "Left effusion stable and right resolved.",
+            [("effusion", "present", "left"), ("effusion", "absent", "right")],
+        ),
+        (
+            "There is a left but no right pleural effusion.",
+            [("effusion", "present", "left"), ("effusion", "absent", "right")],
+        ),
+        (
+            "New left and resolved right pneumothorax.",
+            [("pneumothorax", "present", "left"), ("pneumothorax", "absent", "right")],
+        ),
+        (
+            "The effusion on the left is stable and the right has resolved.",
+            [("effusion", "present", "left"), ("effusion", "absent", "right")],
+        ),
+        (
+            "Right chest tube in place, left removed.",
+            [("chest_tube", "present", "right"), ("chest_tube", "absent", "left")],
         ),
         ("A nodule with a new one cm cavity.", [("nodule", "present", ""), ("lung_cavity", "present", "")]),
         (
@@ -286,8 +337,6 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
         ("Moderate increasing left effusion.", "moderate"),
         ("Fluid in the minor fissure.", ""),
         ("Large-bore left chest tube.", ""),
-        ("Moderate to large right and small left effusions.", "severe"),
-        ("Small right and moderate left effusions.", "moderate"),
         ("Large right hilum and small left effusion.", "mild"),
         ("Mild to moderate edema.", "moderate"),
         ("Interval decrease from large to small effusion.", "mild"),
