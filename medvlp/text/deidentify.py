@@ -52,6 +52,7 @@ _TITLE = (  # "MR", "MS" and "DR" in capitals and without a stop may be an exami
 _START = r"\b(?<![\w'’^./-]{255})"  # of a word or of a part of it, far enough in front that time is linear
 _CAPITAL = f"[{''.join(filter(str.isupper, map(chr, range(0x1F00))))}]"  # Latin with all accents, Greek, Cyrillic
 _STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Drive|Lane|Boulevard|Blvd|Court|Terrace|Crescent|Parkway|Highway)"
+_ROAD = "rue|avenue|boulevard|chemin|impasse|quai|calle|rua|piazza|avenida"  # before its name
 _PLACE = r"(?:Hospital|Cent[er]{2}|Nursing Home|Clinic|Infirmary|Health(?:care| System)|University|Institute|Hospice)"
 
 
@@ -93,6 +94,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     small = rf"(?!{_one_of(BARE | SMALL | clinical)})(?!{_CAPITAL})[^\W\d_][\w'’-]+"
     listed = first + inside + more
     ends = r"[ \t]*(?:[,;)\n]|\.\D|\.?$|(?:on|by|via|and the)\b)"  # a time of day
+    age = r"\d{1,3}[- ]*(?:[MF]\b|[yY]\w*\b(?![ \t]+(?:ago|later|prior|after)))"
+    titled = rf"{_CAPITAL}[a-z'’-]+[ \t]+(?:{_CAPITAL}\.[ \t]+)?(?!(?:Of|In|On|And|To|With|From)\b){only}"
     said = _one_of(_capitalised(clinical))
     sentence = rf"{said}[ \t]+(?:[a-z]|{said})"  # "Resident: Small right effusion", but not "Resident: Small, Jane"
     return tuple(re.compile(pattern) for pattern in (
@@ -129,11 +132,13 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:\b(?:re|cc|to|from|{_KIN}):[ \t]*)(?=(?:{_CAPITAL}(?:\.|[a-z'’-]+(?![ \t]+(?:Of|In|On|And|To|With)\b)"
         rf")|[^\s,]+,)[ \t]+{_CAPITAL})(?:{weak})(?=[\s,.;]|$)",
         rf"\b(?i:{_KIN})(?::[ \t]*|[ \t]+\()(?={_CAPITAL}[a-z'’-]+[ \t]*(?:[,;.)\n]|$)){only}",
-        rf"\A\s*+{only},[ \t]*+{only}(?:[ \t]+{only})?(?=[ \t]*\n)",
+        rf"\A\s*+{only},[ \t]*+{only}(?:[ \t]+{only})?(?=[ \t]*(?:\n|[-–—|]))",
         rf"{_START}{_CAPITAL}(?:[^\W\d_]|['’-])++\^{_CAPITAL}[\w^'’-]*+",  # Doe^Jane
         rf"\b(?i:{_KIN}|baby (?:boy|girl))[ \t]+(?={_CAPITAL}[a-z'’-]){weak}",
         rf"\b(?=[^\W\d]+[ \t]+{_CAPITAL}){weak}(?=,?[ \t]+(?:is|was)[ \t]+an?[ \t]+\d{{1,3}}[- ]*(?:y|[MF]\b))",
-        rf"{_START}{only},?[ \t]+{only}(?=,[ \t]+\d{{1,3}}[- ]*(?:[MF]\b|y\w*[ /-]*o)|,?[ \t]+(?:DOB|MRN)\b)",
+        rf"{_START}{only}(?:,?[ \t]+{only}){{1,3}}(?=,?[ \t]+(?:(?:[MF],?[ \t]+)?{age}|DOB\b|MRN\b))",
+        rf"{_START}(?!XXXX){only},[ \t]+(?!XXXX){only}(?=[ \t]+XXXX\b)",
+        rf"(?:(?<=\d[MF][ ,])|(?<=[\dYy] [MF][ ,])|(?<=male[ ,])|(?<=[o ]man[ ,]))[ \t]*(?={titled}){weak}",
         rf"(?:(?<=\bI, )(?={weak},)|(?<=\b[Bb]y )(?=(?:{_CAPITAL}\.[ \t]*)+(?!{_CAPITAL}\.){only})){weak}",
         rf"\b(?=(?:{_CAPITAL}\.|[^\W\d]+)[ \t]+{_CAPITAL}){weak}(?= (?:agree|concur|was (?:notified|informed|paged)))",
         rf"{_START}{listed},?[ \t]+(?:M\.?D\.?|D\.O\.|Ph\.?D\.?|FRCR|MBBS)(?!\w)",
@@ -143,6 +148,9 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?i:{_START}(?:{_ROLE}|{_TOLD})\b[ \t]*+[:\-]?[ \t]*+)(?:PA[ \t]+)?(?:{weak}{others})(?=[\s,.;]|$)",
         rf"{_START}(?:{_CAPITAL}[\w'’.]++[ \t]++){{1,4}}{_PLACE}\b",
         rf"\b\d{{1,5}}[A-Za-z]?[ \t]+(?:{_CAPITAL}\w+[ \t]+){{1,3}}{_STREET}\b\.?",
+        rf"\b(?:\d{{1,4}},?[ \t]+)?(?i:{_ROAD})[ \t]+(?:(?:d[aeou]s?|del|l[aeo]s?)[ \t]+|[dl]['’])*{_CAPITAL}\w+"
+        rf"(?:[ \t-]+{_CAPITAL}\w+)*(?:,?[ \t]+\d{{1,4}}\b)?",
+        rf"\b(?i:ward)(?::[ \t]*|[ \t]+)(?={_CAPITAL}[a-z]){only}(?:[ \t]+\d+\b)?",
         rf"\b{_CAPITAL}\w*(?:str(?:aße|asse|\.)|weg|platz|allee)[ \t]+\d{{1,4}}[a-z]?\b",
         r"(?i)\b(?<!\btemp )(?<!\btmax )(?<!\btemperature )(?<!\bfever to )(?<!\bfebrile to )"
         rf"(?:(?:nonage|cente)narian|nineties|{_OLD}(?=[- ]*(?:years?|yrs?|y(?:[./]?o\.?)?[mf]?|(?-i:[MF](?!/)))\b))",
