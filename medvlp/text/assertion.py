@@ -15,7 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from medvlp.text.location import is_device
+from medvlp.text.location import SIDES, is_device
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
 
@@ -251,7 +251,7 @@ def _alternatives(
     for place, word in enumerate(words):
         if word not in ("or", "versus", "/") and words[max(place - 1, 0) : place + 1] != ["likely", "than"]:
             continue
-        letters = word == "/" and len(words[place - 1]) == 1  # "f/u effusion"
+        letters = word == "/" and len(words[place - 1].replace("with", "w")) == 1  # "f/u effusion", "w/ line"
         if letters or any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
@@ -314,8 +314,9 @@ def _backward_start(words: list[str], place: int, said: str, stops: set[int]) ->
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
+    passed = word_class("auxiliaries") | ({"-", *SIDES} if said == "none" else set())  # "effusion: right - none"
     place -= 1
-    while place >= 0 and words[place] in word_class("auxiliaries"):
+    while place >= 0 and words[place] in passed:
         place -= 1
         if words[place + 1] == ",":
             place = _before_insertion(words, place)

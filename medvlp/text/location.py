@@ -25,7 +25,8 @@ _FORMER = re.compile(  # in front of a size of an earlier film
 _NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
 _PREDICATE = re.compile(  # "on the right is now = moderate in size"
-    r"(?:: |(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*(?:is|are|remain|appear) )?"
+    r"(?:: |(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*"
+    r"(?:, (?:previously|formerly|which was) \w+ , )?(?:is|are|remain|appear) )?"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
 )
@@ -74,6 +75,8 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
             behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
             tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
+            if fact.kind == "severity" and words[fact.at - 1] == "now":  # "large effusion, now small"
+                said[index].pop("severity", None)
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
             if place == 0 and fact.kind in _WHERE and fact.value != "lung":
@@ -94,6 +97,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             following = "".join(words[found.last + 1 : found.last + 2])
             beside = kind == "change" and _compares_within(words, found)
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
+            graded |= kind == "severity" and words[found.first - 1] in ("previously", "formerly")
             # "markedly improved edema" grades the course, "mildly increased heart size" the finding.
             course = kind == "severity" and words[found.last].endswith("ly") and following in word_class("altered")
             graded |= course and found.last + 1 not in used
@@ -199,7 +203,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition, or said of it: "effusion, small in size", "effusion is small"
         said = " ".join([*words[terms[before[-1]].last + 1 : at], "=", *words[at:], ""]) if before else ""
         graded = fact.kind == "severity" and _PREDICATE.match(said)
-        return before[-1:] if words[at - 1] == "," or graded else []
+        return before[-1:] if words[at - 1 - (words[at - 1] == "now")] == "," or graded else []
     ends = _parts() | word_class("same") | {"and", "of", "than"}
     last = next((place for place in range(at, end) if words[place] in ends), end)
     own = _is_own(words[last - 1]) or not _CLEAR.isdisjoint(words[last + 1 : last + 2])

@@ -36,7 +36,8 @@ _NONE = re.compile(rf"(?:{_JOINT}|(?<![^ ])with )((?:none|not|absent)(?: (?:{_SE
 _MORE = re.compile(  # where none stands: "but persists on the left", "the left is", "left stable", "small on the left"
     rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
     r"improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed|absent|none|present"
-    rf") (?:(?:in|on|at) |[,.;]))|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
+    rf") (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+    rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
 )
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 

@@ -50,7 +50,9 @@ _SHORT_GAP, _LONG_GAP = 5, 10
 _ENDS_SHORT = frozenset(
     (",", ";", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")
 )
-_ENDS_LONG = frozenset((";", ".", "but", "however", "no", "not", "without", "except", "although", "with", "than"))
+_ENDS_LONG = frozenset(
+    (";", ".", "but", "however", "no", "not", "without", "except", "although", "while", "with", "than", "show")
+)
 
 
 @dataclass(frozen=True, slots=True)

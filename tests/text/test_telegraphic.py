@@ -46,6 +46,8 @@ AFTER_A_PROCEDURE = {
     "No effusion status post chest tube removal.": {"effusion": "absent", "chest_tube": "absent"},
     "After placement of a chest tube the effusion has resolved.": {"chest_tube": "present", "effusion": "absent"},
     "S/p CABG, sternal wires intact.": {"support_devices": "present"},
+    "s/p CABG w/ sternal wires.": {"support_devices": "present"},
+    "RLL PNA, LLL atx.": {"pneumonia": "present", "atelectasis": "present"},
 }
 LISTS_IN_ONE_LINE = {
     "1) No edema 2) small effusion 3) cardiomegaly": {
