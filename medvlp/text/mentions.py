@@ -211,9 +211,9 @@ def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             if subject is None or (pattern is _MORE and not _is_left_out(words, found, subject, joint, at)):
                 continue
             gone = tokens[at : at + len(gap[group].split())]
-            kept = (replace(gone[0], word="no"),) if pattern is _NONE else [each for each in gone if each.word in SIDES]
+            lead = (replace(gone[0], word="no"),) if pattern is _NONE else [each for each in gone if each.word in SIDES]
             named = tokens[subject.first : subject.last + 1]
-            tokens = (*tokens[:at], *kept, *named, *tokens[at + len(gone) :])
+            tokens = (*tokens[:at], *lead, *named, *tokens[at + len(gone) :])
     return tokens
 
 
