@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import DataError, UserError
 
 #: reason code -> what the user can do about it (the default hint).
 REASONS: dict[str, str] = {
@@ -94,6 +94,8 @@ def refusing(path: str | os.PathLike[str]) -> Iterator[None]:
     except UnreadableImage as error:
         # A reader of several files has named the one at fault already.
         raise (error if error.path else error.at(path)) from error.__cause__
+    except UserError:  # of the machine or of an argument: the file is not to blame
+        raise
     except OSError as error:
         raise UnreadableImage("io_error", detail=error.strerror or "reading failed", path=path) from error
     except MemoryError as error:

@@ -18,6 +18,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from medvlp.core.errors import UserError
+from medvlp.data.facts import read_facts
 from medvlp.io import UnreadableImage, read_image
 from medvlp.io.sandbox import client
 from medvlp.io.sandbox.client import _State, close_helper, decode
@@ -211,12 +213,14 @@ def test_nothing_that_a_hostile_helper_says_is_believed(monkeypatch, lie):
     assert (decoded() == VALUES).all()
 
 
-def test_helper_that_cannot_start_is_a_refusal_with_its_cause(monkeypatch):
+def test_helper_that_cannot_start_ends_the_command_and_no_file_is_left_out_for_it(dicom, monkeypatch):
+    path = dicom(b"", rows=6, columns=5, bits=8, syntax=RLE, compressed=[rle(VALUES)])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     close_helper()
-    with pytest.raises(UnreadableImage, match=r"cannot be started .*check that /nowhere/python can be run") as refused:
-        decoded()
-    assert refused.value.reason == "decoder_died"
+    with pytest.raises(UserError, match=r"cannot be started \(.*No such file.*\): check that /nowhere/python can be run"):
+        read_facts(path)  # of an index: what is unreadable is not in the manifest
+    monkeypatch.undo()
+    assert (read_facts(path).reason, decoded().shape) == ("", VALUES.shape)
 
 
 def test_helper_sees_neither_the_environment_nor_the_folder_of_the_data(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from medvlp.core.errors import UserError
 from medvlp.io.errors import REASONS, UnreadableImage
 from medvlp.io.sandbox.shared import SharedFile, receive, send
 
@@ -59,6 +60,7 @@ def decode(
 
     Raises:
         UnreadableImage: the job's own reasons, ``timeout``, ``too_large`` or ``decoder_died``.
+        UserError: if no helper can be started.
 
     Example:
         >>> import struct
@@ -144,10 +146,10 @@ def _running() -> _Helper:
         try:
             _State.helper = _Helper()
         except (OSError, EOFError, TimeoutError, ValueError) as error:
-            raise UnreadableImage(
-                "decoder_died",
-                detail=f"the process that decodes compressed pixels cannot be started ({type(error).__name__})",
-                hint=f"check that {sys.executable or 'the Python interpreter'} can be run and import medvlp",
+            raise UserError(  # no file is to blame, and none may be left out for it
+                f"The process that decodes compressed pixels cannot be started ({str(error) or type(error).__name__}): "
+                f"check that {sys.executable or 'the Python interpreter'} can be run and import medvlp, and that this "
+                "user may start more processes (ulimit -u); start again then."
             ) from None
     return _State.helper
 
