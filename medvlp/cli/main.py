@@ -112,11 +112,16 @@ def main() -> None:
         return
     except UserError as error:
         ended = str(error)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error) and "process pool" not in str(error):  # torch's and Python's words
+    except (RuntimeError, BlockingIOError) as error:  # of which only torch's and Python's words tell
+        words = " ".join(str(error).split())
+        ends, starts = ("DataLoader worker", "process pool"), ("start new thread", "join thread before it is started")
+        what, why = "A worker process ended", "memory"
+        if isinstance(error, BlockingIOError) or any(each in words for each in starts):
+            what, why = "No further process or thread can be started", "room under a limit of them (ulimit -u)"
+        elif not any(each in words for each in ends):
             raise
-        ended = f"A worker process ended ({' '.join(str(error).split())}), probably for want of memory: start again "
-        ended += "with fewer workers; what was finished is kept."
+        ended = f"{what} ({words}), probably for want of {why}: start again with fewer workers; what was finished is "
+        ended += "kept."
     except OSError as error:  # what writers beside ours and standard output find full
         if error.errno not in FULL:
             raise

@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ import pytest
 
 from medvlp.core.console import show_messages, silent
 from medvlp.data.layouts.phantom import index
+from medvlp.data.parallel import run_chunks
 from medvlp.runs.evaluate import load_evaluation
 from tests.tiny import tiny_tree, write_tree
 
@@ -113,6 +117,39 @@ def test_a_process_of_a_pool_that_is_killed_is_one_sentence(
     told = cli().refused()
     assert told.startswith("medvlp: A worker process ended (A process in the process pool was terminated")
     assert told.endswith("start again with fewer workers; what was finished is kept.")
+
+
+@contextmanager
+def _no_threads() -> Iterator[None]:
+    threading.stack_size(1 << 46)  # of each, more than there is
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+@contextmanager
+def _no_processes() -> Iterator[None]:
+    users, limits = os.getresuid(), resource.getrlimit(resource.RLIMIT_NPROC)
+    os.setresuid(*((65534, 65534, 0) if users[0] == 0 else users))  # root knows no limit
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, limits[1]))
+    try:
+        yield
+    finally:
+        os.setresuid(*users)
+        resource.setrlimit(resource.RLIMIT_NPROC, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's users of a process")
+@pytest.mark.parametrize("limited", [_no_threads, _no_processes])
+def test_a_limit_of_processes_or_threads_is_one_sentence(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, limited: Callable[[], AbstractContextManager[None]]
+) -> None:
+    monkeypatch.setattr("medvlp.cli.main.app", lambda: list(run_chunks(divmod, 7, [2, 3], workers=2)))
+    with limited():
+        told = cli().refused()
+    assert told.startswith("medvlp: No further process or thread can be started (")
+    assert told.endswith("a limit of them (ulimit -u): start again with fewer workers; what was finished is kept.")
 
 
 def test_a_scheduler_that_closed_the_streams_gets_the_table(tmp_path: Path) -> None:

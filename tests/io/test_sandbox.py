@@ -217,7 +217,7 @@ def test_helper_that_cannot_start_ends_the_command_and_no_file_is_left_out_for_i
     path = dicom(b"", rows=6, columns=5, bits=8, syntax=RLE, compressed=[rle(VALUES)])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     close_helper()
-    with pytest.raises(UserError, match=r"cannot be started \(.*No such file.*\): check that /nowhere/python can be run"):
+    with pytest.raises(UserError, match=r"cannot be started \(.*No such file.*\): check that /nowhere/python can be"):
         read_facts(path)  # of an index: what is unreadable is not in the manifest
     monkeypatch.undo()
     assert (read_facts(path).reason, decoded().shape) == ("", VALUES.shape)
