@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from io import TextIOWrapper
 from types import FrameType
 from typing import Annotated
@@ -134,7 +135,14 @@ def main() -> None:
 
 def _leave_on_signals() -> None:
     """End a command with one sentence; training takes the signals over while it runs, and saves first."""
-    main_process = os.getpid()
+    main_process, usual = os.getpid(), sys.unraisablehook
+
+    def once_more(ignored: sys.UnraisableHookArgs) -> None:
+        if isinstance(ignored.exc_value, _InterruptedError):  # Python drops what is raised as it forks or frees
+            number = signal.Signals[str(ignored.exc_value)]
+            threading.Timer(0.1, os.kill, (main_process, number)).start()
+        else:
+            usual(ignored)
 
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == main_process:
@@ -143,5 +151,6 @@ def _leave_on_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
+    sys.unraisablehook = once_more
     for number in ending_signals():
         signal.signal(number, leave)

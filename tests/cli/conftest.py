@@ -35,6 +35,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     The terminal has 80 columns, as where there is none: helps of a narrower one are cut and folded elsewhere.
     """
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def run(*words: object) -> Ran:

@@ -105,6 +105,19 @@ def test_everything_is_said_where_everything_is_asked_for(capsys: pytest.Capture
     show_messages(logging.WARNING)
 
 
+class _Freed:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_while_python_frees_something_ends_the_command_too(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or while it forks: what is raised there reaches nobody."""
+    monkeypatch.setattr("medvlp.cli.main.app", lambda: _Freed() is None or threading.Event().wait(30))
+    assert cli().refused().startswith("medvlp: Interrupted (SIGTERM); ")
+
+
 def _killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
