@@ -113,16 +113,12 @@ def main() -> None:
         return
     except UserError as error:
         ended = str(error)
-    except (RuntimeError, BlockingIOError) as error:  # of which only torch's and Python's words tell
-        words = " ".join(str(error).split())
-        ends, starts = ("DataLoader worker", "process pool"), ("start new thread", "join thread before it is started")
-        what, why = "A worker process ended", "memory"
-        if isinstance(error, BlockingIOError) or any(each in words for each in starts):
-            what, why = "No further process or thread can be started", "room under a limit of them (ulimit -u)"
-        elif not any(each in words for each in ends):
+    except (RuntimeError, BlockingIOError) as error:
+        known = "DataLoader worker", "process pool", "start new thread", "Resource temporarily unavailable"
+        if not any(each in str(error) for each in known):  # torch's and Python's words
             raise
-        ended = f"{what} ({words}), probably for want of {why}: start again with fewer workers; what was finished is "
-        ended += "kept."
+        ended = f"A worker process ended or cannot begin ({' '.join(str(error).split())}), probably for want of memory "
+        ended += "or by a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept."
     except OSError as error:  # what writers beside ours and standard output find full
         if error.errno not in FULL:
             raise
@@ -139,8 +135,7 @@ def _leave_on_signals() -> None:
 
     def once_more(ignored: sys.UnraisableHookArgs) -> None:
         if isinstance(ignored.exc_value, _InterruptedError):  # Python drops what is raised as it forks or frees
-            number = signal.Signals[str(ignored.exc_value)]
-            threading.Timer(0.1, os.kill, (main_process, number)).start()
+            threading.Timer(0.1, os.kill, (main_process, signal.Signals[str(ignored.exc_value)])).start()
         else:
             usual(ignored)
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -95,7 +96,11 @@ def run_chunks(work: Callable[[S, T], R], shared: S, chunks: Sequence[T], *, wor
             "what was finished is kept."
         ) from None
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        begun = [*pool._processes.values()]
+        with suppress(RuntimeError):  # a signal or a limit came before the thread that ends them
+            pool.shutdown(wait=True, cancel_futures=True)
+        for process in begun:
+            process.terminate()
 
 
 def received(sent: Iterator[T]) -> Iterator[T]:

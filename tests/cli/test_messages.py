@@ -128,7 +128,7 @@ def test_a_process_of_a_pool_that_is_killed_is_one_sentence(
     """As of the phantom's, whose code is frozen; other pools say so themselves."""
     monkeypatch.setattr("medvlp.cli.main.app", lambda: ProcessPoolExecutor(1).submit(_killed).result())
     told = cli().refused()
-    assert told.startswith("medvlp: A worker process ended (A process in the process pool was terminated")
+    assert told.startswith("medvlp: A worker process ended or cannot begin (A process in the process pool was")
     assert told.endswith("start again with fewer workers; what was finished is kept.")
 
 
@@ -161,8 +161,8 @@ def test_a_limit_of_processes_or_threads_is_one_sentence(
     monkeypatch.setattr("medvlp.cli.main.app", lambda: list(run_chunks(divmod, 7, [2, 3], workers=2)))
     with limited():
         told = cli().refused()
-    assert told.startswith("medvlp: No further process or thread can be started (")
-    assert told.endswith("a limit of them (ulimit -u): start again with fewer workers; what was finished is kept.")
+    assert told.startswith("medvlp: A worker process ended or cannot begin (")
+    assert told.endswith("a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept.")
 
 
 def test_a_scheduler_that_closed_the_streams_gets_the_table(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from medvlp.core.sample import Batch
 from medvlp.data.cache import Cache
 from medvlp.data.loader import Loader, in_order
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import received, start_method
+from medvlp.data.parallel import received, run_chunks, start_method
 from medvlp.data.pipeline import apply_views, suffix_seed
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.views.affine import Affine
@@ -277,3 +278,24 @@ def test_processes_share_an_episode_and_a_cohort_in_contiguous_parts(prepared: P
         assert ids(itertools.chain(*parts)) == ids(Loader(prepared, SUFFIX, batch=4, seed=3).episode(2, 9))
         parts = [in_order(prepared, batch=3, rank=r, world=world) for r in range(world)]
         assert ids(itertools.chain(*parts)) == ids(in_order(prepared))
+
+
+def test_processes_of_a_pool_that_a_signal_ends_as_it_begins_end_too() -> None:
+    """No thread tends them yet: Python would wait for them for ever as it exits."""
+    before = set(multiprocessing.active_children())
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_qualname == "Thread.start" and "Manager" in repr(frame.f_locals["self"]):
+            sys.setprofile(None)
+            raise KeyboardInterrupt  # where the handler of a signal may
+
+    sys.setprofile(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_chunks(divmod, 7, [1, 2], workers=2))
+    begun = set(multiprocessing.active_children()) - before
+    for process in begun:
+        process.join(60)
+    left = [process for process in begun if process.is_alive()]
+    for process in left:
+        process.kill()
+    assert not left
