@@ -84,8 +84,7 @@ def _tell(found: Checked, *, near: bool) -> None:
     from medvlp.data.leakage.leak import counts_of
     from medvlp.data.leakage.notes import ADVICE
 
-    counts = counts_of(found.leaks)
-    for kind, count in counts.items():
+    for kind, count in counts_of(found.leaks).items():
         typer.echo(f"{kind}: {count} leak{'s' if count != 1 else ''}. {ADVICE[kind]}")
         for leak in [leak for leak in found.leaks if leak.kind == kind][:_SHOWN]:
             detail = f": {leak.detail}" if leak.detail else ""

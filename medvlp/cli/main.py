@@ -134,10 +134,9 @@ def _leave_on_signals() -> None:
     main_process, usual = os.getpid(), sys.unraisablehook
 
     def once_more(ignored: sys.UnraisableHookArgs) -> None:
-        if isinstance(ignored.exc_value, _InterruptedError):  # Python drops what is raised as it forks or frees
-            threading.Timer(0.1, os.kill, (main_process, signal.Signals[str(ignored.exc_value)])).start()
-        else:
-            usual(ignored)
+        if not isinstance(ignored.exc_value, _InterruptedError):  # Python drops what is raised as it forks or frees
+            return usual(ignored)
+        threading.Timer(0.1, os.kill, (main_process, signal.Signals[str(ignored.exc_value)])).start()
 
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == main_process:

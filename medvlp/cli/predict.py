@@ -79,7 +79,6 @@ def predict(
             progress=tell,
         )
     written = write_score_table(tables[0], found, rows) if tables else 0
-    unreadable = found.get("unreadable", ())
     if backend == "int8" and loaded.bundle.int8 is not None:
         typer.echo(f"Computed by {backend}. {loaded.bundle.int8.summary()}", err=True)
     elif loaded.compiled:
@@ -91,7 +90,7 @@ def predict(
         if tables:
             typer.echo(f"{tables[0]}: {written} row{'s' if written != 1 else ''}{_held_back(found['results'])}.")
         _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
-    if unreadable:
+    if found.get("unreadable"):
         raise typer.Exit(3)
 
 
@@ -122,8 +121,7 @@ def _show_all(found: Mapping[str, Any], *, gate: bool, rows: bool) -> None:
         typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
     if not gate:
         typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
-    notice = _notice(found["results"])
-    if notice:
+    if notice := _notice(found["results"]):
         typer.echo(notice)
 
 

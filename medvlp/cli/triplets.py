@@ -84,8 +84,7 @@ def triplets(
             named = parse_columns(columns or [])
             read = studies_of_table(reports, columns=named, sections=wanted, vocabulary=vocabulary, progress=tell)
     write_triplets(read.studies, out)
-    count = sum(len(study.triplets) for study in read.studies)
-    typer.echo(f"{out}: {len(read.studies)} studies, {count} triplets.")
+    typer.echo(f"{out}: {len(read.studies)} studies, {sum(len(each.triplets) for each in read.studies)} triplets.")
     for reason, lines in read.skipped.items():
         shown = ", ".join(map(str, lines[:10])) + (" ..." if len(lines) > 10 else "")
         typer.echo(f"Left out, {reason}: {len(lines)} rows (lines {shown}).")

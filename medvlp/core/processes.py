@@ -44,14 +44,13 @@ def leave_signals_to_parent() -> None:
 
 def end_with_parent() -> None:
     """In a worker: end when the parent does, however it ends; else it would wait for work for ever."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
+    def wait() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
 
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

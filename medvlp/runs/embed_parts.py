@@ -123,9 +123,7 @@ def _write(opened: Embedder, part: _Part, workers: int) -> Path:
 
 def _is_made(part: _Part, opened: Embedder) -> bool:
     """Whether a part is there, of this work and of the files as they are now."""
-    if not part.path.is_file():
-        return False
-    return FeatureTable.load(part.path).meta["files"] == _source(opened, part)
+    return part.path.is_file() and FeatureTable.load(part.path).meta["files"] == _source(opened, part)
 
 
 def _source(opened: Embedder, part: _Part) -> str:

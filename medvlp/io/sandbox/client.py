@@ -148,8 +148,7 @@ def _running() -> _Helper:
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             raise UserError(  # no file is to blame, and none may be left out for it
                 f"The process that decodes compressed pixels cannot be started ({str(error) or type(error).__name__}): "
-                f"check that {sys.executable or 'the Python interpreter'} can be run and import medvlp, and that this "
-                "user may start more processes (ulimit -u); start again then."
+                f"check that {sys.executable or 'Python'} can be run and import medvlp, and the limit of processes."
             ) from None
     return _State.helper
 
