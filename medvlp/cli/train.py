@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,5 +52,6 @@ def train(
         typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
     else:
         typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
-    own = f"model={done.bundle} out={done.run} data.manifest={done.run / 'manifest.parquet'} data.root=FOLDER"
-    typer.echo(f"Judge it: medvlp evaluate evaluate/run.yaml {own}. Use it: medvlp predict {done.bundle} FILES.")
+    words = f"model={done.bundle}", f"out={done.run}", f"data.manifest={done.run}/manifest.parquet", "data.root=FOLDER"
+    own, bundle = shlex.join(words), shlex.quote(str(done.bundle))
+    typer.echo(f"Judge it: medvlp evaluate evaluate/run.yaml {own}. Use it: medvlp predict {bundle} FILES.")

@@ -142,8 +142,7 @@ def _joined(parts: list[FeatureTable]) -> FeatureTable:
 
 
 def _names(part: FeatureTable, name: str) -> list[str]:
-    found = part.meta[name]
-    return [str(each) for each in found] if isinstance(found, list) else []
+    return [str(each) for each in found] if isinstance(found := part.meta[name], list) else []
 
 
 def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
     cli: Callable[..., Ran], tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
-    tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    tree = tiny_tree(tmp_path / "Jo's run", tiny_cohort.root, tmp_path / "cache")
     config = write_tree(tmp_path / "c.yaml", tree)
     words = ("train", config, "phases.0.until=8", "training.validate_every=8")
     quiet = cli("--quiet", *words)
     assert (quiet.code, quiet.err) == (0, "")
     released, following = quiet.out.splitlines()
-    assert released == f"Released {tmp_path / 'run' / 'bundle'} after 8 samples."
+    assert released == f"Released {tmp_path}/Jo's run/bundle after 8 samples."
     judging = re.search(r"medvlp evaluate (.*)\. Use it: medvlp predict (.*) FILES\.$", following)
     assert judging is not None
-    judged, *more = judging[1].replace("FOLDER", str(tiny_cohort.root)).split()
+    judged, *more = shlex.split(judging[1].replace("FOLDER", str(tiny_cohort.root)))
     asked = load_evaluation(judged, more)  # the line may be pasted
-    assert Path(asked.model) == Path(judging[2]) == tmp_path / "run" / "bundle"
+    assert Path(asked.model) == Path(*shlex.split(judging[2])) == tmp_path / "Jo's run" / "bundle"
     assert Path(str(asked.data.manifest)).is_file()
     usual = cli(*words, f"run={tmp_path / 'usual'}")
     assert usual.out.startswith("Device cpu")
