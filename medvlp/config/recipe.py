@@ -52,6 +52,9 @@ def recipe_of(config: RunConfig) -> str:
     for phase in tree["phases"]:
         if phase["sampler"] is None:
             phase.pop("sampler")
+    for each in (tree, *tree["phases"]):
+        if each["optimiser"] and not each["optimiser"]["options"]:
+            each["optimiser"].pop("options")
     return hash_of(tree)
 
 
@@ -87,6 +90,14 @@ def full_tree(config: RunConfig) -> dict[str, object]:
         if not data["sets"] and data["part"] is None:
             data["split"] = filled("data/splits", data["split"], f"{where}.split")
     tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
+    optimisers = [(tree["optimiser"], "optimiser")]
+    optimisers += [
+        (each["optimiser"], f"phases[{i}].optimiser") for i, each in enumerate(tree["phases"]) if each["optimiser"]
+    ]
+    for node, where in optimisers:
+        filled("training/schedules", {"name": node["schedule"]}, f"{where}.schedule")
+        node["options"] = filled("training/optimisers", {"name": node["name"], **node["options"]}, f"{where}.options")
+        node["options"].pop("name")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     lists.append(("training/trackers", tree["training"], "track", "training.track", ()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medvlp.config.tree import RunConfig
-from medvlp.core.registry import json_schema
+from medvlp.core.registry import available, json_schema
 
 # definition, property, folder of components, keys that stand beside a component's own options
 _LISTS = (
@@ -50,6 +50,8 @@ def config_schema() -> dict[str, Any]:
     shared["DataConfig"]["properties"]["split"] = {"anyOf": [_split(shared), _FRACTIONS, only_name, {"type": "null"}]}
     vectors = _inheriting(_component("models/text_vectors", shared))
     shared["BankConfig"]["properties"]["encoder"] = {"anyOf": [*vectors, only_name, {"type": "null"}]}
+    for key, folder in (("name", "training/optimisers"), ("schedule", "training/schedules")):
+        shared["OptimiserOptions"]["properties"][key]["enum"] = list(available(folder))
     model = _component("models/architectures", shared)
     encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
     for choice in model["oneOf"]:

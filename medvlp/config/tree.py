@@ -25,7 +25,7 @@ from medvlp.core.errors import ConfigError
 from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import Refresh
 

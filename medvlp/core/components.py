@@ -63,6 +63,8 @@ KINDS = {
         Kind("curation", "which records of a pool stay", "medvlp data curate --rule", r"-"),
         Kind("data/views", "what is done to a sample", "data.prefix, data.suffix", r"data\.(prefix|suffix)"),
         Kind("data/batch_views", "what is done to a batch", "phases[].batch_views", r"phases\.batch_views"),
+        Kind("training/optimisers", "how weights are updated", "optimiser.name", r"(phases\.)?optimiser\.name"),
+        Kind("training/schedules", "how the rate goes down", "optimiser.schedule", r"(phases\.)?optimiser\.schedule"),
         Kind("training/trackers", "services that a run's rows go to", "training.track", r"training\.track"),
         Kind("zoo", "other projects' checkpoints", "medvlp convert --from", r"-"),
         Kind("zoo/exports", "forms of other libraries", "medvlp export --to", r"-"),

@@ -84,16 +84,3 @@ def _done_until(ramp: Ramp, samples: int) -> float:
     x = min(max((samples - ramp.begin) / length, 0.0), 1.0)
     area = x / 2 - math.sin(math.pi * x) / (2 * math.pi) if ramp.shape == "cosine" else x * x / 2
     return length * area + max(samples - ramp.begin - length, 0)
-
-
-def warmup_cosine(samples: int, *, warmup: int, horizon: int, final: float) -> float:
-    """Return the factor on the peak rate: linear from 0 over `warmup` samples, then half a cosine down to `final`.
-
-    Example:
-        >>> [round(warmup_cosine(s, warmup=10, horizon=110, final=0.0), 3) for s in (0, 5, 10, 60, 110)]
-        [0.0, 0.5, 1.0, 0.5, 0.0]
-    """
-    if samples < warmup:
-        return samples / warmup
-    done = min((samples - warmup) / max(horizon - warmup, 1), 1.0)
-    return final + (1.0 - final) * (0.5 + 0.5 * math.cos(math.pi * done))

@@ -14,7 +14,7 @@ from medvlp.core.protocols import Objective
 from medvlp.core.sample import Batch
 from medvlp.core.schedules import Number
 from medvlp.core.views import BatchView
-from medvlp.training.optimisers import OptimiserOptions, make_optimiser
+from medvlp.training.optimisation import OptimiserOptions, make_optimiser
 from medvlp.training.rows import chosen_rows
 
 

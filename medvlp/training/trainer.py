@@ -43,7 +43,7 @@ from medvlp.training.distributed import refuse_other_data
 from medvlp.training.guard import Guard
 from medvlp.training.interruption import Interruption
 from medvlp.training.journal import SKIPPED, Journal, append_row
-from medvlp.training.optimisers import load_optimiser_state, optimiser_state, set_rate
+from medvlp.training.optimisation import load_optimiser_state, optimiser_state, set_rate
 from medvlp.training.phases import PhasePlan, optimiser_of, set_trainable
 from medvlp.training.rows import HeldRows, chosen_rows
 from medvlp.training.setup import Outcome, Setup

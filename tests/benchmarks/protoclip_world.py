@@ -36,7 +36,7 @@ from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.encoders._text import TextEncoder
 from medvlp.models.scale import ScaleOptions
 from medvlp.text.tokenizers import TokenBatch, pad_batch
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, Refresh
 from medvlp.training.precision import Precision

@@ -1,22 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvlp.core.schedules import Ramp, mean_between, value_at, warmup_cosine
-
-
-@given(st.integers(0, 10_000), st.integers(1, 2_000), st.integers(2_001, 9_000), st.floats(0, 1))
-def test_warmup_cosine_is_its_formula(samples: int, warmup: int, horizon: int, final: float) -> None:
-    got = warmup_cosine(samples, warmup=warmup, horizon=horizon, final=final)
-    if samples < warmup:
-        assert got == samples / warmup
-    else:
-        t = min((samples - warmup) / (horizon - warmup), 1.0)
-        assert got == pytest.approx(final + (1 - final) * (1 + math.cos(math.pi * t)) / 2, abs=1e-12)
+from medvlp.core.schedules import Ramp, mean_between, value_at
 
 
 @given(st.integers(-5, 300), st.sampled_from(["linear", "cosine"]))

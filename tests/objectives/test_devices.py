@@ -10,7 +10,7 @@ import torch
 
 from medvlp.core import collectives
 from medvlp.core.errors import UserError
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.trainer import Trainer
 from tests.objectives.test_exact import NAMES, case_of
 from tests.training.elsewhere import ELSEWHERE, Devices

@@ -23,7 +23,7 @@ from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.text.tokenizers import Tokenizer
 from medvlp.training.checkpoints import latest
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
 from medvlp.training.setup import Setup

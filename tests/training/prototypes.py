@@ -15,7 +15,7 @@ from medvlp.core.protocols import Objective, State
 from medvlp.core.registry import build
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.build import build_model
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan, Refresh
 from medvlp.training.setup import Setup

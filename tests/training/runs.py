@@ -16,7 +16,7 @@ from medvlp.core.registry import build
 from medvlp.core.schedules import Ramp
 from medvlp.models.build import build_model
 from medvlp.state.ema import Ema
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.options import TrainingOptions
 from medvlp.training.phases import PhasePlan
 from medvlp.training.setup import Setup

@@ -12,7 +12,7 @@ from torch import Tensor
 from medvlp.core import Column
 from medvlp.core.keys import Plan, keys
 from medvlp.objectives.dino import Dino
-from medvlp.training.optimisers import OptimiserOptions, make_optimiser, set_rate
+from medvlp.training.optimisation import OptimiserOptions, make_optimiser, set_rate
 from medvlp.training.phases import set_trainable
 from tests.training.methods import BATCH, Method, batch_of, images, make_setup, train
 

@@ -22,7 +22,7 @@ from medvlp.training._parts import own_part
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.compiling import compilable
 from medvlp.training.journal import LOG, read_journal
-from medvlp.training.optimisers import OptimiserOptions, make_optimiser, optimiser_state
+from medvlp.training.optimisation import OptimiserOptions, make_optimiser, optimiser_state
 from medvlp.training.phases import Refresh
 from medvlp.training.recompute import recomputable
 from medvlp.training.sharded import Twin

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import pytest
 import timm
@@ -9,15 +10,23 @@ from pydantic import ValidationError
 from torch import nn
 
 from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.registry import FromModel
 from medvlp.models.build import build_model
 from medvlp.models.encoders.biovil_t import BioVilT
 from medvlp.models.encoders.timm import TimmEncoder
 from medvlp.models.heads.mit import Mit
 from medvlp.models.heads.prompter import Prompter
 from medvlp.models.heads.slice_pooler import SlicePooler
-from medvlp.training.optimisers import OptimiserOptions, load_optimiser_state, make_optimiser, optimiser_state, set_rate
+from medvlp.training.optimisation import (
+    OptimiserOptions,
+    load_optimiser_state,
+    make_optimiser,
+    optimiser_state,
+    set_rate,
+)
 from medvlp.training.phases import PhasePlan, optimiser_of
 from tests.models.words import VISION, dual
+from tests.plugins import installed
 
 
 def net() -> nn.Module:
@@ -103,7 +112,63 @@ def test_a_step_of_lamb_is_as_long_as_its_weights() -> None:
             torch.testing.assert_close((parameter - old).norm(), 0.01 * old.norm(), rtol=1e-4, atol=0.0)
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "lion"])
+def test_a_step_of_muon_is_orthogonal_and_that_of_words_adams() -> None:
+    """Jordan et al. 2024: the nearest semi-orthogonal matrix; Liu et al. 2025, eq. 4: times 0.2 sqrt(max)."""
+    module = nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 12, bias=False))
+    before = [p.detach().clone() for p in module.parameters()]
+    options = OptimiserOptions(name="muon", rate=0.01, weight_decay=0.0, warmup=0, schedule="constant")
+    optimiser = make_optimiser(module, options)
+    set_rate(optimiser, options, samples=0, horizon=1)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
+    optimiser.step()
+    words, layer = (old - parameter.detach() for old, parameter in zip(before, module.parameters(), strict=True))
+    torch.testing.assert_close(words, 0.01 * module[0].weight.grad.sign())
+    lengths = torch.linalg.svdvals(layer) / (0.01 * 0.2 * 12**0.5)
+    assert lengths.min() > 0.6  # five steps come near 1 only: Newton and Schulz, of fifth order
+    assert lengths.max() < 1.3
+    spread = torch.linalg.svdvals(module[1].weight.grad)
+    assert spread.max() / spread.min() > 2.5
+
+
+def momentum_sgd(
+    *,
+    groups: Annotated[list[Any], FromModel("groups")],
+    rate: Annotated[float, FromModel("rate")],
+    momentum: float = 0.9,
+) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=rate, momentum=momentum)
+
+
+def staircase(*, done: Annotated[float, FromModel("done")], final: Annotated[float, FromModel("final")]) -> float:
+    return 1.0 if done < 0.5 else final
+
+
+def test_an_optimiser_and_a_schedule_of_another_package_are_one_function_each() -> None:
+    names = {"momentum_sgd": "training/optimisers", "staircase": "training/schedules"}
+    with installed(**{name: f"{kind} {__name__}:{name}" for name, kind in names.items()}):
+        options = OptimiserOptions(
+            name="momentum_sgd", options={"momentum": 0.5}, schedule="staircase", warmup=0, rate=1
+        )
+        optimiser = make_optimiser(net(), options)
+        rates = [set_rate(optimiser, options, samples=samples, horizon=10) for samples in (0, 4, 5, 10)]
+        with pytest.raises(ConfigError, match=r"optimiser\.moment is not a known key: did you mean 'momentum'"):
+            make_optimiser(net(), options.model_copy(update={"options": {"moment": 0.5}}))
+    assert {group["momentum"] for group in optimiser.param_groups} == {0.5}
+    assert rates == [1.0, 1.0, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("constant", 1.0), ("linear", 0.55), ("cosine", 0.55)])
+def test_after_its_warm_up_the_rate_goes_by_its_schedule(schedule: str, middle: float) -> None:
+    options = OptimiserOptions(rate=2.0, warmup=20, schedule=schedule, final=0.1)
+    optimiser = make_optimiser(net(), options)
+    found = [set_rate(optimiser, options, samples=samples, horizon=120) for samples in (0, 10, 20, 45, 70, 120, 150)]
+    quarter = {"linear": 1 - 0.9 / 4, "cosine": 0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2}.get(schedule, 1.0)
+    end = 1.0 if schedule == "constant" else 0.1
+    assert found == pytest.approx([2 / 20, 1.0, 2.0, 2 * quarter, 2 * middle, 2 * end, 2 * end])
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lion", "muon"])
 def test_state_by_name_goes_on_bit_for_bit(name: Any) -> None:
     options = OptimiserOptions(name=name, rate=0.01)
     draws = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.training.checkpoints import latest, load_checkpoint
 from medvlp.training.journal import read_journal
-from medvlp.training.optimisers import OptimiserOptions
+from medvlp.training.optimisation import OptimiserOptions
 from medvlp.training.trainer import Trainer
 from tests.training.runs import BATCH, END, MODEL, final_hashes, finish, make_setup, run_in_this_process, weights_of
 from tests.training.world import worst

@@ -13,7 +13,7 @@ from medvlp.core import Column
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
 from medvlp.training.checkpoints import load_checkpoint
-from medvlp.training.optimisers import OptimiserOptions, make_optimiser
+from medvlp.training.optimisation import OptimiserOptions, make_optimiser
 from medvlp.training.phases import set_trainable
 from medvlp.training.rows import HeldRows, chosen_rows
 from tests.training.methods import BATCH, Method, check_resume, check_same, images, train

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder
-from medvlp.core.schedules import warmup_cosine
+from medvlp.core.registry import build
 from medvlp.training._parts import held_as
 from medvlp.training.rows import matches_nothing
 
@@ -31,11 +31,11 @@ class OptimiserOptions(BaseModel):
     """How parameters are updated.
 
     Attributes:
-        name: ``adamw`` (Loshchilov and Hutter 2019), torch's; ``lamb`` (You et al. 2020), for batches of thousands, and
-            ``lion`` (Chen et al. 2023), which wants a rate three to ten times lower and as much more decay: timm's.
+        name: optimiser component (``medvlp components optimisers``).
+        options: its own options.
         rate: peak learning rate.
         warmup: samples of linear warm-up from 0.
-        schedule: ``cosine`` to `final` at the end, or ``constant`` after the warm-up.
+        schedule: component (``medvlp components schedules``) that says how the rate goes on after the warm-up.
         final: fraction of the peak rate at the end.
         weight_decay: decoupled; never on biases, norms, scales (tensors of one axis), embeddings of positions,
             or class and register tokens.
@@ -52,10 +52,11 @@ class OptimiserOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Literal["adamw", "lamb", "lion"] = "adamw"
+    name: str = "adamw"
+    options: dict[str, Any] = Field(default_factory=dict)
     rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=2000, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: str = "cosine"
     final: float = Field(default=0.01, ge=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
@@ -103,13 +104,8 @@ def make_optimiser(
         {"params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay, "factor": factor}
         for (decay, factor, _), members in groups.items()
     ]
-    if options.name == "adamw":
-        return torch.optim.AdamW(made, lr=options.rate, betas=options.betas, eps=options.eps, fused=True)
-    from timm import optim
-
-    if options.name == "lion":
-        return optim.Lion(made, lr=options.rate, betas=options.betas)
-    return optim.Lamb(made, lr=options.rate, betas=options.betas, eps=options.eps, max_grad_norm=None)
+    given = {"groups": made, "rate": options.rate, "betas": options.betas, "eps": options.eps, "module": module}
+    return build("training/optimisers", {"name": options.name, **options.options}, where=where, given=given)
 
 
 def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, others: bool) -> None:
@@ -125,9 +121,12 @@ def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, ot
 
 def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, samples: int, horizon: int) -> float:
     """Set the rate for the step that starts after `samples` of `horizon`; returns the peak group's rate."""
-    factor = min(samples / options.warmup, 1.0) if options.warmup else 1.0
-    if options.schedule == "cosine":
-        factor = warmup_cosine(samples, warmup=options.warmup, horizon=horizon, final=options.final)
+    if samples < options.warmup:
+        factor = samples / options.warmup
+    else:
+        done = min((samples - options.warmup) / max(horizon - options.warmup, 1), 1.0)
+        given = {"done": done, "final": options.final}
+        factor = build("training/schedules", {"name": options.schedule}, where="optimiser.schedule", given=given)
     # A rate of exactly 0 at the first step would leave Adam's moments set by a step not taken: start one sample in.
     factor = max(factor, 1.0 / max(options.warmup, 1)) if samples < options.warmup else factor
     for group in optimiser.param_groups:

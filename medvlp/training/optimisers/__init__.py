@@ -1,0 +1,1 @@
+"""Optimisers by name, from parameter groups and a rate."""
