@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medvlp.config.recipe import full_tree, recipe_of
 from medvlp.config.tree import DataConfig, SubsetConfig, check_config, checked
 from medvlp.core.errors import ConfigError
 from medvlp.runs.data import open_manifest
@@ -55,3 +56,21 @@ def test_a_path_that_no_tokenizer_reads_is_refused() -> None:
     tree["tokenizer"] = {"path": "words"}
     with pytest.raises(ConfigError, match="is read by name: transformers, and the name is clinical_wordpiece"):
         dry_run(check_config(tree, source=""))
+
+
+def test_options_of_an_optimiser_are_filled_in_or_refused_with_their_place() -> None:
+    phase = {"until": 5, "objectives": [{"name": "clip"}]}
+    given = {"phases": [{**phase, "optimiser": {"name": "muon", "options": {"momentum": 0.9}}}]}
+    trees = [tiny_tree(Path("run"), Path("hospital"), Path("cache")) | more for more in ({}, given)]
+    plain, muon = (check_config(tree, source="") for tree in trees)
+    filled: list[Any] = [full_tree(plain), full_tree(muon)]
+    assert filled[0]["optimiser"]["options"] == {}
+    assert filled[1]["phases"][0]["optimiser"]["options"] == {"momentum": 0.9}
+    assert recipe_of(plain) != recipe_of(muon)
+    for options, sentence in {
+        "momentun": r"phases\[0\]\.optimiser\.options\.momentun is not a known key: did you mean 'momentum'",
+        "momentum": r"phases\[0\]\.optimiser\.options\.momentum is 2: input should be less than 1",
+    }.items():
+        wrong = {"phases": [{**phase, "optimiser": {"name": "muon", "options": {options: 2}}}]}
+        with pytest.raises(ConfigError, match=sentence):
+            full_tree(check_config({**trees[0], **wrong}, source=""))

@@ -50,6 +50,8 @@ def test_every_shipped_configuration_is_valid(validator, path) -> None:
         {"training": {"bach": 3}},
         {"training": {"track": [{"name": "wandbb"}]}},
         {"training": {"track": [{"name": "mlflow", "offline": True}]}},
+        {"optimiser": {"name": "adamx"}},
+        {"phases": [{"until": 5, "optimiser": {"schedule": "cosin"}}]},
         {"model": {"name": "duel"}},
         {"model": {"name": "dual", "vision": {"name": "timm", "architecure": "resnet18"}}},
         {"phases": [{"until": 5, "objectives": [{"name": "clip", "positive": "own"}]}]},

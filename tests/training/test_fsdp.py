@@ -183,6 +183,20 @@ def test_a_state_that_encodes_at_every_step_is_refused(pool: Any) -> None:
     assert pool.run(2, refusal) == [expected] * 2
 
 
+def refused_optimiser() -> str:
+    task, _ = make_task(*CASES["siglip"])
+    with pytest.raises(ConfigError) as refused:
+        make_optimiser(nn.ModuleDict({"model": Twin(task.model, {}).trained}), OptimiserOptions(name="muon"))
+    return str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.pool
+def test_an_optimiser_of_whole_matrices_is_refused(pool: Any) -> None:
+    expected = "Optimiser 'muon' needs whole matrices, and training.parallel is fsdp: set ddp, or adamw."
+    assert pool.run(2, refused_optimiser) == [expected] * 2
+
+
 def held() -> dict[str, int]:
     """Bytes that this process holds of what trains in the towers: weights, moments, and what the model keeps."""
     task, root = make_task(*CASES["siglip"])
