@@ -49,7 +49,7 @@ def test_a_worker_that_is_killed_is_one_sentence_and_what_was_made_stays(
     told = cli(*command, "--workers", "1").refused()
     hook.remove()
     assert told.startswith("medvlp: A worker process ended or cannot begin (DataLoader worker (pid")
-    assert told.endswith("probably for want of memory: start again with fewer workers; what was finished is kept.")
+    assert told.endswith("(ulimit -u): start again with fewer workers; what was finished is kept.")
     made = len(list(out.glob("*.safetensors")))
     assert f"6 stack files, {6 - made} of them new" in cli(*command, "--workers", "1").out
 
