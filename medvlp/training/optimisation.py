@@ -72,7 +72,8 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """Build an optimiser over the parameters that require a gradient.
 
-    Each group carries ``factor`` (on the rate) and ``names``, its parameters' names in order.
+    Each group carries ``factor`` (on the rate), ``names``, its parameters' names in order, and ``spared``, whether they
+    are of those that are never decayed.
 
     Args:
         module: whose parameters; patterns may match frozen ones too.
@@ -86,7 +87,7 @@ def make_optimiser(
         UserError: if nothing is trainable.
     """
     _check_patterns(module, options, where, others)
-    groups: dict[tuple[float, float, bool], list[tuple[str, nn.Parameter]]] = {}
+    groups: dict[tuple[bool, float, bool], list[tuple[str, nn.Parameter]]] = {}
     layers = depths(module) if options.layer_decay < 1 else {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -95,14 +96,19 @@ def make_optimiser(
                 depth = layers[id(parameter)]
                 factor *= options.layer_decay ** (depth.last - depth.layer)
             spared = parameter.dim() < 2 or any(fnmatch(name, each) for each in (*_UNDECAYED, *options.no_decay))
-            decay = 0.0 if spared else options.weight_decay
             # A fused step takes whole tensors or tensors in parts, not both.
-            groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append((name, parameter))
+            groups.setdefault((spared, factor, isinstance(parameter, DTensor)), []).append((name, parameter))
     if not groups:
         raise UserError("No parameter is trainable in this phase: widen phases[].trainable.")
     made = [
-        {"params": [p for _, p in members], "names": [n for n, _ in members], "weight_decay": decay, "factor": factor}
-        for (decay, factor, _), members in groups.items()
+        {
+            "params": [p for _, p in members],
+            "names": [n for n, _ in members],
+            "weight_decay": 0.0 if spared else options.weight_decay,
+            "spared": spared,
+            "factor": factor,
+        }
+        for (spared, factor, _), members in groups.items()
     ]
     given = {"groups": made, "rate": options.rate, "betas": options.betas, "eps": options.eps, "module": module}
     return build("training/optimisers", {"name": options.name, **options.options}, where=where, given=given)

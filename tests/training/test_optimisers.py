@@ -112,9 +112,10 @@ def test_a_step_of_lamb_is_as_long_as_its_weights() -> None:
             torch.testing.assert_close((parameter - old).norm(), 0.01 * old.norm(), rtol=1e-4, atol=0.0)
 
 
-def test_a_step_of_muon_is_orthogonal_and_that_of_words_adams() -> None:
+def test_a_step_of_muon_is_orthogonal_and_that_of_words_and_positions_adams() -> None:
     """Jordan et al. 2024: the nearest semi-orthogonal matrix; Liu et al. 2025, eq. 4: times 0.2 sqrt(max)."""
     module = nn.Sequential(nn.Embedding(8, 6), nn.Linear(6, 12, bias=False))
+    module.register_parameter("position", nn.Parameter(torch.zeros(5, 6)))
     before = [p.detach().clone() for p in module.parameters()]
     gradients = [torch.randn(p.shape, generator=torch.Generator().manual_seed(5)) for p in before]
     options = OptimiserOptions(name="muon", rate=0.01, weight_decay=0.0, warmup=0, schedule="constant")
@@ -123,12 +124,14 @@ def test_a_step_of_muon_is_orthogonal_and_that_of_words_adams() -> None:
     for parameter, gradient in zip(module.parameters(), gradients, strict=True):
         parameter.grad = gradient
     optimiser.step()
-    words, layer = (old - parameter.detach() for old, parameter in zip(before, module.parameters(), strict=True))
-    torch.testing.assert_close(words, 0.01 * gradients[0].sign())
+    moved = (old - parameter.detach() for old, parameter in zip(before, module.parameters(), strict=True))
+    position, words, layer = moved
+    torch.testing.assert_close(position, 0.01 * gradients[0].sign())
+    torch.testing.assert_close(words, 0.01 * gradients[1].sign())
     lengths = torch.linalg.svdvals(layer) / (0.01 * 0.2 * 12**0.5)
     assert lengths.min() > 0.6  # five steps come near 1 only: Newton and Schulz, of fifth order
     assert lengths.max() < 1.3
-    spread = torch.linalg.svdvals(gradients[1])
+    spread = torch.linalg.svdvals(gradients[2])
     assert spread.max() / spread.min() > 2.5
 
 

@@ -24,7 +24,8 @@ def muon(
     """Return timm's Muon, whose steps are as long as AdamW's at the same rate (Liu et al. 2025, section 2.2).
 
     Matrices and kernels of convolutions, as matrices of one row an output, go by five steps of Newton and Schulz.
-    Vectors, tables of words, learnt positions and matrices with fewer than four rows or columns go by AdamW.
+    What has no weight decay (vectors, learnt positions), tables of words, and matrices with fewer than four rows or
+    columns go by AdamW.
 
     Args:
         groups, rate: as of `adamw`.
@@ -37,7 +38,7 @@ def muon(
 
     Example:
         >>> module = nn.Sequential(nn.Embedding(8, 8), nn.Linear(8, 8, bias=False))
-        >>> group = {"params": list(module.parameters()), "names": ["words", "layer"]}
+        >>> group = {"params": list(module.parameters()), "names": ["words", "layer"], "spared": False}
         >>> made = muon(groups=[group], rate=1e-3, betas=(0.9, 0.98), module=module)
         >>> [(group["names"], group["use_fallback"]) for group in made.param_groups]
         [(['layer'], False), (['words'], True)]
@@ -49,10 +50,11 @@ def muon(
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     made = []
     for group in groups:
-        for by_adam in (False, True):
-            own = [(p, n) for p, n in zip(group["params"], group["names"], strict=True) if (id(p) in tables) == by_adam]
+        pairs = [*zip(group["params"], group["names"], strict=True)]
+        for table in (False, True):
+            own = [(parameter, name) for parameter, name in pairs if (id(parameter) in tables) == table]
             if own:
-                made.append(
-                    {**group, "params": [p for p, _ in own], "names": [n for _, n in own], "use_fallback": by_adam}
-                )
+                params, names = zip(*own, strict=True)
+                by_adam = table or group["spared"]
+                made.append({**group, "params": [*params], "names": [*names], "use_fallback": by_adam})
     return Muon(made, lr=rate, betas=betas, momentum=momentum)
