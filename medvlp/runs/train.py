@@ -52,6 +52,7 @@ from medvlp.runs.start import files_of, finished, refuse_late_copies, refuse_oth
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
+from medvlp.training.averaging import take_averages
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
 from medvlp.training.precision import Precision, choose_precision
@@ -326,9 +327,9 @@ class Built:
 
     def release(self, outcome: Outcome, trainer: Trainer) -> None:
         """Load the best checkpoint and save it as the run's bundle."""
-        if outcome.best is None:
+        if (best := outcome.best) is None:
             return
-        checkpoint = load_checkpoint(outcome.best)
+        checkpoint = load_checkpoint(best)
         phase = int(str(checkpoint.trainer["phase"]))
         if phase < len(self.config.phases) - 1:
             logger.info(f"By {self.choose} the best checkpoint is of phases[{phase}]: no later phase is released.")
@@ -338,13 +339,12 @@ class Built:
             trainer = Trainer(self.setup)
         trainer.stand_at(phase)
         # The objectives' too: answers compare by the scores that they hold.
-        weights = complete_weights(checkpoint, self.parts.model, source=outcome.best)
-        load_weights(trainer.root, weights, source=outcome.best)
+        load_weights(trainer.root, complete_weights(checkpoint, self.parts.model, source=best), source=best)
+        take_averages(trainer.root, checkpoint.optimiser, trainer.setup.phases[phase].optimiser.betas[0])
         model: Model = self.parts.model
         average = self.setup.states.get("average")
         if self.config.training.average is not None and isinstance(average, Ema):
-            own = {k.removeprefix("average|"): v for k, v in checkpoint.states.items() if k.startswith("average|")}
-            average.load_state_dict(own)
+            average.load_state_dict(checkpoint.state_of("average"))
             model = average.model
         facts = self.data_facts()
         flaw = " ".join((*split_caveats(self.manifest), *leak_caveats(self.manifest)))

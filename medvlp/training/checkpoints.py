@@ -41,6 +41,10 @@ class Checkpoint:
     states: Mapping[str, Tensor]
     trainer: Mapping[str, Any]
 
+    def state_of(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of a state, as its `state_dict` gave them."""
+        return {key.removeprefix(f"{name}|"): t for key, t in self.states.items() if key.startswith(f"{name}|")}
+
 
 _PARTS = ("weights", "optimiser", "states")
 

@@ -21,7 +21,7 @@ from medvlp.training.rows import matches_nothing
 
 logger = logging.getLogger(__name__)
 
-_OF_GROUP = "step of its group"
+_OF_GROUP = {"step": "step of its group", "weight": "weight of its group"}
 # As timm's vision transformers say; then places of frames and slices, and which of two films is the prior.
 _UNDECAYED = ("*position*", "*pos_embed*", "*cls_token*", "*reg_token*", "*dist_token*")
 _UNDECAYED += ("*.place", "*.place.table", "*.order")
@@ -110,7 +110,8 @@ def make_optimiser(
         }
         for (spared, factor, _), members in groups.items()
     ]
-    given = {"groups": made, "rate": options.rate, "betas": options.betas, "eps": options.eps, "module": module}
+    given: dict[str, object] = {"groups": made, "rate": options.rate, "betas": options.betas, "eps": options.eps}
+    given |= {"module": module, "schedule": options.schedule}
     return build("training/optimisers", {"name": options.name, **options.options}, where=where, given=given)
 
 
@@ -141,14 +142,15 @@ def set_rate(optimiser: torch.optim.Optimizer, options: OptimiserOptions, *, sam
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return ``{"parameter|slot": tensor}``; a count of steps that a group keeps stands with each of its parameters."""
+    """Return ``{"parameter|slot": tensor}``; what a group counts stands with each of its parameters."""
     out: dict[str, Tensor] = {}
     for group in optimiser.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             for slot, value in optimiser.state.get(parameter, {}).items():
                 out[f"{name}|{slot}"] = torch.as_tensor(value)
-            if "step" in group and optimiser.state.get(parameter):
-                out[f"{name}|{_OF_GROUP}"] = torch.as_tensor(group["step"])
+            for key in _OF_GROUP.keys() & group.keys() if optimiser.state.get(parameter) else ():
+                wide = torch.float64 if isinstance(group[key], float) else None
+                out[f"{name}|{_OF_GROUP[key]}"] = torch.as_tensor(group[key], dtype=wide)
     return out
 
 
@@ -161,9 +163,9 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str,
     for group in optimiser.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in by_name:
-                steps = by_name[name].pop(_OF_GROUP, None)
-                if steps is not None:
-                    group["step"] = steps.to(parameter.device, copy=True)
+                for key, slot in _OF_GROUP.items():
+                    if slot in by_name[name]:
+                        group[key] = by_name[name].pop(slot).to(parameter.device, copy=True)
                 moved = {slot: held_as(value, parameter) for slot, value in by_name[name].items()}
                 optimiser.state[parameter] = moved
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.training._parts import own_part, own_rows
+from medvlp.training.averaging import ITERATE
 
 _ROWS = re.compile(r"(.*)\[(\d*):(\d*)\]")
 
@@ -82,7 +83,7 @@ class HeldRows:
         >>> net = torch.nn.Linear(2, 3)
         >>> held = HeldRows(dict(net.named_parameters()), {"weight": torch.tensor([False, True, True])})
         >>> before = net.weight.detach().clone()
-        >>> with held.still(), torch.no_grad():
+        >>> with held.still(torch.optim.SGD(net.parameters())), torch.no_grad():
         ...     _ = net.weight.mul_(0.5)
         >>> torch.equal(net.weight[0], before[0]), torch.equal(net.weight[1:], before[1:] / 2)
         (True, True)
@@ -99,10 +100,12 @@ class HeldRows:
                 own_part(parameter.grad)[held] = 0
 
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """Context manager: restores the held rows bit for bit at the end of the block."""
+    def still(self, optimiser: torch.optim.Optimizer) -> Iterator[None]:
+        """Context manager: restores the held rows bit for bit at the end of the block, an optimiser's `ITERATE` too."""
         before = [own_part(parameter.detach())[held] for parameter, held in self._held]
         yield
         with torch.no_grad():
             for (parameter, held), rows in zip(self._held, before, strict=True):
-                own_part(parameter.detach())[held] = rows
+                for tensor in (parameter.detach(), optimiser.state.get(parameter, {}).get(ITERATE)):
+                    if tensor is not None:
+                        own_part(tensor)[held] = rows

@@ -26,6 +26,7 @@ from medvlp.core.schedules import value_at
 from medvlp.training._batch_norm import running_statistics
 from medvlp.training._parts import clip_gradients, gathered
 from medvlp.training._remedies import remedy
+from medvlp.training.averaging import averaged, take_averages
 from medvlp.training.checkpoints import (
     Checkpoint,
     complete_weights,
@@ -184,6 +185,10 @@ class Trainer:
         self._join()
         self.stand_at(index)
         set_trainable(self.root, phase.trainable, where=f"phases[{index}]")
+        before = self.setup.phases[max(index - 1, 0)].optimiser  # its moments mean nothing to another algorithm
+        fresh = self._phase != index and (phase.own_optimiser or before.name != phase.optimiser.name)
+        if self._phase != index:
+            take_averages(self.root, self._moments, before.betas[0], trained_too=fresh)
         if self.setup.options.parallel == "fsdp" and collectives.world_size() > 1:
             self._twin = Twin(self.setup.model, self.setup.states)
             self._trained = nn.ModuleDict({"model": self._twin.trained, "objectives": self.root["objectives"]})
@@ -201,8 +206,6 @@ class Trainer:
             batch_views=phase.batch_views,
         )
         optimiser = optimiser_of(self._trained, self.setup.phases, index)
-        before = self.setup.phases[max(index - 1, 0)].optimiser.name  # its moments mean nothing to another algorithm
-        fresh = self._phase != index and (phase.own_optimiser or before != phase.optimiser.name)
         if not fresh:
             load_optimiser_state(optimiser, self._moments)
         self.stale, self._phase = self.stale if self._phase == index else 0, index  # another phase trains other parts
@@ -235,7 +238,7 @@ class Trainer:
         norm = clip_gradients(trained, math.inf if phase.optimiser.clip is None else phase.optimiser.clip)
         reason = self.guard.refuses(loss=log.loss, norm=norm, terms=log.terms)
         if reason is None:
-            with self._held.still():
+            with self._held.still(optimiser):
                 optimiser.step()
             task.after_step(seen + self.setup.options.batch)
         else:
@@ -245,11 +248,9 @@ class Trainer:
         return log, norm, reason
 
     def _write_skipped(self, batch: Batch, reason: str) -> None:
-        everywhere = collectives.gather_list(batch.ids)
+        row = {"samples_seen": self.samples_seen, "reason": reason, "ids": collectives.gather_list(batch.ids)}
         if collectives.rank() == 0:
-            append_row(
-                self.setup.run / SKIPPED, {"samples_seen": self.samples_seen, "reason": reason, "ids": everywhere}
-            )
+            append_row(self.setup.run / SKIPPED, row)
 
     def _refresh(self, phase: PhasePlan, begin: int) -> set[str]:
         """Make the feature passes that are due; return the states that had one."""
@@ -276,7 +277,7 @@ class Trainer:
     def _validate(self, journal: Journal, optimiser: torch.optim.Optimizer) -> None:
         metrics: Mapping[str, float] = {}
         if self.setup.validate is not None:
-            with nullcontext() if self.setup.released else self._whole(everywhere=False):
+            with averaged(optimiser), nullcontext() if self.setup.released else self._whole(everywhere=False):
                 if collectives.rank() == 0:
                     model = self.setup.released() if self.setup.released else self.setup.model
                     with evaluating(model):
@@ -362,9 +363,7 @@ class Trainer:
             self.stand_at(self._phase)
         load_weights(self.root, complete_weights(checkpoint, self.setup.model, source=folder), source=folder)
         for name, state in self.setup.states.items():
-            prefix = f"{name}|"
-            own = {k.removeprefix(prefix): v for k, v in checkpoint.states.items() if k.startswith(prefix)}
-            state.load_state_dict(own)
+            state.load_state_dict(checkpoint.state_of(name))
         self.samples_seen, self.best_value, self.stale = (trainer[n] for n in ("samples_seen", "best_value", "stale"))
         self.guard.restore(trainer["guard"])
         self._moments = checkpoint.optimiser

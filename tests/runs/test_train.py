@@ -326,6 +326,28 @@ def test_the_released_model_is_the_average_at_the_best_checkpoint(tiny_run: Trai
         assert torch.equal(tensor, states[f"average|model.{name}"]), name
 
 
+def test_the_released_model_is_the_average_of_a_schedule_free_optimiser(tree: dict[str, Any]) -> None:
+    tree["training"]["average"] = None
+    tree["phases"][0]["until"] = 32
+    tree["optimiser"] = {
+        "name": "schedule_free",
+        "schedule": "constant",
+        "rate": 1e-3,
+        "warmup": 8,
+        "betas": [0.8, 0.98],
+    }
+    done = train(config_of(tree))
+    best = load_checkpoint(done.outcome.best)
+    released = load_file(done.bundle / "model.safetensors")
+    iterates = {key.removesuffix("|iterate"): z for key, z in best.optimiser.items() if key.endswith("|iterate")}
+    names = [name for name in released if f"model.{name}" in iterates]
+    assert len(names) > 10
+    for name in names:
+        y = 0.2 * iterates[f"model.{name}"] + 0.8 * released[name]
+        torch.testing.assert_close(best.weights[f"model.{name}"], y, rtol=1e-5, atol=1e-6)
+    assert not all(torch.equal(released[name], best.weights[f"model.{name}"]) for name in names)
+
+
 def test_a_teacher_called_average_is_not_released_and_not_replaced(tree: dict[str, Any]) -> None:
     tree["states"] = {"average": {"name": "ema", "horizon": 1e9}}
     tree["training"]["average"] = None

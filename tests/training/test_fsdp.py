@@ -86,7 +86,9 @@ def train(folder: str, parallel: str, names: list[str], stop_at: int | None = No
     plain = {"spec": DUAL, "options": {"parallel": parallel, "checkpoint_every": 8}}
     setup = make_setup(Path(folder), double=True, **(plain if "some" in folder else drops))
     phases = [
-        dataclasses.replace(phase, optimiser=phase.optimiser.model_copy(update={"name": name}), trainable=rows)
+        dataclasses.replace(
+            phase, optimiser=phase.optimiser.model_copy(update={"name": name, "schedule": "constant"}), trainable=rows
+        )
         for phase, name, rows in zip(setup.phases, names, (["*"], ROWS), strict=True)
     ]
     trainer = Trainer(dataclasses.replace(setup, phases=phases))
@@ -120,10 +122,13 @@ def test_a_run_in_parts_is_that_of_whole_models(pool: Any, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.pool
-def test_other_optimisers_lower_the_loss_as_they_do_over_whole_models(pool: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["lamb", "lion"], ["schedule_free", "schedule_free"]])
+def test_other_optimisers_lower_the_loss_as_they_do_over_whole_models(
+    pool: Any, tmp_path: Path, names: list[str]
+) -> None:
     """The loss: Lion moves weights that it does not depend on by the sign of their rounding errors."""
     for parallel in ("ddp", "fsdp"):
-        pool.run(2, train, str(tmp_path / parallel), parallel, ["lamb", "lion"])
+        pool.run(2, train, str(tmp_path / parallel), parallel, names)
     assert losses(tmp_path / "fsdp") == pytest.approx(losses(tmp_path / "ddp"), rel=1e-9)
 
 

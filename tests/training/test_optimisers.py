@@ -172,9 +172,9 @@ def test_after_its_warm_up_the_rate_goes_by_its_schedule(schedule: str, middle: 
     assert found == pytest.approx([2 / 20, 1.0, 2.0, 2 * quarter, 2 * middle, 2 * end, 2 * end])
 
 
-@pytest.mark.parametrize("name", ["adamw", "lamb", "lion", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "lamb", "lion", "muon", "schedule_free"])
 def test_state_by_name_goes_on_bit_for_bit(name: Any) -> None:
-    options = OptimiserOptions(name=name, rate=0.01)
+    options = OptimiserOptions(name=name, schedule="constant", rate=0.01)
     draws = torch.Generator().manual_seed(1)
     gradients = [[torch.randn(p.shape, generator=draws) for p in net().parameters()] for _ in range(6)]
 
@@ -194,6 +194,18 @@ def test_state_by_name_goes_on_bit_for_bit(name: Any) -> None:
     load_optimiser_state(second, saved)
     steps(first, second, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), first.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"schedule": "cosine"}, r"takes the place of schedule 'cosine': set it to"),
+        ({"betas": (0.0, 0.9)}, r"begin with 0"),
+    ],
+)
+def test_a_schedule_free_optimiser_has_no_schedule_and_a_share_of_its_average(wrong: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        make_optimiser(net(), OptimiserOptions(**{"name": "schedule_free", "schedule": "constant", **wrong}))
 
 
 def test_nothing_to_train_is_refused_with_the_key_to_mend() -> None:

@@ -63,12 +63,13 @@ def test_phases_patches_and_the_average_take_part(whole: Path) -> None:
 
 SLOTS = {"adamw": {"exp_avg", "exp_avg_sq", "step"}, "lamb": {"exp_avg", "exp_avg_sq", "step of its group"}}
 SLOTS |= {"lion": {"exp_avg"}}
+SLOTS |= {"schedule_free": {"iterate", "exp_avg_sq", "step of its group", "weight of its group"}}
 
 
 def of_two_algorithms(run: Path, first: str, second: str) -> Trainer:
     """A run whose first phase has an optimiser of its own, and whose second has none."""
     setup = make_setup(run)
-    options = [OptimiserOptions(name=name, rate=1e-3, warmup=8) for name in (first, second)]
+    options = [OptimiserOptions(name=name, schedule="constant", rate=1e-3, warmup=8) for name in (first, second)]
     one, two = (replace(p, optimiser=o) for p, o in zip(setup.phases, options, strict=True))
     return Trainer(replace(setup, phases=[replace(one, own_optimiser=True), replace(two, own_optimiser=False)]))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medvlp.core import Column
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import build
+from medvlp.training.averaging import averaged
 from medvlp.training.checkpoints import load_checkpoint
 from medvlp.training.optimisation import OptimiserOptions, make_optimiser
 from medvlp.training.phases import set_trainable
@@ -36,7 +37,8 @@ class Whole(nn.Module):
         self.weight = nn.Parameter(weight.clone())
 
 
-def test_training_the_last_rows_is_training_a_parameter_of_them_alone() -> None:
+@pytest.mark.parametrize("name", ["adamw", "schedule_free"])
+def test_training_the_last_rows_is_training_a_parameter_of_them_alone(name: str) -> None:
     draws = torch.Generator().manual_seed(0)
     start, pull = torch.randn(4, 3, generator=draws), torch.randn(4, 3, generator=draws)
     whole, split = Whole(start), Split(start)
@@ -44,17 +46,20 @@ def test_training_the_last_rows_is_training_a_parameter_of_them_alone() -> None:
     set_trainable(split, ["last"], where="test")
     named = dict(whole.named_parameters())
     held = HeldRows(named, chosen_rows(named, ["weight[2:]"], where="test"))
-    options = OptimiserOptions(rate=0.1, weight_decay=0.5)
+    options = OptimiserOptions(name=name, schedule="constant", rate=0.1, weight_decay=0.5)
     one, two = make_optimiser(whole, options), make_optimiser(split, options)
     for step in range(5):
         whole.weight.grad, split.last.grad = pull * (step + 1), pull[2:] * (step + 1)
         held.mask_gradients()
         assert not whole.weight.grad[:2].any()
-        with held.still():
+        with held.still(one):
             one.step()
         two.step()
     assert torch.equal(whole.weight[:2], start[:2])
     assert torch.equal(whole.weight[2:], split.last)
+    with averaged(one), averaged(two):  # of the rows that stood still the average is what they are
+        torch.testing.assert_close(whole.weight[:2], start[:2])
+        assert torch.equal(whole.weight[2:], split.last)
 
 
 def test_patterns_of_rows_go_over_each_other() -> None:
