@@ -9,7 +9,8 @@ from typing import Any
 from medvlp.config.tree import RunConfig, load_config
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.provenance import hash_of
-from medvlp.core.registry import fill
+from medvlp.core.registry import available, fill
+from medvlp.training.optimisation import check_options
 
 # A change of these does not change what is learned, so it does not change the recipe.
 _NOT_RECIPE = ("run", "answers", "evaluation", "gate")
@@ -90,14 +91,21 @@ def full_tree(config: RunConfig) -> dict[str, object]:
         if not data["sets"] and data["part"] is None:
             data["split"] = filled("data/splits", data["split"], f"{where}.split")
     tree["data"]["sampler"] = filled("data/samplers", tree["data"]["sampler"], "data.sampler")
-    optimisers = [(tree["optimiser"], "optimiser")]
-    optimisers += [
-        (each["optimiser"], f"phases[{i}].optimiser") for i, each in enumerate(tree["phases"]) if each["optimiser"]
-    ]
-    for node, where in optimisers:
+    optimisers = [(tree["optimiser"], config.optimiser, "optimiser")]
+    for i, each in enumerate(config.phases):
+        if each.optimiser is not None:
+            optimisers.append((tree["phases"][i]["optimiser"], each.optimiser, f"phases[{i}].optimiser"))
+    for node, options, where in optimisers:
+        known = len(faults)
         filled("training/schedules", {"name": node["schedule"]}, f"{where}.schedule")
-        node["options"] = filled("training/optimisers", {"name": node["name"], **node["options"]}, f"{where}.options")
+        own = "options" if node["name"] in available("training/optimisers") else "name"
+        node["options"] = filled("training/optimisers", {"name": node["name"], **node["options"]}, f"{where}.{own}")
         node["options"].pop("name")
+        try:
+            if len(faults) == known:
+                check_options(options, where=where)
+        except ConfigError as error:
+            faults.append(f"{where}: {error}")
     lists: list[tuple[str, dict[str, Any], str, str, tuple[str, ...]]]
     lists = [("data/views", tree["data"], key, f"data.{key}", ()) for key in ("prefix", "suffix")]
     lists.append(("training/trackers", tree["training"], "track", "training.track", ()))

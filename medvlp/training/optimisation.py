@@ -115,6 +115,12 @@ def make_optimiser(
     return build("training/optimisers", {"name": options.name, **options.options}, where=where, given=given)
 
 
+def check_options(options: OptimiserOptions, *, where: str) -> None:
+    """Refuse what an optimiser itself refuses of its options (ConfigError), before there is a module to train."""
+    plain = options.model_copy(update={"rates": {}, "no_decay": [], "layer_decay": 1.0})
+    make_optimiser(nn.Linear(1, 1), plain, where=where)
+
+
 def _check_patterns(module: nn.Module, options: OptimiserOptions, where: str, others: bool) -> None:
     names = [name for name, _ in module.named_parameters()]
     for field, patterns in (("rates", options.rates), ("no_decay", options.no_decay)):

@@ -67,10 +67,16 @@ def test_options_of_an_optimiser_are_filled_in_or_refused_with_their_place() -> 
     assert filled[0]["optimiser"]["options"] == {}
     assert filled[1]["phases"][0]["optimiser"]["options"] == {"momentum": 0.9}
     assert recipe_of(plain) != recipe_of(muon)
-    for options, sentence in {
-        "momentun": r"phases\[0\]\.optimiser\.options\.momentun is not a known key: did you mean 'momentum'",
-        "momentum": r"phases\[0\]\.optimiser\.options\.momentum is 2: input should be less than 1",
-    }.items():
-        wrong = {"phases": [{**phase, "optimiser": {"name": "muon", "options": {options: 2}}}]}
-        with pytest.raises(ConfigError, match=sentence):
-            full_tree(check_config({**trees[0], **wrong}, source=""))
+    wrong = [
+        (
+            {"name": "muon", "options": {"momentun": 2}},
+            r"\.options\.momentun is not a known key: did you mean 'momentum'",
+        ),
+        ({"name": "muon", "options": {"momentum": 2}}, r"\.options\.momentum is 2: input should be less than 1"),
+        ({"name": "mouon"}, r"\.name: .*did you mean 'muon'"),
+        ({"name": "schedule_free"}, r": Optimiser 'schedule_free' takes the place of schedule 'cosine'"),
+    ]
+    for options, sentence in wrong:
+        later = {"phases": [phase, {**phase, "until": 9, "optimiser": options}]}
+        with pytest.raises(ConfigError, match=r"^phases\[1\]\.optimiser" + sentence):
+            full_tree(check_config({**trees[0], **later}, source=""))
