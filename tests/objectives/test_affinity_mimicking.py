@@ -57,6 +57,17 @@ def test_it_is_the_cross_entropy_against_one_teachers_softmax_both_ways():
     assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
+def test_it_is_open_clips_distillation_loss_beside_its_contrastive_one():
+    """With a share of 1 it is the latter, with none the former, as TinyCLIP and MobileCLIP train by it."""
+    loss = pytest.importorskip("open_clip.loss", reason="open_clip_torch is not installed (extra bench)")
+    given = made()
+    own, taught = ([rows for key, rows in given.items() if key.startswith("t:") is of] for of in (False, True))
+    plain, distilled = loss.DistillClipLoss()(*own, 10.0, *taught, 14.0)
+    for share, expected in ((1.0, plain), (0.0, distilled)):
+        found = value(AffinityMimicking(teachers=["t"], own=share), context(given, scale=10.0, teachers={"t": 14.0}))
+        torch.testing.assert_close(found, expected, **EXACT)
+
+
 def test_an_ensemble_is_the_mean_of_distributions_and_not_of_scores():
     given = made(teachers=("a", "b"))
     given |= {f"b:{view}/embedding": torch.cat([given[f"b:{view}/embedding"]] * 2, 1) / 2**0.5 for view in VIEWS}
