@@ -31,8 +31,9 @@ class Gloria(Paired):
 
     over the images and reports of all processes. This is the paper's local part; its global part is `clip` beside it.
     As in the published code words compete for a region first (the inner softmax, AttnGAN's); padding takes part in
-    neither. Where all pairs are more than `tile` numbers they are made a few images at a time, and again in the
-    backward pass: memory does not grow with images x reports x words x regions.
+    neither. Words are the text tower's tokens: pieces of words and the marks around a text, while that code adds up the
+    pieces of a word and leaves out the mark at the end. Where all pairs are more than `tile` numbers they are made a
+    few images at a time, and again in the backward pass: memory does not grow with images x reports x words x regions.
 
     Args:
         image: view of the images.

@@ -33,7 +33,8 @@ class Mgca(Objective):
     `sinkhorn_prototypes` the disease level; the paper's weights are 1, 0.7 and 0.5, those of its published command
     line 1, 1 and 1; its code adds the directions of the first two levels up, of which this takes the mean, so that
     there the third counts half as much beside them. As in that code the attention has no matrices of its own. Otherwise
-    than there padding is no negative of a word, and contexts have unit length in vision transformers too.
+    than there padding is no negative of a word, contexts have unit length in vision transformers too, and words are the
+    text tower's tokens: that code adds up the pieces of a word and leaves out the mark in front of a text.
 
     Args:
         image: view of the images.
