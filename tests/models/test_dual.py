@@ -107,7 +107,8 @@ def test_several_rows_of_a_sample_keep_their_owner_and_role_views_use_the_tower_
         ),
         (
             "image/attention",
-            r"Need 'image/attention' cannot be computed: allowed are embedding, level\[0\], .*, pooled, raw, tokens",
+            r"Need 'image/attention' cannot be computed: allowed are embedding, level\[0\], .*, pooled, raw, tokens\. "
+            r"A part that is none of these comes of a head \(model\.heads\) or a patch\.",
         ),
         ("volume/raw", r"Need 'volume/raw' asks for a tower of kind 'volume': allowed are image, text"),
         ("bank.findngs/raw", r"Need 'bank.findngs/raw' asks for the bank 'findngs': did you mean 'findings'\?"),

@@ -96,8 +96,10 @@ def _resolve(
         elif head is None:
             if part not in tower.offers | patched:
                 asked = f"{view}/{part}" if not open_ else f"{kind}/{part} (read by head {open_[-1]!r})"
+                meant = did_you_mean(part, _offered(kind, tower, heads, patched))
                 raise ConfigError(
-                    f"Need '{asked}' cannot be computed: {did_you_mean(part, _offered(kind, tower, heads, patched))}."
+                    f"Need '{asked}' cannot be computed: {meant}. A part that is none of these "
+                    "comes of a head (model.heads) or a patch."
                 )
             own.add(part)
         elif part in open_:
