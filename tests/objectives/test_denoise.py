@@ -187,6 +187,17 @@ def test_first_the_denoiser_learns_and_then_the_tower_and_the_other_stays_bit_fo
     assert any(name.startswith("heads.denoiser.") for name in model.left_out())
 
 
+def test_with_the_tower_of_diva_only_the_linear_maps_of_its_tokens_learn():
+    objective = Denoise(local=0.3, draws=2, denoiser={**SMALL, "slots": 1, "vector": False})
+    model = dual(DUAL)
+    model.mount(objective.heads(), make_plan({"denoise": objective}, {}))
+    first = steps(model, objective, DENOISER, 4)
+    then = steps(model, objective, [*TOWER, "model.heads.denoiser.context.*", "model.heads.denoiser.local.*"], 1)
+    moved = {name for name in then if not torch.equal(first[name], then[name])}
+    assert {name.split(".")[3] for name in moved if "denoiser" in name} == {"context", "local"}
+    assert any(name.startswith("model.towers.image.") for name in moved)
+
+
 def test_low_rank_updates_that_start_at_zero_leave_loss_and_embedding_as_they_were():
     objective = Denoise(denoiser=SMALL)
     model = dual({**DUAL, "vision": {**VIT, "image_size": 32}})
