@@ -29,8 +29,8 @@ class Dito(Paired):
         L   = mean over l of the loss of `clip` between v_l and the text
 
     So a report may be answered by one place of the picture, and the head learns to read boxes without a single drawn
-    one. With one box that is the whole picture and one level it is CLIP's loss on that head. Left out of the paper: the
-    shifted windows of its tower, and the detector that is trained afterwards.
+    one. With one box that is the whole picture and one level it is CLIP's loss on that head. The detector that is
+    trained afterwards is `dito_detector`. Left out of the paper: the shifted windows of its tower.
 
     Args:
         image: view of the pictures, whose tokens form a grid.
