@@ -131,6 +131,33 @@ def test_a_deeper_tower_computes_what_it_did_bit_for_bit(spec: dict[str, Any], k
     assert not any(bool(p.any()) for p in grown)
 
 
+@pytest.mark.parametrize("frames", [{"name": "x_clip"}, {"name": "ila", "hidden": 4}], ids=["x_clip", "ila"])
+def test_in_a_deeper_tower_frames_exchange_around_the_old_blocks_alone(frames: dict[str, Any], tmp_path: Path) -> None:
+    words = train_wordpiece(["left effusion", "no effusion"] * 2, vocab_size=64, max_length=12)
+    image = {**VIT, "image_size": 32, "options": {**VIT["options"], "patch_size": 8}}
+    model = build_model({**DUAL, "vision": {**frames, "slice": image}}, tokenizer=words, seed=1)
+    stacks = torch.rand(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    real = torch.tensor([[True, True, True], [True, True, False]])
+
+    def seen(each: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return each.eval().towers["stack"](stacks, parts=frozenset({"tokens"}), mask=real).tokens
+
+    def stir() -> torch.Tensor:
+        with torch.no_grad():
+            for i, parameter in enumerate(model.parameters()):
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)), alpha=0.1)
+        return seen(model)
+
+    before = stir()
+    operate(model, [{"name": "grow_depth", "kind": "stack", "after": [0, 1]}])
+    assert torch.equal(seen(model), before)
+    trained = stir()
+    assert not torch.allclose(trained, before, atol=1e-3)
+    save_bundle(tmp_path / "bundle", Bundle(model, words, preprocessing=[]))
+    assert torch.equal(seen(load_bundle(tmp_path / "bundle").model), trained)
+
+
 # the specification --------------------------------------------------------------------------------------------------
 
 

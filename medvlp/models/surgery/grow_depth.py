@@ -20,7 +20,8 @@ class GrowDepth:
     """Put a copy behind each of the named blocks of a tower, with the last layer of both its branches set to zero.
 
     The tower computes what it did, bit for bit, and the copy begins to move at the first step (LLaMA Pro, Wu et al.
-    2024, section 3.2; the growth in depth of GrowCLIP, Deng et al. 2023; `grow_width` is the one in width).
+    2024, section 3.2; the growth in depth of GrowCLIP, Deng et al. 2023; `grow_width` is the one in width). What frames
+    exchange around a block (`x_clip`, `ila`) its copy leaves out.
 
     Args:
         kind: of the tower; the trunk of a single-tower model is shared, so that growing one kind grows both.
@@ -45,6 +46,8 @@ class GrowDepth:
             )
         for i in sorted(self.after, reverse=True):
             new = copy.deepcopy(stack[i])
+            for hooks in (new._forward_hooks, new._forward_pre_hooks):
+                hooks.clear()
             with torch.no_grad():
                 for branch_ends in (1, 3):
                     zeroed(Branches(new).layer(branch_ends))
