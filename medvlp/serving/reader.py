@@ -263,7 +263,10 @@ class Reader:
         return next((each for each in self.model.answers.values() if each.prompts), None)
 
     def _weighing(self) -> bool:
-        return "stack" in self.model.model.kinds and self.model.of_kind("stack").model.slice_weights is not None
+        if "stack" not in self.model.model.kinds:
+            return False
+        own = self.model.of_kind("stack")
+        return own.model.slice_weights is not None and any(each.needs(own.model) for each in own.answers.values())
 
     def _image(self, prepared: Prepared) -> np.ndarray:
         return self.model.embed_prepared([prepared.pixels])[0]

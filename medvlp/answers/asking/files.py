@@ -305,7 +305,7 @@ def _said(
     files: Sequence[_Read],
 ) -> dict[str, Predictions]:
     """Return what each answer says of all files, of many volumes only one at a time in memory."""
-    weights = model.model.slice_weights
+    weights = model.model.slice_weights if any(each.needs(model.model) for each in answers.values()) else None
 
     def watch(group: Sequence[Sample], table: FeatureTable) -> None:
         for row, (sample, read) in enumerate(zip(group, files[-len(group) :], strict=True)):

@@ -27,6 +27,7 @@ from medvlp.io.errors import UnreadableImage
 from medvlp.models.bank import Bank
 from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, StoredAnswer, load_bundle
+from medvlp.serving.reader import Reader
 from tests.models.words import DUAL, VISION, HashWords
 
 if TYPE_CHECKING:
@@ -299,6 +300,34 @@ def test_a_model_of_single_slices_names_what_reads_volumes_by_it(tmp_path: Path)
         VisionLanguageModel(Bundle(model=model.eval(), tokenizer=None, preprocessing=read)).prepare(
             tmp_path / "scan.nii.gz"
         )
+
+
+def test_weights_of_slices_are_told_where_an_answer_reads_what_they_weigh(tmp_path: Path) -> None:
+    """Masks are drawn from maps of all slices: no pooler has a say in them."""
+    nibabel.save(nibabel.Nifti1Image(np.zeros((16, 16, 4), np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
+    heads = {
+        "stack/volume": {"name": "slice_pooler", "heads": 2},
+        "stack/raw": {"name": "projection", "reads": "volume"},
+    }
+    heads |= {"stack/drawn": {"name": "fpn", "classes": 1, "width": 4}}
+    spec = {**DUAL, "vision": {"name": "slices", "slice": {**VISION, "channels": 3}}, "heads": heads}
+    masks = StoredAnswer("masks", "segmentation", options={"labels": ["lung"], "part": "drawn"}, labels=("lung",))
+    bundle = Bundle(
+        model=build_model(spec, tokenizer=HashWords()).eval(),
+        tokenizer=HashWords(),
+        preprocessing=[{"name": "read_volume", "size": 32}],
+        answers=(StoredAnswer("zero_shot", "zero_shot", labels=("effusion",)), masks),
+    )
+    loaded = VisionLanguageModel(bundle)
+    told = {
+        name: predict_files(loaded, [tmp_path / "scan.nii.gz"], recipe=name)["results"][0] for name in loaded.answers
+    }
+    assert told["zero_shot"]["slices"]["count"] == 4
+    assert "masks" in told["masks"]
+    assert "slices" not in told["masks"]
+    alone = VisionLanguageModel(dataclasses.replace(bundle, answers=(masks,)))
+    found = [Reader(each).describe()["cannot"]["slices"] for each in (loaded, alone)]
+    assert found == [None, "This model gives no slice a weight."]
 
 
 def test_a_model_of_pictures_alone_says_that_it_reads_no_texts() -> None:
