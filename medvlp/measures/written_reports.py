@@ -37,7 +37,8 @@ class WrittenReports(Measure):
     features; and the model's own reports, each given to another patient. The model's result holds the paired
     differences from them, with intervals over patients. Each result also has ``rouge_l``, words in common with the
     radiologist's findings and impression, and where the model compares texts with pictures ``recall@5``: reports whose
-    own picture is among the five that are nearest to their words (`medvlp.measures.written_reports`).
+    own picture is among the five that are nearest to their words (`medvlp.measures.written_reports`). A picture of
+    which nothing was written counts as one of which nothing was said.
 
     Args:
         vocabulary: findings that count, see `medvlp.text.ontology`.
@@ -59,10 +60,10 @@ class WrittenReports(Measure):
         self.controls = controls
 
     def values(self, said: Predictions, cohort: Manifest) -> dict[str, float]:
-        """Return ``f1``, over rows that have both reports."""
+        """Return ``f1``, over rows that a radiologist reported; what is left empty says nothing."""
         if "text" not in cohort or said.text is None:
             return {}
-        rows = _both(cohort, said.text)
+        rows = _reported(cohort)
         truth = self._present([str(text) for text in cohort.column("text")[rows]])
         wrote = self._present([said.text[row] for row in rows])
         total = truth.sum() + wrote.sum()
@@ -78,7 +79,10 @@ class WrittenReports(Measure):
 
     def _result(self, evaluation: Evaluation, name: str, written: Sequence[str]) -> Iterator[Result]:
         manifest = evaluation.judged.manifest
-        rows = _both(manifest, written)
+        rows = _reported(manifest)
+        if evaluation.sees:  # nothing is written of a row without a picture
+            seen = np.isfinite(evaluation.judged.table[evaluation.features]).all(axis=1)
+            rows = np.array([row for row in rows if seen[row] or written[row].strip()], dtype=int)
         if not len(rows):
             return
         references = [str(text) for text in manifest.column("text")[rows]]
@@ -155,9 +159,8 @@ def _beside(
         yield mean_metric("recall@5", "reports", found, patients, **evaluation.facts)
 
 
-def _both(manifest: Manifest, written: Sequence[str]) -> np.ndarray:
-    there = [isinstance(text, str) and bool(text.strip()) for text in manifest.column("text")]
-    return np.flatnonzero(np.array(there) & np.array([bool(text.strip()) for text in written]))
+def _reported(manifest: Manifest) -> np.ndarray:
+    return np.flatnonzero([bool(text.strip()) for text in _texts(manifest)])
 
 
 def _texts(manifest: Manifest) -> list[str]:

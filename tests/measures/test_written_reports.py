@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,16 @@ def part(count: int, split: str, *, seed: int, silent: bool = False, each: int =
 
 
 def results(
-    written: list[str], *, compares: bool = True, silent: str = "", each: int = 2, before: str = ""
+    written: list[str],
+    *,
+    compares: bool = True,
+    silent: str = "",
+    each: int = 2,
+    before: str = "",
+    blind: Sequence[int] = (),
 ) -> dict[str, Result]:
     judged = part(24, "test", seed=0, each=each, before=before)
+    judged.table[KEY][list(blind)] = np.nan
     train, validation = (
         part(count, split, seed=seed, silent=split == silent, before=before)
         for count, split, seed in ((40, "train", 1), (8, "validate", 2))
@@ -100,6 +108,22 @@ def test_controls_stand_beside_what_was_written_with_paired_differences() -> Non
         assert (difference.interval.low is None) == (control == "nearest")
         expected = 1.0 - row(found[f"report_{control}"], "f1", "micro").value
         assert difference.value == pytest.approx(expected)
+
+
+def test_a_picture_of_which_nothing_was_written_counts_and_a_row_without_a_picture_does_not() -> None:
+    truth = [KINDS[i % 4] for i in range(24)]
+    written = ["" if i in (0, 8, 16) else text for i, text in enumerate(truth)]  # three of six left effusions
+    found = results(written)
+    # Of 30 findings (a large heart is two, and none is one) the three that nobody wrote of are missed.
+    assert row(found["report"], "f1", "micro").value == pytest.approx(2 * 27 / (27 + 30))
+    assert row(found["report"], "f1", "effusion").value == pytest.approx(2 * 3 / (3 + 6))
+    assert row(found["report"], "rouge_l", "reports").value == pytest.approx(21 / 24)
+    cohort = Manifest.of({"id": [str(i) for i in range(24)], "text": truth}, root=Path())
+    said = Predictions(tuple(str(i) for i in range(24)), text=tuple(written))
+    assert WrittenReports().values(said, cohort) == {"f1": pytest.approx(54 / 57)}
+    blind = results(written, blind=[0, 8])
+    assert row(blind["report"], "f1", "micro").value == pytest.approx(2 * 27 / (27 + 28))
+    assert {result.find("rouge_l", "reports").counts.n for result in blind.values()} == {22}
 
 
 @pytest.mark.parametrize(("silent", "left"), [("train", {"shuffled"}), ("validate", {"shuffled", "nearest"})])
