@@ -25,7 +25,7 @@ class Decoding:
         seed: of the draws.
 
     Raises:
-        ConfigError: for a number outside its range, or beams that are drawn.
+        ConfigError: for a number outside its range, beams that are drawn, or a length penalty without beams.
 
     References:
         Holtzman et al. 2020, "The curious case of neural text degeneration"; Wu et al. 2016 (GNMT), section 7, whose
@@ -56,6 +56,8 @@ class Decoding:
             )
         if self.drawn and self.beams > 1:
             raise ConfigError("Decoding is by beams or drawn at a temperature, not both: leave one of them out.")
+        if self.length_penalty and self.beams == 1:
+            raise ConfigError("Decoding with length_penalty ranks the texts of beams: set beams too.")
         if not self.drawn and self.top_p < 1:
             raise ConfigError("Decoding with top_p draws words: set temperature too, 1 for the model's own.")
 

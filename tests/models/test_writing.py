@@ -227,6 +227,7 @@ def test_decodings_that_are_none_are_refused() -> None:
         "temperature=nan": "temperature above 0 and finite",
         "beams=2,length_penalty=nan": "length_penalty finite",
         "top_p=0.5": "with top_p draws words: set temperature too",
+        "length_penalty=1": "ranks the texts of beams: set beams too",
         "beams=2,temperature=1": "by beams or drawn at a temperature, not both",
     }.items():
         with pytest.raises(ConfigError, match=sentence):
