@@ -18,7 +18,6 @@ from medvlp.cli.main import app
 from medvlp.config.schema import config_schema
 from medvlp.config.tree import RunConfig
 from medvlp.core.components import KINDS, Described, describe, entries
-from medvlp.core.methods import Method
 from medvlp.core.methods import methods as known_methods
 
 if TYPE_CHECKING:
@@ -158,8 +157,6 @@ def _methods_table() -> list[str]:
         f"zero-shot AUROC less CLIP's on {budget}, of synthetic patients; blank where it was not measured.",
         "",
     ]
-    table = json.loads((ROOT / "docs" / "results" / "method_toys.json").read_text(encoding="utf-8"))
-    worlds = table["tables"]["toys"]["rows"]
     for family, found in itertools.groupby(known_methods(), lambda each: each.family):
         lines += [
             f"## {family}",
@@ -170,20 +167,11 @@ def _methods_table() -> list[str]:
         for each in found:
             made = ", ".join(f"`{part}`" for part in each.parts) or f"not here: {each.absent}"
             name = f"{each.name} ({each.paper})" if each.paper else each.name
-            checked = ", ".join(_outcome(each, worlds) if word == "small world" else word for word in each.checked)
             gain = "" if each.gain is None else f"{each.gain:+.3f}"
-            cells = (name, made, f"`{each.config}`" if each.config else "", checked, gain)
+            cells = (name, made, f"`{each.config}`" if each.config else "", ", ".join(each.checked), gain)
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     return lines
-
-
-def _outcome(method: Method, worlds: list[list[str]]) -> str:
-    """How a method came off in its small worlds, of which each row has its name first and the outcome last."""
-    names = {Path(method.config).stem, *(part.rpartition("/")[2] for part in method.parts)}
-    ahead = [row[-1] for row in worlds if row[0] in names]
-    words = ("not ahead" if each == "no" else f"ahead {each}" for each in dict.fromkeys(ahead))
-    return f"small world: {' and '.join(words)}"
 
 
 def method_facts(text: str) -> tuple[str, dict[str, str]]:
