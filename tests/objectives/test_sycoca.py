@@ -93,6 +93,26 @@ def test_pixels_of_hidden_patches_count_and_those_of_visible_ones_do_not() -> No
     assert torch.equal(Sycoca(side=2, patch_weight=3.0)(other)["patches"].sum, term.sum)
 
 
+def test_words_of_another_text_draw_worse() -> None:
+    """Check of the card: where words alone tell pictures apart, texts that change places raise the loss of patches."""
+    heads = context().heads
+    objective, same = Sycoca(side=2), torch.randn(1, 4, W, generator=torch.Generator().manual_seed(3)).double()
+
+    def loss(change: Tensor | None) -> Tensor:
+        given = context(change=change, hidden=torch.ones(3, 4))
+        parts = {**given.parts, parse_key("image.masked/tokens"): Part(same.expand(3, -1, -1), torch.arange(3), (2, 2))}
+        ctx = Context(parts=parts, batch=given.batch, heads=heads, chunk=True)
+        return objective(ctx)["patches"].value()
+
+    optimiser = torch.optim.Adam(heads["patch_filler"].parameters(), lr=1e-2)
+    for _ in range(250):
+        optimiser.zero_grad()
+        loss(None).backward()
+        optimiser.step()
+    own, other = (float(loss(change).detach()) for change in (None, torch.tensor([1, 2, 0])))
+    assert other > 4 * own
+
+
 def test_hidden_patches_are_told_apart_by_their_places_alone() -> None:
     """Sines and cosines of the row and of the column, as of masked autoencoders; a quarter of the width each."""
     torch.manual_seed(1)
