@@ -62,9 +62,10 @@ class Ball:
     def add(self, images: Tensor, change: Tensor) -> Tensor:
         """Return images (R, C, H, W) moved by changes (R or 1, C, H, W) in the ball, cut to [0, 1]: a new tensor.
 
-        Cutting draws a pixel nearer to where it was, so that the result is inside the ball too.
+        Cutting draws a pixel nearer to where it was, so that the result is inside the ball too. One that preprocessing
+        left outside [0, 1], as bicubic scaling may, is moved no further out.
         """
-        return (images + self.project(change)).clamp(0.0, 1.0)
+        return (images + self.project(change)).clamp(images.clamp(max=0.0), images.clamp(min=1.0))
 
     def __str__(self) -> str:
         return f"{'' if self.norm == 'linf' else 'l2 '}{self.epsilon:g}"

@@ -138,6 +138,13 @@ def test_signs_of_equal_size_lie_on_the_edge_of_both_balls() -> None:
         Ball(-1.0)
 
 
+def test_what_preprocessing_left_outside_the_range_is_moved_no_further_out() -> None:
+    images = torch.tensor([-0.1, 1.1, -0.1, 1.1, 0.0, 1.0]).reshape(1, 1, 1, 6)
+    change = torch.tensor([-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]).reshape(1, 1, 1, 6)
+    assert torch.equal(Ball(0.0).add(images, change), images)
+    assert torch.allclose(Ball(51.0).add(images, change).flatten(), torch.tensor([-0.1, 1.1, 0.1, 0.9, 0.0, 1.0]))
+
+
 def test_attacks_that_learn_refuse_samples_without_a_text(model: Model) -> None:
     blank = with_texts(batch_of(), ["", *REPORTS[1:]])
     for spec in SPECS[2:4]:
