@@ -87,6 +87,12 @@ def test_a_number_is_the_first_word_of_every_row() -> None:
     assert not one.requires_grad
 
 
+@pytest.mark.parametrize("decoding", [None, Decoding(beams=3), Decoding(temperature=1.0)])
+def test_of_no_rows_nothing_is_written(decoding: Decoding | None) -> None:
+    options: Any = {"start": 4, "stop": STOP, "longest": 6, "decoding": decoding}
+    assert generator().write(random(0, 5, 6), None, **options, draws=torch.zeros(0, 6)).shape == (0, 0)
+
+
 def test_too_many_words_and_a_tower_that_is_not_given_are_refused() -> None:
     with pytest.raises(ConfigError, match="writes at most 24 words and was given 25: raise its max_length"):
         generator().write(random(1, 5, 6), None, start=4, stop=STOP, longest=25)

@@ -155,4 +155,4 @@ def by_beams(steps: Steps, first: Tensor, stop: int, longest: int, decoding: Dec
     chosen = marks.argmax(dim=1)
     written = ids[at, chosen, given:]
     ends = (written == stop).int().cumsum(dim=1) == 0
-    return written[:, : int(ends.sum(dim=1).max()) + 1], sums[at, chosen]
+    return written[:, : max(ends.sum(dim=1).tolist(), default=0) + 1], sums[at, chosen]
