@@ -81,8 +81,8 @@ class WrittenReports(Measure):
         manifest = evaluation.judged.manifest
         rows = _reported(manifest)
         if evaluation.sees:  # nothing is written of a row without a picture
-            seen = np.isfinite(evaluation.judged.table[evaluation.features]).all(axis=1)
-            rows = np.array([row for row in rows if seen[row] or written[row].strip()], dtype=int)
+            table = evaluation.judged.table[evaluation.features]
+            rows = np.array([row for row in rows if written[row].strip() or np.isfinite(table[row]).all()], dtype=int)
         if not len(rows):
             return
         references = [str(text) for text in manifest.column("text")[rows]]
