@@ -18,7 +18,7 @@ from medvlp.core.table import FeatureTable
 from medvlp.data.manifest import Manifest
 from medvlp.measures import chosen_measures
 from medvlp.measures._attack_rows import Embedded, finding_rows, recall_rows, thresholds_of
-from medvlp.measures.attacks import Attacks
+from medvlp.measures.attacks import Attacks, surrogate_of
 from medvlp.runs.evaluate import evaluate, load_evaluation
 
 if TYPE_CHECKING:
@@ -114,6 +114,24 @@ def test_pictures_whose_reports_are_blank_are_not_attacked() -> None:
         ),
     )
     assert list(Attacks().run(evaluation)) == []
+
+
+def test_a_surrogate_that_is_shown_pictures_of_another_size_or_compares_no_texts_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it moves are the pixels that the victim is shown."""
+
+    def shown(side: int, *, cosines: bool = True) -> Any:
+        pixels = torch.zeros(1, side, side)
+        return SimpleNamespace(prepare=lambda _: SimpleNamespace(pixels=pixels), cosines=cosines, model=side)
+
+    victim: Any = SimpleNamespace(model=shown(64))
+    for other in (shown(32), shown(64, cosines=False)):
+        monkeypatch.setattr("medvlp.measures.attacks.load", lambda path, other=other: other)
+        with pytest.raises(ConfigError, match=r"surrogate 'bundle' must compare texts with pictures of the size that"):
+            surrogate_of("other/bundle", victim)
+    monkeypatch.setattr("medvlp.measures.attacks.load", lambda path: shown(64))
+    assert surrogate_of("other/bundle", victim) == 64
 
 
 def asked(bundle: Path, cohort: CohortSummary, out: Path, *more: str) -> list[str]:
