@@ -73,11 +73,11 @@ def metric_rows(result: Result) -> list[tuple[Metric, Metric | None]]:
 
 def retrieval_rows(result: Result) -> list[RetrievalRow]:
     """Return the retrieval rows of a result by direction and subset."""
-    keys = list(dict.fromkeys((r.label, r.group) for r in result.metrics if r.metric.startswith("recall@")))
+    keys = list(dict.fromkeys((r.label, r.group) for r in result.metrics if of_a_ranking(r)))
     rows = []
     for label, group in keys:
         members = [row for row in result.metrics if (row.label, row.group) == (label, group)]
-        recalls = tuple(row for row in members if row.metric.startswith("recall@"))
+        recalls = tuple(row for row in members if of_a_ranking(row))
         by_name = {row.metric: row for row in members}
         rows.append(
             RetrievalRow(
@@ -91,6 +91,11 @@ def retrieval_rows(result: Result) -> list[RetrievalRow]:
             )
         )
     return rows
+
+
+def of_a_ranking(row: Metric) -> bool:
+    """Tell whether a row is a recall among a pool, and not of what a picture states, which knows no random ranking."""
+    return row.metric.startswith("recall@") and row.counts.pool is not None
 
 
 def plain_auroc(row: Metric) -> bool:

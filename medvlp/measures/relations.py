@@ -87,6 +87,7 @@ class Relations(Measure):
             truth = self._truth(manifest, *words)
             if not any(truth):
                 continue
+            by = "" if name == "relations" else f" ({name})"
             prior = self._prior(evaluation, words)
             others = None if prior is None else [with_prior(each, prior) for each in sets]
             rows: dict[bool, list[Any]] = {True: [], False: []}
@@ -108,7 +109,8 @@ class Relations(Measure):
                         metrics=tuple(metrics),
                         cases=pd.DataFrame({**cases, "recall": table[:, 0]}).assign(split=split),
                         name=f"{name}_prior" if control else name,
-                        title="Control: the most frequent relations of a finding" if control else "Stated relations",
+                        title=("Control: the most frequent relations of a finding" if control else "Stated relations")
+                        + by,
                         role="control" if control else "model",
                     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
-from medvlp.evaluation.rows import judged_rows, only
+from medvlp.evaluation.rows import judged_rows, of_a_ranking, only
 from medvlp.evaluation.words import group_words, name_of
 
 _COLUMNS = {
@@ -19,7 +19,8 @@ _COLUMNS = {
 _MAPS = ("pointing_game", "map_of_random_weights", "map_between_images", "map_between_findings")
 _ELSEWHERE = {"auroc", "auroc_difference", "gate_held_back", "dice", "ap", *_MAPS}
 _RANKS = ("recall", "median_rank", "mean_rank")
-_WHOLE = {("f1", "micro"): "micro F1 of findings", ("accuracy", "all"): "accuracy"}  # metric and label
+# metric and label
+_WHOLE = {("f1", "micro"): "micro F1 of findings", ("accuracy", "all"): "accuracy", ("recall@5", "all"): "recall@5"}
 _RATES = ("unknown_share", "true_contradicted", "false_supported")
 
 
@@ -78,7 +79,11 @@ def other_tables(results: Sequence[Result]) -> list[PlacesTable]:
     for result in results:
         names = [row.metric.partition("@")[0] for row in judged_rows(result.metrics)]
         shown = set(names) - set(_RANKS) if _ELSEWHERE.isdisjoint(names) else _RATES
-        own = [row for row, name in zip(judged_rows(result.metrics), names, strict=True) if name in shown]
+        own = [
+            row
+            for row, name in zip(judged_rows(result.metrics), names, strict=True)
+            if name in shown or (name == "recall" and row.value is not None and not of_a_ranking(row))
+        ]
         if own:
             found.append(_table(result, own))
     return found
@@ -98,7 +103,7 @@ def _row_of(row: Metric) -> str:
 
 
 def leading_rows(results: Sequence[Result]) -> list[tuple[Result, str, Metric]]:
-    """Return the one number of each model's masks, boxes, written reports and answers: result, metric in words, row."""
+    """Return one number of each model's masks, boxes, written reports, answers and relations: result, metric, row."""
     ours = [result for result in results if result.role == "model"]
     leads = [
         (table.result, next(row.metric for row in table.result.metrics if _leads(row.metric)))

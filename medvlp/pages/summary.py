@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medvlp.evaluation.results import Metric, Result
-from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, only, released_map
+from medvlp.evaluation.rows import findings_of, headline_of, judged_rows, macro_of, of_a_ranking, only, released_map
 from medvlp.evaluation.words import finding, group_words, integer, interval, map_words, name_of, number, p_value
 from medvlp.pages.places import leading_rows
 from medvlp.statistics.few import FEW, TOO_FEW
@@ -192,12 +192,7 @@ def _difference_tile(results: Sequence[Result]) -> Tile | None:
 
 def _retrieval_headline(results: Sequence[Result]) -> Metric | None:
     """Return recall at 5 (else the first k) of report -> image, on small groups where that was measured."""
-    rows = [
-        row
-        for result in results
-        for row in result.metrics
-        if row.metric.startswith("recall@") and row.value is not None
-    ]
+    rows = [row for result in results for row in result.metrics if of_a_ranking(row) and row.value is not None]
     order = sorted(rows, key=lambda r: (r.label != "report_to_image", r.group is None, r.metric != "recall@5"))
     return order[0] if order else None
 

@@ -113,7 +113,8 @@ def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> 
     reports = Result(name="report_text", title="Report text", metrics=written)
     asked = (row("accuracy", "all", 0.545), replace(row("accuracy", "all", 0.456), group="kind=open"))
     questions = Result(name="questions", title="Questions", metrics=asked)
-    ranked = Result(name="retrieval", metrics=(row("recall@5", "image_to_report", 0.367),))
+    of_pool = replace(row("recall@5", "image_to_report", 0.367), counts=Counts(n=8, patients=7, pool=60))
+    ranked = Result(name="retrieval", metrics=(of_pool,))
     page = render_report(ReportInputs(title="Words", results=(reports, questions, ranked, MASKS)))
     section = page.partition('<section id="others">')[2].partition("</section>")[0]
     words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
@@ -123,6 +124,26 @@ def test_numbers_of_which_no_section_is_made_stand_in_a_table_of_their_own() -> 
     assert "0.367" not in words
     assert "0.912" not in words
     assert 'href="#others"' in page
+
+
+def test_a_recall_of_what_is_stated_is_no_retrieval() -> None:
+    """It has no pool, and no random ranking beside it: of relations, and of pictures that written reports find."""
+    related = (
+        row("recall@5", "all", 0.456),
+        row("mean_recall@5", "macro", 0.345),
+        row("recall@5 iou 0.5", "all", 0.234),
+    )
+    written = (row("f1", "micro", 0.634), row("recall@5", "reports", 0.123))
+    results = (Result(name="relations", title="Relations", metrics=related), Result(name="report", metrics=written))
+    page = render_report(ReportInputs(title="Words", results=results))
+    section = page.partition('<section id="others">')[2].partition("</section>")[0]
+    for each in (*related, *written):
+        assert f"{each.value:.3f}" in section
+    assert 'id="retrieval"' not in page
+    assert "random ranking" not in page
+    assert summary_of(results[:1]) == (
+        "Relations: recall@5 0.456 (95 % interval 0.406 to 0.506), on 8 cases of 7 patients."
+    )
 
 
 def test_the_errors_of_verdicts_on_sentences_stand_on_the_page() -> None:
