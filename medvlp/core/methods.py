@@ -54,7 +54,7 @@ def methods() -> tuple[Method, ...]:
     table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     measured, toys = (resource_folder("docs/results") / f"{name}.json" for name in ("comparison", "method_toys"))
     gains = json.loads(measured.read_text(encoding="utf-8"))["gains"] if measured.is_file() else {}
-    worlds = json.loads(toys.read_text(encoding="utf-8"))["tables"]["toys"]["rows"]
+    worlds = json.loads(toys.read_text(encoding="utf-8"))["tables"]["toys"]["rows"] if toys.is_file() else []
     ahead = {str(row[0]): "not ahead" if row[-1] == "no" else f"ahead {row[-1]}" for row in worlds}
     return tuple(_method(family, row, gains, ahead) for family, rows in table.items() for row in rows)
 
