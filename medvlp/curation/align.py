@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -104,7 +105,7 @@ class Align(Curator[Counts]):
     def apply(self, record: Record, counts: Counts) -> Verdict:
         """Return the first limit that the record breaks."""
         words, sides = _words(record), [record.get("width"), record.get("height")]
-        known = sorted(float(side) for side in sides if isinstance(side, int | float) and side > 0)
+        known = sorted(side for side in map(_number, sides) if side > 0)
         shared = counts.texts.overflows(_plain(record))
         stays = self.shared == "cap" and counts.texts.holds(_plain(record), str(record["id"]))
         broken = {
@@ -120,6 +121,14 @@ class Align(Curator[Counts]):
 
     def _none(self) -> Counts:
         return Counts(Lowest(self.max_shared, seed=self.seed), Lowest(self.max_texts, seed=self.seed))
+
+
+def _number(side: object) -> float:
+    """Return a number, written out where another row of its column is no number; NaN of anything else."""
+    try:
+        return float(str(side))
+    except ValueError:
+        return math.nan
 
 
 def _plain(record: Record) -> str:

@@ -29,6 +29,8 @@ def reasons(rule: Align, pool: list[dict[str, object]]) -> dict[str, str]:
         (record("a", width=199, height=400), "small"),
         (record("a", width=200, height=601), "narrow"),
         (record("a", width=200, height=600), ""),
+        (record("a", width="199", height="400.0"), "small"),  # text, as where another row says n/a
+        (record("a", width="n/a", height="400"), ""),
         (record("a", "Left effusion."), "short"),
         (record("a", "word " * 21), "long"),
         (record("a", "word " * 20), ""),
