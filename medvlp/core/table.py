@@ -49,6 +49,16 @@ class FeatureTable:
             raise DataError(f"The table has no column {name!r}: {did_you_mean(name, self.columns)}.")
         return np.asarray(self.columns[name])
 
+    def vectors(self, name: str) -> np.ndarray:
+        """Return a column of vectors as float64 (R, D), or raise a `DataError` if it holds none of one length."""
+        try:
+            rows = np.asarray(self[name], np.float64)
+        except ValueError:
+            rows = np.zeros(0)
+        if rows.ndim != 2:
+            raise DataError(f"Column {name!r} holds no vectors of one length: make the table with `medvlp embed`.")
+        return rows
+
     def rows(self, index: np.ndarray) -> FeatureTable:
         """Return some rows (integer index or bool mask over R)."""
         chosen = [int(i) for i in (np.flatnonzero(index) if np.asarray(index).dtype == bool else index)]
@@ -122,8 +132,10 @@ class FeatureTable:
                 continue
             column = table[name]
             if pa.types.is_fixed_size_list(column.type):
-                flat = column.combine_chunks().flatten()
-                columns[name] = flat.to_numpy().reshape(len(table), column.type.list_size)
+                blank, size = np.flatnonzero(~column.is_valid().to_numpy()), column.type.list_size
+                rows = column.combine_chunks().flatten().to_numpy().reshape(-1, size)
+                # A row that is blank, as other programs write it, is one of NaN.
+                columns[name] = np.insert(1.0 * rows, blank - np.arange(len(blank)), np.nan, 0) if len(blank) else rows
             elif pa.types.is_list(column.type):
                 columns[name] = [np.asarray(v, dtype=np.float32) for v in column.to_pylist()]
             elif pa.types.is_string(column.type):

@@ -84,7 +84,7 @@ class Realsyn(Curator[Lowest]):
     @cached_property
     def _embedded(self) -> tuple[dict[str, int], FloatArray, object]:
         table = FeatureTable.load(self.images)
-        rows = np.asarray(table["image/embedding"], float)
+        rows = table.vectors("image/embedding")
         there = np.flatnonzero(np.isfinite(rows).all(1))
         places = {table.ids[int(i)]: place for place, i in enumerate(there)}
         return places, unit_embeddings(rows[there], "Image").astype(float), table.meta.get("model")
@@ -111,7 +111,7 @@ class Realsyn(Curator[Lowest]):
         chosen = worth_keeping(words)
         if not chosen:
             raise DataError(f"{self.sentences} holds no sentence worth retrieving: give longer ones.")
-        rows = unit_embeddings(np.asarray(table["text/embedding"], float)[chosen], "Sentence").astype(float)
+        rows = unit_embeddings(table.vectors("text/embedding")[chosen], "Sentence").astype(float)
         if rows.shape[1] != images.shape[1] or len({model, table.meta.get("model")} - {None}) > 1:
             raise DataError(
                 f"{self.sentences} ({rows.shape[1]} numbers, model {table.meta.get('model')}) and {self.images} "

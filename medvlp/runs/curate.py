@@ -95,7 +95,8 @@ def curate(
                 stay += len(verdicts) - len(gone)
                 yield _with_more(table, asked, verdicts, curator.adds)
             if not stay:
-                raise DataError(f"Rule {rule!r} leaves no record of {path}: give other options.")
+                reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+                raise DataError(f"Rule {rule!r} leaves no record of {path} ({reasons}): give other options.")
 
         count = manifest.save_pieces(out, chosen())
     return Curated(count, dict(left_out), listed)

@@ -102,3 +102,18 @@ def test_a_parquet_file_without_ids_is_no_table(tmp_path):
 def test_an_empty_table_is_read_back(tmp_path):
     FeatureTable([], {"image/raw": np.zeros((0, 4), np.float32)}).save(tmp_path / "e.parquet")
     assert FeatureTable.load(tmp_path / "e.parquet")["image/raw"].shape == (0, 4)
+
+
+def test_a_blank_row_that_another_program_wrote_is_one_of_nan(tmp_path):
+    rows = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    pq.write_table(pa.table({"id": list("abc"), "image/raw": rows}), tmp_path / "t.parquet")
+    np.testing.assert_array_equal(
+        FeatureTable.load(tmp_path / "t.parquet").vectors("image/raw"), [[1, 2], [np.nan, np.nan], [3, 4]]
+    )
+
+
+@pytest.mark.parametrize("values", [[[1.0], [1.0, 2.0]], ["x", "y"], [1.0, 2.0]], ids=["ragged", "words", "numbers"])
+def test_a_column_that_holds_no_vectors_is_refused_as_such(values, tmp_path):
+    pq.write_table(pa.table({"id": ["a", "b"], "image/raw": values}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"Column 'image/raw' holds no vectors of one length: make the table with"):
+        FeatureTable.load(tmp_path / "t.parquet").vectors("image/raw")
