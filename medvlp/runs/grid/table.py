@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from medvlp.config.yaml import find_config
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.files import sha256_of, write_json
 from medvlp.core.processes import exclusive, one_process
@@ -37,7 +40,7 @@ from medvlp.pages.record import Record
 from medvlp.runs.grid.jobs import carry_out, data_changed, run_state
 from medvlp.runs.grid.plan import Cell, Plan, Run
 from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
-from medvlp.runs.grid.sweep import SweepConfig, changes_of, load_sweep
+from medvlp.runs.grid.sweep import Choice, SweepConfig, changes_of, load_sweep
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ def sweep(
                 f"{len(plan.runs) - len(waiting)} finished before, {len(waiting)} to do."
             )
             carry_out(waiting, title="Sweep", jobs=jobs)
-    return _sweep_table(plan)
+    return _sweep_table(plan, find_config(path).parent)
 
 
 def evaluate_suite(path: str | Path, words: Sequence[str] = (), *, jobs: int = 1) -> Outcome[Suite]:
@@ -144,7 +147,7 @@ def _changed(plan: Plan[SweepConfig]) -> list[str]:
 # sweep --------------------------------------------------------------------------------------------------------------
 
 
-def _sweep_table(plan: Plan[SweepConfig]) -> Outcome[Table]:
+def _sweep_table(plan: Plan[SweepConfig], beside: Path) -> Outcome[Table]:
     facts = [
         CellFacts(
             name=cell.name,
@@ -162,7 +165,7 @@ def _sweep_table(plan: Plan[SweepConfig]) -> Outcome[Table]:
     config = plan.config
     own = {"title": plan.title, "reference": plan.reference, "level": config.level, "resamples": config.resamples}
     table = make_table(facts, config.report, **own)
-    page = render_sweep(table, _made(plan, table))
+    page = render_sweep(table, _made(plan, table, beside))
     tables = reading_tables(table)
     write_tables(plan.out, tables, numbers=number_table(table), document=document(table), page=page)
     return Outcome(plan.out / "table.html", table, len(states), failed, left)
@@ -180,8 +183,8 @@ def _facts(run: Run, plan: Plan[SweepConfig]) -> RunFacts:
     return RunFacts(**vars(run_state(run)), seed=run.seed, folder=folder, results=results)
 
 
-def _made(plan: Plan[SweepConfig], table: Table) -> dict[str, dict[str, object]]:
-    """Return how a sweep was made: of every run, and what each choice sets."""
+def _made(plan: Plan[SweepConfig], table: Table, beside: Path) -> dict[str, dict[str, object]]:
+    """Return how a sweep was made: of every run, and what each choice sets; `beside` is the folder of its file."""
     config = plan.config
     facts: dict[str, object] = {"base": config.base, "seeds": ", ".join(map(str, config.seeds))}
     if config.overrides:
@@ -189,10 +192,25 @@ def _made(plan: Plan[SweepConfig], table: Table) -> dict[str, dict[str, object]]
     facts |= {"reference": plan.reference or "none", "patient resamples": table.resamples}
     facts |= {"comparisons corrected together": table.comparisons, "code that made the table": code_hash()}
     axes: dict[str, dict[str, object]] = {
-        axis: {choice.label: _settings(choice.overrides) or "as the base says" for choice in choices}
+        axis: {choice.label: _choice_words(choice, axis, table, beside) for choice in choices}
         for axis, choices in config.axes.items()
     }
     return {"every run": facts, **axes}
+
+
+def _choice_words(choice: Choice, axis: str, table: Table, beside: Path) -> str:
+    """Return what a choice sets, and what the paper of a configuration that it names claims beside what was seen."""
+    words = ", ".join(filter(None, (choice.config, _settings(choice.overrides)))) or "as the base says"
+    if choice.config is None:
+        return words
+    lines = find_config(choice.config, beside).read_text(encoding="utf-8").splitlines()
+    head = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    claim = re.search(r"\bClaims: (.+?)(?= (?:When|Costs|Needs|Mind): |$)", head)
+    seen = [row.readings[0].difference for row in table.rows if row.labels[axis] == choice.label]
+    words += f"; claimed: {claim[1].rstrip('.')}" if claim else ""
+    if len(seen) == 1 and seen[0] is not None:
+        words += f"; seen: {table.measures[0].name} {seen[0].value:+.3f} to {table.reference}"
+    return words
 
 
 def _settings(overrides: dict[str, Any]) -> str:
