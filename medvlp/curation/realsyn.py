@@ -51,8 +51,9 @@ class Realsyn(Curator[Lowest]):
         DataError: if a table lacks a column, or the two are of different widths or models.
 
     References:
-        Gu et al. 2025 (RealSyn), section 3. Perplexity and grammar filters and the texts that a language model
-        merges are left out: they need models that are not here.
+        Gu et al. 2025 (RealSyn), section 3. Perplexity and grammar filters, the texts that a language model merges and
+        the bounds on their cosine with the image are left out: they need models that are not here. Sizes are `align`'s
+        business, near duplicates that of ``medvlp data check``.
 
     Note:
         A retrieved sentence is about somebody else: side, size and change are not this patient's. It may teach words

@@ -36,6 +36,8 @@ class Plip(Compared):
     References:
         Zuo et al. 2024 (PLIP), identity-based vision-language contrast; Zhang and Lu 2018 (CMPM), eq. 2 to 4. The fine
         tuning code divides y by its length and not by its sum, so that two of one identity have 1.41 of probability.
+        Left out: the paper's other pretexts, masked attributes (near to `masked_words`) and a gray picture coloured by
+        its text (near to the hidden patches of `sycoca`).
 
     Note:
         The paper's identities are persons in street photographs. A patient's studies of different years differ in what
