@@ -133,7 +133,7 @@ class FeatureTable:
             column = table[name]
             if pa.types.is_fixed_size_list(column.type):
                 blank, size = np.flatnonzero(~column.is_valid().to_numpy()), column.type.list_size
-                rows = column.combine_chunks().flatten().to_numpy().reshape(-1, size)
+                rows = column.combine_chunks().flatten().to_numpy().reshape(len(table) - len(blank), size)
                 # A row that is blank, as other programs write it, is one of NaN.
                 columns[name] = np.insert(1.0 * rows, blank - np.arange(len(blank)), np.nan, 0) if len(blank) else rows
             elif pa.types.is_list(column.type):
