@@ -155,7 +155,7 @@ def _rows(
             skip(skipped, "no_caption" if figure.graphics else "no_graphic", name)
             continue
         for graphic in figure.graphics:
-            wanted = posixpath.join(folder, graphic)
+            wanted = posixpath.join(folder, posixpath.basename(graphic))  # beside it, whatever an article says
             free = (each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in used)
             row: Row = {"id": next(free), "image": stems.get(wanted, f"{wanted}.jpg")}
             used.add(str(row["id"]))

@@ -54,6 +54,16 @@ def test_every_graphic_with_a_caption_is_a_record(root: Path) -> None:
     }
 
 
+def test_a_graphic_lies_beside_its_article_whatever_that_says(root: Path) -> None:
+    """Its name could lead out of the folder, to any file of the machine."""
+    article = root / "aa" / "PMC900" / "a.nxml"
+    for name in ("../../../a-g001", "/etc/a-g001"):
+        article.write_text((HEAD + BODY).replace("a-g001", name), encoding="utf-8")
+        found = index(root, require_files=False).column("image").tolist()
+        assert found[0] == "aa/PMC900/a-g001.jpg"
+        assert not any(".." in path or path.startswith("/") for path in found)
+
+
 def test_entities_are_refused_before_they_are_parsed() -> None:
     bomb = b'<!DOCTYPE article [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><article><body>&b;</body></article>'
     with pytest.raises(DataError, match="declares entities"):
