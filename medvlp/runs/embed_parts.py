@@ -73,7 +73,7 @@ def embed_in_parts(
             collectives.barrier()  # only now may the first process join the parts and remove their folder
         with progress("Embedding", unit="parts") as tell:
             tell(0, len(own))
-            made = _by_ray(asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
+            made = _by_ray(opened, asked, own, workers) if ray else (_write(opened, part, workers) for part in own)
             for count, _ in enumerate(made, start=1):
                 tell(count, len(own))
         if rank:
@@ -145,10 +145,13 @@ def _names(part: FeatureTable, name: str) -> list[str]:
     return [str(each) for each in found] if isinstance(found := part.meta[name], list) else []
 
 
-def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
+def _by_ray(opened: Embedder, asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
     """Write parts on the machines of a Ray cluster; each of its processes opens the model once."""
     start_ray()
     import ray.data
+
+    kind = next(opened.loaded.model.parameters()).device.type
+    asked = replace(asked, device=kind)  # which one is a worker's is Ray's to say
 
     class Worker:
         def __init__(self) -> None:
@@ -160,5 +163,6 @@ def _by_ray(asked: Asked, parts: list[_Part], workers: int) -> Iterator[Path]:
 
     rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
     worker: Any = Worker  # Ray makes one in each of its processes
-    for row in ray.data.from_items(rows).map(worker, concurrency=(1, max(1, len(parts)))).iter_rows():
+    where: dict[str, Any] = {"concurrency": (1, max(1, len(parts))), "num_gpus": int(kind == "cuda")}
+    for row in ray.data.from_items(rows).map(worker, **where).iter_rows():
         yield Path(row["path"])
