@@ -21,7 +21,7 @@ from medvlp.core.files import check_outputs, inert, written_whole
 from medvlp.core.registry import build
 from medvlp.data._columns import normal
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import Progress, chunked, notify, run_chunks
+from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
 from medvlp.runs.index import check_manifest_name
 
 pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
@@ -51,7 +51,7 @@ def curate(
     rule: str,
     options: Sequence[str] = (),
     part: str | None = None,
-    workers: int = 0,
+    workers: Workers = 0,
     progress: Progress | None = None,
 ) -> Curated:
     """Apply a rule to a manifest, a chunk of rows at a time: in memory are the counts and, of each process, a chunk.
@@ -64,7 +64,7 @@ def curate(
         rule: component of `medvlp.curation`.
         options: of the rule, ``key.path=value``.
         part: split that is curated; records of the others stay as they are. None: all records.
-        workers: processes; 0 works in this one.
+        workers: processes, 0 works in this one; or what spreads the work over other machines.
         progress: called with (done, total).
 
     Raises:
@@ -141,7 +141,7 @@ class _Pool:
 
 
 def _judged(
-    pool: _Pool, workers: int, progress: Progress | None
+    pool: _Pool, workers: Workers, progress: Progress | None
 ) -> Iterator[tuple[pa.Table, np.ndarray, list[Verdict]]]:
     """Count over all records, then give chunk by chunk its rows, which of them are curated and what becomes of each.
 

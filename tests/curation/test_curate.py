@@ -60,7 +60,7 @@ def test_what_one_part_gained_stays_when_another_is_curated(tmp_path: Path) -> N
     assert Manifest.load(again).column("text.retrieved1").tolist() == [*texts[:2:-1], *texts[3:5], None]
 
 
-@pytest.mark.parametrize("rule", ["align", "metaclip", pytest.param("realsyn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rule", ["align", "metaclip", pytest.param("realsyn", marks=pytest.mark.slow), "semdedup"])
 def test_files_are_the_same_bytes_for_any_chunks_and_processes(
     rule: str, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +69,8 @@ def test_files_are_the_same_bytes_for_any_chunks_and_processes(
     FeatureTable([f"r{i}" for i in range(8)], {"image/embedding": rows}, {}).save(tmp_path / "i.parquet")
     FeatureTable(["a", "b", "c"], {"text/embedding": rows[:3], "text": texts}, {}).save(tmp_path / "s.parquet")
     files = [f"images={tmp_path / 'i.parquet'}", f"sentences={tmp_path / 's.parquet'}", "cap=2", "image_clusters=3"]
-    options = {"align": ["max_shared=2", "min_words=2"], "metaclip": ["cap=1", "without=true"], "realsyn": files}[rule]
+    options = {"align": ["max_shared=2", "min_words=2"], "metaclip": ["cap=1", "without=true"], "realsyn": files}
+    options = {**options, "semdedup": [files[0], "similarity=0.3"]}[rule]
 
     def made(chunk: int, workers: int, group: int = 1 << 17) -> tuple[bytes, bytes]:
         monkeypatch.setattr("medvlp.runs.curate._CHUNK", chunk)

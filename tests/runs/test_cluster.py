@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.table import FeatureTable
 from medvlp.data.cache import Cache
 from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import run_chunks
 from medvlp.runs.cluster import over_ray, start_ray
+from medvlp.runs.curate import curate
 from medvlp.runs.index import index_to_files
 from tests.data.films import film, write
 
@@ -73,6 +75,26 @@ def test_an_index_and_a_search_for_copies_are_those_of_one_process(ray: Any, fil
     assert len(manifest) == 36
     assert leaks[0] == leaks[1]
     assert sorted(leak["kind"] for leak in leaks[0]) == ["near_image"] * 4
+
+
+@slow
+def test_a_pool_is_curated_as_by_one_process(ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medvlp.runs.curate._CHUNK", 9)
+    rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    ids = [f"r{i}" for i in range(60)]
+    FeatureTable(ids, {"image/embedding": rows}, {}).save(tmp_path / "i.parquet")
+    texts = [f"The {'left' if i % 3 else 'right'} lobe is opaque." for i in range(60)]
+    Manifest.of({"id": ids, "text": texts}, root=tmp_path).save(tmp_path / "pool.parquet")
+    rules = {"align": ["max_shared=5"], "semdedup": [f"images={tmp_path / 'i.parquet'}", "similarity=0.999"]}
+    for rule, options in rules.items():
+        made = []
+        for workers in (0, over_ray):
+            done = curate(
+                tmp_path / "pool.parquet", tmp_path / "o.parquet", rule=rule, options=options, workers=workers
+            )
+            made.append(((tmp_path / "o.parquet").read_bytes(), done.listed.read_bytes()))
+        assert made[0] == made[1]
+        assert 0 < done.records < 60
 
 
 @slow
