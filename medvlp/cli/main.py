@@ -115,7 +115,7 @@ def main() -> None:
         ended = str(error)
     except (RuntimeError, BlockingIOError) as error:
         known = "DataLoader worker", "process pool", "start new thread", "Resource temporarily unavailable"
-        if not any(each in str(error) for each in known):  # torch's and Python's words
+        if not any(each in str(error) for each in (*known, "Pin memory thread")):  # torch's and Python's words
             raise
         ended = f"A worker process ended or cannot begin ({' '.join(str(error).split())}), probably for want of memory "
         ended += "or by a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept."

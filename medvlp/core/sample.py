@@ -7,7 +7,7 @@ each row, so that crops, sentences and negatives (several rows a sample) and mis
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -107,6 +107,11 @@ class Sample:
         return found if isinstance(found, ImageRecord) else None
 
 
+def _bringer(device: torch.device) -> Callable[[Tensor], Tensor]:
+    ahead = device.type == "cuda"  # mps would read memory that may be another tensor's by then
+    return lambda tensor: tensor.to(device, non_blocking=ahead)
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Token ids of R texts by one tokenizer; none is longer than the longest text.
@@ -141,11 +146,13 @@ class Tokens:
             return Tokens(self.ids[index])
         return Tokens.trimmed(self.ids[index], self.mask[index])
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Tokens:
+        """Return them with their tensors changed."""
+        return Tokens(change(self.ids), None if self.mask is None else change(self.mask), self.truncated)
+
     def to(self, device: torch.device) -> Tokens:
         """Return them on a device."""
-        ahead = device.type == "cuda"  # mps would read memory that may be another tensor's by then
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=ahead)
-        return Tokens(self.ids.to(device, non_blocking=ahead), mask, self.truncated)
+        return self.each(_bringer(device))
 
 
 @dataclass(frozen=True)
@@ -180,13 +187,12 @@ class Column:
         owner = self.owner[rows] - start
         return replace(self, values=self.values[rows], owner=owner, tokens=tokens, known=known, **some)
 
-    def to(self, device: torch.device) -> Column:
-        """Return the column on a device."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> Column:
+        """Return the column with its tensors changed."""
         names = ("owner", "mask", "position", "known", "place")
-        moved = {name: t.to(device) for name in names if (t := getattr(self, name)) is not None}
-        ahead = device.type == "cuda"
-        values = self.values.to(device, non_blocking=ahead) if isinstance(self.values, Tensor) else self.values
-        return replace(self, values=values, tokens={who: t.to(device) for who, t in self.tokens.items()}, **moved)
+        made = {name: change(t) for name in names if (t := getattr(self, name)) is not None}
+        values = change(self.values) if isinstance(self.values, Tensor) else self.values
+        return replace(self, values=values, tokens={who: t.each(change) for who, t in self.tokens.items()}, **made)
 
 
 @dataclass(frozen=True)
@@ -271,8 +277,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        moved = {name: column.to(device) for name, column in self.columns.items()}
-        return Batch(self.ids, self.positions, moved, self.records)
+        return self._each(_bringer(device))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which a GPU copies while the processor goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self, columns={name: column.each(change) for name, column in self.columns.items()})
 
     @classmethod
     def of(cls, columns: Mapping[str, Tensor | Sequence[str]], *, first: int = 0) -> Batch:

@@ -38,7 +38,7 @@ class Term:
             (2.0, 2.0)
         """
         if weight is None:
-            return cls(rows.sum(), torch.tensor(float(rows.numel()), dtype=rows.dtype, device=rows.device))
+            return cls(rows.sum(), rows.new_full((), rows.numel()))  # filled there: a copy would wait for the device
         weight = weight.to(rows.dtype)
         return cls((torch.where(weight != 0, rows, torch.zeros_like(rows)) * weight).sum(), weight.sum().detach())
 

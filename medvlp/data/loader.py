@@ -182,6 +182,7 @@ class Loader:
             worker_init_fn=partial(_begin_worker, SharedBlocks(self._workers)),
             multiprocessing_context=start_method(),
             prefetch_factor=4,
+            pin_memory=torch.cuda.is_initialized(),  # for the GPU that this process computes on
         )
         return received(iter(loader))
 

@@ -62,6 +62,24 @@ def test_no_device_but_cuda_is_given_memory_that_may_be_gone_when_it_reads_it():
     assert all(waits)
 
 
+def test_every_tensor_of_a_batch_is_pinned(monkeypatch):
+    """One that was not would hold up the copies of the others."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    tokens = Tokens(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.bool))
+    place = torch.arange(2)
+    stack = Column(torch.rand(2, 2, 1), place, torch.ones(2, 2, dtype=torch.bool), torch.zeros(2, 2, 3))
+    boxes = Column(torch.rand(2, 4), place, known=torch.ones(2, dtype=torch.bool), place=torch.zeros(2).long())
+    columns = {"stack": stack, "boxes": boxes, "text": Column(("a", "b"), place, tokens={"": tokens})}
+    given = Batch(("a", "b"), place, columns)
+    found = given.pin_memory()
+    assert len(pinned) == 4 + 4 + 3
+    assert found["text"].values == ("a", "b")
+    assert found.positions is given.positions  # the host reads them
+    assert torch.equal(found["stack"].values, stack.values)
+    assert found["stack"].values is not stack.values
+
+
 def test_strings_of_a_field_that_is_not_there_are_empty():
     assert batch().strings("text.negative") == [""] * 5
 

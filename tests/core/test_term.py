@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.term import Term, checked_terms
@@ -54,3 +55,20 @@ def test_sum_and_count_have_the_dtype_of_the_rows(dtype):
     for weight in (None, torch.tensor([True, False])):
         term = Term.of(torch.ones(2, dtype=dtype), weight)
         assert (term.sum.dtype, term.count.dtype) == (dtype, dtype)
+
+
+def test_the_number_of_rows_is_written_where_they_are():
+    """A number of the host that is copied to a GPU waits for all that the GPU still has to do."""
+    copied = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            copied.extend([func] if func._schema.name in ("aten::lift_fresh", "aten::_to_copy") else [])
+            return func(*args, **(kwargs or {}))
+
+    rows = torch.ones(3, requires_grad=True)
+    with Copies():
+        term = Term.of(rows)
+    assert not copied
+    assert term.count.item() == 3
+    assert not term.count.requires_grad
