@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from medvlp.core.term import Term
 from medvlp.objectives._similarity import Similarity, like, tensors
+
+logger = logging.getLogger(__name__)
 
 
 def by_tiles(
@@ -36,11 +40,18 @@ def by_tiles(
     step = max(1, (entries or similarity.tile) // max(columns, 1))
     if rows <= step:
         return term(similarity.dense(), slice(None), *beside)
+    _tell((rows * columns).bit_length() - 1, entries or similarity.tile)
     modules = [each for each in (similarity.score, similarity.scale) if isinstance(each, nn.Module)]
     parameters = [parameter for module in modules for parameter in module.parameters()]
     given = [*tensors(similarity.rows), *beside, *tensors(similarity.columns), *parameters]
     needed = [torch.is_grad_enabled() and each.requires_grad for each in given]
     return Term(*_Tiled.apply(similarity, term, step, len(beside), needed, *given))
+
+
+@cache  # once for an order of sizes: rows of words and regions are others at each step
+def _tell(order: int, entries: int) -> None:
+    whole, tile = (4 * count / 2**20 for count in (2**order, entries))
+    logger.info(f"Over {whole:.3g} MiB of scores are formed by tiles of {tile:.3g}, which takes less memory.")
 
 
 @torch.no_grad()

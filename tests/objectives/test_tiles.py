@@ -17,7 +17,7 @@ from medvlp.core.protocols import Score
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
 from medvlp.models.scale import LogitScale
-from medvlp.objectives import Similarity, _similarity, contrast, sigmoid_contrast
+from medvlp.objectives import Similarity, _similarity, _tiles, contrast, sigmoid_contrast
 from medvlp.objectives._tiles import by_tiles
 
 ROWS, COLUMNS, WIDTH = 23, 17, 6
@@ -288,3 +288,15 @@ def test_more_columns_beside_are_the_scores_of_each(parts: tuple[str, ...]) -> N
     rows, first, second = side(3, 2), side(2, 5), side(4, 3)
     whole = Similarity(rows, first, score).beside(Similarity(rows, second, score)).dense()
     torch.testing.assert_close(whole, torch.cat([score(rows, first), score(rows, second)], dim=1))
+
+
+def test_that_scores_are_formed_by_tiles_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    rows = torch.eye(40, 2)
+    pair = Similarity(rows, rows, lambda a, b: a @ b.T)
+    _tiles._tell.cache_clear()
+    with caplog.at_level("INFO"):
+        for entries in (1600, 400, 400):
+            by_tiles(pair, lambda z, part: contrast(z, torch.arange(40)[part]), entries=entries)
+    assert [record.message.partition(",")[0] for record in caplog.records] == [
+        "Over 0.00391 MiB of scores are formed by tiles of 0.00153"
+    ]
