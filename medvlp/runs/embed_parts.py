@@ -154,15 +154,20 @@ def _by_ray(opened: Embedder, asked: Asked, parts: list[_Part], workers: int) ->
     asked = replace(asked, device=kind)  # which one is a worker's is Ray's to say
 
     class Worker:
-        def __init__(self) -> None:
-            self.opened = Embedder.open(asked)
+        opened: Embedder | None = None
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             part = _Part(Path(row["path"]), int(row["start"]), int(row["stop"]))
-            return {"path": str(_write(self.opened, part, workers))}
+            try:
+                self.opened = self.opened or Embedder.open(asked)
+                return {"path": str(_write(self.opened, part, workers)), "refused": ""}
+            except UserError as error:  # Ray would make a traceback of it
+                return {"path": "", "refused": str(error)}
 
     rows = [{"path": str(part.path), "start": part.start, "stop": part.stop} for part in parts]
     worker: Any = Worker  # Ray makes one in each of its processes
     where: dict[str, Any] = {"concurrency": (1, max(1, len(parts))), "num_gpus": int(kind == "cuda")}
     for row in ray.data.from_items(rows).map(worker, **where).iter_rows():
+        if row["refused"]:
+            raise UserError(row["refused"])
         yield Path(row["path"])

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import run_chunks
 from medvlp.runs.cluster import over_ray, start_ray
 from medvlp.runs.curate import curate
+from medvlp.runs.embed import Asked, Embedder
+from medvlp.runs.embed_parts import _by_ray, _Part
 from medvlp.runs.index import index_to_files
+from medvlp.runs.train import Trained
 from tests.data.films import film, write
 
 slow = pytest.mark.slow
@@ -127,6 +130,15 @@ def test_a_mistake_is_the_sentence_of_one_process_and_a_chunk_that_ends_each_wor
         list(run_chunks(refuse, None, range(4), workers=over_ray))
     with pytest.raises(UserError, match=r"gave up a piece of the work .*start again with more memory"):
         list(run_chunks(die, None, [0], workers=over_ray))
+
+
+@slow
+def test_what_a_worker_that_embeds_refuses_is_its_sentence(ray: Any, tiny_run: Trained, tmp_path: Path) -> None:
+    """A bundle that one machine of the cluster has not, say: Ray told it with a traceback of its own."""
+    asked = Asked(str(tiny_run.bundle), tiny_run.run / "manifest.parquet", None, "torch", "cpu")
+    elsewhere, part = replace(asked, model=str(tmp_path / "nowhere")), _Part(tmp_path / "part.parquet", 0, 2)
+    with pytest.raises(UserError, match=r"nowhere"):
+        list(_by_ray(Embedder.open(asked), elsewhere, [part], 0))
 
 
 def test_where_ray_is_not_installed_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
