@@ -85,7 +85,7 @@ class Mounted:
                 row = self.anatomies.index(place)
                 seen, score = seen * places[row], at_place[row, word]
             values = (seen / seen.sum().clamp_min(1e-12)).numpy()
-            found.append(Map(values, method="gaze", score=float(score)))
+            found.append(Map(values, method="cross_attention", score=float(score)))
         return found
 
     def _row(self, name: str) -> int:

@@ -105,7 +105,7 @@ class Existence(Answer):
             return None
         scores = encoded.part(begun.key.part)[0].float().softmax(dim=-1)[:, 1].tolist()
         rows = [begun.places[name] for name, _ in asked]
-        return [Map(seen[row].reshape(encoded.grid), method="gaze", score=scores[row]) for row in rows]
+        return [Map(seen[row].reshape(encoded.grid), method="cross_attention", score=scores[row]) for row in rows]
 
     def released(self) -> Mapping[str, object]:
         """Where it is read, and its findings."""

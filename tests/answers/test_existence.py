@@ -150,6 +150,7 @@ def test_a_map_is_where_the_decoder_looked_for_a_word_and_at_a_place_the_product
     for answer in (Existence(), Pairs()):
         asked_for = [("effusion", ""), ("no_finding", ""), ("normal", ""), ("nodule", "left_costophrenic")]
         effusion, finding, normal, both = answer.look(model, sample, answer.begin(model, Ask()), asked_for)
+        assert effusion.method == "cross_attention"  # in the field's words, as a page and an export have it
         np.testing.assert_allclose(effusion.values, words[1] / words[1].sum(), rtol=1e-5)
         assert effusion.score == pytest.approx(said.scores["effusion"][0], abs=1e-6)
         np.testing.assert_array_equal(finding.values, normal.values)  # what its score is called

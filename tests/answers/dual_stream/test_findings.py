@@ -82,6 +82,7 @@ def test_a_map_lies_where_the_model_looked_in_the_pixels_of_the_source(
 ) -> None:
     looked = look(model, picture, "effusion")
     assert looked.values.sum() == pytest.approx(1, abs=1e-5)
+    assert looked.method == "cross_attention"
     assert looked.box == (0.0, -10.0, 40.0, 30.0)  # a square view around a wide picture
     assert looked.in_source(20, 40).shape == (20, 40)
     whole = Map(np.arange(16, dtype=np.float32).reshape(4, 4), looked.box)
