@@ -77,9 +77,8 @@ def find_config(path: str | Path, beside: Path | None = None) -> Path:
             return choice
     folder = resource_folder("configs")
     names = [str(p.relative_to(folder)) for p in folder.rglob("*.yaml")]
-    raise ConfigError(
-        f"Configuration {str(path)!r} is neither a file nor in configs/: {did_you_mean(str(path), names)}."
-    )
+    near = did_you_mean(str(path), names)
+    raise ConfigError(f"Configuration {str(path)!r} is neither a file nor in configs/: {near}; {folder} has all.")
 
 
 def _load(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

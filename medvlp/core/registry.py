@@ -127,7 +127,9 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collecti
     """
     name = spec.get("name") if isinstance(spec, Mapping) else None  # of a bundle it may be anything
     if not isinstance(name, str):
-        raise ConfigError(f"{where} needs a name: {did_you_mean('', available(folder))}.")
+        raise ConfigError(
+            f"{where} needs a name: {did_you_mean('', available(folder))}; `medvlp components {folder}` lists all."
+        )
     try:
         model = schema(folder, name)
     except ConfigError as error:

@@ -56,7 +56,8 @@ def layout_of(name: str) -> str:
         return name
     if name not in cards():
         known = sorted({*available("data/layouts"), *cards()})
-        raise ConfigError(f"There is no data set or layout named {name!r}: {did_you_mean(name, known)}.")
+        near = did_you_mean(name, known)
+        raise ConfigError(f"There is no data set or layout named {name!r}: {near}; `medvlp data list` shows all.")
     layout = load_card(name).layout
     if not layout:
         raise ConfigError(

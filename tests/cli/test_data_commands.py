@@ -104,6 +104,7 @@ def test_index_tells_and_lists_what_the_layout_made_no_record_of(cli: Cli, tmp_p
 def test_an_unknown_name_has_the_nearest(cli: Cli, words: list[str]) -> None:
     told = cli("data", words[0], "fantom", *words[1:]).refused()
     assert "There is no data set or layout named 'fantom': did you mean 'phantom'? (allowed: " in told
+    assert told.endswith("; `medvlp data list` shows all.")
 
 
 # index ---------------------------------------------------------------------------------------------------------------

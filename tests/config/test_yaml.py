@@ -84,7 +84,8 @@ def test_a_circle_of_bases_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is its own base, by way of a\.yaml -> b\.yaml"):
         load_tree(tmp_path / "a.yaml")
     with pytest.raises(
-        ConfigError, match=r"'pretrain/phantom_clp\.yaml' is neither .* did you mean 'pretrain/phantom_clip"
+        ConfigError,
+        match=r"'pretrain/phantom_clp\.yaml' is neither .* did you mean 'pretrain/phantom_clip.*; .*configs has all\.$",
     ):
         load_tree("pretrain/phantom_clp.yaml")
 

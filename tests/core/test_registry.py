@@ -146,7 +146,7 @@ def test_every_default_is_written_out_and_given_values_are_no_options():
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"rate": 1}, "phases.0 needs a name"),
+        ({"rate": 1}, r"phases.0 needs a name: .*; `medvlp components objectives` lists all\.$"),
         ({"name": "prat"}, r"^phases.0: There is no objectives component named 'prat': did you mean 'part'\?"),
         ({"name": "../clip"}, "no objectives component named"),
         ({"name": "_contrast"}, "no objectives component named"),
