@@ -12,7 +12,8 @@ from medvlp.cli.sweep import end_grid, show_left_out
 def evaluate(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of one in configs/; a suite lists runs.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="key.path=value ...; of a suite: model=, out=, roots.NAME=FOLDER.")
+        list[str] | None,
+        typer.Argument(help="key.path=value ...; of a suite: model= or models.LABEL=, out=, roots.NAME=FOLDER."),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Of a suite: data sets at a time, each a process.")] = 1,
     device: Annotated[

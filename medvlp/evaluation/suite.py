@@ -1,4 +1,4 @@
-"""The table of a suite: numbers of one bundle on several data sets, beside those that others published; plain data."""
+"""The table of a suite: numbers of bundles on several data sets, beside those that others published; plain data."""
 
 from __future__ import annotations
 
@@ -102,11 +102,12 @@ class Suite(_Frozen):
 
     Attributes:
         title: of the table.
-        model: the bundle, as it was given.
+        model: the bundle, as it was given; empty where there are several.
         bundle: hash of its manifest.
+        models: of several, label -> bundle and hash of its manifest.
         reproduces: name of the reproduction card that the bundle is of; empty for none.
-        lines: one a data set.
-        numbers: in the order of the data sets.
+        lines: one a data set, and bundle.
+        numbers: in the order of the lines.
         published: of the data sets that were judged.
     """
 
@@ -114,6 +115,7 @@ class Suite(_Frozen):
     title: str
     model: str
     bundle: str
+    models: dict[str, tuple[str, str]] = Field(default_factory=dict)
     reproduces: str = ""
     lines: tuple[SuiteLine, ...]
     numbers: tuple[SuiteNumber, ...]

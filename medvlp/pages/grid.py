@@ -90,7 +90,9 @@ def render_suite(suite: Suite) -> str:
         lead += "known. Published numbers are often of another split: read the notes before comparing."
         table = published_table(suite)
         sections.append(_Section(key="published", title="Published beside them", lead=lead, table=table))
-    lead = f"The bundle is {suite.model} ({suite.bundle[:_HASH]}). Each run's page is FOLDER/report.html."
+    of = suite.models or {"The bundle": (suite.model, suite.bundle)}
+    lead = "; ".join(f"{label} is {path} ({digest[:_HASH]})" for label, (path, digest) in of.items())
+    lead += ". Each run's page is FOLDER/report.html."
     sections.append(_Section(key="runs", title="Runs", lead=lead, table=_suite_runs(suite)))
     banners = [(line.shown, text) for line in suite.lines for text in line.caveats]
     return _render("Suite", suite.title, _suite_summary(suite), banners, sections, synthetic=suite.synthetic)
@@ -250,6 +252,9 @@ def _seeds(count: int) -> str:
 def _suite_summary(suite: Suite) -> str:
     done = [line for line in suite.lines if line.state == "finished"]
     words = f"One bundle on {len(done)} of {len(suite.lines)} data sets."
+    if suite.models:
+        words = f"{len(suite.models)} bundles, each on {len(suite.lines) // len(suite.models)} data sets: "
+        words += f"{len(done)} of {len(suite.lines)} evaluations are finished."
     usual = sum(each.wanted.usual and each.row is not None and each.row.value is not None for each in suite.numbers)
     if not usual:
         return words

@@ -1,10 +1,10 @@
-"""A suite: one bundle judged on several data sets, laid out and checked before anything runs."""
+"""A suite: one bundle, or several, judged on several data sets, laid out and checked before anything runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from medvlp.runs.evaluate import EvaluationRun
 from medvlp.runs.grid.plan import Cell, EvaluationStep, Plan, Run, changed_tree, files_hashed, reserved, words_of
 
 _OWN = {
-    "model": "the suite judges one bundle: set model at its top",
+    "model": "the suite has it for all: set model, or models.LABEL=BUNDLE, at its top",
     "out": "each run has a folder below the suite's out",
     "data.root": "write roots.NAME=FOLDER",
 }
@@ -43,7 +43,9 @@ class SuiteConfig(Node):
 
     Attributes:
         model: bundle.
-        out: folder; each run writes to ``out/NAME``, the table to ``out/table.html``, ``.json``, ``.md``, ``.csv``.
+        models: several bundles in its place: label -> bundle; each is judged on every data set.
+        out: folder; each run writes to ``out/NAME``, of several bundles to ``out/LABEL/NAME``, the table to
+            ``out/table.html``, ``.json``, ``.md``, ``.csv``.
         name: title of the table; the file's name where it is empty.
         reproduces: reproduction card whose model the bundle is, so that its numbers stand beside the published ones.
         roots: run -> folder of its data. A run whose folder is not there is left out, and the table says so.
@@ -51,13 +53,19 @@ class SuiteConfig(Node):
         runs: the data sets.
     """
 
-    model: str
+    model: str = ""
+    models: dict[Annotated[str, Field(pattern=r"^[\w.-]*\w$")], str] = Field(default_factory=dict)
     out: str
     name: str = ""
     reproduces: str | None = None
     roots: dict[str, str] = Field(default_factory=dict)
     overrides: dict[str, Any] = Field(default_factory=dict)
     runs: list[SuiteRunConfig] = Field(min_length=1)
+
+    @property
+    def bundles(self) -> dict[str, str]:
+        """Label -> bundle; of one alone the label is empty."""
+        return self.models or {"": self.model}
 
 
 def is_suite(path: str | Path) -> bool:
@@ -70,9 +78,9 @@ def is_suite(path: str | Path) -> bool:
     return "runs" in load_tree(path)
 
 
-def manifest_of(config: SuiteConfig) -> Path:
+def manifest_of(bundle: str) -> Path:
     """Return the list of the bundle's files, whose hash is the bundle's."""
-    return Path(config.model).expanduser() / "MANIFEST.sha256"
+    return Path(bundle).expanduser() / "MANIFEST.sha256"
 
 
 def load_suite(path: str | Path, words: Sequence[str] = ()) -> Plan[SuiteConfig]:
@@ -91,15 +99,21 @@ def load_suite(path: str | Path, words: Sequence[str] = ()) -> Plan[SuiteConfig]
     own, for_runs = words_of(SuiteConfig, words)
     config = checked(SuiteConfig, load_tree(source, own), source=path)
     names = [run.name or Path(run.config).stem for run in config.runs]
-    if faults := list(_faults(config, names, for_runs)):
+    faults = list(_faults(config, names, for_runs))
+    if config.models and any(word.startswith("model=") for word in own):
+        faults.append("model= is of one bundle, and models names several: name all under models.")
+    if faults:
         raise ConfigError(f"{path}: {' '.join(faults)}")
-    if not manifest_of(config).is_file():
-        raise UserError(f"{config.model} is no bundle (it has no MANIFEST.sha256): give model=RUN/bundle.")
-    bundle = sha256_of(manifest_of(config))
+    for label, bundle in config.bundles.items():
+        if not manifest_of(bundle).is_file():
+            given = f"models.{label}" if label else "model"
+            raise UserError(f"{bundle} is no bundle (it has no MANIFEST.sha256): give {given}=RUN/bundle.")
     cells, wrong = [], []
     for run, name in zip(config.runs, names, strict=True):
         try:
-            cells.append(_cell(config, run, name, for_runs, bundle, source.parent))
+            tree = changed_tree(load_tree(find_config(run.config, source.parent)), config.overrides)
+            tree = changed_tree(tree, run.overrides, for_runs)
+            cells += [_cell(config, tree, run, name, label) for label in config.bundles]
         except ConfigError as error:
             wrong.append(f"run {name}: {error}")
     if wrong:
@@ -113,29 +127,34 @@ def _faults(config: SuiteConfig, names: Sequence[str], for_runs: Sequence[str]) 
     for name in config.roots:
         if name not in names:
             yield f"roots names the run {name!r}, which there is not: {did_you_mean(name, names)}."
+    if not config.models and not config.model:
+        yield "model is missing: give model=BUNDLE, or models.LABEL=BUNDLE of several."
+    if config.models and config.reproduces is not None:
+        yield "reproduces says whose published numbers one bundle has: leave it out, or give model alone."
+    for label in names:
+        if label in config.models:
+            yield f"models has the label {label!r}, as a run has: give it another."
     yield from reserved("suite", _OWN, "overrides", config.overrides)
     for name, run in zip(names, config.runs, strict=True):
         yield from reserved("suite", _OWN, f"run {name}", run.overrides)
     yield from reserved("suite", _OWN, "the command line", for_runs)
 
 
-def _cell(
-    config: SuiteConfig, run: SuiteRunConfig, name: str, for_runs: Sequence[str], bundle: str, beside: Path
-) -> Cell:
-    tree = changed_tree(load_tree(find_config(run.config, beside)), config.overrides)
-    tree = changed_tree(tree, run.overrides, for_runs)
-    folder = Path(config.out) / name
-    tree |= {"model": config.model, "out": str(folder)}
+def _cell(config: SuiteConfig, tree: dict[str, Any], run: SuiteRunConfig, name: str, label: str) -> Cell:
+    folder = Path(config.out) / label / name
+    tree = {**tree, "model": config.bundles[label], "out": str(folder)}
     if name in config.roots:
         tree = put(tree, "data.root", config.roots[name])
     made = checked(EvaluationRun, tree, source="")
     if made.evaluation.into_bundle:
         raise ConfigError("evaluation.into_bundle would change the bundle that the next run judges: leave it out.")
-    root, identity = Path(made.data.root).expanduser(), _identity(made, bundle)
+    root, identity = Path(made.data.root).expanduser(), _identity(made, sha256_of(manifest_of(made.model)))
     absent = "" if root.is_dir() else f"its data is not there: there is no folder {root}, give roots.{name}=FOLDER."
     evaluations = {made.evaluation.split: EvaluationStep(config=made, identity=identity)}
-    only = Run(name=name, seed=made.seed, folder=folder, identity=identity, evaluations=evaluations, absent=absent)
-    return Cell(name=name, labels={"config": run.config}, folder=folder, identity=identity, runs=(only,))
+    shown = f"{label}, {name}" if label else name
+    only = Run(name=shown, seed=made.seed, folder=folder, identity=identity, evaluations=evaluations, absent=absent)
+    labels = {"config": run.config, "model": label}
+    return Cell(name=shown, labels=labels, folder=folder, identity=identity, runs=(only,))
 
 
 def _identity(config: EvaluationRun, bundle: str) -> str:

@@ -25,6 +25,7 @@ from medvlp.evaluation.cells_table import make_table
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.results import Result, load_result
 from medvlp.evaluation.suite import (
+    PublishedRow,
     Suite,
     SuiteLine,
     SuiteNumber,
@@ -228,24 +229,25 @@ def _suite_table(plan: Plan[SuiteConfig]) -> Outcome[Suite]:
     for cell in plan.cells:
         run = cell.runs[0]
         results = _results(run) if run_state(run).state == "finished" else {}
-        lines.append(_line(run, results, config=cell.labels["config"]))
+        lines.append(_line(run, results, config=cell.labels["config"], out=plan.out))
         if results:
             numbers += suite_numbers(run.name, run.evaluation.report, results, run.evaluation.evaluation.split)
     titles = [line.title for line in lines if line.title]
     for at, line in enumerate(lines):
-        if titles.count(line.title) > 1:  # two runs of one data set, such as one a view
+        if titles.count(line.title) > 1:  # two runs of one data set, such as one a view or a model
             lines[at] = line.model_copy(update={"title": f"{line.title} ({line.name})"})
     reproduces = plan.config.reproduces or ""
-    published = [
-        row
-        for line in lines
-        if line.state == "finished"
-        for row in published_rows(line, numbers, claims_on(line.card), reproduces=reproduces)
-    ]
+    published: list[PublishedRow] = []
+    for line in lines:
+        rows = published_rows(line, numbers, claims_on(line.card), reproduces=reproduces)
+        published += [row for row in rows if line.state == "finished" and row not in published]  # once for all bundles
+    bundles = {label: (path, sha256_of(manifest_of(path))) for label, path in plan.config.bundles.items()}
+    model, bundle = bundles.pop("", ("", ""))
     suite = Suite(
         title=plan.title,
-        model=plan.config.model,
-        bundle=sha256_of(manifest_of(plan.config)),
+        model=model,
+        bundle=bundle,
+        models=bundles,
         reproduces=reproduces,
         lines=tuple(lines),
         numbers=tuple(numbers),
@@ -268,7 +270,7 @@ def _results(run: Run) -> dict[str, tuple[Result, str]]:
     return {path.stem: (load_result(path, cases=False), sha256_of(path)) for path in paths}
 
 
-def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str) -> SuiteLine:
+def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str, out: Path) -> SuiteLine:
     data = run.evaluation.data
     named = (data.split.get("card"), None if data.layout is None else data.layout.get("name"))
     card = next((str(name) for name in named if name in cards()), "")
@@ -289,7 +291,7 @@ def _line(run: Run, results: dict[str, tuple[Result, str]], *, config: str) -> S
         card=card,
         title=load_card(card).title if card else "",
         split=f"{_split(run)}, {run.evaluation.evaluation.split}",
-        folder=run.folder.name,
+        folder=run.folder.relative_to(out).as_posix(),
         **facts,
     )
 

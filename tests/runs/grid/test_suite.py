@@ -12,6 +12,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json
 from medvlp.core.processes import exclusive
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
+from medvlp.evaluation.suite import load_suite_table
 from medvlp.pages.record import Cohort, DataFacts, ModelFacts, Part, Record
 from medvlp.runs.evaluate import Evaluated
 from medvlp.runs.grid import jobs
@@ -136,6 +137,16 @@ FAULTS: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
         {"overrides": {"model": "x"}},
         r"overrides sets 'model', which a suite sets itself: the suite",
     ),
+    ("no model", (), {"model": ""}, r"model is missing: give model=BUNDLE, or models\.LABEL=BUNDLE of several"),
+    ("label of a run", (), {"models": {"one": "x"}}, r"models has the label 'one', as a run has: give it another"),
+    ("label of a folder above", (), {"models": {"..": "x"}}, r"models\..*string should match pattern"),
+    ("one and several", ("model=x",), {"models": {"a": "x"}}, r"model= is of one bundle, and models names several"),
+    (
+        "a card of several",
+        (),
+        {"models": {"a": "x"}, "reproduces": "medklip"},
+        r"reproduces says whose published numbers one bundle has: leave it out",
+    ),
     (
         "folder of a run",
         (),
@@ -242,6 +253,35 @@ def test_two_runs_of_one_data_set_have_rows_and_lines_of_their_own_name(
         assert [row.partition(",")[0] for row in rows] == [f"The synthetic hospital{name}" for name in names]
         page = (plan.out / "table.html").read_text(encoding="utf-8")
         assert all(f"The synthetic hospital{name}, own" in page for name in names)
+
+
+def test_each_of_several_bundles_is_judged_on_every_data_set_in_a_folder_of_its_label(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(jobs, "evaluate", _write_what_was_judged)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "MANIFEST.sha256").write_text("of a second bundle\n")
+    alone = lay()
+    models = {"ours": str(tmp_path / "bundle"), "theirs": str(tmp_path / "second")}
+    plan = lay(models=models)
+    folders = ["ours/one", "theirs/one", "ours/two", "theirs/two"]
+    assert [run.folder.relative_to(plan.out).as_posix() for run in plan.runs] == folders
+    assert [run.evaluation.model for run in plan.runs] == [*models.values(), *models.values()]
+    assert [run.identity for run in plan.runs][::2] == [run.identity for run in alone.runs]
+    assert len({run.identity for run in plan.runs}) == 4
+    for run in plan.runs[:3]:
+        jobs._train_and_evaluate(run)
+    done = _suite_table(plan)
+    assert done.unfinished == ("theirs, two",)
+    table = load_suite_table(plan.out / "table.json")
+    assert {label: path for label, (path, _) in table.models.items()} == models
+    assert [line.folder for line in table.lines] == folders
+    assert [number.run for number in table.numbers] == ["ours, one", "theirs, one", "ours, two"]
+    page = (plan.out / "table.html").read_text(encoding="utf-8")
+    assert "2 bundles, each on 2 data sets: 3 of 4 evaluations are finished." in page
+    assert all(f"{label} is {path} (" in page for label, path in models.items())
+    with pytest.raises(UserError, match=r"is no bundle .*: give models\.theirs=RUN/bundle"):
+        lay(models={**models, "theirs": str(tmp_path)})
 
 
 def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callable[..., Plan], tmp_path: Path) -> None:
