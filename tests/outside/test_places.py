@@ -39,6 +39,7 @@ from medvlp.runs.data import build_views
 from medvlp.zoo import convert
 from tests.cli.conftest import cli
 from tests.plugins import PACKAGES, installed
+from tests.test_readme import BLOCK, PAGES
 from tests.tiny import write_tree
 
 __all__ = ["cli"]
@@ -323,6 +324,21 @@ def test_the_demo_stands_on_serving_alone_and_gives_the_numbers_of_predict(run: 
     path = films / "p01_with.png"
     (said,) = json.loads(cli("predict", run / "bundle", path, "--json").out)["results"]
     assert own_demo.demo(run / "bundle").fn(str(path)) == said["scores"]
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("encoder", "mean_pixels"),
+        ("probe", "nearest_mean"),
+        ("view", "gain"),
+        ("importer", "plain_weights"),
+        ("demo", "own_demo"),
+    ],
+)
+def test_the_manuals_page_shows_the_file_that_is_installed_here(page: str, shown: str) -> None:
+    blocks = BLOCK.findall(PAGES[f"docs/contributing/{page}.md"])
+    assert [text for kind, text in blocks if kind == "python"] == [(PACKAGES / f"{shown}.py").read_text()]
 
 
 def test_all_are_listed_beside_our_own() -> None:
