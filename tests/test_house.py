@@ -175,6 +175,24 @@ def test_an_extra_that_a_sentence_names_brings_what_is_missing() -> None:
     assert set(re.findall(r"openmedvlp\[(\w+)\]", text)) <= extras.keys()
 
 
+def test_what_a_docstring_names_by_its_whole_address_is_there() -> None:
+    missing = []
+    for path in trees():
+        for name in re.findall(r"`(medvlp(?:\.\w+)+)`", path.read_text(encoding="utf-8")):
+            parts = name.split(".")
+            places = [ROOT.joinpath(*parts[:end]) for end in range(len(parts), 0, -1)]
+            at, place = next(
+                (at, file)
+                for at, each in enumerate(places)
+                for file in (each.with_suffix(".py"), each / "__init__.py")
+                if file in trees()
+            )
+            source = place.read_text(encoding="utf-8").replace(ast.get_docstring(trees()[place], clean=False) or "", "")
+            if any(not re.search(rf"\b{word}\b", source) for word in parts[len(parts) - at :]):
+                missing.append(f"{path.relative_to(PACKAGE)}: {name}")
+    assert missing == []
+
+
 def uses(tree: ast.Module) -> Iterator[str]:
     """Names that a file reads, strings that may be names included; what a definition says of itself does not count."""
 

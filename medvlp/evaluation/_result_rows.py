@@ -100,7 +100,7 @@ class Metric:
     """One number with its uncertainty; a row of ``results.json``, where the fields of its parts stand side by side.
 
     Attributes:
-        metric: a name of `medvlp.evaluation.metrics`, ``"recall@5"``, ...; ``"auroc_gap"``, ``"sensitivity_gap"`` and
+        metric: a name of `medvlp.statistics.table`, ``"recall@5"``, ...; ``"auroc_gap"``, ``"sensitivity_gap"`` and
             ``"specificity_gap"`` are of a group less all others; ``"shortcut_auroc"`` is of the group's cases against
             all others by the score, among cases without the finding (``"shortcut_auroc_positives"``: with it);
             ``"auroc_alike"`` of a group is everybody's mean over the findings of the group's mean;

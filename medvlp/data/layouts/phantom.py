@@ -36,9 +36,9 @@ def index(
     own voxels). A finding that a study has and a picture does not show has neither box nor mask.
 
     Args:
-        root: folder that `medvlp.phantom.make_cohort` wrote, or one that holds several of the same seed (``cxr``,
-            ``ct``): the same people's radiographs and volumes, with one row each and their reports. A column holds
-            places in pictures or in volumes: there it is those of the radiographs.
+        root: folder that `medvlp.phantom.cohort.make_cohort` wrote, or one that holds several of the same seed
+            (``cxr``, ``ct``): the same people's radiographs and volumes, with one row each and their reports. A
+            column holds places in pictures or in volumes: there it is those of the radiographs.
         slices: of a cohort of volumes, give so many slices of each a row of their own: first, for each planted finding,
             the one that shows most of it, then others evenly. ``number.slice`` says which, labels are what it shows,
             the text is what the report says that holds of it. 0: one row a volume.
