@@ -1,7 +1,7 @@
 """Each place where something new goes is one file, which another package may bring.
 
-Here an encoder, a layout, a view, a probe, an importer and a demo; an objective, an answer, a measure and a score have
-tests of their own beside this one.
+Here an encoder, a layout, a view, a probe, an importer and a demo; an objective, an answer, a measure, a score, and
+parts of a model or a run have tests of their own beside this one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,96 @@
+"""Parts of a model, of a run and of what is asked that another package brings: head, patch, state, attack, recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medvlp.answers.prompting.recipe import Given
+from medvlp.answers.prompting.recipe_files import load_recipe
+from medvlp.config.tree import check_config
+from medvlp.core.registry import build
+from medvlp.core.sample import Batch
+from medvlp.features.embed import embed_parts
+from medvlp.measures.attacks import Attacks
+from medvlp.models.bundle import load_bundle
+from medvlp.models.patches import apply_patches
+from medvlp.runs.train import train
+from medvlp.text.prompts import PromptSet
+from medvlp.training.checkpoints import latest
+from tests.plugins import installed
+from tests.tiny import MODEL, tiny_tree
+
+if TYPE_CHECKING:
+    from medvlp.phantom.cohort import CohortSummary
+
+COMPONENTS = {
+    "gated": "models/heads gated:Gated",
+    "shrink": "models/patches shrink:Shrink",
+    "running_mean": "state running_mean:RunningMean",
+    "darker": "adaptation/attacks darker:Darker",
+    "margin": "answers/recipes margin:Margin",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def package() -> Iterator[None]:
+    with installed(*COMPONENTS, **COMPONENTS):
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tiny_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    tree: dict[str, Any] = tiny_tree(folder / "run", tiny_cohort.root, folder / "cache")
+    tree["model"] = {**MODEL, "heads": {"image/gate": {"name": "gated", "out": 4}}}
+    tree["states"] = {"mean": {"name": "running_mean"}}
+    tree["phases"][0] |= {"until": 32, "patches": [{"name": "shrink"}]}
+    return train(check_config(tree, source="t")).run
+
+
+def test_the_head_goes_into_the_bundle_and_gives_its_equation(run: Path) -> None:
+    model = load_bundle(run / "bundle").model
+    pixels = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    told = embed_parts(model, "image", list(pixels), ("pooled", "gate"))
+    rows = torch.tensor(told["pooled"])
+    head: Any = model.heads["image/gate"]
+    expected = torch.nn.functional.linear(rows, head.value.weight, head.value.bias)
+    expected = expected * torch.nn.functional.linear(rows, head.gate.weight, head.gate.bias).sigmoid()
+    torch.testing.assert_close(torch.tensor(told["gate"]), expected.detach())
+
+
+def test_the_state_has_seen_every_row_and_lies_in_the_checkpoint(run: Path) -> None:
+    held = load_file(latest(run) / "states.safetensors")
+    assert held["mean|count"].item() == 32
+    assert held["mean|sum"].norm() <= 32  # of rows at unit length
+
+
+def test_the_patch_is_on_while_it_is_asked_for_and_leaves_nothing(run: Path) -> None:
+    model = load_bundle(run / "bundle").model
+    pixels = list(torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
+    before = embed_parts(model, "image", pixels, ("pooled",))["pooled"]
+    applied = apply_patches(model, [{"name": "shrink", "factor": 0.25}], seed=0, where="t")
+    np.testing.assert_allclose(embed_parts(model, "image", pixels, ("pooled",))["pooled"], before / 4, rtol=1e-6)
+    applied.remove()
+    np.testing.assert_array_equal(embed_parts(model, "image", pixels, ("pooled",))["pooled"], before)
+
+
+def test_the_attack_is_chosen_by_name_and_moves_pixels_in_its_ball() -> None:
+    assert sorted(Attacks(attacks=("darker",)).attacks) == ["darker=8", "random_signs=8"]
+    batch = Batch.of({"image": torch.tensor([[[[0.5, 0.01]]]])})
+    moved = build("adaptation/attacks", {"name": "darker", "epsilon": 51.0}, where="t").fit(None, [])(batch)
+    torch.testing.assert_close(moved["image"].values, torch.tensor([[[[0.3, 0.0]]]]))
+    torch.testing.assert_close(batch["image"].values, torch.tensor([[[[0.5, 0.01]]]]))
+
+
+def test_the_recipe_is_loaded_by_name_with_the_models_prompts() -> None:
+    made = load_recipe("margin", own=[PromptSet("v1", "a", ("a",), ("no a",))])
+    texts = {"embedding": np.array([[0.6, 0.8], [1.0, 0.0]])}
+    given = Given(made.prompts, {"embedding": np.eye(2)}, ("a", "no a"), texts)
+    np.testing.assert_allclose(made.recipe.scores(given), [[-0.4], [0.8]])
