@@ -3,5 +3,12 @@
 from medvlp.core.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"Options": "launch", "Reader": "reader", "open_explorer": "browse.launch", "open_room": "launch"}
+    __name__,
+    {
+        "BatchingQueue": "batching",
+        "Options": "launch",
+        "Reader": "reader",
+        "open_explorer": "browse.launch",
+        "open_room": "launch",
+    },
 )
