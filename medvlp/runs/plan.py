@@ -89,12 +89,16 @@ def plan(config: RunConfig, *, most: int = 1) -> TrainingPlan:
 
     Args:
         config: the training.
-        most: processes; 1, 2, 4, ... up to it are worked out, as far as they can share the batch equally.
+        most: processes, and 1, 2, 4, ... up to it, as far as they can share the batch equally, are worked out.
 
     Raises:
         UserError: for anything the user can mend.
     """
     batch, chunks = config.training.batch, config.training.chunks
+    if batch % most:
+        raise UserError(
+            f"training.batch {batch} cannot be shared equally by {most} processes: give --gpus one that divides it."
+        )
     top = min(batch, MOST * chunks)
     sizes = tuple(sorted({max(chunks, top // part) for part in (4, 2, 1)}))
     if len(sizes) < 2:

@@ -374,6 +374,8 @@ def test_doctor_plans_a_training_and_writes_nothing(cli: Cli, tiny_cohort: Cohor
     assert all(each["hours"] == pytest.approx(8 * each["seconds"] / 3600) for each in found["shares"])  # 8 steps
     assert not (tmp_path / "run").exists()
     assert "belong to --plan CONFIG" in cli("doctor", "--gpus", 2).refused()
+    told = cli("doctor", "--plan", path, "--gpus", 3).refused()
+    assert "training.batch 8 cannot be shared equally by 3 processes: give --gpus one that divides it" in told
 
 
 def test_cache_clear_deletes_prepared_pixels_but_those_in_use(
