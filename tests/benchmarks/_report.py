@@ -7,12 +7,24 @@ import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["allocated_mib", "interleaved_ms", "interleaved_ratio", "peak_mib", "print_report"]
+__all__ = [
+    "allocated_mib",
+    "device_mib",
+    "interleaved",
+    "interleaved_ms",
+    "interleaved_ratio",
+    "machine",
+    "medians",
+    "over",
+    "peak_mib",
+    "print_report",
+]
 
 # Load at the start of the script: what ran beside it, not what it did itself.
 _LOAD_BEFORE = os.getloadavg()[0]
@@ -32,6 +44,7 @@ def print_report(benchmark: str, *, n: int | Mapping[str, int], packages: tuple[
         "n": n,
         **results,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "machine": machine(),
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "load_before": round(_LOAD_BEFORE, 2),
@@ -40,18 +53,52 @@ def print_report(benchmark: str, *, n: int | Mapping[str, int], packages: tuple[
     print(json.dumps(line), flush=True)
 
 
+def machine() -> str:
+    """Return what a number was measured on: processor, its units for matrices, memory, and the GPU if torch has one."""
+    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    name = re.search(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
+    units = [unit for unit in ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx2") if f" {unit} " in cpu]
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    parts = [name[1] if name else platform.machine(), f"{os.cpu_count()} cores", *units, f"{gib:.0f} GiB"]
+    torch = sys.modules.get("torch")
+    return ", ".join(parts + ([torch.cuda.get_device_name()] if torch and torch.cuda.is_available() else []))
+
+
+def interleaved(
+    works: Mapping[str, Callable[[], object]], *, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Return the milliseconds of each round of several works, run in turn, so that a busy moment meets all of them."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    torch = sys.modules.get("torch")
+    wait = torch.cuda.synchronize if torch and torch.cuda.is_available() else lambda: None
+    for repeat in range(repeats + 1):
+        for name, work in works.items():
+            wait()
+            start = clock()
+            work()
+            wait()
+            if repeat:  # the first round chooses kernels and touches memory
+                times[name].append(1000 * (clock() - start))
+    return times
+
+
 def interleaved_ms(
     works: Mapping[str, Callable[[], object]], *, repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Return the median milliseconds of several works, run in turn, so that a busy moment meets all of them."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for repeat in range(repeats + 1):
-        for name, work in works.items():
-            start = clock()
-            work()
-            if repeat:  # the first round chooses kernels and touches memory
-                times[name].append(1000 * (clock() - start))
+    """Return the median milliseconds of several works, run in turn."""
+    return medians(interleaved(works, repeats=repeats, clock=clock))
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the median of each work's rounds."""
     return {name: round(statistics.median(spent), 3) for name, spent in times.items()}
+
+
+def over(times: Mapping[str, list[float]], one: str, other: str) -> dict[str, float]:
+    """Return the ratio of two works, round by round: median, least and most."""
+    ratios = sorted(a / b for a, b in zip(times[one], times[other], strict=True))
+    found = statistics.median(ratios), ratios[0], ratios[-1]
+    return dict(zip(("median", "least", "most"), (round(each, 3) for each in found), strict=True))
 
 
 def interleaved_ratio(works: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, object]:
@@ -72,10 +119,7 @@ def interleaved_ratio(works: Mapping[str, Callable[[], object]], *, repeats: int
     for kind, times in (("seconds", wall), ("cpu_seconds", cpu)):
         out[kind] = {name: round(statistics.median(spent), 4) for name, spent in times.items()}
         for other in others:
-            ratios = sorted(a / b for a, b in zip(times[first], times[other], strict=True))
-            found = statistics.median(ratios), ratios[0], ratios[-1]
-            key = f"{'' if kind == 'seconds' else 'cpu_'}ratio_to_{other}"
-            out[key] = dict(zip(("median", "least", "most"), (round(each, 3) for each in found), strict=True))
+            out[f"{'' if kind == 'seconds' else 'cpu_'}ratio_to_{other}"] = over(times, first, other)
     return out
 
 
@@ -92,6 +136,19 @@ def peak_mib(work: Callable[[], object]) -> float:
     before = resident("VmRSS")
     work()
     return round((resident("VmHWM") - before) / 1024, 1)
+
+
+def device_mib(work: Callable[[], object], device: object) -> float:
+    """Return the peak above what is held now: what torch holds on a GPU, else the resident set."""
+    torch = sys.modules["torch"]
+    if torch.device(device).type != "cuda":
+        return peak_mib(work)
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return round((torch.cuda.max_memory_allocated(device) - before) / 2**20, 1)
 
 
 def allocated_mib(work: Callable[[], object]) -> float:

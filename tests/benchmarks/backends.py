@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _report import interleaved_ms, print_report
+from _report import interleaved, medians, over, print_report
 
 from medvlp.models.backends.compiled import BACKENDS, use_backend
 from medvlp.models.bundle import load_bundle
@@ -47,9 +47,9 @@ def main() -> None:
         name: round(torch.nn.functional.cosine_similarity(each, rows["torch"]).min().item(), 6)
         for name, each in rows.items()
     }
-    ms = interleaved_ms({n: partial(encode, t, pictures, options.batch) for n, t in towers.items()}, repeats=5)
-    times = {f"torch_over_{name}": round(ms["torch"] / ms[name], 2) for name in there if name != "torch"}
-    each = {name: round(spent / options.images, 3) for name, spent in ms.items()}
+    spent = interleaved({n: partial(encode, t, pictures, options.batch) for n, t in towers.items()}, repeats=5)
+    times = {f"torch_over_{name}": over(spent, "torch", name) for name in there if name != "torch"}
+    each = {name: round(ms / options.images, 3) for name, ms in medians(spent).items()}
     packages = tuple(name for name in there if name != "int8")
     print_report(
         "backends", n={"images": options.images, "batch": options.batch}, packages=packages,

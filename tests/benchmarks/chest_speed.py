@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torchxrayvision as xrv
-from _report import interleaved_ms, print_report
+from _report import interleaved, medians, over, print_report
 from helper_cost import in_this_process
 from PIL import Image as Pillow
 
@@ -93,11 +93,10 @@ def measure(path: Path, engines: list[str], repeats: int) -> dict[str, object]:
     for engine in engines:
         compare(path, engine)
         works[f"torchxrayvision_{engine}"] = lambda engine=engine: theirs(path, engine)
-    median = interleaved_ms(works, repeats=repeats)
-    mine = [name for name in median if name.startswith("medvlp")]
-    ratio = {f"{name}/{engine}": round(median[name] / median[f"torchxrayvision_{engine}"], 3)
-             for name in mine for engine in engines}  # fmt: skip
-    return {"median": median, "ratio": ratio}
+    times = interleaved(works, repeats=repeats)
+    mine = [name for name in times if name.startswith("medvlp")]
+    ratio = {f"{n}/{engine}": over(times, n, f"torchxrayvision_{engine}") for n in mine for engine in engines}
+    return {"median": medians(times), "ratio": ratio}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import open_clip
 import torch
-from _report import interleaved_ms, print_report
+from _report import interleaved, medians, over, print_report
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
@@ -123,10 +123,16 @@ def compare(steps: dict[str, tuple[nn.Module, Step]], repeats: int) -> dict[str,
     for found in seen.values():  # loss, and length of the gradient
         torch.testing.assert_close(torch.tensor(found), torch.tensor(seen["open_clip"]), rtol=2e-4, atol=1e-5)
     mib = {name: round(peak_bytes(step, CPU) / 2**20, 1) for name, (_, step) in steps.items()}
-    ms = interleaved_ms({name: step for name, (_, step) in steps.items()}, repeats=repeats)
-    ratios = {f"over_{name}": round(ms["medvlp"] / each, 3) for name, each in ms.items() if name != "medvlp"}
+    times = interleaved({name: step for name, (_, step) in steps.items()}, repeats=repeats)
+    ratios = {f"over_{name}": over(times, "medvlp", name) for name in times if name != "medvlp"}
     memory = {f"memory_over_{name}": round(mib["medvlp"] / each, 3) for name, each in mib.items() if name != "medvlp"}
-    return {"loss": {name: found[0] for name, found in seen.items()}, "ms": ms, "mib": mib, **ratios, **memory}
+    return {
+        "loss": {name: found[0] for name, found in seen.items()},
+        "ms": medians(times),
+        "mib": mib,
+        **ratios,
+        **memory,
+    }
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """The objective `clip` against open_clip's ClipLoss, whole and by tiles: time and memory, one JSON line.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/contrast_speed.py [--rows 2048 8192 16384]
+    OMP_NUM_THREADS=1 python tests/benchmarks/contrast_speed.py [--rows 2048 8192] [--device cuda]
 
 Same tensors, same process; value and gradients are asserted equal before anything is timed. Forward and backward, both
 directions, distinct reports. The peer is open_clip's own class where it can be imported, else the same few lines of
-torch. Memory is the peak of the resident set above that of the inputs, which Linux tells.
+torch. Memory is the peak above that of the inputs: of the resident set, which Linux tells, or on a GPU of what torch
+holds there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from _report import interleaved_ms, peak_mib, print_report
+from _report import device_mib, interleaved, medians, over, print_report
 from torch import Tensor
 
 from medvlp.core import Batch, Context, Part
@@ -37,12 +38,13 @@ class Ours:
         self.batch = Batch.of({"text": [f"report {i}" for i in range(rows)]})
         self.entries = entries
         self.objective = Clip()
-        self.scale = LogitScale(init=SCALE)
+        self.scale = LogitScale(init=SCALE)  # on the rows' device at the first call
 
     def __call__(self, image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return value and gradients."""
         _similarity.TILE = self.entries
-        owner = torch.arange(len(image))
+        self.scale.to(image.device)
+        owner = torch.arange(len(image), device=image.device)
         parts = {parse_key("image/embedding"): Part(image, owner), parse_key("text/embedding"): Part(text, owner)}
         terms = self.objective(Context(parts=parts, batch=self.batch, scale=self.scale))
         value = torch.stack([term.value() for term in terms.values()]).sum()
@@ -52,7 +54,7 @@ class Ours:
 
 def plain(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     """Cross entropy of both directions' logits."""
-    target = torch.arange(len(image))
+    target = torch.arange(len(image), device=image.device)
     logits = scale * image @ text.T, scale * text @ image.T
     return (F.cross_entropy(logits[0], target) + F.cross_entropy(logits[1], target)) / 2
 
@@ -77,12 +79,16 @@ def main() -> None:
     """Check, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[128, 512, 2048, 8192])
+    parser.add_argument("--device", default="cpu")
+    asked = parser.parse_args()
+    device = torch.device(asked.device)
     name, loss = peer()
     found = {}
-    for rows in parser.parse_args().rows:
+    for rows in asked.rows:
         draws = torch.Generator().manual_seed(rows)
-        sides = [F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1).requires_grad_() for _ in range(2)]
-        inputs = [*sides, torch.tensor(SCALE, requires_grad=True)]
+        sides = [F.normalize(torch.randn(rows, WIDTH, generator=draws), dim=1) for _ in range(2)]
+        sides = [side.to(device).requires_grad_() for side in sides]
+        inputs = [*sides, torch.tensor(SCALE, device=device, requires_grad=True)]
         works = {"dense": Ours(rows, rows * rows), "tiled": Ours(rows, TILE), "peer": partial(theirs, loss)}
         expected = works["peer"](*inputs)
         for work in works.values():
@@ -90,13 +96,14 @@ def main() -> None:
             torch.testing.assert_close(value, expected[0], rtol=1e-5, atol=1e-6)
             for gradient, wanted in zip(gradients, expected[1], strict=True):
                 torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
-        mib = {each: peak_mib(partial(work, *inputs)) for each, work in works.items()}
+        mib = {each: device_mib(partial(work, *inputs), device) for each, work in works.items()}
         runs = {each: partial(work, *inputs) for each, work in works.items()}
-        ms = interleaved_ms(runs, repeats=max(5, 2**15 // rows))
-        time = {f"{each}_over_peer": round(ms[each] / ms["peer"], 3) for each in ("dense", "tiled")}
+        times = interleaved(runs, repeats=max(5, 2**15 // rows))
+        time = {f"{each}_over_peer": over(times, each, "peer") for each in ("dense", "tiled")}
         memory = {f"{each}_memory_over_peer": round(mib[each] / max(mib["peer"], 1), 3) for each in ("dense", "tiled")}
-        found[str(rows)] = {"ms": ms, "mib": mib, **time, **memory}
-    print_report("contrast_speed", n={"width": WIDTH, "tile": TILE}, packages=("torch",), peer=name, rows=found)
+        found[str(rows)] = {"ms": medians(times), "mib": mib, **time, **memory}
+    n = {"width": WIDTH, "tile": TILE}
+    print_report("contrast_speed", n=n, packages=("torch",), peer=name, device=asked.device, rows=found)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from functools import partial
 from time import process_time
 
 import torch
-from _report import allocated_mib, interleaved_ms, print_report
+from _report import allocated_mib, interleaved, medians, over, print_report
 from lightly.loss import DCLLoss, NTXentLoss, SwaVLoss
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -120,9 +120,9 @@ def main() -> None:
             for gradient, want in zip(gradients, wanted, strict=True):
                 torch.testing.assert_close(gradient, want, rtol=1e-4, atol=1e-7)
             mib = {each: allocated_mib(work) for each, work in works.items()}
-            ms = interleaved_ms(works, repeats=max(3, 2**12 // rows), clock=process_time)
-            ratio = {"time": round(ms["ours"] / ms["peer"], 3), "memory": round(mib["ours"] / mib["peer"], 3)}
-            found[f"{name} {rows}"] = {"ms": ms, "mib": mib, "ours_over_peer": ratio}
+            times = interleaved(works, repeats=max(3, 2**12 // rows), clock=process_time)
+            ratio = {"time": over(times, "ours", "peer"), "memory": round(mib["ours"] / mib["peer"], 3)}
+            found[f"{name} {rows}"] = {"ms": medians(times), "mib": mib, "ours_over_peer": ratio}
     n = {"width": WIDTH, "prototypes": PROTOTYPES, "crops": len(CROPS)}
     print_report("ntxent_speed", n=n, packages=("torch", "lightly"), losses=found)
 

@@ -7,7 +7,7 @@ ways, for all queries and for those of rare reports, chances, and the table of c
 
 * CLIP_benchmark: the computation of its ``zeroshot_retrieval.evaluate`` behind the encoders (top k, one-hot, product
   with the positive pairs, in batches of 64), from its package where that can be imported
-  (``pip install --no-deps clip-benchmark``).
+  (``pip install ".[bench]"``).
 * torchmetrics: ``retrieval_hit_rate`` of each query, as its class computes them.
 """
 

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -28,7 +29,7 @@ import nibabel
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _report import allocated_mib, interleaved_ms
+from _report import allocated_mib, interleaved_ms, machine
 from _world import in_world
 from contrast_speed import SCALE, TILE, WIDTH, Ours
 from shards_scale import picture, write_manifest
@@ -67,7 +68,10 @@ def loss_curve(folder: Path) -> Points:
 def one_of_world(rows: int) -> dict[str, float]:
     """On each process as many rows of its own: `siglip` against the rows of all."""
     _, _, work = our_work(rows)
-    return {"seconds": measured({"ours": work}, 9)["ours"]["cpu_ms"] / 1000, "mib": allocated_mib(work)}
+    return {
+        "seconds": round(median(measured({"ours": work}, 9)["ours"]["cpu_ms"]), 2) / 1000,
+        "mib": allocated_mib(work),
+    }
 
 
 def processes_curve(folder: Path) -> Points:
@@ -127,6 +131,7 @@ def document(points: Points) -> dict[str, object]:
         "command": "OMP_NUM_THREADS=1 python tests/benchmarks/scaling.py OUT",
         "n": {"numbers a row": WIDTH, "rows of each process": EACH, "voxels of a slice": SHAPE[0] * SHAPE[1]},
         "seed": 0,
+        "machine": machine(),
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "pyarrow", "nibabel")},
         "facts": {"tile": f"{TILE:,}"},
         "tables": {

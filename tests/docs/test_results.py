@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -46,8 +47,19 @@ def test_stored_numbers_say_what_measured_them_and_on_what(path: Path) -> None:
     for script in [scripts] if isinstance(scripts, str) else scripts:
         assert (ROOT / script).is_file()
     assert stored["n"]
+    if path.stem in ("speed", "scaling", "reading_room"):  # seconds and bytes are a machine's
+        assert "machine" in stored
     for row in intervals(stored):
         assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_the_extra_bench_brings_all_that_the_page_of_speed_stands_beside() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    brought = {
+        re.split(r"[^\w-]", each)[0] for each in [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    }
+    versions = json.loads((ROOT / "docs/results/speed.json").read_text(encoding="utf-8"))["versions"]
+    assert {"lightly", "clip-benchmark", "openvino"} <= versions.keys() <= brought
 
 
 def intervals(node: object) -> list[dict[str, float]]:
