@@ -62,6 +62,16 @@ def test_the_extra_bench_brings_all_that_the_page_of_speed_stands_beside() -> No
     assert {"lightly", "clip-benchmark", "openvino"} <= versions.keys() <= brought
 
 
+def test_the_picture_of_speed_has_the_rows_of_its_page() -> None:
+    tables = json.loads((ROOT / "docs/results/speed.json").read_text(encoding="utf-8"))["tables"]
+    names = [name for name, *_ in load(ROOT / "docs" / "_make" / "speed_plot.py").ratios(tables)]
+    drawn = (ROOT / "docs/assets/speed.svg").read_text(encoding="utf-8")
+    assert [name for name in names if f">{name}</text>" not in drawn] == [], "run: python docs/_make/speed_plot.py"
+    assert len(names) == 2 * len(tables["loss"]["rows"]) + sum(
+        len(tables[t]["rows"]) for t in ("losses", "tower", "search")
+    )
+
+
 def intervals(node: object) -> list[dict[str, float]]:
     if isinstance(node, list):
         return [row for item in node for row in intervals(item)]
