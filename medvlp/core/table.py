@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import written_whole
@@ -49,10 +50,10 @@ class FeatureTable:
             raise DataError(f"The table has no column {name!r}: {did_you_mean(name, self.columns)}.")
         return np.asarray(self.columns[name])
 
-    def vectors(self, name: str) -> np.ndarray:
-        """Return a column of vectors as float64 (R, D), or raise a `DataError` if it holds none of one length."""
+    def vectors(self, name: str, *, dtype: DTypeLike = np.float64) -> np.ndarray:
+        """Return a column of vectors (R, D), or raise a `DataError` if it holds none of one length."""
         try:
-            rows = np.asarray(self[name], np.float64)
+            rows = np.asarray(self[name], dtype)
         except ValueError:
             rows = np.zeros(0)
         if rows.ndim != 2:

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from medvlp.core.curator import Curator, Record, Verdict
+from medvlp.core.curator import Record, Verdict
 from medvlp.core.errors import DataError
 from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
+from medvlp.curation._embedded import Embedded
 from medvlp.curation._lowest import Lowest
 from medvlp.data.manifest import Manifest
 from medvlp.features.kmeans import kmeans
@@ -28,7 +29,7 @@ from medvlp.text.phrases import tokens_of
 _FOREIGN = re.compile(r"https?://|www\.|@\w|[\U0001F300-\U0001FAFF]")
 
 
-class Realsyn(Curator[Lowest]):
+class Realsyn(Embedded):
     r"""Give each image its nearest sentences of a collection, and cap the records of each cluster of images.
 
     Sentences are those of books, articles or notes that no image was paired with. They are filtered (`worth_keeping`),
@@ -53,7 +54,7 @@ class Realsyn(Curator[Lowest]):
     References:
         Gu et al. 2025 (RealSyn), section 3. Perplexity and grammar filters, the texts that a language model merges and
         the bounds on their cosine with the image are left out: they need models that are not here. Sizes are `align`'s
-        business, near duplicates that of ``medvlp data check``.
+        business, near duplicates `semdedup`'s.
 
     Note:
         A retrieved sentence is about somebody else: side, size and change are not this patient's. It may teach words
@@ -84,11 +85,8 @@ class Realsyn(Curator[Lowest]):
 
     @cached_property
     def _embedded(self) -> tuple[dict[str, int], FloatArray, object]:
-        table = FeatureTable.load(self.images)
-        rows = table.vectors("image/embedding")
-        there = np.flatnonzero(np.isfinite(rows).all(1))
-        places = {table.ids[int(i)]: place for place, i in enumerate(there)}
-        return places, unit_embeddings(rows[there], "Image").astype(float), table.meta.get("model")
+        ids, rows, model = self.embedded(self.images, "image/embedding", "Image")
+        return {each: place for place, each in enumerate(ids)}, rows, model
 
     @cached_property
     def _cluster(self) -> list[int]:
@@ -127,13 +125,6 @@ class Realsyn(Curator[Lowest]):
         if place is not None:
             found.see(str(self._cluster[place]), str(record["id"]))
         return found
-
-    def add(self, total: Lowest | None, more: Lowest) -> Lowest:
-        """Return the sum."""
-        if total is None:
-            return more
-        total.join(more)
-        return total
 
     def apply(self, record: Record, counts: Lowest) -> Verdict:
         """Keep the cluster's own, with their sentences."""

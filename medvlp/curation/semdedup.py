@@ -11,17 +11,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from medvlp.core.curator import Curator, Record, Verdict
+from medvlp.core.curator import Record, Verdict
 from medvlp.core.randomness import seed_of
-from medvlp.core.table import FeatureTable
-from medvlp.core.unit import unit_embeddings
+from medvlp.curation._embedded import Embedded
 from medvlp.curation._lowest import Lowest
 from medvlp.features.kmeans import kmeans
 
 _PER_CLUSTER = 4096  # a record is compared with so many others, in a millisecond
 
 
-class Semdedup(Curator[Lowest]):
+class Semdedup(Embedded):
     r"""Leave out a record where a near duplicate stays in its place.
 
     Embeddings are clustered by cosine. Two records of a cluster with a cosine of at least `similarity` (the paper's
@@ -49,6 +48,7 @@ class Semdedup(Curator[Lowest]):
 
     Example:
         >>> import tempfile
+        >>> from medvlp.core.table import FeatureTable
         >>> table = Path(tempfile.mkdtemp()) / "table.parquet"
         >>> FeatureTable(["a", "b", "c"], {"image/embedding": np.eye(2)[[0, 1, 1]]}, {}).save(table)
         >>> rule, pool = Semdedup(images=table), [{"id": name} for name in "abc"]
@@ -73,10 +73,7 @@ class Semdedup(Curator[Lowest]):
     @cached_property
     def _sorted(self) -> tuple[list[str], dict[str, int], NDArray[np.floating], NDArray[np.int64]]:
         """Return ids, their places, unit rows and where each one's cluster begins: cluster by cluster, outer first."""
-        table = FeatureTable.load(self.images)
-        rows = np.asarray(table[self.column], np.float32)
-        there = np.flatnonzero(np.isfinite(rows).all(1))
-        ids, rows = [table.ids[int(i)] for i in there], unit_embeddings(rows[there], "The table's")
+        ids, rows, _ = self.embedded(self.images, self.column, "The table's", dtype=np.float32)
         count = min(self.clusters or max(1, len(rows) // _PER_CLUSTER), len(rows))
         found = kmeans(torch.from_numpy(rows), count, spherical=True, restarts=1, seed=self.seed)
         labels = found.labels.numpy()
@@ -91,13 +88,6 @@ class Semdedup(Curator[Lowest]):
         found = Lowest(1, seed=self.seed)
         found.see(str(record["id"]), str(record["id"]))
         return found
-
-    def add(self, total: Lowest | None, more: Lowest) -> Lowest:
-        """Return the sum."""
-        if total is None:
-            return more
-        total.join(more)
-        return total
 
     def apply(self, record: Record, counts: Lowest) -> Verdict:
         """Look for a duplicate that stands before the record."""

@@ -71,3 +71,11 @@ def test_of_equal_rows_one_stays_which_the_seed_draws_and_who_has_no_embedding_s
     assert len(set(stay)) > 1
     with pytest.raises(DataError, match=r"The table has no column 'text/embedding'"):
         left_out(Semdedup(images=tmp_path / "t.parquet", column="text/embedding"), records)
+
+
+def test_a_table_without_vectors_of_one_length_is_refused(tmp_path: Path) -> None:
+    table = FeatureTable(["a", "b"], {"text/local": [np.ones((2, 4)), np.ones((3, 4))]}, {})
+    table.save(tmp_path / "t.parquet")
+    rule = Semdedup(images=tmp_path / "t.parquet", column="text/local")
+    with pytest.raises(DataError, match=r"'text/local' holds no vectors of one length: make the table with `medvlp e"):
+        rule.apply({"id": "a"}, rule.count({"id": "a"}))
