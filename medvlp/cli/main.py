@@ -114,8 +114,9 @@ def main() -> None:
     except UserError as error:
         ended = str(error)
     except (RuntimeError, BlockingIOError) as error:
-        known = "DataLoader worker", "process pool", "start new thread", "Resource temporarily unavailable"
-        if not any(each in str(error) for each in (*known, "Pin memory thread")):  # torch's and Python's words
+        known = ("DataLoader worker", "Pin memory thread", "process pool")  # torch's and Python's words
+        known += ("start new thread", "Resource temporarily unavailable")
+        if not any(each in str(error) for each in known):
             raise
         ended = f"A worker process ended or cannot begin ({' '.join(str(error).split())}), probably for want of memory "
         ended += "or by a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept."

@@ -266,7 +266,7 @@ class Reader:
         if "stack" not in self.model.model.kinds:
             return False
         own = self.model.of_kind("stack")
-        return own.model.slice_weights is not None and any(each.needs(own.model) for each in own.answers.values())
+        return own.model.slice_weights is not None and bool(needs_of(own.answers.values(), own.model, streams=True))
 
     def _image(self, prepared: Prepared) -> np.ndarray:
         return self.model.embed_prepared([prepared.pixels])[0]

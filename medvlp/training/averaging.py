@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from medvlp.training._parts import held_as
 
-ITERATE = (
-    "iterate"  # the slot of an optimiser that averages: z, as y = (1 - beta) z + beta x is trained and x their average
-)
+# The slot of an optimiser that averages: z, where y = (1 - beta) z + beta x is trained and x is the average of all z.
+ITERATE = "iterate"
 
 
 @torch.no_grad()

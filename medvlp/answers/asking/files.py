@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medvlp.answers.applied.decisions import Decisions, read_decisions
-from medvlp.answers.asking.ask import ask_samples
+from medvlp.answers.asking.ask import ask_samples, needs_of
 from medvlp.answers.asking.maps import DrawnMap, draw_maps, refuse_maps, stated_of
 from medvlp.answers.asking.model import Prepared, VisionLanguageModel, prompt_sets
 from medvlp.answers.asking.places import written_places
@@ -305,7 +305,7 @@ def _said(
     files: Sequence[_Read],
 ) -> dict[str, Predictions]:
     """Return what each answer says of all files, of many volumes only one at a time in memory."""
-    weights = model.model.slice_weights if any(each.needs(model.model) for each in answers.values()) else None
+    weights = model.model.slice_weights if needs_of(answers.values(), model.model, streams=True) else None
 
     def watch(group: Sequence[Sample], table: FeatureTable) -> None:
         for row, (sample, read) in enumerate(zip(group, files[-len(group) :], strict=True)):
