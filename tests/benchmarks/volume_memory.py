@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from _report import print_report
+from _report import print_report, resident
 
 SHAPE = (512, 512, 300)  # x, y, z
 MOST = 2e9
@@ -73,7 +72,7 @@ def child(folder: Path, name: str, what: str) -> None:
         from medvlp.runs.embed import embed_manifest
 
         embed_manifest(folder / "bundle", folder / f"{name}.parquet", root=folder, workers=0)
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = 1024 * resident("VmHWM")  # getrusage tells of the process that began this one too
     spent = {"seconds": round(time.perf_counter() - begun, 1), "cpu_seconds": round(time.process_time() - used, 1)}
     print(json.dumps({"peak_rss_gb": round(peak / 1e9, 3), **spent}))
 
