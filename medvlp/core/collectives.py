@@ -6,7 +6,7 @@ backward of `gather_rows` must return to a rank is the plain sum over ranks of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, TypeVar
 
@@ -120,6 +120,23 @@ def gather_equal(values: Tensor) -> Tensor:
     found = own.new_empty(world_size(), *own.shape)
     dist.all_gather(list(found), own)
     return found
+
+
+def pass_on(values: Tensor) -> Callable[[], Tensor]:
+    """Begin to send a tensor to the process before this one; return what waits for that of the process after it.
+
+    All processes must call it, with tensors of one shape; the last passes to the first. No gradient.
+    """
+    found, own, world = torch.empty_like(values), rank(), world_size()
+    sent = dist.P2POp(dist.isend, values, (own - 1) % world), dist.P2POp(dist.irecv, found, (own + 1) % world)
+    works = dist.batch_isend_irecv(list(sent))
+
+    def arrived() -> Tensor:
+        for work in works:
+            work.wait()
+        return found
+
+    return arrived
 
 
 def gather_rows(values: Tensor, counts: Sequence[int] | None = None) -> Tensor:

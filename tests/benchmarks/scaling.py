@@ -33,7 +33,7 @@ from _report import allocated_mib, interleaved_ms, machine
 from _world import in_world
 from contrast_speed import SCALE, TILE, WIDTH, Ours
 from shards_scale import picture, write_manifest
-from siglip_speed import measured, our_work
+from siglip_speed import measured, our_works
 from volume_memory import SHAPE, ct_like, write_bundle
 
 from medvlp.core.files import write_text
@@ -66,8 +66,8 @@ def loss_curve(folder: Path) -> Points:
 
 
 def one_of_world(rows: int) -> dict[str, float]:
-    """On each process as many rows of its own: `siglip` against the rows of all."""
-    _, _, work = our_work(rows)
+    """On each process as many rows of its own: `siglip` against the rows of all, passed round."""
+    work = our_works(rows)[2]["ours"]
     return {
         "seconds": round(median(measured({"ours": work}, 9)["ours"]["cpu_ms"]), 2) / 1000,
         "mib": allocated_mib(work),
@@ -75,7 +75,7 @@ def one_of_world(rows: int) -> dict[str, float]:
 
 
 def processes_curve(folder: Path) -> Points:
-    """Forward and backward of `siglip` on several processes; memory is that of the first."""
+    """Forward and backward of `siglip` in a ring of several processes; memory is that of the first."""
     return {"processes": {str(world): in_world(one_of_world, world, EACH) for world in WORLDS}}
 
 
