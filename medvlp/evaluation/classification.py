@@ -14,6 +14,7 @@ from medvlp.evaluation.predictions import Policy, checked_findings
 from medvlp.evaluation.rank_metrics import rank_metrics
 from medvlp.evaluation.results import Result, Role
 from medvlp.evaluation.scoring.options import MIN_GROUP, ScoreOptions
+from medvlp.evaluation.scoring.split import split_data
 from medvlp.statistics.intervals import DEFAULT_FORM, Form
 from medvlp.statistics.metrics import checked_scores
 
@@ -64,9 +65,8 @@ def evaluate_scores(
         seed=seed, resamples=resamples, interval=interval, policy=policy, min_positives=min_positives,
         min_group=min_group,
     )  # fmt: skip
-    metrics = [
-        row for split, rows in split_rows(predictions) for row in rank_metrics(rows, findings, options, split=split)
-    ]
+    parts = [split_data(rows, findings, name=split, options=options) for split, rows in split_rows(predictions)]
+    metrics = [row for part in parts for row in rank_metrics(part)]
     return Result(name=name, title=title, role=role, metrics=tuple(metrics), cases=predictions.reset_index(drop=True))
 
 

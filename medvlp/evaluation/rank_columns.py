@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medvlp.evaluation.predictions import KnownRows
-from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients
-from medvlp.statistics.few import few_reason
+from medvlp.evaluation.scoring.split import Finding, SplitData
 from medvlp.statistics.influence import by_patient, influence_rows
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import RankedRows, rank_rows
@@ -21,20 +18,15 @@ from medvlp.statistics.table import rank_metrics
 class Column:
     """One finding in one group: its known rows in order of score, and what is known without a bootstrap.
 
-    `inside` says which of all rows these are; `influence` is ``(P, K)``, kept where BCa intervals are asked for;
-    `smaller` counts patients of the smaller class.
+    `ranked` is None where there is no number, and `reason` then says why; `influence` is ``(P, K)``, kept where BCa
+    intervals are asked for.
     """
 
-    label: str
+    finding: Finding
     group: str | None
-    inside: NDArray[np.bool_]
-    ranked: RankedRows | None
-    influence: FloatArray | None
-    n: int
-    positives: int
-    patients: int
-    smaller: int
     reason: str | None
+    ranked: RankedRows | None = None
+    influence: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,83 +42,20 @@ class Estimate:
     smaller: int
 
 
-def column_of(
-    rows: KnownRows,
-    group: str | None,
-    inside: NDArray[np.bool_],
-    clusters: Clusters,
-    with_influence: bool,
-    *,
-    least: int = 1,
-) -> Column:
-    """Return a finding in a group, or of everybody.
-
-    Args:
-        rows: of the finding.
-        group: its name; None for everybody.
-        inside: ``(n,)`` rows that are meant.
-        clusters: patients of all rows.
-        with_influence: whether BCa intervals will be asked for.
-        least: patients of each class without which there is no number.
-
-    Example:
-        >>> from medvlp.statistics.bootstrap import patient_clusters
-        >>> rows = KnownRows("edema", np.array([True, True]), np.array([True, False]), np.array([0.9, 0.2]))
-        >>> column_of(rows, None, rows.known, patient_clusters(["p", "q"]), False).reason
-        'too_few_positives'
-    """
-    at = np.flatnonzero(inside)
-    truth, scores, patient = rows.positive[at], rows.scores[at], clusters.patient[at]
-    found = _ranked(rows.finding, group, inside, truth, scores, patient, clusters, with_influence)
-    if found.ranked is None or found.smaller >= least:
-        return found
-    return replace(found, ranked=None, influence=None, reason="n_too_small")
+def column_of(data: SplitData, finding: Finding, group: str | None = None) -> Column:
+    """Return the rows of a finding as a column: of a group that is large enough, or of everybody."""
+    if finding.reason is not None:
+        return Column(finding, group, finding.reason)
+    if group is not None and data.too_small(finding):
+        return Column(finding, group, "n_too_small")
+    truth, scores, patient = finding.truth, finding.scores, finding.patient
+    influence = None
+    if data.options.interval == "bca" and data.options.resamples > 0:
+        influence = by_patient(influence_rows(truth, scores), patient, data.clusters.patients)
+    return Column(finding, group, finding.few, rank_rows(truth, scores, patient), influence)
 
 
-def pooled_column(pool: Sequence[KnownRows], clusters: Clusters, with_influence: bool) -> Column:
-    """Return all known cases of several findings as one column, ``micro``."""
-    truth = np.concatenate([rows.positive[rows.known] for rows in pool])
-    scores = np.concatenate([rows.scores[rows.known] for rows in pool])
-    patient = np.concatenate([clusters.patient[rows.known] for rows in pool])
-    known = np.any([rows.known for rows in pool], axis=0)
-    return _ranked("micro", None, known, truth, scores, patient, clusters, with_influence)
-
-
-def _ranked(
-    label: str,
-    group: str | None,
-    inside: NDArray[np.bool_],
-    truth: NDArray[np.bool_],
-    scores: FloatArray,
-    patient: NDArray[np.int64],
-    clusters: Clusters,
-    with_influence: bool,
-) -> Column:
-    reason = None if truth.any() and not truth.all() else "no_negatives" if truth.any() else "no_positives"
-    reason = reason if len(truth) else "no_rows"
-    ranked, influence, smaller = None, None, 0
-    if reason is None:
-        ranked = rank_rows(truth, scores, patient)
-        influence = by_patient(influence_rows(truth, scores), patient, clusters.patients) if with_influence else None
-        classes = count_patients(patient[truth]), count_patients(patient[~truth])
-        reason, smaller = few_reason(*classes), min(classes)
-    return Column(
-        label=label,
-        group=group,
-        inside=inside,
-        ranked=ranked,
-        influence=influence,
-        n=len(truth),
-        positives=int(truth.sum()),
-        patients=count_patients(patient),
-        smaller=smaller,
-        reason=reason,
-    )
-
-
-def estimates(
-    columns: Sequence[Column], clusters: Clusters, *, resamples: int, seed: int
-) -> dict[tuple[str, str | None], Estimate]:
+def estimates(columns: Sequence[Column], data: SplitData) -> dict[tuple[str, str | None], Estimate]:
     """Return the estimates of every column that has both classes, all from the same resamples."""
     used = [(column, column.ranked) for column in columns if column.ranked is not None]
     if not used:
@@ -136,17 +65,15 @@ def estimates(
         counts = np.ascontiguousarray(weights.T, dtype=np.int32)
         return np.concatenate([ranked.draws(counts) for _, ranked in used], axis=1)
 
-    point = statistic(np.ones((clusters.patients, 1)))[0]
+    point = statistic(np.ones((data.clusters.patients, 1)))[0]
     width = len(rank_metrics())
-    draws = np.empty((0, width * len(used)))
-    if resamples:
-        draws = bootstrap(statistic, clusters, resamples=resamples, seed=seed)
+    draws = data.draws([statistic])[0]
     return {
-        (column.label, column.group): Estimate(
+        (column.finding.name, column.group): Estimate(
             point[width * at : width * (at + 1)],
             draws[:, width * at : width * (at + 1)],
             column.influence,
-            column.smaller,
+            column.finding.smaller,
         )
         for at, (column, _) in enumerate(used)
     }

@@ -93,25 +93,22 @@ def score_predictions(
             f"Predictions hold the splits {', '.join(map(repr, splits))} and no other: add the rows that the model is "
             f"judged by, as split 'test', or leave the column out to judge all rows."
         )
-    fitted: dict[str, FittedFinding] | None = None
-    held_out: SplitData | None = None
-    if FIT_SPLIT in splits:
-        held_out = split_data(splits[FIT_SPLIT], findings, name=FIT_SPLIT, options=options)
-        fitted = {finding.name: fit_finding(finding, options) for finding in held_out.findings}
+    parts = {split: split_data(rows, findings, name=split, options=options) for split, rows in splits.items()}
+    held_out = parts.get(FIT_SPLIT)
+    fitted = None if held_out is None else {each.name: fit_finding(each, options) for each in held_out.findings}
     ranked = None if options.ranked is None else {_usual_name(split) for split in options.ranked}
     metrics: list[Metric] = []
     flags: list[Flag] = []
     tell = Lines("Scoring", "parts", write=logger.info)
-    for number, (split, rows) in enumerate(splits.items()):
-        tell(number * _PARTS, len(splits) * _PARTS)
+    for number, (split, own) in enumerate(parts.items()):
+        tell(number * _PARTS, len(parts) * _PARTS)
         if ranked is None or split in ranked:
-            metrics += rank_metrics(rows, findings, options, split=split)
+            metrics += rank_metrics(own)
         if split not in (FIT_SPLIT, _TRAIN):
-            held_out_rows = split_data(rows, findings, name=split, options=options)
-            for part, made in enumerate(_fitted_parts(held_out_rows, fitted), start=1):
-                tell(number * _PARTS + part, len(splits) * _PARTS)
+            for part, made in enumerate(_fitted_parts(own, fitted), start=1):
+                tell(number * _PARTS + part, len(parts) * _PARTS)
                 metrics += made
-            audit = audit_split(held_out_rows, fitted=fitted, validation=held_out)
+            audit = audit_split(own, fitted=fitted, validation=held_out)
             metrics += audit.rows
             flags += audit.flags
     return Result(

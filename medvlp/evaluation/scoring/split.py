@@ -105,10 +105,12 @@ class SplitData:
             ),
         )
 
-    def average_row(self, findings: Sequence[Finding], metric: str, label: str) -> Metric:
-        """Return the row of an average over findings, without a value yet."""
+    def average_row(
+        self, findings: Sequence[Finding], metric: str, label: str, *, among: Sequence[Finding] = ()
+    ) -> Metric:
+        """Return the row of an average over findings, without a value yet; over none it is of the rows of `among`."""
         inside = np.zeros(len(self.clusters.patient), bool)
-        for finding in findings:
+        for finding in findings or among:
             inside[finding.at] = True
         n = sum(len(finding.at) for finding in findings) if label == "micro" else int(inside.sum())
         return Metric(
@@ -117,7 +119,7 @@ class SplitData:
             value=None,
             split=self.name,
             policy=self.options.policy,
-            reason=self._why(findings),
+            reason=self._why(findings, among or self.findings),
             interval=ConfidenceInterval(level=self.options.level, method="none", form="none"),
             counts=Counts(
                 n=n,
@@ -128,26 +130,32 @@ class SplitData:
             ),
         )
 
-    def _why(self, findings: Sequence[Finding]) -> str | None:
+    @staticmethod
+    def _why(findings: Sequence[Finding], among: Sequence[Finding]) -> str | None:
         """Return what is to be known of an average, or why there is none."""
         if findings:
             return mean_reason([each.few for each in findings])
-        return "none_large_enough" if any(each.reason is None for each in self.findings) else "no_labels"
+        return "none_large_enough" if any(each.reason is None for each in among) else "no_labels"
 
     def averaged(self) -> list[Finding]:
         """Return the findings that take part in an average."""
         least = self.options.min_positives
         return [each for each in self.findings if each.reason is None and each.positives >= least]
 
+    def in_group(self, group: Group) -> list[tuple[str, Finding]]:
+        """Return the rows of a group, with its name, of each finding that it divides."""
+        found = []
+        for finding in self.findings:
+            if finding.name in group.findings:
+                positive = np.zeros(len(self.clusters.patient), dtype=bool)
+                positive[finding.at] = finding.truth
+                found.append((group.name, finding.subset(group.inside(positive)[finding.at])))
+        return found
+
     def in_groups(self, finding: Finding) -> list[tuple[str, Finding]]:
         """Return the rows of a finding in each group that divides it."""
-        positive = np.zeros(len(self.clusters.patient), dtype=bool)
-        positive[finding.at] = finding.truth
-        return [
-            (group.name, finding.subset(group.inside(positive)[finding.at]))
-            for group in self.groups
-            if finding.name in group.findings
-        ]
+        parts = [part for group in self.groups for part in self.in_group(group)]
+        return [(name, part) for name, part in parts if part.name == finding.name]
 
     def draws(self, statistics: Sequence[Statistic], *, height: int = 1) -> list[FloatArray]:
         """Return several statistics of every resample, ``(resamples, K)`` each; empty where no resamples are wanted.
@@ -187,6 +195,12 @@ def average_weights(findings: Sequence[Finding], label: str) -> FloatArray:
     """Return the weights of findings in the ``macro`` or ``weighted`` average, summing to 1."""
     weights = np.array([1.0 if label == "macro" else float(each.positives) for each in findings])
     return weights / weights.sum()
+
+
+def pooled(name: str, findings: Sequence[Finding]) -> Finding:
+    """Return all rows of several findings as those of one."""
+    parts = ((each.at, each.truth, each.scores, each.patient) for each in findings)
+    return _counted(name, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _packed(rows: KnownRows, clusters: Clusters) -> Finding:
