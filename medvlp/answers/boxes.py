@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -76,10 +75,6 @@ class Boxes(OverPixels):
                 corners = to_source(boxes[there], record_of(sample, "image"), size).double().numpy()
                 found.append(BoxSet(corners, scores[there].double().numpy(), tuple(names[i] for i in there)))
         return Predictions(tuple(sample.id for sample in rows.samples), boxes=tuple(found))
-
-    def released(self) -> Mapping[str, object]:
-        """See `Answer`."""
-        return {"labels": list(self.labels), "part": self.part, "threshold": self.threshold, "nms": self.nms}
 
     def _chosen(self, boxes: Tensor, logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Corners in pixels of the view, scores and classes of the boxes that are told, surest first."""

@@ -106,10 +106,6 @@ class ComClip(OverPixels):
         near = np.stack([self._near(sample, begun) for sample in rows.samples])
         return Predictions(ids, similarity=near, compared=begun.texts)
 
-    def released(self) -> Mapping[str, object]:
-        """See `Answer`."""
-        return {"drawn": self.drawn}
-
     def _plan(self, model: Model) -> Plan:
         return Plan.of(keys("image/raw", "text/raw"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,10 +106,6 @@ class Existence(Answer):
         scores = encoded.part(begun.key.part)[0].float().softmax(dim=-1)[:, 1].tolist()
         rows = [begun.places[name] for name, _ in asked]
         return [Map(seen[row].reshape(encoded.grid), method="cross_attention", score=scores[row]) for row in rows]
-
-    def released(self) -> Mapping[str, object]:
-        """Where it is read, and its findings."""
-        return {"head": self.head, "labels": list(self.labels)}
 
     def _asked(self, model: Model) -> _Asked:
         head = dict(model.heads.items()).get(f"{model.vision_kind}/{self.head}")

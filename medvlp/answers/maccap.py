@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -102,8 +101,3 @@ class MaccapReport(Answer):
                 for place in np.flatnonzero(cosines > best).tolist():
                     texts[index[place]], best[place] = written[place], cosines[place]
         return Predictions(tuple(rows.table.ids), text=tuple(texts))
-
-    def released(self) -> Mapping[str, object]:
-        """Its options."""
-        names = ("head", "regions", "std", "weight", "tries", "longest", "decoding")
-        return {name: getattr(self, name) for name in names}

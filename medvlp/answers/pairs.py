@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -67,7 +67,3 @@ class Pairs(Answer):
     def look(self, model: Model, sample: Sample, begun: Mounted, asked: Sequence[tuple[str, str]]) -> list[Map] | None:
         """Return where the decoder looked for words at their places: the product of both maps, at sum 1."""
         return begun.look(model, sample, asked)
-
-    def released(self) -> Mapping[str, object]:
-        """Return the key of the pair logits."""
-        return {"head": self.head}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,10 +102,6 @@ class Question(Answer):
             scores={text: shares[:, i] for i, text in enumerate(self.answers)},
             text=tuple(self.answers[i] if i >= 0 else "" for i in best.tolist()),
         )
-
-    def released(self) -> Mapping[str, object]:
-        """Its options."""
-        return {"head": self.head, "reads": self.reads, "view": self.view, "answers": list(self.answers)}
 
     def _shares(self, model: TowerModel, column: NDArray[np.float32], questions: Sequence[str]) -> NDArray[np.float64]:
         """Return (N, C) probabilities."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -78,11 +77,6 @@ class Relations(OverPixels):
                 sure, own = scores.double().numpy(), subjects.double().numpy()
                 found.append(RelationSet(corners, sure, own, triplets, *words))
         return Predictions(tuple(sample.id for sample in rows.samples), relations=tuple(found))
-
-    def released(self) -> Mapping[str, object]:
-        """See `Answer`."""
-        words = {"entities": list(self.entities), "predicates": list(self.predicates)}
-        return {**words, "part": self.part, "by": self.by, "most": self.most}
 
     def _chosen(
         self, subjects: Tensor, objects: Tensor, verbs: Tensor

@@ -96,17 +96,6 @@ class Segmentation(OverPixels):
                 masks.append(made)
         return Predictions(tuple(sample.id for sample in rows.samples), masks=tuple(masks))
 
-    def released(self) -> Mapping[str, object]:
-        """See `Answer`."""
-        return {
-            "labels": list(self.labels),
-            "part": self.part,
-            "exclusive": self.exclusive,
-            "threshold": self.threshold,
-            "window": None if self.window is None else list(self.window),
-            "overlap": self.overlap,
-        }
-
     def logits(self, model: Model, batch: Batch) -> Tensor:
         """Return the logits of one picture or volume, (C, H, W) or (C, S, H, W), on the CPU.
 

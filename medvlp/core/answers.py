@@ -20,6 +20,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.map import Map
 from medvlp.core.predictions import Predictions
 from medvlp.core.protocols import Model
+from medvlp.core.registry import options_of
 from medvlp.core.sample import Sample
 from medvlp.core.table import FeatureTable
 
@@ -173,8 +174,12 @@ class Answer(ABC):
         return self
 
     def released(self) -> Mapping[str, object]:
-        """Return the options from which a bundle rebuilds this answer: plain data, no file paths."""
-        return {}
+        """Return the options from which a bundle rebuilds this answer: plain data, no file paths.
+
+        Where an answer does not say otherwise they are its attributes with the names of its options.
+        """
+        options = {parameter.name: getattr(self, parameter.name) for parameter, _ in options_of(type(self))}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,17 @@ def schema(folder: str, name: str) -> type[BaseModel]:
     """Return a pydantic model of a component's options, unknown keys forbidden."""
     target = component(folder, name)
     options: dict[str, Any] = {}
-    for parameter, annotation in _parameters(target):
-        if _given(annotation) is None:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            options[parameter.name] = (annotation, Field(default=default))
+    for parameter, annotation in options_of(target):
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        options[parameter.name] = (annotation, Field(default=default))
     config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
     config |= ConfigDict(validate_default=True, ser_json_inf_nan="constants")
     return create_model(f"{folder}.{name}", __config__=config, **options)
+
+
+def options_of(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any]]:
+    """Return the parameters of a component that a configuration gives, with their annotations."""
+    return [(parameter, annotation) for parameter, annotation in _parameters(target) if _given(annotation) is None]
 
 
 def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collection[str] = ()) -> dict[str, object]:
