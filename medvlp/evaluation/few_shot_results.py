@@ -12,33 +12,29 @@ from numpy.typing import ArrayLike
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.metric_row import is_separated, separated, with_interval
-from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result, Role
-from medvlp.statistics.bootstrap import Clusters, bootstrap, count_patients, patient_clusters
-from medvlp.statistics.few import TOO_FEW, few_reason, mean_reason
+from medvlp.evaluation.results import Metric, Result, Role
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.split import Finding, SplitData, finding_of
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.intervals import DEFAULT_FORM, interval_of
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """One finding and number of shots, or the macro average (no truth): the AUROC of every draw.
+class _Drawn:
+    """The AUROC of every draw of one finding and number of shots, or their mean over findings.
 
     Attributes:
-        point: ``(draws,)``; None where the test has one class.
+        point: ``(draws,)``.
         resampled: ``(resamples, draws)``.
-        smaller: patients of the smaller class.
+        smaller: patients of the smaller class, of a mean summed.
     """
 
-    label: str
-    n: int
-    positives: int
-    patients: int
-    reason: str | None
-    point: FloatArray | None = None
-    resampled: FloatArray | None = None
-    smaller: int = 0
-    labels_used: int | None = None
+    point: FloatArray
+    resampled: FloatArray
+    smaller: int
 
 
 def evaluate_few_shot(
@@ -88,36 +84,18 @@ def evaluate_few_shot(
     truths = {label: _truth(label, labels, patients, scores[label]) for label in scores}
     any_positive = np.any([truth == 1 for truth in truths.values()], axis=0)
     clusters = patient_clusters(np.asarray(patients).astype(str), any_positive)
+    findings = tuple(_finding(label, truth, clusters) for label, truth in truths.items())
+    options = ScoreOptions(seed=seed, resamples=resamples, min_positives=min_positives)
+    data = SplitData(split, findings, clusters, (), options)
     rows: list[Metric] = []
     for shots in sorted({count for found in scores.values() for count in found}):
-        columns = [
-            _column(label, truths[label], found[shots], clusters, resamples=resamples, seed=seed)
-            for label, found in scores.items()
-            if shots in found
-        ]
-        averaged = [each for each in columns if each.point is not None and each.positives >= min_positives]
+        metric, here = f"auroc@{shots}", [each for each in findings if shots in scores[each.name]]
+        drawn = {each.name: _drawn(each, scores[each.name][shots], data) for each in here if each.reason is None}
+        made = [(data.row(each, metric), drawn.get(each.name)) for each in here]
+        averaged = [each for each in data.averaged() if each.name in drawn]
         if averaged:
-            known = np.any([np.isin(truths[each.label], (0.0, 1.0)) for each in averaged], axis=0)
-            columns.append(_macro(averaged, int(known.sum()), count_patients(clusters.patient[known])))
-        for column in columns:
-            row = Metric(
-                metric=f"auroc@{shots}",
-                label=column.label,
-                value=None,
-                split=split,
-                chance=0.5,
-                reason=column.reason,
-                interval=ConfidenceInterval(method="none", form="none"),
-                counts=Counts(
-                    n=column.n,
-                    positives=column.positives,
-                    patients=column.patients,
-                    labels_used=column.labels_used,
-                    min_positives=min_positives if column.labels_used is not None and min_positives > 1 else None,
-                    prevalence=column.positives / column.n if column.labels_used is None and column.n else None,
-                ),
-            )
-            rows.append(_measured(row, column, seed))
+            made.append((data.average_row(averaged, metric, "macro"), _mean([drawn[each.name] for each in averaged])))
+        rows += [_measured(replace(row, chance=0.5), each, seed) for row, each in made]
     return Result(
         name=name,
         title=title,
@@ -139,66 +117,50 @@ def _truth(
     return truth
 
 
-def _column(
-    label: str, truth: FloatArray, scores: FloatArray, clusters: Clusters, *, resamples: int, seed: int
-) -> _Column:
+def _finding(label: str, truth: FloatArray, clusters: Clusters) -> Finding:
     at = np.flatnonzero(np.isin(truth, (0.0, 1.0)))
-    positive, patient = truth[at] == 1, clusters.patient[at]
-    classes = [count_patients(patient[positive == side]) if (positive == side).any() else 0 for side in (True, False)]
-    column = _Column(label, len(at), int(positive.sum()), count_patients(patient), few_reason(*classes))
-    if min(classes) == 0:
-        return replace(column, reason="no_negatives" if classes[0] else "no_positives" if len(at) else "no_rows")
-    ranked = [rank_rows(positive, draw[at], patient) for draw in scores]
+    scores = np.full(len(at), np.nan)  # every draw has its own
+    return finding_of(label, at, truth[at] == 1, scores, clusters.patient[at])
+
+
+def _drawn(finding: Finding, scores: FloatArray, data: SplitData) -> _Drawn:
+    ranked = [rank_rows(finding.truth, draw[finding.at], finding.patient) for draw in scores]
 
     def statistic(weights: FloatArray) -> FloatArray:
         counts = np.ascontiguousarray(weights.T, dtype=np.int32)
         return np.stack([each.draws(counts)[:, 0] for each in ranked], axis=1)
 
-    return replace(
-        column,
-        point=statistic(np.ones((clusters.patients, 1)))[0],
-        resampled=bootstrap(statistic, clusters, resamples=resamples, seed=seed) if resamples else None,
-        smaller=min(classes),
-    )
+    point = statistic(np.ones((data.clusters.patients, 1)))[0]
+    return _Drawn(point, data.draws([statistic])[0], finding.smaller)
 
 
-def _macro(columns: Sequence[_Column], n: int, patients: int) -> _Column:
+def _mean(drawn: Sequence[_Drawn]) -> _Drawn:
     """Return the mean over findings, draw by draw and resample by resample."""
-    resampled = [each.resampled for each in columns if each.resampled is not None]
-    return _Column(
-        label="macro",
-        n=n,
-        positives=sum(each.positives for each in columns),
-        patients=patients,
-        reason=mean_reason([each.reason for each in columns]),
-        point=np.mean([each.point for each in columns if each.point is not None], axis=0),
-        resampled=np.mean(resampled, axis=0) if resampled else None,
-        smaller=sum(each.smaller for each in columns),
-        labels_used=len(columns),
-    )
+    point, resampled = ([each.point for each in drawn], [each.resampled for each in drawn])
+    return _Drawn(np.mean(point, axis=0), np.mean(resampled, axis=0), sum(each.smaller for each in drawn))
 
 
-def _measured(row: Metric, column: _Column, seed: int) -> Metric:
+def _measured(row: Metric, drawn: _Drawn | None, seed: int) -> Metric:
     """Return the row with the mean over draws, its interval over patients and draws, and the draws' spread."""
-    if column.point is None:
+    if drawn is None:
         return row
-    draws, value = len(column.point), float(column.point.mean())
+    draws, value = len(drawn.point), float(drawn.point.mean())
     tail = (1 - row.interval.level) / 2
-    low, high = np.quantile(column.point, [tail, 1 - tail])
+    low, high = np.quantile(drawn.point, [tail, 1 - tail])
     row = replace(
         row,
         value=value,
         counts=replace(row.counts, draws=draws),
         interval=replace(row.interval, draws_low=float(low), draws_high=float(high)),
     )
-    if column.resampled is None or row.reason in TOO_FEW:
+    if not len(drawn.resampled) or row.reason in TOO_FEW:
         return row
     # The same draws of draws for every finding and number of shots, as the same patients are drawn for all.
-    drawn = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(column.resampled), draws))
-    means = np.take_along_axis(column.resampled, drawn, axis=1).mean(axis=1)
+    again = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(drawn.resampled), draws))
+    means = np.take_along_axis(drawn.resampled, again, axis=1).mean(axis=1)
     if is_separated(value, means):
         return separated(row)
-    found = interval_of(means, value=value, form=DEFAULT_FORM, level=row.interval.level, patients=column.smaller)
+    found = interval_of(means, value=value, form=DEFAULT_FORM, level=row.interval.level, patients=drawn.smaller)
     return with_interval(row, found, method="patient_draw_bootstrap", form=DEFAULT_FORM)
 
 

@@ -7,18 +7,19 @@ a table that does not give it back is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.provenance import hash_of
-from medvlp.evaluation.predictions import KnownRows, check_policy, groups_of, known_rows
+from medvlp.evaluation.predictions import check_policy
 from medvlp.evaluation.results import Metric, Result
-from medvlp.statistics.bootstrap import Clusters, count_patients, patient_clusters
+from medvlp.evaluation.scoring.options import ScoreOptions
+from medvlp.evaluation.scoring.split import SplitData, split_data
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 from medvlp.statistics.table import rank_metrics
@@ -95,53 +96,35 @@ def _ranking(table: pd.DataFrame, row: Metric, reported: Sequence[Metric]) -> Re
     findings = [name for name in names if f"score:{name}" in table]
     if not len(table) or (row.label != "macro" and row.label not in findings):
         return None
-    parsed = {finding: known_rows(table, finding, policy=check_policy(row.policy)) for finding in findings}
-    clusters = patient_clusters(
-        table["patient_id"].astype(str), np.any([each.positive for each in parsed.values()], axis=0)
-    )
-    inside = _inside(table, row.group, parsed)
-    ranked, fewest = [], len(table)
-    for finding in _averaged(row, parsed, reported) if row.label == "macro" else [row.label]:
-        if finding not in inside:
-            continue
-        rows = np.flatnonzero(parsed[finding].known & inside[finding])
-        truth = parsed[finding].positive[rows]
-        if not truth.any() or truth.all():
-            continue
-        patient = clusters.patient[rows]
-        ranked.append(rank_rows(truth, parsed[finding].scores[rows], patient))
-        fewest = min(fewest, count_patients(patient[truth]), count_patients(patient[~truth]))
-    if not ranked:
+    options = ScoreOptions(policy=check_policy(row.policy), min_positives=row.counts.min_positives or 1)
+    data = split_data(table, findings, name=row.split, options=options)
+    members = list(data.findings)
+    if row.group is not None:
+        members = [part for group in data.groups if group.name == row.group for _, part in data.in_group(group)]
+    wanted = _averaged(row, data, reported) if row.label == "macro" else {row.label}
+    chosen = [each for each in members if each.name in wanted and each.reason is None]
+    if not chosen:
         return None
+    ranked = [rank_rows(each.truth, each.scores, each.patient) for each in chosen]
     at = list(rank_metrics()).index(row.metric)
 
     def draw(weights: FloatArray) -> FloatArray:
         whole = np.ascontiguousarray(weights.T).astype(np.int32)
         return np.mean([rows.draws(whole)[:, at] for rows in ranked], axis=0)
 
-    known = {finding: np.where(each.known, each.positive, -1).tolist() for finding, each in parsed.items()}
+    known = {each.name: [each.at.tolist(), each.truth.tolist()] for each in data.findings}
     facts = [table["id"].astype(str).tolist(), table["patient_id"].astype(str).tolist(), known]
-    return Redrawn(hash_of(facts), fewest, clusters, draw)
+    return Redrawn(hash_of(facts), min(each.smaller for each in chosen), data.clusters, draw)
 
 
-def _averaged(row: Metric, parsed: Mapping[str, KnownRows], reported: Sequence[Metric]) -> list[str]:
+def _averaged(row: Metric, data: SplitData, reported: Sequence[Metric]) -> set[str]:
     """Return the findings of a mean: common enough among everybody, and in a group those that it has a number of."""
-    common = [name for name, each in parsed.items() if each.positive.sum() >= (row.counts.min_positives or 1)]
+    common = {each.name for each in data.averaged()}
     if row.group is None:
         return common
     place = (row.metric, row.split, row.group)
-    given = {
-        each.label for each in reported if (each.metric, each.split, each.group) == place and each.value is not None
-    }
-    return [name for name in common if name in given]
-
-
-def _inside(table: pd.DataFrame, name: str | None, parsed: Mapping[str, KnownRows]) -> dict[str, NDArray[np.bool_]]:
-    """Return the rows of a group for each finding that it divides."""
-    if name is None:
-        return {finding: np.ones(len(table), dtype=bool) for finding in parsed}
-    groups = [group for group in groups_of(table, list(parsed)) if group.name == name]
-    return {finding: group.inside(parsed[finding].positive) for group in groups for finding in group.findings}
+    given = (each for each in reported if (each.metric, each.split, each.group) == place and each.value is not None)
+    return common & {each.label for each in given}
 
 
 def _retrieval(table: pd.DataFrame, row: Metric) -> Redrawn | None:

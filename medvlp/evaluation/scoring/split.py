@@ -59,7 +59,7 @@ class Finding:
 
     def subset(self, rows: NDArray[np.bool_]) -> Finding:
         """Return the rows for which a mask ``(n,)`` is true."""
-        return _counted(self.name, self.at[rows], self.truth[rows], self.scores[rows], self.patient[rows])
+        return finding_of(self.name, self.at[rows], self.truth[rows], self.scores[rows], self.patient[rows])
 
 
 @dataclass(frozen=True)
@@ -200,16 +200,17 @@ def average_weights(findings: Sequence[Finding], label: str) -> FloatArray:
 def pooled(name: str, findings: Sequence[Finding]) -> Finding:
     """Return all rows of several findings as those of one."""
     parts = ((each.at, each.truth, each.scores, each.patient) for each in findings)
-    return _counted(name, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return finding_of(name, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _packed(rows: KnownRows, clusters: Clusters) -> Finding:
     at = np.flatnonzero(rows.known)
-    return _counted(rows.finding, at, rows.positive[at], rows.scores[at], clusters.patient[at])
+    return finding_of(rows.finding, at, rows.positive[at], rows.scores[at], clusters.patient[at])
 
 
-def _counted(
+def finding_of(
     name: str, at: NDArray[np.int64], truth: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np.int64]
 ) -> Finding:
+    """Return rows, counted; arguments as of `Finding`."""
     few = few_reason(count_patients(patient[truth]), count_patients(patient[~truth]))
     return Finding(name, at, truth, scores, patient, int(truth.sum()), count_patients(patient), few)
