@@ -25,7 +25,6 @@ from medvlp.models.architectures._standing import Standing, join_parts
 from medvlp.models.bank import Bank
 from medvlp.models.encoders._norm import by_running_statistics
 from medvlp.models.encoders._text import TextEncoder
-from medvlp.models.encoders.biovil_t import BioVilT
 from medvlp.models.encoders.slices import SliceEncoder
 from medvlp.text.tokenizers import Tokenizer
 
@@ -163,10 +162,9 @@ class TowerModel(HeadedModel):
             values, owner, mask = tokens.ids, column.owner, tokens.mask
         if self.standing:
             positions = batch.positions if images is None else torch.zeros_like(images.owner)
-            if isinstance(tower, SliceEncoder):
-                tower.draws = self.draws
-            packed = mask if isinstance(tower, SliceEncoder | BioVilT) else None
-            real = 1 if packed is None else packed.sum(1)  # slices: its rows
+            real: int | Tensor = 1
+            if isinstance(tower, SliceEncoder):  # slices: its rows
+                tower.draws, real = self.draws, 1 if mask is None else mask.sum(1)
             self.draws.enter(recipe.view, positions, owner.repeat_interleave(real), asked=recipe.patched, images=images)
         other = blank or self.standing or len(self.shared) or not (mask is None or recipe.kind == "text")
         memory = None if other or position is not None else self.remembered

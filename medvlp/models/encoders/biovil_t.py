@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -12,14 +11,12 @@ from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import Attention, mlp, refuse_heads
-from medvlp.models.encoders._build import build_tower
-from medvlp.models.encoders.slices import unpacked
+from medvlp.models.encoders.slices import SliceEncoder, unpacked
 
 
-class BioVilT(Encoder):
+class BioVilT(SliceEncoder):
     r"""Stacks (R, 2, C, H, W) of the current picture and the prior -> tokens (R, n, 2 W); `pooled` is their mean.
 
     A token is that of a place, [p, d]: p what the current picture shows there, d how that differs from the prior. With
@@ -60,7 +57,6 @@ class BioVilT(Encoder):
         (torch.Size([2, 4, 32]), (2, 2), True)
     """
 
-    kinds = ("stack",)
     offers = frozenset({"pooled", "tokens", "mask"})
 
     def __init__(
@@ -75,11 +71,10 @@ class BioVilT(Encoder):
         seed: Annotated[int, FromModel("seed")] = 0,
         where: Annotated[str, FromModel("where")] = "model.vision",
     ) -> None:
-        super().__init__()
         refuse_heads(heads, width, of="biovil_t")
-        _, tower, self._released = build_tower(slice, ("image",), seed=seed, where=f"{where}.slice")
-        self.slice: Encoder = tower
-        self.to_tokens = nn.Linear(tower.token_width, width, bias=False)
+        super().__init__(slice=slice, seed=seed, where=where)
+        self.levels, self.offers = (), BioVilT.offers  # both pictures in one: maps of a single one are not offered
+        self.to_tokens = nn.Linear(self.slice.token_width, width, bias=False)
         self.missing = nn.Parameter(nn.init.trunc_normal_(torch.empty(width), std=0.02))
         self.order = nn.Parameter(nn.init.trunc_normal_(torch.empty(2, width), std=0.02))
         self.layers = nn.ModuleList(PairLayer(width, heads, mlp_ratio, dropout) for _ in range(layers))
@@ -122,18 +117,6 @@ class BioVilT(Encoder):
         for layer in self.layers:
             seen = layer(seen, beside)
         return self.norm(seen)[:, : current.shape[1]]
-
-    def sites(self) -> Mapping[str, Site]:
-        """Those of the tower."""
-        return self.slice.sites()
-
-    def blank(self, device: torch.device) -> Tensor:
-        """One black picture without a prior."""
-        return self.slice.blank(device)[:, None]
-
-    def released(self) -> Mapping[str, object]:
-        """See `Encoder`."""
-        return {"slice": self._released}
 
 
 def reads_priors(model: nn.Module) -> bool:
