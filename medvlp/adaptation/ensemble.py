@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from medvlp.evaluation.linear_classifier import STRENGTHS
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class Ensemble(Adapter):
     """Log-odds of the linear probe plus ``a`` times ``100 x t`` of text vectors t; C and a are chosen for each finding.
 
@@ -33,14 +35,9 @@ class Ensemble(Adapter):
     axes: ClassVar[tuple[str, ...]] = ("strengths", "weights")
     needs_words: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        strengths: Positive = STRENGTHS,
-        weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.0, 0.03, 0.1, 0.3, 1.0),
-        refit: bool = True,
-    ) -> None:
-        self.strengths, self.weights, self.refit = strengths, weights, refit
+    strengths: Positive = STRENGTHS
+    weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.0, 0.03, 0.1, 0.3, 1.0)
+    refit: bool = True
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from medvlp.evaluation.linear_classifier import standard_of
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class Gda(Adapter):
     r"""Two Gaussians of one covariance a finding, on top of the zero-shot score of words (Wang et al. 2024).
 
@@ -38,15 +40,10 @@ class Gda(Adapter):
 
     title: ClassVar[str] = "Gaussian discriminants"
 
-    def __init__(
-        self,
-        *,
-        ridges: Positive = (10.0, 1.0, 0.1, 0.01),
-        weights: Positive = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
-        standardise: bool = True,
-        refit: bool = True,
-    ) -> None:
-        self.ridges, self.weights, self.standardise, self.refit = ridges, weights, standardise, refit
+    ridges: Positive = (10.0, 1.0, 0.1, 0.01)
+    weights: Positive = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+    standardise: bool = True
+    refit: bool = True
 
     def grid(self, words: FloatArray | None) -> Sequence[tuple[float, float]]:
         """The grid of ridge strengths and text weights to choose from."""

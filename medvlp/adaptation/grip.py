@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from medvlp.adaptation.linear import start_of
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class Grip(Adapter):
     """Class vectors of words tuned on labels and on pseudo-labels of the rows without (Menghini et al. 2023, GRIP).
 
@@ -44,16 +46,11 @@ class Grip(Adapter):
     axes: ClassVar[tuple[str, ...]] = ("epochs",)
     needs_words: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        rounds: Annotated[int, Field(ge=1)] = 10,
-        epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40),
-        prior: Annotated[float, Field(gt=0, lt=1)] | None = None,
-        rate: Annotated[float, Field(gt=0)] = 1e-1,
-        refit: bool = True,
-    ) -> None:
-        self.rounds, self.epochs, self.prior, self.rate, self.refit = rounds, epochs, prior, rate, refit
+    rounds: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 40)
+    prior: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rate: Annotated[float, Field(gt=0)] = 1e-1
+    refit: bool = True
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[int]

@@ -100,6 +100,7 @@ class KnnProbe(Answer):
         return {label: votes[0] for label, votes in _votes(rows, training, asked, self.temperature)}
 
 
+@dataclass(kw_only=True, eq=False)
 class Knn:
     """Weighted k-nearest-neighbour classifier (Wu et al. 2018, sec. 3.4; with T = 0.07 as in DINO, Caron et al. 2021).
 
@@ -120,14 +121,9 @@ class Knn:
         1.0
     """
 
-    def __init__(
-        self,
-        *,
-        neighbours: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 20, 100, 200),
-        temperature: Annotated[float, Field(gt=0)] = 0.07,
-        refit: bool = True,
-    ) -> None:
-        self.neighbours, self.temperature, self.refit = neighbours, temperature, refit
+    neighbours: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10, 20, 100, 200)
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    refit: bool = True
 
     def fit(self, train: ProbeTable, validation: ProbeTable, bank: Mapping[str, np.ndarray]) -> KnnProbe:
         """Keep `train`, choose k on `validation`, keep both; `bank` is not looked at.

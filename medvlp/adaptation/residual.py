@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class Residual(Adapter):
     """Features with a trained bottleneck mixed in, before the zero-shot classifier (Gao et al. 2023, CLIP-Adapter).
 
@@ -39,16 +41,11 @@ class Residual(Adapter):
     axes: ClassVar[tuple[str, ...]] = ("ratios", "epochs")
     apart: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        *,
-        ratios: Positive = (0.2, 0.6),
-        epochs: Epochs = (10, 40),
-        hidden: Annotated[int, Field(ge=1)] = 64,
-        rate: Annotated[float, Field(gt=0)] = 1e-3,
-        refit: bool = True,
-    ) -> None:
-        self.ratios, self.epochs, self.hidden, self.rate, self.refit = ratios, epochs, hidden, rate, refit
+    ratios: Positive = (0.2, 0.6)
+    epochs: Epochs = (10, 40)
+    hidden: Annotated[int, Field(ge=1)] = 64
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    refit: bool = True
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, int]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from medvlp.adaptation.linear import own_standard, start_of
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class Tip(Adapter):
     """A cache of the training rows on top of the zero-shot score (Zhang et al. 2022, Tip-Adapter, eq. 3 to 6).
 
@@ -38,14 +40,9 @@ class Tip(Adapter):
     axes: ClassVar[tuple[str, ...]] = ("sharpness", "weights")
     apart: ClassVar[tuple[str, ...]] = ("output.weight", "output.bias", "weight", "sharpness")
 
-    def __init__(
-        self,
-        *,
-        sharpness: Positive = (1.0, 3.0, 5.5, 10.0),
-        weights: Positive = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-        refit: bool = True,
-    ) -> None:
-        self.sharpness, self.weights, self.refit = sharpness, weights, refit
+    sharpness: Positive = (1.0, 3.0, 5.5, 10.0)
+    weights: Positive = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    refit: bool = True
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from medvlp.adaptation.tip import cache_of, with_strength
 from medvlp.statistics.metrics import FloatArray
 
 
+@dataclass(kw_only=True, eq=False)
 class TipTuned(Adapter):
     """The cache of `tip` with trained keys (Zhang et al. 2022, Tip-Adapter-F); their labels stay as they are.
 
@@ -36,16 +38,11 @@ class TipTuned(Adapter):
     axes: ClassVar[tuple[str, ...]] = ("sharpness", "weights", "epochs")
     apart: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        *,
-        sharpness: Positive = (1.0, 3.0),
-        weights: Positive = (0.03, 0.3),
-        epochs: Epochs = (5, 20),
-        rate: Annotated[float, Field(gt=0)] = 1e-3,
-        refit: bool = True,
-    ) -> None:
-        self.sharpness, self.weights, self.epochs, self.rate, self.refit = sharpness, weights, epochs, rate, refit
+    sharpness: Positive = (1.0, 3.0)
+    weights: Positive = (0.03, 0.3)
+    epochs: Epochs = (5, 20)
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    refit: bool = True
 
     def candidates(
         self, rows: FloatArray, labels: FloatArray, words: FloatArray | None, grid: Sequence[tuple[float, float, int]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -19,6 +20,7 @@ from medvlp.models.surgery.learn_masks import Gated
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+@dataclass(kw_only=True, eq=False)
 class WeightInheritance:
     """Take blocks, attention heads and hidden channels out of a tower; what stays has the weights that it had.
 
@@ -51,18 +53,10 @@ class WeightInheritance:
         [0, 2, 4]
     """
 
-    def __init__(
-        self,
-        *,
-        kind: str,
-        layers: Annotated[int, Field(ge=1)] | Sequence[int] | None = None,
-        heads: Share = 1.0,
-        channels: Share = 1.0,
-    ) -> None:
-        self.kind = kind
-        self.layers = layers
-        self.heads = heads
-        self.channels = channels
+    kind: str
+    layers: Annotated[int, Field(ge=1)] | Sequence[int] | None = None
+    heads: Share = 1.0
+    channels: Share = 1.0
 
     def __call__(self, model: TowerModel) -> None:
         """Change the model's tower."""
