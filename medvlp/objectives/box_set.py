@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -13,10 +12,9 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
-from medvlp.core.keys import Key, keys, parse_key
-from medvlp.core.sample import Column
+from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._box_match import match
+from medvlp.objectives._box_match import Truth, match, truths_of
 from medvlp.objectives._labelled import Labelled
 
 
@@ -88,7 +86,7 @@ class BoxSet(Labelled):
     def forward(self, ctx: Context) -> Terms:
         """Return the three terms."""
         boxes, logits, earlier = (ctx[f"{self.key}{part}"] for part in ("", "_logits", "_layers"))
-        truths = true_boxes(ctx, self.key, self.labels)
+        truths = truths_of(ctx, self.key, self.labels)
         layers = [(boxes, logits), *((each[..., :4], each[..., 4:]) for each in earlier.unbind(1))]
         sums = torch.stack([self._sums(*layer, truths) for layer in layers])  # (L, 4)
         count = boxes.new_tensor(float(sum(len(truth.boxes) for truth in truths)))
@@ -119,59 +117,3 @@ class BoxSet(Labelled):
             overlap = generalized_box_iou_loss(*corners, reduction="sum")
             total = total + torch.stack([(found - drawn).abs().sum(), overlap, (losses * weights).sum(), weights.sum()])
         return total
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What one view holds.
-
-    Attributes:
-        boxes: (n, 4) cx, cy, w, h in [0, 1].
-        classes: (n,) of the boxes.
-        known: (K,) bool, of which classes it is known where they are.
-    """
-
-    boxes: Tensor
-    classes: Tensor
-    known: Tensor
-
-
-def true_boxes(ctx: Context, key: str, labels: Sequence[str]) -> list[Truth]:
-    """Return what each own row of a key holds, its boxes label by label.
-
-    Args:
-        key: of an image view.
-        labels: K classes, fields ``boxes.LABEL``.
-    """
-    rows = ctx[key]
-    if not len(rows):
-        return []
-    pixels, owner = ctx.batch[parse_key(key).view].values, ctx.owner(key).tolist()
-    assert isinstance(pixels, Tensor)
-    size = rows.new_tensor((pixels.shape[-1], pixels.shape[-2]) * 2)
-    columns = [ctx.batch.columns.get(f"boxes.{label}") for label in labels]
-    found = []
-    for row, sample in enumerate(owner):
-        place = row - owner.index(sample)
-        each = [_boxes_of(column, sample, place) for column in columns]
-        parts = [rows.new_zeros(0, 4) if b is None else b.to(rows) / size for b in each]
-        counts = torch.tensor([len(b) for b in parts], device=rows.device)
-        corners = torch.cat(parts)
-        middle, side = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-        classes = torch.arange(len(parts), device=rows.device).repeat_interleave(counts)
-        known = torch.tensor([b is not None for b in each], device=rows.device)
-        found.append(Truth(torch.cat([middle, side], dim=1), classes, known))
-    return found
-
-
-def _boxes_of(column: Column | None, sample: int, place: int) -> Tensor | None:
-    """Boxes of one view of a sample, (n, 4); None where it is not known where they are."""
-    if column is None or (column.known is not None and not bool(column.known[sample])):
-        return None
-    here = column.owner == sample
-    # Without word of it, what has a box is known.
-    if column.known is None and not bool(here.any()):
-        return None
-    values = column.values
-    assert isinstance(values, Tensor)
-    return values[here if column.place is None else here & (column.place == place)]

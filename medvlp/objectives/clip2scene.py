@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +11,18 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
-from medvlp.core.encoded import Encoded, unit
+from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys, parse_key
-from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.models.encoders.slices import unpacked
-from medvlp.models.heads._dense import resize
 from medvlp.models.heads._regions import map_of
 from medvlp.models.heads.voxel_texts import VoxelTexts
+from medvlp.objectives._labelled import Labelled
+from medvlp.objectives._voxels import agreement, projected, spread
 from medvlp.state._model_teacher import ModelTeacher
 
 
-class Clip2scene(Objective):
+class Clip2scene(Labelled):
     r"""Semantic and spatial consistency of voxels with the words that a 2D teacher gives their slices.
 
     With T (K, D) the teacher's unit vectors of class texts and u_n those of its cells, as in MaskCLIP (Zhou et al.
@@ -70,6 +69,9 @@ class Clip2scene(Objective):
         ['frozen:bank.regions/embedding', 'frozen:image.slices/tokens']
     """
 
+    scope: Literal["batch", "sample"] = "batch"
+    answer = "segmentation"
+
     def __init__(
         self,
         *,
@@ -84,29 +86,21 @@ class Clip2scene(Objective):
         cell: tuple[int, int, int] = (3, 2, 2),
         own_from: Annotated[int, Field(ge=0)] | None = None,
     ) -> None:
-        super().__init__()
         if not labels or min(cell) < 1:
             raise ConfigError("Objective 'clip2scene' needs labels, and a cell of at least one voxel along each axis.")
-        self.teacher, self.labels, self.view, self.slices = teacher, tuple(labels), view, slices
+        own = {**head, "name": "voxel_texts"}
+        super().__init__(objective="clip2scene", labels=labels, view=view, part=part, head=own, more=1)
+        self.teacher, self.slices, self.cell, self.own_from = teacher, slices, tuple(cell), own_from
         self.bank, self.cells = f"{teacher}:bank.{bank}/embedding", f"{teacher}:{slices}/{cells}"
-        self.part, self.key, self.cell, self.own_from = part, f"{view}/{part}", tuple(cell), own_from
-        self.head = HeadSpec("voxel_texts", {**head, "classes": len(labels) + 1}, keep=True)
+        self.asked = {"exclusive": True}
 
     def needs(self) -> frozenset[Key]:
         """The teacher's cells and texts, and what the head gives."""
         return keys(self.cells, self.bank, self.view, self.key, f"{self.key}_meaning", f"{self.key}_place")
 
-    def heads(self) -> Mapping[str, HeadSpec]:
-        """The head."""
-        return {self.part: self.head}
-
     def data_views(self) -> Sequence[Mapping[str, object]]:
         """What makes images of slices."""
         return ({"name": "every_slice", "field": self.view, "to": self.slices},)
-
-    def answers(self) -> Sequence[AnswerSpec]:
-        """Masks, of exclusive classes."""
-        return (AnswerSpec("segmentation", {"part": self.part, "labels": list(self.labels), "exclusive": True}),)
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two terms."""
@@ -148,95 +142,3 @@ class Clip2scene(Objective):
             )
         maps, real = spread(map_of(scores, ctx.grid(self.cells)), there, meaning.shape[2:])
         return maps.argmax(1), real
-
-
-@torch.no_grad()
-def projected(teacher: ModelTeacher, tokens: Tensor) -> Tensor:
-    """Return what a teacher's projection makes of pictures all of whose cells are one token, (N, M, W) -> (N, M, D).
-
-    Its pooled vector is then that token, as often as poolings and columns stand side by side in it.
-
-    Raises:
-        ConfigError: if the projection does not read the pooled vector, or another width.
-    """
-    raw = dict(teacher.model.heads.items()).get("image/raw")
-    tower = teacher.model.get_submodule("towers").get_submodule("image")
-    width = cast("int", tower.width)
-    if raw is None or raw.reads != ("pooled",) or width % tokens.shape[2]:
-        raise ConfigError(
-            "The teacher of clip2scene projects no single cells: name its part that does as `cells`, such as local."
-        )
-    flat = tokens.flatten(0, 1).repeat(1, width // tokens.shape[2])
-    rows = Encoded(owner=torch.arange(len(flat), device=flat.device), pooled=flat)
-    return raw(rows, "raw")["raw"].unflatten(0, tokens.shape[:2])
-
-
-def spread(maps: Tensor, real: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Bring maps of slices to the voxels of volumes, (R, K, s, h, w), and tell which voxels are real, (R, s, h, w).
-
-    Args:
-        maps: (N, K, rows, columns), of all real slices one after the other.
-        real: (R, S) bool, N of them True.
-        size: s, h, w.
-
-    Example:
-        >>> maps, real = spread(torch.ones(1, 1, 1, 1), torch.tensor([[True, False]]), (2, 1, 2))
-        >>> maps.flatten().tolist(), real.flatten().tolist()
-        ([1.0, 1.0, 0.0, 0.0], [True, True, False, False])
-    """
-    there = real[:, None, :, None, None].to(maps).expand(-1, -1, -1, *size[1:])
-    return resize(unpacked(maps, real).transpose(1, 2), size), resize(there, size)[:, 0] > 0.5
-
-
-def cells_of(values: Tensor, cell: Sequence[int]) -> Tensor:
-    """Cut (R, C, s, h, w) into blocks, padded with zeros at the end: (blocks, voxels of a block, C).
-
-    Example:
-        >>> cells_of(torch.arange(8.0).view(1, 1, 2, 2, 2), (2, 1, 2))[..., 0].tolist()
-        [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]
-    """
-    pad = [(-n) % c for n, c in zip(values.shape[2:], cell, strict=True)]
-    whole = F.pad(values, (0, pad[2], 0, pad[1], 0, pad[0])) if any(pad) else values
-    for axis, side in zip((2, 4, 6), cell, strict=True):
-        whole = whole.unflatten(axis, (-1, side))
-    return whole.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(0, 3).flatten(1, 3)
-
-
-def grouped(vectors: Tensor, texts: Tensor, labels: Tensor, real: Tensor) -> Tensor:
-    """Return of each voxel the weighted mean of those of its block with its label, (C, n, D).
-
-    Weights are the softmax, over them, of their products with the label's text.
-
-    Args:
-        vectors: (C, n, D).
-        texts: (K, D).
-        labels: (C, n).
-        real: (C, n) bool; others weigh nothing.
-
-    Example:
-        >>> vectors = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [9.0, 9.0]]])
-        >>> there = torch.tensor([[True, True, False]])
-        >>> grouped(vectors, torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.int64), there)[0, 0].tolist()
-        [2.0, 0.0]
-    """
-    scores = (vectors * texts[labels]).sum(2)
-    same = (labels[:, :, None] == labels[:, None]) & real[:, None]
-    same = same | torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
-    return scores[:, None].masked_fill(~same, float("-inf")).softmax(2) @ vectors
-
-
-def agreement(
-    place: Tensor, texts: Tensor, labels: Tensor, real: Tensor, *, cell: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return the product of each voxel with the mean `grouped` of its block, (C, n), and which are real.
-
-    Args:
-        place: (R, D, s, h, w).
-        texts: (K, D).
-        labels: (R, s, h, w).
-        real: (R, s, h, w) bool.
-        cell: slices, rows and columns of a block.
-    """
-    blocks = [cells_of(each, cell) for each in (place, labels[:, None], real[:, None].to(labels))]
-    vectors, own, there = blocks[0], blocks[1][..., 0], blocks[2][..., 0] > 0
-    return (grouped(vectors, texts, own, there) * vectors).sum(2), there

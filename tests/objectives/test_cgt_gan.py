@@ -15,7 +15,8 @@ from medvlp.core.encoded import Encoded, unit
 from medvlp.core.keys import parse_key
 from medvlp.models.heads.critic import Critic
 from medvlp.models.heads.generator import Generator
-from medvlp.objectives.cgt_gan import CgtGan, clip_agg, whole_texts
+from medvlp.objectives._rewards import clip_agg, whole_texts
+from medvlp.objectives.cgt_gan import CgtGan
 from tests.models.words import HashWords, SpokenWords
 
 V, D = 7, 6

@@ -13,7 +13,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Plan, keys, parse_key
 from medvlp.models.heads.voxel_texts import VoxelTexts
-from medvlp.objectives.clip2scene import Clip2scene, cells_of, grouped, projected
+from medvlp.objectives._voxels import cells_of, grouped, projected
+from medvlp.objectives.clip2scene import Clip2scene
 from medvlp.state.frozen import Frozen
 from tests.models.words import dual
 

@@ -9,8 +9,9 @@ import torch
 from medvlp.core import Context
 from medvlp.core.encoded import unit
 from medvlp.objectives import _similarity
+from medvlp.objectives._masked_softmax import log_partition
 from medvlp.objectives.sinkhorn_prototypes import SinkhornPrototypes
-from medvlp.objectives.swav import Swav, log_partition
+from medvlp.objectives.swav import Swav
 from tests.objectives.test_sinkhorn_prototypes import WIDTH, K, context, entropy, head, reference, rows_of
 
 PART = "swav_rows"
