@@ -87,21 +87,27 @@ def pairs(
 
 
 class Paired(Objective):
-    """Pictures and texts of which it is known who belongs to whom; arguments as of `Clip`."""
+    """Pictures and texts of which it is known who belongs to whom; arguments as of `Clip`.
+
+    Attributes:
+        compared: all views of texts that are compared so; of a subclass there may be more than one.
+    """
 
     def __init__(self, *, image: str, text: str, positives: Relation, exclude: Exclusion) -> None:
         super().__init__()
         self.image, self.text = image, text
+        self.compared: tuple[str, ...] = (text,)
         self.positives: Relation = positives
         self.exclude: Exclusion = exclude
 
     def needs(self) -> frozenset[Key]:
         """The fields that tell who is the same."""
-        return needed_fields(self.positives, self.exclude, text=self.text)
+        return frozenset().union(*(needed_fields(self.positives, self.exclude, text=text) for text in self.compared))
 
     def data_views(self) -> Sequence[Mapping[str, object]]:
         """What reads the facts of texts, where they are compared."""
-        return ({"name": "facts", "field": self.text},) if "true_of" in (self.positives, self.exclude) else ()
+        asked = "true_of" in (self.positives, self.exclude)
+        return tuple({"name": "facts", "field": text} for text in self.compared) if asked else ()
 
     def both_ways(self, ctx: Context, rows: Tensor, key: str, *, teach_text: bool = True) -> Mapping[str, Term]:
         """Contrast unit vectors that this objective made of own rows of a key with the embeddings of texts.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -16,7 +15,7 @@ from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
 from medvlp.objectives._rows import sums_by_sample
-from medvlp.objectives._targets import Exclusion, Relation, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives._tiles import by_tiles
 
 
@@ -72,7 +71,7 @@ class Alip(Compared):
         horizon: Annotated[float, Field(gt=0)] = 407_549.0,
     ) -> None:
         super().__init__(objective="alip", image=image, text=text, score="dot", positives=positives, exclude=exclude)
-        self.caption = caption
+        self.caption, self.compared = caption, (text, caption)
         self.horizon = horizon
         self.expected: Tensor
         self.register_buffer("expected", torch.ones(3))  # H of report and caption, report and image, caption and image
@@ -80,12 +79,7 @@ class Alip(Compared):
 
     def needs(self) -> frozenset[Key]:
         """Embeddings of the three views, and the fields that tell who is the same."""
-        fields = needed_fields(self.positives, self.exclude, text=self.caption)
-        return super().needs() | keys(f"{self.caption}/embedding") | fields
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of both texts, where they are compared."""
-        return tuple({**spec, "field": field} for spec in super().data_views() for field in (self.text, self.caption))
+        return super().needs() | keys(f"{self.caption}/embedding")
 
     def forward(self, ctx: Context) -> Terms:
         """Return the four directions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Annotated, Any
 
@@ -11,13 +11,13 @@ from pydantic import Field
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
-from medvlp.core.protocols import AnswerSpec, Objective
+from medvlp.core.protocols import AnswerSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._targets import Exclusion, Relation, among, needed_fields
+from medvlp.objectives._targets import Exclusion, Paired, Relation, among
 from medvlp.objectives.clip import Clip
 
 
-class CxrClip(Objective):
+class CxrClip(Paired):
     r"""CLIP between each image and each text of a study, and between its two images and its two texts.
 
     With C(a, b) the symmetric cross entropy of `clip` between two views, x1 and x2 two images of a study (a second
@@ -71,33 +71,25 @@ class CxrClip(Objective):
         positives: Relation = "same_report",
         exclude: Exclusion = "none",
     ) -> None:
-        super().__init__()
         for side, views in (("images", images), ("texts", texts)):
             if not 1 <= len(set(views)) == len(views) <= 2:
                 raise ConfigError(f"{side} of objective 'cxr_clip' are {list(views)}: name one view or two, each once.")
+        super().__init__(image=images[0], text=texts[0], positives=positives, exclude=exclude)
         self.weights = {"image_text": 1.0, "image_image": image_weight, "text_text": text_weight}
         self.couples = {
             "image_text": tuple(product(images, texts)),
             "image_image": (tuple(images),) if len(images) == 2 else (),
             "text_text": (tuple(texts),) if len(texts) == 2 else (),
         }
-        self.images, self.texts = tuple(images), tuple(texts)
-        self.positives: Relation = positives
-        self.exclude: Exclusion = exclude
+        self.images, self.compared = tuple(images), tuple(texts)
 
     def needs(self) -> frozenset[Key]:
         """Embeddings of all views, and the fields that tell who is the same."""
-        read = keys(*(f"{view}/embedding" for view in (*self.images, *self.texts)))
-        return read.union(*(needed_fields(self.positives, self.exclude, text=text) for text in self.texts))
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads the facts of texts, where they are compared."""
-        asked = "true_of" in (self.positives, self.exclude)
-        return tuple({"name": "facts", "field": text} for text in self.texts) if asked else ()
+        return super().needs() | keys(*(f"{view}/embedding" for view in (*self.images, *self.compared)))
 
     def answers(self) -> Sequence[AnswerSpec]:
         """Those of `clip`."""
-        return Clip(image=self.images[0], text=self.texts[0]).answers()
+        return Clip(image=self.image, text=self.text).answers()
 
     def forward(self, ctx: Context) -> Terms:
         """Return both directions of each couple."""
@@ -111,9 +103,9 @@ class CxrClip(Objective):
 
     def _direction(self, ctx: Context, rows: str, columns: str) -> Term:
         both = {"rows": f"{rows}/embedding", "columns": f"{columns}/embedding"}
-        text = next((view for view in (columns, rows) if view in self.texts), None)
+        text = next((view for view in (columns, rows) if view in self.compared), None)
         # No text is asked whether it is true of another image.
         report: dict[str, Any] = {"true_of": "same_report"} if text is None else {}
         positives, exclude = report.get(self.positives, self.positives), report.get(self.exclude, self.exclude)
         own, everybody = ctx[both["rows"]], ctx.all(both["columns"])
-        return among(ctx, own, everybody, positives, exclude, **both, text=text or self.texts[0])
+        return among(ctx, own, everybody, positives, exclude, **both, text=text or self.text)

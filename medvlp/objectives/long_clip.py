@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
-from medvlp.objectives._targets import Exclusion, Relation, among, needed_fields
+from medvlp.objectives._targets import Exclusion, Relation, among
 
 
 class LongClip(Compared):
@@ -71,18 +70,13 @@ class LongClip(Compared):
     ) -> None:
         both: dict[str, Any] = {"positives": positives, "exclude": exclude}
         super().__init__(objective="long_clip", image=image, text=text, score="dot", **both)
-        self.short, self.components = short, components
+        self.short, self.components, self.compared = short, components, (text, short)
         self.short_weight = short_weight
         self.label_smoothing = label_smoothing
 
     def needs(self) -> frozenset[Key]:
         """Embeddings of the images and of both texts, and the fields that tell who is the same."""
-        fields = needed_fields(self.positives, self.exclude, text=self.short)
-        return super().needs() | keys(f"{self.short}/embedding") | fields
-
-    def data_views(self) -> Sequence[Mapping[str, object]]:
-        """What reads facts of both texts."""
-        return tuple({**view, "field": field} for view in super().data_views() for field in (self.text, self.short))
+        return super().needs() | keys(f"{self.short}/embedding")
 
     def forward(self, ctx: Context) -> Terms:
         """Return the two directions of both terms."""
