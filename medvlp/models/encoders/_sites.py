@@ -113,6 +113,11 @@ def block_sites(blocks: Sequence[nn.Module]) -> dict[str, Site]:
     return found
 
 
+def sites_of(blocks: Sequence[nn.Module], root: nn.Module, pooled: nn.Module) -> dict[str, Site]:
+    """Return `block_sites` and `linear_sites` of a tower, and ``pooled.output`` behind what it pools."""
+    return {**block_sites(blocks), **linear_sites(root), "pooled.output": Site(pooled, "after")}
+
+
 def _mlp_of(block: nn.Module) -> MlpSite | None:
     """Find it by the names that timm and transformers give it; BERT's kin have it in two modules."""
     children = dict(block.named_children())

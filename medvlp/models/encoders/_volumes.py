@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError
-from medvlp.core.protocols import Encoder, Site
-from medvlp.models.encoders._sites import block_sites, linear_sites
+from medvlp.core.protocols import Encoder
 
 
 class VolumeTower(Encoder):
@@ -63,10 +62,6 @@ class VolumeTower(Encoder):
     def blank(self, device: torch.device) -> Tensor:
         """One stack of zeros."""
         return torch.zeros(1, self.empty[0], 1, *self.empty[1:], device=device)
-
-    def _sites(self, blocks: nn.ModuleList, layers: nn.Module) -> Mapping[str, Site]:
-        pooled = {"pooled.output": Site(self.pooled_output, "after")}
-        return {**block_sites(list(blocks)), **linear_sites(layers), **pooled}
 
 
 def at_few_slices(layer: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:

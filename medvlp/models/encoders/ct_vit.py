@@ -13,6 +13,7 @@ from torch.nn.functional import normalize, pad, scaled_dot_product_attention
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
+from medvlp.models.encoders._sites import sites_of
 from medvlp.models.encoders._volumes import VolumeTower
 
 _SHARPNESS = 8.0  # queries and keys have unit length
@@ -101,7 +102,8 @@ class CTViT(VolumeTower):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
-        return self._sites(nn.ModuleList(), nn.ModuleDict({"spatial": self.spatial, "temporal": self.temporal}))
+        layers = nn.ModuleDict({"spatial": self.spatial, "temporal": self.temporal})
+        return sites_of([], layers, self.pooled_output)
 
     def _blocks(self, values: Tensor) -> Tensor:
         """Return the voxels of blocks from -1 to 1, (R, T, N, V), N along columns first."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.core.protocols import Site
+from medvlp.models.encoders._sites import sites_of
 from medvlp.models.encoders._volumes import VolumeTower, at_few_slices
 
 
@@ -68,7 +69,7 @@ class I3ResNet(VolumeTower):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`; the blocks are the stages."""
-        return self._sites(self.stages, self.stages)
+        return sites_of(list(self.stages), self.stages, self.pooled_output)
 
 
 class _Bottleneck(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medvlp.core.encoded import Encoded
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Encoder, Level, Site
-from medvlp.models.encoders._sites import block_sites, level_name, level_numbers, level_parts, linear_sites
+from medvlp.models.encoders._sites import level_name, level_numbers, level_parts, sites_of
 from medvlp.models.encoders._volumes import at_few_slices
 
 Architecture = Literal["unet", "segresnet", "swin_unetr"]
@@ -103,11 +103,7 @@ class MonaiEncoder(Encoder):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`; the blocks are the stages."""
-        return {
-            **block_sites(list(self.stages)),
-            **linear_sites(self.stages),
-            "pooled.output": Site(self.pooled_output, "after"),
-        }
+        return sites_of(list(self.stages), self.stages, self.pooled_output)
 
     def blank(self, device: torch.device) -> Tensor:
         """One volume of zeros."""

@@ -20,12 +20,11 @@ from medvlp.models.encoders._norm import Norm, set_norm
 from medvlp.models.encoders._sites import (
     AddedTokens,
     TokenSite,
-    block_sites,
     level_name,
     level_numbers,
     level_parts,
-    linear_sites,
     own_attention,
+    sites_of,
 )
 from medvlp.models.encoders._timm import Option, channel_statistic, create_backbone, has_fixed_size
 
@@ -172,11 +171,7 @@ class TimmEncoder(Encoder):
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`; the blocks of a convolutional backbone are its stages."""
         blocks = self._blocks()
-        found = {
-            **block_sites(blocks),
-            **linear_sites(self.backbone),
-            "pooled.output": Site(self.pooled_output, "after"),
-        }
+        found = sites_of(blocks, self.backbone, self.pooled_output)
         if self._layout == "NLC" and blocks:
             removable = isinstance(self.backbone, VisionTransformer)
             # Other transformers tie their tokens to places: windows, or positions that attention adds.

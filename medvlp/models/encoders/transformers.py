@@ -18,7 +18,7 @@ from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.protocols import Site
 from medvlp.core.registry import FromModel
 from medvlp.models.encoders._blocks import TrunkOutput
-from medvlp.models.encoders._sites import TokenSite, block_sites, linear_sites, without_added
+from medvlp.models.encoders._sites import TokenSite, sites_of, without_added
 from medvlp.models.encoders._text import TextEncoder, pool_tokens, refuse_too_long
 from medvlp.text.tokenizers import Tokenizer
 
@@ -162,9 +162,7 @@ class TransformersEncoder(TextEncoder):
         return {
             **({"words.input": words} if self._takes_words else {}),
             **({} if embeddings is None else {"tokens.input": TokenSite(embeddings, "after")}),
-            **block_sites(blocks),
-            **linear_sites(self.backbone),
-            "pooled.output": Site(self.pooled_output, "after"),
+            **sites_of(blocks, self.backbone, self.pooled_output),
         }
 
     def released(self) -> Mapping[str, object]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Site
+from medvlp.models.encoders._sites import sites_of
 from medvlp.models.encoders._volumes import VolumeTower
 
 
@@ -91,4 +92,4 @@ class VolumeViT(VolumeTower):
 
     def sites(self) -> Mapping[str, Site]:
         """See `Encoder`."""
-        return self._sites(self.blocks, self.blocks)
+        return sites_of(list(self.blocks), self.blocks, self.pooled_output)
