@@ -42,16 +42,8 @@ class TextGuidedClassifier(TextClassifier):
         labels: list[str] | None = None,
         heads: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
-        super().__init__(
-            texts_of=texts_of,
-            scale=scale,
-            books=books,
-            embed_dim=embed_dim,
-            classes=classes,
-            bank=bank,
-            against=against,
-            labels=labels,
-        )
+        same = {"classes": classes, "bank": bank, "against": against, "labels": labels}
+        super().__init__(texts_of=texts_of, scale=scale, books=books, embed_dim=embed_dim, **same)  # pyrefly: ignore
         self.guide = CrossAttention(width=embed_dim, context_width=embed_dim, heads=heads)
         zeroed(self.guide.output)
 
