@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.grouped import grouped
 from medvlp.core.randomness import seed_of
+from medvlp.core.registry import FromModel
+from medvlp.data.manifest import Manifest
+
+Cohort = Annotated[Manifest, FromModel("manifest")]
+Seed = Annotated[int, FromModel("seed")]
 
 
 class Sampler(Protocol):
@@ -39,17 +44,18 @@ def order(n: int, *, seed: int, epoch: int, name: str = "order") -> np.ndarray:
     return permutation
 
 
-def epochs_of(start: int, stop: int, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Cut places into epochs: (epoch, where its places are among those asked for, which places of the epoch they are).
+def by_epoch(start: int, stop: int, size: int, records: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the records at places start..stop-1, int64, of what gives those at some places of an epoch of `size`.
 
     Example:
-        >>> [(epoch, here.tolist(), places.tolist()) for epoch, here, places in epochs_of(2, 5, 3)]
-        [(0, [True, False, False], [2]), (1, [False, True, True], [0, 1])]
+        >>> by_epoch(2, 5, 3, lambda epoch, places: 10 * epoch + places).tolist()
+        [2, 10, 11]
     """
     epochs, places = np.divmod(np.arange(start, stop, dtype=np.int64), size)
+    out = np.empty(stop - start, dtype=np.int64)
     for epoch in np.unique(epochs).tolist():
-        here = epochs == epoch
-        yield epoch, here, places[here]
+        out[epochs == epoch] = records(epoch, places[epochs == epoch])
+    return out
 
 
 def rows_by_value(values: Iterable[object]) -> dict[object, list[int]]:

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
-from typing import Annotated
 
 import numpy as np
 
 from medvlp.core.errors import ConfigError, did_you_mean
-from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order, rows_by_value
+from medvlp.data.samplers._order import Cohort, Seed, by_epoch, order, rows_by_value
 
 
 class Balanced:
@@ -34,6 +31,7 @@ class Balanced:
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abcde"), "text": list("vwxyz"), "site": ["A", "A", "A", "B", None]}
         >>> sampler = Balanced(column="site", manifest=Manifest.of(columns, root=Path(".")), seed=0)
         >>> sorted(sampler.indices(0, 8).tolist())
@@ -41,12 +39,7 @@ class Balanced:
     """
 
     def __init__(
-        self,
-        *,
-        column: str,
-        weights: Mapping[str | int | float, float] | None = None,
-        manifest: Annotated[Manifest, FromModel("manifest")],
-        seed: Annotated[int, FromModel("seed")],
+        self, *, column: str, weights: Mapping[str | int | float, float] | None = None, manifest: Cohort, seed: Seed
     ) -> None:
         rows = {_word(value): found for value, found in rows_by_value(manifest.column(column)).items()}
         if not rows:
@@ -75,10 +68,7 @@ class Balanced:
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
-        out = np.empty(stop - start, dtype=np.int64)
-        for epoch, here, places in epochs_of(start, stop, len(self._values)):
-            out[here] = self._epoch(epoch)[places]
-        return out
+        return by_epoch(start, stop, len(self._values), lambda epoch, places: self._epoch(epoch)[places])
 
     def _drawn(self, epoch: int) -> np.ndarray:
         """Return the records of an epoch."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.grouped import grouped
 from medvlp.core.randomness import hashed_uniform
-from medvlp.core.registry import FromModel
 from medvlp.data.grouping import rows_of_each
-from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order
+from medvlp.data.samplers._order import Cohort, Seed, by_epoch, order
 
 
 class ImgDiff:
@@ -36,6 +33,7 @@ class ImgDiff:
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abcd"), "text": list("wxyz"), "label.e": [1, 0, 1, 1], "label.n": [0, 0, 1, None]}
         >>> sampler = ImgDiff(within=None, manifest=Manifest.of(columns, root=Path(".")), seed=0)
         >>> {tuple(sampler.indices(2 * k, 2 * k + 2).tolist()) for k in range(8)} >= {(1, 0), (2, 0)}
@@ -43,12 +41,7 @@ class ImgDiff:
     """
 
     def __init__(
-        self,
-        *,
-        labels: Sequence[str] | None = None,
-        within: str | None = "id.patient",
-        manifest: Annotated[Manifest, FromModel("manifest")],
-        seed: Annotated[int, FromModel("seed")],
+        self, *, labels: Sequence[str] | None = None, within: str | None = "id.patient", manifest: Cohort, seed: Seed
     ) -> None:
         names = manifest.names_of("label") if labels is None else [f"label.{label}" for label in labels]
         if not names:
@@ -65,15 +58,14 @@ class ImgDiff:
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
-        out, size = np.empty(stop - start, dtype=np.int64), len(self._labels)
-        for epoch, here, places in epochs_of(start, stop, 2 * size):
-            records = order(size, seed=self._seed, epoch=epoch)
-            draws = hashed_uniform(self._seed, "img_diff", 2, epoch * size + places // 2)
-            out[here] = [
-                self._partner(records, place // 2, draw) if place % 2 else records[place // 2]
-                for place, draw in zip(places.tolist(), draws.tolist(), strict=True)
-            ]
-        return out
+        return by_epoch(start, stop, 2 * len(self._labels), self._records)
+
+    def _records(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        size = len(self._labels)
+        records = order(size, seed=self._seed, epoch=epoch)
+        draws = hashed_uniform(self._seed, "img_diff", 2, epoch * size + places // 2)
+        pairs = zip(places.tolist(), draws.tolist(), strict=True)
+        return np.array([self._partner(records, at // 2, draw) if at % 2 else records[at // 2] for at, draw in pairs])
 
     def _partner(self, records: np.ndarray, place: int, draw: Sequence[float]) -> int:
         row = int(records[place])

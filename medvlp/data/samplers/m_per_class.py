@@ -9,9 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order, rows_by_value
+from medvlp.data.samplers._order import Cohort, Seed, by_epoch, order, rows_by_value
 
 
 class MPerClass:
@@ -53,8 +52,8 @@ class MPerClass:
         m: Annotated[int, Field(ge=1)] = 3,
         together: Annotated[int, Field(ge=1)] = 3,
         vectors: str | None = None,
-        manifest: Annotated[Manifest, FromModel("manifest")],
-        seed: Annotated[int, FromModel("seed")],
+        manifest: Cohort,
+        seed: Seed,
     ) -> None:
         rows = rows_by_value(manifest.column(column))
         if not rows:
@@ -70,14 +69,16 @@ class MPerClass:
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
-        out, values = np.empty(stop - start, dtype=np.int64), len(self._count)
+        values = len(self._count)
         drawn = order(values, seed=self._seed, epoch=-1, name="m_per_class")
-        for epoch, here, places in epochs_of(start, stop, values * self._m):
+
+        def records(epoch: int, places: np.ndarray) -> np.ndarray:
             place, turn = np.divmod(places, self._m)
             value = self._order(epoch)[place]
             turns = drawn[value] + epoch * self._m + turn
-            out[here] = self._members[self._first[value] + turns % self._count[value]]
-        return out
+            return self._members[self._first[value] + turns % self._count[value]]
+
+        return by_epoch(start, stop, values * self._m, records)
 
     def _drawn(self, epoch: int) -> np.ndarray:
         """Return the values in the order of an epoch."""

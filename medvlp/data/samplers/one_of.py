@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 
-from medvlp.core.registry import FromModel
 from medvlp.data.grouping import rows_of_each
-from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order
+from medvlp.data.samplers._order import Cohort, Seed, by_epoch, order
 
 
 class OneOf:
@@ -26,19 +22,14 @@ class OneOf:
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abc"), "text": list("xyz"), "id.patient": ["p", "p", "q"]}
         >>> sampler = OneOf(column="id.patient", manifest=Manifest.of(columns, root=Path(".")), seed=0)
         >>> [sorted(sampler.indices(start, start + 2).tolist()) for start in (0, 2, 4)]
         [[1, 2], [0, 2], [1, 2]]
     """
 
-    def __init__(
-        self,
-        *,
-        column: str,
-        manifest: Annotated[Manifest, FromModel("manifest")],
-        seed: Annotated[int, FromModel("seed")],
-    ) -> None:
+    def __init__(self, *, column: str, manifest: Cohort, seed: Seed) -> None:
         groups = rows_of_each(manifest, column)
         self._count = np.array([len(group) for group in groups], dtype=np.int64)
         self._first = np.cumsum(self._count) - self._count  # where each group begins among the members
@@ -47,9 +38,11 @@ class OneOf:
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
-        out, size = np.empty(stop - start, dtype=np.int64), len(self._count)
-        for epoch, here, places in epochs_of(start, stop, size):
+        size = len(self._count)
+
+        def records(epoch: int, places: np.ndarray) -> np.ndarray:
             group = order(size, seed=self._seed, epoch=epoch)[places]
             turn = epoch + order(size, seed=self._seed, epoch=-1)[group]
-            out[here] = self._members[self._first[group] + turn % self._count[group]]
-        return out
+            return self._members[self._first[group] + turn % self._count[group]]
+
+        return by_epoch(start, stop, size, records)

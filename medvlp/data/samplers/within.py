@@ -11,8 +11,7 @@ from torch import Tensor
 
 from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.registry import FromModel
-from medvlp.data.manifest import Manifest
-from medvlp.data.samplers._order import epochs_of, order, rows_by_value
+from medvlp.data.samplers._order import Cohort, Seed, by_epoch, order, rows_by_value
 
 __all__ = ["Within"]
 
@@ -48,6 +47,7 @@ class Within:
 
     Example:
         >>> from pathlib import Path
+        >>> from medvlp.data.manifest import Manifest
         >>> columns = {"id": list("abcde"), "text": list("vwxyz"), "site": list("ABABC")}
         >>> sampler = Within(column="site", manifest=Manifest.of(columns, root=Path(".")), seed=0, batch=2)
         >>> sorted(sorted(sampler.indices(2 * k, 2 * k + 2).tolist()) for k in range(2))
@@ -60,8 +60,8 @@ class Within:
         column: str | None = None,
         state: str | None = None,
         least: Annotated[int, Field(ge=1)] = 2,
-        manifest: Annotated[Manifest, FromModel("manifest")],
-        seed: Annotated[int, FromModel("seed")],
+        manifest: Cohort,
+        seed: Seed,
         batch: Annotated[int, FromModel("batch")],
         states: Annotated[Mapping[str, object], FromModel("states")] = {},
     ) -> None:
@@ -88,9 +88,9 @@ class Within:
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """See `Sampler`."""
-        out, total = np.empty(stop - start, dtype=np.int64), sum(self._counts)
-        first = np.cumsum([0, *self._counts])
-        for epoch, here, places in epochs_of(start, stop, total * self._batch):
+        total, first = sum(self._counts), np.cumsum([0, *self._counts])
+
+        def records(epoch: int, places: np.ndarray) -> np.ndarray:
             batches, place = np.divmod(places, self._batch)
             chosen = order(total, seed=self._seed, epoch=epoch, name="within")[batches]
             value = np.searchsorted(first, chosen, side="right") - 1
@@ -100,5 +100,6 @@ class Within:
                 rows, own = self._rows[each], value == each
                 permuted = order(len(rows), seed=self._seed, epoch=epoch, name=f"within {each}")
                 found[own] = rows[permuted[turn[own] % len(rows)]]
-            out[here] = found
-        return out
+            return found
+
+        return by_epoch(start, stop, total * self._batch, records)
