@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 
 from medvlp.core.errors import DataError
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.leakage.rows import namespace_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path, within
@@ -78,7 +77,7 @@ def _table(name: str, manifest: Manifest, root: Path) -> dict[str, pa.Array]:
         begin = f"{numbering}:" if column in ("id.patient", "id.study") else f"{name}/"
         values = table[column].to_pylist()
         table[column] = pa.array([None if value is None else f"{begin}{value}" for value in values], pa.string())
-    for column in (each for kind in PATH_KINDS for each in manifest.names_of(kind)):
+    for column in manifest.file_columns:
         table[column] = pa.array([_moved(manifest, row, column, root) for row in range(len(manifest))])
     for column in manifest.names_of("mask"):
         if pa.types.is_string(table[column].type):

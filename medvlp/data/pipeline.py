@@ -22,7 +22,6 @@ from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.registry import name_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import View
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
 
@@ -116,7 +115,7 @@ class Records:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._paths = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
+        self._paths = manifest.file_columns
         self._words = [name for kind in ("text", "id") for name in manifest.names_of(kind)]
         self._vectors = [(name, manifest.arrow(name)) for name in manifest.names_of("vector")]
         marks = [name for kind in ("boxes", "mask") for name in manifest.names_of(kind)]

@@ -25,7 +25,6 @@ from medvlp.core.fields import parse_field
 from medvlp.core.files import read_json, write_json
 from medvlp.core.sample import Sample, Stack
 from medvlp.core.views import View
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import full_disk_refused, hold, open_database, private_folder
 from medvlp.data.parallel import chunked, run_chunks
 from medvlp.data.pipeline import Records, added_fields, apply_views
@@ -99,8 +98,7 @@ class Pool:
         """
         failed: dict[int, Row] = {}
         manifest = records.manifest
-        fields = [name for kind in PATH_KINDS for name in manifest.names_of(kind)] or ["id"]
-        for name in fields:
+        for name in manifest.file_columns or ("id",):
             valid = manifest.arrow(name).is_valid()
             for index in todo:
                 if name in self.arrays or name in self._learnt or len(failed) > patience:

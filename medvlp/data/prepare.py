@@ -17,7 +17,6 @@ from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import ReadsBeside, ShapedByFile, View
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache, locked, make_room
 from medvlp.data.contents import content_hashes, decoder_versions
 from medvlp.data.manifest import Manifest
@@ -183,7 +182,7 @@ def _keys(records: Records, prefix: Sequence[View], cache: Cache, workers: int) 
     parts: list[list[str]] = []
     unread: set[int] = set()
     read: dict[str, list[tuple[Path, ...]]] = {}
-    for name in (n for kind in PATH_KINDS for n in manifest.names_of(kind)):
+    for name in manifest.file_columns:
         there = manifest.arrow(name).is_valid().to_numpy(zero_copy_only=False)
         read[name] = [manifest.paths(i, name) if there[i] else () for i in range(len(manifest))]
     for place, view in enumerate(prefix):

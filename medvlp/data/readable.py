@@ -13,7 +13,6 @@ import numpy as np
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_list
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
@@ -74,7 +73,7 @@ def look_through(
         >>> len(look_through(m, cache=Cache(Path(tempfile.mkdtemp()))).manifest)
         1
     """
-    fields = tuple(name for kind in PATH_KINDS for name in manifest.names_of(kind))
+    fields = manifest.file_columns
     paths: dict[Path, int] = {}
     rows = range(len(manifest))
     named: dict[str, list[list[int]]] = {}

@@ -135,8 +135,8 @@ def published_manifest(
     *,
     root: Path,
     reasons: Sequence[str],
-    listed: Sequence[str],
     source: str,
+    listed: Sequence[str] | None = None,
     meta: Mapping[str, object],
     skipped: Mapping[str, Sequence[str]] | None = None,
 ) -> Manifest:
@@ -146,10 +146,11 @@ def published_manifest(
         columns: name -> values, all rows.
         root: what image paths are relative to.
         reasons: why a row is left out, empty where it stays.
-        listed: what a row that is left out is called in the list.
         source: what names the files, for error sentences.
+        listed: what a row that is left out is called in the list; its id where nothing is given.
         skipped: what else was left out, reason -> names.
     """
+    listed = [str(name) for name in columns["id"]] if listed is None else listed
     left = grouped((reason, name) for reason, name in zip(reasons, listed, strict=True) if reason)
     keep = [row for row, reason in enumerate(reasons) if not reason]
     if not keep and set(left) == {"missing_file"}:

@@ -83,9 +83,8 @@ def index(
         "tables": [table.path.relative_to(root).as_posix() for table in found.values()],
         "ages_of_0_as_missing": sum(t.column("Age").count("0") for t in found.values() if "Age" in t.names),
     }
-    listed = [str(name) for name in columns["id"]]
     first = next(iter(found.values())).path
-    return published_manifest(columns, root=root, reasons=reasons, listed=listed, source=str(first), meta=meta)
+    return published_manifest(columns, root=root, reasons=reasons, source=str(first), meta=meta)
 
 
 def _tables(root: Path, parts: Sequence[Part], named: Mapping[Part, str]) -> dict[Part, Table]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.pseudonym import pseudonym, secret_key
-from medvlp.data._columns import PATH_KINDS, plain_numbers
+from medvlp.data._columns import plain_numbers
 from medvlp.data.layouts._coco import coco_columns
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import Root
@@ -193,7 +193,7 @@ def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:
 
 def _refuse_all_missing(manifest: Manifest) -> None:
     """A wrong folder or pattern is found here; single missing files are found, and listed, when they are read."""
-    for name in (n for kind in (*PATH_KINDS, "mask") for n in manifest.names_of(kind)):
+    for name in (*manifest.file_columns, *manifest.names_of("mask")):
         if name.startswith("mask"):
             values = (value for value in manifest.arrow(name).to_pylist() if isinstance(value, str))
             paths = (manifest.root / mask_path(value)[0] for value in values)

@@ -89,9 +89,7 @@ def index(
         "tables": tables,
         "implausible_ages": sum(bool(age) and years(age) is None for age in ages),
     }
-    return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, source=str(source.path), meta=meta, skipped=other
-    )
+    return published_manifest(columns, root=root, reasons=reasons, source=str(source.path), meta=meta, skipped=other)
 
 
 def _files(

@@ -67,9 +67,7 @@ def index(
     ]
     twice = {"second_copy": [path for some in files.values() for path in some[1:]]}
     meta = {"layout": "padchest", "tables": [table.path.name]}
-    return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=twice
-    )
+    return published_manifest(columns, root=root, reasons=reasons, source=str(table.path), meta=meta, skipped=twice)
 
 
 def _ages(table: Table) -> dict[str, list[int | None]]:

@@ -90,9 +90,7 @@ def index(
         "images_without_mapping": sum(name not in nih for name in names) if nih else len(names),
     }
     other = {"repeated": repeated, "not_in_table": sorted(path for name, path in files.items() if name not in rows)}
-    return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
-    )
+    return published_manifest(columns, root=root, reasons=reasons, source=str(table.path), meta=meta, skipped=other)
 
 
 def _boxes(table: Table, rows: Mapping[str, list[int]]) -> dict[str, list[list[float]]]:

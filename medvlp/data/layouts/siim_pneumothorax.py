@@ -79,9 +79,7 @@ def index(
     reasons = ["" if not require_files else "missing_file" if path is None else refused.get(path, "") for path in paths]
     other = {"repeated": repeated, "not_in_table": sorted(path for name, path in files.items() if name not in rows)}
     meta = {"layout": "siim_pneumothorax", "form": "dicom", "table": table.path.name}
-    return published_manifest(
-        columns, root=root, reasons=reasons, listed=names, source=str(table.path), meta=meta, skipped=other
-    )
+    return published_manifest(columns, root=root, reasons=reasons, source=str(table.path), meta=meta, skipped=other)
 
 
 def _png(root: Path, require_files: bool) -> Manifest:
@@ -108,7 +106,6 @@ def _png(root: Path, require_files: bool) -> Manifest:
         columns_of(rows),
         root=root,
         reasons=["missing_file" if require_files and row["image"] is None else "" for row in rows],
-        listed=[str(row["id"]) for row in rows],
         source=str(folder / _PNG_TABLES["train"]),
         meta={"layout": "siim_pneumothorax", "form": "png"},
         skipped={"not_in_table": sorted(path for path in images.values() if path not in known)},

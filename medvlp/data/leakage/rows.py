@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from medvlp.core.errors import DataError
-from medvlp.data._columns import PATH_KINDS
 from medvlp.data.leakage.leak import Leak
 from medvlp.data.manifest import Manifest
 
@@ -112,7 +111,7 @@ class Rows:
         """Every file that a row with a side names."""
         found, start = [], 0
         for manifest in self.manifests:
-            fields = [name for kind in PATH_KINDS for name in manifest.names_of(kind)]
+            fields = manifest.file_columns
             for index in range(len(manifest)):
                 if self.splits[start + index] is None:
                     continue
