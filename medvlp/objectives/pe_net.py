@@ -26,7 +26,7 @@ class PeNet(Related):
     predicates and "no relation"), y the pair's first stated predicate, or none for an unmatched one (an uncertain pair
     teaches nothing)::
 
-        predicate = - sum w log softmax(logits)_y / sum w                 w = no_object where unmatched
+        predicate = - sum w log softmax(logits)_y / sum w                 w = 1/10 where unmatched
         alike     = (1 / K^2) sum_i |S_i|_2,  S = c^ sg(c^)^T, c^ of length 1
         apart     = mean over k of max(0, distance - min over j of |c_k - sg(c_j)|^2)
         beyond    = mean over matched pairs of max(0, |r - c_y|^2 - mean of its `nearest` nearest wrong |r - c_k|^2 + 1)
@@ -42,7 +42,6 @@ class PeNet(Related):
         head: its options.
         distance: the paper's 7.
         nearest: the paper's 10, of at most K - 1.
-        no_object: of unmatched pairs; ours: the paper samples a fixed share of them.
         l1: of the matching; give that of `rlipv2`.
         giou: likewise.
 
@@ -57,7 +56,8 @@ class PeNet(Related):
 
     References:
         Zheng et al. 2023 (Prototype-based embedding network for scene graph generation), its losses as its released
-        code weighs them; there ``beyond`` is of sampled pairs without a relation too.
+        code weighs them; there ``beyond`` is of sampled pairs without a relation too, and a fixed share of these is
+        sampled instead of the tenth that unmatched pairs count here.
 
     Example:
         >>> objective = PeNet(labels=["effusion", "pleura"], predicates=["located_at"], drawn=["effusion"])
@@ -79,7 +79,6 @@ class PeNet(Related):
         head: dict[str, Any] = {},  # noqa: B006  (read only; the default is part of the schema)
         distance: Annotated[float, Field(ge=0)] = 7.0,
         nearest: Annotated[int, Field(ge=1)] = 10,
-        no_object: Annotated[float, Field(gt=0)] = 0.1,
         l1: Annotated[float, Field(ge=0)] = 2.5,
         giou: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
@@ -87,7 +86,7 @@ class PeNet(Related):
         super().__init__(objective="pe_net", file=file, pairs=f"{image}/{relations}", **words)
         self.part, self.key = part, f"{image}/{part}"
         self.head = HeadSpec("pe_net", {**head, "labels": len(labels), "bank": bank, "reads": relations}, keep=True)
-        self.distance, self.nearest, self.no_object, self.l1, self.giou = distance, nearest, no_object, l1, giou
+        self.distance, self.nearest, self.l1, self.giou = distance, nearest, l1, giou
 
     def needs(self) -> frozenset[Key]:
         """What both heads give, the matrix of statements and the boxes."""
@@ -106,7 +105,7 @@ class PeNet(Related):
         logits, vectors, prototypes = (ctx[f"{self.key}{part}"] for part in ("", "_vectors", "_prototypes"))
         matched = match_pairs(self.found(ctx), self.truths(ctx), l1=self.l1, giou=self.giou)
         right = (matched.true.predicates == PRESENT).int().argmax(dim=1)
-        losses, weight = matched.losses(logits, right, no_object=self.no_object)
+        losses, weight = matched.losses(logits, right, no_object=0.1)
         sure = matched.true.sure
         nothing, rows = (vectors.sum() + prototypes.sum()) * 0, matched.known.sum().to(logits)
         texts = prototypes[0] if len(prototypes) else prototypes.new_zeros(2, prototypes.shape[2])

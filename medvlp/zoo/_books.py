@@ -25,7 +25,7 @@ class Book:
     """Texts that a decoder asks with, which its checkpoint does not hold."""
 
     names: Sequence[str]  # of the texts, in the order of the queries
-    option: str  # by which the user names files of them
+    option: str = ""  # by which the user names files of them
     files: Sequence[str] = ()  # that the user named, JSON objects or YAML books; the sentences of a query are joined
     texts: Sequence[str] = ()  # that the training had, where they are known
     stand_in: str = ""  # book of ``configs/banks`` in our own words, where they are not

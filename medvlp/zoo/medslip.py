@@ -50,7 +50,6 @@ def medslip(
     vectors: str | None = None,
     encoder: dict[str, Any] | None = None,
     pathology_book: str | None = None,
-    anatomy_book: str | None = None,
     heads: Annotated[int, Field(ge=1)] = 4,
     image_size: Annotated[int, Field(ge=32)] = 224,
 ) -> Bundle:
@@ -65,8 +64,8 @@ def medslip(
         encoder: instead, component of `medvlp.models.text_vectors` that makes them: ``{name: transformers, path:
             FOLDER}`` with Bio_ClinicalBERT.
         pathology_book: with `encoder`: the 75 descriptions, a JSON object or a YAML book in their order; without it,
-            our own definitions stand in, whose vectors are others than those of the training.
-        anatomy_book: with `encoder`: the 51 sentences; without it "It is located at NAME. ", as the training had them.
+            our own definitions stand in, whose vectors are others than those of the training. The 51 sentences are
+            "It is located at NAME. ", as the training had them.
         heads: attention heads of the decoders, which the weights do not tell.
         image_size: side of the pictures.
 
@@ -82,12 +81,7 @@ def medslip(
         files=[pathology_book] if pathology_book else [],
         stand_in="banks/medslip_pathology_v1.yaml",
     )
-    anatomy = Book(
-        names=words.anatomies,
-        option="anatomy_book",
-        files=[anatomy_book] if anatomy_book else [],
-        texts=[f"It is located at {name}. " for name in words.anatomies],
-    )
+    anatomy = Book(names=words.anatomies, texts=[f"It is located at {name}. " for name in words.anatomies])
     books = {"pathology": pathology, "anatomy": anatomy}
     banks, note = read_books(books, vectors=vectors, encoder=encoder, title="MeDSLIP")
     counted = ("said_pathology", "said_anatomy", "said_pairs")

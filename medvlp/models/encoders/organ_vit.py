@@ -58,7 +58,8 @@ class OrganViT(VolumeViT):
         levels: Sequence[int] = (3, 6, 9),
     ) -> None:
         sizes = {"size": size, "patch": patch, "width": width, "layers": layers, "heads": heads, "hidden": hidden}
-        super().__init__(**sizes, qkv_bias=True, class_token=False)  # pyrefly: ignore
+        super().__init__(**sizes, qkv_bias=True)  # pyrefly: ignore
+        del self.cls_token  # pooled is a mean
         if sorted(set(levels)) != list(levels) or not all(0 <= level < layers for level in levels):
             raise ConfigError(f"organ_vit has blocks 0 to {layers - 1}, and levels are {list(levels)}: name some.")
         self.organs, self.patch, self.tapped = organs, tuple(patch), tuple(levels)

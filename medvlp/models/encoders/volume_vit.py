@@ -30,7 +30,6 @@ class VolumeViT(VolumeTower):
         heads: of its attentions; divides the width.
         hidden: width of its networks' hidden layer.
         qkv_bias: whether queries, keys and values have a bias.
-        class_token: whether there is one; without it ``pooled`` is the mean of the tokens.
 
     Raises:
         ConfigError: if `patch` does not divide `size`, or stacks are of another.
@@ -54,7 +53,6 @@ class VolumeViT(VolumeTower):
         heads: Annotated[int, Field(ge=1)] = 12,
         hidden: Annotated[int, Field(ge=1)] = 3072,
         qkv_bias: bool = False,
-        class_token: bool = True,
     ) -> None:
         super().__init__()
         if any(n % p for n, p in zip(size, patch, strict=True)) or width % heads:
@@ -65,7 +63,7 @@ class VolumeViT(VolumeTower):
         self.empty, self.wanted = size, f"(R, {size[0]}, 1, {size[1]}, {size[2]})"
         self.grid = tuple(n // p for n, p in zip(size, patch, strict=True))
         self.embed = nn.Conv3d(1, width, patch, stride=patch)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if class_token else None
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.position = nn.Parameter(torch.randn(1, self.grid[0] * self.grid[1] * self.grid[2], width) * 0.02)
         ratio = (hidden + 0.5) / width  # timm cuts decimals off
         self.blocks = nn.ModuleList(
@@ -81,13 +79,10 @@ class VolumeViT(VolumeTower):
     def cells(self, values: Tensor) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """See `VolumeTower`."""
         at = self.embed(values.transpose(1, 2)).flatten(2).transpose(1, 2) + self.position
-        if self.cls_token is not None:
-            at = torch.cat([self.cls_token.expand(len(at), -1, -1), at], dim=1)
+        at = torch.cat([self.cls_token.expand(len(at), -1, -1), at], dim=1)
         for block in self.blocks:
             at = block(at)
         at = self.norm(at)
-        if self.cls_token is None:
-            return at.mean(dim=1), at, self.grid
         return at[:, 0], at[:, 1:], self.grid
 
     def sites(self) -> Mapping[str, Site]:
