@@ -286,6 +286,16 @@ def test_the_universal_word_is_a_real_one_and_changes_nothing_that_a_report_says
     assert plain(batch).strings("text") == list(REPORTS)
 
 
+def test_without_regard_for_the_meaning_the_most_important_word_gives_way_whatever_it_is(model: Model) -> None:
+    """As in the paper; a finding may give way too, and with it what a report says."""
+    perturb: Any = made(SPECS[2], keep_meaning=False).fit(model, [batch_of()])
+    with held(model):
+        first = [own[0] for own in by_importance(model, REPORTS)]
+    expected = [text[:a] + perturb.word + text[b:] for text, (a, b) in zip(REPORTS, first, strict=True)]
+    assert perturb(batch_of()).strings("text") == expected
+    assert not all(same_meaning(before, after) for before, after in zip(REPORTS, expected, strict=True))
+
+
 def test_the_most_important_word_is_the_one_whose_absence_turns_the_text_most(model: Model) -> None:
     with held(model):
         ranked = by_importance(model, REPORTS[:1])[0]

@@ -41,6 +41,12 @@ def test_each_limit_has_its_reason(one: dict[str, object], reason: str) -> None:
     assert reasons(Align(max_words=20), [one]) == {"a": reason}
 
 
+def test_how_long_a_picture_may_be_for_its_width_is_a_ratio_whichever_side_is_longer() -> None:
+    for sides, narrow in (((200, 300), False), ((300, 200), False), ((200, 301), True), ((301, 200), True)):
+        one = record("a", width=sides[0], height=sides[1])
+        assert reasons(Align(max_aspect=1.5), [one]) == {"a": "narrow" if narrow else ""}
+
+
 def test_a_common_text_is_capped_exactly_or_dropped() -> None:
     pool = [record(f"n{i}", NORMAL if i % 2 else NORMAL.upper()) for i in range(40)] + [record("x")]
     capped = reasons(Align(max_shared=7), pool)

@@ -34,6 +34,16 @@ def test_projection_with_hidden_layers_is_linear_norm_relu_linear() -> None:
     assert [tuple(layer.weight.shape) for layer in head.hidden] == [(6, 4), (6, 6)]
 
 
+def test_the_hidden_layers_of_a_projection_norm_with_an_epsilon_and_have_a_bias_or_none() -> None:
+    """As of LayerNorm's definition, (x - mean) / sqrt(variance + epsilon); without any bias 0 stays 0."""
+    head = Projection(in_width=4, embed_dim=2, hidden=6, norm="layer", norm_eps=0.3, hidden_bias=False).double()
+    values = random(5, 4)
+    hidden = values @ head.hidden[0].weight.T
+    normed = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, keepdim=True, correction=0) + 0.3).sqrt()
+    torch.testing.assert_close(head(rows(pooled=values), "z")["z"], normed.clamp(min=0) @ head.output.weight.T)
+    assert not head(rows(pooled=torch.zeros(3, 4).double()), "z")["z"].any()
+
+
 def test_projection_of_tokens_is_that_of_each_token() -> None:
     head = Projection(in_width=4, embed_dim=2, reads="tokens").double()
     tokens = random(3, 5, 4)

@@ -61,6 +61,21 @@ def test_with_closed_gates_texts_know_nothing_of_the_picture() -> None:
     assert difference(0.5) > 0.0
 
 
+@pytest.mark.parametrize(("every", "before"), [(2, [0, 2, 4]), (4, [0, 4]), (1, [0, 1, 2, 3, 4, 5])])
+def test_both_streams_meet_before_every_so_many_layers_of_the_six_of_the_paper(every: int, before: list[int]) -> None:
+    """The paper's 2 of 6: before layers 0, 2 and 4, so that texts pass half as many layers as pictures."""
+    shape = {**SHAPE, "encoder_layers": 6, "fuse_every": every}
+    head = RelationQueries(token_width=5, banks={"relations": BANK}, labels=2, **shape).eval()
+    passed: list[str] = []
+    for name in ("encoder", "fusions", "language"):
+        for layer in getattr(head, name):
+            layer.register_forward_hook(lambda module, given, made, name=name: passed.append(name))
+    head(rows(), "relations")
+    meetings = [passed[:at].count("encoder") for at, name in enumerate(passed) if name == "fusions"]
+    assert meetings == before
+    assert (passed.count("encoder"), passed.count("language")) == (6, len(before))
+
+
 def test_the_order_of_words_is_the_order_of_logits() -> None:
     torch.manual_seed(4)
     head = RelationQueries(token_width=5, banks={"relations": BANK}, labels=2, **SHAPE).eval()

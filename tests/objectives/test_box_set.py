@@ -87,7 +87,9 @@ def pixels_of(boxes: Tensor) -> Tensor:
     return torch.tensor([corners(box) for box in boxes]).view(-1, 4) * torch.tensor([SIZE[1], SIZE[0]] * 2)
 
 
-def by_hand(boxes: Tensor, logits: Tensor, truths: Tensor, classes: list[int]) -> tuple[float, float, float, float]:
+def by_hand(
+    boxes: Tensor, logits: Tensor, truths: Tensor, classes: list[int], no_object: float = 0.1
+) -> tuple[float, float, float, float]:
     """L1, 1 - GIoU, weighted cross entropy, weights of one view in which everything is known."""
     query, true = match(boxes, logits, truths, torch.tensor(classes, dtype=torch.int64), l1=5.0, giou=2.0)
     matched = dict(zip(query.tolist(), true.tolist(), strict=True))
@@ -96,13 +98,14 @@ def by_hand(boxes: Tensor, logits: Tensor, truths: Tensor, classes: list[int]) -
     entropy = weights = 0.0
     for q in range(len(boxes)):
         target = classes[matched[q]] if q in matched else logits.shape[1] - 1
-        weight = 1.0 if q in matched else 0.1
+        weight = 1.0 if q in matched else no_object
         entropy -= weight * math.log(float(logits[q].softmax(0)[target]))
         weights += weight
     return l1, overlap, entropy, weights
 
 
-def test_the_loss_is_the_papers_by_hand_with_earlier_layers_added() -> None:
+@pytest.mark.parametrize("more", [{}, {"no_object": 0.4}])
+def test_the_loss_is_the_papers_by_hand_with_earlier_layers_added(more: dict[str, float]) -> None:
     boxes, logits = torch.stack([some_boxes(6, 1), some_boxes(6, 2)]), rand(2, 6, 3)
     early = torch.cat([torch.stack([some_boxes(6, 7), some_boxes(6, 8)]), rand(2, 6, 3, seed=9)], dim=-1)
     truths = [some_boxes(3, 3), some_boxes(0, 4)]  # of the second sample it is known that it has none
@@ -111,10 +114,10 @@ def test_the_loss_is_the_papers_by_hand_with_earlier_layers_added() -> None:
         "boxes.a": Column(pixels_of(truths[0][:2]), torch.zeros(2, dtype=torch.int64), known=known),
         "boxes.b": Column(pixels_of(truths[0][2:]), torch.zeros(1, dtype=torch.int64), known=known),
     }
-    terms = BoxSet(labels=["a", "b"])(context(boxes, logits, columns, early[:, None]))
+    terms = BoxSet(labels=["a", "b"], **more)(context(boxes, logits, columns, early[:, None]))
     sums = [0.0, 0.0, 0.0]
     for each, scores in ((boxes, logits), (early[..., :4], early[..., 4:])):
-        found = [by_hand(each[i], scores[i], truths[i], [[0, 0, 1], []][i]) for i in range(2)]
+        found = [by_hand(each[i], scores[i], truths[i], [[0, 0, 1], []][i], **more) for i in range(2)]
         sums = [total + sum(one[k] for one in found) for k, total in enumerate(sums)]
         weights = sum(one[3] for one in found)
     assert (float(terms["box"].count), float(terms["class"].count)) == (3.0, pytest.approx(weights))

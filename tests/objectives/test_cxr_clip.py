@@ -36,12 +36,15 @@ def symmetric(one: Tensor, other: Tensor) -> float:
     return total / 2
 
 
-def test_it_is_four_pairs_and_two_more_terms():
+@pytest.mark.parametrize(
+    ("more", "w_i", "w_t"), [({}, 1.0, 0.5), ({"image_weight": 0.3, "text_weight": 2.0}, 0.3, 2.0)]
+)
+def test_it_is_four_pairs_and_two_more_terms(more, w_i, w_t):
     ctx = context()
     x1, x2, t1, t2 = (ctx[f"{view}/embedding"] for view in VIEWS)
     pairs = sum(symmetric(x, t) for x in (x1, x2) for t in (t1, t2)) / 4
-    expected = pairs + 1.0 * symmetric(x1, x2) + 0.5 * symmetric(t1, t2)
-    terms = CxrClip(positives="own")(ctx)
+    expected = pairs + w_i * symmetric(x1, x2) + w_t * symmetric(t1, t2)
+    terms = CxrClip(positives="own", **more)(ctx)
     assert len(terms) == 12
     assert sum(term.value().item() for term in terms.values()) == pytest.approx(expected, rel=1e-12)
 

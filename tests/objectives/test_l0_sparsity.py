@@ -27,6 +27,8 @@ def test_what_is_missing_to_the_rising_target_costs_by_both_multipliers(seen: in
     missing = max(0.0, target - closed)
     assert term.value().item() == pytest.approx(10 * missing + 10 * missing**2, abs=1e-5)
     assert term.count.item() == 3
+    weak = L0Sparsity(target=0.5, start=100, until=500, multiplier=0.4)(context(shares, seen=seen))["sparsity"]
+    assert weak.value().item() == pytest.approx(0.4 * missing + 0.4 * missing**2, abs=1e-6)
 
 
 def test_a_step_down_raises_the_multipliers_and_closes_gates() -> None:

@@ -91,7 +91,7 @@ def test_a_soft_target_is_where_the_focal_loss_is_least() -> None:
     assert float(soft_focal(torch.zeros(1), torch.tensor([0.9]))) == pytest.approx(0.16 * math.log(2), rel=1e-5)
 
 
-def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -> list[float]:
+def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor, *, no_object: float) -> list[float]:
     """The sums of sample 0: box, overlap, entity, predicate; the nodule meant is the one in the heart."""
     truth = [
         (0, 2, share(BOXES["effusion"][0][1]), None),
@@ -120,25 +120,26 @@ def one_layer(boxes: Tensor, subjects: Tensor, objects: Tensor, verbs: Tensor) -
         counted[q, 1] = 0.0 if t == 0 else 1.0  # uncertain
     for q in range(QUERIES):
         for logits, at in ((subjects, 0), (objects, 1)):
-            right, weight = (classes[q][at], 1.0) if q in classes else (E, 0.1)
+            right, weight = (classes[q][at], 1.0) if q in classes else (E, no_object)
             entity -= weight * float(logits[q].log_softmax(0)[right])
     predicate = float((soft_focal(verbs, soft) * counted).sum())
     return [box, overlap, entity, predicate]
 
 
-def test_the_terms_by_hand() -> None:
+@pytest.mark.parametrize(("more", "w"), [({}, 0.1), ({"no_object": 0.3}, 0.3)])
+def test_the_terms_by_hand(more: dict[str, float], w: float) -> None:
     parts = given()
-    terms = objective()(context(parts))
+    terms = objective(**more)(context(parts))
     layers = [[parts[name][0] for name in NAMES], list(parts["_layers"][0, 0].split([8, E + 1, E + 1, P], dim=1))]
-    sums = [sum(each) for each in zip(*(one_layer(*layer) for layer in layers), strict=True)]
+    sums = [sum(each) for each in zip(*(one_layer(*layer, no_object=w) for layer in layers), strict=True)]
     for name in NAMES[1:]:  # sample 1 states nothing: all of it is nothing, at a low weight
         earlier = dict(zip(NAMES, parts["_layers"][1, 0].split([8, E + 1, E + 1, P], dim=1), strict=True))
         for logits in (parts[name][1], earlier[name]):
             if name == "_predicates":
                 sums[3] += float(soft_focal(logits, torch.zeros_like(logits)).sum())
             else:
-                sums[2] -= 0.1 * float(logits.log_softmax(1)[:, E].sum())
-    weights = 2 * (2 + 0.1 * (QUERIES - 2)) + 2 * 0.1 * QUERIES
+                sums[2] -= w * float(logits.log_softmax(1)[:, E].sum())
+    weights = 2 * (2 + w * (QUERIES - 2)) + 2 * w * QUERIES
     expected = [2.5 * sums[0] / 1.5, sums[1] / 1.5, sums[2] / (weights / 2), sums[3] / 2]
     for name, value in zip(("box", "overlap", "entity", "predicate"), expected, strict=True):
         assert float(terms[name].value()) == pytest.approx(value), name

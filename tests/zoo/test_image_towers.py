@@ -153,6 +153,7 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
     model = natural(torchvision.models.resnet18(num_classes=2))
     torch.save({"state_dict": {f"module.{n}": t for n, t in model.state_dict().items()}}, tmp_path / "r18.pth")
     options = {"architecture": "resnet18", "image_size": 64, "labels": labels, "licence": "MIT", "title": "Mine"}
+    options["citation"] = "He et al. 2016"
     bundle = convert(tmp_path / "r18.pth", name="timm", options=options)
     ours = kept(bundle, tmp_path / "bundle")
     images = pictures(64)
@@ -163,6 +164,7 @@ def test_torchvisions_resnet_is_read_by_timms_name(tmp_path: Path, labels: list[
         features = model((images - mean) / std)
     assert np.abs(ours.embed_prepared(list(images)) - units(features)).max() < 1e-5
     assert (bundle.provenance["mean"], bundle.provenance["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert (bundle.provenance["citation"], "Mine. He et al. 2016" in bundle.card) == ("He et al. 2016", True)
     if labels is None:
         assert (ours.bundle.labels, bundle.provenance["left_out"]) == ((), ["fc.weight", "fc.bias"])
     else:
