@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,9 @@ class Metaclip(Curator[Counts]):
 
     Args:
         cap: t, about as many records as a common term shall have; the paper's 20,000 are for 400 million.
+        tail: instead, the share of all matches that those of whole terms shall be, as of the paper's second version,
+            so that pools of any size are balanced alike; t is the count of the term at which, the rarest first, the
+            share of all terms so far is nearest to it.
         terms: file with one term a line; None: the findings of the lexicon, in all their words.
         stated: count stated terms only; False: any occurrence, as the paper does with captions.
         without: keep records that have no term, such as reports in which nothing is found.
@@ -41,7 +45,8 @@ class Metaclip(Curator[Counts]):
         ConfigError: if the file is not there or lacks terms.
 
     References:
-        Xu et al. 2024, algorithm 1; terms there are 500,000 words and titles.
+        Xu et al. 2024, algorithm 1, and `tail` by the rule of their released second version; terms there are 500,000
+        words and titles.
 
     Note:
         Reports without a finding state nothing and go unless `without` keeps them: a model needs some of them, and
@@ -59,12 +64,14 @@ class Metaclip(Curator[Counts]):
         self,
         *,
         cap: Annotated[int, Field(ge=1)] = 1000,
+        tail: Annotated[float, Field(gt=0, lt=1)] | None = None,
         terms: Path | None = None,
         stated: bool = True,
         without: bool = False,
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         self.cap, self.file, self.stated, self.without, self.seed = cap, terms, stated, without, seed
+        self.tail, self._limit = tail, (Counter[str](), cap)
 
     @cached_property
     def _phrases(self) -> Phrases[Term]:
@@ -105,6 +112,7 @@ class Metaclip(Curator[Counts]):
 
     def add(self, total: Counts | None, more: Counts) -> Counts:
         """Return the sum."""
+        self._limit = (Counter(), self.cap)  # that of counts which may grow here
         if total is None:
             return Counter(more)
         total.update(more)
@@ -115,7 +123,23 @@ class Metaclip(Curator[Counts]):
         matched = self.matched(str(record["text"]))
         if not matched:
             return Verdict("" if self.without else "no_term")
+        limit = self.cap if self.tail is None else self._limit_of(counts, self.tail)
         drawn = {term: seed_of(self.seed, 0, f"{record['id']}\x1f{term}") / 2**63 for term in matched}
-        return Verdict(
-            "" if any(drawn[term] * max(counts[term], self.cap) < self.cap for term in matched) else "common"
-        )
+        return Verdict("" if any(drawn[term] * max(counts[term], limit) < limit for term in matched) else "common")
+
+    def _limit_of(self, counts: Counts, tail: float) -> int:
+        if self._limit[0] is not counts:
+            self._limit = (counts, limit_of(counts, tail))
+        return self._limit[1]
+
+
+def limit_of(counts: Counts, tail: float) -> int:
+    """Return the count t of the term at which, the rarest first, the share of all matches is nearest to `tail`.
+
+    Example:
+        >>> limit_of(Counter(rib=1, node=2, mass=3, effusion=14), 0.25)  # shares 1/20, 3/20, 6/20 and 1
+        3
+    """
+    ordered = sorted(counts.values())
+    share = tail * sum(ordered)
+    return min(zip(accumulate(ordered), ordered, strict=True), key=lambda at: abs(at[0] - share))[1]

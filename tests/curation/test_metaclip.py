@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medvlp.core.errors import ConfigError
-from medvlp.curation.metaclip import Metaclip
+from medvlp.curation.metaclip import Metaclip, limit_of
 
 
 def pool(size: int = 4000) -> list[dict[str, object]]:
@@ -68,6 +70,42 @@ def test_order_and_parts_of_the_pool_change_nothing(rule: Metaclip) -> None:
     one = {str(r["id"]): rule.apply(r, counts).reason for r in records}
     other = {str(r["id"]): rule.apply(r, counts).reason for r in reversed(records)}
     assert one == other
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.floats(0.01, 0.99))
+def test_the_limit_by_the_tail_is_the_count_whose_share_of_all_matches_is_nearest(counts: list[int], tail: float):
+    ordered, total = sorted(counts), sum(counts)
+    apart = [abs(sum(ordered[: i + 1]) - tail * total) for i in range(len(ordered))]
+    limit = limit_of(Counter({str(i): c for i, c in enumerate(counts)}), tail)
+    assert limit in {c for c, each in zip(ordered, apart, strict=True) if each <= min(apart) + 1e-9}
+    for i in range(len(ordered)):  # the share of a term's tail gives that term's count back
+        share = sum(ordered[: i + 1]) / (total + 1)
+        near = min(range(len(ordered)), key=lambda k: abs(sum(ordered[: k + 1]) - share * total))
+        assert limit_of(Counter({str(k): c for k, c in enumerate(ordered)}), share) == ordered[near]
+
+
+def test_a_pool_three_times_as_large_is_balanced_alike_by_its_tail_and_not_by_its_cap(rule: Metaclip) -> None:
+    """All counts are three times as high, and so is the limit: each term is drawn with the chance of before."""
+    records = pool(1500)
+    larger = [{**record, "id": f"{record['id']}{copy}"} for record in records for copy in "abc"]
+    stays = {}
+    for name, each in (("tail", Metaclip(terms=rule.file, tail=0.3)), ("cap", Metaclip(terms=rule.file, cap=60))):
+        for size, some in ((1, records), (3, larger)):
+            counts = each.measure(some)
+            assert counts is not None
+            stays[name, size] = sum(not each.apply(record, counts).reason for record in some) / len(some)
+    assert stays["tail", 3] == pytest.approx(stays["tail", 1], abs=0.03)
+    assert stays["cap", 3] < stays["cap", 1] - 0.1
+
+
+def test_counts_that_grow_have_a_new_limit(rule: Metaclip) -> None:
+    each, fresh = (Metaclip(terms=rule.file, tail=0.3) for _ in range(2))
+    counts = each.measure(pool(300))
+    assert counts is not None
+    each.apply(pool(1)[0] | {"text": "zq0x"}, counts)
+    counts = each.add(counts, counts.copy())
+    for record in pool(300):
+        assert each.apply(record, counts) == fresh.apply(record, counts)
 
 
 @pytest.mark.parametrize(
