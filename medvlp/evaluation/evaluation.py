@@ -237,6 +237,14 @@ class Evaluation:
         rows = np.flatnonzero(np.isfinite(part.table[self.features]).all(axis=1))
         return part.manifest.take(rows), part.table[self.features][rows]
 
+    def paired(self, part: Part) -> tuple[Manifest, np.ndarray, np.ndarray]:
+        """Return the records of a part that have a picture and a text, and the embeddings ``(N, D)`` of both."""
+        table = part.table if "text/embedding" in part.table.columns else self._encoded(part.prepared, texts=True)
+        there = [f"{view}/embedding" for view in (self.model.model.vision_kind, "text")]
+        both = [np.asarray(table.columns.get(key, np.full((len(table), 1), np.nan)), np.float64) for key in there]
+        rows = np.flatnonzero(np.isfinite(np.concatenate(both, axis=1)).all(axis=1))
+        return part.manifest.take(rows), both[0][rows], both[1][rows]
+
     # answers ---------------------------------------------------------------------------------------------------------
 
     def predictions(self, name: str, part: Part | None = None) -> Predictions | None:

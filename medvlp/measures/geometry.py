@@ -63,15 +63,11 @@ class Geometry(Measure):
 
     def run(self, evaluation: Evaluation) -> Iterator[Result]:
         """Yield the four numbers; nothing where fewer than two records have an image and a text."""
-        table, seen = evaluation.judged.table, f"{evaluation.model.model.vision_kind}/embedding"
-        if not {seen, "text/embedding"} <= set(table.columns):
+        records, image, text = evaluation.paired(evaluation.judged)
+        if len(records) < 2:
             return
-        image, text = np.asarray(table[seen], float), np.asarray(table["text/embedding"], float)
-        there = np.flatnonzero(np.isfinite(image).all(1) & np.isfinite(text).all(1))
-        if len(there) < 2:
-            return
-        chosen = np.sort(np.random.default_rng(evaluation.options.seed).permutation(there)[:_MOST])
-        manifest = evaluation.judged.manifest.take(chosen)
+        chosen = np.sort(np.random.default_rng(evaluation.options.seed).permutation(len(records))[:_MOST])
+        manifest = records.take(chosen)
         patients = [str(each) for each in manifest.column("id.patient")]
         people = patient_clusters(patients)
         facts: dict[str, Any] = {

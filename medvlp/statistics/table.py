@@ -204,6 +204,8 @@ METRICS: dict[str, MetricKind] = {
     "selective_accuracy": MetricKind(words="accuracy of answers"),
     "attack_success": MetricKind(words="attack success", better="lower"),
     "shape_share": MetricKind(words="share decided by form", better=None),
+    "adjusted_rand": MetricKind(words="adjusted Rand index", better=None),
+    "nearest": MetricKind(words="nearest is the same patient's", better=None),
     "gate_held_back": MetricKind(words="held back by the gate", better=None),
     **dict.fromkeys(
         (

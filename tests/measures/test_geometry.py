@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from medvlp.core.table import FeatureTable
 from medvlp.core.unit import unit_embeddings
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evaluation import Evaluation
 from medvlp.measures.geometry import Geometry
 
 
@@ -74,6 +76,7 @@ def test_each_number_lies_in_its_interval_though_resampling_lengthens_a_mean_and
         options=SimpleNamespace(seed=0, split="test"),
         drawn={"seed": 0, "resamples": 200},
     )
+    evaluation.paired = partial(Evaluation.paired, evaluation)
     (result,) = Geometry().run(evaluation)
     assert [row.metric for row in result.metrics] == ["modality_gap", "alignment", "uniformity", "uniformity"]
     for row in result.metrics:

@@ -11,7 +11,7 @@ from medvlp.core.registry import available, component
 from medvlp.measures import chosen_measures
 
 NEVER_UNASKED = {"geometry", "recipes", "uncertain_prompts", "few_shot", "attributes", "robustness"}
-NEVER_UNASKED |= {"attacks", "blind_pairs", "shape_texture"}
+NEVER_UNASKED |= {"attacks", "blind_pairs", "shape_texture", "linking"}
 
 
 def names(**spec: Any) -> list[str]:
