@@ -51,7 +51,8 @@ class Fopro(NoisyLabels):
 
     Note:
         The trusted samples say where the prototypes lie, for all sites: taken from one hospital they pull the others'
-        studies to its appearance. A handful of them cannot show all forms of a finding.
+        studies to its appearance. A handful of them cannot show all forms of a finding. The relation chooses between
+        a finding's two prototypes, in the paper among many classes: its score is no sign of pictures of neither.
 
     Example:
         >>> objective = Fopro(labels=["effusion"])

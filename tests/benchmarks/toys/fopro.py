@@ -13,16 +13,17 @@ BETTER, WORSE = "fopro", "web_only"
 SHOTS = 16
 
 
-def toy(seed: int) -> dict[str, float]:
-    """Return the AUROC on the real world."""
+def toy(seed: int, *, shots: int = SHOTS) -> dict[str, float]:
+    """Return the AUROC on the real world; with fewer shots they are the first of the sixteen."""
     draws = torch.Generator().manual_seed(seed)
     axis, turned = (torch.randn(16, generator=draws) for _ in range(2))
     web, of_web = _drawn(600, draws, 0.5 * axis + turned)
     real, of_real = _drawn(SHOTS, draws, axis)
     unseen, answer = _drawn(1000, draws, axis)
+    real, of_real = real[:shots], of_real[:shots]
     told = torch.where(torch.rand(600, generator=draws) < 0.3, 1 - of_web, of_web)
     x, labels = torch.cat([web, real]), torch.cat([told, of_real])
-    expert = torch.cat([torch.zeros(600), torch.ones(SHOTS)])
+    expert = torch.cat([torch.zeros(600), torch.ones(shots)])
     web_only = plain(web, cross_entropy(told), seed=seed)
     mixed = plain(x, cross_entropy(labels), seed=seed)
     state = ClassPrototypes(
