@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from medvlp.evaluation.results import AVERAGES, Metric, Result
 
 _VALUES = ("ppv", "npv")
+_WHOLE = (*AVERAGES, "all", "reports")  # labels of rows over all findings, those that lead first
 
 
 def evidence_of(result: Result, thresholds: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -72,11 +73,47 @@ def sentence_evidence(results: Iterable[Result]) -> dict[str, Any] | None:
     return None
 
 
+def measured_of(results: Mapping[str, Result], answer: str) -> dict[str, Any] | None:
+    """Return what a bundle keeps of an answer in words, boxes or relations; None where no number is over all findings.
+
+    ``rows`` are the numbers over all findings, and the first says how good the answer is; ``over`` are its paired
+    differences from controls; ``labels`` holds the first number of each finding.
+
+    Args:
+        results: of an evaluation, by name.
+        answer: its name, which is its result's.
+
+    Example:
+        >>> from medvlp.evaluation.report_text import evaluate_reports
+        >>> found = evaluate_reports(["Edema."], ["Edema."], ["p"], seed=0, resamples=0, name="report")
+        >>> kept = measured_of({"report": found}, "report")
+        >>> [(row["metric"], row["label"], row["value"]) for row in kept["rows"][:1]]
+        [('f1', 'micro', 1.0)]
+    """
+    result = results.get(answer)
+    known = [] if result is None else [row for row in result.metrics if row.group is None and row.value is not None]
+    whole = sorted((row for row in known if row.label in _WHOLE), key=lambda row: row.label == _WHOLE[-1])
+    if result is None or not whole:
+        return None
+    name, at, which = whole[0].metric.partition("@")
+    over = [row for row in known if row.metric == f"{name}_difference{at}{which}"]
+    single = [row for row in known if row.label not in _WHOLE and "_difference" not in row.metric]
+    control = {row.label: results.get(f"{answer}_{row.label}") for row in over}
+    titles = {name: name if each is None else each.title.removeprefix("Control: ") for name, each in control.items()}
+    return {
+        "title": result.title,
+        "rows": [_parts(row) for row in whole],
+        "over": [{**_parts(row), "control": titles[row.label]} for row in over],
+        "labels": {row.label: _parts(row) for row in single if row.metric == single[0].metric},
+        "data": {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic},
+    }
+
+
 def _parts(row: Metric) -> dict[str, Any]:
     interval, counts = row.interval, row.counts
     low, high, method = interval.low, interval.high, interval.method
     found = {"value": row.value, "low": low, "high": high, "n": counts.n, "patients": counts.patients}
-    return {**found, "method": method, "split": row.split}
+    return {"metric": row.metric, "label": row.label, **found, "method": method, "split": row.split}
 
 
 def _value(name: str, row: Metric | None) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Relations(Measure):
     The control keeps the model's own subjects and their scores and gives each the relations that were most frequent of
     it in training: who does not beat it has learnt how often, not what is seen. The difference is paired.
 
+    Box overlap is that of an entity's boxes alone, of stated triplets among the first K, by the first overlap above 0.
+
     Args:
         k: numbers of triplets.
         iou: overlaps; 0 asks for the words alone.
@@ -101,6 +103,7 @@ class Relations(Measure):
                         other = self._table(others, truth, manifest, k, iou)
                         rows[False] += _rows(at, other, facts)
                         rows[True].append(mean_metric(f"recall_difference{at}", "prior", (own - other)[:, 0], **facts))
+            rows[True] += self._boxed(sets, truth, manifest, facts)
             cases = {"id": manifest.column("id"), "patient_id": facts["patients"], "stated": [len(t) for t in truth]}
             for control, metrics in ((False, rows[True]), (True, rows[False])):
                 if metrics:
@@ -138,6 +141,25 @@ class Relations(Measure):
                     own = [triplet[1] == name for triplet in some]
                     table[index, place] = hits[own].mean() if any(own) else np.nan
         return table
+
+    def _boxed(
+        self, sets: Sequence[RelationSet], truth: Sequence[Sequence[Words]], cohort: Manifest, facts: dict[str, Any]
+    ) -> Iterator[Any]:
+        """Yield for each entity how often its box overlaps a drawn one, in the stated triplets that were found."""
+        names = [name for name in sets[0].entities if f"boxes.{name}" in cohort]
+        iou, k, records = next((each for each in self.iou if each), 0.0), self.k[0], Records(cohort)
+        hits = np.full((len(truth), len(names)), np.nan)
+        for index, (some, each) in enumerate(zip(truth, sets, strict=True)) if iou else ():
+            sample, first = records.sample(index, paths=False), each.triplets[:k]
+            pairs = [(words, each.boxes[first.index(words)].reshape(2, 4)) for words in some if words in first]
+            for column, name in enumerate(names):
+                drawn = drawn_in_file(sample, "boxes", name)
+                own = [boxes[side] for words, boxes in pairs for side in (0, 1) if words[2 * side] == name]
+                if own and drawn is not None and len(drawn):
+                    hits[index, column] = np.mean([max(box_iou(box, one) for one in drawn) >= iou for box in own])
+        for name, column in zip(names, hits.T, strict=True):
+            if np.isfinite(column).any():
+                yield mean_metric(f"box_overlap@{iou:g}", name, column, **facts)
 
     def _prior(self, evaluation: Evaluation, words: tuple[Sequence[str], Sequence[str]]) -> Prior | None:
         if "train" not in evaluation.splits - {evaluation.options.split}:

@@ -46,6 +46,7 @@ _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # writ
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)
+_JUDGED = ("evidence", "maps", "measured")  # of an answer, left out where nobody measured them
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class StoredAnswer:
         calibration: maps of its scores to probabilities, likewise.
         evidence: how good its scores were found, for each finding, and on what.
         maps: how often its maps were found to hit each finding, by method, and which is the best.
+        measured: how good its words, boxes or relations were found, beside controls, and on what.
     """
 
     name: str
@@ -75,16 +77,17 @@ class StoredAnswer:
     calibration: Mapping[str, Any] | None = None
     evidence: Mapping[str, Any] | None = None
     maps: Mapping[str, Any] | None = None
+    measured: Mapping[str, Any] | None = None
 
     def described(self) -> dict[str, Any]:
         """Return all but the weights, for ``bundle.yaml``."""
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "weights"}
         plain |= {"options": dict(self.options), "labels": list(self.labels), "score": self.score and dict(self.score)}
-        return {name: value for name, value in plain.items() if name not in ("evidence", "maps") or value is not None}
+        return {name: value for name, value in plain.items() if name not in _JUDGED or value is not None}
 
     def unjudged(self) -> StoredAnswer:
         """Return the answer without thresholds, calibration and evidence measured on one kind of image."""
-        return replace(self, operating_points=None, calibration=None, evidence=None, maps=None)
+        return replace(self, operating_points=None, calibration=None, **dict.fromkeys(_JUDGED))
 
 
 def head_findings(answers: Sequence[StoredAnswer]) -> dict[str, list[str]]:

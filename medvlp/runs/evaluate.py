@@ -28,6 +28,7 @@ from medvlp.core.provenance import hash_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
+from medvlp.evaluation.evidence import measured_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result, write_result
 from medvlp.evaluation.run_files import GALLERY
@@ -129,7 +130,11 @@ def evaluate(
             cases = "predictions.parquet" if name == first and scored else None
             write_result(result, out / "results" / f"{name}.json", cases=cases)
         into, fit = config.evaluation.into_bundle, config.evaluation.fit
-        if into and not any(found[name].fitted for name in evaluation.answers if name in found):
+        unscored = {name for name, answer in evaluation.answers.items() if "scores" not in answer.gives}
+        if into and not any(
+            found[name].fitted or (name in unscored and measured_of(found, name))
+            for name in found.keys() & evaluation.answers.keys()
+        ):
             raise ConfigError(
                 f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split {fit!r}: "
                 "name one in evaluation.fit that is not judged."

@@ -16,7 +16,7 @@ from medvlp.data.leakage import near_is_quick, seen_of
 from medvlp.data.manifest import Manifest
 from medvlp.data.prepare import Prepared
 from medvlp.evaluation.evaluation import scored_rows
-from medvlp.evaluation.evidence import evidence_of, sentence_evidence
+from medvlp.evaluation.evidence import evidence_of, measured_of, sentence_evidence
 from medvlp.evaluation.grounding.gain import map_evidence
 from medvlp.evaluation.predictions import checked_findings, numeric_columns
 from medvlp.evaluation.results import Result
@@ -79,7 +79,7 @@ def store_fitted(
 
     Args:
         folder: of the bundle.
-        found: results by name: of answers with scores, and of maps.
+        found: results by name: of answers, and of maps.
         calibration: map that is stored.
         chosen_on: records whose hashes are added to those of validation, where the bundle has such.
     """
@@ -93,6 +93,8 @@ def store_fitted(
         points = next(each.operating_points for each in bundle.answers if each.name == answer.name) or {}
         if evidence := evidence_of(result, points.get("findings", {})):
             bundle = _changed(bundle, answer.name, evidence={**(answer.evidence or {}), **evidence})
+        elif measured := measured_of(found, answer.name):
+            bundle = _changed(bundle, answer.name, measured=measured)
     for name, maps in map_evidence(list(found.values())).items():
         bundle = _changed(bundle, name, maps=maps)
     sentences = sentence_evidence(found.values())

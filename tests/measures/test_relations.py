@@ -119,5 +119,11 @@ def test_an_evaluation_has_the_answer_the_control_and_their_paired_difference() 
     assert own.find("recall@2", "all").value == pytest.approx(0.5)
     assert control.find("recall@2", "all").value == pytest.approx((0.5 + 1.0) / 2)
     assert own.find("recall_difference@2", "prior").value == pytest.approx(0.5 - 0.75)
+    # Of the two first triplets of a one is stated, and its box is the drawn one; that of b lies beside.
+    overlap = own.find("box_overlap@0.5", "effusion")
+    assert (overlap.value, overlap.counts.n) == (pytest.approx((1 + 0) / 2), 2)
+    assert [row.label for row in own.metrics if row.metric.startswith("box_overlap")] == [
+        "effusion"
+    ]  # found, and drawn
     assert own.cases is not None
     assert own.cases["stated"].tolist() == [2, 2, 0, 0]
