@@ -31,6 +31,7 @@ from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import StoredAnswer
 from medvlp.serving.findings import finding_rows, refusal
 from medvlp.serving.maps import plain_map
+from medvlp.serving.said import said_of
 from medvlp.text.hard_negatives import false_copies
 from medvlp.text.sentences import split_sentences
 
@@ -109,7 +110,7 @@ class Reader:
         return prepared.warned(of_training(self.model, [[file for file in files if file.is_file()]])[0])
 
     def findings(self, prepared: Prepared) -> dict[str, Any]:
-        """Return what the bundle says of each finding, and why nothing where its gate holds the picture back."""
+        """Return what the bundle says of each finding and beside that, and why nothing where its gate holds it back."""
         with self._lock:
             found = predict_files(self.model, [prepared])
         result = found["results"][0]
@@ -119,7 +120,8 @@ class Reader:
         for row in rows:
             row["hit_rate"] = hit_rate(self._released(row["answer"]), row["finding"])
             row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
-        return {"refused": refused, "findings": rows, "warnings": list(result["warnings"])}
+        said = [] if refused else said_of(result, kind.answers, kind.bundle.answers)
+        return {"refused": refused, "findings": rows, "said": said, "warnings": list(result["warnings"])}
 
     def where(self, prepared: Prepared, asked: str, method: str | None = None) -> dict[str, Any]:
         """Return where in a picture the score of a finding, or of a sentence against its denial, comes from.

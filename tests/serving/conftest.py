@@ -102,6 +102,58 @@ def sure(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 
 @pytest.fixture(scope="session")
+def written(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``bundle/``, which writes reports and relates, and scores nothing, and with its ``results/``."""
+    from medvlp.config.tree import load_config
+    from medvlp.runs.evaluate import EvaluationRun, evaluate
+    from medvlp.runs.train import train
+
+    def make(folder: Path) -> Path:
+        tree = tiny_tree(folder / "run", wide_cohort.root, folder / "cache")
+        found, places = ["effusion", "nodule"], ["left_pleural_space", "right_pleural_space"]
+        vectors = {"name": "hashed_words", "width": 16}
+        relations = {"labels": [*found, *places], "predicates": ["located_at"], "drawn": found}
+        relations |= {"head": {"queries": 6, "width": 16, "layers": 1, "heads": 2, "feedforward": 16}}
+        captions = {"name": "caption", "width": 16, "layers": 1, "heads": 2}
+        texts = {"texts": {each: each.replace("_", " ") for each in (*found, *places, "located_at")}}
+        tree["banks"] = {"relations": {"file": str(write_tree(folder / "bank.yaml", texts)), "encoder": vectors}}
+        tree["phases"] = [{"until": 64, "objectives": [captions, {"name": "rlipv2", **relations}]}]
+        shares = {"train": 0.4, "validate": 0.1, "test": 0.5}
+        tree["data"] |= {"suffix": [], "split": {"name": "patient", "fractions": shares, "seed": 0}}
+        tree["training"] |= {"validate_every": 64, "average": None}
+        tree["evaluation"]["choose"] = "relations/recall"
+        done = train(load_config(write_tree(folder / "config.yaml", tree)))
+        shutil.copytree(done.bundle, folder / "bundle")
+        data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
+        measures = dict.fromkeys(("probes", "few_shot", "robustness", "image_retrieval"))
+        options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}
+        run = {"model": str(folder / "bundle"), "out": str(folder), "data": data, "evaluation": options}
+        evaluate(EvaluationRun.model_validate(run), page=False)
+        return folder
+
+    return made_once(tmp_path_factory, "written", make)
+
+
+@pytest.fixture(scope="session")
+def proven(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """The bundle as if its answers had beaten every control, and boxes of two of four entities had been judged."""
+    import medvlp
+    from medvlp.models.bundle import load_bundle, save_bundle
+    from medvlp.serving import Reader
+
+    bundle, answers = load_bundle(written / "bundle"), []
+    box = {"metric": "box_overlap@0.5", "value": 0.4, "low": 0.3, "high": 0.5, "n": 40}
+    for each in bundle.answers:
+        over = [{**row, "value": 0.2, "low": 0.1, "high": 0.3} for row in each.measured["over"]]
+        labels = {name: {**box, "label": name} for name in ("effusion", "right_pleural_space")}
+        labels = labels if each.name == "relations" else each.measured["labels"]
+        answers.append(replace(each, measured={**each.measured, "over": over, "labels": labels}))
+    folder = tmp_path_factory.mktemp("proven") / "bundle"
+    save_bundle(folder, replace(bundle, answers=tuple(answers), gate=None))
+    return Reader(medvlp.load(folder), name="proven")
+
+
+@pytest.fixture(scope="session")
 def ct_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Volumes of six synthetic patients; read only."""
     from medvlp.phantom.cohort import make_cohort

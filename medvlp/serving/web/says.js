@@ -1,6 +1,7 @@
 // What the model says: category first, the number in words, its evidence one click away; a map only with its hit rate.
 
 import { call } from "./server.js";
+import { saidOf } from "./said.js";
 import { h, svg } from "./viewer.js";
 import { heat } from "./table.js";
 
@@ -65,7 +66,8 @@ export class Says {
     const turn = ++this.turn; // answers that are on their way are of what was looked at before
     Object.assign(this, { study, series, rows: [], chosen: null });
     for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
-    for (const pane of this.on.panes()) pane.setMap(null);
+    $("said").replaceChildren();
+    for (const pane of this.on.panes()) { pane.setMap(null); pane.setBoxes([]); }
     $("map").hidden = true;
     this.on.weighed(null);
     $("own-report").hidden = !study?.report;
@@ -120,8 +122,10 @@ export class Says {
 
   #call(name, ...more) { return call(name, this.study.key, this.series, this.model, ...more); }
 
-  #list({ refused, findings, warnings }) {
+  #list({ refused, findings, said, warnings }) {
     this.rows = findings;
+    const { cannot } = this.told[this.model], check = (text) => { $("text").value = text; this.report(text); };
+    $("said").replaceChildren(...saidOf(said, { draw: (boxes) => this.#box(boxes), check: cannot.check_report ? null : check }));
     const { kind, count } = this.study.series[this.series], parts = [];
     if (kind !== "volume" && count > 1) parts.push(h("p", { className: "group" }, "Of the first image."));
     if (refused) parts.push(h("p", { className: "held", role: "alert" }, refused.sentence));
@@ -130,6 +134,7 @@ export class Says {
       if (!group.length || (refused && category === "not_for_this_picture")) continue;
       parts.push(h("p", { className: "group" }, h("span", {}, title), h("span", {}, group.length)), ...group.map((each) => this.#finding(each, mark)));
     }
+    if (!findings.length && !refused) parts.push(h("p", { className: "group" }, cannot.findings));
     if (warnings.length) parts.push(h("ul", { className: "notes group" }, ...warnings.map((note) => h("li", {}, note))));
     this.#body("findings").replaceChildren(...parts);
   }
@@ -198,9 +203,20 @@ export class Says {
 
   #hideMap() { const pane = this.on.pane(); if (pane.map) { pane.map.shown = false; pane.draw(); } $("map").hidden = true; }
 
-  /** Another image of a series is looked at: a map, which is of the first, goes with its legend. */
+  /** Lay boxes over the picture; false where another image of its series is looked at. */
+  #box(boxes) {
+    const pane = this.on.panes().find(({ number }) => number === this.series);
+    if (!pane || pane.index) return false;
+    pane.setBoxes(boxes);
+    if (boxes.length) $("panes").scrollIntoView({ block: "nearest" }); // as for a map
+    return true;
+  }
+
+  /** Another image of a series is looked at: a map, which is of the first, goes with its legend, and boxes go. */
   leafed(pane) {
-    if (!pane.index || !pane.map) return;
+    if (!pane.index) return;
+    if (pane.boxes.length) { pane.setBoxes([]); $("said").querySelectorAll("[aria-pressed=true]").forEach((button) => { button.ariaPressed = "false"; }); }
+    if (!pane.map) return;
     pane.setMap(null);
     $("map").hidden = true;
   }

@@ -40,6 +40,7 @@ export class Pane {
     this.rough = document.createElement("canvas");
     this.tool = "window";
     this.rulers = [];
+    this.boxes = [];
     this.map = null;
     this.reset(false);
     new ResizeObserver(() => this.draw()).observe(this.root);
@@ -49,7 +50,7 @@ export class Pane {
   /** Show a plane: {rows, columns, values, spacing, skew, paint, edges, title, count, index, unit, ...}. */
   show(plane) {
     const other = !this.plane || this.plane.rows !== plane.rows || this.plane.columns !== plane.columns;
-    if (plane.source !== this.plane?.source) { this.rulers = plane.rulers[plane.source] ??= []; this.map = null; if (!plane.keep) this.reset(false); }
+    if (plane.source !== this.plane?.source) { this.rulers = plane.rulers[plane.source] ??= []; this.map = null; this.boxes = []; if (!plane.keep) this.reset(false); }
     this.plane = plane;
     if (other) { this.bitmap.width = plane.columns; this.bitmap.height = plane.rows; this.image = null; }
     this.stale = true;
@@ -67,6 +68,8 @@ export class Pane {
   setWindow(window) { this.window = window; this.stale = true; this.draw(); this.on.changed?.(this); }
   /** Take the last measure that is seen away: those of other slices and frames stay. */
   unmeasure() { const at = this.rulers.findLastIndex((each) => each.index === this.plane.index); if (at >= 0) this.rulers.splice(at, 1); this.draw(); }
+  /** Lay boxes over it: [{box: x0, y0, x1, y1 in its pixels, name}]. */
+  setBoxes(boxes) { this.boxes = boxes; this.draw(); }
   invert() { this.turned = !this.turned; this.stale = true; this.draw(); }
 
   /** The level table of what is painted, before `invert`. */
@@ -165,7 +168,7 @@ export class Pane {
     this.root.dataset.drawn = coarse ? "coarse" : "exact";
     this.root.dataset.state = values ? "painted" : "waiting";
     Object.assign(this.root.dataset, { zoom: this.zoom.toFixed(4), turned: this.turned, turns: this.turns, across: this.across,
-      down: this.down, count: this.plane.count, loading: this.plane.loading ?? "", index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown),
+      down: this.down, count: this.plane.count, loading: this.plane.loading ?? "", index: this.plane.index ?? 0, tool: this.tool, rulers: this.rulers.length, map: Boolean(this.map?.shown), boxes: this.boxes.length,
       window: this.window ? `${this.window.centre}/${this.window.width}` : "file" });
   }
 
@@ -217,6 +220,10 @@ export class Pane {
       const place = x + 6 + 7.5 * length.length < width ? { x: x + 6, y: y + 4 } : { x: width - 6, y: y - 8, "text-anchor": "end" }; // not outside
       parts.push(svg("line", { class: "ruler", x1: a[0], y1: a[1], x2: b[0], y2: b[1] }),
         svg("text", { class: "ruler", ...place }, length));
+    }
+    for (const { box: [x0, y0, x1, y1], name } of this.boxes) {
+      const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]].map(onScreen), [x, y] = [0, 1].map((axis) => Math.min(...corners.map((corner) => corner[axis])));
+      parts.push(svg("polygon", { class: "box", points: corners.join(" ") }), svg("text", { class: "box", x: Math.max(4, x + 4), y: Math.max(14, y - 5) }, name));
     }
     if (plane.cross) {
       const [x, y] = onScreen([plane.cross[0] + 0.5, plane.cross[1] + 0.5]), gap = 14;

@@ -1,0 +1,161 @@
+"""A draft is shown as one, with what it is worth; relations draw their boxes where they lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
+pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.models.bundle import load_bundle
+from medvlp.serving.launch import Options, open_room
+from medvlp.serving.reader import Reader
+from tests.serving.browsing import drawn, drop, opened
+
+UNSIGNED = "a machine's draft, signed by nobody"
+
+
+@pytest.fixture(scope="module")
+def room(proven, written):
+    """As if controls were beaten, as it was judged, and as nobody had judged it."""
+    bundle = load_bundle(written / "bundle")
+    bare = replace(bundle, answers=tuple(replace(each, measured=None) for each in bundle.answers))
+    readers = [Reader(VisionLanguageModel(each), name=name) for name, each in (("judged", bundle), ("bare", bare))]
+    running = open_room(Options(port=0, samples=False), readers=(proven, *readers))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def page(room, browser):
+    with opened(room, browser) as page:
+        yield page
+
+
+def read_by(page, film, model=0):
+    page.locator("#model").select_option(str(model))
+    drop(page, film)
+    page.locator(".pane[data-state=painted]").wait_for()
+    page.locator("body[data-findings=told]").wait_for()
+
+
+def test_a_draft_stands_as_one_beside_what_it_is_worth(page, films, proven):
+    report, relations = proven.findings(proven.prepare(films[0]))["said"]
+    read_by(page, films[0])
+    shown = page.locator("#said section[data-answer=report]")
+    assert shown.locator(".draft p").text_content() == report["text"]
+    assert shown.locator(".draft").is_visible()
+    assert UNSIGNED in shown.locator("h2").inner_text()
+    said = shown.inner_text()
+    assert report["measured"] in said
+    assert all(each["sentence"] in said for each in report["over"])
+    rows = shown.locator("dt").all_text_contents(), shown.locator("dd").all_text_contents()
+    assert [*zip(*rows, strict=True)] == [(row["name"], row["value"]) for row in report["rows"]]
+    listed = page.locator("#said section[data-answer=relations] li")
+    names = [" ".join(each["words"]).replace("_", " ") for each in relations["places"]]
+    assert [listed.nth(n).locator("> :first-child").text_content() for n in range(len(names))] == names
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    regions = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "region"]
+    assert f"Report: {UNSIGNED}" in regions
+    assert "Relations" in regions
+    assert page.locator("#text").input_value() == ""  # nor does it stand where a report is written
+
+
+def test_what_is_copied_of_a_draft_says_that_it_is_one(page, films):
+    read_by(page, films[0])
+    words = page.evaluate(
+        """() => {
+          let words = "";
+          const heard = (event) => { words = event.clipboardData.getData("text/plain"); };
+          document.addEventListener("copy", heard, { once: true });
+          getSelection().selectAllChildren(document.querySelector(".draft p"));
+          document.execCommand("copy");
+          return words;
+        }"""
+    )
+    assert words == f"[{UNSIGNED}] {page.locator('.draft p').text_content()}"
+
+
+def test_boxes_of_a_relation_lie_where_the_answer_says_and_go_when_it_is_pressed_again(page, films, proven):
+    places = proven.findings(proven.prepare(films[0]))["said"][1]["places"]
+    read_by(page, films[0])
+    buttons = page.locator(".places button")
+    asked = [each for each in places if each["boxes"]]
+    assert buttons.count() == len(asked) >= 1
+    buttons.first.focus()
+    page.keyboard.press("Enter")
+    assert buttons.first.get_attribute("aria-pressed") == "true"
+    drawn(page)
+    place, scale = asked[0], float(page.locator(".pane").get_attribute("data-zoom"))
+    size = page.locator(".pane canvas").evaluate("(canvas) => [canvas.width, canvas.height]")
+    rows, columns = page.evaluate("[...document.querySelectorAll('.series .fine')][0].textContent").split(" × ")
+    corners = page.locator("polygon.box").evaluate_all("(all) => all.map((each) => each.getAttribute('points'))")
+    assert len(corners) == len(place["boxes"])
+    for points, each in zip(corners, place["boxes"], strict=True):
+        x0, y0, x1, y1 = each["box"]
+        given = [tuple(map(float, point.split(","))) for point in points.split()]
+        for (x, y), (column, row) in zip(given, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], strict=True):
+            assert x == pytest.approx((column - int(columns) / 2) * scale + size[0] / 2, abs=1.5)
+            assert y == pytest.approx((row - int(rows) / 2) * scale + size[1] / 2, abs=1.5)
+    assert page.locator("text.box").all_text_contents() == [b["finding"].replace("_", " ") for b in place["boxes"]]
+    told = page.locator("#said [role=status]").inner_text()
+    assert "drawn. Box overlap@0.5 0.40 (0.30 to 0.50), n 40." in told  # what is drawn is told in words too
+    page.keyboard.press("Space")
+    drawn(page)
+    assert page.locator("polygon.box").count() == 0
+    assert page.locator(".pane").get_attribute("data-boxes") == "0"
+
+
+def test_boxes_are_of_the_first_image(page, tmp_path):
+    page.locator("#model").select_option("0")
+    first, *others = (Image.fromarray(np.full((80, 60), level, np.uint8)) for level in (90, 120, 150))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=others)
+    drop(page, tmp_path / "pages.tif")
+    page.locator("body[data-findings=told]").wait_for()
+    button = page.locator(".places button").first
+    button.click()
+    page.locator(".pane[data-boxes='0']").wait_for(state="detached")
+    page.locator(".pane").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator(".pane[data-boxes='0']").wait_for()
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    assert "leaf back" in page.locator("#said [role=status]").inner_text()
+    assert page.locator("polygon.box").count() == 0
+
+
+def test_what_beat_no_control_is_closed_until_it_is_asked_for(page, films, written):
+    read_by(page, films[0], model=1)
+    shown = page.locator("#said section[data-answer=report]")
+    assert not shown.locator(".draft").is_visible()
+    assert "Not shown to be better than one report for everybody" in shown.locator(".doubted").all_inner_texts()[1]
+    shown.locator("summary", has_text="Show it all the same").click()
+    assert shown.locator(".draft").is_visible()
+
+
+def test_what_nobody_measured_says_so_and_is_nowhere_on_the_page(page, films, proven):
+    text = proven.findings(proven.prepare(films[0]))["said"][0]["text"]
+    read_by(page, films[0], model=2)
+    shown = page.locator("#said section")
+    assert shown.count() == 2
+    assert all("Nobody has measured" in each for each in shown.all_inner_texts())
+    assert page.locator(".draft, .places").count() == 0
+    assert text not in page.content()
+    assert "This model scores no findings unasked." in page.locator("#findings .body").inner_text()
+
+
+def test_on_a_phone_nothing_is_wider_than_the_page_and_boxes_come_into_sight(page, films):
+    before = page.viewport_size
+    page.set_viewport_size({"width": 390, "height": 844})
+    read_by(page, films[0])
+    page.locator(".places button").first.click()
+    drawn(page)
+    width, pane = page.evaluate("document.scrollingElement.scrollWidth"), page.locator(".pane").bounding_box()
+    page.set_viewport_size(before)
+    assert width == 390
+    assert 0 <= round(pane["y"]) < round(pane["y"] + pane["height"]) <= 844

@@ -1,0 +1,117 @@
+"""Drafts and relations are those that `predict` prints, only with what an evaluation found of them, in no export."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import medvlp
+from medvlp.answers.asking.files import predict_files
+from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.evaluation.results import load_result
+from medvlp.io.read import read_image
+from medvlp.models.bundle import load_bundle
+from medvlp.serving.exporting import shown_of
+from medvlp.serving.exports.kinds import KINDS, export
+from medvlp.serving.reader import Reader
+from medvlp.serving.studies import read_study
+
+if TYPE_CHECKING:
+    from medvlp.models.bundle import Bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(written: Path) -> Bundle:
+    return load_bundle(written / "bundle")
+
+
+def test_a_draft_and_relations_are_those_that_predict_prints(proven: Reader, films: list[Path]) -> None:
+    drafts = set()
+    for film in films[:4]:
+        told = predict_files(proven.model, [film])["results"][0]
+        report, relations = json.loads(json.dumps(proven.findings(proven.prepare(film))["said"]))
+        assert (report["title"], report["text"], report["places"]) == ("Report", told["text"], None)
+        assert (relations["title"], relations["text"]) == ("Relations", None)
+        said = [(each["words"], each["score"]) for each in relations["places"]]
+        assert said == [(each["triplet"], each["score"]) for each in told["relations"][:5]]  # as many as were judged
+        for place, each in zip(relations["places"], told["relations"], strict=False):
+            sides = {each["triplet"][0]: each["boxes"][:4], each["triplet"][2]: each["boxes"][4:]}
+            for box in place["boxes"]:
+                assert box["finding"] in ("effusion", "right_pleural_space")  # of whose boxes there is a number
+                assert box["hit"] == "Box overlap@0.5 0.40 (0.30 to 0.50), n 40"
+            names = [box["finding"] for box in place["boxes"]]
+            assert names == [n for n in each["triplet"][::2] if n in ("effusion", "right_pleural_space")]
+            if len(sides) == 2:
+                assert all(sides[box["finding"]] == box["box"] for box in place["boxes"])
+        drafts.add(report["text"])
+    assert any(drafts)
+
+
+def test_they_stand_beside_the_numbers_of_the_evaluation(written: Path, films: list[Path]) -> None:
+    reader = Reader(medvlp.load(written / "bundle"))
+    for entry, metric, label in zip(
+        reader.findings(reader.prepare(films[0]))["said"], ("f1", "recall@5"), ("micro", "all"), strict=True
+    ):
+        result = load_result(written / "results" / f"{entry['answer']}.json")
+        row = result.find(metric, label)
+        ends = "no interval" if row.interval.low is None else f"{row.interval.low:.2f} to {row.interval.high:.2f}"
+        told = f" {row.value:.2f} ({ends}), on {row.counts.n} pictures of {row.counts.patients} synthetic patients."
+        assert entry["measured"].endswith(told)
+        name, at, which = metric.partition("@")
+        rows = [each for each in result.metrics if each.metric == f"{name}_difference{at}{which}"]
+        controls = [load_result(written / "results" / f"{entry['answer']}_{each.label}.json") for each in rows]
+        assert len(rows) == len(entry["over"]) >= 1
+        for said, each, control in zip(entry["over"], rows, controls, strict=True):
+            assert said["beaten"] == (each.interval.low is not None and each.interval.low > 0)
+            assert said["sentence"].startswith("Better than" if said["beaten"] else "Not shown to be better than")
+            assert f"{control.title.removeprefix('Control: ')}: difference {each.value:.2f} (" in said["sentence"]
+
+
+def test_what_nobody_measured_is_not_shown(bundle: Bundle, films: list[Path]) -> None:
+    bare = replace(bundle, answers=tuple(replace(each, measured=None) for each in bundle.answers))
+    model = VisionLanguageModel(bare)
+    reader = Reader(model)
+    said = reader.findings(reader.prepare(films[0]))["said"]
+    for each in said:
+        assert re.fullmatch(r"Nobody has measured .*: evaluate it with into_bundle=true .*\.", each["why"])
+        assert (each["text"], each["places"]) == (None, None)
+    told = predict_files(model, [films[0]])["results"][0]
+    assert told["text"] not in json.dumps(said)
+    assert [each["answer"] for each in said] == ["report", "relations"]
+
+
+def test_nothing_is_said_of_a_picture_that_is_held_back(written: Path, films: list[Path]) -> None:
+    reader, read = Reader(medvlp.load(written / "bundle")), read_image(films[0])
+    told = reader.findings(reader.prepare(replace(read, meta={**read.meta, "Modality": "CT"})))
+    assert told["refused"]["reason"] == "modality"
+    assert told["said"] == []
+
+
+def test_of_two_answers_in_words_each_has_its_own(bundle: Bundle, films: list[Path]) -> None:
+    report = next(each for each in bundle.answers if each.name == "report")
+    brief = replace(report, name="brief", options={**report.options, "longest": 1})
+    reader = Reader(VisionLanguageModel(replace(bundle, answers=(report, brief))))
+    whole, one = (each["text"] for each in reader.findings(reader.prepare(films[0]))["said"])
+    assert whole.startswith(one)
+    assert len(one.split()) <= 1 < len(whole.split())
+
+
+def test_no_export_holds_a_draft(reader: Reader, proven: Reader, films: list[Path]) -> None:
+    series = read_study([films[0]]).series[0]
+    said = proven.findings(proven.prepare(films[0]))["said"]
+    found = reader.findings(reader.prepare(films[0]))
+    model: dict[str, Any] = reader.describe()
+    alone, beside = (
+        shown_of(series, frame=0, window=None, model=model, found=each, mapped=None)
+        for each in ({**found, "said": []}, {**found, "said": said})
+    )
+    assert alone.findings == beside.findings
+    for kind in KINDS.keys() - {"seg"}:
+        data = export(beside, kind).data
+        assert said[0]["text"].encode() not in data
+        assert kind != "png" or data == export(alone, kind).data
