@@ -144,18 +144,16 @@ class SplitData:
 
     def in_group(self, group: Group) -> list[tuple[str, Finding]]:
         """Return the rows of a group, with its name, of each finding that it divides."""
-        found = []
-        for finding in self.findings:
-            if finding.name in group.findings:
-                positive = np.zeros(len(self.clusters.patient), dtype=bool)
-                positive[finding.at] = finding.truth
-                found.append((group.name, finding.subset(group.inside(positive)[finding.at])))
-        return found
+        return [(group.name, self._inside(each, group)) for each in self.findings if each.name in group.findings]
 
     def in_groups(self, finding: Finding) -> list[tuple[str, Finding]]:
         """Return the rows of a finding in each group that divides it."""
-        parts = [part for group in self.groups for part in self.in_group(group)]
-        return [(name, part) for name, part in parts if part.name == finding.name]
+        return [(each.name, self._inside(finding, each)) for each in self.groups if finding.name in each.findings]
+
+    def _inside(self, finding: Finding, group: Group) -> Finding:
+        positive = np.zeros(len(self.clusters.patient), dtype=bool)
+        positive[finding.at] = finding.truth
+        return finding.subset(group.inside(positive)[finding.at])
 
     def draws(self, statistics: Sequence[Statistic], *, height: int = 1) -> list[FloatArray]:
         """Return several statistics of every resample, ``(resamples, K)`` each; empty where no resamples are wanted.
