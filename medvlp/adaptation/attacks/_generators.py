@@ -1,8 +1,8 @@
-"""The generators of C-PGC, each of fixed noise and a condition: a change of all pictures, a word; and their loss."""
+"""The generators of C-PGC, of fixed noise and a condition each: a change of all pictures, a word; loss and training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +107,16 @@ def malicious_loss(views: Sequence[Tensor], own: Tensor, far: Tensor, *, tempera
     near, away = (torch.stack([(view * side).sum(dim=1) for view in views], dim=1) for side in (own, far))
     target = torch.cat([torch.ones_like(near), torch.zeros_like(away)], dim=1).bool()
     return -contrast(torch.cat([near, away], dim=1) / temperature, target, positives="any").value()
+
+
+def train(made: nn.Module, losses: Callable[[], Iterable[Tensor]], *, rate: float, epochs: int) -> None:
+    """Train a generator by Adam, one step for each loss that an epoch yields."""
+    optimiser = torch.optim.Adam(made.parameters(), lr=rate, betas=(0.5, 0.999))
+    for _ in range(epochs):
+        for loss in losses():
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
 
 
 class _Asking(nn.Module):

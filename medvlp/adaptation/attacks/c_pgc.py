@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from medvlp.adaptation.attacks._generators import ChangeGenerator, WordGenerator, malicious_loss
+from medvlp.adaptation.attacks._generators import ChangeGenerator, WordGenerator, malicious_loss, train
 from medvlp.adaptation.attacks._surrogate import Seen, embedded, held, parts_of, pixels_of, with_pixels, with_texts
 from medvlp.adaptation.attacks._words import by_importance, marked, real_words, replaced, text_tower, vector_at
 from medvlp.core.attack import Attack, Ball
@@ -105,7 +105,7 @@ class CPgc(Attack):
                 ]
                 yield self._loss(views, seen.image[rows], seen.text[rows], far[rows])
 
-        self._train(made, losses)
+        train(made, losses, rate=self.rate, epochs=self.epochs)
         with torch.no_grad():
             return made(seen.text) * self.ball.radius
 
@@ -129,21 +129,13 @@ class CPgc(Attack):
                     view = parts_of(model, read, "text", "embedding")[0]
                 yield self._loss([view], seen.text[rows], seen.image[rows], far[rows])
 
-        self._train(made, losses)
+        train(made, losses, rate=self.rate, epochs=self.epochs)
         with torch.no_grad():
             return known.nearest(made(seen.image))
 
     def _loss(self, views: Sequence[Tensor], clean: Tensor, own: Tensor, far: Tensor) -> Tensor:
         away = torch.stack([(view - clean).square().sum(dim=1) for view in views]).mean()
         return malicious_loss(views, own, far, temperature=self.temperature) - self.alpha * away
-
-    def _train(self, made: torch.nn.Module, losses: Callable[[], Iterable[Tensor]]) -> None:
-        optimiser = torch.optim.Adam(made.parameters(), lr=self.rate, betas=(0.5, 0.999))
-        for _ in range(self.epochs):
-            for loss in losses():
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
 
     def _views(self, images: Tensor, draw: torch.Generator) -> Iterable[Tensor]:
         """Yield images (B, C, H, W) with noise, made smaller or larger and brought back to their size."""

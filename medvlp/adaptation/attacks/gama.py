@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import combinations
 from typing import Annotated
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.adaptation.attacks._generators import train
 from medvlp.adaptation.attacks._surrogate import Seen, embedded, held, parts_of, pixels_of, with_pixels
 from medvlp.core.attack import Attack, Ball, Perturbation
 from medvlp.core.encoded import unit
@@ -77,14 +78,13 @@ class Gama(Attack):
             texts = _texts(model, seen)
             made = _generator(pixels_of(seen.batches[0]).shape[1], self.width, self.blocks, seed=self.seed)
             made.to(next(model.parameters()).device)
-            optimiser = torch.optim.Adam(made.parameters(), lr=self.rate, betas=(0.5, 0.999))
             draw = torch_generator(self.seed, 0, "texts")
-            for _ in range(self.epochs):
+
+            def losses() -> Iterable[Tensor]:
                 for batch, rows in seen.rows():
-                    loss = self._loss(model, made, batch, seen.image[rows], texts, draw)
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
+                    yield self._loss(model, made, batch, seen.image[rows], texts, draw)
+
+            train(made, losses, rate=self.rate, epochs=self.epochs)
         return partial(_moved, made.requires_grad_(False).eval(), self.ball)
 
     def _loss(
