@@ -118,21 +118,13 @@ def medslip(
 
 def _architecture(weights: Mapping[str, Tensor], *, heads: int, image_size: int) -> dict[str, object]:
     """Read the sizes off the weights."""
-    width = weights["pathology_embedding_layer.weight"].shape[0]
-    hidden = weights["res_l1_pathology.weight"].shape[0]
-    feedforward = weights["decoder_pathology.layers.0.linear1.weight"].shape[0]
-    layers = count(weights, r"decoder_pathology\.layers\.(\d+)\..*")
-    return {
-        "name": "vision",
-        "vision": cut_resnet(image_size, weights, "res_features."),
-        "heads": {
-            "image/medslip": {
-                "name": "dual_stream",
-                "width": width,
-                "hidden": hidden,
-                "layers": layers,
-                "heads": heads,
-                "feedforward": feedforward,
-            }
-        },
+    head = {
+        "name": "dual_stream",
+        "width": len(weights["pathology_embedding_layer.weight"]),
+        "hidden": len(weights["res_l1_pathology.weight"]),
+        "layers": count(weights, r"decoder_pathology\.layers\.(\d+)\..*"),
+        "heads": heads,
+        "feedforward": len(weights["decoder_pathology.layers.0.linear1.weight"]),
     }
+    tower = cut_resnet(image_size, weights, "res_features.")
+    return {"name": "vision", "vision": tower, "heads": {"image/medslip": head}}
