@@ -1,8 +1,8 @@
 """Patient-clustered bootstrap: a resample is a vector of patient weights, never a copy of the rows.
 
 Patients are drawn with replacement, within strata, and all rows of a patient come with them. A statistic that depends
-on the data through sums over patients (a slot histogram, a hit count) is then a sparse matrix times a block of weight
-vectors. Resample b is a function of (seed, b), so neither the block size nor the number of resamples changes it.
+on the data through sums over patients (such as a hit count) is then a matrix times a block of weight vectors. Resample
+b is a function of (seed, b), so neither the block size nor the number of resamples changes it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csc_array
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.statistics.metrics import FloatArray, ScoreLevels
+from medvlp.statistics.metrics import FloatArray
 
 # Rows times resamples held at once; a block of the largest array stays near 100 MB.
 _BLOCK_ELEMENTS = 12_000_000
@@ -114,19 +113,6 @@ def _drawn(strata: bytes, start: int, stop: int, seed: int) -> FloatArray:
     return weights
 
 
-def slots_by_patient(levels: ScoreLevels, patient: NDArray[np.int64], patients: int) -> csc_array:
-    """Return the ``(3 G + 1, P)`` count of rows by slot and patient; times patient weights it is the slot histograms.
-
-    Args:
-        levels: the slots of ``n`` rows.
-        patient: ``(n,)`` patient code of each of these rows.
-        patients: P.
-    """
-    ones = np.ones(len(patient))
-    # By column: a patient's weights are then read once and in order.
-    return csc_array((ones, (levels.slot, patient)), shape=(levels.slots, patients))
-
-
 def bootstrap(
     statistic: Callable[[FloatArray], FloatArray], clusters: Clusters, *, resamples: int, seed: int, height: int = 1
 ) -> FloatArray:
@@ -137,7 +123,7 @@ def bootstrap(
         clusters: the patients.
         resamples: number of resamples, 1 or more.
         seed: the run's seed.
-        height: the largest first axis that the statistic makes inside (rows, slots); bounds the block, not the result.
+        height: the largest first axis that the statistic makes inside (rows, levels); bounds the block, not the result.
 
     Raises:
         DataError: if there are no patients or no resamples.

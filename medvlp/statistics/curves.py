@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves with pointwise patient-bootstrap bands, from the slots that the metrics use."""
+"""ROC and precision-recall curves with pointwise patient-bootstrap bands, from the counts that the metrics use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.statistics.bootstrap import Clusters, bootstrap, percentile_band, slots_by_patient
-from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores, score_levels
+from medvlp.statistics.bootstrap import Clusters, bootstrap, percentile_band
+from medvlp.statistics.metrics import FloatArray, check_both_classes, checked_labels, checked_scores
+from medvlp.statistics.ranked import RankedRows, rank_rows
 
 _GRID = np.linspace(0, 1, 101)
 # Vertices are ratios of counts: one that is meant to lie on the grid may miss it by rounding.
@@ -71,14 +72,13 @@ def rank_curves(
     truth: NDArray[np.bool_] = checked_labels(labels)
     values = checked_scores(scores, rows=len(truth))
     check_both_classes(truth, "A curve is not defined")
-    levels = score_levels(truth, values)
-    matrix = slots_by_patient(levels, clusters.patient, clusters.patients)
+    ranked = rank_rows(truth, values, clusters.patient)
 
     def statistic(weights: FloatArray) -> FloatArray:
-        return np.stack([np.append(_interpolated(row), _stepped(row)) for row in (matrix @ weights).T])
+        return np.stack([np.append(_interpolated(each), _stepped(each)) for each in _counts(ranked, weights)])
 
-    whole = matrix @ np.ones(clusters.patients)
-    drawn = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=levels.slots)
+    (whole,) = _counts(ranked, np.ones((clusters.patients, 1)))
+    drawn = bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=len(truth))
     roc, steps = np.split(drawn, 2, axis=1)
     return RankCurves(
         Curve(*_roc_vertices(whole), _GRID, *percentile_band(roc, level=level)),
@@ -86,32 +86,41 @@ def rank_curves(
     )
 
 
-def _counts(histogram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return true positives and false positives up to each level, and false positives just before it."""
-    above, tied, positive = histogram[0:-1:3], histogram[1::3], histogram[2::3]
-    false_positive = np.cumsum(above + tied)
-    return np.cumsum(positive), false_positive, false_positive - tied
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """True and false positives ``(G,)`` up to each score of a positive, false ones before it, and all negatives."""
+
+    true: NDArray[np.integer]
+    false: NDArray[np.integer]
+    before: NDArray[np.integer]
+    negatives: int
 
 
-def _roc_vertices(histogram: FloatArray) -> tuple[FloatArray, FloatArray]:
-    true_positive, false_positive, before = _counts(histogram)
-    x = np.stack([before, false_positive], axis=1).ravel() / (false_positive[-1] + histogram[-1])
-    y = np.stack([np.append(0, true_positive[:-1]), true_positive], axis=1).ravel() / true_positive[-1]
+def _counts(ranked: RankedRows, weights: FloatArray) -> list[_Counts]:
+    """Return the counts of each resample."""
+    rows = ranked.levels(np.ascontiguousarray(weights.T, dtype=np.int32))
+    false = rows.called - rows.hit
+    each = zip(rows.hit, false, rows.false - false, rows.negatives.tolist(), strict=True)
+    return [_Counts(*counts) for counts in each]
+
+
+def _roc_vertices(counts: _Counts) -> tuple[FloatArray, FloatArray]:
+    x = np.stack([counts.before, counts.false], axis=1).ravel() / counts.negatives
+    y = np.stack([np.append(0, counts.true[:-1]), counts.true], axis=1).ravel() / counts.true[-1]
     return np.concatenate([[0.0], x, [1.0]]), np.concatenate([[0.0], y, [1.0]])
 
 
-def _precision_vertices(histogram: FloatArray) -> tuple[FloatArray, FloatArray]:
-    true_positive, false_positive, _ = _counts(histogram)
-    recall = true_positive / true_positive[-1]
-    precision = true_positive / np.maximum(true_positive + false_positive, 1e-300)
+def _precision_vertices(counts: _Counts) -> tuple[FloatArray, FloatArray]:
+    recall = counts.true / counts.true[-1]
+    precision = counts.true / np.maximum(counts.true + counts.false, 1)
     x = np.stack([np.append(0, recall[:-1]), recall], axis=1).ravel()
     return x, np.repeat(precision, 2)
 
 
-def _interpolated(histogram: FloatArray) -> FloatArray:
-    if not histogram[2::3].any() or not (histogram[0::3].any() or histogram[1::3].any()):
+def _interpolated(counts: _Counts) -> FloatArray:
+    if not counts.true[-1] or not counts.negatives:
         return np.full(len(_GRID), np.nan)
-    x, y = _roc_vertices(histogram)
+    x, y = _roc_vertices(counts)
     # The last vertex at or before each place: of a vertical stretch its upper end, reached at this specificity.
     start = np.searchsorted(x, _GRID + _SLACK, side="right") - 1
     stop = np.minimum(start + 1, len(x) - 1)
@@ -120,12 +129,10 @@ def _interpolated(histogram: FloatArray) -> FloatArray:
     return y[start] + share * (y[stop] - y[start])
 
 
-def _stepped(histogram: FloatArray) -> FloatArray:
-    if not histogram[2::3].any():
+def _stepped(counts: _Counts) -> FloatArray:
+    if not counts.true[-1]:
         return np.full(len(_GRID), np.nan)
-    true_positive, false_positive, _ = _counts(histogram)
-    drawn = histogram[2::3] > 0  # a level without a resampled positive is no step
-    true_positive, false_positive = true_positive[drawn], false_positive[drawn]
-    recall = true_positive / true_positive[-1]
-    at = np.minimum(np.searchsorted(recall, _GRID - _SLACK), len(recall) - 1)
-    return (true_positive / (true_positive + false_positive))[at]
+    drawn = np.diff(counts.true, prepend=0) > 0  # a level without a resampled positive is no step
+    true, false = counts.true[drawn], counts.false[drawn]
+    at = np.minimum(np.searchsorted(true / true[-1], _GRID - _SLACK), len(true) - 1)
+    return (true / (true + false))[at]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medvlp.statistics.metrics import FloatArray
-from medvlp.statistics.table import Levels, rank_metrics
+from medvlp.statistics.table import FloatArray, Levels, rank_metrics
 
 Counts = NDArray[np.int32]
 Places = NDArray[np.intp]
@@ -103,7 +102,7 @@ def rank_rows(labels: NDArray[np.bool_], scores: FloatArray, patient: NDArray[np
         >>> area, round(precision, 4)
         (0.75, 0.8333)
     """
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     descending, truth = scores[order], labels[order]
     code = patient[order].astype(np.intp)
     hit = np.cumsum(truth)

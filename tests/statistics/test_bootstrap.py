@@ -8,16 +8,9 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import DataError
-from medvlp.statistics.bootstrap import (
-    Clusters,
-    bootstrap,
-    patient_clusters,
-    percentile_interval,
-    resample_patients,
-    slots_by_patient,
-)
+from medvlp.statistics.bootstrap import Clusters, bootstrap, patient_clusters, percentile_interval, resample_patients
 from medvlp.statistics.intervals import Form, interval_of
-from medvlp.statistics.metrics import auroc_of_slots, average_precision_of_slots, score_levels
+from medvlp.statistics.ranked import rank_rows
 
 
 def _cohort(generator: np.random.Generator, patients: int, positive: float, shift: float):
@@ -30,13 +23,14 @@ def _cohort(generator: np.random.Generator, patients: int, positive: float, shif
 
 
 def _draws(label: np.ndarray, scores: np.ndarray, clusters: Clusters, resamples: int, seed: int) -> np.ndarray:
-    matrix = slots_by_patient(score_levels(label, scores), clusters.patient, clusters.patients)
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        histogram = matrix @ weights
-        return np.stack([auroc_of_slots(histogram), average_precision_of_slots(histogram)], axis=1)
-
-    return bootstrap(statistic, clusters, resamples=resamples, seed=seed, height=matrix.shape[0])
+    ranked = rank_rows(label, scores, clusters.patient)
+    return bootstrap(
+        lambda weights: ranked.draws(weights.T.astype(np.int32)),
+        clusters,
+        resamples=resamples,
+        seed=seed,
+        height=len(label),
+    )
 
 
 def test_equals_a_loop_that_copies_the_rows_of_drawn_patients() -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.delong import delong
 from medvlp.statistics.influence import acceleration, by_patient, centred, influence_rows
 from medvlp.statistics.intervals import bca_interval, check_form, interval_of, logit_interval, recentred_interval
-from medvlp.statistics.metrics import auroc, average_precision
 
 
 def _rows(n: int = 60, seed: int = 0):
@@ -27,8 +27,9 @@ def test_an_influence_is_the_derivative_in_a_row_weight() -> None:
     for row in range(len(labels)):
         up, down = np.ones(len(labels)), np.ones(len(labels))
         up[row], down[row] = 1 + 1e-5, 1 - 1e-5
-        for column, metric in enumerate((auroc, average_precision)):
-            slope = (metric(labels, scores, up) - metric(labels, scores, down)) / 2e-5
+        for column, metric in enumerate((roc_auc_score, average_precision_score)):
+            above, below = (metric(labels, scores, sample_weight=weights) for weights in (up, down))
+            slope = (above - below) / 2e-5
             assert influence[row, column] == pytest.approx(slope, abs=1e-7)
 
 

@@ -19,10 +19,11 @@ from medvlp.evaluation.grounding.case import Case
 from medvlp.evaluation.grounding.measures import THRESHOLDS, measure
 from medvlp.evaluation.metric_row import drawn_rows
 from medvlp.evaluation.results import Counts, Metric, Result, Role
-from medvlp.statistics.bootstrap import Clusters, patient_clusters, slots_by_patient
+from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.few import FEW_PATIENTS, few_reason
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc_of_slots, score_levels
+from medvlp.statistics.metrics import FloatArray, UndefinedMetricError
 from medvlp.statistics.operating_points import fit_operating_point, parse_rule
+from medvlp.statistics.ranked import rank_rows
 
 AREAS = (("<2%", 0.0, 0.02), ("2-8%", 0.02, 0.08), (">8%", 0.08, 1.1))
 """Shares of the picture that a region covers: fixed, so that two data sets speak of the same sizes."""
@@ -219,19 +220,18 @@ class _Rows:
         known = ~np.isnan(values)
         filled = np.where(known, values, 0.0)
         found = [_detections(table, iou) for iou in _IOUS]
-        slots = None
+        names, ranked = [*columns, *(f"box_ap@{iou:g}" for iou in _IOUS)], None
         if dark and absent.any():
-            levels = score_levels(present, table["peak"].to_numpy(dtype=float))
-            slots = slots_by_patient(levels, patient, clusters.patients)
-        names = [*columns, *(f"box_ap@{iou:g}" for iou in _IOUS), *(["zero_region_auroc"] if slots is not None else [])]
+            names.append("zero_region_auroc")
+            ranked = rank_rows(present, table["peak"].to_numpy(dtype=float), patient)
 
         def statistic(weights: FloatArray) -> FloatArray:
             row = weights[patient]  # (n, B)
             total = known.T.astype(float) @ row
             means = np.where(total > 0, filled.T @ row / np.where(total > 0, total, 1.0), np.nan)
             parts = [means, *(box_average_precision(each, row)[None] for each in found)]
-            if slots is not None:
-                parts.append(auroc_of_slots(slots @ weights)[None])
+            if ranked is not None:
+                parts.append(ranked.draws(np.ascontiguousarray(weights.T, dtype=np.int32))[:, :1].T)
             return np.concatenate(parts).T
 
         return names, statistic

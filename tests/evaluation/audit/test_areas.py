@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medvlp.evaluation.audit.areas import area_interval, area_p, gap_between, mean_area, patient_area
 from medvlp.evaluation.scoring.split import Finding
 from medvlp.statistics.bootstrap import bootstrap, patient_clusters
 from medvlp.statistics.delong import delong
-from medvlp.statistics.metrics import FloatArray, auroc
+from medvlp.statistics.metrics import FloatArray
 
 
 def _finding(truth: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Finding:
@@ -53,8 +54,8 @@ def test_a_gap_of_shared_patients_has_the_spread_of_its_bootstrap() -> None:
     def statistic(weights: FloatArray) -> FloatArray:
         rows = weights[cohort.patient]
         gaps = [
-            auroc(cohort.truth[half], cohort.scores[half], column[half])
-            - auroc(cohort.truth[~half], cohort.scores[~half], column[~half])
+            roc_auc_score(cohort.truth[half], cohort.scores[half], sample_weight=column[half])
+            - roc_auc_score(cohort.truth[~half], cohort.scores[~half], sample_weight=column[~half])
             for column in rows.T
         ]
         return np.array(gaps)[:, None]
