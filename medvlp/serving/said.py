@@ -93,7 +93,8 @@ def _places(said: Mapping[str, Any], measured: Mapping[str, Any]) -> list[dict[s
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return f"{name_of(row['metric'])}, {row['label'].replace('_', ' ')}"
+    of = "" if row["label"] in ("all", "reports") else f", {row['label'].replace('_', ' ')}"
+    return name_of(row["metric"]) + of
 
 
 def _spread(row: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.models.bundle import load_bundle
 from medvlp.serving.launch import Options, open_room
 from medvlp.serving.reader import Reader
+from medvlp.text.sentences import split_sentences
 from tests.serving.browsing import drawn, drop, opened
 
 UNSIGNED = "a machine's draft, signed by nobody"
@@ -48,7 +49,7 @@ def test_a_draft_stands_as_one_beside_what_it_is_worth(page, films, proven):
     report, relations = proven.findings(proven.prepare(films[0]))["said"]
     read_by(page, films[0])
     shown = page.locator("#said section[data-answer=report]")
-    assert shown.locator(".draft p").text_content() == report["text"]
+    assert shown.locator(".draft p").text_content() == report["text"].capitalize()  # it has no marks
     assert shown.locator(".draft").is_visible()
     assert UNSIGNED in shown.locator("h2").inner_text()
     said = shown.inner_text()
@@ -64,6 +65,30 @@ def test_a_draft_stands_as_one_beside_what_it_is_worth(page, films, proven):
     assert f"Report: {UNSIGNED}" in regions
     assert "Relations" in regions
     assert page.locator("#text").input_value() == ""  # nor does it stand where a report is written
+
+
+def test_a_draft_of_small_letters_is_set_and_checked_as_sentences(page):
+    words = page.evaluate(
+        """async () => {
+          const { saidOf } = await import("/rr/web/said.js"), checked = [];
+          const of = { answer: "report", title: "Report", places: null, why: null, measured: "", over: [], rows: [] };
+          const text = "no effusion , no edema . is the heart enlarged ? approx. 15 cm .";
+          const [made] = saidOf([{ ...of, text }], { check: (given) => checked.push(given) });
+          made.querySelector(".draft button").click();
+          return [made.querySelector(".draft p").textContent, ...checked];
+        }"""
+    )
+    assert words == 2 * ["No effusion, no edema. Is the heart enlarged? Approx. 15 cm."]
+    assert split_sentences(words[0])[0] == "No effusion, no edema."
+
+
+def test_on_paper_relations_keep_their_words(page, films):
+    read_by(page, films[0])
+    page.emulate_media(media="print")
+    names = page.locator(".places button").all_inner_texts()
+    page.emulate_media(media="screen")
+    assert names
+    assert all("located at" in name for name in names)
 
 
 def test_what_is_copied_of_a_draft_says_that_it_is_one(page, films):

@@ -25,7 +25,9 @@ export function saidOf(told, on) {
   });
 }
 
-function draftOf(text, on) {
+function draftOf(written, on) {
+  // A tokenizer of small letters leaves a blank before each mark, and no capital by which a sentence is known.
+  const text = written.replace(/(^| [.?!] +)\p{Ll}/gu, (start) => start.toUpperCase()).replace(/ +(?=[.,;:?!])/g, "");
   if (!text.trim()) return h("p", { className: "fine" }, "It wrote nothing of this picture.");
   const copied = (event) => { // what is pasted elsewhere says what it is
     event.clipboardData.setData("text/plain", `[${UNSIGNED}] ${getSelection()}`);
