@@ -8,17 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
-from medvlp.evaluation.results import load_result
+from medvlp.answers.boxes import Boxes
+from medvlp.evaluation.detection import CaseBoxes, ap_rows
+from medvlp.evaluation.evidence import measured_of
+from medvlp.evaluation.results import Result, load_result
 from medvlp.io.read import read_image
-from medvlp.models.bundle import load_bundle
+from medvlp.models.bundle import StoredAnswer, load_bundle
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports.kinds import KINDS, export
 from medvlp.serving.reader import Reader
+from medvlp.serving.said import said_of
 from medvlp.serving.studies import read_study
 
 if TYPE_CHECKING:
@@ -99,6 +104,21 @@ def test_of_two_answers_in_words_each_has_its_own(bundle: Bundle, films: list[Pa
     whole, one = (each["text"] for each in reader.findings(reader.prepare(films[0]))["said"])
     assert whole.startswith(one)
     assert len(one.split()) <= 1 < len(whole.split())
+
+
+def test_boxes_are_drawn_of_findings_whose_boxes_were_judged() -> None:
+    """By no answer's name: the AP of a finding stands behind its boxes, as overlap does behind those of relations."""
+    judged = CaseBoxes()
+    for case in range(6):
+        truth = np.array([[0.0, 0.0, 9.0, 9.0]])
+        judged.add(case, str(case), truth, truth, np.array([0.9]), iou=0.5)
+    rows = tuple(ap_rows({"nodule": judged}, iou=0.5, seed=0, resamples=20))
+    kept = measured_of({"found": Result(name="found", title="Boxes against drawn ones", metrics=rows)}, "found")
+    told = {"boxes": [{"finding": name, "score": 0.5, "box": [0, 0, 9, 9]} for name in ("nodule", "edema")]}
+    stored = StoredAnswer("found", "boxes", measured=kept)
+    (entry,) = said_of(told, {"found": Boxes(labels=["nodule", "edema"])}, [stored])
+    assert entry["measured"].startswith("Boxes against drawn ones: Ap@0.5 1.00 (")
+    assert [(each["words"], len(each["boxes"])) for each in entry["places"]] == [(["nodule"], 1), (["edema"], 0)]
 
 
 def test_no_export_holds_a_draft(reader: Reader, proven: Reader, films: list[Path]) -> None:
