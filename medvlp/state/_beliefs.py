@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -96,16 +95,6 @@ class Beliefs:
         self._coming = None
         self._places = unpacked(tensors["believed_ids"])
         self._values = tensors["believed"].cpu().clone()
-
-
-def row_names(ctx: Context, key: str) -> list[str]:
-    """Return names of a key's own rows: of the first of each sample its id, ``ID#1`` and so on of its further ones."""
-    seen: Counter[int] = Counter()
-    names = []
-    for owner, each in zip(ctx.owner(key).tolist(), ctx.ids(key), strict=True):
-        names.append(f"{each}#{seen[owner]}" if seen[owner] else each)
-        seen[owner] += 1
-    return names
 
 
 class SureLabels:

@@ -11,8 +11,9 @@ from torch import Tensor
 from medvlp.core.context import Context
 from medvlp.core.errors import ConfigError
 from medvlp.features.prototypes import clean_labels
-from medvlp.state._beliefs import Beliefs, SureLabels, row_names
+from medvlp.state._beliefs import Beliefs, SureLabels
 from medvlp.state._moving_prototypes import MovingPrototypes
+from medvlp.state._samples import row_names
 
 CleanBy = Literal["rule", "relation", "either"]
 _SHARE = 0.5  # alpha

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from medvlp.core.context import Context
 from medvlp.core.sample import Batch, Column
 
 
@@ -45,3 +47,13 @@ def packed(ids: Iterable[str]) -> Tensor:
 def unpacked(ids: Tensor) -> dict[str, int]:
     """Return each of `packed` ids with its place."""
     return {each: i for i, each in enumerate(json.loads(bytes(ids.cpu().tolist()).decode()))}
+
+
+def row_names(ctx: Context, key: str) -> list[str]:
+    """Return names of a key's own rows: of the first of each sample its id, ``ID#1`` and so on of its further ones."""
+    seen: Counter[int] = Counter()
+    names = []
+    for owner, each in zip(ctx.owner(key).tolist(), ctx.ids(key), strict=True):
+        names.append(f"{each}#{seen[owner]}" if seen[owner] else each)
+        seen[owner] += 1
+    return names
