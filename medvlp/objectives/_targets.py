@@ -87,16 +87,12 @@ def pairs(
 
 
 class Paired(Objective):
-    """Pictures and texts of which it is known who belongs to whom; arguments as of `Clip`.
-
-    Attributes:
-        compared: all views of texts that are compared so; of a subclass there may be more than one.
-    """
+    """Pictures and texts of which it is known who belongs to whom; arguments as of `Clip`."""
 
     def __init__(self, *, image: str, text: str, positives: Relation, exclude: Exclusion) -> None:
         super().__init__()
         self.image, self.text = image, text
-        self.compared: tuple[str, ...] = (text,)
+        self.compared: tuple[str, ...] = (text,)  # views of texts; a subclass may compare more than one
         self.positives: Relation = positives
         self.exclude: Exclusion = exclude
 

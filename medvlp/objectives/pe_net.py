@@ -15,7 +15,8 @@ from medvlp.core.encoded import unit
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._matched_pairs import Related, match_pairs
+from medvlp.objectives._matched_pairs import match_pairs
+from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT
 
 

@@ -14,8 +14,9 @@ from medvlp.core.context import Context
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._matched_pairs import Related, match_pairs, overlaps
+from medvlp.objectives._matched_pairs import match_pairs, overlaps
 from medvlp.objectives._pairs import Pairs
+from medvlp.objectives._related import Related
 from medvlp.text.relations import PRESENT, UNCERTAIN
 
 
