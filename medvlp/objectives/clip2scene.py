@@ -88,7 +88,7 @@ class Clip2scene(Labelled):
     ) -> None:
         if not labels or min(cell) < 1:
             raise ConfigError("Objective 'clip2scene' needs labels, and a cell of at least one voxel along each axis.")
-        own = {**head, "name": "voxel_texts"}
+        own = {"name": "voxel_texts", **head}
         super().__init__(objective="clip2scene", labels=labels, view=view, part=part, head=own, more=1)
         self.teacher, self.slices, self.cell, self.own_from = teacher, slices, tuple(cell), own_from
         self.bank, self.cells = f"{teacher}:bank.{bank}/embedding", f"{teacher}:{slices}/{cells}"
