@@ -16,8 +16,6 @@ from medvlp.features.blind_pairs import BlindPairs
 from medvlp.statistics.pairs import share_of_pairs
 from medvlp.text.sentences import capital
 
-__all__ = ["blind_pair_metrics", "posed_pairs", "with_scores"]
-
 
 def posed_pairs(
     pairs: BlindPairs, manifest: Manifest, *, patterns: Collection[str], words: Mapping[str, str], most: int

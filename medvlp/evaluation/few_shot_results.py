@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.metric_row import is_separated, separated, with_interval
+from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Metric, Result, Role
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding, SplitData, finding_of
 from medvlp.statistics.bootstrap import Clusters, patient_clusters
 from medvlp.statistics.few import TOO_FEW
-from medvlp.statistics.intervals import DEFAULT_FORM, interval_of
+from medvlp.statistics.intervals import DEFAULT_FORM
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranked import rank_rows
 
@@ -158,10 +158,7 @@ def _measured(row: Metric, drawn: _Drawn | None, seed: int) -> Metric:
     # The same draws of draws for every finding and number of shots, as the same patients are drawn for all.
     again = numpy_generator(seed, 0, "few_shot/bootstrap").integers(0, draws, size=(len(drawn.resampled), draws))
     means = np.take_along_axis(drawn.resampled, again, axis=1).mean(axis=1)
-    if is_separated(value, means):
-        return separated(row)
-    found = interval_of(means, value=value, form=DEFAULT_FORM, level=row.interval.level, patients=drawn.smaller)
-    return with_interval(row, found, method="patient_draw_bootstrap", form=DEFAULT_FORM)
+    return with_draws(row, means, form=DEFAULT_FORM, patients=drawn.smaller, method="patient_draw_bootstrap")
 
 
 def _cases(

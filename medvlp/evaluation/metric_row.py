@@ -14,7 +14,7 @@ from medvlp.statistics.bootstrap import Clusters, Interval, bootstrap, patient_c
 from medvlp.statistics.delong import PairedTest
 from medvlp.statistics.few import FEW_PATIENTS, LEAST_PATIENTS, TOO_FEW
 from medvlp.statistics.holm import holm
-from medvlp.statistics.intervals import Form, logit_interval, recentred_interval
+from medvlp.statistics.intervals import Form, bca_interval, logit_interval, recentred_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.proportions import Share
 
@@ -77,7 +77,16 @@ def separated(row: Metric) -> Metric:
     return without_interval(row if row.reason in TOO_FEW else replace(row, reason="separated"))
 
 
-def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, signed: bool = False) -> Metric:
+def with_draws(
+    row: Metric,
+    draws: FloatArray,
+    *,
+    form: Form,
+    patients: int,
+    signed: bool = False,
+    acceleration: float | None = None,
+    method: str = "patient_bootstrap",
+) -> Metric:
     """Return a row whose value lies in [0, 1] with its interval from bootstrap draws; unchanged without draws.
 
     At an end of the range an interval of draws without spread would have no width: there is none (`is_separated`).
@@ -85,9 +94,11 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
     Args:
         row: with a value.
         draws: ``(resamples,)``.
-        form: asked for; ``"bca"`` needs influences and is the percentile interval here.
+        form: asked for.
         patients: in the smaller class, of an average the sum over its findings.
         signed: the value lies in [-1, 1]: the logit of (1 + value) / 2 is twice Fisher's z.
+        acceleration: for ``"bca"``, which without one is the percentile interval here.
+        method: how the draws were made.
     """
     assert row.value is not None, "the caller has set it"
     if not len(draws):
@@ -95,15 +106,17 @@ def with_draws(row: Metric, draws: FloatArray, *, form: Form, patients: int, sig
     low, width = (-1.0, 2.0) if signed else (0.0, 1.0)
     if is_separated(row.value, draws, ends=(low, 1.0)):
         return separated(row)
-    if form != "logit":
-        found = percentile_interval(draws, level=row.interval.level)
-        return with_interval(row, found, method="patient_bootstrap", form="percentile")
-    found = logit_interval(
-        (draws - low) / width, value=(row.value - low) / width, level=row.interval.level, patients=patients
-    )
-    if signed and found.low is not None and found.high is not None:
-        found = replace(found, low=low + width * found.low, high=low + width * found.high)
-    return with_interval(row, found, method="patient_bootstrap", form="logit")
+    level = row.interval.level
+    if form == "bca" and acceleration is not None:
+        found = bca_interval(draws, value=row.value, acceleration=acceleration, level=level)
+    elif form == "logit":
+        unit, value = (draws - low) / width, (row.value - low) / width
+        found = logit_interval(unit, value=value, level=level, patients=patients)
+        if signed and found.low is not None and found.high is not None:
+            found = replace(found, low=low + width * found.low, high=low + width * found.high)
+    else:
+        form, found = "percentile", percentile_interval(draws, level=level)
+    return with_interval(row, found, method=method, form=form)
 
 
 def with_test(row: Metric, p: float | None, found: Interval, *, form: str) -> Metric:

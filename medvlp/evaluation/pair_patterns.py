@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from medvlp.data.manifest import Manifest
 
-__all__ = ["PATTERNS", "Pattern", "values_of"]
-
 
 @dataclass(frozen=True)
 class Pattern:

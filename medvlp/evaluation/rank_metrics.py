@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from medvlp.core.grouped import grouped
-from medvlp.evaluation.metric_row import is_separated, separated, with_interval, without_interval
+from medvlp.evaluation.metric_row import is_separated, separated, with_draws, with_interval, without_interval
 from medvlp.evaluation.rank_columns import Column, Estimate, column_of, estimates, mean_estimate
 from medvlp.evaluation.results import AVERAGES, ConfidenceInterval, Metric
 from medvlp.evaluation.scoring.split import Finding, SplitData, pooled
 from medvlp.statistics.few import TOO_FEW
 from medvlp.statistics.influence import acceleration
-from medvlp.statistics.intervals import interval_of
 from medvlp.statistics.proportions import clopper_pearson
 from medvlp.statistics.table import rank_metrics as table_of_ranks
 
@@ -81,22 +80,14 @@ def _chance(metric: str, averaged: Sequence[Finding], weights: np.ndarray | None
 def _with_interval(row: Metric, estimate: Estimate | None, at: int, data: SplitData) -> Metric:
     if estimate is None:
         return replace(row, interval=ConfidenceInterval(level=row.interval.level))
-    value, form = float(estimate.point[at]), data.options.interval
-    if not len(estimate.draws) or row.reason in TOO_FEW:
-        return without_interval(replace(row, value=value))
-    if is_separated(value, estimate.draws[:, at]):
+    value, draws, moved = float(estimate.point[at]), estimate.draws[:, at], estimate.influence
+    row = replace(row, value=value)
+    if not len(draws) or row.reason in TOO_FEW:
+        return without_interval(row)
+    if is_separated(value, draws):
         return _without_spread(row, value, estimate.smaller)
-    moved = estimate.influence
-    speed = 0.0 if moved is None else acceleration(moved[:, at], data.clusters)
-    found = interval_of(
-        estimate.draws[:, at],
-        value=value,
-        form=form,
-        level=row.interval.level,
-        acceleration=speed,
-        patients=estimate.smaller,
-    )
-    return with_interval(replace(row, value=value), found, method="patient_bootstrap", form=form)
+    speed = None if moved is None else acceleration(moved[:, at], data.clusters)
+    return with_draws(row, draws, form=data.options.interval, patients=estimate.smaller, acceleration=speed)
 
 
 def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
@@ -106,6 +97,6 @@ def _without_spread(row: Metric, value: float, smaller: int) -> Metric:
     of AUROC^m, so the exact limit of m successes of m holds for the AUROC. There is no such bound for others.
     """
     if not table_of_ranks()[row.metric.removesuffix(ALIKE)].exact or row.label in AVERAGES or smaller < 1:
-        return separated(replace(row, value=value))
+        return separated(row)
     found = clopper_pearson(smaller * value, smaller, level=row.interval.level)
-    return with_interval(replace(row, value=value), found, method="exact", form="clopper_pearson")
+    return with_interval(row, found, method="exact", form="clopper_pearson")

@@ -59,31 +59,6 @@ def check_form(form: str) -> Form:
     raise ConfigError(f"There is no interval {form!r}: choose one of {', '.join(get_args(Form))}.")
 
 
-def interval_of(
-    draws: FloatArray,
-    *,
-    value: float,
-    form: Form,
-    level: float = 0.95,
-    acceleration: float = 0.0,
-    patients: int | None = None,
-) -> Interval:
-    """Return the interval of a form.
-
-    Args:
-        draws: ``(resamples,)``, NaN where the statistic is not defined.
-        value: the estimate.
-        form: which.
-        acceleration: for BCa.
-        patients: of the smaller class, for the logit interval.
-    """
-    if form == "bca":
-        return bca_interval(draws, value=value, acceleration=acceleration, level=level)
-    if form == "logit":
-        return logit_interval(draws, value=value, level=level, patients=patients)
-    return percentile_interval(draws, level=level)
-
-
 def bca_interval(draws: FloatArray, *, value: float, acceleration: float, level: float = 0.95) -> Interval:
     """Return the bias-corrected and accelerated interval; draws equal to the estimate count half below it.
 

@@ -8,8 +8,6 @@ from scipy.special import stdtrit
 
 from medvlp.statistics.proportions import Share
 
-__all__ = ["share_of_pairs"]
-
 
 def share_of_pairs(success: ArrayLike, first: ArrayLike, second: ArrayLike) -> Share:
     r"""Return a share over pairs, with the number of independent pairs that it is worth.

@@ -9,10 +9,10 @@ from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError
-from medvlp.statistics.bootstrap import patient_clusters
+from medvlp.statistics.bootstrap import patient_clusters, percentile_interval
 from medvlp.statistics.delong import delong
 from medvlp.statistics.influence import acceleration, by_patient, centred, influence_rows
-from medvlp.statistics.intervals import bca_interval, check_form, interval_of, logit_interval, recentred_interval
+from medvlp.statistics.intervals import bca_interval, check_form, logit_interval, recentred_interval
 
 
 def _rows(n: int = 60, seed: int = 0):
@@ -61,7 +61,7 @@ def test_bca_is_efrons_formula() -> None:
 
 def test_bca_without_bias_and_skew_is_the_percentile_interval() -> None:
     draws = np.linspace(-1, 1, 2001)
-    plain, bca = (interval_of(draws, value=0.0, form=form) for form in ("percentile", "bca"))
+    plain, bca = percentile_interval(draws), bca_interval(draws, value=0.0, acceleration=0.0)
     assert (bca.low, bca.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
     one_sided = bca_interval(draws, value=2.0, acceleration=0.0)
     assert (one_sided.low, one_sided.high) == (plain.low, plain.high)

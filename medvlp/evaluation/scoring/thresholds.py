@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medvlp.evaluation.metric_row import is_separated, separated, with_draws, with_interval, with_share
+from medvlp.evaluation.metric_row import with_draws, with_interval, with_share
 from medvlp.evaluation.results import AVERAGES, Metric
 from medvlp.evaluation.scoring.fitted import FittedFinding
 from medvlp.evaluation.scoring.split import Finding, SplitData, average_weights
 from medvlp.statistics.confusion import CallCounts, Confusion, call_counts, why_undefined
 from medvlp.statistics.influence import acceleration
-from medvlp.statistics.intervals import bca_interval
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.operating_points import OperatingPoint
 from medvlp.statistics.predictive_values import predictive_values
@@ -126,14 +125,10 @@ def _drawn_row(data: SplitData, row: Metric, counted: _Counted, metric: str, at:
         return replace(row, reason=why_undefined(_whole(counted, at)))
     row = replace(row, value=value)
     draws = counted.drawn.metric(metric)[at]
-    form, signed = data.options.interval, METRICS[metric].signed
-    if form != "bca" or not len(draws):
-        return with_draws(row, draws, form=form, patients=counted.finding.smaller, signed=signed)
-    if is_separated(value, draws, ends=(-1.0 if signed else 0.0, 1.0)):
-        return separated(row)
-    speed = acceleration(_influence(counted, metric, at, data), data.clusters)
-    found = bca_interval(draws, value=value, acceleration=speed, level=row.interval.level)
-    return with_interval(row, found, method="patient_bootstrap", form="bca")
+    form, signed, patients = data.options.interval, METRICS[metric].signed, counted.finding.smaller
+    bca = form == "bca" and len(draws) > 0
+    speed = acceleration(_influence(counted, metric, at, data), data.clusters) if bca else None
+    return with_draws(row, draws, form=form, patients=patients, signed=signed, acceleration=speed)
 
 
 def _influence(counted: _Counted, metric: str, at: int, data: SplitData) -> FloatArray:
