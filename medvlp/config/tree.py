@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from medvlp.config.components import component_faults
 from medvlp.config.yaml import load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
@@ -366,8 +367,7 @@ class RunConfig(Node):
     @field_validator("phases")
     @classmethod
     def _phases_go_on(cls, phases: list[PhaseConfig]) -> list[PhaseConfig]:
-        ends = [phase.until for phase in phases]
-        if ends != sorted(set(ends)):
+        if (ends := [phase.until for phase in phases]) != sorted(set(ends)):
             raise ValueError(f"phases must end at growing numbers of samples, not {ends}")
         return phases
 
@@ -390,11 +390,11 @@ def checked(model: type[Config], tree: Mapping[str, object], *, source: str | Pa
     """Return a plain tree as a typed one.
 
     Raises:
-        ConfigError: with one sentence a fault, all at once, after the name of its source where it has one.
+        ConfigError: with one sentence a fault, those of its components included, after the name of its source if any.
     """
     try:
         return model.model_validate(tree)
     except ValidationError as error:
         refuse_other_kind(tree, model.model_fields, source=source)
-        sentences = " ".join(validation_sentences(error, where="", model=model))
+        sentences = " ".join([*validation_sentences(error, where="", model=model), *component_faults(tree, error)])
         raise ConfigError(f"{source}: {sentences}" if source else sentences) from None

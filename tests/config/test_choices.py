@@ -80,3 +80,33 @@ def test_options_of_an_optimiser_are_filled_in_or_refused_with_their_place() -> 
         later = {"phases": [phase, {**phase, "until": 9, "optimiser": options}]}
         with pytest.raises(ConfigError, match=r"^phases\[1\]\.optimiser" + sentence):
             full_tree(check_config({**trees[0], **later}, source=""))
+
+
+def test_faults_of_keys_and_of_components_are_told_at_once() -> None:
+    plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    tree = plain | {"sead": 1, "training": {**plain["training"], "batch": "many"}}
+    tree |= {"model": {**plain["model"], "vision": {"name": "tinm"}}, "states": {"near": {"name": "kmeanz"}}}
+    tree |= {"data": {**plain["data"], "sampler": "unifrom", "split": {"trian": 0.5}}, "optimiser": {"name": "adamv"}}
+    phase = {"objectives": [{"name": "clip", "positivs": "each", "weight": 0.5}, {"name": "clop"}]}
+    tree |= {"phases": [phase, {**phase, "until": 5, "optimiser": {"rate": -1}}]}
+    tree |= {"evaluation": {"measures": {"retrieval": {"k": 1}, "zero_shot": None}}}
+    before = repr(tree)
+    with pytest.raises(ConfigError) as caught:
+        check_config(tree, source="a.yaml")
+    sentences = ["sead is not a known key", "training.batch is 'many'", "data.split.trian is not a part"]
+    sentences += ["model.vision: There is no models/encoders component named 'tinm': did you mean 'timm'"]
+    sentences += ["states.near: There is no state", "data.sampler: There is no", "optimiser.name: There is no"]
+    sentences += ["phases.0.until is missing", "phases.1.optimiser.rate is -1", "measures.retrieval.k is not a known"]
+    for i in range(2):
+        sentences += [f"phases[{i}].objectives[0].positivs is not a known key: did you mean 'positives'"]
+        sentences += [f"phases[{i}].objectives[1]: There is no objectives component named 'clop'"]
+    assert [each for each in sentences if str(caught.value).count(each) != 1] == []
+    assert repr(tree) == before
+
+
+@pytest.mark.parametrize("odd", [5, "clip", [5], {"a": 5}, {"a": {"optimiser": {"rate": -1}}}])
+def test_whatever_stands_where_components_belong_is_a_sentence(odd: object) -> None:
+    plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    for key in ("model", "data", "phases", "states", "banks", "optimiser", "evaluation", "training"):
+        with pytest.raises(ConfigError, match=rf"\b{key}\b"):
+            check_config({**plain, key: odd, "sead": 1}, source="")
