@@ -29,12 +29,10 @@ class Gaps:
     """The rows of one part of the cohort, for comparing groups.
 
     Attributes:
-        part: which.
         gaps: one row a finding, then the macro average where there are several findings.
         areas: the same of the group's own AUROC.
     """
 
-    part: Part
     gaps: tuple[Metric, ...]
     areas: tuple[Metric, ...]
 
@@ -72,7 +70,7 @@ def area_gaps(data: SplitData, part: Part) -> Gaps:
             gap, area = (replace(row, reason="n_too_small", counts=counts) for row in (gap, area))
         gaps.append(gap)
         areas.append(area)
-    return Gaps(part, tuple(gaps), tuple(areas))
+    return Gaps(tuple(gaps), tuple(areas))
 
 
 def rate_gaps(data: SplitData, part: Part, fitted: Mapping[str, FittedFinding]) -> list[Metric]:
