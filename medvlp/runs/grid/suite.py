@@ -108,12 +108,13 @@ def load_suite(path: str | Path, words: Sequence[str] = ()) -> Plan[SuiteConfig]
         if not manifest_of(bundle).is_file():
             given = f"models.{label}" if label else "model"
             raise UserError(f"{bundle} is no bundle (it has no MANIFEST.sha256): give {given}=RUN/bundle.")
+    hashes = {label: sha256_of(manifest_of(bundle)) for label, bundle in config.bundles.items()}
     cells, wrong = [], []
     for run, name in zip(config.runs, names, strict=True):
         try:
             tree = changed_tree(load_tree(find_config(run.config, source.parent)), config.overrides)
             tree = changed_tree(tree, run.overrides, for_runs)
-            cells += [_cell(config, tree, run, name, label) for label in config.bundles]
+            cells += [_cell(config, tree, run, name, label, bundle) for label, bundle in hashes.items()]
         except ConfigError as error:
             wrong.append(f"run {name}: {error}")
     if wrong:
@@ -140,7 +141,7 @@ def _faults(config: SuiteConfig, names: Sequence[str], for_runs: Sequence[str]) 
     yield from reserved("suite", _OWN, "the command line", for_runs)
 
 
-def _cell(config: SuiteConfig, tree: dict[str, Any], run: SuiteRunConfig, name: str, label: str) -> Cell:
+def _cell(config: SuiteConfig, tree: dict[str, Any], run: SuiteRunConfig, name: str, label: str, bundle: str) -> Cell:
     folder = Path(config.out) / label / name
     tree = {**tree, "model": config.bundles[label], "out": str(folder)}
     if name in config.roots:
@@ -148,12 +149,12 @@ def _cell(config: SuiteConfig, tree: dict[str, Any], run: SuiteRunConfig, name: 
     made = checked(EvaluationRun, tree, source="")
     if made.evaluation.into_bundle:
         raise ConfigError("evaluation.into_bundle would change the bundle that the next run judges: leave it out.")
-    root, identity = Path(made.data.root).expanduser(), _identity(made, sha256_of(manifest_of(made.model)))
+    root, identity = Path(made.data.root).expanduser(), _identity(made, bundle)
     absent = "" if root.is_dir() else f"its data is not there: there is no folder {root}, give roots.{name}=FOLDER."
     evaluations = {made.evaluation.split: EvaluationStep(config=made, identity=identity)}
     shown = f"{label}, {name}" if label else name
     only = Run(name=shown, seed=made.seed, folder=folder, identity=identity, evaluations=evaluations, absent=absent)
-    labels = {"config": run.config, "model": label}
+    labels = {"config": run.config, "model": label, "bundle": bundle}
     return Cell(name=shown, labels=labels, folder=folder, identity=identity, runs=(only,))
 
 

@@ -40,7 +40,7 @@ from medvlp.pages.grid import render_suite, render_sweep
 from medvlp.pages.record import Record
 from medvlp.runs.grid.jobs import carry_out, data_changed, run_state
 from medvlp.runs.grid.plan import Cell, Plan, Run
-from medvlp.runs.grid.suite import SuiteConfig, load_suite, manifest_of
+from medvlp.runs.grid.suite import SuiteConfig, load_suite
 from medvlp.runs.grid.sweep import Choice, SweepConfig, changes_of, load_sweep
 
 logger = logging.getLogger(__name__)
@@ -241,7 +241,9 @@ def _suite_table(plan: Plan[SuiteConfig]) -> Outcome[Suite]:
     for line in lines:
         rows = published_rows(line, numbers, claims_on(line.card), reproduces=reproduces)
         published += [row for row in rows if line.state == "finished" and row not in published]  # once for all bundles
-    bundles = {label: (path, sha256_of(manifest_of(path))) for label, path in plan.config.bundles.items()}
+    # As the plan read them, which the numbers are of: a bundle may have been replaced since.
+    hashes = {cell.labels["model"]: cell.labels["bundle"] for cell in plan.cells}
+    bundles = {label: (path, hashes[label]) for label, path in plan.config.bundles.items()}
     model, bundle = bundles.pop("", ("", ""))
     suite = Suite(
         title=plan.title,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.core.files import write_json
+from medvlp.core.files import sha256_of, write_json
 from medvlp.core.processes import exclusive
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
 from medvlp.evaluation.suite import load_suite_table
@@ -282,6 +282,18 @@ def test_each_of_several_bundles_is_judged_on_every_data_set_in_a_folder_of_its_
     assert all(f"{label} is {path} (" in page for label, path in models.items())
     with pytest.raises(UserError, match=r"is no bundle .*: give models\.theirs=RUN/bundle"):
         lay(models={**models, "theirs": str(tmp_path)})
+
+
+def test_a_table_names_the_bundle_that_its_numbers_are_of_and_not_one_that_took_its_place(
+    lay: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(jobs, "evaluate", _write_what_was_judged)
+    judged, plan = sha256_of(tmp_path / "bundle" / "MANIFEST.sha256"), lay()
+    for run in plan.runs:
+        jobs._train_and_evaluate(run)
+    (tmp_path / "bundle" / "MANIFEST.sha256").write_text("of another bundle\n")
+    _suite_table(plan)
+    assert load_suite_table(plan.out / "table.json").bundle == judged
 
 
 def test_a_suite_that_is_refused_leaves_the_note_of_the_one_at_work(lay: Callable[..., Plan], tmp_path: Path) -> None:
