@@ -75,16 +75,21 @@ class Devices(TorchDispatchMode):
     Args:
         repeatable: whether what has no deterministic kernel is refused too.
         wide: whether the device has float64, which mps has not.
+
+    Attributes:
+        convolutions: how many ran on the device.
     """
 
     def __init__(self, *, repeatable: bool = True, wide: bool = True) -> None:
         super().__init__()
         self.repeatable, self.wide = repeatable, wide
+        self.convolutions = 0
 
     def __enter__(self) -> Devices:
-        self._before, self._numbers = (torch.autocast, torch.inference_mode), _Numbers()
-        # torch has neither for a device of this kind.
+        self._before, self._numbers = (torch.autocast, torch.is_autocast_enabled, torch.inference_mode), _Numbers()
+        # torch has none of them for a device of this kind.
         torch.autocast = lambda *_, **__: nullcontext()
+        torch.is_autocast_enabled = lambda *_: False
         torch.inference_mode = lambda mode=True: torch.set_grad_enabled(not mode)
         self._numbers.__enter__()
         return super().__enter__()
@@ -92,10 +97,11 @@ class Devices(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self._numbers.__exit__(*error)
-        torch.autocast, torch.inference_mode = self._before
+        torch.autocast, torch.is_autocast_enabled, torch.inference_mode = self._before
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, values = func._schema.name, [each for each in args if isinstance(each, Elsewhere)]
+        self.convolutions += bool(values) and name == "aten::convolution"
         sums = name == "aten::cumsum" and any(each.is_floating_point() for each in values)
         if self.repeatable and values and (sums or name in _UNREPEATABLE):
             raise RuntimeError(f"{name} has no deterministic kernel on CUDA")

@@ -23,11 +23,12 @@ class TextScores:
 
     Args:
         model: that encodes texts.
-        score: reads its parts from both sides.
+        score: reads its parts from both sides; it is brought to the model's device.
     """
 
     def __init__(self, model: Model, score: Score) -> None:
-        self.model, self._score = model, score
+        self.model, self._device = model, next(model.parameters()).device
+        self._score = score.to(self._device)
         self._texts: dict[str, dict[str, np.ndarray]] = {}
 
     def of(self, table: FeatureTable, texts: Sequence[str]) -> dict[str, np.ndarray]:
@@ -55,8 +56,7 @@ class TextScores:
         """Return (N, T) scores of the rows of a table against encoded texts."""
         view = self.model.vision_kind
         rows = {part: table[f"{view}/{part}"] for part in self._score.reads}
-        device = next(self.model.parameters()).device
-        other = {part: _tensor(values, part).to(device) for part, values in columns.items()}
+        other = {part: _tensor(values, part).to(self._device) for part, values in columns.items()}
         known = np.ones(len(table), dtype=bool)
         for values in rows.values():
             known &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
@@ -65,7 +65,7 @@ class TextScores:
         with evaluating(self._score), torch.inference_mode():
             for start in range(0, len(where), _ROWS):
                 some = where[start : start + _ROWS]
-                own = {part: _tensor(values[some], part).to(device) for part, values in rows.items()}
+                own = {part: _tensor(values[some], part).to(self._device) for part, values in rows.items()}
                 found[some] = self._score(own, other).float().cpu().numpy()
         return found
 
@@ -81,16 +81,16 @@ class TextScores:
             return None
         view = self.model.vision_kind
         plan = Plan.of(keys(*(f"{view}/{part}" for part in self._score.reads), f"{view}/tokens"))
-        device = next(self.model.parameters()).device
         with evaluating(self.model), torch.inference_mode():
-            encoded = self.model.finish(self.model(Batch.of({view: pixels[None].to(device)}), plan), plan)[view]
+            batch = Batch.of({view: pixels[None].to(self._device)})
+            encoded = self.model.finish(self.model(batch, plan), plan)[view]
             if encoded.grid is None:
                 return None
             parts = {part: encoded.part(part)[0] for part in self._score.reads}
             single = {name: values[:, None] for name, values in parts.items()}  # each token a row of its own
 
             def mean(texts: Sequence[str]) -> Tensor:
-                words = {p: _tensor(v, p).to(device) for p, v in self.encoded(list(texts)).items()}
+                words = {p: _tensor(v, p).to(self._device) for p, v in self.encoded(list(texts)).items()}
                 return self._score(single, words).mean(dim=1)
 
             found = [mean(positive) - mean(negative) for positive, negative in pairs]
