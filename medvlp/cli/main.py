@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -109,6 +110,10 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: no name ends what is done
     try:
+        try:
+            Path.cwd()
+        except FileNotFoundError:  # libraries in compiled code would end the process with words of their own
+            raise UserError("The working folder was removed: change to one that is there and start again.") from None
         app()
         return
     except UserError as error:

@@ -35,6 +35,8 @@ _PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("phases.*.surgery.*", "models/surgery", ()),
     ("phases.*.batch_views.*", "data/batch_views", ()),
 )
+# These are checked alone: a recipe's hash is of what is written there.
+_CHECKED = (("model.heads.*", "models/heads", ("weights",)), ("model.stack", "models/encoders", ()))
 _Path = tuple[int | str, ...]
 
 
@@ -70,6 +72,10 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
                 node[key] = filled(folder, spec, where, beside)
             elif isinstance(spec, Mapping) and not node.get("sets") and node.get("part") is None:
                 node[key] = filled(folder, dict(split_spec(spec)), where)  # type: ignore[call-overload]
+    for path, folder, beside in _CHECKED:
+        for node, key, where in found(path):
+            if isinstance(node[key], Mapping):
+                filled(folder, node[key], where, beside)
     for path in ("optimiser", "phases.*.optimiser"):
         for node, key, where in found(path):
             with suppress(ValidationError):  # under a key that is wrong itself

@@ -109,6 +109,8 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         >>> read_table(path).column("b")
         ['2']
     """
+    if path.is_char_device():  # which may have no end
+        raise DataError(f"The table {path} is a device: name a file.")
     try:
         data = path.read_bytes()
         # Universal newlines, as open() in text mode has them.

@@ -149,6 +149,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         DataError: if a file is missing, does not follow the schema, or was changed after it was written.
     """
     path = Path(path)
+    if path.is_char_device():  # which may have no end
+        raise DataError(f"{path} is a device: name a results.json.")
     try:
         document = _Document.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import DataError, UserError
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
+from medvlp.data.text_table import read_table
+from medvlp.evaluation.results import load_result
 from medvlp.training.checkpoints import latest
 from tests.tiny import tiny_tree, write_tree
 
@@ -451,3 +453,18 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
     names = ("weights.safetensors", "optimiser.safetensors", "states.safetensors")
     last, expected = latest(out / "run"), latest(tiny_run.run)
     assert all((last / name).read_bytes() == (expected / name).read_bytes() for name in names)
+
+
+def test_a_working_folder_that_was_removed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    words = [sys.executable, "-P", "-m", "medvlp", "components", "objectives"]
+    gone = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone"), *words]
+    ran = subprocess.run(gone, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "medvlp: The working folder was removed: change to one that is there and start again.\n"
+
+
+def test_a_device_without_an_end_is_no_table_and_no_results() -> None:
+    for read in (read_table, load_result):
+        with pytest.raises(DataError, match=r"/dev/null is a device: name a"):
+            read(Path("/dev/null"))

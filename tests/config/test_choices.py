@@ -85,15 +85,19 @@ def test_options_of_an_optimiser_are_filled_in_or_refused_with_their_place() -> 
 def test_faults_of_keys_and_of_components_are_told_at_once() -> None:
     plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
     tree = plain | {"sead": 1, "training": {**plain["training"], "batch": "many"}}
-    tree |= {"model": {**plain["model"], "vision": {"name": "tinm"}}, "states": {"near": {"name": "kmeanz"}}}
+    tree |= {
+        "model": {**plain["model"], "vision": {"name": "tinm"}, "heads": {"image/a": {"name": "poler"}}},
+        "states": {"near": {"name": "kmeanz"}},
+    }
     tree |= {"data": {**plain["data"], "sampler": "unifrom", "split": {"trian": 0.5}}, "optimiser": {"name": "adamv"}}
     phase = {"objectives": [{"name": "clip", "positivs": "each", "weight": 0.5}, {"name": "clop"}]}
     tree |= {"phases": [phase, {**phase, "until": 5, "optimiser": {"rate": -1}}]}
     tree |= {"evaluation": {"measures": {"retrieval": {"k": 1}, "zero_shot": None}}}
+    sentences = ["model.heads.image/a: There is no models/heads component named 'poler': did you mean 'pooler'"]
     before = repr(tree)
     with pytest.raises(ConfigError) as caught:
         check_config(tree, source="a.yaml")
-    sentences = ["sead is not a known key", "training.batch is 'many'", "data.split.trian is not a part"]
+    sentences += ["sead is not a known key", "training.batch is 'many'", "data.split.trian is not a part"]
     sentences += ["model.vision: There is no models/encoders component named 'tinm': did you mean 'timm'"]
     sentences += ["states.near: There is no state", "data.sampler: There is no", "optimiser.name: There is no"]
     sentences += ["phases.0.until is missing", "phases.1.optimiser.rate is -1", "measures.retrieval.k is not a known"]
