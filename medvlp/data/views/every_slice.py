@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 
 from medvlp.core.fields import parse_field
-from medvlp.core.sample import Sample, Stack
-from medvlp.data.stacks import LazyStack, stack_of
+from medvlp.core.sample import Sample
+from medvlp.data.stacks import stack_of
 from medvlp.data.views._options import require
 
 
@@ -25,6 +25,7 @@ class EverySlice:
         ConfigError: for fields of another kind.
 
     Example:
+        >>> from medvlp.core.sample import Stack
         >>> sample = Sample("a", {"stack": Stack(torch.rand(3, 1, 2, 2), torch.zeros(3, 3))})
         >>> len(EverySlice()(sample, torch.Generator()).fields["image.slices"])
         3
@@ -41,9 +42,7 @@ class EverySlice:
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Write the slices."""
-        stack = sample.fields.get(self.field)
-        if not isinstance(stack, LazyStack | Stack):
+        stack = stack_of(sample.fields.get(self.field))
+        if stack is None:
             return sample
-        made = stack_of(stack)
-        assert made is not None, "it is a stack"
-        return Sample(sample.id, {**sample.fields, self.to: tuple(made.pixels.unbind(0))}, sample.records)
+        return Sample(sample.id, {**sample.fields, self.to: tuple(stack.pixels.unbind(0))}, sample.records)
