@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
-from medvlp.data._columns import take_rows
+from medvlp.data._columns import pc, take_rows
 from medvlp.data.manifest import Manifest
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 
 @dataclass(frozen=True, slots=True)

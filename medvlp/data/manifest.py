@@ -15,23 +15,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.fields import KINDS
 from medvlp.core.files import no_file, written_whole
 from medvlp.data import _mapped
-from medvlp.data._columns import PATH_KINDS, Column, characters, normal, plain_numbers
+from medvlp.data._columns import PATH_KINDS, Column, characters, normal, pc, plain_numbers
 from medvlp.data._groups import GROUP, open_parquet, write_groups
 from medvlp.data.cache import Cache
 from medvlp.data.text_table import read_table
 from medvlp.io.member import below, url_of
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 _REQUIRED_ONE_OF = ("image", "stack", "volume", "text", "vector")
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import torch
 
 from medvlp.core.errors import ConfigError
@@ -22,10 +20,9 @@ from medvlp.core.randomness import seed_of, torch_generator
 from medvlp.core.registry import name_of
 from medvlp.core.sample import Sample
 from medvlp.core.views import View
+from medvlp.data._columns import pc
 from medvlp.data.manifest import Manifest
 from medvlp.data.marks import Drawn
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 
 def suffix_seed(seed: int, position: int) -> int:

@@ -14,17 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
+from medvlp.data._columns import pc
 from medvlp.data.manifest import Manifest
 from medvlp.io.member import TarMember, fetch, member_of, size_and_time, url_of
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 INDEX = "index.parquet"
 _PARTS = r"(?s)^(?P<shard>.+\.tar)/(?P<offset>\d{1,15})\+(?P<size>\d{1,15})/[^/]+$"

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from medvlp.data._columns import pc
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 NO_SPLIT = "no split"
 _ORDER = {"train": 0, "validate": 1, "test": 2}

@@ -8,23 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from medvlp.config.yaml import override
 from medvlp.core.curator import Curator, Record, Verdict
 from medvlp.core.errors import DataError, did_you_mean
 from medvlp.core.files import check_outputs, inert, written_whole
 from medvlp.core.registry import build
-from medvlp.data._columns import normal
+from medvlp.data._columns import normal, pc
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, Workers, chunked, notify, run_chunks
 from medvlp.runs.index import check_manifest_name
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 _CHUNK = 4096  # rows
 

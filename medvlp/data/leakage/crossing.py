@@ -6,16 +6,13 @@ Of ten million rows nearly none does; only those that do are looked at one by on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from medvlp.data._columns import pc
 from medvlp.data.manifest import Manifest
 from medvlp.data.shard_index import column_hashes
-
-pc: Any = pyarrow.compute  # its functions are made when it is imported: type checkers do not see them
 
 
 def named_crossing(manifest: Manifest, names: Sequence[str]) -> Manifest | None:
