@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
-from medvlp.core.processes import leave_signals_to_parent
 from medvlp.core.randomness import seed_of
 from medvlp.core.registry import build
 from medvlp.core.sample import REPLAY, Batch, Sample
@@ -260,9 +259,7 @@ def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader e
 
 def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
     blocks.begin(worker)
-    torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process may not fork and go on using the threads of its parent
-    leave_signals_to_parent()
     if start_method() == "fork":  # not on a Mac, which does not tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_parent_asks, daemon=True).start()

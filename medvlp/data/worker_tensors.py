@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, UntypedStorage
 from torch.multiprocessing.reductions import reduce_tensor
 
+from medvlp.core.processes import leave_signals_to_parent
+
 _SENT_BYTES = 64 << 10  # of a tensor that is sent as it is
 _BLOCKS = 256  # of a worker; while all are in use, a tensor takes shared memory of its own
 
@@ -44,7 +46,9 @@ class SharedBlocks:
         _receivers[self._number] = self
 
     def begin(self, worker: int) -> None:
-        """In a worker: send tensors so from now on."""
+        """In a worker: send tensors so from now on, compute on one thread, and leave signals to the parent."""
+        torch.set_num_threads(1)
+        leave_signals_to_parent()
         left, uses = self._left[worker].numpy(), np.zeros(_BLOCKS, np.int64)
         blocks: list[UntypedStorage] = []
 

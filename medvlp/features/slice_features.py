@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from medvlp.core.files import remove_left
 from medvlp.core.keys import Plan, keys
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.modes import evaluating
-from medvlp.core.processes import exclusive, leave_signals_to_parent
+from medvlp.core.processes import exclusive
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.sample import Batch, Column, Stack
@@ -228,17 +227,11 @@ def _opened(
         batch_size=None,
         sampler=list(rows),
         num_workers=min(workers, max(1, len(rows))),
-        worker_init_fn=partial(_begin_worker, SharedBlocks(workers)),
+        worker_init_fn=SharedBlocks(workers).begin,
         multiprocessing_context=start_method(),
         prefetch_factor=1,  # a volume of pixels is large
     )
     yield from received(iter(loader))
-
-
-def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
-    blocks.begin(worker)
-    torch.set_num_threads(1)
-    leave_signals_to_parent()
 
 
 class _Reader(Dataset[Any]):
