@@ -223,34 +223,30 @@ class _Order:
     replay: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class _Maker(Dataset[Batch]):
-    def __init__(
-        self,
-        prepared: Prepared,
-        views: tuple[View, ...],
-        seed: int,
-        words: Mapping[str, Sequence[Tokenizer]],
-        marks: tuple[str, ...],
-        replays: int,
-        tag: str,
-    ) -> None:
-        self._prepared, self._views, self._seed, self._words, self._marks = prepared, views, seed, words, marks
-        self._replays, self._tag = replays, tag
+    prepared: Prepared
+    views: tuple[View, ...]
+    seed: int
+    words: Mapping[str, Sequence[Tokenizer]]
+    marks: tuple[str, ...]
+    replays: int
+    tag: str
 
     def __getitem__(self, index: _Order) -> Batch:
         places = zip(index.positions.tolist(), index.indices.tolist(), strict=True)
         samples = [self._sample(position, row, index.replay) for position, row in places]
-        fields, positions = self._prepared.records.stacked, torch.from_numpy(index.positions)
-        return collate(samples, positions, fields=fields, words=self._words, marks=self._marks)
+        fields, positions = self.prepared.records.stacked, torch.from_numpy(index.positions)
+        return collate(samples, positions, fields=fields, words=self.words, marks=self.marks)
 
     def _sample(self, position: int, row: int, replay: int | None) -> Sample:
-        sample = self._prepared.sample(row)
-        if not self._replays:
-            return apply_views(sample, self._views, draw=suffix_seed(self._seed, position))
-        number = seed_of(self._seed, position, "replay") % self._replays if replay is None else replay
+        sample = self.prepared.sample(row)
+        if not self.replays:
+            return apply_views(sample, self.views, draw=suffix_seed(self.seed, position))
+        number = seed_of(self.seed, position, "replay") % self.replays if replay is None else replay
         # A function of neither run nor position, as a sample has few augmentations.
-        made = apply_views(sample, self._views, draw=seed_of(0, number, f"replay {sample.id}"))
-        return replace(made, fields={**made.fields, REPLAY: f"{number} {self._tag}"})
+        made = apply_views(sample, self.views, draw=seed_of(0, number, f"replay {sample.id}"))
+        return replace(made, fields={**made.fields, REPLAY: f"{number} {self.tag}"})
 
 
 def _as_made(batch: Any) -> Any:  # noqa: ANN401 (the annotation of DataLoader expects a list, which it is not here)
