@@ -180,7 +180,7 @@ def test_mistakes_are_told_in_one_sentence(cli: Cli, predictions: Path, tmp_path
     assert "ends in .json" in cli("score", predictions, "--out", tmp_path / "r.csv").refused()
     assert "There is no rule 'best'" in cli("score", predictions, *out, "--point", "best").refused()
     _write(predictions, **{"score:nodule": np.nan})
-    assert "is blank, NaN or infinite in 80 of 80 rows" in cli("score", predictions, *out).refused()
+    assert "is blank, NaN or infinite in 160 of 160 rows" in cli("score", predictions, *out).refused()
     _write(predictions, **{"score:nodule": 7.0})
     assert "they are scores" in cli("score", predictions, *out, "--probabilities").refused()
     table = pd.read_csv(_write(predictions))

@@ -148,7 +148,8 @@ def test_a_patient_of_both_sets_is_a_leak_unless_their_numbers_have_nothing_to_d
 )
 def test_what_cannot_be_meant_is_refused_in_one_sentence(change: dict[str, Any], told: str) -> None:
     data = {"sets": {"a": {"root": "/x", "layout": "openi"}}, **change}
-    model = {"name": "dual"}
+    towers = {"vision": {"name": "timm", "architecture": "resnet18"}, "text": {"name": "transformer"}}
+    model = {"name": "dual", **towers}
     plain = {"run": "r", "data": data, "model": model, "phases": [{"until": 1, "objectives": [{"name": "clip"}]}]}
     with pytest.raises(ConfigError) as refused:
         check_config(plain, source="test")

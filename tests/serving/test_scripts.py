@@ -145,7 +145,7 @@ _PAGE = """
       const result = await new Promise((done) => { answers[Number(path.split("/").at(-1))] = done; });
       return { ok: true, text: async () => `event: complete\\ndata: ${JSON.stringify([result])}` };
     };
-    const pane = { index: 0, window: null, map: null, setMap() {} };
+    const pane = { index: 0, window: null, map: null, boxes: [], setMap() {}, setBoxes() {} };
     const { Says } = await import("./says.js");
     const says = new Says({ pane: () => pane, panes: () => [pane], weighed() {} });
     const study = (key) => ({ key, series: [{ kind: "image", count: 1 }] });
