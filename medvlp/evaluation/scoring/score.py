@@ -93,10 +93,14 @@ def score_predictions(
             f"Predictions hold the splits {', '.join(map(repr, splits))} and no other: add the rows that the model is "
             f"judged by, as split 'test', or leave the column out to judge all rows."
         )
-    parts = {split: split_data(rows, findings, name=split, options=options) for split, rows in splits.items()}
+    ranked = None if options.ranked is None else {_usual_name(split) for split in options.ranked}
+    parts = {
+        split: split_data(rows, findings, name=split, options=options)
+        for split, rows in splits.items()
+        if split != _TRAIN or ranked is None or split in ranked
+    }
     held_out = parts.get(FIT_SPLIT)
     fitted = None if held_out is None else {each.name: fit_finding(each, options) for each in held_out.findings}
-    ranked = None if options.ranked is None else {_usual_name(split) for split in options.ranked}
     metrics: list[Metric] = []
     flags: list[Flag] = []
     tell = Lines("Scoring", "parts", write=logger.info)

@@ -149,6 +149,14 @@ def test_a_split_that_is_ranked_may_be_written_in_capitals(table: pd.DataFrame) 
     assert one.metrics == other.metrics
 
 
+def test_rows_of_training_that_are_not_ranked_need_no_score(table: pd.DataFrame) -> None:
+    options, some = replace(FAST, ranked=("test",)), table[table["split"] == "test"].head(20)
+    more = some.assign(split="train", patient_id="t" + some["patient_id"].astype(str))
+    more = more.assign(**{column: np.nan for column in more if column.startswith("score:")})
+    found = score_predictions(pd.concat([table, more]), options=options)
+    assert found.metrics == score_predictions(table, options=options).metrics
+
+
 def test_without_validation_nothing_has_a_threshold_but_what_says_so(table: pd.DataFrame) -> None:
     alone = table[table["split"] == "test"]
     found = score_predictions(alone.drop(columns="split"), options=FAST)
