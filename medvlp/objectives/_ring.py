@@ -72,7 +72,7 @@ class _Ring(torch.autograd.Function):
             arriving = collectives.pass_on(held) if step < world - 1 else None
             columns = held[: counts[source]].detach().requires_grad_(needed[1])
             where = [rows.detach().requires_grad_(needed[0]), columns, *given[2:]]
-            with torch.enable_grad():
+            with torch.set_grad_enabled(bool(wanted)):
                 found = block(where[0], columns, source)
             made = torch.autograd.grad(found, [where[i] for i in wanted], materialize_grads=True) if wanted else ()
             for i, grad in zip(wanted, made, strict=True):

@@ -12,6 +12,7 @@ from medvlp.core import Batch, Column, Context, Part, collectives
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import parse_key
 from medvlp.models.scale import LogitScale
+from medvlp.objectives._ring import by_ring
 from medvlp.objectives.siglip import Siglip
 
 REPORTS = {"distinct": "abcdefgh", "equal": "abacdbaa"}
@@ -48,6 +49,21 @@ def test_a_ring_gives_what_one_process_gives(pool: Any, counts: list[int], words
         torch.testing.assert_close(sum(each[name] for each in found), whole[name], rtol=1e-10, atol=1e-12)
     for name in ("image", "text"):
         torch.testing.assert_close(torch.cat([each[name] for each in found]), whole[name], rtol=1e-10, atol=1e-12)
+
+
+def test_where_no_gradient_is_asked_for_none_is_made() -> None:
+    scale, asked = torch.ones((), requires_grad=True), []
+
+    def block(rows: Tensor, columns: Tensor, source: int) -> Tensor:
+        found = scale * (rows @ columns.T).sum()
+        asked.append(found.requires_grad)
+        return found
+
+    for given in ((), (scale,)):
+        by_ring(block, torch.ones(1, 2), torch.ones(3, 2), [3], given)
+    with torch.no_grad():
+        by_ring(block, torch.ones(1, 2), torch.ones(3, 2), [3], (scale,))
+    assert asked == [False, True, False]
 
 
 def test_a_score_of_more_than_an_embedding_cannot_be_passed_round() -> None:
