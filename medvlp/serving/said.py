@@ -15,6 +15,7 @@ _UNMEASURED = (
     "Nobody has measured on this bundle how good this is, so it is not shown: evaluate it with into_bundle=true on "
     "data that hold the truth."
 )
+_UNREADABLE = "What this bundle says was measured of this cannot be read, so it is not shown: evaluate it again."
 
 
 def said_of(
@@ -41,7 +42,16 @@ def said_of(
             own = result.get("answers", {}).get(name, {})  # there stands what another answer says already
             said = {part: own.get(part, result.get(part)) for part in parts}
             entry = {"answer": name, "title": answer.title or name_of(name), **dict.fromkeys(("text", "places"))}
-            found.append(entry | _entry(said, measured.get(name)))
+            try:
+                found.append(entry | _entry(said, measured.get(name)))
+            except (
+                LookupError,
+                TypeError,
+                ValueError,
+                AttributeError,
+                OverflowError,
+            ):  # any value in any place of bundle.yaml
+                found.append(entry | {"why": _UNREADABLE})
     return found
 
 
@@ -49,7 +59,8 @@ def _entry(said: Mapping[str, Any], measured: Mapping[str, Any] | None) -> dict[
     if measured is None:
         return {"why": _UNMEASURED}
     first = measured["rows"][0]
-    judged = f"{first['n']} pictures of {first['patients']} {'synthetic ' * measured['data']['synthetic']}patients"
+    patients = "synthetic patients" if measured["data"]["synthetic"] else "patients"
+    judged = f"{first['n']} pictures of {first['patients']} {patients}"
     return {
         "why": None,
         "text": said.get("text"),

@@ -15,6 +15,7 @@ import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.boxes import Boxes
+from medvlp.answers.report import Report
 from medvlp.evaluation.detection import CaseBoxes, ap_rows
 from medvlp.evaluation.evidence import measured_of
 from medvlp.evaluation.results import Result, load_result
@@ -88,6 +89,41 @@ def test_what_nobody_measured_is_not_shown(bundle: Bundle, films: list[Path]) ->
     told = predict_files(model, [films[0]])["results"][0]
     assert told["text"] not in json.dumps(said)
     assert [each["answer"] for each in said] == ["report", "relations"]
+
+
+_ROW = {"metric": "f1", "label": "micro", "value": 0.4, "low": 0.3, "high": 0.5, "n": 40, "patients": 30}
+_MEASURED = {"title": "Reports", "rows": [_ROW], "over": [{**_ROW, "control": "c"}], "labels": {"effusion": _ROW}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({key: each} for key in _MEASURED.keys() - {"title"} for each in (None, 5, "<b>", [3], {"a": 1})),
+        *(
+            {"rows": [{**_ROW, key: each}]}
+            for key in ("metric", "value", "low", "high")
+            for each in ("<b>", [], 10**400)
+        ),
+        {"rows": []},
+        {"rows": [{**_ROW, "metric": "recall@\N{SUPERSCRIPT TWO}"}]},
+        {"data": {}},
+    ],
+)
+def test_numbers_that_are_none_take_only_what_they_are_of_away(other: dict[str, Any]) -> None:
+    """Somebody's own edit of ``bundle.yaml``: findings beside it stay."""
+    answers, result = {"report": Report(), "again": Report()}, {"text": "Edema."}
+    measured = {**_MEASURED, "data": {"synthetic": 10**12}}
+    stored = [
+        StoredAnswer(n, "report", measured=each)
+        for n, each in zip(answers, ({**measured, **other}, measured), strict=True)
+    ]
+    torn, sound = said_of(result, answers, stored)
+    if torn["why"] is None:  # words where a name stands are words
+        assert set(map(type, (torn["measured"], *torn["over"][0].values()))) <= {str, bool}
+    else:
+        assert torn["why"].startswith("What this bundle says was measured of this cannot be read")
+        assert torn["text"] is None
+    assert sound["measured"] == "Reports: F1 0.40 (0.30 to 0.50), on 40 pictures of 30 synthetic patients."
 
 
 def test_nothing_is_said_of_a_picture_that_is_held_back(written: Path, films: list[Path]) -> None:
