@@ -44,13 +44,8 @@ def said_of(
             entry = {"answer": name, "title": answer.title or name_of(name), **dict.fromkeys(("text", "places"))}
             try:
                 found.append(entry | _entry(said, measured.get(name)))
-            except (
-                LookupError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                OverflowError,
-            ):  # any value in any place of bundle.yaml
+            # bundle.yaml may have any value in any place
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
                 found.append(entry | {"why": _UNREADABLE})
     return found
 
