@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from medvlp.evaluation.results import Metric, Result
@@ -119,12 +120,12 @@ def name_of(name: str, title: str = "") -> str:
     """Return the words for a result or metric: its title, those of a known metric, or the name itself with spaces.
 
     Example:
-        >>> name_of("my_head", "Findings of a classifier"), name_of("auroc_lowest"), name_of("my_run")
-        ('Findings of a classifier', 'AUROC lowest', 'My run')
+        >>> name_of("my_head", "Findings of a classifier"), name_of("ap@0.5"), name_of("my_run")
+        ('Findings of a classifier', 'AP@0.5', 'My run')
     """
     if title:
         return title
-    words = name.replace("_", " ").replace("auroc", "AUROC")
+    words = re.sub(r"\b(auroc|ap)\b", lambda short: short[0].upper(), name.replace("_", " "))
     known = METRICS.get(name)
     return known.words if known is not None and known.words else words[:1].upper() + words[1:]
 

@@ -185,6 +185,7 @@ METRICS: dict[str, MetricKind] = {
     "mcc": MetricKind(words="MCC", calls=_mcc, signed=True),
     "accuracy": MetricKind(calls=lambda t: _share(t.tp + t.tn, t.tp + t.fp + t.fn + t.tn)),
     "balanced_accuracy": MetricKind(calls=lambda t: (_share(t.tp, t.tp + t.fn) + _share(t.tn, t.tn + t.fp)) / 2),
+    "rouge_l": MetricKind(words="ROUGE-L"),
     "brier": MetricKind(words="Brier score", better="lower"),
     "log_loss": MetricKind(better="lower"),
     "ece": MetricKind(words="calibration error", better="lower"),

@@ -153,7 +153,7 @@ def test_boxes_are_drawn_of_findings_whose_boxes_were_judged() -> None:
     told = {"boxes": [{"finding": name, "score": 0.5, "box": [0, 0, 9, 9]} for name in ("nodule", "edema")]}
     stored = StoredAnswer("found", "boxes", measured=kept)
     (entry,) = said_of(told, {"found": Boxes(labels=["nodule", "edema"])}, [stored])
-    assert entry["measured"].startswith("Boxes against drawn ones: Ap@0.5 1.00 (")
+    assert entry["measured"].startswith("Boxes against drawn ones: AP@0.5 1.00 (")
     assert [(each["words"], len(each["boxes"])) for each in entry["places"]] == [(["nodule"], 1), (["edema"], 0)]
 
 
