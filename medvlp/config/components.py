@@ -67,11 +67,13 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
 
     for path, folder, beside in _PLACES:
         for node, key, where in found(path):
-            spec = {"name": node[key]} if isinstance(node[key], str) and "." in path else node[key]
-            if isinstance(spec, Mapping) and key != "split":
+            spec = node[key]
+            if key == "split":  # which is said where one set is divided
+                spec = None if node.get("sets") or node.get("part") is not None else split_spec(spec)
+            elif isinstance(spec, str) and "." in path:
+                spec = {"name": spec}
+            if isinstance(spec, Mapping):
                 node[key] = filled(folder, spec, where, beside)
-            elif isinstance(spec, Mapping) and not node.get("sets") and node.get("part") is None:
-                node[key] = filled(folder, dict(split_spec(spec)), where)  # type: ignore[call-overload]
     for path, folder, beside in _CHECKED:
         for node, key, where in found(path):
             if isinstance(node[key], Mapping):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvlp.core.answers import Answer
-from medvlp.evaluation.words import name_of, number
+from medvlp.evaluation.words import finding, name_of, number
 from medvlp.models.bundle import StoredAnswer
 
 _PARTS = ("text", "relations", "boxes")
@@ -99,7 +99,7 @@ def _places(said: Mapping[str, Any], measured: Mapping[str, Any]) -> list[dict[s
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    of = "" if row["label"] in ("all", "reports") else f", {row['label'].replace('_', ' ')}"
+    of = "" if row["label"] in ("all", "reports") else f", {finding(row['label'])}"
     return name_of(row["metric"]) + of
 
 

@@ -49,6 +49,17 @@ def page(room, browser):
         yield page
 
 
+def into_bundle(folder: Path, tree: dict, measures: dict) -> Path:
+    """Judge ``bundle/`` of a folder on the data that it was trained on, write that into it, and return the folder."""
+    from medvlp.runs.evaluate import EvaluationRun, evaluate
+
+    data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
+    options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}
+    run = {"model": str(folder / "bundle"), "out": str(folder), "data": data, "evaluation": options}
+    evaluate(EvaluationRun.model_validate(run), page=False)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``bundle/`` and the ``results/`` of its evaluation; read only."""
@@ -57,7 +68,6 @@ def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
     from medvlp.config.tree import load_config
     from medvlp.models.bundle import load_bundle, save_bundle
     from medvlp.models.gate import Gate, Space
-    from medvlp.runs.evaluate import EvaluationRun, evaluate
     from medvlp.runs.train import train
 
     def make(folder: Path) -> Path:
@@ -71,13 +81,9 @@ def judged(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory)
         still = Space(torch.zeros(64, dtype=torch.float64), torch.zeros(64, 64, dtype=torch.float64), limit=1.0)
         gate = Gate({"layout": still}, rate=0.02, counts=(100, 50))  # lets everything in that is not blank
         save_bundle(folder / "bundle", replace(load_bundle(done.bundle), gate=gate))
-        data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
         measures: dict = dict.fromkeys(("probes", "few_shot", "robustness", "retrieval", "image_retrieval"))
         measures |= {"grounding": {"maps": [{"name": "hires_cam"}], "cases": 20, "sanity": 0}}
-        options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}
-        run = {"model": str(folder / "bundle"), "out": str(folder), "data": data, "evaluation": options}
-        evaluate(EvaluationRun.model_validate(run), page=False)
-        return folder
+        return into_bundle(folder, tree, measures)
 
     return made_once(tmp_path_factory, "judged", make)
 
@@ -105,7 +111,6 @@ def sure(judged: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
 def written(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with ``bundle/``, which writes reports and relates, and scores nothing, and with its ``results/``."""
     from medvlp.config.tree import load_config
-    from medvlp.runs.evaluate import EvaluationRun, evaluate
     from medvlp.runs.train import train
 
     def make(folder: Path) -> Path:
@@ -124,12 +129,7 @@ def written(wide_cohort: CohortSummary, tmp_path_factory: pytest.TempPathFactory
         tree["evaluation"]["choose"] = "relations/recall"
         done = train(load_config(write_tree(folder / "config.yaml", tree)))
         shutil.copytree(done.bundle, folder / "bundle")
-        data = {key: tree["data"][key] for key in ("root", "layout", "where", "split")}
-        measures = dict.fromkeys(("probes", "few_shot", "robustness", "image_retrieval"))
-        options = {"resamples": 100, "min_positives": 1, "gallery": 0, "into_bundle": True, "measures": measures}
-        run = {"model": str(folder / "bundle"), "out": str(folder), "data": data, "evaluation": options}
-        evaluate(EvaluationRun.model_validate(run), page=False)
-        return folder
+        return into_bundle(folder, tree, dict.fromkeys(("probes", "few_shot", "robustness", "image_retrieval")))
 
     return made_once(tmp_path_factory, "written", make)
 

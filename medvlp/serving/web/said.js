@@ -3,7 +3,8 @@
 import { h } from "./viewer.js";
 
 const UNSIGNED = "a machine's draft, signed by nobody";
-const words = (name) => name.replaceAll("_", " ");
+/** A name as words. */
+export const words = (name) => name.replaceAll("_", " ");
 
 /** A section for each answer. @param on {draw(boxes), check(text)}: who lays boxes over the picture (none: []) and says
  * whether it did; who judges the sentences of a draft, null where nobody can. */

@@ -1,7 +1,7 @@
 // What the model says: category first, the number in words, its evidence one click away; a map only with its hit rate.
 
 import { call } from "./server.js";
-import { saidOf } from "./said.js";
+import { saidOf, words } from "./said.js";
 import { h, svg } from "./viewer.js";
 import { heat } from "./table.js";
 
@@ -9,7 +9,6 @@ const $ = (id) => document.getElementById(id);
 const GROUPS = [["present", "●", "Present"], ["indeterminate", "◐", "Indeterminate"], ["absent", "○", "Absent"],
   ["uncalibrated", "?", "Not calibrated: scores that order pictures, no probabilities"], ["not_for_this_picture", "–", "Not for this picture"]];
 const UNWRITTEN = "No sentence is written: state a finding under “Ask one sentence”, such as “Left pleural effusion”.";
-const words = (name) => name.replaceAll("_", " ");
 const number = (value, digits = 2) => (value === null || value === undefined ? "–" : Number(value).toFixed(digits));
 
 export class Says {
