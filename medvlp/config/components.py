@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -10,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import available, fill
+from medvlp.core.registry import available, fill, path_words, schema, validation_sentences
+from medvlp.core.schedules import Number, Ramp, ends_of
 from medvlp.data.splits import split_spec
 from medvlp.training.optimisation import OptimiserOptions, check_options
 
@@ -36,8 +38,41 @@ _PLACES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("phases.*.batch_views.*", "data/batch_views", ()),
 )
 # These are checked alone: a recipe's hash is of what is written there.
-_CHECKED = (("model.heads.*", "models/heads", ("weights",)), ("model.stack", "models/encoders", ()))
+_CHECKED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("model.heads.*", "models/heads", ("weights",)),
+    ("model.stack", "models/encoders", ()),
+    ("model.patches.*", "models/patches", ("view",)),
+    ("phases.*.objectives.*.score", "models/scores", ()),
+)
 _Path = tuple[int | str, ...]
+
+
+def named(value: object) -> object:
+    """A component may be given by its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def named_model(value: object) -> object:
+    """A model may be given by its name alone, and so may its towers."""
+    model = named(value)
+    towers = ("vision", "text", "stack")
+    return {k: named(v) if k in towers else v for k, v in model.items()} if isinstance(model, Mapping) else model
+
+
+def weight_of(value: object, *, where: str) -> Number:
+    """Return how much an objective counts: a finite number, or a ramp.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    try:
+        number = Ramp.model_validate(value) if isinstance(value, Mapping) else value
+    except ValidationError as error:
+        raise ConfigError(" ".join(validation_sentences(error, where=where, model=Ramp))) from None
+    plain = isinstance(number, int | float | Ramp) and not isinstance(number, bool)
+    if not plain or not all(map(math.isfinite, ends_of(number))):
+        raise ConfigError(f"{where} is {value!r}: give a finite number or a ramp {{start, end, until}}.")
+    return number if isinstance(number, Ramp) else float(number)
 
 
 def component_faults(tree: Mapping[str, object], error: ValidationError) -> list[str]:
@@ -54,7 +89,7 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
 
     def filled(folder: str, spec: Mapping[str, Any], where: str, beside: tuple[str, ...] = ()) -> dict[str, Any]:
         try:
-            checked = fill(folder, {key: value for key, value in spec.items() if key not in beside}, where=where)
+            checked = fill(folder, spec, where=where, beside=beside)
         except ConfigError as error:
             faults.append(str(error))
             return dict(spec)
@@ -63,21 +98,29 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
     def found(path: str) -> Iterator[tuple[Any, Any, str]]:
         for node, key, at in _found(tree, path.split("."), ()):
             if not any(each[: len(at)] == at for each in wrong):
-                yield node, key, "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in at)[1:]
+                yield node, key, path_words(at)
 
     for path, folder, beside in _PLACES:
         for node, key, where in found(path):
             spec = node[key]
             if key == "split":  # which is said where one set is divided
                 spec = None if node.get("sets") or node.get("part") is not None else split_spec(spec)
-            elif isinstance(spec, str) and "." in path:
-                spec = {"name": spec}
-            if isinstance(spec, Mapping):
+            if isinstance(spec := named(spec), Mapping):
                 node[key] = filled(folder, spec, where, beside)
     for path, folder, beside in _CHECKED:
         for node, key, where in found(path):
-            if isinstance(node[key], Mapping):
-                filled(folder, node[key], where, beside)
+            if isinstance(spec := named(node[key]), Mapping):
+                filled(folder, spec, where, beside)
+    words = [node[key] for node, key, _ in found("tokenizer.name")] or ["clinical_wordpiece"]
+    for node, key, where in found("model.text.tokenizer"):
+        if node[key] not in (None, *words):
+            faults.append(f"{where} is {node[key]!r}, and tokenizer.name is {words[0]!r}: let both be the same.")
+    for path, check in (("phases.*.objectives.*.weight", weight_of), ("answers.*", _check_answer)):
+        for node, key, where in found(path):
+            try:
+                check(node[key], where=where)
+            except ConfigError as error:
+                faults.append(str(error))
     for path in ("optimiser", "phases.*.optimiser"):
         for node, key, where in found(path):
             with suppress(ValidationError):  # under a key that is wrong itself
@@ -96,6 +139,22 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
             node[key] = filled("measures", {"name": key, **node[key]}, where)
             node[key].pop("name")
     return faults
+
+
+def _check_answer(options: object, *, where: str) -> None:
+    """Refuse options (ConfigError) that an answer has not; an objective that teaches it may give what lacks."""
+    name = options.get("name", where.rpartition(".")[2]) if isinstance(options, Mapping) else None
+    if not isinstance(options, Mapping) or ("name" not in options and name not in available("answers")):
+        return
+    own = {key: value for key, value in options.items() if key != "name"}
+    try:
+        model = schema("answers", str(name))
+        model.model_validate(own)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except ValidationError as error:
+        if faults := validation_sentences(error, where=where, model=model, lacking=False):
+            raise ConfigError(" ".join(faults)) from None
 
 
 def _found(node: Any, steps: Sequence[str], at: _Path) -> Iterator[tuple[Any, Any, _Path]]:  # noqa: ANN401

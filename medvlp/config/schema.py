@@ -16,7 +16,6 @@ _LISTS = (
     ("PhaseConfig", "patches", "models/patches", ("view",)),
     ("PhaseConfig", "surgery", "models/surgery", ()),
     ("PhaseConfig", "batch_views", "data/batch_views", ()),
-    ("TrainingOptions", "track", "training/trackers", ()),
 )
 
 _FRACTIONS = {
@@ -38,9 +37,10 @@ def config_schema() -> dict[str, Any]:
     """
     whole = RunConfig.model_json_schema()
     shared = whole["$defs"]
-    for definition, key, folder, beside in _LISTS:
-        shared[definition]["properties"][key]["items"] = _component(folder, shared, beside)
     only_name = {"type": "string"}
+    shared["TrainingOptions"]["properties"]["track"]["items"] = _component("training/trackers", shared)
+    for definition, key, folder, beside in _LISTS:
+        shared[definition]["properties"][key]["items"] = {"anyOf": [_component(folder, shared, beside), only_name]}
     shared["DataConfig"]["properties"]["layout"] = {
         "anyOf": [*_inheriting(_component("data/layouts", shared)), only_name, {"type": "null"}]
     }
@@ -53,11 +53,14 @@ def config_schema() -> dict[str, Any]:
     for key, folder in (("name", "training/optimisers"), ("schedule", "training/schedules")):
         shared["OptimiserOptions"]["properties"][key]["enum"] = list(available(folder))
     model = _component("models/architectures", shared)
-    encoder = {"anyOf": _inheriting(_component("models/encoders", shared))}
+    encoder = {"anyOf": [*_inheriting(_component("models/encoders", shared)), only_name]}
     for choice in model["oneOf"]:
-        choice["properties"] |= {tower: encoder for tower in ("vision", "text") if tower in choice["properties"]}
-    whole["properties"]["model"] = {"anyOf": _inheriting(model)}
-    whole["properties"]["states"] = {"type": "object", "additionalProperties": _component("state", shared)}
+        choice["properties"] |= {
+            tower: encoder for tower in ("vision", "text", "stack") if tower in choice["properties"]
+        }
+    whole["properties"]["model"] = {"anyOf": [*_inheriting(model), only_name]}
+    states = {"anyOf": [_component("state", shared), only_name]}
+    whole["properties"]["states"] = {"type": "object", "additionalProperties": states}
     shared["EvaluationConfig"]["properties"]["measures"] = _by_name("measures", shared)
     whole["properties"]["answers"] = _by_name("answers", shared)
     whole["properties"]["base"] = {"type": "string", "description": "configuration that this one goes over"}

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from medvlp.config.components import component_faults
+from medvlp.config.components import component_faults, named, named_model
 from medvlp.config.yaml import load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
@@ -40,11 +40,6 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-def _named(value: object) -> object:
-    """A component may be given by its name alone."""
-    return {"name": value} if isinstance(value, str) else value
-
-
 def _readable(read: Callable[[str], object]) -> AfterValidator:
     """Refuse text at once that would be refused when it is read, after hours of training."""
 
@@ -59,7 +54,7 @@ def _readable(read: Callable[[str], object]) -> AfterValidator:
 
 
 Component = dict[str, Any]
-Named = Annotated[Component, BeforeValidator(_named)]
+Named = Annotated[Component, BeforeValidator(named)]
 
 
 class GroupConfig(Node):
@@ -167,8 +162,8 @@ class DataConfig(Node):
     sampler: Named = Field(default_factory=lambda: {"name": "uniform"})
     one_of: str | None = None
     subset: SubsetConfig | None = None
-    prefix: list[Component] = Field(default_factory=list)
-    suffix: list[Component] = Field(default_factory=list)
+    prefix: list[Named] = Field(default_factory=list)
+    suffix: list[Named] = Field(default_factory=list)
     replays: int = Field(default=0, ge=0)
     quarantine: float = Field(default=0.02, ge=0, le=1)
     allow_leaks: bool = False
@@ -253,11 +248,11 @@ class PhaseConfig(Node):
     """
 
     until: int = Field(gt=0)
-    objectives: list[Component] = Field(min_length=1)
+    objectives: list[Named] = Field(min_length=1)
     trainable: list[str] = Field(default_factory=lambda: ["*"])
-    patches: list[Component] = Field(default_factory=list)
-    surgery: list[Component] = Field(default_factory=list)
-    batch_views: list[Component] = Field(default_factory=list)
+    patches: list[Named] = Field(default_factory=list)
+    surgery: list[Named] = Field(default_factory=list)
+    batch_views: list[Named] = Field(default_factory=list)
     refresh: list[Refresh] = Field(default_factory=list)
     optimiser: OptimiserOptions | None = None
     where: dict[str, Any] = Field(default_factory=dict)
@@ -346,9 +341,9 @@ class RunConfig(Node):
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
-    model: Component
+    model: Annotated[Component, BeforeValidator(named_model)]
     banks: dict[str, BankConfig] = Field(default_factory=dict)
-    states: dict[str, Component] = Field(default_factory=dict)
+    states: dict[str, Named] = Field(default_factory=dict)
     phases: list[PhaseConfig] = Field(min_length=1)
     answers: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     optimiser: OptimiserOptions = OptimiserOptions()

@@ -16,7 +16,7 @@ import inspect
 import pkgutil
 import typing
 from abc import ABCMeta
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -123,8 +123,17 @@ def options_of(target: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any]
     return [(parameter, annotation) for parameter, annotation in _parameters(target) if _given(annotation) is None]
 
 
-def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collection[str] = ()) -> dict[str, object]:
-    """Check a ``{name: ..., option: ...}`` spec and return it, plain, with every default; a builder has `given`.
+def fill(
+    folder: str, spec: Mapping[str, object], *, where: str, given: Collection[str] = (), beside: Collection[str] = ()
+) -> dict[str, object]:
+    """Check a ``{name: ..., option: ...}`` spec and return it, plain, with every default.
+
+    Args:
+        folder: component folder.
+        spec: of the component.
+        where: path in the configuration, for error sentences.
+        given: what its builder has for parameters annotated `FromModel`.
+        beside: keys of the spec that are not the component's: left out.
 
     Raises:
         ConfigError: all faults at once, each with its path and the nearest right name.
@@ -138,7 +147,10 @@ def fill(folder: str, spec: Mapping[str, object], *, where: str, given: Collecti
         model = schema(folder, name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    options = {key: value for key, value in spec.items() if key != "name"}
+    kept = ("name", *beside)
+    if own := [key for key in kept if key in model.model_fields]:  # never given it, it would keep its default
+        raise ConfigError(f"{where}: {name!r} has an option `{own[0]}` of its own: call it otherwise.")
+    options = {key: value for key, value in spec.items() if key not in kept}
     try:
         return {"name": name, **model.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:
@@ -196,11 +208,23 @@ _installed = cache(entry_points)  # reads a file of each package
 _SHOWN = 120  # characters of a value: what a whole part of a tree holds would bury the sentence
 
 
-def validation_sentences(error: ValidationError, *, where: str, model: type[BaseModel]) -> list[str]:
-    """Turn a pydantic error into one sentence a fault, with the path and the nearest right name."""
+def path_words(steps: Iterable[int | str]) -> str:
+    """Write a path in a tree as an override may: ``phases[0].until``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def validation_sentences(
+    error: ValidationError, *, where: str, model: type[BaseModel], lacking: bool = True
+) -> list[str]:
+    """Turn a pydantic error into one sentence a fault, with the path and the nearest right name.
+
+    Without `lacking` nothing is said of what is missing.
+    """
     sentences = []
     for fault in error.errors():
-        path = ".".join([where, *map(str, fault["loc"])]) if where else ".".join(map(str, fault["loc"]))
+        if fault["type"] == "missing" and not lacking:
+            continue
+        path = path_words([where, *fault["loc"]] if where else fault["loc"])
         if fault["type"] == "extra_forbidden":
             known = _fields_at(model, fault["loc"][:-1])
             sentences.append(f"{path} is not a known key: {did_you_mean(str(fault['loc'][-1]), known)}.")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from medvlp.answers.asking.declared import Declared, declare
-from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig, checked
+from medvlp.config.components import weight_of
+from medvlp.config.tree import PhaseConfig, RunConfig, TokenizerConfig
 from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError, UserError, did_you_mean
 from medvlp.core.fields import parse_field
@@ -24,7 +23,7 @@ from medvlp.core.keys import Key, Plan
 from medvlp.core.protocols import HeadSpec, Model, Objective, State
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
-from medvlp.core.schedules import Number, Ramp, ends_of
+from medvlp.core.schedules import Number
 from medvlp.core.views import BatchView, View
 from medvlp.data.loader import Loader
 from medvlp.data.pipeline import added_fields
@@ -249,10 +248,7 @@ def build_objectives(
         names: set[str] = set()
         for j, spec in enumerate(phase.objectives):
             where = f"phases[{i}].objectives[{j}]"
-            options = {key: value for key, value in spec.items() if key not in ("weight", "as")}
-            filled = fill("objectives", options, where=where)
-            if "weight" in filled:  # in a file it is how much the objective counts: this option would keep its default
-                raise ConfigError(f"{where}: {filled['name']!r} has an option `weight` of its own: call it otherwise.")
+            filled = fill("objectives", spec, where=where, beside=("weight", "as"))
             name = str(spec.get("as", filled["name"]))
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise ConfigError(f"{where}.as is {name!r}: use letters, digits, _ and -.")
@@ -265,9 +261,9 @@ def build_objectives(
             unique = next((each for each in earlier if built[each][0] == filled), "")
             if not unique:
                 unique = name if name not in built else f"{name}-{i}"
-                built[unique] = (filled, _objective(options, where, given))
+                built[unique] = (filled, _objective(filled, where, given))
             here[unique] = built[unique][1]
-            rates[unique] = _weight(spec.get("weight", 1.0), f"{where}.weight")
+            rates[unique] = weight_of(spec.get("weight", 1.0), where=f"{where}.weight")
         objectives.append(here)
         weights.append(rates)
     return objectives, weights
@@ -354,11 +350,3 @@ def _batch_views(phase: PhaseConfig, at: int) -> list[BatchView]:
     if filled and lost:
         raise ConfigError(f"{where}: blank or uncertain of an objective fills what {lost[0]} leaves unknown: drop one.")
     return made
-
-
-def _weight(value: Any, where: str) -> Number:  # noqa: ANN401
-    number = checked(Ramp, value, source=where) if isinstance(value, Mapping) else value
-    plain = isinstance(number, int | float | Ramp) and not isinstance(number, bool)
-    if not plain or not all(map(math.isfinite, ends_of(number))):
-        raise ConfigError(f"{where} is {value!r}: give a finite number or a ramp {{start, end, until}}.")
-    return number if isinstance(number, Ramp) else float(number)

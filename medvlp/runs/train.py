@@ -138,8 +138,8 @@ class Built:
         self.run = Path(config.run)
         options = config.training
         # What is quick to refuse comes before hours of reading.
-        check_overrides(config.answers)
         self.tree: dict[str, Any] = full_tree(config)
+        check_overrides(config.answers)
         self.recipe = recipe_of(config)
         build_banks(config, encode=False)
         path_of(config.tokenizer)

@@ -84,7 +84,7 @@ def test_the_ensemble_holds_the_probe_and_words_that_say_more_are_used() -> None
     assert all(both.answer.validation_auroc[n] >= plain.answer.validation_auroc[n] for n in words)
     with pytest.raises(DataError, match="starts from words, and not every finding has a text vector"):
         Ensemble().fit_folds(TABLE, FOLDS, {})
-    with pytest.raises(ConfigError, match=r"probe.weights.0 is -1.0: input should be greater than or equal to 0"):
+    with pytest.raises(ConfigError, match=r"probe\.weights\[0\] is -1.0: input should be greater than or equal to 0"):
         build("adaptation", {"name": "ensemble", "weights": [-1.0]}, where="probe")
 
 

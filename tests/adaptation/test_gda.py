@@ -102,5 +102,5 @@ def test_columns_are_of_unit_variance_where_that_is_asked_for(standardise: bool)
 def test_faulty_grids_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"probe.ridges is \[\]: tuple should have at least 1 item"):
         build("adaptation", {"name": "gda", "ridges": []}, where="probe")
-    with pytest.raises(ConfigError, match=r"probe.weights.0 is -1.0: input should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"probe\.weights\[0\] is -1.0: input should be greater than 0"):
         build("adaptation", {"name": "gda", "weights": [-1.0]}, where="probe")

@@ -138,7 +138,7 @@ def test_findings_of_one_class_are_left_out_by_name() -> None:
 def test_shared_patients_and_faulty_options_are_refused() -> None:
     with pytest.raises(DataError, match=r"Patients in training and in validation: 90\."):
         Knn().fit(table(0), table(0), {})
-    with pytest.raises(ConfigError, match=r"probe.neighbours.0 is 0: input should be greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"probe\.neighbours\[0\] is 0: input should be greater than or equal to 1"):
         build("adaptation", {"name": "knn", "neighbours": [0]}, where="probe")
     with pytest.raises(ConfigError, match=r"probe.temperature is 0.0: input should be greater than 0"):
         build("adaptation", {"name": "knn", "temperature": 0.0}, where="probe")

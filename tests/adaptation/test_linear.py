@@ -130,5 +130,5 @@ def test_shared_patients_and_bad_shapes_are_refused() -> None:
         labels[:] = 0
     with pytest.raises(DataError, match="No finding has both classes"):
         Linear().fit(train, validation, {})
-    with pytest.raises(ConfigError, match=r"probe.strengths.0 is 0.0: input should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"probe\.strengths\[0\] is 0.0: input should be greater than 0"):
         build("adaptation", {"name": "linear", "strengths": [0.0]}, where="probe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,22 @@ def test_faults_of_keys_and_of_components_are_told_at_once() -> None:
     plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
     tree = plain | {"sead": 1, "training": {**plain["training"], "batch": "many"}}
     tree |= {
-        "model": {**plain["model"], "vision": {"name": "tinm"}, "heads": {"image/a": {"name": "poler"}}},
+        "model": {
+            **plain["model"],
+            "vision": "tinm",
+            "heads": {"image/a": {"name": "poler"}},
+            "patches": [{"name": "lore"}],
+        },
+        "answers": {
+            "zero_shot": {"prompt": "a.yaml"},
+            "mine": {"name": "findigs"},
+            "findings": {},
+            "their_own": {"k": 1},
+        },
         "states": {"near": {"name": "kmeanz"}},
     }
     tree |= {"data": {**plain["data"], "sampler": "unifrom", "split": {"trian": 0.5}}, "optimiser": {"name": "adamv"}}
-    phase = {"objectives": [{"name": "clip", "positivs": "each", "weight": 0.5}, {"name": "clop"}]}
+    phase = {"objectives": [{"name": "clip", "positivs": "each", "weight": "heavy", "score": "dott"}, "clop"]}
     tree |= {"phases": [phase, {**phase, "until": 5, "optimiser": {"rate": -1}}]}
     tree |= {"evaluation": {"measures": {"retrieval": {"k": 1}, "zero_shot": None}}}
     sentences = ["model.heads.image/a: There is no models/heads component named 'poler': did you mean 'pooler'"]
@@ -100,12 +112,43 @@ def test_faults_of_keys_and_of_components_are_told_at_once() -> None:
     sentences += ["sead is not a known key", "training.batch is 'many'", "data.split.trian is not a part"]
     sentences += ["model.vision: There is no models/encoders component named 'tinm': did you mean 'timm'"]
     sentences += ["states.near: There is no state", "data.sampler: There is no", "optimiser.name: There is no"]
-    sentences += ["phases.0.until is missing", "phases.1.optimiser.rate is -1", "measures.retrieval.k is not a known"]
+    sentences += ["phases[0].until is missing", "phases[1].optimiser.rate is -1", "measures.retrieval.k is not a known"]
     for i in range(2):
         sentences += [f"phases[{i}].objectives[0].positivs is not a known key: did you mean 'positives'"]
         sentences += [f"phases[{i}].objectives[1]: There is no objectives component named 'clop'"]
+        sentences += [f"phases[{i}].objectives[0].weight is 'heavy': give a finite number or a ramp"]
+        sentences += [f"phases[{i}].objectives[0].score: There is no models/scores component named 'dott'"]
+    sentences += [
+        "model.patches[0]: There is no models/patches component named 'lore'",
+        "answers.zero_shot.prompt is no",
+    ]
+    sentences += ["answers.mine: There is no answers component named 'findigs': did you mean 'findings'"]
     assert [each for each in sentences if str(caught.value).count(each) != 1] == []
+    assert not re.search(r"answers\.(findings|their_own)", str(caught.value))  # an objective may give what they lack
     assert repr(tree) == before
+
+
+def test_a_component_may_be_given_by_its_name_alone_wherever_one_stands() -> None:
+    plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    plain["states"] = {"copy": {"name": "frozen"}}
+    short = {**plain, "states": {"copy": "frozen"}, "phases": [{"until": 64, "objectives": ["clip"]}]}
+    short["data"] = {**plain["data"], "suffix": ["sentences", "affine", "intensity"]}
+    named = [
+        check_config(tree | {"model": {**plain["model"], "text": text}}, source="")
+        for tree, text in ((plain, {"name": "transformer"}), (short, "transformer"))
+    ]
+    assert full_tree(named[0]) == full_tree(named[1])
+    with pytest.raises(ConfigError, match=r"^model\.vision is missing: give it a value\. model\.text is missing"):
+        full_tree(check_config(plain | {"model": "dual"}, source=""))
+
+
+def test_a_text_tower_that_names_another_tokenizer_than_the_run_has_is_refused() -> None:
+    tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    tree["model"] = {**tree["model"], "text": {**tree["model"]["text"], "tokenizer": "transformers"}}
+    with pytest.raises(
+        ConfigError, match=r"^model\.text\.tokenizer is 'transformers', and tokenizer\.name is 'clinical_wordpiece'"
+    ):
+        full_tree(check_config(tree, source=""))
 
 
 @pytest.mark.parametrize("odd", [5, "clip", [5], {"a": 5}, {"a": {"optimiser": {"rate": -1}}}])

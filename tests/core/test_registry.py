@@ -105,6 +105,13 @@ class ForgetfulScore(Score):
     """Neither is this score."""
 
 
+class Called:
+    """A component with an option that is called as the key which names it."""
+
+    def __init__(self, *, name: str = "x") -> None:
+        self.said = name
+
+
 @pytest.fixture(autouse=True)
 def other_package() -> Iterator[None]:
     """Another package's entry points, beside the files of medvlp/objectives."""
@@ -195,6 +202,14 @@ def test_options_are_written_as_plain_data_and_made_again_of_it():
             *(Path("a/b.txt"), Mode.FAST, frozenset({"a"}), (1, 2)),
             {"most": inf},
         )
+
+
+def test_an_option_that_a_specification_could_never_give_is_refused():
+    with (
+        installed(called=f"objectives {__name__}:Called"),
+        pytest.raises(ConfigError, match=r"p: 'called' has an option `name` of its own: call it otherwise"),
+    ):
+        build("objectives", {"name": "called"}, where="p")
 
 
 @pytest.mark.parametrize(

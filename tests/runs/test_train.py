@@ -126,7 +126,7 @@ def test_no_objective_has_an_option_that_its_phase_reads_itself() -> None:
 
 def test_a_weight_that_is_half_a_ramp_is_told_in_sentences() -> None:
     phase = PhaseConfig(until=8, objectives=[{"name": "clip", "weight": {"start": 0.0, "endd": 1.0}}])
-    sentences = r"objectives\[0\]\.weight: end is missing: .* until is missing: .* endd is not .* did you mean 'end'"
+    sentences = r"objectives\[0\]\.weight\.end is missing: .*\.until is missing: .*\.endd is not .* did you mean 'end'"
     with pytest.raises(ConfigError, match=sentences):
         build_objectives([phase], {})
 

@@ -150,8 +150,7 @@ def _plan(
     model: TowerModel, spec: Mapping[str, object], before: Sequence[Standing], *, seed: int, where: str
 ) -> tuple[list[_Planned], dict[str, object]]:
     """Build the patches of one specification; return them and what the model's specification keeps of it."""
-    own = {key: value for key, value in spec.items() if key != "view"}
-    filled = fill("models/patches", own, where=where)
+    filled = fill("models/patches", spec, where=where, beside=("view",))
     sites = _find(model, filled, where=where)
     kind, view = str(filled["kind"]), str(spec.get("view", "*"))
     bank = _check_view(model, kind, view, where=where)
@@ -171,7 +170,7 @@ def _plan(
             here = {"site": site, "site_name": name, "uniform": partial(model.draws.uniform, name=key)}
             with seeded(seed, f"patch {key}"):
                 share = model.shared.asking(key, like=model.logit_scale.log_scale, where=where)
-                patch: Patch = build("models/patches", own, where=where, given={**given, **here, "share": share})
+                patch: Patch = build("models/patches", filled, where=where, given={**given, **here, "share": share})
             standing = Standing(key, kind, view, patch.gives, len(sites) > 1, patch.reads)
             plan.append(_Planned(standing, patch.stands_at(site), patch))
             model.shared.settle(key, inside=True, where=where)
