@@ -61,7 +61,7 @@ class Context:
         self.parts = parts
         self.batch = batch
         self.scale = scale if scale is not None else nn.Identity()
-        self.state = states or {}
+        self.state = {} if states is None else states
         self.heads = heads or {}
         self.samples_seen = samples_seen
         self._seed = seed
@@ -98,6 +98,9 @@ class Context:
         """Own rows (R, ...) of a key, or the (B, ...) values of a batch field."""
         parsed = parse_key(key)
         if parsed.is_field:
+            fields = self._exchange.fields
+            if fields is not None and parsed.view not in fields | {each.view for each in self.parts}:
+                raise ConfigError(f"Field {key!r} was not planned: {did_you_mean(key, fields)}; let needs() name it.")
             values = self.batch[parsed.view].values
             if not isinstance(values, Tensor):
                 raise ConfigError(f"Field {key!r} holds words: use ctx.same({key!r}) or ctx.batch.strings({key!r}).")
@@ -244,7 +247,7 @@ class Context:
             raise ConfigError("Shared labels need label fields, and the batch has none: add labels to the manifest.")
 
         def present() -> Tensor:
-            own = torch.stack([self[name] == 1 for name in names], dim=1)  # (B, L)
+            own = torch.stack([cast("Tensor", self.batch[name].values) == 1 for name in names], dim=1)  # (B, L)
             return own if self._chunk else collectives.gather_rows(own)
 
         labels = self.once("labels", present).float()
@@ -318,7 +321,8 @@ class Context:
     def _part(self, key: str) -> Part:
         parsed = parse_key(key)
         if parsed not in self.parts:
-            raise ConfigError(f"Key {key!r} was not planned: {did_you_mean(key, map(str, self.parts))}.")
+            known = did_you_mean(key, map(str, self.parts))
+            raise ConfigError(f"Key {key!r} was not planned: {known}; let needs() name it.")
         return self.parts[parsed]
 
     def _any_key(self, view: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.core.fields import ENCODABLE, parse_field
 from medvlp.core.grouped import grouped
 
@@ -92,6 +92,15 @@ def keys(*texts: str) -> frozenset[Key]:
     return frozenset(parse_key(text) for text in texts)
 
 
+class PlannedStates(dict[str, object]):
+    """States by name, those that a plan names or asks as teachers; another is refused (ConfigError)."""
+
+    def __missing__(self, name: str) -> object:
+        raise ConfigError(
+            f"State {name!r} was not planned: {did_you_mean(name, self)}; let needs() name it, as state:{name}."
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a phase computes: the union of all needs, a function of the configuration and never of the batch.
@@ -122,6 +131,11 @@ class Plan:
         return {
             name: Plan(frozenset(Key(key.view, key.part) for key in self.needs if key.who == name)) for name in names
         }
+
+    def states(self, there: Mapping[str, object]) -> PlannedStates:
+        """Return those that are named or asked."""
+        named = {key.view if key.is_state else key.who for key in self.needs}
+        return PlannedStates({name: state for name, state in there.items() if name in named})
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

@@ -303,7 +303,7 @@ class Task(nn.Module):
             parts=parts,
             batch=batch,
             scale=self.model.scale,
-            states=self.states,
+            states=self.plan.states(self.states),
             heads=self.model.heads,
             seed=self.seed,
             samples_seen=samples_seen,

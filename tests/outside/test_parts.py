@@ -14,13 +14,18 @@ from safetensors.torch import load_file
 from medvlp.answers.prompting.recipe import Given
 from medvlp.answers.prompting.recipe_files import load_recipe
 from medvlp.config.tree import check_config
+from medvlp.core.context import Context
+from medvlp.core.errors import ConfigError
+from medvlp.core.keys import Key, keys, parse_key
+from medvlp.core.protocols import Objective
 from medvlp.core.registry import build
 from medvlp.core.sample import Batch
+from medvlp.core.term import Term, Terms
 from medvlp.features.embed import embed_parts
 from medvlp.measures.attacks import Attacks
 from medvlp.models.bundle import load_bundle
 from medvlp.models.patches import apply_patches
-from medvlp.runs.train import train
+from medvlp.runs.train import dry_run, train
 from medvlp.text.prompts import PromptSet
 from medvlp.training.checkpoints import latest
 from tests.plugins import installed
@@ -29,18 +34,35 @@ from tests.tiny import MODEL, tiny_tree
 if TYPE_CHECKING:
     from medvlp.phantom.cohort import CohortSummary
 
+
+class Asking(Objective):
+    """An objective that reads something which it does not say that it needs."""
+
+    def __init__(self, *, reads: str) -> None:
+        super().__init__()
+        self.reads = reads
+
+    def needs(self) -> frozenset[Key]:
+        return keys("image/embedding")
+
+    def forward(self, ctx: Context) -> Terms:
+        _ = ctx.state[self.reads.partition(":")[2]] if parse_key(self.reads).is_state else ctx[self.reads]
+        return {"": Term.of(ctx["image/embedding"].sum(1))}
+
+
 COMPONENTS = {
     "gated": "models/heads gated:Gated",
     "shrink": "models/patches shrink:Shrink",
     "running_mean": "state running_mean:RunningMean",
     "darker": "adaptation/attacks darker:Darker",
     "margin": "answers/recipes margin:Margin",
+    "asking": f"objectives {__name__}:Asking",
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def package() -> Iterator[None]:
-    with installed(*COMPONENTS, **COMPONENTS):
+    with installed(*(name for name in COMPONENTS if name != "asking"), **COMPONENTS):
         yield
 
 
@@ -69,6 +91,25 @@ def test_the_state_has_seen_every_row_and_lies_in_the_checkpoint(run: Path) -> N
     held = load_file(latest(run) / "states.safetensors")
     assert held["mean|count"].item() == 32
     assert held["mean|sum"].norm() <= 32  # of rows at unit length
+
+
+@pytest.mark.parametrize(
+    ("reads", "sentence"),
+    [
+        ("image/pooled", r"Key 'image/pooled' was not planned: did you mean 'image/embedding'\?.*let needs\(\) name"),
+        ("label.effusion", r"Field 'label.effusion' was not planned: .*let needs\(\) name it"),
+        ("state:mean", r"State 'mean' was not planned: there is none; let needs\(\) name it, as state:mean"),
+    ],
+)
+def test_what_an_objective_reads_and_does_not_need_is_refused_at_its_first_step(
+    reads: str, sentence: str, tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    """The data and the run have it: some batch, or another recipe, would not."""
+    tree: dict[str, Any] = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
+    tree["states"] = {"mean": {"name": "running_mean"}}
+    tree["phases"][0]["objectives"] = [{"name": "asking", "reads": reads}]
+    with pytest.raises(ConfigError, match=sentence):
+        dry_run(check_config(tree, source="t"))
 
 
 def test_the_patch_is_on_while_it_is_asked_for_and_leaves_nothing(run: Path) -> None:
