@@ -74,10 +74,11 @@ def sentence_evidence(results: Iterable[Result]) -> dict[str, Any] | None:
 
 
 def measured_of(results: Mapping[str, Result], answer: str) -> dict[str, Any] | None:
-    """Return what a bundle keeps of an answer in words, boxes or relations; None where no number is over all findings.
+    """Return what a bundle keeps of an answer without scores; None where no number is over all findings.
 
     ``rows`` are the numbers over all findings, and the first says how good the answer is; ``over`` are its paired
-    differences from controls; ``labels`` holds the first number of each finding.
+    differences from controls; ``labels`` holds the same number of each finding, or the first where there is none, with
+    its own differences (rows ``CONTROL/FINDING``) and, of masks, ``false_alarm``.
 
     Args:
         results: of an evaluation, by name.
@@ -98,13 +99,24 @@ def measured_of(results: Mapping[str, Result], answer: str) -> dict[str, Any] | 
     name, at, which = whole[0].metric.partition("@")
     over = [row for row in known if row.metric == f"{name}_difference{at}{which}"]
     single = [row for row in known if row.label not in _WHOLE and "_difference" not in row.metric]
-    control = {row.label: results.get(f"{answer}_{row.label}") for row in over}
-    titles = {name: name if each is None else each.title.removeprefix("Control: ") for name, each in control.items()}
+    single.sort(key=lambda row: row.metric != whole[0].metric)
+    alarms = {row.label: {row.metric: _parts(row)} for row in single if row.metric == "false_alarm"}
+
+    def against(finding: str) -> list[dict[str, Any]]:
+        of = [(row, *row.label.partition("/")[::2]) for row in over]
+        control = {name: results.get(f"{answer}_{name}") for _, name, _ in of}
+        titles = {name: each.title.removeprefix("Control: ") if each else name for name, each in control.items()}
+        return [{**_parts(row), "control": titles[name]} for row, name, own in of if own == finding]
+
     return {
         "title": result.title,
         "rows": [_parts(row) for row in whole],
-        "over": [{**_parts(row), "control": titles[row.label]} for row in over],
-        "labels": {row.label: _parts(row) for row in single if row.metric == single[0].metric},
+        "over": against(""),
+        "labels": {
+            row.label: {**_parts(row), "over": against(row.label), **alarms.get(row.label, {})}
+            for row in single
+            if row.metric == single[0].metric
+        },
         "data": {"hash": result.data, "recipe": result.recipe, "synthetic": result.synthetic},
     }
 

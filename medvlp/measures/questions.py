@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,8 @@ class Questions(Measure):
 
     The column ``answer_type`` tells which are closed (VQA-RAD, Lau et al. 2018, has choices such as "left" among them),
     where it does not a true answer of yes or no. Open ones are also measured by the F1 of words, as SQuAD does
-    (Rajpurkar et al. 2016). The control answers each kind of question with the most frequent training answer.
+    (Rajpurkar et al. 2016). The control answers each kind of question with the most frequent training answer; the
+    differences of accuracy from it, of all questions (``usual``) and of each kind (``usual/closed``), are paired.
 
     Example:
         >>> root = __import__("pathlib").Path(".")
@@ -58,13 +60,17 @@ class Questions(Measure):
         for name, answer, said in evaluation.giving("text"):
             if not self.suits(answer) or said.text is None:
                 continue
-            yield _result(evaluation, name, "Questions", _table(manifest, list(said.text)), control=False)
+            table, guessed = _table(manifest, list(said.text)), None
             if "train" in evaluation.splits - {evaluation.options.split}:
-                usual = _usual(evaluation.manifest.split_of("train"))
-                guessed = _table(manifest, ["" for _ in range(len(manifest))])
-                words = [usual.get(bool(closed), "") for closed in guessed["closed"]]
-                about = "Control: most frequent answers"
-                yield _result(evaluation, f"{name}_usual", about, _table(manifest, words), control=True)
+                usual, words = _usual(evaluation.manifest.split_of("train")), [""] * len(manifest)
+                there, _, kinds = _asked(manifest)
+                for row, closed in zip(there.tolist(), kinds, strict=True):
+                    words[row] = usual.get(closed, "")
+                guessed = _table(manifest, words)
+            yield _result(evaluation, name, "Questions", table, guessed)
+            if guessed is not None:
+                made = _result(evaluation, f"{name}_usual", "Control: most frequent answers", guessed, None)
+                yield replace(made, role="control")
 
 
 def plain_words(text: str) -> str:
@@ -124,17 +130,14 @@ def _usual(train: Manifest) -> dict[bool, str]:
     return {closed: counted.most_common(1)[0][0] for closed, counted in kinds.items() if counted}
 
 
-def _result(evaluation: Evaluation, name: str, title: str, table: pd.DataFrame, *, control: bool) -> Result:
+def _result(evaluation: Evaluation, name: str, title: str, table: pd.DataFrame, other: pd.DataFrame | None) -> Result:
     rows = []
     for label, part in (("all", table), ("closed", table[table["closed"]]), ("open", table[~table["closed"]])):
         for metric, column in (("accuracy", "right"), ("token_f1", "token_f1")):
             if len(part) and (metric == "accuracy" or label == "open"):
                 values, patients = part[column].to_numpy(dtype=float), part["patient_id"].astype(str).tolist()
                 rows.append(mean_metric(metric, label, values, patients, **evaluation.facts))
-    return Result(
-        name=name,
-        title=title,
-        metrics=tuple(rows),
-        cases=table.assign(split=evaluation.options.split),
-        role="control" if control else "model",
-    )
+                if other is not None and metric == "accuracy":
+                    less, of = values - other[column].to_numpy()[part.index], "usual" + f"/{label}" * (label != "all")
+                    rows.append(mean_metric("accuracy_difference", of, less, patients, **evaluation.facts))
+    return Result(name=name, title=title, metrics=tuple(rows), cases=table.assign(split=evaluation.options.split))

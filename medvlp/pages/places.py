@@ -15,7 +15,10 @@ _COLUMNS = {
     "false_alarm": "False alarms",
     "ap": "AP (IoU {})",
     "ap_difference": "less the control (IoU {})",
+    "dice_difference": "less the control",
 }
+# differences from a control that stand in the rows of findings, or of all
+_LESS = {"ap_difference": "macro", "dice_difference": "macro", "accuracy_difference": "all"}
 _MAPS = ("pointing_game", "map_of_random_weights", "map_between_images", "map_between_findings")
 _ELSEWHERE = {"auroc", "auroc_difference", "gate_held_back", "dice", "ap", *_MAPS}
 _RANKS = ("recall", "median_rank", "mean_rank")
@@ -98,7 +101,8 @@ def _table(result: Result, own: Sequence[Metric]) -> PlacesTable:
 
 
 def _row_of(row: Metric) -> str:
-    label = "macro" if row.metric.startswith("ap_difference") else row.label
+    every = _LESS.get(row.metric.partition("@")[0])
+    label = row.label if every is None else row.label.partition("/")[2] or every
     return label if row.group is None else f"{label}, {group_words(row.group)}"
 
 

@@ -24,6 +24,7 @@ from medvlp.data.pipeline import Records, apply_views
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.data.views.take_slice import TakeSlice
 from medvlp.evaluation.detection import ap_rows
+from medvlp.evaluation.evidence import measured_of
 from medvlp.measures import point_values
 from medvlp.measures.detection import Detection
 from medvlp.measures.segmentation import Segmentation
@@ -63,6 +64,7 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
         knows_patients=True,
         judged=SimpleNamespace(manifest=data),
         options=SimpleNamespace(split="test"),
+        splits=frozenset({"test"}),
         giving=lambda part: [("masks", None, Predictions(IDS, masks=masks))],
         facts={"seed": 0, "resamples": 0, "split": "test"},
     )
@@ -71,6 +73,74 @@ def test_dice_is_that_of_the_drawn_cases_and_unknown_ones_count_nowhere() -> Non
     alarm = result.find("false_alarm", "mass")  # of the one case without it
     assert (alarm.value, alarm.counts.n) == (1.0, 1)
     assert {row.split for row in result.metrics} == {"test"}
+
+
+def test_masks_stand_beside_the_one_training_mask_that_agrees_best() -> None:
+    """Three of four training masks are one: it is the control, in the sides of each judged picture."""
+    often, seldom = rectangle(0, 0, 6, 5), rectangle(6, 5, 12, 10)
+    train = [often, np.kron(often, np.ones((2, 2), bool)), seldom, None, often]
+    judged = [rectangle(0, 0, 6, 10), rectangle(0, 0, 3, 5), rectangle(6, 5, 12, 10), None, None]
+    said = [rectangle(0, 0, 6, 10), rectangle(0, 0, 6, 5), rectangle(6, 0, 12, 10), seldom, often]
+
+    def runs(masks: list[Any]) -> list[Any]:
+        return [None if mask is None else runs_of(mask) for mask in masks]
+
+    nowhere = [1.0, 1.0, 1.0, 0.0, None]
+    data = cohort(**{"mask.mass": runs(judged), "label.mass": nowhere})
+    masks = tuple({"mass": Mask.of(mask)} for mask in said)
+    evaluation: Any = SimpleNamespace(
+        knows_patients=True,
+        judged=SimpleNamespace(manifest=data),
+        manifest=SimpleNamespace(split_of=lambda split: cohort(**{"mask.mass": runs(train)})),
+        options=SimpleNamespace(split="test"),
+        splits=frozenset({"test", "train"}),
+        giving=lambda part: [("masks", None, Predictions(IDS, masks=masks))],
+        facts={"seed": 0, "resamples": 100, "split": "test"},
+    )
+    own, control = Segmentation().run(evaluation)
+    assert (control.name, control.role) == ("masks_constant_mask", "control")
+    pairs = [
+        [2 * (drawn & mask).sum() / (drawn.sum() + mask.sum()) for mask in (predicted, often)]
+        for drawn, predicted in zip(judged[:3], said[:3], strict=True)
+    ]
+    assert control.find("dice", "mass").value == pytest.approx(np.mean(pairs, axis=0)[1])
+    for label in ("constant_mask", "constant_mask/mass"):
+        row = own.find("dice_difference", label)
+        assert row.value == pytest.approx(np.mean([one - other for one, other in pairs]))
+        assert row.counts.n == 3
+    (kept,) = (measured_of({each.name: each for each in (own, control)}, "masks"),)
+    assert kept is not None
+    row, mass = kept["rows"][0], kept["labels"]["mass"]
+    assert (row["metric"], row["label"], mass["metric"]) == ("dice", "macro", "dice")
+    assert (mass["value"], mass["n"]) == (own.find("dice", "mass").value, 3)
+    assert mass["false_alarm"]["value"] == own.find("false_alarm", "mass").value == 1
+    (over,), (each,) = kept["over"], mass["over"]
+    assert over["control"] == each["control"] == "one training mask a finding"
+    assert each["value"] == own.find("dice_difference", "constant_mask/mass").value
+
+
+def test_a_finding_that_is_nowhere_drawn_takes_nobody_s_number_for_dice() -> None:
+    """The first finding has only false alarms: they do not stand where the Dice of the second one does."""
+    mask = rectangle(0, 0, 4, 4)
+    drawn = {
+        "mask.edema": [None] * 5,
+        "mask.mass": [runs_of(mask)] * 5,
+        "label.edema": [0.0] * 5,
+        "label.mass": [1.0] * 5,
+    }
+    masks = ({"edema": Mask.of(mask), "mass": Mask.of(mask)},) * 5
+    evaluation: Any = SimpleNamespace(
+        knows_patients=True,
+        judged=SimpleNamespace(manifest=cohort(**drawn)),
+        options=SimpleNamespace(split="test"),
+        splits=frozenset({"test"}),
+        giving=lambda part: [("masks", None, Predictions(IDS, masks=masks))],
+        facts={"seed": 0, "resamples": 0, "split": "test"},
+    )
+    (result,) = Segmentation().run(evaluation)
+    kept = measured_of({"masks": result}, "masks")
+    assert kept is not None
+    assert {label: row["metric"] for label, row in kept["labels"].items()} == {"mass": "dice"}
 
 
 def test_each_finding_has_its_own_places_and_a_mean_is_over_findings_not_cases() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from medvlp.core.predictions import Predictions
 from medvlp.data.manifest import Manifest
+from medvlp.evaluation.evidence import measured_of
 from medvlp.measures.questions import Questions, _usual, plain_words, token_f1
 
 
@@ -60,6 +61,43 @@ def test_closed_questions_are_those_that_the_data_set_calls_so() -> None:
     columns = {"id": ["a", "b"], "text.answer": ["left", "lung"], "answer_type": ["CLOSED", "OPEN"]}
     train = Manifest.of(columns, root=Path())
     assert _usual(train) == {True: "left", False: "lung"}
+
+
+def test_the_control_guesses_each_question_s_kind_whichever_questions_have_a_true_answer() -> None:
+    """The first question has none: what the control answers belongs to the others."""
+    truths = [None, "Yes", "Lung", "no", "heart", "lung"]
+    columns = {
+        "id": list("abcdef"),
+        "id.patient": list("pqrstu"),
+        "text.question": ["Which?"] * 6,
+        "text.answer": truths,
+    }
+    said = Predictions(tuple("abcdef"), text=("", "yes", "lung", "yes", "heart", "liver"))
+    evaluation: Any = SimpleNamespace(
+        knows_patients=True,
+        judged=SimpleNamespace(manifest=Manifest.of(columns, root=Path())),
+        manifest=SimpleNamespace(
+            split_of=lambda split: Manifest.of({"id": ["x", "y"], "text.answer": ["no", "lung"]}, root=Path())
+        ),
+        options=SimpleNamespace(split="test"),
+        splits=frozenset({"test", "train"}),
+        giving=lambda part: [("question", SimpleNamespace(asks="question", gives={"text"}), said)],
+        facts={"seed": 0, "resamples": 100, "split": "test"},
+    )
+    own, control = Questions().run(evaluation)
+    assert control.role == "control"
+    wanted = {"all": (3 / 5, 3 / 5), "closed": (1 / 2, 1 / 2), "open": (2 / 3, 2 / 3)}
+    for label, (ours, theirs) in wanted.items():
+        assert own.find("accuracy", label).value == pytest.approx(ours)
+        assert control.find("accuracy", label).value == pytest.approx(theirs)
+        row = own.find("accuracy_difference", "usual" if label == "all" else f"usual/{label}")
+        assert row.value == pytest.approx(ours - theirs)
+        assert row.counts.n == own.find("accuracy", label).counts.n
+    kept = measured_of({each.name: each for each in (own, control)}, "question")
+    assert kept is not None
+    assert {label: row["over"][0]["control"] for label, row in kept["labels"].items()} == dict.fromkeys(
+        ("closed", "open"), "most frequent answers"
+    )
 
 
 def test_a_part_without_a_single_true_answer_has_no_result() -> None:

@@ -28,6 +28,8 @@ MASKS = Result(
         row("lowest_dice", "lung", 0.701, n=2),
         row("dice", "heart", 0.834),
         row("dice", "macro", 0.873),
+        row("dice_difference", "constant_mask", 0.222),
+        row("dice_difference", "constant_mask/lung", 0.111),
     ),
 )
 BOXES = Result(
@@ -44,10 +46,10 @@ BOXES = Result(
 
 def test_each_result_is_a_table_whose_last_row_is_the_mean() -> None:
     masks, boxes = places_tables([MASKS, BOXES])
-    assert masks.columns == ("Dice", "False alarms", "Lowest case")
+    assert masks.columns == ("Dice", "False alarms", "Lowest case", "less the control")
     assert [each.label for each in masks.rows] == ["lung", "heart", "macro"]
-    assert [None if cell is None else cell.value for cell in masks.rows[0].cells] == [0.912, 0.125, 0.701]
-    assert [None if cell is None else cell.value for cell in masks.rows[1].cells] == [0.834, None, None]
+    values = [[None if cell is None else cell.value for cell in each.cells] for each in masks.rows]
+    assert values == [[0.912, 0.125, 0.701, 0.111], [0.834, None, None, None], [0.873, None, None, 0.222]]
     assert boxes.columns == ("AP (IoU 0.3)", "less the control (IoU 0.3)", "AP (IoU 0.5)")
     assert [None if cell is None else cell.value for cell in boxes.rows[-1].cells] == [0.622, 0.333, None]
     maps = (row("auroc", "macro", 0.8), row("dice@0.3", "mass", 0.1), row("box_ap@0.3", "macro", 0.1))
@@ -68,7 +70,7 @@ def test_a_number_of_other_cases_than_the_first_of_its_row_says_of_how_many() ->
     page = render_report(ReportInputs(title="Dense", results=(MASKS, BOXES)))
     section = page.partition('<section id="places">')[2].partition("</section>")[0]
     words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
-    assert "lung 8 7 0.912 0.862 to 0.962 0.125 0.075 to 0.175 of 4 0.701 0.651 to 0.751 of 2 heart 8 7" in words
+    assert "lung 8 7 0.912 0.862 to 0.962 0.125 0.075 to 0.175 of 4 0.701 0.651 to 0.751 of 2 0.111 0.061 to 0.161 heart" in words
     assert not re.search(r"\bof 8\b", words)
 
 

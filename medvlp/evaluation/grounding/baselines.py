@@ -1,11 +1,12 @@
-"""What a map must beat: the middle of every picture, and one box for all of them."""
+"""What a map, a box or a mask must beat: the middle of every picture, and one box or mask for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.grounding.box_ap import box_iou
@@ -13,6 +14,7 @@ from medvlp.evaluation.grounding.case import Box, Case
 
 _CELLS = 64
 _MOST_CANDIDATES = 300
+_MASK_CELLS = 128
 
 
 def centre_prior(case: Case) -> Case:
@@ -61,6 +63,38 @@ def fit_constant_box(boxes: Sequence[Sequence[Box]]) -> Box:
         raise DataError("There are no training boxes to fit a constant box on: leave this baseline out.")
     step = -(-len(candidates) // _MOST_CANDIDATES)
     return max(candidates[::step], key=lambda box: sum(max(box_iou(box, other) for other in some) for some in images))
+
+
+def fit_constant_mask(masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return the one mask, over 128 x 128 cells of a picture, that agrees best with training masks.
+
+    Its cells are those that lie in more than some share of them, the share with the highest mean Dice.
+
+    Args:
+        masks: (H, W), each of a training picture's own size.
+
+    Example:
+        >>> corner, upper = np.zeros((2, 4), bool), np.zeros((4, 2), bool)
+        >>> corner[:1, :2] = upper[:2] = True
+        >>> resized(fit_constant_mask([corner, corner, upper]), (2, 4)).astype(int).tolist()
+        [[1, 1, 0, 0], [0, 0, 0, 0]]
+    """
+    cells = np.stack([resized(mask, (_MASK_CELLS, _MASK_CELLS)).ravel() for mask in masks]).astype(np.float32)
+    share = cells.mean(axis=0)
+    tried = (share > np.unique(share)[:, None]).astype(np.float32)
+    dice = 2 * cells @ tried.T / np.maximum(cells.sum(axis=1)[:, None] + tried.sum(axis=1), 1)
+    return tried[dice.mean(axis=0).argmax()].reshape(_MASK_CELLS, _MASK_CELLS) > 0
+
+
+def resized(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.bool_]:
+    """Return a mask over the same picture with other sides, looked up at the middle of each pixel.
+
+    Example:
+        >>> resized(np.array([[True, False]]), (2, 4)).astype(int).tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 0]]
+    """
+    places = zip(shape, mask.shape, strict=True)
+    return mask[np.ix_(*(((np.arange(many) + 0.5) * side / many).astype(np.int64) for many, side in places))]
 
 
 def _over_image(case: Case, values: np.ndarray) -> Case:
