@@ -64,7 +64,7 @@ class StoredAnswer:
         calibration: maps of its scores to probabilities, likewise.
         evidence: how good its scores were found, for each finding, and on what.
         maps: how often its maps were found to hit each finding, by method, and which is the best.
-        measured: how good its words, boxes or relations were found, beside controls, and on what.
+        measured: how good its words, boxes, masks or relations were found, beside controls, and on what.
     """
 
     name: str

@@ -130,10 +130,11 @@ def evaluate(
             cases = "predictions.parquet" if name == first and scored else None
             write_result(result, out / "results" / f"{name}.json", cases=cases)
         into, fit = config.evaluation.into_bundle, config.evaluation.fit
-        unscored = {name for name, answer in evaluation.answers.items() if "scores" not in answer.gives}
         if into and not any(
-            found[name].fitted or (name in unscored and measured_of(found, name))
-            for name in found.keys() & evaluation.answers.keys()
+            found[name].fitted
+            or (("scores" not in answer.gives or answer.asks == "question") and measured_of(found, name))
+            for name, answer in evaluation.answers.items()
+            if name in found
         ):
             raise ConfigError(
                 f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split {fit!r}: "

@@ -161,6 +161,9 @@ def _add_queue(server: gradio.Server, room: Room) -> None:
     def ask(study: str, series: int, model: int, sentence: str, request: gr.Request) -> dict:
         return _safely(room.ask, _session(request), study, series, model, sentence)
 
+    def question(study: str, series: int, model: int, question: str, request: gr.Request) -> dict:
+        return _safely(room.question, _session(request), study, series, model, question)
+
     def check_report(study: str, series: int, model: int, text: str, request: gr.Request) -> dict:
         return _safely(room.check_report, _session(request), study, series, model, text)
 
@@ -188,7 +191,8 @@ def _add_queue(server: gradio.Server, room: Room) -> None:
             listed = ", ".join(f"{each} ({kind})" for each, kind in wanted)
             raise HTTPException(422, f"{name} takes these as data, a list in this order: {listed}.")
 
-    calls = {each.__name__: each for each in (findings, where, slices, ask, check_report, similar, export, archive)}
+    every = (findings, where, slices, ask, question, check_report, similar, export, archive)
+    calls = {each.__name__: each for each in every}
     server.router.dependencies.append(Depends(checked))
     for name, function in calls.items():
         function.__annotations__["request"] = gr.Request  # gradio looks for the class, not its name

@@ -37,6 +37,9 @@ from medvlp.text.sentences import split_sentences
 
 BANNER = "For research only: not a medical device, and not for decisions about patients."
 _NO_MAP = "This model says nothing of where it looked."
+_NO_ANSWER = (
+    "This model answers no question, or nobody measured how well: evaluate it with into_bundle=true on questions."
+)
 _NO_SLICES = "This model gives no slice a weight."
 _NO_WORDS = "This model compares no pictures with sentences."
 _NOT_CALIBRATED = (
@@ -94,6 +97,7 @@ class Reader:
                 "slices": None if self._weighing() else _NO_SLICES,
                 "ask": None if self._comparing() else _NO_WORDS,
                 "check_report": None if self._checker else _NOT_CALIBRATED if self._comparing() else _NO_WORDS,
+                "question": None if _asked(model) else _NO_ANSWER,
                 "similar": None if self._cases else _NO_INDEX,
             },
         }
@@ -196,6 +200,23 @@ class Reader:
             result |= {"probability": fact["probability"], "prior": fact["prior"], "calibrated": True}
         return {**result, "margin": float((image - self._checker.mean_image) @ (words[0] - words[1]))}
 
+    def question(self, prepared: Prepared, question: str) -> dict[str, Any]:
+        """Return what each answer to questions says to one about a picture, as `predict_files` does, with its evidence.
+
+        Raises:
+            UserError: if no such answer was measured on pictures of this kind, or the picture is held back.
+        """
+        kind = self.model.of_kind(prepared.kind)
+        if not (asked := _asked(kind)):
+            raise UserError(_NO_ANSWER)
+        self._let_in(prepared)
+        said = []
+        for name, answer in asked.items():
+            with self._lock:
+                result = predict_files(kind, [prepared], recipe=name, question=question)["results"][0]
+            said += said_of(result, {name: answer}, kind.bundle.answers, asks="question")
+        return {"question": question, "said": said}
+
     def check_report(self, prepared: Prepared, text: str) -> dict[str, Any]:
         """Return what the picture says of each sentence of a report, and how good such checks were found to be.
 
@@ -276,6 +297,12 @@ class Reader:
     def _table(self, prepared: Prepared, needs: frozenset[Key]) -> FeatureTable:
         model = self.model.of_kind(prepared.kind).model
         return feature_pass(model, [collate([prepared.sample], torch.arange(1))], needs)
+
+
+def _asked(model: VisionLanguageModel) -> dict[str, Answer]:
+    """Return the answers to questions of which a bundle holds how good they are."""
+    measured = {each.name for each in model.bundle.answers if each.measured is not None}
+    return {name: each for name, each in model.answers.items() if each.asks == "question" and name in measured}
 
 
 def _denial(sentence: str) -> tuple[str, str]:

@@ -164,6 +164,10 @@ class Room:
         """Return a sentence against its denial; see `Reader.ask`."""
         return self._asked(token, study, series, model, "ask", _limited(sentence, 400))
 
+    def question(self, token: str, study: str, series: int, model: int, question: str) -> dict[str, Any]:
+        """Return the answer to a question; see `Reader.question`."""
+        return self._asked(token, study, series, model, "question", _limited(question, 400))
+
     def check_report(self, token: str, study: str, series: int, model: int, text: str) -> dict[str, Any]:
         """Return a report sentence by sentence; see `Reader.check_report`."""
         return self._asked(token, study, series, model, "check_report", _limited(text, 8000))
@@ -268,7 +272,7 @@ class Room:
 
 def _limited(text: str, most: int) -> str:
     if not text.strip():
-        raise UserError("Nothing was written: state a finding in one sentence, such as 'Left pleural effusion.'.")
+        raise UserError("Nothing was written: write a sentence, such as 'Left pleural effusion.', or a question.")
     if len(text) > most:
         raise UserError(f"The text has {len(text)} characters, more than {most}: send a part of it.")
     return text

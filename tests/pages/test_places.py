@@ -70,7 +70,10 @@ def test_a_number_of_other_cases_than_the_first_of_its_row_says_of_how_many() ->
     page = render_report(ReportInputs(title="Dense", results=(MASKS, BOXES)))
     section = page.partition('<section id="places">')[2].partition("</section>")[0]
     words = " ".join(re.sub(r"<[^>]+>", " ", section).split())
-    assert "lung 8 7 0.912 0.862 to 0.962 0.125 0.075 to 0.175 of 4 0.701 0.651 to 0.751 of 2 0.111 0.061 to 0.161 heart" in words
+    assert (
+        "lung 8 7 0.912 0.862 to 0.962 0.125 0.075 to 0.175 of 4 0.701 0.651 to 0.751 of 2 0.111 0.061 to 0.161 heart"
+        in words
+    )
     assert not re.search(r"\bof 8\b", words)
 
 

@@ -154,6 +154,72 @@ def proven(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 
 @pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of pictures of 60 x 90 with a bright square (no square in every fifth), and a table; read only.
+
+    ``mask.square`` is drawn where the square is, ``mask.corner`` always in the same corner, where nothing is seen.
+    """
+    import numpy as np
+    from PIL import Image
+
+    def make(folder: Path) -> Path:
+        rows = ["image;square;corner;there;question;answer;patient;split"]
+        corner = np.zeros((60, 90), np.uint8)
+        corner[:15, :30] = 255
+        for number in range(100):
+            draw = np.random.default_rng(number)
+            x, y, side = draw.integers(0, 60), draw.integers(0, 34), draw.integers(16, 26)
+            pixels, mask = draw.integers(0, 60, (60, 90)).astype(np.uint8), np.zeros((60, 90), np.uint8)
+            if number % 5:
+                pixels[y : y + side, x : x + side] += 150
+                mask[y : y + side, x : x + side] = 255
+            for name, values in (("", pixels), ("s", mask), ("c", corner)):
+                Image.fromarray(values).save(folder / f"{name}{number}.png")
+            asked = ("is there a square ?", "yes") if number % 2 else ("is there a circle ?", "no")
+            split = "train" if number < 60 else "validate" if number < 70 else "test"
+            square = f"s{number}.png" if number % 5 else ""
+            rows.append(f"{number}.png;{square};c{number}.png;{number % 5 > 0:d};{';'.join(asked)};p{number};{split}")
+        (folder / "table.csv").write_text("\n".join(rows))
+        return folder
+
+    return made_once(tmp_path_factory, "squares", make)
+
+
+@pytest.fixture(scope="session")
+def drawing(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with ``bundle/``, which draws squares and corners and answers questions, and with its ``results/``."""
+    from medvlp.config.tree import load_config
+    from medvlp.runs.train import train
+
+    def make(folder: Path) -> Path:
+        tree = tiny_tree(folder / "run", squares, folder / "cache")
+        columns = {
+            "image": "image",
+            "text": "question",
+            "mask.square": "square",
+            "mask.corner": "corner",
+            "label.square": "there",
+        }
+        columns |= {"text.question": "question", "text.answer": "answer", "patient_id": "patient", "split": "split"}
+        tree["data"] |= {"layout": {"name": "csv", "table": "table.csv", "columns": columns}, "where": {}, "suffix": []}
+        tree["data"] |= {"prefix": [{"name": "read", "size": 48}], "split": {"name": "own"}}
+        vision = {**tree["model"]["vision"], "image_size": 48, "coordinates": True}
+        vision["options"] = {"channels": [16, 16, 32, 32], "stem_width": 16, "zero_init_last": False}
+        tree["model"] = {**tree["model"], "vision": vision}
+        draws = {"name": "dice_ce", "labels": ["square", "corner"], "decoder": {"name": "unet", "width": 16}}
+        asks = {"name": "answer_question", "answers": ["no", "yes"], "width": 16}
+        tree["phases"] = [{"until": 720, "objectives": [draws, asks]}]
+        tree["optimiser"] = {"rate": 5.0e-3, "warmup": 80, "clip": None}
+        tree["training"] |= {"validate_every": 240, "checkpoint_every": 240, "average": None}
+        tree["evaluation"]["choose"] = "segmentation/dice/macro"
+        done = train(load_config(write_tree(folder / "config.yaml", tree)))
+        shutil.copytree(done.bundle, folder / "bundle")
+        return into_bundle(folder, tree, {})
+
+    return made_once(tmp_path_factory, "drawing", make)
+
+
+@pytest.fixture(scope="session")
 def ct_hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Volumes of six synthetic patients; read only."""
     from medvlp.phantom.cohort import make_cohort

@@ -332,7 +332,7 @@ def test_the_schema_tells_every_queued_function_and_one_is_called_by_what_is_tol
         with httpx.Client(base_url=running.url, timeout=60) as client:
             told = client.get("/gradio_api/info").json()["named_endpoints"]
             assert {name.strip("/") for name in told} == {
-                "findings", "where", "slices", "ask", "check_report", "similar", "export", "archive"
+                "findings", "where", "slices", "ask", "question", "check_report", "similar", "export", "archive"
             }  # fmt: skip
             assert [each["parameter_name"] for each in told["/ask"]["parameters"]] == [
                 "study", "series", "model", "sentence"

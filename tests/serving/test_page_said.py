@@ -11,22 +11,25 @@ from PIL import Image
 pytest.importorskip("gradio", reason='the reading room needs gradio: pip install "openmedvlp[demo]"')
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 
+import medvlp
+from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.models.bundle import load_bundle
 from medvlp.serving.launch import Options, open_room
 from medvlp.serving.reader import Reader
 from medvlp.text.sentences import split_sentences
-from tests.serving.browsing import drawn, drop, opened
+from tests.serving.browsing import drawn, drop, opened, painted
 
 UNSIGNED = "a machine's draft, signed by nobody"
 
 
 @pytest.fixture(scope="module")
-def room(proven, written):
-    """As if controls were beaten, as it was judged, and as nobody had judged it."""
+def room(proven, written, drawing):
+    """As if controls were beaten, as it was judged, and as nobody had judged it; and one that draws and is asked."""
     bundle = load_bundle(written / "bundle")
     bare = replace(bundle, answers=tuple(replace(each, measured=None) for each in bundle.answers))
     readers = [Reader(VisionLanguageModel(each), name=name) for name, each in (("judged", bundle), ("bare", bare))]
+    readers.append(Reader(medvlp.load(drawing / "bundle"), name="drawing"))
     running = open_room(Options(port=0, samples=False), readers=(proven, *readers))
     yield running
     running.close()
@@ -172,6 +175,65 @@ def test_what_nobody_measured_says_so_and_is_nowhere_on_the_page(page, films, pr
     assert page.locator(".draft, .places").count() == 0
     assert text not in page.content()
     assert "This model scores no findings unasked." in page.locator("#findings .body").inner_text()
+
+
+def test_a_mask_lies_in_the_pixels_of_the_file_until_it_is_pressed_again(page, drawing, squares, tmp_path):
+    told = predict_files(medvlp.load(drawing / "bundle"), [squares / "71.png"], out=tmp_path)["results"][0]
+    mask = np.asarray(Image.open(told["masks"]["square"]["path"])) > 0
+    assert mask[:, 45:].sum() > 0 == mask[:, :45].sum()  # on the right alone: a mirrored one would be found
+    read_by(page, squares / "71.png", model=3)
+    button = page.locator(".places button", has_text="square")
+    page.locator(".pane").focus()
+    page.keyboard.press("x")  # one pixel of the file to one of the screen
+    before = painted(page, colours=True)
+    assert page.locator(".pane").get_attribute("data-boxes") == "0"
+    button.click()
+    apart = (painted(page, colours=True) != before).any(axis=2)
+    rows, columns = apart.shape
+    places = [(y, x) for y in (0, 1) for x in (0, 1)]  # where half a pixel is rounded to
+    top, left = (rows - 60) // 2, (columns - 90) // 2
+    assert any(np.array_equal(apart[top + y : top + y + 60, left + x : left + x + 90], mask) for y, x in places)
+    assert apart.sum() == mask.sum()
+    said = page.locator("#said section[data-answer=segmentation]").inner_text()
+    assert "Mask of square drawn. Dice 0." in said
+    assert "False alarms where there is none: " in said
+    button.click()
+    np.testing.assert_array_equal(painted(page, colours=True), before)
+
+
+def test_a_mask_that_beat_no_control_is_closed_and_the_others_are_not(page, squares):
+    read_by(page, squares / "71.png", model=3)
+    shown = page.locator("#said section[data-answer=segmentation]")
+    assert shown.locator("button", has_text="square").is_visible()
+    assert not shown.locator("button", has_text="corner").is_visible()
+    shown.locator("summary", has_text="corner: Not shown to be better than one training mask a finding").click()
+    assert shown.locator("button", has_text="corner").is_visible()
+
+
+def test_a_question_is_shown_as_text_and_its_reply_unsigned_beside_what_it_is_worth(page, squares):
+    read_by(page, squares / "71.png", model=0)
+    assert not page.locator("#question").is_visible()  # it answers none
+    read_by(page, squares / "71.png", model=3)
+    asked = '<img src=x onerror="document.title=1"> is there a square ? & so'
+    page.locator("#asked").fill(asked)
+    page.keyboard.press("Enter")
+    reply = page.locator("#question section")
+    reply.wait_for()
+    assert page.locator("#question .asked").text_content() == f"“{asked}”"
+    assert page.locator("#question img").count() == 0
+    assert page.title() == "Reading room"
+    said = reply.inner_text()
+    assert "a machine's reply, signed by nobody" in said
+    assert "Accuracy 1.00 (no interval), on 30 questions of 30 patients. Better than most frequent answers: " in said
+    assert "Accuracy, closed" in said  # open, as it stands beside the reply
+    page.locator("#asked").evaluate("(field) => { field.value = 'x'.repeat(10000); field.form.requestSubmit(); }")
+    page.locator("#question .wrong").wait_for()
+    assert page.locator("#question .body").inner_text() == (
+        "The text has 10000 characters, more than 400: send a part of it."
+    )
+    read_by(page, squares / "72.png", model=3)
+    assert page.locator("#asked").input_value() == ""  # another patient's
+    assert page.locator("#question .body").inner_text() == ""
 
 
 def test_on_a_phone_nothing_is_wider_than_the_page_and_boxes_come_into_sight(page, films):

@@ -10,22 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.boxes import Boxes
 from medvlp.answers.report import Report
+from medvlp.core.errors import UserError
+from medvlp.core.predictions import Mask
 from medvlp.evaluation.detection import CaseBoxes, ap_rows
 from medvlp.evaluation.evidence import measured_of
 from medvlp.evaluation.results import Result, load_result
 from medvlp.io.read import read_image
-from medvlp.models.bundle import StoredAnswer, load_bundle
+from medvlp.models.bundle import StoredAnswer, load_bundle, save_bundle
+from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports.kinds import KINDS, export
 from medvlp.serving.reader import Reader
+from medvlp.serving.room import Room
 from medvlp.serving.said import said_of
+from medvlp.serving.sessions import Sessions
 from medvlp.serving.studies import read_study
+from tests.serving import room_files
+from tests.serving.conftest import into_bundle
 
 if TYPE_CHECKING:
     from medvlp.models.bundle import Bundle
@@ -155,6 +164,135 @@ def test_boxes_are_drawn_of_findings_whose_boxes_were_judged() -> None:
     (entry,) = said_of(told, {"found": Boxes(labels=["nodule", "edema"])}, [stored])
     assert entry["measured"].startswith("Boxes against drawn ones: AP@0.5 1.00 (")
     assert [(each["words"], len(each["boxes"])) for each in entry["places"]] == [(["nodule"], 1), (["edema"], 0)]
+
+
+@pytest.fixture(scope="module")
+def draws(drawing: Path) -> Reader:
+    return Reader(medvlp.load(drawing / "bundle"))
+
+
+def test_masks_are_those_that_predict_writes_beside_the_dice_of_their_finding(
+    draws: Reader, drawing: Path, squares: Path, tmp_path: Path
+) -> None:
+    result = load_result(drawing / "results" / "segmentation.json")
+    for path in (squares / "71.png", squares / "72.png"):
+        told = predict_files(draws.model, [path], out=tmp_path)["results"][0]["masks"]
+        (entry,) = json.loads(json.dumps(draws.findings(draws.prepare(path))["said"]))
+        assert [each["words"] for each in entry["places"]] == [["square"], ["corner"]]
+        for each in entry["places"]:
+            (finding,), (place,) = each["words"], each["boxes"]
+            drawn = np.asarray(Image.open(told[finding]["path"])) > 0
+            mask = Mask(tuple(place["shape"]), np.array(place["runs"])).array()
+            np.testing.assert_array_equal(mask, drawn)
+            assert mask.shape == (60, 90)
+            row, less = result.find("dice", finding), result.find("dice_difference", f"constant_mask/{finding}")
+            assert (
+                each["hit"]
+                == f"Dice {row.value:.2f} ({row.interval.low:.2f} to {row.interval.high:.2f}), n {row.counts.n}"
+            )
+            (over,) = each["over"]
+            assert over["beaten"] == (less.interval.low > 0) == (finding == "square")
+            assert f"one training mask a finding: difference {less.value:.2f} (" in over["sentence"]
+
+
+def test_a_mask_whose_finding_nobody_judged_is_not_handed_out(drawing: Path, squares: Path) -> None:
+    bundle = load_bundle(drawing / "bundle")
+    kept = bundle.answers[0].measured
+    assert kept is not None
+    for measured, found in (
+        (None, None),
+        ({**kept, "labels": {"square": kept["labels"]["square"]}}, [1, 0]),
+        ({**kept, "labels": {"square": 5}}, None),
+    ):
+        answers = (replace(bundle.answers[0], measured=measured), *bundle.answers[1:])
+        reader = Reader(VisionLanguageModel(replace(bundle, answers=answers)))
+        (entry,) = reader.findings(reader.prepare(squares / "71.png"))["said"]
+        assert found == (entry["places"] and [len(each["boxes"]) for each in entry["places"]])
+        assert json.dumps(entry).count("runs") == (found is not None)
+
+
+@pytest.mark.parametrize("orientation", [["R", "F"], ["L", "H"], ["F", "L"]])
+def test_a_mask_lies_on_the_film_as_it_hangs(draws: Reader, tmp_path: Path, orientation: list[str]) -> None:
+    pixels = np.full((60, 90), 100, np.uint16)
+    pixels[8:30, 60:82] = 3000
+    path = room_files.film(tmp_path / "a", pixels, PatientOrientation=orientation)
+    room = Room((draws,), Sessions(), samples=None, audit=AuditLog(None), folder=tmp_path)
+    token = room.sessions.start()
+    key = room.sessions.add(token, study := read_study([path], presets=room.presets))
+    (entry,) = room.findings(token, key, 0, 0)["said"]
+    (square,) = (each["boxes"][0] for each in entry["places"] if each["words"] == ["square"])
+    mask = Mask(tuple(square["shape"]), np.array(square["runs"])).array()
+    bright = study.series[0].content[0].values > 2000
+    assert mask.shape == bright.shape
+    assert (mask & bright).sum() > 0.8 * mask.sum() > 0
+
+
+def test_a_question_is_answered_as_predict_does_beside_what_was_measured(
+    draws: Reader, drawing: Path, squares: Path
+) -> None:
+    result = load_result(drawing / "results" / "question.json")
+    for question, reply in (("is there a square ?", "yes"), ("is there a circle ?", "no")):
+        told = predict_files(draws.model, [squares / "71.png"], question=question)["results"][0]
+        answered = json.loads(json.dumps(draws.question(draws.prepare(squares / "71.png"), question)))
+        (entry,) = answered["said"]
+        assert (answered["question"], entry["text"], told["text"]) == (question, reply, reply)
+        row, less = result.find("accuracy", "all"), result.find("accuracy_difference", "usual")
+        assert entry["measured"].startswith(f"Questions: Accuracy {row.value:.2f} (")
+        assert entry["measured"].endswith(f", on {row.counts.n} questions of {row.counts.patients} patients.")
+        ends = f"({less.interval.low:.2f} to {less.interval.high:.2f}) from {row.value - less.value:.2f}."
+        assert entry["over"][0]["sentence"].endswith(f"most frequent answers: difference {less.value:.2f} {ends}")
+        assert [each["name"] for each in entry["rows"]] == [
+            "Accuracy, closed",
+            "Accuracy, closed, less most frequent answers",
+        ]
+
+
+def test_an_answer_to_questions_alone_is_judged_into_its_bundle(drawing: Path, tmp_path: Path) -> None:
+    """Of a closed list it also gives scores, of which nobody chooses a threshold."""
+    bundle = load_bundle(drawing / "bundle")
+    (asked,) = (replace(each, measured=None) for each in bundle.answers if each.name == "question")
+    save_bundle(tmp_path / "bundle", replace(bundle, answers=(asked,)))
+    into_bundle(tmp_path, yaml.safe_load((drawing / "config.yaml").read_text()), {})
+    (kept,) = load_bundle(tmp_path / "bundle").answers
+    assert kept.measured is not None
+    assert (
+        kept.measured["rows"][0]["value"]
+        == load_result(tmp_path / "results" / "question.json").find("accuracy", "all").value
+    )
+
+
+def test_no_question_is_taken_where_nobody_measured_the_answers(draws: Reader, drawing: Path, squares: Path) -> None:
+    bundle = load_bundle(drawing / "bundle")
+    bare = replace(bundle, answers=tuple(replace(each, measured=None) for each in bundle.answers))
+    reader = Reader(VisionLanguageModel(bare))
+    assert draws.describe()["cannot"]["question"] is None
+    why = reader.describe()["cannot"]["question"]
+    assert re.fullmatch(r"This model answers no question, or nobody measured how well: evaluate it with .*\.", why)
+    with pytest.raises(UserError, match=r"^This model answers no question, or nobody measured how well"):
+        reader.question(reader.prepare(squares / "71.png"), "is there a square ?")
+
+
+def test_a_question_is_bounded_and_neither_logged_nor_kept_nor_exported(
+    draws: Reader, squares: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "private").mkdir()
+    audit = AuditLog(tmp_path / "audit")
+    room = Room((draws,), Sessions(), samples=None, audit=audit, folder=tmp_path / "private")
+    token = room.sessions.start()
+    key = room.sessions.add(token, read_study([squares / "71.png"], presets=room.presets))
+    before = room.export(token, key, 0, 0, "png", {"frame": 0}, send=False)
+    with pytest.raises(UserError, match=r"^The text has 10000 characters, more than 400: send a part of it\.$"):
+        room.question(token, key, 0, 0, "x" * 10_000)
+    with pytest.raises(UserError, match=r"^Nothing was written: "):
+        room.question(token, key, 0, 0, " ")
+    asked = "is Jane Doe's square large ?"
+    assert room.question(token, key, 0, 0, asked)["said"][0]["text"] in ("yes", "no")
+    assert room.export(token, key, 0, 0, "png", {"frame": 0}, send=False)["data"] == before["data"]
+    room.sessions.leave(token)
+    assert '"event": "question"' in (tmp_path / "audit").read_text()
+    assert "Jane" not in (tmp_path / "audit").read_text()
+    assert "Jane" not in repr(draws.model._begun.keys())
+    audit.close()
 
 
 def test_no_export_holds_a_draft(reader: Reader, proven: Reader, films: list[Path]) -> None:

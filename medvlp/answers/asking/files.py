@@ -52,7 +52,7 @@ def predict_files(
     Args:
         model: a loaded bundle.
         paths: as for `files_of`, or what it returned, or what `VisionLanguageModel.prepare` returned: that has neither
-            a ``path`` nor masks. What cannot be read is listed, and the rest goes on.
+            a ``path`` nor files of masks. What cannot be read is listed, and the rest goes on.
         recipe: one of the bundle's answers, or a zero-shot recipe, see `medvlp.answers.prompting.recipe_files`; None:
             every answer of the bundle that needs no question, and with a question those that take one.
         question: for answers that take one.
@@ -222,8 +222,8 @@ def _asked(
         whole, names, facts = dict[str, Any](), set[str](), dict(read.facts)
         for key in order:
             parts = _parts(said[key], i)
-            if file is not None:
-                parts |= written_places(said[key], i, file.files[0], out, number=read.number + 1, names=names)
+            source = None if file is None else file.files[0]
+            parts |= written_places(said[key], i, source, out, number=read.number + 1, names=names)
             (own.setdefault(key, {}) if whole.keys() & parts.keys() else whole).update(parts)
         if maps is not None:
             facts |= {"maps": _drawn(model, answers, said, decisions, i, read, maps, names if maps == out else set())}

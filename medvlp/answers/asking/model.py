@@ -319,6 +319,7 @@ class VisionLanguageModel:
 
         The last 16 are kept: an answer that is asked the same again finds it, as long as no weight was written to.
         """
+        ask = replace(ask, questions=())  # they are of their pictures, and may name a patient
         weights = (*self.model.parameters(), *self.model.buffers())
         key = (id(answer), self.model.vision_kind, ask, *((each.data_ptr(), each._version) for each in weights))
         if key not in self._begun or self._begun[key][0] is not answer:  # a copied model has the ids of its original

@@ -19,14 +19,15 @@ from medvlp.io.errors import UnreadableImage
 
 
 def written_places(
-    said: Predictions, row: int, source: Path, out: Path | None, *, number: int, names: set[str]
+    said: Predictions, row: int, source: Path | None, out: Path | None, *, number: int, names: set[str]
 ) -> dict[str, Any]:
     """Return ``{"masks": {finding: {"pixels", "shape"[, "path"]}}}`` of one row; nothing where there are none.
 
     Args:
         said: by an answer.
         row: of the predictions.
-        source: the file, whose grid a volume's mask takes.
+        source: the file, whose grid a volume's mask takes; of what was prepared None: nothing is written, and a
+            picture's mask also has its run lengths, ``runs``.
         out: folder for ``001_FINDING.png`` or ``.nii.gz``; names carry the number of the file and not its name, which
             may tell who it is of. None: nothing is written.
         number: of the file among all that were asked about, from 1.
@@ -38,7 +39,9 @@ def written_places(
     found: dict[str, Any] = {}
     for label, mask in (said.masks[row] if said.masks is not None else {}).items():
         found[label] = {"pixels": int(mask.runs[1::2].sum()), "shape": list(mask.shape)}
-        if out is not None:
+        if source is None and len(mask.shape) == 2:
+            found[label]["runs"] = mask.runs.tolist()
+        if out is not None and source is not None:
             names.add(stem := stem_of(number, label, names))
             found[label]["path"] = str(write_mask(mask, source, out / stem))
     return {"masks": found} if found else {}

@@ -17,6 +17,7 @@ export class Says {
     Object.assign(this, { on, told: [], model: 0, opacity: 0.55, threshold: 0.35, maps: new Map(), turn: 0, asked: {} });
     $("model").addEventListener("change", (event) => { this.model = Number(event.target.value); if (this.study) this.about(this.study, this.series); });
     this.#form("ask", () => this.ask($("sentence").value));
+    this.#form("question", () => this.question($("asked").value));
     this.#form("report", () => this.report($("text").value));
     $("own-report").addEventListener("click", () => { $("text").value = this.study.report; $("text").focus(); });
     $("export").querySelector(".row").addEventListener("click", (event) => { if (event.target.dataset.kind) this.export(event.target.dataset.kind, event.target.dataset.send === "true"); });
@@ -43,7 +44,7 @@ export class Says {
   }
 
   /** Until a study is open there is nothing to ask. */
-  #off(off) { for (const id of ["ask", "report", "similar"]) $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = off; }); }
+  #off(off) { for (const id of ["ask", "question", "report", "similar"]) $(id).querySelectorAll("button, input, textarea").forEach((field) => { field.disabled = off; }); }
 
   models({ models: told, exports, archive }) {
     this.told = told;
@@ -64,7 +65,7 @@ export class Says {
   async about(study, series) {
     const turn = ++this.turn; // answers that are on their way are of what was looked at before
     Object.assign(this, { study, series, rows: [], chosen: null });
-    for (const id of ["findings", "export", "ask", "report", "similar"]) this.#body(id).replaceChildren();
+    for (const id of ["findings", "export", "ask", "question", "report", "similar"]) this.#body(id).replaceChildren();
     $("said").replaceChildren();
     for (const pane of this.on.panes()) { pane.setMap(null); pane.setBoxes([]); }
     $("map").hidden = true;
@@ -78,10 +79,11 @@ export class Says {
       $("findings-say").textContent = study && this.told.length ? "when all files are read" : "";
       return;
     }
-    if (this.patient && this.patient !== study.key) $("text").value = ""; // a pasted report is of the study it was pasted to
+    if (this.patient && this.patient !== study.key) $("text").value = $("asked").value = ""; // a pasted report, a question, is of the study it was meant for
     this.patient = study.key;
     const model = this.told[this.model];
     $("who").textContent = model ? `${model.name} ${model.hash}${model.synthetic ? ", trained on synthetic patients" : ""}` : "";
+    $("question").hidden = model?.cannot?.question !== null;
     if (!model) return;
     this.#off(false);
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
@@ -260,28 +262,34 @@ export class Says {
 
   // sentences, reports, cases ----------------------------------------------------------------------------------------
 
-  async ask(sentence) {
+  /** Ask and show the answer in its section, where it is still waited for. */
+  async #tell(id, note, show, ...what) {
     if (!this.study) return;
-    const waits = this.#asks("ask", "comparing ...");
+    const waits = this.#asks(id, note);
     try {
-      const told = await this.#call("ask", sentence), yes = told.margin > 0;
-      const beside = this.told[this.model]?.cannot?.check_report === null; // the margin is then beyond the mean picture's
-      if (!waits()) return;
-      this.#answer("ask", h("div", { className: "answer" },
-        h("p", {}, beside ? "More than the mean picture, this one leans to " : "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
-        h("p", {}, `${beside ? "and away from" : "than to"} “${yes ? told.denial : told.statement}”`),
-        h("p", { className: "fine" }, told.calibrated ? `Probability of “${told.statement}” ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`)));
-    } catch (error) { if (waits()) this.#wrong("ask", error); }
+      const told = await this.#call(...what);
+      if (waits()) this.#answer(id, ...show(told));
+    } catch (error) { if (waits()) this.#wrong(id, error); }
   }
 
-  async report(text) {
-    if (!this.study) return;
-    const waits = this.#asks("report", "reading ...");
-    try {
-      const told = await this.#call("check_report", text);
-      if (!waits()) return;
-      this.#answer("report", ...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors }));
-    } catch (error) { if (waits()) this.#wrong("report", error); }
+  ask(sentence) {
+    return this.#tell("ask", "comparing ...", (told) => {
+      const yes = told.margin > 0, beside = this.told[this.model]?.cannot?.check_report === null; // the margin is then beyond the mean picture's
+      return [h("div", { className: "answer" },
+        h("p", {}, beside ? "More than the mean picture, this one leans to " : "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
+        h("p", {}, `${beside ? "and away from" : "than to"} “${yes ? told.denial : told.statement}”`),
+        h("p", { className: "fine" }, told.calibrated ? `Probability of “${told.statement}” ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`))];
+    }, "ask", sentence);
+  }
+
+  question(asked) {
+    const unsigned = "a machine's reply, signed by nobody";
+    return this.#tell("question", "looking ...", (told) => [h("p", { className: "asked" }, `“${told.question}”`), ...saidOf(told.said, { unsigned })], "question", asked);
+  }
+
+  report(text) {
+    return this.#tell("report", "reading ...", (told) => [...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors })],
+      "check_report", text);
   }
 
   /** How good such checks were found to be. */
@@ -318,17 +326,13 @@ export class Says {
   }
 
   /** Cases like the picture, or like a sentence where one is given. */
-  async similar(sentence) {
-    if (!this.study) return;
-    const waits = this.#asks("similar", "searching ...");
-    try {
-      const told = await this.#call("similar", sentence, 6);
-      if (!waits()) return;
+  similar(sentence) {
+    return this.#tell("similar", "searching ...", (told) => {
       const searched = `${this.told[this.model].index.cases} cases were searched`;
-      this.#answer("similar", ...told.cases.map((each) => h("details", { className: "case" }, h("summary", {},
+      return [...told.cases.map((each) => h("details", { className: "case" }, h("summary", {},
         h("span", { className: "fine" }, `${each.id} · similarity ${number(each.similarity)} · ${(each.findings ?? []).map(words).join(", ") || "no finding named"}`),
         h("p", {}, each.report ?? "")))),
-      h("p", { className: "fine" }, told.folded ? `${searched}, ${told.folded} of the same studies or pictures are folded.` : `${searched}.`));
-    } catch (error) { if (waits()) this.#wrong("similar", error); }
+      h("p", { className: "fine" }, told.folded ? `${searched}, ${told.folded} of the same studies or pictures are folded.` : `${searched}.`)];
+    }, "similar", sentence, 6);
   }
 }

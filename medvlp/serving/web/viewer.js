@@ -4,6 +4,7 @@
 import { curveOf, fill, fillColours, heat, likeWindow, packed, reduced, windowTable } from "./table.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const TINT = 0x665aa6f2; // of masks: the orange of boxes, two fifths of it
 
 /** An element with attributes and children; text is text. */
 export function h(tag, attributes = {}, ...children) {
@@ -68,8 +69,8 @@ export class Pane {
   setWindow(window) { this.window = window; this.stale = true; this.draw(); this.on.changed?.(this); }
   /** Take the last measure that is seen away: those of other slices and frames stay. */
   unmeasure() { const at = this.rulers.findLastIndex((each) => each.index === this.plane.index); if (at >= 0) this.rulers.splice(at, 1); this.draw(); }
-  /** Lay boxes over it: [{box: x0, y0, x1, y1 in its pixels, name}]. */
-  setBoxes(boxes) { this.boxes = boxes; this.draw(); }
+  /** Lay boxes over it: [{box: x0, y0, x1, y1 in its pixels, name}], or masks: [{shape, runs of its pixels, name}]. */
+  setBoxes(boxes) { this.boxes = boxes.map((each) => (each.runs ? { picture: tinted(each) } : each)); this.draw(); }
   invert() { this.turned = !this.turned; this.stale = true; this.draw(); }
 
   /** The level table of what is painted, before `invert`. */
@@ -159,6 +160,7 @@ export class Pane {
     pen.imageSmoothingQuality = this.zoom < 1 ? "medium" : "low";
     if (coarse) pen.drawImage(this.rough, ...coarse);
     else if (values) pen.drawImage(this.bitmap, 0, 0);
+    for (const { picture } of this.boxes) if (picture) pen.drawImage(picture, 0, 0);
     if (this.map?.shown) {
       const [x0, y0, x1, y1] = this.map.box;
       pen.imageSmoothingEnabled = true;
@@ -221,7 +223,7 @@ export class Pane {
       parts.push(svg("line", { class: "ruler", x1: a[0], y1: a[1], x2: b[0], y2: b[1] }),
         svg("text", { class: "ruler", ...place }, length));
     }
-    for (const { box: [x0, y0, x1, y1], name } of this.boxes) {
+    for (const { box: [x0, y0, x1, y1], name } of this.boxes.filter(({ box }) => box)) {
       const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]].map(onScreen), [x, y] = [0, 1].map((axis) => Math.min(...corners.map((corner) => corner[axis])));
       parts.push(svg("polygon", { class: "box", points: corners.join(" ") }), svg("text", { class: "box", x: Math.max(4, x + 4), y: Math.max(14, y - 5) }, name));
     }
@@ -361,6 +363,16 @@ function coloured({ rows, columns, bytes }, opacity, threshold) {
     image.data.set([r, g, b, share < threshold ? 0 : Math.round(255 * opacity * (0.35 + 0.65 * share))], 4 * k);
   }
   pen.putImageData(image, 0, 0);
+  return picture;
+}
+
+/** A mask as a picture; its runs are of 0 and 1 in turn, row by row. */
+function tinted({ shape: [height, width], runs }) {
+  const picture = Object.assign(document.createElement("canvas"), { width, height }), image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  let at = 0;
+  runs.forEach((length, n) => { if (n % 2) pixels.fill(TINT, at, at + length); at += length; });
+  picture.getContext("2d").putImageData(image, 0, 0);
   return picture;
 }
 
