@@ -40,15 +40,14 @@ class _Cue:
     """A cue: what it asserts (None: nothing, it only looks like one), and what it governs."""
 
     presence: Presence | None
-    reach: Literal["forward", "backward", "stop", "cause", "nothing"]
+    reach: Literal["forward", "backward", "stop", "cause", "event", "nothing"]
 
 
 @cache
 def _cues() -> Phrases[_Cue]:
     facts = load("cues")
     entries = [(line, _Cue(None, "nothing")) for line in lines(facts["plain"])]
-    entries += [(line, _Cue(None, "stop")) for line in lines(facts["stop"])]
-    entries += [(line, _Cue(None, "cause")) for line in lines(facts["cause"])]
+    entries += [(line, _Cue(None, reach)) for reach in ("stop", "cause", "event") for line in lines(facts[reach])]
     for presence in _STRONGEST_FIRST:
         entries += [(line, _Cue(presence, "forward")) for line in lines(facts["forward"][presence])]
         entries += [(line, _Cue(presence, "backward")) for line in lines(facts["backward"][presence])]
@@ -73,8 +72,11 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     # A full stop ends a sentence that goes on in small letters: "no effusion. heart normal".
     abbreviated = word_class("abbreviated")
     ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
-    stops = ends | {found.first for found in cues if any(cue.reach == "stop" for cue in found.values)}
-    causes = {found.first for found in cues if any(cue.reach == "cause" for cue in found.values)}
+    stop, causes, events = (
+        {found.first for found in cues if any(cue.reach == reach for cue in found.values)}
+        for reach in ("stop", "cause", "event")
+    )
+    stops, events = ends | stop, {at for at in events if words[at - 1] not in ("or", "nor", "and", ",")}
     hedged = {c.first for c in cues if words[c.first - 1] in (",", "and") and _Cue("uncertain", "forward") in c.values}
     marks: list[list[Assertion]] = [[] for _ in terms]
     for found in cues:
@@ -83,11 +85,13 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
         for cue in sorted(found.values, key=lambda cue: cue.reach != "forward"):
             if cue.presence is not None and not reached:  # what may point both ways points back if nothing follows
                 apart = causes | (hedged if cue.reach == "forward" else set())  # "no edema, likely effusion"
+                apart |= {at for at in events if any(found.last < term.first <= term.last < at for term in terms)}
                 limits = stops | apart if cue.presence == "absent" else stops
                 reached = _reached(words, found, cue, said, limits, terms)
                 for index in reached:
                     marks[index].append(Assertion(cue.presence, said))
-    unchanged = [found for found in cues if _denies_nothing(words, found)]
+    bare = [found for found in cues if words[found.first] in word_class("bare_denials")]
+    unchanged = [found for found in bare if any(cue.presence is None for cue in found.values)]  # "no change in"
     for place in _denied_again(words, unchanged, stops):
         for index in _reached(words, Found((), (place,)), _Cue("absent", "forward"), "no", stops | causes, terms):
             marks[index].append(Assertion("absent", "no"))
@@ -219,11 +223,6 @@ def listed_from(tokens: tuple[Token, ...]) -> tuple[int, str] | None:
     return None
 
 
-def _denies_nothing(words: list[str], found: Found[_Cue]) -> bool:
-    """Return whether a cue is of the kind of "no change in", behind which "or" joins what is there."""
-    return words[found.first] in word_class("bare_denials") and any(cue.presence is None for cue in found.values)
-
-
 def _denied_again(words: list[str], unchanged: Sequence[Found[_Cue]], stops: set[int]) -> Iterator[int]:
     """Yield the places of "or" behind which a denial of change goes on: "no change in effusion or new nodule"."""
     for found in unchanged:
@@ -246,10 +245,11 @@ def _denies_normal(words: list[str], term: Found[Term]) -> bool:
 def _alternatives(
     words: list[str], unchanged: Sequence[int], stops: set[int], terms: Sequence[Found[Term]]
 ) -> set[int]:
-    """Return the terms that are one of two readings: "atelectasis or pneumonia", "more likely than a nodule"."""
+    """Return the terms that are one of two readings: "edema or pneumonia", "edema favored over pneumonia"."""
     found: set[int] = set()
     for place, word in enumerate(words):
-        if word not in ("or", "versus", "/") and words[max(place - 1, 0) : place + 1] != ["likely", "than"]:
+        compared = words[max(place - 1, 0) : place + 1] in (["likely", "than"], ["favored", "over"])
+        if word not in ("or", "versus", "/") and not compared:
             continue
         letters = word == "/" and len(words[place - 1].replace("with", "w")) == 1  # "f/u effusion", "w/ line"
         if letters or any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):

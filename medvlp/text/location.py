@@ -195,7 +195,8 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     first = terms[after[0]].first if after else 0
     if fact.kind in _WHERE and after and _is_of_clause_before(words, at, first):
         after = []
-    belongs = after and (_modifies(words, at, first) or _is_subject(words, at, first))
+    develops = fact.kind == "change" and not _EVENTS.isdisjoint(words[at : at + 2]) and "of" in words[at + 1 : at + 3]
+    belongs = after and (develops or _modifies(words, at, first) or _is_subject(words, at, first))
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
     if after and fact.kind in _WHERE and _opens_clause(words, at):

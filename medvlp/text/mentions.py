@@ -27,7 +27,7 @@ _JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
 _SEEN = "seen|identified|noted|present"
 _LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
 # Sides that are not alike: "new left and resolved right effusion", "a left but no right effusion".
-_PAIR = re.compile(rf"(?<![^ ])(?:{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} ")
+_PAIR = re.compile(rf"(?<![^ ])(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} ")
 _AGAIN = re.compile(  # what stands for one: "a small one on the left", "while that on the left", "on the left it is"
     rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
     rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
-    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])(?:[wc]/[ow]|b/l)(?![\w/])|\d+(?:\.\d+)?"
+    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t\.(?=\s+(?-i:[a-z]))|(?<![\w/])(?:[wc]/[ow]|b/l)(?![\w/])|\d+(?:\.\d+)?"
     r"|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
     re.IGNORECASE,
 )
@@ -33,7 +33,8 @@ _IRREGULAR = {
     "hemithoraces": "hemithorax", "hila": "hilum", "metastases": "metastasis", "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
     "c/w": "consistent", "sulci": "sulcus", "nil": "no", "fx": "fracture",
-    "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative",
+    "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative", "lt.": "lt",
+    "rt.": "rt",
     # British
     "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
     "localised": "localized", "oedema": "edema",

@@ -3,21 +3,20 @@
 A header is a known title (``FINDINGS``, ``Clinical history``, ``CONCLUSION`` ...) that stands
 
 * at the start of a line, followed by a colon or a dash, whatever the case: ``Findings: ...``, ``IMPRESSION - ...``,
-  ``3. FINDINGS: ...``, ``**Impression:** ...``, or alone on its line in capitals or title case;
+  ``3. FINDINGS: ...``, ``**Impression:** ...``, or alone on its line, in small letters only where no sentence goes on;
 * inside a line, followed by a colon, in capitals, or in title case behind the end of a sentence (tables of reports
   often have their line breaks removed).
 
 What stands before the first header is kept under ``""``; page banners (``FINAL REPORT``) are dropped. Other lines that
 begin with capitals and a colon (``NOTIFICATION:``) go to ``other``, except names of anatomy (``LUNGS:``) and findings
-(``PNEUMOTHORAX: NONE``), which are parts of the section they stand in. Where a report has no findings, the paragraphs
-behind its last opening section (comparison, technique ... ; indication where there is no impression either), or its
-lines from the first that begins with an organ (``Lungs:``), are its findings, or the sentences right before the
-impression.
+(``PNEUMOTHORAX: NONE``), which are parts of the section they stand in; an addendum may have a number, a date, a name or
+a frame (``*** Addendum ***``). Where a report has no findings, the paragraphs behind its last opening section
+(comparison, technique ... ; indication where there is no impression either), or its lines from the first that begins
+with an organ (``Lungs:``), are its findings, or the sentences right before the impression.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +65,7 @@ _NOT_INSIDE = frozenset(  # words of ordinary sentences: headers only at the sta
     ("note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed")
 )
 _ANY = "|".join(re.escape(title).replace(r"\ ", r"[ \t]+") for title in sorted(_NAME, key=len, reverse=True))
+_GOES_ON = re.compile(r"[^\s.?!:][ \t]*\n\Z")  # a line whose sentence does not end with it
 _MARK = r"(?:\(?\d{1,2}[.)][ \t]*+|[-•][ \t]++)?"
 _AT_LINE = re.compile(
     rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
@@ -74,6 +74,10 @@ _AT_LINE = re.compile(
 _OWN_LINE = re.compile(rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
+_ADDENDUM = re.compile(  # numbered, dated, signed or framed: "ADDENDUM #2:", "*** Addendum ***", "ADDENDUM BEGINS"
+    r"^[ \t*#=_-]*(?P<title>A(?:DDEND|ddend)(?:UM|A|um|a))\b(?:[^\n:]{,60}:|[^\n.:]{,40}(?:[*=]{2,}|$))[ \t*]*",
+    re.MULTILINE,
+)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
 _ORGAN_LINE = re.compile(  # begins a list of findings
@@ -192,8 +196,7 @@ def report_text(report: str, sections: Sequence[str] = ("findings", "impression"
     """
     parts = split_sections(report)
     wanted = tuple(name for name in sections if name in parts)
-    fallen = (name for name in ("", "findings", "impression", "addendum", "other") if name in parts)
-    used = wanted or tuple(itertools.islice(fallen, 1))
+    used = wanted or tuple(name for name in ("", "findings", "impression", "addendum", "other") if name in parts)[:1]
     if not used:
         return ReportText(report.strip(), tuple(parts), fell_back=True)
     if "addendum" in parts and "addendum" not in used and ("impression" in sections or not wanted):
@@ -211,13 +214,15 @@ def _headers(text: str) -> list[_Header]:
                 continue
             name = _NAME[" ".join(title.lower().split())]
             found.setdefault(match.start("title"), _Header(match.start(), match.end(), name))
+    for match in _ADDENDUM.finditer(text):
+        worded = re.search("[A-Za-z]", text[match.end("title") : match.end()]) is not None
+        found.setdefault(match.start("title"), _Header(match.start(), match.end(), "addendum", keep=worded))
     starts = set(found)
     for match in _UNKNOWN.finditer(text):
         title = match["title"].strip()
         if match.start("title") not in starts and not _ANATOMY.search(title) and not _is_finding(title):
             view = bool(_CHEST_VIEW.search(title))
-            name = "findings" if view else "addendum" if title.startswith("ADDENDUM ") else "other"
-            header = _Header(match.start(), match.end(), name, keep=not view)
+            header = _Header(match.start(), match.end(), "findings" if view else "other", keep=not view)
             found.setdefault(match.start("title"), header)
     headers: list[_Header] = []
     for _, header in sorted(found.items()):
@@ -234,10 +239,13 @@ def _is_finding(title: str) -> bool:
 
 def _stands_as_header(text: str, match: re.Match[str], *, inside: bool) -> bool:
     """Return whether a title without the usual place is a header and not a word of a sentence."""
-    title = match["title"]
-    if not title[0].isupper() or (inside and title.lower() in _NOT_INSIDE):
-        return False
-    return title.isupper() or not inside or text[: match.start("title")].rstrip(" \t")[-1:] in ("", "\n", ".", "?", "!")
+    title, before = match["title"], text[: match.start("title")].rstrip(" \t")
+    if inside:
+        begins = title.isupper() or (title[0].isupper() and before[-1:] in ("", "\n", ".", "?", "!"))
+        return begins and title.lower() not in _NOT_INSIDE
+    return title[0].isupper() or (
+        title not in _NOT_INSIDE and _GOES_ON.search(text[max(0, match.start() - 80) : match.start()]) is None
+    )
 
 
 def _body(text: str) -> str:

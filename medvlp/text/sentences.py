@@ -171,7 +171,9 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         return False
     if not end[0].startswith("."):
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"
-        return not asked and re.match(r"(?:No|Yes|None(?: seen)?)(?:[.,;]|$)", following) is None  # "Pneumothorax? No."
+        return (
+            not asked and re.match(r"(?i:no|yes|none(?: seen)?)(?:[.,;]|$)", following) is None
+        )  # "Pneumothorax? No."
     item = _LIST_MARK.match(following) or _NUMBER.search(text[max(start, end.start() - 3) : end.start()])
     items = [*re.split("[:.] ", text[max(start, end.start() - _LEAD) : end.start()])[1:][-2:], following]
     item = item or (len(items) > 1 and all(_is_item(each, mark=False) for each in items))
@@ -181,7 +183,7 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
     last = words[-1].lower().lstrip("(\"'") if words else ""
     if last in ("no", "nos"):
         return not following[0].isdigit()
-    if last in _NEVER_LAST:
+    if last in _NEVER_LAST or (last == "neg" and following[:4].lower() == "for "):
         return False
     if last in _TIME:
         return not (following[0].isdigit() or following.split()[0].lower() in _TITLES)
@@ -282,7 +284,9 @@ def _denials(sentence: str) -> list[str]:
 def _is_complete(item: str) -> bool:
     words = item.split()
     course = "old|(?:enlarg|evolv|grow|increas|worsen)ing|(?:displac|enlarg|heal|increas)ed"
-    adjective = re.fullmatch(rf"\w{{2,}}(?:al|[^c]ar|ary|ous|ic|ior)|left|right|{course}", words[-1].lower())  # no scar
+    adjective = re.fullmatch(
+        rf"\w{{2,}}(?:al|[^c]ar|ary|ous|i?ac|ic|ior)|left|right|{course}", words[-1].lower()
+    )  # no scar
     adjective = adjective or _REACHING.match(f"{words[-1]} .")
     return len(words) <= 5 and not adjective and not (len(words) == 1 and _DEPENDENT.fullmatch(words[0]) is not None)
 

@@ -45,6 +45,7 @@ def test_what_is_said_in_one_breath_is_said_alone(sentence: str, clauses: list[s
         "No change in the effusion or edema.",
         "No pleural effusion or thickening.",
         "No hilar or mediastinal adenopathy.",
+        "No acute cardiac or pulmonary abnormality.",
         "No new or enlarging nodules.",
         "No acute or displaced fracture.",
         "No effusion or fracture of the left ribs.",

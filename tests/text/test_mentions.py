@@ -21,6 +21,7 @@ def only(text: str) -> Mention:
         ("Bibasilar consolidation.", "bilateral", "lung base"),
         ("Lingular consolidation.", "left", "lingula"),
         ("Middle lobe consolidation.", "right", "middle lobe"),
+        ("Rt. lower lobe consolidation.", "right", "lower lobe"),
         ("RLL consolidation.", "right", "lower lobe"),
         ("Left mid lung consolidation.", "left", "mid lung"),  # only the right lung has a middle lobe
         ("Consolidation in the right mid zone.", "right", "mid lung"),
@@ -159,6 +160,8 @@ def test_the_nearest_finding_that_is_explained_or_accompanied_gives_its_place_wi
         ("Effusion, none.", {"": "absent"}),
         ("Pneumothorax, none seen.", {"": "absent"}),
         ("Left effusion, absent on the prior exam.", {"left": "present"}),
+        ("No right and small left effusion.", {"right": "absent", "left": "present"}),
+        ("No right and no left effusion.", {"right": "absent", "left": "absent"}),
     ],
 )
 def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, said: dict[str, str]) -> None:

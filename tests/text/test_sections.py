@@ -54,6 +54,8 @@ def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
         "FINDINGS: Clear lungs. IMPRESSION: Normal.",
         "Findings: Clear lungs. Impression: Normal.",
         "findings: Clear lungs.\nimpression: Normal.",
+        "findings\nClear lungs.\nimpression\nNormal.",
+        "findings\r\n\r\nClear lungs.\r\n\r\nimpression\r\n\r\nNormal.",
         "FINDINGS: Clear lungs.\nIMPRESSION AND RECOMMENDATION: Normal.",
         "FINDINGS: Clear lungs.\nIMPRESSION/RECOMMENDATION(S): Normal.",
         "PA AND LATERAL VIEWS OF THE CHEST: Clear lungs.\nIMPRESSION: Normal.",
@@ -209,10 +211,15 @@ def test_report_text_takes_the_wanted_sections_and_tells_which() -> None:
 
 def test_an_addendum_belongs_to_the_impression_that_it_amends() -> None:
     text = "FINDINGS: Clear.\nIMPRESSION: Normal.\nADDENDUM: Small left pneumothorax."
-    for header in ("ADDENDUM:", "ADDENDUM 1:", "ADDENDUM BY DR WHO:"):
+    for header in (
+        "ADDENDUM:", "ADDENDUM 1:", "ADDENDUM BY DR WHO:", "ADDENDUM #2:", "Addendum (1/2/2020):", "*** Addendum ***",
+        "ADDENDUM BEGINS\n", "Addendum by Dr. Who, 1/2/2020:",
+    ):  # fmt: skip
         amended = text.replace("ADDENDUM:", header)
         assert report_text(amended).used == ("findings", "impression", "addendum")
         assert [(each.finding, each.presence) for each in read_report(amended)][-1] == ("pneumothorax", "present")
+        first = report_text(f"{header} Small left pneumothorax.\nFINDINGS: Clear.\nIMPRESSION: Normal.")
+        assert first.used == ("findings", "impression", "addendum")
     assert report_text(text, ("impression",)).text == "Normal.\n\nSmall left pneumothorax."
     assert report_text(text, ("findings",)) == ReportText("Clear.", ("findings",), fell_back=False)
     alone = report_text("Clear lungs.\nADDENDUM: Small left pneumothorax.")
