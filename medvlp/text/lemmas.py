@@ -55,12 +55,13 @@ def _singular(word: str) -> str:
     return word[:-2] if re.search(r"(?:ch|sh|x|ss|z)es$", word) else word[:-1]
 
 
-def spacy_lemmatiser(model: str = "en_core_web_sm") -> Lemmatiser:
-    """Return the lemmatiser of a spaCy model, as used by the published preprocessing.
+def spacy_lemmatiser() -> Lemmatiser:
+    """Return the lemmatiser of spaCy's small English model, as used by the published preprocessing.
 
     Raises:
         UserError: if spaCy or the model is not installed.
     """
+    model = "en_core_web_sm"
     for package in ("spacy", model):
         if importlib.util.find_spec(package) is None:
             raise UserError(

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medvlp.text.rewriting as package
-from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import torch_generator
 from medvlp.text.rewriting import numbers_of, rewrite, same_meaning, sides_of
 from medvlp.text.rewriting.exchange import load_table, reword, turn_sentences
@@ -169,21 +168,17 @@ def test_the_rate_is_the_share_of_phrases_that_are_exchanged() -> None:
     assert abs(share - 0.3) < 5 * (0.3 * 0.7 / 400) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("- {same: [a, b]}\n- {same: [b, c]}", "has 'b' in two entries: keep it in one"),
-        ("- {same: [a]}", "'a' stands alone: add a phrase of the same meaning"),
-        ("- {same: [no, b]}", "same is [False, 'b']: it must be a list of texts; quote what YAML"),
-        ("- {from: [a]}", "give it same, or from and to"),
-        ("- {same: [a, b], near: [c]}", "and no keys but after, not_after, before, not_before"),
-        ("same: [a, b]", "must be a list of entries: begin each one with '- same: [...]'"),
-        ("- {same: [a, b", "cannot be read as YAML (ParserError): mend or replace it"),
-    ],
-)
-def test_a_faulty_table_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(words)):
-        load_table(table_of(tmp_path, text))
+@pytest.mark.parametrize("name", ["synonyms", "abbreviations", "sentence_turns"])
+def test_every_phrase_of_the_tables_stands_once_and_has_another(name: str) -> None:
+    entries = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    contexts = {"after", "not_after", "before", "not_before"}
+    assert all(set(entry) - contexts in ({"same"}, {"from", "to"}) for entry in entries)
+    assert all(
+        isinstance(text, str) and text == " ".join(text.split()) for e in entries for v in e.values() for text in v
+    )
+    phrases = [phrase for entry in entries for phrase in entry.get("same") or entry["from"]]
+    assert len(set(phrases)) == len(phrases)
+    assert all(len(entry["same"]) > 1 if "same" in entry else entry["to"] for entry in entries)
 
 
 @pytest.mark.parametrize(
@@ -227,11 +222,6 @@ def test_a_thing_that_is_named_again_after_many_words_stays_behind_its_first_nam
 def test_lines_without_full_stops_change_places() -> None:
     said = {reorder_sentences("Left effusion\nNo nodule", drawn(seed)) for seed in range(20)}
     assert said == {"Left effusion\nNo nodule", "No nodule\nLeft effusion"}
-
-
-def test_a_table_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read as YAML \(FileNotFoundError\)"):
-        load_table(tmp_path / "none.yaml")
 
 
 # sentences -----------------------------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
 from medvlp.text.hard_negatives import wording
+from medvlp.text.location import SIDES
 from medvlp.text.mentions import Mention, read_report
 from medvlp.text.sections import report_sentences
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["side", "negation", "severity", "anatomy", "count", "device"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_OTHER = {"left": "right", "right": "left"}
 _GRADES = ("mild", "moderate", "severe")
 _NO_PLACE = ("edema", "cardiomegaly", "pleural_thickening")  # a lobe in their sentence is not where they are
 
@@ -55,57 +56,47 @@ def plans_of(text: str) -> tuple[Plan, ...]:
     )
 
 
+_CHANGES: dict[Kind, Callable[[Mention, str], str | None]] = {
+    "side": lambda m, to: wording.change_side(m.sentence),
+    "negation": lambda m, to: (
+        wording.deny(m.sentence)
+        if to == "absent"
+        else wording.affirm(m.sentence) or wording.affirm_one(m.sentence, m.text)
+    ),
+    "severity": lambda m, to: wording.change_severity(m.sentence, m.finding, to),
+    "anatomy": lambda m, to: wording.change_anatomy(m.sentence, to),
+    "count": lambda m, to: wording.change_count(m.sentence, to),
+    "device": lambda m, to: wording.change_device(m.sentence, m.finding, to),
+}
+
+
 def _plans(finding: str, said: Sequence[Mention], all_said: Mapping[str, object], *, is_normal: bool) -> Iterator[Plan]:
     stated = [mention for mention in said if mention.presence in ("present", "uncertain")]
     presences = {mention.presence for mention in said}
 
-    def plans(
-        kind: Kind, before: str, others: Iterable[str], mentions: Sequence[Mention],
-        change: Callable[[Mention, str], str | None],
-    ) -> Iterator[Plan]:  # fmt: skip
+    def plans(kind: Kind, before: object, others: Iterable[str], mentions: Sequence[Mention]) -> Iterator[Plan]:
         for after in others:
-            yield Plan(kind, finding, before, after, tuple(mentions), lambda mention, to=after: change(mention, to))
+            yield Plan(kind, finding, str(before), after, tuple(mentions), lambda m, to=after: _CHANGES[kind](m, to))
 
-    if (sided := [m for m in stated if m.side in _OTHER]) and len({m.side for m in said} - {""}) == 1:
-        side = sided[0].side
-        yield from plans("side", side, [_OTHER[side]], sided, lambda m, to: wording.change_side(m.sentence))
+    if (sided := [m for m in stated if m.side in SIDES]) and len({m.side for m in said} - {""}) == 1:
+        yield from plans("side", sided[0].side, [SIDES[sided[0].side]], sided)
     if presences == {"present"}:
-        yield from plans("negation", "present", ["absent"], said, lambda m, to: wording.deny(m.sentence))
+        yield from plans("negation", "present", ["absent"], said)
     elif presences == {"absent"} and (not is_normal or finding in wording.DEVICES):
-        yield from plans(
-            "negation",
-            "absent",
-            ["present"],
-            said,
-            lambda m, to: wording.affirm(m.sentence) or wording.affirm_one(m.sentence, m.text),
-        )
+        yield from plans("negation", "absent", ["present"], said)
     graded = [m for m in stated if m.severity]
     if len({m.severity for m in graded}) == 1:
         others = [grade for grade in _GRADES if grade != graded[0].severity]
-        yield from plans(
-            "severity",
-            graded[0].severity,
-            others,
-            graded,
-            lambda m, to: wording.change_severity(m.sentence, finding, to),
-        )
+        yield from plans("severity", graded[0].severity, others, graded)
     placed = [m for m in stated if m.anatomy and wording.other_places(m.sentence)]
     if finding not in _NO_PLACE and len({m.anatomy for m in placed}) == 1:
-        others = wording.other_places(placed[0].sentence)
-        yield from plans(
-            "anatomy", placed[0].anatomy, others, placed, lambda m, to: wording.change_anatomy(m.sentence, to)
-        )
+        yield from plans("anatomy", placed[0].anatomy, wording.other_places(placed[0].sentence), placed)
     counted = [m for m in stated if m.count is not None]
     if len({m.count for m in counted}) == 1:
-        others = wording.other_counts(counted[0].sentence)
-        yield from plans(
-            "count", str(counted[0].count), others, counted, lambda m, to: wording.change_count(m.sentence, to)
-        )
+        yield from plans("count", counted[0].count, wording.other_counts(counted[0].sentence), counted)
     if finding in wording.DEVICES and presences == {"present"}:
         others = [device for device in wording.DEVICES[finding][1] if device not in all_said]
-        yield from plans(
-            "device", finding, others, said, lambda m, to: wording.change_device(m.sentence, m.finding, to)
-        )
+        yield from plans("device", finding, others, said)
 
 
 _FREE: dict[Kind, tuple[str, ...]] = {  # what may differ in the facts of the finding that is changed
@@ -218,7 +209,7 @@ def copy_by(text: str, plan: Plan) -> FalseCopy | None:
 
 
 def _facts(text: str) -> list[_Fact]:
-    return [(m.finding, m.presence, m.side, m.anatomy, m.severity, m.size_mm, m.count, m.change) for m in read(text)]
+    return list(map(attrgetter(*_PARTS), read(text)))
 
 
 def _is_clean(before: Sequence[_Fact], after: Sequence[_Fact], copy: FalseCopy) -> bool:

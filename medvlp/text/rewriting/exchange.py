@@ -18,11 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
 
-from medvlp.core.errors import ConfigError
 from medvlp.text.sentences import indefinite, sentence_spans
 
 if TYPE_CHECKING:
@@ -59,11 +58,8 @@ class Phrase:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Phrases by their first word, longest first."""
-
-    phrases: Mapping[str, tuple[Phrase, ...]]
+Table: TypeAlias = Mapping[str, tuple[Phrase, ...]]
+"""Phrases by their first word, longest first."""
 
 
 def reword(text: str, table: Table, generator: torch.Generator, *, rate: float = 0.5) -> str:
@@ -80,7 +76,7 @@ def reword(text: str, table: Table, generator: torch.Generator, *, rate: float =
 
     Example:
         >>> import torch
-        >>> table = Table({"ett": (Phrase(re.compile("ETT"), ("endotracheal tube",), None, None, None, None),)})
+        >>> table = {"ett": (Phrase(re.compile("ETT"), ("endotracheal tube",), None, None, None, None),)}
         >>> reword("An ETT is seen.", table, torch.Generator(), rate=1.0)
         'An endotracheal tube is seen.'
     """
@@ -110,7 +106,7 @@ def _found(text: str, table: Table) -> list[tuple[int, int, Phrase]]:
         start = token.start()
         if start < end or (start and (text[start - 1].isalnum() or text[start - 1] in "-/'")):
             continue
-        for phrase in table.phrases.get(token[0].lower(), ()):
+        for phrase in table.get(token[0].lower(), ()):
             match = phrase.pattern.match(text, start)
             if match is not None:
                 end = match.end()
@@ -153,56 +149,16 @@ def _with_article(before: str, phrase: str, *, capitals: bool) -> str:
 
 @cache
 def load_table(path: Path) -> Table:
-    """Read a table of phrases.
-
-    Raises:
-        ConfigError: if the file cannot be read, an entry has other keys or empty lists, or a phrase has two entries.
-    """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"The phrase table {path} cannot be read as YAML ({type(error).__name__}): mend or replace it."
-        ) from error
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"The phrase table {path} must be a list of entries: begin each one with '- same: [...]'.")
+    """Read a table of phrases."""
     found: dict[str, list[tuple[str, Phrase]]] = {}
-    seen: set[str] = set()
-    for entry in entries:
-        for phrase, others, contexts in _phrases_of(path, entry):
-            if phrase in seen:
-                raise ConfigError(f"The phrase table {path} has {phrase!r} in two entries: keep it in one.")
-            seen.add(phrase)
-            made = Phrase(_finder(phrase), others, *(contexts[name] for name in _CONTEXTS))
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+        contexts = [_context(entry[name], ahead="before" in name) if name in entry else None for name in _CONTEXTS]
+        for phrase in entry.get("same") or entry["from"]:
+            others = tuple(other for other in entry.get("same") or entry["to"] if other != phrase)
+            made = Phrase(_finder(phrase), others, *contexts)
             found.setdefault(_TOKEN.findall(phrase)[0].lower(), []).append((phrase, made))
     by_length = {word: sorted(pairs, key=lambda pair: len(pair[0]), reverse=True) for word, pairs in found.items()}
-    return Table({word: tuple(each for _, each in pairs) for word, pairs in by_length.items()})
-
-
-def _phrases_of(path: Path, entry: object) -> list[tuple[str, tuple[str, ...], dict[str, re.Pattern[str] | None]]]:
-    keys = set(entry) if isinstance(entry, dict) else set()
-    if not isinstance(entry, dict) or keys - set(_CONTEXTS) not in ({"same"}, {"from", "to"}):
-        raise ConfigError(
-            f"An entry of the phrase table {path} is {entry!r}: give it same, or from and to, and no keys but "
-            f"{', '.join(_CONTEXTS)}."
-        )
-    lists = {key: _texts(path, key, value) for key, value in entry.items()}
-    contexts = {name: _context(lists[name], ahead="before" in name) if name in lists else None for name in _CONTEXTS}
-    same = lists.get("same", ())
-    pairs = [(each, tuple(other for other in same if other != each)) for each in same]
-    pairs = pairs or [(each, lists["to"]) for each in lists["from"]]
-    if any(not others for _, others in pairs):
-        raise ConfigError(f"In the phrase table {path} {pairs[0][0]!r} stands alone: add a phrase of the same meaning.")
-    return [(phrase, others, contexts) for phrase, others in pairs]
-
-
-def _texts(path: Path, key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each.strip() for each in value):
-        raise ConfigError(
-            f"In the phrase table {path} {key} is {value!r}: it must be a list of texts; quote what YAML would read as "
-            f"something else (no, yes, numbers)."
-        )
-    return tuple(" ".join(each.split()) for each in value)
+    return {word: tuple(each for _, each in pairs) for word, pairs in by_length.items()}
 
 
 def _words(phrase: str) -> str:
