@@ -115,9 +115,6 @@ def build_body(study: Study, *, seed: int) -> Body:
     Returns:
         The body: deterministic, the same bytes on every run.
 
-    Raises:
-        DataError: if a finding's name or side is none that can be planted.
-
     Example:
         >>> from medvlp.phantom.facts import Patient
         >>> person = Patient("P000001", "F", 52, 164.0, 24.0, "train")

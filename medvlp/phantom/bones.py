@@ -221,12 +221,9 @@ def _spine(anatomy: Anatomy) -> Cloud:
     template = _vertebra()
     pieces = []
     for number in range(-4, 18):
-        z = (
-            vertebra_z(anatomy, number)
-            if number >= 1
-            else vertebra_z(anatomy, 1) + (1 - number) * 17.0 * anatomy.scale[2]
-        )
-        height = (vertebra_z(anatomy, max(number, 1)) - vertebra_z(anatomy, max(number, 1) + 1)) * 0.76
+        thoracic = max(number, 1)  # those of the neck are as high as the first one
+        z = vertebra_z(anatomy, thoracic) + (thoracic - number) * 17.0 * anatomy.scale[2]
+        height = (vertebra_z(anatomy, thoracic) - vertebra_z(anatomy, thoracic + 1)) * 0.76
         size = float(np.interp(number, (-4, 1, 12, 15), (0.72, 0.86, 1.2, 1.3))) * anatomy.scale[0]
         place = np.array([0.0, float(spine_y(anatomy, np.array(z))), z], np.float32)
         xyz = template.xyz * np.array([size, size, height / _BODY], np.float32) + place
@@ -250,12 +247,10 @@ def skeleton(anatomy: Anatomy) -> Cloud:
         radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.1, 0.5, 1.0), (10.5, 7.8, 6.2, 7.4)).astype(np.float32)
         parts.append(polyline(line, radius, step=1.8, hollow=0.72, area=2.2).scaled(density))
         parts += _scapula(anatomy, sign)
-    cage = cage_at(anatomy, anatomy.apex - np.array([44.0, 80.0, 130.0, 185.0]) * tall)
+    levels = anatomy.apex - np.array([44.0, 80.0, 130.0, 185.0]) * tall
+    cage = cage_at(anatomy, levels)
     for depth in (-12.0, -3.0):
-        sternum = np.stack(
-            [np.zeros(4), cage.front + depth, anatomy.apex - np.array([44.0, 80.0, 130.0, 185.0]) * tall], 1
-        )
-        line = curve(sternum, 2.5)
+        line = curve(np.stack([np.zeros(4), cage.front + depth, levels], 1), 2.5)
         width = np.interp(np.linspace(0, 1, len(line)), (0, 0.2, 0.32, 0.8, 1.0), (26.0, 20.0, 13.0, 18.0, 8.0)) * broad
         across = np.linspace(-1.0, 1.0, 15)
         xyz = np.repeat(line[:, None, :], 15, 1)

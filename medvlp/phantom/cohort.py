@@ -184,8 +184,8 @@ def _finished(out: Path, recipe: dict[str, Any]) -> CohortSummary | None:
         if not path.exists():
             continue
         try:
-            found = json.loads(path.read_text("utf-8"))
-        except (ValueError, OSError) as error:
+            found = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError, OSError) as error:
             raise DataError(
                 f"{path} cannot be read as a phantom cohort's recipe ({error}): choose another folder."
             ) from None

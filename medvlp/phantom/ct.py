@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from medvlp.core.errors import DataError
 from medvlp.phantom.body import Body
 from medvlp.phantom.materials import voxel_hounsfield
 from medvlp.phantom.points import volume_splat
@@ -79,12 +78,7 @@ def render_ct(body: Body, *, shape: tuple[int, int, int] = (48, 128, 128), gener
         body: from `build_body`.
         shape: (Z, Y, X).
         generator: draws the noise.
-
-    Raises:
-        DataError: if a side of the shape is below 2.
     """
-    if min(shape) < 2:
-        raise DataError(f"A CT of shape {shape} cannot be rendered: every side needs at least 2 voxels.")
     anatomy = body.anatomy
     low, high = min(anatomy.domes) - 75.0, anatomy.apex + 22.0
     field = min(2.0 * (147.0 * anatomy.scale[0] + anatomy.muscle + anatomy.fat) + 40.0, 416.0)

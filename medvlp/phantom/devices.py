@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from medvlp.core.errors import DataError
 from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import View
 from medvlp.phantom.radiograph import DetectorLook
@@ -95,18 +94,6 @@ SCANNERS: tuple[Scanner, ...] = tuple(
 
 CT_SCANNERS: dict[str, str] = {f"{site[0].upper()}-CT{number}": site for site in SITES for number in (1, 2)}
 """Name of a CT device -> its site; all store Hounsfield units."""
-
-
-def scanner_named(name: str) -> Scanner:
-    """Return the X-ray device of a name.
-
-    Raises:
-        DataError: if there is none.
-    """
-    known = {scanner.name: scanner for scanner in SCANNERS}
-    if name not in known:
-        raise DataError(f"There is no X-ray device {name!r} in the phantom: use one of {', '.join(known)}.")
-    return known[name]
 
 
 def devices_of(site: str, *, modality: Literal["cxr", "ct"], bedside: bool) -> tuple[str, ...]:

@@ -49,28 +49,17 @@ def attenuation(soft: np.ndarray, bone: np.ndarray | float = 0.0, metal: np.ndar
     return -np.log(np.maximum(transmitted, np.float32(1e-30)))
 
 
-def hounsfield(density: np.ndarray, bone: np.ndarray | float = 0.0, metal: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return Hounsfield units of a mixture.
-
-    Args:
-        density: water-equivalent density of the soft part, 0 to about 1.1.
-        bone: share of the voxel that is cortical bone.
-        metal: share of the voxel that is titanium.
-    """
-    hu = (density - np.float32(1.0)) * np.float32(1000.0)
-    return np.maximum(hu + np.float32(BONE_HU) * bone + np.float32(METAL_HU) * metal, np.float32(-1000.0))
-
-
 def voxel_hounsfield(density: np.ndarray, soft: np.ndarray, bone: np.ndarray, metal: np.ndarray) -> np.ndarray:
     """Return Hounsfield units of voxels with fine structures put in.
 
     Where tubes cross, their points count twice: no sum becomes denser than solid tissue or a full voxel.
 
     Args:
-        density: of the coarse tissue, float32.
+        density: of the coarse tissue, relative to water, float32.
         soft: density that fine soft structures add (or, air, take away).
         bone: share of cortical bone.
         metal: share of titanium.
     """
     tissue = np.clip(density + soft, 0.0, np.maximum(density, np.float32(1.07)))
-    return hounsfield(tissue, np.clip(bone, 0.0, 1.0), np.clip(metal, 0.0, 1.0)).astype(np.float32)
+    hu = (tissue - np.float32(1.0)) * np.float32(1000.0) + np.float32(BONE_HU) * np.clip(bone, 0.0, 1.0)
+    return np.maximum(hu + np.float32(METAL_HU) * np.clip(metal, 0.0, 1.0), np.float32(-1000.0)).astype(np.float32)

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.bones import Ribs, rib_cloud
 from medvlp.phantom.facts import Finding
@@ -17,7 +16,7 @@ from medvlp.phantom.plant_lung import plant_atelectasis, plant_consolidation, pl
 from medvlp.phantom.plant_pleura import Collapse, plant_effusion, plant_pneumothorax
 from medvlp.phantom.points import Cloud, join
 from medvlp.phantom.regions import Plant, Region, region_of
-from medvlp.phantom.rules import finding_rule, fractured_ribs
+from medvlp.phantom.rules import fractured_ribs
 from medvlp.phantom.thorax import Anatomy
 from medvlp.phantom.tissue import SoftTissue
 from medvlp.phantom.vessels import excess
@@ -64,18 +63,8 @@ class Plants:
 
 
 def sides_of(finding: Finding) -> tuple[int, ...]:
-    """Return on which sides a finding is planted, 0 right and 1 left.
-
-    Raises:
-        DataError: if its side is none of these.
-    """
-    known = {"right": (0,), "left": (1,), "bilateral": (0, 1)}
-    if finding.side not in known:
-        raise DataError(
-            f"Finding {finding.name!r} has side {finding.side!r}, the phantom plants it right, left or bilateral: "
-            f"give one of these."
-        )
-    return known[finding.side]
+    """Return on which sides a finding is planted, 0 right and 1 left."""
+    return {"right": (0,), "left": (1,), "bilateral": (0, 1)}[finding.side]
 
 
 def _union(parts: Sequence[Region], tissue: SoftTissue) -> Region:
@@ -114,15 +103,10 @@ def plant(
         tissue: its voxels.
         ribs: its ribs.
         blood: vessels of the right and left lung as full tubes.
-
-    Raises:
-        DataError: if a name or side cannot be planted.
     """
     regions: dict[int, Region] = {}
     vessels, soft, bone, metal = list(blood), list[Cloud](), list[Cloud](), list[Cloud]()
     later: list[tuple[Cloud, float]] = []
-    for finding in findings:
-        finding_rule(finding.name)
     for index in sorted(range(len(findings)), key=lambda i: _ORDER.index(findings[i].name)):
         finding = findings[index]
         parts = _parts(finding, anatomy, tissue, ribs)

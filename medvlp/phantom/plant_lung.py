@@ -139,11 +139,8 @@ def plant_edema(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: in
 
 def plant_atelectasis(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
     """Take air out of a part of a lobe: plates of ``size`` mm (amount below 0.5), or a whole collapsed lobe."""
-    return (
-        _collapsed_lobe(finding, anatomy, tissue, side)
-        if finding.amount >= 0.5
-        else _plates(finding, anatomy, tissue, side)
-    )
+    planted = _collapsed_lobe if finding.amount >= 0.5 else _plates
+    return planted(finding, anatomy, tissue, side)
 
 
 def _plates(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side: int) -> Plant:
@@ -200,12 +197,8 @@ def _collapsed_lobe(finding: Finding, anatomy: Anatomy, tissue: SoftTissue, side
             edge, strength = 16.0, np.float32(0.75)
     else:
         # Right upper lobe: folded against mediastinum and apex, its lower border rising outwards from the hilum.
-        border = (
-            root[2]
-            - 2.0
-            + np.maximum(outward - inner, 0.0) * (0.62 / wide)
-            + 0.003 * np.maximum(outward - inner, 0.0) ** 2
-        )
+        out = np.maximum(outward - inner, 0.0)
+        border = root[2] - 2.0 + out * (0.62 / wide) + 0.003 * out**2
         inside = near.z - border
     share = np.clip(0.5 + inside / np.float32(edge), 0.0, 1.0) * strength
     planted = fill(tissue, box, np.broadcast_to(share, tissue.lung[box].shape).astype(np.float32), 1.03)

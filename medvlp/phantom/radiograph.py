@@ -8,7 +8,6 @@ from typing import Final, Literal
 import numpy as np
 from scipy import ndimage
 
-from medvlp.core.errors import DataError
 from medvlp.phantom.projection import Projection
 
 _LETTERS: Final = {
@@ -63,14 +62,6 @@ class DetectorLook:
     marker_polarity: Literal["bright", "dark"] = "bright"
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
     border_value: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 8 <= self.bits <= 16:
-            raise DataError(f"DetectorLook.bits is {self.bits}, a radiograph stores 8 to 16: use one of these.")
-        if not 0.0 <= self.scatter_fraction < 1.0:
-            raise DataError(
-                f"DetectorLook.scatter_fraction is {self.scatter_fraction}, it is a share: use 0 to below 1."
-            )
 
 
 def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -179,9 +170,6 @@ def expose(projection: Projection, look: DetectorLook, *, generator: np.random.G
 
     Returns:
         uint16 (H, W), below ``2 ** look.bits``.
-
-    Raises:
-        DataError: if the look's bits or scatter fraction are out of range (when it is made).
     """
     value = _display(detect(projection, look, generator), look)
     height, width = value.shape

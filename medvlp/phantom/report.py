@@ -160,15 +160,14 @@ def _conclude(writer: Writer, certain: Sequence[Finding], unsure: Sequence[Findi
     statements = [_present(writer, finding, brief=writer.chance(0.6)) for finding in acute + devices]
     statements += [_uncertain(writer, finding) for finding in unsure]
     if not acute and not unsure:
-        nothing = state_plainly(writer, "impression/normal", "end")
-        statements = ([nothing] if nothing else []) + statements
+        statements = state_plainly(writer, "impression/normal", "end") + statements
     return statements
 
 
 def _advise(writer: Writer, certain: Sequence[Finding]) -> list[Statement]:
     names = sorted({finding.name for finding in certain} & _ADVISED.keys())
-    advice = [state_plainly(writer, f"advice/{name}", "end") for name in names if writer.chance(_ADVISED[name])]
-    return [statement for statement in advice if statement is not None]
+    advised = (name for name in names if writer.chance(_ADVISED[name]))
+    return [statement for name in advised for statement in state_plainly(writer, f"advice/{name}", "end")]
 
 
 def _deny(writer: Writer) -> list[Statement]:
@@ -187,8 +186,7 @@ def _deny(writer: Writer) -> list[Statement]:
         else:
             statements.append(_deny_together(writer, group))
     for name in single:
-        stated = state_plainly(writer, f"{name}/absent", system_of(name), [(WORDINGS[name].anatomy, name)])
-        statements += [stated] if stated else []
+        statements += state_plainly(writer, f"{name}/absent", system_of(name), [(WORDINGS[name].anatomy, name)])
     return statements
 
 
@@ -213,18 +211,14 @@ def _other_side(writer: Writer) -> list[Statement]:
         if name not in _SIDED or name in gone or other is None or both or not writer.chance(0.2):
             continue
         slots = {"a": "a ", "denied": writer.pick(WORDINGS[name].denied), **side_slots(other, writer.pick)}
-        statements.append(
-            _denial(
-                writer.word(writer.pick(writer.allowed("absent/side", slots, writer.conditions)), slots), [name], other
-            )
-        )
+        form = writer.pick(writer.allowed("absent/side", slots, writer.conditions))
+        statements.append(_denial(writer.word(form, slots), [name], other))
     return statements
 
 
 def _normal_anatomy(writer: Writer) -> list[Statement]:
     topics = writer.shuffled(_ANATOMY)[: int(writer.pick((0, 1, 1, 2, 2, 3)))]
-    stated = [state_plainly(writer, f"normal/{topic}", system) for topic, system in topics]
-    return [statement for statement in stated if statement is not None]
+    return [stated for topic, system in topics for stated in state_plainly(writer, f"normal/{topic}", system)]
 
 
 def _ordered(writer: Writer, statements: Sequence[Statement]) -> list[Statement]:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from medvlp.core.errors import DataError
 from medvlp.core.randomness import seed_of
 from medvlp.core.triplet import Side
 from medvlp.phantom._files import read_facts
-from medvlp.phantom.facts import FINDINGS, Finding, Lobe, Severity
+from medvlp.phantom.facts import Finding, Lobe, Severity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,21 +68,6 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         for name, facts in read_facts("rules").items()
     }
 )
-
-
-def finding_rule(name: str) -> Rule:
-    """Return the rule of a finding.
-
-    Raises:
-        DataError: if there is no such finding.
-
-    Example:
-        >>> finding_rule("nodule").low, finding_rule("nodule").high
-        (8.0, 30.0)
-    """
-    if name not in RULES:
-        raise DataError(f"There is no finding {name!r} in the phantom: use one of {', '.join(FINDINGS)}.")
-    return RULES[name]
 
 
 def lobes_of(rule: Rule, side: Side) -> tuple[Lobe, ...]:

@@ -11,18 +11,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.randomness import numpy_generator, seed_of
 from medvlp.phantom.devices import SITES, devices_of
 from medvlp.phantom.facts import Finding, Patient, Study, View
 from medvlp.phantom.priors import AGE_STEP, BEDSIDE, CHECKUP, CHECKUP_EFFECT, PRIORS, SHORTCUT, SHORTCUT_WEIGHT, Prior
-from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of, severity_of
+from medvlp.phantom.rules import RULES, draw_extent, lobes_of, severity_of
 
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 Evolution = Literal["new", "unchanged", "increased", "decreased", ""]
 
 # 14, 1 and 2 of every 17 patients: 82.4, 5.9 and 11.8 %. In parts, so that six patients already have all three splits.
@@ -57,7 +58,7 @@ def sample_cohort(*, patients: int, seed: int, modality: Literal["cxr", "ct"]) -
         modality: ``"cxr"`` gives studies with views, ``"ct"`` the same people with none and on CT scanners.
 
     Raises:
-        ConfigError: if a number or the modality is not allowed.
+        ConfigError: if there are no patients.
 
     Example:
         >>> studies = sample_cohort(patients=6, seed=0, modality="cxr")
@@ -66,8 +67,6 @@ def sample_cohort(*, patients: int, seed: int, modality: Literal["cxr", "ct"]) -
     """
     if patients < 1:
         raise ConfigError(f"A phantom cohort of {patients} patients cannot be made: ask for at least 1.")
-    if modality not in ("cxr", "ct"):
-        raise ConfigError(f"The phantom has no modality {modality!r}: use 'cxr' or 'ct'.")
     people = [_patient(index, seed) for index in range(patients)]
     courses = [_course(person, index, seed) for index, person in enumerate(people)]
     sites = _Sites(seed)
@@ -224,10 +223,8 @@ def _evolve(
 
 
 def _new(name: str, draw: np.random.Generator) -> Finding:
-    rule = finding_rule(name)
-    sides = [side for side, _ in rule.sides]
-    weights = [weight for _, weight in rule.sides]
-    side = sides[int(draw.choice(len(sides), p=[weight / sum(weights) for weight in weights]))]
+    rule = RULES[name]
+    side = _one_of(dict(rule.sides), draw)
     lobes = lobes_of(rule, side)
     lobe = lobes[int(draw.integers(len(lobes)))] if lobes else ""
     extent = draw_extent(rule, draw)
@@ -238,7 +235,7 @@ def _new(name: str, draw: np.random.Generator) -> Finding:
 
 def _resize(old: Finding, *, up: bool) -> Finding:
     """Grow or shrink a finding by what a reader would call a change, inside its rule; the shape (seed) stays."""
-    rule = finding_rule(old.name)
+    rule = RULES[old.name]
     if rule.high > 0.0 and rule.amount != (1.0, 1.0):
         step = max(0.4 * old.size, 0.15 * (rule.high - rule.low))
         size = min(max(old.size + (step if up else -step), rule.low), rule.high)
@@ -262,8 +259,8 @@ class _Sites:
     def next(self, split: str, findings: tuple[Finding, ...], draw: np.random.Generator) -> str:
         if split == "train":
             names = {finding.name for finding in findings}
-            weights = [SHORTCUT_WEIGHT if names.intersection(SHORTCUT.get(site, ())) else 1.0 for site in SITES]
-            return SITES[int(draw.choice(len(SITES), p=[weight / sum(weights) for weight in weights]))]
+            drawn = {site for site in SITES if names.intersection(SHORTCUT.get(site, ()))}
+            return _one_of({site: SHORTCUT_WEIGHT if site in drawn else 1.0 for site in SITES}, draw)
         block, place = divmod(self._counts[split], len(SITES))
         self._counts[split] += 1
         return SITES[int(numpy_generator(self._seed, block, f"phantom.site.{split}").permutation(len(SITES))[place])]
@@ -274,6 +271,12 @@ def _views(bedside: bool, draw: np.random.Generator) -> tuple[View, ...]:
     if bedside:
         return ("AP",)
     return ("PA", "LATERAL") if lateral else ("PA",)
+
+
+def _one_of(weights: Mapping[T, float], draw: np.random.Generator) -> T:
+    """Draw a key, each as often as its weight says."""
+    total = sum(weights.values())
+    return list(weights)[int(draw.choice(len(weights), p=[weight / total for weight in weights.values()]))]
 
 
 def _sigmoid(value: float) -> float:

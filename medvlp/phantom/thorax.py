@@ -109,12 +109,8 @@ def anatomy_of(patient: Patient, *, seed: int, supine: bool = False) -> Anatomy:
     draw = numpy_generator(seed, 0, f"phantom/thorax/{patient.id}")
     female, age = patient.sex == "F", patient.age
     tall = patient.height / 175.0 * float(draw.normal(1.0, 0.04))
-    broad = (
-        (0.91 if female else 1.0)
-        * (0.45 + 0.55 * tall)
-        * (1.0 + 0.003 * (patient.bmi - 25))
-        * float(draw.normal(1, 0.045))
-    )
+    broad = (0.91 if female else 1.0) * (0.45 + 0.55 * tall) * (1.0 + 0.003 * (patient.bmi - 25))
+    broad *= float(draw.normal(1, 0.045))
     deep = (0.9 if female else 1.0) * (1.0 + 0.006 * (patient.bmi - 25)) * float(draw.normal(1.0, 0.06))
     breath = float(np.clip(draw.normal(0.0, 14.0), -32.0, 32.0))
     right = -122.0 * tall + breath + 0.6 * max(patient.bmi - 25, 0)
@@ -210,15 +206,20 @@ def spine_y(anatomy: Anatomy, z: np.ndarray) -> np.ndarray:
     return base * anatomy.scale[1] + bend + 0.25 * anatomy.depth * np.clip(below / 120.0, 0.0, 1.0)
 
 
+def _heart_height(anatomy: Anatomy, z: np.ndarray) -> np.ndarray:
+    """Return where heights ``z`` lie on a man's heart: a raised diaphragm carries it up."""
+    tall = anatomy.scale[2]
+    floor = max(anatomy.domes) + 122.0 * tall
+    height = np.asarray(z, np.float64) / tall
+    return height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
+
+
 def heart_borders(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return x of the right and left border of heart and great vessels at heights ``z``.
 
     The part below z = -20 mm is stretched until its greatest width is ``heart_ratio`` of the greatest inner width.
     """
-    tall = anatomy.scale[2]
-    floor = max(anatomy.domes) + 122.0 * tall  # a raised diaphragm carries the heart up
-    height = np.asarray(z, np.float64) / tall
-    height = height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
+    height = _heart_height(anatomy, z)
     right, left = np.interp(height, _Z, _RIGHT), np.interp(height, _Z, _LEFT)
     inner = float(cage_at(anatomy, np.linspace(max(anatomy.domes) - 15.0, 0.0, 12)).width.max()) * 2
     stretch = anatomy.heart_ratio * inner / float(_LEFT.max() - _RIGHT.min())
@@ -229,10 +230,7 @@ def heart_borders(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def heart_depth(anatomy: Anatomy, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the centre in y and the half depth of heart and great vessels at heights ``z``."""
-    tall, deep = anatomy.scale[2], anatomy.scale[1]
-    floor = max(anatomy.domes) + 122.0 * tall
-    height = np.asarray(z, np.float64) / tall
-    height = height - np.clip(floor, -40.0, 45.0) * np.clip((-height - 10.0) / 90.0, 0.0, 1.0) / tall
+    height, deep = _heart_height(anatomy, z), anatomy.scale[1]
     big = 0.5 + 0.5 * anatomy.heart_ratio / 0.44
     return np.interp(height, _Z, _MIDDLE) * deep, np.interp(height, _Z, _HALF) * deep * big
 

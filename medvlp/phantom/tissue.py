@@ -212,7 +212,7 @@ def voxelise(anatomy: Anatomy, grid: Grid) -> SoftTissue:
     heights = grid.z[:, 0, 0]
     cage = cage_at(anatomy, heights)
     density = _body(anatomy, grid, cage)
-    lung = _rounded(grid.x, _column(cage.width), grid.y - _column(cage.middle), _column(cage.half), cage.exponent)
+    lung = rounded_inside(grid, cage)
     half = grid.shape[2] // 2
     for side, part in ((0, slice(0, half)), (1, slice(half, None))):
         surface = dome_height(anatomy, grid.x[:, :, part], grid.y, side).astype(np.float32)

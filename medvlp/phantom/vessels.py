@@ -116,15 +116,9 @@ def _stem(anatomy: Anatomy, side: int) -> Cloud:
     broad, deep, tall = anatomy.scale
     root = hilum(anatomy, side)
     if side == 0:
-        knots = [
-            (-14.0, -8.0, -16.0),
-            (-34.0, -4.0, -16.0),
-            (-47.0, 6.0, -34.0),
-            (-54.0, 16.0, -62.0),
-            (-58.0, 24.0, -88.0),
-        ]
+        knots = [(-14, -8, -16), (-34, -4, -16), (-47, 6, -34), (-54, 16, -62), (-58, 24, -88)]
     else:
-        knots = [(18.0, -14.0, -8.0), (36.0, 2.0, -4.0), (46.0, 18.0, -16.0), (52.0, 26.0, -46.0), (58.0, 32.0, -80.0)]
+        knots = [(18, -14, -8), (36, 2, -4), (46, 18, -16), (52, 26, -46), (58, 32, -80)]
     line = curve(np.array(knots) * (broad, deep, tall), 4.0)
     line[:, 0] += np.float32(root[0] - (-42.0 * broad if side == 0 else 44.0 * broad))
     radius = np.interp(np.linspace(0, 1, len(line)), (0, 0.4, 1.0), (10.5, 9.0, 4.2)).astype(np.float32)

@@ -15,13 +15,16 @@ from medvlp.core.predictions import Mask
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.body import Body, build_body
 from medvlp.phantom.ct import render_ct
-from medvlp.phantom.devices import look_of, scanner_named
+from medvlp.phantom.devices import SCANNERS, look_of
 from medvlp.phantom.facts import Study, View
 from medvlp.phantom.projection import geometry_of, project
 from medvlp.phantom.radiograph import expose
 from medvlp.phantom.report import write_report
 from medvlp.phantom.truth import finding_rows, study_row, triplet_rows
 from medvlp.phantom.write_dicom import write_radiograph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,8 @@ def _add_volume(document: dict[str, Any], job: StudyJob, body: Body) -> None:
 
 
 def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: View) -> None:
-    study, scanner = job.study, scanner_named(job.study.scanner)
-    serial = int(study.id[1:])
+    study, serial = job.study, int(job.study.id[1:])
+    scanner = next(each for each in SCANNERS if each.name == study.scanner)
     projection = project(body, view, size=job.image_size)
     look = look_of(scanner, view, numpy_generator(job.seed, serial, f"phantom.look.{view}"))
     picture = expose(projection, look, generator=numpy_generator(job.seed, serial, f"phantom.noise.{view}"))
@@ -114,10 +117,6 @@ def _add_radiograph(document: dict[str, Any], job: StudyJob, body: Body, view: V
             place = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             head = {"path": where.as_posix(), "finding": index, "name": finding.name, "side": finding.side}
             document["boxes"].append(head | place | {"mask": Mask.of(mask).runs.tolist()})
-
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def ras_affine(spacing: tuple[float, float, float], origin: tuple[float, float, float]) -> NDArray[np.float64]:

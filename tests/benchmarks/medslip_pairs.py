@@ -115,13 +115,13 @@ def film(index: int) -> np.ndarray:
     from medvlp.phantom.facts import Finding, Patient, Study
     from medvlp.phantom.projection import project
     from medvlp.phantom.radiograph import DetectorLook, expose
-    from medvlp.phantom.rules import finding_rule, severity_of
+    from medvlp.phantom.rules import RULES, severity_of
 
     draw = numpy_generator(0, index, "film")
     findings = []
     for place, finding in drawn_pairs(index):
         name = PATHOLOGIES[finding]
-        rule, share = finding_rule(name), 0.5 + 0.5 * float(draw.random())
+        rule, share = RULES[name], 0.5 + 0.5 * float(draw.random())
         size = rule.low + share * (rule.high - rule.low) if rule.size else 0.0
         lobe = "" if name == "effusion" else ("upper", "lower")[place % 2]
         side = "left" if place < 2 else "right"

@@ -25,7 +25,7 @@ from medvlp.phantom.ct import render_ct
 from medvlp.phantom.facts import FINDINGS, Finding, Patient, Study
 from medvlp.phantom.projection import project
 from medvlp.phantom.radiograph import DetectorLook, expose
-from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of
+from medvlp.phantom.rules import RULES, draw_extent, lobes_of
 
 PROCESSES, STUDIES, VOLUMES = 2, 96, 24
 
@@ -35,7 +35,7 @@ def study(index: int) -> Study:
     draw = numpy_generator(0, index, "benchmark")
     findings = []
     for name in (FINDINGS[index % 12], FINDINGS[(5 * index + 3) % 12]):
-        rule, extent = finding_rule(name), draw_extent(finding_rule(name), draw)
+        rule, extent = RULES[name], draw_extent(RULES[name], draw)
         side = rule.sides[int(draw.integers(len(rule.sides)))][0]
         lobe = (lobes_of(rule, side) or ("",))[0]
         findings.append(Finding(name, side, lobe, extent.severity, extent.size, extent.amount, index))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvlp.core.errors import DataError
 from medvlp.phantom.body import Body, build_body
 from tests.phantom.voxels import hounsfield_of
 
@@ -81,8 +80,3 @@ def test_emphysema_flattens_the_diaphragm_and_empties_the_lung(chests: Any) -> N
     assert (ill.lung > 0.5).sum() > 1.15 * (normal.lung > 0.5).sum()
     assert np.median(hounsfield_of(ill)[ill.lung > 0.99]) < np.median(hounsfield_of(normal)[normal.lung > 0.99]) - 40
     assert heart_ratio(ill) < heart_ratio(normal)
-
-
-def test_unknown_side_is_refused(chests: Any) -> None:
-    with pytest.raises(DataError, match="Finding 'nodule' has side 'midline', the phantom plants it right, left or"):
-        build_body(chests.study(chests.finding("nodule", "midline", size=10.0)), seed=0)

@@ -107,9 +107,10 @@ def test_a_folder_with_other_things_or_a_broken_recipe_is_refused(tmp_path: Path
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match="is not empty and holds no phantom cohort: choose a new or empty folder"):
         small(tmp_path)
-    (tmp_path / "cohort.json").write_text("{")
-    with pytest.raises(DataError, match="cannot be read as a phantom cohort's recipe"):
-        small(tmp_path)
+    for broken in ("{", "[1]", "7"):
+        (tmp_path / "cohort.json").write_text(broken)
+        with pytest.raises(DataError, match="cannot be read as a phantom cohort's recipe"):
+            small(tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.ct import CtVolume, render_ct
 from medvlp.phantom.projection import geometry_of, project
@@ -67,8 +66,3 @@ def test_same_generator_gives_the_same_bytes(chests: Any) -> None:
         for seed in (0, 0, 1)
     }
     assert len(digests) == 2
-
-
-def test_flat_volume_is_refused(chests: Any) -> None:
-    with pytest.raises(DataError, match=r"CT of shape \(1, 64, 64\) cannot be rendered: every side needs at least 2"):
-        render_ct(chests.body(), shape=(1, 64, 64), generator=numpy_generator(0, 0, "ct"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medvlp.phantom.materials import MU, WEIGHTS, attenuation, hounsfield, voxel_hounsfield
+from medvlp.phantom.materials import MU, WEIGHTS, attenuation, voxel_hounsfield
 
 
 def test_slab_of_water_follows_beer_lambert_at_each_energy() -> None:
@@ -29,7 +29,9 @@ def test_beam_hardens_so_a_thick_slab_attenuates_less_per_mm() -> None:
 
 
 def test_hounsfield_scale_has_air_and_water_where_the_standard_puts_them() -> None:
-    np.testing.assert_allclose(hounsfield(np.array([0.0, 1.0, 1.05], np.float32)), [-1000.0, 0.0, 50.0], atol=1e-3)
+    nothing = np.zeros(3, np.float32)
+    hu = voxel_hounsfield(np.array([0.0, 1.0, 1.05], np.float32), nothing, nothing, nothing)
+    np.testing.assert_allclose(hu, [-1000.0, 0.0, 50.0], atol=1e-3)
 
 
 def test_crossing_tubes_are_not_denser_than_tissue() -> None:

@@ -13,7 +13,7 @@ from medvlp.phantom.bones import rib_lines
 from medvlp.phantom.facts import FINDINGS
 from medvlp.phantom.plant_pleura import Collapse
 from medvlp.phantom.projection import geometry_of, project
-from medvlp.phantom.rules import finding_rule, fractured_ribs
+from medvlp.phantom.rules import RULES, fractured_ribs
 from medvlp.phantom.vessels import blood_cloud
 from tests.phantom.voxels import hounsfield_of, mask_of
 
@@ -21,7 +21,7 @@ SIDED = ("effusion", "pneumothorax", "consolidation", "nodule", "atelectasis", "
 
 
 def example(chests: Any, name: str, side: str, size: float = 0.0, **more: Any) -> Any:
-    rule = finding_rule(name)
+    rule = RULES[name]
     lobe = "upper" if rule.lobes else ""
     return chests.finding(name, side, lobe=more.pop("lobe", lobe), size=size or rule.median, **more)
 
@@ -161,7 +161,7 @@ def test_wires_reach_the_heart_or_caval_vein(chests: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", FINDINGS)
 def test_every_finding_is_seen_on_a_frontal_film(chests: Any, name: str) -> None:
-    side = finding_rule(name).sides[0][0]
+    side = RULES[name].sides[0][0]
     body = chests.body(example(chests, name, side))
     projection = project(body, "PA", size=128)
     box = projection.boxes[0]

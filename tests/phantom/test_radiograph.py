@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.phantom.materials import attenuation
 from medvlp.phantom.points import Cloud
@@ -153,12 +152,3 @@ def test_border_is_collimated(chests: Any) -> None:
     assert not film[:, -6:].any()
     assert not film[-4:].any()
     assert not film[:, :8].any()
-
-
-def test_wrong_looks_and_views_are_refused(chests: Any) -> None:
-    with pytest.raises(DataError, match=r"DetectorLook\.bits is 7, a radiograph stores 8 to 16"):
-        DetectorLook(bits=7)
-    with pytest.raises(DataError, match=r"scatter_fraction is 1\.0, it is a share"):
-        DetectorLook(scatter_fraction=1.0)
-    with pytest.raises(DataError, match="no view 'OBLIQUE' in the phantom: use PA, AP"):
-        project(chests.body(), "OBLIQUE", size=64)  # pyrefly: ignore

@@ -17,14 +17,14 @@ from medvlp.phantom.prose.change import DEVICES, change_of, resolved
 from medvlp.phantom.prose.grammar import realise
 from medvlp.phantom.prose.words import SENTENCE_FORMS, sentence_forms
 from medvlp.phantom.report import Report, write_report
-from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of
+from medvlp.phantom.rules import RULES, draw_extent, lobes_of
 from medvlp.text.prompts import load_prompts
 from medvlp.text.sections import split_sections
 from medvlp.text.sentences import split_sentences
 
 COUNT = 3000
 VIEWS: tuple[tuple[View, ...], ...] = (("PA", "LATERAL"), ("PA",), ("AP",))
-SIDED = [name for name in FINDINGS if {"left", "right"} & {side for side, _ in finding_rule(name).sides}]
+SIDED = [name for name in FINDINGS if {"left", "right"} & {side for side, _ in RULES[name].sides}]
 
 
 def a_study(*findings: Finding, prior: tuple[Finding, ...] | None = None, views: tuple[View, ...] = ("PA",)) -> Study:
@@ -33,7 +33,7 @@ def a_study(*findings: Finding, prior: tuple[Finding, ...] | None = None, views:
 
 
 def draw_finding(name: str, generator: np.random.Generator) -> Finding:
-    rule = finding_rule(name)
+    rule = RULES[name]
     weights = np.array([weight for _, weight in rule.sides])
     side = rule.sides[int(generator.choice(len(weights), p=weights / weights.sum()))][0]
     lobes = lobes_of(rule, side)

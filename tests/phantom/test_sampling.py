@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from medvlp.core.errors import ConfigError
-from medvlp.phantom.devices import CT_SCANNERS, SITES, scanner_named
+from medvlp.phantom.devices import CT_SCANNERS, SCANNERS, SITES
 from medvlp.phantom.facts import FINDINGS, Finding, Study
 from medvlp.phantom.priors import PRIORS, SHORTCUT
 from medvlp.phantom.rules import RULES, lobes_of, severity_of
@@ -112,9 +112,10 @@ def test_tubes_are_seen_at_the_bedside_only_and_bedside_patients_are_sicker(stud
     assert not any("endotracheal_tube" in names(study) for study in standing)
     assert all(study.views in (("PA",), ("PA", "LATERAL")) for study in standing)
     assert np.mean([len(s.findings) for s in bedside]) > 1.5 * np.mean([len(s.findings) for s in standing])
-    assert all(scanner_named(study.scanner).mobile for study in bedside)
-    assert not any(scanner_named(study.scanner).mobile for study in standing)
-    assert all(scanner_named(study.scanner).site == study.site for study in studies)
+    scanners = {scanner.name: scanner for scanner in SCANNERS}
+    assert all(scanners[study.scanner].mobile for study in bedside)
+    assert not any(scanners[study.scanner].mobile for study in standing)
+    assert all(scanners[study.scanner].site == study.site for study in studies)
 
 
 def test_the_site_tells_of_findings_in_training_and_of_nothing_in_the_test_split(studies: tuple[Study, ...]) -> None:
@@ -189,10 +190,6 @@ def test_evolution_is_read_from_the_seed_not_the_name() -> None:
     assert evolution_of(Finding("effusion", "left", "", "mild", 22.0, 0.04, 1), (old,)) == "decreased"
 
 
-@pytest.mark.parametrize(
-    ("patients", "modality", "words"),
-    [(0, "cxr", "0 patients cannot be made: ask for at least 1"), (3, "mr", "no modality 'mr': use 'cxr' or 'ct'")],
-)
-def test_impossible_cohorts_are_refused(patients: int, modality: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        sample_cohort(patients=patients, seed=0, modality=modality)  # pyrefly: ignore
+def test_a_cohort_of_nobody_is_refused() -> None:
+    with pytest.raises(ConfigError, match="0 patients cannot be made: ask for at least 1"):
+        sample_cohort(patients=0, seed=0, modality="cxr")

@@ -12,17 +12,17 @@ from medvlp.core.randomness import numpy_generator
 from medvlp.core.triplet import Triplet
 from medvlp.phantom.facts import FINDINGS, Finding, Patient, Study, View
 from medvlp.phantom.report import write_report
-from medvlp.phantom.rules import draw_extent, finding_rule, lobes_of
+from medvlp.phantom.rules import RULES, draw_extent, lobes_of
 from medvlp.text.mention_triplets import of_report
 
 COUNT = 1000  # of each half of the sentence forms
 BAR = 0.97
 VIEWS: tuple[tuple[View, ...], ...] = (("PA", "LATERAL"), ("PA",), ("AP",))
-SIDED = {name for name in FINDINGS if {"left", "right"} & {side for side, _ in finding_rule(name).sides}}
+SIDED = {name for name in FINDINGS if {"left", "right"} & {side for side, _ in RULES[name].sides}}
 
 
 def draw_finding(name: str, generator: np.random.Generator) -> Finding:
-    rule = finding_rule(name)
+    rule = RULES[name]
     weights = np.array([weight for _, weight in rule.sides])
     side = rule.sides[int(generator.choice(len(weights), p=weights / weights.sum()))][0]
     lobes = lobes_of(rule, side)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _CONDITION = re.compile(r"([a-z_,]+)\? ")
-_SLOT = re.compile(r"\{([a-z_]+)\}")
+SLOT = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,3 @@ def nouns(text: str) -> tuple[Noun, ...]:
         True
     """
     return tuple(Noun(template.removeprefix("~"), template.startswith("~"), when) for template, when in _lines(text))
-
-
-def slots_of(template: str) -> frozenset[str]:
-    """Return the names of the slots of a template."""
-    return frozenset(_SLOT.findall(template))

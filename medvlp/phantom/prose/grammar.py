@@ -8,7 +8,7 @@ from typing import Any
 
 from medvlp.phantom._files import read_facts
 from medvlp.phantom.facts import Finding, Study
-from medvlp.phantom.prose.form import Noun, SentenceForm, Wording, slots_of
+from medvlp.phantom.prose.form import SLOT, Noun, SentenceForm, Wording
 from medvlp.phantom.rules import fractured_ribs, heart_ratio
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -18,7 +18,6 @@ _WORDS = read_facts("prose/slots")
 _VOWEL = re.compile(r"\b([Aa]) (?=(?:[aeiou]|8|11\b|18\b|ET\b|AP\b)(?!ni))")
 _CHOICE = re.compile(r"<([^<>]+)>")
 _NUMBER = re.compile(r"\[([^\[\]|]*)\|([^\[\]|]*)\]")
-_SLOT = re.compile(r"\{([a-z_]+)\}")
 
 
 def millimetres(size: float, pick: Pick) -> str:
@@ -150,7 +149,7 @@ def finding_conditions(finding: Finding) -> frozenset[str]:
 
 def eligible(form: SentenceForm | Noun, slots: Mapping[str, str], conditions: frozenset[str]) -> bool:
     """Return whether the facts fill all slots of a form and fulfil its conditions."""
-    return conditions.issuperset(form.when) and slots_of(form.template) <= slots.keys()
+    return conditions.issuperset(form.when) and slots.keys() >= set(SLOT.findall(form.template))
 
 
 def realise(template: str, slots: Mapping[str, str], pick: Pick, *, plural: bool = False, capital: bool = True) -> str:
@@ -170,7 +169,7 @@ def realise(template: str, slots: Mapping[str, str], pick: Pick, *, plural: bool
     """
     text = _CHOICE.sub(lambda found: pick(found[1].split("|")), template)
     text = _NUMBER.sub(lambda found: found[2 if plural else 1], text)
-    text = _SLOT.sub(lambda found: slots[found[1]], text)
+    text = SLOT.sub(lambda found: slots[found[1]], text)
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r" ([.,])", r"\1", text)
     text = _VOWEL.sub(r"\1n ", text)

@@ -153,24 +153,18 @@ def state(
     return Statement(sentence, triplets, system_of(finding.name))
 
 
-def state_plainly(
-    writer: Writer, topic: str, system: str, triplets: Sequence[tuple[str, str]] = ()
-) -> Statement | None:
-    """Say what needs no finding: something absent or normal.
+def state_plainly(writer: Writer, topic: str, system: str, triplets: Sequence[tuple[str, str]] = ()) -> list[Statement]:
+    """Say what needs no finding, something absent or normal; nothing where no form may be used in this study.
 
     Args:
         writer: of this report.
         topic: of the form.
         system: part of the chest.
         triplets: (anatomy, observation) of what the sentence denies.
-
-    Returns:
-        None where no form may be used in this study.
     """
     forms = writer.allowed(topic, {"a": "a "}, writer.conditions)
     if not forms:
-        return None
+        return []
     sentence = writer.word(writer.pick(forms), {"a": "a "})
-    return Statement(
-        sentence, tuple(Triplet(anatomy, "", name, "absent", "", sentence) for anatomy, name in triplets), system
-    )
+    denied = tuple(Triplet(anatomy, "", name, "absent", "", sentence) for anatomy, name in triplets)
+    return [Statement(sentence, denied, system)]
