@@ -147,10 +147,10 @@ def fill(
         model = schema(folder, name)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    kept = ("name", *beside)
-    if own := [key for key in kept if key in model.model_fields]:  # never given it, it would keep its default
+    reserved = ("name", *beside)
+    if own := [key for key in reserved if key in model.model_fields]:  # never given it, it would keep its default
         raise ConfigError(f"{where}: {name!r} has an option `{own[0]}` of its own: call it otherwise.")
-    options = {key: value for key, value in spec.items() if key not in kept}
+    options = {key: value for key, value in spec.items() if key not in reserved}
     try:
         return {"name": name, **model.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:

@@ -44,7 +44,7 @@ class Term:
 
     def value(self) -> Tensor:
         """Return sum / count of this term alone; 0 where the count is 0."""
-        return self.sum / self.count if float(self.count) != 0 else self.sum * 0
+        return self.sum / self.count if float(self.count) != 0 else (self.sum * 0).nan_to_num()
 
     def times(self, factor: float) -> Term:
         """Return the term of a value so many times as large."""

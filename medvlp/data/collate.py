@@ -149,3 +149,6 @@ def _refuse_unlike(name: str, tensors: list[Tensor], first: int) -> None:
             f"The field {name!r} has values of different shapes in one batch ({shapes[0]} and {shapes[1]}): "
             "let a view bring them to one size."
         )
+    odd = [t.dtype for t in tensors if t.dtype != torch.float32]
+    if odd and parse_field(name).kind in ("image", "stack"):
+        raise DataError(f"The field {name!r} holds {odd[0]}: let the view that makes it give float32 in [0, 1].")

@@ -7,11 +7,11 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from medvlp.answers.asking.declared import Declared, declare
 from medvlp.config.components import weight_of
@@ -20,7 +20,7 @@ from medvlp.core import collectives
 from medvlp.core.errors import ConfigError, DataError, UserError, did_you_mean
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
-from medvlp.core.protocols import HeadSpec, Model, Objective, State
+from medvlp.core.protocols import HeadSpec, Model, Objective, State, Teacher
 from medvlp.core.registry import build, fill
 from medvlp.core.resources import resource_folder
 from medvlp.core.schedules import Number
@@ -174,10 +174,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
     if config.init_from is not None and (done := load_described(config.init_from)["model"].get("surgery")):
         operate(model, done, where=f"init_from {config.init_from}: surgery")  # heads and needs are of what it left
     given: dict[str, object] = {"model": model, "vocab_size": tokenizer.vocab_size if tokenizer else 0}
-    states: dict[str, State] = {
-        name: build("state", spec, where=f"states.{name}", given={**given, "name": name})
-        for name, spec in config.states.items()
-    }
+    states = {name: _state(name, spec, given) for name, spec in config.states.items()}
     with seeded(config.seed, "objectives"):  # a score may have weights
         objectives, weights = build_objectives(config.phases, given)
     specs: list[Mapping[str, object]] = []
@@ -202,7 +199,7 @@ def build_parts(config: RunConfig, tokenizer: Tokenizer | None, fields: Sequence
             refreshed.add(refresh.state)
         check_refreshed(phase, states, refreshed, where=f"phases[{i}]")
         check_followed(sampler_of(config, config.phases[i]), states, refreshed, where=f"phases[{i}]")
-        heads: dict[str, HeadSpec] = {name: spec for part in phase.values() for name, spec in part.heads().items()}
+        heads = _heads_of(phase, where=f"phases[{i}]")
         plan = make_plan(phase, states)
         passes = [states[refresh.state].refresh_needs() for refresh in config.phases[i].refresh]
         # What the phase's patches give may be needed; training puts them in place again when the phase begins.
@@ -276,10 +273,47 @@ def _objective(options: Mapping[str, object], where: str, given: Mapping[str, ob
         raise ConfigError(f"{where}: {options['name']!r} makes no Objective: derive its class from that.")
     if made.scope not in ("batch", "sample"):
         raise ConfigError(f"{where}: the scope of {options['name']!r} is {made.scope!r}: make it 'batch' or 'sample'.")
-    needs = made.needs()
-    if not isinstance(needs, Collection) or not all(isinstance(key, Key) for key in needs):
-        raise ConfigError(f"{where}: {options['name']!r} needs {needs!r}, no keys: let needs() return keys(...).")
+    _refuse_no_keys(made.needs(), options, where)
     return made
+
+
+def _state(name: str, spec: Mapping[str, object], given: Mapping[str, object]) -> State:
+    """Build a state, and refuse what the engine could not ask, or not save."""
+    where = f"states.{name}"
+    made = build("state", spec, where=where, given={**given, "name": name})
+    if not isinstance(made, State):
+        raise ConfigError(f"{where}: {spec['name']!r} makes no State: derive its class from that.")
+    for needs in (made.needs(), made.refresh_needs()):
+        _refuse_no_keys(needs, spec, where)
+    if not isinstance(made, Teacher):  # which is bound to the model later
+        saved = made.state_dict()
+        if not isinstance(saved, Mapping) or not all(isinstance(each, Tensor) for each in saved.values()):
+            raise ConfigError(f"{where}: {spec['name']!r} cannot be saved: let state_dict() return {{name: tensor}}.")
+    return made
+
+
+def _refuse_no_keys(needs: object, spec: Mapping[str, object], where: str) -> None:
+    if not isinstance(needs, Collection) or not all(isinstance(key, Key) for key in needs):
+        raise ConfigError(f"{where}: {spec['name']!r} needs {needs!r}, no keys: let needs() return keys(...).")
+
+
+def _heads_of(phase: Mapping[str, Objective], *, where: str) -> dict[str, HeadSpec]:
+    """Return the heads that the objectives of a phase declare; one that two declare differently is refused."""
+    found: dict[str, HeadSpec] = {}
+    for who, objective in phase.items():
+        for name, spec in objective.heads().items():
+            first = found.setdefault(name, spec)
+            one, other = (
+                fill("models/heads", {"name": each.name, **each.options}, where=f"head {name}")
+                for each in (first, spec)
+            )
+            if one != other or (first.twins, first.weights) != (spec.twins, spec.weights):
+                raise ConfigError(
+                    f"{where}: objective {who!r} declares the head {name!r} as {other}, and another as {one}: give "
+                    "both the same options, or one of the heads another name."
+                )
+            found[name] = replace(first, keep=first.keep or spec.keep)
+    return found
 
 
 def build_phases(

@@ -26,6 +26,7 @@ def test_a_count_of_zero_gives_zero_with_zero_gradient():
     assert term.value().item() == 0
     assert rows.grad is not None
     assert rows.grad.tolist() == [0, 0]
+    assert Term(torch.tensor(float("nan")), torch.tensor(0.0)).value().item() == 0
 
 
 def test_the_count_carries_no_gradient():

@@ -9,7 +9,7 @@ from medvlp.data.collate import collate
 
 
 def image(value: float, size: int = 2) -> torch.Tensor:
-    return torch.full((1, size, size), value)
+    return torch.full((1, size, size), float(value))
 
 
 def test_missing_image_and_text_are_no_row_and_owners_say_whose_rows_there_are() -> None:
