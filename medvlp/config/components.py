@@ -93,7 +93,8 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
         except ConfigError as error:
             faults.append(str(error))
             return dict(spec)
-        return {**checked, **{key: spec[key] for key in beside if key in spec}}
+        own = {"weight": 1.0} if "weight" in beside else {}
+        return {**checked, **own, **{key: spec[key] for key in beside if key in spec}}
 
     def found(path: str) -> Iterator[tuple[Any, Any, str]]:
         for node, key, at in _found(tree, path.split("."), ()):

@@ -52,6 +52,9 @@ def recipe_of(config: RunConfig) -> str:
     for phase in tree["phases"]:
         if phase["sampler"] is None:
             phase.pop("sampler")
+        for objective in phase["objectives"]:
+            if objective["weight"] == 1:
+                objective.pop("weight")
     for each in (tree, *tree["phases"]):
         if each["optimiser"] and not each["optimiser"]["options"]:
             each["optimiser"].pop("options")

@@ -142,6 +142,18 @@ def test_a_component_may_be_given_by_its_name_alone_wherever_one_stands() -> Non
         full_tree(check_config(plain | {"model": "dual"}, source=""))
 
 
+def test_the_full_tree_has_the_weight_of_every_objective_and_that_of_1_is_the_recipe_without() -> None:
+    tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    own = [
+        {"until": 64, "objectives": [{"name": "clip", **weight}]} for weight in ({}, {"weight": 1.0}, {"weight": 2.0})
+    ]
+    configs = [check_config(tree | {"phases": [phase]}, source="") for phase in own]
+    filled: list[Any] = [full_tree(config) for config in configs]
+    assert [each["phases"][0]["objectives"][0]["weight"] for each in filled] == [1, 1, 2]
+    assert recipe_of(configs[0]) == recipe_of(configs[1]) != recipe_of(configs[2])
+    assert recipe_of(check_config(filled[0], source="")) == recipe_of(configs[0])
+
+
 def test_a_text_tower_that_names_another_tokenizer_than_the_run_has_is_refused() -> None:
     tree = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
     tree["model"] = {**tree["model"], "text": {**tree["model"]["text"], "tokenizer": "transformers"}}
