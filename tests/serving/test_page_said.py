@@ -207,7 +207,10 @@ def test_a_mask_that_beat_no_control_is_closed_and_the_others_are_not(page, squa
     assert shown.locator("button", has_text="square").is_visible()
     assert not shown.locator("button", has_text="corner").is_visible()
     shown.locator("summary", has_text="corner: Not shown to be better than one training mask a finding").click()
-    assert shown.locator("button", has_text="corner").is_visible()
+    shown.locator("button", has_text="corner").click()
+    page.locator(".pane[data-boxes='1']").wait_for()
+    shown.locator("summary", has_text="corner: Not shown").click()
+    page.locator(".pane[data-boxes='0']").wait_for()  # nothing is over the picture that nobody could take off
 
 
 def test_a_question_is_shown_as_text_and_its_reply_unsigned_beside_what_it_is_worth(page, squares):

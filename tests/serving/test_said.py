@@ -18,6 +18,7 @@ from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import VisionLanguageModel
 from medvlp.answers.boxes import Boxes
 from medvlp.answers.report import Report
+from medvlp.answers.segmentation import Segmentation
 from medvlp.core.errors import UserError
 from medvlp.core.predictions import Mask
 from medvlp.evaluation.detection import CaseBoxes, ap_rows
@@ -209,6 +210,19 @@ def test_a_mask_whose_finding_nobody_judged_is_not_handed_out(drawing: Path, squ
         (entry,) = reader.findings(reader.prepare(squares / "71.png"))["said"]
         assert found == (entry["places"] and [len(each["boxes"]) for each in entry["places"]])
         assert json.dumps(entry).count("runs") == (found is not None)
+
+
+def test_masks_of_volumes_and_empty_ones_are_words() -> None:
+    """The page lays one picture over another: a volume's mask is told and not drawn."""
+    row = {**_ROW, "metric": "dice"}
+    kept = {**_MEASURED, "rows": [row], "over": [], "labels": {"liver": row, "lung": row}, "data": {"synthetic": False}}
+    masks = {"liver": {"pixels": 5, "shape": [2, 3, 4]}, "lung": {"pixels": 0, "shape": [2, 2], "runs": [4]}}
+    stored = [StoredAnswer("drawn", "segmentation", measured=kept)]
+    (entry,) = said_of({"masks": masks}, {"drawn": Segmentation(labels=["liver", "lung"])}, stored)
+    assert [(each["words"], each["boxes"], each["hit"]) for each in entry["places"]] == [
+        (["liver"], [], "of a volume: medvlp predict --out writes it"),
+        (["lung"], [], "nothing drawn"),
+    ]
 
 
 @pytest.mark.parametrize("orientation", [["R", "F"], ["L", "H"], ["F", "L"]])

@@ -17,7 +17,7 @@ export function saidOf(told, on) {
       h("h2", {}, each.title, draft ? h("span", { className: "fine" }, ` · ${unsigned}`) : ""));
     if (each.why) made.append(h("p", { className: "fine" }, each.why));
     else {
-      made.append(...(doubted ? [h("details", {}, h("summary", {}, "Show it all the same"), ...say)] : say).filter(Boolean));
+      made.append(...(doubted ? [closed("Show it all the same", "", ...say.filter(Boolean))] : say).filter(Boolean));
       made.querySelector("details")?.before(...each.over.filter(({ beaten }) => !beaten).map(({ sentence }) => h("p", { className: "doubted" }, sentence)));
       made.append(h("p", { className: "fine" }, [each.measured, ...each.over.filter(({ beaten }) => beaten).map(({ sentence }) => sentence)].join(" ")),
         h("details", { open: Boolean(on.unsigned) }, h("summary", {}, "All that was measured"), h("dl", {}, ...each.rows.flatMap(({ name, value }) => [h("dt", {}, name), h("dd", {}, value)]))));
@@ -25,6 +25,12 @@ export function saidOf(told, on) {
     made.dataset.answer = each.answer;
     return made;
   });
+}
+
+/** What is shown when it is asked for; closed again, it takes what it drew off the picture. */
+function closed(summary, className, ...what) {
+  const off = ({ target }) => { if (!target.open) target.querySelector("[aria-pressed=true]")?.click(); };
+  return h("details", { ontoggle: off }, h("summary", { className }, summary), ...what);
 }
 
 function draftOf(written, unsigned, on) {
@@ -51,7 +57,7 @@ function placesOf(places, doubted, on) {
       say.textContent = off ? "" : drawn ? each.boxes.map(({ finding, runs, hit }) => `${runs ? "Mask" : "Box"} of ${words(finding)} drawn. ${hit}.`).join(" ") : "It is of the first image: leaf back to see it.";
     } }, name);
     const doubts = doubted ? [] : (each.over ?? []).filter(({ beaten }) => !beaten).map(({ sentence }) => sentence);
-    return h("li", {}, ...(doubts.length ? [h("details", {}, h("summary", { className: "doubted" }, `${name}: ${doubts.join(" ")}`), button, " ", beside)] : [button, beside]));
+    return h("li", {}, ...(doubts.length ? [closed(`${name}: ${doubts.join(" ")}`, "doubted", button, " ", beside)] : [button, beside]));
   });
   const list = h("ul", { className: "places" }, ...rows);
   return h("div", {}, list, h("p", { className: "fine" }, !places.length ? "It names nothing in this picture." : places[0].hit ? "Dice is 1 where a mask is the drawn one, 0 where they share nothing." : "Surest first, whether there or not: the numbers order them and are no probabilities."), say);
