@@ -106,6 +106,10 @@ def main() -> None:
     # Read by OpenMP when torch is loaded: threads that wait sleep, for a quarter less of the processors' time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _leave_on_signals()
+    # What a scheduler closed leads nowhere: a file that is opened would take its number, and a helper process lose it.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 (of a scheduler that closed it)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does: no name ends what is done

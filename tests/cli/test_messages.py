@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pydicom
 import pytest
 
 from medvlp.core.console import show_messages, silent
@@ -171,3 +172,18 @@ def test_a_scheduler_that_closed_the_streams_gets_the_table(tmp_path: Path) -> N
     command = f"{sys.executable} -m medvlp data label reports.csv --vocabulary nih14 --out l.csv <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
     assert len((tmp_path / "l.csv").read_text().splitlines()) == 2
+
+
+def test_a_scheduler_that_closed_the_streams_has_compressed_pixels_read(
+    tiny_cohort: CohortSummary, tmp_path: Path
+) -> None:
+    """Their helper process was given files by numbers that are those of the streams: each film was called cut off."""
+    films = sorted(tiny_cohort.root.rglob("*.dcm"))
+    film = next(path for path in films if pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_compressed)
+    words = f"{sys.executable} -m medvlp inspect {shlex.quote(str(film))} --png"
+    for name, streams in (("open", ""), ("closed", "<&- >&- 2>&-")):
+        ran = subprocess.run(
+            ["sh", "-c", f"{words} {name}.png {streams}"], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert ran.returncode == 0, ran
+    assert (tmp_path / "closed.png").read_bytes() == (tmp_path / "open.png").read_bytes()
