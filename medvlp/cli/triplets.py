@@ -54,11 +54,11 @@ def triplets(
     from medvlp.text.triplet_files import write_triplets
 
     of_csv = {"--column": columns, "--sections": sections != _SECTIONS, "--vocabulary": vocabulary}
+    of_csv["--both-sides"] = both_sides
     of_graphs = {
-        "--linked-observations": linked_observations,
-        "--nested-modifiers": nested_modifiers,
-        "--across-sentences": across_sentences,
-    }
+        "--linked-observations": linked_observations, "--nested-modifiers": nested_modifiers,
+        "--across-sentences": across_sentences, "--midlung-right": midlung_right, "--lemmas": lemmas != "own",
+    }  # fmt: skip
     graphs = reports.suffix.lower() == ".json"
     _refuse_given(of_csv if graphs else of_graphs, f"{'a CSV' if graphs else 'RadGraph'}, not of {reports}")
     if matrix is None and medslip is None:

@@ -17,7 +17,7 @@ from medvlp.text.labels import label_mentions
 from medvlp.text.language import is_blank, is_english
 from medvlp.text.mentions import read_report
 from medvlp.text.ontology import vocabulary
-from medvlp.text.sections import SECTIONS
+from medvlp.text.sections import check_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,7 @@ def label_reports(
         DataError: if the table cannot be read, lacks a column, has an id twice or none, or there is no such section.
     """
     chosen = vocabulary(vocabulary_name)
-    unknown = [name for name in sections if name not in SECTIONS]
-    if unknown or not sections:
-        raise DataError(f"There is no section {', '.join(unknown) or '(none given)'}: use {', '.join(SECTIONS)}.")
+    check_sections(sections)
     table = read_table(reports).renamed(columns or {}, known=("id", "text"))
     ids, texts = table.named("id"), table.named("text")
     first: dict[str, int] = {}

@@ -12,6 +12,7 @@ from medvlp.data.text_table import read_table
 from medvlp.text.language import is_blank, is_english
 from medvlp.text.mention_triplets import of_report
 from medvlp.text.radgraph import read_radgraph
+from medvlp.text.sections import check_sections
 from medvlp.text.triplet_files import StudyTriplets, of_radgraph
 
 
@@ -50,7 +51,7 @@ def studies_of_table(
 
     Raises:
         DataError: if a column is missing, an id is blank, or a study has two texts.
-        ConfigError: if there is no vocabulary of that name.
+        ConfigError: if there is no vocabulary or section of that name.
 
     Example:
         >>> import tempfile
@@ -60,6 +61,7 @@ def studies_of_table(
         >>> len(found.studies), found.skipped
         (1, {'no text': (3,)})
     """
+    check_sections(sections)
     table = read_table(path).renamed(columns or {}, known=("id", "text", "id.study", "id.patient", "image", "split"))
     ids, texts = table.named("id.study" if "id.study" in table.names else "id"), table.named("text")
     blank = [""] * len(ids)

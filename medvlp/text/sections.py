@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.text.blanks import plain_lines
 from medvlp.text.ontology import terms
 from medvlp.text.phrases import tokens_of
@@ -109,6 +110,20 @@ class ReportText:
     text: str
     used: tuple[str, ...]
     fell_back: bool
+
+
+def check_sections(sections: Sequence[str]) -> None:
+    """Refuse names that no section has, and an empty list: a report would give another section, and not say so.
+
+    Raises:
+        ConfigError: there is no section of a name, or no name.
+
+    Example:
+        >>> check_sections(["findings", ""])
+    """
+    for name in sections or ["(none given)"]:
+        if name not in ("", *SECTIONS):
+            raise ConfigError(f"There is no section {name!r}: {did_you_mean(name, SECTIONS)}.")
 
 
 def split_sections(report: str) -> dict[str, str]:

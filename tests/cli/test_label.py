@@ -63,7 +63,7 @@ def test_the_sections_that_are_read_can_be_chosen(cli, reports: Path, tmp_path: 
         ("id,text\na,x\na,y\n", (), "has the id of line 2 again in line 3: give every report its own"),
         ("id,text\n,x\n", (), "line 2, has no id: give every report its own"),
         ("id,text\na,x\n", ("--vocabulary", "nih"), "no label vocabulary 'nih'"),
-        ("id,text\na,x\n", ("--sections", "finding"), "no section finding: use exam"),
+        ("id,text\na,x\n", ("--sections", "finding"), "no section 'finding': did you mean 'findings'?"),
         (None, (), "does not exist"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medvlp.text.medslip_matrix import load_matrix
-from tests.text.radgraph_graphs import SMALL
+from tests.text.radgraph_graphs import SMALL, entry
 
 
 def test_reports_become_triplets_a_matrix_and_medslips_folder(cli, tmp_path):
@@ -45,6 +45,12 @@ def test_an_option_of_the_other_kind_of_reports_is_refused(cli, tmp_path):
     assert told == f"medvlp: --nested-modifiers is an option of RadGraph, not of {table}: leave it out."
     told = cli("data", "triplets", SMALL, *out, "--sections", "impression").refused()
     assert told.startswith("medvlp: --sections is an option of a CSV, not of ")
+    matrix = (*out, "--matrix", tmp_path / "m.npz")
+    told = cli("data", "triplets", SMALL, *matrix, "--both-sides").refused()
+    assert told.startswith("medvlp: --both-sides is an option of a CSV, not of ")
+    for option in (["--midlung-right"], ["--lemmas", "spacy"]):
+        told = cli("data", "triplets", table, *matrix, *option).refused()
+        assert told == f"medvlp: {option[0]} is an option of RadGraph, not of {table}: leave it out."
     told = cli("data", "triplets", table, *out, "--both-sides").refused()
     assert "--both-sides is an option of matrices, and there are none without --matrix or --medslip" in told
 
@@ -60,6 +66,46 @@ def test_radgraphs_file_is_read_as_published_unless_told_otherwise(cli, tmp_path
     assert cli("data", "triplets", SMALL, "--out", tmp_path / "plain.jsonl").out.endswith(": 2 studies, 10 triplets.\n")
     ran = cli("data", "triplets", SMALL, "--out", tmp_path / "linked.jsonl", "--linked-observations")
     assert ran.out.endswith(": 2 studies, 14 triplets.\n")
+
+
+def test_options_of_a_matrix_and_of_relations_do_what_they_say(cli, tmp_path):
+    table, graphs, out, at = (tmp_path / name for name in ("r.csv", "g.json", "t.jsonl", "m.npz"))
+    table.write_text("id,text\ns1,Bilateral pleural effusions. Possible edema.\n")
+
+    def cells(source, *options):
+        assert cli("data", "triplets", source, "--out", out, "--matrix", at, *options).code == 0
+        found = np.load(at)
+        return {
+            (str(found["anatomies"][row]), str(found["observations"][column])): float(found["values"][0, row, column])
+            for row, column in np.argwhere(found["values"][0] != -1)
+        }
+
+    assert cells(table) == {("pleural_unspec", "effusion"): 1}
+    both = {("left_pleural", "effusion"): 1, ("right_pleural", "effusion"): 1}
+    assert cells(table, "--both-sides") == both
+    for policy, value in (("negative", 0), ("positive", 1), ("soft", 0.5)):
+        assert cells(table, "--both-sides", "--uncertain", policy) == {**both, ("lung_volumes", "edema"): value}
+    left = entry(
+        "Opacity in left lower lobe . Edema there", ("Opacity", "OBS-DP", "located_at lobe"), ("lobe", "ANAT-DP", ""),
+        ("lower", "ANAT-DP", "modify lobe"), ("left", "ANAT-DP", "modify lower"),
+        ("Edema", "OBS-DP", "located_at lobe"),
+    )  # fmt: skip
+    graphs.write_text(json.dumps({"p10/p10000001/s50000001.txt": left}))
+    for options, places in (
+        ((), {"opacity": "lobe|lower"}),
+        (("--nested-modifiers",), {"opacity": "lobe|lower|left"}),
+        (("--across-sentences",), {"opacity": "lobe|lower", "edema": "lobe|lower"}),
+    ):
+        cells(graphs, *options)
+        said = json.loads(out.read_text())["triplets"]
+        assert {each["observation"]: each["anatomy"] for each in said} == places
+    right = entry(
+        "Opacity in right midlung", ("Opacity", "OBS-DP", "located_at midlung"), ("midlung", "ANAT-DP", ""),
+        ("right", "ANAT-DP", "modify midlung"),
+    )  # fmt: skip
+    graphs.write_text(json.dumps({"p10/p10000001/s50000001.txt": right}))
+    assert cells(graphs) == {("other", "opacity"): 1}
+    assert cells(graphs, "--midlung-right") == {("right_mid_lung", "opacity"): 1}
 
 
 def test_bad_input_exits_2_with_one_sentence(cli, tmp_path):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.report_triplets import studies_of_radgraph, studies_of_table
 from tests.text.radgraph_graphs import SMALL
 
@@ -38,6 +38,8 @@ def test_only_the_wanted_sections_are_read(tmp_path) -> None:
     ]
     only = studies_of_table(table, sections=("impression",)).studies[0]
     assert [each.triplet.observation for each in only.triplets] == ["pneumonia"]
+    with pytest.raises(ConfigError, match=r"There is no section 'impresion': did you mean 'impression'\?"):
+        studies_of_table(table, sections=("impresion",))
 
 
 @pytest.mark.parametrize(

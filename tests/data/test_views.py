@@ -209,6 +209,8 @@ def test_sections_are_chosen_and_a_report_without_words_is_missing() -> None:
     assert Sections(sections=("impression",))(Sample("a", {"text": report}), generator).fields["text"] == "Normal."
     assert "Cough" not in str(Sections()(Sample("a", {"text": report}), generator).fields["text"])
     assert Sections()(Sample("a", {"text": "  \n"}), generator).fields == {}
+    with pytest.raises(ConfigError, match=r"There is no section 'finding': did you mean 'findings'\?"):
+        Sections(sections=("finding", "impression"))
 
 
 # read ---------------------------------------------------------------------------------------------------------------

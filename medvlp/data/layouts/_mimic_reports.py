@@ -54,6 +54,10 @@ def read_reports(
     if found.is_file() and ".csv" in found.suffixes:
         book = _sectioned(found, wanted)
     else:
+        from medvlp.text.sections import check_sections
+
+        if wanted:
+            check_sections(wanted)
         book = {}
         done = 0
         with _reader(found) as read:

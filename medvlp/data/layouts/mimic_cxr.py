@@ -65,6 +65,7 @@ def index(
         workers: processes for listing folders and for reading reports.
 
     Raises:
+        ConfigError: if reports that are cut here have no section of a name.
         DataError: if a table or column is missing, reports that were asked for are not there, or no image is there.
     """
     table = read_table(find_table(root, _MAIN, what="metadata of MIMIC-CXR"))

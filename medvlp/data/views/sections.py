@@ -25,7 +25,7 @@ class Sections:
             nothing. None: the report itself is replaced.
 
     Raises:
-        ConfigError: for a field of another kind or an empty list.
+        ConfigError: for a field of another kind, an empty list, or a section that there is not.
 
     Example:
         >>> sample = Sample("a", {"text": "INDICATION: Cough.\nIMPRESSION: Normal."})
@@ -42,6 +42,9 @@ class Sections:
     def __post_init__(self) -> None:
         kinds = {parse_field(name).kind for name in (self.field, self.to or self.field)}
         require(self, kinds == {"text"} and bool(self.sections), "takes text fields and at least one section")
+        from medvlp.text.sections import check_sections
+
+        check_sections(self.sections)
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Choose the words."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.core.errors import DataError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.data.layouts import _mimic_reports, index_cohort
 from medvlp.data.leakage import check_split
 
@@ -174,6 +174,8 @@ def test_sections_are_chosen_in_the_order_that_is_asked_for(jpg: Path, archive: 
     whole = index_cohort("mimic_cxr", jpg, {"reports": str(archive), "sections": []})
     assert whole.record(0)["text"] == REPORTS["p10/p10000032/s50414267"].strip()
     assert whole.meta["studies_without_wanted_sections"] == []
+    with pytest.raises(ConfigError, match=r"There is no section 'impresion': did you mean 'impression'\?"):
+        index_cohort("mimic_cxr", jpg, {"reports": str(archive), "sections": ["impresion"]})
 
 
 def test_the_table_of_sections_that_others_cut_is_read(jpg: Path) -> None:
