@@ -86,6 +86,8 @@ def placed(groups: tuple[Header, ...], modality: str, account: Account, *, hang:
         account.steps.append(f"hanging: {hanging.words} by {hanging.source}")
     if (header.text("BurnedInAnnotation") or "").upper() == "YES":
         account.notes.append("BurnedInAnnotation is YES: the pixels may show a patient's data")
+    if (header.text("PresentationIntentType") or "").upper() == "FOR PROCESSING":
+        account.notes.append("PresentationIntentType is FOR PROCESSING: raw detector values, not made to be looked at")
     return Placed(found.value[::-1] if found.value and hanging.transpose else found.value, found.kind, hanging)
 
 

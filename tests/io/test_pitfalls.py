@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medvlp.io import inspect, read_image
+from medvlp.io.frame_values import read_frames
 from tests.io.dx_files import DX_FILES, GRAY8, H, W, full
 
 PITFALLS = {*range(1, 15), *range(23, 27)}
@@ -57,6 +58,13 @@ def test_burned_in_annotation_that_is_absent_is_unknown_not_no(dicom, written, w
     image = read_image(dicom(GRAY8, {0x00280301: ("CS", written) if written else None}))
     assert image.meta.get("BurnedInAnnotation") == written
     assert bool(image.warnings) == warned
+
+
+@pytest.mark.parametrize(("intent", "warned"), [("FOR PROCESSING", True), ("FOR PRESENTATION", False)])
+def test_a_radiograph_for_processing_is_told_not_to_be_made_for_display(dicom, intent, warned):  # PS3.3 C.8.11.3
+    path = dicom(GRAY8, {0x00080068: ("CS", intent)})
+    for found in (read_image(path), next(read_frames(path))):
+        assert any("PresentationIntentType is FOR PROCESSING" in note for note in found.warnings) == warned
 
 
 def test_names_in_other_alphabets_and_private_tags_stay_out(dicom):
