@@ -35,15 +35,16 @@ def demo(
     root: Annotated[
         Path | None, typer.Option(help="With --explorer: folder of the pictures; default: as manifests say.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Without a bundle, make the quick start's unasked.")] = False,
 ) -> None:
     """Open the reading room, a viewer with what a model says. It shows radiographs, CT and MR; nothing is kept."""
     if explorer is None and root is not None:
         raise UserError("--root says where the explorer's pictures lie: add --explorer RUNS, or leave it out.")
     of_the_room = {"--index": index, "--dicomweb": dicomweb, "--audit": audit, "--schema": schema}
-    of_the_room |= {"--device": device != "cpu"}
+    of_the_room |= {"--device": device != "cpu", "--backend": backend != "torch"}
     for option in [option for option, given in of_the_room.items() if given and explorer is not None]:
         raise UserError(f"{option} is of the reading room, and the explorer has none: leave it or --explorer out.")
+    if dicomweb is None and dicomweb_auth is not None:
+        raise UserError("--dicomweb-auth is for an archive: add --dicomweb URL, or leave it out.")
     from medvlp.serving.launch import Options, open_room
 
     if password is not None:
@@ -59,7 +60,7 @@ def demo(
 
         open_explorer(explorer, options, root=root).wait(typer.echo)
         return
-    open_room(options, offer=None if bundles else lambda: _offered(yes)).wait(typer.echo)
+    open_room(options, offer=None if bundles else _offered).wait(typer.echo)
     typer.echo("The reading room is closed; nothing was kept.")
 
 
@@ -74,14 +75,14 @@ def _print_line(name: str) -> None:
     typer.echo(password_line(name, given, salt=secrets.token_bytes(16)))
 
 
-def _offered(yes: bool) -> tuple[Path, ...]:
+def _offered() -> tuple[Path, ...]:
     """The quick start's bundle, if there is one or the user wants one made; else none: the viewer works without."""
     if _MADE.is_dir():
         typer.echo(f"The model is {_MADE}.")
         return (_MADE,)
     config, patients, minutes = QUICK
     asked = sys.stdin.isatty() and sys.stdout.isatty()
-    if not yes and not (asked and typer.confirm(f"No bundle was given. Make the quick start's now ({minutes})?")):
+    if not (asked and typer.confirm(f"No bundle was given. Make the quick start's now ({minutes})?")):
         typer.echo("No bundle: pictures are shown, nothing is said of them. `medvlp quickstart` makes a model.")
         return ()
     from medvlp.runs.quickstart import run_quickstart

@@ -375,7 +375,10 @@ def test_a_bundle_or_image_that_is_not_there_or_none_is_refused(
 def test_the_explorer_refuses_what_only_the_reading_room_does(cli: Cli, tmp_path: Path) -> None:
     told = cli("demo", "--explorer", tmp_path, "--audit", tmp_path / "log").refused()
     assert "--audit is of the reading room, and the explorer has none" in told
-    assert "--device is of the reading room" in cli("demo", "--explorer", tmp_path, "--device", "cuda").refused()
+    for option, value in (("--device", "cuda"), ("--backend", "openvino")):
+        assert f"{option} is of the reading room" in cli("demo", "--explorer", tmp_path, option, value).refused()
+    told = cli("demo", "--dicomweb-auth", tmp_path / "a").refused()
+    assert told == "medvlp: --dicomweb-auth is for an archive: add --dicomweb URL, or leave it out."
     assert "add --explorer RUNS" in cli("demo", "--root", tmp_path).refused()
 
 
