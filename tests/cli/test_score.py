@@ -56,6 +56,38 @@ def test_a_result_is_made_again_from_itself(cli: Cli, predictions: Path, tmp_pat
     assert "is made again as it was made, so no options go with it" in told
 
 
+def test_options_of_labels_intervals_and_averages_do_what_they_say(cli: Cli, predictions: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(predictions)
+    table.loc[::10, "label:nodule"] = -1
+    table.assign(**{"label:rare": (table["id"] < 12).astype(int), "score:rare": table["score:nodule"]}).to_csv(
+        predictions, index=False
+    )
+    test = table[table["split"] == "test"]["label:nodule"]
+
+    def scored(*options: object) -> dict[str, Any]:
+        told = cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 100, "--no-page", *options)
+        assert told.code == 0, told.err
+        result = load_result(tmp_path / "r.json")
+        rows = {label: result.find("auroc", label, split="test") for label in ("nodule", "macro")}
+        return {"synthetic": result.synthetic, **rows}
+
+    usual, most = scored(), scored("--policy", "u_ones", "--level", 0.5, "--interval", "percentile", "--synthetic")
+    fewer = scored("--policy", "u_zeros", "--min-positives", 9)
+    counts = [(found["nodule"].counts.n, found["nodule"].counts.positives) for found in (usual, most, fewer)]
+    certain, ones = int((test != -1).sum()), int((test == 1).sum())
+    assert counts == [(certain, ones), (len(test), ones + len(test) - certain), (len(test), ones)]
+    assert [found["macro"].counts.labels_used for found in (usual, fewer)] == [3, 2]
+    assert [found["nodule"].interval.level for found in (usual, most)] == [0.95, 0.5]
+    assert [found["nodule"].interval.form for found in (usual, most)] == ["logit", "percentile"]
+    assert [found["synthetic"] for found in (usual, most)] == [False, True]
+    for option, value, sentence in (
+        ("--policy", "u_none", "There is no policy 'u_none'"),
+        ("--interval", "normal", "There is no interval 'normal'"),
+        ("--level", 95, "The level 95 is no share between 0 and 1"),
+    ):
+        assert sentence in cli("score", predictions, "--out", tmp_path / "x.json", option, value).refused()
+
+
 def test_flags_are_told(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     table = pd.read_csv(predictions)
     table["group:site"] = np.where(table["id"] % 2, "north", "south")
@@ -137,6 +169,9 @@ def test_compare_prints_a_table_and_writes_the_differences(cli: Cli, predictions
     assert load_result(tmp_path / "d.json").find("auroc_difference", "macro").test.p is not None
     document = json.loads(cli("compare", *files, "--resamples", 20, "--json").out)
     assert document["name"] == "comparison"
+    half = json.loads(cli("compare", *files, "--resamples", 20, "--json", "--split", "validate", "--level", 0.5).out)
+    assert {(row["split"], row["level"]) for row in half["metrics"]} == {("validate", 0.5)}
+    assert "has no cases of split 'train'" in cli("compare", *files, "--split", "train").refused()
     assert cli("report", tmp_path / "d.json", "--out", tmp_path / "d.html").code == 0
     assert "<h2>Differences</h2>" in (tmp_path / "d.html").read_text()
 

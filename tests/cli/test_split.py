@@ -68,6 +68,10 @@ def test_options_of_a_rule_and_a_smaller_training_set(cli: Cli, table: Path) -> 
     assert sum(counts.values()) == 40
     listed = [line.split(",")[1] for line in ids.read_text().splitlines()[1:]]
     assert listed.count("train") == 2 * counts["train"]
+    few = json.loads(cli("data", "split", table, "--rule", "patient", "--per-class", 3, "--json").out)["parts"]
+    assert [(part["records"], part["patients"]) for part in few if part["name"] == "train"] == [(12, 6)]
+    both = cli("data", "split", table, "--rule", "patient", "--per-class", 3, "--share", 0.5).refused()
+    assert "by share or per_class: name exactly one" in both
 
 
 def test_a_smaller_training_set_is_of_the_groups_of_the_split(cli: Cli, tmp_path: Path) -> None:
