@@ -120,6 +120,11 @@ def main() -> None:
             raise UserError("The working folder was removed: change to one that is there and start again.") from None
         app()
         return
+    except SystemExit as usage:
+        words = [word for word in sys.argv[1:] if word.startswith("-") and os.path.isfile(word)]  # noqa: PTH113 (any length)
+        if usage.code == UserError.exit_code and words and "--" not in sys.argv:
+            print(f"medvlp: {words[0]} was taken for options: write ./{words[0]} for the file.", file=sys.stderr)
+        raise
     except UserError as error:
         ended = str(error)
     except (RuntimeError, BlockingIOError) as error:

@@ -106,7 +106,7 @@ def _volume(wanted: Look, *, otherwise: Seen | UnreadableImage | None = None) ->
         volume = read_volume(wanted.path, wanted.series)
         shown = volume if wanted.preset is None else window(volume, wanted.preset)
     except UnreadableImage as error:
-        if error.reason not in ("no_geometry", "not_a_volume") or otherwise is None:
+        if error.reason not in ("no_geometry", "not_a_volume", "no_series") or otherwise is None:
             raise (error if error.path else error.at(wanted.path)) from None
         if isinstance(otherwise, UnreadableImage):
             raise otherwise from None

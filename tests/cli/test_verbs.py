@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,28 @@ def test_inspect_draws_no_picture_over_what_it_reads(cli: Cli, film: Path, tmp_p
         told = cli("inspect", source, "--png", place).refused()
         assert f"{place} is read by this command and would be written over" in told
     assert film.read_bytes() == slice_.read_bytes() == before
+
+
+def test_inspect_of_an_archive_tells_of_the_member_that_is_named(cli: Cli, film: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        archive.write(film, "in/a.dcm")
+        archive.writestr("b.png", b"none")
+    found = one_document(cli("inspect", tmp_path / "films.zip", "--member", "in/a.dcm", "--json").out)
+    alone = one_document(cli("inspect", film, "--json").out)
+    assert found == {**alone, "path": str(tmp_path / "films.zip")}
+    for options, sentence in (((), "the archive holds 2 files"), (("--member", "c.dcm"), "include no such member")):
+        assert sentence in cli("inspect", tmp_path / "films.zip", *options).refused()
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_told_how_to_be_named(
+    cli: Cli, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(film, "-a.dcm")
+    told = cli("inspect", "-a.dcm")
+    sentence = "medvlp: -a.dcm was taken for options: write ./-a.dcm for the file."
+    assert (told.code, told.err.splitlines()[-1]) == (2, sentence)
+    assert cli("inspect", "./-a.dcm").code == cli("inspect", "--", "-a.dcm").code == 0
 
 
 def test_inspect_of_what_cannot_be_read_exits_2_in_both_forms(cli: Cli, tmp_path: Path) -> None:
