@@ -70,11 +70,6 @@ class Body:
     regions: tuple[Region, ...]
     pose: Pose
 
-    @property
-    def origin(self) -> tuple[float, float, float]:
-        """Centre of voxel (0, 0, 0) as (x, y, z) in mm, LPS."""
-        return self.grid.origin
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:

@@ -39,7 +39,7 @@ def _resample(
     """Return a field (Z, Y, X) of the body on another grid; coarser slices are averages over their thickness."""
     result = field
     for axis in range(3):
-        start, target = body.origin[2 - axis], origin[2 - axis]
+        start, target = body.grid.origin[2 - axis], origin[2 - axis]
         edge, step, cells = SPACING[axis], spacing[axis], field.shape[axis]
         taps = max(round(step / edge), 1)
         total = np.zeros([shape[i] if i == axis else n for i, n in enumerate(result.shape)], np.float32)

@@ -143,7 +143,7 @@ def _resample(image: np.ndarray, body: Body, geometry: Geometry, along: float) -
     """Return a slab's path lengths (Z, across) as the detector sees them."""
     lateral = geometry.view == "LATERAL"
     scale = geometry.pixel / float(geometry.magnification(np.array(along)))
-    origin = body.origin
+    origin = body.grid.origin
     rows = _taps(origin[2], SPACING[0], image.shape[0], geometry.center[1], scale, geometry.size, True)
     first, edge = (origin[1], SPACING[1]) if lateral else (origin[0], SPACING[2])
     across = geometry.center[0] - geometry.shear * along
@@ -155,7 +155,7 @@ def _voxel_path(field: np.ndarray, body: Body, geometry: Geometry) -> np.ndarray
     """Return mm of path (size, size) through a field (Z, Y, X) of densities."""
     axis, edge = (2, SPACING[2]) if geometry.view == "LATERAL" else (1, SPACING[1])
     cells = field.shape[axis] // _SLABS
-    first = body.origin[0] if axis == 2 else body.origin[1]
+    first = body.grid.origin[0] if axis == 2 else body.grid.origin[1]
     depth, height, width = field.shape
     shape = (depth, height, _SLABS, cells) if axis == 2 else (depth, _SLABS, cells, width)
     slabs = field.reshape(shape).sum(3 if axis == 2 else 2, dtype=np.float32) * np.float32(edge)
@@ -210,7 +210,7 @@ def _region_mask(region: Region, body: Body, geometry: Geometry) -> np.ndarray:
         axis, edge = (2, SPACING[2]) if lateral else (1, SPACING[1])
         path = region.voxels.sum(axis, dtype=np.float32) * np.float32(edge)
         place = region.box[2 if lateral else 1]
-        along = (body.origin[0] if lateral else body.origin[1]) + edge * (place.start + place.stop - 1) / 2
+        along = (body.grid.origin[0] if lateral else body.grid.origin[1]) + edge * (place.start + place.stop - 1) / 2
         other = region.box[1 if lateral else 2]
         flat = np.zeros((body.grid.shape[0], body.grid.shape[1 if lateral else 2]), np.float32)
         flat[region.box[0], other] = path

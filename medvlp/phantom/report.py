@@ -18,7 +18,7 @@ from medvlp.phantom.prose.change import DEVICES, change_of, resolved
 from medvlp.phantom.prose.form import SentenceForm
 from medvlp.phantom.prose.grammar import conditions_of, side_slots
 from medvlp.phantom.prose.layout import LAYOUTS, lay_out, opening_sections
-from medvlp.phantom.prose.words import WORDINGS, sentence_forms
+from medvlp.phantom.prose.words import FORMS, WORDINGS
 from medvlp.phantom.prose.writer import Statement, Writer, state, state_plainly, system_of
 
 _DENIAL_RATE = {
@@ -233,7 +233,7 @@ def _macro(writer: Writer) -> tuple[list[Statement], list[Statement]]:
     """Return the macro of a normal study: the first form of each topic, always the same words."""
 
     def first(topic: str) -> str:
-        form = next(form for form in sentence_forms(topic, held_out=writer.held_out) if form.when in ((), ("clear",)))
+        form = next(form for form in FORMS[topic, writer.held_out] if form.when in ((), ("clear",)))
         return writer.word(form, {"first": "pleural effusion", "second": "pneumothorax"})
 
     writer.spelling = "american"

@@ -15,7 +15,7 @@ from medvlp.core.triplet import Triplet
 from medvlp.phantom.facts import FINDINGS, Finding, Patient, Study, View
 from medvlp.phantom.prose.change import DEVICES, change_of, resolved
 from medvlp.phantom.prose.grammar import realise
-from medvlp.phantom.prose.words import SENTENCE_FORMS, sentence_forms
+from medvlp.phantom.prose.words import FORMS, SENTENCE_FORMS
 from medvlp.phantom.report import Report, write_report
 from medvlp.phantom.rules import RULES, draw_extent, lobes_of
 from medvlp.text.prompts import load_prompts
@@ -84,12 +84,12 @@ def read_by_a_model(report: Report) -> str:
 def test_every_finding_has_at_least_24_forms_when_present_and_12_when_absent_half_of_them_held_out() -> None:
     for name in FINDINGS:
         for topic, least in ((f"{name}/present", 12), (f"{name}/absent", 6)):
-            usual, kept = (sentence_forms(topic, held_out=mark) for mark in (False, True))
+            usual, kept = (FORMS[topic, mark] for mark in (False, True))
             assert len(usual) == len(kept) >= least, topic
 
 
 def test_the_two_halves_share_no_form_and_every_topic_is_cut_in_half() -> None:
-    usual, kept = ({form.template for form in sentence_forms(held_out=mark)} for mark in (False, True))
+    usual, kept = ({form.template for form in SENTENCE_FORMS if form.held_out == mark} for mark in (False, True))
     assert not usual & kept
     counts = Counter((form.topic, form.held_out) for form in SENTENCE_FORMS)
     assert all(counts[topic, True] == counts[topic, False] for topic, _ in counts)
@@ -341,7 +341,7 @@ def test_triplets_are_triplets_of_known_findings() -> None:
 
 
 def test_zero_shot_prompts_are_not_copied_from_held_out_forms() -> None:
-    kept = {form.template.lower() for form in sentence_forms(held_out=True)}
+    kept = {form.template.lower() for form in SENTENCE_FORMS if form.held_out}
     spoken = {triplet.sentence.lower() for report in reports(True) for triplet in report.triplets}
     for prompts in load_prompts(resource("configs", "zero_shot/cxr_findings_v1.yaml")):
         sided = (*prompts.on("left"), *prompts.on("right")) if prompts.sided else ()

@@ -11,7 +11,9 @@ from medvlp.phantom.tissue import SPACING
 
 
 def hounsfield_of(body: Body) -> np.ndarray:
-    parts = [volume_splat(cloud, body.origin, SPACING, body.grid.shape) for cloud in (body.soft, body.bone, body.metal)]
+    parts = [
+        volume_splat(cloud, body.grid.origin, SPACING, body.grid.shape) for cloud in (body.soft, body.bone, body.metal)
+    ]
     return voxel_hounsfield(body.density, parts[0], parts[1], parts[2])
 
 

@@ -1,8 +1,8 @@
-"""All sentence forms together, read from the YAML files beside this one, and how to look one up."""
+"""All sentence forms together, read from the YAML files beside this one, and by topic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from medvlp.phantom._files import read_facts
@@ -32,18 +32,9 @@ SENTENCE_FORMS: tuple[SentenceForm, ...] = (
     *read_forms(read_facts("prose/frames")),
     *read_forms(read_facts("prose/normal")),
 )
-
-
-def sentence_forms(topic: str | None = None, *, held_out: bool | None = None) -> tuple[SentenceForm, ...]:
-    """Return the sentence forms of a topic, with their marks.
-
-    Args:
-        topic: ``"effusion/present"``, or ``"effusion"`` for all that is said of it; None for all.
-        held_out: True or False for one half, None for both.
-    """
-    return tuple(
-        form
-        for form in SENTENCE_FORMS
-        if (topic is None or form.topic == topic or form.topic.startswith(f"{topic}/"))
-        and (held_out is None or form.held_out == held_out)
-    )
+FORMS: Mapping[tuple[str, bool], tuple[SentenceForm, ...]] = {
+    (topic, held_out): tuple(form for form in SENTENCE_FORMS if (form.topic, form.held_out) == (topic, held_out))
+    for topic in {form.topic for form in SENTENCE_FORMS}
+    for held_out in (False, True)
+}
+"""Topic, as ``"effusion/present"``, and whether held out -> its sentence forms."""

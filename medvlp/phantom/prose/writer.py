@@ -14,15 +14,10 @@ from medvlp.phantom.facts import Finding, Study
 from medvlp.phantom.prose.change import DEVICES
 from medvlp.phantom.prose.form import Noun, SentenceForm
 from medvlp.phantom.prose.grammar import as_ct, british, eligible, finding_conditions, is_plural, realise, slots_for
-from medvlp.phantom.prose.words import SENTENCE_FORMS, WORDINGS, sentence_forms
+from medvlp.phantom.prose.words import FORMS, WORDINGS
 
 T = TypeVar("T")
 
-_FORMS: Mapping[tuple[str, bool], tuple[SentenceForm, ...]] = {
-    (topic, held_out): sentence_forms(topic, held_out=held_out)
-    for topic in {form.topic for form in SENTENCE_FORMS}
-    for held_out in (False, True)
-}
 _SYSTEM = {
     "cardiomegaly": "heart",
     "rib_fracture": "bones",
@@ -81,7 +76,7 @@ class Writer:
 
     def allowed(self, topic: str, slots: Mapping[str, str], conditions: frozenset[str]) -> list[SentenceForm]:
         """Return the forms of the topic that the facts can fill, only those not yet used where there are any."""
-        forms = [form for form in _FORMS[topic, self.held_out] if eligible(form, slots, conditions)]
+        forms = [form for form in FORMS[topic, self.held_out] if eligible(form, slots, conditions)]
         return [form for form in forms if form not in self.used] or forms
 
     def word(self, form: SentenceForm, slots: Mapping[str, str], *, plural: bool = False) -> str:
